@@ -1,0 +1,78 @@
+//! What the environment says about the table and the queue.
+
+/// The part of a function's environment that is about recording.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// `TABLE_NAME`: the event table.
+    pub table: String,
+    /// `RETRY_QUEUE_URL`: the retry queue; absent in a function that never queues.
+    pub retry_queue: Option<String>,
+    /// `DEAD_LETTER_QUEUE_URL`: needed by `event-retry` alone.
+    pub dead_letter_queue: Option<String>,
+    /// `EVENT_TTL_DAYS`: how long events are kept, in days; 90, and at least 30.
+    pub ttl_days: u32,
+    /// `QUEUE_MAX_BYTES`: the largest message the queue takes, in bytes; 1 MiB.
+    pub queue_max_bytes: usize,
+}
+
+/// A variable is missing or cannot be used. Names it and says what would be right; never shows its value.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// It is not set, or empty.
+    #[error("the environment variable {0} is not set; set it to {1}")]
+    Missing(&'static str, &'static str),
+    /// It is set to something else than it must be.
+    #[error("the environment variable {0} is not usable; set it to {1}")]
+    Invalid(&'static str, &'static str),
+}
+
+impl Config {
+    /// Reads the variables by `get`, which is `std::env::var` outside tests.
+    ///
+    /// # Errors
+    /// When one is missing or not usable.
+    pub fn read(get: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let text = |name| get(name).filter(|value| !value.is_empty());
+        Ok(Config {
+            table: text("TABLE_NAME").ok_or(ConfigError::Missing("TABLE_NAME", "the event table's name"))?,
+            retry_queue: text("RETRY_QUEUE_URL"),
+            dead_letter_queue: text("DEAD_LETTER_QUEUE_URL"),
+            ttl_days: number(text("EVENT_TTL_DAYS"), 90, &|days| (30..=36_500).contains(&days))
+                .ok_or(ConfigError::Invalid("EVENT_TTL_DAYS", "a number of days, 30 or more"))?,
+            queue_max_bytes: number(text("QUEUE_MAX_BYTES"), 1_048_576, &|bytes| bytes >= 1024)
+                .ok_or(ConfigError::Invalid("QUEUE_MAX_BYTES", "a number of bytes, 1024 or more"))?,
+        })
+    }
+}
+
+fn number<N: std::str::FromStr + Copy>(text: Option<String>, default: N, valid: &dyn Fn(N) -> bool) -> Option<N> {
+    match text {
+        None => Some(default),
+        Some(text) => text.parse().ok().filter(|number| valid(*number)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        Config::read(&|name| variables.iter().find(|v| v.0 == name).map(|v| v.1.to_owned()))
+    }
+
+    #[test]
+    fn only_the_table_must_be_set() {
+        let config = read(&[("TABLE_NAME", "events")]).unwrap();
+        assert_eq!((config.ttl_days, config.queue_max_bytes, config.retry_queue), (90, 1_048_576, None));
+        assert!(read(&[]).is_err());
+        assert!(read(&[("TABLE_NAME", "")]).is_err());
+    }
+
+    #[test]
+    fn a_number_out_of_range_is_named_but_not_shown() {
+        for days in ["29", "-1", "ninety", "1e3"] {
+            let error = read(&[("TABLE_NAME", "events"), ("EVENT_TTL_DAYS", days)]).unwrap_err().to_string();
+            assert!(error.contains("EVENT_TTL_DAYS") && !error.contains(days), "{error}");
+        }
+    }
+}

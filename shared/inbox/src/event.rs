@@ -1,0 +1,281 @@
+//! An event, and what identifies it.
+
+use std::fmt;
+use std::fmt::Write as _;
+
+use bytes::Bytes;
+use data_encoding::HEXLOWER;
+use gatehouse_payload::json;
+use gatehouse_payload::time::Timestamp;
+use sha2::{Digest, Sha256};
+
+/// The largest body a function URL delivers. In bytes.
+pub const BODY_LIMIT: usize = 6 * 1024 * 1024;
+
+/// A verified, identified delivery, ready to be recorded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// The idempotency key.
+    pub id: EventId,
+    /// The vendor: `ada`, `agntix`, `vapi`.
+    pub source: String,
+    /// The vendor's name for the kind of event; absent when the body does not tell.
+    pub event_type: Option<String>,
+    /// Whom the event is about; absent when the body does not tell.
+    pub subject: Option<Subject>,
+    /// When it happened; the received time where that cannot be read ([`Marks::undated`]).
+    pub occurred_at: Timestamp,
+    /// When the front door took it.
+    pub received_at: Timestamp,
+    /// What it says.
+    pub fingerprint: Fingerprint,
+    /// This attempt at recording it.
+    pub nonce: Nonce,
+    /// The scheme that verified it: `svix`, `webhook`, `bearer:authorization`, …
+    pub verified_by: String,
+    /// The body as delivered, byte for byte: UTF-8.
+    pub body: Bytes,
+    /// What could not be read from it.
+    pub marks: Marks,
+}
+
+/// What could not be read from an event's body. All are counted; none is a reason to refuse it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Marks {
+    /// The vendor's types could not read the body (`parsed: false`).
+    pub unparsed: bool,
+    /// The id rests on a hash of the message and the hour (`identity: weak`).
+    pub weak_identity: bool,
+    /// `occurred_at` is the received time.
+    pub undated: bool,
+}
+
+/// Longest part of a key as it stands there; a longer one is replaced by its SHA-256. In bytes.
+const PART_LIMIT: usize = 200;
+/// Longest event id: half of what DynamoDB takes, so that a conflict's key, which holds the id, fits too. In bytes.
+const ID_LIMIT: usize = 1024;
+
+/// The key of an event: readable, and built only from what the sender's scheme authenticates.
+///
+/// Parts are joined by `:`. Within a part everything but letters, digits and `-._~` is percent-encoded, so that two
+/// lists of parts never make one key and a key may stand in a header.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EventId(String);
+
+impl EventId {
+    /// The id `head:parts`. `head` names the vendor, and what else must stay readable; when the whole would be too long
+    /// the parts are replaced by one hash.
+    #[must_use]
+    pub fn new(head: &[&str], parts: &[&str]) -> Self {
+        let mut id = key(head);
+        let tail = key(parts);
+        if !parts.is_empty() {
+            id.push(':');
+            if id.len() + tail.len() <= ID_LIMIT {
+                id.push_str(&tail)
+            } else {
+                id.push_str(&format!("parts-{}", hashed(tail.as_bytes())))
+            }
+        }
+        EventId(id)
+    }
+
+    /// An id read back from a table, a message or a header.
+    #[must_use]
+    pub fn from_stored(id: String) -> Self {
+        EventId(id)
+    }
+
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Whom or what events are about: `ada:conversation:<id>`, `vapi:call:<id>`, … The key of a timeline.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Subject(String);
+
+impl Subject {
+    /// The subject `source:kind:id`, its parts escaped like those of an [`EventId`].
+    #[must_use]
+    pub fn new(source: &str, kind: &str, id: &str) -> Self {
+        Subject(key(&[source, kind, id]))
+    }
+
+    /// A subject read back from a table, or given on a command line.
+    #[must_use]
+    pub fn from_stored(subject: String) -> Self {
+        Subject(subject)
+    }
+
+    /// The subject as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+fn key(parts: &[&str]) -> String {
+    parts.iter().map(|part| escape(part)).collect::<Vec<_>>().join(":")
+}
+
+fn escape(part: &str) -> String {
+    let mut escaped = String::with_capacity(part.len());
+    for byte in part.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => escaped.push(char::from(byte)),
+            _ => {
+                // Writing to a string does not fail.
+                let _ = write!(escaped, "%{byte:02X}");
+            }
+        }
+    }
+    if escaped.len() > PART_LIMIT { hashed(part.as_bytes()) } else { escaped }
+}
+
+/// No escaped part holds a `=`, so a hash is never mistaken for one.
+fn hashed(bytes: &[u8]) -> String {
+    format!("sha256={}", HEXLOWER.encode(&Sha256::digest(bytes)))
+}
+
+/// SHA-256 of a message's canonical form: two deliveries that say the same have the same.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Fingerprint([u8; 32]);
+
+impl Fingerprint {
+    /// The fingerprint of a JSON value's text, without the members `omit` names (see [`json::canonical`]).
+    #[must_use]
+    pub fn of(value: &str, omit: &dyn Fn(&[&str], &str) -> bool) -> Self {
+        let mut hash = Sha256::new();
+        json::canonical(value, omit, &mut |piece| hash.update(piece));
+        Fingerprint(hash.finalize().into())
+    }
+
+    /// The 32 bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// A fingerprint from its 32 bytes; `None` for any other number.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(Fingerprint)
+    }
+
+    /// A fingerprint from the 64 hexadecimal digits it displays as.
+    #[must_use]
+    pub fn from_hex(text: &str) -> Option<Self> {
+        Self::from_bytes(&HEXLOWER.decode(text.as_bytes()).ok()?)
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&HEXLOWER.encode(&self.0))
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Fingerprint({self})")
+    }
+}
+
+/// Marks one attempt at recording, whichever requests and queues it goes through: who finds his own nonce in the store
+/// knows that his write succeeded and only its answer was lost.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Nonce([u8; 16]);
+
+impl Nonce {
+    /// Sixteen random bytes.
+    ///
+    /// # Errors
+    /// When the system has no random bytes to give.
+    pub fn random() -> Result<Self, getrandom::Error> {
+        let mut bytes = [0; 16];
+        getrandom::fill(&mut bytes)?;
+        Ok(Nonce(bytes))
+    }
+
+    /// The sixteen bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+
+    /// A nonce from its sixteen bytes; `None` for any other number.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(Nonce)
+    }
+}
+
+impl fmt::Display for Nonce {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&HEXLOWER.encode(&self.0))
+    }
+}
+
+impl fmt::Debug for Nonce {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Nonce({self})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn ids_read_like_what_they_stand_for() {
+        assert_eq!(EventId::new(&["ada"], &["msg_2x"]).as_str(), "ada:msg_2x");
+        assert_eq!(EventId::new(&["vapi", "client", "hang"], &["a:b", "ü"]).as_str(), "vapi:client:hang:a%3Ab:%C3%BC");
+        assert_eq!(Subject::new("agntix", "session", "ses_…").as_str(), "agntix:session:ses_%E2%80%A6");
+    }
+
+    #[test]
+    fn a_long_part_becomes_its_hash_and_a_long_id_keeps_its_head() {
+        let long = "x".repeat(201);
+        assert_eq!(EventId::new(&["ada"], &[&long]).as_str(), format!("ada:{}", hashed(long.as_bytes())));
+        let part = "y".repeat(200);
+        let id = EventId::new(&["vapi", "client", "tool-calls"], &[part.as_str(); 9]);
+        assert!(id.as_str().starts_with("vapi:client:tool-calls:parts-sha256="), "{id}");
+    }
+
+    proptest! {
+        #[test]
+        fn different_parts_never_make_one_id(
+            a in proptest::collection::vec("\\PC{0,6}|[:%=a-f0-9]{0,4}|sha256=[0-9a-f]{0,4}", 0..4),
+            b in proptest::collection::vec("\\PC{0,6}|[:%=a-f0-9]{0,4}|sha256=[0-9a-f]{0,4}", 0..4),
+        ) {
+            let id = |parts: &[String]| EventId::new(&["v"], &parts.iter().map(String::as_str).collect::<Vec<_>>());
+            prop_assert_eq!(a == b, id(&a) == id(&b));
+        }
+
+        #[test]
+        fn ids_and_subjects_fit_dynamodb_keys_and_headers(parts in proptest::collection::vec("\\PC{0,400}", 0..12)) {
+            let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+            let id = EventId::new(&["vapi", "client", parts.first().unwrap_or(&"")], &parts);
+            prop_assert!(id.as_str().len() <= ID_LIMIT && id.as_str().bytes().all(|b| b.is_ascii_graphic()));
+            let subject = Subject::new("vapi", "call", parts.first().unwrap_or(&""));
+            prop_assert!(subject.as_str().len() <= 1024);
+        }
+    }
+}

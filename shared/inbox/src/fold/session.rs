@@ -1,0 +1,58 @@
+//! agntix sessions.
+
+use gatehouse_payload::agntix::{Envelope, EventType, SessionData};
+use gatehouse_payload::json::Document;
+use gatehouse_payload::time::Timestamp;
+
+use super::{State, in_order};
+use crate::store::Record;
+
+/// A session as its events tell it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Session {
+    /// agntix' id.
+    pub id: Option<String>,
+    /// Closed once a `session.ended` has come.
+    pub state: State,
+    /// The agent's id.
+    pub agent_id: Option<String>,
+    /// When it started.
+    pub created_at: Option<Timestamp>,
+    /// When it ended, as the event says; absent where it does not.
+    pub ended_at: Option<Timestamp>,
+    /// Summary, intent, resolution, sentiment and extracted data, as sent: JSON text.
+    pub analysis: Option<String>,
+    /// Where the dashboard plays the recording.
+    pub recording_url: Option<String>,
+    /// How many events were folded.
+    pub events: usize,
+    /// How many deliveries contradict one of them.
+    pub conflicts: usize,
+}
+
+/// Folds a session's timeline, in any order. Events whose body cannot be read count and tell nothing.
+#[must_use]
+pub fn session(records: &[Record]) -> Session {
+    let (ordered, conflicts) = in_order(records);
+    let mut session = Session { events: ordered.len(), conflicts, ..Session::default() };
+    for record in ordered {
+        let Ok(document) = Document::read(&record.event.body) else { continue };
+        let (Ok(envelope), Ok(data)) = (Envelope::parse(&document), SessionData::parse(&document)) else { continue };
+        session.id = session.id.or_else(|| envelope.session_id().map(str::to_owned));
+        session.agent_id = data.agent_id.as_deref().map(str::to_owned).or(session.agent_id);
+        match envelope.event_type().map(EventType::from) {
+            Some(EventType::SessionEnded) => {
+                session.state = State::Closed;
+                session.ended_at = data.ended_at().or(session.ended_at);
+                session.analysis = data.analysis.map(|raw| raw.get().to_owned()).or(session.analysis);
+                session.recording_url = data.recording_url.as_deref().map(str::to_owned).or(session.recording_url);
+                if envelope.once_per_session().is_some() {
+                    session.created_at = session.created_at.or(data.created_at());
+                }
+            }
+            Some(EventType::SessionCreated) => session.created_at = session.created_at.or(data.created_at()),
+            _ => {}
+        }
+    }
+    session
+}

@@ -1,0 +1,270 @@
+//! The SQS adapter, and the envelope an event travels in.
+
+use std::io;
+use std::time::Duration;
+
+use aws_config::SdkConfig;
+use aws_sdk_sqs::Client;
+use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_sqs::types::MessageAttributeValue;
+use bytes::Bytes;
+use data_encoding::BASE64;
+use gatehouse_payload::time::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::aws::CallLimits;
+use crate::event::{Event, EventId, Fingerprint, Nonce};
+use crate::store::item::{compress, decompress};
+
+/// What one request may take, its second attempt included.
+pub const CALL_LIMIT: Duration = Duration::from_millis(1500);
+
+/// The envelope this release writes. It reads this one and the one before; 1 is the first.
+const FORMAT: u32 = 1;
+
+/// An event on its way: what cannot be read from the body again. The rest is identified anew by whoever records it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Envelope {
+    /// The event's id.
+    pub event_id: EventId,
+    /// The nonce of the first attempt, kept through all others.
+    pub nonce: Nonce,
+    /// What it says.
+    pub fingerprint: Fingerprint,
+    /// When the front door took it.
+    pub received_at: Timestamp,
+    /// The scheme that verified it.
+    pub verified_by: String,
+    /// The body as delivered.
+    pub body: Bytes,
+}
+
+/// The envelope's JSON.
+#[derive(Serialize, Deserialize)]
+struct Wire {
+    v: u32,
+    event_id: String,
+    /// Base64.
+    nonce: String,
+    /// Hexadecimal.
+    fingerprint: String,
+    received_at: String,
+    verified_by: String,
+    /// Base64 of zstd.
+    body: String,
+}
+
+/// Why a message is no envelope. Quotes nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum UnreadableEnvelope {
+    /// It is not the envelope's JSON.
+    #[error("the message is not an envelope")]
+    Shape,
+    /// A member cannot be decoded.
+    #[error("the envelope's member {0} cannot be decoded")]
+    Member(&'static str),
+    /// Written by a newer release, which will be able to read it.
+    #[error("the envelope has format {0}, this release reads up to {FORMAT}")]
+    Newer(u32),
+}
+
+impl Envelope {
+    /// The envelope of `event`.
+    #[must_use]
+    pub fn of(event: &Event) -> Self {
+        Envelope {
+            event_id: event.id.clone(),
+            nonce: event.nonce,
+            fingerprint: event.fingerprint,
+            received_at: event.received_at,
+            verified_by: event.verified_by.clone(),
+            body: event.body.clone(),
+        }
+    }
+
+    /// The message's text.
+    ///
+    /// # Errors
+    /// When there is no memory to compress the body in.
+    pub fn to_message(&self) -> io::Result<String> {
+        let wire = Wire {
+            v: FORMAT,
+            event_id: self.event_id.to_string(),
+            nonce: BASE64.encode(self.nonce.as_bytes()),
+            fingerprint: self.fingerprint.to_string(),
+            received_at: self.received_at.to_string(),
+            verified_by: self.verified_by.clone(),
+            body: BASE64.encode(&compress(&self.body)?),
+        };
+        Ok(serde_json::to_string(&wire)?)
+    }
+
+    /// Reads a message's text.
+    ///
+    /// # Errors
+    /// When it is not one that [`to_message`](Self::to_message) has written.
+    pub fn from_message(text: &str) -> Result<Self, UnreadableEnvelope> {
+        use UnreadableEnvelope::{Member, Newer, Shape};
+        #[derive(Deserialize)]
+        struct Version {
+            v: u32,
+        }
+        let Version { v } = serde_json::from_str(text).map_err(|_| Shape)?;
+        if v > FORMAT {
+            return Err(Newer(v));
+        }
+        let wire: Wire = serde_json::from_str(text).map_err(|_| Shape)?;
+        let base64 = |text: &str| BASE64.decode(text.as_bytes()).ok();
+        Ok(Envelope {
+            event_id: EventId::from_stored(wire.event_id),
+            nonce: base64(&wire.nonce).and_then(|bytes| Nonce::from_bytes(&bytes)).ok_or(Member("nonce"))?,
+            fingerprint: Fingerprint::from_hex(&wire.fingerprint).ok_or(Member("fingerprint"))?,
+            received_at: Timestamp::parse(&wire.received_at).ok_or(Member("received_at"))?,
+            verified_by: wire.verified_by,
+            body: base64(&wire.body).and_then(|frame| decompress(&frame)).ok_or(Member("body"))?,
+        })
+    }
+}
+
+/// Why a queue did not take a message or a change. Safe to log.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum QueueError {
+    /// No queue is configured.
+    #[error("no queue is configured")]
+    Absent,
+    /// The message is larger than the queue takes.
+    #[error("the message has {bytes} bytes, the queue takes {limit}")]
+    TooLarge {
+        /// The message's size.
+        bytes: usize,
+        /// The queue's limit.
+        limit: usize,
+    },
+    /// SQS refused it or did not answer in time.
+    #[error("SQS {operation}: {code}")]
+    Failed {
+        /// The API operation.
+        operation: &'static str,
+        /// SQS' error code, or what came instead of an answer.
+        code: String,
+    },
+}
+
+/// Why a message is on the dead-letter queue; travels as message attributes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetter<'a> {
+    /// In one word: `unreadable`, `refused`, `unavailable`, `panic`.
+    pub reason: &'a str,
+    /// The last error, in a sentence without content.
+    pub last_error: &'a str,
+    /// When it failed for the first time.
+    pub first_failed_at: Timestamp,
+    /// How often it was tried, redrives included.
+    pub attempts: u32,
+}
+
+/// SQS, as far as recording needs it.
+#[derive(Debug, Clone)]
+pub struct Queues {
+    client: Client,
+    max_bytes: usize,
+}
+
+impl Queues {
+    /// Queues that take messages of up to `max_bytes`.
+    #[must_use]
+    pub fn new(sdk: &SdkConfig, max_bytes: usize) -> Self {
+        let limits = CallLimits::within(CALL_LIMIT);
+        let config = aws_sdk_sqs::config::Builder::from(sdk)
+            .timeout_config(limits.timeouts())
+            .retry_config(limits.retries())
+            .build();
+        Queues { client: Client::from_conf(config), max_bytes }
+    }
+
+    /// Puts an envelope on the queue at `url`.
+    ///
+    /// # Errors
+    /// When it is too large, or SQS did not take it.
+    pub async fn send(&self, url: &str, envelope: &Envelope) -> Result<(), QueueError> {
+        let failed = |error: io::Error| QueueError::Failed { operation: "compress", code: error.kind().to_string() };
+        let message = envelope.to_message().map_err(failed)?;
+        if message.len() > self.max_bytes {
+            return Err(QueueError::TooLarge { bytes: message.len(), limit: self.max_bytes });
+        }
+        let send = self.client.send_message().queue_url(url).message_body(message);
+        send.send().await.map(drop).map_err(|error| failure("SendMessage", &error))
+    }
+
+    /// Puts a message that cannot be recorded on the dead-letter queue at `url`, as it came.
+    ///
+    /// # Errors
+    /// When SQS did not take it.
+    pub async fn send_dead_letter(&self, url: &str, message: &str, letter: &DeadLetter<'_>) -> Result<(), QueueError> {
+        let send = self
+            .client
+            .send_message()
+            .queue_url(url)
+            .message_body(message)
+            .message_attributes("reason", attribute("String", letter.reason)?)
+            .message_attributes("last_error", attribute("String", letter.last_error)?)
+            .message_attributes("first_failed_at", attribute("String", &letter.first_failed_at.to_string())?)
+            .message_attributes("attempts", attribute("Number", &letter.attempts.to_string())?);
+        send.send().await.map(drop).map_err(|error| failure("SendMessage", &error))
+    }
+
+    /// Hides a received message for `delay` more.
+    ///
+    /// # Errors
+    /// When SQS did not take the change.
+    pub async fn hide(&self, url: &str, receipt_handle: &str, delay: Duration) -> Result<(), QueueError> {
+        // SQS takes at most twelve hours, in whole seconds.
+        let seconds = i32::try_from(delay.as_secs().min(43_200)).unwrap_or(43_200);
+        let change = self.client.change_message_visibility().queue_url(url).receipt_handle(receipt_handle);
+        let change = change.visibility_timeout(seconds);
+        change.send().await.map(drop).map_err(|error| failure("ChangeMessageVisibility", &error))
+    }
+}
+
+fn attribute(kind: &str, value: &str) -> Result<MessageAttributeValue, QueueError> {
+    let attribute = MessageAttributeValue::builder().data_type(kind).string_value(value).build();
+    attribute.map_err(|_| QueueError::Failed { operation: "SendMessage", code: "attribute".to_owned() })
+}
+
+fn failure<E: ProvideErrorMetadata, R>(operation: &'static str, error: &SdkError<E, R>) -> QueueError {
+    QueueError::Failed { operation, code: crate::aws::code_of(error).to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn envelope() -> Envelope {
+        Envelope {
+            event_id: EventId::new(&["ada"], &["msg_1"]),
+            nonce: Nonce::random().unwrap(),
+            fingerprint: Fingerprint::of("{}", &|_, _| false),
+            received_at: Timestamp::clamped(1_775_624_410_123),
+            verified_by: "svix".to_owned(),
+            body: Bytes::from_static(br#"{"type":"v1.conversation.created"}"#),
+        }
+    }
+
+    #[test]
+    fn an_envelope_arrives_as_it_was_sent() {
+        let envelope = envelope();
+        assert_eq!(Envelope::from_message(&envelope.to_message().unwrap()), Ok(envelope));
+    }
+
+    #[test]
+    fn unreadable_messages_are_told_from_newer_ones_and_never_quoted() {
+        use UnreadableEnvelope::{Member, Newer, Shape};
+        for text in ["", "secret", "{}", "[]", r#"{"v":1}"#, r#"{"v":"1"}"#] {
+            assert_eq!(Envelope::from_message(text), Err(Shape), "{text}");
+        }
+        assert_eq!(Envelope::from_message(r#"{"v":2,"sealed":"x"}"#), Err(Newer(2)));
+        let broken = |from: &str, to: &str| Envelope::from_message(&envelope().to_message().unwrap().replace(from, to));
+        assert_eq!(broken(r#""nonce":""#, r#""nonce":"!"#), Err(Member("nonce")));
+        assert_eq!(broken(r#""body":""#, r#""body":"AAAA"#), Err(Member("body")));
+    }
+}

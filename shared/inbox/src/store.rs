@@ -1,0 +1,268 @@
+//! The DynamoDB adapter.
+//!
+//! A new event costs one request: a `PutItem` on the condition that its id is free, which in the same round trip tells
+//! who holds it otherwise.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use aws_config::SdkConfig;
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::types::{KeysAndAttributes, ReturnValuesOnConditionCheckFailure};
+use futures_util::future::try_join_all;
+use gatehouse_payload::time::Timestamp;
+
+use crate::Outcome;
+use crate::aws::{CallLimits, code_of};
+use crate::event::{Event, EventId, Subject};
+
+pub mod item;
+
+pub use item::{Damaged, Record};
+use item::{Existing, Item, Packed, attribute, chunk_keys, is_expired, text, text_of, unpack};
+
+/// What one request may take, its second attempt included.
+const CALL_LIMIT: Duration = Duration::from_millis(1200);
+/// The index a timeline is read by.
+pub const SUBJECT_INDEX: &str = "by-subject";
+
+/// The event table.
+#[derive(Debug, Clone)]
+pub struct Store {
+    client: Client,
+    table: String,
+    ttl_seconds: i64,
+}
+
+/// Why the store did not do what it was asked. Safe to log: names operations and codes, never content.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// Down, slow, throttled or not allowed: the same request may succeed later.
+    #[error("DynamoDB {operation}: {code}")]
+    Transient {
+        /// The API operation.
+        operation: &'static str,
+        /// DynamoDB's error code, or what came instead of an answer.
+        code: String,
+    },
+    /// Refused for what it is: the same request will be refused again.
+    #[error("DynamoDB {operation}: {code}")]
+    Permanent {
+        /// The API operation.
+        operation: &'static str,
+        /// DynamoDB's error code.
+        code: String,
+    },
+    /// An item is there but is no record.
+    #[error(transparent)]
+    Damaged(#[from] Damaged),
+}
+
+impl StoreError {
+    /// Whether trying again later can help.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        matches!(self, StoreError::Transient { .. })
+    }
+}
+
+/// Some of a subject's events, in order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Page {
+    /// By `occurred_at`, then by event id; conflicting copies beside their records.
+    pub records: Vec<Record>,
+    /// For the next page; absent on the last.
+    pub next: Option<PageToken>,
+}
+
+/// Where a timeline goes on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PageToken(Item);
+
+impl Store {
+    /// A store on `table`. The SDK's endpoint variables are honoured.
+    #[must_use]
+    pub fn new(sdk: &SdkConfig, table: &str, ttl_days: u32) -> Self {
+        let limits = CallLimits::within(CALL_LIMIT);
+        let config = aws_sdk_dynamodb::config::Builder::from(sdk)
+            .timeout_config(limits.timeouts())
+            .retry_config(limits.retries())
+            .build();
+        Store { client: Client::from_conf(config), table: table.to_owned(), ttl_seconds: i64::from(ttl_days) * 86_400 }
+    }
+
+    /// Opens the connection before the first event needs it. A failure is for the first event to find.
+    pub async fn warm(&self) {
+        let _ = self.head("warm").await;
+    }
+
+    /// Records `event` once. Any number of calls for one event, at once, again, or with a lost answer, leave one record.
+    ///
+    /// # Errors
+    /// When DynamoDB did not take it; it may have been written all the same, which the same call finds out.
+    pub async fn record(&self, event: &Event, now: Timestamp) -> Result<Outcome, StoreError> {
+        let packed = Packed::new(event, now.as_secs() + self.ttl_seconds)
+            .map_err(|error| StoreError::Transient { operation: "compress", code: error.kind().to_string() })?;
+        let Some(holder) = self.place(packed.record(event), &packed, now).await? else {
+            return Ok(Outcome::Recorded);
+        };
+        if holder.nonce == Some(event.nonce) {
+            return Ok(Outcome::Recorded);
+        }
+        if holder.fingerprint == Some(event.fingerprint) {
+            return Ok(Outcome::Duplicate);
+        }
+        // Whoever holds the copy's place says the same, for its key holds the fingerprint.
+        self.place(packed.conflict(event), &packed, now).await?;
+        Ok(Outcome::Conflict)
+    }
+
+    /// Writes `head` where nothing visible stands, after its chunks; else tells what stands there.
+    async fn place(&self, head: Item, packed: &Packed, now: Timestamp) -> Result<Option<Existing>, StoreError> {
+        if !packed.chunks.is_empty() {
+            let key = text_of(&head, attribute::EVENT_ID).unwrap_or_default();
+            if let Some(existing) = self.head(key).await?.filter(|item| !is_expired(item, now)) {
+                return Ok(Some(Existing::of(&existing)));
+            }
+            try_join_all(packed.chunks.iter().map(|chunk| self.put(chunk.clone()))).await?;
+        }
+        let put = self
+            .client
+            .put_item()
+            .table_name(&self.table)
+            .set_item(Some(head))
+            .condition_expression("attribute_not_exists(event_id) OR expires_at < :now")
+            .expression_attribute_values(":now", item::number(now.as_secs()))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        match put.send().await {
+            Ok(_) => Ok(None),
+            Err(error) => match error.as_service_error() {
+                Some(PutItemError::ConditionalCheckFailedException(held)) => {
+                    Ok(Some(Existing::of(held.item().unwrap_or(&HashMap::new()))))
+                }
+                _ => Err(failure("PutItem", &error)),
+            },
+        }
+    }
+
+    async fn put(&self, item: Item) -> Result<(), StoreError> {
+        let put = self.client.put_item().table_name(&self.table).set_item(Some(item));
+        put.send().await.map(drop).map_err(|error| failure("PutItem", &error))
+    }
+
+    async fn head(&self, key: &str) -> Result<Option<Item>, StoreError> {
+        let get =
+            self.client.get_item().table_name(&self.table).key(attribute::EVENT_ID, text(key)).consistent_read(true);
+        let answer = get.send().await.map_err(|error| failure("GetItem", &error))?;
+        Ok(answer.item)
+    }
+
+    /// The record of an event, if there is one and it has not expired.
+    ///
+    /// # Errors
+    /// When DynamoDB does not answer, or the item is damaged.
+    pub async fn get(&self, id: &EventId, now: Timestamp) -> Result<Option<Record>, StoreError> {
+        match self.head(id.as_str()).await?.filter(|item| !is_expired(item, now)) {
+            Some(head) => Ok(Some(self.complete(&head).await?)),
+            None => Ok(None),
+        }
+    }
+
+    async fn complete(&self, head: &Item) -> Result<Record, StoreError> {
+        let chunks = self.batch_get(chunk_keys(head)).await?;
+        Ok(unpack(head, &chunks)?)
+    }
+
+    /// A page of a subject's events, oldest first; at most `limit` (1–100) of them. Expired ones are left out, so a page
+    /// may be short, or empty, with more to come.
+    ///
+    /// The index is eventually consistent: an event may be missing for a moment after it was recorded.
+    ///
+    /// # Errors
+    /// When DynamoDB does not answer, or an item is damaged.
+    pub async fn timeline(
+        &self,
+        subject: &Subject,
+        now: Timestamp,
+        from: Option<PageToken>,
+        limit: u8,
+    ) -> Result<Page, StoreError> {
+        let query = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .index_name(SUBJECT_INDEX)
+            .key_condition_expression("subject = :subject")
+            .expression_attribute_values(":subject", text(subject.as_str()))
+            .limit(i32::from(limit.clamp(1, 100)))
+            .set_exclusive_start_key(from.map(|token| token.0));
+        let answer = query.send().await.map_err(|error| failure("Query", &error))?;
+        let keys =
+            answer.items().iter().filter_map(|item| text_of(item, attribute::EVENT_ID).map(str::to_owned)).collect();
+        let mut records = Vec::new();
+        for head in self.batch_get(keys).await?.values().filter(|item| !is_expired(item, now)) {
+            records.push(self.complete(head).await?);
+        }
+        records.sort_by(|a, b| timeline_order(a).cmp(&timeline_order(b)));
+        Ok(Page { records, next: answer.last_evaluated_key.map(PageToken) })
+    }
+
+    /// All of a subject's events, oldest first.
+    ///
+    /// # Errors
+    /// As [`timeline`](Self::timeline).
+    pub async fn whole_timeline(&self, subject: &Subject, now: Timestamp) -> Result<Vec<Record>, StoreError> {
+        let mut records = Vec::new();
+        let mut next = None;
+        loop {
+            let page = self.timeline(subject, now, next, 100).await?;
+            records.extend(page.records);
+            next = page.next;
+            if next.is_none() {
+                records.sort_by(|a, b| timeline_order(a).cmp(&timeline_order(b)));
+                return Ok(records);
+            }
+        }
+    }
+
+    /// The items that exist among `keys`, by key; consistent, in as many requests as it takes.
+    async fn batch_get(&self, keys: Vec<String>) -> Result<HashMap<String, Item>, StoreError> {
+        let mut found = HashMap::new();
+        let mut left: Vec<Item> =
+            keys.iter().map(|key| HashMap::from([(attribute::EVENT_ID.to_owned(), text(key))])).collect();
+        while !left.is_empty() {
+            let now = left.split_off(left.len().saturating_sub(100));
+            let keys = KeysAndAttributes::builder().set_keys(Some(now)).consistent_read(true).build();
+            let keys =
+                keys.map_err(|_| StoreError::Permanent { operation: "BatchGetItem", code: "NoKeys".to_owned() })?;
+            let get = self.client.batch_get_item().request_items(&self.table, keys);
+            let answer = get.send().await.map_err(|error| failure("BatchGetItem", &error))?;
+            for item in answer.responses.unwrap_or_default().remove(&self.table).unwrap_or_default() {
+                if let Some(key) = text_of(&item, attribute::EVENT_ID) {
+                    found.insert(key.to_owned(), item);
+                }
+            }
+            // What did not fit the answer comes in the next.
+            let unprocessed = answer.unprocessed_keys.unwrap_or_default().remove(&self.table);
+            left.extend(unprocessed.map(|keys| keys.keys).unwrap_or_default());
+        }
+        Ok(found)
+    }
+}
+
+fn timeline_order(record: &Record) -> (Timestamp, &str, bool, crate::Fingerprint) {
+    (record.event.occurred_at, record.event.id.as_str(), record.conflict, record.event.fingerprint)
+}
+
+fn failure<E: ProvideErrorMetadata, R>(operation: &'static str, error: &SdkError<E, R>) -> StoreError {
+    let code = code_of(error).to_owned();
+    // Only what DynamoDB refuses for its content stays refused; permissions, missing tables and throttles get mended.
+    let permanent = ["ValidationException", "SerializationException", "ItemCollectionSizeLimitExceededException"];
+    if permanent.contains(&code.as_str()) {
+        StoreError::Permanent { operation, code }
+    } else {
+        StoreError::Transient { operation, code }
+    }
+}

@@ -1,0 +1,289 @@
+//! The layout of a record: how an event becomes DynamoDB items, and an item an event again.
+
+use std::collections::HashMap;
+use std::io::{self, Read};
+
+use aws_sdk_dynamodb::primitives::Blob;
+use aws_sdk_dynamodb::types::AttributeValue;
+use bytes::Bytes;
+use gatehouse_payload::time::Timestamp;
+
+use crate::event::{BODY_LIMIT, Event, EventId, Fingerprint, Marks, Nonce, Subject};
+
+/// A DynamoDB item.
+pub type Item = HashMap<String, AttributeValue>;
+
+/// The format this release writes. It reads this one and the one before, since two releases run at once during a
+/// deployment; 1 is the first.
+pub const FORMAT: u32 = 1;
+
+/// What DynamoDB takes for one item, names and all, less a reserve for its own rounding. In bytes.
+const ITEM_LIMIT: usize = 400 * 1024 - 1024;
+/// How much of a large payload goes into one chunk. In bytes.
+const CHUNK_BYTES: usize = 384 * 1024;
+/// What DynamoDB bills writes by. In bytes.
+const WRITE_UNIT: usize = 1024;
+const ZSTD_LEVEL: i32 = 3;
+
+/// The names of a record's attributes.
+#[allow(missing_docs, reason = "each is explained where the item is put together")]
+pub mod attribute {
+    pub const EVENT_ID: &str = "event_id";
+    pub const EXPIRES_AT: &str = "expires_at";
+    pub const FINGERPRINT: &str = "fingerprint";
+    pub const NONCE: &str = "nonce";
+    pub const OCCURRED_AT: &str = "occurred_at";
+    pub const PAYLOAD: &str = "payload";
+    pub const SUBJECT: &str = "subject";
+}
+use attribute::{EVENT_ID, EXPIRES_AT, FINGERPRINT, NONCE, OCCURRED_AT, PAYLOAD, SUBJECT};
+
+/// An event as read back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// The event; its `id` is that of the event also in a conflict's copy.
+    pub event: Event,
+    /// From when on it is invisible.
+    pub expires_at: i64,
+    /// Whether this is the copy of a delivery that conflicted with the record of its id.
+    pub conflict: bool,
+}
+
+/// An event's item without its key, and the chunks that go first.
+pub(super) struct Packed {
+    head: Item,
+    pub(super) chunks: Vec<Item>,
+}
+
+impl Packed {
+    /// Lays out `event`, to expire at `expires_at`. Fails when there is no memory to compress it in.
+    pub(super) fn new(event: &Event, expires_at: i64) -> io::Result<Packed> {
+        let mut head = Item::from([
+            ("v".to_owned(), number(FORMAT)),
+            ("source".to_owned(), text(&event.source)),
+            (OCCURRED_AT.to_owned(), text(&event.occurred_at.to_string())),
+            ("received_at".to_owned(), text(&event.received_at.to_string())),
+            (FINGERPRINT.to_owned(), binary(event.fingerprint.as_bytes())),
+            (NONCE.to_owned(), binary(event.nonce.as_bytes())),
+            ("verified_by".to_owned(), text(&event.verified_by)),
+            (EXPIRES_AT.to_owned(), number(expires_at)),
+        ]);
+        if let Some(event_type) = &event.event_type {
+            head.insert("event_type".to_owned(), text(event_type));
+        }
+        if let Some(subject) = &event.subject {
+            head.insert(SUBJECT.to_owned(), text(subject.as_str()));
+        }
+        if event.marks.unparsed {
+            head.insert("parsed".to_owned(), AttributeValue::Bool(false));
+        }
+        if event.marks.weak_identity {
+            head.insert("identity".to_owned(), text("weak"));
+        }
+        if event.marks.undated {
+            head.insert("occurred_at_from".to_owned(), text("received_at"));
+        }
+
+        // The longest key the head may get, so that a conflict's copy is laid out like the record.
+        let base =
+            size(&head) + EVENT_ID.len() + conflict_key(event).len() + "conflict_of".len() + event.id.as_str().len();
+        let plain = base + PAYLOAD.len() + event.body.len();
+        let compressed = compress(&event.body)?;
+        let small = base + PAYLOAD.len() + compressed.len();
+        let payload = if plain.div_ceil(WRITE_UNIT) <= small.div_ceil(WRITE_UNIT) {
+            (plain, text(&String::from_utf8_lossy(&event.body)))
+        } else {
+            (small, binary(&compressed))
+        };
+        let mut chunks = Vec::new();
+        if payload.0 <= ITEM_LIMIT {
+            head.insert(PAYLOAD.to_owned(), payload.1);
+        } else {
+            chunks = compressed
+                .chunks(CHUNK_BYTES)
+                .enumerate()
+                .map(|(n, part)| {
+                    Item::from([
+                        (EVENT_ID.to_owned(), text(&chunk_key(event.nonce, n))),
+                        ("v".to_owned(), number(FORMAT)),
+                        (PAYLOAD.to_owned(), binary(part)),
+                        (EXPIRES_AT.to_owned(), number(expires_at)),
+                    ])
+                })
+                .collect();
+            head.insert("chunks".to_owned(), number(chunks.len()));
+        }
+        Ok(Packed { head, chunks })
+    }
+
+    /// The record's item.
+    pub(super) fn record(&self, event: &Event) -> Item {
+        let mut item = self.head.clone();
+        item.insert(EVENT_ID.to_owned(), text(event.id.as_str()));
+        item
+    }
+
+    /// The item of a copy kept beside another delivery's record.
+    pub(super) fn conflict(&self, event: &Event) -> Item {
+        let mut item = self.head.clone();
+        item.insert(EVENT_ID.to_owned(), text(&conflict_key(event)));
+        item.insert("conflict_of".to_owned(), text(event.id.as_str()));
+        item
+    }
+}
+
+/// `conflict:<fingerprint>:<event id>`: each other body of an event has its own place, however often it comes.
+pub(super) fn conflict_key(event: &Event) -> String {
+    format!("conflict:{}:{}", event.fingerprint, event.id)
+}
+
+/// `chunk:<nonce>/<n>`: an attempt at recording never meets another's chunks.
+fn chunk_key(nonce: Nonce, n: usize) -> String {
+    format!("chunk:{nonce}/{n}")
+}
+
+/// The head of an item that stands where another was to be written.
+pub(super) struct Existing {
+    pub(super) nonce: Option<Nonce>,
+    pub(super) fingerprint: Option<Fingerprint>,
+}
+
+impl Existing {
+    pub(super) fn of(item: &Item) -> Existing {
+        Existing {
+            nonce: bytes_of(item, NONCE).and_then(Nonce::from_bytes),
+            fingerprint: bytes_of(item, FINGERPRINT).and_then(Fingerprint::from_bytes),
+        }
+    }
+}
+
+/// Whether readers must not see the item any more.
+pub(super) fn is_expired(item: &Item, now: Timestamp) -> bool {
+    // Without a readable expiry it never goes: losing an event is worse than keeping one.
+    number_of(item, EXPIRES_AT).is_some_and(|expires_at: i64| expires_at < now.as_secs())
+}
+
+/// The keys of the chunks a head's payload is in; empty when it is in the head.
+pub(super) fn chunk_keys(head: &Item) -> Vec<String> {
+    let count: usize = number_of(head, "chunks").unwrap_or(0);
+    match bytes_of(head, NONCE).and_then(Nonce::from_bytes) {
+        Some(nonce) => (0..count).map(|n| chunk_key(nonce, n)).collect(),
+        None => Vec::new(),
+    }
+}
+
+/// Why an item is no record. Says which attribute, never its value.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Damaged {
+    /// Written by a release this one does not know.
+    #[error("the record has format {0}, this release reads up to {FORMAT}")]
+    Format(u32),
+    /// An attribute is missing or of the wrong type.
+    #[error("the record's attribute {0} is missing or unreadable")]
+    Attribute(&'static str),
+    /// A chunk is missing.
+    #[error("chunk {0} of the record's payload is missing")]
+    Chunk(usize),
+}
+
+/// Reads a record from its head and the items of its chunks.
+pub(super) fn unpack(head: &Item, chunks: &HashMap<String, Item>) -> Result<Record, Damaged> {
+    let format = number_of(head, "v").ok_or(Damaged::Attribute("v"))?;
+    if format == 0 || format > FORMAT {
+        return Err(Damaged::Format(format));
+    }
+    let owned = |name| text_of(head, name).map(str::to_owned);
+    let required = |name| owned(name).ok_or(Damaged::Attribute(name));
+    let time = |name| text_of(head, name).and_then(Timestamp::parse).ok_or(Damaged::Attribute(name));
+    let conflict_of = owned("conflict_of");
+    Ok(Record {
+        conflict: conflict_of.is_some(),
+        expires_at: number_of(head, EXPIRES_AT).ok_or(Damaged::Attribute(EXPIRES_AT))?,
+        event: Event {
+            id: EventId::from_stored(conflict_of.map_or_else(|| required(EVENT_ID), Ok)?),
+            source: required("source")?,
+            event_type: owned("event_type"),
+            subject: owned(SUBJECT).map(Subject::from_stored),
+            occurred_at: time(OCCURRED_AT)?,
+            received_at: time("received_at")?,
+            fingerprint: bytes_of(head, FINGERPRINT)
+                .and_then(Fingerprint::from_bytes)
+                .ok_or(Damaged::Attribute(FINGERPRINT))?,
+            nonce: bytes_of(head, NONCE).and_then(Nonce::from_bytes).ok_or(Damaged::Attribute(NONCE))?,
+            verified_by: required("verified_by")?,
+            body: payload(head, chunks)?,
+            marks: Marks {
+                unparsed: head.get("parsed") == Some(&AttributeValue::Bool(false)),
+                weak_identity: text_of(head, "identity") == Some("weak"),
+                undated: text_of(head, "occurred_at_from") == Some("received_at"),
+            },
+        },
+    })
+}
+
+fn payload(head: &Item, chunks: &HashMap<String, Item>) -> Result<Bytes, Damaged> {
+    let unreadable = Damaged::Attribute(PAYLOAD);
+    match head.get(PAYLOAD) {
+        Some(AttributeValue::S(text)) => Ok(Bytes::from(text.clone())),
+        Some(AttributeValue::B(blob)) => decompress(blob.as_ref()).ok_or(unreadable),
+        Some(_) => Err(unreadable),
+        None => {
+            let mut compressed = Vec::new();
+            for (n, key) in chunk_keys(head).into_iter().enumerate() {
+                let part = chunks.get(&key).and_then(|item| bytes_of(item, PAYLOAD)).ok_or(Damaged::Chunk(n))?;
+                compressed.extend_from_slice(part);
+            }
+            decompress(&compressed).ok_or(unreadable)
+        }
+    }
+}
+
+/// zstd, with a checksum in the frame.
+pub(crate) fn compress(bytes: &[u8]) -> io::Result<Vec<u8>> {
+    let mut compressor = zstd::bulk::Compressor::new(ZSTD_LEVEL)?;
+    compressor.include_checksum(true)?;
+    compressor.compress(bytes)
+}
+
+/// The content of a zstd frame; `None` when it is damaged or larger than any body.
+pub(crate) fn decompress(frame: &[u8]) -> Option<Bytes> {
+    let mut bytes = Vec::new();
+    let bounded = zstd::Decoder::with_buffer(frame).ok()?.take(BODY_LIMIT as u64 + 1).read_to_end(&mut bytes);
+    bounded.ok().filter(|size| *size <= BODY_LIMIT).map(|_| Bytes::from(bytes))
+}
+
+pub(super) fn text(value: &str) -> AttributeValue {
+    AttributeValue::S(value.to_owned())
+}
+
+pub(super) fn number(value: impl ToString) -> AttributeValue {
+    AttributeValue::N(value.to_string())
+}
+
+fn binary(value: &[u8]) -> AttributeValue {
+    AttributeValue::B(Blob::new(value))
+}
+
+pub(super) fn text_of<'i>(item: &'i Item, name: &str) -> Option<&'i str> {
+    item.get(name)?.as_s().ok().map(String::as_str)
+}
+
+fn number_of<N: std::str::FromStr>(item: &Item, name: &str) -> Option<N> {
+    item.get(name)?.as_n().ok()?.parse().ok()
+}
+
+fn bytes_of<'i>(item: &'i Item, name: &str) -> Option<&'i [u8]> {
+    item.get(name)?.as_b().ok().map(AsRef::as_ref)
+}
+
+/// An item's size as DynamoDB counts it, for the types used here: names and values in bytes, a number as its digits'
+/// pairs and two more.
+fn size(item: &Item) -> usize {
+    let value = |value: &AttributeValue| match value {
+        AttributeValue::S(text) => text.len(),
+        AttributeValue::N(digits) => digits.len().div_ceil(2) + 2,
+        AttributeValue::B(blob) => blob.as_ref().len(),
+        _ => 1,
+    };
+    item.iter().map(|(name, v)| name.len() + value(v)).sum()
+}

@@ -1,0 +1,186 @@
+//! Ada's webhooks, as described at <https://docs.ada.cx/reference/webhooks/overview> and in Ada's OpenAPI document.
+//!
+//! Ada may add members, enum values and event types without a new version, so nothing here is closed.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::json::Document;
+use crate::{Unreadable, time::Timestamp};
+
+/// What every delivery is: `{"type": …, "timestamp": …, "data": {…}}`. The body carries no event id.
+#[derive(Debug, Deserialize)]
+pub struct Envelope<'a> {
+    /// `v1.conversation.message` and so on; the version is its prefix.
+    #[serde(borrow, rename = "type", default)]
+    pub event_type: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    timestamp: Option<&'a RawValue>,
+    /// The subject's ids.
+    #[serde(borrow, default)]
+    pub data: Option<Data<'a>>,
+}
+
+/// The members of `data` that say whom an event is about. Absent in the types that do not have them.
+#[derive(Debug, Deserialize)]
+pub struct Data<'a> {
+    /// 24 hex digits without a prefix, in the four conversation events.
+    #[serde(borrow, default)]
+    pub conversation_id: Option<Cow<'a, str>>,
+    /// In the conversation events and the end-user events.
+    #[serde(borrow, default)]
+    pub end_user_id: Option<Cow<'a, str>>,
+}
+
+/// The event types Ada documents.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EventType {
+    /// `v1.conversation.created`
+    ConversationCreated,
+    /// `v1.conversation.message`
+    ConversationMessage,
+    /// `v1.conversation.ended`
+    ConversationEnded,
+    /// `v1.conversation.handoff.ended`
+    ConversationHandoffEnded,
+    /// `v1.end_user.created`
+    EndUserCreated,
+    /// `v1.end_user.updated`
+    EndUserUpdated,
+    /// `v1.audit_log.emitted`
+    AuditLogEmitted,
+    /// Any other, as it was sent.
+    Other(String),
+}
+
+impl From<&str> for EventType {
+    fn from(name: &str) -> Self {
+        match name {
+            "v1.conversation.created" => EventType::ConversationCreated,
+            "v1.conversation.message" => EventType::ConversationMessage,
+            "v1.conversation.ended" => EventType::ConversationEnded,
+            "v1.conversation.handoff.ended" => EventType::ConversationHandoffEnded,
+            "v1.end_user.created" => EventType::EndUserCreated,
+            "v1.end_user.updated" => EventType::EndUserUpdated,
+            "v1.audit_log.emitted" => EventType::AuditLogEmitted,
+            other => EventType::Other(other.to_owned()),
+        }
+    }
+}
+
+impl<'a> Envelope<'a> {
+    /// Reads the envelope.
+    ///
+    /// # Errors
+    /// When a member that carries identity is not of its type, or stands twice.
+    pub fn parse(document: &'a Document<'_>) -> Result<Self, Unreadable> {
+        Ok(serde_json::from_str(document.text())?)
+    }
+
+    /// When the event happened: the envelope's `timestamp`, with or without an offset (none = UTC).
+    #[must_use]
+    pub fn occurred_at(&self) -> Option<Timestamp> {
+        Timestamp::from_json(self.timestamp?)
+    }
+}
+
+/// The content of the conversation events, for reading a conversation back.
+#[derive(Debug, Default, Deserialize)]
+pub struct ConversationData<'a> {
+    /// Opaque; in the message event.
+    #[serde(borrow, default)]
+    pub message_id: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    created_at: Option<&'a RawValue>,
+    /// Who wrote the message.
+    #[serde(borrow, default)]
+    pub author: Option<Author<'a>>,
+    /// The message: text, link, file or a kind added since.
+    #[serde(borrow, default)]
+    pub content: Option<Content<'a>>,
+    /// Who ended the conversation.
+    #[serde(borrow, default)]
+    pub ended_by: Option<Author<'a>>,
+    /// The customer.
+    #[serde(borrow, default)]
+    pub end_user_id: Option<Cow<'a, str>>,
+}
+
+/// Someone who writes in, or ends, a conversation.
+#[derive(Debug, Deserialize)]
+pub struct Author<'a> {
+    /// `end_user`, `ai_agent`, `human_agent`, `system`, or a role added since.
+    #[serde(borrow, default)]
+    pub role: Option<Cow<'a, str>>,
+}
+
+/// A message's content, told apart by its own `type`.
+#[derive(Debug, Deserialize)]
+pub struct Content<'a> {
+    /// The text of a `text` message.
+    #[serde(borrow, default)]
+    pub body: Option<Cow<'a, str>>,
+    /// Where a `link` or `file` message points.
+    #[serde(borrow, default)]
+    pub url: Option<Cow<'a, str>>,
+}
+
+impl<'a> ConversationData<'a> {
+    /// Reads the `data` member of a conversation event.
+    ///
+    /// # Errors
+    /// When a member is not of its type.
+    pub fn parse(document: &'a Document<'_>) -> Result<Self, Unreadable> {
+        #[derive(Deserialize)]
+        struct Whole<'a> {
+            #[serde(borrow, default)]
+            data: ConversationData<'a>,
+        }
+        Ok(serde_json::from_str::<Whole<'_>>(document.text())?.data)
+    }
+
+    /// When the conversation or the message was created.
+    #[must_use]
+    pub fn created_at(&self) -> Option<Timestamp> {
+        Timestamp::from_json(self.created_at?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(body: &str, check: impl FnOnce(Result<Envelope<'_>, Unreadable>)) {
+        check(Envelope::parse(&Document::read(body.as_bytes()).unwrap()));
+    }
+
+    #[test]
+    fn unknown_members_types_and_shapes_of_other_members_do_not_matter() {
+        let body = r#"{"new":{"x":[1]},"type":"v2.conversation.paused","timestamp":"2024-01-17T22:23:35.835",
+            "data":{"conversation_id":"5df2","author":"\ud800","content":7}}"#;
+        read(body, |envelope| {
+            let envelope = envelope.unwrap();
+            assert_eq!(EventType::from("v2.conversation.paused"), EventType::Other("v2.conversation.paused".into()));
+            assert_eq!(envelope.occurred_at(), Timestamp::parse("2024-01-17T22:23:35.835Z"));
+            assert_eq!(envelope.data.unwrap().conversation_id.unwrap(), "5df2");
+        });
+    }
+
+    #[test]
+    fn null_is_absent() {
+        read(r#"{"type":null,"timestamp":null,"data":{"conversation_id":null}}"#, |envelope| {
+            let envelope = envelope.unwrap();
+            assert!(envelope.event_type.is_none() && envelope.occurred_at().is_none());
+            assert!(envelope.data.unwrap().conversation_id.is_none());
+        });
+    }
+
+    #[test]
+    fn identity_of_the_wrong_type_or_given_twice_is_unreadable_and_located() {
+        read(r#"{"type":7}"#, |envelope| assert_eq!(envelope.unwrap_err().line, 1));
+        read(r#"{"data":{"conversation_id":"a","conversation_id":"b"}}"#, |envelope| assert!(envelope.is_err()));
+        read(r#"{"data":"5df2"}"#, |envelope| assert!(envelope.is_err()));
+    }
+}

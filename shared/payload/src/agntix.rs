@@ -1,0 +1,209 @@
+//! agntix' session webhooks, as described at <https://docs.agntix.ai/webhooks/events>.
+//!
+//! Two traps: the event's name stands in `eventType`, while `type` is the kind of session; and `id` is the session's id,
+//! the same in `session.created` and `session.ended`. The envelope used before June 2026, and the one announced for later
+//! events, are `{"id": "evt_…", "type": "session.ended", "createdAt": …, "data": {"sessionId": …}}`.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::json::Document;
+use crate::{Unreadable, time::Timestamp};
+
+/// Both envelopes in one: the flat one of today, and the one with `data`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Envelope<'a> {
+    /// The session's id where `eventType` names the event, else the event's.
+    #[serde(borrow, default)]
+    pub id: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    event_type: Option<Cow<'a, str>>,
+    #[serde(borrow, rename = "type", default)]
+    kind: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    created_at: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    ended_at: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    data: Option<Data<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Data<'a> {
+    #[serde(borrow, default)]
+    session_id: Option<Cow<'a, str>>,
+}
+
+/// The event types agntix delivers; the announced ones and all others are values too.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EventType {
+    /// `session.created`; `session.started` in the older envelope.
+    SessionCreated,
+    /// `session.ended`
+    SessionEnded,
+    /// Any other, as it was sent.
+    Other(String),
+}
+
+impl From<&str> for EventType {
+    fn from(name: &str) -> Self {
+        match name {
+            "session.created" | "session.started" => EventType::SessionCreated,
+            "session.ended" => EventType::SessionEnded,
+            other => EventType::Other(other.to_owned()),
+        }
+    }
+}
+
+impl<'a> Envelope<'a> {
+    /// Reads the envelope.
+    ///
+    /// # Errors
+    /// When a member that carries identity is not of its type, or stands twice.
+    pub fn parse(document: &'a Document<'_>) -> Result<Self, Unreadable> {
+        Ok(serde_json::from_str(document.text())?)
+    }
+
+    /// The event's name: `eventType`, else `type` where that is an event's name and not `VOICE` or `CHAT`.
+    #[must_use]
+    pub fn event_type(&self) -> Option<&str> {
+        let named = self.event_type.as_deref().filter(|name| !name.is_empty());
+        named.or_else(|| self.kind.as_deref().filter(|kind| is_event_name(kind)))
+    }
+
+    /// The event type and the session's id, where the two identify the event: `session.created` and `session.ended`,
+    /// each sent once for a session.
+    #[must_use]
+    pub fn once_per_session(&self) -> Option<(&str, &str)> {
+        let name = self.event_type.as_deref().filter(|name| matches!(*name, "session.created" | "session.ended"))?;
+        Some((name, self.id.as_deref().filter(|id| !id.is_empty())?))
+    }
+
+    /// The session the event is about.
+    #[must_use]
+    pub fn session_id(&self) -> Option<&str> {
+        let flat = || {
+            let name = self.event_type.as_deref()?;
+            if name.starts_with("session.") { self.id.as_deref() } else { None }
+        };
+        let nested = || self.data.as_ref()?.session_id.as_deref();
+        nested().or_else(flat).filter(|id| !id.is_empty())
+    }
+
+    /// When the event happened: `endedAt` for the end of a session, else `createdAt`. A session's end never falls back to
+    /// `createdAt` in the flat envelope, where that is the session's start.
+    #[must_use]
+    pub fn occurred_at(&self) -> Option<Timestamp> {
+        let flat_end = self.event_type.as_deref() == Some("session.ended");
+        let moment = if flat_end { self.ended_at } else { self.created_at };
+        Timestamp::from_json(moment?)
+    }
+}
+
+fn is_event_name(name: &str) -> bool {
+    let mut parts = name.split('.');
+    let word = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+    parts.clone().count() > 1 && parts.all(word)
+}
+
+/// The content of the session events, for reading a session back.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SessionData<'a> {
+    /// `OPEN`, `CLOSED`, `EXPIRED`, or a state added since.
+    #[serde(borrow, default)]
+    pub state: Option<Cow<'a, str>>,
+    /// The agent's id.
+    #[serde(borrow, default)]
+    pub agent_id: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    created_at: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    ended_at: Option<&'a RawValue>,
+    /// Summary, intent, resolution, sentiment and extracted data: as sent.
+    #[serde(borrow, default)]
+    pub analysis: Option<&'a RawValue>,
+    /// Where the dashboard plays the recording.
+    #[serde(borrow, default)]
+    pub recording_url: Option<Cow<'a, str>>,
+}
+
+impl<'a> SessionData<'a> {
+    /// Reads a session event's content, flat or from `data`.
+    ///
+    /// # Errors
+    /// When a member is not of its type.
+    pub fn parse(document: &'a Document<'_>) -> Result<Self, Unreadable> {
+        Ok(serde_json::from_str(document.text())?)
+    }
+
+    /// When the session started.
+    #[must_use]
+    pub fn created_at(&self) -> Option<Timestamp> {
+        Timestamp::from_json(self.created_at?)
+    }
+
+    /// When the session ended.
+    #[must_use]
+    pub fn ended_at(&self) -> Option<Timestamp> {
+        Timestamp::from_json(self.ended_at?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read<T>(body: &str, check: impl FnOnce(Envelope<'_>) -> T) -> T {
+        check(Envelope::parse(&Document::read(body.as_bytes()).unwrap()).unwrap())
+    }
+
+    #[test]
+    fn the_event_type_is_read_first_and_the_kind_of_session_never_passes_for_it() {
+        let name = |body: &str| read(body, |e| e.event_type().map(str::to_owned));
+        assert_eq!(name(r#"{"eventType":"session.ended","type":"VOICE"}"#).as_deref(), Some("session.ended"));
+        assert_eq!(name(r#"{"type":"VOICE"}"#), None);
+        assert_eq!(name(r#"{"type":"message.added"}"#).as_deref(), Some("message.added"));
+        assert_eq!(
+            name(r#"{"eventType":"","type":"knowledge_store.updated"}"#).as_deref(),
+            Some("knowledge_store.updated")
+        );
+        for kind in ["CHAT", "session", ".", "session.", "Session.Ended", ""] {
+            assert_eq!(name(&format!(r#"{{"type":"{kind}"}}"#)), None, "{kind}");
+        }
+    }
+
+    #[test]
+    fn only_the_two_flat_session_events_are_identified_by_the_session() {
+        let identified = |body: &str| read(body, |e| e.once_per_session().is_some());
+        assert!(identified(r#"{"id":"s","eventType":"session.created"}"#));
+        assert!(identified(r#"{"id":"s","eventType":"session.ended"}"#));
+        assert!(!identified(r#"{"id":"","eventType":"session.ended"}"#));
+        assert!(!identified(r#"{"id":"s","eventType":"session.updated"}"#));
+        assert!(!identified(r#"{"id":"evt_1","type":"session.ended","data":{"sessionId":"s"}}"#));
+    }
+
+    #[test]
+    fn the_session_is_found_in_both_envelopes() {
+        let session = |body: &str| read(body, |e| e.session_id().map(str::to_owned));
+        assert_eq!(session(r#"{"id":"s","eventType":"session.updated"}"#).as_deref(), Some("s"));
+        assert_eq!(session(r#"{"id":"evt_1","type":"message.added","data":{"sessionId":"s"}}"#).as_deref(), Some("s"));
+        assert_eq!(session(r#"{"id":"evt_1","type":"usage.updated","data":{}}"#), None);
+        assert_eq!(session(r#"{"id":"x","eventType":"chat.ended"}"#), None);
+    }
+
+    #[test]
+    fn a_session_end_is_never_dated_by_the_session_start() {
+        let at = |body: &str| read(body, |e| e.occurred_at().map(|t| t.to_string()));
+        let (start, end) = ("2026-04-08T05:00:01.130Z", "2026-04-08T05:00:10.546Z");
+        let body = |rest: &str| format!(r#"{{"eventType":"session.ended","createdAt":"{start}"{rest}}}"#);
+        assert_eq!(at(&body(&format!(r#","endedAt":"{end}""#))).as_deref(), Some(end));
+        assert_eq!(at(&body("")), None);
+        assert_eq!(at(&format!(r#"{{"eventType":"session.created","createdAt":"{start}"}}"#)).as_deref(), Some(start));
+        assert_eq!(at(&format!(r#"{{"type":"session.ended","createdAt":"{end}","data":{{}}}}"#)).as_deref(), Some(end));
+    }
+}

@@ -1,0 +1,368 @@
+//! Bodies: what counts as JSON here, and the one form two equal bodies share.
+//!
+//! Valid is what [`RawValue`] takes. `serde_json::Value` would refuse depth over 128, lone surrogates and 1e400, and
+//! round big integers; an authentic event must not be refused or altered for any of these.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// The JSON object a body holds: the body itself, or the content of the one JSON string the body is.
+#[derive(Debug, Clone)]
+pub struct Document<'a>(Cow<'a, str>);
+
+/// Why a body holds no JSON object. Says what and where, never what stood there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotAnObject {
+    /// The body is not text.
+    #[error("the body is not UTF-8: byte {offset} is not part of a character; send a JSON object encoded as UTF-8")]
+    NotUtf8 {
+        /// Offset of the first wrong byte, from 0.
+        offset: usize,
+    },
+    /// The body breaks off.
+    #[error("the body ends before the JSON is complete (line {line}, column {column}); send one whole JSON object")]
+    Incomplete {
+        /// Line, from 1.
+        line: usize,
+        /// Column, from 0.
+        column: usize,
+    },
+    /// The body is not JSON.
+    #[error("the body is not JSON: the error is at line {line}, column {column}; send one JSON object")]
+    Syntax {
+        /// Line, from 1.
+        line: usize,
+        /// Column, from 0.
+        column: usize,
+    },
+    /// The body is JSON of another kind.
+    #[error("the body is {found}; send a JSON object, or a JSON string that holds one")]
+    OtherKind {
+        /// The kind found, with its article: `"an array"`.
+        found: &'static str,
+    },
+}
+
+impl<'a> Document<'a> {
+    /// Reads a body.
+    ///
+    /// # Errors
+    /// When it is neither a JSON object nor a JSON string that holds one.
+    pub fn read(body: &'a [u8]) -> Result<Self, NotAnObject> {
+        let text = std::str::from_utf8(body).map_err(|e| NotAnObject::NotUtf8 { offset: e.valid_up_to() })?;
+        let value = validate(text)?;
+        if value.starts_with('"') {
+            return Self::read_text_within(value);
+        }
+        object(value).map(|text| Document(Cow::Borrowed(text)))
+    }
+
+    fn read_text_within(literal: &str) -> Result<Self, NotAnObject> {
+        const FOUND: &str = "a JSON string that holds no JSON object";
+        let held = escape_lone_surrogates(&decode_string(literal)).ok_or(NotAnObject::OtherKind { found: FOUND })?;
+        let value = validate(&held).map_err(|_| NotAnObject::OtherKind { found: FOUND })?;
+        object(value).map_err(|_| NotAnObject::OtherKind { found: FOUND })?;
+        Ok(Document(Cow::Owned(value.to_owned())))
+    }
+
+    /// The object's text, without white space around it.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+}
+
+fn validate(text: &str) -> Result<&str, NotAnObject> {
+    match serde_json::from_str::<&RawValue>(text) {
+        Ok(raw) => Ok(raw.get()),
+        Err(e) if e.is_eof() => Err(NotAnObject::Incomplete { line: e.line(), column: e.column() }),
+        Err(e) => Err(NotAnObject::Syntax { line: e.line(), column: e.column() }),
+    }
+}
+
+fn object(value: &str) -> Result<&str, NotAnObject> {
+    let found = match value.as_bytes().first() {
+        Some(b'{') => return Ok(value),
+        Some(b'[') => "an array",
+        Some(b'"') => "a string",
+        Some(b't' | b'f') => "a boolean",
+        Some(b'n') => "null",
+        _ => "a number",
+    };
+    Err(NotAnObject::OtherKind { found })
+}
+
+/// The members of an object in their order, repeated names and all; empty when `value` is no object.
+///
+/// Names are decoded; one that holds a lone surrogate, which no Rust string can, keeps its literal.
+#[must_use]
+pub fn members(value: &str) -> Vec<(Cow<'_, str>, &RawValue)> {
+    struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
+    impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            struct Collect;
+            impl<'de> Visitor<'de> for Collect {
+                type Value = Members<'de>;
+
+                fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                    f.write_str("an object")
+                }
+
+                fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                    let mut members = Vec::new();
+                    while let Some((name, value)) = map.next_entry::<&RawValue, &RawValue>()? {
+                        members.push((string(name).unwrap_or(Cow::Borrowed(name.get())), value));
+                    }
+                    Ok(Members(members))
+                }
+            }
+            deserializer.deserialize_map(Collect)
+        }
+    }
+
+    serde_json::from_str::<Members<'_>>(value).map(|m| m.0).unwrap_or_default()
+}
+
+/// The text of a JSON string; `None` when `value` is no string, or holds a lone surrogate.
+#[must_use]
+pub fn string(value: &RawValue) -> Option<Cow<'_, str>> {
+    #[derive(Deserialize)]
+    struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+    serde_json::from_str::<Text<'_>>(value.get()).ok().map(|text| text.0)
+}
+
+/// Feeds the canonical form of `value` to `sink`, in pieces.
+///
+/// Two documents share a form when they differ only in white space, in the order of an object's members, and in how a
+/// string's characters are escaped. Numbers are compared as written, since rounding could make two events look equal.
+/// Strings are length-prefixed, so no two documents run together. Below [`CANONICAL_DEPTH`] the text is taken as it is:
+/// it then also differs by white space, which costs a conflict at worst, never a lost event.
+///
+/// `omit` is asked for each member of each object with the names that lead to that object and the member's own name;
+/// array elements add no name. A member it names is left out.
+pub fn canonical(value: &str, omit: &dyn Fn(&[&str], &str) -> bool, sink: &mut dyn FnMut(&[u8])) {
+    Canonical { omit, sink }.value(value, &mut Vec::new(), 0);
+}
+
+/// How deep [`canonical`] looks into a document.
+pub const CANONICAL_DEPTH: usize = 32;
+
+struct Canonical<'s> {
+    omit: &'s dyn Fn(&[&str], &str) -> bool,
+    sink: &'s mut dyn FnMut(&[u8]),
+}
+
+impl Canonical<'_> {
+    fn value(&mut self, value: &str, path: &mut Vec<String>, depth: usize) {
+        if depth == CANONICAL_DEPTH {
+            return self.text(b"r", value.as_bytes());
+        }
+        match value.as_bytes().first() {
+            Some(b'{') => {
+                let mut members = members(value);
+                {
+                    let names: Vec<&str> = path.iter().map(String::as_str).collect();
+                    members.retain(|(name, _)| !(self.omit)(&names, name));
+                }
+                members.sort_by(|a, b| a.0.cmp(&b.0));
+                (self.sink)(b"{");
+                for (name, value) in members {
+                    self.text(b"", name.as_bytes());
+                    path.push(name.into_owned());
+                    self.value(value.get(), path, depth + 1);
+                    path.pop();
+                }
+                (self.sink)(b"}");
+            }
+            Some(b'[') => {
+                (self.sink)(b"[");
+                let elements: Vec<&RawValue> = serde_json::from_str(value).unwrap_or_default();
+                for element in elements {
+                    self.value(element.get(), path, depth + 1);
+                }
+                (self.sink)(b"]");
+            }
+            Some(b'"') => self.text(b"s", &decode_string(value)),
+            _ => self.text(b"", value.as_bytes()),
+        }
+    }
+
+    fn text(&mut self, tag: &[u8], bytes: &[u8]) {
+        (self.sink)(tag);
+        (self.sink)(bytes.len().to_string().as_bytes());
+        (self.sink)(b":");
+        (self.sink)(bytes);
+    }
+}
+
+/// The characters of a valid JSON string literal, as UTF-8 in which a lone surrogate stands as its own three bytes.
+fn decode_string(literal: &str) -> Cow<'_, [u8]> {
+    struct Bytes;
+    impl<'de> Visitor<'de> for Bytes {
+        type Value = Cow<'de, [u8]>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a string")
+        }
+
+        fn visit_borrowed_bytes<E>(self, bytes: &'de [u8]) -> Result<Self::Value, E> {
+            Ok(Cow::Borrowed(bytes))
+        }
+
+        fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Self::Value, E> {
+            Ok(Cow::Owned(bytes.to_vec()))
+        }
+    }
+    // A literal that is not valid stands for itself: callers pass validated text.
+    serde_json::Deserializer::from_str(literal).deserialize_bytes(Bytes).unwrap_or(Cow::Borrowed(literal.as_bytes()))
+}
+
+/// Text again, each lone surrogate as the escape it must have been written with; `None` when that is no text either.
+fn escape_lone_surrogates(decoded: &[u8]) -> Option<String> {
+    let mut text = Vec::with_capacity(decoded.len());
+    let mut rest = decoded;
+    while let Some((&first, tail)) = rest.split_first() {
+        if let [0xED, high @ 0xA0..=0xBF, low @ 0x80..=0xBF, after @ ..] = rest {
+            let unit = 0xD000 | (u32::from(high & 0x3F) << 6) | u32::from(low & 0x3F);
+            text.extend_from_slice(format!("\\u{unit:04x}").as_bytes());
+            rest = after;
+        } else {
+            text.push(first);
+            rest = tail;
+        }
+    }
+    String::from_utf8(text).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn form(value: &str) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        canonical(value, &|_, _| false, &mut |piece| bytes.extend_from_slice(piece));
+        bytes
+    }
+
+    fn kind_of(body: &str) -> NotAnObject {
+        Document::read(body.as_bytes()).unwrap_err()
+    }
+
+    #[test]
+    fn an_object_is_read_without_the_white_space_around_it() {
+        assert_eq!(Document::read(b" \n{ \"a\" : 1 }\n").unwrap().text(), r#"{ "a" : 1 }"#);
+    }
+
+    #[test]
+    fn a_string_that_holds_an_object_is_read_as_that_object() {
+        assert_eq!(Document::read(br#""{\"a\":\"\u00e9\"}""#).unwrap().text(), r#"{"a":"é"}"#);
+    }
+
+    #[test]
+    fn a_lone_surrogate_inside_a_double_encoded_body_survives_as_its_escape() {
+        assert_eq!(Document::read(br#""{\"a\":\"\ud800x\"}""#).unwrap().text(), r#"{"a":"\ud800x"}"#);
+    }
+
+    #[test]
+    fn what_no_rust_number_or_string_can_hold_is_still_valid() {
+        for body in
+            [r#"{"n":1e400}"#, r#"{"n":123456789012345678901234567890}"#, r#"{"s":"\ud800"}"#, r#"{"\udc00":1}"#]
+        {
+            assert_eq!(Document::read(body.as_bytes()).unwrap().text(), body);
+        }
+        let deep = format!("{{\"a\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
+        assert_eq!(Document::read(deep.as_bytes()).unwrap().text(), deep);
+    }
+
+    #[test]
+    fn anything_else_is_named_and_located_but_never_quoted() {
+        assert_eq!(Document::read(b"{\"a\":\"\xff\"}").unwrap_err(), NotAnObject::NotUtf8 { offset: 6 });
+        assert_eq!(kind_of("{\"secret\":"), NotAnObject::Incomplete { line: 1, column: 10 });
+        assert_eq!(kind_of("{\n secret}"), NotAnObject::Syntax { line: 2, column: 2 });
+        assert_eq!(kind_of("{} {}"), NotAnObject::Syntax { line: 1, column: 4 });
+        assert_eq!(kind_of(""), NotAnObject::Incomplete { line: 1, column: 0 });
+        for (body, found) in [("[1]", "an array"), ("3", "a number"), ("true", "a boolean"), ("null", "null")] {
+            assert_eq!(kind_of(body), NotAnObject::OtherKind { found });
+        }
+        for body in ["\"secret\"", "\"[1]\"", "\"\"", r#""\"{}\"""#] {
+            let error = kind_of(body);
+            assert!(matches!(error, NotAnObject::OtherKind { .. }), "{body}: {error}");
+            assert!(!error.to_string().contains("secret"));
+        }
+    }
+
+    #[test]
+    fn members_keep_their_order_repetitions_and_odd_names() {
+        let names: Vec<_> = members(r#"{"b":1,"a":2,"b":3,"\u0063":4,"\ud800":5}"#).into_iter().map(|m| m.0).collect();
+        assert_eq!(names, ["b", "a", "b", "c", r#""\ud800""#]);
+        assert!(members("[1]").is_empty());
+    }
+
+    #[test]
+    fn the_form_ignores_white_space_member_order_and_escapes() {
+        assert_eq!(
+            form(r#"{"a":[1,"x"],"b":{"c":null}}"#),
+            form("{ \"b\": {\"\\u0063\" :null}, \"a\": [1, \"\\u0078\"] }")
+        );
+    }
+
+    #[test]
+    fn the_form_tells_everything_else_apart() {
+        let different = [
+            "{}",
+            "[]",
+            r#""""#,
+            "0",
+            "-0",
+            "0.0",
+            "1",
+            "1.0",
+            "null",
+            r#""null""#,
+            r#"{"a":1}"#,
+            r#"{"a":"1"}"#,
+            r#"{"a":1,"a":1}"#,
+            r#"{"a":[1]}"#,
+            r#"{"a":[[1]]}"#,
+            r#"["a","b"]"#,
+            r#"["ab"]"#,
+            r#"["b","a"]"#,
+            "[1,2]",
+            "[12]",
+            r#""\ud800""#,
+            r#""\ud801""#,
+            "123456789012345678901234567890",
+            "123456789012345678901234567891",
+        ];
+        for (i, a) in different.iter().enumerate() {
+            for b in &different[i + 1..] {
+                assert_ne!(form(a), form(b), "{a} and {b}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_form_of_a_very_deep_document_needs_no_deep_stack() {
+        let deep = |leaf: &str| format!("{}{leaf}{}", "[".repeat(100_000), "]".repeat(100_000));
+        assert_ne!(form(&deep("1")), form(&deep("2")));
+        assert_eq!(form(&deep("1")), form(&deep("1")));
+    }
+
+    #[test]
+    fn omitted_members_leave_no_trace_where_and_only_where_they_are_named() {
+        let omit = |path: &[&str], name: &str| path == ["a"] && name == "x";
+        let form = |value: &str| {
+            let mut bytes = Vec::new();
+            canonical(value, &omit, &mut |piece| bytes.extend_from_slice(piece));
+            bytes
+        };
+        assert_eq!(form(r#"{"a":{"x":1,"y":2}}"#), form(r#"{"a":{"y":2}}"#));
+        assert_ne!(form(r#"{"b":{"x":1,"y":2}}"#), form(r#"{"b":{"y":2}}"#));
+        assert_ne!(form(r#"{"x":1}"#), form("{}"));
+    }
+}

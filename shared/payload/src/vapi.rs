@@ -1,0 +1,365 @@
+//! Vapi's client and server messages, as in Vapi's OpenAPI document (`ClientMessage`, `ServerMessage`; August 2026) and
+//! as captured: the two differ, and the list of types grows several times a year.
+//!
+//! A message carries no event id. [`Message`] therefore holds, for every documented type, the members from which one can
+//! be derived, and nothing else.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::json::{self, Document};
+use crate::{Unreadable, time::Timestamp};
+
+/// The part of a delivery that is the message, in whichever wrapping it came: in `{"message": …}`, bare, or either of
+/// the two inside a JSON string.
+#[derive(Debug)]
+pub struct Envelope<'a> {
+    text: Cow<'a, str>,
+    alone: bool,
+}
+
+impl<'a> Envelope<'a> {
+    /// Finds the message.
+    ///
+    /// An object is a wrapper when it has a member `message` that is an object (or a string that holds one) and no
+    /// `type` of its own.
+    #[must_use]
+    pub fn of(document: &'a Document<'_>) -> Self {
+        let members = json::members(document.text());
+        let bare = || Envelope { text: Cow::Borrowed(document.text()), alone: true };
+        let mut wrapped = members.iter().filter(|(name, _)| name == "message");
+        let (Some((_, message)), None) = (wrapped.next(), wrapped.next()) else { return bare() };
+        if members.iter().any(|(name, _)| name == "type") {
+            return bare();
+        }
+        match Document::read(message.get().as_bytes()) {
+            Ok(message) => Envelope { text: Cow::Owned(message.text().to_owned()), alone: members.len() == 1 },
+            Err(_) => bare(),
+        }
+    }
+
+    /// The message's text: a JSON object.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether the wrapper, if there was one, held nothing besides the message.
+    #[must_use]
+    pub fn is_alone(&self) -> bool {
+        self.alone
+    }
+}
+
+/// The members of a message that tell which event it is.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Message<'a> {
+    #[serde(borrow, rename = "type", default)]
+    event_type: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    timestamp: Option<&'a RawValue>,
+    /// A snapshot from the creation of the call, in almost every message.
+    #[serde(borrow, default)]
+    pub call: Option<Identified<'a>>,
+    /// In the `chat.*` messages, and beside others.
+    #[serde(borrow, default)]
+    pub chat: Option<Identified<'a>>,
+    /// In the `session.*` messages.
+    #[serde(borrow, default)]
+    pub session: Option<Identified<'a>>,
+    /// `status-update`, `speech-update`.
+    #[serde(borrow, default)]
+    pub status: Option<Cow<'a, str>>,
+    /// `speech-update`, `transcript`: `assistant` or `user`.
+    #[serde(borrow, default)]
+    pub role: Option<Cow<'a, str>>,
+    /// `speech-update`, `assistant.speechStarted`: a number counting from 0, as written.
+    #[serde(borrow, default)]
+    pub turn: Option<&'a RawValue>,
+    /// `model-output`, `user-interrupted`.
+    #[serde(borrow, default)]
+    pub turn_id: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    transcript_type: Option<Cow<'a, str>>,
+    /// `tool-calls`.
+    #[serde(borrow, default)]
+    pub tool_call_list: Option<Vec<Identified<'a>>>,
+    #[serde(borrow, default)]
+    tool_call_result: Option<&'a RawValue>,
+    /// `campaign.predial`.
+    #[serde(borrow, default)]
+    pub campaign_id: Option<Cow<'a, str>>,
+    /// `campaign.predial`.
+    #[serde(borrow, default)]
+    pub contact: Option<Identified<'a>>,
+    /// `call.artifact.upload`.
+    #[serde(borrow, default)]
+    pub artifacts: Option<Vec<Artifact<'a>>>,
+}
+
+/// Any object with an id of its own.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Identified<'a> {
+    #[serde(borrow, default)]
+    id: Option<Cow<'a, str>>,
+    /// Of a session: its state's version.
+    #[serde(borrow, default)]
+    pub updated_at: Option<Cow<'a, str>>,
+}
+
+/// One finished artifact of a call.
+#[derive(Debug, Deserialize)]
+pub struct Artifact<'a> {
+    /// `recording-mono`, `log`, …
+    #[serde(borrow, rename = "type", default)]
+    pub kind: Option<Cow<'a, str>>,
+}
+
+/// The documented types of both directions. Those only the configuration or an SDK names are `Other`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs, reason = "each is named after its constant")]
+pub enum EventType {
+    AssistantRequest,
+    AssistantSpeechStarted,
+    AssistantStarted,
+    CallArtifactUpload,
+    CallDeleteFailed,
+    CallDeleted,
+    CallEndpointingRequest,
+    CampaignPredial,
+    ChatCreated,
+    ChatDeleted,
+    ConversationUpdate,
+    EndOfCallReport,
+    Hang,
+    HandoffDestinationRequest,
+    KnowledgeBaseRequest,
+    LanguageChangeDetected,
+    Metadata,
+    ModelOutput,
+    PhoneCallControl,
+    SessionCreated,
+    SessionDeleted,
+    SessionUpdated,
+    SpeechUpdate,
+    StatusUpdate,
+    ToolCalls,
+    ToolCallsResult,
+    Transcript,
+    TransferDestinationRequest,
+    TransferUpdate,
+    UserInterrupted,
+    VoiceInput,
+    VoiceRequest,
+    WorkflowNodeStarted,
+    Other(String),
+}
+
+impl From<&str> for EventType {
+    fn from(name: &str) -> Self {
+        match name {
+            "assistant-request" => EventType::AssistantRequest,
+            "assistant.speechStarted" => EventType::AssistantSpeechStarted,
+            "assistant.started" => EventType::AssistantStarted,
+            "call.artifact.upload" => EventType::CallArtifactUpload,
+            "call.delete.failed" => EventType::CallDeleteFailed,
+            "call.deleted" => EventType::CallDeleted,
+            "call.endpointing.request" => EventType::CallEndpointingRequest,
+            "campaign.predial" => EventType::CampaignPredial,
+            "chat.created" => EventType::ChatCreated,
+            "chat.deleted" => EventType::ChatDeleted,
+            "conversation-update" => EventType::ConversationUpdate,
+            "end-of-call-report" => EventType::EndOfCallReport,
+            "hang" => EventType::Hang,
+            "handoff-destination-request" => EventType::HandoffDestinationRequest,
+            "knowledge-base-request" => EventType::KnowledgeBaseRequest,
+            "language-change-detected" => EventType::LanguageChangeDetected,
+            "metadata" => EventType::Metadata,
+            "model-output" => EventType::ModelOutput,
+            "phone-call-control" => EventType::PhoneCallControl,
+            "session.created" => EventType::SessionCreated,
+            "session.deleted" => EventType::SessionDeleted,
+            "session.updated" => EventType::SessionUpdated,
+            "speech-update" => EventType::SpeechUpdate,
+            "status-update" => EventType::StatusUpdate,
+            "tool-calls" => EventType::ToolCalls,
+            "tool-calls-result" => EventType::ToolCallsResult,
+            "transcript" => EventType::Transcript,
+            "transfer-destination-request" => EventType::TransferDestinationRequest,
+            "transfer-update" => EventType::TransferUpdate,
+            "user-interrupted" => EventType::UserInterrupted,
+            "voice-input" => EventType::VoiceInput,
+            "voice-request" => EventType::VoiceRequest,
+            "workflow.node.started" => EventType::WorkflowNodeStarted,
+            other => EventType::Other(other.to_owned()),
+        }
+    }
+}
+
+/// The second constant under which final transcripts come.
+const FINAL_TRANSCRIPT: &str = r#"transcript[transcriptType="final"]"#;
+
+impl<'a> Message<'a> {
+    /// Reads a message's members.
+    ///
+    /// # Errors
+    /// When a member that carries identity is not of its type, or stands twice.
+    pub fn parse(envelope: &'a Envelope<'_>) -> Result<Self, Unreadable> {
+        Ok(serde_json::from_str(envelope.text())?)
+    }
+
+    /// The type's name. `transcript[transcriptType="final"]` is `transcript`; a message without a type that lists tool
+    /// calls is `tool-calls`, the one type where Vapi's schema lets the type be absent.
+    #[must_use]
+    pub fn event_type(&self) -> Option<&str> {
+        match self.event_type.as_deref().filter(|name| !name.is_empty()) {
+            Some(FINAL_TRANSCRIPT) => Some("transcript"),
+            Some(name) => Some(name),
+            None => self.tool_call_list.as_ref().map(|_| "tool-calls"),
+        }
+    }
+
+    /// `partial` or `final`, which the type itself may say.
+    #[must_use]
+    pub fn transcript_type(&self) -> Option<&str> {
+        let said_by_type = (self.event_type.as_deref() == Some(FINAL_TRANSCRIPT)).then_some("final");
+        self.transcript_type.as_deref().or(said_by_type)
+    }
+
+    /// The id in `toolCallResult`, an object Vapi leaves untyped.
+    #[must_use]
+    pub fn tool_call_result_id(&self) -> Option<Cow<'a, str>> {
+        let mut members = json::members(self.tool_call_result?.get()).into_iter();
+        members.find(|(name, _)| name == "toolCallId").and_then(|(_, id)| json::string(id)).filter(|id| !id.is_empty())
+    }
+
+    /// When the event happened: epoch milliseconds, or ISO 8601 as in 2024.
+    #[must_use]
+    pub fn occurred_at(&self) -> Option<Timestamp> {
+        Timestamp::from_json(self.timestamp?)
+    }
+}
+
+impl Identified<'_> {
+    /// The id, unless it is missing or empty.
+    #[must_use]
+    pub fn id(&self) -> Option<&str> {
+        self.id.as_deref().filter(|id| !id.is_empty())
+    }
+}
+
+/// The members every message may carry, and those the receiver's own wrapping adds: all others are a type's own.
+pub const COMMON_MEMBERS: [&str; 8] =
+    ["type", "timestamp", "phoneNumber", "assistantVersion", "call", "customer", "assistant", "artifact"];
+
+/// Whether a member differs between two deliveries of one event: the URLs into an artifact are signed anew for each.
+///
+/// `path` leads to the object the member is in, from the message or from the object that wraps it.
+#[must_use]
+pub fn is_volatile(path: &[&str], name: &str) -> bool {
+    let path = path.strip_prefix(&["message"]).unwrap_or(path);
+    let in_artifact = matches!(path, ["artifact"] | ["call" | "chat" | "session", "artifact"]);
+    in_artifact && name.starts_with("presigned") && (name.ends_with("Url") || name == "presignedUrlsExpiresAt")
+}
+
+/// The content of the messages a conversation is read back from.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ConversationData<'a> {
+    /// `transcript`: what was said.
+    #[serde(borrow, default)]
+    pub transcript: Option<Cow<'a, str>>,
+    /// `status-update` with the status `ended`, and `end-of-call-report`: one of some six hundred reasons, open.
+    #[serde(borrow, default)]
+    pub ended_reason: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    started_at: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    ended_at: Option<&'a RawValue>,
+    /// `end-of-call-report`: summary, structured data and evaluation, as sent.
+    #[serde(borrow, default)]
+    pub analysis: Option<&'a RawValue>,
+}
+
+impl<'a> ConversationData<'a> {
+    /// Reads a message's content.
+    ///
+    /// # Errors
+    /// When a member is not of its type.
+    pub fn parse(envelope: &'a Envelope<'_>) -> Result<Self, Unreadable> {
+        Ok(serde_json::from_str(envelope.text())?)
+    }
+
+    /// When the call started.
+    #[must_use]
+    pub fn started_at(&self) -> Option<Timestamp> {
+        Timestamp::from_json(self.started_at?)
+    }
+
+    /// When the call ended.
+    #[must_use]
+    pub fn ended_at(&self) -> Option<Timestamp> {
+        Timestamp::from_json(self.ended_at?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(body: &str) -> String {
+        let document = Document::read(body.as_bytes()).unwrap();
+        let envelope = Envelope::of(&document);
+        Message::parse(&envelope).unwrap().event_type().unwrap_or("none").to_owned()
+    }
+
+    #[test]
+    fn a_message_is_found_wrapped_bare_and_double_encoded() {
+        for body in [
+            r#"{"message":{"type":"hang"}}"#,
+            r#"{"type":"hang"}"#,
+            r#""{\"message\":{\"type\":\"hang\"}}""#,
+            r#""{\"type\":\"hang\"}""#,
+            r#"{"message":"{\"type\":\"hang\"}"}"#,
+            r#"{"type":"hang","message":{"type":"other"}}"#,
+        ] {
+            assert_eq!(message(body), "hang", "{body}");
+        }
+        for body in [r#"{"message":5}"#, r#"{"message":[{}]}"#, "{}", r#"{"message":{}}"#] {
+            assert_eq!(message(body), "none", "{body}");
+        }
+    }
+
+    #[test]
+    fn members_beside_the_message_are_noticed() {
+        let alone = |body: &str| Envelope::of(&Document::read(body.as_bytes()).unwrap()).is_alone();
+        assert!(alone(r#"{"message":{"type":"hang"}}"#));
+        assert!(!alone(r#"{"message":{"type":"hang"},"note":1}"#));
+    }
+
+    #[test]
+    fn both_names_of_a_final_transcript_are_one_type() {
+        assert_eq!(message(r#"{"type":"transcript[transcriptType=\"final\"]"}"#), "transcript");
+        let document = Document::read(br#"{"type":"transcript[transcriptType=\"final\"]"}"#).unwrap();
+        let envelope = Envelope::of(&document);
+        assert_eq!(Message::parse(&envelope).unwrap().transcript_type(), Some("final"));
+    }
+
+    #[test]
+    fn tool_calls_may_come_without_a_type() {
+        assert_eq!(message(r#"{"message":{"toolCallList":[{"id":"call_1"}]}}"#), "tool-calls");
+    }
+
+    #[test]
+    fn only_presigned_urls_inside_an_artifact_are_volatile() {
+        assert!(is_volatile(&["artifact"], "presignedMonoUrl"));
+        assert!(is_volatile(&["message", "call", "artifact"], "presignedUrlsExpiresAt"));
+        assert!(!is_volatile(&[], "presignedMonoUrl"));
+        assert!(!is_volatile(&["artifact"], "recordingUrl"));
+        assert!(!is_volatile(&["toolCallList", "function", "arguments", "artifact"], "presignedMonoUrl"));
+    }
+}
