@@ -1,1 +1,232 @@
-//! x
+//! The retry queue's consumer: records what the front door could not, by the same code.
+//!
+//! A message ends in one of three ways. It is recorded, and reported as done. It fails and comes again: after a while when
+//! waiting can help, at once when it cannot. On its last permitted receive a copy goes to the dead-letter queue, with its
+//! reason, and it is reported as done; the queue's own redrive policy stays as the net beneath.
+
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
+use futures_util::FutureExt;
+use gatehouse_edge::{Deadline, Source};
+use gatehouse_inbox::config::ConfigError;
+use gatehouse_inbox::queue::{DeadLetter, Envelope, Queues, UnreadableEnvelope};
+use gatehouse_inbox::{Clock, Config, Event, Outcome, Store, StoreError};
+use gatehouse_payload::json::Document;
+use gatehouse_payload::time::Timestamp;
+
+/// The function's timeout in the template.
+pub const TIMEOUT: Duration = Duration::from_secs(30);
+/// How often a message is received before it is dead-lettered: the queue's `maxReceiveCount` in the template.
+pub const MAX_RECEIVES: u32 = 5;
+/// The queue's visibility timeout in the template, from which back-off grows.
+pub const VISIBILITY: Duration = Duration::from_secs(180);
+/// No message is hidden longer.
+const LONGEST_BACK_OFF: Duration = Duration::from_secs(3 * 60 * 60);
+/// Records are no longer taken when less than this is left.
+const STOP_BEFORE: Duration = Duration::from_secs(5);
+
+/// What an instance keeps between batches.
+#[derive(Debug)]
+pub struct State {
+    /// Records events.
+    pub store: Store,
+    /// Hides messages, and moves them to the dead-letter queue.
+    pub queues: Queues,
+    /// `RETRY_QUEUE_URL`
+    pub retry_queue: String,
+    /// `DEAD_LETTER_QUEUE_URL`
+    pub dead_letter_queue: String,
+    /// The retry queue's visibility timeout: `RETRY_VISIBILITY_SECONDS`, or the template's.
+    pub visibility: Duration,
+    /// Tells the time of a record's expiry.
+    pub clock: Clock,
+}
+
+impl State {
+    /// Builds the state from the environment and opens the connection to DynamoDB.
+    ///
+    /// # Errors
+    /// When a variable is missing or not usable.
+    pub async fn from_env() -> Result<Self, ConfigError> {
+        let get = |name: &str| std::env::var(name).ok();
+        let config = Config::read(&get)?;
+        let sdk = gatehouse_inbox::aws::sdk_config().await;
+        let missing = |name| ConfigError::Missing(name, "the queue's URL");
+        let state = State {
+            store: Store::new(&sdk, &config.table, config.ttl_days),
+            queues: Queues::new(&sdk, config.queue_max_bytes),
+            retry_queue: config.retry_queue.ok_or(missing("RETRY_QUEUE_URL"))?,
+            dead_letter_queue: config.dead_letter_queue.ok_or(missing("DEAD_LETTER_QUEUE_URL"))?,
+            visibility: match get("RETRY_VISIBILITY_SECONDS") {
+                None => VISIBILITY,
+                Some(text) => match text.parse() {
+                    Ok(seconds @ 1..=43_200) => Duration::from_secs(seconds),
+                    _ => return Err(ConfigError::Invalid("RETRY_VISIBILITY_SECONDS", "seconds, from 1 to 43200")),
+                },
+            },
+            clock: Clock::System,
+        };
+        state.store.warm().await;
+        Ok(state)
+    }
+}
+
+/// How an event is recorded: the seam at which tests let a record fail or panic.
+pub trait Record: Sync {
+    /// Records an event once.
+    fn record(&self, event: &Event) -> impl Future<Output = Result<Outcome, StoreError>> + Send;
+}
+
+impl Record for State {
+    async fn record(&self, event: &Event) -> Result<Outcome, StoreError> {
+        self.store.record(event, self.clock.now()).await
+    }
+}
+
+/// Takes a batch. The answer lists the messages that must come again.
+pub async fn handle(batch: SqsEvent, state: &State, deadline: Deadline) -> SqsBatchResponse {
+    handle_with(batch, state, deadline, state).await
+}
+
+/// [`handle`], recording by `recorder`.
+pub async fn handle_with(
+    batch: SqsEvent,
+    state: &State,
+    deadline: Deadline,
+    recorder: &impl Record,
+) -> SqsBatchResponse {
+    let mut response = SqsBatchResponse::default();
+    for message in batch.records {
+        let done = deadline.left() > STOP_BEFORE && take(&message, state, recorder).await;
+        if !done {
+            let mut failure = BatchItemFailure::default();
+            failure.item_identifier = message.message_id.unwrap_or_default();
+            response.batch_item_failures.push(failure);
+        }
+    }
+    response
+}
+
+/// Why a message was not recorded.
+struct Failure {
+    reason: &'static str,
+    error: String,
+    /// Whether waiting can help.
+    wait: bool,
+}
+
+/// Whether the message is done with.
+async fn take(message: &SqsMessage, state: &State, recorder: &impl Record) -> bool {
+    let attempt = AssertUnwindSafe(attempt(message, recorder)).catch_unwind().await;
+    let (event_id, result) = attempt.unwrap_or_else(|_| {
+        let error = "the attempt panicked; the panic's own line stands above".to_owned();
+        (None, Err(Failure { reason: "panic", error, wait: true }))
+    });
+    let receives = receives(message);
+    let (outcome, failure, done) = match result {
+        Ok(outcome) => (outcome.as_str(), None, true),
+        Err(failure) if receives < MAX_RECEIVES => {
+            come_again(message, state, &failure, receives).await;
+            ("failed", Some(failure), false)
+        }
+        Err(failure) => {
+            let sent = dead_letter(message, state, &failure, receives).await;
+            (if sent { "dead-lettered" } else { "failed" }, Some(failure), sent)
+        }
+    };
+    let event_id = event_id.as_deref();
+    let message_id = message.message_id.as_deref();
+    let (reason, error) = failure.map(|failure| (failure.reason, failure.error)).unzip();
+    tracing::info!(function = "event-retry", event_id, message_id, outcome, receives, reason, error, "message");
+    done
+}
+
+async fn attempt(message: &SqsMessage, recorder: &impl Record) -> (Option<String>, Result<Outcome, Failure>) {
+    let envelope = match Envelope::from_message(message.body.as_deref().unwrap_or_default()) {
+        Ok(envelope) => envelope,
+        Err(error) => {
+            // A newer release, which is being deployed, will read it.
+            let wait = matches!(error, UnreadableEnvelope::Newer(_));
+            return (None, Err(Failure { reason: "unreadable", error: error.to_string(), wait }));
+        }
+    };
+    let event_id = Some(envelope.event_id.to_string());
+    let Some(source) = Source::of(&envelope.event_id) else {
+        let error = "the event id names no source this release knows".to_owned();
+        return (event_id, Err(Failure { reason: "unreadable", error, wait: true }));
+    };
+    let body = envelope.body.clone();
+    let event = match Document::read(&body) {
+        Ok(document) => source.event(&document, envelope),
+        Err(error) => return (event_id, Err(Failure { reason: "unreadable", error: error.to_string(), wait: false })),
+    };
+    let result = recorder.record(&event).await.map_err(|error| Failure {
+        reason: if error.is_transient() { "unavailable" } else { "refused" },
+        error: error.to_string(),
+        wait: error.is_transient(),
+    });
+    (event_id, result)
+}
+
+/// Which receive this is, from 1.
+fn receives(message: &SqsMessage) -> u32 {
+    message.attributes.get("ApproximateReceiveCount").and_then(|count| count.parse().ok()).unwrap_or(1)
+}
+
+/// Hides the message for as long as its failure asks for. Where SQS does not take the change, the queue's own visibility
+/// timeout brings it back.
+async fn come_again(message: &SqsMessage, state: &State, failure: &Failure, receives: u32) {
+    let Some(handle) = message.receipt_handle.as_deref() else { return };
+    let delay = if failure.wait { back_off(state.visibility, receives) } else { Duration::ZERO };
+    if let Err(error) = state.queues.hide(&state.retry_queue, handle, delay).await {
+        tracing::warn!(error = %error, "a message's visibility could not be changed");
+    }
+}
+
+/// Four times longer with each receive, so that five of them span hours and an outage dead-letters nothing.
+fn back_off(visibility: Duration, receives: u32) -> Duration {
+    let factor = 4u32.saturating_pow(receives.saturating_sub(1));
+    visibility.checked_mul(factor).unwrap_or(LONGEST_BACK_OFF).min(LONGEST_BACK_OFF)
+}
+
+/// Whether the dead-letter queue has it.
+async fn dead_letter(message: &SqsMessage, state: &State, failure: &Failure, receives: u32) -> bool {
+    // A redriven message brings its history along.
+    let told =
+        |name: &str| message.message_attributes.get(name).and_then(|attribute| attribute.string_value.as_deref());
+    let sent_at = || {
+        let ms = message.attributes.get("SentTimestamp")?.parse().ok()?;
+        Timestamp::from_millis(ms)
+    };
+    let letter = DeadLetter {
+        reason: failure.reason,
+        last_error: &failure.error,
+        first_failed_at: told("first_failed_at")
+            .and_then(Timestamp::parse)
+            .or_else(sent_at)
+            .unwrap_or_else(|| state.clock.now()),
+        attempts: told("attempts").and_then(|count| count.parse().ok()).unwrap_or(0u32).saturating_add(receives),
+    };
+    let body = message.body.as_deref().unwrap_or_default();
+    match state.queues.send_dead_letter(&state.dead_letter_queue, body, &letter).await {
+        Ok(()) => true,
+        Err(error) => {
+            tracing::error!(error = %error, "a message could not be dead-lettered; the redrive policy will move it");
+            false
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn back_off_grows_fourfold_and_five_receives_span_hours() {
+        let waits: Vec<u64> = (1..MAX_RECEIVES).map(|n| back_off(VISIBILITY, n).as_secs()).collect();
+        assert_eq!(waits, [180, 720, 2880, 10_800]);
+        assert_eq!(back_off(VISIBILITY, u32::MAX), LONGEST_BACK_OFF);
+    }
+}

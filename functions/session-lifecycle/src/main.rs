@@ -1,2 +1,22 @@
-//! x
-fn main() {}
+//! Wiring: the Lambda runtime around [`session_lifecycle::handle`].
+
+use std::convert::Infallible;
+
+use bytes::Bytes;
+use gatehouse_edge::Deadline;
+use lambda_http::{Body, Error, Request, RequestExt, service_fn};
+use session_lifecycle::{State, TIMEOUT};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    gatehouse_edge::log::init();
+    let state = State::from_env().await.inspect_err(|error| tracing::error!(%error, "cannot start"))?;
+    let state = &state;
+    lambda_http::run(service_fn(|request: Request| async move {
+        let epoch_ms = request.lambda_context_ref().map(|context| context.deadline);
+        let deadline = Deadline::from_lambda(epoch_ms, state.clock().now(), TIMEOUT);
+        let request = request.map(|body| Bytes::copy_from_slice(&body));
+        Ok::<_, Infallible>(session_lifecycle::handle(request, state, deadline).await.map(Body::from))
+    }))
+    .await
+}

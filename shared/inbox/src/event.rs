@@ -129,6 +129,12 @@ impl fmt::Display for Subject {
     }
 }
 
+/// A vendor's word as an attribute: as it is, or its hash where it is far too long to be one.
+#[must_use]
+pub fn word(text: String) -> String {
+    if text.len() > PART_LIMIT { hashed(text.as_bytes()) } else { text }
+}
+
 fn key(parts: &[&str]) -> String {
     parts.iter().map(|part| escape(part)).collect::<Vec<_>>().join(":")
 }

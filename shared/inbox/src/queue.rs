@@ -27,6 +27,8 @@ const FORMAT: u32 = 1;
 pub struct Envelope {
     /// The event's id.
     pub event_id: EventId,
+    /// Whether the id rests on a hash of the message and the hour.
+    pub weak_identity: bool,
     /// The nonce of the first attempt, kept through all others.
     pub nonce: Nonce,
     /// What it says.
@@ -44,6 +46,9 @@ pub struct Envelope {
 struct Wire {
     v: u32,
     event_id: String,
+    /// `weak`, or absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    identity: Option<String>,
     /// Base64.
     nonce: String,
     /// Hexadecimal.
@@ -74,6 +79,7 @@ impl Envelope {
     pub fn of(event: &Event) -> Self {
         Envelope {
             event_id: event.id.clone(),
+            weak_identity: event.marks.weak_identity,
             nonce: event.nonce,
             fingerprint: event.fingerprint,
             received_at: event.received_at,
@@ -90,6 +96,7 @@ impl Envelope {
         let wire = Wire {
             v: FORMAT,
             event_id: self.event_id.to_string(),
+            identity: self.weak_identity.then(|| "weak".to_owned()),
             nonce: BASE64.encode(self.nonce.as_bytes()),
             fingerprint: self.fingerprint.to_string(),
             received_at: self.received_at.to_string(),
@@ -117,6 +124,7 @@ impl Envelope {
         let base64 = |text: &str| BASE64.decode(text.as_bytes()).ok();
         Ok(Envelope {
             event_id: EventId::from_stored(wire.event_id),
+            weak_identity: wire.identity.as_deref() == Some("weak"),
             nonce: base64(&wire.nonce).and_then(|bytes| Nonce::from_bytes(&bytes)).ok_or(Member("nonce"))?,
             fingerprint: Fingerprint::from_hex(&wire.fingerprint).ok_or(Member("fingerprint"))?,
             received_at: Timestamp::parse(&wire.received_at).ok_or(Member("received_at"))?,
@@ -242,6 +250,7 @@ mod tests {
     fn envelope() -> Envelope {
         Envelope {
             event_id: EventId::new(&["ada"], &["msg_1"]),
+            weak_identity: true,
             nonce: Nonce::random().unwrap(),
             fingerprint: Fingerprint::of("{}", &|_, _| false),
             received_at: Timestamp::clamped(1_775_624_410_123),

@@ -136,6 +136,16 @@ pub fn string(value: &RawValue) -> Option<Cow<'_, str>> {
     serde_json::from_str::<Text<'_>>(value.get()).ok().map(|text| text.0)
 }
 
+/// The text of an object's member; `None` when it is not there, stands twice or is no string.
+#[must_use]
+pub fn text_member(object: &str, name: &str) -> Option<String> {
+    let mut named = members(object).into_iter().filter(|member| member.0 == name);
+    match (named.next(), named.next()) {
+        (Some((_, value)), None) => string(value).map(Cow::into_owned),
+        _ => None,
+    }
+}
+
 /// Feeds the canonical form of `value` to `sink`, in pieces.
 ///
 /// Two documents share a form when they differ only in white space, in the order of an object's members, and in how a

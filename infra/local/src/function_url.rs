@@ -1,0 +1,65 @@
+//! Function URLs: `/lambda-url/<function>/<path>`, the path `cargo lambda watch` uses.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use gatehouse_edge::Deadline;
+use http::{Request, Response, StatusCode, Uri};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use crate::http_server;
+
+/// A front function: its handler with its state.
+pub type Function =
+    Arc<dyn Fn(Request<Bytes>, Deadline) -> Pin<Box<dyn Future<Output = Response<String>> + Send>> + Send + Sync>;
+
+/// Serves `functions`, by name, until the returned task is aborted.
+pub fn serve(listener: TcpListener, functions: BTreeMap<&'static str, Function>) -> JoinHandle<()> {
+    let functions = Arc::new(functions);
+    http_server::serve(listener, move |request| {
+        let functions = Arc::clone(&functions);
+        async move { Some(call(&functions, request).await.map(Bytes::from)) }
+    })
+}
+
+async fn call(functions: &BTreeMap<&'static str, Function>, mut request: Request<Bytes>) -> Response<String> {
+    let path = request.uri().path().to_owned();
+    let named = path.strip_prefix("/lambda-url/").map(|rest| rest.split_once('/').unwrap_or((rest, "")));
+    let Some((function, rest)) = named.and_then(|(name, rest)| Some((functions.get(name)?, rest))) else {
+        return no_such_function(functions);
+    };
+    let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
+    match format!("/{rest}{query}").parse::<Uri>() {
+        Ok(uri) => *request.uri_mut() = uri,
+        Err(_) => return no_such_function(functions),
+    }
+    join_repeated_headers(&mut request);
+    function(request, Deadline::within(std::time::Duration::from_secs(10))).await
+}
+
+/// Lambda delivers a header that stands several times as one, its values joined by commas.
+fn join_repeated_headers(request: &mut Request<Bytes>) {
+    let headers = request.headers_mut();
+    let names: Vec<_> = headers.keys().cloned().collect();
+    for name in names {
+        let values: Vec<_> = headers.get_all(&name).iter().map(|value| value.as_bytes()).collect();
+        if values.len() > 1
+            && let Ok(joined) = http::HeaderValue::from_bytes(&values.join(&b","[..]))
+        {
+            headers.insert(name, joined);
+        }
+    }
+}
+
+fn no_such_function(functions: &BTreeMap<&'static str, Function>) -> Response<String> {
+    let names: Vec<&str> = functions.keys().copied().collect();
+    let detail =
+        format!("there is no such function; /lambda-url/<function>/<path> takes one of: {}\n", names.join(", "));
+    let mut response = Response::new(detail);
+    *response.status_mut() = StatusCode::NOT_FOUND;
+    response
+}

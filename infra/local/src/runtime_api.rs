@@ -1,0 +1,171 @@
+//! Plays the Lambda Runtime API for one real function binary, so that a test runs what is deployed.
+//!
+//! <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use gatehouse_inbox::Clock;
+use http::{HeaderValue, Request, Response, StatusCode};
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio::process::{Child, Command};
+use tokio::sync::{Mutex as AsyncMutex, mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use crate::{Error, http_server};
+
+/// How an invocation ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Invoked {
+    /// The function answered.
+    Answered(Value),
+    /// The function reported an error: the handler's, or a panic.
+    Failed(Value),
+}
+
+/// A running function.
+#[derive(Debug)]
+pub struct Host {
+    invocations: mpsc::UnboundedSender<Invocation>,
+    process: Child,
+    task: JoinHandle<()>,
+}
+
+#[derive(Debug)]
+struct Invocation {
+    event: Bytes,
+    done: oneshot::Sender<Invoked>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    waiting: AsyncMutex<mpsc::UnboundedReceiver<Invocation>>,
+    running: Mutex<HashMap<String, oneshot::Sender<Invoked>>>,
+    timeout_ms: i64,
+}
+
+impl Host {
+    /// Starts the binary with nothing in its environment but `variables` and what Lambda sets.
+    ///
+    /// # Errors
+    /// When no port is free or the binary cannot be started.
+    pub async fn start(binary: &Path, variables: &[(&str, &str)], timeout_ms: i64) -> Result<Host, Error> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        let (invocations, waiting) = mpsc::unbounded_channel();
+        let shared = Shared { waiting: AsyncMutex::new(waiting), running: Mutex::default(), timeout_ms };
+        let shared = Arc::new(shared);
+        let task = http_server::serve(listener, move |request| {
+            let shared = Arc::clone(&shared);
+            async move { answer(&shared, request).await }
+        });
+        let process = Command::new(binary)
+            .env_clear()
+            .env("AWS_LAMBDA_RUNTIME_API", address.to_string())
+            .env("AWS_LAMBDA_FUNCTION_NAME", "under-test")
+            .env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
+            .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256")
+            .env("AWS_REGION", "us-east-1")
+            .env("AWS_ACCESS_KEY_ID", "local")
+            .env("AWS_SECRET_ACCESS_KEY", "local")
+            .envs(variables.iter().copied())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()?;
+        Ok(Host { invocations, process, task })
+    }
+
+    /// Invokes the function and waits for its end.
+    ///
+    /// # Errors
+    /// When the process ended before it answered.
+    pub async fn invoke(&mut self, event: &Value) -> Result<Invoked, Error> {
+        let (done, result) = oneshot::channel();
+        self.invocations.send(Invocation { event: Bytes::from(event.to_string()), done })?;
+        tokio::select! {
+            invoked = result => Ok(invoked?),
+            status = self.process.wait() => Err(format!("the function ended: {}", status?).into()),
+        }
+    }
+
+    /// Waits until the process ends by itself: what it printed, and whether it succeeded.
+    ///
+    /// # Errors
+    /// When its output cannot be read.
+    pub async fn finish(mut self) -> Result<(bool, String), Error> {
+        let (stdout, stderr) = (self.process.stdout.take(), self.process.stderr.take());
+        let status = self.process.wait().await?;
+        Ok((status.success(), read(stdout, stderr).await?))
+    }
+
+    /// Kills the process: what it printed until then.
+    ///
+    /// # Errors
+    /// When its output cannot be read.
+    pub async fn kill(mut self) -> Result<String, Error> {
+        let (stdout, stderr) = (self.process.stdout.take(), self.process.stderr.take());
+        self.process.kill().await?;
+        read(stdout, stderr).await
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn read(
+    stdout: Option<tokio::process::ChildStdout>,
+    stderr: Option<tokio::process::ChildStderr>,
+) -> Result<String, Error> {
+    use tokio::io::AsyncReadExt;
+    let mut text = String::new();
+    if let Some(mut stdout) = stdout {
+        stdout.read_to_string(&mut text).await?;
+    }
+    if let Some(mut stderr) = stderr {
+        stderr.read_to_string(&mut text).await?;
+    }
+    Ok(text)
+}
+
+async fn answer(shared: &Shared, request: Request<Bytes>) -> Option<Response<Bytes>> {
+    let path = request.uri().path().trim_start_matches("/2018-06-01/runtime/").to_owned();
+    if path == "invocation/next" {
+        return next(shared).await;
+    }
+    let mut parts = path.trim_start_matches("invocation/").split('/');
+    let (id, verb) = (parts.next()?, parts.next()?);
+    let body = serde_json::from_slice(request.body()).unwrap_or_default();
+    let done = shared.running.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+    if let Some(done) = done {
+        // Whoever invoked may have stopped waiting.
+        let _ = done.send(if verb == "response" { Invoked::Answered(body) } else { Invoked::Failed(body) });
+    }
+    let mut accepted = Response::new(Bytes::from_static(b"{\"status\":\"OK\"}"));
+    *accepted.status_mut() = StatusCode::ACCEPTED;
+    Some(accepted)
+}
+
+async fn next(shared: &Shared) -> Option<Response<Bytes>> {
+    let Invocation { event, done } = shared.waiting.lock().await.recv().await?;
+    let mut running = shared.running.lock().unwrap_or_else(PoisonError::into_inner);
+    let id = format!("invocation-{}", Clock::System.now().as_millis());
+    running.insert(id.clone(), done);
+    let deadline = Clock::System.now().as_millis() + shared.timeout_ms;
+    let mut response = Response::new(event);
+    let headers = response.headers_mut();
+    headers.insert("lambda-runtime-aws-request-id", HeaderValue::from_str(&id).ok()?);
+    headers.insert("lambda-runtime-deadline-ms", HeaderValue::from(deadline));
+    headers.insert(
+        "lambda-runtime-invoked-function-arn",
+        HeaderValue::from_static("arn:aws:lambda:us-east-1:000000000000:function:under-test"),
+    );
+    Some(response)
+}

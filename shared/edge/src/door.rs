@@ -1,0 +1,238 @@
+//! The way of one event: gate, verify, parse, identify, record, respond, log.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use gatehouse_inbox::config::ConfigError;
+use gatehouse_inbox::event::{Event, Nonce};
+use gatehouse_inbox::queue::{Envelope, Queues};
+use gatehouse_inbox::{Clock, Config, Inbox, Outcome, Receipt, Store};
+use gatehouse_payload::json::Document;
+use http::{HeaderValue, Request, Response, header};
+use tokio::time::Instant;
+
+use crate::log::RequestLine;
+use crate::scheme::Parts;
+use crate::secrets::{Keeper, Look, UnreadableSecrets};
+use crate::{Deadline, Problem, Source, Unverified, Verified, gate};
+
+/// By when every request is answered, whatever fails: Vapi waits 7.5 s for some answers, cold start included.
+const ANSWER_WITHIN: Duration = Duration::from_millis(4800);
+/// What is left for the answer itself before Lambda's deadline.
+const RESERVE: Duration = Duration::from_millis(200);
+
+/// One function's place in the world.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Endpoint {
+    /// The function's name.
+    pub function: &'static str,
+    /// The path it answers at.
+    pub path: &'static str,
+    /// Who calls it.
+    pub source: Source,
+}
+
+/// A durable event, for whoever writes its answer.
+#[derive(Debug)]
+pub struct Received<'a> {
+    /// The event.
+    pub event: &'a Event,
+    /// What recording it came to.
+    pub outcome: Outcome,
+}
+
+impl Received<'_> {
+    /// The body its vendor expects where the function has no better one.
+    #[must_use]
+    pub fn respond(&self, source: Source) -> String {
+        source.respond(self.outcome, &self.event.id)
+    }
+}
+
+/// What a front function needs to take events in.
+#[derive(Debug)]
+pub struct Door {
+    /// Records them.
+    pub inbox: Inbox,
+    /// Verifies them.
+    pub secrets: Keeper,
+}
+
+/// Why a function cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A variable is missing or not usable.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The document in `GATEHOUSE_SECRETS` is not usable.
+    #[error("GATEHOUSE_SECRETS: {0}")]
+    Secrets(#[from] UnreadableSecrets),
+    /// There is nothing to verify deliveries with.
+    #[error("neither SECRETS_ARN nor GATEHOUSE_SECRETS is set; set SECRETS_ARN to the ARN of the stack's secret")]
+    NoSecrets,
+}
+
+impl Door {
+    /// Builds the door from the environment, then looks the secrets up and opens the connection to DynamoDB, both at
+    /// once. What fails in the latter two is for the first request to find.
+    ///
+    /// # Errors
+    /// When a variable is missing or not usable.
+    pub async fn from_env() -> Result<Self, StartError> {
+        let get = |name: &str| std::env::var(name).ok();
+        let config = Config::read(&get)?;
+        let sdk = gatehouse_inbox::aws::sdk_config().await;
+        let clock = Clock::System;
+        // `sam local` sets it; a deployed function never sees it.
+        let development = get("AWS_SAM_LOCAL").is_some_and(|value| value == "true");
+        let secrets = match (get("SECRETS_ARN").filter(|arn| !arn.is_empty()), get("GATEHOUSE_SECRETS")) {
+            (Some(arn), _) => Keeper::manager(&sdk, arn, development, clock.clone()),
+            (None, Some(document)) => Keeper::fixed(&document, development, clock.clone())?,
+            (None, None) => return Err(StartError::NoSecrets),
+        };
+        let inbox = Inbox {
+            store: Store::new(&sdk, &config.table, config.ttl_days),
+            queues: Queues::new(&sdk, config.queue_max_bytes),
+            retry_queue: config.retry_queue,
+            clock,
+        };
+        let door = Door { inbox, secrets };
+        tokio::join!(door.secrets.get(), door.inbox.store.warm());
+        Ok(door)
+    }
+
+    /// The clock events and deadlines are dated by.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.inbox.clock
+    }
+
+    /// Takes a request to its answer, and logs it. `respond` writes the body of a 200.
+    pub async fn receive(
+        &self,
+        endpoint: &Endpoint,
+        request: Request<Bytes>,
+        deadline: Deadline,
+        respond: impl FnOnce(&Received<'_>) -> String,
+    ) -> Response<String> {
+        let started = Instant::now();
+        let end = deadline.instant().checked_sub(RESERVE).unwrap_or(started);
+        let taken = self.take(endpoint, &request, end.min(started + ANSWER_WITHIN)).await;
+        let (response, event, outcome) = match &taken {
+            Ok(Taken { event, outcome, .. }) => {
+                let body = respond(&Received { event, outcome: *outcome });
+                (answer(Response::new(body), outcome.as_str(), Some(event)), Some(event), outcome.as_str())
+            }
+            Err(Refused { problem, event, .. }) => {
+                let outcome = if problem.status().is_server_error() { "unavailable" } else { "refused" };
+                (answer(problem.to_response(), outcome, event.as_ref()), event.as_ref(), outcome)
+            }
+        };
+        RequestLine {
+            function: endpoint.function,
+            source: endpoint.source.vendor(),
+            event_id: event.map(|event| event.id.as_str()),
+            outcome,
+            status: response.status().as_u16(),
+            took: started.elapsed(),
+            problem: taken.as_ref().err().map(|refused| (refused.problem.slug(), refused.problem.detail())),
+            error: taken.as_ref().map_or_else(|refused| refused.error.clone(), |taken| taken.error.clone()),
+            marks: event.map(|event| event.marks).unwrap_or_default(),
+        }
+        .write();
+        response
+    }
+
+    async fn take(&self, endpoint: &Endpoint, request: &Request<Bytes>, end: Instant) -> Result<Taken, Refused> {
+        gate::check(request, endpoint.path)?;
+        let verified = self.verify(endpoint.source, request).await?;
+        let event = self.identify(endpoint.source, request.body(), verified)?;
+        let (recorded, ()) = tokio::join!(self.inbox.record(&event, end), self.secrets.refresh_if_stale());
+        match recorded {
+            Ok(Receipt { outcome, error }) => Ok(Taken { event, outcome, error: error.map(|error| error.to_string()) }),
+            Err(error) => {
+                Err(Refused { problem: Problem::NotDurable, event: Some(event), error: Some(error.to_string()) })
+            }
+        }
+    }
+
+    async fn verify(&self, source: Source, request: &Request<Bytes>) -> Result<Verified, Problem> {
+        let parts = Parts { method: request.method(), headers: request.headers(), body: request.body() };
+        let now = self.clock().now();
+        let secrets = self.secrets.get().await;
+        let mut secrets =
+            secrets.ok_or(Problem::NoSecrets("the secrets cannot be looked up; send the same delivery again"))?;
+        let mut verdict = source.verify(parts, &secrets, now);
+        // Either may be the trace of a change that has not reached this instance yet.
+        if matches!(verdict, Err(Unverified::Mismatch(_))) || !source.is_open(&secrets) {
+            match self.secrets.look_again().await {
+                Look::Current => {}
+                Look::Again(newer) => {
+                    verdict = source.verify(parts, &newer, now);
+                    secrets = newer;
+                }
+                Look::Unknown => {
+                    let detail = "no secret matches, and whether there is a newer one cannot be looked up; send the same delivery again";
+                    return Err(Problem::NoSecrets(detail));
+                }
+            }
+        }
+        if !source.is_open(&secrets) {
+            return Err(Problem::NoSecrets(
+                "no usable secret is configured for this vendor; the log names what is wrong",
+            ));
+        }
+        verdict.map_err(|unverified| Problem::Unverified(unverified.to_string()))
+    }
+
+    fn identify(&self, source: Source, body: &Bytes, verified: Verified) -> Result<Event, Refused> {
+        let document = Document::read(body).map_err(|error| Problem::NotAnObject(error.to_string()))?;
+        let received_at = self.clock().now();
+        let identity = source.identify(&document, &verified, received_at);
+        let nonce = Nonce::random().map_err(|error| Refused {
+            problem: Problem::NotDurable,
+            event: None,
+            error: Some(format!("no random bytes: {error}")),
+        })?;
+        let envelope = Envelope {
+            event_id: identity.id,
+            weak_identity: identity.weak,
+            nonce,
+            fingerprint: source.fingerprint(&document),
+            received_at,
+            verified_by: verified.by,
+            body: body.clone(),
+        };
+        Ok(source.event(&document, envelope))
+    }
+}
+
+struct Taken {
+    event: Event,
+    outcome: Outcome,
+    error: Option<String>,
+}
+
+struct Refused {
+    problem: Problem,
+    event: Option<Event>,
+    error: Option<String>,
+}
+
+impl From<Problem> for Refused {
+    fn from(problem: Problem) -> Self {
+        Refused { problem, event: None, error: None }
+    }
+}
+
+/// Every answer says what became of the delivery, and of which event.
+fn answer(mut response: Response<String>, outcome: &'static str, event: Option<&Event>) -> Response<String> {
+    let headers = response.headers_mut();
+    headers.entry(header::CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
+    headers.insert("gatehouse-outcome", HeaderValue::from_static(outcome));
+    // Ids are made of visible ASCII.
+    if let Some(id) = event.and_then(|event| HeaderValue::from_str(event.id.as_str()).ok()) {
+        headers.insert("gatehouse-event-id", id);
+    }
+    response
+}

@@ -1,0 +1,77 @@
+//! What a request must be before its body is looked at: path, method, content type, size.
+
+use bytes::Bytes;
+use gatehouse_inbox::event::BODY_LIMIT;
+use http::{Method, Request, header};
+
+use crate::Problem;
+
+/// Checks a request against the endpoint's path.
+///
+/// # Errors
+/// The first rule it breaks.
+pub fn check(request: &Request<Bytes>, path: &'static str) -> Result<(), Problem> {
+    if request.uri().path().trim_end_matches('/') != path.trim_end_matches('/') {
+        return Err(Problem::NotFound { path });
+    }
+    if request.method() != Method::POST {
+        return Err(Problem::MethodNotAllowed);
+    }
+    if !is_json(request) {
+        return Err(Problem::UnsupportedMediaType);
+    }
+    if request.body().len() > BODY_LIMIT {
+        return Err(Problem::TooLarge { limit: BODY_LIMIT });
+    }
+    Ok(())
+}
+
+/// `application/json`, any `…+json`, or nothing: no vendor documents that it always names the type.
+fn is_json(request: &Request<Bytes>) -> bool {
+    let Some(value) = request.headers().get(header::CONTENT_TYPE) else { return true };
+    let Ok(value) = value.to_str() else { return false };
+    let essence = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    essence.is_empty()
+        || essence == "application/json"
+        || (essence.starts_with("application/") && essence.ends_with("+json"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gate(method: &str, path: &str, content_type: Option<&str>) -> Result<(), Problem> {
+        let mut request = Request::builder().method(method).uri(path);
+        if let Some(content_type) = content_type {
+            request = request.header("content-type", content_type);
+        }
+        check(&request.body(Bytes::new()).unwrap(), "/client")
+    }
+
+    #[test]
+    fn json_posted_to_the_path_passes() {
+        for content_type in [
+            None,
+            Some("application/json"),
+            Some("Application/JSON; charset=utf-8"),
+            Some("application/cloudevents+json"),
+        ] {
+            assert_eq!(gate("POST", "/client", content_type), Ok(()));
+        }
+        assert_eq!(gate("POST", "/client/", None), Ok(()));
+        assert_eq!(gate("POST", "/client?x=1", None), Ok(()));
+    }
+
+    #[test]
+    fn each_rule_has_its_status() {
+        assert_eq!(gate("POST", "/", None), Err(Problem::NotFound { path: "/client" }));
+        assert_eq!(gate("POST", "/client/x", None), Err(Problem::NotFound { path: "/client" }));
+        assert_eq!(gate("GET", "/client", None), Err(Problem::MethodNotAllowed));
+        for content_type in ["text/plain", "application/x-www-form-urlencoded", "application/jsonp", "json"] {
+            assert_eq!(gate("POST", "/client", Some(content_type)), Err(Problem::UnsupportedMediaType));
+        }
+        let body = Bytes::from(vec![b' '; BODY_LIMIT + 1]);
+        let large = Request::builder().method("POST").uri("/client").body(body).unwrap();
+        assert_eq!(check(&large, "/client"), Err(Problem::TooLarge { limit: BODY_LIMIT }));
+    }
+}

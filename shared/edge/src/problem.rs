@@ -1,0 +1,119 @@
+//! Refusals, as problem documents (RFC 9457).
+//!
+//! Each names one rule, where it was broken and what would be right. None carries a value from the request.
+
+use http::{HeaderValue, Response, StatusCode, header};
+
+/// Why a delivery was not taken. The statuses are the ones senders act on: Svix retries all but 2xx, Vapi what its
+/// `backoffPlan` does not exclude.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Problem {
+    /// 404: another path than the endpoint's.
+    NotFound {
+        /// The endpoint's path.
+        path: &'static str,
+    },
+    /// 405: another method than POST.
+    MethodNotAllowed,
+    /// 413: the body is larger than a function URL takes.
+    TooLarge {
+        /// The limit, in bytes.
+        limit: usize,
+    },
+    /// 415: the content type says that the body is no JSON.
+    UnsupportedMediaType,
+    /// 401: not verified.
+    Unverified(String),
+    /// 400: verified, but no JSON object.
+    NotAnObject(String),
+    /// 503: no usable secret for the vendor, or a rotation may be under way.
+    NoSecrets(&'static str),
+    /// 503: neither DynamoDB nor SQS took it. What failed goes to the log alone.
+    NotDurable,
+}
+
+/// When a 503 is worth another try. In seconds.
+const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
+
+impl Problem {
+    /// The HTTP status.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Problem::NotFound { .. } => StatusCode::NOT_FOUND,
+            Problem::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Problem::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Problem::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Problem::Unverified(_) => StatusCode::UNAUTHORIZED,
+            Problem::NotAnObject(_) => StatusCode::BAD_REQUEST,
+            Problem::NoSecrets(_) | Problem::NotDurable => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// The last part of the problem's type, `urn:gatehouse:problem:<slug>`.
+    #[must_use]
+    pub fn slug(&self) -> &'static str {
+        match self {
+            Problem::NotFound { .. } => "not-found",
+            Problem::MethodNotAllowed => "method-not-allowed",
+            Problem::TooLarge { .. } => "too-large",
+            Problem::UnsupportedMediaType => "unsupported-media-type",
+            Problem::Unverified(_) => "unverified",
+            Problem::NotAnObject(_) => "not-an-object",
+            Problem::NoSecrets(_) => "no-secrets",
+            Problem::NotDurable => "not-durable",
+        }
+    }
+
+    fn title(&self) -> &'static str {
+        match self {
+            Problem::NotFound { .. } => "There is no endpoint at this path",
+            Problem::MethodNotAllowed => "The endpoint takes POST only",
+            Problem::TooLarge { .. } => "The body is too large",
+            Problem::UnsupportedMediaType => "The body must be JSON",
+            Problem::Unverified(_) => "The delivery could not be verified",
+            Problem::NotAnObject(_) => "The body is not a JSON object",
+            Problem::NoSecrets(_) => "The delivery cannot be verified at the moment",
+            Problem::NotDurable => "The event could not be stored",
+        }
+    }
+
+    /// What was wrong, where, and what would be right; safe for sender and log.
+    #[must_use]
+    pub fn detail(&self) -> String {
+        match self {
+            Problem::NotFound { path } => format!("this function's endpoint is POST {path}"),
+            Problem::MethodNotAllowed => "send the delivery with POST".to_owned(),
+            Problem::TooLarge { limit } => format!("at most {limit} bytes are accepted"),
+            Problem::UnsupportedMediaType => "send Content-Type: application/json".to_owned(),
+            Problem::Unverified(detail) | Problem::NotAnObject(detail) => detail.clone(),
+            Problem::NoSecrets(detail) => (*detail).to_owned(),
+            Problem::NotDurable => "nothing was acknowledged; send the same delivery again".to_owned(),
+        }
+    }
+
+    /// The answer.
+    #[must_use]
+    pub fn to_response(&self) -> Response<String> {
+        let body = serde_json::json!({
+            "type": format!("urn:gatehouse:problem:{}", self.slug()),
+            "title": self.title(),
+            "status": self.status().as_u16(),
+            "detail": self.detail(),
+        });
+        let mut response = Response::new(body.to_string());
+        *response.status_mut() = self.status();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        match self {
+            Problem::MethodNotAllowed => drop(headers.insert(header::ALLOW, HeaderValue::from_static("POST"))),
+            Problem::Unverified(_) => {
+                // RFC 9110 wants a challenge with every 401; none of the schemes has a registered name.
+                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Signature"));
+            }
+            Problem::NoSecrets(_) | Problem::NotDurable => drop(headers.insert(header::RETRY_AFTER, RETRY_AFTER)),
+            _ => {}
+        }
+        response
+    }
+}

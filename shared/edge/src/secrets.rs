@@ -1,0 +1,211 @@
+//! The secrets document: one JSON object with a part for each vendor.
+//!
+//! Every value stands in a list, so that the old and the new are valid side by side during a rotation. A part that cannot
+//! be used closes its vendor alone; of a part's values only the usable ones count, and [`Secrets::defects`] names the rest.
+
+mod keeper;
+
+pub use keeper::{Keeper, Look};
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+
+use crate::scheme::Scheme;
+use crate::signature::SigningKey;
+
+/// The document everyone can read in this repository. For one's own machine only.
+pub const DEVELOPMENT: &str = include_str!("secrets/development.json");
+
+/// Each vendor's secrets.
+#[derive(Clone, Default)]
+pub struct Secrets {
+    /// Keys that sign Ada's deliveries; empty closes the vendor.
+    pub ada: Vec<SigningKey>,
+    /// Keys that sign agntix' deliveries; empty closes the vendor.
+    pub agntix: Vec<SigningKey>,
+    /// Schemes that verify Vapi's; empty closes the vendor.
+    pub vapi: Vec<Scheme>,
+    /// What is wrong with the rest of the document, with the place and without the value.
+    pub defects: Vec<String>,
+}
+
+impl std::fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Secrets").field("defects", &self.defects).finish_non_exhaustive()
+    }
+}
+
+/// The document is no JSON object. Says where, never what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the secrets document is not a JSON object with the members ada, agntix and vapi (line {line}, column {column})"
+)]
+pub struct UnreadableSecrets {
+    line: usize,
+    column: usize,
+}
+
+#[derive(Deserialize)]
+struct Wire {
+    ada: Option<Box<RawValue>>,
+    agntix: Option<Box<RawValue>>,
+    vapi: Option<Box<RawValue>>,
+}
+
+#[derive(Deserialize)]
+struct SigningSecrets {
+    signing_secrets: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Schemes {
+    schemes: Vec<Box<RawValue>>,
+}
+
+impl Secrets {
+    /// Reads a document. Unless `development` is allowed, the values of [`DEVELOPMENT`] are refused like short ones.
+    ///
+    /// # Errors
+    /// When it is no JSON object.
+    pub fn parse(document: &str, development: bool) -> Result<Self, UnreadableSecrets> {
+        let unreadable = |e: serde_json::Error| UnreadableSecrets { line: e.line(), column: e.column() };
+        let wire: Wire = serde_json::from_str(document).map_err(unreadable)?;
+        let mut reader = Reader { development, defects: Vec::new() };
+        Ok(Secrets {
+            ada: reader.signing_keys("ada", wire.ada.as_deref()),
+            agntix: reader.signing_keys("agntix", wire.agntix.as_deref()),
+            vapi: reader.schemes("vapi", wire.vapi.as_deref()),
+            defects: reader.defects,
+        })
+    }
+}
+
+struct Reader {
+    development: bool,
+    defects: Vec<String>,
+}
+
+impl Reader {
+    /// A part that is absent is closed without a word; one of another shape is a defect.
+    fn part<T: DeserializeOwned>(&mut self, place: &str, part: Option<&RawValue>) -> Option<T> {
+        let read = serde_json::from_str(part?.get());
+        if read.is_err() {
+            self.defects.push(format!("{place} has not the shape the documentation shows"));
+        }
+        read.ok()
+    }
+
+    fn check(&mut self, place: &str, value: &str, defect: Option<String>) -> bool {
+        let published = !self.development && DEVELOPMENT.contains(value);
+        let published = || published.then(|| "is published in Gatehouse's repository; make one of your own".to_owned());
+        let defect = if value.is_empty() { Some("is empty".to_owned()) } else { defect.or_else(published) };
+        self.defects.extend(defect.iter().map(|defect| format!("{place} {defect}")));
+        defect.is_none()
+    }
+
+    fn signing_keys(&mut self, vendor: &str, part: Option<&RawValue>) -> Vec<SigningKey> {
+        let mut keys = Vec::new();
+        let part = self.part::<SigningSecrets>(vendor, part);
+        for (n, secret) in part.map(|part| part.signing_secrets).unwrap_or_default().iter().enumerate() {
+            let key = SigningKey::parse(secret);
+            let defect = key.as_ref().err().map(ToString::to_string);
+            if self.check(&format!("{vendor}.signing_secrets[{n}]"), secret, defect) {
+                keys.extend(key);
+            }
+        }
+        keys
+    }
+
+    fn schemes(&mut self, vendor: &str, part: Option<&RawValue>) -> Vec<Scheme> {
+        let mut schemes = Vec::new();
+        let part = self.part::<Schemes>(vendor, part);
+        for (n, raw) in part.map(|part| part.schemes).unwrap_or_default().iter().enumerate() {
+            let place = format!("{vendor}.schemes[{n}]");
+            let Some(mut scheme) = self.part::<Scheme>(&place, Some(raw)) else { continue };
+            if let Some(defect) = scheme.defect() {
+                self.defects.push(format!("{place}: {defect}"));
+                continue;
+            }
+            let values = std::mem::take(scheme.values_mut());
+            let mut usable = Vec::new();
+            for (m, value) in values.into_iter().enumerate() {
+                let defect = scheme.value_defect(&value).map(str::to_owned);
+                if self.check(&format!("{place}.values[{m}]"), &value, defect) {
+                    usable.push(value);
+                }
+            }
+            if !usable.is_empty() {
+                *scheme.values_mut() = usable;
+                schemes.push(scheme);
+            }
+        }
+        schemes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
+    fn parse(document: &str) -> Secrets {
+        Secrets::parse(document, false).unwrap()
+    }
+
+    #[test]
+    fn the_development_document_is_whole_and_refused_unless_allowed() {
+        let secrets = Secrets::parse(DEVELOPMENT, true).unwrap();
+        assert_eq!((secrets.ada.len(), secrets.agntix.len(), secrets.vapi.len()), (1, 1, 2));
+        assert_eq!(secrets.defects, Vec::<String>::new());
+
+        let secrets = parse(DEVELOPMENT);
+        assert_eq!((secrets.ada.len(), secrets.agntix.len(), secrets.vapi.len()), (0, 0, 0));
+        assert_eq!(secrets.defects.len(), 4);
+    }
+
+    #[test]
+    fn a_bad_part_closes_its_vendor_alone_and_is_named_without_its_value() {
+        let secrets =
+            parse(&format!(r#"{{"ada":{{"signing_secrets":"{GOOD}"}},"agntix":{{"signing_secrets":["{GOOD}"]}}}}"#));
+        assert!(secrets.ada.is_empty() && secrets.vapi.is_empty());
+        assert_eq!(secrets.agntix.len(), 1);
+        assert!(secrets.defects[0].starts_with("ada ") && !secrets.defects[0].contains("MfKQ"));
+    }
+
+    #[test]
+    fn unusable_values_are_passed_over_and_named_by_their_place() {
+        let secrets = parse(&format!(
+            r#"{{"ada":{{"signing_secrets":["","whsec_","whsec_%","whsec_c2hvcnQ=","{GOOD}"]}},
+                "vapi":{{"schemes":[
+                    {{"kind":"bearer","header":"authorization","prefix":"Bearer ","values":["","short"," padded-with-white-space "]}},
+                    {{"kind":"oauth2"}},
+                    {{"kind":"bearer","header":"x-vapi-secret","prefix":"","values":["long-enough-to-be-used"]}}]}}}}"#
+        ));
+        assert_eq!((secrets.ada.len(), secrets.vapi.len()), (1, 1));
+        let places: Vec<_> = secrets.defects.iter().filter_map(|defect| defect.split(' ').next()).collect();
+        assert_eq!(
+            places,
+            [
+                "ada.signing_secrets[0]",
+                "ada.signing_secrets[1]",
+                "ada.signing_secrets[2]",
+                "ada.signing_secrets[3]",
+                "vapi.schemes[0].values[0]",
+                "vapi.schemes[0].values[1]",
+                "vapi.schemes[0].values[2]",
+                "vapi.schemes[1]",
+            ]
+        );
+        assert!(!format!("{secrets:?}").contains("short\""));
+    }
+
+    #[test]
+    fn what_is_no_object_is_an_error_that_shows_nothing() {
+        for document in ["", "whsec_secret", "[]", "{\"ada\": whsec_secret}"] {
+            let error = Secrets::parse(document, false).unwrap_err().to_string();
+            assert!(!error.contains("whsec"), "{error}");
+        }
+    }
+}

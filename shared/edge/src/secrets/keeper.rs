@@ -1,0 +1,153 @@
+//! Where the document comes from, and when it is looked up again.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use aws_config::SdkConfig;
+use aws_sdk_secretsmanager::Client;
+use gatehouse_inbox::Clock;
+use gatehouse_inbox::aws::{CallLimits, code_of};
+use gatehouse_payload::time::Timestamp;
+
+use super::Secrets;
+
+/// What one look-up may take.
+const CALL_LIMIT: Duration = Duration::from_millis(1500);
+/// From which age on the document is refreshed, alongside a record. In seconds.
+const STALE: i64 = 300;
+/// How long a mismatch is not worth another look-up. In seconds.
+const LOOK_AGAIN: i64 = 30;
+
+/// Keeps the current secrets.
+#[derive(Debug)]
+pub struct Keeper {
+    origin: Origin,
+    development: bool,
+    clock: Clock,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+enum Origin {
+    /// The variable `GATEHOUSE_SECRETS`, read once.
+    Fixed,
+    /// A secret in Secrets Manager.
+    Manager { client: Client, arn: String },
+}
+
+#[derive(Debug, Default)]
+struct State {
+    secrets: Option<Arc<Secrets>>,
+    loaded_at: Option<Timestamp>,
+    tried_at: Option<Timestamp>,
+}
+
+/// What looking again after a mismatch came to.
+#[derive(Debug, Clone)]
+pub enum Look {
+    /// Looked up just now: try these.
+    Again(Arc<Secrets>),
+    /// Looked up within the last half minute: the mismatch stands.
+    Current,
+    /// Could not be looked up: the secret may have been rotated, nobody can tell.
+    Unknown,
+}
+
+impl Keeper {
+    /// Secrets that never change: those of `document`.
+    ///
+    /// # Errors
+    /// When it is no JSON object.
+    pub fn fixed(document: &str, development: bool, clock: Clock) -> Result<Self, super::UnreadableSecrets> {
+        let secrets = Some(Arc::new(Secrets::parse(document, development)?));
+        let state = Mutex::new(State { secrets, ..State::default() });
+        Ok(Keeper { origin: Origin::Fixed, development, clock, state })
+    }
+
+    /// Secrets kept in Secrets Manager; nothing is looked up yet.
+    #[must_use]
+    pub fn manager(sdk: &SdkConfig, arn: String, development: bool, clock: Clock) -> Self {
+        let limits = CallLimits::within(CALL_LIMIT);
+        let config = aws_sdk_secretsmanager::config::Builder::from(sdk)
+            .timeout_config(limits.timeouts())
+            .retry_config(limits.retries())
+            .build();
+        let origin = Origin::Manager { client: Client::from_conf(config), arn };
+        Keeper { origin, development, clock, state: Mutex::default() }
+    }
+
+    /// The secrets, looked up if there are none yet. `None` when they cannot be.
+    pub async fn get(&self) -> Option<Arc<Secrets>> {
+        match self.state(|state| state.secrets.clone()) {
+            Some(secrets) => Some(secrets),
+            None => self.load().await,
+        }
+    }
+
+    /// Refreshes an old document; meant to run beside a record, since nothing runs between requests. A failure leaves the
+    /// old one in use.
+    pub async fn refresh_if_stale(&self) {
+        if self.age().is_some_and(|age| age >= STALE) && self.may_try() {
+            self.load().await;
+        }
+    }
+
+    /// Looks again after a mismatch, at most every half minute.
+    pub async fn look_again(&self) -> Look {
+        match self.age() {
+            // A fixed document has no age.
+            None => Look::Current,
+            Some(_) if self.may_try() => self.load().await.map_or(Look::Unknown, Look::Again),
+            Some(age) if age > LOOK_AGAIN => Look::Unknown,
+            Some(_) => Look::Current,
+        }
+    }
+
+    /// How old the document is, in seconds; a clock set back makes it old.
+    fn age(&self) -> Option<i64> {
+        let now = self.clock.now().as_secs();
+        let age = self.state(|state| state.loaded_at).map(|at| now - at.as_secs())?;
+        Some(if age < 0 { i64::MAX } else { age })
+    }
+
+    fn may_try(&self) -> bool {
+        let now = self.clock.now().as_secs();
+        self.state(|state| state.tried_at).is_none_or(|at| !(0..LOOK_AGAIN).contains(&(now - at.as_secs())))
+    }
+
+    async fn load(&self) -> Option<Arc<Secrets>> {
+        let Origin::Manager { client, arn } = &self.origin else { return None };
+        let now = self.clock.now();
+        self.state(|state| state.tried_at = Some(now));
+        let answer = match client.get_secret_value().secret_id(arn).send().await {
+            Ok(answer) => answer,
+            Err(error) => {
+                tracing::error!(error = code_of(&error), "the secrets could not be looked up");
+                return None;
+            }
+        };
+        match Secrets::parse(answer.secret_string().unwrap_or_default(), self.development) {
+            Ok(secrets) => {
+                for defect in &secrets.defects {
+                    tracing::warn!(defect, "a part of the secrets document is not used");
+                }
+                let secrets = Arc::new(secrets);
+                self.state(|state| {
+                    state.secrets = Some(Arc::clone(&secrets));
+                    state.loaded_at = Some(now);
+                });
+                Some(secrets)
+            }
+            // It does not replace a good one.
+            Err(error) => {
+                tracing::error!(error = %error, "the secrets document is not usable");
+                None
+            }
+        }
+    }
+
+    fn state<T>(&self, with: impl FnOnce(&mut State) -> T) -> T {
+        // Nothing panics while holding the lock, and the state is whole at every moment anyway.
+        with(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}

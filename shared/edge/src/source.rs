@@ -1,0 +1,130 @@
+//! Which vendor, and the four verbs by vendor.
+
+use gatehouse_inbox::queue::Envelope;
+use gatehouse_inbox::{Event, EventId, Fingerprint, Marks, Outcome};
+use gatehouse_payload::json::Document;
+use gatehouse_payload::time::Timestamp;
+
+use crate::scheme::Parts;
+use crate::secrets::Secrets;
+use crate::vapi::Channel;
+use crate::{Identity, Parsed, Unverified, Verified, ada, agntix, vapi};
+
+/// Where a delivery comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Source {
+    /// Ada's conversation and end-user webhooks.
+    Ada,
+    /// agntix' session webhooks.
+    Agntix,
+    /// Vapi's messages, by direction.
+    Vapi(Channel),
+}
+
+impl Source {
+    /// The vendor's name: the head of its event ids.
+    #[must_use]
+    pub fn vendor(self) -> &'static str {
+        match self {
+            Source::Ada => "ada",
+            Source::Agntix => "agntix",
+            Source::Vapi(_) => "vapi",
+        }
+    }
+
+    /// The source an event id names; `None` for ids of no known source.
+    #[must_use]
+    pub fn of(id: &EventId) -> Option<Source> {
+        let mut parts = id.as_str().split(':');
+        match (parts.next()?, parts.next()?) {
+            ("ada", _) => Some(Source::Ada),
+            ("agntix", _) => Some(Source::Agntix),
+            ("vapi", channel) => Channel::named(channel).map(Source::Vapi),
+            _ => None,
+        }
+    }
+
+    /// Whether the secrets hold anything to verify it with.
+    #[must_use]
+    pub fn is_open(self, secrets: &Secrets) -> bool {
+        match self {
+            Source::Ada => !secrets.ada.is_empty(),
+            Source::Agntix => !secrets.agntix.is_empty(),
+            Source::Vapi(_) => !secrets.vapi.is_empty(),
+        }
+    }
+
+    /// Verifies the raw request.
+    ///
+    /// # Errors
+    /// When the vendor's scheme does not accept it.
+    pub fn verify(self, parts: Parts<'_>, secrets: &Secrets, now: Timestamp) -> Result<Verified, Unverified> {
+        match self {
+            Source::Ada => ada::verify(parts, secrets, now),
+            Source::Agntix => agntix::verify(parts, secrets, now),
+            Source::Vapi(_) => vapi::verify(parts, secrets, now),
+        }
+    }
+
+    /// Reads what the body tells.
+    #[must_use]
+    pub fn parse(self, document: &Document<'_>) -> Parsed {
+        match self {
+            Source::Ada => ada::parse(document),
+            Source::Agntix => agntix::parse(document),
+            Source::Vapi(_) => vapi::parse(document),
+        }
+    }
+
+    /// Names the event.
+    #[must_use]
+    pub fn identify(self, document: &Document<'_>, verified: &Verified, received_at: Timestamp) -> Identity {
+        match self {
+            Source::Ada => ada::identify(verified),
+            Source::Agntix => agntix::identify(document, verified),
+            Source::Vapi(channel) => vapi::identify(channel, document, verified, received_at),
+        }
+    }
+
+    /// What the delivery says, without what is known to differ between two deliveries of one event.
+    #[must_use]
+    pub fn fingerprint(self, document: &Document<'_>) -> Fingerprint {
+        match self {
+            Source::Ada | Source::Agntix => Fingerprint::of(document.text(), &|_, _| false),
+            Source::Vapi(_) => vapi::fingerprint(document),
+        }
+    }
+
+    /// The event of a delivery whose identity is known: what the front door records at once and `event-retry` later.
+    #[must_use]
+    pub fn event(self, document: &Document<'_>, envelope: Envelope) -> Event {
+        let parsed = self.parse(document);
+        Event {
+            id: envelope.event_id,
+            source: self.vendor().to_owned(),
+            event_type: parsed.event_type.map(gatehouse_inbox::event::word),
+            subject: parsed.subject,
+            occurred_at: parsed.occurred_at.unwrap_or(envelope.received_at),
+            received_at: envelope.received_at,
+            fingerprint: envelope.fingerprint,
+            nonce: envelope.nonce,
+            verified_by: envelope.verified_by,
+            body: envelope.body,
+            marks: Marks {
+                unparsed: parsed.unparsed,
+                weak_identity: envelope.weak_identity,
+                undated: parsed.occurred_at.is_none(),
+            },
+        }
+    }
+
+    /// The body of a 200, where the function has no better one.
+    #[must_use]
+    pub fn respond(self, outcome: Outcome, id: &EventId) -> String {
+        match self {
+            Source::Ada => ada::respond(outcome, id),
+            Source::Agntix => agntix::respond(outcome, id),
+            Source::Vapi(_) => vapi::respond(),
+        }
+    }
+}

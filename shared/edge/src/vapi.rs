@@ -1,0 +1,104 @@
+//! Vapi: whichever schemes are configured; the event's id is derived from the message, which carries none.
+
+mod identity;
+
+use gatehouse_inbox::{Fingerprint, Subject};
+use gatehouse_payload::json::{Document, text_member};
+use gatehouse_payload::time::Timestamp;
+use gatehouse_payload::vapi::{Envelope, Message, is_volatile};
+pub use identity::identify;
+
+use crate::scheme::Parts;
+use crate::secrets::Secrets;
+use crate::{Parsed, Unverified, Verified};
+
+/// Which of Vapi's two streams a message belongs to. The same event may come on both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Channel {
+    /// `POST /client`
+    Client,
+    /// `POST /server`
+    Server,
+}
+
+impl Channel {
+    /// The word in event ids.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Channel::Client => "client",
+            Channel::Server => "server",
+        }
+    }
+
+    /// The channel a word names.
+    #[must_use]
+    pub fn named(word: &str) -> Option<Self> {
+        [Channel::Client, Channel::Server].into_iter().find(|channel| channel.as_str() == word)
+    }
+}
+
+/// Verifies with the first scheme that accepts the delivery.
+///
+/// # Errors
+/// When none does: what the scheme whose header is there found wrong, or else which headers would do.
+pub fn verify(parts: Parts<'_>, secrets: &Secrets, now: Timestamp) -> Result<Verified, Unverified> {
+    let mut failure: Option<Unverified> = None;
+    for scheme in secrets.vapi.iter().filter(|scheme| parts.headers.contains_key(scheme.header())) {
+        match scheme.verify(parts, now) {
+            Ok(verified) => return Ok(verified),
+            // A mismatch says most: it alone may be a rotation.
+            Err(found) if failure.is_none() || matches!(found, Unverified::Mismatch(_)) => failure = Some(found),
+            Err(_) => {}
+        }
+    }
+    Err(failure.unwrap_or_else(|| {
+        let headers: Vec<&str> = secrets.vapi.iter().map(|scheme| scheme.header()).collect();
+        let headers = headers.join(", ");
+        Unverified::Header(format!(
+            "no header that authenticates Vapi is there (configured: {headers}); attach a credential to the server URL. \
+             Vapi sends none for a transient assistant"
+        ))
+    }))
+}
+
+/// Reads type, call (or chat, or session) and time.
+#[must_use]
+pub fn parse(document: &Document<'_>) -> Parsed {
+    let envelope = Envelope::of(document);
+    match Message::parse(&envelope) {
+        Ok(message) => Parsed {
+            event_type: message.event_type().map(str::to_owned),
+            subject: subject(&message),
+            occurred_at: message.occurred_at(),
+            unparsed: false,
+        },
+        Err(_) => Parsed { event_type: text_member(envelope.text(), "type"), unparsed: true, ..Parsed::default() },
+    }
+}
+
+fn subject(message: &Message<'_>) -> Option<Subject> {
+    let call = ("call", message.call.as_ref());
+    let chat = ("chat", message.chat.as_ref());
+    let session = ("session", message.session.as_ref());
+    let by_relevance = match message.event_type().unwrap_or_default() {
+        name if name.starts_with("chat.") => [chat, call, session],
+        name if name.starts_with("session.") => [session, call, chat],
+        _ => [call, chat, session],
+    };
+    by_relevance.into_iter().find_map(|(kind, of)| Some(Subject::new("vapi", kind, of?.id()?)))
+}
+
+/// What the message says; what stands beside it in its wrapper counts too.
+#[must_use]
+pub fn fingerprint(document: &Document<'_>) -> Fingerprint {
+    let envelope = Envelope::of(document);
+    let said = if envelope.is_alone() { envelope.text() } else { document.text() };
+    Fingerprint::of(said, &is_volatile)
+}
+
+/// `{}`: Vapi expects nothing for a message without a reply of its own.
+#[must_use]
+pub fn respond() -> String {
+    "{}".to_owned()
+}
