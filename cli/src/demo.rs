@@ -1,0 +1,121 @@
+//! A scripted day, played through the real HTTP edge against embedded engines.
+//!
+//! What it prints is read from the HTTP answers and, by clients of its own, from the table and the queues.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use client_message::Replies;
+use gatehouse_local::{Error, Options, Stack};
+use tokio::time::Instant;
+
+mod outages;
+mod refusals;
+mod scene;
+mod sessions;
+mod vendors;
+
+use scene::Scene;
+
+/// What Vapi's `workflow.node.started` is answered with during the demo.
+const REPLY: &str = include_str!("../../tests/fixtures/vapi/add-message.json");
+
+type Play = for<'s> fn(&'s mut Scene) -> Pin<Box<dyn Future<Output = Result<(), Error>> + 's>>;
+
+struct Step {
+    name: &'static str,
+    title: &'static str,
+    play: Play,
+}
+
+const DAY: [Step; 17] = [
+    Step {
+        name: "vapi",
+        title: "Vapi posts a client message and gets its reply",
+        play: |s| Box::pin(vendors::vapi(s)),
+    },
+    Step { name: "ada", title: "Ada posts the four events of a conversation", play: |s| Box::pin(vendors::ada(s)) },
+    Step { name: "agntix", title: "agntix posts both ends of a session", play: |s| Box::pin(vendors::agntix(s)) },
+    Step { name: "duplicate", title: "The same delivery comes again", play: |s| Box::pin(sessions::duplicate(s)) },
+    Step { name: "conflict", title: "The same id comes with another body", play: |s| Box::pin(sessions::conflict(s)) },
+    Step { name: "order", title: "A session's end overtakes its start", play: |s| Box::pin(sessions::order(s)) },
+    Step { name: "at-once", title: "Ten copies come at the same moment", play: |s| Box::pin(sessions::at_once(s)) },
+    Step { name: "large", title: "A body far larger than a DynamoDB item", play: |s| Box::pin(sessions::large(s)) },
+    Step {
+        name: "unverified",
+        title: "Deliveries nobody signed, or long ago",
+        play: |s| Box::pin(refusals::unverified(s)),
+    },
+    Step { name: "not-json", title: "A signed body that is no JSON object", play: |s| Box::pin(refusals::not_json(s)) },
+    Step {
+        name: "wrong-request",
+        title: "Wrong method, path, content type",
+        play: |s| Box::pin(refusals::wrong_request(s)),
+    },
+    Step { name: "unknown", title: "Authentic events of unknown shape", play: |s| Box::pin(vendors::unknown(s)) },
+    Step { name: "closed", title: "DynamoDB is down: connections are closed", play: |s| Box::pin(outages::closed(s)) },
+    Step {
+        name: "silent",
+        title: "DynamoDB is down: it accepts and never answers",
+        play: |s| Box::pin(outages::silent(s)),
+    },
+    Step { name: "nothing", title: "DynamoDB and SQS are down", play: |s| Box::pin(outages::nothing(s)) },
+    Step {
+        name: "lost-answer",
+        title: "DynamoDB writes, but its answer is lost",
+        play: |s| Box::pin(outages::lost_answer(s)),
+    },
+    Step { name: "poison", title: "A message that cannot be recorded", play: |s| Box::pin(outages::poison(s)) },
+];
+
+/// The names `--break` takes.
+pub(crate) fn step_names() -> Vec<&'static str> {
+    DAY.iter().map(|step| step.name).collect()
+}
+
+/// What `demo --help` ends with.
+pub(crate) fn after_help() -> String {
+    "Examples:\n  gatehouse demo\n  gatehouse demo --break conflict".to_owned()
+}
+
+/// Plays the day. Whether every outcome was the expected one.
+pub(crate) async fn run(sabotage: Option<&str>) -> Result<bool, Error> {
+    let started = Instant::now();
+    let options = Options { replies: replies()?, ..Options::default() };
+    let mut scene = Scene::new(Stack::start(options).await?);
+    println!("Gatehouse demo: the whole stack in this process, on embedded engines.");
+    println!(
+        "Functions at {}/lambda-url/<function>/<path>, started in {} ms.",
+        scene.stack.url,
+        started.elapsed().as_millis()
+    );
+
+    let mut rows = Vec::new();
+    for (n, step) in DAY.iter().enumerate() {
+        let began = Instant::now();
+        scene.open(n + 1, step.title, sabotage == Some(step.name));
+        if let Err(error) = (step.play)(&mut scene).await {
+            scene.expect(&format!("the step to end, but: {error}"), false);
+        }
+        rows.push((step.name, scene.close(), began.elapsed()));
+    }
+    println!("\n{:<15} {:>10} {:>8} {:>9}  result", "step", "deliveries", "checks", "ms");
+    for (name, tally, took) in &rows {
+        let result = if tally.failed == 0 { "ok" } else { "FAILED" };
+        println!("{name:<15} {:>10} {:>8} {:>9}  {result}", tally.deliveries, tally.checks, took.as_millis());
+    }
+    let failed = rows.iter().filter(|row| row.1.failed > 0).count();
+    let (deliveries, checks) = rows.iter().fold((0, 0), |sum, row| (sum.0 + row.1.deliveries, sum.1 + row.1.checks));
+    let seconds = Duration::from_millis(u64::try_from(started.elapsed().as_millis())?).as_secs_f32();
+    println!("\n{deliveries} deliveries, {checks} checks, {seconds:.1} s.");
+    match failed {
+        0 => println!("Every outcome was the expected one."),
+        1 => println!("One step did not end as expected."),
+        _ => println!("{failed} steps did not end as expected."),
+    }
+    Ok(failed == 0)
+}
+
+fn replies() -> Result<Replies, Error> {
+    Ok(Replies::parse(&format!(r#"{{"workflow.node.started":{REPLY}}}"#))?)
+}

@@ -1,0 +1,155 @@
+//! The stage: sends deliveries, looks into the table, keeps the tally, prints.
+
+use std::time::Duration;
+
+use gatehouse_inbox::store::Record;
+use gatehouse_inbox::{Clock, EventId, Store, Subject};
+use gatehouse_local::{Answer, Delivery, Error, Stack};
+use gatehouse_payload::time::Timestamp;
+use serde_json::Value;
+
+/// How long the retry queue may take to bring an event back.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How many deliveries a step sent, and how its checks went.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Tally {
+    pub(crate) deliveries: usize,
+    pub(crate) checks: usize,
+    pub(crate) failed: usize,
+}
+
+pub(crate) struct Scene {
+    pub(crate) stack: Stack,
+    store: Store,
+    sabotaged: bool,
+    tally: Tally,
+}
+
+impl Scene {
+    pub(crate) fn new(stack: Stack) -> Self {
+        let store = stack.store();
+        Scene { stack, store, sabotaged: false, tally: Tally::default() }
+    }
+
+    pub(crate) fn open(&mut self, n: usize, title: &str, sabotaged: bool) {
+        (self.sabotaged, self.tally) = (sabotaged, Tally::default());
+        println!("\n{n:>2}. {title}{}", if sabotaged { "   [sabotaged]" } else { "" });
+    }
+
+    pub(crate) fn close(&mut self) -> Tally {
+        // What a step broke must not outlive it.
+        self.stack.dynamodb.heal();
+        self.stack.sqs.heal();
+        self.tally
+    }
+
+    pub(crate) fn now() -> Timestamp {
+        Clock::System.now()
+    }
+
+    /// Sends a delivery that is to be taken. Sabotage strips it of its credentials.
+    pub(crate) async fn send(&mut self, label: &str, delivery: &Delivery) -> Result<Answer, Error> {
+        let delivery = if self.sabotaged { without_credentials(delivery) } else { delivery.clone() };
+        let answer = delivery.send(&self.stack.url).await?;
+        self.print(label, &answer);
+        Ok(answer)
+    }
+
+    /// Sends one delivery several times at the same moment.
+    pub(crate) async fn send_at_once(
+        &mut self,
+        label: &str,
+        delivery: &Delivery,
+        n: usize,
+    ) -> Result<Vec<Answer>, Error> {
+        let delivery = if self.sabotaged { without_credentials(delivery) } else { delivery.clone() };
+        let answers = futures_util::future::try_join_all((0..n).map(|_| delivery.send(&self.stack.url))).await?;
+        for answer in &answers {
+            self.print(label, answer);
+        }
+        Ok(answers)
+    }
+
+    /// Sends a delivery that is to be refused with `status`, naming `naming`. Sabotage sends one that is fine.
+    pub(crate) async fn refuse(
+        &mut self,
+        label: &str,
+        delivery: &Delivery,
+        status: u16,
+        naming: &str,
+    ) -> Result<(), Error> {
+        let fine = Delivery::ada(
+            "msg_demo_sabotage",
+            include_str!("../../../tests/fixtures/ada/end-user-updated.json"),
+            Self::now(),
+        );
+        let answer = if self.sabotaged { &fine } else { delivery }.send(&self.stack.url).await?;
+        self.print(label, &answer);
+        let problem: Value = serde_json::from_str(&answer.body).unwrap_or_default();
+        let detail = problem["detail"].as_str().unwrap_or_default();
+        println!("      {detail}");
+        let document = answer.header("content-type") == "application/problem+json" && problem["status"] == status;
+        let met = answer.status == status && document && detail.contains(naming);
+        self.expect(&format!("{status}, with a problem document that names {naming:?}"), met);
+        Ok(())
+    }
+
+    fn print(&mut self, label: &str, answer: &Answer) {
+        self.tally.deliveries += 1;
+        println!("    {label:<36} {} {:<11} {}", answer.status, answer.outcome(), answer.event_id());
+    }
+
+    pub(crate) fn expect(&mut self, what: &str, met: bool) {
+        self.tally.checks += 1;
+        if met {
+            println!("      ✓ {what}");
+        } else {
+            self.tally.failed += 1;
+            println!("      ✗ expected {what}");
+        }
+    }
+
+    pub(crate) fn expect_outcome(&mut self, answer: &Answer, outcome: &str) {
+        self.expect(&format!("200 {outcome}"), answer.status == 200 && answer.outcome() == outcome);
+    }
+
+    /// The delivery was taken as new, and the table has its body.
+    pub(crate) async fn expect_recorded(&mut self, answer: &Answer, delivery: &Delivery) -> Result<(), Error> {
+        let record = self.record(answer.event_id()).await?;
+        let whole = record.is_some_and(|record| record.event.body == delivery.body);
+        let recorded = answer.status == 200 && answer.outcome() == "recorded";
+        self.expect("200 recorded, and the table holds the body byte for byte", recorded && whole);
+        Ok(())
+    }
+
+    /// The record of an event, read by a client of the demo's own.
+    pub(crate) async fn record(&self, event_id: &str) -> Result<Option<Record>, Error> {
+        if event_id.is_empty() {
+            return Ok(None);
+        }
+        Ok(self.store.get(&EventId::from_stored(event_id.to_owned()), Self::now()).await?)
+    }
+
+    /// The same, waiting for the event source to take the batch it is in.
+    pub(crate) async fn record_by_retry(&self, event_id: &str) -> Result<Option<Record>, Error> {
+        let mut batches = self.stack.batches.clone();
+        let wait = async {
+            loop {
+                if let Some(record) = self.record(event_id).await? {
+                    return Ok(Some(record));
+                }
+                batches.changed().await?;
+            }
+        };
+        if event_id.is_empty() { Ok(None) } else { tokio::time::timeout(PATIENCE, wait).await.unwrap_or(Ok(None)) }
+    }
+
+    pub(crate) async fn timeline(&self, subject: &str) -> Result<Vec<Record>, Error> {
+        Ok(self.store.whole_timeline(&Subject::from_stored(subject.to_owned()), Self::now()).await?)
+    }
+}
+
+fn without_credentials(delivery: &Delivery) -> Delivery {
+    delivery.clone().without_header("authorization").without_header("svix-signature")
+}

@@ -1,0 +1,92 @@
+//! What recording once means: again, otherwise, out of order, at once, at size.
+
+use gatehouse_inbox::{Outcome, fold};
+use gatehouse_local::{Delivery, Error};
+
+use super::scene::Scene;
+use super::vendors::{SESSION_CREATED, SESSION_ENDED};
+
+const MESSAGE: &str = include_str!("../../../tests/fixtures/ada/conversation-message.json");
+
+pub(super) async fn duplicate(scene: &mut Scene) -> Result<(), Error> {
+    let delivery = Delivery::ada("msg_demo_twice", MESSAGE, Scene::now());
+    let first = scene.send("a message", &delivery).await?;
+    scene.expect_recorded(&first, &delivery).await?;
+    let second = scene.send("the same again", &delivery).await?;
+    scene.expect_outcome(&second, Outcome::Duplicate.as_str());
+    Ok(())
+}
+
+pub(super) async fn conflict(scene: &mut Scene) -> Result<(), Error> {
+    let body = |plan: &str| {
+        format!(
+            r#"{{"type":"v1.conversation.created","data":{{"conversation_id":"demo-conflict","metadata":{{"plan":"{plan}"}}}}}}"#
+        )
+    };
+    let first = Delivery::ada("msg_demo_conflict", body("free"), Scene::now());
+    let other = Delivery::ada("msg_demo_conflict", body("pro"), Scene::now());
+    let answer = scene.send("a conversation", &first).await?;
+    scene.expect_recorded(&answer, &first).await?;
+    let answer = scene.send("the same id, another body", &other).await?;
+    scene.expect_outcome(&answer, Outcome::Conflict.as_str());
+    let records = scene.timeline("ada:conversation:demo-conflict").await?;
+    let kept =
+        |delivery: &Delivery, conflict| records.iter().any(|r| r.conflict == conflict && r.event.body == delivery.body);
+    scene.expect("the first body as the record, the other kept beside it", kept(&first, false) && kept(&other, true));
+    Ok(())
+}
+
+pub(super) async fn order(scene: &mut Scene) -> Result<(), Error> {
+    let id = "7d1c1f6e-57d8-4b62-9d0e-0a5a0c1be9f3";
+    for (overtaken, created_first) in [("demo-end-first", false), ("demo-start-first", true)] {
+        let created = Delivery::agntix(&format!("{overtaken}-1"), SESSION_CREATED.replace(id, overtaken), Scene::now());
+        let ended = Delivery::agntix(&format!("{overtaken}-2"), SESSION_ENDED.replace(id, overtaken), Scene::now());
+        let mut deliveries = [("session.created", created), ("session.ended", ended)];
+        if !created_first {
+            deliveries.reverse();
+        }
+        for (label, delivery) in &deliveries {
+            let answer = scene.send(label, delivery).await?;
+            scene.expect_recorded(&answer, delivery).await?;
+        }
+        let session = fold::session(&scene.timeline(&format!("agntix:session:{overtaken}")).await?);
+        let read =
+            session.state == fold::State::Closed && session.analysis.is_some_and(|a| a.contains("berth_confirmed"));
+        scene.expect("the session to read as CLOSED, with its analysis", read && session.created_at.is_some());
+    }
+    Ok(())
+}
+
+pub(super) async fn at_once(scene: &mut Scene) -> Result<(), Error> {
+    let delivery = Delivery::ada("msg_demo_ten", MESSAGE, Scene::now());
+    let answers = scene.send_at_once("one of ten", &delivery, 10).await?;
+    let count =
+        |outcome: Outcome| answers.iter().filter(|a| a.status == 200 && a.outcome() == outcome.as_str()).count();
+    let (recorded, duplicates) = (count(Outcome::Recorded), count(Outcome::Duplicate));
+    scene.expect("one recorded, nine duplicates", (recorded, duplicates) == (1, 9));
+    Ok(())
+}
+
+pub(super) async fn large(scene: &mut Scene) -> Result<(), Error> {
+    let body = format!(
+        r#"{{"type":"v1.conversation.message","data":{{"conversation_id":"demo-large","noise":"{}"}}}}"#,
+        noise(1_500_000)
+    );
+    let delivery = Delivery::ada("msg_demo_large", body, Scene::now());
+    let answer = scene.send("1.5 MB that hardly compress", &delivery).await?;
+    scene.expect_recorded(&answer, &delivery).await?;
+    Ok(())
+}
+
+/// Printable noise (xorshift64), which stands in a JSON string as it is.
+fn noise(length: usize) -> String {
+    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        // '#' to 'Z': neither quote nor backslash.
+        char::from(b'#' + (state >> 33).to_le_bytes()[0] % 56)
+    };
+    (0..length).map(|_| next()).collect()
+}

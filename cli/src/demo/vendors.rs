@@ -1,0 +1,77 @@
+//! Every vendor's deliveries, known and unknown.
+
+use gatehouse_inbox::fold;
+use gatehouse_local::{Delivery, Error};
+use serde_json::Value;
+
+use super::REPLY;
+use super::scene::Scene;
+
+const ADA: [(&str, &str); 4] = [
+    ("msg_demo_created", include_str!("../../../tests/fixtures/ada/conversation-created.json")),
+    ("msg_demo_message", include_str!("../../../tests/fixtures/ada/conversation-message.json")),
+    ("msg_demo_handoff", include_str!("../../../tests/fixtures/ada/conversation-handoff-ended.json")),
+    ("msg_demo_ended", include_str!("../../../tests/fixtures/ada/conversation-ended.json")),
+];
+pub(super) const SESSION_CREATED: &str = include_str!("../../../tests/fixtures/agntix/session-created.json");
+pub(super) const SESSION_ENDED: &str = include_str!("../../../tests/fixtures/agntix/session-ended.json");
+
+pub(super) async fn vapi(scene: &mut Scene) -> Result<(), Error> {
+    let delivery = Delivery::vapi_client(include_str!("../../../tests/fixtures/vapi/workflow-node-started.json"));
+    let answer = scene.send("workflow.node.started", &delivery).await?;
+    scene.expect_recorded(&answer, &delivery).await?;
+    let (sent, got): (Value, Value) =
+        (serde_json::from_str(REPLY)?, serde_json::from_str(&answer.body).unwrap_or_default());
+    scene.expect("the configured add-message as the answer", sent == got);
+    Ok(())
+}
+
+pub(super) async fn ada(scene: &mut Scene) -> Result<(), Error> {
+    for (message_id, body) in ADA {
+        let delivery = Delivery::ada(message_id, body, Scene::now());
+        let answer = scene.send(message_id, &delivery).await?;
+        scene.expect_recorded(&answer, &delivery).await?;
+    }
+    let records = scene.timeline("ada:conversation:673da1f0c2b94e5f8a017b11").await?;
+    let conversation = fold::conversation(&records);
+    let told =
+        conversation.state == fold::State::Closed && conversation.messages.len() == 1 && conversation.events == 4;
+    scene.expect("the conversation to read as CLOSED, with its four events and one message", told);
+    Ok(())
+}
+
+pub(super) async fn agntix(scene: &mut Scene) -> Result<(), Error> {
+    for (label, message_id, body) in [
+        ("session.created", "msg_demo_session_1", SESSION_CREATED),
+        ("session.ended, same session", "msg_demo_session_2", SESSION_ENDED),
+    ] {
+        let delivery = Delivery::agntix(message_id, body, Scene::now());
+        let answer = scene.send(label, &delivery).await?;
+        scene.expect_recorded(&answer, &delivery).await?;
+    }
+    Ok(())
+}
+
+pub(super) async fn unknown(scene: &mut Scene) -> Result<(), Error> {
+    for (label, message_id, body) in [
+        ("an event type of next year", "msg_demo_new_type", r#"{"type":"v2.conversation.merged","data":{"into":"x"}}"#),
+        (
+            "a role of next year",
+            "msg_demo_new_role",
+            r#"{"type":"v1.conversation.message","timestamp":"2026-11-20T09:00:00","data":{"author":{"role":"supervisor"}}}"#,
+        ),
+        (
+            "a lone surrogate",
+            "msg_demo_surrogate",
+            r#"{"type":"v1.conversation.message","data":{"content":{"body":"\ud83d"}}}"#,
+        ),
+        ("identity of another type", "msg_demo_shape", r#"{"type":["v1"],"data":7}"#),
+    ] {
+        let delivery = Delivery::ada(message_id, body, Scene::now());
+        let answer = scene.send(label, &delivery).await?;
+        scene.expect_recorded(&answer, &delivery).await?;
+    }
+    let shape = scene.record("ada:msg_demo_shape").await?;
+    scene.expect("the last to be marked as unparsed", shape.is_some_and(|record| record.event.marks.unparsed));
+    Ok(())
+}
