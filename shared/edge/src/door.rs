@@ -125,7 +125,7 @@ impl Door {
             }
             Err(Refused { problem, event, .. }) => {
                 let outcome = if problem.status().is_server_error() { "unavailable" } else { "refused" };
-                (answer(problem.to_response(), outcome, event.as_ref()), event.as_ref(), outcome)
+                (answer(problem.to_response(), outcome, event.as_deref()), event.as_deref(), outcome)
             }
         };
         RequestLine {
@@ -150,9 +150,11 @@ impl Door {
         let (recorded, ()) = tokio::join!(self.inbox.record(&event, end), self.secrets.refresh_if_stale());
         match recorded {
             Ok(Receipt { outcome, error }) => Ok(Taken { event, outcome, error: error.map(|error| error.to_string()) }),
-            Err(error) => {
-                Err(Refused { problem: Problem::NotDurable, event: Some(event), error: Some(error.to_string()) })
-            }
+            Err(error) => Err(Refused {
+                problem: Problem::NotDurable,
+                event: Some(Box::new(event)),
+                error: Some(error.to_string()),
+            }),
         }
     }
 
@@ -215,7 +217,7 @@ struct Taken {
 
 struct Refused {
     problem: Problem,
-    event: Option<Event>,
+    event: Option<Box<Event>>,
     error: Option<String>,
 }
 
