@@ -23,15 +23,18 @@ pub mod item;
 pub use item::{Damaged, Record};
 use item::{Existing, Item, Packed, attribute, chunk_keys, is_expired, text, text_of, unpack};
 
-/// What one request may take, its second attempt included.
-const CALL_LIMIT: Duration = Duration::from_millis(1200);
+/// What one request may take while an event is recorded, its second attempt included.
+const WRITE_LIMIT: Duration = Duration::from_millis(1200);
+/// What one request may take when records are read back, up to 16 MB at once and with nobody waiting for an answer.
+const READ_LIMIT: Duration = Duration::from_secs(30);
 /// The index a timeline is read by.
 pub const SUBJECT_INDEX: &str = "by-subject";
 
 /// The event table.
 #[derive(Debug, Clone)]
 pub struct Store {
-    client: Client,
+    writer: Client,
+    reader: Client,
     table: String,
     ttl_seconds: i64,
 }
@@ -85,17 +88,20 @@ impl Store {
     /// A store on `table`. The SDK's endpoint variables are honoured.
     #[must_use]
     pub fn new(sdk: &SdkConfig, table: &str, ttl_days: u32) -> Self {
-        let limits = CallLimits::within(CALL_LIMIT);
-        let config = aws_sdk_dynamodb::config::Builder::from(sdk)
-            .timeout_config(limits.timeouts())
-            .retry_config(limits.retries())
-            .build();
-        Store { client: Client::from_conf(config), table: table.to_owned(), ttl_seconds: i64::from(ttl_days) * 86_400 }
+        let client = |limit| {
+            let limits = CallLimits::within(limit);
+            let config = aws_sdk_dynamodb::config::Builder::from(sdk)
+                .timeout_config(limits.timeouts())
+                .retry_config(limits.retries());
+            Client::from_conf(config.build())
+        };
+        let (writer, reader) = (client(WRITE_LIMIT), client(READ_LIMIT));
+        Store { writer, reader, table: table.to_owned(), ttl_seconds: i64::from(ttl_days) * 86_400 }
     }
 
     /// Opens the connection before the first event needs it. A failure is for the first event to find.
     pub async fn warm(&self) {
-        let _ = self.head("warm").await;
+        let _ = self.head(&self.writer, "warm").await;
     }
 
     /// Records `event` once. Any number of calls for one event, at once, again, or with a lost answer, leave one record.
@@ -123,13 +129,13 @@ impl Store {
     async fn place(&self, head: Item, packed: &Packed, now: Timestamp) -> Result<Option<Existing>, StoreError> {
         if !packed.chunks.is_empty() {
             let key = text_of(&head, attribute::EVENT_ID).unwrap_or_default();
-            if let Some(existing) = self.head(key).await?.filter(|item| !is_expired(item, now)) {
+            if let Some(existing) = self.head(&self.writer, key).await?.filter(|item| !is_expired(item, now)) {
                 return Ok(Some(Existing::of(&existing)));
             }
             try_join_all(packed.chunks.iter().map(|chunk| self.put(chunk.clone()))).await?;
         }
         let put = self
-            .client
+            .writer
             .put_item()
             .table_name(&self.table)
             .set_item(Some(head))
@@ -148,13 +154,12 @@ impl Store {
     }
 
     async fn put(&self, item: Item) -> Result<(), StoreError> {
-        let put = self.client.put_item().table_name(&self.table).set_item(Some(item));
+        let put = self.writer.put_item().table_name(&self.table).set_item(Some(item));
         put.send().await.map(drop).map_err(|error| failure("PutItem", &error))
     }
 
-    async fn head(&self, key: &str) -> Result<Option<Item>, StoreError> {
-        let get =
-            self.client.get_item().table_name(&self.table).key(attribute::EVENT_ID, text(key)).consistent_read(true);
+    async fn head(&self, client: &Client, key: &str) -> Result<Option<Item>, StoreError> {
+        let get = client.get_item().table_name(&self.table).key(attribute::EVENT_ID, text(key)).consistent_read(true);
         let answer = get.send().await.map_err(|error| failure("GetItem", &error))?;
         Ok(answer.item)
     }
@@ -164,7 +169,7 @@ impl Store {
     /// # Errors
     /// When DynamoDB does not answer, or the item is damaged.
     pub async fn get(&self, id: &EventId, now: Timestamp) -> Result<Option<Record>, StoreError> {
-        match self.head(id.as_str()).await?.filter(|item| !is_expired(item, now)) {
+        match self.head(&self.reader, id.as_str()).await?.filter(|item| !is_expired(item, now)) {
             Some(head) => Ok(Some(self.complete(&head).await?)),
             None => Ok(None),
         }
@@ -190,7 +195,7 @@ impl Store {
         limit: u8,
     ) -> Result<Page, StoreError> {
         let query = self
-            .client
+            .reader
             .query()
             .table_name(&self.table)
             .index_name(SUBJECT_INDEX)
@@ -237,7 +242,7 @@ impl Store {
             let keys = KeysAndAttributes::builder().set_keys(Some(now)).consistent_read(true).build();
             let keys =
                 keys.map_err(|_| StoreError::Permanent { operation: "BatchGetItem", code: "NoKeys".to_owned() })?;
-            let get = self.client.batch_get_item().request_items(&self.table, keys);
+            let get = self.reader.batch_get_item().request_items(&self.table, keys);
             let answer = get.send().await.map_err(|error| failure("BatchGetItem", &error))?;
             for item in answer.responses.unwrap_or_default().remove(&self.table).unwrap_or_default() {
                 if let Some(key) = text_of(&item, attribute::EVENT_ID) {

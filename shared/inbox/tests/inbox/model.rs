@@ -1,0 +1,106 @@
+//! The store and its model do the same, whatever happens.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use gatehouse_inbox::model::Model;
+use gatehouse_inbox::{Event, EventId, Nonce};
+use gatehouse_local::{Fault, Rule};
+use proptest::prelude::*;
+
+use crate::table::{TTL_DAYS, Table, event, noise, now};
+
+#[derive(Debug, Clone)]
+enum Step {
+    /// A delivery comes.
+    Deliver { id: u8, body: u8 },
+    /// The one before comes again: from a vendor, with a nonce of its own, or from the queue, with the same.
+    Again { same_nonce: bool },
+    /// As `Deliver`, but DynamoDB's first answer gets lost, and the SDK tries again.
+    LoseOne { id: u8, body: u8 },
+    /// As `Deliver`, but all answers get lost; the event comes again from the queue.
+    LoseAll { id: u8, body: u8 },
+    /// The clock jumps.
+    Jump { seconds: i64 },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let (id, body) = (0..3u8, prop_oneof![12 => 0..3u8, 1 => Just(3)]);
+    let ttl = i64::from(TTL_DAYS) * 86_400;
+    prop_oneof![
+        8 => (id.clone(), body.clone()).prop_map(|(id, body)| Step::Deliver { id, body }),
+        4 => any::<bool>().prop_map(|same_nonce| Step::Again { same_nonce }),
+        1 => (id.clone(), body.clone()).prop_map(|(id, body)| Step::LoseOne { id, body }),
+        1 => (id, body).prop_map(|(id, body)| Step::LoseAll { id, body }),
+        3 => prop_oneof![Just(ttl), Just(ttl + 1), Just(ttl / 2), Just(1), Just(-1), -ttl..ttl]
+            .prop_map(|seconds| Step::Jump { seconds }),
+    ]
+}
+
+/// The last of the four bodies does not fit an item.
+fn body(n: u8) -> String {
+    if n == 3 { noise(3, 600_000) } else { format!(r#"{{"n":{n}}}"#) }
+}
+
+#[test]
+fn the_store_and_its_model_agree_on_every_outcome_and_on_what_is_visible() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let table = runtime.block_on(Table::new());
+    let case = AtomicU64::new(0);
+    let config = ProptestConfig { cases: 40, ..ProptestConfig::default() };
+    proptest!(config, |(steps in proptest::collection::vec(step(), 1..24))| {
+        // Each case has keys of its own in the one table.
+        let case = case.fetch_add(1, Ordering::Relaxed);
+        runtime.block_on(play(&table, case, &steps))?;
+    });
+}
+
+async fn play(table: &Table, case: u64, steps: &[Step]) -> Result<(), TestCaseError> {
+    let mut model = Model::new(TTL_DAYS);
+    let mut now = now();
+    let mut last: Option<Event> = None;
+    let mut seen = HashSet::new();
+    for step in steps {
+        let deliver = |id: u8, n: u8| event(&format!("{case}-{id}"), &body(n));
+        let event = match step {
+            Step::Jump { seconds } => {
+                now = now.plus_secs(*seconds);
+                continue;
+            }
+            Step::Again { same_nonce } => {
+                let Some(mut event) = last.clone() else { continue };
+                if !same_nonce {
+                    event.nonce = Nonce::random().unwrap();
+                }
+                event
+            }
+            Step::Deliver { id, body } | Step::LoseOne { id, body } | Step::LoseAll { id, body } => deliver(*id, *body),
+        };
+        match step {
+            Step::LoseOne { .. } => table.proxy.fail(Rule::every(Fault::LoseAnswer).on("PutItem").times(1)),
+            Step::LoseAll { .. } => {
+                table.proxy.fail(Rule::every(Fault::LoseAnswer).on("PutItem"));
+                let lost = table.store.record(&event, now).await;
+                table.proxy.heal();
+                prop_assert!(lost.as_ref().is_err_and(|error| error.is_transient()) || lost.is_ok(), "{lost:?}");
+            }
+            _ => {}
+        }
+        let outcome = table.store.record(&event, now).await;
+        table.proxy.heal();
+        prop_assert_eq!(outcome, Ok(model.record(&event, now)), "{:?} of {:?}", step, steps);
+        seen.insert(event.id.clone());
+        last = Some(event);
+    }
+    for id in &seen {
+        let (expected, copies) = model.visible(id, now);
+        let record = table.store.get(id, now).await.unwrap();
+        prop_assert_eq!(record.map(|record| record.event.fingerprint), expected);
+        for copy in copies {
+            let key = EventId::from_stored(format!("conflict:{copy}:{id}"));
+            let kept = table.store.get(&key, now).await.unwrap();
+            prop_assert_eq!(kept.map(|copy| (copy.conflict, copy.event.fingerprint)), Some((true, copy)));
+        }
+    }
+    Ok(())
+}

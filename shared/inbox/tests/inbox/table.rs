@@ -1,0 +1,73 @@
+//! A table on an engine of its own, behind a fault proxy; and events to put there.
+
+use aws_sdk_dynamodb::Client;
+use bytes::Bytes;
+use gatehouse_inbox::{Event, EventId, Fingerprint, Marks, Nonce, Store, Subject};
+use gatehouse_local::engine::Engine;
+use gatehouse_local::template::Template;
+use gatehouse_local::{FaultProxy, local_sdk};
+use gatehouse_payload::time::Timestamp;
+
+pub(crate) const TTL_DAYS: u32 = 30;
+
+pub(crate) struct Table {
+    pub(crate) store: Store,
+    pub(crate) proxy: FaultProxy,
+    /// Past the proxy.
+    pub(crate) client: Client,
+    _engine: Engine,
+}
+
+impl Table {
+    pub(crate) const NAME: &str = "EventTable";
+
+    pub(crate) async fn new() -> Table {
+        let engine = Engine::dynamodb().await.unwrap();
+        let client = Client::new(&local_sdk(&format!("http://{}", engine.address)));
+        Template::read().unwrap().create_table(&client, Self::NAME).await.unwrap();
+        let proxy = FaultProxy::start(engine.address).await.unwrap();
+        let store = Store::new(&local_sdk(&proxy.url()), Self::NAME, TTL_DAYS);
+        Table { store, proxy, client, _engine: engine }
+    }
+
+    /// How many requests of each operation `with` makes.
+    pub(crate) async fn requests(&self, with: impl Future<Output = ()>) -> Vec<(String, usize)> {
+        let before = self.proxy.counts();
+        with.await;
+        let new = |(operation, n): (String, usize)| (n - before.get(&operation).unwrap_or(&0), operation);
+        self.proxy.counts().into_iter().map(new).filter(|(n, _)| *n > 0).map(|(n, operation)| (operation, n)).collect()
+    }
+}
+
+pub(crate) fn now() -> Timestamp {
+    Timestamp::parse("2026-11-20T09:00:00Z").unwrap()
+}
+
+/// An event with a nonce of its own.
+pub(crate) fn event(id: &str, body: &str) -> Event {
+    Event {
+        id: EventId::new(&["test"], &[id]),
+        source: "ada".to_owned(),
+        event_type: Some("v1.conversation.message".to_owned()),
+        subject: Some(Subject::new("ada", "conversation", "c1")),
+        occurred_at: now(),
+        received_at: now(),
+        fingerprint: Fingerprint::of(body, &|_, _| false),
+        nonce: Nonce::random().unwrap(),
+        verified_by: "svix".to_owned(),
+        body: Bytes::from(body.to_owned()),
+        marks: Marks::default(),
+    }
+}
+
+/// A body of about `bytes` bytes that hardly compresses; another for each `seed`.
+pub(crate) fn noise(seed: u64, bytes: usize) -> String {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        char::from(b'#' + (state >> 33).to_le_bytes()[0] % 56)
+    };
+    format!(r#"{{"noise":"{}"}}"#, (0..bytes).map(|_| next()).collect::<String>())
+}

@@ -1,0 +1,77 @@
+//! A subject's events: in order, in pages, without expired ones.
+
+use gatehouse_inbox::{Event, Subject};
+use gatehouse_payload::time::Timestamp;
+
+use crate::table::{TTL_DAYS, Table, event, noise, now};
+
+fn at(id: &str, minute: u32) -> Event {
+    let occurred_at = Timestamp::parse(&format!("2026-11-20T09:{minute:02}:00Z")).unwrap();
+    Event { occurred_at, ..event(id, &format!(r#"{{"minute":{minute}}}"#)) }
+}
+
+fn subject() -> Subject {
+    Subject::new("ada", "conversation", "c1")
+}
+
+async fn ids(table: &Table, now: Timestamp) -> Vec<String> {
+    let records = table.store.whole_timeline(&subject(), now).await.unwrap();
+    records.iter().map(|record| record.event.id.to_string()).collect()
+}
+
+#[tokio::test]
+async fn events_come_in_the_order_they_happened_not_in_which_they_arrived() {
+    let table = Table::new().await;
+    for (id, minute) in [("c", 30), ("a", 10), ("d", 30), ("b", 20)] {
+        table.store.record(&at(id, minute), now()).await.unwrap();
+    }
+    assert_eq!(ids(&table, now()).await, ["test:a", "test:b", "test:c", "test:d"]);
+}
+
+#[tokio::test]
+async fn pages_of_any_size_add_up_to_the_whole_in_order() {
+    let table = Table::new().await;
+    for minute in 0..23 {
+        table.store.record(&at(&format!("e{minute:02}"), minute), now()).await.unwrap();
+    }
+    let whole = ids(&table, now()).await;
+    assert_eq!(whole.len(), 23);
+    for limit in [1, 5, 22, 23, 100] {
+        let (mut paged, mut next) = (Vec::new(), None);
+        loop {
+            let page = table.store.timeline(&subject(), now(), next, limit).await.unwrap();
+            assert!(page.records.len() <= usize::from(limit));
+            paged.extend(page.records.iter().map(|record| record.event.id.to_string()));
+            next = page.next;
+            if next.is_none() {
+                break;
+            }
+        }
+        assert_eq!(paged, whole, "{limit}");
+    }
+}
+
+#[tokio::test]
+async fn more_than_one_answer_holds_is_read_whole() {
+    let table = Table::new().await;
+    for minute in 0..50 {
+        let body = noise(u64::from(minute), 360_000);
+        let event = Event { occurred_at: at("", minute).occurred_at, ..event(&format!("e{minute}"), &body) };
+        table.store.record(&event, now()).await.unwrap();
+    }
+    let records = table.store.whole_timeline(&subject(), now()).await.unwrap();
+    assert_eq!(records.len(), 50);
+    assert!(records.iter().all(|record| record.event.body.len() > 360_000));
+}
+
+#[tokio::test]
+async fn expired_events_and_other_subjects_are_not_shown() {
+    let table = Table::new().await;
+    table.store.record(&at("old", 10), now()).await.unwrap();
+    let later = now().plus_secs(i64::from(TTL_DAYS) * 86_400 + 1);
+    table.store.record(&at("new", 20), later).await.unwrap();
+    let other = Event { subject: Some(Subject::new("ada", "conversation", "c2")), ..at("other", 30) };
+    table.store.record(&other, later).await.unwrap();
+    table.store.record(&Event { subject: None, ..at("none", 40) }, later).await.unwrap();
+    assert_eq!(ids(&table, later).await, ["test:new"]);
+}
