@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use data_encoding::BASE64;
 use gatehouse_edge::secrets::DEVELOPMENT;
 use gatehouse_edge::signature::SigningKey;
+use gatehouse_inbox::Clock;
 use gatehouse_payload::time::Timestamp;
 use http::{HeaderMap, Request};
 use http_body_util::{BodyExt, Full};
@@ -106,6 +108,47 @@ impl Delivery {
     #[must_use]
     pub fn with_body(self, body: impl Into<Bytes>) -> Self {
         Delivery { body: body.into(), ..self }
+    }
+
+    /// The event a function URL makes of it (payload format 2.0).
+    #[must_use]
+    pub fn to_lambda_event(&self) -> Value {
+        let path = format!("/{}", self.path);
+        let headers: serde_json::Map<String, Value> =
+            self.headers.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str()))).collect();
+        // Lambda sends as base64 what it cannot send as text.
+        let (body, is_base64) = match std::str::from_utf8(&self.body) {
+            Ok(text) => (text.to_owned(), false),
+            Err(_) => (BASE64.encode(&self.body), true),
+        };
+        let now = Clock::System.now();
+        serde_json::json!({
+            "version": "2.0",
+            "routeKey": "$default",
+            "rawPath": path,
+            "rawQueryString": "",
+            "headers": headers,
+            "requestContext": {
+                "accountId": "anonymous",
+                "apiId": "local",
+                "domainName": "local.lambda-url.us-east-1.on.aws",
+                "domainPrefix": "local",
+                "http": {
+                    "method": self.method,
+                    "path": path,
+                    "protocol": "HTTP/1.1",
+                    "sourceIp": "127.0.0.1",
+                    "userAgent": "gatehouse",
+                },
+                "requestId": "local",
+                "routeKey": "$default",
+                "stage": "$default",
+                "time": now.to_string(),
+                "timeEpoch": now.as_millis(),
+            },
+            "body": body,
+            "isBase64Encoded": is_base64,
+        })
     }
 
     /// Sends it to the functions at `base`.

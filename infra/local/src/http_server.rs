@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 const LIMIT: usize = 16 * 1024 * 1024;
 
 /// Serves `answer` until the returned task is aborted. `None` closes the connection without an answer.
-pub(crate) fn serve<A, F>(listener: TcpListener, answer: A) -> JoinHandle<()>
+pub fn serve<A, F>(listener: TcpListener, answer: A) -> JoinHandle<()>
 where
     A: Fn(Request<Bytes>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Option<Response<Bytes>>> + Send + 'static,

@@ -5,7 +5,7 @@ pub mod engine;
 pub mod event_source;
 pub mod fault;
 pub mod function_url;
-mod http_server;
+pub mod http_server;
 mod redrive;
 pub mod runtime_api;
 pub mod stack;

@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -45,6 +46,7 @@ struct Invocation {
 struct Shared {
     waiting: AsyncMutex<mpsc::UnboundedReceiver<Invocation>>,
     running: Mutex<HashMap<String, oneshot::Sender<Invoked>>>,
+    count: AtomicU64,
     timeout_ms: i64,
 }
 
@@ -53,17 +55,26 @@ impl Host {
     ///
     /// # Errors
     /// When no port is free or the binary cannot be started.
-    pub async fn start(binary: &Path, variables: &[(&str, &str)], timeout_ms: i64) -> Result<Host, Error> {
+    pub async fn start(
+        binary: impl AsRef<Path>,
+        variables: impl IntoIterator<Item = (&str, &str)>,
+        timeout_ms: i64,
+    ) -> Result<Host, Error> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let (invocations, waiting) = mpsc::unbounded_channel();
-        let shared = Shared { waiting: AsyncMutex::new(waiting), running: Mutex::default(), timeout_ms };
+        let shared = Shared {
+            waiting: AsyncMutex::new(waiting),
+            running: Mutex::default(),
+            count: AtomicU64::new(0),
+            timeout_ms,
+        };
         let shared = Arc::new(shared);
         let task = http_server::serve(listener, move |request| {
             let shared = Arc::clone(&shared);
             async move { answer(&shared, request).await }
         });
-        let process = Command::new(binary)
+        let process = Command::new(binary.as_ref())
             .env_clear()
             .env("AWS_LAMBDA_RUNTIME_API", address.to_string())
             .env("AWS_LAMBDA_FUNCTION_NAME", "under-test")
@@ -72,7 +83,7 @@ impl Host {
             .env("AWS_REGION", "us-east-1")
             .env("AWS_ACCESS_KEY_ID", "local")
             .env("AWS_SECRET_ACCESS_KEY", "local")
-            .envs(variables.iter().copied())
+            .envs(variables)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true)
@@ -156,7 +167,7 @@ async fn answer(shared: &Shared, request: Request<Bytes>) -> Option<Response<Byt
 async fn next(shared: &Shared) -> Option<Response<Bytes>> {
     let Invocation { event, done } = shared.waiting.lock().await.recv().await?;
     let mut running = shared.running.lock().unwrap_or_else(PoisonError::into_inner);
-    let id = format!("invocation-{}", Clock::System.now().as_millis());
+    let id = format!("invocation-{}", shared.count.fetch_add(1, Ordering::Relaxed));
     running.insert(id.clone(), done);
     let deadline = Clock::System.now().as_millis() + shared.timeout_ms;
     let mut response = Response::new(event);

@@ -120,6 +120,21 @@ impl Stack {
         Ok(Stack { url, table, retry_queue, dead_letter_queue, dynamodb, sqs, batches, retry, engines, tasks })
     }
 
+    /// What a function binary needs in its environment to be part of this stack.
+    #[must_use]
+    pub fn environment(&self) -> BTreeMap<&'static str, String> {
+        BTreeMap::from([
+            ("TABLE_NAME", self.table.clone()),
+            ("RETRY_QUEUE_URL", self.retry_queue.clone()),
+            ("DEAD_LETTER_QUEUE_URL", self.dead_letter_queue.clone()),
+            ("QUEUE_MAX_BYTES", QUEUE_MAX_BYTES.to_string()),
+            ("GATEHOUSE_SECRETS", DEVELOPMENT.to_owned()),
+            ("AWS_SAM_LOCAL", "true".to_owned()),
+            ("AWS_ENDPOINT_URL_DYNAMODB", self.dynamodb.url()),
+            ("AWS_ENDPOINT_URL_SQS", self.sqs.url()),
+        ])
+    }
+
     /// Lets the event source take one batch now.
     ///
     /// # Errors

@@ -1,0 +1,40 @@
+//! The real binary under a Lambda Runtime API host.
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+
+use gatehouse_local::runtime_api::{Host, Invoked};
+use gatehouse_local::{Delivery, Options, Stack};
+use serde_json::Value;
+
+const STARTED: &str = include_str!("../../../tests/fixtures/vapi/workflow-node-started.json");
+const REPLY: &str = include_str!("../../../tests/fixtures/vapi/add-message.json");
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_configured_reply_answers_its_message_and_an_empty_object_every_other() {
+    let stack = Stack::start(Options { poll: false, ..Options::default() }).await.unwrap();
+    let environment = stack.environment();
+    let replies = format!(r#"{{"workflow.node.started":{REPLY}}}"#);
+    let variables = environment.iter().map(|(name, value)| (*name, value.as_str()));
+    let variables = variables.chain([("CLIENT_REPLIES", replies.as_str())]);
+    let mut host = Host::start(env!("CARGO_BIN_EXE_client-message"), variables, 10_000).await.unwrap();
+    let mut body = async |sent: &str| {
+        let delivery = Delivery::vapi_client(sent.to_owned());
+        let Invoked::Answered(answer) = host.invoke(&delivery.to_lambda_event()).await.unwrap() else {
+            panic!("failed")
+        };
+        assert_eq!(answer["statusCode"], 200, "{answer}");
+        assert_eq!(answer["headers"]["content-type"], "application/json");
+        serde_json::from_str::<Value>(answer["body"].as_str().unwrap()).unwrap()
+    };
+    let reply: Value = serde_json::from_str(REPLY).unwrap();
+    assert_eq!(body(STARTED).await, reply);
+    assert_eq!(body(STARTED).await, reply, "a duplicate is answered like the first");
+    assert_eq!(body(r#"{"message":{"type":"hang"}}"#).await, serde_json::json!({}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reply_vapi_would_not_understand_keeps_the_function_from_starting() {
+    let variables = [("TABLE_NAME", "t"), ("GATEHOUSE_SECRETS", "{}"), ("CLIENT_REPLIES", r#"{"hang":{"say":"bye"}}"#)];
+    let host = Host::start(env!("CARGO_BIN_EXE_client-message"), variables, 10_000).await.unwrap();
+    let (succeeded, output) = host.finish().await.unwrap();
+    assert!(!succeeded && output.contains("CLIENT_REPLIES") && output.contains("hang"), "{output}");
+}

@@ -1,0 +1,78 @@
+//! The real binary under a Lambda Runtime API host.
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+
+use gatehouse_inbox::{Clock, EventId};
+use gatehouse_local::runtime_api::{Host, Invoked};
+use gatehouse_local::{Delivery, Options, Stack};
+use serde_json::{Value, json};
+
+const MESSAGE: &str = include_str!("../../../tests/fixtures/ada/conversation-message.json");
+
+async fn start(stack: &Stack) -> Host {
+    let environment = stack.environment();
+    let variables = environment.iter().map(|(name, value)| (*name, value.as_str()));
+    Host::start(env!("CARGO_BIN_EXE_conversation-webhooks"), variables, 10_000).await.unwrap()
+}
+
+async fn answer(host: &mut Host, event: &Value) -> Value {
+    match host.invoke(event).await.unwrap() {
+        Invoked::Answered(answer) => answer,
+        Invoked::Failed(error) => panic!("{error}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_function_url_event_is_recorded_and_answered_and_logged_in_one_line() {
+    let stack = Stack::start(Options { poll: false, ..Options::default() }).await.unwrap();
+    let mut host = start(&stack).await;
+    let delivery = Delivery::ada("msg_1", MESSAGE, Clock::System.now());
+
+    let first = answer(&mut host, &delivery.to_lambda_event()).await;
+    assert_eq!(first["statusCode"], 200);
+    assert_eq!(first["headers"]["gatehouse-outcome"], "recorded");
+    assert_eq!(first["headers"]["gatehouse-event-id"], "ada:msg_1");
+    let body: Value = serde_json::from_str(first["body"].as_str().unwrap()).unwrap();
+    assert_eq!(body, json!({"status": "recorded", "event_id": "ada:msg_1"}));
+    let id = EventId::new(&["ada"], &["msg_1"]);
+    let record = stack.store().get(&id, Clock::System.now()).await.unwrap().unwrap();
+    assert_eq!(record.event.body, delivery.body);
+
+    let again = answer(&mut host, &delivery.to_lambda_event()).await;
+    assert_eq!(again["headers"]["gatehouse-outcome"], "duplicate");
+    let forged = delivery.with_body("{}").to_lambda_event();
+    let refused = answer(&mut host, &forged).await;
+    assert_eq!((&refused["statusCode"], &refused["headers"]["gatehouse-outcome"]), (&json!(401), &json!("refused")));
+
+    let output = host.kill().await.unwrap();
+    let lines: Vec<Value> = output.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+    let outcomes: Vec<&str> = lines.iter().map(|line| line["outcome"].as_str().unwrap()).collect();
+    assert_eq!(outcomes, ["recorded", "duplicate", "refused"], "{output}");
+    let line = lines[0].as_object().unwrap();
+    assert_eq!((&line["function"], &line["source"]), (&json!("conversation-webhooks"), &json!("ada")));
+    assert_eq!((&line["event_id"], &line["status"]), (&json!("ada:msg_1"), &json!(200)));
+    assert!(line["ms"].is_u64());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_is_no_request_is_a_handler_error_and_the_next_one_is_taken() {
+    let stack = Stack::start(Options { poll: false, ..Options::default() }).await.unwrap();
+    let mut host = start(&stack).await;
+    let Invoked::Failed(error) = host.invoke(&json!({"Records": []})).await.unwrap() else { panic!("answered") };
+    assert!(error["errorType"].is_string(), "{error}");
+    let delivery = Delivery::ada("msg_1", MESSAGE, Clock::System.now());
+    assert_eq!(answer(&mut host, &delivery.to_lambda_event()).await["statusCode"], 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_function_that_is_not_configured_ends_at_once_and_names_the_variable() {
+    for (variables, named) in [
+        (vec![], "TABLE_NAME"),
+        (vec![("TABLE_NAME", "t")], "SECRETS_ARN"),
+        (vec![("TABLE_NAME", "t"), ("GATEHOUSE_SECRETS", "whsec_oops")], "GATEHOUSE_SECRETS"),
+        (vec![("TABLE_NAME", "t"), ("GATEHOUSE_SECRETS", "{}"), ("EVENT_TTL_DAYS", "7")], "EVENT_TTL_DAYS"),
+    ] {
+        let host = Host::start(env!("CARGO_BIN_EXE_conversation-webhooks"), variables, 10_000).await.unwrap();
+        let (succeeded, output) = host.finish().await.unwrap();
+        assert!(!succeeded && output.contains(named) && !output.contains("oops"), "{output}");
+    }
+}
