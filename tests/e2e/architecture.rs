@@ -1,0 +1,136 @@
+//! The documents and the dependency rules, held to the code.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// Every crate's folder, with what it depends on outside tests.
+fn crates() -> BTreeMap<String, BTreeSet<String>> {
+    let mut crates = BTreeMap::new();
+    let workspace: toml::Table = read("Cargo.toml").parse().unwrap();
+    for member in workspace["workspace"]["members"].as_array().unwrap() {
+        let member = member.as_str().unwrap();
+        let folders: Vec<String> = match member.strip_suffix("/*") {
+            None => vec![member.to_owned()],
+            Some(parent) => {
+                let entries = std::fs::read_dir(root().join(parent)).unwrap();
+                entries.map(|entry| format!("{parent}/{}", entry.unwrap().file_name().to_string_lossy())).collect()
+            }
+        };
+        for folder in folders {
+            let manifest: toml::Table = read(&format!("{folder}/Cargo.toml")).parse().unwrap();
+            let dependencies = manifest.get("dependencies").and_then(|table| table.as_table()).cloned();
+            crates.insert(folder, dependencies.unwrap_or_default().keys().cloned().collect());
+        }
+    }
+    crates
+}
+
+fn sources(folder: &str) -> Vec<(String, String)> {
+    fn walk(path: &Path, found: &mut Vec<(String, String)>) {
+        for entry in std::fs::read_dir(path).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                walk(&path, found);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.push((path.display().to_string(), std::fs::read_to_string(&path).unwrap()));
+            }
+        }
+    }
+    let mut found = Vec::new();
+    walk(&root().join(folder).join("src"), &mut found);
+    found
+}
+
+#[test]
+fn the_code_map_lists_exactly_the_crates_there_are() {
+    let page = read("ARCHITECTURE.md");
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    let listed: BTreeSet<String> = rows.map(str::to_owned).collect();
+    let there: BTreeSet<String> = crates().into_keys().collect();
+    assert_eq!(listed, there);
+}
+
+#[test]
+fn dependencies_point_one_way() {
+    let rank = |name: &str| match name {
+        "gatehouse-payload" => Some(0),
+        "gatehouse-inbox" => Some(1),
+        "gatehouse-edge" => Some(2),
+        "client-message" | "conversation-webhooks" | "session-lifecycle" | "event-retry" => Some(3),
+        "gatehouse-local" => Some(4),
+        "gatehouse" | "gatehouse-tests" => Some(5),
+        _ => None,
+    };
+    for (folder, dependencies) in crates() {
+        let manifest: toml::Table = read(&format!("{folder}/Cargo.toml")).parse().unwrap();
+        let own = rank(manifest["package"]["name"].as_str().unwrap()).unwrap_or_else(|| panic!("{folder} has no rank"));
+        for dependency in dependencies {
+            assert!(rank(&dependency).is_none_or(|rank| rank < own), "{folder} depends on {dependency}");
+        }
+    }
+}
+
+#[test]
+fn payload_names_no_aws_crate_and_no_http_crate() {
+    let crates = crates();
+    let named = |name: &str| name.starts_with("aws") || ["http", "hyper", "tokio", "bytes"].contains(&name);
+    assert!(!crates["shared/payload"].iter().any(|dependency| named(dependency)));
+}
+
+#[test]
+fn among_functions_and_shared_only_inbox_names_dynamodb_and_sqs() {
+    for (folder, dependencies) in crates() {
+        let ours = folder.starts_with("functions/") || folder.starts_with("shared/");
+        let names = dependencies.iter().any(|name| name == "aws-sdk-dynamodb" || name == "aws-sdk-sqs");
+        assert_eq!(ours && names, folder == "shared/inbox", "{folder}");
+    }
+}
+
+#[test]
+fn functions_link_no_engine_and_no_command_line() {
+    for (folder, dependencies) in crates() {
+        if folder.starts_with("functions/") || folder.starts_with("shared/") {
+            let foreign = |name: &&String| {
+                ["dynoxide-rs", "rustack", "clap", "gatehouse-local"].iter().any(|f| name.starts_with(f))
+            };
+            assert_eq!(dependencies.iter().find(foreign), None, "{folder}");
+        }
+    }
+}
+
+#[test]
+fn of_a_functions_files_only_main_names_the_lambda_runtime_and_it_is_short() {
+    for folder in crates().into_keys().filter(|folder| folder.starts_with("functions/")) {
+        for (path, text) in sources(&folder) {
+            let main = path.ends_with("main.rs");
+            assert_eq!(text.contains("lambda_runtime::") || text.contains("lambda_http::"), main, "{path}");
+            assert!(!main || text.lines().count() <= 40, "{path} is wiring");
+        }
+    }
+}
+
+#[test]
+fn files_fit_in_one_sitting() {
+    for folder in crates().into_keys().filter(|folder| folder != "tests") {
+        for (path, text) in sources(&folder) {
+            assert!(text.lines().count() <= 600, "{path}");
+        }
+    }
+}
+
+#[test]
+fn the_readme_says_the_two_commands_first() {
+    let readme = read("README.md");
+    let first_block = readme.split("```").nth(1).unwrap();
+    let commands: Vec<&str> = first_block.lines().map(str::trim).filter(|line| line.starts_with("cargo")).collect();
+    assert_eq!(commands, ["cargo run -- demo", "cargo test --workspace"]);
+    assert!(read(".ci/run").contains("cargo test --workspace"));
+}

@@ -1,0 +1,10 @@
+//! The whole stack through its public surface.
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+
+mod architecture;
+mod deliveries;
+mod outages;
+mod privacy;
+mod retry;
+mod rotation;
+mod support;

@@ -1,0 +1,155 @@
+//! What happens to events while DynamoDB or SQS fails.
+
+use std::time::Duration;
+
+use gatehouse_local::{Delivery, Fault, Rule};
+
+use crate::support::{MESSAGE, items, messages, now, record, send, send_message, stack, timeline};
+
+/// The promise, whatever fails.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_dynamodb_does_the_event_is_queued_and_recorded_later() {
+    let stack = stack().await;
+    for (n, fault) in [
+        Fault::Cut,
+        Fault::Hang,
+        Fault::Refuse(400, "ProvisionedThroughputExceededException"),
+        Fault::Refuse(400, "AccessDeniedException"),
+        Fault::Refuse(400, "ResourceNotFoundException"),
+        Fault::Refuse(500, "InternalServerError"),
+        Fault::Refuse(400, "ValidationException"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let message_id = format!("msg_{n}");
+        stack.dynamodb.fail(Rule::every(fault.clone()));
+        let answer = send_message(&stack, &message_id).await;
+        assert_eq!((answer.status, answer.outcome()), (200, "queued"), "{fault:?}");
+        assert!(answer.took < ANSWER_WITHIN, "{fault:?}: {:?}", answer.took);
+        assert!(record(&stack, answer.event_id()).await.is_none());
+        stack.dynamodb.heal();
+        assert_eq!(stack.take_batch().await.unwrap().failed, Vec::<String>::new());
+        let record = record(&stack, answer.event_id()).await.unwrap();
+        assert_eq!((&*record.event.body, record.event.verified_by.as_str()), (MESSAGE.as_bytes(), "svix"));
+        assert_eq!(messages(&stack, &stack.retry_queue).await, 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_queue_brings_back_is_the_event_the_front_door_would_have_recorded() {
+    let stack = stack().await;
+    let deliveries = [
+        Delivery::ada("msg_1", MESSAGE, now()),
+        Delivery::agntix("msg_1", include_str!("../fixtures/agntix/session-ended.json"), now()),
+        Delivery::vapi_client(include_str!("../fixtures/vapi/end-of-call-report.json")),
+        Delivery::vapi_client(r#"{"message":{"type":"hang"}}"#),
+        Delivery::ada("msg_2", r#"{"type":7}"#, now()),
+    ];
+    let directly = crate::support::stack().await;
+    for delivery in deliveries {
+        let expected = record(&directly, send(&directly, &delivery).await.event_id()).await.unwrap().event;
+        stack.dynamodb.fail(Rule::every(Fault::Cut));
+        let answer = send(&stack, &delivery).await;
+        stack.dynamodb.heal();
+        stack.take_batch().await.unwrap();
+        let got = record(&stack, answer.event_id()).await.unwrap().event;
+        let (received_at, nonce, occurred_at) = (expected.received_at, expected.nonce, expected.occurred_at);
+        let undated = got.marks.undated;
+        let got = gatehouse_inbox::Event {
+            received_at,
+            nonce,
+            occurred_at: if undated { occurred_at } else { got.occurred_at },
+            ..got
+        };
+        assert_eq!(got, expected);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_dynamodb_and_sqs_down_nothing_is_acknowledged_and_the_vendors_retry_is_recorded() {
+    let stack = stack().await;
+    let delivery = Delivery::ada("msg_1", MESSAGE, now());
+    for (dynamodb, sqs) in
+        [(Fault::Cut, Fault::Cut), (Fault::Hang, Fault::Hang), (Fault::Refuse(500, "x"), Fault::Refuse(503, "x"))]
+    {
+        stack.dynamodb.fail(Rule::every(dynamodb));
+        stack.sqs.fail(Rule::every(sqs));
+        let answer = send(&stack, &delivery).await;
+        assert_eq!((answer.status, answer.outcome(), answer.event_id()), (503, "unavailable", "ada:msg_1"));
+        assert!(answer.took < ANSWER_WITHIN, "{:?}", answer.took);
+        assert!(!answer.header("retry-after").is_empty());
+        stack.dynamodb.heal();
+        stack.sqs.heal();
+    }
+    assert_eq!(items(&stack).await, 0);
+    assert_eq!(send(&stack, &delivery).await.outcome(), "recorded");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_that_succeeded_but_was_never_answered_is_recognised_by_whoever_takes_it_from_the_queue() {
+    let stack = stack().await;
+    stack.dynamodb.fail(Rule::every(Fault::LoseAnswer).on("PutItem"));
+    assert_eq!(send_message(&stack, "msg_1").await.outcome(), "queued");
+    stack.dynamodb.heal();
+    let written = record(&stack, "ada:msg_1").await.unwrap();
+    stack.take_batch().await.unwrap();
+    assert_eq!(record(&stack, "ada:msg_1").await.unwrap(), written);
+    assert_eq!((items(&stack).await, messages(&stack, &stack.retry_queue).await), (1, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conflict_whose_second_write_fails_is_queued_and_ends_beside_the_record() {
+    let stack = stack().await;
+    assert_eq!(send_message(&stack, "msg_1").await.outcome(), "recorded");
+    let other = Delivery::ada("msg_1", MESSAGE.replace("Friday", "Monday"), now());
+    stack.dynamodb.fail(Rule::every(Fault::Cut).containing("conflict:"));
+    assert_eq!(send(&stack, &other).await.outcome(), "queued");
+    stack.dynamodb.heal();
+    stack.take_batch().await.unwrap();
+    let kept = timeline(&stack, "ada:conversation:673da1f0c2b94e5f8a017b11").await;
+    let kept: Vec<_> = kept.iter().map(|record| (record.conflict, &*record.event.body)).collect();
+    assert_eq!(kept, [(false, MESSAGE.as_bytes()), (true, &*other.body)]);
+}
+
+fn noise(bytes: usize) -> String {
+    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
+    let letters = (0..bytes).map(|_| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        char::from(b'#' + (state >> 33).to_le_bytes()[0] % 56)
+    });
+    format!(r#"{{"noise":"{}"}}"#, letters.collect::<String>())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_event_cut_between_its_chunks_and_its_head_is_whole_once_it_is_there() {
+    let stack = stack().await;
+    let body = noise(1_500_000);
+    let delivery = Delivery::ada("msg_1", body.clone(), now());
+    // The head is the only item that names the event.
+    stack.dynamodb.fail(Rule::every(Fault::Cut).on("PutItem").containing("ada:msg_1"));
+    let answer = send(&stack, &delivery).await;
+    assert_eq!((answer.status, answer.outcome()), (503, "unavailable"), "its envelope is larger than the queue takes");
+    assert!(answer.took < ANSWER_WITHIN);
+    assert!(record(&stack, "ada:msg_1").await.is_none());
+    assert!(items(&stack).await > 0, "orphan chunks, which expire");
+    stack.dynamodb.heal();
+    assert_eq!(send(&stack, &delivery).await.outcome(), "recorded");
+    assert_eq!(record(&stack, "ada:msg_1").await.unwrap().event.body, body);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_event_that_compresses_goes_through_the_queue() {
+    let stack = stack().await;
+    let body = format!(r#"{{"noise":"{}"}}"#, "abcdefgh".repeat(200_000));
+    stack.dynamodb.fail(Rule::every(Fault::Cut));
+    let delivery = Delivery::ada("msg_1", body.clone(), now());
+    assert_eq!(send(&stack, &delivery).await.outcome(), "queued");
+    stack.dynamodb.heal();
+    stack.take_batch().await.unwrap();
+    assert_eq!(record(&stack, "ada:msg_1").await.unwrap().event.body, body);
+}

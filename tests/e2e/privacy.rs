@@ -1,0 +1,58 @@
+//! No secret, token or payload text in any log line or error answer.
+
+use gatehouse_local::runtime_api::{Host, Invoked};
+use gatehouse_local::{Delivery, Fault, Rule};
+
+use crate::support::{now, send, stack};
+
+/// Stands in every body, token and signature the tests below send.
+const MARK: &str = "c0ffee-in-confidence";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_refusal_echoes_what_was_sent() {
+    let stack = stack().await;
+    let body = format!(r#"{{"type":"{MARK}","secret":"{MARK}"}}"#);
+    for delivery in [
+        Delivery::ada("msg_1", body.clone(), now()).with_header("svix-signature", MARK),
+        Delivery::ada("msg_1", body.clone(), now()).with_header("svix-timestamp", MARK),
+        Delivery::ada("msg_1", body.clone(), now()).with_header("svix-id", MARK),
+        Delivery::ada("msg_1", format!("{{\"{MARK}\": {MARK}}}"), now()),
+        Delivery::ada("msg_1", format!("\"{MARK}\""), now()),
+        Delivery::vapi_client(body.clone()).with_header("authorization", &format!("Bearer {MARK}")),
+        Delivery { path: MARK.to_owned(), ..Delivery::ada("msg_1", body.clone(), now()) },
+        Delivery::ada("msg_1", body.clone(), now()).with_header("content-type", MARK),
+    ] {
+        let answer = send(&stack, &delivery).await;
+        assert!((400..500).contains(&answer.status), "{}", answer.body);
+        let headers = format!("{:?}", answer.headers);
+        assert!(!answer.body.contains(MARK) && !headers.contains(MARK), "{}", answer.body);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_log_line_of_a_function_shows_a_payload_or_a_token_whatever_fails() {
+    let stack = stack().await;
+    let environment = stack.environment();
+    let variables = || {
+        let all = environment.iter().map(|(name, value)| (*name, value.as_str()));
+        all.chain([("RUST_LOG", "info")])
+    };
+    // It panics at what the front door queues, and takes everything else like event-retry.
+    let mut retry = Host::start(env!("CARGO_BIN_EXE_faulty-retry"), variables(), 30_000).await.unwrap();
+    let body = format!(r#"{{"type":"v1.x","secret":"{MARK}","data":{{"conversation_id":["{MARK}"]}}}}"#);
+    stack.dynamodb.fail(Rule::every(Fault::Cut));
+    let answer = send(&stack, &Delivery::ada("panic", body, now())).await;
+    assert_eq!(answer.outcome(), "queued");
+    let receive = stack.sqs_client().receive_message().queue_url(&stack.retry_queue).wait_time_seconds(5).send().await;
+    let message = receive.unwrap().messages.unwrap().remove(0);
+    for body in
+        [message.body.as_deref().unwrap(), &format!("{MARK} is no envelope"), &format!(r#"{{"v":1,"x":"{MARK}"}}"#)]
+    {
+        let batch = serde_json::json!({"Records": [
+            {"messageId": "m", "receiptHandle": MARK, "body": body, "attributes": {"ApproximateReceiveCount": "5"}}]});
+        assert!(matches!(retry.invoke(&batch).await.unwrap(), Invoked::Answered(_)));
+    }
+    let output = retry.kill().await.unwrap();
+    assert!(output.contains("dead-lettered") && output.contains("\"reason\":\"panic\""), "{output}");
+    assert!(!output.contains(MARK), "{output}");
+}

@@ -1,0 +1,181 @@
+//! The retry queue: every queued event ends recorded or on the dead-letter queue.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use gatehouse_inbox::queue::Envelope;
+use gatehouse_inbox::{EventId, Fingerprint, Nonce};
+use gatehouse_local::runtime_api::{Host, Invoked};
+use gatehouse_local::{Fault, Options, Rule, Stack};
+use serde_json::{Value, json};
+
+use crate::support::{items, messages, now, record, send_message, stack, stack_with};
+
+fn envelope(id: &str) -> String {
+    let body = r#"{"type":"v1.conversation.created","data":{"conversation_id":"c"}}"#;
+    let envelope = Envelope {
+        event_id: EventId::new(&["ada"], &[id]),
+        weak_identity: false,
+        nonce: Nonce::random().unwrap(),
+        fingerprint: Fingerprint::of(body, &|_, _| false),
+        received_at: now(),
+        verified_by: "svix".to_owned(),
+        body: body.into(),
+    };
+    envelope.to_message().unwrap()
+}
+
+async fn put(stack: &Stack, message: &str) {
+    let send = stack.sqs_client().send_message().queue_url(&stack.retry_queue).message_body(message);
+    send.send().await.unwrap();
+}
+
+/// The dead letters: their bodies and attributes.
+async fn dead_letters(stack: &Stack) -> Vec<(String, BTreeMap<String, String>)> {
+    let receive = stack.sqs_client().receive_message().queue_url(&stack.dead_letter_queue);
+    let receive = receive.max_number_of_messages(10).message_attribute_names("All").visibility_timeout(0);
+    let received = receive.send().await.unwrap().messages.unwrap_or_default();
+    let read = |message: aws_sdk_sqs::types::Message| {
+        let attributes = message.message_attributes.unwrap_or_default().into_iter();
+        let attributes = attributes.map(|(name, value)| (name, value.string_value.unwrap_or_default())).collect();
+        (message.body.unwrap(), attributes)
+    };
+    received.into_iter().map(read).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unreadable_message_is_dead_lettered_on_its_fifth_receive_without_waiting() {
+    let stack = stack().await;
+    put(&stack, "not an envelope").await;
+    for receive in 1..=5 {
+        let batch = stack.take_batch().await.unwrap();
+        assert_eq!((batch.received, batch.failed.len()), (1, usize::from(receive < 5)), "receive {receive}");
+    }
+    assert_eq!(messages(&stack, &stack.retry_queue).await, 0);
+    let [(body, attributes)] = dead_letters(&stack).await.try_into().unwrap();
+    assert_eq!((body.as_str(), attributes["reason"].as_str()), ("not an envelope", "unreadable"));
+    assert_eq!(attributes["attempts"], "5");
+    assert!(attributes["first_failed_at"].starts_with("20") && !attributes["last_error"].is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transient_failure_waits_for_the_visibility_timeout_and_is_not_dead_lettered() {
+    let stack = stack_with(Options { visibility: Duration::from_secs(1), ..Options::default() }).await;
+    stack.dynamodb.fail(Rule::every(Fault::Cut));
+    assert_eq!(send_message(&stack, "msg_1").await.outcome(), "queued");
+    assert_eq!(stack.take_batch().await.unwrap().failed.len(), 1);
+    stack.dynamodb.heal();
+    // Long polling waits for the message to show again.
+    let batch = stack.take_batch().await.unwrap();
+    assert_eq!((batch.received, batch.failed.len()), (1, 0));
+    assert!(record(&stack, "ada:msg_1").await.is_some());
+    assert_eq!(stack.sqs.counts()["ChangeMessageVisibility"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_poison_message_is_dead_lettered_with_its_reason_redriven_and_recorded_once_the_cause_is_gone() {
+    let stack = stack().await;
+    stack.dynamodb.fail(Rule::every(Fault::Refuse(400, "ValidationException")).on("PutItem").containing("ada:msg_1"));
+    assert_eq!(send_message(&stack, "msg_1").await.outcome(), "queued");
+    for _ in 0..5 {
+        assert_eq!(stack.take_batch().await.unwrap().received, 1);
+    }
+    let [(_, attributes)] = dead_letters(&stack).await.try_into().unwrap();
+    assert_eq!((attributes["reason"].as_str(), attributes["attempts"].as_str()), ("refused", "5"));
+    assert!(attributes["last_error"].contains("ValidationException"));
+
+    // Redriven too early, it comes back with its history.
+    stack.redrive().await.unwrap();
+    for _ in 0..5 {
+        assert_eq!(stack.take_batch().await.unwrap().received, 1);
+    }
+    let [(_, again)] = dead_letters(&stack).await.try_into().unwrap();
+    assert_eq!(again["attempts"], "10");
+    assert_eq!(again["first_failed_at"], attributes["first_failed_at"]);
+
+    stack.dynamodb.heal();
+    stack.redrive().await.unwrap();
+    stack.take_batch().await.unwrap();
+    assert!(record(&stack, "ada:msg_1").await.is_some());
+    assert_eq!((messages(&stack, &stack.retry_queue).await, messages(&stack, &stack.dead_letter_queue).await), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redriving_what_is_recorded_changes_nothing() {
+    let stack = stack().await;
+    let message = envelope("a");
+    for _ in 0..2 {
+        put(&stack, &message).await;
+        assert_eq!(stack.take_batch().await.unwrap().failed, Vec::<String>::new());
+    }
+    assert_eq!(items(&stack).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_whose_dead_letter_cannot_be_sent_stays_for_the_redrive_policy() {
+    let stack = stack().await;
+    put(&stack, "not an envelope").await;
+    for _ in 0..4 {
+        stack.take_batch().await.unwrap();
+    }
+    stack.sqs.fail(Rule::every(Fault::Cut).on("SendMessage"));
+    assert_eq!(stack.take_batch().await.unwrap().failed.len(), 1);
+    // The sixth receive never comes: SQS moves the message by itself.
+    assert_eq!(stack.take_batch().await.unwrap().received, 0);
+    assert_eq!(dead_letters(&stack).await[0].0, "not an envelope");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_failing_record_in_a_batch_fails_alone() {
+    let stack = stack().await;
+    stack.dynamodb.fail(Rule::every(Fault::Refuse(400, "ValidationException")).on("PutItem").containing("ada:b"));
+    for id in ["a", "b", "c"] {
+        put(&stack, &envelope(id)).await;
+    }
+    let mut received = 0;
+    let mut failed = 0;
+    while received < 3 {
+        let batch = stack.take_batch().await.unwrap();
+        (received, failed) = (received + batch.received, failed + batch.failed.len());
+    }
+    assert_eq!(failed, 1);
+    for (id, recorded) in [("ada:a", true), ("ada:b", false), ("ada:c", true)] {
+        assert_eq!(record(&stack, id).await.is_some(), recorded, "{id}");
+    }
+}
+
+/// The binary that panics as told.
+async fn faulty(stack: &Stack) -> Host {
+    let environment = stack.environment();
+    let variables = environment.iter().map(|(name, value)| (*name, value.as_str()));
+    Host::start(env!("CARGO_BIN_EXE_faulty-retry"), variables, 30_000).await.unwrap()
+}
+
+fn batch(ids: &[&str]) -> Value {
+    let record = |id: &&str| json!({"messageId": id, "receiptHandle": "none", "body": envelope(id), "attributes": {}});
+    json!({"Records": ids.iter().map(record).collect::<Vec<_>>()})
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_in_one_record_fails_that_record_only() {
+    let stack = stack().await;
+    let mut host = faulty(&stack).await;
+    let Invoked::Answered(answer) = host.invoke(&batch(&["a", "panic", "b"])).await.unwrap() else { panic!("failed") };
+    assert_eq!(answer, json!({"batchItemFailures": [{"itemIdentifier": "panic"}]}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_of_the_handler_is_reported_and_the_next_batch_is_taken() {
+    let stack = stack().await;
+    let mut host = faulty(&stack).await;
+    assert!(matches!(host.invoke(&json!({"Records": []})).await.unwrap(), Invoked::Failed(_)));
+    let Invoked::Answered(answer) = host.invoke(&batch(&["a"])).await.unwrap() else { panic!("failed") };
+    assert_eq!(answer, json!({"batchItemFailures": []}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_dies_in_the_middle_of_a_batch_is_noticed() {
+    let stack = stack().await;
+    let mut host = faulty(&stack).await;
+    assert!(host.invoke(&batch(&["a", "exit", "b"])).await.is_err());
+}

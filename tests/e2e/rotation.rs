@@ -1,0 +1,186 @@
+//! Secrets from Secrets Manager: looked up, kept, rotated.
+
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use gatehouse_edge::secrets::{DEVELOPMENT, Keeper};
+use gatehouse_edge::signature::SigningKey;
+use gatehouse_edge::{Deadline, Door};
+use gatehouse_inbox::{Clock, Inbox, Store, queue::Queues};
+use gatehouse_local::{Fault, FaultProxy, Rule, Stack, http_server, local_sdk};
+use http::{Request, Response};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use crate::support::{MESSAGE, now, stack};
+
+const OLD: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+const NEW: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
+
+/// A Secrets Manager that holds one document.
+struct Manager {
+    document: Arc<Mutex<String>>,
+    proxy: FaultProxy,
+    task: JoinHandle<()>,
+}
+
+impl Manager {
+    async fn start(document: &str) -> Manager {
+        let document = Arc::new(Mutex::new(document.to_owned()));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let proxy = FaultProxy::start(listener.local_addr().unwrap()).await.unwrap();
+        let held = Arc::clone(&document);
+        let task = http_server::serve(listener, move |_| {
+            let body = serde_json::json!({"Name": "secrets", "SecretString": held.lock().unwrap().clone()});
+            async move { Some(Response::new(Bytes::from(body.to_string()))) }
+        });
+        Manager { document, proxy, task }
+    }
+
+    fn put(&self, document: &str) {
+        document.clone_into(&mut self.document.lock().unwrap());
+    }
+
+    fn looks(&self) -> usize {
+        self.proxy.counts().values().sum()
+    }
+}
+
+impl Drop for Manager {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+struct Front {
+    door: Door,
+    manager: Manager,
+    clock: Clock,
+    stack: Stack,
+}
+
+impl Front {
+    async fn start(document: &str) -> Front {
+        let (stack, manager, clock) = (stack().await, Manager::start(document).await, Clock::manual(now()));
+        let inbox = Inbox {
+            store: Store::new(&local_sdk(&stack.dynamodb.url()), &stack.table, 90),
+            queues: Queues::new(&local_sdk(&stack.sqs.url()), 262_144),
+            retry_queue: Some(stack.retry_queue.clone()),
+            clock: clock.clone(),
+        };
+        let sdk = local_sdk(&manager.proxy.url());
+        let secrets = Keeper::manager(&sdk, "arn:secrets".to_owned(), false, clock.clone());
+        Front { door: Door { inbox, secrets }, manager, clock, stack }
+    }
+
+    /// The status of a delivery signed with `secret`.
+    async fn status(&self, secret: &str) -> u16 {
+        let timestamp = self.clock.now().as_secs().to_string();
+        let signature = SigningKey::parse(secret).unwrap().sign("msg_1", &timestamp, MESSAGE.as_bytes());
+        let request = Request::post("/")
+            .header("svix-id", "msg_1")
+            .header("svix-timestamp", timestamp)
+            .header("svix-signature", signature)
+            .body(Bytes::from(MESSAGE))
+            .unwrap();
+        let deadline = Deadline::within(std::time::Duration::from_secs(10));
+        let endpoint = gatehouse_edge::Endpoint {
+            function: "conversation-webhooks",
+            path: "/",
+            source: gatehouse_edge::Source::Ada,
+        };
+        let response =
+            self.door.receive(&endpoint, request, deadline, |received| received.respond(endpoint.source)).await;
+        response.status().as_u16()
+    }
+}
+
+fn document(secrets: &[&str]) -> String {
+    serde_json::json!({"ada": {"signing_secrets": secrets}}).to_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_document_is_looked_up_once_and_kept() {
+    let front = Front::start(&document(&[OLD])).await;
+    for _ in 0..3 {
+        assert_eq!(front.status(OLD).await, 200);
+    }
+    assert_eq!(front.manager.looks(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mismatch_finds_a_rotated_secret_at_once_but_looks_at_most_every_half_minute() {
+    let front = Front::start(&document(&[OLD])).await;
+    assert_eq!(front.status(OLD).await, 200);
+    front.manager.put(&document(&[NEW, OLD]));
+    assert_eq!(front.status(NEW).await, 401, "the document is seconds old");
+    front.clock.advance(31);
+    assert_eq!(front.status(NEW).await, 200);
+    assert_eq!(front.status(OLD).await, 200);
+    assert_eq!(front.manager.looks(), 2);
+    let stranger = "whsec_c3RyYW5nZXItc3RyYW5nZXItc3RyYW5nZXI=";
+    for _ in 0..5 {
+        assert_eq!(front.status(stranger).await, 401);
+    }
+    assert_eq!(front.manager.looks(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_nobody_can_tell_whether_a_secret_is_current_the_answer_is_503() {
+    let front = Front::start(&document(&[OLD])).await;
+    assert_eq!(front.status(OLD).await, 200);
+    front.manager.put(&document(&[NEW]));
+    front.manager.proxy.fail(Rule::every(Fault::Cut));
+    front.clock.advance(31);
+    assert_eq!(front.status(NEW).await, 503, "the look-up failed");
+    assert_eq!(front.status(NEW).await, 503, "the look-up is not due again");
+    assert_eq!(front.status(OLD).await, 200, "what matches needs no look-up");
+    front.manager.proxy.heal();
+    front.clock.advance(31);
+    assert_eq!(front.status(NEW).await, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_document_is_refreshed_beside_a_record() {
+    let front = Front::start(&document(&[OLD])).await;
+    assert_eq!(front.status(OLD).await, 200);
+    front.manager.put(&document(&[NEW]));
+    front.clock.advance(301);
+    assert_eq!(front.status(OLD).await, 200, "still by the old document");
+    assert_eq!(front.manager.looks(), 2);
+    assert_eq!(front.status(NEW).await, 200);
+    assert_eq!(front.status(OLD).await, 401);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unusable_document_never_replaces_a_good_one() {
+    let front = Front::start(&document(&[OLD])).await;
+    assert_eq!(front.status(OLD).await, 200);
+    front.manager.put("whsec_pasted_as_it_is");
+    front.clock.advance(301);
+    for _ in 0..2 {
+        assert_eq!(front.status(OLD).await, 200);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_any_usable_secret_the_answer_is_503_and_recovers() {
+    let front = Front::start("{}").await;
+    assert_eq!(front.status(OLD).await, 503);
+    front.manager.put(DEVELOPMENT);
+    front.clock.advance(31);
+    assert_eq!(front.status(&gatehouse_local::delivery::secret("/ada/signing_secrets/0")).await, 503);
+    front.manager.put(&document(&[OLD]));
+    front.clock.advance(31);
+    assert_eq!(front.status(OLD).await, 200);
+    assert!(front.stack.sqs.counts().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn secrets_that_never_answer_cost_at_most_their_share_of_the_five_seconds() {
+    let front = Front::start(&document(&[OLD])).await;
+    front.manager.proxy.fail(Rule::every(Fault::Hang));
+    let started = tokio::time::Instant::now();
+    assert_eq!(front.status(OLD).await, 503);
+    assert!(started.elapsed() < std::time::Duration::from_secs(2));
+}

@@ -1,0 +1,52 @@
+//! A stack that takes batches only when told, and what tests ask of it.
+
+use gatehouse_inbox::store::Record;
+use gatehouse_inbox::{Clock, EventId, Subject};
+use gatehouse_local::{Answer, Delivery, Options, Stack};
+use gatehouse_payload::time::Timestamp;
+
+pub(crate) const MESSAGE: &str = include_str!("../fixtures/ada/conversation-message.json");
+
+pub(crate) fn now() -> Timestamp {
+    Clock::System.now()
+}
+
+pub(crate) async fn stack() -> Stack {
+    stack_with(Options::default()).await
+}
+
+pub(crate) async fn stack_with(options: Options) -> Stack {
+    Stack::start(Options { poll: false, ..options }).await.unwrap()
+}
+
+pub(crate) async fn send(stack: &Stack, delivery: &Delivery) -> Answer {
+    delivery.send(&stack.url).await.unwrap()
+}
+
+/// Sends one message of Ada's under `message_id`.
+pub(crate) async fn send_message(stack: &Stack, message_id: &str) -> Answer {
+    send(stack, &Delivery::ada(message_id, MESSAGE, now())).await
+}
+
+pub(crate) async fn record(stack: &Stack, event_id: &str) -> Option<Record> {
+    stack.store().get(&EventId::from_stored(event_id.to_owned()), now()).await.unwrap()
+}
+
+pub(crate) async fn timeline(stack: &Stack, subject: &str) -> Vec<Record> {
+    stack.store().whole_timeline(&Subject::from_stored(subject.to_owned()), now()).await.unwrap()
+}
+
+/// How many items the table holds, of whatever kind.
+pub(crate) async fn items(stack: &Stack) -> usize {
+    let scan = stack.dynamodb_client().scan().table_name(&stack.table).send().await.unwrap();
+    scan.items().len()
+}
+
+/// How many messages a queue holds, visible or not.
+pub(crate) async fn messages(stack: &Stack, queue: &str) -> usize {
+    use aws_sdk_sqs::types::QueueAttributeName as Name;
+    let names = [Name::ApproximateNumberOfMessages, Name::ApproximateNumberOfMessagesNotVisible];
+    let get = stack.sqs_client().get_queue_attributes().queue_url(queue).set_attribute_names(Some(names.to_vec()));
+    let attributes = get.send().await.unwrap().attributes.unwrap();
+    names.iter().map(|name| attributes[name].parse::<usize>().unwrap()).sum()
+}

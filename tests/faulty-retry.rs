@@ -1,0 +1,34 @@
+//! A function wired like `event-retry` whose recorder fails as an event's id tells it to.
+
+use std::convert::Infallible;
+
+use aws_lambda_events::sqs::SqsEvent;
+use event_retry::{Record, State, TIMEOUT};
+use gatehouse_edge::Deadline;
+use gatehouse_inbox::{Event, Outcome, StoreError};
+use lambda_runtime::{Error, LambdaEvent, service_fn};
+
+struct Faulty;
+
+impl Record for Faulty {
+    #[allow(clippy::panic, reason = "it is what this function is for")]
+    async fn record(&self, event: &Event) -> Result<Outcome, StoreError> {
+        match event.id.as_str() {
+            "ada:panic" => panic!("as told"),
+            "ada:exit" => std::process::exit(1),
+            _ => Ok(Outcome::Recorded),
+        }
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    gatehouse_edge::log::init();
+    let state = &State::from_env().await?;
+    lambda_runtime::run(service_fn(|event: LambdaEvent<SqsEvent>| async move {
+        assert!(!event.payload.records.is_empty(), "the handler itself panics at an empty batch");
+        let deadline = Deadline::from_lambda(Some(event.context.deadline), state.clock.now(), TIMEOUT);
+        Ok::<_, Infallible>(event_retry::handle_with(event.payload, state, deadline, &Faulty).await)
+    }))
+    .await
+}
