@@ -1,4 +1,5 @@
-//! What an event costs: requests, and DynamoDB write units by sample. `cargo bench -p gatehouse-tests --bench cost`
+//! What an event costs: processor time, requests, and DynamoDB write units by sample.
+//! `cargo bench -p gatehouse-tests --bench cost`
 //!
 //! Write units are those the engine reports for writing the recorded items into an empty table, index included. A sample
 //! beside the repository (`../shared/samples`) is measured too where it is there.
@@ -7,13 +8,18 @@
 use std::path::{Path, PathBuf};
 
 use aws_sdk_dynamodb::types::ReturnConsumedCapacity;
+use gatehouse_edge::signature::SigningKey;
+use gatehouse_edge::vapi::Channel;
+use gatehouse_edge::{Source, Verified};
 use gatehouse_inbox::Clock;
 use gatehouse_local::engine::Engine;
 use gatehouse_local::template::Template;
 use gatehouse_local::{Delivery, Options, Stack, local_sdk};
+use gatehouse_payload::json::Document;
 
 #[tokio::main]
 async fn main() {
+    processor_time();
     requests().await;
     println!("\n{:<50} {:>9} {:>9} {:>6} {:>6}", "write units of a new event", "body B", "stored B", "table", "index");
     for folder in ["fixtures", "../../shared/samples"] {
@@ -24,11 +30,45 @@ async fn main() {
     }
 }
 
+/// What happens to a body between the network's two ends, in the median of several runs on one core.
+fn processor_time() {
+    println!("{:<50} {:>9} {:>11} {:>11}", "processor time, median ms", "body B", "verify", "identify");
+    let key = SigningKey::parse("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
+    let call = include_str!("../fixtures/vapi/end-of-call-report.json");
+    for messages in [0, 100, 1_000, 10_000] {
+        let message = r#"{"role":"bot","message":"A sentence as an assistant says it, with \"quotes\".","time":1795166264913,"toolCalls":[]},"#;
+        let messages = message.repeat(messages);
+        let body = call
+            .replace("\"artifact\": {", &format!("\"artifact\": {{\"messages\":[{}],", messages.trim_end_matches(',')));
+        let verify = median(|| drop(key.sign("msg_1", "1795166264", body.as_bytes())));
+        let identify = median(|| {
+            let document = Document::read(body.as_bytes()).unwrap();
+            let source = Source::Vapi(Channel::Server);
+            let verified = Verified { by: "bearer".to_owned(), message_id: None };
+            let at = Clock::System.now();
+            let _ = (source.parse(&document), source.identify(&document, &verified, at), source.fingerprint(&document));
+        });
+        println!("{:<50} {:>9} {verify:>11.2} {identify:>11.2}", "end-of-call-report", body.len());
+    }
+}
+
+fn median(mut run: impl FnMut()) -> f64 {
+    let mut times: Vec<f64> = (0..15)
+        .map(|_| {
+            let started = tokio::time::Instant::now();
+            run();
+            started.elapsed().as_secs_f64() * 1000.0
+        })
+        .collect();
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2]
+}
+
 async fn requests() {
     let stack = Stack::start(Options { poll: false, ..Options::default() }).await.unwrap();
     let body = include_str!("../fixtures/ada/conversation-message.json");
     let large = format!(r#"{{"noise":"{}"}}"#, noise(1_500_000));
-    println!("{:<50} {:>9} {:>9}", "requests", "DynamoDB", "SQS");
+    println!("\n{:<50} {:>9} {:>9}", "requests", "DynamoDB", "SQS");
     for (what, message_id, body) in [
         ("new event", "msg_1", body.to_owned()),
         ("duplicate", "msg_1", body.to_owned()),

@@ -73,6 +73,17 @@ async fn a_transient_failure_waits_for_the_visibility_timeout_and_is_not_dead_le
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_dynamodb_that_never_answers_does_not_use_up_the_receives() {
+    let stack = stack().await;
+    stack.dynamodb.fail(Rule::every(Fault::Hang));
+    assert_eq!(send_message(&stack, "msg_1").await.outcome(), "queued");
+    assert_eq!(stack.take_batch().await.unwrap().failed.len(), 1);
+    stack.dynamodb.heal();
+    assert_eq!(stack.take_batch().await.unwrap().failed.len(), 0);
+    assert!(record(&stack, "ada:msg_1").await.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_poison_message_is_dead_lettered_with_its_reason_redriven_and_recorded_once_the_cause_is_gone() {
     let stack = stack().await;
     stack.dynamodb.fail(Rule::every(Fault::Refuse(400, "ValidationException")).on("PutItem").containing("ada:msg_1"));
@@ -113,7 +124,7 @@ async fn redriving_what_is_recorded_changes_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_whose_dead_letter_cannot_be_sent_stays_for_the_redrive_policy() {
-    let stack = stack().await;
+    let stack = stack_with(Options { queue_visibility: Duration::from_secs(1), ..Options::default() }).await;
     put(&stack, "not an envelope").await;
     for _ in 0..4 {
         stack.take_batch().await.unwrap();

@@ -153,6 +153,40 @@ async fn an_old_document_is_refreshed_beside_a_record() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_scheme_added_for_vapi_is_found_although_no_known_header_is_there() {
+    let scheme = |header: &str| {
+        format!(r#"{{"kind":"bearer","header":"{header}","prefix":"","values":["a-token-of-some-length"]}}"#)
+    };
+    let document = |schemes: &[&str]| {
+        let schemes: Vec<String> = schemes.iter().map(|header| scheme(header)).collect();
+        format!(r#"{{"vapi":{{"schemes":[{}]}}}}"#, schemes.join(","))
+    };
+    let front = Front::start(&document(&["x-old"])).await;
+    let status = async |header: &str| {
+        let request =
+            Request::post("/client").header(header, "a-token-of-some-length").body(Bytes::from("{}")).unwrap();
+        let endpoint = client_message::ENDPOINT;
+        let deadline = Deadline::within(std::time::Duration::from_secs(10));
+        front.door.receive(&endpoint, request, deadline, |_| String::new()).await.status().as_u16()
+    };
+    assert_eq!(status("x-old").await, 200);
+    front.manager.put(&document(&["x-old", "x-new"]));
+    front.clock.advance(31);
+    assert_eq!(status("x-new").await, 200);
+    assert_eq!(front.manager.looks(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_that_slept_learns_of_a_revoked_secret_before_it_verifies() {
+    let front = Front::start(&document(&[OLD])).await;
+    assert_eq!(front.status(OLD).await, 200);
+    front.manager.put(&document(&[NEW]));
+    front.clock.advance(3600);
+    assert_eq!(front.status(OLD).await, 401);
+    assert_eq!(front.manager.looks(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_unusable_document_never_replaces_a_good_one() {
     let front = Front::start(&document(&[OLD])).await;
     assert_eq!(front.status(OLD).await, 200);

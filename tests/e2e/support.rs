@@ -33,7 +33,7 @@ pub(crate) async fn record(stack: &Stack, event_id: &str) -> Option<Record> {
 }
 
 pub(crate) async fn timeline(stack: &Stack, subject: &str) -> Vec<Record> {
-    stack.store().whole_timeline(&Subject::from_stored(subject.to_owned()), now()).await.unwrap()
+    stack.store().whole_timeline(&Subject::from_stored(subject.to_owned()), now()).await.unwrap().records
 }
 
 /// How many items the table holds, of whatever kind.

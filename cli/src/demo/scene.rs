@@ -146,7 +146,7 @@ impl Scene {
     }
 
     pub(crate) async fn timeline(&self, subject: &str) -> Result<Vec<Record>, Error> {
-        Ok(self.store.whole_timeline(&Subject::from_stored(subject.to_owned()), Self::now()).await?)
+        Ok(self.store.whole_timeline(&Subject::from_stored(subject.to_owned()), Self::now()).await?.records)
     }
 }
 

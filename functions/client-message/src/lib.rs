@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use gatehouse_edge::door::StartError;
 use gatehouse_edge::vapi::Channel;
 use gatehouse_edge::{Deadline, Door, Endpoint, Source};
 use gatehouse_inbox::Clock;
+use gatehouse_inbox::config::ConfigError;
 use http::{Request, Response};
 
 mod replies;
@@ -28,26 +28,19 @@ pub struct State {
     pub replies: Replies,
 }
 
-/// Why the function cannot start.
-#[derive(Debug, thiserror::Error)]
-pub enum BadState {
-    /// As for every front function.
-    #[error(transparent)]
-    Start(#[from] StartError),
-    /// `CLIENT_REPLIES` is not usable.
-    #[error("CLIENT_REPLIES: {0}")]
-    Replies(#[from] BadReplies),
-}
-
 impl State {
-    /// Builds the state from the environment: the door's variables, and `CLIENT_REPLIES` (see [`Replies`]).
+    /// Builds the state from the environment: the door's variables, and `CLIENT_REPLIES` (see [`Replies`]). Replies that
+    /// cannot be used are logged and not sent: events matter more.
     ///
     /// # Errors
-    /// When a variable is missing or not usable.
-    pub async fn from_env() -> Result<Self, BadState> {
+    /// As [`Door::from_env`].
+    pub async fn from_env() -> Result<Self, ConfigError> {
         let replies = std::env::var("CLIENT_REPLIES").ok().filter(|text| !text.is_empty());
-        let replies = replies.map(|text| Replies::parse(&text)).transpose()?.unwrap_or_default();
-        Ok(State { door: Door::from_env().await?, replies })
+        let replies = replies.map(|text| Replies::parse(&text)).transpose().unwrap_or_else(|error| {
+            tracing::error!(%error, "CLIENT_REPLIES is not usable: every message is answered with {{}}");
+            None
+        });
+        Ok(State { door: Door::from_env().await?, replies: replies.unwrap_or_default() })
     }
 
     /// The clock deadlines are measured by.

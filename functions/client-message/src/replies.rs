@@ -36,9 +36,14 @@ impl Replies {
     pub fn parse(text: &str) -> Result<Self, BadReplies> {
         let shape = |e: serde_json::Error| BadReplies::Shape { line: e.line(), column: e.column() };
         let replies: BTreeMap<String, Value> = serde_json::from_str(text).map_err(shape)?;
-        let checked = replies.into_iter().map(|(to, reply)| match reply["message"]["type"].as_str() {
-            Some(kind) if TYPES.contains(&kind) => Ok((to, reply.to_string())),
-            _ => Err(BadReplies::Reply(to)),
+        let checked = replies.into_iter().map(|(to, reply)| {
+            let known = match &reply["message"]["type"] {
+                Value::String(kind) => TYPES.contains(&kind.as_str()),
+                // Of `say` alone not even the type is required.
+                Value::Null => reply["message"]["content"].is_string(),
+                _ => false,
+            };
+            if known { Ok((to, reply.to_string())) } else { Err(BadReplies::Reply(to)) }
         });
         checked.collect::<Result<_, _>>().map(Replies)
     }
@@ -59,6 +64,7 @@ mod tests {
         for kind in TYPES {
             assert!(Replies::parse(&format!(r#"{{"hang":{{"message":{{"type":"{kind}"}}}}}}"#)).is_ok());
         }
+        assert!(Replies::parse(r#"{"hang":{"message":{"content":"Goodbye."}}}"#).is_ok());
     }
 
     #[test]

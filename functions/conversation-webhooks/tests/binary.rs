@@ -67,12 +67,49 @@ async fn an_event_that_is_no_request_is_a_handler_error_and_the_next_one_is_take
 async fn a_function_that_is_not_configured_ends_at_once_and_names_the_variable() {
     for (variables, named) in [
         (vec![], "TABLE_NAME"),
-        (vec![("TABLE_NAME", "t")], "SECRETS_ARN"),
-        (vec![("TABLE_NAME", "t"), ("GATEHOUSE_SECRETS", "whsec_oops")], "GATEHOUSE_SECRETS"),
         (vec![("TABLE_NAME", "t"), ("GATEHOUSE_SECRETS", "{}"), ("EVENT_TTL_DAYS", "7")], "EVENT_TTL_DAYS"),
     ] {
         let host = Host::start(env!("CARGO_BIN_EXE_conversation-webhooks"), variables, 10_000).await.unwrap();
         let (succeeded, output) = host.finish().await.unwrap();
-        assert!(!succeeded && output.contains(named) && !output.contains("oops"), "{output}");
+        assert!(!succeeded && output.contains(named), "{output}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_usable_secrets_every_delivery_is_answered_with_503_and_the_log_says_why() {
+    let stack = Stack::start(Options { poll: false, ..Options::default() }).await.unwrap();
+    for (secrets, named) in [
+        (None, "SECRETS_ARN"),
+        (Some("whsec_oops"), "GATEHOUSE_SECRETS"),
+        (Some(r#"{"ada":{"signing_secrets":["whsec_oops"]}}"#), "ada.signing_secrets[0]"),
+    ] {
+        let mut environment = stack.environment();
+        environment.remove("GATEHOUSE_SECRETS");
+        let variables = environment.iter().map(|(name, value)| (*name, value.as_str()));
+        let variables = variables.chain(secrets.map(|secrets| ("GATEHOUSE_SECRETS", secrets)));
+        let mut host = Host::start(env!("CARGO_BIN_EXE_conversation-webhooks"), variables, 10_000).await.unwrap();
+        let delivery = Delivery::ada("msg_1", MESSAGE, Clock::System.now());
+        assert_eq!(answer(&mut host, &delivery.to_lambda_event()).await["statusCode"], 503);
+        let output = host.kill().await.unwrap();
+        assert!(output.contains(named) && !output.contains("oops"), "{output}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn not_even_at_the_finest_log_level_does_a_line_show_a_payload_or_a_signature() {
+    let stack = Stack::start(Options { poll: false, ..Options::default() }).await.unwrap();
+    let environment = stack.environment();
+    let variables = environment.iter().map(|(name, value)| (*name, value.as_str()));
+    let variables = variables.chain([("RUST_LOG", "trace,lambda_runtime=trace,aws_smithy_runtime=trace,hyper=trace")]);
+    let mut host = Host::start(env!("CARGO_BIN_EXE_conversation-webhooks"), variables, 10_000).await.unwrap();
+    let delivery = Delivery::ada("msg_1", MESSAGE, Clock::System.now());
+    let signature = delivery.headers.iter().find(|header| header.0 == "svix-signature").unwrap().1.clone();
+    for event in [delivery.to_lambda_event(), delivery.clone().with_body("{\"Friday\"").to_lambda_event()] {
+        answer(&mut host, &event).await;
+    }
+    let output = host.kill().await.unwrap();
+    assert!(output.contains("recorded") && output.contains("refused"), "{output}");
+    for secret in ["Friday", "Mira", &signature, &signature[3..20]] {
+        assert!(!output.contains(secret), "{output}");
     }
 }

@@ -26,6 +26,8 @@ pub const VISIBILITY: Duration = Duration::from_secs(180);
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(3 * 60 * 60);
 /// Records are no longer taken when less than this is left.
 const STOP_BEFORE: Duration = Duration::from_secs(5);
+/// An attempt is given up when less than this is left: time to hide the message, or to dead-letter it, and to answer.
+const GIVE_UP_BEFORE: Duration = Duration::from_secs(2);
 
 /// What an instance keeps between batches.
 #[derive(Debug)]
@@ -99,7 +101,7 @@ pub async fn handle_with(
 ) -> SqsBatchResponse {
     let mut response = SqsBatchResponse::default();
     for message in batch.records {
-        let done = deadline.left() > STOP_BEFORE && take(&message, state, recorder).await;
+        let done = deadline.left() > STOP_BEFORE && take(&message, state, deadline, recorder).await;
         if !done {
             let mut failure = BatchItemFailure::default();
             failure.item_identifier = message.message_id.unwrap_or_default();
@@ -118,12 +120,16 @@ struct Failure {
 }
 
 /// Whether the message is done with.
-async fn take(message: &SqsMessage, state: &State, recorder: &impl Record) -> bool {
-    let attempt = AssertUnwindSafe(attempt(message, recorder)).catch_unwind().await;
-    let (event_id, result) = attempt.unwrap_or_else(|_| {
-        let error = "the attempt panicked; the panic's own line stands above".to_owned();
-        (None, Err(Failure { reason: "panic", error, wait: true }))
-    });
+async fn take(message: &SqsMessage, state: &State, deadline: Deadline, recorder: &impl Record) -> bool {
+    let failed = |reason, error: &str| (None, Err(Failure { reason, error: error.to_owned(), wait: true }));
+    let attempt = AssertUnwindSafe(attempt(message, recorder)).catch_unwind();
+    let left = deadline.left().saturating_sub(GIVE_UP_BEFORE);
+    let (event_id, result) = match tokio::time::timeout(left, attempt).await {
+        Ok(Ok(attempted)) => attempted,
+        Ok(Err(_)) => failed("panic", "the attempt panicked; the panic's own line stands above"),
+        // Its write may have succeeded; the envelope's nonce tells the next attempt.
+        Err(_) => failed("unavailable", "out of time"),
+    };
     let receives = receives(message);
     let (outcome, failure, done) = match result {
         Ok(outcome) => (outcome.as_str(), None, true),

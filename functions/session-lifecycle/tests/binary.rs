@@ -22,7 +22,7 @@ async fn both_ends_of_a_session_are_recorded_and_read_back_as_one() {
         assert_eq!(answer["headers"]["gatehouse-outcome"], "recorded");
     }
     let subject = Subject::new("agntix", "session", "7d1c1f6e-57d8-4b62-9d0e-0a5a0c1be9f3");
-    let records = stack.store().whole_timeline(&subject, Clock::System.now()).await.unwrap();
+    let records = stack.store().whole_timeline(&subject, Clock::System.now()).await.unwrap().records;
     let session = fold::session(&records);
     assert_eq!((session.state, session.events), (fold::State::Closed, 2));
 }

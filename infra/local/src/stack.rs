@@ -29,8 +29,11 @@ pub struct Options {
     pub secrets: String,
     /// Replies to Vapi's client messages.
     pub replies: Replies,
-    /// The retry queue's visibility timeout, from which back-off grows: whole seconds.
+    /// From what the retry's back-off grows: whole seconds.
     pub visibility: Duration,
+    /// The retry queue's own visibility timeout: how long a message is away when nobody says anything about it. Not
+    /// shorter than event-retry may take for a batch, except to test just that.
+    pub queue_visibility: Duration,
     /// `EVENT_TTL_DAYS`
     pub ttl_days: u32,
     /// Tells the functions the time.
@@ -45,6 +48,7 @@ impl Default for Options {
             secrets: DEVELOPMENT.to_owned(),
             replies: Replies::default(),
             visibility: Duration::from_secs(1),
+            queue_visibility: event_retry::TIMEOUT,
             ttl_days: 90,
             clock: Clock::System,
             poll: true,
@@ -95,7 +99,8 @@ impl Stack {
         template.create_table(&client_of_dynamodb(&engines), &table).await?;
         let client = client_of_sqs(&engines);
         let (dead_letter_queue, arn) = create_queue(&client, &template, "DeadLetterQueue", "", None).await?;
-        let (retry_queue, _) = create_queue(&client, &template, "RetryQueue", &arn, Some(options.visibility)).await?;
+        let (retry_queue, _) =
+            create_queue(&client, &template, "RetryQueue", &arn, Some(options.queue_visibility)).await?;
 
         let store = Store::new(&local_sdk(&dynamodb.url()), &table, options.ttl_days);
         let queues = Queues::new(&local_sdk(&sqs.url()), QUEUE_MAX_BYTES);

@@ -1,8 +1,8 @@
 //! Ada: Svix signatures; the event's id is the message id the signature covers, since the body has none.
 
 use gatehouse_inbox::{EventId, Outcome, Subject};
-use gatehouse_payload::ada::{Data, Envelope};
-use gatehouse_payload::json::{Document, text_member};
+use gatehouse_payload::ada::{Data, Envelope, readable};
+use gatehouse_payload::json::Document;
 use gatehouse_payload::time::Timestamp;
 
 use crate::scheme::Parts;
@@ -20,20 +20,19 @@ pub fn verify(parts: Parts<'_>, secrets: &Secrets, now: Timestamp) -> Result<Ver
 /// Reads type, conversation (or end user) and time.
 #[must_use]
 pub fn parse(document: &Document<'_>) -> Parsed {
-    match Envelope::parse(document) {
-        Ok(envelope) => Parsed {
-            occurred_at: envelope.occurred_at(),
-            subject: envelope.data.as_ref().and_then(subject),
-            event_type: envelope.event_type.map(Into::into),
-            unparsed: false,
-        },
-        Err(_) => Parsed { event_type: text_member(document.text(), "type"), unparsed: true, ..Parsed::default() },
+    let readable = readable(document);
+    let envelope = Envelope::of(&readable);
+    Parsed {
+        occurred_at: envelope.occurred_at(),
+        subject: envelope.data.as_ref().and_then(subject),
+        event_type: envelope.event_type.map(Into::into),
+        unparsed: !readable.is_whole(),
     }
 }
 
 fn subject(data: &Data<'_>) -> Option<Subject> {
-    let named = |kind, id: Option<&str>| id.filter(|id| !id.is_empty()).map(|id| Subject::new("ada", kind, id));
-    named("conversation", data.conversation_id.as_deref()).or_else(|| named("end-user", data.end_user_id.as_deref()))
+    let conversation = data.conversation_id().map(|id| Subject::new("ada", "conversation", &id));
+    conversation.or_else(|| data.end_user_id().map(|id| Subject::new("ada", "end-user", &id)))
 }
 
 /// `ada:<message id>`: the same on every retry and resend.

@@ -1,8 +1,8 @@
 //! agntix: Svix signatures; the start and the end of a session are identified by the session, all else by the message id.
 
 use gatehouse_inbox::{EventId, Outcome, Subject};
-use gatehouse_payload::agntix::Envelope;
-use gatehouse_payload::json::{Document, text_member};
+use gatehouse_payload::agntix::{Envelope, readable};
+use gatehouse_payload::json::Document;
 use gatehouse_payload::time::Timestamp;
 
 use crate::scheme::Parts;
@@ -20,22 +20,20 @@ pub fn verify(parts: Parts<'_>, secrets: &Secrets, now: Timestamp) -> Result<Ver
 /// Reads type, session and time.
 #[must_use]
 pub fn parse(document: &Document<'_>) -> Parsed {
-    match Envelope::parse(document) {
-        Ok(envelope) => Parsed {
-            event_type: envelope.event_type().map(str::to_owned),
-            subject: envelope.session_id().map(|id| Subject::new("agntix", "session", id)),
-            occurred_at: envelope.occurred_at(),
-            unparsed: false,
-        },
-        Err(_) => Parsed { event_type: text_member(document.text(), "eventType"), unparsed: true, ..Parsed::default() },
+    let readable = readable(document);
+    let envelope = Envelope::of(&readable);
+    Parsed {
+        event_type: envelope.event_type().map(str::to_owned),
+        subject: envelope.session_id().map(|id| Subject::new("agntix", "session", &id)),
+        occurred_at: envelope.occurred_at(),
+        unparsed: !readable.is_whole(),
     }
 }
 
 /// `agntix:session.created:<session>`, `agntix:session.ended:<session>`, else `agntix:<message id>`.
 #[must_use]
 pub fn identify(document: &Document<'_>, verified: &Verified) -> Identity {
-    let envelope = Envelope::parse(document).ok();
-    let id = match envelope.as_ref().and_then(Envelope::once_per_session) {
+    let id = match Envelope::of(&readable(document)).once_per_session() {
         Some((event_type, session)) => EventId::new(&["agntix", event_type], &[session]),
         None => EventId::new(&["agntix"], &[verified.message_id.as_deref().unwrap_or_default()]),
     };

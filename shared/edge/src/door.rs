@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::log::RequestLine;
 use crate::scheme::Parts;
-use crate::secrets::{Keeper, Look, UnreadableSecrets};
+use crate::secrets::{Keeper, Look};
 use crate::{Deadline, Problem, Source, Unverified, Verified, gate};
 
 /// By when every request is answered, whatever fails: Vapi waits 7.5 s for some answers, cold start included.
@@ -58,27 +58,14 @@ pub struct Door {
     pub secrets: Keeper,
 }
 
-/// Why a function cannot start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// A variable is missing or not usable.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The document in `GATEHOUSE_SECRETS` is not usable.
-    #[error("GATEHOUSE_SECRETS: {0}")]
-    Secrets(#[from] UnreadableSecrets),
-    /// There is nothing to verify deliveries with.
-    #[error("neither SECRETS_ARN nor GATEHOUSE_SECRETS is set; set SECRETS_ARN to the ARN of the stack's secret")]
-    NoSecrets,
-}
-
 impl Door {
     /// Builds the door from the environment, then looks the secrets up and opens the connection to DynamoDB, both at
-    /// once. What fails in the latter two is for the first request to find.
+    /// once. What fails in the latter two is for the first request to find, and without usable secrets every delivery is
+    /// answered with 503: whoever sends it will send it again.
     ///
     /// # Errors
-    /// When a variable is missing or not usable.
-    pub async fn from_env() -> Result<Self, StartError> {
+    /// When a variable about the table or the queue is missing or not usable.
+    pub async fn from_env() -> Result<Self, ConfigError> {
         let get = |name: &str| std::env::var(name).ok();
         let config = Config::read(&get)?;
         let sdk = gatehouse_inbox::aws::sdk_config().await;
@@ -87,8 +74,16 @@ impl Door {
         let development = get("AWS_SAM_LOCAL").is_some_and(|value| value == "true");
         let secrets = match (get("SECRETS_ARN").filter(|arn| !arn.is_empty()), get("GATEHOUSE_SECRETS")) {
             (Some(arn), _) => Keeper::manager(&sdk, arn, development, clock.clone()),
-            (None, Some(document)) => Keeper::fixed(&document, development, clock.clone())?,
-            (None, None) => return Err(StartError::NoSecrets),
+            (None, Some(document)) => Keeper::fixed(&document, development, clock.clone()).unwrap_or_else(|error| {
+                tracing::error!(%error, "GATEHOUSE_SECRETS is not usable: every delivery is answered with 503");
+                Keeper::closed(clock.clone())
+            }),
+            (None, None) => {
+                tracing::error!(
+                    "neither SECRETS_ARN nor GATEHOUSE_SECRETS is set: every delivery is answered with 503"
+                );
+                Keeper::closed(clock.clone())
+            }
         };
         let inbox = Inbox {
             store: Store::new(&sdk, &config.table, config.ttl_days),

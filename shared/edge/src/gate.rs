@@ -6,12 +6,13 @@ use http::{Method, Request, header};
 
 use crate::Problem;
 
-/// Checks a request against the endpoint's path.
+/// Checks a request against the endpoint's path. Slashes around it do not count: a function's URL ends in one, and a
+/// path pasted behind it begins with one.
 ///
 /// # Errors
 /// The first rule it breaks.
 pub fn check(request: &Request<Bytes>, path: &'static str) -> Result<(), Problem> {
-    if request.uri().path().trim_end_matches('/') != path.trim_end_matches('/') {
+    if request.uri().path().trim_matches('/') != path.trim_matches('/') {
         return Err(Problem::NotFound { path });
     }
     if request.method() != Method::POST {
@@ -59,6 +60,7 @@ mod tests {
             assert_eq!(gate("POST", "/client", content_type), Ok(()));
         }
         assert_eq!(gate("POST", "/client/", None), Ok(()));
+        assert_eq!(gate("POST", "https://example.com//client", None), Ok(()));
         assert_eq!(gate("POST", "/client?x=1", None), Ok(()));
     }
 

@@ -17,7 +17,11 @@
 use std::time::Duration;
 
 use gatehouse_inbox::Marks;
-use tracing_subscriber::EnvFilter;
+use tracing::Level;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
 
 /// What a request came to.
 #[derive(Debug)]
@@ -49,9 +53,14 @@ impl RequestLine<'_> {
 }
 
 /// Writes every line as JSON to standard output, where Lambda collects it. `RUST_LOG` filters; `info` by default.
+///
+/// Below `info` only Gatehouse's own lines are written, whatever the filter says: the Lambda runtime and the SDK trace
+/// whole requests, with the bodies and the tokens in them.
 pub fn init() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let lines = tracing_subscriber::fmt().json().flatten_event(true).with_current_span(false).with_span_list(false);
+    let safe = filter_fn(|line| *line.level() <= Level::INFO || line.target().starts_with("gatehouse"));
+    let lines = tracing_subscriber::fmt::layer().json().flatten_event(true).with_current_span(false);
+    let lines = lines.with_span_list(false).with_target(false).with_filter(safe);
     // A second call changes nothing: the first subscriber stays.
-    let _ = lines.with_target(false).with_env_filter(filter).try_init();
+    let _ = tracing_subscriber::registry().with(filter).with(lines).try_init();
 }

@@ -96,8 +96,15 @@ impl Scheme {
         match self {
             Scheme::Hmac(plan) if plan.key(value).is_none() => Some("is not base64, as secret_is_base64 says"),
             _ if value.trim() != value => Some("has white space around it"),
-            _ if value.len() < SHORTEST => Some("is shorter than 16 bytes; use a longer one"),
+            _ if self.key_length(value) < SHORTEST => Some("is shorter than 16 bytes; use a longer one"),
             _ => None,
+        }
+    }
+
+    fn key_length(&self, value: &str) -> usize {
+        match self {
+            Scheme::Bearer(_) => value.len(),
+            Scheme::Hmac(plan) => plan.key(value).map_or(0, |key| key.len()),
         }
     }
 
@@ -238,13 +245,18 @@ impl HmacPlan {
     }
 }
 
-/// A timestamp in seconds. Vapi does not document its unit, so milliseconds are taken too; no second of this millennium
-/// has as many digits.
+/// A timestamp in seconds. Vapi documents neither its unit nor its form, so milliseconds, which no second of this
+/// millennium has as many digits as, and ISO 8601 are taken too.
 fn seconds(name: &str, timestamp: &str) -> Result<i64, Unverified> {
-    let number: i64 = timestamp.parse().map_err(|_| {
-        Unverified::Timestamp(format!("the header {name} is not a whole number of seconds or milliseconds since 1970"))
-    })?;
-    Ok(if number.unsigned_abs() >= 100_000_000_000 { number.div_euclid(1000) } else { number })
+    match timestamp.parse::<i64>() {
+        Ok(number) if number.unsigned_abs() >= 100_000_000_000 => Ok(number.div_euclid(1000)),
+        Ok(number) => Ok(number),
+        Err(_) => Timestamp::parse(timestamp).map(Timestamp::as_secs).ok_or_else(|| {
+            Unverified::Header(format!(
+                "the header {name} is no time: neither seconds or milliseconds since 1970 nor ISO 8601"
+            ))
+        }),
+    }
 }
 
 #[cfg(test)]
@@ -327,7 +339,7 @@ mod tests {
         assert!(sent(signature, &(NOW + 1).to_string()).is_err());
         assert!(sent(&signature[2..], &stamp).is_err());
         assert!(sent("", &stamp).is_err());
-        assert!(matches!(sent(signature, "soon"), Err(Unverified::Timestamp(_))));
+        assert!(matches!(sent(signature, "soon"), Err(Unverified::Header(_))));
         assert!(matches!(sent(signature, &(NOW - 301).to_string()), Err(Unverified::Timestamp(_))));
         assert!(matches!(verify(&default, &[("x-signature", signature)], "{}"), Err(Unverified::Header(_))));
     }
@@ -344,6 +356,11 @@ mod tests {
         let sent =
             |id| verify(&plan, &[("x-signature", signature), ("x-timestamp", "1775624410000"), ("x-id", id)], "{}");
         assert_eq!(sent("msg_1").unwrap().message_id.as_deref(), Some("msg_1"));
+        let short = scheme(
+            r#"{"kind":"hmac","algorithm":"sha256","signature_header":"s","payload_format":"{body}","encoding":"hex",
+                "secret_is_base64":true,"values":[]}"#,
+        );
+        assert!(short.value_defect("AAAAAAAAAAAAAAAA").is_some(), "twelve bytes, in sixteen characters");
         assert!(sent("msg_2").is_err());
     }
 

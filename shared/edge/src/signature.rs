@@ -76,15 +76,17 @@ impl SigningKey {
 /// # Errors
 /// When no set of headers is complete, the timestamp is not within [`TOLERANCE`] of `now`, or no signature matches.
 pub fn verify(headers: &HeaderMap, body: &[u8], keys: &[SigningKey], now: Timestamp) -> Result<Verified, Unverified> {
-    let mut first_failure = None;
+    let mut told: Option<Unverified> = None;
     for set in SETS {
         match verify_set(set, headers, body, keys, now) {
             Ok(Some(verified)) => return Ok(verified),
             Ok(None) => {}
-            Err(failure) => first_failure = first_failure.or(Some(failure)),
+            // A mismatch tells most: it alone may be the trace of a rotation.
+            Err(failure) if told.is_none() || matches!(failure, Unverified::Mismatch(_)) => told = Some(failure),
+            Err(_) => {}
         }
     }
-    Err(first_failure.unwrap_or_else(|| {
+    Err(told.unwrap_or_else(|| {
         let needed = "the headers svix-id, svix-timestamp and svix-signature (or the three webhook-*) are missing";
         Unverified::Header(format!("{needed}; send the delivery as the vendor signed it"))
     }))

@@ -3,7 +3,7 @@
 mod identity;
 
 use gatehouse_inbox::{Fingerprint, Subject};
-use gatehouse_payload::json::{Document, text_member};
+use gatehouse_payload::json::Document;
 use gatehouse_payload::time::Timestamp;
 use gatehouse_payload::vapi::{Envelope, Message, is_volatile};
 pub use identity::identify;
@@ -41,21 +41,21 @@ impl Channel {
 /// Verifies with the first scheme that accepts the delivery.
 ///
 /// # Errors
-/// When none does: what the scheme whose header is there found wrong, or else which headers would do.
+/// When none does: what the scheme whose header is there found wrong, or else which headers would do. All but a timestamp
+/// out of range may be the trace of a change of the schemes, and is a [`Unverified::Mismatch`].
 pub fn verify(parts: Parts<'_>, secrets: &Secrets, now: Timestamp) -> Result<Verified, Unverified> {
-    let mut failure: Option<Unverified> = None;
+    let mut failure = None;
     for scheme in secrets.vapi.iter().filter(|scheme| parts.headers.contains_key(scheme.header())) {
         match scheme.verify(parts, now) {
             Ok(verified) => return Ok(verified),
-            // A mismatch says most: it alone may be a rotation.
-            Err(found) if failure.is_none() || matches!(found, Unverified::Mismatch(_)) => failure = Some(found),
-            Err(_) => {}
+            Err(Unverified::Header(detail)) => failure = failure.or(Some(Unverified::Mismatch(detail))),
+            Err(found) => failure = Some(found),
         }
     }
     Err(failure.unwrap_or_else(|| {
         let headers: Vec<&str> = secrets.vapi.iter().map(|scheme| scheme.header()).collect();
         let headers = headers.join(", ");
-        Unverified::Header(format!(
+        Unverified::Mismatch(format!(
             "no header that authenticates Vapi is there (configured: {headers}); attach a credential to the server URL. \
              Vapi sends none for a transient assistant"
         ))
@@ -66,14 +66,13 @@ pub fn verify(parts: Parts<'_>, secrets: &Secrets, now: Timestamp) -> Result<Ver
 #[must_use]
 pub fn parse(document: &Document<'_>) -> Parsed {
     let envelope = Envelope::of(document);
-    match Message::parse(&envelope) {
-        Ok(message) => Parsed {
-            event_type: message.event_type().map(str::to_owned),
-            subject: subject(&message),
-            occurred_at: message.occurred_at(),
-            unparsed: false,
-        },
-        Err(_) => Parsed { event_type: text_member(envelope.text(), "type"), unparsed: true, ..Parsed::default() },
+    let readable = envelope.readable();
+    let message = Message::of(&readable);
+    Parsed {
+        event_type: message.event_type().map(str::to_owned),
+        subject: subject(&message),
+        occurred_at: message.occurred_at(),
+        unparsed: !readable.is_whole(),
     }
 }
 
@@ -86,7 +85,7 @@ fn subject(message: &Message<'_>) -> Option<Subject> {
         name if name.starts_with("session.") => [session, call, chat],
         _ => [call, chat, session],
     };
-    by_relevance.into_iter().find_map(|(kind, of)| Some(Subject::new("vapi", kind, of?.id()?)))
+    by_relevance.into_iter().find_map(|(kind, of)| Some(Subject::new("vapi", kind, &of?.id()?)))
 }
 
 /// What the message says; what stands beside it in its wrapper counts too.

@@ -68,6 +68,7 @@ fn an_agntix_session_has_one_start_and_one_end_whatever_the_message_id() {
         r#"{"id":"s","eventType":"session.updated"}"#,
         r#"{"id":"evt_1","type":"session.ended","data":{"sessionId":"s"}}"#,
         r#"{"id":7,"eventType":"session.ended"}"#,
+        r#"{"id":"s","id":"t","eventType":"session.ended"}"#,
     ] {
         assert_eq!(id(other), "agntix:msg_1", "{other}");
     }
@@ -153,6 +154,7 @@ fn missing_parts_make_an_id_of_the_messages_hash_and_the_hour() {
         json!({"type": "tool-calls", "toolCallList": [{"id": "a"}, {}]}),
         json!({"type": "session.updated", "session": {"id": "s"}}),
         json!({"type": "status-update", "status": 7, "call": {"id": "c1"}}),
+        json!({"type": "speech-update", "role": "user", "status": "started", "turn": {"text": "x"}, "call": {"id": "c1"}}),
         json!({}),
     ] {
         assert!(is_weak(&message), "{message}");
@@ -160,6 +162,25 @@ fn missing_parts_make_an_id_of_the_messages_hash_and_the_hour() {
     let weak = identify(CLIENT, r#"{"message":{"type":"hang"}}"#, None).id.to_string();
     let parts: Vec<&str> = weak.split(':').collect();
     assert_eq!((parts[..3].join(":").as_str(), parts[3].len(), parts[4]), ("vapi:client:hang", 64, "2026-11-20T05"));
+}
+
+#[test]
+fn an_odd_member_weakens_no_other() {
+    let odd = json!({"type": "end-of-call-report", "role": 7, "artifacts": {}, "session": "s", "call": {"id": "c1", "updatedAt": 5}});
+    assert_eq!(id(&odd), "vapi:client:end-of-call-report:c1");
+    assert_eq!(subject(CLIENT, &odd.to_string()).as_deref(), Some("vapi:call:c1"));
+}
+
+#[test]
+fn updates_that_tell_nothing_of_the_conversation_are_told_apart_by_time() {
+    let update = |at: i64| json!({"type": "conversation-update", "call": {"id": "c1"}, "timestamp": at, "messagesOpenAIFormatted": []});
+    assert_ne!(id(&update(1_795_166_264_913)), id(&update(1_795_166_264_914)));
+    let telling = |at: i64| {
+        let mut update = update(at);
+        update["messages"] = json!([{"role": "user", "message": "Hello."}]);
+        update
+    };
+    assert_eq!(id(&telling(1_795_166_264_913)), id(&telling(1_795_166_264_914)));
 }
 
 #[test]

@@ -39,8 +39,8 @@ impl Config {
             dead_letter_queue: text("DEAD_LETTER_QUEUE_URL"),
             ttl_days: number(text("EVENT_TTL_DAYS"), 90, &|days| (30..=36_500).contains(&days))
                 .ok_or(ConfigError::Invalid("EVENT_TTL_DAYS", "a number of days, 30 or more"))?,
-            queue_max_bytes: number(text("QUEUE_MAX_BYTES"), 1_048_576, &|bytes| bytes >= 1024)
-                .ok_or(ConfigError::Invalid("QUEUE_MAX_BYTES", "a number of bytes, 1024 or more"))?,
+            queue_max_bytes: number(text("QUEUE_MAX_BYTES"), 1_048_576, &|bytes| bytes >= 4096)
+                .ok_or(ConfigError::Invalid("QUEUE_MAX_BYTES", "a number of bytes, 4096 or more"))?,
         })
     }
 }

@@ -57,16 +57,24 @@ impl Inbox {
     /// # Errors
     /// When neither worked.
     pub async fn record(&self, event: &Event, deadline: Instant) -> Result<Receipt, Unavailable> {
-        let limit = if event.body.len() > LARGE { LARGE_STORE_LIMIT } else { STORE_LIMIT };
         let now = Instant::now();
-        let until = (now + limit).min(deadline.checked_sub(queue::CALL_LIMIT).unwrap_or(now));
-        let late = || StoreError::Transient { operation: "record", code: "out of time".to_owned() };
+        // Only a large event may be too large for the queue, and only then is it worth knowing beforehand.
+        let message = (event.body.len() > LARGE).then(|| self.message(event));
+        let until = match &message {
+            None => now + STORE_LIMIT,
+            Some(Ok(_)) => now + LARGE_STORE_LIMIT,
+            // The queue cannot take it, so its share of the time is the store's.
+            Some(Err(_)) => deadline,
+        };
+        let reserve = if matches!(message, Some(Err(_))) { Duration::ZERO } else { queue::CALL_LIMIT };
+        let until = until.min(deadline.checked_sub(reserve).unwrap_or(now));
         let store = match timeout_at(until, self.store.record(event, self.clock.now())).await {
             Ok(Ok(outcome)) => return Ok(Receipt { outcome, error: None }),
             Ok(Err(error)) => error,
-            Err(_) => late(),
+            Err(_) => StoreError::Transient { operation: "record", code: "out of time".to_owned() },
         };
-        match timeout_at(deadline, self.queue(event)).await {
+        let message = message.unwrap_or_else(|| self.message(event));
+        match timeout_at(deadline, self.queue(message)).await {
             Ok(Ok(())) => Ok(Receipt { outcome: Outcome::Queued, error: Some(store) }),
             Ok(Err(queue)) => Err(Unavailable { store, queue }),
             Err(_) => {
@@ -76,8 +84,12 @@ impl Inbox {
         }
     }
 
-    async fn queue(&self, event: &Event) -> Result<(), QueueError> {
+    fn message(&self, event: &Event) -> Result<String, QueueError> {
+        self.queues.message(&Envelope::of(event))
+    }
+
+    async fn queue(&self, message: Result<String, QueueError>) -> Result<(), QueueError> {
         let url = self.retry_queue.as_deref().ok_or(QueueError::Absent)?;
-        self.queues.send(url, &Envelope::of(event)).await
+        self.queues.send_message(url, message?).await
     }
 }

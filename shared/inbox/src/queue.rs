@@ -19,6 +19,9 @@ use crate::store::item::{compress, decompress};
 /// What one request may take, its second attempt included.
 pub const CALL_LIMIT: Duration = Duration::from_millis(1500);
 
+/// What a dead letter's attributes may add to a message. In bytes; SQS counts them too.
+const DEAD_LETTER_BYTES: usize = 1024;
+
 /// The envelope this release writes. It reads this one and the one before; 1 is the first.
 const FORMAT: u32 = 1;
 
@@ -190,16 +193,25 @@ impl Queues {
         Queues { client: Client::from_conf(config), max_bytes }
     }
 
-    /// Puts an envelope on the queue at `url`.
+    /// The message an envelope travels in.
     ///
     /// # Errors
-    /// When it is too large, or SQS did not take it.
-    pub async fn send(&self, url: &str, envelope: &Envelope) -> Result<(), QueueError> {
+    /// When it is too large for a queue.
+    pub fn message(&self, envelope: &Envelope) -> Result<String, QueueError> {
         let failed = |error: io::Error| QueueError::Failed { operation: "compress", code: error.kind().to_string() };
         let message = envelope.to_message().map_err(failed)?;
-        if message.len() > self.max_bytes {
-            return Err(QueueError::TooLarge { bytes: message.len(), limit: self.max_bytes });
+        let limit = self.max_bytes - DEAD_LETTER_BYTES;
+        if message.len() > limit {
+            return Err(QueueError::TooLarge { bytes: message.len(), limit });
         }
+        Ok(message)
+    }
+
+    /// Puts a message on the queue at `url`.
+    ///
+    /// # Errors
+    /// When SQS did not take it.
+    pub async fn send_message(&self, url: &str, message: String) -> Result<(), QueueError> {
         let send = self.client.send_message().queue_url(url).message_body(message);
         send.send().await.map(drop).map_err(|error| failure("SendMessage", &error))
     }

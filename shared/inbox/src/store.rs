@@ -3,7 +3,7 @@
 //! A new event costs one request: a `PutItem` on the condition that its id is free, which in the same round trip tells
 //! who holds it otherwise.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use aws_config::SdkConfig;
@@ -11,7 +11,7 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::types::{KeysAndAttributes, ReturnValuesOnConditionCheckFailure};
-use futures_util::future::try_join_all;
+use futures_util::{TryStreamExt, stream};
 use gatehouse_payload::time::Timestamp;
 
 use crate::Outcome;
@@ -27,6 +27,8 @@ use item::{Existing, Item, Packed, attribute, chunk_keys, is_expired, text, text
 const WRITE_LIMIT: Duration = Duration::from_millis(1200);
 /// What one request may take when records are read back, up to 16 MB at once and with nobody waiting for an answer.
 const READ_LIMIT: Duration = Duration::from_secs(30);
+/// How many chunks are written at the same moment: more would only wait for each other's bandwidth, against the limit.
+const CHUNKS_AT_ONCE: usize = 4;
 /// The index a timeline is read by.
 pub const SUBJECT_INDEX: &str = "by-subject";
 
@@ -72,10 +74,12 @@ impl StoreError {
 }
 
 /// Some of a subject's events, in order.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Page {
     /// By `occurred_at`, then by event id; conflicting copies beside their records.
     pub records: Vec<Record>,
+    /// Items that are there but cannot be read, by their key: one of them does not hide the others.
+    pub damaged: Vec<(String, Damaged)>,
     /// For the next page; absent on the last.
     pub next: Option<PageToken>,
 }
@@ -132,7 +136,8 @@ impl Store {
             if let Some(existing) = self.head(&self.writer, key).await?.filter(|item| !is_expired(item, now)) {
                 return Ok(Some(Existing::of(&existing)));
             }
-            try_join_all(packed.chunks.iter().map(|chunk| self.put(chunk.clone()))).await?;
+            let chunks = stream::iter(packed.chunks.iter().map(Ok));
+            chunks.try_for_each_concurrent(CHUNKS_AT_ONCE, |chunk| self.put(chunk.clone())).await?;
         }
         let put = self
             .writer
@@ -186,7 +191,7 @@ impl Store {
     /// The index is eventually consistent: an event may be missing for a moment after it was recorded.
     ///
     /// # Errors
-    /// When DynamoDB does not answer, or an item is damaged.
+    /// When DynamoDB does not answer.
     pub async fn timeline(
         &self,
         subject: &Subject,
@@ -204,30 +209,41 @@ impl Store {
             .limit(i32::from(limit.clamp(1, 100)))
             .set_exclusive_start_key(from.map(|token| token.0));
         let answer = query.send().await.map_err(|error| failure("Query", &error))?;
-        let keys =
-            answer.items().iter().filter_map(|item| text_of(item, attribute::EVENT_ID).map(str::to_owned)).collect();
-        let mut records = Vec::new();
-        for head in self.batch_get(keys).await?.values().filter(|item| !is_expired(item, now)) {
-            records.push(self.complete(head).await?);
+        // The index may lag behind the table: show an item twice that has just been written anew, or under the subject
+        // it had. The items themselves decide.
+        let keys: BTreeSet<&str> =
+            answer.items().iter().filter_map(|item| text_of(item, attribute::EVENT_ID)).collect();
+        let heads = self.batch_get(keys.into_iter().map(str::to_owned).collect()).await?;
+        let mut page = Page { next: answer.last_evaluated_key.map(PageToken), ..Page::default() };
+        for (key, head) in heads {
+            if is_expired(&head, now) || text_of(&head, attribute::SUBJECT) != Some(subject.as_str()) {
+                continue;
+            }
+            match self.complete(&head).await {
+                Ok(record) => page.records.push(record),
+                Err(StoreError::Damaged(damaged)) => page.damaged.push((key, damaged)),
+                Err(error) => return Err(error),
+            }
         }
-        records.sort_by(|a, b| timeline_order(a).cmp(&timeline_order(b)));
-        Ok(Page { records, next: answer.last_evaluated_key.map(PageToken) })
+        page.records.sort_by(|a, b| timeline_order(a).cmp(&timeline_order(b)));
+        Ok(page)
     }
 
     /// All of a subject's events, oldest first.
     ///
     /// # Errors
     /// As [`timeline`](Self::timeline).
-    pub async fn whole_timeline(&self, subject: &Subject, now: Timestamp) -> Result<Vec<Record>, StoreError> {
-        let mut records = Vec::new();
-        let mut next = None;
+    pub async fn whole_timeline(&self, subject: &Subject, now: Timestamp) -> Result<Page, StoreError> {
+        let mut whole = Page::default();
         loop {
-            let page = self.timeline(subject, now, next, 100).await?;
-            records.extend(page.records);
-            next = page.next;
-            if next.is_none() {
-                records.sort_by(|a, b| timeline_order(a).cmp(&timeline_order(b)));
-                return Ok(records);
+            let page = self.timeline(subject, now, whole.next.take(), 100).await?;
+            whole.records.extend(page.records);
+            whole.damaged.extend(page.damaged);
+            whole.next = page.next;
+            if whole.next.is_none() {
+                whole.records.sort_by(|a, b| timeline_order(a).cmp(&timeline_order(b)));
+                whole.records.dedup();
+                return Ok(whole);
             }
         }
     }

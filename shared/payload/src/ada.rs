@@ -7,11 +7,11 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::json::Document;
-use crate::{Unreadable, time::Timestamp};
+use crate::json::{self, Document, Readable};
+use crate::time::Timestamp;
 
 /// What every delivery is: `{"type": …, "timestamp": …, "data": {…}}`. The body carries no event id.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 pub struct Envelope<'a> {
     /// `v1.conversation.message` and so on; the version is its prefix.
     #[serde(borrow, rename = "type", default)]
@@ -26,12 +26,24 @@ pub struct Envelope<'a> {
 /// The members of `data` that say whom an event is about. Absent in the types that do not have them.
 #[derive(Debug, Deserialize)]
 pub struct Data<'a> {
+    #[serde(borrow, default)]
+    conversation_id: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    end_user_id: Option<&'a RawValue>,
+}
+
+impl<'a> Data<'a> {
     /// 24 hex digits without a prefix, in the four conversation events.
-    #[serde(borrow, default)]
-    pub conversation_id: Option<Cow<'a, str>>,
+    #[must_use]
+    pub fn conversation_id(&self) -> Option<Cow<'a, str>> {
+        json::id(self.conversation_id)
+    }
+
     /// In the conversation events and the end-user events.
-    #[serde(borrow, default)]
-    pub end_user_id: Option<Cow<'a, str>>,
+    #[must_use]
+    pub fn end_user_id(&self) -> Option<Cow<'a, str>> {
+        json::id(self.end_user_id)
+    }
 }
 
 /// The event types Ada documents.
@@ -70,13 +82,17 @@ impl From<&str> for EventType {
     }
 }
 
+/// The envelope's text, as far as [`Envelope`] can read it.
+#[must_use]
+pub fn readable<'a>(document: &'a Document<'_>) -> Readable<'a> {
+    Readable::of(document.text(), |text| serde_json::from_str::<Envelope<'_>>(text).is_ok())
+}
+
 impl<'a> Envelope<'a> {
     /// Reads the envelope.
-    ///
-    /// # Errors
-    /// When a member that carries identity is not of its type, or stands twice.
-    pub fn parse(document: &'a Document<'_>) -> Result<Self, Unreadable> {
-        Ok(serde_json::from_str(document.text())?)
+    #[must_use]
+    pub fn of(readable: &'a Readable<'_>) -> Self {
+        serde_json::from_str(readable.text()).unwrap_or_default()
     }
 
     /// When the event happened: the envelope's `timestamp`, with or without an offset (none = UTC).
@@ -128,17 +144,15 @@ pub struct Content<'a> {
 }
 
 impl<'a> ConversationData<'a> {
-    /// Reads the `data` member of a conversation event.
-    ///
-    /// # Errors
-    /// When a member is not of its type.
-    pub fn parse(document: &'a Document<'_>) -> Result<Self, Unreadable> {
+    /// Reads the `data` member of a conversation event; `None` when a member is not of its type.
+    #[must_use]
+    pub fn of(document: &'a Document<'_>) -> Option<Self> {
         #[derive(Deserialize)]
         struct Whole<'a> {
             #[serde(borrow, default)]
             data: ConversationData<'a>,
         }
-        Ok(serde_json::from_str::<Whole<'_>>(document.text())?.data)
+        serde_json::from_str::<Whole<'_>>(document.text()).ok().map(|whole| whole.data)
     }
 
     /// When the conversation or the message was created.
@@ -152,35 +166,45 @@ impl<'a> ConversationData<'a> {
 mod tests {
     use super::*;
 
-    fn read(body: &str, check: impl FnOnce(Result<Envelope<'_>, Unreadable>)) {
-        check(Envelope::parse(&Document::read(body.as_bytes()).unwrap()));
+    fn read(body: &str, check: impl FnOnce(Envelope<'_>, bool)) {
+        let document = Document::read(body.as_bytes()).unwrap();
+        let readable = readable(&document);
+        check(Envelope::of(&readable), readable.is_whole());
     }
 
     #[test]
     fn unknown_members_types_and_shapes_of_other_members_do_not_matter() {
         let body = r#"{"new":{"x":[1]},"type":"v2.conversation.paused","timestamp":"2024-01-17T22:23:35.835",
             "data":{"conversation_id":"5df2","author":"\ud800","content":7}}"#;
-        read(body, |envelope| {
-            let envelope = envelope.unwrap();
+        read(body, |envelope, whole| {
+            assert!(whole);
             assert_eq!(EventType::from("v2.conversation.paused"), EventType::Other("v2.conversation.paused".into()));
             assert_eq!(envelope.occurred_at(), Timestamp::parse("2024-01-17T22:23:35.835Z"));
-            assert_eq!(envelope.data.unwrap().conversation_id.unwrap(), "5df2");
+            assert_eq!(envelope.data.unwrap().conversation_id().unwrap(), "5df2");
         });
     }
 
     #[test]
-    fn null_is_absent() {
-        read(r#"{"type":null,"timestamp":null,"data":{"conversation_id":null}}"#, |envelope| {
-            let envelope = envelope.unwrap();
-            assert!(envelope.event_type.is_none() && envelope.occurred_at().is_none());
-            assert!(envelope.data.unwrap().conversation_id.is_none());
-        });
+    fn null_and_empty_are_absent() {
+        read(
+            r#"{"type":null,"timestamp":null,"data":{"conversation_id":null,"end_user_id":""}}"#,
+            |envelope, whole| {
+                assert!(whole && envelope.event_type.is_none() && envelope.occurred_at().is_none());
+                let data = envelope.data.unwrap();
+                assert!(data.conversation_id().is_none() && data.end_user_id().is_none());
+            },
+        );
     }
 
     #[test]
-    fn identity_of_the_wrong_type_or_given_twice_is_unreadable_and_located() {
-        read(r#"{"type":7}"#, |envelope| assert_eq!(envelope.unwrap_err().line, 1));
-        read(r#"{"data":{"conversation_id":"a","conversation_id":"b"}}"#, |envelope| assert!(envelope.is_err()));
-        read(r#"{"data":"5df2"}"#, |envelope| assert!(envelope.is_err()));
+    fn identity_of_the_wrong_type_or_given_twice_is_noticed_and_hides_nothing_else() {
+        read(r#"{"type":7,"data":{"conversation_id":"c","end_user_id":7}}"#, |envelope, whole| {
+            assert!(!whole && envelope.event_type.is_none());
+            assert_eq!(envelope.data.unwrap().conversation_id().unwrap(), "c");
+        });
+        read(r#"{"data":{},"data":{},"type":"t"}"#, |envelope, whole| {
+            assert!(!whole && envelope.data.is_none() && envelope.event_type.is_some());
+        });
+        read(r#"{"data":"5df2"}"#, |envelope, whole| assert!(!whole && envelope.data.is_none()));
     }
 }

@@ -9,11 +9,11 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::json::Document;
-use crate::{Unreadable, time::Timestamp};
+use crate::json::{self, Document, Readable};
+use crate::time::Timestamp;
 
 /// Both envelopes in one: the flat one of today, and the one with `data`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Envelope<'a> {
     /// The session's id where `eventType` names the event, else the event's.
@@ -35,7 +35,7 @@ pub struct Envelope<'a> {
 #[serde(rename_all = "camelCase")]
 struct Data<'a> {
     #[serde(borrow, default)]
-    session_id: Option<Cow<'a, str>>,
+    session_id: Option<&'a RawValue>,
 }
 
 /// The event types agntix delivers; the announced ones and all others are values too.
@@ -59,13 +59,17 @@ impl From<&str> for EventType {
     }
 }
 
+/// The envelope's text, as far as [`Envelope`] can read it.
+#[must_use]
+pub fn readable<'a>(document: &'a Document<'_>) -> Readable<'a> {
+    Readable::of(document.text(), |text| serde_json::from_str::<Envelope<'_>>(text).is_ok())
+}
+
 impl<'a> Envelope<'a> {
     /// Reads the envelope.
-    ///
-    /// # Errors
-    /// When a member that carries identity is not of its type, or stands twice.
-    pub fn parse(document: &'a Document<'_>) -> Result<Self, Unreadable> {
-        Ok(serde_json::from_str(document.text())?)
+    #[must_use]
+    pub fn of(readable: &'a Readable<'_>) -> Self {
+        serde_json::from_str(readable.text()).unwrap_or_default()
     }
 
     /// The event's name: `eventType`, else `type` where that is an event's name and not `VOICE` or `CHAT`.
@@ -85,13 +89,13 @@ impl<'a> Envelope<'a> {
 
     /// The session the event is about.
     #[must_use]
-    pub fn session_id(&self) -> Option<&str> {
+    pub fn session_id(&self) -> Option<Cow<'_, str>> {
         let flat = || {
             let name = self.event_type.as_deref()?;
-            if name.starts_with("session.") { self.id.as_deref() } else { None }
+            let id = self.id.as_deref().filter(|id| name.starts_with("session.") && !id.is_empty())?;
+            Some(Cow::Borrowed(id))
         };
-        let nested = || self.data.as_ref()?.session_id.as_deref();
-        nested().or_else(flat).filter(|id| !id.is_empty())
+        json::id(self.data.as_ref().and_then(|data| data.session_id)).or_else(flat)
     }
 
     /// When the event happened: `endedAt` for the end of a session, else `createdAt`. A session's end never falls back to
@@ -133,12 +137,10 @@ pub struct SessionData<'a> {
 }
 
 impl<'a> SessionData<'a> {
-    /// Reads a session event's content, flat or from `data`.
-    ///
-    /// # Errors
-    /// When a member is not of its type.
-    pub fn parse(document: &'a Document<'_>) -> Result<Self, Unreadable> {
-        Ok(serde_json::from_str(document.text())?)
+    /// Reads a session event's content; `None` when a member is not of its type.
+    #[must_use]
+    pub fn of(document: &'a Document<'_>) -> Option<Self> {
+        serde_json::from_str(document.text()).ok()
     }
 
     /// When the session started.
@@ -159,7 +161,7 @@ mod tests {
     use super::*;
 
     fn read<T>(body: &str, check: impl FnOnce(Envelope<'_>) -> T) -> T {
-        check(Envelope::parse(&Document::read(body.as_bytes()).unwrap()).unwrap())
+        check(Envelope::of(&readable(&Document::read(body.as_bytes()).unwrap())))
     }
 
     #[test]
@@ -189,11 +191,17 @@ mod tests {
 
     #[test]
     fn the_session_is_found_in_both_envelopes() {
-        let session = |body: &str| read(body, |e| e.session_id().map(str::to_owned));
+        let session = |body: &str| read(body, |e| e.session_id().map(Cow::into_owned));
         assert_eq!(session(r#"{"id":"s","eventType":"session.updated"}"#).as_deref(), Some("s"));
         assert_eq!(session(r#"{"id":"evt_1","type":"message.added","data":{"sessionId":"s"}}"#).as_deref(), Some("s"));
         assert_eq!(session(r#"{"id":"evt_1","type":"usage.updated","data":{}}"#), None);
         assert_eq!(session(r#"{"id":"x","eventType":"chat.ended"}"#), None);
+    }
+
+    #[test]
+    fn an_odd_member_hides_nothing_else() {
+        let body = r#"{"id":"s","eventType":"session.ended","type":1,"data":[],"endedAt":"2026-04-08T05:00:10.546Z"}"#;
+        assert!(read(body, |e| e.once_per_session().is_some() && e.occurred_at().is_some()));
     }
 
     #[test]

@@ -101,31 +101,77 @@ fn object(value: &str) -> Result<&str, NotAnObject> {
 /// Names are decoded; one that holds a lone surrogate, which no Rust string can, keeps its literal.
 #[must_use]
 pub fn members(value: &str) -> Vec<(Cow<'_, str>, &RawValue)> {
-    struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+    let decoded = |name: &'_ RawValue| string(name).map_or_else(|| name.get().to_owned(), Cow::into_owned);
+    entries(value).into_iter().map(|(name, value)| (Cow::Owned(decoded(name)), value)).collect()
+}
 
-    impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+/// The members of an object, their names as literals.
+fn entries(value: &str) -> Vec<(&RawValue, &RawValue)> {
+    struct Entries<'a>(Vec<(&'a RawValue, &'a RawValue)>);
+
+    impl<'de: 'a, 'a> Deserialize<'de> for Entries<'a> {
         fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
             struct Collect;
             impl<'de> Visitor<'de> for Collect {
-                type Value = Members<'de>;
+                type Value = Entries<'de>;
 
                 fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                     f.write_str("an object")
                 }
 
                 fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                    let mut members = Vec::new();
-                    while let Some((name, value)) = map.next_entry::<&RawValue, &RawValue>()? {
-                        members.push((string(name).unwrap_or(Cow::Borrowed(name.get())), value));
+                    let mut entries = Vec::new();
+                    while let Some(entry) = map.next_entry()? {
+                        entries.push(entry);
                     }
-                    Ok(Members(members))
+                    Ok(Entries(entries))
                 }
             }
             deserializer.deserialize_map(Collect)
         }
     }
 
-    serde_json::from_str::<Members<'_>>(value).map(|m| m.0).unwrap_or_default()
+    serde_json::from_str::<Entries<'_>>(value).map(|entries| entries.0).unwrap_or_default()
+}
+
+/// An object's text without the members a type cannot read, so that one odd member does not hide the others.
+#[derive(Debug)]
+pub struct Readable<'a> {
+    text: Cow<'a, str>,
+    whole: bool,
+}
+
+impl<'a> Readable<'a> {
+    /// Leaves out of `object` what keeps `reads` from reading it: members it cannot read alone, and members that stand
+    /// twice.
+    #[must_use]
+    pub fn of(object: &'a str, reads: fn(&str) -> bool) -> Self {
+        if reads(object) {
+            return Readable { text: Cow::Borrowed(object), whole: true };
+        }
+        let entries = entries(object);
+        let once = |name: &RawValue| {
+            entries.iter().filter(|(other, _)| decode_string(other.get()) == decode_string(name.get())).count() == 1
+        };
+        let alone = entries.iter().map(|(name, value)| (name, format!("{}:{}", name.get(), value.get())));
+        let kept: Vec<String> = alone
+            .filter(|(name, member)| once(name) && reads(&format!("{{{member}}}")))
+            .map(|(_, member)| member)
+            .collect();
+        Readable { text: Cow::Owned(format!("{{{}}}", kept.join(","))), whole: false }
+    }
+
+    /// The object's text, as far as it can be read.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether nothing was left out.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.whole
+    }
 }
 
 /// The text of a JSON string; `None` when `value` is no string, or holds a lone surrogate.
@@ -134,6 +180,12 @@ pub fn string(value: &RawValue) -> Option<Cow<'_, str>> {
     #[derive(Deserialize)]
     struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
     serde_json::from_str::<Text<'_>>(value.get()).ok().map(|text| text.0)
+}
+
+/// An id: a string that is not empty.
+#[must_use]
+pub fn id(value: Option<&RawValue>) -> Option<Cow<'_, str>> {
+    string(value?).filter(|id| !id.is_empty())
 }
 
 /// The text of an object's member; `None` when it is not there, stands twice or is no string.
@@ -174,15 +226,18 @@ impl Canonical<'_> {
         }
         match value.as_bytes().first() {
             Some(b'{') => {
-                let mut members = members(value);
-                {
-                    let names: Vec<&str> = path.iter().map(String::as_str).collect();
-                    members.retain(|(name, _)| !(self.omit)(&names, name));
-                }
+                let named = entries(value).into_iter().map(|(name, value)| (decode_string(name.get()), value));
+                let mut members: Vec<(Cow<'_, [u8]>, &RawValue)> = named.collect();
                 members.sort_by(|a, b| a.0.cmp(&b.0));
                 (self.sink)(b"{");
-                for (name, value) in members {
-                    self.text(b"", name.as_bytes());
+                for (bytes, value) in members {
+                    // Only names that are text are ever omitted.
+                    let name = String::from_utf8_lossy(&bytes);
+                    let names: Vec<&str> = path.iter().map(String::as_str).collect();
+                    if (self.omit)(&names, &name) {
+                        continue;
+                    }
+                    self.text(b"", &bytes);
                     path.push(name.into_owned());
                     self.value(value.get(), path, depth + 1);
                     path.pop();
@@ -311,6 +366,27 @@ mod tests {
         let names: Vec<_> = members(r#"{"b":1,"a":2,"b":3,"\u0063":4,"\ud800":5}"#).into_iter().map(|m| m.0).collect();
         assert_eq!(names, ["b", "a", "b", "c", r#""\ud800""#]);
         assert!(members("[1]").is_empty());
+    }
+
+    #[test]
+    fn one_odd_member_does_not_hide_the_others() {
+        #[derive(Deserialize)]
+        struct Two<'a> {
+            #[serde(borrow, default)]
+            a: Option<Cow<'a, str>>,
+            #[serde(borrow, default)]
+            b: Option<Cow<'a, str>>,
+        }
+        let read = |object: &str| {
+            let readable = Readable::of(object, |text| serde_json::from_str::<Two<'_>>(text).is_ok());
+            let two: Two<'_> = serde_json::from_str(readable.text()).unwrap();
+            (two.a.map(Cow::into_owned), two.b.map(Cow::into_owned), readable.is_whole())
+        };
+        let text = |text: &str| Some(text.to_owned());
+        assert_eq!(read(r#"{"a":"x","b":"y","c":[7]}"#), (text("x"), text("y"), true));
+        assert_eq!(read(r#"{"a":7,"b":"y"}"#), (None, text("y"), false));
+        assert_eq!(read(r#"{"a":"x","\u0061":"z","b":"y"}"#), (None, text("y"), false));
+        assert_eq!(read(r#"{"\ud800":1,"b":"y"}"#), (None, text("y"), false));
     }
 
     #[test]

@@ -9,8 +9,8 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::json::{self, Document};
-use crate::{Unreadable, time::Timestamp};
+use crate::json::{self, Document, Readable};
+use crate::time::Timestamp;
 
 /// The part of a delivery that is the message, in whichever wrapping it came: in `{"message": …}`, bare, or either of
 /// the two inside a JSON string.
@@ -46,6 +46,12 @@ impl<'a> Envelope<'a> {
         &self.text
     }
 
+    /// The message's text, as far as [`Message`] can read it.
+    #[must_use]
+    pub fn readable(&self) -> Readable<'_> {
+        Readable::of(&self.text, |text| serde_json::from_str::<Message<'_>>(text).is_ok())
+    }
+
     /// Whether the wrapper, if there was one, held nothing besides the message.
     #[must_use]
     pub fn is_alone(&self) -> bool {
@@ -54,7 +60,7 @@ impl<'a> Envelope<'a> {
 }
 
 /// The members of a message that tell which event it is.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Message<'a> {
     #[serde(borrow, rename = "type", default)]
@@ -76,9 +82,8 @@ pub struct Message<'a> {
     /// `speech-update`, `transcript`: `assistant` or `user`.
     #[serde(borrow, default)]
     pub role: Option<Cow<'a, str>>,
-    /// `speech-update`, `assistant.speechStarted`: a number counting from 0, as written.
     #[serde(borrow, default)]
-    pub turn: Option<&'a RawValue>,
+    turn: Option<&'a RawValue>,
     /// `model-output`, `user-interrupted`.
     #[serde(borrow, default)]
     pub turn_id: Option<Cow<'a, str>>,
@@ -105,10 +110,9 @@ pub struct Message<'a> {
 #[serde(rename_all = "camelCase")]
 pub struct Identified<'a> {
     #[serde(borrow, default)]
-    id: Option<Cow<'a, str>>,
-    /// Of a session: its state's version.
+    id: Option<&'a RawValue>,
     #[serde(borrow, default)]
-    pub updated_at: Option<Cow<'a, str>>,
+    updated_at: Option<&'a RawValue>,
 }
 
 /// One finished artifact of a call.
@@ -205,11 +209,9 @@ const FINAL_TRANSCRIPT: &str = r#"transcript[transcriptType="final"]"#;
 
 impl<'a> Message<'a> {
     /// Reads a message's members.
-    ///
-    /// # Errors
-    /// When a member that carries identity is not of its type, or stands twice.
-    pub fn parse(envelope: &'a Envelope<'_>) -> Result<Self, Unreadable> {
-        Ok(serde_json::from_str(envelope.text())?)
+    #[must_use]
+    pub fn of(readable: &'a Readable<'_>) -> Self {
+        serde_json::from_str(readable.text()).unwrap_or_default()
     }
 
     /// The type's name. `transcript[transcriptType="final"]` is `transcript`; a message without a type that lists tool
@@ -237,6 +239,12 @@ impl<'a> Message<'a> {
         members.find(|(name, _)| name == "toolCallId").and_then(|(_, id)| json::string(id)).filter(|id| !id.is_empty())
     }
 
+    /// `speech-update`, `assistant.speechStarted`: which turn, from 0.
+    #[must_use]
+    pub fn turn(&self) -> Option<u64> {
+        self.turn?.get().parse().ok()
+    }
+
     /// When the event happened: epoch milliseconds, or ISO 8601 as in 2024.
     #[must_use]
     pub fn occurred_at(&self) -> Option<Timestamp> {
@@ -244,17 +252,23 @@ impl<'a> Message<'a> {
     }
 }
 
-impl Identified<'_> {
+impl<'a> Identified<'a> {
     /// The id, unless it is missing or empty.
     #[must_use]
-    pub fn id(&self) -> Option<&str> {
-        self.id.as_deref().filter(|id| !id.is_empty())
+    pub fn id(&self) -> Option<Cow<'a, str>> {
+        json::id(self.id)
+    }
+
+    /// Of a session: its state's version.
+    #[must_use]
+    pub fn updated_at(&self) -> Option<Cow<'a, str>> {
+        json::id(self.updated_at)
     }
 }
 
 /// The members every message may carry, and those the receiver's own wrapping adds: all others are a type's own.
-pub const COMMON_MEMBERS: [&str; 8] =
-    ["type", "timestamp", "phoneNumber", "assistantVersion", "call", "customer", "assistant", "artifact"];
+pub const COMMON_MEMBERS: [&str; 9] =
+    ["type", "timestamp", "phoneNumber", "assistantVersion", "call", "customer", "assistant", "artifact", "chat"];
 
 /// Whether a member differs between two deliveries of one event: the URLs into an artifact are signed anew for each.
 ///
@@ -286,12 +300,10 @@ pub struct ConversationData<'a> {
 }
 
 impl<'a> ConversationData<'a> {
-    /// Reads a message's content.
-    ///
-    /// # Errors
-    /// When a member is not of its type.
-    pub fn parse(envelope: &'a Envelope<'_>) -> Result<Self, Unreadable> {
-        Ok(serde_json::from_str(envelope.text())?)
+    /// Reads a message's content; `None` when a member is not of its type.
+    #[must_use]
+    pub fn of(envelope: &'a Envelope<'_>) -> Option<Self> {
+        serde_json::from_str(envelope.text()).ok()
     }
 
     /// When the call started.
@@ -314,7 +326,7 @@ mod tests {
     fn message(body: &str) -> String {
         let document = Document::read(body.as_bytes()).unwrap();
         let envelope = Envelope::of(&document);
-        Message::parse(&envelope).unwrap().event_type().unwrap_or("none").to_owned()
+        Message::of(&envelope.readable()).event_type().unwrap_or("none").to_owned()
     }
 
     #[test]
@@ -346,12 +358,27 @@ mod tests {
         assert_eq!(message(r#"{"type":"transcript[transcriptType=\"final\"]"}"#), "transcript");
         let document = Document::read(br#"{"type":"transcript[transcriptType=\"final\"]"}"#).unwrap();
         let envelope = Envelope::of(&document);
-        assert_eq!(Message::parse(&envelope).unwrap().transcript_type(), Some("final"));
+        assert_eq!(Message::of(&envelope.readable()).transcript_type(), Some("final"));
     }
 
     #[test]
     fn tool_calls_may_come_without_a_type() {
         assert_eq!(message(r#"{"message":{"toolCallList":[{"id":"call_1"}]}}"#), "tool-calls");
+    }
+
+    #[test]
+    fn an_odd_member_hides_nothing_else() {
+        let body =
+            r#"{"type":"end-of-call-report","role":7,"session":"s","call":{"id":"c1","updatedAt":1750314425860}}"#;
+        let document = Document::read(body.as_bytes()).unwrap();
+        let envelope = Envelope::of(&document);
+        let readable = envelope.readable();
+        let message = Message::of(&readable);
+        assert!(!readable.is_whole());
+        assert_eq!(
+            (message.event_type(), message.call.as_ref().unwrap().id().unwrap().as_ref()),
+            (Some("end-of-call-report"), "c1")
+        );
     }
 
     #[test]

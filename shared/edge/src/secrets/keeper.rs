@@ -15,6 +15,9 @@ use super::Secrets;
 const CALL_LIMIT: Duration = Duration::from_millis(1500);
 /// From which age on the document is refreshed, alongside a record. In seconds.
 const STALE: i64 = 300;
+/// From which age on it is refreshed before anything is verified: an instance may have slept while a secret was revoked.
+/// In seconds.
+const TOO_OLD: i64 = 900;
 /// How long a mismatch is not worth another look-up. In seconds.
 const LOOK_AGAIN: i64 = 30;
 
@@ -59,9 +62,16 @@ impl Keeper {
     /// # Errors
     /// When it is no JSON object.
     pub fn fixed(document: &str, development: bool, clock: Clock) -> Result<Self, super::UnreadableSecrets> {
-        let secrets = Some(Arc::new(Secrets::parse(document, development)?));
-        let state = Mutex::new(State { secrets, ..State::default() });
+        let secrets = Secrets::parse(document, development)?;
+        name_defects(&secrets);
+        let state = Mutex::new(State { secrets: Some(Arc::new(secrets)), ..State::default() });
         Ok(Keeper { origin: Origin::Fixed, development, clock, state })
+    }
+
+    /// No secrets at all: every delivery is answered with 503.
+    #[must_use]
+    pub fn closed(clock: Clock) -> Self {
+        Keeper { origin: Origin::Fixed, development: false, clock, state: Mutex::default() }
     }
 
     /// Secrets kept in Secrets Manager; nothing is looked up yet.
@@ -76,12 +86,11 @@ impl Keeper {
         Keeper { origin, development, clock, state: Mutex::default() }
     }
 
-    /// The secrets, looked up if there are none yet. `None` when they cannot be.
+    /// The secrets, looked up if there are none yet or if they are too old. `None` when there are none.
     pub async fn get(&self) -> Option<Arc<Secrets>> {
-        match self.state(|state| state.secrets.clone()) {
-            Some(secrets) => Some(secrets),
-            None => self.load().await,
-        }
+        let kept = self.state(|state| state.secrets.clone());
+        let too_old = self.age().is_some_and(|age| age >= TOO_OLD) && self.may_try();
+        if kept.is_none() || too_old { self.load().await.or(kept) } else { kept }
     }
 
     /// Refreshes an old document; meant to run beside a record, since nothing runs between requests. A failure leaves the
@@ -128,9 +137,7 @@ impl Keeper {
         };
         match Secrets::parse(answer.secret_string().unwrap_or_default(), self.development) {
             Ok(secrets) => {
-                for defect in &secrets.defects {
-                    tracing::warn!(defect, "a part of the secrets document is not used");
-                }
+                name_defects(&secrets);
                 let secrets = Arc::new(secrets);
                 self.state(|state| {
                     state.secrets = Some(Arc::clone(&secrets));
@@ -149,5 +156,11 @@ impl Keeper {
     fn state<T>(&self, with: impl FnOnce(&mut State) -> T) -> T {
         // Nothing panics while holding the lock, and the state is whole at every moment anyway.
         with(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+fn name_defects(secrets: &Secrets) {
+    for defect in &secrets.defects {
+        tracing::warn!(defect, "a part of the secrets document is not used");
     }
 }

@@ -6,12 +6,15 @@
 use std::borrow::Cow;
 
 use gatehouse_inbox::{EventId, Fingerprint};
-use gatehouse_payload::json::{Document, text_member};
+use gatehouse_payload::json::{Document, members};
 use gatehouse_payload::time::Timestamp;
 use gatehouse_payload::vapi::{COMMON_MEMBERS, Envelope, EventType, Identified, Message, is_volatile};
 
 use super::{Channel, fingerprint};
 use crate::{Identity, Verified};
+
+/// Where a `conversation-update` holds the conversation; which of them is filled has changed over time.
+const CONVERSATION: [&str; 3] = ["messages", "messagesOpenAIFormatted", "conversation"];
 
 enum Key<'a> {
     Strong(Vec<Cow<'a, str>>),
@@ -25,15 +28,12 @@ enum Key<'a> {
 #[must_use]
 pub fn identify(channel: Channel, document: &Document<'_>, verified: &Verified, received_at: Timestamp) -> Identity {
     let envelope = Envelope::of(document);
-    let message = Message::parse(&envelope).ok();
-    let event_type = match &message {
-        Some(message) => message.event_type().map(str::to_owned),
-        None => text_member(envelope.text(), "type"),
-    };
-    let head = ["vapi", channel.as_str(), event_type.as_deref().unwrap_or("unknown")];
+    let readable = envelope.readable();
+    let message = Message::of(&readable);
+    let head = ["vapi", channel.as_str(), message.event_type().unwrap_or("unknown")];
     let id = |parts: &[&str]| EventId::new(&head, parts);
 
-    let key = message.as_ref().and_then(|message| key(message, &envelope));
+    let key = key(&message, &envelope);
     let own = |parts: Vec<Cow<'_, str>>| id(&parts.iter().map(AsRef::as_ref).collect::<Vec<_>>());
     match (key, &verified.message_id) {
         (Some(Key::Strong(parts)), _) => Identity { id: own(parts), weak: false },
@@ -50,12 +50,12 @@ pub fn identify(channel: Channel, document: &Document<'_>, verified: &Verified, 
 /// `None` when a part is missing.
 fn key<'a>(message: &'a Message<'_>, envelope: &Envelope<'_>) -> Option<Key<'a>> {
     use EventType as E;
-    let call = message.call.as_ref().and_then(Identified::id).map(Cow::from);
+    let call = message.call.as_ref().and_then(Identified::id);
     let call_or_none = || call.clone().unwrap_or_default();
     let at = message.occurred_at().map(|at| Cow::from(at.as_millis().to_string()));
     let at_or_none = || at.clone().unwrap_or_default();
-    let turn = message.turn.map(|turn| Cow::from(turn.get()));
-    let said = |names: &'static [&'static str]| Cow::from(hash_of(envelope, &|name| names.contains(&name)));
+    let turn = message.turn().map(|turn| Cow::from(turn.to_string()));
+    let said = |names: &[&str]| Cow::from(hash_of(envelope, &|name| names.contains(&name)));
 
     Some(match E::from(message.event_type()?) {
         E::ToolCalls => {
@@ -65,14 +65,14 @@ fn key<'a>(message: &'a Message<'_>, envelope: &Envelope<'_>) -> Option<Key<'a>>
         E::ChatCreated | E::ChatDeleted => Key::Strong(vec![id_of(&message.chat)?]),
         E::SessionCreated | E::SessionDeleted => Key::Strong(vec![id_of(&message.session)?]),
         E::SessionUpdated => {
-            let version = message.session.as_ref()?.updated_at.as_deref()?;
-            Key::Strong(vec![id_of(&message.session)?, version.into()])
+            let version = message.session.as_ref()?.updated_at()?;
+            Key::Strong(vec![id_of(&message.session)?, version])
         }
         E::EndOfCallReport | E::AssistantRequest | E::CallDeleted | E::CallDeleteFailed => Key::Strong(vec![call?]),
         E::StatusUpdate => Key::Strong(vec![call?, message.status.as_deref()?.into()]),
         E::CampaignPredial => Key::Strong(vec![message.campaign_id.as_deref()?.into(), id_of(&message.contact)?]),
         E::CallArtifactUpload => {
-            let kinds = message.artifacts.iter().flatten().map(|artifact| artifact.kind.as_deref());
+            let kinds = message.artifacts.iter().flatten().map(|artifact| artifact.kind.as_deref().map(Cow::from));
             Key::Strong(with(call?, sorted(kinds)?))
         }
         E::SpeechUpdate => {
@@ -80,9 +80,7 @@ fn key<'a>(message: &'a Message<'_>, envelope: &Envelope<'_>) -> Option<Key<'a>>
             turn.as_ref().or(at.as_ref())?;
             Key::Strong(vec![call?, role.into(), status.into(), turn.unwrap_or_default(), at_or_none()])
         }
-        E::ConversationUpdate => {
-            Key::Strong(vec![call?, said(&["messages", "messagesOpenAIFormatted", "conversation"])])
-        }
+        E::ConversationUpdate if tells(envelope, &CONVERSATION) => Key::Strong(vec![call?, said(&CONVERSATION)]),
         E::UserInterrupted => Key::Weak(vec![call?, message.turn_id.as_deref().map(Cow::from).or(at)?]),
         E::AssistantSpeechStarted => {
             turn.as_ref().or(at.as_ref())?;
@@ -102,14 +100,20 @@ fn key<'a>(message: &'a Message<'_>, envelope: &Envelope<'_>) -> Option<Key<'a>>
 }
 
 fn id_of<'a>(object: &'a Option<Identified<'_>>) -> Option<Cow<'a, str>> {
-    object.as_ref()?.id().map(Cow::from)
+    object.as_ref()?.id()
 }
 
 /// `None` when there is none, or one is missing or empty.
-fn sorted<'a>(ids: impl Iterator<Item = Option<&'a str>>) -> Option<Vec<Cow<'a, str>>> {
-    let mut ids: Vec<&str> = ids.map(|id| id.filter(|id| !id.is_empty())).collect::<Option<_>>()?;
+fn sorted<'a>(ids: impl Iterator<Item = Option<Cow<'a, str>>>) -> Option<Vec<Cow<'a, str>>> {
+    let mut ids: Vec<Cow<'a, str>> = ids.map(|id| id.filter(|id| !id.is_empty())).collect::<Option<_>>()?;
     ids.sort_unstable();
-    (!ids.is_empty()).then(|| ids.into_iter().map(Cow::from).collect())
+    (!ids.is_empty()).then_some(ids)
+}
+
+/// Whether one of the named members is there and holds anything.
+fn tells(envelope: &Envelope<'_>, names: &[&str]) -> bool {
+    let holds = |value: &str| !matches!(value, "null" | "[]" | "{}" | "\"\"");
+    members(envelope.text()).iter().any(|(name, value)| names.contains(&name.as_ref()) && holds(value.get()))
 }
 
 fn with<'a>(first: Cow<'a, str>, rest: Vec<Cow<'a, str>>) -> Vec<Cow<'a, str>> {

@@ -59,8 +59,9 @@ pub fn conversation(records: &[Record]) -> Conversation {
 
 /// `None` when the body cannot be read.
 fn fold_ada(conversation: &mut Conversation, record: &Record, document: &Document<'_>) -> Option<()> {
-    let envelope = ada::Envelope::parse(document).ok()?;
-    let data = ada::ConversationData::parse(document).ok()?;
+    let readable = ada::readable(document);
+    let envelope = ada::Envelope::of(&readable);
+    let data = ada::ConversationData::of(document)?;
     match ada::EventType::from(envelope.event_type.as_deref()?) {
         ada::EventType::ConversationCreated => {
             conversation.started_at = data.created_at().or(Some(record.event.occurred_at));
@@ -88,8 +89,9 @@ fn fold_ada(conversation: &mut Conversation, record: &Record, document: &Documen
 /// `None` when the body cannot be read.
 fn fold_vapi(conversation: &mut Conversation, record: &Record, document: &Document<'_>) -> Option<()> {
     let envelope = vapi::Envelope::of(document);
-    let message = vapi::Message::parse(&envelope).ok()?;
-    let data = vapi::ConversationData::parse(&envelope).ok()?;
+    let readable = envelope.readable();
+    let message = vapi::Message::of(&readable);
+    let data = vapi::ConversationData::of(&envelope)?;
     let end = |conversation: &mut Conversation| {
         conversation.state = State::Closed;
         conversation.ended_by = data.ended_reason.as_deref().map(str::to_owned).or(conversation.ended_by.take());

@@ -1,6 +1,6 @@
 //! agntix sessions.
 
-use gatehouse_payload::agntix::{Envelope, EventType, SessionData};
+use gatehouse_payload::agntix::{Envelope, EventType, SessionData, readable};
 use gatehouse_payload::json::Document;
 use gatehouse_payload::time::Timestamp;
 
@@ -37,8 +37,10 @@ pub fn session(records: &[Record]) -> Session {
     let mut session = Session { events: ordered.len(), conflicts, ..Session::default() };
     for record in ordered {
         let Ok(document) = Document::read(&record.event.body) else { continue };
-        let (Ok(envelope), Ok(data)) = (Envelope::parse(&document), SessionData::parse(&document)) else { continue };
-        session.id = session.id.or_else(|| envelope.session_id().map(str::to_owned));
+        let Some(data) = SessionData::of(&document) else { continue };
+        let readable = readable(&document);
+        let envelope = Envelope::of(&readable);
+        session.id = session.id.or_else(|| envelope.session_id().map(Into::into));
         session.agent_id = data.agent_id.as_deref().map(str::to_owned).or(session.agent_id);
         match envelope.event_type().map(EventType::from) {
             Some(EventType::SessionEnded) => {

@@ -122,7 +122,7 @@ async fn the_first_body_stays_and_every_other_is_kept_beside_it() {
             assert!(outcome == expected || (n == 0 && outcome == Outcome::Duplicate));
         }
     }
-    let timeline = table.store.whole_timeline(event("a", "{}").subject.as_ref().unwrap(), now()).await.unwrap();
+    let timeline = table.store.whole_timeline(event("a", "{}").subject.as_ref().unwrap(), now()).await.unwrap().records;
     let kept: Vec<(bool, &[u8])> = timeline.iter().map(|record| (record.conflict, &*record.event.body)).collect();
     assert_eq!(kept.len(), 3);
     assert_eq!(kept[0], (false, bodies[0].as_bytes()));
@@ -168,7 +168,7 @@ async fn an_expired_record_is_invisible_and_its_id_free_again() {
     assert!(table.store.get(&first.id, after).await.unwrap().is_none());
     assert_eq!(table.store.record(&second, after).await, Ok(Outcome::Recorded));
     let bodies = async |at| {
-        let timeline = table.store.whole_timeline(&subject, at).await.unwrap();
+        let timeline = table.store.whole_timeline(&subject, at).await.unwrap().records;
         timeline.iter().filter(|record| !record.conflict).map(|record| record.event.body.clone()).collect::<Vec<_>>()
     };
     assert_eq!(bodies(after).await, [second.body]);

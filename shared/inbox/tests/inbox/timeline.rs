@@ -15,7 +15,7 @@ fn subject() -> Subject {
 }
 
 async fn ids(table: &Table, now: Timestamp) -> Vec<String> {
-    let records = table.store.whole_timeline(&subject(), now).await.unwrap();
+    let records = table.store.whole_timeline(&subject(), now).await.unwrap().records;
     records.iter().map(|record| record.event.id.to_string()).collect()
 }
 
@@ -59,7 +59,7 @@ async fn more_than_one_answer_holds_is_read_whole() {
         let event = Event { occurred_at: at("", minute).occurred_at, ..event(&format!("e{minute}"), &body) };
         table.store.record(&event, now()).await.unwrap();
     }
-    let records = table.store.whole_timeline(&subject(), now()).await.unwrap();
+    let records = table.store.whole_timeline(&subject(), now()).await.unwrap().records;
     assert_eq!(records.len(), 50);
     assert!(records.iter().all(|record| record.event.body.len() > 360_000));
 }
@@ -74,4 +74,19 @@ async fn expired_events_and_other_subjects_are_not_shown() {
     table.store.record(&other, later).await.unwrap();
     table.store.record(&Event { subject: None, ..at("none", 40) }, later).await.unwrap();
     assert_eq!(ids(&table, later).await, ["test:new"]);
+}
+
+#[tokio::test]
+async fn a_damaged_item_is_named_and_hides_no_other() {
+    let table = Table::new().await;
+    for (id, minute) in [("a", 10), ("b", 20)] {
+        table.store.record(&at(id, minute), now()).await.unwrap();
+    }
+    let key = aws_sdk_dynamodb::types::AttributeValue::S("test:a".to_owned());
+    let newer = aws_sdk_dynamodb::types::AttributeValue::N("2".to_owned());
+    let update = table.client.update_item().table_name(Table::NAME).key("event_id", key);
+    update.update_expression("SET v = :v").expression_attribute_values(":v", newer).send().await.unwrap();
+    let page = table.store.whole_timeline(&subject(), now()).await.unwrap();
+    assert_eq!(page.records.len(), 1);
+    assert_eq!(page.damaged, [("test:a".to_owned(), gatehouse_inbox::store::Damaged::Format(2))]);
 }
