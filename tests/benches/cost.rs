@@ -1,5 +1,5 @@
-//! What an event costs: processor time, requests, and DynamoDB write units by sample.
-//! `cargo bench -p gatehouse-tests --bench cost`
+//! What an event costs: requests, and DynamoDB write units by sample.
+//! `cargo bench -p gatehouse-tests --bench cost --profile dev` (nothing is timed, so nothing need be optimized)
 //!
 //! Write units are those the engine reports for writing the recorded items into an empty table, index included. A sample
 //! beside the repository (`../shared/samples`) is measured too where it is there.
@@ -8,18 +8,14 @@
 use std::path::{Path, PathBuf};
 
 use aws_sdk_dynamodb::types::ReturnConsumedCapacity;
-use gatehouse_edge::signature::SigningKey;
-use gatehouse_edge::vapi::Channel;
-use gatehouse_edge::{Source, Verified};
 use gatehouse_inbox::Clock;
+use gatehouse_local::delivery::noise;
 use gatehouse_local::engine::Engine;
 use gatehouse_local::template::Template;
 use gatehouse_local::{Delivery, Options, Stack, local_sdk};
-use gatehouse_payload::json::Document;
 
 #[tokio::main]
 async fn main() {
-    processor_time();
     requests().await;
     println!("\n{:<50} {:>9} {:>9} {:>6} {:>6}", "write units of a new event", "body B", "stored B", "table", "index");
     for folder in ["fixtures", "../../shared/samples"] {
@@ -30,45 +26,11 @@ async fn main() {
     }
 }
 
-/// What happens to a body between the network's two ends, in the median of several runs on one core.
-fn processor_time() {
-    println!("{:<50} {:>9} {:>11} {:>11}", "processor time, median ms", "body B", "verify", "identify");
-    let key = SigningKey::parse("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
-    let call = include_str!("../fixtures/vapi/end-of-call-report.json");
-    for messages in [0, 100, 1_000, 10_000] {
-        let message = r#"{"role":"bot","message":"A sentence as an assistant says it, with \"quotes\".","time":1795166264913,"toolCalls":[]},"#;
-        let messages = message.repeat(messages);
-        let body = call
-            .replace("\"artifact\": {", &format!("\"artifact\": {{\"messages\":[{}],", messages.trim_end_matches(',')));
-        let verify = median(|| drop(key.sign("msg_1", "1795166264", body.as_bytes())));
-        let identify = median(|| {
-            let document = Document::read(body.as_bytes()).unwrap();
-            let source = Source::Vapi(Channel::Server);
-            let verified = Verified { by: "bearer".to_owned(), message_id: None };
-            let at = Clock::System.now();
-            let _ = (source.parse(&document), source.identify(&document, &verified, at), source.fingerprint(&document));
-        });
-        println!("{:<50} {:>9} {verify:>11.2} {identify:>11.2}", "end-of-call-report", body.len());
-    }
-}
-
-fn median(mut run: impl FnMut()) -> f64 {
-    let mut times: Vec<f64> = (0..15)
-        .map(|_| {
-            let started = tokio::time::Instant::now();
-            run();
-            started.elapsed().as_secs_f64() * 1000.0
-        })
-        .collect();
-    times.sort_by(f64::total_cmp);
-    times[times.len() / 2]
-}
-
 async fn requests() {
     let stack = Stack::start(Options { poll: false, ..Options::default() }).await.unwrap();
     let body = include_str!("../fixtures/ada/conversation-message.json");
-    let large = format!(r#"{{"noise":"{}"}}"#, noise(1_500_000));
-    println!("\n{:<50} {:>9} {:>9}", "requests", "DynamoDB", "SQS");
+    let large = format!(r#"{{"noise":"{}"}}"#, noise(1, 1_500_000));
+    println!("{:<50} {:>9} {:>9}", "requests", "DynamoDB", "SQS");
     for (what, message_id, body) in [
         ("new event", "msg_1", body.to_owned()),
         ("duplicate", "msg_1", body.to_owned()),
@@ -136,15 +98,4 @@ fn file_name(path: &Path) -> String {
     let mut parts = path.iter().rev().map(|part| part.to_string_lossy());
     let (file, folder) = (parts.next().unwrap(), parts.next().unwrap());
     format!("{folder}/{file}")
-}
-
-fn noise(bytes: usize) -> String {
-    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
-    let letters = (0..bytes).map(|_| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        char::from(b'#' + (state >> 33).to_le_bytes()[0] % 56)
-    });
-    letters.collect()
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use gatehouse_local::delivery::noise;
 use gatehouse_local::{Delivery, Fault, Rule};
 
 use crate::support::{MESSAGE, items, messages, now, record, send, send_message, stack, timeline};
@@ -114,21 +115,10 @@ async fn a_conflict_whose_second_write_fails_is_queued_and_ends_beside_the_recor
     assert_eq!(kept, [(false, MESSAGE.as_bytes()), (true, &*other.body)]);
 }
 
-fn noise(bytes: usize) -> String {
-    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
-    let letters = (0..bytes).map(|_| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        char::from(b'#' + (state >> 33).to_le_bytes()[0] % 56)
-    });
-    format!(r#"{{"noise":"{}"}}"#, letters.collect::<String>())
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_large_event_cut_between_its_chunks_and_its_head_is_whole_once_it_is_there() {
     let stack = stack().await;
-    let body = noise(1_500_000);
+    let body = format!(r#"{{"noise":"{}"}}"#, noise(1, 1_500_000));
     let delivery = Delivery::ada("msg_1", body.clone(), now());
     // The head is the only item that names the event.
     stack.dynamodb.fail(Rule::every(Fault::Cut).on("PutItem").containing("ada:msg_1"));

@@ -1,6 +1,7 @@
 //! What recording once means: again, otherwise, out of order, at once, at size.
 
 use gatehouse_inbox::{Outcome, fold};
+use gatehouse_local::delivery::noise;
 use gatehouse_local::{Delivery, Error};
 
 use super::scene::Scene;
@@ -70,23 +71,10 @@ pub(super) async fn at_once(scene: &mut Scene) -> Result<(), Error> {
 pub(super) async fn large(scene: &mut Scene) -> Result<(), Error> {
     let body = format!(
         r#"{{"type":"v1.conversation.message","data":{{"conversation_id":"demo-large","noise":"{}"}}}}"#,
-        noise(1_500_000)
+        noise(1, 1_500_000)
     );
     let delivery = Delivery::ada("msg_demo_large", body, Scene::now());
     let answer = scene.send("1.5 MB that hardly compress", &delivery).await?;
     scene.expect_recorded(&answer, &delivery).await?;
     Ok(())
-}
-
-/// Printable noise (xorshift64), which stands in a JSON string as it is.
-fn noise(length: usize) -> String {
-    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        // '#' to 'Z': neither quote nor backslash.
-        char::from(b'#' + (state >> 33).to_le_bytes()[0] % 56)
-    };
-    (0..length).map(|_| next()).collect()
 }

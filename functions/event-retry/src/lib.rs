@@ -15,6 +15,7 @@ use gatehouse_inbox::queue::{DeadLetter, Envelope, Queues, UnreadableEnvelope};
 use gatehouse_inbox::{Clock, Config, Event, Outcome, Store, StoreError};
 use gatehouse_payload::json::Document;
 use gatehouse_payload::time::Timestamp;
+use tokio::time::{Instant, timeout};
 
 /// The function's timeout in the template.
 pub const TIMEOUT: Duration = Duration::from_secs(30);
@@ -121,10 +122,11 @@ struct Failure {
 
 /// Whether the message is done with.
 async fn take(message: &SqsMessage, state: &State, deadline: Deadline, recorder: &impl Record) -> bool {
+    let started = Instant::now();
     let failed = |reason, error: &str| (None, Err(Failure { reason, error: error.to_owned(), wait: true }));
     let attempt = AssertUnwindSafe(attempt(message, recorder)).catch_unwind();
     let left = deadline.left().saturating_sub(GIVE_UP_BEFORE);
-    let (event_id, result) = match tokio::time::timeout(left, attempt).await {
+    let (event_id, result) = match timeout(left, attempt).await {
         Ok(Ok(attempted)) => attempted,
         Ok(Err(_)) => failed("panic", "the attempt panicked; the panic's own line stands above"),
         // Its write may have succeeded; the envelope's nonce tells the next attempt.
@@ -145,7 +147,8 @@ async fn take(message: &SqsMessage, state: &State, deadline: Deadline, recorder:
     let event_id = event_id.as_deref();
     let message_id = message.message_id.as_deref();
     let (reason, error) = failure.map(|failure| (failure.reason, failure.error)).unzip();
-    tracing::info!(function = "event-retry", event_id, message_id, outcome, receives, reason, error, "message");
+    let ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    tracing::info!(function = "event-retry", event_id, message_id, outcome, receives, ms, reason, error, "message");
     done
 }
 

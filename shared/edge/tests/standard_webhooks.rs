@@ -201,6 +201,25 @@ fn every_collected_vector_holds() {
         let verdict = verify(&headers(&sent), &body_of(case), &keys, at(case["now"].as_i64().unwrap()));
         assert_eq!(verdict.is_ok(), case["expect"] == "accept", "{}: {verdict:?}", case["name"]);
     }
+    for invalid in vectors["official_invalid_signature_constants"].as_array().unwrap() {
+        let value = invalid["value"].as_str().unwrap();
+        assert!(check_signature(value).is_err(), "{value}");
+    }
+    for decoys in ["rust", "other_languages"] {
+        let decoys = vectors["official_multi_signature_decoys"][decoys].as_array().unwrap();
+        let decoys = decoys.iter().map(|decoy| decoy.as_str().unwrap()).collect::<Vec<_>>().join(" ");
+        assert!(check_signature(&decoys).is_err());
+        assert!(check_signature(&format!("{decoys} {SIGNATURE} {decoys}")).is_ok());
+    }
+    let secrets = &vectors["official_secret_vectors"];
+    for rejected in ["reject_by_libraries", "reject_by_svix_server"] {
+        for secret in secrets[rejected].as_array().unwrap() {
+            assert!(SigningKey::parse(secret.as_str().unwrap()).is_err(), "{secret}");
+        }
+    }
+    for accepted in ["typical", "valid_long_for_svix_server"] {
+        assert!(SigningKey::parse(secrets[accepted]["secret"].as_str().unwrap()).is_ok());
+    }
     for sample in vectors["derived_signed_sample_deliveries"].as_array().unwrap() {
         let sent: Vec<(&str, &str)> = sample["headers"]
             .as_object()

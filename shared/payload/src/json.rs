@@ -228,17 +228,16 @@ impl Canonical<'_> {
             Some(b'{') => {
                 let named = entries(value).into_iter().map(|(name, value)| (decode_string(name.get()), value));
                 let mut members: Vec<(Cow<'_, [u8]>, &RawValue)> = named.collect();
+                {
+                    let path: Vec<&str> = path.iter().map(String::as_str).collect();
+                    // Only names that are text are ever omitted.
+                    members.retain(|(name, _)| !(self.omit)(&path, &String::from_utf8_lossy(name)));
+                }
                 members.sort_by(|a, b| a.0.cmp(&b.0));
                 (self.sink)(b"{");
-                for (bytes, value) in members {
-                    // Only names that are text are ever omitted.
-                    let name = String::from_utf8_lossy(&bytes);
-                    let names: Vec<&str> = path.iter().map(String::as_str).collect();
-                    if (self.omit)(&names, &name) {
-                        continue;
-                    }
-                    self.text(b"", &bytes);
-                    path.push(name.into_owned());
+                for (name, value) in members {
+                    self.text(b"", &name);
+                    path.push(String::from_utf8_lossy(&name).into_owned());
                     self.value(value.get(), path, depth + 1);
                     path.pop();
                 }

@@ -62,12 +62,5 @@ pub(crate) fn event(id: &str, body: &str) -> Event {
 
 /// A body of about `bytes` bytes that hardly compresses; another for each `seed`.
 pub(crate) fn noise(seed: u64, bytes: usize) -> String {
-    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        char::from(b'#' + (state >> 33).to_le_bytes()[0] % 56)
-    };
-    format!(r#"{{"noise":"{}"}}"#, (0..bytes).map(|_| next()).collect::<String>())
+    format!(r#"{{"noise":"{}"}}"#, gatehouse_local::delivery::noise(seed, bytes))
 }
