@@ -54,7 +54,18 @@ impl<'a> Document<'a> {
     /// When it is neither a JSON object nor a JSON string that holds one.
     pub fn read(body: &'a [u8]) -> Result<Self, NotAnObject> {
         let text = std::str::from_utf8(body).map_err(|e| NotAnObject::NotUtf8 { offset: e.valid_up_to() })?;
-        let value = validate(text)?;
+        Self::of_valid(validate(text)?)
+    }
+
+    /// Reads the same from a value inside a document.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn within(value: &'a RawValue) -> Result<Self, NotAnObject> {
+        Self::of_valid(value.get())
+    }
+
+    fn of_valid(value: &'a str) -> Result<Self, NotAnObject> {
         if value.starts_with('"') {
             return Self::read_text_within(value);
         }
@@ -73,6 +84,12 @@ impl<'a> Document<'a> {
     #[must_use]
     pub fn text(&self) -> &str {
         &self.0
+    }
+
+    /// The same, kept.
+    #[must_use]
+    pub fn into_text(self) -> Cow<'a, str> {
+        self.0
     }
 }
 

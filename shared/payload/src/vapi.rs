@@ -34,8 +34,9 @@ impl<'a> Envelope<'a> {
         if members.iter().any(|(name, _)| name == "type") {
             return bare();
         }
-        match Document::read(message.get().as_bytes()) {
-            Ok(message) => Envelope { text: Cow::Owned(message.text().to_owned()), alone: members.len() == 1 },
+        let alone = members.len() == 1;
+        match Document::within(message) {
+            Ok(message) => Envelope { text: message.into_text(), alone },
             Err(_) => bare(),
         }
     }
