@@ -18,10 +18,10 @@ use std::time::Duration;
 
 use gatehouse_inbox::Marks;
 use tracing::Level;
-use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::{Targets, filter_fn};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer};
 
 /// What a request came to.
 #[derive(Debug)]
@@ -57,10 +57,12 @@ impl RequestLine<'_> {
 /// Below `info` only Gatehouse's own lines are written, whatever the filter says: the Lambda runtime and the SDK trace
 /// whole requests, with the bodies and the tokens in them.
 pub fn init() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = std::env::var("RUST_LOG").ok().filter(|filter| !filter.is_empty());
+    let asked =
+        filter.and_then(|filter| filter.parse().ok()).unwrap_or_else(|| Targets::new().with_default(Level::INFO));
     let safe = filter_fn(|line| *line.level() <= Level::INFO || line.target().starts_with("gatehouse"));
     let lines = tracing_subscriber::fmt::layer().json().flatten_event(true).with_current_span(false);
     let lines = lines.with_span_list(false).with_target(false).with_filter(safe);
     // A second call changes nothing: the first subscriber stays.
-    let _ = tracing_subscriber::registry().with(filter).with(lines).try_init();
+    let _ = tracing_subscriber::registry().with(asked).with(lines).try_init();
 }

@@ -95,7 +95,7 @@ async fn a_large_event_costs_its_chunks_and_a_large_duplicate_one_look() {
     let body = noise(1, 1_500_000);
     let record = async |outcome| assert_eq!(table.store.record(&event("a", &body), now()).await, Ok(outcome));
     let get = ("GetItem".to_owned(), 1);
-    assert_eq!(table.requests(record(Outcome::Recorded)).await, [get.clone(), ("PutItem".to_owned(), 4)]);
+    assert_eq!(table.requests(record(Outcome::Recorded)).await, [get.clone(), ("PutItem".to_owned(), 5)]);
     assert_eq!(table.requests(record(Outcome::Duplicate)).await, [get]);
 }
 
