@@ -1,7 +1,7 @@
 //! The state of a session or a conversation, folded from its events on read.
 //!
 //! There is no projection to keep right: whatever the order events arrived in, the same events fold to the same state.
-//! [`in_order`] makes that so once for both folds. Copies of conflicting deliveries are counted, not folded: the record
+//! `in_order` makes that so once for both folds. Copies of conflicting deliveries are counted, not folded: the record
 //! is what was recorded first.
 
 mod conversation;
