@@ -41,7 +41,7 @@ impl Engine {
         Ok(Engine { address, task })
     }
 
-    /// Starts SQS, empty and in memory. Queue URLs point at `public`, where the engine is to be reached.
+    /// Starts SQS, empty and in memory. Queue URLs point at the engine itself; the SDK goes where its endpoint says.
     ///
     /// # Errors
     /// When no port is free.
