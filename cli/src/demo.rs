@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use client_message::Replies;
-use gatehouse_local::{Error, Options, Stack};
+use gatehouse_local::{Error, Options, Testbed};
 use tokio::time::Instant;
 
 mod outages;
@@ -82,7 +82,7 @@ pub(crate) fn after_help() -> String {
 pub(crate) async fn run(sabotage: Option<&str>) -> Result<bool, Error> {
     let started = Instant::now();
     let options = Options { replies: replies()?, ..Options::default() };
-    let mut scene = Scene::new(Stack::start(options).await?);
+    let mut scene = Scene::new(Testbed::start(options).await?);
     println!("Gatehouse demo: the whole stack in this process, on embedded engines.");
     println!(
         "Functions at {}/lambda-url/<function>/<path>, started in {} ms.",

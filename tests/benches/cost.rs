@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use aws_sdk_dynamodb::types::ReturnConsumedCapacity;
 use gatehouse_inbox::Clock;
 use gatehouse_local::delivery::noise;
-use gatehouse_local::engine::Engine;
+use gatehouse_local::engine::{Engine, FREE};
 use gatehouse_local::template::Template;
-use gatehouse_local::{Delivery, Options, Stack, local_sdk};
+use gatehouse_local::{Delivery, Options, Testbed, local_sdk};
 
 #[tokio::main]
 async fn main() {
@@ -27,7 +27,7 @@ async fn main() {
 }
 
 async fn requests() {
-    let stack = Stack::start(Options { poll: false, ..Options::default() }).await.unwrap();
+    let stack = Testbed::start(Options { poll: false, ..Options::default() }).await.unwrap();
     let body = include_str!("../fixtures/ada/conversation-message.json");
     let large = format!(r#"{{"noise":"{}"}}"#, noise(1, 1_500_000));
     println!("{:<50} {:>9} {:>9}", "requests", "DynamoDB", "SQS");
@@ -48,7 +48,7 @@ async fn requests() {
 
 async fn write_units(name: &str, path: &Path) {
     let body = std::fs::read(path).unwrap();
-    let stack = Stack::start(Options { poll: false, ..Options::default() }).await.unwrap();
+    let stack = Testbed::start(Options { poll: false, ..Options::default() }).await.unwrap();
     let delivery = match name {
         _ if name.contains("vapi/") => Delivery::vapi_client(body.clone()),
         _ if name.contains("agntix/") => {
@@ -59,8 +59,8 @@ async fn write_units(name: &str, path: &Path) {
     let answer = delivery.send(&stack.url).await.unwrap();
     assert_eq!(answer.outcome(), "recorded", "{name}: {}", answer.body);
 
-    let empty = Engine::dynamodb().await.unwrap();
-    let client = aws_sdk_dynamodb::Client::new(&local_sdk(&format!("http://{}", empty.address)));
+    let empty = Engine::dynamodb(FREE, None).await.unwrap();
+    let client = aws_sdk_dynamodb::Client::new(&local_sdk(&empty.url()));
     Template::read().unwrap().create_table(&client, &stack.table).await.unwrap();
     let (mut table, mut index, mut stored) = (0.0, 0.0, 0);
     let scan = stack.dynamodb_client().scan().table_name(&stack.table).send().await.unwrap();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use gatehouse_inbox::queue::Envelope;
 use gatehouse_inbox::{EventId, Fingerprint, Nonce};
 use gatehouse_local::runtime_api::{Host, Invoked};
-use gatehouse_local::{Fault, Options, Rule, Stack};
+use gatehouse_local::{Fault, Options, Rule, Testbed};
 use serde_json::{Value, json};
 
 use crate::support::{items, messages, now, record, send_message, stack, stack_with};
@@ -25,13 +25,13 @@ fn envelope(id: &str) -> String {
     envelope.to_message().unwrap()
 }
 
-async fn put(stack: &Stack, message: &str) {
+async fn put(stack: &Testbed, message: &str) {
     let send = stack.sqs_client().send_message().queue_url(&stack.retry_queue).message_body(message);
     send.send().await.unwrap();
 }
 
 /// The dead letters: their bodies and attributes.
-async fn dead_letters(stack: &Stack) -> Vec<(String, BTreeMap<String, String>)> {
+async fn dead_letters(stack: &Testbed) -> Vec<(String, BTreeMap<String, String>)> {
     let receive = stack.sqs_client().receive_message().queue_url(&stack.dead_letter_queue);
     let receive = receive.max_number_of_messages(10).message_attribute_names("All").visibility_timeout(0);
     let received = receive.send().await.unwrap().messages.unwrap_or_default();
@@ -156,7 +156,7 @@ async fn one_failing_record_in_a_batch_fails_alone() {
 }
 
 /// The binary that panics as told.
-async fn faulty(stack: &Stack) -> Host {
+async fn faulty(stack: &Testbed) -> Host {
     let environment = stack.environment();
     let variables = environment.iter().map(|(name, value)| (*name, value.as_str()));
     Host::start(env!("CARGO_BIN_EXE_faulty-retry"), variables, 30_000).await.unwrap()

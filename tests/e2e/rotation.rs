@@ -7,10 +7,10 @@ use gatehouse_edge::secrets::{DEVELOPMENT, Keeper};
 use gatehouse_edge::signature::SigningKey;
 use gatehouse_edge::{Deadline, Door};
 use gatehouse_inbox::{Clock, Inbox, Store, queue::Queues};
-use gatehouse_local::{Fault, FaultProxy, Rule, Stack, http_server, local_sdk};
+use gatehouse_local::http_server::Server;
+use gatehouse_local::{Fault, FaultProxy, Rule, Testbed, http_server, local_sdk};
 use http::{Request, Response};
 use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
 
 use crate::support::{MESSAGE, now, stack};
 
@@ -21,7 +21,7 @@ const NEW: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
 struct Manager {
     document: Arc<Mutex<String>>,
     proxy: FaultProxy,
-    task: JoinHandle<()>,
+    _server: Server,
 }
 
 impl Manager {
@@ -30,11 +30,11 @@ impl Manager {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let proxy = FaultProxy::start(listener.local_addr().unwrap()).await.unwrap();
         let held = Arc::clone(&document);
-        let task = http_server::serve(listener, move |_| {
+        let server = http_server::serve(listener, move |_| {
             let body = serde_json::json!({"Name": "secrets", "SecretString": held.lock().unwrap().clone()});
             async move { Some(Response::new(Bytes::from(body.to_string()))) }
         });
-        Manager { document, proxy, task }
+        Manager { document, proxy, _server: server }
     }
 
     fn put(&self, document: &str) {
@@ -46,17 +46,11 @@ impl Manager {
     }
 }
 
-impl Drop for Manager {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
 struct Front {
     door: Door,
     manager: Manager,
     clock: Clock,
-    stack: Stack,
+    stack: Testbed,
 }
 
 impl Front {

@@ -2,7 +2,7 @@
 
 use gatehouse_inbox::store::Record;
 use gatehouse_inbox::{Clock, EventId, Subject};
-use gatehouse_local::{Answer, Delivery, Options, Stack};
+use gatehouse_local::{Answer, Delivery, Options, Testbed};
 use gatehouse_payload::time::Timestamp;
 
 pub(crate) const MESSAGE: &str = include_str!("../fixtures/ada/conversation-message.json");
@@ -11,39 +11,39 @@ pub(crate) fn now() -> Timestamp {
     Clock::System.now()
 }
 
-pub(crate) async fn stack() -> Stack {
+pub(crate) async fn stack() -> Testbed {
     stack_with(Options::default()).await
 }
 
-pub(crate) async fn stack_with(options: Options) -> Stack {
-    Stack::start(Options { poll: false, ..options }).await.unwrap()
+pub(crate) async fn stack_with(options: Options) -> Testbed {
+    Testbed::start(Options { poll: false, ..options }).await.unwrap()
 }
 
-pub(crate) async fn send(stack: &Stack, delivery: &Delivery) -> Answer {
+pub(crate) async fn send(stack: &Testbed, delivery: &Delivery) -> Answer {
     delivery.send(&stack.url).await.unwrap()
 }
 
 /// Sends one message of Ada's under `message_id`.
-pub(crate) async fn send_message(stack: &Stack, message_id: &str) -> Answer {
+pub(crate) async fn send_message(stack: &Testbed, message_id: &str) -> Answer {
     send(stack, &Delivery::ada(message_id, MESSAGE, now())).await
 }
 
-pub(crate) async fn record(stack: &Stack, event_id: &str) -> Option<Record> {
+pub(crate) async fn record(stack: &Testbed, event_id: &str) -> Option<Record> {
     stack.store().get(&EventId::from_stored(event_id.to_owned()), now()).await.unwrap()
 }
 
-pub(crate) async fn timeline(stack: &Stack, subject: &str) -> Vec<Record> {
+pub(crate) async fn timeline(stack: &Testbed, subject: &str) -> Vec<Record> {
     stack.store().whole_timeline(&Subject::from_stored(subject.to_owned()), now()).await.unwrap().records
 }
 
 /// How many items the table holds, of whatever kind.
-pub(crate) async fn items(stack: &Stack) -> usize {
+pub(crate) async fn items(stack: &Testbed) -> usize {
     let scan = stack.dynamodb_client().scan().table_name(&stack.table).send().await.unwrap();
     scan.items().len()
 }
 
 /// How many messages a queue holds, visible or not.
-pub(crate) async fn messages(stack: &Stack, queue: &str) -> usize {
+pub(crate) async fn messages(stack: &Testbed, queue: &str) -> usize {
     use aws_sdk_sqs::types::QueueAttributeName as Name;
     let names = [Name::ApproximateNumberOfMessages, Name::ApproximateNumberOfMessagesNotVisible];
     let get = stack.sqs_client().get_queue_attributes().queue_url(queue).set_attribute_names(Some(names.to_vec()));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use gatehouse_inbox::store::Record;
 use gatehouse_inbox::{Clock, EventId, Store, Subject};
-use gatehouse_local::{Answer, Delivery, Error, Stack};
+use gatehouse_local::{Answer, Delivery, Error, Testbed};
 use gatehouse_payload::time::Timestamp;
 use serde_json::Value;
 
@@ -20,14 +20,14 @@ pub(crate) struct Tally {
 }
 
 pub(crate) struct Scene {
-    pub(crate) stack: Stack,
+    pub(crate) stack: Testbed,
     store: Store,
     sabotaged: bool,
     tally: Tally,
 }
 
 impl Scene {
-    pub(crate) fn new(stack: Stack) -> Self {
+    pub(crate) fn new(stack: Testbed) -> Self {
         let store = stack.store();
         Scene { stack, store, sabotaged: false, tally: Tally::default() }
     }

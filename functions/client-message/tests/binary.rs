@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
 use gatehouse_local::runtime_api::{Host, Invoked};
-use gatehouse_local::{Delivery, Options, Stack};
+use gatehouse_local::{Delivery, Options, Testbed};
 use serde_json::Value;
 
 const STARTED: &str = include_str!("../../../tests/fixtures/vapi/workflow-node-started.json");
@@ -10,7 +10,7 @@ const REPLY: &str = include_str!("../../../tests/fixtures/vapi/add-message.json"
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_configured_reply_answers_its_message_and_an_empty_object_every_other() {
-    let stack = Stack::start(Options { poll: false, ..Options::default() }).await.unwrap();
+    let stack = Testbed::start(Options { poll: false, ..Options::default() }).await.unwrap();
     let environment = stack.environment();
     let replies = format!(r#"{{"workflow.node.started":{REPLY}}}"#);
     let variables = environment.iter().map(|(name, value)| (*name, value.as_str()));
@@ -33,7 +33,7 @@ async fn a_configured_reply_answers_its_message_and_an_empty_object_every_other(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn replies_that_cannot_be_used_are_named_in_the_log_and_cost_no_event() {
-    let stack = Stack::start(Options { poll: false, ..Options::default() }).await.unwrap();
+    let stack = Testbed::start(Options { poll: false, ..Options::default() }).await.unwrap();
     let environment = stack.environment();
     let variables = environment.iter().map(|(name, value)| (*name, value.as_str()));
     let variables = variables.chain([("CLIENT_REPLIES", r#"{"hang":{"say":"bye"}}"#)]);

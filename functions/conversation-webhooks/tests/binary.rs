@@ -3,12 +3,12 @@
 
 use gatehouse_inbox::{Clock, EventId};
 use gatehouse_local::runtime_api::{Host, Invoked};
-use gatehouse_local::{Delivery, Options, Stack};
+use gatehouse_local::{Delivery, Options, Testbed};
 use serde_json::{Value, json};
 
 const MESSAGE: &str = include_str!("../../../tests/fixtures/ada/conversation-message.json");
 
-async fn start(stack: &Stack) -> Host {
+async fn start(stack: &Testbed) -> Host {
     let environment = stack.environment();
     let variables = environment.iter().map(|(name, value)| (*name, value.as_str()));
     Host::start(env!("CARGO_BIN_EXE_conversation-webhooks"), variables, 10_000).await.unwrap()
@@ -23,7 +23,7 @@ async fn answer(host: &mut Host, event: &Value) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_function_url_event_is_recorded_and_answered_and_logged_in_one_line() {
-    let stack = Stack::start(Options { poll: false, ..Options::default() }).await.unwrap();
+    let stack = Testbed::start(Options { poll: false, ..Options::default() }).await.unwrap();
     let mut host = start(&stack).await;
     let delivery = Delivery::ada("msg_1", MESSAGE, Clock::System.now());
 
@@ -55,7 +55,7 @@ async fn a_function_url_event_is_recorded_and_answered_and_logged_in_one_line() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_that_is_no_request_is_a_handler_error_and_the_next_one_is_taken() {
-    let stack = Stack::start(Options { poll: false, ..Options::default() }).await.unwrap();
+    let stack = Testbed::start(Options { poll: false, ..Options::default() }).await.unwrap();
     let mut host = start(&stack).await;
     let Invoked::Failed(error) = host.invoke(&json!({"Records": []})).await.unwrap() else { panic!("answered") };
     assert!(error["errorType"].is_string(), "{error}");
@@ -77,7 +77,7 @@ async fn a_function_that_is_not_configured_ends_at_once_and_names_the_variable()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_usable_secrets_every_delivery_is_answered_with_503_and_the_log_says_why() {
-    let stack = Stack::start(Options { poll: false, ..Options::default() }).await.unwrap();
+    let stack = Testbed::start(Options { poll: false, ..Options::default() }).await.unwrap();
     for (secrets, named) in [
         (None, "SECRETS_ARN"),
         (Some("whsec_oops"), "GATEHOUSE_SECRETS"),
@@ -97,7 +97,7 @@ async fn without_usable_secrets_every_delivery_is_answered_with_503_and_the_log_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn not_even_at_the_finest_log_level_does_a_line_show_a_payload_or_a_signature() {
-    let stack = Stack::start(Options { poll: false, ..Options::default() }).await.unwrap();
+    let stack = Testbed::start(Options { poll: false, ..Options::default() }).await.unwrap();
     let environment = stack.environment();
     let variables = environment.iter().map(|(name, value)| (*name, value.as_str()));
     let variables = variables.chain([("RUST_LOG", "trace,lambda_runtime=trace,aws_smithy_runtime=trace,hyper=trace")]);

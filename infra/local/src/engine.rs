@@ -1,61 +1,71 @@
-//! DynamoDB and SQS, embedded, on free loopback ports.
+//! DynamoDB and SQS, embedded, on loopback ports.
 
-use std::net::SocketAddr;
+use std::fs::{File, TryLockError};
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_credential_types::Credentials;
-use aws_credential_types::provider::SharedCredentialsProvider;
 use hyper_util::rt::TokioIo;
-use rustack_sqs_core::config::SqsConfig;
-use rustack_sqs_core::handler::RustackSqsHandler;
-use rustack_sqs_core::provider::RustackSqs;
 use rustack_sqs_http::service::{SqsHttpConfig, SqsHttpService};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-use crate::Error;
-use crate::redrive::WithMoveTasks;
+use crate::sqs::Sqs;
+use crate::{Error, http_server};
 
-/// The largest message the SQS engine takes. In bytes; AWS takes 1 MiB.
-pub const QUEUE_MAX_BYTES: usize = 262_144;
+/// A free loopback port.
+pub const FREE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// A running engine; it stops when dropped.
 #[derive(Debug)]
 pub struct Engine {
-    /// Where it listens.
+    /// Where it can be reached from this machine.
     pub address: SocketAddr,
     task: JoinHandle<()>,
 }
 
 impl Engine {
-    /// Starts DynamoDB, empty and in memory.
+    /// Starts DynamoDB: in memory, or with what `data` keeps.
     ///
     /// # Errors
-    /// When no port is free or the engine does not start.
-    pub async fn dynamodb() -> Result<Self, Error> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let address = listener.local_addr()?;
-        let database = dynoxide::Database::memory()?;
+    /// When the port is taken, the engine does not start, or the file is not its own.
+    pub async fn dynamodb(at: SocketAddr, data: Option<&DataDir>) -> Result<Self, Error> {
+        let listener = bind(at).await?;
+        let address = reachable(listener.local_addr()?);
+        let database = match data {
+            Some(data) => {
+                let path = data.file("events.db");
+                let database = dynoxide::Database::new(path.to_str().ok_or("the data directory's name is not UTF-8")?)
+                    .map_err(|error| format!("{} cannot be used: {error}", path.display()))?;
+                database.sweep_ttl()?;
+                database
+            }
+            None => dynoxide::Database::memory()?,
+        };
         let task = tokio::spawn(dynoxide::server::serve_on(listener, database));
         Ok(Engine { address, task })
     }
 
-    /// Starts SQS, empty and in memory. Queue URLs point at the engine itself; the SDK goes where its endpoint says.
+    /// Starts SQS: in memory, or with what `data` keeps. Queue URLs point at the engine itself; the SDK goes where its
+    /// endpoint says.
     ///
     /// # Errors
-    /// When no port is free.
-    pub async fn sqs() -> Result<Self, Error> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let address = listener.local_addr()?;
-        let config = SqsConfig { host: address.ip().to_string(), port: address.port(), ..SqsConfig::default() };
-        let provider = Arc::new(RustackSqs::new(config));
-        let handler = WithMoveTasks::new(RustackSqsHandler::new(Arc::clone(&provider)), provider);
-        let service = SqsHttpService::new(Arc::new(handler), SqsHttpConfig::default());
+    /// When the port is taken, or the file is not its own, or cannot be written.
+    pub async fn sqs(at: SocketAddr, data: Option<&DataDir>) -> Result<Self, Error> {
+        let listener = bind(at).await?;
+        let address = reachable(listener.local_addr()?);
+        let journal = data.map(|data| data.file("queues.db"));
+        let sqs = Sqs::open(address, journal.as_deref()).await;
+        let sqs = sqs.map_err(|error| match &journal {
+            Some(path) => format!("{} cannot be used: {error}", path.display()).into(),
+            None => error,
+        })?;
+        let service = SqsHttpService::new(Arc::new(sqs), SqsHttpConfig::default());
         let task = tokio::spawn(async move {
             let mut connections = tokio::task::JoinSet::new();
             loop {
-                let Ok((stream, _)) = listener.accept().await else { continue };
+                let stream = http_server::accept(&listener).await;
                 let service = service.clone();
                 connections.spawn(async move {
                     let connection = hyper::server::conn::http1::Builder::new();
@@ -66,6 +76,12 @@ impl Engine {
         });
         Ok(Engine { address, task })
     }
+
+    /// Its endpoint URL.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
 }
 
 impl Drop for Engine {
@@ -74,15 +90,50 @@ impl Drop for Engine {
     }
 }
 
-/// SDK settings for an engine on this machine: no environment, no TLS.
+/// Listens at an address.
+///
+/// # Errors
+/// When the port is taken, or the address is not this machine's.
+pub async fn bind(at: SocketAddr) -> Result<TcpListener, Error> {
+    TcpListener::bind(at).await.map_err(|error| match error.kind() {
+        ErrorKind::AddrInUse => format!("port {} on {} is in use", at.port(), at.ip()).into(),
+        _ => format!("{at} cannot be listened on: {error}").into(),
+    })
+}
+
+/// What to call an address that may be "every interface": loopback is one of them.
 #[must_use]
-pub fn local_sdk(endpoint: &str) -> SdkConfig {
-    let credentials = Credentials::new("local", "local", None, None, "gatehouse-local");
-    SdkConfig::builder()
-        .behavior_version(BehaviorVersion::v2026_01_12())
-        .region(Region::from_static("us-east-1"))
-        .credentials_provider(SharedCredentialsProvider::new(credentials))
-        .http_client(aws_smithy_http_client::Builder::new().build_http())
-        .endpoint_url(endpoint)
-        .build()
+pub fn reachable(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(Ipv4Addr::LOCALHOST.into());
+    }
+    address
+}
+
+/// A directory that keeps events and queued messages, held by one process at a time.
+#[derive(Debug)]
+pub struct DataDir {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl DataDir {
+    /// Opens the directory; creates it where there is none.
+    ///
+    /// # Errors
+    /// When it cannot be written, or another process holds it.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let unusable = |why: &dyn std::fmt::Display| format!("{} cannot hold data: {why}", path.display());
+        std::fs::create_dir_all(path).map_err(|error| unusable(&error))?;
+        let lock = File::create(path.join("lock")).map_err(|error| unusable(&error))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(DataDir { path: path.to_owned(), _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(unusable(&"another `gatehouse dev` is using it").into()),
+            Err(TryLockError::Error(error)) => Err(unusable(&error).into()),
+        }
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
 }

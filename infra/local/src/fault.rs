@@ -11,8 +11,8 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
 
+use crate::http_server::Server;
 use crate::{Error, http_server};
 
 /// What happens to a request a rule matches.
@@ -93,7 +93,7 @@ pub struct FaultProxy {
     /// Where it listens.
     pub address: SocketAddr,
     state: Arc<Mutex<State>>,
-    task: JoinHandle<()>,
+    _server: Server,
 }
 
 impl FaultProxy {
@@ -107,9 +107,9 @@ impl FaultProxy {
         let state = Arc::new(Mutex::new(State::default()));
         let client = Client::builder(TokioExecutor::new()).build_http();
         let shared = Arc::clone(&state);
-        let task =
+        let server =
             http_server::serve(listener, move |request| pass(request, upstream, client.clone(), Arc::clone(&shared)));
-        Ok(FaultProxy { address, state, task })
+        Ok(FaultProxy { address, state, _server: server })
     }
 
     /// The URL to give the SDK.
@@ -136,12 +136,6 @@ impl FaultProxy {
 
     fn state<T>(&self, with: impl FnOnce(&mut State) -> T) -> T {
         with(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-impl Drop for FaultProxy {
-    fn drop(&mut self) {
-        self.task.abort();
     }
 }
 

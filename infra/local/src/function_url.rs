@@ -9,16 +9,33 @@ use bytes::Bytes;
 use gatehouse_edge::Deadline;
 use http::{Request, Response, StatusCode, Uri};
 use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
 
-use crate::http_server;
+use crate::cors::Cors;
+use crate::http_server::{self, Server};
 
-/// A front function: its handler with its state.
-pub type Function =
+/// A front function's handler with its state.
+pub type Handler =
     Arc<dyn Fn(Request<Bytes>, Deadline) -> Pin<Box<dyn Future<Output = Response<String>> + Send>> + Send + Sync>;
 
-/// Serves `functions`, by name, until the returned task is aborted.
-pub fn serve(listener: TcpListener, functions: BTreeMap<&'static str, Function>) -> JoinHandle<()> {
+/// A front function, and what its URL is configured to do by itself.
+#[derive(Clone)]
+pub struct Function {
+    /// Called for every request but preflights.
+    pub handler: Handler,
+    /// Its timeout.
+    pub timeout: std::time::Duration,
+    /// The `Cors` block of its URL.
+    pub cors: Option<Cors>,
+}
+
+impl std::fmt::Debug for Function {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Function").field("timeout", &self.timeout).field("cors", &self.cors).finish_non_exhaustive()
+    }
+}
+
+/// Serves `functions`, by name.
+pub fn serve(listener: TcpListener, functions: BTreeMap<&'static str, Function>) -> Server {
     let functions = Arc::new(functions);
     http_server::serve(listener, move |request| {
         let functions = Arc::clone(&functions);
@@ -37,8 +54,16 @@ async fn call(functions: &BTreeMap<&'static str, Function>, mut request: Request
         Ok(uri) => *request.uri_mut() = uri,
         Err(_) => return no_such_function(functions),
     }
+    if let Some(preflight) = function.cors.as_ref().and_then(|cors| cors.preflight(&request)) {
+        return preflight;
+    }
+    let origin = request.headers().get(http::header::ORIGIN).cloned();
     join_repeated_headers(&mut request);
-    function(request, Deadline::within(std::time::Duration::from_secs(10))).await
+    let mut response = (function.handler)(request, Deadline::within(function.timeout)).await;
+    if let (Some(cors), Some(origin)) = (&function.cors, origin) {
+        cors.mark(&origin, &mut response);
+    }
+    response
 }
 
 /// Lambda delivers a header that stands several times as one, its values joined by commas.
@@ -57,6 +82,7 @@ fn join_repeated_headers(request: &mut Request<Bytes>) {
 
 fn no_such_function(functions: &BTreeMap<&'static str, Function>) -> Response<String> {
     let names: Vec<&str> = functions.keys().copied().collect();
+    tracing::warn!("a request to a path that names no function was answered with 404");
     let detail =
         format!("there is no such function; /lambda-url/<function>/<path> takes one of: {}\n", names.join(", "));
     let mut response = Response::new(detail);

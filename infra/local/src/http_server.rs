@@ -1,56 +1,111 @@
 //! A small HTTP/1 server on a listener, for whoever answers whole requests with whole responses.
 
-use std::convert::Infallible;
 use std::future::Future;
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
-use http_body_util::{BodyExt, Full, Limited};
+use http::{Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpListener;
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 /// More than any body that must be taken whole.
 const LIMIT: usize = 16 * 1024 * 1024;
+/// How long requests that are being answered may take to end. Longer than any handler takes.
+const GRACE: Duration = Duration::from_secs(10);
 
-/// Serves `answer` until the returned task is aborted. `None` closes the connection without an answer.
-pub fn serve<A, F>(listener: TcpListener, answer: A) -> JoinHandle<()>
+/// A running server; it stops at once when dropped.
+#[derive(Debug)]
+pub struct Server {
+    stop: Option<oneshot::Sender<()>>,
+    task: JoinHandle<()>,
+}
+
+impl Server {
+    /// Stops taking requests, and waits for those that are being answered.
+    pub async fn shut_down(mut self) {
+        if let Some(stop) = self.stop.take() {
+            // A server whose task has ended needs no telling.
+            let _ = stop.send(());
+        }
+        let _ = (&mut self.task).await;
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Serves `answer`. `None` closes the connection without an answer.
+pub fn serve<A, F>(listener: TcpListener, answer: A) -> Server
 where
     A: Fn(Request<Bytes>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Option<Response<Bytes>>> + Send + 'static,
 {
-    tokio::spawn(async move {
+    let (stop, mut stopped) = oneshot::channel();
+    let task = tokio::spawn(async move {
+        let graceful = GracefulShutdown::new();
         let mut connections = tokio::task::JoinSet::new();
         loop {
-            let Ok((stream, _)) = listener.accept().await else { continue };
+            let stream = tokio::select! {
+                stream = accept(&listener) => stream,
+                _ = &mut stopped => break,
+            };
             let answer = answer.clone();
-            let service = service_fn(move |request: Request<hyper::body::Incoming>| {
-                let answer = answer.clone();
-                async move {
-                    let (parts, body) = request.into_parts();
-                    let body = Limited::new(body, LIMIT).collect().await.map_err(|_| Closed)?.to_bytes();
-                    let response = answer(Request::from_parts(parts, body)).await.ok_or(Closed)?;
-                    Ok::<_, Closed>(response.map(Full::new))
-                }
-            });
+            let service = service_fn(move |request| exchange(answer.clone(), request));
+            let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+            let connection = graceful.watch(connection);
             // A connection that ends in an error is the client's to notice.
-            connections.spawn(async move {
-                let connection = hyper::server::conn::http1::Builder::new();
-                let _ = connection.serve_connection(TokioIo::new(stream), service).await;
-            });
+            connections.spawn(async move { drop(connection.await) });
             while connections.try_join_next().is_some() {}
         }
-    })
+        drop(listener);
+        let _ = tokio::time::timeout(GRACE, graceful.shutdown()).await;
+    });
+    Server { stop: Some(stop), task }
+}
+
+/// The next connection, however long it takes.
+pub(crate) async fn accept(listener: &TcpListener) -> TcpStream {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => return stream,
+            // Out of file descriptors, most likely: some will be closed.
+            Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+        }
+    }
+}
+
+async fn exchange<A, F>(answer: A, request: Request<hyper::body::Incoming>) -> Result<Response<Full<Bytes>>, Closed>
+where
+    A: Fn(Request<Bytes>) -> F,
+    F: Future<Output = Option<Response<Bytes>>>,
+{
+    let (parts, body) = request.into_parts();
+    let body = match Limited::new(body, LIMIT).collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(error) if error.is::<LengthLimitError>() => return Ok(too_large()),
+        Err(_) => return Err(Closed),
+    };
+    let response = answer(Request::from_parts(parts, body)).await.ok_or(Closed)?;
+    Ok(response.map(Full::new))
+}
+
+/// The rest of the body is not read, so the connection ends here.
+fn too_large() -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from_static(b"the request's body is too large\n")));
+    *response.status_mut() = StatusCode::PAYLOAD_TOO_LARGE;
+    response.headers_mut().insert(header::CONNECTION, header::HeaderValue::from_static("close"));
+    response
 }
 
 /// The connection is to be closed without an answer.
 #[derive(Debug, thiserror::Error)]
 #[error("closed")]
 struct Closed;
-
-impl From<Infallible> for Closed {
-    fn from(never: Infallible) -> Self {
-        match never {}
-    }
-}

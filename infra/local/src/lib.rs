@@ -1,21 +1,26 @@
 #![doc = include_str!("../README.md")]
 
+pub mod cors;
 pub mod delivery;
 pub mod engine;
 pub mod event_source;
 pub mod fault;
 pub mod function_url;
 pub mod http_server;
-mod redrive;
 pub mod runtime_api;
+pub mod services;
+mod sqs;
 pub mod stack;
 pub mod template;
+pub mod testbed;
 
 pub use delivery::{Answer, Delivery};
-pub use engine::local_sdk;
+pub use engine::{DataDir, Engine};
 pub use event_source::Batch;
 pub use fault::{Fault, FaultProxy, Rule};
+pub use services::{Services, foreign_sdk, local_sdk};
 pub use stack::{Options, Stack};
+pub use testbed::Testbed;
 
 /// Whatever keeps the local stack from starting or going on.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;

@@ -15,8 +15,8 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 use tokio::sync::{Mutex as AsyncMutex, mpsc, oneshot};
-use tokio::task::JoinHandle;
 
+use crate::http_server::Server;
 use crate::{Error, http_server};
 
 /// How an invocation ended.
@@ -33,7 +33,7 @@ pub enum Invoked {
 pub struct Host {
     invocations: mpsc::UnboundedSender<Invocation>,
     process: Child,
-    task: JoinHandle<()>,
+    _server: Server,
 }
 
 #[derive(Debug)]
@@ -70,7 +70,7 @@ impl Host {
             timeout_ms,
         };
         let shared = Arc::new(shared);
-        let task = http_server::serve(listener, move |request| {
+        let server = http_server::serve(listener, move |request| {
             let shared = Arc::clone(&shared);
             async move { answer(&shared, request).await }
         });
@@ -88,7 +88,7 @@ impl Host {
             .stderr(Stdio::piped())
             .kill_on_drop(true)
             .spawn()?;
-        Ok(Host { invocations, process, task })
+        Ok(Host { invocations, process, _server: server })
     }
 
     /// Invokes the function and waits for its end.
@@ -122,12 +122,6 @@ impl Host {
         let (stdout, stderr) = (self.process.stdout.take(), self.process.stderr.take());
         self.process.kill().await?;
         read(stdout, stderr).await
-    }
-}
-
-impl Drop for Host {
-    fn drop(&mut self) {
-        self.task.abort();
     }
 }
 

@@ -1,14 +1,16 @@
-//! Everything, started together.
+//! The functions, served together over DynamoDB and SQS.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_sdk_sqs::operation::create_queue::CreateQueueError;
 use aws_sdk_sqs::types::QueueAttributeName;
 use client_message::Replies;
 use event_retry::State as RetryState;
 use gatehouse_edge::Door;
 use gatehouse_edge::secrets::{DEVELOPMENT, Keeper};
+use gatehouse_inbox::aws::code_of;
 use gatehouse_inbox::queue::Queues;
 use gatehouse_inbox::{Clock, Inbox, Store};
 use tokio::net::TcpListener;
@@ -16,10 +18,11 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::Error;
-use crate::engine::{Engine, QUEUE_MAX_BYTES, local_sdk};
+use crate::engine::reachable;
 use crate::event_source::{self, Batch};
-use crate::fault::FaultProxy;
-use crate::function_url::{self, Function};
+use crate::function_url::{self, Function, Handler};
+use crate::http_server::Server;
+use crate::services::Services;
 use crate::template::Template;
 
 /// What may differ from one stack to the next.
@@ -38,6 +41,8 @@ pub struct Options {
     pub ttl_days: u32,
     /// Tells the functions the time.
     pub clock: Clock,
+    /// What the functions use in place of the services: proxies in front of them.
+    pub through: Option<Services>,
     /// Whether the event source takes batches by itself; else [`Stack::take_batch`] does.
     pub poll: bool,
 }
@@ -51,6 +56,7 @@ impl Default for Options {
             queue_visibility: event_retry::TIMEOUT,
             ttl_days: 90,
             clock: Clock::System,
+            through: None,
             poll: true,
         }
     }
@@ -61,49 +67,39 @@ impl Default for Options {
 pub struct Stack {
     /// Where the functions are: `http://127.0.0.1:<port>`.
     pub url: String,
+    /// The front functions' names.
+    pub functions: Vec<&'static str>,
     /// The table's name.
     pub table: String,
     /// The retry queue's URL.
     pub retry_queue: String,
     /// The dead-letter queue's URL.
     pub dead_letter_queue: String,
-    /// What the functions see of DynamoDB.
-    pub dynamodb: FaultProxy,
-    /// What the functions see of SQS.
-    pub sqs: FaultProxy,
     /// Counts the batches the event source has taken.
     pub batches: watch::Receiver<u64>,
     retry: Arc<RetryState>,
-    engines: Engines,
-    tasks: Vec<JoinHandle<()>>,
-}
-
-#[derive(Debug)]
-struct Engines {
-    dynamodb: Engine,
-    sqs: Engine,
+    services: Services,
+    server: Server,
+    event_source: Option<JoinHandle<()>>,
 }
 
 impl Stack {
-    /// Starts the engines, creates what the template names, and serves the functions.
+    /// Creates in `services` what the template names, unless it is there, and serves the functions on `listener`.
     ///
     /// # Errors
     /// When a part does not start.
-    pub async fn start(options: Options) -> Result<Stack, Error> {
-        let engines = Engines { dynamodb: Engine::dynamodb().await?, sqs: Engine::sqs().await? };
-        let dynamodb = FaultProxy::start(engines.dynamodb.address).await?;
-        let sqs = FaultProxy::start(engines.sqs.address).await?;
-
+    pub async fn start(options: Options, services: Services, listener: TcpListener) -> Result<Stack, Error> {
         let template = Template::read()?;
         let table = "EventTable".to_owned();
-        template.create_table(&client_of_dynamodb(&engines), &table).await?;
-        let client = client_of_sqs(&engines);
+        template.create_table(&services.dynamodb_client(), &table).await?;
+        let client = services.sqs_client();
         let (dead_letter_queue, arn) = create_queue(&client, &template, "DeadLetterQueue", "", None).await?;
         let (retry_queue, _) =
             create_queue(&client, &template, "RetryQueue", &arn, Some(options.queue_visibility)).await?;
 
-        let store = Store::new(&local_sdk(&dynamodb.url()), &table, options.ttl_days);
-        let queues = Queues::new(&local_sdk(&sqs.url()), QUEUE_MAX_BYTES);
+        let seen = options.through.as_ref().unwrap_or(&services);
+        let store = Store::new(&seen.dynamodb, &table, options.ttl_days);
+        let queues = Queues::new(&seen.sqs, seen.queue_max_bytes);
         let retry = Arc::new(RetryState {
             store: store.clone(),
             queues: queues.clone(),
@@ -113,31 +109,27 @@ impl Stack {
             clock: options.clock.clone(),
         });
         let inbox = Inbox { store, queues, retry_queue: Some(retry_queue.clone()), clock: options.clock.clone() };
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let url = format!("http://{}", listener.local_addr()?);
-        let mut tasks = vec![function_url::serve(listener, functions(&options, &inbox)?)];
-        let mut batches = watch::channel(0).1;
+        let url = format!("http://{}", reachable(listener.local_addr()?));
+        let functions = functions(&options, &inbox, &template)?;
+        let names = functions.keys().copied().collect();
+        let server = function_url::serve(listener, functions);
+        let (mut event_source, mut batches) = (None, watch::channel(0).1);
         if options.poll {
-            let task;
-            (task, batches) = event_source::poll(client, retry_queue.clone(), Arc::clone(&retry));
-            tasks.push(task);
+            let (task, count) = event_source::poll(client, retry_queue.clone(), Arc::clone(&retry));
+            (event_source, batches) = (Some(task), count);
         }
-        Ok(Stack { url, table, retry_queue, dead_letter_queue, dynamodb, sqs, batches, retry, engines, tasks })
-    }
-
-    /// What a function binary needs in its environment to be part of this stack.
-    #[must_use]
-    pub fn environment(&self) -> BTreeMap<&'static str, String> {
-        BTreeMap::from([
-            ("TABLE_NAME", self.table.clone()),
-            ("RETRY_QUEUE_URL", self.retry_queue.clone()),
-            ("DEAD_LETTER_QUEUE_URL", self.dead_letter_queue.clone()),
-            ("QUEUE_MAX_BYTES", QUEUE_MAX_BYTES.to_string()),
-            ("GATEHOUSE_SECRETS", DEVELOPMENT.to_owned()),
-            ("AWS_SAM_LOCAL", "true".to_owned()),
-            ("AWS_ENDPOINT_URL_DYNAMODB", self.dynamodb.url()),
-            ("AWS_ENDPOINT_URL_SQS", self.sqs.url()),
-        ])
+        Ok(Stack {
+            url,
+            functions: names,
+            table,
+            retry_queue,
+            dead_letter_queue,
+            batches,
+            retry,
+            services,
+            server,
+            event_source,
+        })
     }
 
     /// Lets the event source take one batch now.
@@ -148,22 +140,22 @@ impl Stack {
         event_source::take_batch(&self.sqs_client(), &self.retry_queue, &self.retry, Duration::from_secs(5)).await
     }
 
-    /// A client of its own, past the proxy.
+    /// A client of its own, past any proxy.
     #[must_use]
     pub fn dynamodb_client(&self) -> aws_sdk_dynamodb::Client {
-        client_of_dynamodb(&self.engines)
+        self.services.dynamodb_client()
     }
 
-    /// A client of its own, past the proxy.
+    /// A client of its own, past any proxy.
     #[must_use]
     pub fn sqs_client(&self) -> aws_sdk_sqs::Client {
-        client_of_sqs(&self.engines)
+        self.services.sqs_client()
     }
 
-    /// A store of its own, past the proxy.
+    /// A store of its own, past any proxy.
     #[must_use]
     pub fn store(&self) -> Store {
-        Store::new(&local_sdk(&format!("http://{}", self.engines.dynamodb.address)), &self.table, 90)
+        Store::new(&self.services.dynamodb, &self.table, 90)
     }
 
     /// Moves everything on the dead-letter queue back to the retry queue, as the console's redrive does.
@@ -176,22 +168,15 @@ impl Stack {
         client.start_message_move_task().source_arn(from).destination_arn(to).send().await?;
         Ok(())
     }
-}
 
-impl Drop for Stack {
-    fn drop(&mut self) {
-        for task in &self.tasks {
+    /// Stops taking requests, and waits for those that are being answered. A batch that is being taken is left to the
+    /// queue, which brings it back.
+    pub async fn shut_down(mut self) {
+        if let Some(task) = self.event_source.take() {
             task.abort();
         }
+        self.server.shut_down().await;
     }
-}
-
-fn client_of_dynamodb(engines: &Engines) -> aws_sdk_dynamodb::Client {
-    aws_sdk_dynamodb::Client::new(&local_sdk(&format!("http://{}", engines.dynamodb.address)))
-}
-
-fn client_of_sqs(engines: &Engines) -> aws_sdk_sqs::Client {
-    aws_sdk_sqs::Client::new(&local_sdk(&format!("http://{}", engines.sqs.address)))
 }
 
 /// The queue's URL and ARN.
@@ -206,11 +191,21 @@ async fn create_queue(
     if let Some(visibility) = visibility {
         attributes.insert("VisibilityTimeout".to_owned(), visibility.as_secs().to_string());
     }
-    let mut create = client.create_queue().queue_name(logical_id);
-    for (name, value) in attributes {
-        create = create.attributes(QueueAttributeName::from(name.as_str()), value);
-    }
-    let url = create.send().await?.queue_url.ok_or("the queue has no URL")?;
+    let attributes: HashMap<_, _> =
+        attributes.into_iter().map(|(name, value)| (QueueAttributeName::from(name.as_str()), value)).collect();
+    let create = client.create_queue().queue_name(logical_id).set_attributes(Some(attributes.clone()));
+    let url = match create.send().await {
+        Ok(created) => created.queue_url,
+        // It is there from an earlier run, which may have had other settings.
+        Err(error) if error.as_service_error().is_some_and(CreateQueueError::is_queue_name_exists) => {
+            let url = client.get_queue_url().queue_name(logical_id).send().await?.queue_url;
+            let set = client.set_queue_attributes().set_queue_url(url.clone()).set_attributes(Some(attributes));
+            set.send().await?;
+            url
+        }
+        Err(error) => return Err(format!("SQS cannot be used: {}", code_of(&error)).into()),
+    };
+    let url = url.ok_or("the queue has no URL")?;
     let arn = arn(client, &url).await?;
     Ok((url, arn))
 }
@@ -224,25 +219,33 @@ async fn arn(client: &aws_sdk_sqs::Client, queue: &str) -> Result<String, Error>
 /// A function's name, and its handler with its state. A macro, since no signature says that what an async handler
 /// returns may cross threads.
 macro_rules! function {
-    ($function:ident, $state:expr) => {{
+    ($function:ident, $state:expr, $template:expr) => {{
         let state = Arc::new($state);
-        let handle: Function = Arc::new(move |request, deadline| {
+        let handler: Handler = Arc::new(move |request, deadline| {
             let state = Arc::clone(&state);
             Box::pin(async move { $function::handle(request, &state, deadline).await })
         });
-        ($function::ENDPOINT.function, handle)
+        let name = $function::ENDPOINT.function;
+        let cors = $template.cors(&logical_id(name))?;
+        (name, Function { handler, timeout: $function::TIMEOUT, cors })
     }};
 }
 
-fn functions(options: &Options, inbox: &Inbox) -> Result<BTreeMap<&'static str, Function>, Error> {
+fn functions(options: &Options, inbox: &Inbox, template: &Template) -> Result<BTreeMap<&'static str, Function>, Error> {
     let door = || -> Result<Door, Error> {
         let secrets = Keeper::fixed(&options.secrets, true, options.clock.clone())?;
         Ok(Door { inbox: inbox.clone(), secrets })
     };
     let client_message = client_message::State { door: door()?, replies: options.replies.clone() };
     Ok(BTreeMap::from([
-        function!(client_message, client_message),
-        function!(conversation_webhooks, door()?),
-        function!(session_lifecycle, door()?),
+        function!(client_message, client_message, template),
+        function!(conversation_webhooks, door()?, template),
+        function!(session_lifecycle, door()?, template),
     ]))
+}
+
+/// `client-message` is `ClientMessage` in the template.
+fn logical_id(function: &str) -> String {
+    let mut words = function.split('-').map(|word| word.split_at(1));
+    words.by_ref().fold(String::new(), |id, (initial, rest)| id + &initial.to_ascii_uppercase() + rest)
 }

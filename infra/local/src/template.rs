@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, Projection, TimeToLiveSpecification,
 };
+use gatehouse_inbox::aws::code_of;
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::Error;
+use crate::cors::Cors;
 
 /// The template as it stands in the repository.
 const TEMPLATE: &str = include_str!("../../template.yaml");
@@ -17,6 +19,8 @@ const TEMPLATE: &str = include_str!("../../template.yaml");
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Template {
+    #[serde(default)]
+    parameters: BTreeMap<String, Value>,
     globals: Value,
     resources: BTreeMap<String, Resource>,
 }
@@ -55,6 +59,22 @@ impl Template {
         own.unwrap_or_else(|| self.globals["Function"][property].clone())
     }
 
+    /// What a function's URL does about cross-origin requests, with every parameter at its default.
+    ///
+    /// # Errors
+    /// When its `Cors` block has another shape than AWS takes.
+    pub fn cors(&self, logical_id: &str) -> Result<Option<Cors>, Error> {
+        let mut cors = self.function(logical_id, "FunctionUrlConfig")["Cors"].clone();
+        let Some(members) = cors.as_object_mut() else { return Ok(None) };
+        for value in members.values_mut() {
+            let parameter = value.as_str().and_then(|name| self.parameters.get(name));
+            if let Some(default) = parameter.and_then(|parameter| parameter["Default"].as_str()) {
+                *value = default.split(',').map(str::trim).collect();
+            }
+        }
+        Ok(Some(serde_json::from_value(cors)?))
+    }
+
     /// A queue's attributes as `CreateQueue` takes them; `arn_of` resolves another queue's logical id.
     ///
     /// # Errors
@@ -84,12 +104,25 @@ impl Template {
         Ok(attributes)
     }
 
-    /// Creates the table under its logical id, with its index and its expiry.
+    /// Creates the table under its logical id, with its index and its expiry, unless it is there.
     ///
     /// # Errors
-    /// When the template has no such table, or DynamoDB does not take it.
+    /// When the template has no such table, DynamoDB does not take it, or has a table of that name without the index.
     pub async fn create_table(&self, client: &aws_sdk_dynamodb::Client, logical_id: &str) -> Result<(), Error> {
         let table: Table = serde_json::from_value(self.properties(logical_id)?.clone())?;
+        match client.describe_table().table_name(logical_id).send().await {
+            Ok(found) => {
+                let found = found.table.and_then(|table| table.global_secondary_indexes).unwrap_or_default();
+                let has = |wanted: &Index| found.iter().any(|index| index.index_name() == Some(&wanted.index_name));
+                if let Some(missing) = table.global_secondary_indexes.iter().find(|wanted| !has(wanted)) {
+                    let index = &missing.index_name;
+                    return Err(format!("the table {logical_id} is there, but without its index {index}").into());
+                }
+                return Ok(());
+            }
+            Err(error) if error.as_service_error().is_some_and(|e| e.is_resource_not_found_exception()) => {}
+            Err(error) => return Err(format!("DynamoDB cannot be used: {}", code_of(&error)).into()),
+        }
         let mut create =
             client.create_table().table_name(logical_id).billing_mode(BillingMode::from(&*table.billing_mode));
         for (name, kind) in table.attribute_definitions.iter().map(|a| (&a.attribute_name, &*a.attribute_type)) {
@@ -190,6 +223,14 @@ mod tests {
             assert_eq!(template.function(logical_id, "Timeout"), timeout.as_secs(), "{logical_id}");
         }
         assert_eq!(template.resources_of("AWS::Serverless::Function").count(), 4);
+    }
+
+    #[test]
+    fn what_a_browser_calls_has_a_cors_block_and_what_servers_call_has_none() {
+        let template = Template::read().unwrap();
+        let cors = template.cors("ClientMessage").unwrap().unwrap();
+        assert_eq!((cors.allow_origins, cors.allow_methods), (vec!["*".to_owned()], vec!["POST".to_owned()]));
+        assert_eq!(template.cors("ConversationWebhooks").unwrap(), None);
     }
 
     #[test]

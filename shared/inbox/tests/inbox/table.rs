@@ -3,7 +3,7 @@
 use aws_sdk_dynamodb::Client;
 use bytes::Bytes;
 use gatehouse_inbox::{Event, EventId, Fingerprint, Marks, Nonce, Store, Subject};
-use gatehouse_local::engine::Engine;
+use gatehouse_local::engine::{Engine, FREE};
 use gatehouse_local::template::Template;
 use gatehouse_local::{FaultProxy, local_sdk};
 use gatehouse_payload::time::Timestamp;
@@ -22,8 +22,8 @@ impl Table {
     pub(crate) const NAME: &str = "EventTable";
 
     pub(crate) async fn new() -> Table {
-        let engine = Engine::dynamodb().await.unwrap();
-        let client = Client::new(&local_sdk(&format!("http://{}", engine.address)));
+        let engine = Engine::dynamodb(FREE, None).await.unwrap();
+        let client = Client::new(&local_sdk(&engine.url()));
         Template::read().unwrap().create_table(&client, Self::NAME).await.unwrap();
         let proxy = FaultProxy::start(engine.address).await.unwrap();
         let store = Store::new(&local_sdk(&proxy.url()), Self::NAME, TTL_DAYS);

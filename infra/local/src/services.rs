@@ -1,0 +1,72 @@
+//! DynamoDB and SQS as an SDK reaches them.
+
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_smithy_http_client::tls::Provider;
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+
+/// The largest message the SQS engine takes. In bytes; AWS takes 1 MiB.
+pub const QUEUE_MAX_BYTES: usize = 262_144;
+
+/// Where DynamoDB and SQS are.
+#[derive(Debug, Clone)]
+pub struct Services {
+    /// How to reach DynamoDB.
+    pub dynamodb: SdkConfig,
+    /// How to reach SQS.
+    pub sqs: SdkConfig,
+    /// The largest message it takes. In bytes.
+    pub queue_max_bytes: usize,
+}
+
+impl Services {
+    /// The embedded engines, by their URLs.
+    #[must_use]
+    pub fn embedded(dynamodb: &str, sqs: &str) -> Self {
+        Services { dynamodb: local_sdk(dynamodb), sqs: local_sdk(sqs), queue_max_bytes: QUEUE_MAX_BYTES }
+    }
+
+    /// A client for DynamoDB.
+    #[must_use]
+    pub fn dynamodb_client(&self) -> aws_sdk_dynamodb::Client {
+        aws_sdk_dynamodb::Client::new(&self.dynamodb)
+    }
+
+    /// A client for SQS.
+    #[must_use]
+    pub fn sqs_client(&self) -> aws_sdk_sqs::Client {
+        aws_sdk_sqs::Client::new(&self.sqs)
+    }
+}
+
+/// SDK settings for an engine on this machine: no environment, no TLS.
+#[must_use]
+pub fn local_sdk(endpoint: &str) -> SdkConfig {
+    sdk(endpoint, "us-east-1".to_owned(), Credentials::new("local", "local", None, None, "gatehouse-local"))
+}
+
+/// SDK settings for a service someone else runs: region and credentials as `get` reads them from the environment.
+#[must_use]
+pub fn foreign_sdk(endpoint: &str, get: &dyn Fn(&str) -> Option<String>) -> SdkConfig {
+    let or_local = |name| get(name).unwrap_or_else(|| "local".to_owned());
+    let region = get("AWS_REGION").or_else(|| get("AWS_DEFAULT_REGION")).unwrap_or_else(|| "us-east-1".to_owned());
+    let (key, secret) = (or_local("AWS_ACCESS_KEY_ID"), or_local("AWS_SECRET_ACCESS_KEY"));
+    sdk(endpoint, region, Credentials::new(key, secret, get("AWS_SESSION_TOKEN"), None, "environment"))
+}
+
+fn sdk(endpoint: &str, region: String, credentials: Credentials) -> SdkConfig {
+    let http = aws_smithy_http_client::Builder::new();
+    let http = if endpoint.starts_with("https://") {
+        http.tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https()
+    } else {
+        http.build_http()
+    };
+    SdkConfig::builder()
+        .behavior_version(BehaviorVersion::v2026_01_12())
+        .region(Region::new(region))
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .http_client(http)
+        .endpoint_url(endpoint)
+        .build()
+}

@@ -1,0 +1,60 @@
+//! A stack on engines of its own, in memory, with a fault proxy before each.
+
+use std::collections::BTreeMap;
+use std::ops::Deref;
+
+use gatehouse_edge::secrets::DEVELOPMENT;
+
+use crate::engine::{Engine, FREE, bind};
+use crate::services::{QUEUE_MAX_BYTES, Services};
+use crate::{Error, FaultProxy, Options, Stack};
+
+/// A stack whose functions see DynamoDB and SQS through proxies; it stops when dropped.
+#[derive(Debug)]
+pub struct Testbed {
+    stack: Stack,
+    /// What the functions see of DynamoDB.
+    pub dynamodb: FaultProxy,
+    /// What the functions see of SQS.
+    pub sqs: FaultProxy,
+    _engines: [Engine; 2],
+}
+
+impl Testbed {
+    /// Starts engines, proxies and stack on free loopback ports.
+    ///
+    /// # Errors
+    /// When a part does not start.
+    pub async fn start(options: Options) -> Result<Testbed, Error> {
+        let engines = [Engine::dynamodb(FREE, None).await?, Engine::sqs(FREE, None).await?];
+        let dynamodb = FaultProxy::start(engines[0].address).await?;
+        let sqs = FaultProxy::start(engines[1].address).await?;
+        let through = Some(Services::embedded(&dynamodb.url(), &sqs.url()));
+        let services = Services::embedded(&engines[0].url(), &engines[1].url());
+        let stack = Stack::start(Options { through, ..options }, services, bind(FREE).await?).await?;
+        Ok(Testbed { stack, dynamodb, sqs, _engines: engines })
+    }
+
+    /// What a function binary needs in its environment to be part of it.
+    #[must_use]
+    pub fn environment(&self) -> BTreeMap<&'static str, String> {
+        BTreeMap::from([
+            ("TABLE_NAME", self.table.clone()),
+            ("RETRY_QUEUE_URL", self.retry_queue.clone()),
+            ("DEAD_LETTER_QUEUE_URL", self.dead_letter_queue.clone()),
+            ("QUEUE_MAX_BYTES", QUEUE_MAX_BYTES.to_string()),
+            ("GATEHOUSE_SECRETS", DEVELOPMENT.to_owned()),
+            ("AWS_SAM_LOCAL", "true".to_owned()),
+            ("AWS_ENDPOINT_URL_DYNAMODB", self.dynamodb.url()),
+            ("AWS_ENDPOINT_URL_SQS", self.sqs.url()),
+        ])
+    }
+}
+
+impl Deref for Testbed {
+    type Target = Stack;
+
+    fn deref(&self) -> &Stack {
+        &self.stack
+    }
+}
