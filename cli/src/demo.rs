@@ -68,18 +68,24 @@ const DAY: [Step; 17] = [
     Step { name: "poison", title: "A message that cannot be recorded", play: |s| Box::pin(outages::poison(s)) },
 ];
 
+pub(crate) const EXAMPLES: &str = "Examples:\n  gatehouse demo\n  gatehouse demo --break conflict";
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Sabotage a step, to see that the demo notices: its deliveries lose their credentials on the way, and what must be
+    /// refused is replaced by a delivery that is fine. Exits with 1.
+    #[arg(long = "break", value_name = "STEP", value_parser = step_names())]
+    sabotage: Option<String>,
+}
+
 /// The names `--break` takes.
-pub(crate) fn step_names() -> Vec<&'static str> {
+fn step_names() -> Vec<&'static str> {
     DAY.iter().map(|step| step.name).collect()
 }
 
-/// What `demo --help` ends with.
-pub(crate) fn after_help() -> String {
-    "Examples:\n  gatehouse demo\n  gatehouse demo --break conflict".to_owned()
-}
-
 /// Plays the day. Whether every outcome was the expected one.
-pub(crate) async fn run(sabotage: Option<&str>) -> Result<bool, Error> {
+pub(crate) async fn run(arguments: &Arguments) -> Result<bool, Error> {
+    let sabotage = arguments.sabotage.as_deref();
     let started = Instant::now();
     let options = Options { replies: replies()?, ..Options::default() };
     let mut scene = Scene::new(Testbed::start(options).await?);

@@ -5,6 +5,10 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod demo;
+mod dev;
+mod send;
+mod sign;
+mod vendor;
 
 /// A serverless front door for AI agents, on your own machine.
 #[derive(Debug, Parser)]
@@ -19,19 +23,31 @@ enum Command {
     /// Start the whole stack on embedded engines and play a scripted day through it.
     ///
     /// Needs nothing but this program: no account, no network. Exits with 0 only if every outcome was the expected one.
-    #[command(after_help = demo::after_help())]
-    Demo {
-        /// Sabotage a step, to see that the demo notices: its deliveries lose their credentials on the way, and what
-        /// must be refused is replaced by a delivery that is fine. Exits with 1.
-        #[arg(long = "break", value_name = "STEP", value_parser = demo::step_names())]
-        sabotage: Option<String>,
-    },
+    #[command(after_help = demo::EXAMPLES)]
+    Demo(demo::Arguments),
+    /// Serve the whole stack on this machine until Ctrl-C.
+    ///
+    /// The functions, DynamoDB and SQS run in this process; SDKs and the AWS CLI reach the latter two by the URLs it
+    /// prints. Each event is one line.
+    #[command(after_help = dev::EXAMPLES)]
+    Dev(dev::Arguments),
+    /// Sign a body now, as its vendor would, and print the request.
+    #[command(after_help = sign::EXAMPLES)]
+    Sign(sign::Arguments),
+    /// Sign a body and post it: once, or many times for a load.
+    ///
+    /// Exits with 0 only if every answer was a 2xx.
+    #[command(after_help = send::EXAMPLES)]
+    Send(send::Arguments),
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let result = match Arguments::parse().command {
-        Command::Demo { sabotage } => demo::run(sabotage.as_deref()).await,
+        Command::Demo(arguments) => demo::run(&arguments).await,
+        Command::Dev(arguments) => dev::run(arguments).await,
+        Command::Sign(arguments) => sign::run(&arguments),
+        Command::Send(arguments) => send::run(arguments).await,
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,

@@ -127,6 +127,24 @@ fn files_fit_in_one_sitting() {
 }
 
 #[test]
+fn every_variable_the_code_reads_is_documented() {
+    let page = read("docs/configuration.md");
+    let is_variable = |word: &&str| {
+        let upper = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+        word.contains('_') && word.len() > 3 && word.chars().all(upper) && !word.starts_with("AWS_LAMBDA_")
+    };
+    let mut found = BTreeSet::new();
+    for folder in crates().into_keys().filter(|folder| folder != "tests") {
+        for (_, text) in sources(&folder) {
+            found.extend(text.split('"').skip(1).step_by(2).filter(is_variable).map(str::to_owned));
+        }
+    }
+    assert!(found.contains("TABLE_NAME") && found.len() > 10, "{found:?}");
+    let missing: Vec<_> = found.iter().filter(|name| !page.contains(&format!("`{name}`"))).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
+#[test]
 fn the_readme_says_the_two_commands_first() {
     let readme = read("README.md");
     let first_block = readme.split("```").nth(1).unwrap();

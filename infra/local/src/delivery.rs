@@ -1,16 +1,21 @@
-//! Signed deliveries, as the vendors send them, with the development secrets.
+//! Signed deliveries, as the vendors send them.
 
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use data_encoding::BASE64;
-use gatehouse_edge::secrets::DEVELOPMENT;
-use gatehouse_edge::signature::SigningKey;
+use gatehouse_edge::Source;
+use gatehouse_edge::scheme::Parts;
+use gatehouse_edge::secrets::{DEVELOPMENT, Secrets};
+use gatehouse_edge::vapi::Channel;
 use gatehouse_inbox::Clock;
 use gatehouse_payload::time::Timestamp;
-use http::{HeaderMap, Request};
+use http::{HeaderMap, Method, Request, Uri};
 use http_body_util::{BodyExt, Full};
-use hyper_util::client::legacy::Client;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client as HttpClient;
+use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
 use tokio::time::Instant;
@@ -45,48 +50,103 @@ pub struct Answer {
     pub took: Duration,
 }
 
+/// Who delivers, and to which function.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sender {
+    /// Ada's webhooks.
+    Ada,
+    /// agntix' webhooks.
+    Agntix,
+    /// Vapi's client messages.
+    VapiClient,
+    /// Vapi's server messages.
+    VapiServer,
+}
+
+impl Sender {
+    /// The function that takes its deliveries, and the path behind that function's URL.
+    #[must_use]
+    pub fn endpoint(self) -> (&'static str, &'static str) {
+        match self {
+            Sender::Ada => ("conversation-webhooks", ""),
+            Sender::Agntix => ("session-lifecycle", ""),
+            Sender::VapiClient => ("client-message", "client"),
+            Sender::VapiServer => ("server-message", "server"),
+        }
+    }
+
+    fn source(self) -> Source {
+        match self {
+            Sender::Ada => Source::Ada,
+            Sender::Agntix => Source::Agntix,
+            Sender::VapiClient => Source::Vapi(Channel::Client),
+            Sender::VapiServer => Source::Vapi(Channel::Server),
+        }
+    }
+}
+
+/// Where the stack at `base` takes the sender's deliveries.
+#[must_use]
+pub fn dev_url(base: &str, sender: Sender) -> String {
+    let (function, path) = sender.endpoint();
+    url(base, function, path)
+}
+
+fn url(base: &str, function: &str, path: &str) -> String {
+    format!("{base}/lambda-url/{function}/{path}")
+}
+
+/// The secrets document has nothing to sign with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the secrets document holds no usable secret for {0}")]
+pub struct NoSecret(&'static str);
+
 impl Delivery {
-    /// A delivery of Ada's under a message id, signed at `at`.
+    /// A delivery signed at `at` with the first of the sender's secrets. Where the scheme has a message id, it is
+    /// `message_id`.
+    ///
+    /// # Errors
+    /// When there is no secret to sign with.
+    pub fn signed(
+        sender: Sender,
+        secrets: &Secrets,
+        message_id: &str,
+        body: impl Into<Bytes>,
+        at: Timestamp,
+    ) -> Result<Self, NoSecret> {
+        let (source, (function, path)) = (sender.source(), sender.endpoint());
+        let body = body.into();
+        let parts = Parts { method: &Method::POST, headers: &HeaderMap::new(), body: &body };
+        let signature = source.sign(parts, secrets, message_id, at).ok_or(NoSecret(source.vendor()))?;
+        let mut headers = vec![("content-type".to_owned(), "application/json".to_owned())];
+        headers.extend(signature);
+        let (function, path) = (function.to_owned(), path.to_owned());
+        Ok(Delivery { function, path, method: "POST".to_owned(), headers, body })
+    }
+
+    /// A delivery of Ada's under a message id, signed at `at` with the development secrets.
     #[must_use]
     pub fn ada(message_id: &str, body: impl Into<Bytes>, at: Timestamp) -> Self {
-        Self::svix("conversation-webhooks", "/ada/signing_secrets/0", message_id, body.into(), at)
+        Self::in_development(Sender::Ada, message_id, body, at)
     }
 
-    /// A delivery of agntix' under a message id, signed at `at`.
+    /// A delivery of agntix' under a message id, signed at `at` with the development secrets.
     #[must_use]
     pub fn agntix(message_id: &str, body: impl Into<Bytes>, at: Timestamp) -> Self {
-        Self::svix("session-lifecycle", "/agntix/signing_secrets/0", message_id, body.into(), at)
+        Self::in_development(Sender::Agntix, message_id, body, at)
     }
 
-    /// A client message of Vapi's, with a bearer token.
+    /// A client message of Vapi's, with the development token.
     #[must_use]
     pub fn vapi_client(body: impl Into<Bytes>) -> Self {
-        let token = secret("/vapi/schemes/0/values/0");
-        let mut delivery = Self::unsigned("client-message", "client", body.into());
-        delivery.headers.push(("authorization".to_owned(), format!("Bearer {token}")));
-        delivery
+        Self::in_development(Sender::VapiClient, "", body, Clock::System.now())
     }
 
-    fn svix(function: &str, secret_at: &str, message_id: &str, body: Bytes, at: Timestamp) -> Self {
-        let timestamp = at.as_secs().to_string();
-        let signature = SigningKey::parse(&secret(secret_at)).map(|key| key.sign(message_id, &timestamp, &body));
-        let mut delivery = Self::unsigned(function, "", body);
-        delivery.headers.extend([
-            ("svix-id".to_owned(), message_id.to_owned()),
-            ("svix-timestamp".to_owned(), timestamp),
-            ("svix-signature".to_owned(), signature.unwrap_or_default()),
-        ]);
-        delivery
-    }
-
-    fn unsigned(function: &str, path: &str, body: Bytes) -> Self {
-        Delivery {
-            function: function.to_owned(),
-            path: path.to_owned(),
-            method: "POST".to_owned(),
-            headers: vec![("content-type".to_owned(), "application/json".to_owned())],
-            body,
-        }
+    #[allow(clippy::expect_used, reason = "a test holds the development document to be whole")]
+    fn in_development(sender: Sender, message_id: &str, body: impl Into<Bytes>, at: Timestamp) -> Self {
+        static SECRETS: LazyLock<Secrets> =
+            LazyLock::new(|| Secrets::parse(DEVELOPMENT, true).expect("the development document is JSON"));
+        Self::signed(sender, &SECRETS, message_id, body, at).expect("the development document has every secret")
     }
 
     /// The same with one header set, or changed.
@@ -151,19 +211,58 @@ impl Delivery {
         })
     }
 
-    /// Sends it to the functions at `base`.
+    /// Sends it to the functions at `base`, over a connection of its own.
     ///
     /// # Errors
     /// When there is no whole answer.
     pub async fn send(&self, base: &str) -> Result<Answer, Error> {
+        let url = url(base, &self.function, &self.path);
+        Client::new(&url)?.send(self).await
+    }
+}
+
+/// Posts deliveries to one URL, over connections that are kept.
+#[derive(Debug, Clone)]
+pub struct Client {
+    url: Uri,
+    http: HttpClient<HttpsConnector<HttpConnector>, Full<Bytes>>,
+}
+
+impl Client {
+    /// A client for an `http` or `https` URL.
+    ///
+    /// # Errors
+    /// When it is neither, or the machine has no root certificates for the latter.
+    pub fn new(url: &str) -> Result<Self, Error> {
+        let url: Uri = url.parse().map_err(|_| format!("{url} is not a URL"))?;
+        let tls = HttpsConnectorBuilder::new();
+        let provider = rustls::crypto::ring::default_provider();
+        let connector = match (url.scheme_str(), url.host()) {
+            (Some("https"), Some(_)) => tls.with_provider_and_native_roots(provider)?,
+            // Nothing is verified over plain HTTP, and reading the machine's roots takes a while.
+            (Some("http"), Some(_)) => tls.with_tls_config(
+                rustls::ClientConfig::builder_with_provider(Arc::new(provider))
+                    .with_safe_default_protocol_versions()?
+                    .with_root_certificates(rustls::RootCertStore::empty())
+                    .with_no_client_auth(),
+            ),
+            _ => return Err(format!("{url} is not a URL: it begins with neither http:// nor https://").into()),
+        };
+        let connector = connector.https_or_http().enable_http1().build();
+        Ok(Client { url, http: HttpClient::builder(TokioExecutor::new()).build(connector) })
+    }
+
+    /// Posts a delivery.
+    ///
+    /// # Errors
+    /// When there is no whole answer.
+    pub async fn send(&self, delivery: &Delivery) -> Result<Answer, Error> {
         let started = Instant::now();
-        let uri = format!("{base}/lambda-url/{}/{}", self.function, self.path);
-        let mut request = Request::builder().method(self.method.as_str()).uri(uri);
-        for (name, value) in &self.headers {
+        let mut request = Request::builder().method(delivery.method.as_str()).uri(self.url.clone());
+        for (name, value) in &delivery.headers {
             request = request.header(name, value);
         }
-        let client = Client::builder(TokioExecutor::new()).build_http();
-        let response = client.request(request.body(Full::new(self.body.clone()))?).await?;
+        let response = self.http.request(request.body(Full::new(delivery.body.clone()))?).await?;
         let (parts, body) = response.into_parts();
         let body = body.collect().await?.to_bytes();
         Ok(Answer {

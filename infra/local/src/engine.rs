@@ -110,7 +110,7 @@ pub fn reachable(mut address: SocketAddr) -> SocketAddr {
     address
 }
 
-/// A directory that keeps events and queued messages, held by one process at a time.
+/// A directory that keeps events and queued messages. One process at a time has it, until this is dropped.
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
@@ -131,6 +131,12 @@ impl DataDir {
             Err(TryLockError::WouldBlock) => Err(unusable(&"another `gatehouse dev` is using it").into()),
             Err(TryLockError::Error(error)) => Err(unusable(&error).into()),
         }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     fn file(&self, name: &str) -> PathBuf {

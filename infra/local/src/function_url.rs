@@ -47,12 +47,12 @@ async fn call(functions: &BTreeMap<&'static str, Function>, mut request: Request
     let path = request.uri().path().to_owned();
     let named = path.strip_prefix("/lambda-url/").map(|rest| rest.split_once('/').unwrap_or((rest, "")));
     let Some((function, rest)) = named.and_then(|(name, rest)| Some((functions.get(name)?, rest))) else {
-        return no_such_function(functions);
+        return no_such_function(&path, functions);
     };
     let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
     match format!("/{rest}{query}").parse::<Uri>() {
         Ok(uri) => *request.uri_mut() = uri,
-        Err(_) => return no_such_function(functions),
+        Err(_) => return no_such_function(&path, functions),
     }
     if let Some(preflight) = function.cors.as_ref().and_then(|cors| cors.preflight(&request)) {
         return preflight;
@@ -80,9 +80,9 @@ fn join_repeated_headers(request: &mut Request<Bytes>) {
     }
 }
 
-fn no_such_function(functions: &BTreeMap<&'static str, Function>) -> Response<String> {
+fn no_such_function(path: &str, functions: &BTreeMap<&'static str, Function>) -> Response<String> {
     let names: Vec<&str> = functions.keys().copied().collect();
-    tracing::warn!("a request to a path that names no function was answered with 404");
+    tracing::warn!(path, "no function has this path: 404");
     let detail =
         format!("there is no such function; /lambda-url/<function>/<path> takes one of: {}\n", names.join(", "));
     let mut response = Response::new(detail);

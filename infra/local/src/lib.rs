@@ -14,7 +14,7 @@ pub mod stack;
 pub mod template;
 pub mod testbed;
 
-pub use delivery::{Answer, Delivery};
+pub use delivery::{Answer, Delivery, dev_url};
 pub use engine::{DataDir, Engine};
 pub use event_source::Batch;
 pub use fault::{Fault, FaultProxy, Rule};

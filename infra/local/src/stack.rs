@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_config::SdkConfig;
 use aws_sdk_sqs::operation::create_queue::CreateQueueError;
 use aws_sdk_sqs::types::QueueAttributeName;
 use client_message::Replies;
@@ -91,11 +92,11 @@ impl Stack {
     pub async fn start(options: Options, services: Services, listener: TcpListener) -> Result<Stack, Error> {
         let template = Template::read()?;
         let table = "EventTable".to_owned();
-        template.create_table(&services.dynamodb_client(), &table).await?;
+        let created = template.create_table(&services.dynamodb_client(), &table).await;
+        created.map_err(|error| unusable("DynamoDB", &services.dynamodb, &error))?;
         let client = services.sqs_client();
-        let (dead_letter_queue, arn) = create_queue(&client, &template, "DeadLetterQueue", "", None).await?;
-        let (retry_queue, _) =
-            create_queue(&client, &template, "RetryQueue", &arn, Some(options.queue_visibility)).await?;
+        let queues = create_queues(&client, &template, options.queue_visibility).await;
+        let (retry_queue, dead_letter_queue) = queues.map_err(|error| unusable("SQS", &services.sqs, &error))?;
 
         let seen = options.through.as_ref().unwrap_or(&services);
         let store = Store::new(&seen.dynamodb, &table, options.ttl_days);
@@ -179,6 +180,21 @@ impl Stack {
     }
 }
 
+fn unusable(service: &str, sdk: &SdkConfig, error: &Error) -> Error {
+    format!("{service} at {} cannot be used: {error}", sdk.endpoint_url().unwrap_or_default()).into()
+}
+
+/// The URLs of the retry queue and the dead-letter queue.
+async fn create_queues(
+    client: &aws_sdk_sqs::Client,
+    template: &Template,
+    visibility: Duration,
+) -> Result<(String, String), Error> {
+    let (dead_letter_queue, arn) = create_queue(client, template, "DeadLetterQueue", "", None).await?;
+    let (retry_queue, _) = create_queue(client, template, "RetryQueue", &arn, Some(visibility)).await?;
+    Ok((retry_queue, dead_letter_queue))
+}
+
 /// The queue's URL and ARN.
 async fn create_queue(
     client: &aws_sdk_sqs::Client,
@@ -203,7 +219,7 @@ async fn create_queue(
             set.send().await?;
             url
         }
-        Err(error) => return Err(format!("SQS cannot be used: {}", code_of(&error)).into()),
+        Err(error) => return Err(code_of(&error).into()),
     };
     let url = url.ok_or("the queue has no URL")?;
     let arn = arn(client, &url).await?;

@@ -116,12 +116,12 @@ impl Template {
                 let has = |wanted: &Index| found.iter().any(|index| index.index_name() == Some(&wanted.index_name));
                 if let Some(missing) = table.global_secondary_indexes.iter().find(|wanted| !has(wanted)) {
                     let index = &missing.index_name;
-                    return Err(format!("the table {logical_id} is there, but without its index {index}").into());
+                    return Err(format!("its table {logical_id} has no index {index}").into());
                 }
                 return Ok(());
             }
             Err(error) if error.as_service_error().is_some_and(|e| e.is_resource_not_found_exception()) => {}
-            Err(error) => return Err(format!("DynamoDB cannot be used: {}", code_of(&error)).into()),
+            Err(error) => return Err(code_of(&error).into()),
         }
         let mut create =
             client.create_table().table_name(logical_id).billing_mode(BillingMode::from(&*table.billing_mode));

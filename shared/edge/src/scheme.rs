@@ -136,6 +136,19 @@ impl Scheme {
     }
 }
 
+impl Scheme {
+    /// The headers that authenticate a delivery by the first value, as Vapi would send them; `None` without a value.
+    #[must_use]
+    pub fn sign(&self, parts: Parts<'_>, message_id: &str, at: Timestamp) -> Option<Vec<(String, String)>> {
+        match self {
+            Scheme::Bearer(plan) => {
+                Some(vec![(plan.header.clone(), format!("{}{}", plan.prefix, plan.values.first()?))])
+            }
+            Scheme::Hmac(plan) => plan.sign(parts, message_id, at),
+        }
+    }
+}
+
 impl Bearer {
     fn verify(&self, parts: Parts<'_>) -> Result<Verified, Unverified> {
         let sent = header(parts.headers, &self.header)?;
@@ -204,6 +217,19 @@ impl HmacPlan {
             return Ok(Verified { by, message_id: message_id.map(str::to_owned) });
         }
         Err(mismatch())
+    }
+
+    fn sign(&self, parts: Parts<'_>, message_id: &str, at: Timestamp) -> Option<Vec<(String, String)>> {
+        let timestamp = at.as_secs().to_string();
+        let signature = self.mac(&self.key(self.values.first()?)?, &self.content(parts, &timestamp, message_id));
+        let encoded = match self.encoding {
+            Encoding::Hex => HEXLOWER_PERMISSIVE.encode(&signature),
+            Encoding::Base64 => BASE64.encode(&signature),
+        };
+        let mut headers = vec![(self.signature_header.clone(), format!("{}{encoded}", self.signature_prefix))];
+        headers.extend(self.timestamp_header.clone().map(|name| (name, timestamp)));
+        headers.extend(self.message_id_header.clone().map(|name| (name, message_id.to_owned())));
+        Some(headers)
     }
 
     /// What is signed: the format with its placeholders filled, each once, left to right.
@@ -373,6 +399,25 @@ mod tests {
         let signature = "63d31a7d55f97495c74870b427068b8fafb541e9";
         let verified = verify(&plan, &[("x-vapi-signature", signature), ("x-id", "forged")], "{}").unwrap();
         assert_eq!(verified.message_id, None, "the signature does not cover it");
+    }
+
+    #[test]
+    fn what_a_scheme_signs_it_verifies() {
+        let base64 = r#"{"kind":"hmac","algorithm":"sha1","signature_header":"x-vapi-signature","payload_format":"{body}",
+                "encoding":"hex","secret_is_base64":true,"values":["YS1rZXktb2Ytc29tZS1sZW5ndGg="]}"#;
+        let full = r#""algorithm":"sha512","payload_format":"{method} {url} {svix-id} {timestamp} {body}","encoding":"base64",
+               "signature_prefix":"sha512=","message_id_header":"x-id","public_url":"https://x.example/server""#;
+        let default = r#""algorithm":"sha256","payload_format":"{timestamp}.{body}","encoding":"hex""#;
+        for scheme in [bearer(), scheme(base64), plan(full), plan(default)] {
+            let none = HeaderMap::new();
+            let parts = |headers| Parts { method: &Method::POST, headers, body: b"{}" };
+            let signed = scheme.sign(parts(&none), "msg_1", now()).unwrap();
+            let headers = signed.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+            let headers: HeaderMap = headers.collect();
+            assert!(scheme.verify(parts(&headers), now()).is_ok(), "{signed:?}");
+            let other = Parts { body: b"{ }", ..parts(&headers) };
+            assert_eq!(scheme.verify(other, now()).is_ok(), matches!(scheme, Scheme::Bearer(_)));
+        }
     }
 
     #[test]

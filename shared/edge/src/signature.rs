@@ -60,6 +60,16 @@ impl SigningKey {
         format!("v1,{}", BASE64.encode(&self.mac(id, timestamp, body)))
     }
 
+    /// The three headers Svix sends with `body`.
+    #[must_use]
+    pub fn headers(&self, id: &str, body: &[u8], at: Timestamp) -> Vec<(String, String)> {
+        let timestamp = at.as_secs().to_string();
+        let signature = self.sign(id, &timestamp, body);
+        let [id_header, timestamp_header, signature_header] =
+            ["id", "timestamp", "signature"].map(|name| format!("{}-{name}", SETS[0]));
+        vec![(id_header, id.to_owned()), (timestamp_header, timestamp), (signature_header, signature)]
+    }
+
     fn mac(&self, id: &str, timestamp: &str, body: &[u8]) -> [u8; 32] {
         let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&self.0) else {
             unreachable!("HMAC takes keys of any length")

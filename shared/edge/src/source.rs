@@ -66,6 +66,23 @@ impl Source {
         }
     }
 
+    /// The headers a delivery of this source carries, signed with the first of its secrets: the vendor's part, for tools
+    /// and tests. `None` when there is no secret.
+    #[must_use]
+    pub fn sign(
+        self,
+        parts: Parts<'_>,
+        secrets: &Secrets,
+        message_id: &str,
+        at: Timestamp,
+    ) -> Option<Vec<(String, String)>> {
+        match self {
+            Source::Ada => Some(secrets.ada.first()?.headers(message_id, parts.body, at)),
+            Source::Agntix => Some(secrets.agntix.first()?.headers(message_id, parts.body, at)),
+            Source::Vapi(_) => secrets.vapi.first()?.sign(parts, message_id, at),
+        }
+    }
+
     /// Reads what the body tells.
     #[must_use]
     pub fn parse(self, document: &Document<'_>) -> Parsed {

@@ -1,0 +1,125 @@
+//! What `gatehouse dev` says when it is ready.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use gatehouse_edge::secrets::Secrets;
+use gatehouse_local::{Error, dev_url};
+use serde::Serialize;
+
+use super::Dev;
+use super::lines::{bold, dim};
+use crate::vendor::Vendor;
+
+/// The line for programs.
+#[derive(Serialize)]
+struct Ready<'d> {
+    functions: BTreeMap<&'static str, String>,
+    dynamodb: &'d str,
+    sqs: &'d str,
+    table: &'d str,
+    retry_queue: &'d str,
+    dead_letter_queue: &'d str,
+}
+
+pub(super) fn print_json(dev: &Dev) -> Result<(), Error> {
+    let stack = &dev.stack;
+    let url = |name: &&'static str| (*name, format!("{}/lambda-url/{name}", stack.url));
+    let ready = Ready {
+        functions: stack.functions.iter().map(url).collect(),
+        dynamodb: &dev.dynamodb,
+        sqs: &dev.sqs,
+        table: &stack.table,
+        retry_queue: &stack.retry_queue,
+        dead_letter_queue: &stack.dead_letter_queue,
+    };
+    let mut stdout = std::io::stdout().lock();
+    writeln!(stdout, "{}", serde_json::to_string(&ready)?)?;
+    Ok(stdout.flush()?)
+}
+
+/// What must be seen, whatever else is printed.
+pub(super) fn warn(dev: &Dev) {
+    if !dev.host.is_loopback() {
+        let what = "the functions, and DynamoDB and SQS without any authentication,";
+        eprintln!("warning: {what} can be reached by whoever reaches this machine ({})", dev.host);
+    }
+}
+
+pub(super) fn print(dev: &Dev, took: Duration) {
+    let mut out = anstream::stdout().lock();
+    // Whoever closed standard output does not want to read it.
+    let _ = write(dev, took, &mut out);
+}
+
+fn write(dev: &Dev, took: Duration, out: &mut impl Write) -> std::io::Result<()> {
+    let stack = &dev.stack;
+    writeln!(out, "{} ready in {} ms. Ctrl-C stops it.\n", bold("Gatehouse dev"), took.as_millis())?;
+    writeln!(out, "Functions, each with a command that posts a valid delivery:")?;
+    for vendor in Vendor::ALL {
+        let (function, _) = vendor.sender().endpoint();
+        if !stack.functions.contains(&function) {
+            continue;
+        }
+        let url = dev_url(&stack.url, vendor.sender());
+        writeln!(out, "  {url}")?;
+        if is_open(vendor, &dev.secrets) {
+            writeln!(out, "    {}", bold(&format!("{} send {} --to {url}", program(), vendor.word())))?;
+        } else {
+            writeln!(out, "    closed: GATEHOUSE_SECRETS has no part for its vendor")?;
+        }
+    }
+    let keys = "AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local AWS_DEFAULT_REGION=us-east-1";
+    writeln!(out, "\nDynamoDB and SQS, for any SDK and the AWS CLI {}", dim(&format!("(export {keys})")))?;
+    let Dev { dynamodb, sqs, .. } = dev;
+    writeln!(out, "  {dynamodb}  table {}", stack.table)?;
+    let scan = format!("aws dynamodb scan --endpoint-url {dynamodb} --table-name {}", stack.table);
+    writeln!(out, "    {}", bold(&scan))?;
+    writeln!(
+        out,
+        "  {sqs}  retry queue {}, dead-letter queue {}",
+        name(&stack.retry_queue),
+        name(&stack.dead_letter_queue)
+    )?;
+    let receive = format!("aws sqs receive-message --endpoint-url {sqs} --queue-url {}", stack.dead_letter_queue);
+    writeln!(out, "    {}", bold(&receive))?;
+    let data = match &dev.data {
+        Some(data) => format!("kept in {}", data.path().display()),
+        None => "in memory, gone when this ends; --data-dir DIR keeps it".to_owned(),
+    };
+    writeln!(out, "\nData: {data}")?;
+    let secrets = if dev.development {
+        "the DEVELOPMENT document, which is published: for this machine only"
+    } else {
+        "from GATEHOUSE_SECRETS"
+    };
+    writeln!(out, "Secrets: {secrets}\n")?;
+    out.flush()
+}
+
+fn name(queue_url: &str) -> &str {
+    queue_url.rsplit('/').next().unwrap_or(queue_url)
+}
+
+fn is_open(vendor: Vendor, secrets: &Secrets) -> bool {
+    match vendor {
+        Vendor::Ada => !secrets.ada.is_empty(),
+        Vendor::Agntix => !secrets.agntix.is_empty(),
+        Vendor::VapiClient | Vendor::VapiServer => !secrets.vapi.is_empty(),
+    }
+}
+
+/// How to call this program again, from where it was called.
+fn program() -> String {
+    let Ok(path) = std::env::current_exe() else { return "gatehouse".to_owned() };
+    let on_path = std::env::var_os("PATH")
+        .is_some_and(|all| std::env::split_paths(&all).any(|dir| Some(dir.as_path()) == path.parent()));
+    if on_path {
+        return "gatehouse".to_owned();
+    }
+    let here = std::env::current_dir().unwrap_or_default();
+    let shown: PathBuf = path.strip_prefix(&here).map_or(path.clone(), |below| Path::new(".").join(below));
+    shown.display().to_string()
+}

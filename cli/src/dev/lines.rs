@@ -1,0 +1,189 @@
+//! One readable line for each log line of the functions, coloured on a terminal.
+
+use std::fmt::Write as _;
+use std::io::Write;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::JoinHandle;
+
+use anstyle::{AnsiColor, Style};
+use gatehouse_inbox::Clock;
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::{Targets, filter_fn};
+use tracing_subscriber::layer::{Context, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// How many lines may wait for a reader that is slower than the events.
+const WAITING: usize = 4096;
+
+/// Where lines go.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Stream {
+    Stdout,
+    Stderr,
+}
+
+/// The lines' way out: a thread of their own, since a pipe that nobody reads must not hold up a request. What does not fit
+/// is left out, and counted.
+pub(super) struct Lines {
+    sender: SyncSender<Option<String>>,
+    writer: JoinHandle<()>,
+}
+
+struct Layered {
+    sender: SyncSender<Option<String>>,
+    left_out: AtomicU64,
+}
+
+impl Lines {
+    /// Takes over what is logged from now on. `RUST_LOG` filters; by default Gatehouse's own lines from `info` on, and
+    /// everybody's errors.
+    pub(super) fn start(stream: Stream) -> Lines {
+        let (sender, receiver) = sync_channel::<Option<String>>(WAITING);
+        let writer = std::thread::spawn(move || {
+            let mut out: Box<dyn Write> = match stream {
+                Stream::Stdout => Box::new(anstream::stdout()),
+                Stream::Stderr => Box::new(anstream::stderr()),
+            };
+            while let Ok(Some(line)) = receiver.recv() {
+                // Whoever closed the stream does not want to read it.
+                let _ = out.write_all(line.as_bytes()).and_then(|()| out.flush());
+            }
+        });
+        let own = ["gatehouse", "event_retry", "client_message", "conversation_webhooks", "session_lifecycle"];
+        let default = Targets::new().with_default(Level::ERROR).with_targets(own.map(|target| (target, Level::INFO)));
+        let asked = std::env::var("RUST_LOG").ok().filter(|filter| !filter.is_empty());
+        let asked = asked.and_then(|filter| filter.parse().ok()).unwrap_or(default);
+        // As in the functions: below `info`, others write whole requests.
+        let safe = filter_fn(|line| *line.level() <= Level::INFO || line.target().starts_with("gatehouse"));
+        let layer = Layered { sender: sender.clone(), left_out: AtomicU64::new(0) };
+        // A second call changes nothing: the first subscriber stays.
+        let _ = tracing_subscriber::registry().with(asked).with(layer.with_filter(safe)).try_init();
+        Lines { sender, writer }
+    }
+
+    /// Writes what is waiting.
+    pub(super) fn finish(self) {
+        if self.sender.send(None).is_ok() {
+            let _ = self.writer.join();
+        }
+    }
+}
+
+impl<S: Subscriber> Layer<S> for Layered {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        let mut line = fields.into_line(*event.metadata().level());
+        let left_out = self.left_out.load(Ordering::Relaxed);
+        if left_out > 0 {
+            line = format!("… {left_out} lines left out: they came faster than they were read\n{line}");
+        }
+        match self.sender.try_send(Some(line)) {
+            Ok(()) => self.left_out.fetch_sub(left_out, Ordering::Relaxed),
+            Err(_) => self.left_out.fetch_add(1, Ordering::Relaxed),
+        };
+    }
+}
+
+/// A log line's fields, as text.
+#[derive(Default)]
+struct Fields(Vec<(&'static str, String)>);
+
+impl Visit for Fields {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.0.push((field.name(), value.to_owned()));
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        self.0.push((field.name(), format!("{value:?}")));
+    }
+}
+
+impl Fields {
+    fn take(&mut self, name: &str) -> Option<String> {
+        let at = self.0.iter().position(|field| field.0 == name)?;
+        Some(self.0.remove(at).1)
+    }
+
+    fn into_line(mut self, level: Level) -> String {
+        let now = Clock::System.now().to_string();
+        let time = now.get(11..23).unwrap_or(&now);
+        let mut line = dim(time);
+        let message = self.take("message").unwrap_or_default();
+        if let (Some(function), Some(outcome)) = (self.take("function"), self.take("outcome")) {
+            let status = self.take("status").unwrap_or_default();
+            let ms = self.take("ms").unwrap_or_default();
+            let id = self.take("event_id").or_else(|| self.take("message_id")).unwrap_or_default();
+            // The function says it, and the status implies it.
+            let _ = (self.take("source"), self.take("problem"), self.take("message_id"));
+            let outcome = styled(&format!("{outcome:<13}"), outcome_style(&outcome));
+            let _ = write!(line, "  {function:<21}  {status:<3}  {outcome}  {ms:>4} ms  {id}");
+        } else {
+            let style = if level <= Level::WARN { AnsiColor::Yellow.on_default() } else { Style::new() };
+            let level = level.as_str().to_ascii_lowercase();
+            let _ = write!(line, "  {}  {message}", styled(&level, style));
+        }
+        for (name, value) in self.0 {
+            let _ = if name == "detail" { write!(line, "  {value}") } else { write!(line, "  {name}={value}") };
+        }
+        line.push('\n');
+        line
+    }
+}
+
+fn outcome_style(outcome: &str) -> Style {
+    match outcome {
+        "recorded" => AnsiColor::Green.on_default(),
+        "duplicate" => Style::new().dimmed(),
+        "conflict" | "queued" => AnsiColor::Yellow.on_default(),
+        _ => AnsiColor::Red.on_default(),
+    }
+}
+
+fn styled(text: &str, style: Style) -> String {
+    format!("{style}{text}{style:#}")
+}
+
+pub(super) fn bold(text: &str) -> String {
+    styled(text, Style::new().bold())
+}
+
+pub(super) fn dim(text: &str) -> String {
+    styled(text, Style::new().dimmed())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(fields: &[(&'static str, &str)]) -> String {
+        let fields = Fields(fields.iter().map(|(name, value)| (*name, (*value).to_owned())).collect());
+        let line = anstream::adapter::strip_str(&fields.into_line(Level::INFO)).to_string();
+        line[12..].to_owned()
+    }
+
+    #[test]
+    fn a_request_is_its_function_status_outcome_time_and_event() {
+        let recorded = [
+            ("message", "request"),
+            ("function", "conversation-webhooks"),
+            ("source", "ada"),
+            ("event_id", "ada:msg_1"),
+            ("outcome", "recorded"),
+            ("status", "200"),
+            ("ms", "3"),
+        ];
+        assert_eq!(line(&recorded), "  conversation-webhooks  200  recorded          3 ms  ada:msg_1\n");
+    }
+
+    #[test]
+    fn a_refusal_says_why_and_a_failure_names_the_error() {
+        let refused = [("function", "f"), ("outcome", "refused"), ("status", "401"), ("detail", "no signature")];
+        assert!(line(&refused).ends_with("  no signature\n"));
+        let failed = [("function", "event-retry"), ("outcome", "failed"), ("receives", "2"), ("error", "timeout")];
+        assert!(line(&failed).ends_with("  receives=2  error=timeout\n"));
+    }
+}

@@ -1,0 +1,148 @@
+//! What `sign` and `send` have in common: whose delivery, with which body, signed with what.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use gatehouse_edge::secrets::{DEVELOPMENT, Secrets};
+use gatehouse_inbox::{Clock, Nonce};
+use gatehouse_local::delivery::{Delivery, Sender};
+use gatehouse_local::{Error, dev_url};
+use serde_json::{Value, json};
+
+/// Whose delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Vendor {
+    /// A conversation or end-user webhook of Ada's, to `conversation-webhooks`
+    Ada,
+    /// A session webhook of agntix', to `session-lifecycle`
+    Agntix,
+    /// A client message of Vapi's, to `client-message`
+    VapiClient,
+    /// A server message of Vapi's, to `server-message`
+    VapiServer,
+}
+
+impl Vendor {
+    pub(crate) const ALL: [Vendor; 4] = [Vendor::Ada, Vendor::Agntix, Vendor::VapiClient, Vendor::VapiServer];
+
+    pub(crate) fn sender(self) -> Sender {
+        match self {
+            Vendor::Ada => Sender::Ada,
+            Vendor::Agntix => Sender::Agntix,
+            Vendor::VapiClient => Sender::VapiClient,
+            Vendor::VapiServer => Sender::VapiServer,
+        }
+    }
+
+    /// The word on the command line.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Vendor::Ada => "ada",
+            Vendor::Agntix => "agntix",
+            Vendor::VapiClient => "vapi-client",
+            Vendor::VapiServer => "vapi-server",
+        }
+    }
+
+    /// A body for whoever has none at hand.
+    fn example(self) -> &'static [u8] {
+        match self {
+            Vendor::Ada => include_bytes!("../../tests/fixtures/ada/conversation-message.json"),
+            Vendor::Agntix => include_bytes!("../../tests/fixtures/agntix/session-ended.json"),
+            Vendor::VapiClient => include_bytes!("../../tests/fixtures/vapi/transcript-final.json"),
+            Vendor::VapiServer => include_bytes!("../../tests/fixtures/vapi/end-of-call-report.json"),
+        }
+    }
+}
+
+/// A delivery, as the command line describes it.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct DeliveryArguments {
+    /// Whose delivery it is: this decides how it is signed, and which function takes it
+    pub(crate) vendor: Vendor,
+    /// The body; `-` reads standard input [default: an example of the vendor's]
+    pub(crate) file: Option<PathBuf>,
+    /// The signing secret or token [default: the vendor's first one in GATEHOUSE_SECRETS, or in the development document
+    /// that `gatehouse dev` uses when that is unset]
+    #[arg(long, value_name = "SECRET")]
+    secret: Option<String>,
+    /// The message id, which names the event where the body has no id: the same id again is a duplicate, or a conflict
+    /// if the body differs [default: a new one]
+    #[arg(long, value_name = "ID")]
+    message_id: Option<String>,
+    /// The endpoint's URL [default: that of a `gatehouse dev` on port 9000]
+    #[arg(long = "to", value_name = "URL")]
+    to: Option<String>,
+}
+
+impl DeliveryArguments {
+    pub(crate) fn url(&self) -> String {
+        self.to.clone().unwrap_or_else(|| dev_url("http://127.0.0.1:9000", self.vendor.sender()))
+    }
+
+    pub(crate) fn body(&self) -> Result<Vec<u8>, Error> {
+        match self.file.as_deref() {
+            None => Ok(self.vendor.example().to_vec()),
+            Some(path) if path == Path::new("-") => {
+                let mut body = Vec::new();
+                std::io::Read::read_to_end(&mut std::io::stdin(), &mut body)?;
+                Ok(body)
+            }
+            Some(path) => {
+                std::fs::read(path).map_err(|error| format!("{} cannot be read: {error}", path.display()).into())
+            }
+        }
+    }
+
+    pub(crate) fn message_id(&self) -> Result<String, Error> {
+        match &self.message_id {
+            Some(id) => Ok(id.clone()),
+            None => Ok(format!("msg_{}", Nonce::random()?)),
+        }
+    }
+
+    /// The delivery, signed now.
+    pub(crate) fn sign(&self, secrets: &Secrets, message_id: &str, body: &[u8]) -> Result<Delivery, Error> {
+        let body = body.to_vec();
+        Ok(Delivery::signed(self.vendor.sender(), secrets, message_id, body, Clock::System.now())?)
+    }
+
+    /// What to sign with.
+    pub(crate) fn secrets(&self) -> Result<Secrets, Error> {
+        let document = std::env::var("GATEHOUSE_SECRETS").ok().filter(|document| !document.is_empty());
+        let document = document.as_deref().unwrap_or(DEVELOPMENT);
+        let (document, place) = match &self.secret {
+            None => (document.to_owned(), "GATEHOUSE_SECRETS"),
+            Some(secret) => (self.with_secret(document, secret), "--secret"),
+        };
+        let secrets = Secrets::parse(&document, true).map_err(|error| format!("{place}: {error}"))?;
+        match secrets.defects.iter().find(|defect| defect.starts_with(self.vendor_member())) {
+            Some(defect) => Err(format!("{place}: {defect}").into()),
+            None => Ok(secrets),
+        }
+    }
+
+    /// The vendor's part of the document, with this secret alone. How Vapi's is sent stays as the document says.
+    fn with_secret(&self, document: &str, secret: &str) -> String {
+        let part = match self.vendor {
+            Vendor::Ada | Vendor::Agntix => json!({"signing_secrets": [secret]}),
+            Vendor::VapiClient | Vendor::VapiServer => {
+                let document: Value = serde_json::from_str(document).unwrap_or_default();
+                let bearer = json!({"kind": "bearer", "header": "authorization", "prefix": "Bearer "});
+                let mut scheme =
+                    document.pointer("/vapi/schemes/0").filter(|s| s.is_object()).cloned().unwrap_or(bearer);
+                scheme["values"] = json!([secret]);
+                json!({"schemes": [scheme]})
+            }
+        };
+        json!({self.vendor_member(): part}).to_string()
+    }
+
+    fn vendor_member(&self) -> &'static str {
+        match self.vendor {
+            Vendor::Ada => "ada",
+            Vendor::Agntix => "agntix",
+            Vendor::VapiClient | Vendor::VapiServer => "vapi",
+        }
+    }
+}

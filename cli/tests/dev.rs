@@ -1,0 +1,342 @@
+//! `gatehouse dev`, `send` and `sign`, as a user and as a program run them.
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use gatehouse_inbox::store::Record;
+use gatehouse_inbox::{Clock, EventId, Store};
+use gatehouse_local::engine::{Engine, FREE};
+use gatehouse_local::{Delivery, Fault, FaultProxy, Rule, local_sdk};
+use serde_json::Value;
+
+const MESSAGE: &str = include_str!("../../tests/fixtures/ada/conversation-message.json");
+
+fn gatehouse() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gatehouse"));
+    for variable in ["GATEHOUSE_SECRETS", "AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL_SQS", "RUST_LOG"] {
+        command.env_remove(variable);
+    }
+    command
+}
+
+/// What a command that ends by itself printed.
+fn run(arguments: &[&str], environment: &[(&str, &str)]) -> (Output, String) {
+    let output = gatehouse().args(arguments).envs(environment.iter().copied()).output().unwrap();
+    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    (output, text)
+}
+
+/// A running `gatehouse dev --json`; killed with SIGKILL when dropped.
+struct Dev {
+    process: Child,
+    ready: Value,
+}
+
+impl Dev {
+    fn start(arguments: &[&str], environment: &[(&str, &str)]) -> Dev {
+        let mut process = gatehouse();
+        let process = process.args(["dev", "--port", "0", "--json"]).args(arguments).envs(environment.iter().copied());
+        // Nobody reads what it says on standard error.
+        let mut process = process.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(process.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        if line.is_empty() {
+            let mut error = String::new();
+            process.stderr.take().unwrap().read_to_string(&mut error).unwrap();
+            panic!("it did not start: {error}");
+        }
+        Dev { process, ready: serde_json::from_str(&line).unwrap() }
+    }
+
+    fn text(&self, member: &str) -> &str {
+        self.ready[member].as_str().unwrap()
+    }
+
+    /// `http://127.0.0.1:<port>`
+    fn base(&self) -> &str {
+        let url = self.ready["functions"]["conversation-webhooks"].as_str().unwrap();
+        url.split("/lambda-url").next().unwrap()
+    }
+
+    async fn record(&self, event_id: &str) -> Option<Record> {
+        let store = Store::new(&local_sdk(self.text("dynamodb")), self.text("table"), 90);
+        store.get(&EventId::from_stored(event_id.to_owned()), Clock::System.now()).await.unwrap()
+    }
+
+    /// Waits until the event source has recorded what was queued.
+    async fn recorded(&self, event_id: &str) -> bool {
+        for _ in 0..200 {
+            if self.record(event_id).await.is_some() {
+                return true;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        false
+    }
+
+    fn stop(&mut self, signal: &str) -> Option<i32> {
+        let pid = self.process.id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+        self.process.wait().unwrap().code()
+    }
+}
+
+impl Drop for Dev {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn ada(message_id: &str) -> Delivery {
+    Delivery::ada(message_id, MESSAGE, Clock::System.now())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_json_line_says_where_everything_is_and_any_sdk_can_read_it() {
+    let mut dev = Dev::start(&[], &[]);
+    let functions: Vec<&String> = dev.ready["functions"].as_object().unwrap().keys().collect();
+    assert_eq!(functions, ["client-message", "conversation-webhooks", "session-lifecycle"]);
+    assert_eq!(ada("msg_1").send(dev.base()).await.unwrap().outcome(), "recorded");
+    let client = aws_sdk_dynamodb::Client::new(&local_sdk(dev.text("dynamodb")));
+    let scan = client.scan().table_name(dev.text("table")).send().await.unwrap();
+    assert_eq!(scan.items()[0]["event_id"].as_s().unwrap(), "ada:msg_1");
+    let sqs = aws_sdk_sqs::Client::new(&local_sdk(dev.text("sqs")));
+    for queue in ["retry_queue", "dead_letter_queue"] {
+        assert!(sqs.receive_message().queue_url(dev.text(queue)).send().await.unwrap().messages.is_none());
+    }
+
+    assert_eq!(dev.stop("-INT"), Some(0));
+    let mut rest = String::new();
+    dev.process.stdout.take().unwrap().read_to_string(&mut rest).unwrap();
+    assert_eq!(rest, "", "nothing else on standard output");
+    dev.process.stderr.take().unwrap().read_to_string(&mut rest).unwrap();
+    assert!(rest.contains("conversation-webhooks") && rest.contains("ada:msg_1"), "{rest}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_command_it_prints_posts_a_valid_delivery_and_each_event_is_one_line() {
+    let mut process = gatehouse().args(["dev", "--port", "0"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(process.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let banner: Vec<String> = lines.by_ref().take_while(|line| !line.starts_with("Secrets: ")).collect();
+    let commands: Vec<&String> = banner.iter().filter(|line| line.contains(" send ")).collect();
+    assert_eq!(commands.len(), 3, "{banner:#?}");
+    for command in commands {
+        let sent = Command::new("sh").args(["-c", command]).output().unwrap();
+        let said = String::from_utf8(sent.stdout).unwrap();
+        assert!(sent.status.success() && said.starts_with("200 recorded  "), "{command}: {said}");
+        let line = lines.by_ref().find(|line| !line.is_empty()).unwrap();
+        assert!(line.contains("  200  recorded  ") && line.contains(said.split("  ").nth(1).unwrap()), "{line}");
+        assert!(!line.contains('\u{1b}'), "no colours where it is no terminal");
+    }
+    process.kill().unwrap();
+    process.wait().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_acknowledged_event_survives_a_kill_under_load() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = ["--data-dir", folder.path().to_str().unwrap()];
+    let mut dev = Dev::start(&data, &[]);
+    let stop = Arc::new(AtomicBool::new(false));
+    let senders: Vec<_> = (0..8)
+        .map(|sender| {
+            let (base, stop) = (dev.base().to_owned(), Arc::clone(&stop));
+            tokio::spawn(async move {
+                let mut acknowledged = Vec::new();
+                for n in 0.. {
+                    let id = format!("msg_{sender}_{n}");
+                    match ada(&id).send(&base).await {
+                        Ok(answer) if answer.status == 200 => acknowledged.push(id),
+                        _ if stop.load(Ordering::SeqCst) => break,
+                        answer => panic!("{answer:?}"),
+                    }
+                }
+                acknowledged
+            })
+        })
+        .collect();
+    while dev.record("ada:msg_0_20").await.is_none() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    stop.store(true, Ordering::SeqCst);
+    dev.stop("-KILL");
+
+    let dev = Dev::start(&data, &[]);
+    let mut count = 0;
+    for sender in senders {
+        for id in sender.await.unwrap() {
+            assert!(dev.record(&format!("ada:{id}")).await.is_some(), "{id} was acknowledged");
+            count += 1;
+        }
+    }
+    assert!(count > 100, "{count}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_was_queued_survives_a_kill_and_is_recorded_once_dynamodb_is_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = ["--data-dir", folder.path().to_str().unwrap()];
+    let engine = Engine::dynamodb(FREE, None).await.unwrap();
+    let proxy = FaultProxy::start(engine.address).await.unwrap();
+    let url = proxy.url();
+    let elsewhere = [("AWS_ENDPOINT_URL_DYNAMODB", url.as_str()), ("GATEHOUSE_RETRY_VISIBILITY_SECONDS", "1")];
+    let mut dev = Dev::start(&data, &elsewhere);
+    assert_eq!(dev.text("dynamodb"), url);
+    proxy.fail(Rule::every(Fault::Cut));
+    let mut ids = Vec::new();
+    for n in 0..5 {
+        let answer = ada(&format!("msg_{n}")).send(dev.base()).await.unwrap();
+        assert_eq!((answer.status, answer.outcome()), (200, "queued"));
+        ids.push(answer.event_id().to_owned());
+    }
+    dev.stop("-KILL");
+    proxy.heal();
+    let dev = Dev::start(&data, &elsewhere);
+    for id in ids {
+        assert!(dev.recorded(&id).await, "{id}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_does_not_read_holds_nothing_up() {
+    let dev = Dev::start(&[], &[]);
+    // More lines than a pipe holds.
+    let url = format!("{}/lambda-url/conversation-webhooks/", dev.base());
+    let (output, text) = run(&["send", "ada", "--repeat", "1500", "--secret", WRONG, "--to", &url], &[]);
+    assert!(text.contains("1500  401 refused"), "{text}");
+    assert!(!output.status.success());
+    assert_eq!(ada("msg_1").send(dev.base()).await.unwrap().outcome(), "recorded");
+}
+
+const WRONG: &str = "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn send_prints_status_outcome_and_event_and_a_summary_of_many() {
+    let dev = Dev::start(&[], &[]);
+    let url = format!("{}/lambda-url/conversation-webhooks/", dev.base());
+    let to = ["--to", url.as_str()];
+    let send = |arguments: &[&str]| run(&[&["send", "ada"], arguments, &to].concat(), &[]);
+    let (output, text) = send(&["--message-id", "msg_1"]);
+    assert!(output.status.success() && text.starts_with("200 recorded  ada:msg_1  "), "{text}");
+    assert!(send(&["--message-id", "msg_1"]).1.starts_with("200 duplicate  ada:msg_1"));
+    let (output, text) = send(&["--secret", WRONG]);
+    assert!(!output.status.success() && text.starts_with("401 refused  no v1 signature"), "{text}");
+    let (output, text) = send(&["--repeat", "40", "--message-id", "msg_1"]);
+    assert!(output.status.success() && text.starts_with("40 sent to "), "{text}");
+    assert!(text.contains(" 1  200 duplicate\n") && text.contains(" 39  200 recorded\n"), "{text}");
+    assert!(text.contains("latency, ms: min "), "{text}");
+
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("body.json");
+    std::fs::write(&file, "[]").unwrap();
+    let (_, text) = send(&[file.to_str().unwrap()]);
+    assert!(text.starts_with("400 refused  "), "{text}");
+    let (output, text) = send(&["no-such-file.json"]);
+    assert!(!output.status.success() && text.starts_with("gatehouse: no-such-file.json cannot be read: "), "{text}");
+    let nowhere = run(&["send", "ada", "--to", "http://127.0.0.1:1/"], &[]).1;
+    assert!(nowhere.starts_with("gatehouse: no answer from http://127.0.0.1:1/: "), "{nowhere}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_signed_as_curl_headers_or_lambda_event_is_verified() {
+    let mut dev = Dev::start(&[], &[]);
+    let url = format!("{}/lambda-url/session-lifecycle/", dev.base());
+    let (_, headers) = run(&["sign", "agntix", "--as", "headers"], &[]);
+    let mut delivery =
+        Delivery::agntix("x", include_str!("../../tests/fixtures/agntix/session-ended.json"), Clock::System.now());
+    delivery.headers =
+        headers.lines().map(|line| line.split_once(": ").unwrap()).map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
+    assert_eq!(delivery.send(dev.base()).await.unwrap().outcome(), "recorded");
+
+    let (_, curl) = run(&["sign", "agntix", "--to", &url], &[]);
+    // This machine need not have curl: a stand-in prints its arguments, one a line.
+    let script = format!("curl() {{ for word; do printf '%s\\0' \"$word\"; done; }}\n{curl}");
+    let words = Command::new("sh").args(["-c", &script]).output().unwrap().stdout;
+    let words: Vec<&str> = std::str::from_utf8(&words).unwrap().split('\0').collect();
+    assert!(words.contains(&url.as_str()) && words.iter().any(|word| word.starts_with("svix-signature: v1,")));
+    assert!(words.contains(&include_str!("../../tests/fixtures/agntix/session-ended.json")));
+
+    let (_, event) = run(&["sign", "vapi-client", "--as", "lambda-event", "--secret", "a-token-of-one's-own"], &[]);
+    let event: Value = serde_json::from_str(&event).unwrap();
+    assert_eq!((event["rawPath"].as_str(), event["version"].as_str()), (Some("/client"), Some("2.0")));
+    assert_eq!(event["headers"]["authorization"], "Bearer a-token-of-one's-own");
+    dev.stop("-TERM");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secrets_document_of_ones_own_closes_the_vendors_it_does_not_name() {
+    let secrets = format!(r#"{{"ada":{{"signing_secrets":["{WRONG}"]}}}}"#);
+    let environment = [("GATEHOUSE_SECRETS", secrets.as_str())];
+    let dev = Dev::start(&[], &environment);
+    assert_eq!(ada("msg_1").send(dev.base()).await.unwrap().status, 401, "signed with the development secret");
+    let url = format!("{}/lambda-url/conversation-webhooks/", dev.base());
+    let (output, text) = run(&["send", "ada", "--to", &url], &environment);
+    assert!(output.status.success() && text.starts_with("200 recorded"), "{text}");
+    assert_eq!(Delivery::vapi_client(r#"{"message":{"type":"hang"}}"#).send(dev.base()).await.unwrap().status, 503);
+    let (_, text) = run(&["send", "vapi-client"], &environment);
+    assert_eq!(text, "gatehouse: the secrets document holds no usable secret for vapi\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_templates_cors_block_is_applied() {
+    let dev = Dev::start(&[], &[]);
+    let mut preflight = Delivery::vapi_client("");
+    preflight.method = "OPTIONS".to_owned();
+    let preflight =
+        preflight.with_header("origin", "https://app.example").with_header("access-control-request-method", "POST");
+    let answer = preflight.send(dev.base()).await.unwrap();
+    assert_eq!((answer.status, answer.header("access-control-allow-origin")), (200, "*"));
+    assert!(answer.header("access-control-allow-headers").contains("authorization"));
+    let message = Delivery::vapi_client(r#"{"message":{"type":"hang"}}"#);
+    let answer = message.with_header("origin", "https://app.example").send(dev.base()).await.unwrap();
+    assert_eq!((answer.outcome(), answer.header("access-control-allow-origin")), ("recorded", "*"));
+    let answer = ada("msg_1").with_header("origin", "https://app.example").send(dev.base()).await.unwrap();
+    assert_eq!(answer.header("access-control-allow-origin"), "", "servers call it, browsers do not");
+}
+
+#[test]
+fn what_keeps_it_from_starting_is_one_sentence_and_a_failure() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let (file, dir) = (file.to_str().unwrap(), folder.path().to_str().unwrap());
+    let _holder = Dev::start(&["--data-dir", dir], &[]);
+    type Case<'c> = (&'c [&'c str], &'c [(&'c str, &'c str)], &'c str);
+    let cases: [Case<'_>; 9] = [
+        (&["--port", &port], &[], "is in use; choose another with --port"),
+        (&["--data-dir", file], &[], "cannot hold data: "),
+        (&["--data-dir", dir], &[], "another `gatehouse dev` is using it"),
+        (&["--host", "0.0.0.0"], &[], "set GATEHOUSE_SECRETS"),
+        (&["--host", "no such host"], &[], "--host no such host is no address"),
+        (&[], &[("GATEHOUSE_SECRETS", "{")], "GATEHOUSE_SECRETS: the secrets document is not a JSON object"),
+        (&[], &[("GATEHOUSE_SECRETS", r#"{"ada":{"signing_secrets":["short"]}}"#)], "ada.signing_secrets[0]"),
+        (&[], &[("GATEHOUSE_RETRY_VISIBILITY_SECONDS", "soon")], "GATEHOUSE_RETRY_VISIBILITY_SECONDS is not usable"),
+        (&[], &[("AWS_ENDPOINT_URL_DYNAMODB", "http://127.0.0.1:1")], "DynamoDB at http://127.0.0.1:1 cannot be used"),
+    ];
+    for (arguments, environment, sentence) in cases {
+        let free: &[&str] = if arguments.contains(&"--port") { &[] } else { &["--port", "0"] };
+        let arguments = [&["dev"], free, arguments].concat();
+        let (output, text) = run(&arguments, environment);
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(text.starts_with("gatehouse: ") && text.contains(sentence), "{text}");
+        assert_eq!(text.lines().count(), 1, "{text}");
+        assert!(!text.contains("short\""), "a secret is never shown: {text}");
+    }
+}
+
+#[test]
+fn every_command_has_an_example_in_its_help() {
+    for command in ["demo", "dev", "sign", "send"] {
+        let (_, help) = run(&[command, "--help"], &[]);
+        assert!(help.contains(&format!("Examples:\n  gatehouse {command}")), "{help}");
+    }
+    assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/configuration.md").exists());
+}
