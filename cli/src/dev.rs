@@ -103,8 +103,7 @@ async fn start(arguments: &Arguments) -> Result<Dev, Error> {
     let options = Options {
         replies: replies.map_err(|error| format!("CLIENT_REPLIES: {error}"))?.unwrap_or_default(),
         visibility,
-        // A message must not come back while its batch is still being taken.
-        queue_visibility: visibility.max(event_retry::TIMEOUT),
+        batch_visibility: visibility.max(event_retry::TIMEOUT),
         ttl_days: config.ttl_days,
         secrets: document.clone().unwrap_or_else(|| DEVELOPMENT.to_owned()),
         ..Options::default()

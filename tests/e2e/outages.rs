@@ -16,11 +16,11 @@ async fn whatever_dynamodb_does_the_event_is_queued_and_recorded_later() {
     for (n, fault) in [
         Fault::Cut,
         Fault::Hang,
-        Fault::Refuse(400, "ProvisionedThroughputExceededException"),
+        Fault::THROTTLE,
         Fault::Refuse(400, "AccessDeniedException"),
         Fault::Refuse(400, "ResourceNotFoundException"),
-        Fault::Refuse(500, "InternalServerError"),
-        Fault::Refuse(400, "ValidationException"),
+        Fault::INTERNAL,
+        Fault::INVALID,
     ]
     .into_iter()
     .enumerate()

@@ -86,7 +86,7 @@ async fn a_dynamodb_that_never_answers_does_not_use_up_the_receives() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_poison_message_is_dead_lettered_with_its_reason_redriven_and_recorded_once_the_cause_is_gone() {
     let stack = stack().await;
-    stack.dynamodb.fail(Rule::every(Fault::Refuse(400, "ValidationException")).on("PutItem").containing("ada:msg_1"));
+    stack.dynamodb.fail(Rule::every(Fault::INVALID).on("PutItem").containing("ada:msg_1"));
     assert_eq!(send_message(&stack, "msg_1").await.outcome(), "queued");
     for _ in 0..5 {
         assert_eq!(stack.take_batch().await.unwrap().received, 1);
@@ -124,7 +124,7 @@ async fn redriving_what_is_recorded_changes_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_whose_dead_letter_cannot_be_sent_stays_for_the_redrive_policy() {
-    let stack = stack_with(Options { queue_visibility: Duration::from_secs(1), ..Options::default() }).await;
+    let stack = stack_with(Options { batch_visibility: Duration::from_secs(1), ..Options::default() }).await;
     put(&stack, "not an envelope").await;
     for _ in 0..4 {
         stack.take_batch().await.unwrap();
@@ -139,7 +139,7 @@ async fn a_message_whose_dead_letter_cannot_be_sent_stays_for_the_redrive_policy
 #[tokio::test(flavor = "multi_thread")]
 async fn one_failing_record_in_a_batch_fails_alone() {
     let stack = stack().await;
-    stack.dynamodb.fail(Rule::every(Fault::Refuse(400, "ValidationException")).on("PutItem").containing("ada:b"));
+    stack.dynamodb.fail(Rule::every(Fault::INVALID).on("PutItem").containing("ada:b"));
     for id in ["a", "b", "c"] {
         put(&stack, &envelope(id)).await;
     }

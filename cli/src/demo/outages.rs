@@ -64,7 +64,7 @@ pub(super) async fn lost_answer(scene: &mut Scene) -> Result<(), Error> {
 }
 
 pub(super) async fn poison(scene: &mut Scene) -> Result<(), Error> {
-    let refuse = Fault::Refuse(400, "ValidationException");
+    let refuse = Fault::INVALID;
     scene.stack.dynamodb.fail(Rule::every(refuse).on("PutItem").containing("msg_demo_poison"));
     let delivery = Delivery::ada("msg_demo_poison", MESSAGE, Scene::now());
     let answer = scene.send("a message DynamoDB refuses", &delivery).await?;

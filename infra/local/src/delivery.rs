@@ -21,6 +21,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::Error;
+use crate::random::Random;
 
 /// A request to one of the functions.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -297,14 +298,8 @@ impl Answer {
 /// About `length` bytes that hardly compress, and stand in a JSON string as they are; others for another `seed`.
 #[must_use]
 pub fn noise(seed: u64, length: usize) -> String {
-    // xorshift64
-    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    let mut byte = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 33).to_le_bytes()[0]
-    };
+    let mut random = Random::new(seed);
+    let mut byte = || random.next().to_le_bytes()[0];
     // Printable ASCII without the quote and the backslash.
     (0..length).map(|_| char::from(b' ' + byte() % 95)).map(|c| if matches!(c, '"' | '\\') { 'x' } else { c }).collect()
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_lambda_events::sqs::{SqsEvent, SqsMessage, SqsMessageAttribute};
+use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage, SqsMessageAttribute};
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::types::{Message, MessageSystemAttributeName};
 use event_retry::State;
@@ -22,52 +22,93 @@ pub struct Batch {
     pub failed: Vec<String>,
 }
 
-/// Polls `queue` for `state` until the returned task is aborted. The number on `batches` counts the batches taken.
-#[must_use]
-pub fn poll(client: Client, queue: String, state: Arc<State>) -> (JoinHandle<()>, watch::Receiver<u64>) {
-    let (count, batches) = watch::channel(0);
-    let task = tokio::spawn(async move {
-        loop {
-            match take_batch(&client, &queue, &state, Duration::from_secs(1)).await {
-                Ok(batch) if batch.received > 0 => count.send_modify(|count| *count += 1),
-                Ok(_) => {}
-                // The queue is away: as patient as Lambda, only quicker.
-                Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
-            }
-        }
-    });
-    (task, batches)
+/// A queue and the function that takes its batches.
+#[derive(Debug, Clone)]
+pub struct EventSource {
+    /// A client for SQS.
+    pub client: Client,
+    /// The queue's URL.
+    pub queue: String,
+    /// How long a batch is away.
+    pub visibility: Duration,
+    /// The function's state.
+    pub function: Arc<State>,
 }
 
-/// Receives one batch, waiting for it at most `wait`, and lets the function take it.
-///
-/// # Errors
-/// When SQS does not answer. Messages received then come again.
-pub async fn take_batch(client: &Client, queue: &str, state: &State, wait: Duration) -> Result<Batch, Error> {
-    let receive = client
-        .receive_message()
-        .queue_url(queue)
-        .max_number_of_messages(10)
-        .wait_time_seconds(i32::try_from(wait.as_secs())?)
-        .message_system_attribute_names(MessageSystemAttributeName::All)
-        .message_attribute_names("All");
-    let messages = receive.send().await?.messages.unwrap_or_default();
-    if messages.is_empty() {
-        return Ok(Batch::default());
+impl EventSource {
+    /// Takes batches until the returned task is aborted. The number on the channel counts them.
+    #[must_use]
+    pub fn poll(self) -> (JoinHandle<()>, watch::Receiver<u64>) {
+        let (count, batches) = watch::channel(0);
+        let task = tokio::spawn(async move {
+            loop {
+                match self.take_batch(Duration::from_secs(1)).await {
+                    Ok(batch) if batch.received > 0 => count.send_modify(|count| *count += 1),
+                    Ok(_) => {}
+                    // The queue is away: as patient as Lambda, only quicker.
+                    Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+                }
+            }
+        });
+        (task, batches)
     }
-    let received = messages.len();
-    let handles: Vec<_> =
-        messages.iter().map(|m| (m.message_id.clone().unwrap_or_default(), m.receipt_handle.clone())).collect();
-    let mut event = SqsEvent::default();
-    event.records = messages.into_iter().map(record).collect();
-    let response = event_retry::handle(event, state, Deadline::within(event_retry::TIMEOUT)).await;
-    let failed: Vec<String> = response.batch_item_failures.into_iter().map(|failure| failure.item_identifier).collect();
-    for (id, handle) in handles {
-        if !failed.contains(&id) {
-            client.delete_message().queue_url(queue).set_receipt_handle(handle).send().await?;
+
+    /// Receives one batch, waiting for it at most `wait`, and lets the function take it.
+    ///
+    /// # Errors
+    /// When SQS does not answer. Messages received then come again.
+    pub async fn take_batch(&self, wait: Duration) -> Result<Batch, Error> {
+        let Some(event) = self.receive(wait).await? else { return Ok(Batch::default()) };
+        let deadline = Deadline::within(event_retry::TIMEOUT);
+        let response = event_retry::handle(event.clone(), &self.function, deadline).await;
+        self.settle(event, &response).await
+    }
+
+    /// Receives a batch, waiting for it at most `wait`; `None` when nothing came.
+    ///
+    /// # Errors
+    /// When SQS does not answer.
+    pub async fn receive(&self, wait: Duration) -> Result<Option<SqsEvent>, Error> {
+        let receive = self.client.receive_message().queue_url(&self.queue).max_number_of_messages(10);
+        let receive = receive
+            .wait_time_seconds(i32::try_from(wait.as_secs())?)
+            .visibility_timeout(i32::try_from(self.visibility.as_secs())?)
+            .message_system_attribute_names(MessageSystemAttributeName::All)
+            .message_attribute_names("All");
+        let messages = receive.send().await?.messages.unwrap_or_default();
+        let mut event = SqsEvent::default();
+        event.records = messages.into_iter().map(record).collect();
+        Ok((!event.records.is_empty()).then_some(event))
+    }
+
+    /// Deletes what the function did not report as failed.
+    ///
+    /// # Errors
+    /// When SQS does not answer. The rest then comes again.
+    pub async fn settle(&self, event: SqsEvent, response: &SqsBatchResponse) -> Result<Batch, Error> {
+        let failures = response.batch_item_failures.iter();
+        let failed: Vec<String> = failures.map(|failure| failure.item_identifier.clone()).collect();
+        let received = event.records.len();
+        for record in event.records {
+            if !record.message_id.as_ref().is_some_and(|id| failed.contains(id)) {
+                let delete = self.client.delete_message().queue_url(&self.queue);
+                delete.set_receipt_handle(record.receipt_handle).send().await?;
+            }
         }
+        Ok(Batch { received, failed })
     }
-    Ok(Batch { received, failed })
+
+    /// Lets all of a batch come again at once, as it would some time after its function has died.
+    ///
+    /// # Errors
+    /// When SQS does not answer.
+    pub async fn release(&self, event: SqsEvent) -> Result<(), Error> {
+        for record in event.records {
+            let change = self.client.change_message_visibility().queue_url(&self.queue).visibility_timeout(0);
+            change.set_receipt_handle(record.receipt_handle).send().await?;
+        }
+        Ok(())
+    }
 }
 
 /// A message as Lambda hands it to a function.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, Uri};
@@ -10,9 +11,12 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use memchr::memmem;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 use crate::http_server::Server;
+use crate::random::Random;
 use crate::{Error, http_server};
 
 /// What happens to a request a rule matches.
@@ -22,10 +26,25 @@ pub enum Fault {
     Cut,
     /// It is taken and never answered; the engine does not see it.
     Hang,
+    /// It passes, but later.
+    Delay(Duration),
     /// The engine applies it, and its answer is lost with the connection.
     LoseAnswer,
+    /// The engine applies it, and it is never answered.
+    HoldAnswer,
     /// It is refused: the HTTP status and the AWS error code. The engine does not see it.
     Refuse(u16, &'static str),
+}
+
+impl Fault {
+    /// DynamoDB has no capacity left.
+    pub const THROTTLE: Fault = Fault::Refuse(400, "ProvisionedThroughputExceededException");
+    /// Another transaction holds the item.
+    pub const TRANSACTION_CONFLICT: Fault = Fault::Refuse(400, "TransactionConflictException");
+    /// The service has a fault of its own.
+    pub const INTERNAL: Fault = Fault::Refuse(500, "InternalServerError");
+    /// What was sent is refused for its content, now and always.
+    pub const INVALID: Fault = Fault::Refuse(400, "ValidationException");
 }
 
 /// Which requests fail, and how.
@@ -34,14 +53,16 @@ pub struct Rule {
     fault: Fault,
     operation: Option<&'static str>,
     containing: Option<String>,
+    passing: u32,
     times: Option<u32>,
+    sometimes: Option<(f64, Random)>,
 }
 
 impl Rule {
     /// Every request fails by `fault`, until the rules are cleared.
     #[must_use]
     pub fn every(fault: Fault) -> Self {
-        Rule { fault, operation: None, containing: None, times: None }
+        Rule { fault, operation: None, containing: None, passing: 0, times: None, sometimes: None }
     }
 
     /// Only requests of an operation, such as `PutItem`.
@@ -56,10 +77,45 @@ impl Rule {
         Rule { containing: Some(text.to_owned()), ..self }
     }
 
+    /// Only after `passing` of them have passed.
+    #[must_use]
+    pub fn after(self, passing: u32) -> Self {
+        Rule { passing, ..self }
+    }
+
     /// Only the first `times` requests.
     #[must_use]
     pub fn times(self, times: u32) -> Self {
         Rule { times: Some(times), ..self }
+    }
+
+    /// Only a share of them, from 0 to 1; which ones, `seed` decides.
+    #[must_use]
+    pub fn sometimes(self, share: f64, seed: u64) -> Self {
+        Rule { sometimes: Some((share, Random::new(seed))), ..self }
+    }
+
+    fn matches(&self, operation: &str, body: &[u8]) -> bool {
+        self.times != Some(0)
+            && self.operation.is_none_or(|wanted| wanted == operation)
+            && self.containing.as_ref().is_none_or(|text| memmem::find(body, text.as_bytes()).is_some())
+    }
+
+    /// Whether it strikes a request that it matches.
+    fn strikes(&mut self) -> bool {
+        if self.passing > 0 {
+            self.passing -= 1;
+            return false;
+        }
+        if let Some((share, random)) = &mut self.sometimes {
+            #[allow(clippy::cast_precision_loss, reason = "a share")]
+            let drawn = (random.next() >> 11) as f64 / (1u64 << 53) as f64;
+            if drawn >= *share {
+                return false;
+            }
+        }
+        self.times = self.times.map(|times| times - 1);
+        true
     }
 }
 
@@ -73,18 +129,9 @@ impl State {
     /// Counts a request, and says what is to happen to it.
     fn meet(&mut self, operation: &str, body: &[u8]) -> Option<Fault> {
         *self.counts.entry(operation.to_owned()).or_default() += 1;
-        let rule = self.rules.iter_mut().find(|rule| {
-            rule.times != Some(0)
-                && rule.operation.is_none_or(|wanted| wanted == operation)
-                && rule.containing.as_ref().is_none_or(|text| contains(body, text.as_bytes()))
-        })?;
-        rule.times = rule.times.map(|times| times - 1);
-        Some(rule.fault.clone())
+        let rule = self.rules.iter_mut().find(|rule| rule.matches(operation, body))?;
+        rule.strikes().then(|| rule.fault.clone())
     }
-}
-
-fn contains(haystack: &[u8], needle: &[u8]) -> bool {
-    needle.is_empty() || haystack.windows(needle.len()).any(|window| window == needle)
 }
 
 /// A running proxy; it stops when dropped.
@@ -93,6 +140,7 @@ pub struct FaultProxy {
     /// Where it listens.
     pub address: SocketAddr,
     state: Arc<Mutex<State>>,
+    struck: watch::Sender<u64>,
     _server: Server,
 }
 
@@ -106,10 +154,10 @@ impl FaultProxy {
         let address = listener.local_addr()?;
         let state = Arc::new(Mutex::new(State::default()));
         let client = Client::builder(TokioExecutor::new()).build_http();
-        let shared = Arc::clone(&state);
-        let server =
-            http_server::serve(listener, move |request| pass(request, upstream, client.clone(), Arc::clone(&shared)));
-        Ok(FaultProxy { address, state, _server: server })
+        let struck = watch::channel(0).0;
+        let path = Path { upstream, client, state: Arc::clone(&state), struck: struck.clone() };
+        let server = http_server::serve(listener, move |request| pass(request, path.clone()));
+        Ok(FaultProxy { address, state, struck, _server: server })
     }
 
     /// The URL to give the SDK.
@@ -128,6 +176,20 @@ impl FaultProxy {
         self.state(|state| state.rules.clear());
     }
 
+    /// Waits for the next fault to strike: a request has come, or has been applied where the fault is in its answer.
+    pub fn struck(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut struck = self.struck.subscribe();
+        let before = *struck.borrow();
+        // An error means that the proxy is gone, and nothing will strike any more.
+        async move { drop(struck.wait_for(|times| *times > before).await) }
+    }
+
+    /// How many faults have struck.
+    #[must_use]
+    pub fn strikes(&self) -> u64 {
+        *self.struck.borrow()
+    }
+
     /// How many requests have come, by operation.
     #[must_use]
     pub fn counts(&self) -> BTreeMap<String, usize> {
@@ -139,29 +201,47 @@ impl FaultProxy {
     }
 }
 
-async fn pass(
-    request: Request<Bytes>,
+#[derive(Debug, Clone)]
+struct Path {
     upstream: SocketAddr,
     client: Client<HttpConnector, Full<Bytes>>,
     state: Arc<Mutex<State>>,
-) -> Option<Response<Bytes>> {
+    struck: watch::Sender<u64>,
+}
+
+async fn pass(request: Request<Bytes>, path: Path) -> Option<Response<Bytes>> {
     let target = request.headers().get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
     let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
-    let fault = state.lock().unwrap_or_else(PoisonError::into_inner).meet(&operation, request.body());
+    let fault = path.state.lock().unwrap_or_else(PoisonError::into_inner).meet(&operation, request.body());
+    let strike = || path.struck.send_modify(|times| *times += 1);
+    if fault.as_ref().is_some_and(|fault| !matches!(fault, Fault::LoseAnswer | Fault::HoldAnswer)) {
+        strike();
+    }
     match fault {
         Some(Fault::Cut) => return None,
         Some(Fault::Hang) => std::future::pending::<()>().await,
         Some(Fault::Refuse(status, code)) => return Some(refusal(status, code)),
-        Some(Fault::LoseAnswer) | None => {}
+        Some(Fault::Delay(by)) => tokio::time::sleep(by).await,
+        Some(Fault::LoseAnswer | Fault::HoldAnswer) | None => {}
     }
-    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
-    let uri: Uri = format!("http://{upstream}{path}").parse().ok()?;
+    let resource = request.uri().path_and_query().map_or("/", |path| path.as_str());
+    let uri: Uri = format!("http://{}{resource}", path.upstream).parse().ok()?;
     let (mut parts, body) = request.into_parts();
     parts.uri = uri;
-    let answer = client.request(Request::from_parts(parts, Full::new(body))).await.ok()?;
+    let answer = path.client.request(Request::from_parts(parts, Full::new(body))).await.ok()?;
     let (parts, body) = answer.into_parts();
     let body = body.collect().await.ok()?.to_bytes();
-    (fault != Some(Fault::LoseAnswer)).then(|| Response::from_parts(parts, body))
+    match fault {
+        Some(Fault::LoseAnswer) => {
+            strike();
+            None
+        }
+        Some(Fault::HoldAnswer) => {
+            strike();
+            std::future::pending().await
+        }
+        _ => Some(Response::from_parts(parts, body)),
+    }
 }
 
 fn refusal(status: u16, code: &str) -> Response<Bytes> {

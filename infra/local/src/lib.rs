@@ -7,6 +7,7 @@ pub mod event_source;
 pub mod fault;
 pub mod function_url;
 pub mod http_server;
+pub mod random;
 pub mod runtime_api;
 pub mod services;
 mod sqs;

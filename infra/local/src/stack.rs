@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 
 use crate::Error;
 use crate::engine::reachable;
-use crate::event_source::{self, Batch};
+use crate::event_source::{Batch, EventSource};
 use crate::function_url::{self, Function, Handler};
 use crate::http_server::Server;
 use crate::services::Services;
@@ -33,11 +33,11 @@ pub struct Options {
     pub secrets: String,
     /// Replies to Vapi's client messages.
     pub replies: Replies,
-    /// From what the retry's back-off grows: whole seconds.
+    /// The retry queue's visibility timeout, from which the back-off grows: whole seconds.
     pub visibility: Duration,
-    /// The retry queue's own visibility timeout: how long a message is away when nobody says anything about it. Not
-    /// shorter than event-retry may take for a batch, except to test just that.
-    pub queue_visibility: Duration,
+    /// How long a batch is away when nobody says anything about its messages. In AWS that is the queue's visibility
+    /// timeout; here the latter may be shorter than a batch may take, which would bring messages back too early.
+    pub batch_visibility: Duration,
     /// `EVENT_TTL_DAYS`
     pub ttl_days: u32,
     /// Tells the functions the time.
@@ -54,7 +54,7 @@ impl Default for Options {
             secrets: DEVELOPMENT.to_owned(),
             replies: Replies::default(),
             visibility: Duration::from_secs(1),
-            queue_visibility: event_retry::TIMEOUT,
+            batch_visibility: event_retry::TIMEOUT,
             ttl_days: 90,
             clock: Clock::System,
             through: None,
@@ -78,10 +78,10 @@ pub struct Stack {
     pub dead_letter_queue: String,
     /// Counts the batches the event source has taken.
     pub batches: watch::Receiver<u64>,
-    retry: Arc<RetryState>,
+    source: EventSource,
     services: Services,
     server: Server,
-    event_source: Option<JoinHandle<()>>,
+    poller: Option<JoinHandle<()>>,
 }
 
 impl Stack {
@@ -95,7 +95,7 @@ impl Stack {
         let created = template.create_table(&services.dynamodb_client(), &table).await;
         created.map_err(|error| unusable("DynamoDB", &services.dynamodb, &error))?;
         let client = services.sqs_client();
-        let queues = create_queues(&client, &template, options.queue_visibility).await;
+        let queues = create_queues(&client, &template, options.visibility).await;
         let (retry_queue, dead_letter_queue) = queues.map_err(|error| unusable("SQS", &services.sqs, &error))?;
 
         let seen = options.through.as_ref().unwrap_or(&services);
@@ -114,10 +114,12 @@ impl Stack {
         let functions = functions(&options, &inbox, &template)?;
         let names = functions.keys().copied().collect();
         let server = function_url::serve(listener, functions);
-        let (mut event_source, mut batches) = (None, watch::channel(0).1);
+        let source =
+            EventSource { client, queue: retry_queue.clone(), visibility: options.batch_visibility, function: retry };
+        let (mut poller, mut batches) = (None, watch::channel(0).1);
         if options.poll {
-            let (task, count) = event_source::poll(client, retry_queue.clone(), Arc::clone(&retry));
-            (event_source, batches) = (Some(task), count);
+            let (task, count) = source.clone().poll();
+            (poller, batches) = (Some(task), count);
         }
         Ok(Stack {
             url,
@@ -126,10 +128,10 @@ impl Stack {
             retry_queue,
             dead_letter_queue,
             batches,
-            retry,
+            source,
             services,
             server,
-            event_source,
+            poller,
         })
     }
 
@@ -138,7 +140,21 @@ impl Stack {
     /// # Errors
     /// When SQS does not answer.
     pub async fn take_batch(&self) -> Result<Batch, Error> {
-        event_source::take_batch(&self.sqs_client(), &self.retry_queue, &self.retry, Duration::from_secs(5)).await
+        self.take_batch_within(Duration::from_secs(5)).await
+    }
+
+    /// Lets the event source take one batch, waiting for it at most `wait`: whole seconds.
+    ///
+    /// # Errors
+    /// When SQS does not answer.
+    pub async fn take_batch_within(&self, wait: Duration) -> Result<Batch, Error> {
+        self.source.take_batch(wait).await
+    }
+
+    /// Receives the retry queue's batches, for whoever plays the function.
+    #[must_use]
+    pub fn event_source(&self) -> &EventSource {
+        &self.source
     }
 
     /// A client of its own, past any proxy.
@@ -173,7 +189,7 @@ impl Stack {
     /// Stops taking requests, and waits for those that are being answered. A batch that is being taken is left to the
     /// queue, which brings it back.
     pub async fn shut_down(mut self) {
-        if let Some(task) = self.event_source.take() {
+        if let Some(task) = self.poller.take() {
             task.abort();
         }
         self.server.shut_down().await;

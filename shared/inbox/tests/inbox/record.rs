@@ -178,15 +178,15 @@ async fn an_expired_record_is_invisible_and_its_id_free_again() {
 async fn failures_are_told_apart_by_whether_waiting_helps() {
     let table = Table::new().await;
     for (fault, transient) in [
-        (Fault::Refuse(400, "ValidationException"), false),
+        (Fault::INVALID, false),
         (Fault::Refuse(400, "ItemCollectionSizeLimitExceededException"), false),
-        (Fault::Refuse(400, "ProvisionedThroughputExceededException"), true),
+        (Fault::THROTTLE, true),
         (Fault::Refuse(400, "ThrottlingException"), true),
         (Fault::Refuse(400, "TransactionConflictException"), true),
         (Fault::Refuse(400, "AccessDeniedException"), true),
         (Fault::Refuse(400, "ResourceNotFoundException"), true),
         (Fault::Refuse(400, "ExpiredTokenException"), true),
-        (Fault::Refuse(500, "InternalServerError"), true),
+        (Fault::INTERNAL, true),
         (Fault::Refuse(503, "ServiceUnavailable"), true),
         (Fault::Cut, true),
         (Fault::Hang, true),

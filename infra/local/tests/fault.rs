@@ -1,0 +1,123 @@
+//! What the fault proxy does to a request, and to which.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::time::Duration;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::types::AttributeValue;
+use gatehouse_local::engine::{Engine, FREE};
+use gatehouse_local::template::Template;
+use gatehouse_local::{Fault, FaultProxy, Rule, local_sdk};
+use tokio::time::{Instant, timeout};
+
+/// A table behind a proxy, and a client that tries once.
+struct Bed {
+    proxy: FaultProxy,
+    through: Client,
+    direct: Client,
+    _engine: Engine,
+}
+
+impl Bed {
+    async fn new() -> Bed {
+        let engine = Engine::dynamodb(FREE, None).await.unwrap();
+        let direct = Client::new(&local_sdk(&engine.url()));
+        Template::read().unwrap().create_table(&direct, "EventTable").await.unwrap();
+        let proxy = FaultProxy::start(engine.address).await.unwrap();
+        let once = aws_sdk_dynamodb::config::Builder::from(&local_sdk(&proxy.url()));
+        let once = once.retry_config(aws_sdk_dynamodb::config::retry::RetryConfig::disabled());
+        Bed { proxy, through: Client::from_conf(once.build()), direct, _engine: engine }
+    }
+
+    /// `ok`, the error's code, or `connection`.
+    async fn put(&self, id: &str) -> String {
+        let put = self.through.put_item().table_name("EventTable").item("event_id", AttributeValue::S(id.to_owned()));
+        match put.send().await {
+            Ok(_) => "ok".to_owned(),
+            Err(error) => match error.as_service_error() {
+                Some(_) => gatehouse_inbox::aws::code_of(&error).to_owned(),
+                None => "connection".to_owned(),
+            },
+        }
+    }
+
+    async fn is_there(&self, id: &str) -> bool {
+        let get = self.direct.get_item().table_name("EventTable").key("event_id", AttributeValue::S(id.to_owned()));
+        get.send().await.unwrap().item.is_some()
+    }
+}
+
+#[tokio::test]
+async fn each_fault_is_seen_as_what_it_is_and_applied_or_not() {
+    for (fault, seen, applied) in [
+        (Fault::Cut, "connection", false),
+        (Fault::LoseAnswer, "connection", true),
+        (Fault::THROTTLE, "ProvisionedThroughputExceededException", false),
+        (Fault::TRANSACTION_CONFLICT, "TransactionConflictException", false),
+        (Fault::INTERNAL, "InternalServerError", false),
+        (Fault::INVALID, "ValidationException", false),
+    ] {
+        let bed = Bed::new().await;
+        bed.proxy.fail(Rule::every(fault.clone()));
+        assert_eq!((bed.put("a").await.as_str(), bed.is_there("a").await), (seen, applied), "{fault:?}");
+        assert_eq!(bed.proxy.strikes(), 1);
+        bed.proxy.heal();
+        assert_eq!(bed.put("a").await, "ok");
+    }
+}
+
+#[tokio::test]
+async fn a_held_answer_is_one_that_never_comes_though_the_request_was_applied() {
+    let bed = Bed::new().await;
+    for (fault, id, applied) in [(Fault::HoldAnswer, "a", true), (Fault::Hang, "b", false)] {
+        bed.proxy.fail(Rule::every(fault));
+        let struck = bed.proxy.struck();
+        tokio::select! {
+            seen = bed.put(id) => unreachable!("{seen}"),
+            () = struck => {}
+        }
+        assert_eq!(bed.is_there(id).await, applied);
+        bed.proxy.heal();
+    }
+}
+
+#[tokio::test]
+async fn a_delayed_request_passes_later() {
+    let bed = Bed::new().await;
+    bed.proxy.fail(Rule::every(Fault::Delay(Duration::from_millis(150))));
+    let started = Instant::now();
+    assert_eq!(timeout(Duration::from_secs(30), bed.put("a")).await.unwrap(), "ok");
+    assert!(started.elapsed() >= Duration::from_millis(150));
+}
+
+#[tokio::test]
+async fn a_rule_chooses_by_operation_content_and_count() {
+    let bed = Bed::new().await;
+    bed.proxy.fail(Rule::every(Fault::INTERNAL).on("PutItem").containing("ada:").after(1).times(2));
+    let mut seen = Vec::new();
+    for id in ["other", "ada:1", "ada:2", "other", "ada:3", "ada:4"] {
+        seen.push(bed.put(id).await == "ok");
+    }
+    assert_eq!(seen, [true, true, false, true, false, true]);
+    let get = bed.through.get_item().table_name("EventTable").key("event_id", AttributeValue::S("ada:1".to_owned()));
+    assert!(get.send().await.is_ok(), "another operation");
+    assert_eq!((bed.proxy.counts()["PutItem"], bed.proxy.counts()["GetItem"]), (6, 1));
+}
+
+#[tokio::test]
+async fn which_share_of_the_requests_fails_a_seed_repeats() {
+    let mut runs = Vec::new();
+    for seed in [1, 1, 2] {
+        let bed = Bed::new().await;
+        bed.proxy.fail(Rule::every(Fault::THROTTLE).sometimes(0.4, seed));
+        let mut run = String::new();
+        for n in 0..60 {
+            run.push(if bed.put(&n.to_string()).await == "ok" { '.' } else { 'x' });
+        }
+        runs.push(run);
+    }
+    assert_eq!(runs[0], runs[1]);
+    assert_ne!(runs[0], runs[2]);
+    let failed = runs[0].matches('x').count();
+    assert!((10..40).contains(&failed), "{}", runs[0]);
+}

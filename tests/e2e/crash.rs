@@ -1,0 +1,58 @@
+//! Every function is struck at every point where it talks to DynamoDB or SQS, in every way: killed, cut off, kept waiting,
+//! refused. Then the stores are held to the invariants.
+//!
+//! A seed decides a case: which function, where, how, and with what events. What fails names its seed and its step;
+//! `GATEHOUSE_SEED=<seed> cargo test -p gatehouse-tests crash` plays it again, and `GATEHOUSE_SEEDS=<number>` plays more.
+
+mod case;
+mod front;
+mod invariants;
+mod retry;
+
+use std::collections::BTreeSet;
+
+use case::{CASES, Case};
+use futures_util::stream::{self, StreamExt};
+
+/// How many cases are played at the same moment.
+const AT_ONCE: usize = 8;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_strikes_whichever_function_wherever_the_invariants_hold() {
+    let variable = |name| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
+    let seeds = match (variable("GATEHOUSE_SEED"), variable("GATEHOUSE_SEEDS")) {
+        (Some(seed), _) => seed..seed + 1,
+        (None, number) => 0..number.unwrap_or(u64::try_from(CASES.len()).unwrap()),
+    };
+    let failures: Vec<String> = stream::iter(seeds.clone())
+        .map(|seed| async move {
+            let case = Case::of(seed);
+            // A task of its own: a case that panics fails alone.
+            let played = tokio::spawn(play(case.clone())).await;
+            let why = match played {
+                Ok(Ok(())) => return None,
+                Ok(Err(why)) => why,
+                Err(panic) => panic.to_string(),
+            };
+            Some(format!("seed {seed}, {case}: {why}"))
+        })
+        .buffer_unordered(AT_ONCE)
+        .filter_map(std::future::ready)
+        .collect()
+        .await;
+    assert!(failures.is_empty(), "{} of {} cases failed:\n{}", failures.len(), seeds.count(), failures.join("\n"));
+}
+
+#[test]
+fn every_function_is_struck_at_every_point_it_has_in_every_way() {
+    let places: BTreeSet<_> = CASES.iter().map(|(f, point, _)| (format!("{f:?}"), format!("{point:?}"))).collect();
+    let ways: BTreeSet<_> = CASES.iter().map(|(_, _, blow)| format!("{blow:?}")).collect();
+    assert_eq!((places.len(), ways.len(), CASES.len()), (19, 10, 190));
+}
+
+async fn play(case: Case) -> Result<(), String> {
+    match case.function {
+        case::Function::EventRetry => retry::play(case).await,
+        _ => front::play(case).await,
+    }
+}

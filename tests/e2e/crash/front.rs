@@ -1,0 +1,90 @@
+//! The functions that vendors call.
+
+use std::time::Duration;
+
+use gatehouse_local::runtime_api::Host;
+use gatehouse_local::{Delivery, Fault, Rule, Testbed};
+use tokio::time::timeout;
+
+use super::case::{Case, Function, Point};
+use super::invariants::{Checked, Delivered, drain, ensure, is_durable, testbed};
+
+pub(super) async fn play(mut case: Case) -> Checked {
+    let bed = testbed(case.point).await;
+    let mut delivered = Delivered::default();
+    let name = format!("{:x}", case.random.next());
+    if case.point == Point::ConflictPut {
+        let first = case.delivery(&name, "first");
+        let answer = first.send(&bed.url).await.unwrap();
+        ensure(answer.outcome() == "recorded", || answer.body.clone())?;
+        delivered.add(answer.event_id(), &first);
+        delivered.settled.insert(answer.event_id().to_owned(), first.body);
+    }
+    let large = matches!(case.point, Point::Chunk | Point::Head);
+    let victim = if large { case.large_delivery(&name) } else { case.delivery(&name, "second") };
+
+    let rule = case.rule();
+    match case.point {
+        // Only heads have fingerprints.
+        Point::Put | Point::Head => bed.dynamodb.fail(rule.on("PutItem").containing("\"fingerprint\"")),
+        Point::ConflictPut => bed.dynamodb.fail(rule.on("PutItem").containing("conflict:")),
+        Point::Chunk => {
+            let passing = u32::try_from(case.random.below(2)).unwrap();
+            bed.dynamodb.fail(rule.on("PutItem").containing("chunk:").after(passing));
+        }
+        Point::Queue => {
+            bed.dynamodb.fail(Rule::every(Fault::Cut));
+            bed.sqs.fail(rule.on("SendMessage"));
+        }
+        Point::DeadLetter | Point::Hide => unreachable!("a front door has no such point"),
+    }
+    let acknowledged = if case.kills() {
+        kill(&case, &bed, &victim).await?;
+        false
+    } else {
+        let answer = victim.send(&bed.url).await.unwrap();
+        let struck = bed.dynamodb.strikes() + bed.sqs.strikes();
+        ensure(struck > 0, || "the blow missed".to_owned())?;
+        let known = answer.status == 200 || (answer.status == 503 && !answer.header("retry-after").is_empty());
+        ensure(known, || format!("answered with {}: {}", answer.status, answer.body))?;
+        if answer.status == 200 {
+            // A write of its own that it did not hear of must not look like somebody else's.
+            let new = if case.point == Point::ConflictPut { "conflict" } else { "recorded" };
+            ensure([new, "queued"].contains(&answer.outcome()), || format!("I2: it was called {}", answer.outcome()))?;
+            is_durable(&bed, answer.event_id(), &victim.body).await?;
+        }
+        answer.status == 200
+    };
+    bed.dynamodb.heal();
+    bed.sqs.heal();
+    // What was not acknowledged, the vendor sends again.
+    let again = if acknowledged { None } else { Some(victim.send(&bed.url).await.unwrap()) };
+    if let Some(answer) = &again {
+        ensure(answer.status == 200, || format!("the vendor's retry: {} {}", answer.status, answer.body))?;
+    }
+    drain(&bed).await?;
+    let event_id = victim.send(&bed.url).await.unwrap().event_id().to_owned();
+    delivered.add(&event_id, &victim);
+    delivered.check(&bed).await
+}
+
+/// Sends the victim to the real binary, and kills it when the blow falls.
+async fn kill(case: &Case, bed: &Testbed, victim: &Delivery) -> Checked {
+    let binary = match case.function {
+        Function::ClientMessage => env!("CARGO_BIN_EXE_under-test-client-message"),
+        Function::ConversationWebhooks => env!("CARGO_BIN_EXE_under-test-conversation-webhooks"),
+        Function::SessionLifecycle => env!("CARGO_BIN_EXE_under-test-session-lifecycle"),
+        Function::EventRetry => unreachable!("it has batches, not deliveries"),
+    };
+    let struck = if case.point == Point::Queue { bed.sqs.struck() } else { bed.dynamodb.struck() };
+    let environment = bed.environment();
+    let variables = environment.iter().map(|(name, value)| (*name, value.as_str()));
+    let mut host = Host::start(binary, variables, 10_000).await.unwrap();
+    let event = victim.to_lambda_event();
+    tokio::select! {
+        answer = host.invoke(&event) => return Err(format!("answered before the blow: {answer:?}")),
+        blow = timeout(Duration::from_secs(20), struck) => blow.map_err(|_| "the blow missed".to_owned())?,
+    }
+    host.kill().await.unwrap();
+    Ok(())
+}

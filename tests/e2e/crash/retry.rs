@@ -1,0 +1,89 @@
+//! `event-retry`, in the middle of a batch.
+
+use std::time::Duration;
+
+use gatehouse_local::runtime_api::Host;
+use gatehouse_local::{Fault, Rule, Testbed};
+use tokio::time::timeout;
+
+use super::case::{Case, Point};
+use super::invariants::{Checked, Delivered, drain, ensure, testbed};
+use crate::support::record;
+
+pub(super) async fn play(mut case: Case) -> Checked {
+    let bed = testbed(case.point).await;
+    let mut delivered = Delivered::default();
+    let names: Vec<String> = (0..3 + case.random.below(4)).map(|_| format!("{:x}", case.random.next())).collect();
+    let victim = case.random.one_of(&names).clone();
+    let victim_id = format!("ada:msg_{victim}");
+    if case.point == Point::ConflictPut {
+        let first = case.delivery(&victim, "first");
+        ensure(first.send(&bed.url).await.unwrap().outcome() == "recorded", || "the first".to_owned())?;
+        delivered.add(&victim_id, &first);
+        delivered.settled.insert(victim_id.clone(), first.body);
+    }
+    bed.dynamodb.fail(Rule::every(Fault::Cut));
+    for name in &names {
+        let delivery = case.delivery(name, "second");
+        let answer = delivery.send(&bed.url).await.unwrap();
+        ensure(answer.outcome() == "queued", || answer.body.clone())?;
+        delivered.add(answer.event_id(), &delivery);
+    }
+    bed.dynamodb.heal();
+
+    let rule = case.rule();
+    match case.point {
+        Point::Put => bed.dynamodb.fail(rule.on("PutItem").containing(&victim_id)),
+        Point::ConflictPut => bed.dynamodb.fail(rule.on("PutItem").containing("conflict:")),
+        Point::DeadLetter => {
+            bed.dynamodb.fail(Rule::every(Fault::INVALID).on("PutItem").containing(&victim_id));
+            for _ in 1..event_retry::MAX_RECEIVES {
+                bed.take_batch().await.unwrap();
+            }
+            bed.sqs.fail(rule.on("SendMessage"));
+        }
+        Point::Hide => {
+            bed.dynamodb.fail(Rule::every(Fault::THROTTLE).on("PutItem").containing(&victim_id));
+            bed.sqs.fail(rule.on("ChangeMessageVisibility"));
+        }
+        Point::Chunk | Point::Head | Point::Queue => unreachable!("event-retry has no such point"),
+    }
+    if case.kills() {
+        kill(&case, &bed).await?;
+    } else {
+        let before = bed.dynamodb.strikes() + bed.sqs.strikes();
+        let batch = bed.take_batch().await.unwrap();
+        ensure(bed.dynamodb.strikes() + bed.sqs.strikes() > before, || "the blow missed".to_owned())?;
+        ensure(batch.failed.len() <= 1, || format!("I10: {} messages failed", batch.failed.len()))?;
+        for name in names.iter().filter(|name| **name != victim) {
+            let recorded = record(&bed, &format!("ada:msg_{name}")).await.is_some();
+            ensure(recorded, || format!("I10: {name} shared a batch with the victim and is not recorded"))?;
+        }
+    }
+    bed.dynamodb.heal();
+    bed.sqs.heal();
+    drain(&bed).await?;
+    delivered.check(&bed).await
+}
+
+/// Hands a batch to the real binary, and kills it when the blow falls.
+async fn kill(case: &Case, bed: &Testbed) -> Checked {
+    let struck = match case.point {
+        Point::DeadLetter | Point::Hide => bed.sqs.struck(),
+        _ => bed.dynamodb.struck(),
+    };
+    let environment = bed.environment();
+    let variables = environment.iter().map(|(name, value)| (*name, value.as_str()));
+    let mut host = Host::start(env!("CARGO_BIN_EXE_under-test-event-retry"), variables, 30_000).await.unwrap();
+    let source = bed.event_source();
+    let batch = source.receive(Duration::from_secs(5)).await.unwrap().ok_or("no batch came")?;
+    let event = serde_json::to_value(&batch).unwrap();
+    tokio::select! {
+        answer = host.invoke(&event) => return Err(format!("answered before the blow: {answer:?}")),
+        blow = timeout(Duration::from_secs(20), struck) => blow.map_err(|_| "the blow missed".to_owned())?,
+    }
+    host.kill().await.unwrap();
+    // As after the visibility timeout, which no test waits for.
+    let _ = source.release(batch).await;
+    Ok(())
+}
