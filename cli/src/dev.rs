@@ -1,21 +1,27 @@
 //! `gatehouse dev`: the whole stack on this machine, until Ctrl-C.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use aws_config::SdkConfig;
 use clap::Args;
 use client_message::Replies;
 use gatehouse_edge::secrets::{DEVELOPMENT, Secrets};
 use gatehouse_inbox::Config;
 use gatehouse_local::engine::{Engine, bind};
-use gatehouse_local::services::QUEUE_MAX_BYTES;
 use gatehouse_local::{DataDir, Error, Options, Services, Stack, foreign_sdk, local_sdk};
+use serde::de::IgnoredAny;
+#[cfg(unix)]
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
 mod banner;
 mod lines;
 
+use crate::vendor::variable;
 use lines::{Lines, Stream};
 
 pub(crate) const EXAMPLES: &str = "\
@@ -29,6 +35,8 @@ What the environment configures: docs/configuration.md";
 
 /// By when an engine that is not this process' own must have answered.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// The members of the secrets document.
+const PARTS: [&str; 4] = ["ada", "agntix", "vapi", "agent_chat"];
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -55,19 +63,26 @@ pub(crate) struct Arguments {
 /// What runs, and what there is to say about it.
 struct Dev {
     stack: Stack,
-    dynamodb: String,
-    sqs: String,
+    dynamodb: Place,
+    sqs: Place,
     secrets: Secrets,
     /// The published secrets, for want of others.
     development: bool,
     host: IpAddr,
     data: Option<DataDir>,
-    _engines: [Option<Engine>; 2],
+}
+
+/// Where a service is: an engine of this process, or someone else's.
+struct Place {
+    url: String,
+    engine: Option<Engine>,
 }
 
 pub(crate) async fn run(arguments: Arguments) -> Result<bool, Error> {
     let started = Instant::now();
-    let lines = Lines::start(if arguments.json { Stream::Stderr } else { Stream::Stdout });
+    // Before anything is said: whoever reads that the stack is ready may want to stop it at once.
+    let mut signals = Signals::new()?;
+    let lines = Lines::start(if arguments.json { Stream::Stderr } else { Stream::Stdout })?;
     let dev = start(&arguments).await?;
     banner::warn(&dev);
     if arguments.json {
@@ -75,13 +90,14 @@ pub(crate) async fn run(arguments: Arguments) -> Result<bool, Error> {
     } else {
         banner::print(&dev, started.elapsed())
     }
-    interrupted().await?;
-    tokio::spawn(async {
+    signals.next().await;
+    tokio::spawn(async move {
         // Whoever is in a hurry says so twice.
-        let _ = interrupted().await;
+        signals.next().await;
         std::process::exit(130);
     });
     dev.stack.shut_down().await;
+    tracing::info!("stopped");
     lines.finish();
     Ok(true)
 }
@@ -89,15 +105,9 @@ pub(crate) async fn run(arguments: Arguments) -> Result<bool, Error> {
 async fn start(arguments: &Arguments) -> Result<Dev, Error> {
     let get = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let host = resolve(&arguments.host)?;
-    let document = get("GATEHOUSE_SECRETS");
+    let document = variable("GATEHOUSE_SECRETS")?;
     let secrets = secrets(document.as_deref(), host)?;
-    let foreign = (get("AWS_ENDPOINT_URL_DYNAMODB"), get("AWS_ENDPOINT_URL_SQS"));
-    let embedded_limit = foreign.1.is_none().then(|| QUEUE_MAX_BYTES.to_string());
-    let config = Config::read(&|name| match name {
-        "TABLE_NAME" => Some("EventTable".to_owned()),
-        "QUEUE_MAX_BYTES" => get(name).or_else(|| embedded_limit.clone()),
-        _ => get(name),
-    })?;
+    let config = Config::read(&|name| if name == "TABLE_NAME" { Some("EventTable".to_owned()) } else { get(name) })?;
     let visibility = visibility(get("GATEHOUSE_RETRY_VISIBILITY_SECONDS").as_deref())?;
     let replies = get("CLIENT_REPLIES").map(|text| Replies::parse(&text)).transpose();
     let options = Options {
@@ -112,36 +122,46 @@ async fn start(arguments: &Arguments) -> Result<Dev, Error> {
     let listener = bind(SocketAddr::new(host, arguments.port)).await;
     let listener = listener.map_err(|error| format!("{error}; choose another with --port, or 0 for a free one"))?;
     let data = arguments.data_dir.as_deref().map(DataDir::open).transpose()?;
-    let mut engines = [None, None];
-    let dynamodb = match foreign.0 {
-        Some(url) => (foreign_sdk(&url, &get), url),
+    let dynamodb = match foreign("AWS_ENDPOINT_URL_DYNAMODB")? {
+        Some(url) => Place { url, engine: None },
         None => {
-            let at = SocketAddr::new(host, arguments.dynamodb_port);
-            let engine = engines[0].insert(Engine::dynamodb(at, data.as_ref()).await?);
-            (local_sdk(&engine.url()), engine.url())
+            let engine = Engine::dynamodb(SocketAddr::new(host, arguments.dynamodb_port), data.as_ref()).await;
+            Place::of(engine.map_err(|error| format!("DynamoDB (--dynamodb-port): {error}"))?)
         }
     };
-    let sqs = match foreign.1 {
-        Some(url) => (foreign_sdk(&url, &get), url),
+    let sqs = match foreign("AWS_ENDPOINT_URL_SQS")? {
+        Some(url) => Place { url, engine: None },
         None => {
-            let at = SocketAddr::new(host, arguments.sqs_port);
-            let engine = engines[1].insert(Engine::sqs(at, data.as_ref()).await?);
-            (local_sdk(&engine.url()), engine.url())
+            let engine = Engine::sqs(SocketAddr::new(host, arguments.sqs_port), data.as_ref()).await;
+            Place::of(engine.map_err(|error| format!("SQS (--sqs-port): {error}"))?)
         }
     };
-    let services = Services { dynamodb: dynamodb.0, sqs: sqs.0, queue_max_bytes: config.queue_max_bytes };
+    let services =
+        Services { dynamodb: dynamodb.sdk(&get), sqs: sqs.sdk(&get), queue_max_bytes: config.queue_max_bytes };
     let stack = timeout(PATIENCE, Stack::start(options, services, listener)).await;
-    let late = |_| format!("no answer within {} s from {} or {}", PATIENCE.as_secs(), dynamodb.1, sqs.1);
-    Ok(Dev {
-        stack: stack.map_err(late)??,
-        dynamodb: dynamodb.1,
-        sqs: sqs.1,
-        secrets,
-        development: document.is_none(),
-        host,
-        data,
-        _engines: engines,
-    })
+    let late = |_| format!("no answer within {} s from {} or {}", PATIENCE.as_secs(), dynamodb.url, sqs.url);
+    let stack = stack.map_err(late)??;
+    Ok(Dev { stack, dynamodb, sqs, secrets, development: document.is_none(), host, data })
+}
+
+impl Place {
+    fn of(engine: Engine) -> Self {
+        Place { url: engine.url(), engine: Some(engine) }
+    }
+
+    fn sdk(&self, get: &dyn Fn(&str) -> Option<String>) -> SdkConfig {
+        if self.engine.is_some() { local_sdk(&self.url) } else { foreign_sdk(&self.url, get) }
+    }
+}
+
+/// A service someone else runs.
+fn foreign(name: &str) -> Result<Option<String>, Error> {
+    match variable(name)? {
+        Some(url) if !url.starts_with("http://") && !url.starts_with("https://") => {
+            Err(format!("{name} is not usable; set it to a URL that begins with http:// or https://").into())
+        }
+        url => Ok(url),
+    }
 }
 
 fn resolve(host: &str) -> Result<IpAddr, Error> {
@@ -160,6 +180,13 @@ fn secrets(document: Option<&str>, host: IpAddr) -> Result<Secrets, Error> {
     }
     let secrets = Secrets::parse(document.unwrap_or(DEVELOPMENT), host.is_loopback());
     let secrets = secrets.map_err(|error| format!("GATEHOUSE_SECRETS: {error}"))?;
+    let members: BTreeMap<String, IgnoredAny> =
+        document.and_then(|document| serde_json::from_str(document).ok()).unwrap_or_default();
+    if let Some(unknown) = members.keys().find(|name| !PARTS.contains(&name.as_str())) {
+        return Err(
+            format!("GATEHOUSE_SECRETS: it has no part named {unknown:?}; its parts are {}", PARTS.join(", ")).into()
+        );
+    }
     if secrets.defects.is_empty() {
         return Ok(secrets);
     }
@@ -175,18 +202,24 @@ fn visibility(seconds: Option<&str>) -> Result<Duration, Error> {
     }
 }
 
-/// Ctrl-C, or a polite kill.
-async fn interrupted() -> Result<(), Error> {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        let mut terminate = signal(SignalKind::terminate())?;
-        tokio::select! {
-            interrupt = tokio::signal::ctrl_c() => interrupt?,
-            _ = terminate.recv() => {}
+/// Ctrl-C and polite kills, from when this is made on.
+struct Signals(mpsc::UnboundedReceiver<()>);
+
+impl Signals {
+    fn new() -> Result<Self, Error> {
+        let (told, signals) = mpsc::unbounded_channel();
+        #[cfg(unix)]
+        for kind in [SignalKind::interrupt(), SignalKind::terminate()] {
+            let (mut signal, told) = (signal(kind)?, told.clone());
+            tokio::spawn(async move { while signal.recv().await.is_some() && told.send(()).is_ok() {} });
         }
+        #[cfg(not(unix))]
+        tokio::spawn(async move { while tokio::signal::ctrl_c().await.is_ok() && told.send(()).is_ok() {} });
+        Ok(Signals(signals))
     }
-    #[cfg(not(unix))]
-    tokio::signal::ctrl_c().await?;
-    Ok(())
+
+    async fn next(&mut self) {
+        // The sender lives as long as the process.
+        let _ = self.0.recv().await;
+    }
 }

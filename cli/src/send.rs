@@ -1,23 +1,24 @@
 //! `gatehouse send`: signs and posts, once or as a load.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::io::IsTerminal;
-use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use gatehouse_local::delivery::Client;
 use gatehouse_local::{Answer, Error};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
+use crate::sign::print;
 use crate::vendor::DeliveryArguments;
-use gatehouse_local::delivery::Client;
 
 pub(crate) const EXAMPLES: &str = "\
-Each repetition has a message id of its own, so that Ada's are new events; agntix and Vapi name their events in the body,
-so that one body sent again is a duplicate.
+Each repetition has a message id of its own (the first one's with _1, _2 … behind it), so that Ada's are new events; agntix
+and Vapi name their events in the body, so that one body sent again is a duplicate.
 
 Examples:
   gatehouse send ada                                 an example, to `gatehouse dev`
@@ -28,6 +29,8 @@ Examples:
 
 /// Longer than any function takes.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How many deliveries in a row may go unanswered.
+const GIVE_UP_AFTER: u32 = 100;
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -46,27 +49,25 @@ pub(crate) struct Arguments {
 
 fn rate(text: &str) -> Result<f64, String> {
     let number = text.strip_suffix("/s").unwrap_or(text).parse::<f64>().ok();
-    number
-        .filter(|rate| rate.is_finite() && *rate > 0.0)
-        .ok_or_else(|| "give a number a second, such as 10/s".to_owned())
+    let sane = number.filter(|rate| (0.001..=1e6).contains(rate));
+    sane.ok_or_else(|| "give a number a second, such as 10/s, from 0.001 to 1000000".to_owned())
 }
 
 pub(crate) async fn run(arguments: Arguments) -> Result<bool, Error> {
     let Arguments { delivery, repeat, rate, concurrency } = arguments;
-    let (secrets, body, url) = (delivery.secrets()?, delivery.body()?, delivery.url());
+    let (secrets, body, url) = (delivery.secrets()?, delivery.body()?, delivery.url()?);
     let client = Client::new(&url)?;
+    let first_id = delivery.message_id()?;
     if repeat == 1 {
-        let answer = post(&client, &delivery.sign(&secrets, &delivery.message_id()?, &body)?).await;
+        let answer = post(&client, &delivery.sign(&secrets, &first_id, &body)?).await;
         let answer = answer.map_err(|error| unreachable(&url, &error))?;
-        println!("{} {}", answer.status, line(&answer));
+        print(&format!("{} {}\n", answer.status, line(&answer)))?;
         return Ok((200..300).contains(&answer.status));
     }
 
     let bar = progress(repeat);
-    let first_id = delivery.message_id()?;
     let (started, mut tally) = (Instant::now(), Tally::default());
-    let mut running: JoinSet<Result<Answer, String>> = JoinSet::new();
-    let client = Arc::new(client);
+    let mut running = JoinSet::new();
     let stop = tokio::signal::ctrl_c();
     tokio::pin!(stop);
     for n in 0..repeat {
@@ -74,19 +75,31 @@ pub(crate) async fn run(arguments: Arguments) -> Result<bool, Error> {
         let full = running.len() >= usize::from(concurrency);
         tokio::select! {
             () = room(&mut running, full, due, &mut tally, &bar) => {}
-            _ = &mut stop => break,
+            _ = &mut stop => tally.stopped = Some("interrupted"),
+        }
+        if tally.unanswered >= GIVE_UP_AFTER {
+            tally.stopped = Some("nobody answers");
+        }
+        if tally.stopped.is_some() {
+            break;
         }
         let message_id = if n == 0 { first_id.clone() } else { format!("{first_id}_{n}") };
-        let signed = delivery.sign(&secrets, &message_id, &body)?;
-        let client = Arc::clone(&client);
+        let (signed, client) = (delivery.sign(&secrets, &message_id, &body)?, client.clone());
         running.spawn(async move { post(&client, &signed).await });
     }
-    while let Some(answer) = running.join_next().await {
-        tally.take(answer?, &bar);
+    // What is on its way may arrive; whoever interrupts again does not want to know.
+    while !running.is_empty() {
+        tokio::select! {
+            Some(Ok(answer)) = running.join_next() => tally.take(answer, &bar),
+            _ = tokio::signal::ctrl_c() => {
+                tally.stopped = Some("interrupted");
+                running.shutdown().await;
+            }
+        }
     }
     bar.finish_and_clear();
-    tally.print(started.elapsed(), &url);
-    Ok(tally.good)
+    print(&tally.summary(started.elapsed(), &url))?;
+    Ok(tally.good && tally.stopped.is_none())
 }
 
 /// Waits until one more may be sent: for a place, and for its time.
@@ -126,17 +139,26 @@ fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
 }
 
 fn unreachable(url: &str, error: &str) -> String {
-    let hint = if url.starts_with("http://127.0.0.1:") { "; is `gatehouse dev` running?" } else { "" };
+    let hint = match url {
+        _ if error.contains("InvalidContentType") => "; it does not speak TLS, so try http://",
+        url if url.starts_with("http://127.0.0.1:") && error.contains("refused") => "; is `gatehouse dev` running?",
+        _ => "",
+    };
     format!("no answer from {url}: {error}{hint}")
 }
 
 /// Outcome, event id, and what a refusal says.
 fn line(answer: &Answer) -> String {
-    let detail = serde_json::from_str::<Value>(&answer.body).ok();
-    let detail = detail.as_ref().and_then(|problem| problem["detail"].as_str());
-    let detail = detail.unwrap_or_else(|| if answer.outcome().is_empty() { answer.body.trim() } else { "" });
-    let words =
-        [answer.outcome(), answer.event_id(), detail, &format!("{} ms", answer.took.as_millis())].map(str::to_owned);
+    let problem = serde_json::from_str::<Value>(&answer.body).unwrap_or_default();
+    // Of a stranger's page, the first line is enough.
+    let first_line = answer.body.trim().lines().next().unwrap_or_default();
+    let detail = match problem["detail"].as_str() {
+        Some(detail) => detail,
+        None if answer.outcome().is_empty() => first_line,
+        None => "",
+    };
+    let ms = format!("{} ms", answer.took.as_millis());
+    let words = [answer.outcome(), answer.event_id(), detail, &ms].map(str::to_owned);
     words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join("  ")
 }
 
@@ -146,11 +168,14 @@ struct Tally {
     answers: BTreeMap<String, (u64, Option<String>)>,
     times: Vec<Duration>,
     good: bool,
+    /// How many in a row were not answered.
+    unanswered: u32,
+    stopped: Option<&'static str>,
 }
 
 impl Default for Tally {
     fn default() -> Self {
-        Tally { answers: BTreeMap::new(), times: Vec::new(), good: true }
+        Tally { answers: BTreeMap::new(), times: Vec::new(), good: true, unanswered: 0, stopped: None }
     }
 }
 
@@ -159,11 +184,13 @@ impl Tally {
         let (kind, words) = match answer {
             Ok(answer) => {
                 self.times.push(answer.took);
+                self.unanswered = 0;
                 let good = (200..300).contains(&answer.status);
                 self.good &= good;
                 (format!("{} {}", answer.status, answer.outcome()), (!good).then(|| line(&answer)))
             }
             Err(error) => {
+                self.unanswered += 1;
                 self.good = false;
                 (format!("no answer: {error}"), None)
             }
@@ -172,24 +199,22 @@ impl Tally {
         bar.inc(1);
     }
 
-    fn print(&mut self, took: Duration, url: &str) {
+    fn summary(&mut self, took: Duration, url: &str) -> String {
         let sent: u64 = self.answers.values().map(|(count, _)| count).sum();
-        println!(
-            "{sent} sent to {url} in {:.2} s, {:.0} a second",
-            took.as_secs_f64(),
-            as_f64(sent) / took.as_secs_f64()
-        );
+        let (answered, seconds) = (self.times.len(), took.as_secs_f64());
+        let rate = as_f64(u64::try_from(answered).unwrap_or_default()) / seconds;
+        let stopped = self.stopped.map(|why| format!(", stopped: {why}")).unwrap_or_default();
+        let mut text =
+            format!("{sent} sent to {url} in {seconds:.2} s, {answered} answered, {rate:.1} a second{stopped}\n");
         for (kind, (count, words)) in &self.answers {
-            println!("{count:>9}  {kind}");
-            if let Some(words) = words {
-                println!("           first: {words}");
-            }
+            let words = words.as_ref().map(|words| format!("           first: {words}\n")).unwrap_or_default();
+            let _ = write!(text, "{count:>9}  {kind}\n{words}");
         }
         self.times.sort_unstable();
-        let at = |share: usize| self.times.get((self.times.len() * share / 100).min(self.times.len() - 1));
-        if !self.times.is_empty() {
-            let ms = |share| at(share).map_or(0.0, |time| time.as_secs_f64() * 1000.0);
-            println!(
+        if let Some(last) = answered.checked_sub(1) {
+            let ms = |share: usize| self.times[(answered * share / 100).min(last)].as_secs_f64() * 1000.0;
+            let _ = writeln!(
+                text,
                 "latency, ms: min {:.1}, median {:.1}, 90 % {:.1}, 99 % {:.1}, max {:.1}",
                 ms(0),
                 ms(50),
@@ -198,6 +223,7 @@ impl Tally {
                 ms(100)
             );
         }
+        text
     }
 }
 
@@ -222,7 +248,7 @@ mod tests {
     #[test]
     fn a_rate_is_a_positive_number_a_second() {
         assert_eq!((rate("10/s"), rate("0.5")), (Ok(10.0), Ok(0.5)));
-        for bad in ["", "0", "-1/s", "ten/s", "10/m", "inf"] {
+        for bad in ["", "0", "-1/s", "ten/s", "10/m", "inf", "1e-300"] {
             assert!(rate(bad).is_err(), "{bad}");
         }
     }

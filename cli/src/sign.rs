@@ -14,7 +14,7 @@ A Svix signature (ada, agntix) is good for five minutes; a bearer token for as l
 Examples:
   gatehouse sign ada                                 a curl command with an example body
   gatehouse sign ada body.json | sh                  sign and send
-  gatehouse sign agntix body.json --as headers --secret whsec_…
+  gatehouse sign agntix body.json --as headers | curl -H @- --data-binary @body.json URL
   gatehouse sign vapi-client body.json --as lambda-event > event.json
   sam local invoke ClientMessage --event event.json";
 
@@ -42,27 +42,39 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool, Error> {
     let body = what.body()?;
     let delivery = what.sign(&what.secrets()?, &what.message_id()?, &body)?;
     let text = match form {
-        Form::Curl => curl(&delivery, &what.url(), what.file.as_deref())?,
+        Form::Curl => curl(&delivery, &what.url()?, what.file.as_deref())?,
         Form::Headers => delivery.headers.iter().map(|(name, value)| format!("{name}: {value}\n")).collect(),
         Form::LambdaEvent => format!("{:#}\n", delivery.to_lambda_event()),
     };
-    std::io::stdout().write_all(text.as_bytes())?;
+    print(&text)?;
     Ok(true)
 }
 
 fn curl(delivery: &Delivery, url: &str, file: Option<&Path>) -> Result<String, Error> {
-    let body = match file.filter(|path| *path != Path::new("-")) {
-        Some(path) => format!("@{}", path.display()),
-        // A body that begins with @ would be taken for a file's name; JSON does not.
-        None => std::str::from_utf8(&delivery.body).map_err(|_| "the body is not UTF-8: give it as a file")?.to_owned(),
+    let (option, body) = match file.filter(|path| *path != Path::new("-")) {
+        Some(path) => ("--data-binary", format!("@{}", path.display())),
+        // Raw: a body that begins with @ must not be taken for a file's name.
+        None => (
+            "--data-raw",
+            std::str::from_utf8(&delivery.body).map_err(|_| "the body is not UTF-8: give it as a file")?.to_owned(),
+        ),
     };
     let headers: String =
         delivery.headers.iter().map(|(n, v)| format!(" \\\n  -H {}", quoted(&format!("{n}: {v}")))).collect();
-    Ok(format!("curl -sS -i {}{headers} \\\n  --data-binary {}\n", quoted(url), quoted(&body)))
+    Ok(format!("curl -sS -i {}{headers} \\\n  {option} {}\n", quoted(url), quoted(&body)))
+}
+
+/// Prints; whoever closed standard output does not want to read it.
+pub(crate) fn print(text: &str) -> Result<(), Error> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => Ok(written?),
+    }
 }
 
 /// As one word for a POSIX shell.
-fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 

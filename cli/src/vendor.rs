@@ -18,7 +18,7 @@ pub(crate) enum Vendor {
     Agntix,
     /// A client message of Vapi's, to `client-message`
     VapiClient,
-    /// A server message of Vapi's, to `server-message`
+    /// A server message of Vapi's: this release has no function for it, so name an endpoint with --to
     VapiServer,
 }
 
@@ -60,24 +60,30 @@ impl Vendor {
 pub(crate) struct DeliveryArguments {
     /// Whose delivery it is: this decides how it is signed, and which function takes it
     pub(crate) vendor: Vendor,
-    /// The body; `-` reads standard input [default: an example of the vendor's]
+    /// The body, as a file; `-` reads standard input [default: an example of the vendor's]
     pub(crate) file: Option<PathBuf>,
     /// The signing secret or token [default: the vendor's first one in GATEHOUSE_SECRETS, or in the development document
-    /// that `gatehouse dev` uses when that is unset]
-    #[arg(long, value_name = "SECRET")]
+    /// that `gatehouse dev` uses when that is unset]. Vapi's is sent as the document's first scheme says
+    #[arg(long, value_name = "SECRET", value_parser = header_value)]
     secret: Option<String>,
     /// The message id, which names the event where the body has no id: the same id again is a duplicate, or a conflict
-    /// if the body differs [default: a new one]
-    #[arg(long, value_name = "ID")]
+    /// if the body differs. agntix' sessions and Vapi's messages are named by their bodies instead [default: a new one]
+    #[arg(long, value_name = "ID", value_parser = header_value)]
     message_id: Option<String>,
     /// The endpoint's URL [default: that of a `gatehouse dev` on port 9000]
-    #[arg(long = "to", value_name = "URL")]
+    #[arg(long = "to", value_name = "URL", value_parser = url)]
     to: Option<String>,
 }
 
 impl DeliveryArguments {
-    pub(crate) fn url(&self) -> String {
-        self.to.clone().unwrap_or_else(|| dev_url("http://127.0.0.1:9000", self.vendor.sender()))
+    pub(crate) fn url(&self) -> Result<String, Error> {
+        match &self.to {
+            Some(url) => Ok(url.clone()),
+            None if self.vendor == Vendor::VapiServer => {
+                Err("this release has no function for Vapi's server messages: name an endpoint with --to".into())
+            }
+            None => Ok(dev_url("http://127.0.0.1:9000", self.vendor.sender())),
+        }
     }
 
     pub(crate) fn body(&self) -> Result<Vec<u8>, Error> {
@@ -109,7 +115,7 @@ impl DeliveryArguments {
 
     /// What to sign with.
     pub(crate) fn secrets(&self) -> Result<Secrets, Error> {
-        let document = std::env::var("GATEHOUSE_SECRETS").ok().filter(|document| !document.is_empty());
+        let document = variable("GATEHOUSE_SECRETS")?;
         let document = document.as_deref().unwrap_or(DEVELOPMENT);
         let (document, place) = match &self.secret {
             None => (document.to_owned(), "GATEHOUSE_SECRETS"),
@@ -117,6 +123,10 @@ impl DeliveryArguments {
         };
         let secrets = Secrets::parse(&document, true).map_err(|error| format!("{place}: {error}"))?;
         match secrets.defects.iter().find(|defect| defect.starts_with(self.vendor_member())) {
+            // The place in a document that nobody wrote says nothing.
+            Some(defect) if self.secret.is_some() => {
+                Err(format!("--secret {}", defect.split_once(' ').map_or("cannot be used", |(_, what)| what)).into())
+            }
             Some(defect) => Err(format!("{place}: {defect}").into()),
             None => Ok(secrets),
         }
@@ -145,4 +155,23 @@ impl DeliveryArguments {
             Vendor::VapiClient | Vendor::VapiServer => "vapi",
         }
     }
+}
+
+/// A variable of the environment; empty is unset.
+pub(crate) fn variable(name: &str) -> Result<Option<String>, Error> {
+    match std::env::var_os(name).map(std::ffi::OsString::into_string) {
+        None => Ok(None),
+        Some(Ok(value)) => Ok((!value.is_empty()).then_some(value)),
+        Some(Err(_)) => Err(format!("the environment variable {name} is not UTF-8").into()),
+    }
+}
+
+/// What a header can hold.
+fn header_value(text: &str) -> Result<String, String> {
+    let visible = !text.is_empty() && text.chars().all(|c| c.is_ascii_graphic() || c == ' ') && text.trim() == text;
+    if visible { Ok(text.to_owned()) } else { Err("give visible ASCII characters: it stands in a header".to_owned()) }
+}
+
+fn url(text: &str) -> Result<String, String> {
+    gatehouse_local::delivery::url_of(text).map(|_| text.to_owned()).map_err(|error| error.to_string())
 }

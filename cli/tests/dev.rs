@@ -3,7 +3,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -34,6 +34,7 @@ fn run(arguments: &[&str], environment: &[(&str, &str)]) -> (Output, String) {
 /// A running `gatehouse dev --json`; killed with SIGKILL when dropped.
 struct Dev {
     process: Child,
+    stdout: BufReader<ChildStdout>,
     ready: Value,
 }
 
@@ -43,14 +44,15 @@ impl Dev {
         let process = process.args(["dev", "--port", "0", "--json"]).args(arguments).envs(environment.iter().copied());
         // Nobody reads what it says on standard error.
         let mut process = process.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut stdout = BufReader::new(process.stdout.take().unwrap());
         let mut line = String::new();
-        BufReader::new(process.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        stdout.read_line(&mut line).unwrap();
         if line.is_empty() {
             let mut error = String::new();
             process.stderr.take().unwrap().read_to_string(&mut error).unwrap();
             panic!("it did not start: {error}");
         }
-        Dev { process, ready: serde_json::from_str(&line).unwrap() }
+        Dev { process, stdout, ready: serde_json::from_str(&line).unwrap() }
     }
 
     fn text(&self, member: &str) -> &str {
@@ -113,10 +115,19 @@ async fn one_json_line_says_where_everything_is_and_any_sdk_can_read_it() {
 
     assert_eq!(dev.stop("-INT"), Some(0));
     let mut rest = String::new();
-    dev.process.stdout.take().unwrap().read_to_string(&mut rest).unwrap();
+    dev.stdout.read_to_string(&mut rest).unwrap();
     assert_eq!(rest, "", "nothing else on standard output");
     dev.process.stderr.take().unwrap().read_to_string(&mut rest).unwrap();
     assert!(rest.contains("conversation-webhooks") && rest.contains("ada:msg_1"), "{rest}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_dozen_copies_run_at_once_and_share_nothing() {
+    let starting: Vec<_> = (0..24).map(|_| std::thread::spawn(|| Dev::start(&[], &[]))).collect();
+    let copies: Vec<Dev> = starting.into_iter().map(|copy| copy.join().unwrap()).collect();
+    for dev in &copies {
+        assert_eq!(ada("msg_1").send(dev.base()).await.unwrap().outcome(), "recorded");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -204,14 +215,22 @@ async fn an_event_that_was_queued_survives_a_kill_and_is_recorded_once_dynamodb_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reader_that_does_not_read_holds_nothing_up() {
-    let dev = Dev::start(&[], &[]);
-    // More lines than a pipe holds.
+async fn a_reader_that_does_not_read_holds_nothing_up_not_even_the_end() {
+    let mut dev = Dev::start(&[], &[]);
+    // More lines than the pipe and what waits for it hold together.
     let url = format!("{}/lambda-url/conversation-webhooks/", dev.base());
-    let (output, text) = run(&["send", "ada", "--repeat", "1500", "--secret", WRONG, "--to", &url], &[]);
-    assert!(text.contains("1500  401 refused"), "{text}");
+    let (output, text) = run(&["send", "ada", "--repeat", "6000", "--secret", WRONG, "--to", &url], &[]);
+    assert!(text.contains("6000  401 refused"), "{text}");
     assert!(!output.status.success());
     assert_eq!(ada("msg_1").send(dev.base()).await.unwrap().outcome(), "recorded");
+    assert_eq!(dev.stop("-TERM"), Some(0));
+}
+
+#[test]
+fn a_signal_right_after_the_ready_line_stops_it_as_any_other() {
+    for signal in ["-INT", "-TERM"].repeat(5) {
+        assert_eq!(Dev::start(&[], &[]).stop(signal), Some(0));
+    }
 }
 
 const WRONG: &str = "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
@@ -228,7 +247,7 @@ async fn send_prints_status_outcome_and_event_and_a_summary_of_many() {
     let (output, text) = send(&["--secret", WRONG]);
     assert!(!output.status.success() && text.starts_with("401 refused  no v1 signature"), "{text}");
     let (output, text) = send(&["--repeat", "40", "--message-id", "msg_1"]);
-    assert!(output.status.success() && text.starts_with("40 sent to "), "{text}");
+    assert!(output.status.success() && text.starts_with("40 sent to ") && text.contains(", 40 answered, "), "{text}");
     assert!(text.contains(" 1  200 duplicate\n") && text.contains(" 39  200 recorded\n"), "{text}");
     assert!(text.contains("latency, ms: min "), "{text}");
 
@@ -241,6 +260,38 @@ async fn send_prints_status_outcome_and_event_and_a_summary_of_many() {
     assert!(!output.status.success() && text.starts_with("gatehouse: no-such-file.json cannot be read: "), "{text}");
     let nowhere = run(&["send", "ada", "--to", "http://127.0.0.1:1/"], &[]).1;
     assert!(nowhere.starts_with("gatehouse: no answer from http://127.0.0.1:1/: "), "{nowhere}");
+    let (output, text) = run(&["send", "ada", "--repeat", "100000", "--to", "http://127.0.0.1:1/"], &[]);
+    assert!(!output.status.success() && text.contains("stopped: nobody answers"), "{text}");
+}
+
+#[test]
+fn what_send_and_sign_cannot_use_they_refuse_before_anything_is_sent() {
+    for (arguments, sentence) in [
+        (&["send", "ada", "--rate", "1e-300"][..], "such as 10/s"),
+        (&["send", "ada", "--message-id", "a\nb"], "visible ASCII"),
+        (&["sign", "vapi-client", "--secret", "token\nx-evil: 1"], "visible ASCII"),
+        (&["sign", "ada", "--to", "nonsense"], "http:// or https://"),
+        (&["send", "ada", "--secret", "whsec_c2hvcnQ="], "--secret is shorter than 24 bytes"),
+        (&["send", "vapi-server"], "name an endpoint with --to"),
+    ] {
+        let (output, text) = run(arguments, &[]);
+        assert!(!output.status.success() && text.contains(sentence), "{text}");
+        assert!(!text.contains("panicked"), "{text}");
+    }
+    let mut upload =
+        gatehouse().args(["sign", "ada", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    std::io::Write::write_all(&mut upload.stdin.take().unwrap(), b"@/etc/passwd").unwrap();
+    let curl = String::from_utf8(upload.wait_with_output().unwrap().stdout).unwrap();
+    assert!(curl.contains("--data-raw '@/etc/passwd'"), "a body is never taken for a file's name: {curl}");
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_error() {
+    for command in ["sign ada", "--help"] {
+        let script = format!("{} {command} | true; exit ${{PIPESTATUS[0]}}", env!("CARGO_BIN_EXE_gatehouse"));
+        let output = Command::new("bash").args(["-c", &script]).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -310,14 +361,17 @@ fn what_keeps_it_from_starting_is_one_sentence_and_a_failure() {
     let (file, dir) = (file.to_str().unwrap(), folder.path().to_str().unwrap());
     let _holder = Dev::start(&["--data-dir", dir], &[]);
     type Case<'c> = (&'c [&'c str], &'c [(&'c str, &'c str)], &'c str);
-    let cases: [Case<'_>; 9] = [
+    let cases: [Case<'_>; 12] = [
         (&["--port", &port], &[], "is in use; choose another with --port"),
         (&["--data-dir", file], &[], "cannot hold data: "),
         (&["--data-dir", dir], &[], "another `gatehouse dev` is using it"),
         (&["--host", "0.0.0.0"], &[], "set GATEHOUSE_SECRETS"),
         (&["--host", "no such host"], &[], "--host no such host is no address"),
         (&[], &[("GATEHOUSE_SECRETS", "{")], "GATEHOUSE_SECRETS: the secrets document is not a JSON object"),
-        (&[], &[("GATEHOUSE_SECRETS", r#"{"ada":{"signing_secrets":["short"]}}"#)], "ada.signing_secrets[0]"),
+        (&[], &[("GATEHOUSE_SECRETS", r#"{"ada":{"signing_secrets":["unmistakable"]}}"#)], "ada.signing_secrets[0]"),
+        (&[], &[("GATEHOUSE_SECRETS", r#"{"Ada":{}}"#)], "no part named \"Ada\""),
+        (&[], &[("RUST_LOG", "a=b=c")], "RUST_LOG is not usable"),
+        (&[], &[("AWS_ENDPOINT_URL_SQS", "127.0.0.1:1")], "AWS_ENDPOINT_URL_SQS is not usable"),
         (&[], &[("GATEHOUSE_RETRY_VISIBILITY_SECONDS", "soon")], "GATEHOUSE_RETRY_VISIBILITY_SECONDS is not usable"),
         (&[], &[("AWS_ENDPOINT_URL_DYNAMODB", "http://127.0.0.1:1")], "DynamoDB at http://127.0.0.1:1 cannot be used"),
     ];
@@ -328,7 +382,7 @@ fn what_keeps_it_from_starting_is_one_sentence_and_a_failure() {
         assert_eq!(output.status.code(), Some(1), "{text}");
         assert!(text.starts_with("gatehouse: ") && text.contains(sentence), "{text}");
         assert_eq!(text.lines().count(), 1, "{text}");
-        assert!(!text.contains("short\""), "a secret is never shown: {text}");
+        assert!(!text.contains("unmistakable"), "a secret is never shown: {text}");
     }
 }
 

@@ -10,7 +10,8 @@ use gatehouse_local::{Error, dev_url};
 use serde::Serialize;
 
 use super::Dev;
-use super::lines::{bold, dim};
+use super::lines::bold;
+use crate::sign::quoted;
 use crate::vendor::Vendor;
 
 /// The line for programs.
@@ -29,8 +30,8 @@ pub(super) fn print_json(dev: &Dev) -> Result<(), Error> {
     let url = |name: &&'static str| (*name, format!("{}/lambda-url/{name}", stack.url));
     let ready = Ready {
         functions: stack.functions.iter().map(url).collect(),
-        dynamodb: &dev.dynamodb,
-        sqs: &dev.sqs,
+        dynamodb: &dev.dynamodb.url,
+        sqs: &dev.sqs.url,
         table: &stack.table,
         retry_queue: &stack.retry_queue,
         dead_letter_queue: &stack.dead_letter_queue,
@@ -57,7 +58,8 @@ pub(super) fn print(dev: &Dev, took: Duration) {
 fn write(dev: &Dev, took: Duration, out: &mut impl Write) -> std::io::Result<()> {
     let stack = &dev.stack;
     writeln!(out, "{} ready in {} ms. Ctrl-C stops it.\n", bold("Gatehouse dev"), took.as_millis())?;
-    writeln!(out, "Functions, each with a command that posts a valid delivery:")?;
+    let shell = if dev.development { "" } else { ", in a shell with the same GATEHOUSE_SECRETS" };
+    writeln!(out, "Functions, each with a command that posts a valid delivery{shell}:")?;
     for vendor in Vendor::ALL {
         let (function, _) = vendor.sender().endpoint();
         if !stack.functions.contains(&function) {
@@ -68,25 +70,43 @@ fn write(dev: &Dev, took: Duration, out: &mut impl Write) -> std::io::Result<()>
         if is_open(vendor, &dev.secrets) {
             writeln!(out, "    {}", bold(&format!("{} send {} --to {url}", program(), vendor.word())))?;
         } else {
-            writeln!(out, "    closed: GATEHOUSE_SECRETS has no part for its vendor")?;
+            writeln!(out, "    closed: GATEHOUSE_SECRETS holds no secret for its vendor")?;
         }
     }
-    let keys = "AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local AWS_DEFAULT_REGION=us-east-1";
-    writeln!(out, "\nDynamoDB and SQS, for any SDK and the AWS CLI {}", dim(&format!("(export {keys})")))?;
-    let Dev { dynamodb, sqs, .. } = dev;
-    writeln!(out, "  {dynamodb}  table {}", stack.table)?;
-    let scan = format!("aws dynamodb scan --endpoint-url {dynamodb} --table-name {}", stack.table);
-    writeln!(out, "    {}", bold(&scan))?;
-    writeln!(
-        out,
-        "  {sqs}  retry queue {}, dead-letter queue {}",
-        name(&stack.retry_queue),
-        name(&stack.dead_letter_queue)
-    )?;
-    let receive = format!("aws sqs receive-message --endpoint-url {sqs} --queue-url {}", stack.dead_letter_queue);
-    writeln!(out, "    {}", bold(&receive))?;
+    let (dynamodb, sqs, table) = (&dev.dynamodb.url, &dev.sqs.url, &stack.table);
+    writeln!(out, "\nDynamoDB and SQS, for any SDK and the AWS CLI:")?;
+    for service in [&dev.dynamodb, &dev.sqs] {
+        let whose = if service.engine.is_some() { "" } else { "  (not this process' own)" };
+        writeln!(out, "  {}{whose}", service.url)?;
+    }
+    let (retry, dead) = (name(&stack.retry_queue), name(&stack.dead_letter_queue));
+    writeln!(out, "  table {table}, queues {retry} and {dead}")?;
+    let commands = [
+        "export AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local AWS_DEFAULT_REGION=us-east-1".to_owned(),
+        format!("aws dynamodb scan --endpoint-url {dynamodb} --table-name {table}"),
+        format!(
+            "aws sqs receive-message --endpoint-url {sqs} --queue-url {} --message-attribute-names All",
+            stack.dead_letter_queue
+        ),
+        format!(
+            "aws sqs start-message-move-task --endpoint-url {sqs} --source-arn {LOCAL_ARN}{dead} --destination-arn {LOCAL_ARN}{retry}"
+        ),
+    ];
+    // What someone else runs has names and credentials of its own.
+    let own = dev.dynamodb.engine.is_some() && dev.sqs.engine.is_some();
+    for command in commands.iter().filter(|_| own) {
+        writeln!(out, "    {}", bold(command))?;
+    }
     let data = match &dev.data {
-        Some(data) => format!("kept in {}", data.path().display()),
+        _ if dev.dynamodb.engine.is_none() && dev.sqs.engine.is_none() => "where DynamoDB and SQS keep it".to_owned(),
+        Some(data) => {
+            let (kept, elsewhere) = match (&dev.dynamodb.engine, &dev.sqs.engine) {
+                (None, _) => ("queued messages", "; events where DynamoDB keeps them"),
+                (_, None) => ("events", "; queued messages where SQS keeps them"),
+                _ => ("events and queued messages", ""),
+            };
+            format!("{kept} are kept in {}{elsewhere}", data.path().display())
+        }
         None => "in memory, gone when this ends; --data-dir DIR keeps it".to_owned(),
     };
     writeln!(out, "\nData: {data}")?;
@@ -111,6 +131,9 @@ fn is_open(vendor: Vendor, secrets: &Secrets) -> bool {
     }
 }
 
+/// How the embedded SQS names queues.
+const LOCAL_ARN: &str = "arn:aws:sqs:us-east-1:000000000000:";
+
 /// How to call this program again, from where it was called.
 fn program() -> String {
     let Ok(path) = std::env::current_exe() else { return "gatehouse".to_owned() };
@@ -120,6 +143,9 @@ fn program() -> String {
         return "gatehouse".to_owned();
     }
     let here = std::env::current_dir().unwrap_or_default();
-    let shown: PathBuf = path.strip_prefix(&here).map_or(path.clone(), |below| Path::new(".").join(below));
-    shown.display().to_string()
+    let below = path.strip_prefix(&here).ok().filter(|_| here.parent().is_some());
+    let shown: PathBuf = below.map_or(path.clone(), |below| Path::new(".").join(below));
+    let shown = shown.display().to_string();
+    let plain = |c: char| c.is_alphanumeric() || "/._-+".contains(c);
+    if shown.chars().all(plain) { shown } else { quoted(&shown) }
 }

@@ -3,11 +3,12 @@
 use std::fmt::Write as _;
 use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{SyncSender, sync_channel};
-use std::thread::JoinHandle;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 use gatehouse_inbox::Clock;
+use gatehouse_local::Error;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
@@ -15,6 +16,8 @@ use tracing_subscriber::filter::{Targets, filter_fn};
 use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
+/// How long the last lines may take.
+const FAREWELL: Duration = Duration::from_secs(1);
 /// How many lines may wait for a reader that is slower than the events.
 const WAITING: usize = 4096;
 
@@ -29,7 +32,8 @@ pub(super) enum Stream {
 /// is left out, and counted.
 pub(super) struct Lines {
     sender: SyncSender<Option<String>>,
-    writer: JoinHandle<()>,
+    /// Disconnected when everything is written.
+    written: Receiver<()>,
 }
 
 struct Layered {
@@ -40,9 +44,14 @@ struct Layered {
 impl Lines {
     /// Takes over what is logged from now on. `RUST_LOG` filters; by default Gatehouse's own lines from `info` on, and
     /// everybody's errors.
-    pub(super) fn start(stream: Stream) -> Lines {
+    ///
+    /// # Errors
+    /// When `RUST_LOG` is no filter.
+    pub(super) fn start(stream: Stream) -> Result<Lines, Error> {
         let (sender, receiver) = sync_channel::<Option<String>>(WAITING);
-        let writer = std::thread::spawn(move || {
+        let (writing, written) = sync_channel(0);
+        std::thread::spawn(move || {
+            let _writing: SyncSender<()> = writing;
             let mut out: Box<dyn Write> = match stream {
                 Stream::Stdout => Box::new(anstream::stdout()),
                 Stream::Stderr => Box::new(anstream::stderr()),
@@ -55,19 +64,20 @@ impl Lines {
         let own = ["gatehouse", "event_retry", "client_message", "conversation_webhooks", "session_lifecycle"];
         let default = Targets::new().with_default(Level::ERROR).with_targets(own.map(|target| (target, Level::INFO)));
         let asked = std::env::var("RUST_LOG").ok().filter(|filter| !filter.is_empty());
-        let asked = asked.and_then(|filter| filter.parse().ok()).unwrap_or(default);
+        let wrong = "RUST_LOG is not usable; set it to a level such as debug, or to target=level, separated by commas";
+        let asked = asked.map_or(Ok(default), |filter| filter.parse::<Targets>()).map_err(|_| wrong)?;
         // As in the functions: below `info`, others write whole requests.
         let safe = filter_fn(|line| *line.level() <= Level::INFO || line.target().starts_with("gatehouse"));
         let layer = Layered { sender: sender.clone(), left_out: AtomicU64::new(0) };
         // A second call changes nothing: the first subscriber stays.
         let _ = tracing_subscriber::registry().with(asked).with(layer.with_filter(safe)).try_init();
-        Lines { sender, writer }
+        Ok(Lines { sender, written })
     }
 
-    /// Writes what is waiting.
+    /// Writes what is waiting, unless nobody reads it.
     pub(super) fn finish(self) {
-        if self.sender.send(None).is_ok() {
-            let _ = self.writer.join();
+        if self.sender.try_send(None).is_ok() {
+            let _ = self.written.recv_timeout(FAREWELL);
         }
     }
 }
@@ -77,14 +87,13 @@ impl<S: Subscriber> Layer<S> for Layered {
         let mut fields = Fields::default();
         event.record(&mut fields);
         let mut line = fields.into_line(*event.metadata().level());
-        let left_out = self.left_out.load(Ordering::Relaxed);
+        let left_out = self.left_out.swap(0, Ordering::Relaxed);
         if left_out > 0 {
             line = format!("… {left_out} lines left out: they came faster than they were read\n{line}");
         }
-        match self.sender.try_send(Some(line)) {
-            Ok(()) => self.left_out.fetch_sub(left_out, Ordering::Relaxed),
-            Err(_) => self.left_out.fetch_add(1, Ordering::Relaxed),
-        };
+        if self.sender.try_send(Some(line)).is_err() {
+            self.left_out.fetch_add(left_out + 1, Ordering::Relaxed);
+        }
     }
 }
 
@@ -151,7 +160,7 @@ pub(super) fn bold(text: &str) -> String {
     styled(text, Style::new().bold())
 }
 
-pub(super) fn dim(text: &str) -> String {
+fn dim(text: &str) -> String {
     styled(text, Style::new().dimmed())
 }
 

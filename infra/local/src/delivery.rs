@@ -204,7 +204,7 @@ impl Delivery {
                 "requestId": "local",
                 "routeKey": "$default",
                 "stage": "$default",
-                "time": now.to_string(),
+                "time": common_log_time(now),
                 "timeEpoch": now.as_millis(),
             },
             "body": body,
@@ -222,6 +222,16 @@ impl Delivery {
     }
 }
 
+/// Reads an `http` or `https` URL.
+///
+/// # Errors
+/// When it is neither.
+pub fn url_of(text: &str) -> Result<Uri, Error> {
+    let url = text.parse::<Uri>().ok().filter(|url| url.host().is_some());
+    let url = url.filter(|url| matches!(url.scheme_str(), Some("http" | "https")));
+    Ok(url.ok_or_else(|| format!("{text} is not a URL that begins with http:// or https://"))?)
+}
+
 /// Posts deliveries to one URL, over connections that are kept.
 #[derive(Debug, Clone)]
 pub struct Client {
@@ -235,19 +245,19 @@ impl Client {
     /// # Errors
     /// When it is neither, or the machine has no root certificates for the latter.
     pub fn new(url: &str) -> Result<Self, Error> {
-        let url: Uri = url.parse().map_err(|_| format!("{url} is not a URL"))?;
+        let url = url_of(url)?;
         let tls = HttpsConnectorBuilder::new();
         let provider = rustls::crypto::ring::default_provider();
-        let connector = match (url.scheme_str(), url.host()) {
-            (Some("https"), Some(_)) => tls.with_provider_and_native_roots(provider)?,
+        let connector = if url.scheme_str() == Some("https") {
+            tls.with_provider_and_native_roots(provider)?
+        } else {
             // Nothing is verified over plain HTTP, and reading the machine's roots takes a while.
-            (Some("http"), Some(_)) => tls.with_tls_config(
+            tls.with_tls_config(
                 rustls::ClientConfig::builder_with_provider(Arc::new(provider))
                     .with_safe_default_protocol_versions()?
                     .with_root_certificates(rustls::RootCertStore::empty())
                     .with_no_client_auth(),
-            ),
-            _ => return Err(format!("{url} is not a URL: it begins with neither http:// nor https://").into()),
+            )
         };
         let connector = connector.https_or_http().enable_http1().build();
         Ok(Client { url, http: HttpClient::builder(TokioExecutor::new()).build(connector) })
@@ -293,6 +303,15 @@ impl Answer {
     pub fn event_id(&self) -> &str {
         self.header("gatehouse-event-id")
     }
+}
+
+/// As Lambda writes it: `21/Nov/2026:04:25:02 +0000`.
+fn common_log_time(at: Timestamp) -> String {
+    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let iso = at.to_string();
+    let month = iso.get(5..7).and_then(|month| month.parse::<usize>().ok()).and_then(|n| MONTHS.get(n - 1));
+    let part = |range| iso.get(range).unwrap_or_default();
+    format!("{}/{}/{}:{} +0000", part(8..10), month.unwrap_or(&""), part(0..4), part(11..19))
 }
 
 /// About `length` bytes that hardly compress, and stand in a JSON string as they are; others for another `seed`.

@@ -4,15 +4,22 @@ use std::fs::{File, TryLockError};
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use hyper_util::rt::TokioIo;
-use rustack_sqs_http::service::{SqsHttpConfig, SqsHttpService};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+use crate::http_server::Server;
 use crate::sqs::Sqs;
 use crate::{Error, http_server};
+
+#[derive(Debug)]
+struct AbortOnDrop(JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
 
 /// A free loopback port.
 pub const FREE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
@@ -22,7 +29,14 @@ pub const FREE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0)
 pub struct Engine {
     /// Where it can be reached from this machine.
     pub address: SocketAddr,
-    task: JoinHandle<()>,
+    _running: Running,
+}
+
+#[derive(Debug)]
+#[allow(dead_code, reason = "held until it is dropped, which stops it")]
+enum Running {
+    Task(AbortOnDrop),
+    Server(Server),
 }
 
 impl Engine {
@@ -35,8 +49,9 @@ impl Engine {
         let address = reachable(listener.local_addr()?);
         let database = match data {
             Some(data) => {
-                let path = data.file("events.db");
-                let database = dynoxide::Database::new(path.to_str().ok_or("the data directory's name is not UTF-8")?)
+                let path = data.writable("events.db")?;
+                let name = path.to_str().ok_or("the data directory's name is not UTF-8")?;
+                let database = dynoxide::Database::new(name)
                     .map_err(|error| format!("{} cannot be used: {error}", path.display()))?;
                 database.sweep_ttl()?;
                 database
@@ -44,7 +59,8 @@ impl Engine {
             None => dynoxide::Database::memory()?,
         };
         let task = tokio::spawn(dynoxide::server::serve_on(listener, database));
-        Ok(Engine { address, task })
+        let task = AbortOnDrop(task);
+        Ok(Engine { address, _running: Running::Task(task) })
     }
 
     /// Starts SQS: in memory, or with what `data` keeps. Queue URLs point at the engine itself; the SDK goes where its
@@ -55,38 +71,22 @@ impl Engine {
     pub async fn sqs(at: SocketAddr, data: Option<&DataDir>) -> Result<Self, Error> {
         let listener = bind(at).await?;
         let address = reachable(listener.local_addr()?);
-        let journal = data.map(|data| data.file("queues.db"));
-        let sqs = Sqs::open(address, journal.as_deref()).await;
-        let sqs = sqs.map_err(|error| match &journal {
+        let file = data.map(|data| data.writable("queues.db")).transpose()?;
+        let sqs = Sqs::open(address, file.as_deref()).map_err(|error| match &file {
             Some(path) => format!("{} cannot be used: {error}", path.display()).into(),
             None => error,
         })?;
-        let service = SqsHttpService::new(Arc::new(sqs), SqsHttpConfig::default());
-        let task = tokio::spawn(async move {
-            let mut connections = tokio::task::JoinSet::new();
-            loop {
-                let stream = http_server::accept(&listener).await;
-                let service = service.clone();
-                connections.spawn(async move {
-                    let connection = hyper::server::conn::http1::Builder::new();
-                    let _ = connection.serve_connection(TokioIo::new(stream), service).await;
-                });
-                while connections.try_join_next().is_some() {}
-            }
+        let server = http_server::serve(listener, move |request| {
+            let sqs = sqs.clone();
+            async move { Some(sqs.answer(request).await) }
         });
-        Ok(Engine { address, task })
+        Ok(Engine { address, _running: Running::Server(server) })
     }
 
     /// Its endpoint URL.
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
-    }
-}
-
-impl Drop for Engine {
-    fn drop(&mut self) {
-        self.task.abort();
     }
 }
 
@@ -124,7 +124,10 @@ impl DataDir {
     /// When it cannot be written, or another process holds it.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let unusable = |why: &dyn std::fmt::Display| format!("{} cannot hold data: {why}", path.display());
-        std::fs::create_dir_all(path).map_err(|error| unusable(&error))?;
+        if path.is_file() {
+            return Err(unusable(&"it is a file").into());
+        }
+        create_private(path).map_err(|error| unusable(&error))?;
         let lock = File::create(path.join("lock")).map_err(|error| unusable(&error))?;
         match lock.try_lock() {
             Ok(()) => Ok(DataDir { path: path.to_owned(), _lock: lock }),
@@ -139,7 +142,19 @@ impl DataDir {
         &self.path
     }
 
-    fn file(&self, name: &str) -> PathBuf {
-        self.path.join(name)
+    /// A file of the directory, which SQLite has found to be one of its own, or none yet, and can write to.
+    fn writable(&self, name: &str) -> Result<PathBuf, Error> {
+        let path = self.path.join(name);
+        let try_it = || rusqlite::Connection::open(&path)?.execute_batch("BEGIN IMMEDIATE; ROLLBACK;");
+        try_it().map_err(|error| format!("{} cannot be used: {error}", path.display()))?;
+        Ok(path)
     }
+}
+
+/// Creates a directory, and those above it, for nobody else to read: it will hold whole conversations.
+fn create_private(path: &Path) -> std::io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.recursive(true).create(path)
 }

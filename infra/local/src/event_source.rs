@@ -41,13 +41,22 @@ impl EventSource {
     pub fn poll(self) -> (JoinHandle<()>, watch::Receiver<u64>) {
         let (count, batches) = watch::channel(0);
         let task = tokio::spawn(async move {
+            let mut away = false;
             loop {
                 match self.take_batch(Duration::from_secs(1)).await {
                     Ok(batch) if batch.received > 0 => count.send_modify(|count| *count += 1),
                     Ok(_) => {}
-                    // The queue is away: as patient as Lambda, only quicker.
-                    Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+                    // As patient as Lambda, only quicker.
+                    Err(error) => {
+                        if !away {
+                            tracing::warn!(%error, "the retry queue cannot be read; trying on");
+                        }
+                        away = true;
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                        continue;
+                    }
                 }
+                away = false;
             }
         });
         (task, batches)

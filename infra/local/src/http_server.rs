@@ -7,16 +7,19 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 /// More than any body that must be taken whole.
 const LIMIT: usize = 16 * 1024 * 1024;
-/// How long requests that are being answered may take to end. Longer than any handler takes.
-const GRACE: Duration = Duration::from_secs(10);
+/// How long requests that are being answered may take to end, and half-sent ones may hold everything up.
+const GRACE: Duration = Duration::from_secs(5);
+/// How long a request may take to come in: first its head, then its body.
+const SLOWEST: Duration = Duration::from_secs(30);
 
 /// A running server; it stops at once when dropped.
 #[derive(Debug)]
@@ -59,20 +62,22 @@ where
             };
             let answer = answer.clone();
             let service = service_fn(move |request| exchange(answer.clone(), request));
-            let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+            let mut builder = hyper::server::conn::http1::Builder::new();
+            builder.timer(TokioTimer::new()).header_read_timeout(SLOWEST);
+            let connection = builder.serve_connection(TokioIo::new(stream), service);
             let connection = graceful.watch(connection);
             // A connection that ends in an error is the client's to notice.
             connections.spawn(async move { drop(connection.await) });
             while connections.try_join_next().is_some() {}
         }
         drop(listener);
-        let _ = tokio::time::timeout(GRACE, graceful.shutdown()).await;
+        let _ = timeout(GRACE, graceful.shutdown()).await;
     });
     Server { stop: Some(stop), task }
 }
 
 /// The next connection, however long it takes.
-pub(crate) async fn accept(listener: &TcpListener) -> TcpStream {
+async fn accept(listener: &TcpListener) -> TcpStream {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => return stream,
@@ -88,10 +93,10 @@ where
     F: Future<Output = Option<Response<Bytes>>>,
 {
     let (parts, body) = request.into_parts();
-    let body = match Limited::new(body, LIMIT).collect().await {
-        Ok(body) => body.to_bytes(),
-        Err(error) if error.is::<LengthLimitError>() => return Ok(too_large()),
-        Err(_) => return Err(Closed),
+    let body = match timeout(SLOWEST, Limited::new(body, LIMIT).collect()).await {
+        Ok(Ok(body)) => body.to_bytes(),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => return Ok(too_large()),
+        Ok(Err(_)) | Err(_) => return Err(Closed),
     };
     let response = answer(Request::from_parts(parts, body)).await.ok_or(Closed)?;
     Ok(response.map(Full::new))

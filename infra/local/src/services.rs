@@ -6,8 +6,8 @@ use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 
-/// The largest message the SQS engine takes. In bytes; AWS takes 1 MiB.
-pub const QUEUE_MAX_BYTES: usize = 262_144;
+/// The largest message SQS takes, the embedded one too. In bytes.
+pub const QUEUE_MAX_BYTES: usize = 1_048_576;
 
 /// Where DynamoDB and SQS are.
 #[derive(Debug, Clone)]

@@ -69,8 +69,7 @@ const BLOWS: [Blow; 10] = [
 pub(super) static CASES: LazyLock<Vec<(Function, Point, Blow)>> = LazyLock::new(|| {
     use Function::{ClientMessage, ConversationWebhooks, EventRetry, SessionLifecycle};
     let front = [Point::Put, Point::ConflictPut, Point::Chunk, Point::Head, Point::Queue];
-    // The embedded queue takes no envelope so large that its event needs chunks.
-    let retry = [Point::Put, Point::ConflictPut, Point::DeadLetter, Point::Hide];
+    let retry = [Point::Put, Point::ConflictPut, Point::Chunk, Point::Head, Point::DeadLetter, Point::Hide];
     let of = |function, points: &[Point]| points.iter().map(|point| (function, *point)).collect::<Vec<_>>();
     let fronts = [ClientMessage, ConversationWebhooks, SessionLifecycle].into_iter().flat_map(|f| of(f, &front));
     let places = fronts.chain(of(EventRetry, &retry));
@@ -101,6 +100,10 @@ impl Case {
 
     pub(super) fn kills(&self) -> bool {
         matches!(self.blow, Blow::KillBefore | Blow::KillAfter)
+    }
+
+    pub(super) fn is_large(&self) -> bool {
+        matches!(self.point, Point::Chunk | Point::Head)
     }
 
     /// The blow as a rule of a proxy.

@@ -20,8 +20,7 @@ pub(super) async fn play(mut case: Case) -> Checked {
         delivered.add(answer.event_id(), &first);
         delivered.settled.insert(answer.event_id().to_owned(), first.body);
     }
-    let large = matches!(case.point, Point::Chunk | Point::Head);
-    let victim = if large { case.large_delivery(&name) } else { case.delivery(&name, "second") };
+    let victim = if case.is_large() { case.large_delivery(&name) } else { case.delivery(&name, "second") };
 
     let rule = case.rule();
     match case.point {

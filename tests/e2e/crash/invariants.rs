@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
-use gatehouse_local::services::QUEUE_MAX_BYTES;
 use gatehouse_local::{Delivery, Fault, Options, Rule, Testbed};
 
 use super::case::Point;
@@ -106,8 +105,7 @@ impl Delivered {
             })?;
         }
         bed.dynamodb.fail(Rule::every(Fault::Cut));
-        let fits = |delivery: &&(String, Delivery)| delivery.1.body.len() < QUEUE_MAX_BYTES / 2;
-        for (_, delivery) in self.deliveries.iter().filter(fits) {
+        for (_, delivery) in &self.deliveries {
             delivery.send(&bed.url).await.unwrap();
         }
         bed.dynamodb.heal();

@@ -24,7 +24,8 @@ pub(super) async fn play(mut case: Case) -> Checked {
     }
     bed.dynamodb.fail(Rule::every(Fault::Cut));
     for name in &names {
-        let delivery = case.delivery(name, "second");
+        let large = *name == victim && case.is_large();
+        let delivery = if large { case.large_delivery(name) } else { case.delivery(name, "second") };
         let answer = delivery.send(&bed.url).await.unwrap();
         ensure(answer.outcome() == "queued", || answer.body.clone())?;
         delivered.add(answer.event_id(), &delivery);
@@ -33,7 +34,11 @@ pub(super) async fn play(mut case: Case) -> Checked {
 
     let rule = case.rule();
     match case.point {
-        Point::Put => bed.dynamodb.fail(rule.on("PutItem").containing(&victim_id)),
+        Point::Put | Point::Head => bed.dynamodb.fail(rule.on("PutItem").containing(&victim_id)),
+        Point::Chunk => {
+            let passing = u32::try_from(case.random.below(2)).unwrap();
+            bed.dynamodb.fail(rule.on("PutItem").containing("chunk:").after(passing));
+        }
         Point::ConflictPut => bed.dynamodb.fail(rule.on("PutItem").containing("conflict:")),
         Point::DeadLetter => {
             bed.dynamodb.fail(Rule::every(Fault::INVALID).on("PutItem").containing(&victim_id));
@@ -46,7 +51,7 @@ pub(super) async fn play(mut case: Case) -> Checked {
             bed.dynamodb.fail(Rule::every(Fault::THROTTLE).on("PutItem").containing(&victim_id));
             bed.sqs.fail(rule.on("ChangeMessageVisibility"));
         }
-        Point::Chunk | Point::Head | Point::Queue => unreachable!("event-retry has no such point"),
+        Point::Queue => unreachable!("event-retry has no such point"),
     }
     if case.kills() {
         kill(&case, &bed).await?;

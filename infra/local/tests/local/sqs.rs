@@ -1,0 +1,370 @@
+//! The local SQS, as an SDK sees it: what AWS documents for standard queues.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use aws_sdk_sqs::Client;
+use aws_sdk_sqs::error::ProvideErrorMetadata;
+use aws_sdk_sqs::types::{
+    ChangeMessageVisibilityBatchRequestEntry, DeleteMessageBatchRequestEntry, Message, MessageAttributeValue,
+    MessageSystemAttributeName, QueueAttributeName, SendMessageBatchRequestEntry,
+};
+use gatehouse_local::engine::{DataDir, Engine, FREE};
+use gatehouse_local::local_sdk;
+use tokio::time::{Instant, timeout};
+
+/// A queue on an engine of its own.
+pub(super) struct Queue {
+    pub(super) client: Client,
+    pub(super) url: String,
+    engine: Engine,
+}
+
+pub(super) fn arn(name: &str) -> String {
+    format!("arn:aws:sqs:us-east-1:000000000000:{name}")
+}
+
+impl Queue {
+    pub(super) async fn new() -> Queue {
+        Self::open(None).await
+    }
+
+    pub(super) async fn open(data: Option<&DataDir>) -> Queue {
+        let engine = Engine::sqs(FREE, data).await.unwrap();
+        let client = Client::new(&local_sdk(&engine.url()));
+        let url = client.create_queue().queue_name("orders").send().await.unwrap().queue_url.unwrap();
+        Queue { client, url, engine }
+    }
+
+    /// As after a `kill -9`: nothing is flushed or said goodbye to.
+    pub(super) async fn restart(self, data: &DataDir) -> Queue {
+        drop(self.engine);
+        Queue::open(Some(data)).await
+    }
+
+    /// Another queue of the same engine, made if need be.
+    pub(super) async fn named(self, name: &str) -> Queue {
+        let url = self.client.create_queue().queue_name(name).send().await.unwrap().queue_url.unwrap();
+        Queue { url, ..self }
+    }
+
+    pub(super) async fn set(&self, name: QueueAttributeName, value: &str) {
+        self.client.set_queue_attributes().queue_url(&self.url).attributes(name, value).send().await.unwrap();
+    }
+
+    /// After so many receives, to that queue.
+    pub(super) async fn redrive_to(&self, dead: &str, after: &str) {
+        let policy = format!(r#"{{"deadLetterTargetArn":"{}","maxReceiveCount":{after}}}"#, arn(dead));
+        self.set(QueueAttributeName::RedrivePolicy, &policy).await;
+    }
+
+    pub(super) async fn send(&self, body: &str) -> String {
+        let sent = self.client.send_message().queue_url(&self.url).message_body(body).send().await.unwrap();
+        sent.message_id.unwrap()
+    }
+
+    pub(super) async fn receive_for(&self, visibility: i32) -> Vec<Message> {
+        let receive = self.client.receive_message().queue_url(&self.url).max_number_of_messages(10);
+        let receive = receive.visibility_timeout(visibility).message_attribute_names("All");
+        let receive = receive.message_system_attribute_names(MessageSystemAttributeName::All);
+        receive.send().await.unwrap().messages.unwrap_or_default()
+    }
+
+    pub(super) async fn receive(&self) -> Vec<Message> {
+        self.receive_for(30).await
+    }
+
+    pub(super) async fn bodies(&self) -> Vec<String> {
+        self.receive().await.into_iter().map(|message| message.body.unwrap()).collect()
+    }
+
+    pub(super) async fn delete(&self, message: &Message) {
+        let delete = self.client.delete_message().queue_url(&self.url);
+        delete.receipt_handle(message.receipt_handle().unwrap()).send().await.unwrap();
+    }
+
+    async fn hide(&self, message: &Message, seconds: i32) -> Result<(), String> {
+        let hide = self.client.change_message_visibility().queue_url(&self.url).visibility_timeout(seconds);
+        let hidden = hide.receipt_handle(message.receipt_handle().unwrap()).send().await;
+        hidden.map(drop).map_err(|error| error.code().unwrap().to_owned())
+    }
+
+    async fn count(&self, name: QueueAttributeName) -> String {
+        let get = self.client.get_queue_attributes().queue_url(&self.url).attribute_names(name.clone());
+        get.send().await.unwrap().attributes.unwrap()[&name].clone()
+    }
+}
+
+pub(super) fn told(message: &Message, name: &MessageSystemAttributeName) -> String {
+    message.attributes.as_ref().unwrap()[name].clone()
+}
+
+fn code<T: std::fmt::Debug, E: ProvideErrorMetadata>(result: Result<T, E>) -> String {
+    result.unwrap_err().code().unwrap_or_default().to_owned()
+}
+
+#[tokio::test]
+async fn a_message_is_received_once_hidden_and_gone_when_deleted() {
+    let queue = Queue::new().await;
+    let id = queue.send("hello").await;
+    let [message] = queue.receive().await.try_into().unwrap();
+    assert_eq!((message.message_id(), message.body()), (Some(id.as_str()), Some("hello")));
+    assert_eq!(message.md5_of_body(), Some("5d41402abc4b2a76b9719d911017c592"));
+    assert_eq!(told(&message, &MessageSystemAttributeName::ApproximateReceiveCount), "1");
+    assert_eq!(queue.bodies().await, Vec::<String>::new());
+    assert_eq!(queue.count(QueueAttributeName::ApproximateNumberOfMessagesNotVisible).await, "1");
+    queue.delete(&message).await;
+    assert_eq!(queue.count(QueueAttributeName::ApproximateNumberOfMessagesNotVisible).await, "0");
+}
+
+#[tokio::test]
+async fn attributes_come_back_with_the_sum_the_sdks_check() {
+    let queue = Queue::new().await;
+    let text = MessageAttributeValue::builder().data_type("String").string_value("because").build().unwrap();
+    let bytes = aws_sdk_sqs::primitives::Blob::new([0, 255]);
+    let binary = MessageAttributeValue::builder().data_type("Binary").binary_value(bytes).build().unwrap();
+    let send = queue.client.send_message().queue_url(&queue.url).message_body("x");
+    let send = send.message_attributes("reason", text.clone()).message_attributes("blob", binary.clone());
+    // The SDK itself refuses an answer whose sums are wrong.
+    let sent = send.send().await.unwrap();
+    let [message] = queue.receive().await.try_into().unwrap();
+    assert_eq!(message.md5_of_message_attributes, sent.md5_of_message_attributes);
+    let attributes: BTreeMap<_, _> = message.message_attributes.unwrap().into_iter().collect();
+    assert_eq!(attributes, BTreeMap::from([("reason".to_owned(), text), ("blob".to_owned(), binary)]));
+    // Computed in Python, from AWS' description.
+    assert_eq!(sent.md5_of_message_attributes.as_deref(), Some(MD5_OF_ATTRIBUTES));
+}
+
+const MD5_OF_ATTRIBUTES: &str = "4bed6df5257e92dbea07c1812312d484";
+
+#[tokio::test]
+async fn a_superseded_receipt_handle_deletes_nothing_and_a_late_one_still_deletes() {
+    let queue = Queue::new().await;
+    queue.send("late").await;
+    let [first] = queue.receive_for(0).await.try_into().unwrap();
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    let [second] = queue.receive_for(0).await.try_into().unwrap();
+    queue.delete(&first).await;
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    assert_eq!(queue.receive_for(0).await.len(), 1, "the first receiver is not the one to delete it");
+    drop(second);
+    let [third] = queue.receive_for(0).await.try_into().unwrap_or_else(|_| panic!("it comes again"));
+    queue.delete(&third).await;
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    assert!(queue.receive().await.is_empty(), "its visibility had ended, but nobody else had it");
+}
+
+#[tokio::test]
+async fn a_receipt_handle_of_another_queue_is_refused() {
+    let queue = Queue::new().await;
+    queue.send("x").await;
+    let [message] = queue.receive().await.try_into().unwrap();
+    let other = queue.named("other").await;
+    for handle in [message.receipt_handle().unwrap(), "garbage", ""] {
+        let delete = other.client.delete_message().queue_url(&other.url).receipt_handle(handle);
+        assert_eq!(code(delete.send().await), "ReceiptHandleIsInvalid", "{handle}");
+    }
+}
+
+#[tokio::test]
+async fn visibility_can_be_ended_extended_and_only_while_in_flight() {
+    let queue = Queue::new().await;
+    queue.send("x").await;
+    let [message] = queue.receive().await.try_into().unwrap();
+    assert_eq!(queue.hide(&message, 0).await, Ok(()));
+    let [again] = queue.receive().await.try_into().unwrap();
+    assert_eq!(told(&again, &MessageSystemAttributeName::ApproximateReceiveCount), "2");
+    assert_eq!(queue.hide(&message, 10).await, Err("AWS.SimpleQueueService.MessageNotInflight".to_owned()));
+    assert_eq!(queue.hide(&again, 3600).await, Ok(()));
+    assert_eq!(queue.hide(&again, 43_201).await, Err("InvalidParameterValue".to_owned()));
+    assert_eq!(queue.hide(&again, -1).await, Err("InvalidParameterValue".to_owned()));
+    assert!(queue.receive().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_long_poll_ends_with_a_message_or_with_its_time() {
+    let queue = Queue::new().await;
+    let poll = |seconds| queue.client.receive_message().queue_url(&queue.url).wait_time_seconds(seconds).send();
+    let started = Instant::now();
+    assert!(poll(1).await.unwrap().messages.is_none());
+    assert!(started.elapsed() >= Duration::from_secs(1));
+    let (received, _) = tokio::join!(timeout(Duration::from_secs(10), poll(20)), queue.send("at last"));
+    assert_eq!(received.unwrap().unwrap().messages.unwrap().len(), 1);
+    // One that shows again by itself is noticed as well.
+    queue.send("back").await;
+    queue.receive_for(1).await;
+    assert_eq!(timeout(Duration::from_secs(10), poll(20)).await.unwrap().unwrap().messages.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn delays_are_the_messages_own_or_the_queues() {
+    let queue = Queue::new().await;
+    let send = queue.client.send_message().queue_url(&queue.url).message_body("later").delay_seconds(1);
+    send.send().await.unwrap();
+    assert_eq!(queue.count(QueueAttributeName::ApproximateNumberOfMessagesDelayed).await, "1");
+    assert!(queue.receive().await.is_empty());
+    let poll = queue.client.receive_message().queue_url(&queue.url).wait_time_seconds(10).send();
+    assert_eq!(poll.await.unwrap().messages.unwrap().len(), 1);
+    queue.set(QueueAttributeName::DelaySeconds, "900").await;
+    queue.send("much later").await;
+    assert!(queue.receive().await.is_empty());
+    let send = queue.client.send_message().queue_url(&queue.url).message_body("x").delay_seconds(901);
+    assert_eq!(code(send.send().await), "InvalidParameterValue");
+}
+
+#[tokio::test]
+async fn the_redrive_policy_moves_what_was_received_too_often_and_a_task_moves_it_back() {
+    for count in ["2", "\"2\""] {
+        let queue = Queue::new().await.named("dead").await.named("orders").await;
+        queue.redrive_to("dead", count).await;
+        let id = queue.send("poison").await;
+        for _ in 0..2 {
+            let [message] = queue.receive().await.try_into().unwrap();
+            queue.hide(&message, 0).await.unwrap();
+        }
+        assert!(queue.receive().await.is_empty());
+        let dead = queue.named("dead").await;
+        let [letter] = dead.receive().await.try_into().unwrap();
+        assert_eq!(letter.message_id(), Some(id.as_str()));
+        assert_eq!(told(&letter, &MessageSystemAttributeName::DeadLetterQueueSourceArn), arn("orders"));
+        dead.hide(&letter, 0).await.unwrap();
+
+        let sources = dead.client.list_dead_letter_source_queues().queue_url(&dead.url).send().await.unwrap();
+        assert_eq!(sources.queue_urls.len(), 1);
+        let task = dead.client.start_message_move_task().source_arn(arn("dead")).send().await.unwrap();
+        let tasks =
+            dead.client.list_message_move_tasks().source_arn(arn("dead")).send().await.unwrap().results.unwrap();
+        assert_eq!((tasks[0].task_handle(), tasks[0].status()), (task.task_handle(), Some("COMPLETED")));
+        assert_eq!(tasks[0].approximate_number_of_messages_moved(), 1);
+        let [message] = dead.named("orders").await.receive().await.try_into().unwrap();
+        assert_eq!(told(&message, &MessageSystemAttributeName::ApproximateReceiveCount), "1");
+        assert_ne!(message.message_id(), Some(id.as_str()), "as in AWS, under a new id");
+    }
+}
+
+#[tokio::test]
+async fn a_move_that_makes_no_sense_is_refused() {
+    let queue = Queue::new().await.named("dead").await.named("orders").await;
+    let start = |from, to: Option<&str>| {
+        queue.client.start_message_move_task().source_arn(arn(from)).set_destination_arn(to.map(arn)).send()
+    };
+    assert_eq!(code(start("orders", Some("dead")).await), "InvalidParameterValue", "not a dead-letter queue");
+    queue.redrive_to("dead", "1").await;
+    assert_eq!(code(start("dead", Some("dead")).await), "InvalidParameterValue", "onto itself");
+    assert_eq!(code(start("dead", Some("nowhere")).await), "AWS.SimpleQueueService.NonExistentQueue");
+    let dead = queue.client.get_queue_url().queue_name("dead").send().await.unwrap().queue_url.unwrap();
+    queue.client.send_message().queue_url(&dead).message_body("sent there directly").send().await.unwrap();
+    assert_eq!(code(start("dead", None).await), "InvalidParameterValue", "its source is unknown");
+    assert!(start("dead", Some("orders")).await.is_ok());
+}
+
+#[tokio::test]
+async fn in_a_batch_each_entry_succeeds_or_fails_alone() {
+    let queue = Queue::new().await;
+    let entry = |id: &str, delay| {
+        let entry = SendMessageBatchRequestEntry::builder().id(id).message_body(id).delay_seconds(delay);
+        entry.build().unwrap()
+    };
+    let batch = || queue.client.send_message_batch().queue_url(&queue.url);
+    let sent = batch().entries(entry("a", 0)).entries(entry("b", 901)).entries(entry("c", 0)).send().await.unwrap();
+    assert_eq!((sent.successful.len(), sent.failed[0].id(), sent.failed[0].sender_fault), (2, "b", true));
+    let twice = batch().entries(entry("a", 0)).entries(entry("a", 0)).send().await;
+    assert_eq!(code(twice), "AWS.SimpleQueueService.BatchEntryIdsNotDistinct");
+    let many = batch().set_entries(Some((0..11).map(|n| entry(&n.to_string(), 0)).collect())).send().await;
+    assert_eq!(code(many), "AWS.SimpleQueueService.TooManyEntriesInBatchRequest");
+
+    let received = queue.receive().await;
+    let handle = received[0].receipt_handle().unwrap();
+    let hide = |id: &str, handle: &str| {
+        let entry = ChangeMessageVisibilityBatchRequestEntry::builder().id(id).receipt_handle(handle);
+        entry.visibility_timeout(0).build().unwrap()
+    };
+    let hidden = queue.client.change_message_visibility_batch().queue_url(&queue.url);
+    let hidden = hidden.entries(hide("ok", handle)).entries(hide("bad", "garbage")).send().await.unwrap();
+    assert_eq!((hidden.successful[0].id(), hidden.failed[0].code()), ("ok", "ReceiptHandleIsInvalid"));
+    let delete = |id: &str, handle: &str| {
+        DeleteMessageBatchRequestEntry::builder().id(id).receipt_handle(handle).build().unwrap()
+    };
+    let deleted = queue.client.delete_message_batch().queue_url(&queue.url);
+    let deleted = deleted.entries(delete("ok", handle)).entries(delete("bad", "garbage")).send().await.unwrap();
+    assert_eq!((deleted.successful[0].id(), deleted.failed[0].id()), ("ok", "bad"));
+}
+
+#[tokio::test]
+async fn a_message_may_have_a_mebibyte_and_not_a_byte_more() {
+    let queue = Queue::new().await;
+    let send = |length| queue.client.send_message().queue_url(&queue.url).message_body("x".repeat(length)).send();
+    assert!(send(1_048_576).await.is_ok());
+    assert_eq!(code(send(1_048_577).await), "InvalidParameterValue");
+    queue.set(QueueAttributeName::MaximumMessageSize, "1024").await;
+    assert_eq!(code(send(1_025).await), "InvalidParameterValue");
+    assert_eq!(queue.receive().await.len(), 1, "what was taken before is still there");
+    let control = queue.client.send_message().queue_url(&queue.url).message_body("\u{1}").send().await;
+    assert_eq!(code(control), "InvalidMessageContents");
+}
+
+#[tokio::test]
+async fn queues_are_made_once_listed_tagged_and_deleted() {
+    let queue = Queue::new().await;
+    let create = |value: &str| {
+        let create = queue.client.create_queue().queue_name("orders");
+        create.attributes(QueueAttributeName::VisibilityTimeout, value).send()
+    };
+    assert_eq!(create("30").await.unwrap().queue_url.as_deref(), Some(queue.url.as_str()), "the default it has");
+    assert_eq!(code(create("31").await), "QueueAlreadyExists");
+    let tagged = queue.client.create_queue().queue_name("tagged").tags("team", "voice").send().await.unwrap();
+    let tags = queue.client.list_queue_tags().set_queue_url(tagged.queue_url.clone()).send().await.unwrap();
+    assert_eq!(tags.tags.unwrap()["team"], "voice");
+    let listed = queue.client.list_queues().queue_name_prefix("tag").send().await.unwrap();
+    assert_eq!(listed.queue_urls.unwrap(), [tagged.queue_url.clone().unwrap()]);
+    queue.client.delete_queue().set_queue_url(tagged.queue_url.clone()).send().await.unwrap();
+    let gone = queue.client.receive_message().set_queue_url(tagged.queue_url).send().await;
+    assert!(gone.unwrap_err().as_service_error().unwrap().is_queue_does_not_exist());
+    let fifo = queue.client.create_queue().queue_name("orders.fifo").send().await;
+    assert_eq!(code(fifo), "AWS.SimpleQueueService.UnsupportedOperation");
+    let wrong = queue.client.create_queue().queue_name("no spaces").send().await;
+    assert_eq!(code(wrong), "InvalidParameterValue");
+    let unknown = queue.client.set_queue_attributes().queue_url(&queue.url).attributes("Colour".into(), "red").send();
+    assert_eq!(code(unknown.await), "InvalidAttributeName");
+}
+
+#[tokio::test]
+async fn numbers_out_of_range_are_refused_and_hurt_nothing() {
+    let queue = Queue::new().await;
+    queue.send("x").await;
+    let receive = || queue.client.receive_message().queue_url(&queue.url);
+    for refused in [
+        receive().visibility_timeout(-1).send().await,
+        receive().max_number_of_messages(11).send().await,
+        receive().max_number_of_messages(0).send().await,
+        receive().wait_time_seconds(21).send().await,
+    ] {
+        assert_eq!(code(refused), "InvalidParameterValue");
+    }
+    assert_eq!(queue.bodies().await, ["x"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn eight_receivers_at_once_receive_every_message_once() {
+    let queue = Queue::new().await;
+    for n in 0..200 {
+        queue.send(&n.to_string()).await;
+    }
+    let receivers = (0..8).map(|_| {
+        let (client, url) = (queue.client.clone(), queue.url.clone());
+        tokio::spawn(async move {
+            let mut bodies = Vec::new();
+            loop {
+                let received = client.receive_message().queue_url(&url).max_number_of_messages(10).send().await;
+                let Some(messages) = received.unwrap().messages else { return bodies };
+                bodies.extend(messages.into_iter().map(|message| message.body.unwrap().parse::<u32>().unwrap()));
+            }
+        })
+    });
+    let mut bodies = Vec::new();
+    for receiver in receivers.collect::<Vec<_>>() {
+        bodies.extend(receiver.await.unwrap());
+    }
+    bodies.sort_unstable();
+    assert_eq!(bodies, (0..200).collect::<Vec<_>>());
+}
