@@ -99,7 +99,7 @@ fn functions_link_no_engine_and_no_command_line() {
     for (folder, dependencies) in crates() {
         if folder.starts_with("functions/") || folder.starts_with("shared/") {
             let foreign = |name: &&String| {
-                ["dynoxide-rs", "rustack", "clap", "gatehouse-local"].iter().any(|f| name.starts_with(f))
+                ["dynoxide-rs", "rusqlite", "clap", "gatehouse-local"].iter().any(|f| name.starts_with(f))
             };
             assert_eq!(dependencies.iter().find(foreign), None, "{folder}");
         }
