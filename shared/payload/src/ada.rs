@@ -9,6 +9,20 @@ use serde_json::value::RawValue;
 
 use crate::json::{self, Document, Readable};
 use crate::time::Timestamp;
+use crate::wire::Field;
+
+pub mod event;
+
+/// An envelope that says when its event happened.
+pub trait Timestamped {
+    /// The member `timestamp`.
+    fn timestamp(&self) -> &Field<String>;
+
+    /// The moment; an envelope without an offset means UTC.
+    fn occurred_at(&self) -> Option<Timestamp> {
+        Timestamp::parse(self.timestamp().get()?)
+    }
+}
 
 /// What every delivery is: `{"type": …, "timestamp": …, "data": {…}}`. The body carries no event id.
 #[derive(Debug, Default, Deserialize)]

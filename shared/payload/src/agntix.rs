@@ -4,6 +4,8 @@
 //! the same in `session.created` and `session.ended`. The envelope used before June 2026, and the one announced for later
 //! events, are `{"id": "evt_…", "type": "session.ended", "createdAt": …, "data": {"sessionId": …}}`.
 
+pub mod event;
+
 use std::borrow::Cow;
 
 use serde::Deserialize;

@@ -122,6 +122,18 @@ pub fn members(value: &str) -> Vec<(Cow<'_, str>, &RawValue)> {
     entries(value).into_iter().map(|(name, value)| (Cow::Owned(decoded(name)), value)).collect()
 }
 
+/// The members of an object in their order; `None` when one has a name that no Rust string can hold.
+#[must_use]
+pub fn named_members(object: &str) -> Option<Vec<(String, &RawValue)>> {
+    entries(object).into_iter().map(|(name, value)| Some((string(name)?.into_owned(), value))).collect()
+}
+
+/// Whether an object has a member of this name.
+#[must_use]
+pub fn has_member(object: &str, name: &str) -> bool {
+    members(object).iter().any(|member| member.0 == name)
+}
+
 /// The members of an object, their names as literals.
 fn entries(value: &str) -> Vec<(&RawValue, &RawValue)> {
     struct Entries<'a>(Vec<(&'a RawValue, &'a RawValue)>);

@@ -1,5 +1,8 @@
 #![doc = include_str!("../README.md")]
 
+#[macro_use]
+pub mod wire;
+
 pub mod ada;
 pub mod agntix;
 pub mod json;

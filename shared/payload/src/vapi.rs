@@ -4,6 +4,11 @@
 //! A message carries no event id. [`Message`] therefore holds, for every documented type, the members from which one can
 //! be derived, and nothing else.
 
+pub mod conversation;
+pub mod message;
+pub mod object;
+pub mod transfer;
+
 use std::borrow::Cow;
 
 use serde::Deserialize;

@@ -1,0 +1,304 @@
+//! What holds for every type: reading loses nothing, refuses no object for its shape, and never panics.
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+
+use std::path::Path;
+
+use gatehouse_payload::json::Document;
+use gatehouse_payload::wire::{Raw, Unnamed, read};
+use gatehouse_payload::{ada, agntix, vapi};
+use proptest::prelude::*;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// Text that is read as `T` and written again: `None` where it is no `T`.
+fn again<T: DeserializeOwned + Serialize>(text: &str) -> Option<String> {
+    read::<T>(text).ok().map(|value| serde_json::to_string(&value).unwrap())
+}
+
+fn same(a: &str, b: &str) -> bool {
+    read::<Raw>(a).unwrap() == read::<Raw>(b).unwrap()
+}
+
+/// Any JSON, its objects made of these names and its texts, in part, of these words.
+fn json(names: Vec<&'static str>, words: Vec<&'static str>) -> BoxedStrategy<String> {
+    let text = |text: String| serde_json::to_string(&text).unwrap();
+    let leaf = prop_oneof![
+        Just("null".to_owned()),
+        any::<bool>().prop_map(|b| b.to_string()),
+        prop::sample::select(vec!["0", "-0", "1.50", "1e400", "123456789012345678901234567890", "0.1"])
+            .prop_map(str::to_owned),
+        any::<String>().prop_map(text),
+        prop::sample::select(words).prop_map(move |word| text(word.to_owned())),
+        // Valid JSON that no Rust string can hold.
+        Just(r#""\ud800""#.to_owned()),
+    ];
+    let name = prop_oneof![9 => prop::sample::select(names).prop_map(str::to_owned), 1 => any::<String>()];
+    leaf.prop_recursive(5, 64, 8, move |inner| {
+        let members = prop::collection::vec((name.clone(), inner.clone()), 0..8);
+        let object = members.prop_map(|members| {
+            let members: Vec<_> =
+                members.iter().map(|(n, v)| format!("{}:{v}", serde_json::to_string(n).unwrap())).collect();
+            format!("{{{}}}", members.join(" , "))
+        });
+        prop_oneof![
+            1 => prop::collection::vec(inner, 0..5).prop_map(|items| format!("[{}]", items.join(","))),
+            3 => object,
+        ]
+    })
+    .boxed()
+}
+
+/// The laws, for a type and the names and words below it.
+macro_rules! laws {
+    ($($test:ident: $type:ty, $names:expr, $words:expr;)*) => {$(
+        proptest! {
+            #![proptest_config(ProptestConfig::with_cases(512))]
+            #[test]
+            fn $test(text in json($names, $words)) {
+                match again::<$type>(&text) {
+                    Some(written) => prop_assert!(same(&text, &written), "{text} was written as {written}"),
+                    // Only what is no object, or cannot be named, is refused.
+                    None => prop_assert!(!text.starts_with('{'), "{text} was refused"),
+                }
+            }
+        }
+    )*};
+}
+
+fn ada_names() -> Vec<&'static str> {
+    use ada::event::{
+        AuditLogData, Author, ConversationCreatedData, ConversationEndedData, ConversationMessage,
+        ConversationMessageData, CustomChannel, FileContent, LinkContent, Profile, TextContent,
+    };
+    [
+        ConversationMessage::MEMBERS,
+        ConversationCreatedData::MEMBERS,
+        ConversationMessageData::MEMBERS,
+        ConversationEndedData::MEMBERS,
+        AuditLogData::MEMBERS,
+        Profile::MEMBERS,
+        CustomChannel::MEMBERS,
+        Author::MEMBERS,
+        TextContent::MEMBERS,
+        LinkContent::MEMBERS,
+        FileContent::MEMBERS,
+    ]
+    .concat()
+}
+
+fn ada_words() -> Vec<&'static str> {
+    use ada::event::{Channel, Content, Event, Role};
+    [Event::KINDS, Channel::KINDS, Content::KINDS, Role::WORDS].concat()
+}
+
+fn agntix_names() -> Vec<&'static str> {
+    use agntix::event::{Analysis, IntentOf, MessageAdded, MessageAddedData, Metadata, Resolution, Sentiment, Session};
+    [
+        Session::MEMBERS,
+        Metadata::MEMBERS,
+        Analysis::MEMBERS,
+        IntentOf::MEMBERS,
+        Resolution::MEMBERS,
+        Sentiment::MEMBERS,
+        MessageAdded::MEMBERS,
+        MessageAddedData::MEMBERS,
+    ]
+    .concat()
+}
+
+fn agntix_words() -> Vec<&'static str> {
+    use agntix::event::{Enveloped, Event, Feeling, Kind, State};
+    [Event::KINDS, Enveloped::KINDS, State::WORDS, Kind::WORDS, Feeling::WORDS].concat()
+}
+
+fn vapi_names() -> Vec<&'static str> {
+    use vapi::conversation::{BotEntry, OpenAiMessage, ToolAndCall};
+    use vapi::message::{ConversationUpdate, EndOfCallReport, SessionCreated, StatusUpdate, ToolCalls, Transcript};
+    use vapi::object::{Artifact, Call};
+    use vapi::transfer::TransferDestinationNumber;
+    [
+        ConversationUpdate::MEMBERS,
+        EndOfCallReport::MEMBERS,
+        SessionCreated::MEMBERS,
+        StatusUpdate::MEMBERS,
+        ToolCalls::MEMBERS,
+        Transcript::MEMBERS,
+        Artifact::MEMBERS,
+        BotEntry::MEMBERS,
+        Call::MEMBERS,
+        OpenAiMessage::MEMBERS,
+        ToolAndCall::MEMBERS,
+        TransferDestinationNumber::MEMBERS,
+    ]
+    .concat()
+}
+
+fn vapi_words() -> Vec<&'static str> {
+    use vapi::conversation::{Entry, ToolWithToolCall};
+    use vapi::message::{ClientMessage, ServerMessage};
+    use vapi::object::CallStatus;
+    use vapi::transfer::TransferDestination;
+    [
+        ClientMessage::KINDS,
+        ServerMessage::KINDS,
+        CallStatus::WORDS,
+        Entry::KINDS,
+        ToolWithToolCall::KINDS,
+        TransferDestination::KINDS,
+    ]
+    .concat()
+}
+
+laws! {
+    vapi_client_messages_are_written_as_they_were_read: vapi::message::ClientMessage, vapi_names(), vapi_words();
+    vapi_server_messages_are_written_as_they_were_read: vapi::message::ServerMessage, vapi_names(), vapi_words();
+    vapi_conversations_are_written_as_they_were_read: vapi::message::ConversationUpdate, vapi_names(), vapi_words();
+    vapi_reports_are_written_as_they_were_read: vapi::message::EndOfCallReport, vapi_names(), vapi_words();
+    vapi_tool_calls_are_written_as_they_were_read: vapi::message::ToolCalls, vapi_names(), vapi_words();
+    vapi_calls_are_written_as_they_were_read: vapi::object::Call, vapi_names(), vapi_words();
+    ada_events_are_written_as_they_were_read: ada::event::Event, ada_names(), ada_words();
+    ada_messages_are_written_as_they_were_read: ada::event::ConversationMessage, ada_names(), ada_words();
+    ada_message_data_is_written_as_it_was_read: ada::event::ConversationMessageData, ada_names(), ada_words();
+    ada_audit_logs_are_written_as_they_were_read: ada::event::AuditLogEmitted, ada_names(), ada_words();
+    agntix_events_are_written_as_they_were_read: agntix::event::Event, agntix_names(), agntix_words();
+    agntix_sessions_are_written_as_they_were_read: agntix::event::Session, agntix_names(), agntix_words();
+    agntix_analyses_are_written_as_they_were_read: agntix::event::Analysis, agntix_names(), agntix_words();
+    agntix_envelopes_are_written_as_they_were_read: agntix::event::Enveloped, agntix_names(), agntix_words();
+}
+
+proptest! {
+    #[test]
+    fn arbitrary_text_never_panics(text in any::<String>()) {
+        let _ = again::<ada::event::Event>(&text);
+        let _ = again::<agntix::event::Event>(&text);
+        let _ = again::<agntix::event::Enveloped>(&text);
+        let _ = again::<vapi::message::ClientMessage>(&text);
+        let _ = again::<vapi::message::ServerMessage>(&text);
+    }
+}
+
+/// The JSON files of a folder: our own fixtures, and the reference samples where they are present.
+fn samples(vendor: &str) -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut samples = Vec::new();
+    for folder in ["../../tests/fixtures", "../../../shared/samples"] {
+        let Ok(files) = std::fs::read_dir(root.join(folder).join(vendor)) else { continue };
+        for file in files {
+            let path = file.unwrap().path();
+            if path.extension().is_some_and(|extension| extension == "json") {
+                samples.push((path.display().to_string(), std::fs::read_to_string(&path).unwrap()));
+            }
+        }
+    }
+    assert!(!samples.is_empty());
+    samples
+}
+
+/// What a sample holds that its type does not name.
+fn unnamed<T: DeserializeOwned + Serialize + Unnamed>(path: &str, text: &str) -> Vec<String> {
+    let value: T = read(text).unwrap_or_else(|error| panic!("{path}: {error}"));
+    assert!(same(text, &serde_json::to_string(&value).unwrap()), "{path}");
+    let mut found = Vec::new();
+    value.unnamed("", &mut found);
+    found
+}
+
+#[test]
+fn every_member_of_adas_samples_is_a_field() {
+    for (path, text) in samples("ada") {
+        // The page shows `{}` where the schema says a text or null.
+        let known = if path.contains("docs_verbatim") {
+            vec![".data.handoff_integration (odd)".to_owned()]
+        } else {
+            Vec::new()
+        };
+        assert_eq!(unnamed::<ada::event::Event>(&path, &text), known, "{path}");
+    }
+}
+
+#[test]
+fn every_member_of_agntixs_samples_is_a_field() {
+    // A part of a request to agntix.
+    let is_event = |path: &str| !path.contains("session_variables_correlation");
+    for (path, text) in samples("agntix").into_iter().filter(|(path, _)| is_event(path)) {
+        let found = if path.contains("message_added") {
+            unnamed::<agntix::event::Enveloped>(&path, &text)
+        } else {
+            unnamed::<agntix::event::Event>(&path, &text)
+        };
+        assert_eq!(found, Vec::<String>::new(), "{path}");
+    }
+}
+
+#[test]
+fn every_member_of_vapis_samples_is_a_field() {
+    let mut seen = 0;
+    for (path, text) in samples("vapi") {
+        let name = path.rsplit('/').next().unwrap();
+        // What goes to Vapi.
+        if ["inbound_", "response_", "add-message"].iter().any(|beginning| name.starts_with(beginning)) {
+            continue;
+        }
+        let document = Document::read(text.as_bytes()).unwrap();
+        let envelope = vapi::Envelope::of(&document);
+        let found = if name.starts_with("server_") {
+            unnamed::<vapi::message::ServerMessage>(&path, envelope.text())
+        } else {
+            unnamed::<vapi::message::ClientMessage>(&path, envelope.text())
+        };
+        // Types without a schema, which an SDK's tests and the servers know all the same; of our own fixtures, what goes to
+        // servers alone.
+        let other = ["unknown_type", "legacy", "end-of-call-report", "status-update"].iter().any(|n| name.contains(n));
+        let expected = if other { vec![" (of another kind)".to_owned()] } else { Vec::new() };
+        assert_eq!(found, expected, "{path}");
+        seen += 1;
+    }
+    assert!(seen >= 5);
+}
+
+#[test]
+fn real_deviations_are_read() {
+    use gatehouse_payload::time::Timestamp;
+    use gatehouse_payload::wire::{Field, Item};
+    use vapi::message::{ClientMessage, ToolCalls, Transcript};
+    // A tool call's arguments are an object or text, `type` may be missing, and times are numbers or text.
+    for arguments in [r#"{"city":"Oslo"}"#, r#""{\"city\":\"Oslo\"}""#] {
+        let message = format!(
+            r#"{{"timestamp":"2024-07-28T10:00:00.000Z","toolCallList":[{{"id":"c","type":"function","function":{{"name":"f","arguments":{arguments}}}}}]}}"#
+        );
+        let ClientMessage::ToolCalls(calls) = read(&message).unwrap() else { unreachable!("{message}") };
+        let ToolCalls { tool_call_list: Field::Is(list), timestamp: Field::Is(time), .. } = *calls else {
+            unreachable!()
+        };
+        let Item::Is(call) = &list[0] else { unreachable!() };
+        assert_eq!(call.function.get().unwrap().arguments.get().unwrap().text(), arguments);
+        assert_eq!(time.moment(), Timestamp::parse("2024-07-28T10:00:00Z"));
+    }
+    let bracketed = r#"{"type":"transcript[transcriptType=\"final\"]","timestamp":1728393715369,"role":"user"}"#;
+    let ClientMessage::Transcript(transcript) = read(bracketed).unwrap() else { unreachable!() };
+    let Transcript { timestamp: Field::Is(time), .. } = *transcript else { unreachable!() };
+    assert_eq!(time.moment().map(Timestamp::as_millis), Some(1_728_393_715_369));
+}
+
+#[test]
+fn absent_null_known_and_odd_members_are_told_apart() {
+    use ada::event::{Author, Role};
+    use gatehouse_payload::wire::Field;
+    let author: Author = read(r#"{"id":null,"role":"robot","avatar":7,"new":[1.50]}"#).unwrap();
+    assert_eq!(author.id, Field::Null);
+    assert_eq!(author.role, Field::Is(Role::Other("robot".to_owned())));
+    assert!(matches!(&author.avatar, Field::Odd(raw) if raw.text() == "7"));
+    assert_eq!(author.display_name, Field::Absent);
+    assert_eq!(author.extra.get("new").unwrap().text(), "[1.50]");
+}
+
+#[test]
+fn a_union_is_told_apart_by_its_discriminator_alone() {
+    use ada::event::Content;
+    // It looks like text, and says that it is a link.
+    let content: Content = read(r#"{"type":"link","body":"hello"}"#).unwrap();
+    assert!(matches!(content, Content::Link(_)));
+    for kept in [r#"{"type":"poll","body":"hello"}"#, r#"{"body":"hello"}"#, r#"{"type":null}"#] {
+        assert!(matches!(read(kept).unwrap(), Content::Other(_)), "{kept}");
+    }
+}
