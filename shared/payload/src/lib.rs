@@ -6,5 +6,6 @@ pub mod wire;
 pub mod ada;
 pub mod agntix;
 pub mod json;
+pub mod strict;
 pub mod time;
 pub mod vapi;

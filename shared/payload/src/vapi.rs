@@ -5,8 +5,10 @@
 //! be derived, and nothing else.
 
 pub mod conversation;
+pub mod inbound;
 pub mod message;
 pub mod object;
+pub mod response;
 pub mod transfer;
 
 use std::borrow::Cow;

@@ -1,0 +1,83 @@
+//! Values that are checked where they are made, for what we send: a text or number out of bounds cannot be built, nor read.
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+/// A text of `LEAST` to `MOST` characters.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Text<const LEAST: usize, const MOST: usize>(String);
+
+/// A whole number from `LEAST` to `MOST`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Whole<const LEAST: u32, const MOST: u32>(u32);
+
+/// Why a value cannot be used: the bounds, and never the value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OutOfBounds {
+    what: &'static str,
+    least: usize,
+    most: usize,
+}
+
+impl fmt::Display for OutOfBounds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} from {} to {} is needed", self.what, self.least, self.most)
+    }
+}
+
+impl std::error::Error for OutOfBounds {}
+
+impl<const LEAST: usize, const MOST: usize> Text<LEAST, MOST> {
+    /// Checks a text.
+    ///
+    /// # Errors
+    /// When it is shorter or longer.
+    pub fn new(text: impl Into<String>) -> Result<Self, OutOfBounds> {
+        let text = text.into();
+        let fits = (LEAST..=MOST).contains(&text.chars().count());
+        if fits {
+            Ok(Text(text))
+        } else {
+            Err(OutOfBounds { what: "a length in characters", least: LEAST, most: MOST })
+        }
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<const LEAST: u32, const MOST: u32> Whole<LEAST, MOST> {
+    /// Checks a number.
+    ///
+    /// # Errors
+    /// When it is less or more.
+    pub fn new(number: u32) -> Result<Self, OutOfBounds> {
+        let fits = (LEAST..=MOST).contains(&number);
+        let bounds = OutOfBounds { what: "a whole number", least: LEAST as usize, most: MOST as usize };
+        if fits { Ok(Whole(number)) } else { Err(bounds) }
+    }
+
+    /// The number.
+    #[must_use]
+    pub fn get(self) -> u32 {
+        self.0
+    }
+}
+
+impl<'de, const LEAST: usize, const MOST: usize> Deserialize<'de> for Text<LEAST, MOST> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Text::new(String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+    }
+}
+
+impl<'de, const LEAST: u32, const MOST: u32> Deserialize<'de> for Whole<LEAST, MOST> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Whole::new(u32::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+    }
+}
