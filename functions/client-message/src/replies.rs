@@ -3,16 +3,14 @@
 use std::collections::BTreeMap;
 
 use gatehouse_inbox::Event;
-use serde_json::Value;
-
-/// The types of Vapi's `ClientInboundMessage` (OpenAPI document, August 2026).
-const TYPES: [&str; 6] = ["add-message", "control", "say", "end-call", "transfer", "send-transport-message"];
+use gatehouse_payload::vapi::inbound::Reply;
+use serde_json::value::RawValue;
 
 /// Fixed replies by message type: `{"workflow.node.started": {"message": {"type": "add-message", …}}}`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Replies(BTreeMap<String, String>);
 
-/// Why a text holds no replies. Names the message type it is about.
+/// Why a text holds no replies. Names the message type it is about, and members, but no values.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadReplies {
     /// Not a JSON object of objects.
@@ -24,26 +22,29 @@ pub enum BadReplies {
         column: usize,
     },
     /// A reply Vapi would not understand.
-    #[error("the reply to {0} is not {{\"message\": {{\"type\": …}}}} with one of the types {types}", types = TYPES.join(", "))]
-    Reply(String),
+    #[error("the reply to {to} is no client inbound message of Vapi's: {why}")]
+    Reply {
+        /// The message type.
+        to: String,
+        /// What is wrong with it.
+        why: String,
+    },
 }
 
 impl Replies {
     /// Reads replies.
     ///
     /// # Errors
-    /// When the text is not a JSON object whose members are client inbound messages.
+    /// When the text is not a JSON object whose members are client inbound messages, each with its `type`.
     pub fn parse(text: &str) -> Result<Self, BadReplies> {
         let shape = |e: serde_json::Error| BadReplies::Shape { line: e.line(), column: e.column() };
-        let replies: BTreeMap<String, Value> = serde_json::from_str(text).map_err(shape)?;
+        let replies: BTreeMap<String, &RawValue> = serde_json::from_str(text).map_err(shape)?;
         let checked = replies.into_iter().map(|(to, reply)| {
-            let known = match &reply["message"]["type"] {
-                Value::String(kind) => TYPES.contains(&kind.as_str()),
-                // Of `say` alone not even the type is required.
-                Value::Null => reply["message"]["content"].is_string(),
-                _ => false,
-            };
-            if known { Ok((to, reply.to_string())) } else { Err(BadReplies::Reply(to)) }
+            let reply = serde_json::from_str::<Reply>(reply.get()).and_then(|reply| serde_json::to_string(&reply));
+            match reply {
+                Ok(reply) => Ok((to, reply)),
+                Err(error) => Err(BadReplies::Reply { to, why: without_values(&error) }),
+            }
         });
         checked.collect::<Result<_, _>>().map(Replies)
     }
@@ -55,23 +56,48 @@ impl Replies {
     }
 }
 
+/// An error's words, where they name members; those about a value would quote it.
+fn without_values(error: &serde_json::Error) -> String {
+    let words = error.to_string();
+    let names = ["missing field", "unknown field", "unknown variant", "a length in", "a whole number"];
+    if names.iter().any(|name| words.starts_with(name)) {
+        return words;
+    }
+    format!("a value is not of its type at line {}, column {} of it", error.line(), error.column())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn each_of_vapis_types_may_be_a_reply() {
-        for kind in TYPES {
-            assert!(Replies::parse(&format!(r#"{{"hang":{{"message":{{"type":"{kind}"}}}}}}"#)).is_ok());
+    fn each_of_vapis_inbound_messages_may_be_a_reply() {
+        for message in [
+            r#"{"type":"add-message","message":{"role":"system","content":"Be brief."}}"#,
+            r#"{"type":"control","control":"mute-assistant"}"#,
+            r#"{"type":"say","content":"Goodbye."}"#,
+            r#"{"type":"end-call"}"#,
+            r#"{"type":"transfer"}"#,
+            r#"{"type":"send-transport-message","message":{"transport":"twilio","twiml":"<Response/>"}}"#,
+        ] {
+            assert!(Replies::parse(&format!(r#"{{"hang":{{"message":{message}}}}}"#)).is_ok(), "{message}");
         }
-        assert!(Replies::parse(r#"{"hang":{"message":{"content":"Goodbye."}}}"#).is_ok());
     }
 
     #[test]
-    fn anything_else_is_named_by_the_message_it_would_answer() {
-        for reply in ["{}", "1", r#"{"message":"hello"}"#, r#"{"message":{"type":"hang"}}"#] {
-            let replies = format!(r#"{{"hang":{reply}}}"#);
-            assert_eq!(Replies::parse(&replies), Err(BadReplies::Reply("hang".to_owned())), "{reply}");
+    fn anything_else_is_named_by_the_message_it_would_answer_and_says_what_is_wrong() {
+        for (reply, wrong) in [
+            ("{}", "missing field `message`"),
+            ("1", "a value is not of its type"),
+            (r#"{"message":"a-secret"}"#, "a value is not of its type"),
+            (r#"{"message":{"content":"a-secret"}}"#, "missing field `type`"),
+            (r#"{"message":{"type":"hang"}}"#, "unknown variant `hang`"),
+            (r#"{"message":{"type":"say","contents":"a-secret"}}"#, "unknown field `contents`"),
+            (r#"{"message":{"type":"control"}}"#, "missing field `control`"),
+        ] {
+            let error = Replies::parse(&format!(r#"{{"hang":{reply}}}"#)).unwrap_err().to_string();
+            assert!(error.starts_with("the reply to hang ") && error.contains(wrong), "{error}");
+            assert!(!error.contains("a-secret"), "{error}");
         }
         assert!(matches!(Replies::parse("[]"), Err(BadReplies::Shape { .. })));
     }
