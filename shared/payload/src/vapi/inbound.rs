@@ -29,7 +29,7 @@ pub enum Inbound {
     /// Ends the call.
     EndCall(EndCall),
     /// Hands the call on.
-    Transfer(Transfer),
+    Transfer(Box<Transfer>),
     /// Sends something through the call's transport.
     SendTransportMessage(SendTransportMessage),
 }
@@ -136,9 +136,9 @@ pub struct Transfer {
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum Destination {
     /// A telephone number.
-    Number(NumberDestination),
+    Number(Box<NumberDestination>),
     /// A SIP address.
-    Sip(SipDestination),
+    Sip(Box<SipDestination>),
 }
 
 /// A telephone number.
