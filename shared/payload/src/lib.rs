@@ -4,6 +4,7 @@
 pub mod wire;
 
 pub mod ada;
+pub mod ag_kit;
 pub mod agntix;
 pub mod json;
 pub mod strict;

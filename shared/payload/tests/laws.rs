@@ -5,7 +5,7 @@ use std::path::Path;
 
 use gatehouse_payload::json::Document;
 use gatehouse_payload::wire::{Raw, Unnamed, read};
-use gatehouse_payload::{ada, agntix, vapi};
+use gatehouse_payload::{ada, ag_kit, agntix, vapi};
 use proptest::prelude::*;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -149,7 +149,32 @@ fn vapi_words() -> Vec<&'static str> {
     .concat()
 }
 
+fn ag_kit_names() -> Vec<&'static str> {
+    use ag_kit::{kit, ui};
+    [
+        kit::Request::MEMBERS,
+        kit::AssistantMessage::MEMBERS,
+        kit::ToolCall::MEMBERS,
+        kit::Interrupt::MEMBERS,
+        ui::Request::MEMBERS,
+        ui::Message::MEMBERS,
+        ui::RunFinished::MEMBERS,
+        ui::Interrupt::MEMBERS,
+        ui::Usage::MEMBERS,
+    ]
+    .concat()
+}
+
+fn ag_kit_words() -> Vec<&'static str> {
+    use ag_kit::{kit, ui};
+    [kit::Event::KINDS, kit::Message::KINDS, ui::Event::KINDS, ui::Outcome::KINDS, ui::Role::WORDS].concat()
+}
+
 laws! {
+    ag_kit_requests_are_written_as_they_were_read: ag_kit::kit::Request, ag_kit_names(), ag_kit_words();
+    ag_kit_events_are_written_as_they_were_read: ag_kit::kit::Event, ag_kit_names(), ag_kit_words();
+    ag_ui_requests_are_written_as_they_were_read: ag_kit::ui::Request, ag_kit_names(), ag_kit_words();
+    ag_ui_events_are_written_as_they_were_read: ag_kit::ui::Event, ag_kit_names(), ag_kit_words();
     vapi_client_messages_are_written_as_they_were_read: vapi::message::ClientMessage, vapi_names(), vapi_words();
     vapi_server_messages_are_written_as_they_were_read: vapi::message::ServerMessage, vapi_names(), vapi_words();
     vapi_conversations_are_written_as_they_were_read: vapi::message::ConversationUpdate, vapi_names(), vapi_words();
@@ -174,6 +199,8 @@ proptest! {
         let _ = again::<agntix::event::Enveloped>(&text);
         let _ = again::<vapi::message::ClientMessage>(&text);
         let _ = again::<vapi::message::ServerMessage>(&text);
+        let _ = again::<ag_kit::kit::Event>(&text);
+        let _ = again::<ag_kit::ui::Event>(&text);
     }
 }
 
@@ -254,6 +281,50 @@ fn every_member_of_vapis_samples_is_a_field() {
         seen += 1;
     }
     assert!(seen >= 5);
+}
+
+/// The events of recorded streams: `data` lines that are JSON. Our own fixtures have none yet, so this needs the samples.
+fn recorded_events(dialect: &str) -> Vec<(String, String)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/samples/ag-kit");
+    let Ok(files) = std::fs::read_dir(folder) else { return Vec::new() };
+    let mut events = Vec::new();
+    for path in files.map(|file| file.unwrap().path()) {
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        if name.starts_with(dialect) && name.ends_with(".sse") {
+            let text = std::fs::read_to_string(&path).unwrap();
+            let data = text.lines().filter_map(|line| line.strip_prefix("data: ")).filter(|data| data.starts_with('{'));
+            events.extend(data.map(|data| (name.clone(), data.to_owned())));
+        }
+    }
+    events
+}
+
+#[test]
+fn every_member_of_recorded_streams_is_a_field() {
+    for (name, event) in recorded_events("agkit") {
+        assert_eq!(unnamed::<ag_kit::kit::Event>(&name, &event), Vec::<String>::new(), "{name}: {event}");
+    }
+    for (name, event) in recorded_events("agui") {
+        assert_eq!(unnamed::<ag_kit::ui::Event>(&name, &event), Vec::<String>::new(), "{name}: {event}");
+    }
+}
+
+#[test]
+fn the_events_of_both_dialects_are_read() {
+    use ag_kit::{kit, ui};
+    let event = read(r#"{"type":"interrupt","id":"i","reason":null,"payload":[{"description":"d"}]}"#).unwrap();
+    assert!(matches!(event, kit::Event::Interrupt(interrupt) if interrupt.id.get().unwrap() == "i"));
+    let kit::Event::Other(untyped) = read(r#"{"error": "Server error", "details": "x"}"#).unwrap() else {
+        unreachable!()
+    };
+    assert_eq!(untyped.read::<kit::CouldNotBegin>().unwrap().error.get().unwrap(), "Server error");
+    let finished =
+        r#"{"type":"RUN_FINISHED","outcome":{"type":"interrupt","interrupts":[{"id":"i","reason":"confirmation"}]}}"#;
+    let ui::Event::RunFinished(run) = read(finished).unwrap() else { unreachable!() };
+    assert!(
+        matches!(run.outcome.get(), Some(ui::Outcome::Interrupt(waits)) if waits.interrupts.get().unwrap().len() == 1)
+    );
+    assert!(matches!(read(r#"{"type":"text","content":"x"}"#).unwrap(), ui::Event::Other(_)), "of the other dialect");
 }
 
 #[test]

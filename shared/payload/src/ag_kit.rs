@@ -1,0 +1,15 @@
+//! AG-Kit and AG-UI: two dialects of `POST /v1/aibot/bots/{AgentId}/send-message`, whose requests and events have nothing in
+//! common.
+//!
+//! | dialect | request | events | ends with |
+//! |---|---|---|---|
+//! | AG-Kit, 2025 | [`kit::Request`]: `messages`, `tools`, `resume`, `conversationId` | [`kit::Event`], by `type` in lower case | `data: [DONE]` |
+//! | AG-UI, now | [`ui::Request`]: `threadId`, `runId`, `messages`, `state`, … | [`ui::Event`], by `type` in upper case | `RUN_FINISHED` or `RUN_ERROR`, then the connection's end |
+//!
+//! Nothing tells the dialects apart but their shape: an AG-UI server takes an AG-Kit body with 200 and loses the thread.
+//! Sources: the AG-Kit and AG-UI documentation, their servers' code, and what they were seen to send (November 2026).
+
+/// The AG-Kit dialect.
+pub mod kit;
+/// The AG-UI dialect.
+pub mod ui;
