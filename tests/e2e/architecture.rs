@@ -134,7 +134,9 @@ fn every_variable_the_code_reads_is_documented() {
         word.contains('_') && word.len() > 3 && word.chars().all(upper) && !word.starts_with("AWS_LAMBDA_")
     };
     let mut found = BTreeSet::new();
-    for folder in crates().into_keys().filter(|folder| folder != "tests") {
+    // `payload` reads no environment, and is full of vendors' words.
+    let reads_it = |folder: &String| folder != "tests" && folder != "shared/payload";
+    for folder in crates().into_keys().filter(reads_it) {
         for (_, text) in sources(&folder) {
             found.extend(text.split('"').skip(1).step_by(2).filter(is_variable).map(str::to_owned));
         }
