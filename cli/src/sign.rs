@@ -42,7 +42,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool, Error> {
     let body = what.body()?;
     let delivery = what.sign(&what.secrets()?, &what.message_id()?, &body)?;
     let text = match form {
-        Form::Curl => curl(&delivery, &what.url()?, what.file.as_deref())?,
+        Form::Curl => curl(&delivery, &what.url(), what.file.as_deref())?,
         Form::Headers => delivery.headers.iter().map(|(name, value)| format!("{name}: {value}\n")).collect(),
         Form::LambdaEvent => format!("{:#}\n", delivery.to_lambda_event()),
     };

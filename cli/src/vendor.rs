@@ -76,14 +76,13 @@ pub(crate) struct DeliveryArguments {
 }
 
 impl DeliveryArguments {
-    pub(crate) fn url(&self) -> Result<String, Error> {
-        match &self.to {
-            Some(url) => Ok(url.clone()),
-            None if self.vendor == Vendor::VapiServer => {
-                Err("this release has no function for Vapi's server messages: name an endpoint with --to".into())
-            }
-            None => Ok(dev_url("http://127.0.0.1:9000", self.vendor.sender())),
-        }
+    pub(crate) fn url(&self) -> String {
+        self.to.clone().unwrap_or_else(|| dev_url("http://127.0.0.1:9000", self.vendor.sender()))
+    }
+
+    /// Whether there is an endpoint for it: this release has none of its own for Vapi's server messages.
+    pub(crate) fn has_endpoint(&self) -> bool {
+        self.to.is_some() || self.vendor != Vendor::VapiServer
     }
 
     pub(crate) fn body(&self) -> Result<Vec<u8>, Error> {

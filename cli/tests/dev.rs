@@ -313,6 +313,13 @@ async fn what_is_signed_as_curl_headers_or_lambda_event_is_verified() {
     assert!(words.contains(&url.as_str()) && words.iter().any(|word| word.starts_with("svix-signature: v1,")));
     assert!(words.contains(&include_str!("../../tests/fixtures/agntix/session-ended.json")));
 
+    for vendor in ["ada", "agntix", "vapi-client", "vapi-server"] {
+        for form in ["curl", "headers", "lambda-event"] {
+            let (output, text) = run(&["sign", vendor, "--as", form], &[]);
+            assert!(output.status.success() && text.contains("application/json"), "{vendor} {form}: {text}");
+        }
+    }
+
     let (_, event) = run(&["sign", "vapi-client", "--as", "lambda-event", "--secret", "a-token-of-one's-own"], &[]);
     let event: Value = serde_json::from_str(&event).unwrap();
     assert_eq!((event["rawPath"].as_str(), event["version"].as_str()), (Some("/client"), Some("2.0")));
