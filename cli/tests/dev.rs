@@ -1,5 +1,5 @@
 //! `gatehouse dev`, `send` and `sign`, as a user and as a program run them.
-#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
@@ -13,8 +13,13 @@ use gatehouse_inbox::{Clock, EventId, Store};
 use gatehouse_local::engine::{Engine, FREE};
 use gatehouse_local::{Delivery, Fault, FaultProxy, Rule, local_sdk};
 use serde_json::Value;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 const MESSAGE: &str = include_str!("../../tests/fixtures/ada/conversation-message.json");
+
+/// After which a test that waits in vain fails.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 fn gatehouse() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_gatehouse"));
@@ -31,9 +36,9 @@ fn run(arguments: &[&str], environment: &[(&str, &str)]) -> (Output, String) {
     (output, text)
 }
 
-/// A running `gatehouse dev --json`; killed with SIGKILL when dropped.
+/// A running `gatehouse dev --json`.
 struct Dev {
-    process: Child,
+    process: Running,
     stdout: BufReader<ChildStdout>,
     ready: Value,
 }
@@ -52,7 +57,7 @@ impl Dev {
             process.stderr.take().unwrap().read_to_string(&mut error).unwrap();
             panic!("it did not start: {error}");
         }
-        Dev { process, stdout, ready: serde_json::from_str(&line).unwrap() }
+        Dev { process: Running(process), stdout, ready: serde_json::from_str(&line).unwrap() }
     }
 
     fn text(&self, member: &str) -> &str {
@@ -70,28 +75,28 @@ impl Dev {
         store.get(&EventId::from_stored(event_id.to_owned()), Clock::System.now()).await.unwrap()
     }
 
-    /// Waits until the event source has recorded what was queued.
-    async fn recorded(&self, event_id: &str) -> bool {
-        for _ in 0..200 {
-            if self.record(event_id).await.is_some() {
-                return true;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        false
+    /// The lines it writes for events, as they come.
+    fn lines(&mut self) -> std::sync::mpsc::Receiver<String> {
+        let stderr = BufReader::new(self.process.0.stderr.take().unwrap());
+        let (told, lines) = std::sync::mpsc::channel();
+        std::thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| told.send(line)));
+        lines
     }
 
     fn stop(&mut self, signal: &str) -> Option<i32> {
-        let pid = self.process.id().to_string();
+        let pid = self.process.0.id().to_string();
         assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
-        self.process.wait().unwrap().code()
+        self.process.0.wait().unwrap().code()
     }
 }
 
-impl Drop for Dev {
+/// A process that is killed with SIGKILL when dropped.
+struct Running(Child);
+
+impl Drop for Running {
     fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
@@ -117,8 +122,8 @@ async fn one_json_line_says_where_everything_is_and_any_sdk_can_read_it() {
     let mut rest = String::new();
     dev.stdout.read_to_string(&mut rest).unwrap();
     assert_eq!(rest, "", "nothing else on standard output");
-    dev.process.stderr.take().unwrap().read_to_string(&mut rest).unwrap();
-    assert!(rest.contains("conversation-webhooks") && rest.contains("ada:msg_1"), "{rest}");
+    let lines: Vec<String> = dev.lines().iter().collect();
+    assert!(lines.iter().any(|l| l.contains("conversation-webhooks") && l.contains("ada:msg_1")), "{lines:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -132,8 +137,8 @@ async fn two_dozen_copies_run_at_once_and_share_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_command_it_prints_posts_a_valid_delivery_and_each_event_is_one_line() {
-    let mut process = gatehouse().args(["dev", "--port", "0"]).stdout(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(process.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let mut dev = Running(gatehouse().args(["dev", "--port", "0"]).stdout(Stdio::piped()).spawn().unwrap());
+    let mut lines = BufReader::new(dev.0.stdout.take().unwrap()).lines().map(Result::unwrap);
     let banner: Vec<String> = lines.by_ref().take_while(|line| !line.starts_with("Secrets: ")).collect();
     let commands: Vec<&String> = banner.iter().filter(|line| line.contains(" send ")).collect();
     assert_eq!(commands.len(), 3, "{banner:#?}");
@@ -145,8 +150,6 @@ async fn every_command_it_prints_posts_a_valid_delivery_and_each_event_is_one_li
         assert!(line.contains("  200  recorded  ") && line.contains(said.split("  ").nth(1).unwrap()), "{line}");
         assert!(!line.contains('\u{1b}'), "no colours where it is no terminal");
     }
-    process.kill().unwrap();
-    process.wait().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -155,15 +158,19 @@ async fn every_acknowledged_event_survives_a_kill_under_load() {
     let data = ["--data-dir", folder.path().to_str().unwrap()];
     let mut dev = Dev::start(&data, &[]);
     let stop = Arc::new(AtomicBool::new(false));
+    let (acknowledgement, mut acknowledgements) = mpsc::unbounded_channel();
     let senders: Vec<_> = (0..8)
         .map(|sender| {
-            let (base, stop) = (dev.base().to_owned(), Arc::clone(&stop));
+            let (base, stop, told) = (dev.base().to_owned(), Arc::clone(&stop), acknowledgement.clone());
             tokio::spawn(async move {
                 let mut acknowledged = Vec::new();
                 for n in 0.. {
                     let id = format!("msg_{sender}_{n}");
                     match ada(&id).send(&base).await {
-                        Ok(answer) if answer.status == 200 => acknowledged.push(id),
+                        Ok(answer) if answer.status == 200 => {
+                            acknowledged.push(id);
+                            let _ = told.send(());
+                        }
                         _ if stop.load(Ordering::SeqCst) => break,
                         answer => panic!("{answer:?}"),
                     }
@@ -172,8 +179,9 @@ async fn every_acknowledged_event_survives_a_kill_under_load() {
             })
         })
         .collect();
-    while dev.record("ada:msg_0_20").await.is_none() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
+    drop(acknowledgement);
+    for _ in 0..150 {
+        timeout(PATIENCE, acknowledgements.recv()).await.unwrap().expect("every sender has ended");
     }
     stop.store(true, Ordering::SeqCst);
     dev.stop("-KILL");
@@ -208,9 +216,15 @@ async fn an_event_that_was_queued_survives_a_kill_and_is_recorded_once_dynamodb_
     }
     dev.stop("-KILL");
     proxy.heal();
-    let dev = Dev::start(&data, &elsewhere);
+    let mut dev = Dev::start(&data, &elsewhere);
+    let lines = dev.lines();
+    let mut recorded = 0;
+    while recorded < ids.len() {
+        let line = lines.recv_timeout(PATIENCE).expect("a line for each event that event-retry records");
+        recorded += usize::from(line.contains("event-retry") && line.contains("recorded"));
+    }
     for id in ids {
-        assert!(dev.recorded(&id).await, "{id}");
+        assert!(dev.record(&id).await.is_some(), "{id}");
     }
 }
 

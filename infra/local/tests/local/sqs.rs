@@ -141,17 +141,15 @@ const MD5_OF_ATTRIBUTES: &str = "4bed6df5257e92dbea07c1812312d484";
 async fn a_superseded_receipt_handle_deletes_nothing_and_a_late_one_still_deletes() {
     let queue = Queue::new().await;
     queue.send("late").await;
-    let [first] = queue.receive_for(0).await.try_into().unwrap();
-    tokio::time::sleep(Duration::from_millis(5)).await;
-    let [second] = queue.receive_for(0).await.try_into().unwrap();
+    let [first] = queue.receive().await.try_into().unwrap();
+    queue.hide(&first, 0).await.unwrap();
+    let [second] = queue.receive().await.try_into().unwrap();
     queue.delete(&first).await;
-    tokio::time::sleep(Duration::from_millis(5)).await;
-    assert_eq!(queue.receive_for(0).await.len(), 1, "the first receiver is not the one to delete it");
-    drop(second);
-    let [third] = queue.receive_for(0).await.try_into().unwrap_or_else(|_| panic!("it comes again"));
-    queue.delete(&third).await;
-    tokio::time::sleep(Duration::from_millis(5)).await;
-    assert!(queue.receive().await.is_empty(), "its visibility had ended, but nobody else had it");
+    assert_eq!(queue.count(QueueAttributeName::ApproximateNumberOfMessagesNotVisible).await, "1", "the second has it");
+    queue.hide(&second, 0).await.unwrap();
+    assert_eq!(queue.count(QueueAttributeName::ApproximateNumberOfMessages).await, "1", "nobody has it");
+    queue.delete(&second).await;
+    assert!(queue.receive().await.is_empty(), "the second was the last to have it");
 }
 
 #[tokio::test]
