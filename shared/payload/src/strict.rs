@@ -81,3 +81,21 @@ impl<'de, const LEAST: u32, const MOST: u32> Deserialize<'de> for Whole<LEAST, M
         Whole::new(u32::deserialize(deserializer)?).map_err(serde::de::Error::custom)
     }
 }
+
+/// A struct for an object we send: members that must be there, then `optional` ones. No others can be read.
+macro_rules! sent {
+    ($(#[$about:meta])* $name:ident { $($(#[$doc:meta])* $field:ident: $type:ty,)* }
+     $(optional { $($(#[$maybe_doc:meta])* $maybe:ident: $maybe_type:ty,)* })?) => {
+        $(#[$about])*
+        #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+        #[serde(deny_unknown_fields, rename_all = "camelCase")]
+        pub struct $name {
+            $($(#[$doc])* pub $field: $type,)*
+            $($(
+                $(#[$maybe_doc])*
+                #[serde(default, skip_serializing_if = "Option::is_none")]
+                pub $maybe: Option<$maybe_type>,
+            )*)?
+        }
+    };
+}

@@ -8,12 +8,12 @@ use serde_json::{Map, Value};
 
 use crate::strict::{Text, Whole};
 
-/// The answer to a client message: the message in its envelope. A `controlUrl` takes it without.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Reply {
-    /// The message.
-    pub message: Inbound,
+sent! {
+    /// The answer to a client message: the message in its envelope. A `controlUrl` takes it without.
+    Reply {
+        /// The message.
+        message: Inbound,
+    }
 }
 
 /// A client inbound message, told apart by `type`.
@@ -34,26 +34,26 @@ pub enum Inbound {
     SendTransportMessage(SendTransportMessage),
 }
 
-/// `add-message`
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct AddMessage {
-    /// The message.
-    pub message: OpenAiMessage,
-    /// Whether the assistant answers it; `true` when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub trigger_response_enabled: Option<bool>,
+sent! {
+    /// `add-message`
+    AddMessage {
+        /// The message.
+        message: OpenAiMessage,
+    } optional {
+        /// Whether the assistant answers it; `true` when absent.
+        trigger_response_enabled: bool,
+    }
 }
 
-/// A message as OpenAI's API writes it. Both members are required.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct OpenAiMessage {
-    /// As whom.
-    pub role: OpenAiRole,
-    /// The text; `null` is one too.
-    #[serde(deserialize_with = "Option::deserialize")]
-    pub content: Option<Text<0, 100_000_000>>,
+sent! {
+    /// A message as OpenAI's API writes it. Both members are required.
+    OpenAiMessage {
+        /// As whom.
+        role: OpenAiRole,
+        /// The text; `null` is one too.
+        #[serde(deserialize_with = "Option::deserialize")]
+        content: Option<Text<0, 100_000_000>>,
+    }
 }
 
 /// As whom a message is written.
@@ -72,12 +72,13 @@ pub enum OpenAiRole {
     Tool,
 }
 
-/// `control`
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ControlMessage {
-    /// What to do.
-    pub control: Control,
+sent! {
+    /// `control`
+    #[derive(Eq)]
+    ControlMessage {
+        /// What to do.
+        control: Control,
+    }
 }
 
 /// Who is to be heard.
@@ -96,22 +97,19 @@ pub enum Control {
     SayFirstMessage,
 }
 
-/// `say`. Nothing is required; `type` is always written.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct Say {
-    /// What to say.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub content: Option<String>,
-    /// Whether the assistant is interrupted for it; `false` when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub interrupt_assistant_enabled: Option<bool>,
-    /// Whether the call ends behind it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub end_call_after_spoken: Option<bool>,
-    /// Whether the customer may interrupt it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub interruptions_enabled: Option<bool>,
+sent! {
+    /// `say`. Nothing is required; `type` is always written.
+    #[derive(Eq, Default)]
+    Say {} optional {
+        /// What to say.
+        content: String,
+        /// Whether the assistant is interrupted for it; `false` when absent.
+        interrupt_assistant_enabled: bool,
+        /// Whether the call ends behind it.
+        end_call_after_spoken: bool,
+        /// Whether the customer may interrupt it.
+        interruptions_enabled: bool,
+    }
 }
 
 /// `end-call`. Has nothing of its own.
@@ -119,16 +117,15 @@ pub struct Say {
 #[serde(deny_unknown_fields)]
 pub struct EndCall {}
 
-/// `transfer`
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Transfer {
-    /// Whereto: a number or an address. An assistant is none here.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub destination: Option<Destination>,
-    /// What is said before.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub content: Option<String>,
+sent! {
+    /// `transfer`
+    #[derive(Default)]
+    Transfer {} optional {
+        /// Whereto: a number or an address. An assistant is none here.
+        destination: Destination,
+        /// What is said before.
+        content: String,
+    }
 }
 
 /// Whereto a call is handed on, told apart by `type`.
@@ -141,94 +138,79 @@ pub enum Destination {
     Sip(Box<SipDestination>),
 }
 
-/// A telephone number.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct NumberDestination {
-    /// E.164, unless `number_e164_check_enabled` is `false`.
-    pub number: Text<3, 40>,
-    /// Whether the number is checked; `true` when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none", rename = "numberE164CheckEnabled")]
-    pub number_e164_check_enabled: Option<bool>,
-    /// An extension.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub extension: Option<Text<1, 10>>,
-    /// The number to show.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub caller_id: Option<Text<0, 40>>,
-    /// What is said to the customer.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub message: Option<String>,
-    /// When to choose it, for the model.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub description: Option<String>,
-    /// How to hand on.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub transfer_plan: Option<TransferPlan>,
+/// A destination: its own members, and what both have.
+macro_rules! destination {
+    ($(#[$about:meta])* $name:ident { $($own:tt)* } optional { $($maybe:tt)* }) => {
+        sent! {
+            $(#[$about])*
+            $name { $($own)* } optional {
+                $($maybe)*
+                /// The number to show.
+                caller_id: Text<0, 40>,
+                /// What is said to the customer.
+                message: String,
+                /// When to choose it, for the model.
+                description: String,
+                /// How to hand on.
+                transfer_plan: TransferPlan,
+            }
+        }
+    };
 }
 
-/// A SIP address.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct SipDestination {
-    /// The address.
-    pub sip_uri: String,
-    /// The number to show.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub caller_id: Option<Text<0, 40>>,
-    /// Headers to send.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sip_headers: Option<Map<String, Value>>,
-    /// What is said to the customer.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub message: Option<String>,
-    /// When to choose it, for the model.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub description: Option<String>,
-    /// How to hand on.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub transfer_plan: Option<TransferPlan>,
+destination! {
+    /// A telephone number.
+    NumberDestination {
+        /// E.164, unless `number_e164_check_enabled` is `false`.
+        number: Text<3, 40>,
+    } optional {
+        /// Whether the number is checked; `true` when absent.
+        number_e164_check_enabled: bool,
+        /// An extension.
+        extension: Text<1, 10>,
+    }
 }
 
-/// How to hand a call on.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct TransferPlan {
-    /// In which way.
-    pub mode: TransferMode,
-    /// What is said to whoever takes over.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub message: Option<String>,
-    /// How long to wait for them, in seconds; 60 when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub timeout: Option<Whole<1, 600>>,
-    /// By which SIP method; `refer` when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sip_verb: Option<TransferVerb>,
-    /// How long to dial, in seconds; 60 when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub dial_timeout: Option<Whole<1, 600>>,
-    /// What the customer hears meanwhile.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hold_audio_url: Option<String>,
-    /// What is heard when it is done.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub transfer_complete_audio_url: Option<String>,
-    /// Twilio's instructions.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub twiml: Option<Text<0, 4096>>,
-    /// How the conversation is summarised.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub summary_plan: Option<Map<String, Value>>,
-    /// Whether SIP headers stand in the Refer-To header.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sip_headers_in_refer_to_enabled: Option<bool>,
-    /// What happens when nobody takes over.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub fallback_plan: Option<FallbackPlan>,
-    /// What of the conversation goes along.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub context_engineering_plan: Option<ContextPlan>,
+destination! {
+    /// A SIP address.
+    SipDestination {
+        /// The address.
+        sip_uri: String,
+    } optional {
+        /// Headers to send.
+        sip_headers: Map<String, Value>,
+    }
+}
+
+sent! {
+    /// How to hand a call on.
+    TransferPlan {
+        /// In which way.
+        mode: TransferMode,
+    } optional {
+        /// What is said to whoever takes over.
+        message: String,
+        /// How long to wait for them, in seconds; 60 when absent.
+        timeout: Whole<1, 600>,
+        /// By which SIP method; `refer` when absent.
+        sip_verb: TransferVerb,
+        /// How long to dial, in seconds; 60 when absent.
+        dial_timeout: Whole<1, 600>,
+        /// What the customer hears meanwhile.
+        hold_audio_url: String,
+        /// What is heard when it is done.
+        transfer_complete_audio_url: String,
+        /// Twilio's instructions.
+        twiml: Text<0, 4096>,
+        /// How the conversation is summarised.
+        summary_plan: Map<String, Value>,
+        /// Whether SIP headers stand in the Refer-To header.
+        sip_headers_in_refer_to_enabled: bool,
+        /// What happens when nobody takes over.
+        fallback_plan: FallbackPlan,
+        /// What of the conversation goes along.
+        context_engineering_plan: ContextPlan,
+    }
 }
 
 /// In which way a call is handed on.
@@ -258,15 +240,15 @@ pub enum TransferVerb {
     Dial,
 }
 
-/// What happens when nobody takes over.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct FallbackPlan {
-    /// What is said.
-    pub message: String,
-    /// Whether the call ends; `true` when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub end_call_enabled: Option<bool>,
+sent! {
+    /// What happens when nobody takes over.
+    FallbackPlan {
+        /// What is said.
+        message: String,
+    } optional {
+        /// Whether the call ends; `true` when absent.
+        end_call_enabled: bool,
+    }
 }
 
 /// What of the conversation goes along, told apart by `type`.
@@ -285,12 +267,12 @@ pub enum ContextPlan {
     None {},
 }
 
-/// `send-transport-message`
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SendTransportMessage {
-    /// What is sent.
-    pub message: TransportMessage,
+sent! {
+    /// `send-transport-message`
+    SendTransportMessage {
+        /// What is sent.
+        message: TransportMessage,
+    }
 }
 
 /// What is sent through the transport, told apart by `transport`.
@@ -305,18 +287,17 @@ pub enum TransportMessage {
     Twilio(TwilioMessage),
 }
 
-/// A SIP request.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct SipMessage {
-    /// Its method.
-    pub sip_verb: SipVerb,
-    /// Its headers.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub headers: Option<Map<String, Value>>,
-    /// Its body.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub body: Option<String>,
+sent! {
+    /// A SIP request.
+    SipMessage {
+        /// Its method.
+        sip_verb: SipVerb,
+    } optional {
+        /// Its headers.
+        headers: Map<String, Value>,
+        /// Its body.
+        body: String,
+    }
 }
 
 /// A SIP request's method.
@@ -331,10 +312,11 @@ pub enum SipVerb {
     Notify,
 }
 
-/// Twilio's instructions.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TwilioMessage {
-    /// The instructions, as TwiML.
-    pub twiml: String,
+sent! {
+    /// Twilio's instructions.
+    #[derive(Eq)]
+    TwilioMessage {
+        /// The instructions, as TwiML.
+        twiml: String,
+    }
 }

@@ -45,61 +45,38 @@ use super::conversation::{Entry, OpenAiMessage, ToolCall, ToolWithToolCall};
 use super::object::{Artifact, Call, Chat, Customer, PhoneNumber, Session, Time};
 use super::transfer::TransferDestination;
 
-union! {
-    /// A message to clients: 22 types under 23 names. Types that only the configuration or an SDK names are kept as
-    /// [`Other`](Self::Other).
-    ClientMessage by "type" else ToolCalls where "toolCallList" {
-        /// A workflow reached a node.
-        WorkflowNodeStarted(WorkflowNodeStarted) = "workflow.node.started",
-        /// An assistant took over.
-        AssistantStarted(AssistantStarted) = "assistant.started",
-        /// The conversation so far.
-        ConversationUpdate(ConversationUpdate) = "conversation-update",
-        /// The assistant takes too long to answer.
-        Hang(Hang) = "hang",
-        /// What was said, with the model's metadata.
-        Metadata(Metadata) = "metadata",
-        /// What the model writes, piece by piece.
-        ModelOutput(ModelOutput) = "model-output",
-        /// Someone begins or ends to speak.
-        SpeechUpdate(SpeechUpdate) = "speech-update",
-        /// What was said.
-        Transcript(Transcript) = "transcript" | "transcript[transcriptType=\"final\"]",
-        /// The model calls tools; the one type whose `type` may be missing.
-        ToolCalls(ToolCalls) = "tool-calls",
-        /// A tool has answered.
-        ToolCallsResult(ToolCallsResult) = "tool-calls-result",
-        /// The call is handed on.
-        TransferUpdate(TransferUpdate) = "transfer-update",
-        /// The customer interrupted the assistant.
-        UserInterrupted(UserInterrupted) = "user-interrupted",
-        /// The customer changed the language.
-        LanguageChangeDetected(LanguageChangeDetected) = "language-change-detected",
-        /// What goes to the voice.
-        VoiceInput(VoiceInput) = "voice-input",
-        /// What the assistant says, as it says it.
-        AssistantSpeechStarted(AssistantSpeechStarted) = "assistant.speechStarted",
-        /// A chat was made.
-        ChatCreated(ChatCreated) = "chat.created",
-        /// A chat was removed.
-        ChatDeleted(ChatDeleted) = "chat.deleted",
-        /// A session was made.
-        SessionCreated(SessionCreated) = "session.created",
-        /// A session was changed.
-        SessionUpdated(SessionUpdated) = "session.updated",
-        /// A session was removed.
-        SessionDeleted(SessionDeleted) = "session.deleted",
-        /// A call's data were removed.
-        CallDeleted(CallDeleted) = "call.deleted",
-        /// A call's data could not be removed.
-        CallDeleteFailed(CallDeleteFailed) = "call.delete.failed",
-    }
+/// The two unions: what each has of its own, and what both have.
+macro_rules! channels {
+    (
+        $(#[$of_client:meta])* $client:ident { $($own_client:tt)* }
+        $(#[$of_server:meta])* $server:ident { $($own_server:tt)* }
+        both { $($both:tt)* }
+    ) => {
+        union! {
+            $(#[$of_client])*
+            $client by "type" else ToolCalls where "toolCallList" { $($own_client)* $($both)* }
+        }
+        union! {
+            $(#[$of_server])*
+            $server by "type" else ToolCalls where "toolCallList" { $($own_server)* $($both)* }
+        }
+    };
 }
 
-union! {
+channels! {
+    /// A message to clients: 22 types under 23 names. Types that only the configuration or an SDK names are kept as
+    /// [`Other`](Self::Other).
+    ClientMessage {
+        /// A workflow reached a node.
+        WorkflowNodeStarted(WorkflowNodeStarted) = "workflow.node.started",
+        /// What was said, with the model's metadata.
+        Metadata(Metadata) = "metadata",
+        /// A tool has answered.
+        ToolCallsResult(ToolCallsResult) = "tool-calls-result",
+    }
     /// A message to servers: 29 types under 30 names. `assistant.started` has no schema of its own here, and is sent all the
     /// same.
-    ServerMessage by "type" else ToolCalls where "toolCallList" {
+    ServerMessage {
         /// Which assistant is to answer a call? To be answered within 7.5 s.
         AssistantRequest(AssistantRequest) = "assistant-request",
         /// Whereto is the call to go? To be answered.
@@ -114,8 +91,6 @@ union! {
         CallEndpointingRequest(CallEndpointingRequest) = "call.endpointing.request",
         /// May this contact be called? To be answered.
         CampaignPredial(CampaignPredial) = "campaign.predial",
-        /// The model calls tools. To be answered. The one type whose `type` may be missing.
-        ToolCalls(ToolCalls) = "tool-calls",
         /// The call's status changed.
         StatusUpdate(StatusUpdate) = "status-update",
         /// The call is over, and what came of it.
@@ -124,6 +99,8 @@ union! {
         PhoneCallControl(PhoneCallControl) = "phone-call-control",
         /// Artifacts of the call can be fetched.
         CallArtifactUpload(CallArtifactUpload) = "call.artifact.upload",
+    }
+    both {
         /// An assistant took over.
         AssistantStarted(AssistantStarted) = "assistant.started",
         /// The conversation so far.
@@ -136,6 +113,8 @@ union! {
         SpeechUpdate(SpeechUpdate) = "speech-update",
         /// What was said.
         Transcript(Transcript) = "transcript" | "transcript[transcriptType=\"final\"]",
+        /// The model calls tools: on servers, to be answered. The one type whose `type` may be missing.
+        ToolCalls(ToolCalls) = "tool-calls",
         /// The call is handed on.
         TransferUpdate(TransferUpdate) = "transfer-update",
         /// The customer interrupted the assistant.

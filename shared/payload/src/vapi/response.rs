@@ -9,51 +9,41 @@ use serde_json::{Map, Value};
 
 use super::inbound::Destination;
 
-/// The answer to `assistant-request`, of which the first that applies counts: `error`, `destination`, the rest.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct AssistantResponse {
-    /// Where the call goes instead.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub destination: Option<Destination>,
-    /// A saved assistant.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub assistant_id: Option<String>,
-    /// An assistant for this call alone.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub assistant: Option<Map<String, Value>>,
-    /// What differs from the assistant.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub assistant_overrides: Option<Map<String, Value>>,
-    /// A saved squad.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub squad_id: Option<String>,
-    /// A squad for this call alone.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub squad: Option<Map<String, Value>>,
-    /// What differs from the squad.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub squad_overrides: Option<Map<String, Value>>,
-    /// A saved workflow.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub workflow_id: Option<String>,
-    /// A workflow for this call alone.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub workflow: Option<Map<String, Value>>,
-    /// What differs from the workflow.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub workflow_overrides: Option<Map<String, Value>>,
-    /// Said to the customer before the call ends.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub error: Option<String>,
+sent! {
+    /// The answer to `assistant-request`, of which the first that applies counts: `error`, `destination`, the rest.
+    #[derive(Default)]
+    AssistantResponse {} optional {
+        /// Where the call goes instead.
+        destination: Destination,
+        /// A saved assistant.
+        assistant_id: String,
+        /// An assistant for this call alone.
+        assistant: Map<String, Value>,
+        /// What differs from the assistant.
+        assistant_overrides: Map<String, Value>,
+        /// A saved squad.
+        squad_id: String,
+        /// A squad for this call alone.
+        squad: Map<String, Value>,
+        /// What differs from the squad.
+        squad_overrides: Map<String, Value>,
+        /// A saved workflow.
+        workflow_id: String,
+        /// A workflow for this call alone.
+        workflow: Map<String, Value>,
+        /// What differs from the workflow.
+        workflow_overrides: Map<String, Value>,
+        /// Said to the customer before the call ends.
+        error: String,
+    }
 }
 
-/// The answer to `tool-calls`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ToolCallsResponse {
-    /// A result for each call, in the calls' order.
-    pub results: Vec<ToolResult>,
+sent! {
+    /// The answer to `tool-calls`.
+    ToolCallsResponse {
+        /// A result for each call, in the calls' order.
+        results: Vec<ToolResult>,
+    }
 }
 
 /// A tool's result.
@@ -137,33 +127,30 @@ impl<'de> Deserialize<'de> for Line {
     }
 }
 
-/// The answer to `transfer-destination-request`.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TransferDestinationResponse {
-    /// Whereto; an assistant is written as a plain object.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub destination: Option<Map<String, Value>>,
-    /// What is said meanwhile.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub message: Option<Map<String, Value>>,
-    /// Why there is no destination.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub error: Option<String>,
+sent! {
+    /// The answer to `transfer-destination-request`.
+    #[derive(Default)]
+    TransferDestinationResponse {} optional {
+        /// Whereto; an assistant is written as a plain object.
+        destination: Map<String, Value>,
+        /// What is said meanwhile.
+        message: Map<String, Value>,
+        /// Why there is no destination.
+        error: String,
+    }
 }
 
-/// The answer to `handoff-destination-request`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct HandoffDestinationResponse {
-    /// To whom.
-    pub destination: Map<String, Value>,
-    /// What the model is told.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub result: Option<String>,
-    /// Why it failed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub error: Option<String>,
+sent! {
+    /// The answer to `handoff-destination-request`.
+    HandoffDestinationResponse {
+        /// To whom.
+        destination: Map<String, Value>,
+    } optional {
+        /// What the model is told.
+        result: String,
+        /// Why it failed.
+        error: String,
+    }
 }
 
 /// The answer to `knowledge-base-request`.
@@ -178,25 +165,26 @@ pub struct KnowledgeBaseResponse {
     pub message: Option<Map<String, Value>>,
 }
 
-/// A document that was found.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct KnowledgeDocument {
-    /// Its text.
-    pub content: String,
-    /// How well it fits.
-    pub similarity: f64,
-    /// Its UUID.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub uuid: Option<String>,
+sent! {
+    /// A document that was found.
+    KnowledgeDocument {
+        /// Its text.
+        content: String,
+        /// How well it fits.
+        similarity: f64,
+    } optional {
+        /// Its UUID.
+        uuid: String,
+    }
 }
 
-/// The answer to `call.endpointing.request`.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct EndpointingResponse {
-    /// How long to wait before the customer counts as having finished.
-    pub timeout_seconds: EndpointingTimeout,
+sent! {
+    /// The answer to `call.endpointing.request`.
+    #[derive(Copy)]
+    EndpointingResponse {
+        /// How long to wait before the customer counts as having finished.
+        timeout_seconds: EndpointingTimeout,
+    }
 }
 
 /// From 0 to 15 seconds.
@@ -222,10 +210,11 @@ impl<'de> Deserialize<'de> for EndpointingTimeout {
     }
 }
 
-/// The answer to `campaign.predial`. Anything else, an error or silence means no.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PredialResponse {
-    /// Whether the contact may be called.
-    pub eligible: bool,
+sent! {
+    /// The answer to `campaign.predial`. Anything else, an error or silence means no.
+    #[derive(Copy, Eq, Default)]
+    PredialResponse {
+        /// Whether the contact may be called.
+        eligible: bool,
+    }
 }
