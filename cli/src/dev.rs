@@ -21,7 +21,7 @@ use tokio::time::{Instant, timeout};
 mod banner;
 mod lines;
 
-use crate::vendor::variable;
+use crate::shell::variable;
 use lines::{Lines, Stream};
 
 pub(crate) const EXAMPLES: &str = "\
@@ -108,7 +108,8 @@ async fn start(arguments: &Arguments) -> Result<Dev, Error> {
     let document = variable("GATEHOUSE_SECRETS")?;
     let secrets = secrets(document.as_deref(), host)?;
     let config = Config::read(&|name| if name == "TABLE_NAME" { Some("EventTable".to_owned()) } else { get(name) })?;
-    let visibility = visibility(get("GATEHOUSE_RETRY_VISIBILITY_SECONDS").as_deref())?;
+    let seconds = get("GATEHOUSE_RETRY_VISIBILITY_SECONDS");
+    let visibility = event_retry::visibility("GATEHOUSE_RETRY_VISIBILITY_SECONDS", seconds.as_deref())?;
     let replies = get("CLIENT_REPLIES").map(|text| Replies::parse(&text)).transpose();
     let options = Options {
         replies: replies.map_err(|error| format!("CLIENT_REPLIES: {error}"))?.unwrap_or_default(),
@@ -191,15 +192,6 @@ fn secrets(document: Option<&str>, host: IpAddr) -> Result<Secrets, Error> {
         return Ok(secrets);
     }
     Err(format!("GATEHOUSE_SECRETS: {}", secrets.defects.join("; ")).into())
-}
-
-fn visibility(seconds: Option<&str>) -> Result<Duration, Error> {
-    let wrong = "GATEHOUSE_RETRY_VISIBILITY_SECONDS is not usable; set it to seconds, from 1 to 43200";
-    match seconds.map(str::parse) {
-        None => Ok(event_retry::VISIBILITY),
-        Some(Ok(seconds @ 1..=43_200)) => Ok(Duration::from_secs(seconds)),
-        Some(_) => Err(wrong.into()),
-    }
 }
 
 /// Ctrl-C and polite kills, from when this is made on.

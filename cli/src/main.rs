@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 mod demo;
 mod dev;
 mod send;
+mod shell;
 mod sign;
 mod vendor;
 

@@ -13,7 +13,7 @@ use serde_json::Value;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
-use crate::sign::print;
+use crate::shell::print;
 use crate::vendor::DeliveryArguments;
 
 pub(crate) const EXAMPLES: &str = "\

@@ -1,11 +1,11 @@
 //! `gatehouse sign`: a signed request, to look at or to send with something else.
 
-use std::io::Write;
 use std::path::Path;
 
 use clap::{Args, ValueEnum};
 use gatehouse_local::{Delivery, Error};
 
+use crate::shell::{print, quoted};
 use crate::vendor::DeliveryArguments;
 
 pub(crate) const EXAMPLES: &str = "\
@@ -62,32 +62,4 @@ fn curl(delivery: &Delivery, url: &str, file: Option<&Path>) -> Result<String, E
     let headers: String =
         delivery.headers.iter().map(|(n, v)| format!(" \\\n  -H {}", quoted(&format!("{n}: {v}")))).collect();
     Ok(format!("curl -sS -i {}{headers} \\\n  {option} {}\n", quoted(url), quoted(&body)))
-}
-
-/// Prints; whoever closed standard output does not want to read it.
-pub(crate) fn print(text: &str) -> Result<(), Error> {
-    let mut stdout = std::io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        written => Ok(written?),
-    }
-}
-
-/// As one word for a POSIX shell.
-pub(crate) fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', r"'\''"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_shell_reads_a_quoted_text_as_it_was() {
-        for text in ["", "plain", "it's", "$HOME `x` \"y\" \\ \n z"] {
-            let script = format!("printf %s {}", quoted(text));
-            let output = std::process::Command::new("sh").args(["-c", &script]).output().unwrap();
-            assert_eq!(String::from_utf8(output.stdout).unwrap(), text);
-        }
-    }
 }

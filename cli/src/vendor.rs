@@ -9,6 +9,8 @@ use gatehouse_local::delivery::{Delivery, Sender};
 use gatehouse_local::{Error, dev_url};
 use serde_json::{Value, json};
 
+use crate::shell::variable;
+
 /// Whose delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Vendor {
@@ -23,8 +25,6 @@ pub(crate) enum Vendor {
 }
 
 impl Vendor {
-    pub(crate) const ALL: [Vendor; 4] = [Vendor::Ada, Vendor::Agntix, Vendor::VapiClient, Vendor::VapiServer];
-
     pub(crate) fn sender(self) -> Sender {
         match self {
             Vendor::Ada => Sender::Ada,
@@ -35,13 +35,8 @@ impl Vendor {
     }
 
     /// The word on the command line.
-    pub(crate) fn word(self) -> &'static str {
-        match self {
-            Vendor::Ada => "ada",
-            Vendor::Agntix => "agntix",
-            Vendor::VapiClient => "vapi-client",
-            Vendor::VapiServer => "vapi-server",
-        }
+    pub(crate) fn word(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
     }
 
     /// A body for whoever has none at hand.
@@ -121,7 +116,7 @@ impl DeliveryArguments {
             Some(secret) => (self.with_secret(document, secret), "--secret"),
         };
         let secrets = Secrets::parse(&document, true).map_err(|error| format!("{place}: {error}"))?;
-        match secrets.defects.iter().find(|defect| defect.starts_with(self.vendor_member())) {
+        match secrets.defects.iter().find(|defect| defect.starts_with(self.vendor.sender().source().vendor())) {
             // The place in a document that nobody wrote says nothing.
             Some(defect) if self.secret.is_some() => {
                 Err(format!("--secret {}", defect.split_once(' ').map_or("cannot be used", |(_, what)| what)).into())
@@ -144,24 +139,7 @@ impl DeliveryArguments {
                 json!({"schemes": [scheme]})
             }
         };
-        json!({self.vendor_member(): part}).to_string()
-    }
-
-    fn vendor_member(&self) -> &'static str {
-        match self.vendor {
-            Vendor::Ada => "ada",
-            Vendor::Agntix => "agntix",
-            Vendor::VapiClient | Vendor::VapiServer => "vapi",
-        }
-    }
-}
-
-/// A variable of the environment; empty is unset.
-pub(crate) fn variable(name: &str) -> Result<Option<String>, Error> {
-    match std::env::var_os(name).map(std::ffi::OsString::into_string) {
-        None => Ok(None),
-        Some(Ok(value)) => Ok((!value.is_empty()).then_some(value)),
-        Some(Err(_)) => Err(format!("the environment variable {name} is not UTF-8").into()),
+        json!({self.vendor.sender().source().vendor(): part}).to_string()
     }
 }
 

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use aws_sdk_sqs::types::QueueAttributeName;
+use gatehouse_edge::secrets::DEVELOPMENT;
 use gatehouse_inbox::store::Record;
 use gatehouse_inbox::{Clock, EventId, Store};
 use gatehouse_local::engine::{Engine, FREE};
@@ -142,6 +144,10 @@ async fn every_command_it_prints_posts_a_valid_delivery_and_each_event_is_one_li
     let banner: Vec<String> = lines.by_ref().take_while(|line| !line.starts_with("Secrets: ")).collect();
     let commands: Vec<&String> = banner.iter().filter(|line| line.contains(" send ")).collect();
     assert_eq!(commands.len(), 3, "{banner:#?}");
+    let said = |words: &str| banner.iter().any(|line| line.contains(words));
+    assert!(said("aws dynamodb scan --endpoint-url http://127.0.0.1:") && said("--table-name EventTable"));
+    assert!(said("aws sqs receive-message --endpoint-url http://127.0.0.1:"), "{banner:#?}");
+    assert!(said("table EventTable, queues RetryQueue and DeadLetterQueue"), "{banner:#?}");
     for command in commands {
         let sent = Command::new("sh").args(["-c", command]).output().unwrap();
         let said = String::from_utf8(sent.stdout).unwrap();
@@ -207,6 +213,10 @@ async fn an_event_that_was_queued_survives_a_kill_and_is_recorded_once_dynamodb_
     let elsewhere = [("AWS_ENDPOINT_URL_DYNAMODB", url.as_str()), ("GATEHOUSE_RETRY_VISIBILITY_SECONDS", "1")];
     let mut dev = Dev::start(&data, &elsewhere);
     assert_eq!(dev.text("dynamodb"), url);
+    let sqs = aws_sdk_sqs::Client::new(&local_sdk(dev.text("sqs")));
+    let visibility = QueueAttributeName::VisibilityTimeout;
+    let get = sqs.get_queue_attributes().queue_url(dev.text("retry_queue")).attribute_names(visibility.clone());
+    assert_eq!(get.send().await.unwrap().attributes.unwrap()[&visibility], "1");
     proxy.fail(Rule::every(Fault::Cut));
     let mut ids = Vec::new();
     for n in 0..5 {
@@ -226,6 +236,29 @@ async fn an_event_that_was_queued_survives_a_kill_and_is_recorded_once_dynamodb_
     for id in ids {
         assert!(dev.record(&id).await.is_some(), "{id}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dynamodb_and_an_sqs_of_others_replace_its_own_and_may_have_been_used_before() {
+    let dynamodb = Engine::dynamodb(FREE, None).await.unwrap();
+    let sqs = Engine::sqs(FREE, None).await.unwrap();
+    let (dynamodb, sqs) = (dynamodb.url(), (sqs.url(), sqs));
+    let elsewhere = [("AWS_ENDPOINT_URL_DYNAMODB", dynamodb.as_str()), ("AWS_ENDPOINT_URL_SQS", &sqs.0)];
+    for (visibility, outcome) in [("1", "recorded"), ("2", "duplicate")] {
+        let environment = [&elsewhere[..], &[("GATEHOUSE_RETRY_VISIBILITY_SECONDS", visibility)]].concat();
+        let dev = Dev::start(&[], &environment);
+        assert_eq!((dev.text("dynamodb"), dev.text("sqs")), (dynamodb.as_str(), sqs.0.as_str()));
+        assert!(dev.text("retry_queue").starts_with(&sqs.0));
+        assert_eq!(ada("msg_1").send(dev.base()).await.unwrap().outcome(), outcome);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_every_interface_it_warns_and_serves() {
+    let secrets = format!(r#"{{"ada":{{"signing_secrets":["{WRONG}"]}}}}"#);
+    let mut dev = Dev::start(&["--host", "0.0.0.0"], &[("GATEHOUSE_SECRETS", &secrets)]);
+    assert!(dev.lines().recv_timeout(PATIENCE).unwrap().starts_with("warning: the functions, and DynamoDB and SQS"));
+    assert_eq!(ada("msg_1").send(dev.base()).await.unwrap().status, 401, "it is there");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -334,6 +367,12 @@ async fn what_is_signed_as_curl_headers_or_lambda_event_is_verified() {
         }
     }
 
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("body.json");
+    std::fs::write(&file, "{}").unwrap();
+    let (_, curl) = run(&["sign", "ada", file.to_str().unwrap()], &[]);
+    assert!(curl.contains(&format!("--data-binary '@{}'", file.display())), "{curl}");
+
     let (_, event) = run(&["sign", "vapi-client", "--as", "lambda-event", "--secret", "a-token-of-one's-own"], &[]);
     let event: Value = serde_json::from_str(&event).unwrap();
     assert_eq!((event["rawPath"].as_str(), event["version"].as_str()), (Some("/client"), Some("2.0")));
@@ -382,11 +421,12 @@ fn what_keeps_it_from_starting_is_one_sentence_and_a_failure() {
     let (file, dir) = (file.to_str().unwrap(), folder.path().to_str().unwrap());
     let _holder = Dev::start(&["--data-dir", dir], &[]);
     type Case<'c> = (&'c [&'c str], &'c [(&'c str, &'c str)], &'c str);
-    let cases: [Case<'_>; 12] = [
+    let cases: [Case<'_>; 13] = [
         (&["--port", &port], &[], "is in use; choose another with --port"),
         (&["--data-dir", file], &[], "cannot hold data: "),
         (&["--data-dir", dir], &[], "another `gatehouse dev` is using it"),
         (&["--host", "0.0.0.0"], &[], "set GATEHOUSE_SECRETS"),
+        (&["--host", "0.0.0.0"], &[("GATEHOUSE_SECRETS", DEVELOPMENT)], "is published in Gatehouse's repository"),
         (&["--host", "no such host"], &[], "--host no such host is no address"),
         (&[], &[("GATEHOUSE_SECRETS", "{")], "GATEHOUSE_SECRETS: the secrets document is not a JSON object"),
         (&[], &[("GATEHOUSE_SECRETS", r#"{"ada":{"signing_secrets":["unmistakable"]}}"#)], "ada.signing_secrets[0]"),

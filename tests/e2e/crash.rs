@@ -10,9 +10,14 @@ mod invariants;
 mod retry;
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use case::{CASES, Case};
 use futures_util::stream::{self, StreamExt};
+use gatehouse_local::runtime_api::Host;
+use invariants::Checked;
+use serde_json::Value;
+use tokio::time::timeout;
 
 /// How many cases are played at the same moment.
 const AT_ONCE: usize = 8;
@@ -50,9 +55,19 @@ fn every_function_is_struck_at_every_point_it_has_in_every_way() {
     assert_eq!((places.len(), ways.len(), CASES.len()), (21, 10, 210));
 }
 
-async fn play(case: Case) -> Result<(), String> {
+async fn play(case: Case) -> Checked {
     match case.function {
         case::Function::EventRetry => retry::play(case).await,
         _ => front::play(case).await,
     }
+}
+
+/// Invokes the real binary, and kills it when the blow falls.
+async fn kill_when(struck: impl Future<Output = ()>, mut host: Host, event: &Value) -> Checked {
+    tokio::select! {
+        answer = host.invoke(event) => return Err(format!("answered before the blow: {answer:?}")),
+        blow = timeout(Duration::from_secs(20), struck) => blow.map_err(|_| "the blow missed".to_owned())?,
+    }
+    host.kill().await.unwrap();
+    Ok(())
 }

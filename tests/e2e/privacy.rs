@@ -1,6 +1,6 @@
 //! No secret, token or payload text in any log line or error answer.
 
-use gatehouse_local::runtime_api::{Host, Invoked};
+use gatehouse_local::runtime_api::Invoked;
 use gatehouse_local::{Delivery, Fault, Rule};
 
 use crate::support::{now, send, stack};
@@ -32,13 +32,9 @@ async fn no_refusal_echoes_what_was_sent() {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_log_line_of_a_function_shows_a_payload_or_a_token_whatever_fails() {
     let stack = stack().await;
-    let environment = stack.environment();
-    let variables = || {
-        let all = environment.iter().map(|(name, value)| (*name, value.as_str()));
-        all.chain([("RUST_LOG", "info")])
-    };
     // It panics at what the front door queues, and takes everything else like event-retry.
-    let mut retry = Host::start(env!("CARGO_BIN_EXE_faulty-retry"), variables(), 30_000).await.unwrap();
+    let binary = env!("CARGO_BIN_EXE_faulty-retry");
+    let mut retry = stack.host(binary, event_retry::TIMEOUT, &[("RUST_LOG", "info")]).await.unwrap();
     let body = format!(r#"{{"type":"v1.x","secret":"{MARK}","data":{{"conversation_id":["{MARK}"]}}}}"#);
     stack.dynamodb.fail(Rule::every(Fault::Cut));
     let answer = send(&stack, &Delivery::ada("panic", body, now())).await;

@@ -157,9 +157,7 @@ async fn one_failing_record_in_a_batch_fails_alone() {
 
 /// The binary that panics as told.
 async fn faulty(stack: &Testbed) -> Host {
-    let environment = stack.environment();
-    let variables = environment.iter().map(|(name, value)| (*name, value.as_str()));
-    Host::start(env!("CARGO_BIN_EXE_faulty-retry"), variables, 30_000).await.unwrap()
+    stack.host(env!("CARGO_BIN_EXE_faulty-retry"), event_retry::TIMEOUT, &[]).await.unwrap()
 }
 
 fn batch(ids: &[&str]) -> Value {

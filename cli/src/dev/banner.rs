@@ -5,13 +5,13 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use gatehouse_edge::secrets::Secrets;
-use gatehouse_local::{Error, dev_url};
+use clap::ValueEnum;
+use gatehouse_local::{Error, dev_url, queue_arn};
 use serde::Serialize;
 
 use super::Dev;
 use super::lines::bold;
-use crate::sign::quoted;
+use crate::shell::quoted;
 use crate::vendor::Vendor;
 
 /// The line for programs.
@@ -60,14 +60,14 @@ fn write(dev: &Dev, took: Duration, out: &mut impl Write) -> std::io::Result<()>
     writeln!(out, "{} ready in {} ms. Ctrl-C stops it.\n", bold("Gatehouse dev"), took.as_millis())?;
     let shell = if dev.development { "" } else { ", in a shell with the same GATEHOUSE_SECRETS" };
     writeln!(out, "Functions, each with a command that posts a valid delivery{shell}:")?;
-    for vendor in Vendor::ALL {
+    for vendor in Vendor::value_variants() {
         let (function, _) = vendor.sender().endpoint();
         if !stack.functions.contains(&function) {
             continue;
         }
         let url = dev_url(&stack.url, vendor.sender());
         writeln!(out, "  {url}")?;
-        if is_open(vendor, &dev.secrets) {
+        if vendor.sender().source().is_open(&dev.secrets) {
             writeln!(out, "    {}", bold(&format!("{} send {} --to {url}", program(), vendor.word())))?;
         } else {
             writeln!(out, "    closed: GATEHOUSE_SECRETS holds no secret for its vendor")?;
@@ -89,7 +89,9 @@ fn write(dev: &Dev, took: Duration, out: &mut impl Write) -> std::io::Result<()>
             stack.dead_letter_queue
         ),
         format!(
-            "aws sqs start-message-move-task --endpoint-url {sqs} --source-arn {LOCAL_ARN}{dead} --destination-arn {LOCAL_ARN}{retry}"
+            "aws sqs start-message-move-task --endpoint-url {sqs} --source-arn {} --destination-arn {}",
+            queue_arn(dead),
+            queue_arn(retry)
         ),
     ];
     // What someone else runs has names and credentials of its own.
@@ -122,17 +124,6 @@ fn write(dev: &Dev, took: Duration, out: &mut impl Write) -> std::io::Result<()>
 fn name(queue_url: &str) -> &str {
     queue_url.rsplit('/').next().unwrap_or(queue_url)
 }
-
-fn is_open(vendor: Vendor, secrets: &Secrets) -> bool {
-    match vendor {
-        Vendor::Ada => !secrets.ada.is_empty(),
-        Vendor::Agntix => !secrets.agntix.is_empty(),
-        Vendor::VapiClient | Vendor::VapiServer => !secrets.vapi.is_empty(),
-    }
-}
-
-/// How the embedded SQS names queues.
-const LOCAL_ARN: &str = "arn:aws:sqs:us-east-1:000000000000:";
 
 /// How to call this program again, from where it was called.
 fn program() -> String {

@@ -66,11 +66,12 @@ impl Lines {
         let asked = std::env::var("RUST_LOG").ok().filter(|filter| !filter.is_empty());
         let wrong = "RUST_LOG is not usable; set it to a level such as debug, or to target=level, separated by commas";
         let asked = asked.map_or(Ok(default), |filter| filter.parse::<Targets>()).map_err(|_| wrong)?;
-        // As in the functions: below `info`, others write whole requests.
-        let safe = filter_fn(|line| *line.level() <= Level::INFO || line.target().starts_with("gatehouse"));
         let layer = Layered { sender: sender.clone(), left_out: AtomicU64::new(0) };
         // A second call changes nothing: the first subscriber stays.
-        let _ = tracing_subscriber::registry().with(asked).with(layer.with_filter(safe)).try_init();
+        let _ = tracing_subscriber::registry()
+            .with(asked)
+            .with(layer.with_filter(filter_fn(gatehouse_edge::log::is_safe)))
+            .try_init();
         Ok(Lines { sender, written })
     }
 
@@ -186,6 +187,14 @@ mod tests {
             ("ms", "3"),
         ];
         assert_eq!(line(&recorded), "  conversation-webhooks  200  recorded          3 ms  ada:msg_1\n");
+    }
+
+    #[test]
+    fn an_outcome_has_the_colour_of_what_it_means() {
+        for (outcome, code) in [("recorded", "\u{1b}[32m"), ("queued", "\u{1b}[33m"), ("refused", "\u{1b}[31m")] {
+            let fields = vec![("function", "f".to_owned()), ("outcome", outcome.to_owned())];
+            assert!(Fields(fields).into_line(Level::INFO).contains(&format!("{code}{outcome}")));
+        }
     }
 
     #[test]

@@ -8,14 +8,15 @@ use serde_json::Value;
 const STARTED: &str = include_str!("../../../tests/fixtures/vapi/workflow-node-started.json");
 const REPLY: &str = include_str!("../../../tests/fixtures/vapi/add-message.json");
 
+async fn start(stack: &Testbed, replies: &str) -> Host {
+    let binary = env!("CARGO_BIN_EXE_client-message");
+    stack.host(binary, client_message::TIMEOUT, &[("CLIENT_REPLIES", replies)]).await.unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_configured_reply_answers_its_message_and_an_empty_object_every_other() {
     let stack = Testbed::start(Options { poll: false, ..Options::default() }).await.unwrap();
-    let environment = stack.environment();
-    let replies = format!(r#"{{"workflow.node.started":{REPLY}}}"#);
-    let variables = environment.iter().map(|(name, value)| (*name, value.as_str()));
-    let variables = variables.chain([("CLIENT_REPLIES", replies.as_str())]);
-    let mut host = Host::start(env!("CARGO_BIN_EXE_client-message"), variables, 10_000).await.unwrap();
+    let mut host = start(&stack, &format!(r#"{{"workflow.node.started":{REPLY}}}"#)).await;
     let mut body = async |sent: &str| {
         let delivery = Delivery::vapi_client(sent.to_owned());
         let Invoked::Answered(answer) = host.invoke(&delivery.to_lambda_event()).await.unwrap() else {
@@ -34,10 +35,7 @@ async fn a_configured_reply_answers_its_message_and_an_empty_object_every_other(
 #[tokio::test(flavor = "multi_thread")]
 async fn replies_that_cannot_be_used_are_named_in_the_log_and_cost_no_event() {
     let stack = Testbed::start(Options { poll: false, ..Options::default() }).await.unwrap();
-    let environment = stack.environment();
-    let variables = environment.iter().map(|(name, value)| (*name, value.as_str()));
-    let variables = variables.chain([("CLIENT_REPLIES", r#"{"hang":{"say":"bye"}}"#)]);
-    let mut host = Host::start(env!("CARGO_BIN_EXE_client-message"), variables, 10_000).await.unwrap();
+    let mut host = start(&stack, r#"{"hang":{"say":"bye"}}"#).await;
     let delivery = Delivery::vapi_client(r#"{"message":{"type":"hang"}}"#);
     let Invoked::Answered(answer) = host.invoke(&delivery.to_lambda_event()).await.unwrap() else { panic!("failed") };
     assert_eq!((&answer["statusCode"], &answer["body"]), (&Value::from(200), &Value::from("{}")));

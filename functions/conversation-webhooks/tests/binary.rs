@@ -8,10 +8,8 @@ use serde_json::{Value, json};
 
 const MESSAGE: &str = include_str!("../../../tests/fixtures/ada/conversation-message.json");
 
-async fn start(stack: &Testbed) -> Host {
-    let environment = stack.environment();
-    let variables = environment.iter().map(|(name, value)| (*name, value.as_str()));
-    Host::start(env!("CARGO_BIN_EXE_conversation-webhooks"), variables, 10_000).await.unwrap()
+async fn start(stack: &Testbed, more: &[(&str, &str)]) -> Host {
+    stack.host(env!("CARGO_BIN_EXE_conversation-webhooks"), conversation_webhooks::TIMEOUT, more).await.unwrap()
 }
 
 async fn answer(host: &mut Host, event: &Value) -> Value {
@@ -24,7 +22,7 @@ async fn answer(host: &mut Host, event: &Value) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_function_url_event_is_recorded_and_answered_and_logged_in_one_line() {
     let stack = Testbed::start(Options { poll: false, ..Options::default() }).await.unwrap();
-    let mut host = start(&stack).await;
+    let mut host = start(&stack, &[]).await;
     let delivery = Delivery::ada("msg_1", MESSAGE, Clock::System.now());
 
     let first = answer(&mut host, &delivery.to_lambda_event()).await;
@@ -56,7 +54,7 @@ async fn a_function_url_event_is_recorded_and_answered_and_logged_in_one_line() 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_that_is_no_request_is_a_handler_error_and_the_next_one_is_taken() {
     let stack = Testbed::start(Options { poll: false, ..Options::default() }).await.unwrap();
-    let mut host = start(&stack).await;
+    let mut host = start(&stack, &[]).await;
     let Invoked::Failed(error) = host.invoke(&json!({"Records": []})).await.unwrap() else { panic!("answered") };
     assert!(error["errorType"].is_string(), "{error}");
     let delivery = Delivery::ada("msg_1", MESSAGE, Clock::System.now());
@@ -98,10 +96,8 @@ async fn without_usable_secrets_every_delivery_is_answered_with_503_and_the_log_
 #[tokio::test(flavor = "multi_thread")]
 async fn not_even_at_the_finest_log_level_does_a_line_show_a_payload_or_a_signature() {
     let stack = Testbed::start(Options { poll: false, ..Options::default() }).await.unwrap();
-    let environment = stack.environment();
-    let variables = environment.iter().map(|(name, value)| (*name, value.as_str()));
-    let variables = variables.chain([("RUST_LOG", "trace,lambda_runtime=trace,aws_smithy_runtime=trace,hyper=trace")]);
-    let mut host = Host::start(env!("CARGO_BIN_EXE_conversation-webhooks"), variables, 10_000).await.unwrap();
+    let everything = [("RUST_LOG", "trace,lambda_runtime=trace,aws_smithy_runtime=trace,hyper=trace")];
+    let mut host = start(&stack, &everything).await;
     let delivery = Delivery::ada("msg_1", MESSAGE, Clock::System.now());
     let signature = delivery.headers.iter().find(|header| header.0 == "svix-signature").unwrap().1.clone();
     for event in [delivery.to_lambda_event(), delivery.clone().with_body("{\"Friday\"").to_lambda_event()] {

@@ -62,17 +62,23 @@ impl State {
             queues: Queues::new(&sdk, config.queue_max_bytes),
             retry_queue: config.retry_queue.ok_or(missing("RETRY_QUEUE_URL"))?,
             dead_letter_queue: config.dead_letter_queue.ok_or(missing("DEAD_LETTER_QUEUE_URL"))?,
-            visibility: match get("RETRY_VISIBILITY_SECONDS") {
-                None => VISIBILITY,
-                Some(text) => match text.parse() {
-                    Ok(seconds @ 1..=43_200) => Duration::from_secs(seconds),
-                    _ => return Err(ConfigError::Invalid("RETRY_VISIBILITY_SECONDS", "seconds, from 1 to 43200")),
-                },
-            },
+            visibility: visibility("RETRY_VISIBILITY_SECONDS", get("RETRY_VISIBILITY_SECONDS").as_deref())?,
             clock: Clock::System,
         };
         state.store.warm().await;
         Ok(state)
+    }
+}
+
+/// The visibility timeout that a variable sets, in seconds; the template's where it is not set.
+///
+/// # Errors
+/// When the value is none that SQS takes, or 0.
+pub fn visibility(variable: &'static str, seconds: Option<&str>) -> Result<Duration, ConfigError> {
+    match seconds.map(str::parse) {
+        None => Ok(VISIBILITY),
+        Some(Ok(seconds @ 1..=43_200)) => Ok(Duration::from_secs(seconds)),
+        Some(_) => Err(ConfigError::Invalid(variable, "seconds, from 1 to 43200")),
     }
 }
 

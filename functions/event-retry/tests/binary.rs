@@ -1,16 +1,16 @@
 //! The real binary under a Lambda Runtime API host.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
+use std::time::Duration;
+
 use gatehouse_inbox::queue::Envelope;
 use gatehouse_inbox::{Clock, EventId, Fingerprint, Nonce};
 use gatehouse_local::runtime_api::{Host, Invoked};
 use gatehouse_local::{Options, Testbed};
 use serde_json::{Value, json};
 
-async fn start(stack: &Testbed, timeout_ms: i64) -> Host {
-    let environment = stack.environment();
-    let variables = environment.iter().map(|(name, value)| (*name, value.as_str()));
-    Host::start(env!("CARGO_BIN_EXE_event-retry"), variables, timeout_ms).await.unwrap()
+async fn start(stack: &Testbed, timeout: Duration) -> Host {
+    stack.host(env!("CARGO_BIN_EXE_event-retry"), timeout, &[]).await.unwrap()
 }
 
 fn envelope(id: &str) -> String {
@@ -44,7 +44,7 @@ fn failed(answer: &Invoked) -> Vec<&str> {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unreadable_message_fails_alone() {
     let stack = Testbed::start(Options { poll: false, ..Options::default() }).await.unwrap();
-    let mut host = start(&stack, 30_000).await;
+    let mut host = start(&stack, event_retry::TIMEOUT).await;
     let (a, b) = (envelope("a"), envelope("b"));
     let answer = host.invoke(&batch(&[("1", &a), ("2", "not an envelope"), ("3", &b)])).await.unwrap();
     assert_eq!(failed(&answer), ["2"]);
@@ -58,7 +58,7 @@ async fn an_unreadable_message_fails_alone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn with_less_than_five_seconds_left_nothing_is_taken_and_everything_comes_again() {
     let stack = Testbed::start(Options { poll: false, ..Options::default() }).await.unwrap();
-    let mut host = start(&stack, 4_000).await;
+    let mut host = start(&stack, Duration::from_secs(4)).await;
     let answer = host.invoke(&batch(&[("1", &envelope("a")), ("2", &envelope("b"))])).await.unwrap();
     assert_eq!(failed(&answer), ["1", "2"]);
     assert!(stack.store().get(&EventId::new(&["ada"], &["a"]), Clock::System.now()).await.unwrap().is_none());
@@ -67,7 +67,7 @@ async fn with_less_than_five_seconds_left_nothing_is_taken_and_everything_comes_
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_that_is_no_batch_is_a_handler_error_and_the_next_one_is_taken() {
     let stack = Testbed::start(Options { poll: false, ..Options::default() }).await.unwrap();
-    let mut host = start(&stack, 30_000).await;
+    let mut host = start(&stack, event_retry::TIMEOUT).await;
     assert!(matches!(host.invoke(&json!({"Records": 7})).await.unwrap(), Invoked::Failed(_)));
     assert_eq!(failed(&host.invoke(&batch(&[("1", &envelope("a"))])).await.unwrap()), Vec::<&str>::new());
 }

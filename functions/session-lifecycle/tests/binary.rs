@@ -2,15 +2,13 @@
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
 use gatehouse_inbox::{Clock, Subject, fold};
-use gatehouse_local::runtime_api::{Host, Invoked};
+use gatehouse_local::runtime_api::Invoked;
 use gatehouse_local::{Delivery, Options, Testbed};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn both_ends_of_a_session_are_recorded_and_read_back_as_one() {
     let stack = Testbed::start(Options { poll: false, ..Options::default() }).await.unwrap();
-    let environment = stack.environment();
-    let variables = environment.iter().map(|(name, value)| (*name, value.as_str()));
-    let mut host = Host::start(env!("CARGO_BIN_EXE_session-lifecycle"), variables, 10_000).await.unwrap();
+    let mut host = stack.host(env!("CARGO_BIN_EXE_session-lifecycle"), session_lifecycle::TIMEOUT, &[]).await.unwrap();
     for (message_id, body) in [
         ("msg_2", include_str!("../../../tests/fixtures/agntix/session-ended.json")),
         ("msg_1", include_str!("../../../tests/fixtures/agntix/session-created.json")),

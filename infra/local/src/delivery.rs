@@ -76,7 +76,9 @@ impl Sender {
         }
     }
 
-    fn source(self) -> Source {
+    /// The source its deliveries are of.
+    #[must_use]
+    pub fn source(self) -> Source {
         match self {
             Sender::Ada => Source::Ada,
             Sender::Agntix => Source::Agntix,

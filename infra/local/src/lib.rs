@@ -20,6 +20,7 @@ pub use engine::{DataDir, Engine};
 pub use event_source::Batch;
 pub use fault::{Fault, FaultProxy, Rule};
 pub use services::{Services, foreign_sdk, local_sdk};
+pub use sqs::arn as queue_arn;
 pub use stack::{Options, Stack};
 pub use testbed::Testbed;
 

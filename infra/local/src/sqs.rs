@@ -28,7 +28,7 @@ use crate::Error;
 use attributes::Attributes;
 use digest::MessageAttributes;
 use error::{Kind, SqsError};
-use store::{Message, Queue, Store, arn, now};
+use store::{Message, Queue, Store, now};
 
 const NO_FIFO: &str = "this local SQS has no FIFO queues; Gatehouse uses none";
 /// The most a message, or a batch of them, may be. In bytes.
@@ -345,6 +345,12 @@ impl Sqs {
             }
         }
     }
+}
+
+/// The ARN of a queue of the embedded SQS.
+#[must_use]
+pub fn arn(queue: &str) -> String {
+    format!("arn:aws:sqs:us-east-1:000000000000:{queue}")
 }
 
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T> {

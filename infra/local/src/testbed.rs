@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
+use std::path::Path;
+use std::time::Duration;
 
 use gatehouse_edge::secrets::DEVELOPMENT;
 
 use crate::engine::{Engine, FREE, bind};
+use crate::runtime_api::Host;
 use crate::services::{QUEUE_MAX_BYTES, Services};
 use crate::{Error, FaultProxy, Options, Stack};
 
@@ -33,6 +36,22 @@ impl Testbed {
         let services = Services::embedded(&engines[0].url(), &engines[1].url());
         let stack = Stack::start(Options { through, ..options }, services, bind(FREE).await?).await?;
         Ok(Testbed { stack, dynamodb, sqs, _engines: engines })
+    }
+
+    /// Starts a function binary as a part of it. Of `more` variables, those that are there already are replaced.
+    ///
+    /// # Errors
+    /// When the binary cannot be started.
+    pub async fn host(
+        &self,
+        binary: impl AsRef<Path>,
+        timeout: Duration,
+        more: &[(&str, &str)],
+    ) -> Result<Host, Error> {
+        let environment = self.environment();
+        let variables = environment.iter().map(|(name, value)| (*name, value.as_str()));
+        let timeout_ms = i64::try_from(timeout.as_millis())?;
+        Host::start(binary, variables.chain(more.iter().copied()), timeout_ms).await
     }
 
     /// What a function binary needs in its environment to be part of it.

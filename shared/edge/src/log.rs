@@ -17,7 +17,7 @@
 use std::time::Duration;
 
 use gatehouse_inbox::Marks;
-use tracing::Level;
+use tracing::{Level, Metadata};
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{Targets, filter_fn};
 use tracing_subscriber::layer::SubscriberExt;
@@ -52,17 +52,20 @@ impl RequestLine<'_> {
     }
 }
 
-/// Writes every line as JSON to standard output, where Lambda collects it. `RUST_LOG` filters; `info` by default.
-///
-/// Below `info` only Gatehouse's own lines are written, whatever the filter says: the Lambda runtime and the SDK trace
-/// whole requests, with the bodies and the tokens in them.
+/// Whether a line may be written at all. Below `info` only Gatehouse's own may, whatever `RUST_LOG` says: the Lambda runtime
+/// and the SDK trace whole requests, with the bodies and the tokens in them.
+#[must_use]
+pub fn is_safe(line: &Metadata<'_>) -> bool {
+    *line.level() <= Level::INFO || line.target().starts_with("gatehouse")
+}
+
+/// Writes every safe line as JSON to standard output, where Lambda collects it. `RUST_LOG` filters; `info` by default.
 pub fn init() {
     let filter = std::env::var("RUST_LOG").ok().filter(|filter| !filter.is_empty());
     let asked =
         filter.and_then(|filter| filter.parse().ok()).unwrap_or_else(|| Targets::new().with_default(Level::INFO));
-    let safe = filter_fn(|line| *line.level() <= Level::INFO || line.target().starts_with("gatehouse"));
     let lines = tracing_subscriber::fmt::layer().json().flatten_event(true).with_current_span(false);
-    let lines = lines.with_span_list(false).with_target(false).with_filter(safe);
+    let lines = lines.with_span_list(false).with_target(false).with_filter(filter_fn(is_safe));
     // A second call changes nothing: the first subscriber stays.
     let _ = tracing_subscriber::registry().with(asked).with(lines).try_init();
 }

@@ -1,13 +1,10 @@
 //! The functions that vendors call.
 
-use std::time::Duration;
-
-use gatehouse_local::runtime_api::Host;
 use gatehouse_local::{Delivery, Fault, Rule, Testbed};
-use tokio::time::timeout;
 
 use super::case::{Case, Function, Point};
 use super::invariants::{Checked, Delivered, drain, ensure, is_durable, testbed};
+use super::kill_when;
 
 pub(super) async fn play(mut case: Case) -> Checked {
     let bed = testbed(case.point).await;
@@ -76,14 +73,6 @@ async fn kill(case: &Case, bed: &Testbed, victim: &Delivery) -> Checked {
         Function::EventRetry => unreachable!("it has batches, not deliveries"),
     };
     let struck = if case.point == Point::Queue { bed.sqs.struck() } else { bed.dynamodb.struck() };
-    let environment = bed.environment();
-    let variables = environment.iter().map(|(name, value)| (*name, value.as_str()));
-    let mut host = Host::start(binary, variables, 10_000).await.unwrap();
-    let event = victim.to_lambda_event();
-    tokio::select! {
-        answer = host.invoke(&event) => return Err(format!("answered before the blow: {answer:?}")),
-        blow = timeout(Duration::from_secs(20), struck) => blow.map_err(|_| "the blow missed".to_owned())?,
-    }
-    host.kill().await.unwrap();
-    Ok(())
+    let host = bed.host(binary, client_message::TIMEOUT, &[]).await.unwrap();
+    kill_when(struck, host, &victim.to_lambda_event()).await
 }

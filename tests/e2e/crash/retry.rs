@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use gatehouse_local::runtime_api::Host;
 use gatehouse_local::{Fault, Rule, Testbed};
-use tokio::time::timeout;
 
 use super::case::{Case, Point};
 use super::invariants::{Checked, Delivered, drain, ensure, testbed};
+use super::kill_when;
 use crate::support::record;
 
 pub(super) async fn play(mut case: Case) -> Checked {
@@ -77,17 +76,11 @@ async fn kill(case: &Case, bed: &Testbed) -> Checked {
         Point::DeadLetter | Point::Hide => bed.sqs.struck(),
         _ => bed.dynamodb.struck(),
     };
-    let environment = bed.environment();
-    let variables = environment.iter().map(|(name, value)| (*name, value.as_str()));
-    let mut host = Host::start(env!("CARGO_BIN_EXE_under-test-event-retry"), variables, 30_000).await.unwrap();
+    let host = bed.host(env!("CARGO_BIN_EXE_under-test-event-retry"), event_retry::TIMEOUT, &[]).await.unwrap();
     let source = bed.event_source();
     let batch = source.receive(Duration::from_secs(5)).await.unwrap().ok_or("no batch came")?;
     let event = serde_json::to_value(&batch).unwrap();
-    tokio::select! {
-        answer = host.invoke(&event) => return Err(format!("answered before the blow: {answer:?}")),
-        blow = timeout(Duration::from_secs(20), struck) => blow.map_err(|_| "the blow missed".to_owned())?,
-    }
-    host.kill().await.unwrap();
+    kill_when(struck, host, &event).await?;
     // As after the visibility timeout, which no test waits for.
     let _ = source.release(batch).await;
     Ok(())

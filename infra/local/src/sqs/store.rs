@@ -8,6 +8,7 @@ use std::path::Path;
 use gatehouse_inbox::{Clock, Nonce};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, named_params, params};
 
+use super::arn;
 use super::attributes::{self, Attributes, RedrivePolicy};
 use super::digest::MessageAttributes;
 use super::error::{Kind, SqsError};
@@ -88,10 +89,6 @@ pub(super) struct Move {
 
 pub(super) fn now() -> i64 {
     Clock::System.now().as_millis()
-}
-
-pub(super) fn arn(queue: &str) -> String {
-    format!("arn:aws:sqs:us-east-1:000000000000:{queue}")
 }
 
 fn name_of(arn: &str) -> &str {
