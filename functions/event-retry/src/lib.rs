@@ -90,7 +90,7 @@ pub trait Record: Sync {
 
 impl Record for State {
     async fn record(&self, event: &Event) -> Result<Outcome, StoreError> {
-        self.store.record(event, self.clock.now()).await
+        self.store.record(event, self.clock.now()).await.map(|recorded| recorded.outcome)
     }
 }
 

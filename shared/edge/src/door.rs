@@ -144,7 +144,7 @@ impl Door {
         let event = self.identify(endpoint.source, request.body(), verified)?;
         let (recorded, ()) = tokio::join!(self.inbox.record(&event, end), self.secrets.refresh_if_stale());
         match recorded {
-            Ok(Receipt { outcome, error }) => Ok(Taken { event, outcome, error: error.map(|error| error.to_string()) }),
+            Ok(Receipt { outcome, error, .. }) => Ok(Taken { event, outcome, error: error.map(|error| error.to_string()) }),
             Err(error) => Err(Refused {
                 problem: Problem::NotDurable,
                 event: Some(Box::new(event)),
@@ -199,6 +199,7 @@ impl Door {
             received_at,
             verified_by: verified.by,
             body: body.clone(),
+            answer: None,
         };
         Ok(source.event(&document, envelope))
     }

@@ -127,6 +127,7 @@ impl Source {
             nonce: envelope.nonce,
             verified_by: envelope.verified_by,
             body: envelope.body,
+            answer: envelope.answer,
             marks: Marks {
                 unparsed: parsed.unparsed,
                 weak_identity: envelope.weak_identity,

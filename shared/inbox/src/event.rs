@@ -35,6 +35,9 @@ pub struct Event {
     pub verified_by: String,
     /// The body as delivered, byte for byte: UTF-8.
     pub body: Bytes,
+    /// What its sender is answered with, where that was decided for this event: JSON text. It is kept with the record, so
+    /// that a duplicate is answered like the first.
+    pub answer: Option<String>,
     /// What could not be read from it.
     pub marks: Marks,
 }

@@ -6,7 +6,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::event::Event;
 use crate::queue::{self, Envelope, QueueError, Queues};
-use crate::store::{Store, StoreError};
+use crate::store::{Recorded, Store, StoreError};
 use crate::{Clock, Outcome};
 
 /// What the store may take for an event of ordinary size.
@@ -34,6 +34,8 @@ pub struct Inbox {
 pub struct Receipt {
     /// Recorded, duplicate, conflict or queued.
     pub outcome: Outcome,
+    /// What the delivery is answered with: an earlier one's answer, where there is one.
+    pub answer: Option<String>,
     /// Why the store did not take it, where it is queued.
     pub error: Option<StoreError>,
 }
@@ -69,13 +71,15 @@ impl Inbox {
         let reserve = if matches!(message, Some(Err(_))) { Duration::ZERO } else { queue::CALL_LIMIT };
         let until = until.min(deadline.checked_sub(reserve).unwrap_or(now));
         let store = match timeout_at(until, self.store.record(event, self.clock.now())).await {
-            Ok(Ok(outcome)) => return Ok(Receipt { outcome, error: None }),
+            Ok(Ok(Recorded { outcome, answer })) => return Ok(Receipt { outcome, answer, error: None }),
             Ok(Err(error)) => error,
             Err(_) => StoreError::Transient { operation: "record", code: "out of time".to_owned() },
         };
         let message = message.unwrap_or_else(|| self.message(event));
         match timeout_at(deadline, self.queue(message)).await {
-            Ok(Ok(())) => Ok(Receipt { outcome: Outcome::Queued, error: Some(store) }),
+            Ok(Ok(())) => {
+                Ok(Receipt { outcome: Outcome::Queued, answer: event.answer.clone(), error: Some(store) })
+            }
             Ok(Err(queue)) => Err(Unavailable { store, queue }),
             Err(_) => {
                 let queue = QueueError::Failed { operation: "SendMessage", code: "out of time".to_owned() };

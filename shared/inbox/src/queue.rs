@@ -42,6 +42,8 @@ pub struct Envelope {
     pub verified_by: String,
     /// The body as delivered.
     pub body: Bytes,
+    /// What its sender has been answered with, where that was decided for this event.
+    pub answer: Option<String>,
 }
 
 /// The envelope's JSON.
@@ -60,6 +62,8 @@ struct Wire {
     verified_by: String,
     /// Base64 of zstd.
     body: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    answer: Option<String>,
 }
 
 /// Why a message is no envelope. Quotes nothing.
@@ -88,6 +92,7 @@ impl Envelope {
             received_at: event.received_at,
             verified_by: event.verified_by.clone(),
             body: event.body.clone(),
+            answer: event.answer.clone(),
         }
     }
 
@@ -105,6 +110,7 @@ impl Envelope {
             received_at: self.received_at.to_string(),
             verified_by: self.verified_by.clone(),
             body: BASE64.encode(&compress(&self.body)?),
+            answer: self.answer.clone(),
         };
         Ok(serde_json::to_string(&wire)?)
     }
@@ -133,6 +139,7 @@ impl Envelope {
             received_at: Timestamp::parse(&wire.received_at).ok_or(Member("received_at"))?,
             verified_by: wire.verified_by,
             body: base64(&wire.body).and_then(|frame| decompress(&frame)).ok_or(Member("body"))?,
+            answer: wire.answer,
         })
     }
 }
@@ -268,6 +275,7 @@ mod tests {
             received_at: Timestamp::clamped(1_775_624_410_123),
             verified_by: "svix".to_owned(),
             body: Bytes::from_static(br#"{"type":"v1.conversation.created"}"#),
+            answer: Some("{}".to_owned()),
         }
     }
 

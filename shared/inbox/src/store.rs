@@ -73,6 +73,15 @@ impl StoreError {
     }
 }
 
+/// What recording an event came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recorded {
+    /// Recorded, duplicate or conflict.
+    pub outcome: Outcome,
+    /// What the delivery is answered with: what the item that stands for it holds, be it this one's or an earlier one's.
+    pub answer: Option<String>,
+}
+
 /// Some of a subject's events, in order.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Page {
@@ -108,25 +117,29 @@ impl Store {
         let _ = self.head(&self.writer, "warm").await;
     }
 
-    /// Records `event` once. Any number of calls for one event, at once, again, or with a lost answer, leave one record.
+    /// Records `event` once, with its answer. Any number of calls for one event, at once, again, or with a lost answer,
+    /// leave one record.
     ///
     /// # Errors
     /// When DynamoDB did not take it; it may have been written all the same, which the same call finds out.
-    pub async fn record(&self, event: &Event, now: Timestamp) -> Result<Outcome, StoreError> {
+    pub async fn record(&self, event: &Event, now: Timestamp) -> Result<Recorded, StoreError> {
         let packed = Packed::new(event, now.as_secs() + self.ttl_seconds)
             .map_err(|error| StoreError::Transient { operation: "compress", code: error.kind().to_string() })?;
+        let own = |outcome| Recorded { outcome, answer: event.answer.clone() };
         let Some(holder) = self.place(packed.record(event), &packed, now).await? else {
-            return Ok(Outcome::Recorded);
+            return Ok(own(Outcome::Recorded));
         };
         if holder.nonce == Some(event.nonce) {
-            return Ok(Outcome::Recorded);
+            return Ok(own(Outcome::Recorded));
         }
         if holder.fingerprint == Some(event.fingerprint) {
-            return Ok(Outcome::Duplicate);
+            return Ok(Recorded { outcome: Outcome::Duplicate, answer: holder.answer });
         }
         // Whoever holds the copy's place says the same, for its key holds the fingerprint.
-        self.place(packed.conflict(event), &packed, now).await?;
-        Ok(Outcome::Conflict)
+        match self.place(packed.conflict(event), &packed, now).await? {
+            None => Ok(own(Outcome::Conflict)),
+            Some(copy) => Ok(Recorded { outcome: Outcome::Conflict, answer: copy.answer }),
+        }
     }
 
     /// Writes `head` where nothing visible stands, after its chunks; else tells what stands there.

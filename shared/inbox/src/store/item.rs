@@ -28,6 +28,7 @@ const ZSTD_LEVEL: i32 = 3;
 /// The names of a record's attributes.
 #[allow(missing_docs, reason = "each is explained where the item is put together")]
 pub mod attribute {
+    pub const ANSWER: &str = "answer";
     pub const EVENT_ID: &str = "event_id";
     pub const EXPIRES_AT: &str = "expires_at";
     pub const FINGERPRINT: &str = "fingerprint";
@@ -36,7 +37,7 @@ pub mod attribute {
     pub const PAYLOAD: &str = "payload";
     pub const SUBJECT: &str = "subject";
 }
-use attribute::{EVENT_ID, EXPIRES_AT, FINGERPRINT, NONCE, OCCURRED_AT, PAYLOAD, SUBJECT};
+use attribute::{ANSWER, EVENT_ID, EXPIRES_AT, FINGERPRINT, NONCE, OCCURRED_AT, PAYLOAD, SUBJECT};
 
 /// An event as read back.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,6 +74,9 @@ impl Packed {
         }
         if let Some(subject) = &event.subject {
             head.insert(SUBJECT.to_owned(), text(subject.as_str()));
+        }
+        if let Some(answer) = &event.answer {
+            head.insert(ANSWER.to_owned(), text(answer));
         }
         if event.marks.unparsed {
             head.insert("parsed".to_owned(), AttributeValue::Bool(false));
@@ -146,6 +150,7 @@ fn chunk_key(nonce: Nonce, n: usize) -> String {
 pub(super) struct Existing {
     pub(super) nonce: Option<Nonce>,
     pub(super) fingerprint: Option<Fingerprint>,
+    pub(super) answer: Option<String>,
 }
 
 impl Existing {
@@ -153,6 +158,7 @@ impl Existing {
         Existing {
             nonce: bytes_of(item, NONCE).and_then(Nonce::from_bytes),
             fingerprint: bytes_of(item, FINGERPRINT).and_then(Fingerprint::from_bytes),
+            answer: text_of(item, ANSWER).map(str::to_owned),
         }
     }
 }
@@ -212,6 +218,7 @@ pub(super) fn unpack(head: &Item, chunks: &HashMap<String, Item>) -> Result<Reco
             nonce: bytes_of(head, NONCE).and_then(Nonce::from_bytes).ok_or(Damaged::Attribute(NONCE))?,
             verified_by: required("verified_by")?,
             body: payload(head, chunks)?,
+            answer: owned(ANSWER),
             marks: Marks {
                 unparsed: head.get("parsed") == Some(&AttributeValue::Bool(false)),
                 weak_identity: text_of(head, "identity") == Some("weak"),

@@ -80,13 +80,13 @@ async fn play(table: &Table, case: u64, steps: &[Step]) -> Result<(), TestCaseEr
             Step::LoseOne { .. } => table.proxy.fail(Rule::every(Fault::LoseAnswer).on("PutItem").times(1)),
             Step::LoseAll { .. } => {
                 table.proxy.fail(Rule::every(Fault::LoseAnswer).on("PutItem"));
-                let lost = table.store.record(&event, now).await;
+                let lost = table.record(&event, now).await;
                 table.proxy.heal();
                 prop_assert!(lost.as_ref().is_err_and(|error| error.is_transient()) || lost.is_ok(), "{lost:?}");
             }
             _ => {}
         }
-        let outcome = table.store.record(&event, now).await;
+        let outcome = table.record(&event, now).await;
         table.proxy.heal();
         prop_assert_eq!(outcome, Ok(model.record(&event, now)), "{:?} of {:?}", step, steps);
         seen.insert(event.id.clone());

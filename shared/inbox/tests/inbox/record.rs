@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use gatehouse_inbox::store::Damaged;
-use gatehouse_inbox::{Outcome, StoreError};
+use gatehouse_inbox::store::{Damaged, Recorded};
+use gatehouse_inbox::{Event, Outcome, StoreError};
 use gatehouse_local::{Fault, Rule};
 
 use crate::table::{TTL_DAYS, Table, event, noise, now};
@@ -18,7 +18,7 @@ async fn item(table: &Table, key: &str) -> Option<BTreeMap<String, AttributeValu
 async fn a_record_holds_what_the_design_says_and_nothing_else() {
     let table = Table::new().await;
     let event = event("a", r#"{"x":1}"#);
-    assert_eq!(table.store.record(&event, now()).await, Ok(Outcome::Recorded));
+    assert_eq!(table.record(&event, now()).await, Ok(Outcome::Recorded));
     let item = item(&table, "test:a").await.unwrap();
     let names: Vec<&str> = item.keys().map(String::as_str).collect();
     assert_eq!(
@@ -52,24 +52,50 @@ async fn what_is_read_back_is_what_was_recorded() {
     plain.marks = gatehouse_inbox::Marks { unparsed: true, weak_identity: true, undated: true };
     let mut bare = event("bare", "{}");
     (bare.subject, bare.event_type) = (None, None);
+    let mut answered = event("answered", "{}");
+    answered.answer = Some(r#"{"assistantId":"a"}"#.to_owned());
     let compressed = event("compressed", &format!(r#"{{"x":"{}"}}"#, "abc".repeat(3000)));
     let large = event("large", &noise(1, 1_500_000));
-    for event in [plain, bare, compressed, large] {
-        assert_eq!(table.store.record(&event, now()).await, Ok(Outcome::Recorded));
+    for event in [plain, bare, answered, compressed, large] {
+        assert_eq!(table.record(&event, now()).await, Ok(Outcome::Recorded));
         let record = table.store.get(&event.id, now()).await.unwrap().unwrap();
         assert_eq!((record.event, record.conflict), (event, false));
     }
 }
 
 #[tokio::test]
+async fn the_answer_to_give_is_the_one_that_was_given_first() {
+    let table = Table::new().await;
+    let large = noise(1, 600_000);
+    for first in ["{}", &large] {
+        let id = first.len().to_string();
+        let record = async |body: &str, answer: Option<&str>| {
+            let event = Event { answer: answer.map(str::to_owned), ..event(&id, body) };
+            let Recorded { outcome, answer } = table.store.record(&event, now()).await.unwrap();
+            (outcome, answer)
+        };
+        let given = |answer: &str| Some(answer.to_owned());
+        assert_eq!(record(first, Some("1")).await, (Outcome::Recorded, given("1")));
+        assert_eq!(record(first, Some("2")).await, (Outcome::Duplicate, given("1")));
+        assert_eq!(record(first, None).await, (Outcome::Duplicate, given("1")));
+        assert_eq!(record("[]", Some("3")).await, (Outcome::Conflict, given("3")));
+        assert_eq!(record("[]", Some("4")).await, (Outcome::Conflict, given("3")));
+    }
+    let unanswered = event("unanswered", "{}");
+    table.record(&unanswered, now()).await.unwrap();
+    let later = Event { answer: Some("1".to_owned()), ..event("unanswered", "{}") };
+    assert_eq!(table.store.record(&later, now()).await.unwrap().answer, None, "it had none, and has none");
+}
+
+#[tokio::test]
 async fn a_payload_is_compressed_only_where_that_saves_a_write_unit() {
     let table = Table::new().await;
     for (id, bytes, compressed) in [("small", 300, false), ("medium", 3000, true)] {
-        table.store.record(&event(id, &format!(r#"{{"x":"{}"}}"#, "a".repeat(bytes))), now()).await.unwrap();
+        table.record(&event(id, &format!(r#"{{"x":"{}"}}"#, "a".repeat(bytes))), now()).await.unwrap();
         let payload = &item(&table, &format!("test:{id}")).await.unwrap()["payload"];
         assert_eq!(payload.is_b(), compressed, "{id}");
     }
-    table.store.record(&event("noise", &noise(1, 3000)), now()).await.unwrap();
+    table.record(&event("noise", &noise(1, 3000)), now()).await.unwrap();
     assert!(
         item(&table, "test:noise").await.unwrap()["payload"].is_b(),
         "even noise of 56 letters saves a unit of three"
@@ -80,7 +106,7 @@ async fn a_payload_is_compressed_only_where_that_saves_a_write_unit() {
 async fn a_new_event_and_a_duplicate_cost_one_request_each() {
     let table = Table::new().await;
     let record = async |id: &str, body: &str, outcome| {
-        assert_eq!(table.store.record(&event(id, body), now()).await, Ok(outcome));
+        assert_eq!(table.record(&event(id, body), now()).await, Ok(outcome));
     };
     let put = |n| vec![("PutItem".to_owned(), n)];
     assert_eq!(table.requests(record("a", "{}", Outcome::Recorded)).await, put(1));
@@ -93,7 +119,7 @@ async fn a_new_event_and_a_duplicate_cost_one_request_each() {
 async fn a_large_event_costs_its_chunks_and_a_large_duplicate_one_look() {
     let table = Table::new().await;
     let body = noise(1, 1_500_000);
-    let record = async |outcome| assert_eq!(table.store.record(&event("a", &body), now()).await, Ok(outcome));
+    let record = async |outcome| assert_eq!(table.record(&event("a", &body), now()).await, Ok(outcome));
     let get = ("GetItem".to_owned(), 1);
     assert_eq!(table.requests(record(Outcome::Recorded)).await, [get.clone(), ("PutItem".to_owned(), 5)]);
     assert_eq!(table.requests(record(Outcome::Duplicate)).await, [get]);
@@ -103,7 +129,7 @@ async fn a_large_event_costs_its_chunks_and_a_large_duplicate_one_look() {
 async fn chunks_expire_with_their_head_and_show_in_no_timeline() {
     let table = Table::new().await;
     let event = event("a", &noise(1, 600_000));
-    table.store.record(&event, now()).await.unwrap();
+    table.record(&event, now()).await.unwrap();
     let head = item(&table, "test:a").await.unwrap();
     assert_eq!(head["chunks"], AttributeValue::N("2".to_owned()));
     let chunk = item(&table, &format!("chunk:{}/0", event.nonce)).await.unwrap();
@@ -118,7 +144,7 @@ async fn the_first_body_stays_and_every_other_is_kept_beside_it() {
     for (n, body) in bodies.iter().enumerate() {
         let expected = if n == 0 { Outcome::Recorded } else { Outcome::Conflict };
         for _ in 0..2 {
-            let outcome = table.store.record(&event("a", body), now()).await.unwrap();
+            let outcome = table.record(&event("a", body), now()).await.unwrap();
             assert!(outcome == expected || (n == 0 && outcome == Outcome::Duplicate));
         }
     }
@@ -139,7 +165,7 @@ async fn of_many_at_once_one_is_recorded() {
         let id = body.len().to_string();
         let events: Vec<_> = (0..16).map(|_| event(&id, &body)).collect();
         let outcomes =
-            futures_util::future::join_all(events.iter().map(|event| table.store.record(event, now()))).await;
+            futures_util::future::join_all(events.iter().map(|event| table.record(event, now()))).await;
         let recorded = outcomes.iter().filter(|outcome| **outcome == Ok(Outcome::Recorded)).count();
         let duplicates = outcomes.iter().filter(|outcome| **outcome == Ok(Outcome::Duplicate)).count();
         assert_eq!((recorded, duplicates), (1, 15), "{outcomes:?}");
@@ -151,7 +177,7 @@ async fn a_lost_answer_is_recognised_by_the_nonce() {
     let table = Table::new().await;
     table.proxy.fail(Rule::every(Fault::LoseAnswer).on("PutItem").times(1));
     let event = event("a", "{}");
-    assert_eq!(table.store.record(&event, now()).await, Ok(Outcome::Recorded));
+    assert_eq!(table.record(&event, now()).await, Ok(Outcome::Recorded));
     assert_eq!(table.proxy.counts()["PutItem"], 2);
 }
 
@@ -160,13 +186,13 @@ async fn an_expired_record_is_invisible_and_its_id_free_again() {
     let table = Table::new().await;
     let (first, second) = (event("a", r#"{"n":1}"#), event("a", r#"{"n":2}"#));
     let subject = first.subject.clone().unwrap();
-    table.store.record(&first, now()).await.unwrap();
+    table.record(&first, now()).await.unwrap();
     let last_second = now().plus_secs(i64::from(TTL_DAYS) * 86_400);
     assert!(table.store.get(&first.id, last_second).await.unwrap().is_some());
-    assert_eq!(table.store.record(&second, last_second).await, Ok(Outcome::Conflict));
+    assert_eq!(table.record(&second, last_second).await, Ok(Outcome::Conflict));
     let after = last_second.plus_secs(1);
     assert!(table.store.get(&first.id, after).await.unwrap().is_none());
-    assert_eq!(table.store.record(&second, after).await, Ok(Outcome::Recorded));
+    assert_eq!(table.record(&second, after).await, Ok(Outcome::Recorded));
     let bodies = async |at| {
         let timeline = table.store.whole_timeline(&subject, at).await.unwrap().records;
         timeline.iter().filter(|record| !record.conflict).map(|record| record.event.body.clone()).collect::<Vec<_>>()
@@ -192,7 +218,7 @@ async fn failures_are_told_apart_by_whether_waiting_helps() {
         (Fault::Hang, true),
     ] {
         table.proxy.fail(Rule::every(fault.clone()));
-        let error = table.store.record(&event("a", "{}"), now()).await.unwrap_err();
+        let error = table.record(&event("a", "{}"), now()).await.unwrap_err();
         assert_eq!(error.is_transient(), transient, "{fault:?}: {error}");
         table.proxy.heal();
     }
@@ -202,13 +228,13 @@ async fn failures_are_told_apart_by_whether_waiting_helps() {
 async fn a_damaged_record_is_an_error_that_names_the_damage() {
     let table = Table::new().await;
     let large = event("large", &noise(1, 900_000));
-    table.store.record(&large, now()).await.unwrap();
+    table.record(&large, now()).await.unwrap();
     let chunk = AttributeValue::S(format!("chunk:{}/1", large.nonce));
     table.client.delete_item().table_name(Table::NAME).key("event_id", chunk).send().await.unwrap();
     assert_eq!(table.store.get(&large.id, now()).await, Err(StoreError::Damaged(Damaged::Chunk(1))));
 
     let newer = event("newer", "{}");
-    table.store.record(&newer, now()).await.unwrap();
+    table.record(&newer, now()).await.unwrap();
     let set = |expression: &str, value: AttributeValue| {
         let update = table.client.update_item().table_name(Table::NAME);
         let update = update.key("event_id", AttributeValue::S(newer.id.to_string()));

@@ -2,7 +2,7 @@
 
 use aws_sdk_dynamodb::Client;
 use bytes::Bytes;
-use gatehouse_inbox::{Event, EventId, Fingerprint, Marks, Nonce, Store, Subject};
+use gatehouse_inbox::{Event, EventId, Fingerprint, Marks, Nonce, Outcome, Store, StoreError, Subject};
 use gatehouse_local::engine::{Engine, FREE};
 use gatehouse_local::template::Template;
 use gatehouse_local::{FaultProxy, local_sdk};
@@ -28,6 +28,11 @@ impl Table {
         let proxy = FaultProxy::start(engine.address).await.unwrap();
         let store = Store::new(&local_sdk(&proxy.url()), Self::NAME, TTL_DAYS);
         Table { store, proxy, client, _engine: engine }
+    }
+
+    /// What recording comes to, whatever the answer.
+    pub(crate) async fn record(&self, event: &Event, now: Timestamp) -> Result<Outcome, StoreError> {
+        self.store.record(event, now).await.map(|recorded| recorded.outcome)
     }
 
     /// How many requests of each operation `with` makes.
@@ -56,6 +61,7 @@ pub(crate) fn event(id: &str, body: &str) -> Event {
         nonce: Nonce::random().unwrap(),
         verified_by: "svix".to_owned(),
         body: Bytes::from(body.to_owned()),
+        answer: None,
         marks: Marks::default(),
     }
 }

@@ -23,7 +23,7 @@ async fn ids(table: &Table, now: Timestamp) -> Vec<String> {
 async fn events_come_in_the_order_they_happened_not_in_which_they_arrived() {
     let table = Table::new().await;
     for (id, minute) in [("c", 30), ("a", 10), ("d", 30), ("b", 20)] {
-        table.store.record(&at(id, minute), now()).await.unwrap();
+        table.record(&at(id, minute), now()).await.unwrap();
     }
     assert_eq!(ids(&table, now()).await, ["test:a", "test:b", "test:c", "test:d"]);
 }
@@ -32,7 +32,7 @@ async fn events_come_in_the_order_they_happened_not_in_which_they_arrived() {
 async fn pages_of_any_size_add_up_to_the_whole_in_order() {
     let table = Table::new().await;
     for minute in 0..23 {
-        table.store.record(&at(&format!("e{minute:02}"), minute), now()).await.unwrap();
+        table.record(&at(&format!("e{minute:02}"), minute), now()).await.unwrap();
     }
     let whole = ids(&table, now()).await;
     assert_eq!(whole.len(), 23);
@@ -57,7 +57,7 @@ async fn more_than_one_answer_holds_is_read_whole() {
     for minute in 0..50 {
         let body = noise(u64::from(minute), 360_000);
         let event = Event { occurred_at: at("", minute).occurred_at, ..event(&format!("e{minute}"), &body) };
-        table.store.record(&event, now()).await.unwrap();
+        table.record(&event, now()).await.unwrap();
     }
     let records = table.store.whole_timeline(&subject(), now()).await.unwrap().records;
     assert_eq!(records.len(), 50);
@@ -67,12 +67,12 @@ async fn more_than_one_answer_holds_is_read_whole() {
 #[tokio::test]
 async fn expired_events_and_other_subjects_are_not_shown() {
     let table = Table::new().await;
-    table.store.record(&at("old", 10), now()).await.unwrap();
+    table.record(&at("old", 10), now()).await.unwrap();
     let later = now().plus_secs(i64::from(TTL_DAYS) * 86_400 + 1);
-    table.store.record(&at("new", 20), later).await.unwrap();
+    table.record(&at("new", 20), later).await.unwrap();
     let other = Event { subject: Some(Subject::new("ada", "conversation", "c2")), ..at("other", 30) };
-    table.store.record(&other, later).await.unwrap();
-    table.store.record(&Event { subject: None, ..at("none", 40) }, later).await.unwrap();
+    table.record(&other, later).await.unwrap();
+    table.record(&Event { subject: None, ..at("none", 40) }, later).await.unwrap();
     assert_eq!(ids(&table, later).await, ["test:new"]);
 }
 
@@ -80,7 +80,7 @@ async fn expired_events_and_other_subjects_are_not_shown() {
 async fn a_damaged_item_is_named_and_hides_no_other() {
     let table = Table::new().await;
     for (id, minute) in [("a", 10), ("b", 20)] {
-        table.store.record(&at(id, minute), now()).await.unwrap();
+        table.record(&at(id, minute), now()).await.unwrap();
     }
     let key = aws_sdk_dynamodb::types::AttributeValue::S("test:a".to_owned());
     let newer = aws_sdk_dynamodb::types::AttributeValue::N("2".to_owned());
