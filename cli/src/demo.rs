@@ -5,8 +5,8 @@
 use std::pin::Pin;
 use std::time::Duration;
 
-use client_message::Replies;
 use gatehouse_local::{Error, Options, Testbed};
+use gatehouse_replies::{Hosts, Replies};
 use tokio::time::Instant;
 
 mod outages;
@@ -15,6 +15,7 @@ mod scene;
 mod sessions;
 mod vendors;
 
+use crate::dev;
 use scene::Scene;
 
 /// What Vapi's `workflow.node.started` is answered with during the demo.
@@ -123,5 +124,5 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<bool, Error> {
 }
 
 fn replies() -> Result<Replies, Error> {
-    Ok(Replies::parse(&format!(r#"{{"workflow.node.started":{REPLY}}}"#))?)
+    Ok(Replies::parse(dev::DEVELOPMENT_REPLIES_FILE, dev::DEVELOPMENT_REPLIES, Hosts::VapiAndLoopback)?)
 }

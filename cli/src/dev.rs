@@ -2,16 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use aws_config::SdkConfig;
 use clap::Args;
-use client_message::Replies;
 use gatehouse_edge::secrets::{DEVELOPMENT, Secrets};
 use gatehouse_inbox::Config;
 use gatehouse_local::engine::{Engine, bind};
 use gatehouse_local::{DataDir, Error, Options, Services, Stack, foreign_sdk, local_sdk};
+use gatehouse_replies::{Hosts, Replies};
 use serde::de::IgnoredAny;
 #[cfg(unix)]
 use tokio::signal::unix::{SignalKind, signal};
@@ -21,7 +21,7 @@ use tokio::time::{Instant, timeout};
 mod banner;
 mod lines;
 
-use crate::shell::variable;
+use crate::shell::{read_text, variable};
 use lines::{Lines, Stream};
 
 pub(crate) const EXAMPLES: &str = "\
@@ -35,6 +35,9 @@ What the environment configures: docs/configuration.md";
 
 /// By when an engine that is not this process' own must have answered.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// The rules for one's own machine.
+pub(crate) const DEVELOPMENT_REPLIES: &str = include_str!("../../functions/replies.dev.json");
+pub(crate) const DEVELOPMENT_REPLIES_FILE: &str = "functions/replies.dev.json";
 /// The members of the secrets document.
 const PARTS: [&str; 4] = ["ada", "agntix", "vapi", "agent_chat"];
 
@@ -49,6 +52,9 @@ pub(crate) struct Arguments {
     /// The address to listen on; 0.0.0.0 is every interface, so that a container can reach the stack
     #[arg(long, default_value = "127.0.0.1")]
     host: String,
+    /// The rules that answer Vapi's messages [default: functions/replies.dev.json as it was when this was built]
+    #[arg(long, value_name = "FILE")]
+    replies: Option<PathBuf>,
     /// Print one line of JSON when ready, and nothing else, on standard output; events go to standard error
     #[arg(long)]
     json: bool,
@@ -110,9 +116,14 @@ async fn start(arguments: &Arguments) -> Result<Dev, Error> {
     let config = Config::read(&|name| if name == "TABLE_NAME" { Some("EventTable".to_owned()) } else { get(name) })?;
     let seconds = get("GATEHOUSE_RETRY_VISIBILITY_SECONDS");
     let visibility = event_retry::visibility("GATEHOUSE_RETRY_VISIBILITY_SECONDS", seconds.as_deref())?;
-    let replies = get("CLIENT_REPLIES").map(|text| Replies::parse(&text)).transpose();
+    let replies = match arguments.replies.as_deref() {
+        None => DEVELOPMENT_REPLIES.to_owned(),
+        Some(file) => read_text(file)?,
+    };
+    let replies_file = arguments.replies.as_deref().unwrap_or(Path::new(DEVELOPMENT_REPLIES_FILE));
+    let replies = Replies::parse(&replies_file.display().to_string(), &replies, Hosts::VapiAndLoopback)?;
     let options = Options {
-        replies: replies.map_err(|error| format!("CLIENT_REPLIES: {error}"))?.unwrap_or_default(),
+        replies,
         visibility,
         batch_visibility: visibility.max(event_retry::TIMEOUT),
         ttl_days: config.ttl_days,

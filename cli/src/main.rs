@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 
 mod demo;
 mod dev;
+mod replies;
 mod send;
 mod shell;
 mod sign;
@@ -40,6 +41,9 @@ enum Command {
     /// Exits with 0 only if every answer was a 2xx.
     #[command(after_help = send::EXAMPLES)]
     Send(send::Arguments),
+    /// Check the rules that answer Vapi's messages, and try them on one.
+    #[command(subcommand, after_help = replies::EXAMPLES)]
+    Replies(replies::Command),
 }
 
 #[tokio::main]
@@ -49,6 +53,7 @@ async fn main() -> ExitCode {
         Command::Dev(arguments) => dev::run(arguments).await,
         Command::Sign(arguments) => sign::run(&arguments),
         Command::Send(arguments) => send::run(arguments).await,
+        Command::Replies(command) => replies::run(&command),
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,

@@ -55,9 +55,6 @@ fn rate(text: &str) -> Result<f64, String> {
 
 pub(crate) async fn run(arguments: Arguments) -> Result<bool, Error> {
     let Arguments { delivery, repeat, rate, concurrency } = arguments;
-    if !delivery.has_endpoint() {
-        return Err("this release has no function for Vapi's server messages: name an endpoint with --to".into());
-    }
     let (secrets, body, url) = (delivery.secrets()?, delivery.body()?, delivery.url());
     let client = Client::new(&url)?;
     let first_id = delivery.message_id()?;

@@ -1,6 +1,7 @@
 //! What connects a command with the shell it was called from.
 
-use std::io::Write;
+use std::io::{Read, Write};
+use std::path::Path;
 
 use gatehouse_local::Error;
 
@@ -20,6 +21,21 @@ pub(crate) fn print(text: &str) -> Result<(), Error> {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         written => Ok(written?),
     }
+}
+
+/// A file's bytes; `-` is standard input.
+pub(crate) fn read(file: &Path) -> Result<Vec<u8>, Error> {
+    if file == Path::new("-") {
+        let mut bytes = Vec::new();
+        std::io::stdin().read_to_end(&mut bytes)?;
+        return Ok(bytes);
+    }
+    std::fs::read(file).map_err(|error| format!("{} cannot be read: {error}", file.display()).into())
+}
+
+/// A file's text.
+pub(crate) fn read_text(file: &Path) -> Result<String, Error> {
+    String::from_utf8(read(file)?).map_err(|_| format!("{} is not UTF-8", file.display()).into())
 }
 
 /// As one word for a POSIX shell.

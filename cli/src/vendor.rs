@@ -1,6 +1,6 @@
 //! What `sign` and `send` have in common: whose delivery, with which body, signed with what.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use gatehouse_edge::secrets::{DEVELOPMENT, Secrets};
@@ -9,7 +9,7 @@ use gatehouse_local::delivery::{Delivery, Sender};
 use gatehouse_local::{Error, dev_url};
 use serde_json::{Value, json};
 
-use crate::shell::variable;
+use crate::shell::{read, variable};
 
 /// Whose delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -20,7 +20,7 @@ pub(crate) enum Vendor {
     Agntix,
     /// A client message of Vapi's, to `client-message`
     VapiClient,
-    /// A server message of Vapi's: this release has no function for it, so name an endpoint with --to
+    /// A server message of Vapi's, to `server-message`
     VapiServer,
 }
 
@@ -75,23 +75,8 @@ impl DeliveryArguments {
         self.to.clone().unwrap_or_else(|| dev_url("http://127.0.0.1:9000", self.vendor.sender()))
     }
 
-    /// Whether there is an endpoint for it: this release has none of its own for Vapi's server messages.
-    pub(crate) fn has_endpoint(&self) -> bool {
-        self.to.is_some() || self.vendor != Vendor::VapiServer
-    }
-
     pub(crate) fn body(&self) -> Result<Vec<u8>, Error> {
-        match self.file.as_deref() {
-            None => Ok(self.vendor.example().to_vec()),
-            Some(path) if path == Path::new("-") => {
-                let mut body = Vec::new();
-                std::io::Read::read_to_end(&mut std::io::stdin(), &mut body)?;
-                Ok(body)
-            }
-            Some(path) => {
-                std::fs::read(path).map_err(|error| format!("{} cannot be read: {error}", path.display()).into())
-            }
-        }
+        self.file.as_deref().map_or_else(|| Ok(self.vendor.example().to_vec()), read)
     }
 
     pub(crate) fn message_id(&self) -> Result<String, Error> {

@@ -110,7 +110,7 @@ fn ada(message_id: &str) -> Delivery {
 async fn one_json_line_says_where_everything_is_and_any_sdk_can_read_it() {
     let mut dev = Dev::start(&[], &[]);
     let functions: Vec<&String> = dev.ready["functions"].as_object().unwrap().keys().collect();
-    assert_eq!(functions, ["client-message", "conversation-webhooks", "session-lifecycle"]);
+    assert_eq!(functions, ["client-message", "conversation-webhooks", "server-message", "session-lifecycle"]);
     assert_eq!(ada("msg_1").send(dev.base()).await.unwrap().outcome(), "recorded");
     let client = aws_sdk_dynamodb::Client::new(&local_sdk(dev.text("dynamodb")));
     let scan = client.scan().table_name(dev.text("table")).send().await.unwrap();
@@ -143,7 +143,7 @@ async fn every_command_it_prints_posts_a_valid_delivery_and_each_event_is_one_li
     let mut lines = BufReader::new(dev.0.stdout.take().unwrap()).lines().map(Result::unwrap);
     let banner: Vec<String> = lines.by_ref().take_while(|line| !line.starts_with("Secrets: ")).collect();
     let commands: Vec<&String> = banner.iter().filter(|line| line.contains(" send ")).collect();
-    assert_eq!(commands.len(), 3, "{banner:#?}");
+    assert_eq!(commands.len(), 4, "{banner:#?}");
     let said = |words: &str| banner.iter().any(|line| line.contains(words));
     assert!(said("aws dynamodb scan --endpoint-url http://127.0.0.1:") && said("--table-name EventTable"));
     assert!(said("aws sqs receive-message --endpoint-url http://127.0.0.1:"), "{banner:#?}");
@@ -319,7 +319,6 @@ fn what_send_and_sign_cannot_use_they_refuse_before_anything_is_sent() {
         (&["sign", "vapi-client", "--secret", "token\nx-evil: 1"], "visible ASCII"),
         (&["sign", "ada", "--to", "nonsense"], "http:// or https://"),
         (&["send", "ada", "--secret", "whsec_c2hvcnQ="], "--secret is shorter than 24 bytes"),
-        (&["send", "vapi-server"], "name an endpoint with --to"),
     ] {
         let (output, text) = run(arguments, &[]);
         assert!(!output.status.success() && text.contains(sentence), "{text}");

@@ -21,7 +21,8 @@ fn crates() -> BTreeMap<String, BTreeSet<String>> {
             None => vec![member.to_owned()],
             Some(parent) => {
                 let entries = std::fs::read_dir(root().join(parent)).unwrap();
-                entries.map(|entry| format!("{parent}/{}", entry.unwrap().file_name().to_string_lossy())).collect()
+                let folders = entries.map(Result::unwrap).filter(|entry| entry.path().is_dir());
+                folders.map(|entry| format!("{parent}/{}", entry.file_name().to_string_lossy())).collect()
             }
         };
         for folder in folders {
@@ -64,9 +65,10 @@ fn dependencies_point_one_way() {
         "gatehouse-payload" => Some(0),
         "gatehouse-inbox" => Some(1),
         "gatehouse-edge" => Some(2),
-        "client-message" | "conversation-webhooks" | "session-lifecycle" | "event-retry" => Some(3),
-        "gatehouse-local" => Some(4),
-        "gatehouse" | "gatehouse-tests" => Some(5),
+        "gatehouse-replies" => Some(3),
+        "client-message" | "server-message" | "conversation-webhooks" | "session-lifecycle" | "event-retry" => Some(4),
+        "gatehouse-local" => Some(5),
+        "gatehouse" | "gatehouse-tests" => Some(6),
         _ => None,
     };
     for (folder, dependencies) in crates() {

@@ -2,12 +2,11 @@
 
 use std::path::Path;
 
-use client_message::Replies;
 use gatehouse_inbox::fold;
 use gatehouse_local::{Delivery, Options};
 use serde_json::{Value, json};
 
-use crate::support::{MESSAGE, items, now, record, send, send_message, stack, stack_with, timeline};
+use crate::support::{MESSAGE, items, now, record, replies, send, send_message, stack, stack_with, timeline};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_event_costs_one_request_to_dynamodb_and_none_to_sqs_and_so_does_a_duplicate() {
@@ -114,8 +113,8 @@ async fn a_vapi_call_reads_back_as_a_conversation() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_configured_reply_is_sent_for_duplicates_too() {
     let reply = include_str!("../fixtures/vapi/add-message.json");
-    let replies = Replies::parse(&format!(r#"{{"tool-calls":{reply}}}"#)).unwrap();
-    let stack = stack_with(Options { replies, ..Options::default() }).await;
+    let rules = format!(r#"{{"client":[{{"when":{{"type":"tool-calls"}},"reply":{reply}}}]}}"#);
+    let stack = stack_with(Options { replies: replies(&rules), ..Options::default() }).await;
     let delivery = Delivery::vapi_client(include_str!("../fixtures/vapi/tool-calls.json"));
     for outcome in ["recorded", "duplicate"] {
         let answer = send(&stack, &delivery).await;

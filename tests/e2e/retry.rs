@@ -21,6 +21,7 @@ fn envelope(id: &str) -> String {
         received_at: now(),
         verified_by: "svix".to_owned(),
         body: body.into(),
+        answer: None,
     };
     envelope.to_message().unwrap()
 }

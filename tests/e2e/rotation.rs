@@ -6,7 +6,7 @@ use bytes::Bytes;
 use gatehouse_edge::secrets::{DEVELOPMENT, Keeper};
 use gatehouse_edge::signature::SigningKey;
 use gatehouse_edge::{Deadline, Door};
-use gatehouse_inbox::{Clock, Inbox, Store, queue::Queues};
+use gatehouse_inbox::Clock;
 use gatehouse_local::http_server::Server;
 use gatehouse_local::{Fault, FaultProxy, Rule, Testbed, http_server, local_sdk};
 use http::{Request, Response};
@@ -56,12 +56,7 @@ struct Front {
 impl Front {
     async fn start(document: &str) -> Front {
         let (stack, manager, clock) = (stack().await, Manager::start(document).await, Clock::manual(now()));
-        let inbox = Inbox {
-            store: Store::new(&local_sdk(&stack.dynamodb.url()), &stack.table, 90),
-            queues: Queues::new(&local_sdk(&stack.sqs.url()), 262_144),
-            retry_queue: Some(stack.retry_queue.clone()),
-            clock: clock.clone(),
-        };
+        let inbox = stack.inbox(clock.clone());
         let sdk = local_sdk(&manager.proxy.url());
         let secrets = Keeper::manager(&sdk, "arn:secrets".to_owned(), false, clock.clone());
         Front { door: Door { inbox, secrets }, manager, clock, stack }
@@ -80,11 +75,10 @@ impl Front {
         let deadline = Deadline::within(std::time::Duration::from_secs(10));
         let endpoint = gatehouse_edge::Endpoint {
             function: "conversation-webhooks",
-            path: "/",
+            paths: &["/"],
             source: gatehouse_edge::Source::Ada,
         };
-        let response =
-            self.door.receive(&endpoint, request, deadline, |received| received.respond(endpoint.source)).await;
+        let response = self.door.receive(&endpoint, request, deadline).await;
         response.status().as_u16()
     }
 }
@@ -161,7 +155,7 @@ async fn a_scheme_added_for_vapi_is_found_although_no_known_header_is_there() {
             Request::post("/client").header(header, "a-token-of-some-length").body(Bytes::from("{}")).unwrap();
         let endpoint = client_message::ENDPOINT;
         let deadline = Deadline::within(std::time::Duration::from_secs(10));
-        front.door.receive(&endpoint, request, deadline, |_| String::new()).await.status().as_u16()
+        front.door.receive(&endpoint, request, deadline).await.status().as_u16()
     };
     assert_eq!(status("x-old").await, 200);
     front.manager.put(&document(&["x-old", "x-new"]));

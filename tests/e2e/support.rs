@@ -4,6 +4,7 @@ use gatehouse_inbox::store::Record;
 use gatehouse_inbox::{Clock, EventId, Subject};
 use gatehouse_local::{Answer, Delivery, Options, Testbed};
 use gatehouse_payload::time::Timestamp;
+use gatehouse_replies::{Hosts, Replies};
 
 pub(crate) const MESSAGE: &str = include_str!("../fixtures/ada/conversation-message.json");
 
@@ -17,6 +18,11 @@ pub(crate) async fn stack() -> Testbed {
 
 pub(crate) async fn stack_with(options: Options) -> Testbed {
     Testbed::start(Options { poll: false, ..options }).await.unwrap()
+}
+
+/// Rules, from a file's text.
+pub(crate) fn replies(rules: &str) -> Replies {
+    Replies::parse("rules", rules, Hosts::VapiAndLoopback).unwrap()
 }
 
 pub(crate) async fn send(stack: &Testbed, delivery: &Delivery) -> Answer {

@@ -61,7 +61,14 @@ impl Lines {
                 let _ = out.write_all(line.as_bytes()).and_then(|()| out.flush());
             }
         });
-        let own = ["gatehouse", "event_retry", "client_message", "conversation_webhooks", "session_lifecycle"];
+        let own = [
+            "gatehouse",
+            "event_retry",
+            "client_message",
+            "server_message",
+            "conversation_webhooks",
+            "session_lifecycle",
+        ];
         let default = Targets::new().with_default(Level::ERROR).with_targets(own.map(|target| (target, Level::INFO)));
         let asked = std::env::var("RUST_LOG").ok().filter(|filter| !filter.is_empty());
         let wrong = "RUST_LOG is not usable; set it to a level such as debug, or to target=level, separated by commas";

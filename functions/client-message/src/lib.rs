@@ -1,48 +1,48 @@
-//! `POST /client`: Vapi's client messages, answered with a client inbound message where one is configured.
+//! `POST /client`: Vapi's client messages, answered with a client inbound message where there is one.
+//!
+//! What is answered is said by the rules in `functions/replies.json`, which is compiled in, or in Rust by [`Answers`].
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
 use gatehouse_edge::vapi::Channel;
-use gatehouse_edge::{Deadline, Door, Endpoint, Source};
-use gatehouse_inbox::Clock;
-use gatehouse_inbox::config::ConfigError;
+use gatehouse_edge::{Answering, Deadline, Decision, Door, Endpoint, Source};
+use gatehouse_inbox::{Clock, Event};
+use gatehouse_replies::{Hosts, NoReplies, Replies, Said, ask};
 use http::{Request, Response};
+use tokio::time::Instant;
 
-mod replies;
+mod answers;
 
-pub use replies::{BadReplies, Replies};
+pub use answers::{Answers, Code};
 
 /// Where the function answers, and whom.
 pub const ENDPOINT: Endpoint =
-    Endpoint { function: "client-message", path: "/client", source: Source::Vapi(Channel::Client) };
+    Endpoint { function: "client-message", paths: &["/client"], source: Source::Vapi(Channel::Client) };
 /// The function's timeout in the template.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What an instance keeps between requests.
 #[derive(Debug)]
-pub struct State {
+pub struct State<A = Code> {
     /// Takes messages in.
     pub door: Door,
-    /// Answers some of them.
+    /// Replies by rules.
     pub replies: Replies,
+    /// Replies in Rust.
+    pub answers: A,
 }
 
-impl State {
-    /// Builds the state from the environment: the door's variables, and `CLIENT_REPLIES` (see [`Replies`]). Replies that
-    /// cannot be used are logged and not sent: events matter more.
-    ///
-    /// # Errors
-    /// As [`Door::from_env`].
-    pub async fn from_env() -> Result<Self, ConfigError> {
-        let replies = std::env::var("CLIENT_REPLIES").ok().filter(|text| !text.is_empty());
-        let replies = replies.map(|text| Replies::parse(&text)).transpose().unwrap_or_else(|error| {
-            tracing::error!(%error, "CLIENT_REPLIES is not usable: every message is answered with {{}}");
-            None
-        });
-        Ok(State { door: Door::from_env().await?, replies: replies.unwrap_or_default() })
-    }
+/// The rules that are compiled in.
+///
+/// # Errors
+/// When they are wrong.
+pub fn replies() -> Result<Replies, NoReplies> {
+    Replies::parse("functions/replies.json", include_str!("../../replies.json"), Hosts::Vapi)
+}
 
+impl<A> State<A> {
     /// The clock deadlines are measured by.
     #[must_use]
     pub fn clock(&self) -> &Clock {
@@ -50,13 +50,17 @@ impl State {
     }
 }
 
-/// Takes one message in. Answers with the reply configured for its type, else `{}`, or with a problem document.
+impl<A: Answers> Answering for State<A> {
+    async fn decide(&self, event: &Event, until: Instant) -> Decision {
+        let said = Said::of(&event.body);
+        let rules = || self.replies.decide(Channel::Client, &said, &BTreeMap::new());
+        ask(self.answers.reply(&said), until).await.or(rules)
+    }
+}
+
+/// Takes one message in. Answers with what the rules or the code say, else `{}`, or with a problem document.
 ///
 /// A duplicate is answered like the first: Vapi sends one again only when it has not seen the answer.
-pub async fn handle(request: Request<Bytes>, state: &State, deadline: Deadline) -> Response<String> {
-    let respond = |received: &gatehouse_edge::Received<'_>| match state.replies.to(received.event) {
-        Some(reply) => reply.to_owned(),
-        None => received.respond(ENDPOINT.source),
-    };
-    state.door.receive(&ENDPOINT, request, deadline, respond).await
+pub async fn handle<A: Answers>(request: Request<Bytes>, state: &State<A>, deadline: Deadline) -> Response<String> {
+    state.door.receive_and_answer(&ENDPOINT, request, deadline, state).await
 }

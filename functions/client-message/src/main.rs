@@ -3,14 +3,14 @@
 use std::convert::Infallible;
 
 use bytes::Bytes;
-use client_message::{State, TIMEOUT};
-use gatehouse_edge::Deadline;
+use client_message::{Code, State, TIMEOUT};
+use gatehouse_edge::{Deadline, Door};
 use lambda_http::{Body, Error, Request, RequestExt, service_fn};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     gatehouse_edge::log::init();
-    let state = State::from_env().await.inspect_err(|error| tracing::error!(%error, "cannot start"))?;
+    let state = start().await.inspect_err(|error| tracing::error!(%error, "cannot start"))?;
     let state = &state;
     lambda_http::run(service_fn(|request: Request| async move {
         let epoch_ms = request.lambda_context_ref().map(|context| context.deadline);
@@ -19,4 +19,8 @@ async fn main() -> Result<(), Error> {
         Ok::<_, Infallible>(client_message::handle(request, state, deadline).await.map(Body::from))
     }))
     .await
+}
+
+async fn start() -> Result<State, Error> {
+    Ok(State { replies: client_message::replies()?, door: Door::from_env().await?, answers: Code })
 }

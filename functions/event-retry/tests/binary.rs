@@ -23,6 +23,7 @@ fn envelope(id: &str) -> String {
         received_at: Clock::System.now(),
         verified_by: "svix".to_owned(),
         body: body.into(),
+        answer: None,
     };
     envelope.to_message().unwrap()
 }

@@ -7,7 +7,7 @@ use gatehouse_edge::{Deadline, Door, Endpoint, Source};
 use http::{Request, Response};
 
 /// Where the function answers, and whom.
-pub const ENDPOINT: Endpoint = Endpoint { function: "session-lifecycle", path: "/", source: Source::Agntix };
+pub const ENDPOINT: Endpoint = Endpoint { function: "session-lifecycle", paths: &["/"], source: Source::Agntix };
 /// The function's timeout in the template.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -16,5 +16,5 @@ pub type State = Door;
 
 /// Takes one delivery in. Answers `{"status": …, "event_id": …}`, or a problem document.
 pub async fn handle(request: Request<Bytes>, state: &State, deadline: Deadline) -> Response<String> {
-    state.receive(&ENDPOINT, request, deadline, |received| received.respond(ENDPOINT.source)).await
+    state.receive(&ENDPOINT, request, deadline).await
 }

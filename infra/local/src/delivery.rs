@@ -145,6 +145,12 @@ impl Delivery {
         Self::in_development(Sender::VapiClient, "", body, Clock::System.now())
     }
 
+    /// A server message of Vapi's, with the development token.
+    #[must_use]
+    pub fn vapi_server(body: impl Into<Bytes>) -> Self {
+        Self::in_development(Sender::VapiServer, "", body, Clock::System.now())
+    }
+
     #[allow(clippy::expect_used, reason = "a test holds the development document to be whole")]
     fn in_development(sender: Sender, message_id: &str, body: impl Into<Bytes>, at: Timestamp) -> Self {
         static SECRETS: LazyLock<Secrets> =

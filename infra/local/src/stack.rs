@@ -7,13 +7,13 @@ use std::time::Duration;
 use aws_config::SdkConfig;
 use aws_sdk_sqs::operation::create_queue::CreateQueueError;
 use aws_sdk_sqs::types::QueueAttributeName;
-use client_message::Replies;
 use event_retry::State as RetryState;
 use gatehouse_edge::Door;
 use gatehouse_edge::secrets::{DEVELOPMENT, Keeper};
 use gatehouse_inbox::aws::code_of;
 use gatehouse_inbox::queue::Queues;
 use gatehouse_inbox::{Clock, Inbox, Store};
+use gatehouse_replies::Replies;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -31,7 +31,7 @@ use crate::template::Template;
 pub struct Options {
     /// The secrets document.
     pub secrets: String,
-    /// Replies to Vapi's client messages.
+    /// What Vapi's messages are answered with.
     pub replies: Replies,
     /// The retry queue's visibility timeout, from which the back-off grows: whole seconds.
     pub visibility: Duration,
@@ -52,7 +52,7 @@ impl Default for Options {
     fn default() -> Self {
         Options {
             secrets: DEVELOPMENT.to_owned(),
-            replies: Replies::default(),
+            replies: Replies::none(),
             visibility: Duration::from_secs(1),
             batch_visibility: event_retry::TIMEOUT,
             ttl_days: 90,
@@ -268,9 +268,12 @@ fn functions(options: &Options, inbox: &Inbox, template: &Template) -> Result<BT
         let secrets = Keeper::fixed(&options.secrets, true, options.clock.clone())?;
         Ok(Door { inbox: inbox.clone(), secrets })
     };
-    let client_message = client_message::State { door: door()?, replies: options.replies.clone() };
+    let replies = || options.replies.clone();
+    let client_message = client_message::State { door: door()?, replies: replies(), answers: client_message::Code };
+    let server_message = server_message::State { door: door()?, replies: replies(), answers: server_message::Code };
     Ok(BTreeMap::from([
         function!(client_message, client_message, template),
+        function!(server_message, server_message, template),
         function!(conversation_webhooks, door()?, template),
         function!(session_lifecycle, door()?, template),
     ]))

@@ -216,13 +216,14 @@ mod tests {
         let template = Template::read().unwrap();
         for (logical_id, timeout) in [
             ("ClientMessage", client_message::TIMEOUT),
+            ("ServerMessage", server_message::TIMEOUT),
             ("ConversationWebhooks", conversation_webhooks::TIMEOUT),
             ("SessionLifecycle", session_lifecycle::TIMEOUT),
             ("EventRetry", event_retry::TIMEOUT),
         ] {
             assert_eq!(template.function(logical_id, "Timeout"), timeout.as_secs(), "{logical_id}");
         }
-        assert_eq!(template.resources_of("AWS::Serverless::Function").count(), 4);
+        assert_eq!(template.resources_of("AWS::Serverless::Function").count(), 5);
     }
 
     #[test]

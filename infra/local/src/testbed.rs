@@ -5,12 +5,15 @@ use std::ops::Deref;
 use std::path::Path;
 use std::time::Duration;
 
-use gatehouse_edge::secrets::DEVELOPMENT;
+use gatehouse_edge::Door;
+use gatehouse_edge::secrets::{DEVELOPMENT, Keeper};
+use gatehouse_inbox::queue::Queues;
+use gatehouse_inbox::{Clock, Inbox, Store};
 
 use crate::engine::{Engine, FREE, bind};
 use crate::runtime_api::Host;
 use crate::services::{QUEUE_MAX_BYTES, Services};
-use crate::{Error, FaultProxy, Options, Stack};
+use crate::{Error, FaultProxy, Options, Stack, local_sdk};
 
 /// A stack whose functions see DynamoDB and SQS through proxies; it stops when dropped.
 #[derive(Debug)]
@@ -36,6 +39,27 @@ impl Testbed {
         let services = Services::embedded(&engines[0].url(), &engines[1].url());
         let stack = Stack::start(Options { through, ..options }, services, bind(FREE).await?).await?;
         Ok(Testbed { stack, dynamodb, sqs, _engines: engines })
+    }
+
+    /// Records as its functions do.
+    #[must_use]
+    pub fn inbox(&self, clock: Clock) -> Inbox {
+        let (dynamodb, sqs) = (local_sdk(&self.dynamodb.url()), local_sdk(&self.sqs.url()));
+        Inbox {
+            store: Store::new(&dynamodb, &self.table, 90),
+            queues: Queues::new(&sqs, QUEUE_MAX_BYTES),
+            retry_queue: Some(self.retry_queue.clone()),
+            clock,
+        }
+    }
+
+    /// A front function's door into it, with the development secrets.
+    ///
+    /// # Errors
+    /// When the development document is no document.
+    pub fn door(&self) -> Result<Door, Error> {
+        let secrets = Keeper::fixed(DEVELOPMENT, true, Clock::System)?;
+        Ok(Door { inbox: self.inbox(Clock::System), secrets })
     }
 
     /// Starts a function binary as a part of it. Of `more` variables, those that are there already are replaced.

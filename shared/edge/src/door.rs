@@ -1,4 +1,4 @@
-//! The way of one event: gate, verify, parse, identify, record, respond, log.
+//! The way of one event: gate, verify, parse, identify, decide, record, act, respond, log.
 
 use std::time::Duration;
 
@@ -9,9 +9,10 @@ use gatehouse_inbox::queue::{Envelope, Queues};
 use gatehouse_inbox::{Clock, Config, Inbox, Outcome, Receipt, Store};
 use gatehouse_payload::json::Document;
 use http::{HeaderValue, Request, Response, header};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
-use crate::log::RequestLine;
+use crate::answering::{Action, Answering, Decision, Unanswered};
+use crate::log::{RequestLine, Told};
 use crate::scheme::Parts;
 use crate::secrets::{Keeper, Look};
 use crate::{Deadline, Problem, Source, Unverified, Verified, gate};
@@ -20,33 +21,22 @@ use crate::{Deadline, Problem, Source, Unverified, Verified, gate};
 const ANSWER_WITHIN: Duration = Duration::from_millis(4800);
 /// What is left for the answer itself before Lambda's deadline.
 const RESERVE: Duration = Duration::from_millis(200);
+/// What deciding, recording and acting may take together.
+const RECORD_WITHIN: Duration = Duration::from_secs(4);
+/// What of it deciding leaves for recording: a try at each store.
+const RECORD_SHARE: Duration = Duration::from_secs(2);
+/// What an action may take.
+const ACT_WITHIN: Duration = Duration::from_secs(1);
 
 /// One function's place in the world.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Endpoint {
     /// The function's name.
     pub function: &'static str,
-    /// The path it answers at.
-    pub path: &'static str,
+    /// The paths it answers at.
+    pub paths: &'static [&'static str],
     /// Who calls it.
     pub source: Source,
-}
-
-/// A durable event, for whoever writes its answer.
-#[derive(Debug)]
-pub struct Received<'a> {
-    /// The event.
-    pub event: &'a Event,
-    /// What recording it came to.
-    pub outcome: Outcome,
-}
-
-impl Received<'_> {
-    /// The body its vendor expects where the function has no better one.
-    #[must_use]
-    pub fn respond(&self, source: Source) -> String {
-        source.respond(self.outcome, &self.event.id)
-    }
 }
 
 /// What a front function needs to take events in.
@@ -102,55 +92,87 @@ impl Door {
         &self.inbox.clock
     }
 
-    /// Takes a request to its answer, and logs it. `respond` writes the body of a 200.
-    pub async fn receive(
+    /// Takes a request to its answer, and logs it. A 200 has the body the vendor expects.
+    pub async fn receive(&self, endpoint: &Endpoint, request: Request<Bytes>, deadline: Deadline) -> Response<String> {
+        self.receive_and_answer(endpoint, request, deadline, &Unanswered).await
+    }
+
+    /// Takes a request to its answer, and logs it. `answering` decides about the body of a 200.
+    pub async fn receive_and_answer(
         &self,
         endpoint: &Endpoint,
         request: Request<Bytes>,
         deadline: Deadline,
-        respond: impl FnOnce(&Received<'_>) -> String,
+        answering: &impl Answering,
     ) -> Response<String> {
         let started = Instant::now();
         let end = deadline.instant().checked_sub(RESERVE).unwrap_or(started);
-        let taken = self.take(endpoint, &request, end.min(started + ANSWER_WITHIN)).await;
-        let (response, event, outcome) = match &taken {
-            Ok(Taken { event, outcome, .. }) => {
-                let body = respond(&Received { event, outcome: *outcome });
-                (answer(Response::new(body), outcome.as_str(), Some(event)), Some(event), outcome.as_str())
-            }
-            Err(Refused { problem, event, .. }) => {
-                let outcome = if problem.status().is_server_error() { "unavailable" } else { "refused" };
-                (answer(problem.to_response(), outcome, event.as_deref()), event.as_deref(), outcome)
+        let taken = self.take(endpoint, &request, end.min(started + ANSWER_WITHIN), answering).await;
+        let (response, outcome, told) = match taken {
+            Ok(Taken { body, outcome, told }) => (Response::new(body), outcome, told),
+            Err(Refused { problem, outcome, told }) => {
+                let told = Told { problem: Some((problem.slug(), problem.detail())), ..*told };
+                (problem.to_response(), outcome, told)
             }
         };
+        let response = answer(response, outcome, told.event.as_ref());
         RequestLine {
             function: endpoint.function,
             source: endpoint.source.vendor(),
-            event_id: event.map(|event| event.id.as_str()),
             outcome,
             status: response.status().as_u16(),
             took: started.elapsed(),
-            problem: taken.as_ref().err().map(|refused| (refused.problem.slug(), refused.problem.detail())),
-            error: taken.as_ref().map_or_else(|refused| refused.error.clone(), |taken| taken.error.clone()),
-            marks: event.map(|event| event.marks).unwrap_or_default(),
+            told,
         }
         .write();
         response
     }
 
-    async fn take(&self, endpoint: &Endpoint, request: &Request<Bytes>, end: Instant) -> Result<Taken, Refused> {
-        gate::check(request, endpoint.path)?;
+    async fn take(
+        &self,
+        endpoint: &Endpoint,
+        request: &Request<Bytes>,
+        end: Instant,
+        answering: &impl Answering,
+    ) -> Result<Taken, Refused> {
+        gate::check(request, endpoint.paths)?;
         let verified = self.verify(endpoint.source, request).await?;
-        let event = self.identify(endpoint.source, request.body(), verified)?;
+        let mut event = self.identify(endpoint.source, request.body(), verified)?;
+
+        let now = Instant::now();
+        let end = end.min(now + RECORD_WITHIN);
+        let Decision { answer, otherwise, is_awaited, unsupported, action, by, fault } =
+            answering.decide(&event, end.checked_sub(RECORD_SHARE).unwrap_or(now)).await;
+        event.answer = answer;
         let (recorded, ()) = tokio::join!(self.inbox.record(&event, end), self.secrets.refresh_if_stale());
-        match recorded {
-            Ok(Receipt { outcome, error, .. }) => Ok(Taken { event, outcome, error: error.map(|error| error.to_string()) }),
-            Err(error) => Err(Refused {
-                problem: Problem::NotDurable,
-                event: Some(Box::new(event)),
-                error: Some(error.to_string()),
-            }),
+        let mut told = Told { rule: by, fault, ..Told::default() };
+        let (outcome, answer) = match recorded {
+            Ok(Receipt { outcome, answer, error }) => {
+                told.error = error.map(|error| error.to_string());
+                if outcome == Outcome::Recorded
+                    && let Some(action) = action
+                {
+                    told.action = Some(act(action, end).await);
+                }
+                (Some(outcome), answer)
+            }
+            Err(error) => {
+                told.error = Some(error.to_string());
+                if !is_awaited {
+                    told.event = Some(event);
+                    return Err(Refused { problem: Problem::NotDurable, outcome: "unavailable", told: Box::new(told) });
+                }
+                (None, event.answer.clone())
+            }
+        };
+        let word = outcome.map_or("unrecorded", Outcome::as_str);
+        if let Some(detail) = unsupported {
+            told.event = Some(event);
+            return Err(Refused { problem: Problem::Unsupported(detail), outcome: word, told: Box::new(told) });
         }
+        let body = answer.or(otherwise.map(str::to_owned)).unwrap_or_else(|| endpoint.source.respond(word, &event.id));
+        told.event = Some(event);
+        Ok(Taken { body, outcome: word, told })
     }
 
     async fn verify(&self, source: Source, request: &Request<Bytes>) -> Result<Verified, Problem> {
@@ -186,10 +208,9 @@ impl Door {
         let document = Document::read(body).map_err(|error| Problem::NotAnObject(error.to_string()))?;
         let received_at = self.clock().now();
         let identity = source.identify(&document, &verified, received_at);
-        let nonce = Nonce::random().map_err(|error| Refused {
-            problem: Problem::NotDurable,
-            event: None,
-            error: Some(format!("no random bytes: {error}")),
+        let nonce = Nonce::random().map_err(|error| {
+            let told = Told { error: Some(format!("no random bytes: {error}")), ..Told::default() };
+            Refused { problem: Problem::NotDurable, outcome: "unavailable", told: Box::new(told) }
         })?;
         let envelope = Envelope {
             event_id: identity.id,
@@ -206,21 +227,28 @@ impl Door {
 }
 
 struct Taken {
-    event: Event,
-    outcome: Outcome,
-    error: Option<String>,
+    body: String,
+    outcome: &'static str,
+    told: Told,
 }
 
 struct Refused {
     problem: Problem,
-    event: Option<Box<Event>>,
-    error: Option<String>,
+    outcome: &'static str,
+    told: Box<Told>,
 }
 
 impl From<Problem> for Refused {
     fn from(problem: Problem) -> Self {
-        Refused { problem, event: None, error: None }
+        let outcome = if problem.status().is_server_error() { "unavailable" } else { "refused" };
+        Refused { problem, outcome, told: Box::default() }
     }
+}
+
+/// Acts for as long as it may.
+async fn act(action: Action, end: Instant) -> Result<(), String> {
+    let until = end.min(Instant::now() + ACT_WITHIN);
+    timeout_at(until, action).await.unwrap_or_else(|_| Err("out of time".to_owned()))
 }
 
 /// Every answer says what became of the delivery, and of which event.

@@ -6,14 +6,15 @@ use http::{Method, Request, header};
 
 use crate::Problem;
 
-/// Checks a request against the endpoint's path. Slashes around it do not count: a function's URL ends in one, and a
+/// Checks a request against the endpoint's paths. Slashes around them do not count: a function's URL ends in one, and a
 /// path pasted behind it begins with one.
 ///
 /// # Errors
 /// The first rule it breaks.
-pub fn check(request: &Request<Bytes>, path: &'static str) -> Result<(), Problem> {
-    if request.uri().path().trim_matches('/') != path.trim_matches('/') {
-        return Err(Problem::NotFound { path });
+pub fn check(request: &Request<Bytes>, paths: &'static [&'static str]) -> Result<(), Problem> {
+    let path = request.uri().path().trim_matches('/');
+    if !paths.iter().any(|known| known.trim_matches('/') == path) {
+        return Err(Problem::NotFound { paths });
     }
     if request.method() != Method::POST {
         return Err(Problem::MethodNotAllowed);
@@ -41,12 +42,14 @@ fn is_json(request: &Request<Bytes>) -> bool {
 mod tests {
     use super::*;
 
+    const PATHS: &[&str] = &["/client"];
+
     fn gate(method: &str, path: &str, content_type: Option<&str>) -> Result<(), Problem> {
         let mut request = Request::builder().method(method).uri(path);
         if let Some(content_type) = content_type {
             request = request.header("content-type", content_type);
         }
-        check(&request.body(Bytes::new()).unwrap(), "/client")
+        check(&request.body(Bytes::new()).unwrap(), PATHS)
     }
 
     #[test]
@@ -66,14 +69,14 @@ mod tests {
 
     #[test]
     fn each_rule_has_its_status() {
-        assert_eq!(gate("POST", "/", None), Err(Problem::NotFound { path: "/client" }));
-        assert_eq!(gate("POST", "/client/x", None), Err(Problem::NotFound { path: "/client" }));
+        assert_eq!(gate("POST", "/", None), Err(Problem::NotFound { paths: PATHS }));
+        assert_eq!(gate("POST", "/client/x", None), Err(Problem::NotFound { paths: PATHS }));
         assert_eq!(gate("GET", "/client", None), Err(Problem::MethodNotAllowed));
         for content_type in ["text/plain", "application/x-www-form-urlencoded", "application/jsonp", "json"] {
             assert_eq!(gate("POST", "/client", Some(content_type)), Err(Problem::UnsupportedMediaType));
         }
         let body = Bytes::from(vec![b' '; BODY_LIMIT + 1]);
         let large = Request::builder().method("POST").uri("/client").body(body).unwrap();
-        assert_eq!(check(&large, "/client"), Err(Problem::TooLarge { limit: BODY_LIMIT }));
+        assert_eq!(check(&large, PATHS), Err(Problem::TooLarge { limit: BODY_LIMIT }));
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod ada;
 pub mod agntix;
+pub mod answering;
 pub mod deadline;
 pub mod door;
 pub mod gate;
@@ -13,8 +14,9 @@ pub mod signature;
 pub mod source;
 pub mod vapi;
 
+pub use answering::{Answering, Decision};
 pub use deadline::Deadline;
-pub use door::{Door, Endpoint, Received};
+pub use door::{Door, Endpoint};
 pub use problem::Problem;
 pub use source::Source;
 

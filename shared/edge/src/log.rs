@@ -5,18 +5,23 @@
 //! | `function` | | the function's name |
 //! | `source` | | the vendor |
 //! | `event_id` | | absent when the delivery was refused before it was identified |
-//! | `outcome` | | `recorded`, `duplicate`, `conflict`, `queued`, `refused`, `unavailable` |
+//! | `outcome` | | `recorded`, `duplicate`, `conflict`, `queued`, `unrecorded`, `refused`, `unavailable` |
 //! | `status` | | the HTTP status |
 //! | `ms` | milliseconds | from request to answer |
 //! | `problem`, `detail` | | what a refusal named |
-//! | `error` | | what failed behind a `queued` or `unavailable` |
+//! | `rule` | | which rule, or whose code, decided about the answer |
+//! | `fault` | | why a rule or code that should have answered did not |
+//! | `action`, `action_error` | | `done` or `failed`: what was to be done about the event; why it failed |
+//! | `error` | | what failed behind a `queued`, `unrecorded` or `unavailable` |
 //! | `parsed`, `identity`, `dated` | | `false`, `weak` and `false` where the body did not tell; else absent |
+//!
+//! The line of an `unrecorded` event has the level `error`: its sender has an answer, and nobody has the event.
 //!
 //! Never a payload, a secret or a token: `call.monitor.controlUrl` alone would let a reader steer a live call.
 
 use std::time::Duration;
 
-use gatehouse_inbox::Marks;
+use gatehouse_inbox::Event;
 use tracing::{Level, Metadata};
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{Targets, filter_fn};
@@ -25,29 +30,65 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 /// What a request came to.
 #[derive(Debug)]
-pub(crate) struct RequestLine<'a> {
+pub(crate) struct RequestLine {
     pub(crate) function: &'static str,
     pub(crate) source: &'static str,
-    pub(crate) event_id: Option<&'a str>,
     pub(crate) outcome: &'static str,
     pub(crate) status: u16,
     pub(crate) took: Duration,
-    pub(crate) problem: Option<(&'static str, String)>,
-    pub(crate) error: Option<String>,
-    pub(crate) marks: Marks,
+    pub(crate) told: Told,
 }
 
-impl RequestLine<'_> {
+/// What there is to tell about a request besides.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    pub(crate) event: Option<Event>,
+    pub(crate) problem: Option<(&'static str, String)>,
+    pub(crate) rule: Option<String>,
+    pub(crate) fault: Option<String>,
+    pub(crate) action: Option<Result<(), String>>,
+    pub(crate) error: Option<String>,
+}
+
+/// A line at the level it is worth: `tracing` wants the level as a constant.
+macro_rules! line {
+    ($urgent:expr, $($fields:tt)*) => {
+        if $urgent { tracing::error!($($fields)*) } else { tracing::info!($($fields)*) }
+    };
+}
+
+impl RequestLine {
     pub(crate) fn write(self) {
-        let RequestLine { function, source, event_id, outcome, status, .. } = self;
-        let (problem, detail) = self.problem.unzip();
+        let RequestLine { function, source, outcome, status, .. } = self;
+        let Told { event, problem, rule, fault, action, error } = self.told;
+        let event_id = event.as_ref().map(|event| event.id.as_str());
+        let marks = event.as_ref().map(|event| event.marks).unwrap_or_default();
+        let (problem, detail) = problem.unzip();
         let ms = u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX);
-        let parsed = self.marks.unparsed.then_some(false);
-        let identity = self.marks.weak_identity.then_some("weak");
-        let dated = self.marks.undated.then_some(false);
-        let error = self.error;
-        tracing::info!(
-            function, source, event_id, outcome, status, ms, problem, detail, error, parsed, identity, dated, "request"
+        let parsed = marks.unparsed.then_some(false);
+        let identity = marks.weak_identity.then_some("weak");
+        let dated = marks.undated.then_some(false);
+        let action_error = action.as_ref().and_then(|done| done.as_ref().err());
+        let action = action.as_ref().map(|done| if done.is_ok() { "done" } else { "failed" });
+        line!(
+            outcome == "unrecorded",
+            function,
+            source,
+            event_id,
+            outcome,
+            status,
+            ms,
+            problem,
+            detail,
+            rule,
+            fault,
+            action,
+            action_error,
+            error,
+            parsed,
+            identity,
+            dated,
+            "request"
         );
     }
 }

@@ -10,8 +10,8 @@ use http::{HeaderValue, Response, StatusCode, header};
 pub enum Problem {
     /// 404: another path than the endpoint's.
     NotFound {
-        /// The endpoint's path.
-        path: &'static str,
+        /// The endpoint's paths.
+        paths: &'static [&'static str],
     },
     /// 405: another method than POST.
     MethodNotAllowed,
@@ -26,6 +26,8 @@ pub enum Problem {
     Unverified(String),
     /// 400: verified, but no JSON object.
     NotAnObject(String),
+    /// 501: what it asks for is something this release does not do; says what would be right.
+    Unsupported(&'static str),
     /// 503: no usable secret for the vendor, or a rotation may be under way.
     NoSecrets(&'static str),
     /// 503: neither DynamoDB nor SQS took it. What failed goes to the log alone.
@@ -46,6 +48,7 @@ impl Problem {
             Problem::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Problem::Unverified(_) => StatusCode::UNAUTHORIZED,
             Problem::NotAnObject(_) => StatusCode::BAD_REQUEST,
+            Problem::Unsupported(_) => StatusCode::NOT_IMPLEMENTED,
             Problem::NoSecrets(_) | Problem::NotDurable => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -60,6 +63,7 @@ impl Problem {
             Problem::UnsupportedMediaType => "unsupported-media-type",
             Problem::Unverified(_) => "unverified",
             Problem::NotAnObject(_) => "not-an-object",
+            Problem::Unsupported(_) => "unsupported",
             Problem::NoSecrets(_) => "no-secrets",
             Problem::NotDurable => "not-durable",
         }
@@ -73,6 +77,7 @@ impl Problem {
             Problem::UnsupportedMediaType => "The body must be JSON",
             Problem::Unverified(_) => "The delivery could not be verified",
             Problem::NotAnObject(_) => "The body is not a JSON object",
+            Problem::Unsupported(_) => "Messages of this type are not answered",
             Problem::NoSecrets(_) => "The delivery cannot be verified at the moment",
             Problem::NotDurable => "The event could not be stored",
         }
@@ -82,12 +87,12 @@ impl Problem {
     #[must_use]
     pub fn detail(&self) -> String {
         match self {
-            Problem::NotFound { path } => format!("this function's endpoint is POST {path}"),
+            Problem::NotFound { paths } => format!("this function's endpoint is POST {}", paths.join(" or ")),
             Problem::MethodNotAllowed => "send the delivery with POST".to_owned(),
             Problem::TooLarge { limit } => format!("at most {limit} bytes are accepted"),
             Problem::UnsupportedMediaType => "send Content-Type: application/json".to_owned(),
             Problem::Unverified(detail) | Problem::NotAnObject(detail) => detail.clone(),
-            Problem::NoSecrets(detail) => (*detail).to_owned(),
+            Problem::Unsupported(detail) | Problem::NoSecrets(detail) => (*detail).to_owned(),
             Problem::NotDurable => "nothing was acknowledged; send the same delivery again".to_owned(),
         }
     }

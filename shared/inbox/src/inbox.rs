@@ -77,9 +77,7 @@ impl Inbox {
         };
         let message = message.unwrap_or_else(|| self.message(event));
         match timeout_at(deadline, self.queue(message)).await {
-            Ok(Ok(())) => {
-                Ok(Receipt { outcome: Outcome::Queued, answer: event.answer.clone(), error: Some(store) })
-            }
+            Ok(Ok(())) => Ok(Receipt { outcome: Outcome::Queued, answer: event.answer.clone(), error: Some(store) }),
             Ok(Err(queue)) => Err(Unavailable { store, queue }),
             Err(_) => {
                 let queue = QueueError::Failed { operation: "SendMessage", code: "out of time".to_owned() };

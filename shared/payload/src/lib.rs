@@ -9,5 +9,6 @@ pub mod ada;
 pub mod ag_kit;
 pub mod agntix;
 pub mod json;
+pub mod pointer;
 pub mod time;
 pub mod vapi;

@@ -82,12 +82,39 @@ impl<'de, const LEAST: u32, const MOST: u32> Deserialize<'de> for Whole<LEAST, M
     }
 }
 
+/// A text within its bounds, or one with places to be filled, which nobody can measure yet.
+#[cfg(feature = "schema")]
+impl<const LEAST: usize, const MOST: usize> schemars::JsonSchema for Text<LEAST, MOST> {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        format!("Text{LEAST}To{MOST}").into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "type": "string",
+            "anyOf": [{"minLength": LEAST, "maxLength": MOST}, {"pattern": r"\{\{/"}],
+        })
+    }
+}
+
+#[cfg(feature = "schema")]
+impl<const LEAST: u32, const MOST: u32> schemars::JsonSchema for Whole<LEAST, MOST> {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        format!("Whole{LEAST}To{MOST}").into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({"type": "integer", "minimum": LEAST, "maximum": MOST})
+    }
+}
+
 /// A struct for an object we send: members that must be there, then `optional` ones. No others can be read.
 macro_rules! sent {
     ($(#[$about:meta])* $name:ident { $($(#[$doc:meta])* $field:ident: $type:ty,)* }
      $(optional { $($(#[$maybe_doc:meta])* $maybe:ident: $maybe_type:ty,)* })?) => {
         $(#[$about])*
         #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+        #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
         #[serde(deny_unknown_fields, rename_all = "camelCase")]
         pub struct $name {
             $($(#[$doc])* pub $field: $type,)*

@@ -213,7 +213,7 @@ impl From<&str> for EventType {
 }
 
 /// The second constant under which final transcripts come.
-const FINAL_TRANSCRIPT: &str = r#"transcript[transcriptType="final"]"#;
+pub const FINAL_TRANSCRIPT: &str = r#"transcript[transcriptType="final"]"#;
 
 impl<'a> Message<'a> {
     /// Reads a message's members.

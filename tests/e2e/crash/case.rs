@@ -12,6 +12,7 @@ use crate::support::now;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Function {
     ClientMessage,
+    ServerMessage,
     ConversationWebhooks,
     SessionLifecycle,
     EventRetry,
@@ -67,11 +68,12 @@ const BLOWS: [Blow; 10] = [
 
 /// Every function, at every point it has, in every way.
 pub(super) static CASES: LazyLock<Vec<(Function, Point, Blow)>> = LazyLock::new(|| {
-    use Function::{ClientMessage, ConversationWebhooks, EventRetry, SessionLifecycle};
+    use Function::{ClientMessage, ConversationWebhooks, EventRetry, ServerMessage, SessionLifecycle};
     let front = [Point::Put, Point::ConflictPut, Point::Chunk, Point::Head, Point::Queue];
     let retry = [Point::Put, Point::ConflictPut, Point::Chunk, Point::Head, Point::DeadLetter, Point::Hide];
     let of = |function, points: &[Point]| points.iter().map(|point| (function, *point)).collect::<Vec<_>>();
-    let fronts = [ClientMessage, ConversationWebhooks, SessionLifecycle].into_iter().flat_map(|f| of(f, &front));
+    let fronts = [ClientMessage, ServerMessage, ConversationWebhooks, SessionLifecycle];
+    let fronts = fronts.into_iter().flat_map(|function| of(function, &front));
     let places = fronts.chain(of(EventRetry, &retry));
     places.flat_map(|(function, point)| BLOWS.map(|blow| (function, point, blow))).collect()
 });
@@ -134,6 +136,10 @@ impl Case {
         match self.function {
             Function::ClientMessage => Delivery::vapi_client(format!(
                 r#"{{"message":{{"type":"end-of-call-report","timestamp":1795173466000,"call":{{"id":"call_{name}"}},"text":"{text}"}}}}"#
+            )),
+            // One whose sender waits for an answer.
+            Function::ServerMessage => Delivery::vapi_server(format!(
+                r#"{{"message":{{"type":"tool-calls","call":{{"id":"call_{name}"}},"toolCallList":[{{"id":"tool_{name}"}}],"text":"{text}"}}}}"#
             )),
             Function::SessionLifecycle => Delivery::agntix(
                 &id,

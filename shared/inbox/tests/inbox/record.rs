@@ -164,8 +164,7 @@ async fn of_many_at_once_one_is_recorded() {
     for body in ["{}".to_owned(), noise(1, 600_000)] {
         let id = body.len().to_string();
         let events: Vec<_> = (0..16).map(|_| event(&id, &body)).collect();
-        let outcomes =
-            futures_util::future::join_all(events.iter().map(|event| table.record(event, now()))).await;
+        let outcomes = futures_util::future::join_all(events.iter().map(|event| table.record(event, now()))).await;
         let recorded = outcomes.iter().filter(|outcome| **outcome == Ok(Outcome::Recorded)).count();
         let duplicates = outcomes.iter().filter(|outcome| **outcome == Ok(Outcome::Duplicate)).count();
         assert_eq!((recorded, duplicates), (1, 15), "{outcomes:?}");

@@ -18,6 +18,7 @@ sent! {
 
 /// A client inbound message, told apart by `type`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "type", rename_all = "kebab-case")]
 pub enum Inbound {
     /// Adds a message to the conversation.
@@ -58,6 +59,7 @@ sent! {
 
 /// As whom a message is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum OpenAiRole {
     /// The assistant.
@@ -83,6 +85,7 @@ sent! {
 
 /// Who is to be heard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Control {
     /// The assistant is silent.
@@ -114,6 +117,7 @@ sent! {
 
 /// `end-call`. Has nothing of its own.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct EndCall {}
 
@@ -130,6 +134,7 @@ sent! {
 
 /// Whereto a call is handed on, told apart by `type`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum Destination {
     /// A telephone number.
@@ -215,6 +220,7 @@ sent! {
 
 /// In which way a call is handed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 #[allow(missing_docs, reason = "each is named after its constant; their documentation is Vapi's")]
 pub enum TransferMode {
@@ -230,6 +236,7 @@ pub enum TransferMode {
 
 /// By which SIP method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum TransferVerb {
     /// REFER
@@ -253,6 +260,7 @@ sent! {
 
 /// What of the conversation goes along, told apart by `type`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "type", rename_all = "camelCase", deny_unknown_fields)]
 pub enum ContextPlan {
     /// Everything.
@@ -277,6 +285,7 @@ sent! {
 
 /// What is sent through the transport, told apart by `transport`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "transport")]
 pub enum TransportMessage {
     /// A SIP request.
@@ -302,6 +311,7 @@ sent! {
 
 /// A SIP request's method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "UPPERCASE")]
 pub enum SipVerb {
     /// INFO

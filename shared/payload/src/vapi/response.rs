@@ -48,6 +48,7 @@ sent! {
 
 /// A tool's result.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(with = "WrittenResult"))]
 #[serde(try_from = "WrittenResult", into = "WrittenResult")]
 pub struct ToolResult {
     /// The call's id.
@@ -59,7 +60,9 @@ pub struct ToolResult {
 }
 
 /// What came of a tool call: written as `result` or as `error`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
 pub enum ToolOutcome {
     /// It worked.
     Result(Line),
@@ -68,6 +71,7 @@ pub enum ToolOutcome {
 }
 
 #[derive(Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct WrittenResult {
     tool_call_id: String,
@@ -103,6 +107,7 @@ impl From<ToolResult> for WrittenResult {
 
 /// A text without line breaks: Vapi passes over results that have some.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct Line(String);
 
@@ -155,6 +160,7 @@ sent! {
 
 /// The answer to `knowledge-base-request`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct KnowledgeBaseResponse {
     /// What was found.
@@ -189,8 +195,9 @@ sent! {
 
 /// From 0 to 15 seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
-pub struct EndpointingTimeout(f64);
+pub struct EndpointingTimeout(#[cfg_attr(feature = "schema", schemars(range(min = 0, max = 15)))] f64);
 
 impl EndpointingTimeout {
     /// The bounds.

@@ -1,0 +1,122 @@
+//! `gatehouse replies`: is a rules file right, and what would a message get?
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use clap::{Subcommand, ValueEnum};
+use gatehouse_edge::vapi::Channel;
+use gatehouse_local::Error;
+use gatehouse_payload::vapi::message::{ClientMessage, ServerMessage};
+use gatehouse_replies::{Chosen, Kind, Rules, Said, control};
+
+use crate::shell::{print, read, read_text};
+
+/// The rules that the functions are built with.
+const FILE: &str = "functions/replies.json";
+
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  gatehouse replies check
+  gatehouse replies try functions/replies.dev.json --message tests/fixtures/vapi/tool-calls.json --as server
+
+How rules are written: docs/replies.md";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Say whether a rules file is right, and what is wrong with it
+    Check {
+        /// The rules
+        #[arg(default_value = FILE)]
+        file: PathBuf,
+    },
+    /// Show what a message would get by the rules; nothing is sent
+    Try {
+        /// The rules
+        file: PathBuf,
+        /// The message, as Vapi delivers it; `-` reads standard input
+        #[arg(long, value_name = "FILE")]
+        message: PathBuf,
+        /// As what it comes [default: as whatever Vapi sends messages of its type]
+        #[arg(long = "as", value_name = "CHANNEL")]
+        channel: Option<To>,
+    },
+}
+
+/// Which of Vapi's two streams a message comes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum To {
+    Client,
+    Server,
+}
+
+pub(crate) fn run(command: &Command) -> Result<bool, Error> {
+    match command {
+        Command::Check { file } => {
+            let rules = rules(file)?;
+            let doubts = rules.doubts();
+            let mut told: String = doubts.iter().fold(String::new(), |told, doubt| told + doubt + "\n");
+            let count = match rules.len() {
+                0 => "no rules: every message gets the answer that says nothing".to_owned(),
+                1 => "1 rule".to_owned(),
+                n => format!("{n} rules"),
+            };
+            writeln!(told, "{}: {count}", file.display())?;
+            print(&told)?;
+            Ok(true)
+        }
+        Command::Try { file, message, channel } => {
+            let rules = rules(file)?;
+            let body = read(message)?;
+            let said = Said::of(&body);
+            let Some(message_type) = said.message_type() else {
+                return Err(format!("{}: it is no message of Vapi's: it has no type", message.display()).into());
+            };
+            let mut told = String::new();
+            for channel in channels(*channel, message_type) {
+                let chosen = rules.choose(channel, &said, &BTreeMap::new());
+                tell(&mut told, channel, message_type, &said, &chosen)?;
+            }
+            print(&told)?;
+            Ok(true)
+        }
+    }
+}
+
+fn rules(file: &Path) -> Result<Rules, Error> {
+    Ok(Rules::parse(&file.display().to_string(), &read_text(file)?)?)
+}
+
+/// Where a message of this type may come: both ways when Vapi documents neither.
+fn channels(asked: Option<To>, message_type: &str) -> Vec<Channel> {
+    let documented = [(Channel::Client, ClientMessage::KINDS), (Channel::Server, ServerMessage::KINDS)];
+    let known = documented.iter().filter(|(_, kinds)| kinds.contains(&message_type)).map(|(channel, _)| *channel);
+    match asked {
+        Some(To::Client) => vec![Channel::Client],
+        Some(To::Server) => vec![Channel::Server],
+        None => {
+            let known: Vec<_> = known.collect();
+            if known.is_empty() { vec![Channel::Client, Channel::Server] } else { known }
+        }
+    }
+}
+
+fn tell(
+    told: &mut String,
+    channel: Channel,
+    message_type: &str,
+    said: &Said<'_>,
+    chosen: &Chosen,
+) -> Result<(), std::fmt::Error> {
+    let rules = if chosen.rules.is_empty() { "no rule applies".to_owned() } else { chosen.rules.join(", ") };
+    writeln!(told, "{message_type}, as a {} message: {rules}", channel.as_str())?;
+    let otherwise = Kind::of(channel, message_type).map_or("{}", Kind::otherwise);
+    writeln!(told, "  answer  {}", chosen.reply.as_deref().unwrap_or(otherwise))?;
+    for act in &chosen.act {
+        writeln!(told, "  act     {act}")?;
+    }
+    if let (false, Err(why)) = (chosen.act.is_empty(), control::target(said)) {
+        writeln!(told, "          but it cannot be done: {why}")?;
+    }
+    chosen.faults.iter().try_for_each(|fault| writeln!(told, "  wrong   {fault}"))
+}

@@ -1,0 +1,26 @@
+//! Wiring: the Lambda runtime around [`server_message::handle`].
+
+use std::convert::Infallible;
+
+use bytes::Bytes;
+use gatehouse_edge::{Deadline, Door};
+use lambda_http::{Body, Error, Request, RequestExt, service_fn};
+use server_message::{Code, State, TIMEOUT};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    gatehouse_edge::log::init();
+    let state = start().await.inspect_err(|error| tracing::error!(%error, "cannot start"))?;
+    let state = &state;
+    lambda_http::run(service_fn(|request: Request| async move {
+        let epoch_ms = request.lambda_context_ref().map(|context| context.deadline);
+        let deadline = Deadline::from_lambda(epoch_ms, state.clock().now(), TIMEOUT);
+        let request = request.map(|body| Bytes::copy_from_slice(&body));
+        Ok::<_, Infallible>(server_message::handle(request, state, deadline).await.map(Body::from))
+    }))
+    .await
+}
+
+async fn start() -> Result<State, Error> {
+    Ok(State { replies: server_message::replies()?, door: Door::from_env().await?, answers: Code })
+}

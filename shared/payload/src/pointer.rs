@@ -1,0 +1,151 @@
+//! JSON pointers (RFC 6901) into JSON text, of which only what they pass is read.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde_json::value::RawValue;
+
+use crate::json;
+
+/// Where a value is: `/call/customer/number`. The empty pointer is the whole.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Pointer(Vec<String>);
+
+/// Why a text is no pointer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NoPointer {
+    /// It does not begin with a slash.
+    #[error("a pointer begins with /")]
+    Slash,
+    /// A `~` that is neither `~0` nor `~1`.
+    #[error("in a pointer ~ is written ~0, and / within a name ~1")]
+    Tilde,
+}
+
+impl Pointer {
+    /// The value it points to in `value`, which is JSON text. `None` where nothing is, and where a member on the way stands
+    /// twice: nobody knows which one is meant.
+    #[must_use]
+    pub fn find<'a>(&self, value: &'a str) -> Option<&'a RawValue> {
+        let whole = serde_json::from_str(value).ok()?;
+        self.0.iter().try_fold(whole, step)
+    }
+
+    /// The first name, and the pointer behind it.
+    #[must_use]
+    pub fn split_first(&self) -> Option<(&str, Pointer)> {
+        let (first, rest) = self.0.split_first()?;
+        Some((first, Pointer(rest.to_vec())))
+    }
+}
+
+fn step<'a>(value: &'a RawValue, name: &String) -> Option<&'a RawValue> {
+    match value.get().as_bytes().first()? {
+        b'{' => {
+            let mut named = json::members(value.get()).into_iter().filter(|member| member.0 == *name);
+            let found = named.next()?.1;
+            named.next().is_none().then_some(found)
+        }
+        b'[' => {
+            // An index has no leading zeros.
+            let index: usize = name.parse().ok().filter(|index: &usize| index.to_string() == *name)?;
+            let elements: Vec<&RawValue> = serde_json::from_str(value.get()).ok()?;
+            elements.get(index).copied()
+        }
+        _ => None,
+    }
+}
+
+impl FromStr for Pointer {
+    type Err = NoPointer;
+
+    fn from_str(text: &str) -> Result<Self, NoPointer> {
+        if text.is_empty() {
+            return Ok(Pointer(Vec::new()));
+        }
+        let names = text.strip_prefix('/').ok_or(NoPointer::Slash)?.split('/');
+        names.map(decode).collect::<Option<_>>().map(Pointer).ok_or(NoPointer::Tilde)
+    }
+}
+
+fn decode(name: &str) -> Option<String> {
+    let mut pieces = name.split('~');
+    let mut decoded = pieces.next()?.to_owned();
+    for piece in pieces {
+        let (c, rest) = match piece.split_at_checked(1)? {
+            ("0", rest) => ('~', rest),
+            ("1", rest) => ('/', rest),
+            _ => return None,
+        };
+        decoded.push(c);
+        decoded.push_str(rest);
+    }
+    Some(decoded)
+}
+
+impl fmt::Display for Pointer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|name| write!(f, "/{}", name.replace('~', "~0").replace('/', "~1")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    use super::*;
+
+    fn find(pointer: &str, value: &str) -> Option<String> {
+        pointer.parse::<Pointer>().unwrap().find(value).map(|found| found.get().to_owned())
+    }
+
+    #[test]
+    fn a_pointer_leads_through_members_and_elements() {
+        let value = r#"{"a":[{"b/c":1e400},7],"~":"x","a b":null}"#;
+        for (pointer, found) in [("/a/0/b~1c", "1e400"), ("/a/1", "7"), ("/~0", "\"x\""), ("/a b", "null"), ("", value)]
+        {
+            assert_eq!(find(pointer, value).as_deref(), Some(found), "{pointer}");
+        }
+        for pointer in ["/b", "/a/2", "/a/01", "/a/-", "/a/1/x", "/"] {
+            assert_eq!(find(pointer, value), None, "{pointer}");
+        }
+    }
+
+    #[test]
+    fn a_member_that_stands_twice_is_not_found() {
+        assert_eq!(find("/a", r#"{"a":1,"a":2}"#), None);
+        assert_eq!(find("/b", r#"{"a":1,"a":2,"b":3}"#).as_deref(), Some("3"));
+    }
+
+    #[test]
+    fn what_is_no_pointer_says_what_would_be_one() {
+        assert_eq!("a".parse::<Pointer>(), Err(NoPointer::Slash));
+        assert_eq!("/~2".parse::<Pointer>(), Err(NoPointer::Tilde));
+        assert_eq!("/~".parse::<Pointer>(), Err(NoPointer::Tilde));
+    }
+
+    proptest! {
+        #[test]
+        fn it_finds_what_serde_json_finds(
+            names in proptest::collection::vec("[ab01~/é]{0,2}", 0..4),
+            keys in proptest::collection::vec("[ab01~/é]{0,2}", 3),
+        ) {
+            let mut value = serde_json::json!([1, "x"]);
+            for key in keys.iter().rev() {
+                value = serde_json::json!({key: value, "a": [value, true]});
+            }
+            let pointer = Pointer(names).to_string();
+            let expected = value.pointer(&pointer);
+            let found: Option<Value> = find(&pointer, &value.to_string()).map(|text| serde_json::from_str(&text).unwrap());
+            prop_assert_eq!(found.as_ref(), expected);
+        }
+
+        #[test]
+        fn a_pointer_is_written_as_it_was_read(text in "(/[a~/é]{0,3}){0,3}") {
+            if let Ok(pointer) = text.parse::<Pointer>() {
+                prop_assert_eq!(pointer.to_string(), text);
+            }
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! The rules file's JSON Schema, made from the types, so that editors complete and check it:
+//! `cargo run -p gatehouse-replies --example schema --features schema > functions/replies.schema.json`.
+
+use std::borrow::Cow;
+
+use gatehouse_payload::vapi::inbound::{Inbound, Reply};
+use gatehouse_payload::vapi::message::{ClientMessage, ServerMessage};
+use gatehouse_payload::vapi::response::{
+    AssistantResponse, EndpointingResponse, HandoffDestinationResponse, KnowledgeBaseResponse, PredialResponse,
+    ToolOutcome, TransferDestinationResponse,
+};
+use schemars::generate::SchemaSettings;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde_json::{Value, json};
+
+use crate::answer::{ANSWERED, Kind};
+use crate::when::{Condition, Operator, When};
+
+/// The schema (draft 7, which every editor knows).
+#[must_use]
+pub fn schema() -> Value {
+    let mut generator = SchemaSettings::draft07().into_generator();
+    let when = generator.subschema_for::<When>();
+    let act = generator.subschema_for::<Inbound>();
+    let reply = generator.subschema_for::<Reply>();
+    let rule = |about: &str, types: &[&str], more: Value| {
+        let mut rule = json!({
+            "description": about,
+            "type": "object",
+            "additionalProperties": false,
+            "required": ["when"],
+            "anyOf": [{"required": ["reply"]}, {"required": ["act"]}],
+            "properties": {
+                "about": {"type": "string", "description": "What the rule is for; for readers."},
+                "when": {"allOf": [when, {"properties": {"type": {"anyOf": [{"enum": types}, {"type": "string"}]}}}]},
+                "reply": {"description": "What the message is answered with. {{/pointer|default}} takes text from it."},
+                "act": {
+                    "description": "What is sent to the live call, once, when the message's event has been recorded.",
+                    "allOf": [act],
+                },
+            },
+        });
+        if let (Some(rule), Value::Object(more)) = (rule.as_object_mut(), more) {
+            rule.extend(more);
+        }
+        rule
+    };
+    let client = rule(
+        "What to do about a client message.",
+        ClientMessage::KINDS,
+        json!({"allOf": [{"properties": {"reply": reply, "when": {"not": {"required": ["tool"]}}}}]}),
+    );
+
+    // One `if` for each kind, so that a mistake is told about that kind's reply alone.
+    let of_type = |name: &str| json!({"properties": {"when": {"properties": {"type": {"const": name}}}}});
+    let mut kinds: Vec<Value> = ANSWERED
+        .iter()
+        .map(|(name, kind)| {
+            let reply = reply_of(*kind, &mut generator);
+            json!({"if": of_type(name), "then": {"properties": {"reply": reply}}})
+        })
+        .collect();
+    let answered = ANSWERED.map(|answered| answered.0);
+    kinds.push(json!({
+        "if": {"properties": {"when": {"properties": {"type": {"not": {"enum": answered}}}}}},
+        "then": {"properties": {"reply": false}},
+    }));
+    kinds.push(json!({
+        "if": {"not": of_type("tool-calls")},
+        "then": {"properties": {"when": {"not": {"required": ["tool"]}}}},
+    }));
+    let server = rule("What to do about a server message.", ServerMessage::KINDS, json!({"allOf": kinds}));
+    let list = |about: &str, rule: Value| json!({"description": about, "type": "array", "items": rule});
+    json!({
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "title": "Gatehouse's reply rules",
+        "description": "What Vapi's messages are answered with. The first rule that applies decides.",
+        "type": "object",
+        "additionalProperties": false,
+        "properties": {
+            "$schema": {"type": "string"},
+            "client": list("Rules for client messages.", client),
+            "server": list("Rules for server messages.", server),
+        },
+        "definitions": generator.take_definitions(true),
+    })
+}
+
+fn reply_of(kind: Kind, generator: &mut SchemaGenerator) -> Schema {
+    match kind {
+        Kind::Client => generator.subschema_for::<Reply>(),
+        Kind::Assistant => generator.subschema_for::<AssistantResponse>(),
+        Kind::Tools => generator.subschema_for::<ToolOutcome>(),
+        Kind::Transfer => generator.subschema_for::<TransferDestinationResponse>(),
+        Kind::Handoff => generator.subschema_for::<HandoffDestinationResponse>(),
+        Kind::Knowledge => generator.subschema_for::<KnowledgeBaseResponse>(),
+        Kind::Endpointing => generator.subschema_for::<EndpointingResponse>(),
+        Kind::Predial => generator.subschema_for::<PredialResponse>(),
+    }
+}
+
+/// A string, number, boolean or null, or a list of them.
+pub(crate) enum Scalars {}
+
+impl JsonSchema for Scalars {
+    fn schema_name() -> Cow<'static, str> {
+        "Scalars".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let scalar = json!(["string", "number", "boolean", "null"]);
+        json_schema!({"anyOf": [{"type": scalar}, {"type": "array", "items": {"type": scalar}}]})
+    }
+}
+
+impl JsonSchema for Condition {
+    fn schema_name() -> Cow<'static, str> {
+        "Condition".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let (scalars, operator) = (generator.subschema_for::<Scalars>(), generator.subschema_for::<Operator>());
+        json_schema!({
+            "description": "What must be there: this value, one of a list of values, or what an operator asks for.",
+            "anyOf": [scalars, operator],
+        })
+    }
+}

@@ -1,0 +1,220 @@
+//! Replies with places in them that are filled from the message: `"Hello {{/customer/name|there}}"`.
+//!
+//! A place is `{{/pointer}}` or `{{/pointer|default}}`. It takes a string as it is, and a number or a boolean as written;
+//! anything else counts as missing. What is missing and has no default keeps the whole reply from being made. Filling a
+//! place never changes a reply's form: the text stands in a JSON string, escaped. Whatever else is in braces is left alone,
+//! for Vapi has templates of its own (`{{customer.name}}`).
+
+use std::str::FromStr;
+
+use gatehouse_payload::pointer::Pointer;
+use serde_json::{Map, Value};
+
+/// Where a template's text comes from.
+pub(crate) trait Source {
+    /// The text a pointer leads to.
+    fn text(&self, pointer: &Pointer) -> Option<String>;
+}
+
+/// A JSON value with places in its strings.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Template {
+    Fixed(Value),
+    Text(Text),
+    List(Vec<Template>),
+    Object(Vec<(String, Template)>),
+}
+
+/// A text with places in it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Text(Vec<Piece>);
+
+#[derive(Debug, Clone, PartialEq)]
+enum Piece {
+    Fixed(String),
+    Place { pointer: Pointer, default: Option<String> },
+}
+
+/// What stands for text that is not known yet, where a template is checked: of a length that every bounded text may have.
+const STAND_IN: &str = "text";
+
+/// What a template needs and the message does not have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Missing(pub(crate) Pointer);
+
+impl Template {
+    /// Finds the places in a value.
+    pub(crate) fn of(value: Value) -> Result<Self, String> {
+        Ok(match value {
+            Value::String(text) => match text.parse::<Text>()? {
+                Text(pieces) if pieces.iter().all(|piece| matches!(piece, Piece::Fixed(_))) => {
+                    Template::Fixed(Value::String(text))
+                }
+                text => Template::Text(text),
+            },
+            Value::Array(values) => Template::List(values.into_iter().map(Template::of).collect::<Result<_, _>>()?),
+            Value::Object(members) => Template::Object(
+                members
+                    .into_iter()
+                    .map(|(name, value)| Ok((name, Template::of(value)?)))
+                    .collect::<Result<_, String>>()?,
+            ),
+            fixed => Template::Fixed(fixed),
+        })
+    }
+
+    /// Fills the places.
+    pub(crate) fn fill(&self, source: &impl Source) -> Result<Value, Missing> {
+        Ok(match self {
+            Template::Fixed(value) => value.clone(),
+            Template::Text(text) => Value::String(text.fill(source)?),
+            Template::List(list) => Value::Array(list.iter().map(|item| item.fill(source)).collect::<Result<_, _>>()?),
+            Template::Object(members) => Value::Object(
+                members
+                    .iter()
+                    .map(|(name, value)| Ok((name.clone(), value.fill(source)?)))
+                    .collect::<Result<Map<_, _>, _>>()?,
+            ),
+        })
+    }
+
+    /// What it may come to: defaults where there are some.
+    pub(crate) fn example(&self) -> Value {
+        struct StandIn;
+        impl Source for StandIn {
+            fn text(&self, _: &Pointer) -> Option<String> {
+                Some(STAND_IN.to_owned())
+            }
+        }
+        let without_defaults = self.defaults();
+        // A stand-in is there for every place.
+        without_defaults.fill(&StandIn).unwrap_or_default()
+    }
+
+    /// The same with the defaults in their places.
+    fn defaults(&self) -> Template {
+        match self {
+            Template::Fixed(value) => Template::Fixed(value.clone()),
+            Template::Text(Text(pieces)) => {
+                let piece = |piece: &Piece| match piece {
+                    Piece::Place { default: Some(default), .. } => Piece::Fixed(default.clone()),
+                    other => other.clone(),
+                };
+                Template::Text(Text(pieces.iter().map(piece).collect()))
+            }
+            Template::List(list) => Template::List(list.iter().map(Template::defaults).collect()),
+            Template::Object(members) => {
+                Template::Object(members.iter().map(|(name, value)| (name.clone(), value.defaults())).collect())
+            }
+        }
+    }
+}
+
+impl Text {
+    fn fill(&self, source: &impl Source) -> Result<String, Missing> {
+        let mut filled = String::new();
+        for piece in &self.0 {
+            match piece {
+                Piece::Fixed(text) => filled.push_str(text),
+                Piece::Place { pointer, default } => match source.text(pointer).or_else(|| default.clone()) {
+                    Some(text) => filled.push_str(&text),
+                    None => return Err(Missing(pointer.clone())),
+                },
+            }
+        }
+        Ok(filled)
+    }
+}
+
+impl FromStr for Text {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut pieces = Vec::new();
+        let mut rest = text;
+        while let Some((before, after)) = rest.split_once("{{/") {
+            let (place, after) = after.split_once("}}").ok_or("a place that begins with {{/ ends with }}")?;
+            let (pointer, default) = match place.split_once('|') {
+                Some((pointer, default)) => (pointer, Some(default.to_owned())),
+                None => (place, None),
+            };
+            let pointer = format!("/{pointer}").parse().map_err(|error| format!("{{{{/{place}}}}}: {error}"))?;
+            if !before.is_empty() {
+                pieces.push(Piece::Fixed(before.to_owned()));
+            }
+            pieces.push(Piece::Place { pointer, default });
+            rest = after;
+        }
+        if !rest.is_empty() {
+            pieces.push(Piece::Fixed(rest.to_owned()));
+        }
+        Ok(Text(pieces))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    /// Takes the text at a pointer's own writing.
+    struct Table(&'static [(&'static str, &'static str)]);
+
+    impl Source for Table {
+        fn text(&self, pointer: &Pointer) -> Option<String> {
+            self.0.iter().find(|row| row.0 == pointer.to_string()).map(|row| row.1.to_owned())
+        }
+    }
+
+    fn fill(template: Value) -> Result<Value, Missing> {
+        let source = Table(&[("/name", "Mira \"M\" \\ }}"), ("/a|b", "never"), ("/liquid", "{{/name}}")]);
+        Template::of(template).unwrap().fill(&source)
+    }
+
+    #[test]
+    fn places_are_filled_wherever_a_string_stands() {
+        assert_eq!(
+            fill(json!({"a": ["x {{/name}}!", 1, null], "b": {"c": "{{/none|no one}}, {{/name}}"}})),
+            Ok(json!({"a": ["x Mira \"M\" \\ }}!", 1, null], "b": {"c": "no one, Mira \"M\" \\ }}"}}))
+        );
+    }
+
+    #[test]
+    fn what_is_missing_without_a_default_keeps_the_whole_from_being_made() {
+        assert_eq!(fill(json!(["a", "{{/none}}"])), Err(Missing("/none".parse().unwrap())));
+        assert_eq!(fill(json!("{{/none|}}")), Ok(json!("")));
+    }
+
+    #[test]
+    fn text_from_the_message_is_no_template_itself() {
+        assert_eq!(fill(json!("{{/liquid}}")), Ok(json!("{{/name}}")));
+    }
+
+    #[test]
+    fn vapis_own_templates_are_left_alone() {
+        let own = json!("Hi {{customer.name}}, {{ \"now\" | date: \"%H\" }} }} {{");
+        assert_eq!(fill(own.clone()), Ok(own));
+    }
+
+    #[test]
+    fn a_place_that_cannot_be_read_says_what_would_be_right() {
+        assert!(Template::of(json!("{{/name")).unwrap_err().contains("}}"));
+        assert!(Template::of(json!(["{{/na~2me|x}}"])).unwrap_err().contains("{{/na~2me|x}}: in a pointer"));
+    }
+
+    #[test]
+    fn its_example_has_the_defaults_and_some_text_elsewhere() {
+        let template = Template::of(json!({"a": "{{/x|+4670}}", "b": ["{{/y}} {{/z|z}}"], "c": true})).unwrap();
+        assert_eq!(template.example(), json!({"a": "+4670", "b": ["text z"], "c": true}));
+    }
+
+    proptest! {
+        #[test]
+        fn a_text_without_places_stays_as_it_is(text in "[a-z{}|/]{0,12}") {
+            prop_assume!(!text.contains("{{/"));
+            prop_assert_eq!(fill(json!(text.clone())), Ok(json!(text)));
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! Rules files: which are right, and what they say to a message.
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use gatehouse_edge::vapi::Channel;
+use gatehouse_replies::{Chosen, Rules, Said};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+fn rules(text: &Value) -> Rules {
+    Rules::parse("rules.json", &text.to_string()).unwrap()
+}
+
+fn choose(rules: &Rules, channel: Channel, message: &Value) -> Chosen {
+    rules.choose(channel, &Said::of(message.to_string().as_bytes()), &BTreeMap::new())
+}
+
+/// What a client message is answered with, where the reply is a `say`.
+fn said(rule: Value, message: Value) -> Option<String> {
+    let chosen = choose(&rules(&json!({"client": [rule]})), Channel::Client, &message);
+    let reply: Value = serde_json::from_str(&chosen.reply?).unwrap();
+    Some(reply["message"]["content"].as_str().unwrap().to_owned())
+}
+
+fn say(text: &str) -> Value {
+    json!({"message": {"type": "say", "content": text}})
+}
+
+fn wrong(file: &Value) -> String {
+    Rules::parse("rules.json", &file.to_string()).unwrap_err().to_string()
+}
+
+fn repository(path: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)).unwrap()
+}
+
+#[test]
+fn the_files_of_this_repository_are_right_and_the_one_for_development_has_the_published_example() {
+    Rules::parse("functions/replies.json", &repository("functions/replies.json")).unwrap();
+    let development = Rules::parse("functions/replies.dev.json", &repository("functions/replies.dev.json")).unwrap();
+    assert_eq!(development.doubts(), [""; 0]);
+    let published: Value = serde_json::from_str(&repository("tests/fixtures/vapi/workflow-node-started.json")).unwrap();
+    let reply = choose(&development, Channel::Client, &published).reply.unwrap();
+    let expected: Value = serde_json::from_str(&repository("tests/fixtures/vapi/add-message.json")).unwrap();
+    assert_eq!(serde_json::from_str::<Value>(&reply).unwrap(), expected);
+}
+
+#[test]
+fn the_schema_for_editors_is_the_one_of_the_types() {
+    let schema = gatehouse_replies::schema::schema();
+    let checked_in: Value = serde_json::from_str(&repository("functions/replies.schema.json")).unwrap();
+    let command = "cargo run -p gatehouse-replies --example schema --features schema > functions/replies.schema.json";
+    assert!(schema == checked_in, "the types have changed; run: {command}");
+}
+
+#[test]
+fn the_first_rule_that_applies_decides() {
+    let rules = rules(&json!({"client": [
+        {"when": {"type": "hang", "where": {"/call/id": "c1"}}, "reply": say("first")},
+        {"when": {"type": "hang"}, "reply": say("{{/call/name}}")},
+        {"when": {"type": "hang"}, "reply": say("last")},
+    ]}));
+    let by = |call: Value| choose(&rules, Channel::Client, &json!({"message": {"type": "hang", "call": call}})).rules;
+    assert_eq!(by(json!({"id": "c1", "name": "n"})), ["client rule 1"]);
+    assert_eq!(by(json!({"id": "c2", "name": "n"})), ["client rule 2"]);
+    assert_eq!(by(json!({"id": "c2"})), ["client rule 3"], "a reply that cannot be filled does not apply");
+    let other = choose(&rules, Channel::Client, &json!({"message": {"type": "metadata"}}));
+    assert_eq!(other, Chosen::default());
+    let server = choose(&rules, Channel::Server, &json!({"message": {"type": "hang", "call": {"id": "c1"}}}));
+    assert_eq!(server, Chosen::default(), "a client's rule");
+}
+
+#[test]
+fn conditions_look_at_what_stands_at_a_pointer() {
+    let message =
+        json!({"message": {"type": "hang", "text": "abc", "n": 1.0, "t": true, "z": null, "list": [{"a": 7}]}});
+    let holds = |at: &str, condition: Value| {
+        let rule = json!({"when": {"type": "hang", "where": {at: condition}}, "reply": say("x")});
+        said(rule, message.clone()).is_some()
+    };
+    for (at, condition) in [
+        ("/text", json!("abc")),
+        ("/text", json!(["x", "abc"])),
+        ("/text", json!({"startsWith": "ab"})),
+        ("/text", json!({"not": ["x", "y"]})),
+        ("/n", json!(1)),
+        ("/n", json!([2, 1])),
+        ("/t", json!(true)),
+        ("/z", json!(null)),
+        ("/z", json!({"exists": false})),
+        ("/none", json!({"exists": false})),
+        ("/none", json!({"not": "x"})),
+        ("/list", json!({"exists": true})),
+        ("/list/0/a", json!(7)),
+        ("/type", json!("hang")),
+    ] {
+        assert!(holds(at, condition.clone()), "{at} {condition}");
+    }
+    for (at, condition) in [
+        ("/text", json!("ab")),
+        ("/text", json!([])),
+        ("/text", json!({"startsWith": "bc"})),
+        ("/text", json!({"not": "abc"})),
+        ("/n", json!("1")),
+        ("/n", json!({"startsWith": "1"})),
+        ("/t", json!("true")),
+        ("/z", json!({"exists": true})),
+        ("/none", json!(null)),
+        ("/list/1/a", json!(7)),
+    ] {
+        assert!(!holds(at, condition.clone()), "{at} {condition}");
+    }
+}
+
+#[test]
+fn long_numbers_are_compared_digit_by_digit() {
+    let rule = |n: &str| {
+        let rules =
+            format!(r#"{{"client":[{{"when":{{"type":"hang","where":{{"/n":{n}}}}},"act":{{"type":"end-call"}}}}]}}"#);
+        let message = Said::of(br#"{"message":{"type":"hang","n":9007199254740993}}"#);
+        let rules = Rules::parse("rules.json", &rules).unwrap();
+        rules.choose(Channel::Client, &message, &BTreeMap::new()).act.len()
+    };
+    assert_eq!((rule("9007199254740993"), rule("9007199254740992")), (1, 0));
+}
+
+#[test]
+fn a_transcripts_rule_takes_both_names_and_the_final_ones_rule_final_ones_alone() {
+    let takes =
+        |rule: &str, message: Value| said(json!({"when": {"type": rule}, "reply": say("x")}), message).is_some();
+    let bracket = r#"transcript[transcriptType="final"]"#;
+    let partial = json!({"message": {"type": "transcript", "transcriptType": "partial"}});
+    let whole = json!({"message": {"type": "transcript", "transcriptType": "final"}});
+    let named = json!({"message": {"type": bracket}});
+    for message in [&partial, &whole, &named] {
+        assert!(takes("transcript", message.clone()), "{message}");
+        assert_eq!(takes(bracket, message.clone()), message != &partial, "{message}");
+    }
+}
+
+#[test]
+fn text_is_taken_from_the_message_in_whatever_wrapping_it_came() {
+    let rule = json!({"when": {"type": "hang"}, "reply": say("{{/a/b}} {{/n}} {{/t}} {{/z|nothing}}")});
+    let message = json!({"type": "hang", "a": {"b": "\"quoted\"\n"}, "n": 1.50, "t": true, "z": null});
+    for wrapped in [message.clone(), json!({"message": message}), json!(json!({"message": message}).to_string())] {
+        assert_eq!(said(rule.clone(), wrapped).unwrap(), "\"quoted\"\n 1.5 true nothing");
+    }
+}
+
+#[test]
+fn what_comes_to_something_vapi_would_not_understand_is_not_sent_and_says_why_without_the_text() {
+    let number = json!({"message": {"type": "transfer", "destination": {"type": "number", "number": "{{/number|+4670000000}}"}}});
+    let control = json!({"message": {"type": "control", "control": "{{/what|mute-assistant}}"}});
+    for (reply, member, text) in [
+        (number, "number", "n".repeat(41)),
+        (control.clone(), "what", "in-confidence".to_owned()),
+        (control, "what", "x, expected in-confidence".to_owned()),
+        (say("{{/long}}"), "long", "in-confidence".repeat(6000)),
+    ] {
+        let rules = rules(&json!({"client": [{"when": {"type": "hang"}, "reply": reply}]}));
+        let chosen = choose(&rules, Channel::Client, &json!({"message": {"type": "hang", member: text}}));
+        assert_eq!((chosen.reply, chosen.rules.len(), chosen.faults.len()), (None, 1, 1), "{:?}", chosen.faults);
+        assert!(chosen.faults[0].starts_with("client rule 1: reply: "), "{:?}", chosen.faults);
+        assert!(!chosen.faults[0].contains("in-confidence"), "{:?}", chosen.faults);
+    }
+}
+
+#[test]
+fn each_of_vapis_inbound_messages_may_be_a_reply_and_an_act() {
+    for message in [
+        json!({"type": "add-message", "message": {"role": "system", "content": "Be brief."}}),
+        json!({"type": "control", "control": "mute-assistant"}),
+        json!({"type": "say", "content": "Goodbye."}),
+        json!({"type": "end-call"}),
+        json!({"type": "transfer"}),
+        json!({"type": "send-transport-message", "message": {"transport": "twilio", "twiml": "<Response/>"}}),
+    ] {
+        let rules =
+            rules(&json!({"client": [{"when": {"type": "hang"}, "reply": {"message": message}, "act": message}]}));
+        let chosen = choose(&rules, Channel::Client, &json!({"message": {"type": "hang"}}));
+        assert_eq!(serde_json::from_str::<Value>(&chosen.reply.unwrap()).unwrap(), json!({"message": message}));
+        assert_eq!(serde_json::from_str::<Value>(&chosen.act[0]).unwrap(), message);
+    }
+}
+
+#[test]
+fn a_wrong_file_is_told_by_file_rule_and_member() {
+    let server = |rule: Value| json!({"server": [{"when": {"type": "hang"}, "act": {"type": "end-call"}}, rule]});
+    let when = |name: &str| json!({"type": name});
+    for (file, told) in [
+        (json!([]), "rules.json: an object is needed"),
+        (json!({"rules": []}), "rules.json: unknown field `rules`"),
+        (json!({"server": {}}), "rules.json: a sequence is needed"),
+        (server(json!(7)), "rules.json: server rule 2: an object is needed"),
+        (server(json!({"reply": {}})), "rules.json: server rule 2: missing field `when`"),
+        (server(json!({"when": {}})), "rules.json: server rule 2: when: missing field `type`"),
+        (server(json!({"when": when("hang")})), "rules.json: server rule 2: it has neither a reply nor an act"),
+        (server(json!({"when": when("hang"), "reply": {}})), "server rule 2: reply: Vapi expects no answer"),
+        (server(json!({"when": when("hang"), "acts": {}})), "server rule 2: acts: unknown field `acts`"),
+        (
+            server(json!({"when": {"type": "hang", "tool": "x"}, "act": {"type": "end-call"}})),
+            "server rule 2: when.tool: only a server's rule about tool-calls",
+        ),
+        (
+            server(json!({"when": {"type": "hang", "where": {"call": 1}}, "act": {"type": "end-call"}})),
+            "server rule 2: when.where.call: a pointer begins with /",
+        ),
+        (
+            server(json!({"when": {"type": "hang", "where": {"/a": {"is": 1}}}, "act": {"type": "end-call"}})),
+            "when.where./a: one of `not`, `startsWith`, `exists` is needed",
+        ),
+        (
+            server(json!({"when": {"type": "hang", "where": {"/a": [[1]]}}, "act": {"type": "end-call"}})),
+            "when.where./a: a string, number, boolean or null",
+        ),
+        (
+            server(json!({"when": when("assistant-request"), "reply": {"assistantID": "a"}})),
+            "server rule 2: reply: assistantID: unknown field `assistantID`",
+        ),
+        (
+            server(json!({"when": when("call.endpointing.request"), "reply": {"timeoutSeconds": 16}})),
+            "server rule 2: reply: timeoutSeconds: a number from 0 to 15 is needed",
+        ),
+        (
+            server(json!({"when": when("tool-calls"), "reply": {"result": 5}})),
+            "server rule 2: reply: result: a string is needed",
+        ),
+        (server(json!({"when": when("hang"), "act": {"type": "hangup"}})), "server rule 2: act: "),
+        (
+            json!({"client": [{"when": when("hang"), "reply": {"type": "end-call"}}]}),
+            "client rule 1: reply: type: unknown field `type`, expected `message`",
+        ),
+        (
+            json!({"client": [{"when": when("hang"), "reply": say("{{/a")}]}),
+            "client rule 1: reply: a place that begins with {{/ ends with }}",
+        ),
+    ] {
+        let why = wrong(&file);
+        assert!(why.contains(told), "{why}\nshould hold: {told}");
+    }
+    let cut_short = Rules::parse("rules.json", "{\n  \"client\": [").unwrap_err().to_string();
+    assert!(cut_short.contains("line 2"), "{cut_short}");
+}
+
+#[test]
+fn a_rule_about_a_type_vapi_does_not_document_is_doubted() {
+    let act = json!({"type": "end-call"});
+    let rules = rules(&json!({
+        "client": [{"when": {"type": "workflow.node.start"}, "act": act}],
+        "server": [{"when": {"type": "metadata"}, "act": act}],
+    }));
+    let doubts = rules.doubts();
+    assert!(doubts[0].contains("client rule 1") && doubts[0].contains("workflow.node.start"), "{doubts:?}");
+    assert!(doubts[1].contains("server rule 1") && doubts.len() == 2, "{doubts:?}");
+}
+
+proptest! {
+    #[test]
+    fn whatever_a_message_holds_a_reply_keeps_its_form(text in "\\PC{0,40}|[\"\\\\{}/|]{0,12}") {
+        let rule = json!({"when": {"type": "hang"}, "reply": say("<{{/text}}>")});
+        prop_assert_eq!(said(rule, json!({"message": {"type": "hang", "text": text}})), Some(format!("<{text}>")));
+    }
+
+    #[test]
+    fn no_body_makes_rules_panic(body in "\\PC{0,60}|[\\[{\"a:,}\\]0-9]{0,60}") {
+        let rules = rules(&json!({"client": [{"when": {"type": "a", "where": {"/a/0": 1}}, "reply": say("{{/a|b}}")}]}));
+        let _ = rules.choose(Channel::Client, &Said::of(body.as_bytes()), &BTreeMap::new());
+    }
+}

@@ -1,0 +1,233 @@
+//! What Vapi's messages are answered with, and what is done about them.
+
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use gatehouse_local::http_server::Server;
+use gatehouse_local::{Delivery, Fault, Options, Rule, Testbed, http_server};
+use http::Response;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use crate::support::{messages, record, replies, send, stack, stack_with};
+
+const TOOL_CALLS: &str = include_str!("../fixtures/vapi/tool-calls.json");
+
+fn message(message_type: &str, own: Value) -> Value {
+    let mut message = json!({"type": message_type, "timestamp": 1_795_173_390_500_u64, "call": {"id": "call_1"}});
+    message.as_object_mut().unwrap().extend(own.as_object().unwrap().clone());
+    json!({"message": message})
+}
+
+async fn answer(stack: &Testbed, message: &Value) -> Value {
+    let answer = send(stack, &Delivery::vapi_server(message.to_string())).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    assert_eq!(answer.header("content-type"), "application/json");
+    serde_json::from_str(&answer.body).unwrap()
+}
+
+async fn with_rules(rules: &Value) -> Testbed {
+    stack_with(Options { replies: replies(&rules.to_string()), ..Options::default() }).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_message_that_wants_an_answer_gets_what_its_rule_says_and_every_other_an_empty_object() {
+    let number = json!({"type": "number", "number": "+4670000000"});
+    let answers = [
+        ("assistant-request", json!({"assistantId": "a"})),
+        ("transfer-destination-request", json!({"destination": number})),
+        ("handoff-destination-request", json!({"destination": {"type": "assistant", "assistantName": "b"}})),
+        ("knowledge-base-request", json!({"documents": [{"content": "We open at 9.", "similarity": 0.9}]})),
+        ("call.endpointing.request", json!({"timeoutSeconds": 0.5})),
+        ("campaign.predial", json!({"eligible": true})),
+    ];
+    let rules: Vec<Value> =
+        answers.iter().map(|(name, reply)| json!({"when": {"type": name}, "reply": reply})).collect();
+    let stack = with_rules(&json!({"server": rules})).await;
+    for (name, expected) in answers {
+        assert_eq!(answer(&stack, &message(name, json!({}))).await, expected, "{name}");
+    }
+    for name in ["status-update", "end-of-call-report", "hang", "assistant.started", "of-next-year"] {
+        assert_eq!(answer(&stack, &message(name, json!({}))).await, json!({}), "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_rules_nothing_is_said_and_nobody_is_called() {
+    let stack = stack().await;
+    for name in ["assistant-request", "tool-calls", "transfer-destination-request", "knowledge-base-request"] {
+        assert_eq!(answer(&stack, &message(name, json!({}))).await, json!({}), "{name}");
+    }
+    assert_eq!(answer(&stack, &message("campaign.predial", json!({}))).await, json!({"eligible": false}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_paths_take_server_messages_and_no_other_does() {
+    let stack = stack().await;
+    let delivery = Delivery::vapi_server(message("hang", json!({})).to_string());
+    for (path, status) in [("server", 200), ("", 200), ("server/", 200), ("client", 404), ("server/x", 404)] {
+        let answer = send(&stack, &Delivery { path: path.to_owned(), ..delivery.clone() }).await;
+        assert_eq!(answer.status, status, "{path}");
+        assert!(status == 200 || answer.body.contains("POST /server or /"), "{}", answer.body);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_tool_call_gets_its_own_result_in_the_calls_order() {
+    let rules = json!({"server": [
+        {"when": {"type": "tool-calls", "tool": "weather"}, "reply": {"result": "Sunny\non {{/tool/arguments/day}}"}},
+        {"when": {"type": "tool-calls", "tool": "find_berth", "where": {"/tool/arguments/day": "Friday"}},
+         "reply": {"error": "No berth on {{/tool/arguments/day}} for {{/customer/name|you}}."}},
+    ]});
+    let stack = with_rules(&rules).await;
+    // Of the two, one has its arguments as an object and the other as a string.
+    let expected = json!({"results": [
+        {"toolCallId": "call_b2", "name": "find_berth", "error": "No berth on Friday for you."},
+        {"toolCallId": "call_a1", "name": "weather", "result": "Sunny on Friday"},
+    ]});
+    assert_eq!(answer(&stack, &serde_json::from_str(TOOL_CALLS).unwrap()).await, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tool_nobody_answers_for_is_told_so_beside_one_that_has_a_result() {
+    let rules = json!({"server": [{"when": {"type": "tool-calls", "tool": "weather"}, "reply": {"result": "Sunny"}}]});
+    let stack = with_rules(&rules).await;
+    let results = answer(&stack, &serde_json::from_str(TOOL_CALLS).unwrap()).await;
+    assert_eq!(results["results"][0]["error"], "No result is configured for this tool.");
+    assert_eq!(results["results"][1]["result"], "Sunny");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_voice_request_is_recorded_and_told_who_could_answer_it() {
+    let stack = stack().await;
+    let request = message("voice-request", json!({"text": "Hello", "sampleRate": 24000}));
+    for outcome in ["recorded", "duplicate"] {
+        let answer = send(&stack, &Delivery::vapi_server(request.to_string())).await;
+        assert_eq!((answer.status, answer.outcome()), (501, outcome));
+        assert!(answer.body.contains("urn:gatehouse:problem:unsupported") && answer.body.contains("voice.server"));
+        assert!(record(&stack, answer.event_id()).await.is_some());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_nothing_can_take_the_event_only_who_waits_for_an_answer_gets_one() {
+    let rules = json!({"server": [{"when": {"type": "assistant-request"}, "reply": {"assistantId": "a"}}]});
+    let stack = with_rules(&rules).await;
+    stack.dynamodb.fail(Rule::every(Fault::Cut));
+    stack.sqs.fail(Rule::every(Fault::Cut));
+    for (name, status, outcome, body) in [
+        ("assistant-request", 200, "unrecorded", r#"{"assistantId":"a"}"#),
+        ("tool-calls", 200, "unrecorded", "{}"),
+        ("campaign.predial", 200, "unrecorded", r#"{"eligible":false}"#),
+        ("end-of-call-report", 503, "unavailable", ""),
+        ("voice-request", 503, "unavailable", ""),
+    ] {
+        let answer = send(&stack, &Delivery::vapi_server(message(name, json!({})).to_string())).await;
+        assert_eq!((answer.status, answer.outcome()), (status, outcome), "{name}");
+        assert!(status == 503 || answer.body == body, "{name}: {}", answer.body);
+    }
+    let client = send(&stack, &Delivery::vapi_client(TOOL_CALLS)).await;
+    assert_eq!((client.status, client.outcome()), (503, "unavailable"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queued_events_answer_is_recorded_with_it() {
+    let rules = json!({"server": [{"when": {"type": "assistant-request"}, "reply": {"assistantId": "a"}}]});
+    let stack = with_rules(&rules).await;
+    let delivery = Delivery::vapi_server(message("assistant-request", json!({})).to_string());
+    stack.dynamodb.fail(Rule::every(Fault::Cut));
+    let answer = send(&stack, &delivery).await;
+    assert_eq!((answer.outcome(), answer.body.as_str()), ("queued", r#"{"assistantId":"a"}"#));
+    stack.dynamodb.heal();
+    stack.take_batch().await.unwrap();
+    assert_eq!(record(&stack, answer.event_id()).await.unwrap().event.answer, Some(answer.body));
+}
+
+/// The far end of a live call.
+struct Call {
+    url: String,
+    heard: Arc<Mutex<Vec<Value>>>,
+    _server: Server,
+}
+
+impl Call {
+    async fn answering(status: u16) -> Call {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/control-in-confidence", listener.local_addr().unwrap());
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let (said, own) = (Arc::clone(&heard), url.clone());
+        let server = http_server::serve(listener, move |request| {
+            assert_eq!(request.headers()["content-type"], "application/json");
+            said.lock().unwrap().push(serde_json::from_slice(request.body()).unwrap());
+            // A redirect would lead back here.
+            let response = Response::builder().status(status).header("location", &own).body(Bytes::new()).unwrap();
+            async move { Some(response) }
+        });
+        Call { url, heard, _server: server }
+    }
+
+    fn hang(&self, id: &str, text: &str) -> Delivery {
+        let call = json!({"id": id, "monitor": {"controlUrl": self.url}});
+        Delivery::vapi_server(message("hang", json!({"call": call, "text": text})).to_string())
+    }
+
+    fn heard(&self) -> Vec<Value> {
+        self.heard.lock().unwrap().clone()
+    }
+}
+
+fn say_something() -> Value {
+    json!({"server": [{"when": {"type": "hang"}, "act": {"type": "say", "content": "One moment, {{/text}}."}}]})
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_live_call_is_steered_once_when_its_event_is_recorded_and_never_else() {
+    let (stack, call) = (with_rules(&say_something()).await, Call::answering(200).await);
+    let delivery = call.hang("call_1", "please");
+    let first = send(&stack, &delivery).await;
+    assert_eq!((first.outcome(), first.body.as_str()), ("recorded", "{}"));
+    let said = vec![json!({"type": "say", "content": "One moment, please."})];
+    assert_eq!(call.heard(), said, "before the answer");
+
+    assert_eq!(send(&stack, &delivery).await.outcome(), "duplicate");
+    stack.dynamodb.fail(Rule::every(Fault::Cut));
+    assert_eq!(send(&stack, &call.hang("call_2", "queued")).await.outcome(), "queued");
+    stack.sqs.fail(Rule::every(Fault::Cut));
+    assert_eq!(send(&stack, &call.hang("call_3", "nowhere")).await.outcome(), "unavailable");
+    stack.dynamodb.heal();
+    stack.sqs.heal();
+    stack.take_batch().await.unwrap();
+    assert_eq!(messages(&stack, &stack.retry_queue).await, 0, "recorded, by the consumer");
+    assert_eq!(send(&stack, &call.hang("call_2", "queued")).await.outcome(), "duplicate");
+    assert_eq!(call.heard(), said);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conflict_steers_nothing() {
+    let rules = json!({"server": [{"when": {"type": "tool-calls"}, "act": {"type": "end-call"}}]});
+    let (stack, call) = (with_rules(&rules).await, Call::answering(200).await);
+    let tool_call = |text: &str| {
+        let call = json!({"id": "call_1", "monitor": {"controlUrl": call.url}});
+        let own = json!({"call": call, "toolCallList": [{"id": "t", "name": "n"}], "text": text});
+        Delivery::vapi_server(message("tool-calls", own).to_string())
+    };
+    assert_eq!(send(&stack, &tool_call("first")).await.outcome(), "recorded");
+    assert_eq!(send(&stack, &tool_call("second")).await.outcome(), "conflict");
+    assert_eq!(call.heard(), [json!({"type": "end-call"})]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_cannot_be_steered_changes_nothing_for_its_event_and_no_redirect_is_followed() {
+    let stack = with_rules(&say_something()).await;
+    for status in [302, 404, 500] {
+        let call = Call::answering(status).await;
+        let answer = send(&stack, &call.hang(&format!("call_{status}"), "x")).await;
+        assert_eq!((answer.status, answer.outcome(), answer.body.as_str()), (200, "recorded", "{}"));
+        assert_eq!(call.heard().len(), 1, "{status}");
+    }
+    for url in [json!("https://example.com/control"), json!("ftp://api.vapi.ai"), json!(7), Value::Null] {
+        let call = json!({"id": url.to_string(), "monitor": {"controlUrl": url}});
+        let delivery = Delivery::vapi_server(message("hang", json!({"call": call, "text": "x"})).to_string());
+        assert_eq!(send(&stack, &delivery).await.outcome(), "recorded", "{url}");
+    }
+}
