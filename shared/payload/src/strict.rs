@@ -108,6 +108,22 @@ impl<const LEAST: u32, const MOST: u32> schemars::JsonSchema for Whole<LEAST, MO
     }
 }
 
+/// The schema of a member that must be there, and may be `null`.
+#[cfg(feature = "schema")]
+pub(crate) struct OrNull<T>(std::marker::PhantomData<T>);
+
+#[cfg(feature = "schema")]
+impl<T: schemars::JsonSchema> schemars::JsonSchema for OrNull<T> {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        format!("{}OrNull", T::schema_name()).into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let value = generator.subschema_for::<T>();
+        schemars::json_schema!({"anyOf": [value, {"type": "null"}]})
+    }
+}
+
 /// A struct for an object we send: members that must be there, then `optional` ones. No others can be read.
 macro_rules! sent {
     ($(#[$about:meta])* $name:ident { $($(#[$doc:meta])* $field:ident: $type:ty,)* }

@@ -245,6 +245,32 @@ impl<'de, T: DeserializeOwned> Deserialize<'de> for Item<T> {
     }
 }
 
+/// A text, or something that is none: told apart by the quotation mark.
+#[derive(Debug, Clone, PartialEq)]
+pub enum TextOr<T> {
+    /// A text.
+    Text(String),
+    /// What it is otherwise.
+    Is(T),
+}
+
+impl<T: Serialize> Serialize for TextOr<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            TextOr::Text(text) => text.serialize(serializer),
+            TextOr::Is(value) => value.serialize(serializer),
+        }
+    }
+}
+
+impl<'de, T: DeserializeOwned> Deserialize<'de> for TextOr<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = Raw::deserialize(deserializer)?;
+        let read = if raw.text().starts_with('"') { raw.read().map(TextOr::Text) } else { raw.read().map(TextOr::Is) };
+        read.map_err(D::Error::custom)
+    }
+}
+
 /// For the macros: the members of an object.
 ///
 /// # Errors
@@ -289,6 +315,14 @@ impl<T: Unnamed> Unnamed for Vec<Item<T>> {
                 Item::Is(value) => value.unnamed(&format!("{path}[]"), found),
                 Item::Odd(_) => found.push(format!("{path}[] (odd)")),
             }
+        }
+    }
+}
+
+impl<T: Unnamed> Unnamed for TextOr<T> {
+    fn unnamed(&self, path: &str, found: &mut Vec<String>) {
+        if let TextOr::Is(value) = self {
+            value.unnamed(path, found);
         }
     }
 }

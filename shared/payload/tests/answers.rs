@@ -38,6 +38,9 @@ fn the_six_inbound_messages_are_written_as_published() {
                 "mode": "warm-transfer-wait-for-operator-to-speak-first-and-then-say-summary", "timeout": 600,
                 "sipVerb": "dial", "fallbackPlan": {"message": "Nobody is there", "endCallEnabled": false},
                 "contextEngineeringPlan": {"type": "lastNMessages", "maxMessages": 3}}}}),
+        json!({"type": "transfer", "destination": {"type": "number", "number": "+4670000000", "message":
+            {"type": "custom-message", "content": "One moment", "contents": [{"type": "text", "text": "x", "language": "sv"}]},
+            "transferPlan": {"mode": "blind-transfer", "fallbackPlan": {"message": {"type": "custom-message"}}}}}),
         json!({"type": "transfer", "destination": {"type": "sip", "sipUri": "sip:a@example.invalid", "sipHeaders": {"x": "1"},
             "transferPlan": {"mode": "blind-transfer", "contextEngineeringPlan": {"type": "none"}}}}),
         json!({"type": "send-transport-message", "message": {"transport": "vapi.sip", "sipVerb": "NOTIFY", "body": "x"}}),
@@ -67,6 +70,9 @@ fn what_the_schema_forbids_cannot_be_an_inbound_message() {
             "transferPlan": {"mode": "blind-transfer", "timeout": 601}}}),
         json!({"type": "transfer", "destination": {"type": "sip", "sipUri": "sip:a",
             "transferPlan": {"mode": "blind-transfer", "twiml": "x".repeat(4097)}}}),
+        json!({"type": "transfer", "destination": {"type": "number", "number": "+4670000000", "message": {"content": "x"}}}),
+        json!({"type": "transfer", "destination": {"type": "number", "number": "+4670000000",
+            "message": {"type": "custom-message", "content": "x".repeat(1001)}}}),
         json!({"type": "send-transport-message", "message": {"transport": "twilio"}}),
         json!({"type": "send-transport-message", "message": {"transport": "vapi.sip", "sipVerb": "INVITE"}}),
     ] {
@@ -87,7 +93,11 @@ fn the_responses_are_written_bare_and_as_published() {
     );
     stays::<TransferDestinationResponse>(
         "transfer",
-        &json!({"destination": {"type": "assistant", "assistantName": "x"}}),
+        &json!({"destination": {"type": "assistant", "assistantName": "x", "transferMode": "delete-history"}}),
+    );
+    stays::<TransferDestinationResponse>(
+        "transfer",
+        &json!({"destination": {"type": "number", "number": "+4670000000"}, "message": {"type": "request-start"}}),
     );
     stays::<HandoffDestinationResponse>("handoff", &json!({"destination": {"type": "assistant"}, "result": "x"}));
     stays::<KnowledgeBaseResponse>("knowledge", &json!({"documents": [{"content": "x", "similarity": 0.92}]}));
@@ -102,6 +112,9 @@ fn what_the_schema_forbids_cannot_be_a_response() {
     refused::<ToolCallsResponse>(json!({"results": [{"toolCallId": "c1", "result": "x"}]}));
     refused::<ToolCallsResponse>(json!({"results": [{"toolCallId": "c1", "name": "n"}]}));
     refused::<ToolCallsResponse>(json!({"results": [{"toolCallId": "c1", "name": "n", "result": "x", "error": "y"}]}));
+    refused::<TransferDestinationResponse>(json!({"destination": {"type": "assistant"}}));
+    refused::<TransferDestinationResponse>(json!({"destination": {"type": "number", "number": "+1"}}));
+    refused::<KnowledgeBaseResponse>(json!({"message": {"content": "x"}}));
     refused::<HandoffDestinationResponse>(json!({"result": "x"}));
     refused::<KnowledgeBaseResponse>(json!({"documents": [{"content": "x"}]}));
     for seconds in [json!(-0.1), json!(15.1), json!("1")] {

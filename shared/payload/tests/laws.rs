@@ -65,6 +65,29 @@ macro_rules! laws {
     )*};
 }
 
+/// The same, for a union: an object of one of its kinds, so that every kind is met.
+macro_rules! laws_of_unions {
+    ($($test:ident: $type:ty, $tag:literal, $names:expr, $words:expr;)*) => {$(
+        proptest! {
+            #![proptest_config(ProptestConfig::with_cases(512))]
+            #[test]
+            fn $test(
+                kind in prop::sample::select(<$type>::KINDS.to_vec()),
+                members in prop::collection::vec((prop::sample::select($names), json($names, $words)), 0..8),
+            ) {
+                let mut members: Vec<String> =
+                    members.iter().filter(|(n, _)| *n != $tag).map(|(n, v)| format!("{n:?}:{v}")).collect();
+                members.insert(members.len() / 2, format!("{:?}:{}", $tag, serde_json::to_string(kind).unwrap()));
+                let text = format!("{{{}}}", members.join(","));
+                type Union = $type;
+                let value: Union = read(&text).unwrap();
+                prop_assert!(!matches!(value, Union::Other(_)), "{text} is of a known kind");
+                prop_assert!(same(&text, &serde_json::to_string(&value).unwrap()), "{text}");
+            }
+        }
+    )*};
+}
+
 fn ada_names() -> Vec<&'static str> {
     use ada::event::{
         AuditLogData, Author, ConversationCreatedData, ConversationEndedData, ConversationMessage,
@@ -114,9 +137,12 @@ fn agntix_words() -> Vec<&'static str> {
 fn vapi_names() -> Vec<&'static str> {
     use vapi::conversation::{BotEntry, OpenAiMessage, ToolAndCall};
     use vapi::message::{ConversationUpdate, EndOfCallReport, SessionCreated, StatusUpdate, ToolCalls, Transcript};
-    use vapi::object::{Artifact, Call};
-    use vapi::transfer::TransferDestinationNumber;
+    use vapi::object::{Artifact, Call, TwilioPhoneNumber};
+    use vapi::transfer::{CustomMessage, TransferDestinationNumber, TransferPlan};
     [
+        CustomMessage::MEMBERS,
+        TransferPlan::MEMBERS,
+        TwilioPhoneNumber::MEMBERS,
         ConversationUpdate::MEMBERS,
         EndOfCallReport::MEMBERS,
         SessionCreated::MEMBERS,
@@ -136,9 +162,11 @@ fn vapi_names() -> Vec<&'static str> {
 fn vapi_words() -> Vec<&'static str> {
     use vapi::conversation::{Entry, ToolWithToolCall};
     use vapi::message::{ClientMessage, ServerMessage};
-    use vapi::object::CallStatus;
-    use vapi::transfer::TransferDestination;
+    use vapi::object::{CallStatus, PhoneNumber};
+    use vapi::transfer::{ContextPlan, TransferDestination};
     [
+        ContextPlan::KINDS,
+        PhoneNumber::KINDS,
         ClientMessage::KINDS,
         ServerMessage::KINDS,
         CallStatus::WORDS,
@@ -189,6 +217,25 @@ laws! {
     agntix_sessions_are_written_as_they_were_read: agntix::event::Session, agntix_names(), agntix_words();
     agntix_analyses_are_written_as_they_were_read: agntix::event::Analysis, agntix_names(), agntix_words();
     agntix_envelopes_are_written_as_they_were_read: agntix::event::Enveloped, agntix_names(), agntix_words();
+}
+
+laws_of_unions! {
+    every_client_message_of_vapi: vapi::message::ClientMessage, "type", vapi_names(), vapi_words();
+    every_server_message_of_vapi: vapi::message::ServerMessage, "type", vapi_names(), vapi_words();
+    every_entry_of_a_conversation: vapi::conversation::Entry, "role", vapi_names(), vapi_words();
+    every_tool_with_its_call: vapi::conversation::ToolWithToolCall, "type", vapi_names(), vapi_words();
+    every_phone_number: vapi::object::PhoneNumber, "provider", vapi_names(), vapi_words();
+    every_transfer_destination: vapi::transfer::TransferDestination, "type", vapi_names(), vapi_words();
+    every_context_plan: vapi::transfer::ContextPlan, "type", vapi_names(), vapi_words();
+    every_event_of_ada: ada::event::Event, "type", ada_names(), ada_words();
+    every_channel_of_ada: ada::event::Channel, "type", ada_names(), ada_words();
+    every_content_of_ada: ada::event::Content, "type", ada_names(), ada_words();
+    every_event_of_agntix: agntix::event::Event, "eventType", agntix_names(), agntix_words();
+    every_enveloped_event_of_agntix: agntix::event::Enveloped, "type", agntix_names(), agntix_words();
+    every_message_of_ag_kit: ag_kit::kit::Message, "role", ag_kit_names(), ag_kit_words();
+    every_event_of_ag_kit: ag_kit::kit::Event, "type", ag_kit_names(), ag_kit_words();
+    every_event_of_ag_ui: ag_kit::ui::Event, "type", ag_kit_names(), ag_kit_words();
+    every_outcome_of_ag_ui: ag_kit::ui::Outcome, "type", ag_kit_names(), ag_kit_words();
 }
 
 proptest! {

@@ -53,6 +53,7 @@ sent! {
         role: OpenAiRole,
         /// The text; `null` is one too.
         #[serde(deserialize_with = "Option::deserialize")]
+        #[cfg_attr(feature = "schema", schemars(with = "crate::strict::OrNull<Text<0, 100_000_000>>"))]
         content: Option<Text<0, 100_000_000>>,
     }
 }
@@ -153,7 +154,7 @@ macro_rules! destination {
                 /// The number to show.
                 caller_id: Text<0, 40>,
                 /// What is said to the customer.
-                message: String,
+                message: Spoken,
                 /// When to choose it, for the model.
                 description: String,
                 /// How to hand on.
@@ -187,6 +188,79 @@ destination! {
     }
 }
 
+/// What is said: a text, or a message with variants; told apart by the quotation mark.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(untagged)]
+pub enum Spoken {
+    /// A text.
+    Text(String),
+    /// A message with variants.
+    Custom(CustomMessage),
+}
+
+impl<'de> Deserialize<'de> for Spoken {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match Value::deserialize(deserializer)? {
+            Value::String(text) => Ok(Spoken::Text(text)),
+            other => CustomMessage::deserialize(other).map(Spoken::Custom).map_err(serde::de::Error::custom),
+        }
+    }
+}
+
+sent! {
+    /// A message with variants.
+    CustomMessage {
+        /// `custom-message`
+        #[serde(rename = "type")]
+        kind: CustomMessageType,
+    } optional {
+        /// The text.
+        content: Text<0, 1000>,
+        /// Variants of it.
+        contents: Vec<Value>,
+    }
+}
+
+/// The one kind of a message with variants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum CustomMessageType {
+    /// `custom-message`
+    CustomMessage,
+}
+
+sent! {
+    /// Another assistant of the squad.
+    AssistantDestination {
+        /// Which one.
+        assistant_name: String,
+    } optional {
+        /// What of the conversation it gets; all of it when absent.
+        transfer_mode: HistoryMode,
+        /// What is said to the customer.
+        message: Spoken,
+        /// When to choose it, for the model.
+        description: String,
+    }
+}
+
+/// What of the conversation the next assistant gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum HistoryMode {
+    /// All of it.
+    RollingHistory,
+    /// All of it, under its own instructions.
+    SwapSystemMessageInHistory,
+    /// The same, without the messages about the transfer.
+    SwapSystemMessageInHistoryAndRemoveTransferToolMessages,
+    /// Nothing.
+    DeleteHistory,
+}
+
 sent! {
     /// How to hand a call on.
     TransferPlan {
@@ -194,7 +268,7 @@ sent! {
         mode: TransferMode,
     } optional {
         /// What is said to whoever takes over.
-        message: String,
+        message: Spoken,
         /// How long to wait for them, in seconds; 60 when absent.
         timeout: Whole<1, 600>,
         /// By which SIP method; `refer` when absent.
@@ -251,7 +325,7 @@ sent! {
     /// What happens when nobody takes over.
     FallbackPlan {
         /// What is said.
-        message: String,
+        message: Spoken,
     } optional {
         /// Whether the call ends; `true` when absent.
         end_call_enabled: bool,

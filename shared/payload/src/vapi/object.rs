@@ -3,7 +3,7 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::time::Timestamp;
-use crate::wire::{Bag, Item, Number, Raw, Unnamed};
+use crate::wire::{Bag, Item, Number, Raw, TextOr, Unnamed};
 
 use super::conversation::{Entry, OpenAiMessage};
 use super::transfer::TransferDestination;
@@ -173,68 +173,100 @@ object! {
     }
 }
 
-object! {
-    /// A telephone number. What stands in it depends on `provider`; credentials of the carrier may be among it.
-    PhoneNumber {
-        /// Whose number it is.
-        provider: NumberProvider = "provider",
-        /// Vapi's id of it.
-        id: String = "id",
-        /// The organisation's UUID.
-        org_id: String = "orgId",
-        /// A name.
-        name: String = "name",
-        /// The number, E.164.
-        number: String = "number",
-        /// The carrier's credential: `byo-phone-number`, `vonage`, `telnyx`.
-        credential_id: String = "credentialId",
-        /// `twilio`; may be missing though it is documented as required.
-        twilio_account_sid: String = "twilioAccountSid",
-        /// `twilio`. A secret.
-        twilio_auth_token: String = "twilioAuthToken",
-        /// `twilio`: the caller id.
-        twilio_outgoing_caller_id: String = "twilioOutgoingCallerId",
-        /// `vapi`: the address.
-        sip_uri: String = "sipUri",
-        /// Which assistant answers.
-        assistant_id: String = "assistantId",
-        /// Which squad answers.
-        squad_id: String = "squadId",
-        /// Where calls go that nobody answers.
-        fallback_destination: TransferDestination = "fallbackDestination",
-        /// The same, in 2024.
-        fallback_forwarding_phone_number: String = "fallbackForwardingPhoneNumber",
-        /// Where its messages are posted, in 2024.
-        server_url: String = "serverUrl",
-        /// A secret.
-        server_url_secret: String = "serverUrlSecret",
-        /// When it was created; ISO 8601.
-        created_at: String = "createdAt",
-        /// When it was last changed; ISO 8601.
-        updated_at: String = "updatedAt",
-        /// Of numbers bought at Vapi, in 2024.
-        stripe_subscription_id: String = "stripeSubscriptionId",
-        /// Of numbers bought at Vapi, in 2024.
-        stripe_subscription_status: String = "stripeSubscriptionStatus",
-        /// Of numbers bought at Vapi, in 2024.
-        stripe_subscription_current_period_start: String = "stripeSubscriptionCurrentPeriodStart",
+union! {
+    /// A telephone number, told apart by whose it is. Credentials of the carrier may be among it.
+    PhoneNumber by "provider" {
+        /// One's own, over SIP.
+        Byo(ByoPhoneNumber) = "byo-phone-number",
+        /// Twilio's.
+        Twilio(TwilioPhoneNumber) = "twilio",
+        /// Vonage's.
+        Vonage(VonagePhoneNumber) = "vonage",
+        /// Vapi's.
+        Vapi(VapiPhoneNumber) = "vapi",
+        /// Telnyx'.
+        Telnyx(TelnyxPhoneNumber) = "telnyx",
     }
 }
 
-words! {
-    /// Whose number it is.
-    NumberProvider {
-        /// One's own, over SIP.
-        Byo = "byo-phone-number",
-        /// Twilio's.
-        Twilio = "twilio",
-        /// Vonage's.
-        Vonage = "vonage",
-        /// Vapi's.
-        Vapi = "vapi",
-        /// Telnyx'.
-        Telnyx = "telnyx",
+/// A struct for a telephone number: what every one has, and its own members.
+macro_rules! phone_number {
+    ($(#[$about:meta])* $name:ident { $($own:tt)* }) => {
+        object! {
+            $(#[$about])*
+            $name {
+                /// Whose number it is.
+                provider: String = "provider",
+                /// Vapi's id of it.
+                id: String = "id",
+                /// The organisation's UUID.
+                org_id: String = "orgId",
+                /// A name.
+                name: String = "name",
+                /// The number, E.164. Required of Twilio's, Vonage's and Telnyx'.
+                number: String = "number",
+                /// The carrier's credential. Required of one's own, Vonage's and Telnyx'; in 2024 on every number.
+                credential_id: String = "credentialId",
+                /// The address of a number of Vapi's; in 2024 on every number.
+                sip_uri: String = "sipUri",
+                /// Which assistant answers.
+                assistant_id: String = "assistantId",
+                /// Which squad answers.
+                squad_id: String = "squadId",
+                /// Where calls go that nobody answers.
+                fallback_destination: TransferDestination = "fallbackDestination",
+                /// The same, in 2024.
+                fallback_forwarding_phone_number: String = "fallbackForwardingPhoneNumber",
+                /// Where its messages are posted, in 2024.
+                server_url: String = "serverUrl",
+                /// A secret.
+                server_url_secret: String = "serverUrlSecret",
+                /// When it was created; ISO 8601.
+                created_at: String = "createdAt",
+                /// When it was last changed; ISO 8601.
+                updated_at: String = "updatedAt",
+                /// Of numbers bought at Vapi, in 2024.
+                stripe_subscription_id: String = "stripeSubscriptionId",
+                /// Of numbers bought at Vapi, in 2024.
+                stripe_subscription_status: String = "stripeSubscriptionStatus",
+                /// Of numbers bought at Vapi, in 2024.
+                stripe_subscription_current_period_start: String = "stripeSubscriptionCurrentPeriodStart",
+                $($own)*
+            }
+        }
+    };
+}
+
+phone_number! {
+    /// A number of one's own, over SIP.
+    ByoPhoneNumber {}
+}
+
+phone_number! {
+    /// A number of Twilio's.
+    TwilioPhoneNumber {
+        /// Documented as required; may be `null` or missing.
+        twilio_account_sid: String = "twilioAccountSid",
+        /// A secret.
+        twilio_auth_token: String = "twilioAuthToken",
+        /// The caller id.
+        twilio_outgoing_caller_id: String = "twilioOutgoingCallerId",
     }
+}
+
+phone_number! {
+    /// A number of Vonage's.
+    VonagePhoneNumber {}
+}
+
+phone_number! {
+    /// A number of Vapi's.
+    VapiPhoneNumber {}
+}
+
+phone_number! {
+    /// A number of Telnyx'.
+    TelnyxPhoneNumber {}
 }
 
 object! {
@@ -361,7 +393,7 @@ exchange! {
         /// The chat before.
         previous_chat_id: String = "previousChatId",
         /// What was asked: a text, or messages.
-        input: Raw = "input",
+        input: TextOr<Vec<Item<Raw>>> = "input",
         /// Whether the answer is streamed; `false` when absent.
         stream: bool = "stream",
         /// What was answered.

@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::inbound::Destination;
+use super::inbound::{AssistantDestination, CustomMessage, Destination, NumberDestination, SipDestination};
 
 sent! {
     /// The answer to `assistant-request`, of which the first that applies counts: `error`, `destination`, the rest.
@@ -136,19 +136,32 @@ sent! {
     /// The answer to `transfer-destination-request`.
     #[derive(Default)]
     TransferDestinationResponse {} optional {
-        /// Whereto; an assistant is written as a plain object.
-        destination: Map<String, Value>,
-        /// What is said meanwhile.
+        /// Whereto.
+        destination: AnyDestination,
+        /// What is said meanwhile: a message of a tool, whose kinds are not documented here.
         message: Map<String, Value>,
         /// Why there is no destination.
         error: String,
     }
 }
 
+/// Whereto a call is handed on, an assistant included; told apart by `type`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub enum AnyDestination {
+    /// Another assistant of the squad.
+    Assistant(AssistantDestination),
+    /// A telephone number.
+    Number(Box<NumberDestination>),
+    /// A SIP address.
+    Sip(Box<SipDestination>),
+}
+
 sent! {
     /// The answer to `handoff-destination-request`.
     HandoffDestinationResponse {
-        /// To whom.
+        /// To whom: an object that no page says more about.
         destination: Map<String, Value>,
     } optional {
         /// What the model is told.
@@ -168,7 +181,7 @@ pub struct KnowledgeBaseResponse {
     pub documents: Vec<KnowledgeDocument>,
     /// What is said instead.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub message: Option<Map<String, Value>>,
+    pub message: Option<CustomMessage>,
 }
 
 sent! {
