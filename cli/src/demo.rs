@@ -29,12 +29,13 @@ struct Step {
     play: Play,
 }
 
-const DAY: [Step; 17] = [
+const DAY: [Step; 18] = [
     Step {
         name: "vapi",
         title: "Vapi posts a client message and gets its reply",
         play: |s| Box::pin(vendors::vapi(s)),
     },
+    Step { name: "answers", title: "Vapi asks, and is answered", play: |s| Box::pin(vendors::answers(s)) },
     Step { name: "ada", title: "Ada posts the four events of a conversation", play: |s| Box::pin(vendors::ada(s)) },
     Step { name: "agntix", title: "agntix posts both ends of a session", play: |s| Box::pin(vendors::agntix(s)) },
     Step { name: "duplicate", title: "The same delivery comes again", play: |s| Box::pin(sessions::duplicate(s)) },

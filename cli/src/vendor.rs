@@ -45,7 +45,7 @@ impl Vendor {
             Vendor::Ada => include_bytes!("../../tests/fixtures/ada/conversation-message.json"),
             Vendor::Agntix => include_bytes!("../../tests/fixtures/agntix/session-ended.json"),
             Vendor::VapiClient => include_bytes!("../../tests/fixtures/vapi/transcript-final.json"),
-            Vendor::VapiServer => include_bytes!("../../tests/fixtures/vapi/end-of-call-report.json"),
+            Vendor::VapiServer => include_bytes!("../../tests/fixtures/vapi/assistant-request.json"),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use gatehouse_inbox::fold;
 use gatehouse_local::{Delivery, Error};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::REPLY;
 use super::scene::Scene;
@@ -23,6 +23,28 @@ pub(super) async fn vapi(scene: &mut Scene) -> Result<(), Error> {
     let (sent, got): (Value, Value) =
         (serde_json::from_str(REPLY)?, serde_json::from_str(&answer.body).unwrap_or_default());
     scene.expect("the configured add-message as the answer", sent == got);
+    Ok(())
+}
+
+const ASSISTANT_REQUEST: &str = include_str!("../../../tests/fixtures/vapi/assistant-request.json");
+
+pub(super) async fn answers(scene: &mut Scene) -> Result<(), Error> {
+    let predial = r#"{"message":{"type":"campaign.predial","campaignId":"demo","contact":{"id":"demo","number":"+46700000000"}}}"#;
+    let tool_calls = include_str!("../../../tests/fixtures/vapi/tool-calls.json");
+    for (label, body, pointer, expected) in [
+        ("which assistant?", ASSISTANT_REQUEST, "/assistantOverrides/variableValues/name", json!("Mira")),
+        ("is a berth free?", tool_calls, "/results/0/result", json!("Berth C14 is free on Friday.")),
+        ("may we call? (no rule says yes)", predial, "/eligible", json!(false)),
+    ] {
+        let delivery = Delivery::vapi_server(body);
+        let answer = scene.send(label, &delivery).await?;
+        scene.expect_recorded(&answer, &delivery).await?;
+        let got: Value = serde_json::from_str(&answer.body).unwrap_or_default();
+        scene.expect(&format!("{expected} at {pointer} of the answer"), got.pointer(pointer) == Some(&expected));
+        let again = scene.send("the same again", &delivery).await?;
+        let same = again.outcome() == "duplicate" && again.body == answer.body;
+        scene.expect("200 duplicate, with the same answer", same);
+    }
     Ok(())
 }
 

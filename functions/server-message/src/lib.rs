@@ -91,7 +91,7 @@ impl<A: Answers> State<A> {
 
 impl<A: Answers> Answering for State<A> {
     async fn decide(&self, event: &Event, until: Instant) -> Decision {
-        let said = Said::of(&event.body);
+        let said = Said::by(event);
         let message_type = said.message_type();
         let kind = message_type.and_then(|name| Kind::of(Channel::Server, name));
         Decision {

@@ -57,7 +57,13 @@ impl<'a> Envelope<'a> {
     /// The message's text, as far as [`Message`] can read it.
     #[must_use]
     pub fn readable(&self) -> Readable<'_> {
-        Readable::of(&self.text, |text| serde_json::from_str::<Message<'_>>(text).is_ok())
+        Self::readable_in(&self.text)
+    }
+
+    /// The same for a message's text.
+    #[must_use]
+    pub fn readable_in(message: &str) -> Readable<'_> {
+        Readable::of(message, |text| serde_json::from_str::<Message<'_>>(text).is_ok())
     }
 
     /// Whether the wrapper, if there was one, held nothing besides the message.

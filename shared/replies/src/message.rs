@@ -1,7 +1,9 @@
 //! A message, as far as rules look into it.
 
 use std::borrow::Cow;
+use std::sync::OnceLock;
 
+use gatehouse_inbox::Event;
 use gatehouse_payload::json::{self, Document};
 use gatehouse_payload::pointer::Pointer;
 use gatehouse_payload::vapi::{Envelope, FINAL_TRANSCRIPT, Message};
@@ -11,12 +13,12 @@ use serde_json::value::RawValue;
 
 use crate::template::Source;
 
-/// A message of Vapi's, taken out of its wrapping.
+/// A message of Vapi's, taken out of its wrapping as soon as someone looks into it: few messages have rules.
 #[derive(Debug)]
 pub struct Said<'a> {
-    text: Cow<'a, str>,
-    message_type: Option<String>,
-    is_final_transcript: bool,
+    body: &'a [u8],
+    message_type: Option<Cow<'a, str>>,
+    text: OnceLock<Cow<'a, str>>,
     tool: Option<Tool>,
 }
 
@@ -40,18 +42,32 @@ pub struct ToolCall {
 }
 
 impl<'a> Said<'a> {
-    /// Reads a delivery's body. A body that is no JSON object says nothing.
+    /// What an event says.
+    #[must_use]
+    pub fn by(event: &'a Event) -> Self {
+        let message_type = event.event_type.as_deref().map(Cow::Borrowed);
+        Said { body: &event.body, message_type, text: OnceLock::new(), tool: None }
+    }
+
+    /// What a delivery's body says. A body that is no JSON object says nothing.
     #[must_use]
     pub fn of(body: &'a [u8]) -> Self {
-        let Ok(document) = Document::read(body) else {
-            return Said { text: Cow::Borrowed("{}"), message_type: None, is_final_transcript: false, tool: None };
-        };
-        let envelope = Envelope::of(&document);
-        let readable = envelope.readable();
-        let message = Message::of(&readable);
-        let (message_type, transcript) = (message.event_type().map(str::to_owned), message.transcript_type());
-        let is_final_transcript = message_type.as_deref() == Some("transcript") && transcript == Some("final");
-        Said { is_final_transcript, message_type, text: Cow::Owned(envelope.text().to_owned()), tool: None }
+        let mut said = Said { body, message_type: None, text: OnceLock::new(), tool: None };
+        said.message_type = said.with_message(|message| message.event_type().map(str::to_owned).map(Cow::Owned));
+        said
+    }
+
+    fn with_message<T>(&self, of: impl FnOnce(&Message<'_>) -> T) -> T {
+        let readable = Envelope::readable_in(self.whole());
+        of(&Message::of(&readable))
+    }
+
+    /// The message's text: a JSON object.
+    fn whole(&self) -> &str {
+        self.text.get_or_init(|| match Document::read(self.body) {
+            Ok(document) => Cow::Owned(Envelope::of(&document).text().to_owned()),
+            Err(_) => Cow::Borrowed("{}"),
+        })
     }
 
     /// The same, as a rule about a tool sees it: with one of its tool calls as `/tool`.
@@ -60,9 +76,9 @@ impl<'a> Said<'a> {
         let (id, name) = (Value::from(call.id.as_str()), Value::from(call.name.as_str()));
         let text = format!(r#"{{"id":{id},"name":{name},"arguments":{}}}"#, call.arguments);
         Said {
-            text: Cow::Borrowed(&self.text),
-            message_type: self.message_type.clone(),
-            is_final_transcript: self.is_final_transcript,
+            body: self.body,
+            message_type: self.message_type.as_deref().map(Cow::Borrowed),
+            text: OnceLock::from(Cow::Borrowed(self.whole())),
             tool: Some(Tool { name: call.name.clone(), text }),
         }
     }
@@ -78,7 +94,7 @@ impl<'a> Said<'a> {
     /// # Errors
     /// When a member's name is no text; nothing else keeps those types from being read.
     pub fn read<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
-        serde_json::from_str(&self.text)
+        serde_json::from_str(self.whole())
     }
 
     /// The text at a place in the message: a string, or a number or a boolean as written.
@@ -97,7 +113,7 @@ impl<'a> Said<'a> {
     #[must_use]
     pub fn tool_calls(&self) -> Vec<ToolCall> {
         let list = |pointer: &str| {
-            let found = pointer.parse::<Pointer>().ok()?.find(&self.text)?.get();
+            let found = pointer.parse::<Pointer>().ok()?.find(self.whole())?.get();
             serde_json::from_str::<Vec<&RawValue>>(found).ok().filter(|calls| !calls.is_empty())
         };
         let with_tools = || list("/toolWithToolCallList");
@@ -108,7 +124,7 @@ impl<'a> Said<'a> {
     pub(crate) fn find(&self, pointer: &Pointer) -> Option<&RawValue> {
         match (&self.tool, pointer.split_first()) {
             (Some(tool), Some(("tool", rest))) => rest.find(&tool.text),
-            _ => pointer.find(&self.text),
+            _ => pointer.find(self.whole()),
         }
     }
 
@@ -118,7 +134,9 @@ impl<'a> Said<'a> {
 
     pub(crate) fn is_of(&self, message_type: &str) -> bool {
         match message_type {
-            FINAL_TRANSCRIPT => self.is_final_transcript,
+            FINAL_TRANSCRIPT => {
+                self.is_of("transcript") && self.with_message(|message| message.transcript_type() == Some("final"))
+            }
             other => self.message_type() == Some(other),
         }
     }
