@@ -4,10 +4,13 @@
 //! | dialect | request | events | ends with |
 //! |---|---|---|---|
 //! | AG-Kit, 2025 | [`kit::Request`]: `messages`, `tools`, `resume`, `conversationId` | [`kit::Event`], by `type` in lower case | `data: [DONE]` |
-//! | AG-UI, now | [`ui::Request`]: `threadId`, `runId`, `messages`, `state`, … | [`ui::Event`], by `type` in upper case | `RUN_FINISHED` or `RUN_ERROR`, then the connection's end |
+//! | AG-UI, now | [`ui::Request`]: `threadId`, `runId`, `messages`, `state`, … | [`ui::Event`], by `type` in upper case | `RUN_FINISHED` or `RUN_ERROR`, then the connection's end; `data: [DONE]` too from servers up to 0.1.13; some end with neither |
 //!
 //! Nothing tells the dialects apart but their shape: an AG-UI server takes an AG-Kit body with 200 and loses the thread.
-//! Sources: the AG-Kit and AG-UI documentation, their servers' code, and what they were seen to send (November 2026).
+//! There is a third, older dialect on this path, which none of these types is for.
+//!
+//! A turn is one event, whatever it says: it is named by the proxy, not by the body.
+//! Sources: the AG-Kit and AG-UI documentation (<https://docs.ag-ui.com>), their servers' code, and what they were seen to send (November 2026).
 
 /// The AG-Kit dialect.
 pub mod kit;

@@ -14,6 +14,32 @@ pub struct Text<const LEAST: usize, const MOST: usize>(String);
 #[serde(transparent)]
 pub struct Whole<const LEAST: u32, const MOST: u32>(u32);
 
+/// A number that is one: JSON has no others.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(transparent)]
+pub struct Finite(f64);
+
+impl Finite {
+    /// Checks a number; `None` for infinities and what is no number.
+    #[must_use]
+    pub fn new(number: f64) -> Option<Self> {
+        number.is_finite().then_some(Finite(number))
+    }
+
+    /// The number.
+    #[must_use]
+    pub fn get(self) -> f64 {
+        self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Finite {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Finite::new(f64::deserialize(deserializer)?).ok_or_else(|| serde::de::Error::custom("a number is needed"))
+    }
+}
+
 /// Why a value cannot be used: the bounds, and never the value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OutOfBounds {

@@ -2,8 +2,12 @@
 //! as captured: the two differ, and the list of types grows several times a year.
 //!
 //! A message carries no event id. [`Message`] therefore holds, for every documented type, the members from which one can
-//! be derived, and nothing else.
+//! be derived, and nothing else. The table of types, with their structs and what names an event, is that of [`message`]; what
+//! is answered with what stands in [`response`] and [`inbound`].
+//!
+//! Source: <https://api.vapi.ai/api-json>, <https://docs.vapi.ai/server-url/events>.
 
+pub mod assistant;
 pub mod conversation;
 pub mod inbound;
 pub mod message;
@@ -137,84 +141,42 @@ pub struct Artifact<'a> {
     pub kind: Option<Cow<'a, str>>,
 }
 
-/// The documented types of both directions. Those only the configuration or an SDK names are `Other`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[allow(missing_docs, reason = "each is named after its constant")]
-pub enum EventType {
-    AssistantRequest,
-    AssistantSpeechStarted,
-    AssistantStarted,
-    CallArtifactUpload,
-    CallDeleteFailed,
-    CallDeleted,
-    CallEndpointingRequest,
-    CampaignPredial,
-    ChatCreated,
-    ChatDeleted,
-    ConversationUpdate,
-    EndOfCallReport,
-    Hang,
-    HandoffDestinationRequest,
-    KnowledgeBaseRequest,
-    LanguageChangeDetected,
-    Metadata,
-    ModelOutput,
-    PhoneCallControl,
-    SessionCreated,
-    SessionDeleted,
-    SessionUpdated,
-    SpeechUpdate,
-    StatusUpdate,
-    ToolCalls,
-    ToolCallsResult,
-    Transcript,
-    TransferDestinationRequest,
-    TransferUpdate,
-    UserInterrupted,
-    VoiceInput,
-    VoiceRequest,
-    WorkflowNodeStarted,
-    Other(String),
-}
-
-impl From<&str> for EventType {
-    fn from(name: &str) -> Self {
-        match name {
-            "assistant-request" => EventType::AssistantRequest,
-            "assistant.speechStarted" => EventType::AssistantSpeechStarted,
-            "assistant.started" => EventType::AssistantStarted,
-            "call.artifact.upload" => EventType::CallArtifactUpload,
-            "call.delete.failed" => EventType::CallDeleteFailed,
-            "call.deleted" => EventType::CallDeleted,
-            "call.endpointing.request" => EventType::CallEndpointingRequest,
-            "campaign.predial" => EventType::CampaignPredial,
-            "chat.created" => EventType::ChatCreated,
-            "chat.deleted" => EventType::ChatDeleted,
-            "conversation-update" => EventType::ConversationUpdate,
-            "end-of-call-report" => EventType::EndOfCallReport,
-            "hang" => EventType::Hang,
-            "handoff-destination-request" => EventType::HandoffDestinationRequest,
-            "knowledge-base-request" => EventType::KnowledgeBaseRequest,
-            "language-change-detected" => EventType::LanguageChangeDetected,
-            "metadata" => EventType::Metadata,
-            "model-output" => EventType::ModelOutput,
-            "phone-call-control" => EventType::PhoneCallControl,
-            "session.created" => EventType::SessionCreated,
-            "session.deleted" => EventType::SessionDeleted,
-            "session.updated" => EventType::SessionUpdated,
-            "speech-update" => EventType::SpeechUpdate,
-            "status-update" => EventType::StatusUpdate,
-            "tool-calls" => EventType::ToolCalls,
-            "tool-calls-result" => EventType::ToolCallsResult,
-            "transcript" => EventType::Transcript,
-            "transfer-destination-request" => EventType::TransferDestinationRequest,
-            "transfer-update" => EventType::TransferUpdate,
-            "user-interrupted" => EventType::UserInterrupted,
-            "voice-input" => EventType::VoiceInput,
-            "voice-request" => EventType::VoiceRequest,
-            "workflow.node.started" => EventType::WorkflowNodeStarted,
-            other => EventType::Other(other.to_owned()),
-        }
+words! {
+    /// The documented types of both directions. Those only the configuration or an SDK names are `Other`.
+    EventType {
+        AssistantRequest = "assistant-request",
+        AssistantSpeechStarted = "assistant.speechStarted",
+        AssistantStarted = "assistant.started",
+        CallArtifactUpload = "call.artifact.upload",
+        CallDeleteFailed = "call.delete.failed",
+        CallDeleted = "call.deleted",
+        CallEndpointingRequest = "call.endpointing.request",
+        CampaignPredial = "campaign.predial",
+        ChatCreated = "chat.created",
+        ChatDeleted = "chat.deleted",
+        ConversationUpdate = "conversation-update",
+        EndOfCallReport = "end-of-call-report",
+        Hang = "hang",
+        HandoffDestinationRequest = "handoff-destination-request",
+        KnowledgeBaseRequest = "knowledge-base-request",
+        LanguageChangeDetected = "language-change-detected",
+        Metadata = "metadata",
+        ModelOutput = "model-output",
+        PhoneCallControl = "phone-call-control",
+        SessionCreated = "session.created",
+        SessionDeleted = "session.deleted",
+        SessionUpdated = "session.updated",
+        SpeechUpdate = "speech-update",
+        StatusUpdate = "status-update",
+        ToolCalls = "tool-calls",
+        ToolCallsResult = "tool-calls-result",
+        Transcript = "transcript",
+        TransferDestinationRequest = "transfer-destination-request",
+        TransferUpdate = "transfer-update",
+        UserInterrupted = "user-interrupted",
+        VoiceInput = "voice-input",
+        VoiceRequest = "voice-request",
+        WorkflowNodeStarted = "workflow.node.started",
     }
 }
 

@@ -283,7 +283,9 @@ pub fn object<E: serde::de::Error>(raw: &Raw) -> Result<Vec<(String, &RawValue)>
     json::named_members(raw.text()).ok_or_else(|| E::custom("a member's name is not text"))
 }
 
-/// What of a value no type names: the paths to the members in [`Extra`], and to what is [`Field::Odd`].
+/// What of a value no type names: the paths to the members in [`Extra`], to what is [`Field::Odd`], and to words and kinds
+/// that are not documented. [`Raw`] and [`Bag`] count as named: they stand where a form is the customer's own, or not
+/// documented.
 pub trait Unnamed {
     /// Adds the paths below `path` to `found`.
     fn unnamed(&self, path: &str, found: &mut Vec<String>);
@@ -443,13 +445,17 @@ macro_rules! words {
         }
 
         impl $crate::wire::Unnamed for $name {
-            fn unnamed(&self, _: &str, _: &mut Vec<String>) {}
+            fn unnamed(&self, path: &str, found: &mut Vec<String>) {
+                if let $name::Other(_) = self {
+                    found.push(format!("{path} (another word)"));
+                }
+            }
         }
     };
 }
 
-/// An enum for objects told apart by the member `by`; any other object is kept. `else K where "m"`: an object without that
-/// member is a `K` when it has the member `m`, which no other kind has.
+/// An enum for objects told apart by the member `by`; any other object is kept. `else K where "m"`: an object in which that
+/// member says nothing is a `K` when it has the member `m`, which no other kind has.
 macro_rules! union {
     ($(#[$about:meta])* $name:ident by $tag:literal $(else $fallback:ident where $sign:literal)? { $($(#[$doc:meta])* $variant:ident($type:ty) = $($wire:literal)|+),* $(,)? }) => {
         $(#[$about])*
@@ -484,7 +490,7 @@ macro_rules! union {
                 let kind = $crate::json::text_member(raw.text(), $tag);
                 match kind.as_deref() {
                     $(Some($($wire)|+) => Ok(raw.read().map_or($name::Other(raw), |object| $name::$variant(Box::new(object)))),)*
-                    $(None if $crate::json::has_member(raw.text(), $sign) && !$crate::json::has_member(raw.text(), $tag) => {
+                    $(None | Some("") if $crate::json::has_member(raw.text(), $sign) => {
                         Ok(raw.read().map_or($name::Other(raw), |object| $name::$fallback(Box::new(object))))
                     })?
                     _ => Ok($name::Other(raw)),

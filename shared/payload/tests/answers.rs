@@ -41,6 +41,7 @@ fn the_six_inbound_messages_are_written_as_published() {
         json!({"type": "transfer", "destination": {"type": "number", "number": "+4670000000", "message":
             {"type": "custom-message", "content": "One moment", "contents": [{"type": "text", "text": "x", "language": "sv"}]},
             "transferPlan": {"mode": "blind-transfer", "fallbackPlan": {"message": {"type": "custom-message"}}}}}),
+        json!({"type": "transfer", "destination": {"type": "number", "number": "0700", "numberE164CheckEnabled": false}}),
         json!({"type": "transfer", "destination": {"type": "sip", "sipUri": "sip:a@example.invalid", "sipHeaders": {"x": "1"},
             "transferPlan": {"mode": "blind-transfer", "contextEngineeringPlan": {"type": "none"}}}}),
         json!({"type": "send-transport-message", "message": {"transport": "vapi.sip", "sipVerb": "NOTIFY", "body": "x"}}),
@@ -70,6 +71,7 @@ fn what_the_schema_forbids_cannot_be_an_inbound_message() {
             "transferPlan": {"mode": "blind-transfer", "timeout": 601}}}),
         json!({"type": "transfer", "destination": {"type": "sip", "sipUri": "sip:a",
             "transferPlan": {"mode": "blind-transfer", "twiml": "x".repeat(4097)}}}),
+        json!({"type": "transfer", "destination": {"type": "number", "number": "070-000000"}}),
         json!({"type": "transfer", "destination": {"type": "number", "number": "+4670000000", "message": {"content": "x"}}}),
         json!({"type": "transfer", "destination": {"type": "number", "number": "+4670000000",
             "message": {"type": "custom-message", "content": "x".repeat(1001)}}}),
@@ -100,6 +102,14 @@ fn the_responses_are_written_bare_and_as_published() {
         &json!({"destination": {"type": "number", "number": "+4670000000"}, "message": {"type": "request-start"}}),
     );
     stays::<HandoffDestinationResponse>("handoff", &json!({"destination": {"type": "assistant"}, "result": "x"}));
+    stays::<KnowledgeBaseResponse>("knowledge", &json!({"documents": []}));
+    stays::<KnowledgeBaseResponse>("knowledge", &json!({"message": {"type": "custom-message", "content": "x"}}));
+    stays::<ToolCallsResponse>("tools", &json!({"error": "The shop is closed."}));
+    stays::<ToolCallsResponse>(
+        "tools",
+        &json!({"results": [{"toolCallId": "c1", "name": "berth", "result": "C14",
+            "message": {"type": "request-complete", "content": "Done"}, "metadata": {"mine": 1}}]}),
+    );
     stays::<KnowledgeBaseResponse>("knowledge", &json!({"documents": [{"content": "x", "similarity": 0.92}]}));
     stays::<EndpointingResponse>("endpointing", &json!({"timeoutSeconds": 0.5}));
     stays::<PredialResponse>("predial", &json!({"eligible": false}));
@@ -114,6 +124,9 @@ fn what_the_schema_forbids_cannot_be_a_response() {
     refused::<ToolCallsResponse>(json!({"results": [{"toolCallId": "c1", "name": "n", "result": "x", "error": "y"}]}));
     refused::<TransferDestinationResponse>(json!({"destination": {"type": "assistant"}}));
     refused::<TransferDestinationResponse>(json!({"destination": {"type": "number", "number": "+1"}}));
+    refused::<KnowledgeBaseResponse>(json!({}));
+    refused::<ToolCallsResponse>(json!({}));
+    refused::<TransferDestinationResponse>(json!({"message": {}}));
     refused::<KnowledgeBaseResponse>(json!({"message": {"content": "x"}}));
     refused::<HandoffDestinationResponse>(json!({"result": "x"}));
     refused::<KnowledgeBaseResponse>(json!({"documents": [{"content": "x"}]}));
@@ -125,9 +138,10 @@ fn what_the_schema_forbids_cannot_be_a_response() {
 
 #[test]
 fn a_tools_result_has_no_line_breaks() {
-    let outcome = ToolOutcome::Result(Line::of("  one \r\n two\n\n three\u{2028}four "));
-    let result = ToolResult { tool_call_id: "c".to_owned(), name: "n".to_owned(), outcome };
-    assert_eq!(serde_json::to_value(result).unwrap()["result"], "one two three four");
+    let outcome = ToolOutcome::Result(Line::of("  one \r\n two\n\n three\u{2028}four\u{85}five\u{c}six "));
+    let (tool_call_id, name) = ("c".to_owned(), "n".to_owned());
+    let result = ToolResult { tool_call_id, name, outcome, message: None, metadata: None };
+    assert_eq!(serde_json::to_value(result).unwrap()["result"], "one two three four five six");
 }
 
 #[test]

@@ -135,7 +135,8 @@ fn agntix_words() -> Vec<&'static str> {
 }
 
 fn vapi_names() -> Vec<&'static str> {
-    use vapi::conversation::{BotEntry, OpenAiMessage, ToolAndCall};
+    use vapi::assistant::{Assistant, Server, Squad, SquadMember};
+    use vapi::conversation::{BotEntry, ComputerTool, OpenAiMessage};
     use vapi::message::{ConversationUpdate, EndOfCallReport, SessionCreated, StatusUpdate, ToolCalls, Transcript};
     use vapi::object::{Artifact, Call, TwilioPhoneNumber};
     use vapi::transfer::{CustomMessage, TransferDestinationNumber, TransferPlan};
@@ -153,7 +154,11 @@ fn vapi_names() -> Vec<&'static str> {
         BotEntry::MEMBERS,
         Call::MEMBERS,
         OpenAiMessage::MEMBERS,
-        ToolAndCall::MEMBERS,
+        ComputerTool::MEMBERS,
+        Assistant::MEMBERS,
+        Server::MEMBERS,
+        Squad::MEMBERS,
+        SquadMember::MEMBERS,
         TransferDestinationNumber::MEMBERS,
     ]
     .concat()
@@ -225,6 +230,7 @@ laws_of_unions! {
     every_entry_of_a_conversation: vapi::conversation::Entry, "role", vapi_names(), vapi_words();
     every_tool_with_its_call: vapi::conversation::ToolWithToolCall, "type", vapi_names(), vapi_words();
     every_phone_number: vapi::object::PhoneNumber, "provider", vapi_names(), vapi_words();
+    every_timing: vapi::message::Timing, "type", vapi_names(), vapi_words();
     every_transfer_destination: vapi::transfer::TransferDestination, "type", vapi_names(), vapi_words();
     every_context_plan: vapi::transfer::ContextPlan, "type", vapi_names(), vapi_words();
     every_event_of_ada: ada::event::Event, "type", ada_names(), ada_words();
@@ -315,19 +321,62 @@ fn every_member_of_vapis_samples_is_a_field() {
         }
         let document = Document::read(text.as_bytes()).unwrap();
         let envelope = vapi::Envelope::of(&document);
-        let found = if name.starts_with("server_") {
+        let to_servers = ["server_", "assistant-request", "end-of-call-report", "status-update"];
+        let found = if to_servers.iter().any(|beginning| name.starts_with(beginning)) {
             unnamed::<vapi::message::ServerMessage>(&path, envelope.text())
         } else {
             unnamed::<vapi::message::ClientMessage>(&path, envelope.text())
         };
-        // Types without a schema, which an SDK's tests and the servers know all the same; of our own fixtures, what goes to
-        // servers alone.
-        let other = ["unknown_type", "legacy", "end-of-call-report", "status-update"].iter().any(|n| name.contains(n));
-        let expected = if other { vec![" (of another kind)".to_owned()] } else { Vec::new() };
+        let expected = if name.contains("unknown_type") { vec![" (of another kind)".to_owned()] } else { Vec::new() };
         assert_eq!(found, expected, "{path}");
         seen += 1;
     }
     assert!(seen >= 5);
+}
+
+#[test]
+fn every_member_of_recorded_requests_is_a_field() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/samples/ag-kit");
+    let Ok(files) = std::fs::read_dir(folder) else { return };
+    for path in files.map(|file| file.unwrap().path()) {
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        if !name.ends_with(".json") || name.contains("response") {
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).unwrap();
+        let found = match name.split('_').next() {
+            Some("agkit") => unnamed::<ag_kit::kit::Request>(&name, &text),
+            Some("agui") => unnamed::<ag_kit::ui::Request>(&name, &text),
+            _ => continue,
+        };
+        let wrong =
+            if name.contains("bad_role") { vec![".messages[] (of another kind)".to_owned()] } else { Vec::new() };
+        assert_eq!(found, wrong, "{name}");
+    }
+}
+
+#[test]
+fn every_documented_kind_has_a_type() {
+    assert_eq!(vapi::message::ClientMessage::KINDS.len(), 23 + 3, "23 constants, and 3 that occur without a schema");
+    assert_eq!(vapi::message::ServerMessage::KINDS.len(), 30 + 2, "30 constants, and 2 that occur without a schema");
+    assert_eq!((ada::event::Event::KINDS.len(), agntix::event::Event::KINDS.len()), (7, 3));
+}
+
+#[test]
+fn an_agntix_delivery_is_read_by_its_event_type_or_else_by_a_type_that_looks_like_one() {
+    use agntix::event::{Delivery, Enveloped, Event};
+    let read = |text: &str| Delivery::read(text).unwrap();
+    for (text, flat) in [
+        (r#"{"eventType":"session.ended","type":"VOICE"}"#, true),
+        (r#"{"eventType":"session.ended","type":"message.added"}"#, true),
+        (r#"{"type":"VOICE"}"#, true),
+        (r#"{"type":"message.added"}"#, false),
+        (r#"{"eventType":null,"type":"session.ended"}"#, false),
+    ] {
+        assert_eq!(matches!(read(text), Delivery::Flat(_)), flat, "{text}");
+    }
+    assert!(matches!(read(r#"{"eventType":"session.ended"}"#), Delivery::Flat(Event::SessionEnded(_))));
+    assert!(matches!(read(r#"{"type":"message.added"}"#), Delivery::Enveloped(Enveloped::MessageAdded(_))));
 }
 
 /// The events of recorded streams: `data` lines that are JSON. Our own fixtures have none yet, so this needs the samples.

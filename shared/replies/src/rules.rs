@@ -177,10 +177,11 @@ impl Rules {
             is_answered |= outcome.is_some();
             let outcome =
                 outcome.unwrap_or_else(|| ToolOutcome::Error(Line::of("No result is configured for this tool.")));
-            results.push(ToolResult { tool_call_id: call.id, name: call.name, outcome });
+            let (tool_call_id, name) = (call.id, call.name);
+            results.push(ToolResult { tool_call_id, name, outcome, message: None, metadata: None });
         }
         if is_answered {
-            let reply = to_json(&ToolCallsResponse { results });
+            let reply = to_json(&ToolCallsResponse::Results(results));
             chosen.reply = reply.map_err(|why| chosen.faults.push(format!("the results: {why}"))).ok();
         }
     }

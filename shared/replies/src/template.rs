@@ -35,8 +35,9 @@ enum Piece {
     Place { pointer: Pointer, default: Option<String> },
 }
 
-/// What stands for text that is not known yet, where a template is checked: of a length that every bounded text may have.
-const STAND_IN: &str = "text";
+/// What stands for text that is not known yet, where a template is checked: every text that is checked may be a telephone
+/// number.
+const STAND_IN: &str = "+15550100";
 
 /// What a template needs and the message does not have.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -207,7 +208,7 @@ mod tests {
     #[test]
     fn its_example_has_the_defaults_and_some_text_elsewhere() {
         let template = Template::of(json!({"a": "{{/x|+4670}}", "b": ["{{/y}} {{/z|z}}"], "c": true})).unwrap();
-        assert_eq!(template.example(), json!({"a": "+4670", "b": ["text z"], "c": true}));
+        assert_eq!(template.example(), json!({"a": "+4670", "b": ["+15550100 z"], "c": true}));
     }
 
     proptest! {

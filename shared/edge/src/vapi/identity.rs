@@ -61,7 +61,9 @@ fn key<'a>(message: &'a Message<'_>, envelope: &Envelope<'_>) -> Option<Key<'a>>
         E::ToolCalls => {
             Key::Strong(with(call_or_none(), sorted(message.tool_call_list.iter().flatten().map(Identified::id))?))
         }
-        E::ToolCallsResult => Key::Strong(vec![call_or_none(), message.tool_call_result_id()?.into_owned().into()]),
+        E::ToolCallsResult if message.tool_call_result_id().is_some() => {
+            Key::Strong(vec![call_or_none(), message.tool_call_result_id()?.into_owned().into()])
+        }
         E::ChatCreated | E::ChatDeleted => Key::Strong(vec![id_of(&message.chat)?]),
         E::SessionCreated | E::SessionDeleted => Key::Strong(vec![id_of(&message.session)?]),
         E::SessionUpdated => {

@@ -1,6 +1,20 @@
 //! Every documented event, whole. The front door reads no more than identifies an event; these are for whoever works with one.
 //!
 //! Ada's schemas mark almost nothing as required, so every member is a [`Field`].
+//!
+//! | type | struct | what it is about | event id |
+//! |---|---|---|---|
+//! | `v1.conversation.created` | [`ConversationCreated`] | conversation | `ada:<svix-id>` |
+//! | `v1.conversation.message` | [`ConversationMessage`] | conversation | `ada:<svix-id>` |
+//! | `v1.conversation.ended` | [`ConversationEnded`] | conversation | `ada:<svix-id>` |
+//! | `v1.conversation.handoff.ended` | [`ConversationHandoffEnded`] | conversation | `ada:<svix-id>` |
+//! | `v1.end_user.created`, `v1.end_user.updated` | [`EndUserCreated`], [`EndUserUpdated`] | end user | `ada:<svix-id>` |
+//! | `v1.audit_log.emitted` | [`AuditLogEmitted`] | | `ada:<svix-id>` |
+//! | any other | | what its data name | `ada:<svix-id>` |
+//!
+//! A body has no id. The message id is signed, and the same on every retry and resend. Times are ISO 8601, with or without an
+//! offset (none is UTC), with up to six digits of fractions.
+//! Source: <https://docs.ada.cx/reference/webhooks/overview> and the pages it links, and Ada's OpenAPI document.
 
 use crate::wire::{Bag, Field, Item};
 
@@ -38,7 +52,7 @@ macro_rules! envelope {
                 timestamp: String = "timestamp",
                 /// What happened.
                 data: $data = "data",
-                /// What endpoints may filter by; in the end-user and audit-log events.
+                /// In the end-user and audit-log events: ids it is about, such as the end user's.
                 tags: Vec<Item<String>> = "tags",
             }
         }
@@ -194,8 +208,16 @@ object! {
         language: String = "language",
         /// The integrator's own: text, booleans and integers by name.
         metadata: Bag = "metadata",
-        /// Ids in Ada's own integrations, such as `sunshine_user_id`.
-        system_properties: Bag = "system_properties",
+        /// Ids in Ada's own integrations.
+        system_properties: SystemProperties = "system_properties",
+    }
+}
+
+object! {
+    /// Ids in Ada's own integrations (OpenAPI document of Ada's).
+    SystemProperties {
+        /// In Sunshine Conversations; may be `null`.
+        sunshine_user_id: String = "sunshine_user_id",
     }
 }
 

@@ -135,8 +135,8 @@ object! {
     Interrupt {
         /// To be named in [`Resume`].
         id: String = "id",
-        /// Why: `tool_call`, `input_required`, `confirmation`, or another.
-        reason: String = "reason",
+        /// Why.
+        reason: InterruptReason = "reason",
         /// What to show.
         message: String = "message",
         /// The tool call it is about.
@@ -147,6 +147,18 @@ object! {
         expires_at: String = "expiresAt",
         /// More about it.
         metadata: Bag = "metadata",
+    }
+}
+
+words! {
+    /// Why a run waits. Servers have reasons of their own.
+    InterruptReason {
+        /// A tool call is to be allowed.
+        ToolCall = "tool_call",
+        /// Something is to be entered.
+        InputRequired = "input_required",
+        /// Something is to be confirmed.
+        Confirmation = "confirmation",
     }
 }
 
@@ -242,7 +254,7 @@ macro_rules! event {
             $name {
                 /// The event's type.
                 event_type: String = "type",
-                /// When, in milliseconds since 1970.
+                /// When; no unit is documented.
                 timestamp: Number = "timestamp",
                 /// What it was made from.
                 raw_event: Raw = "rawEvent",
@@ -264,7 +276,7 @@ event! {
         /// The run that began it.
         parent_run_id: String = "parentRunId",
         /// What was asked.
-        input: Raw = "input",
+        input: Request = "input",
     }
 }
 
@@ -326,7 +338,7 @@ event! {
         /// Names it.
         message_id: String = "messageId",
         /// As whom: `assistant`.
-        role: String = "role",
+        role: Role = "role",
     }
 }
 
@@ -354,7 +366,7 @@ event! {
         /// Which message.
         message_id: String = "messageId",
         /// As whom.
-        role: String = "role",
+        role: Role = "role",
         /// The piece.
         delta: String = "delta",
     }
@@ -414,7 +426,7 @@ event! {
         /// What it answered.
         content: String = "content",
         /// `tool`
-        role: String = "role",
+        role: Role = "role",
     }
 }
 
@@ -510,7 +522,7 @@ event! {
         /// Names it.
         message_id: String = "messageId",
         /// `reasoning`
-        role: String = "role",
+        role: Role = "role",
     }
 }
 

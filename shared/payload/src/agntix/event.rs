@@ -1,6 +1,21 @@
 //! Every documented event, whole. The front door reads no more than identifies an event; these are for whoever works with one.
+//!
+//! | event | struct | event id |
+//! |---|---|---|
+//! | `session.created`, `session.ended` (`eventType`) | [`Session`] | `agntix:<event>:<session id>` |
+//! | `session.updated` (`eventType`), planned | [`SessionUpdated`] | `agntix:<svix-id>` |
+//! | `session.started`, `session.updated`, `session.ended` (`type`), superseded | [`SupersededSession`] | `agntix:<svix-id>` |
+//! | `message.added`, planned | [`MessageAdded`] | `agntix:<svix-id>` |
+//! | `usage.updated`, planned | [`UsageUpdated`] | `agntix:<svix-id>` |
+//! | `subscription.updated`, planned | [`SubscriptionUpdated`] | `agntix:<svix-id>` |
+//! | `knowledge_store.updated`, planned | [`KnowledgeStoreUpdated`] | `agntix:<svix-id>` |
+//! | any other | | `agntix:<svix-id>` |
+//!
+//! A session without an id goes by the message id too. Source: <https://docs.agntix.ai/webhooks/events> (June 2026) for today's
+//! and the planned events; the superseded ones as the same page had them in April 2026.
 
-use crate::wire::{Bag, Item, Number};
+use crate::json;
+use crate::wire::{Bag, Item, Number, read};
 
 union! {
     /// A delivery of agntix', told apart by `eventType`. The superseded and the planned envelopes have none and are told
@@ -33,7 +48,7 @@ object! {
         state: State = "state",
         /// The agent's UUID.
         agent_id: String = "agentId",
-        /// When the session began, in both events: it orders nothing.
+        /// When the session began, in both events: it orders nothing. RFC 3339, UTC with milliseconds, as all times here.
         created_at: String = "createdAt",
         /// † When something last happened.
         last_activity_at: String = "lastActivityAt",
@@ -69,6 +84,10 @@ words! {
         Web = "WEB",
         /// WhatsApp.
         WhatsApp = "WHATSAPP",
+        /// Speech, as the page about concepts has it.
+        Voice = "VOICE",
+        /// The REST API, as its samples have it.
+        Sdk = "SDK",
     }
 }
 
@@ -131,7 +150,7 @@ object! {
     Intent {
         /// In the whole conversation.
         conversation: IntentOf = "conversation",
-        /// In the last message; its parts are `null` in samples.
+        /// In one message; its `intent` is `null` in samples.
         message: IntentOf = "message",
     }
 }
@@ -217,13 +236,13 @@ words! {
 }
 
 object! {
-    /// `session.updated`: planned for chats.
+    /// `session.updated`: planned for chats (<https://docs.agntix.ai/webhooks/events>).
     SessionUpdated {
-        /// The session's UUID.
+        /// The session's id.
         id: String = "id",
         /// `session.updated`
         event_type: String = "eventType",
-        /// When the session began.
+        /// RFC 3339, UTC.
         created_at: String = "createdAt",
         /// The names of what changed.
         changed_fields: Vec<Item<String>> = "changedFields",
@@ -250,6 +269,29 @@ union! {
         SubscriptionUpdated(SubscriptionUpdated) = "subscription.updated",
         /// Planned: a knowledge store took a document in, or failed to.
         KnowledgeStoreUpdated(KnowledgeStoreUpdated) = "knowledge_store.updated" | "knowledge.store.updated",
+    }
+}
+
+/// A delivery, in whichever envelope it came.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Delivery {
+    /// Today's: `eventType` names the event.
+    Flat(Event),
+    /// The other: `type` names it.
+    Enveloped(Enveloped),
+}
+
+impl Delivery {
+    /// Reads a body. `eventType` decides; without one, a `type` that looks like an event's name (`message.added`, not `VOICE`).
+    ///
+    /// # Errors
+    /// When the text is no JSON object.
+    pub fn read(text: &str) -> Result<Self, serde_json::Error> {
+        let name = |member| json::text_member(text, member);
+        if name("eventType").is_none() && name("type").is_some_and(|name| super::is_event_name(&name)) {
+            return read(text).map(Delivery::Enveloped);
+        }
+        read(text).map(Delivery::Flat)
     }
 }
 
@@ -295,7 +337,7 @@ envelope! {
 object! {
     /// A session in the superseded envelope; the last three members stand in `session.ended` alone.
     SupersededSessionData {
-        /// The session's UUID.
+        /// The session's id.
         session_id: String = "sessionId",
         /// Why it ended.
         ended_reason: EndedReason = "endedReason",
@@ -325,7 +367,7 @@ words! {
 object! {
     /// A message of a session.
     MessageAddedData {
-        /// The session's UUID.
+        /// The session's id.
         session_id: String = "sessionId",
         /// The message's id.
         message_id: String = "messageId",

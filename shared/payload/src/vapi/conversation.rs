@@ -1,7 +1,11 @@
 //! What is said in a call, and the tools that are called.
+//!
+//! Source: `UserMessage`, `BotMessage`, `OpenAIMessage`, `ToolCall` and others of Vapi's OpenAPI document
+//! (<https://api.vapi.ai/api-json>, August 2026), and captures.
 
 use crate::wire::{Bag, Item, Number, Raw};
 
+use super::assistant::{FunctionDefinition, Server};
 use super::object::Time;
 
 union! {
@@ -13,7 +17,7 @@ union! {
         /// What the customer said.
         User(UserEntry) = "user",
         /// What the assistant said.
-        Bot(BotEntry) = "bot" | "assistant",
+        Bot(BotEntry) = "bot",
         /// Tools the assistant called.
         ToolCalls(ToolCallsEntry) = "tool_calls",
         /// What a tool answered.
@@ -33,7 +37,7 @@ macro_rules! entry {
                 message: String = "message",
                 /// When.
                 time: Time = "time",
-                /// When, in seconds since the call began.
+                /// When, in seconds since the call, or the assistant that speaks now, began: it falls when another takes over.
                 seconds_from_start: Number = "secondsFromStart",
                 $($rest)*
             }
@@ -51,7 +55,7 @@ entry! {
     UserEntry {
         /// Until when.
         end_time: Time = "endTime",
-        /// How long: in milliseconds, though documented in seconds.
+        /// How long: documented in seconds, and so in 2024; in milliseconds in 2025.
         duration: Number = "duration",
         /// Whether something was left out of it.
         is_filtered: bool = "isFiltered",
@@ -71,7 +75,7 @@ entry! {
     BotEntry {
         /// Until when.
         end_time: Time = "endTime",
-        /// How long: in milliseconds, though documented in seconds.
+        /// How long: documented in seconds, and so in 2024; in milliseconds in 2025.
         duration: Number = "duration",
         /// Why it was said.
         source: String = "source",
@@ -168,46 +172,138 @@ union! {
     /// A tool with the call to it, told apart by `type`.
     ToolWithToolCall by "type" {
         /// A function of the integrator's.
-        Function(ToolAndCall) = "function",
+        Function(FunctionTool) = "function",
         /// A workflow at GoHighLevel.
-        Ghl(ToolAndCall) = "ghl",
+        Ghl(GhlTool) = "ghl",
         /// A scenario at Make.
-        Make(ToolAndCall) = "make",
+        Make(MakeTool) = "make",
         /// A shell.
-        Bash(ToolAndCall) = "bash",
+        Bash(BashTool) = "bash",
         /// A screen.
-        Computer(ToolAndCall) = "computer",
+        Computer(ComputerTool) = "computer",
         /// An editor.
-        TextEditor(ToolAndCall) = "textEditor",
+        TextEditor(TextEditorTool) = "textEditor",
         /// An entry in a calendar.
-        GoogleCalendarEventCreate(ToolAndCall) = "google.calendar.event.create",
+        GoogleCalendarEventCreate(GoogleCalendarTool) = "google.calendar.event.create",
+    }
+}
+
+/// A struct for a tool with the call to it: what all have, and its own members.
+macro_rules! tool {
+    ($(#[$about:meta])* $name:ident { $($own:tt)* }) => {
+        object! {
+            $(#[$about])*
+            $name {
+                /// Tells the kinds apart.
+                kind: String = "type",
+                /// The call. Required.
+                tool_call: ToolCall = "toolCall",
+                /// What is said meanwhile.
+                messages: Vec<Item<Raw>> = "messages",
+                /// Whether the caller does not wait for the result.
+                is_async: bool = "async",
+                /// Where it is called; its `secret` may be among it.
+                server: Server = "server",
+                /// What the model is told of it.
+                function: FunctionDefinition = "function",
+                $($own)*
+            }
+        }
+    };
+}
+
+tool! {
+    /// `function`
+    FunctionTool {}
+}
+
+tool! {
+    /// `ghl`
+    GhlTool {
+        /// Which workflow. Required.
+        metadata: Bag = "metadata",
+    }
+}
+
+tool! {
+    /// `make`
+    MakeTool {
+        /// Which scenario. Required.
+        metadata: Bag = "metadata",
+    }
+}
+
+tool! {
+    /// `bash`
+    BashTool {
+        /// Which version of it.
+        sub_type: BashVersion = "subType",
+        /// `bash`
+        name: String = "name",
+    }
+}
+
+tool! {
+    /// `computer`
+    ComputerTool {
+        /// Which version of it.
+        sub_type: ComputerVersion = "subType",
+        /// `computer`
+        name: String = "name",
+        /// Width in pixels. Required.
+        display_width_px: Number = "displayWidthPx",
+        /// Height in pixels. Required.
+        display_height_px: Number = "displayHeightPx",
+    }
+}
+
+tool! {
+    /// `textEditor`
+    TextEditorTool {
+        /// Which version of it.
+        sub_type: TextEditorVersion = "subType",
+        /// `str_replace_editor`
+        name: String = "name",
+    }
+}
+
+tool! {
+    /// `google.calendar.event.create`
+    GoogleCalendarTool {}
+}
+
+words! {
+    /// Which version of a shell.
+    BashVersion {
+        /// Of October 2024.
+        October2024 = "bash_20241022",
+    }
+}
+
+words! {
+    /// Which version of a screen.
+    ComputerVersion {
+        /// Of October 2024.
+        October2024 = "computer_20241022",
+    }
+}
+
+words! {
+    /// Which version of an editor.
+    TextEditorVersion {
+        /// Of October 2024.
+        October2024 = "text_editor_20241022",
     }
 }
 
 object! {
-    /// A tool with the call to it.
-    ToolAndCall {
-        /// Tells the kinds apart.
-        kind: String = "type",
-        /// The call.
-        tool_call: ToolCall = "toolCall",
-        /// What is said meanwhile.
-        messages: Vec<Item<Raw>> = "messages",
-        /// Whether the caller does not wait for the result.
-        is_async: bool = "async",
-        /// Where it is called; its `secret` may be among it.
-        server: Bag = "server",
-        /// What the model is told of it.
-        function: Bag = "function",
-        /// `ghl`, `make`: which workflow or scenario.
-        metadata: Bag = "metadata",
-        /// `bash`, `computer`, `textEditor`: which version of it.
-        sub_type: String = "subType",
-        /// `bash`, `computer`, `textEditor`: its name.
+    /// What a tool answered, as the message about it has it. The schema leaves it untyped.
+    ToolAnswer {
+        /// Which call it answers.
+        tool_call_id: String = "toolCallId",
+        /// The tool's name.
         name: String = "name",
-        /// `computer`: width in pixels.
-        display_width_px: Number = "displayWidthPx",
-        /// `computer`: height in pixels.
-        display_height_px: Number = "displayHeightPx",
+        /// What it answered.
+        result: Raw = "result",
     }
 }

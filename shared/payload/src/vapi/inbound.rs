@@ -1,7 +1,18 @@
 //! What Vapi is told: client inbound messages. They answer a client message, and steer a live call at its `controlUrl`.
 //!
-//! What is required is required by the type; what is not documented cannot be written, so that a misspelt member is found.
-//! Source: `ClientInboundMessage` of Vapi's OpenAPI document (August 2026).
+//! | type | struct |
+//! |---|---|
+//! | `add-message` | [`AddMessage`] |
+//! | `control` | [`ControlMessage`] |
+//! | `say` | [`Say`] |
+//! | `end-call` | [`EndCall`] |
+//! | `transfer` | [`Transfer`] |
+//! | `send-transport-message` | [`SendTransportMessage`] |
+//!
+//! What is required is required by the type; what is not documented cannot be written, so that a misspelt member is found. Two
+//! more are documented elsewhere, and not in the union: `handoff` at a control URL, and `hangup` over a WebSocket.
+//! Source: `ClientInboundMessage` of Vapi's OpenAPI document (<https://api.vapi.ai/api-json>, August 2026). That Vapi acts on one
+//! that answers a client message is documented; nobody has shown it.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -164,9 +175,45 @@ macro_rules! destination {
     };
 }
 
+/// A telephone number that Vapi would take.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(try_from = "CalledNumber", into = "CalledNumber")]
+pub struct NumberDestination(CalledNumber);
+
+impl NumberDestination {
+    /// The number, and how to hand on.
+    #[must_use]
+    pub fn get(&self) -> &CalledNumber {
+        &self.0
+    }
+}
+
+impl TryFrom<CalledNumber> for NumberDestination {
+    type Error = &'static str;
+
+    fn try_from(called: CalledNumber) -> Result<Self, Self::Error> {
+        let digits = called.number.as_str().strip_prefix('+');
+        let is_e164 = digits.is_some_and(|digits| {
+            digits.len() <= 15 && !digits.starts_with('0') && digits.bytes().all(|digit| digit.is_ascii_digit())
+        });
+        if is_e164 || called.number_e164_check_enabled == Some(false) {
+            Ok(NumberDestination(called))
+        } else {
+            Err("a number in E.164 is needed, such as +15550100, or numberE164CheckEnabled: false")
+        }
+    }
+}
+
+impl From<NumberDestination> for CalledNumber {
+    fn from(destination: NumberDestination) -> Self {
+        destination.0
+    }
+}
+
 destination! {
-    /// A telephone number.
-    NumberDestination {
+    /// A telephone number, not checked yet.
+    CalledNumber {
         /// E.164, unless `number_e164_check_enabled` is `false`.
         number: Text<3, 40>,
     } optional {
@@ -265,7 +312,7 @@ sent! {
     /// How to hand a call on.
     TransferPlan {
         /// In which way.
-        mode: TransferMode,
+        mode: TransferPlanMode,
     } optional {
         /// What is said to whoever takes over.
         message: Spoken,
@@ -296,15 +343,22 @@ sent! {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
-#[allow(missing_docs, reason = "each is named after its constant; their documentation is Vapi's")]
-pub enum TransferMode {
+pub enum TransferPlanMode {
+    /// Without a word.
     BlindTransfer,
+    /// The same, with a summary in a SIP header.
     BlindTransferAddSummaryToSipHeader,
+    /// A message first.
     WarmTransferSayMessage,
+    /// A summary first.
     WarmTransferSaySummary,
+    /// Twilio's instructions first.
     WarmTransferTwiml,
+    /// A message, when the operator has spoken.
     WarmTransferWaitForOperatorToSpeakFirstAndThenSayMessage,
+    /// A summary, when the operator has spoken.
     WarmTransferWaitForOperatorToSpeakFirstAndThenSaySummary,
+    /// An assistant speaks with the operator first.
     WarmTransferExperimental,
 }
 

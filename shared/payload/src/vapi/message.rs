@@ -4,44 +4,54 @@
 //! A message that goes to clients and to servers has one struct for both; `artifact` and `chat` stand beside the others on
 //! server messages alone, except where they are a message's own. What names an event:
 //!
-//! | type | struct | event id after `vapi:<client\|server>:<type>:` |
-//! |---|---|---|
-//! | `assistant-request` | [`AssistantRequest`] | call |
-//! | `assistant.speechStarted` | [`AssistantSpeechStarted`] | call, turn, hash of text and timing, time |
-//! | `assistant.started` | [`AssistantStarted`] | call, time, hash of its own members |
-//! | `call.artifact.upload` | [`CallArtifactUpload`] | call, kinds of artifacts |
-//! | `call.deleted`, `call.delete.failed` | [`CallDeleted`], [`CallDeleteFailed`] | call |
-//! | `call.endpointing.request` | [`CallEndpointingRequest`] | call, time, hash of its own members |
-//! | `campaign.predial` | [`CampaignPredial`] | campaign, contact |
-//! | `chat.created`, `chat.deleted` | [`ChatCreated`], [`ChatDeleted`] | chat |
-//! | `conversation-update` | [`ConversationUpdate`] | call, hash of the conversation |
-//! | `end-of-call-report` | [`EndOfCallReport`] | call |
-//! | `hang` | [`Hang`] | call, time |
-//! | `handoff-destination-request` | [`HandoffDestinationRequest`] | call, time, hash of its own members |
-//! | `knowledge-base-request` | [`KnowledgeBaseRequest`] | call, time, hash of its own members |
-//! | `language-change-detected` | [`LanguageChangeDetected`] | call, time, hash of its own members |
-//! | `metadata` | [`Metadata`] | call, time, hash of its own members |
-//! | `model-output` | [`ModelOutput`] | call, turn, hash of the output, time |
-//! | `phone-call-control` | [`PhoneCallControl`] | call, time, hash of its own members |
-//! | `session.created`, `session.deleted` | [`SessionCreated`], [`SessionDeleted`] | session |
-//! | `session.updated` | [`SessionUpdated`] | session, when it was updated |
-//! | `speech-update` | [`SpeechUpdate`] | call, role, turn, status, time |
-//! | `status-update` | [`StatusUpdate`] | call, status |
-//! | `tool-calls` | [`ToolCalls`] | call, tool calls |
-//! | `tool-calls-result` | [`ToolCallsResult`] | call, tool call |
-//! | `transcript` | [`Transcript`] | call, role, kind, hash of the text, time |
-//! | `transfer-destination-request` | [`TransferDestinationRequest`] | call, time, hash of its own members |
-//! | `transfer-update` | [`TransferUpdate`] | call, time, hash of its own members |
-//! | `user-interrupted` | [`UserInterrupted`] | call, turn or time |
-//! | `voice-input` | [`VoiceInput`] | call, time, hash of its own members |
-//! | `voice-request` | [`VoiceRequest`] | call, time, hash of its own members |
-//! | `workflow.node.started` | [`WorkflowNodeStarted`] | call, time, hash of its own members |
+//! | type | struct | event id after `vapi:<client\|server>:<type>:` | |
+//! |---|---|---|---|
+//! | `assistant-request` | [`AssistantRequest`] | call | strong |
+//! | `assistant.speechStarted` | [`AssistantSpeechStarted`] | call, turn or nothing, hash of text and timing, time or nothing | weak |
+//! | `assistant.started` | [`AssistantStarted`] | call, time, hash of its own members | weak |
+//! | `call.artifact.upload` | [`CallArtifactUpload`] | call, kinds of artifacts | strong |
+//! | `call.deleted`, `call.delete.failed` | [`CallDeleted`], [`CallDeleteFailed`] | call | strong |
+//! | `call.endpointing.request` | [`CallEndpointingRequest`] | call, time, hash of its own members | weak |
+//! | `campaign.predial` | [`CampaignPredial`] | campaign, contact | strong |
+//! | `chat.created`, `chat.deleted` | [`ChatCreated`], [`ChatDeleted`] | chat | strong |
+//! | `conversation-update` | [`ConversationUpdate`] | call, hash of the conversation; without one as `hang` | strong |
+//! | `end-of-call-report` | [`EndOfCallReport`] | call | strong |
+//! | `hang` | [`Hang`] | call, time, hash of its own members | weak |
+//! | `handoff-destination-request` | [`HandoffDestinationRequest`] | call, time, hash of its own members | weak |
+//! | `knowledge-base-request` | [`KnowledgeBaseRequest`] | call, time, hash of its own members | weak |
+//! | `language-change-detected` | [`LanguageChangeDetected`] | call, time, hash of its own members | weak |
+//! | `metadata` | [`Metadata`] | call, time, hash of its own members | weak |
+//! | `model-output` | [`ModelOutput`] | call, turn or nothing, hash of the output, time | weak |
+//! | `phone-call-control` | [`PhoneCallControl`] | call, time, hash of its own members | weak |
+//! | `session.created`, `session.deleted` | [`SessionCreated`], [`SessionDeleted`] | session | strong |
+//! | `session.updated` | [`SessionUpdated`] | session, when it was updated | strong |
+//! | `speech-update` | [`SpeechUpdate`] | call, role, status, turn or nothing, time or nothing | strong |
+//! | `status-update` | [`StatusUpdate`] | call, status | strong |
+//! | `tool-calls` | [`ToolCalls`] | call or nothing, tool calls | strong |
+//! | `tool-calls-result` | [`ToolCallsResult`] | call or nothing, tool call; without one as `hang` | strong |
+//! | `transcript` | [`Transcript`] | call, role, kind, hash of the text, time | weak |
+//! | `transfer-destination-request` | [`TransferDestinationRequest`] | call, time, hash of its own members | weak |
+//! | `transfer-update` | [`TransferUpdate`] | call, time, hash of its own members | weak |
+//! | `user-interrupted` | [`UserInterrupted`] | call, turn or time | weak |
+//! | `voice-input` | [`VoiceInput`] | call, time, hash of its own members | weak |
+//! | `voice-request` | [`VoiceRequest`] | call, time, hash of its own members | weak |
+//! | `workflow.node.started` | [`WorkflowNodeStarted`] | call, time, hash of its own members | weak |
+//! | any other | | call, time, hash of its own members | weak |
 //!
-//! Source: `ClientMessage` and `ServerMessage` of Vapi's OpenAPI document (August 2026), and captures.
+//! A strong id names a thing that happens once. In place of a weak one, and of any with a part missing, stands the message id
+//! of the delivery, where the signature covers one. Without that, an id with a part missing is the message's hash and the hour
+//! it came: `…:<sha256>:<2026-04-08T05>`, marked `identity: weak`.
+//!
+//! Nobody has seen Vapi post client messages over HTTP: they reach a server through a bridge or an SDK's host. Unless a
+//! member's documentation says "required", it may be absent, and where captures differ from the schema, `null`.
+//!
+//! Source: `ClientMessage` and `ServerMessage` of Vapi's OpenAPI document (<https://api.vapi.ai/api-json>, August 2026), where
+//! each struct is `ClientMessage…` or `ServerMessage…` under its own name, and captures.
 
 use crate::wire::{Bag, Item, Number, Raw};
 
-use super::conversation::{Entry, OpenAiMessage, ToolCall, ToolWithToolCall};
+use super::assistant::Assistant;
+use super::conversation::{Entry, OpenAiMessage, ToolAnswer, ToolCall, ToolWithToolCall};
 use super::object::{Artifact, Call, Chat, Customer, PhoneNumber, Session, Time};
 use super::transfer::TransferDestination;
 
@@ -64,15 +74,17 @@ macro_rules! channels {
 }
 
 channels! {
-    /// A message to clients: 22 types under 23 names. Types that only the configuration or an SDK names are kept as
-    /// [`Other`](Self::Other).
+    /// A message to clients: 22 types under 23 names, and three names that have no schema and occur all the same. Other types
+    /// are kept as [`Other`](Self::Other).
     ClientMessage {
         /// A workflow reached a node.
         WorkflowNodeStarted(WorkflowNodeStarted) = "workflow.node.started",
         /// What was said, with the model's metadata.
         Metadata(Metadata) = "metadata",
         /// A tool has answered.
-        ToolCallsResult(ToolCallsResult) = "tool-calls-result",
+        ToolCallsResult(ToolCallsResult) = "tool-calls-result" | "tool.completed",
+        /// The call's status changed. Has no schema for clients.
+        StatusUpdate(StatusUpdate) = "status-update",
     }
     /// A message to servers: 29 types under 30 names. `assistant.started` has no schema of its own here, and is sent all the
     /// same.
@@ -97,7 +109,7 @@ channels! {
         EndOfCallReport(EndOfCallReport) = "end-of-call-report",
         /// Forward, or hang up: sent where that is the server's to do.
         PhoneCallControl(PhoneCallControl) = "phone-call-control",
-        /// Artifacts of the call can be fetched.
+        /// Artifacts of the call were uploaded, or could not be.
         CallArtifactUpload(CallArtifactUpload) = "call.artifact.upload",
     }
     both {
@@ -120,7 +132,7 @@ channels! {
         /// The customer interrupted the assistant.
         UserInterrupted(UserInterrupted) = "user-interrupted",
         /// The customer changed the language.
-        LanguageChangeDetected(LanguageChangeDetected) = "language-change-detected",
+        LanguageChangeDetected(LanguageChangeDetected) = "language-change-detected" | "language-changed",
         /// What goes to the voice.
         VoiceInput(VoiceInput) = "voice-input",
         /// What the assistant says, as it says it.
@@ -159,8 +171,9 @@ macro_rules! message {
                 /// The customer; absent for web calls.
                 customer: Customer = "customer",
                 /// The assistant's whole configuration.
-                assistant: Bag = "assistant",
-                /// A label such as `v3`; `null` for assistants without versions.
+                assistant: Assistant = "assistant",
+                /// A label such as `v3`; `null` for assistants of one call, squads, workflows, and organisations without
+                /// versions.
                 assistant_version: String = "assistantVersion",
                 /// The chat it belongs to: on server messages, and the message's own in `chat.*`.
                 chat: Chat = "chat",
@@ -188,7 +201,7 @@ message! {
     /// `assistant.started`
     AssistantStarted {
         /// The assistant that took over.
-        new_assistant: Bag = "newAssistant",
+        new_assistant: Assistant = "newAssistant",
     }
 }
 
@@ -306,8 +319,8 @@ message! {
 message! {
     /// `tool-calls-result`
     ToolCallsResult {
-        /// The result; its form is not documented. `toolCallId` names the call.
-        tool_call_result: Bag = "toolCallResult",
+        /// The result.
+        tool_call_result: ToolAnswer = "toolCallResult",
     }
 }
 
@@ -317,9 +330,9 @@ message! {
         /// Whereto.
         destination: TransferDestination = "destination",
         /// The assistant that takes over; only when the destination is one.
-        to_assistant: Bag = "toAssistant",
+        to_assistant: Assistant = "toAssistant",
         /// The assistant that hands over; only when the destination is one.
-        from_assistant: Bag = "fromAssistant",
+        from_assistant: Assistant = "fromAssistant",
         /// The step that takes over; its form is not documented.
         to_step_record: Bag = "toStepRecord",
         /// The step that hands over; its form is not documented.

@@ -1,10 +1,15 @@
 //! The objects that Vapi's messages are made of.
+//!
+//! Source: `Call`, `CreateCustomerDTO`, `Artifact`, `Chat`, `Session` and the telephone numbers of Vapi's OpenAPI document
+//! (<https://api.vapi.ai/api-json>, August 2026), and captures. Nothing is required but what says so; in captures, what is not
+//! set is often `null` where the schema has it absent.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::time::Timestamp;
 use crate::wire::{Bag, Item, Number, Raw, TextOr, Unnamed};
 
+use super::assistant::{Assistant, Squad};
 use super::conversation::{Entry, OpenAiMessage};
 use super::transfer::TransferDestination;
 
@@ -64,16 +69,16 @@ object! {
         phone_call_transport: PhoneCallTransport = "phoneCallTransport",
         /// URLs to hear and to steer the call: whoever has `controlUrl` can speak in it. Treat them as secrets.
         monitor: Monitor = "monitor",
-        /// The assistant, if it is a saved one.
+        /// The assistant, if it is a saved one; may be `null`.
         assistant_id: String = "assistantId",
         /// The assistant, if it is not.
-        assistant: Bag = "assistant",
+        assistant: Assistant = "assistant",
         /// What differs from the assistant in this call.
-        assistant_overrides: Bag = "assistantOverrides",
-        /// The squad, if it is a saved one.
+        assistant_overrides: Assistant = "assistantOverrides",
+        /// The squad, if it is a saved one; may be `null`.
         squad_id: String = "squadId",
         /// The squad, if it is not.
-        squad: Bag = "squad",
+        squad: Squad = "squad",
         /// The workflow.
         workflow_id: String = "workflowId",
         /// Vapi's id of the telephone number.
@@ -98,6 +103,8 @@ object! {
         transport: Bag = "transport",
         /// Where a web call takes place.
         web_call_url: String = "webCallUrl",
+        /// What it leaves behind.
+        artifact: Artifact = "artifact",
     }
 }
 
@@ -201,7 +208,7 @@ macro_rules! phone_number {
                 id: String = "id",
                 /// The organisation's UUID.
                 org_id: String = "orgId",
-                /// A name.
+                /// A name; may be `null`, as all that follow.
                 name: String = "name",
                 /// The number, E.164. Required of Twilio's, Vonage's and Telnyx'.
                 number: String = "number",
@@ -247,9 +254,9 @@ phone_number! {
     TwilioPhoneNumber {
         /// Documented as required; may be `null` or missing.
         twilio_account_sid: String = "twilioAccountSid",
-        /// A secret.
+        /// A secret; may be `null`.
         twilio_auth_token: String = "twilioAuthToken",
-        /// The caller id.
+        /// The caller id; may be `null`.
         twilio_outgoing_caller_id: String = "twilioOutgoingCallerId",
     }
 }
@@ -287,7 +294,7 @@ object! {
         /// An address.
         sip_uri: String = "sipUri",
         /// What differs from the assistant for this customer.
-        assistant_overrides: Bag = "assistantOverrides",
+        assistant_overrides: Assistant = "assistantOverrides",
         /// What differs from the squad for this customer.
         squad_overrides: Bag = "squadOverrides",
     }
@@ -328,19 +335,20 @@ object! {
         log_url: String = "logUrl",
         /// The packets.
         pcap_url: String = "pcapUrl",
-        /// Signed anew for each delivery: differs between two of one event, as all `presigned` members.
+        /// A URL to both voices in one channel. Signed anew for each delivery: differs between two of one event, as all
+        /// `presigned` members.
         presigned_mono_url: String = "presignedMonoUrl",
-        /// As above.
+        /// The same: both voices, a channel each.
         presigned_stereo_url: String = "presignedStereoUrl",
-        /// As above.
+        /// The same: the video.
         presigned_video_url: String = "presignedVideoUrl",
-        /// As above.
+        /// The same: the assistant's voice.
         presigned_assistant_url: String = "presignedAssistantUrl",
-        /// As above.
+        /// The same: the customer's voice.
         presigned_customer_url: String = "presignedCustomerUrl",
-        /// As above.
+        /// The same: the packets.
         presigned_pcap_url: String = "presignedPcapUrl",
-        /// As above.
+        /// The same: the log.
         presigned_log_url: String = "presignedLogUrl",
         /// Until when they are good.
         presigned_urls_expires_at: String = "presignedUrlsExpiresAt",
@@ -366,13 +374,13 @@ macro_rules! exchange {
                 /// The assistant, if it is a saved one.
                 assistant_id: String = "assistantId",
                 /// The assistant, if it is not.
-                assistant: Bag = "assistant",
+                assistant: Assistant = "assistant",
                 /// What differs from it here.
-                assistant_overrides: Bag = "assistantOverrides",
+                assistant_overrides: Assistant = "assistantOverrides",
                 /// The squad, if it is a saved one.
                 squad_id: String = "squadId",
                 /// The squad, if it is not.
-                squad: Bag = "squad",
+                squad: Squad = "squad",
                 /// What was written.
                 messages: Vec<Item<Raw>> = "messages",
                 /// What it cost, in dollars.
@@ -406,7 +414,7 @@ exchange! {
     Session {
         /// Whether it goes on.
         status: SessionStatus = "status",
-        /// How long it lasts without a chat: 60 to 2592000.
+        /// How long it lasts: 60 to 2592000 seconds.
         expiration_seconds: Number = "expirationSeconds",
         /// The customer.
         customer: Customer = "customer",

@@ -1,11 +1,24 @@
 //! What Vapi's server messages are answered with: bare, as every published example and receiver writes them, though the
-//! schema wraps them in `messageResponse`. Seven of eight; a `voice-request` is answered with audio.
+//! schema wraps them in `messageResponse`.
+//!
+//! | message | answer |
+//! |---|---|
+//! | `assistant-request` | [`AssistantResponse`] |
+//! | `tool-calls` | [`ToolCallsResponse`] |
+//! | `transfer-destination-request` | [`TransferDestinationResponse`] |
+//! | `handoff-destination-request` | [`HandoffDestinationResponse`] |
+//! | `knowledge-base-request` | [`KnowledgeBaseResponse`] |
+//! | `call.endpointing.request` | [`EndpointingResponse`] |
+//! | `campaign.predial` | [`PredialResponse`] |
+//! | `voice-request` | [`VoiceResponse`]: audio, no JSON |
 //!
 //! What is required is required by the type; what is not documented cannot be written. Source: `ServerMessageResponse` of
-//! Vapi's OpenAPI document (August 2026).
+//! Vapi's OpenAPI document (<https://api.vapi.ai/api-json>, August 2026), <https://docs.vapi.ai/server-url/events>.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+
+use crate::strict::Finite;
 
 use super::inbound::{AssistantDestination, CustomMessage, Destination, NumberDestination, SipDestination};
 
@@ -38,16 +51,19 @@ sent! {
     }
 }
 
-sent! {
-    /// The answer to `tool-calls`.
-    ToolCallsResponse {
-        /// A result for each call, in the calls' order.
-        results: Vec<ToolResult>,
-    }
+/// The answer to `tool-calls`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum ToolCallsResponse {
+    /// A result for each call, in the calls' order.
+    Results(Vec<ToolResult>),
+    /// Why there is none for any.
+    Error(Line),
 }
 
 /// A tool's result.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(with = "WrittenResult"))]
 #[serde(try_from = "WrittenResult", into = "WrittenResult")]
 pub struct ToolResult {
@@ -57,6 +73,22 @@ pub struct ToolResult {
     pub name: String,
     /// What came of it.
     pub outcome: ToolOutcome,
+    /// What is said about it: a message of a tool.
+    pub message: Option<ToolMessage>,
+    /// The integrator's own.
+    pub metadata: Option<Map<String, Value>>,
+}
+
+/// A message of a tool, such as `request-start`. Its kinds have members of their own.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct ToolMessage {
+    /// Which kind.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The kind's own members.
+    #[serde(flatten)]
+    pub own: Map<String, Value>,
 }
 
 /// What came of a tool call: written as `result` or as `error`.
@@ -80,6 +112,10 @@ struct WrittenResult {
     result: Option<Line>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     error: Option<Line>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    message: Option<ToolMessage>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    metadata: Option<Map<String, Value>>,
 }
 
 impl TryFrom<WrittenResult> for ToolResult {
@@ -91,17 +127,19 @@ impl TryFrom<WrittenResult> for ToolResult {
             (None, Some(error)) => ToolOutcome::Error(error),
             _ => return Err("either result or error is needed"),
         };
-        Ok(ToolResult { tool_call_id: written.tool_call_id, name: written.name, outcome })
+        let WrittenResult { tool_call_id, name, message, metadata, .. } = written;
+        Ok(ToolResult { tool_call_id, name, outcome, message, metadata })
     }
 }
 
 impl From<ToolResult> for WrittenResult {
     fn from(result: ToolResult) -> Self {
-        let (ok, error) = match result.outcome {
+        let ToolResult { tool_call_id, name, outcome, message, metadata } = result;
+        let (result, error) = match outcome {
             ToolOutcome::Result(line) => (Some(line), None),
             ToolOutcome::Error(line) => (None, Some(line)),
         };
-        WrittenResult { tool_call_id: result.tool_call_id, name: result.name, result: ok, error }
+        WrittenResult { tool_call_id, name, result, error, message, metadata }
     }
 }
 
@@ -115,7 +153,8 @@ impl Line {
     /// Makes a line of a text: each line break, with the white space around it, becomes one space.
     #[must_use]
     pub fn of(text: &str) -> Self {
-        let pieces = text.split(['\n', '\r', '\u{2028}', '\u{2029}']).map(str::trim).filter(|piece| !piece.is_empty());
+        let breaks = ['\n', '\u{b}', '\u{c}', '\r', '\u{85}', '\u{2028}', '\u{2029}'];
+        let pieces = text.split(breaks).map(str::trim).filter(|piece| !piece.is_empty());
         Line(pieces.collect::<Vec<_>>().join(" "))
     }
 
@@ -138,8 +177,8 @@ sent! {
     TransferDestinationResponse {} optional {
         /// Whereto.
         destination: AnyDestination,
-        /// What is said meanwhile: a message of a tool, whose kinds are not documented here.
-        message: Map<String, Value>,
+        /// What is said meanwhile.
+        message: ToolMessage,
         /// Why there is no destination.
         error: String,
     }
@@ -171,17 +210,51 @@ sent! {
     }
 }
 
-/// The answer to `knowledge-base-request`.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+/// The answer to `knowledge-base-request`: documents, a message, or both.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields)]
-pub struct KnowledgeBaseResponse {
-    /// What was found.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub documents: Vec<KnowledgeDocument>,
-    /// What is said instead.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub message: Option<CustomMessage>,
+#[serde(try_from = "UncheckedKnowledge", into = "UncheckedKnowledge")]
+pub struct KnowledgeBaseResponse(UncheckedKnowledge);
+
+impl KnowledgeBaseResponse {
+    /// What was found, which may be nothing, and perhaps what is said.
+    #[must_use]
+    pub fn found(documents: Vec<KnowledgeDocument>, message: Option<CustomMessage>) -> Self {
+        KnowledgeBaseResponse(UncheckedKnowledge { documents: Some(documents), message })
+    }
+
+    /// What is said in place of documents.
+    #[must_use]
+    pub fn said(message: CustomMessage) -> Self {
+        KnowledgeBaseResponse(UncheckedKnowledge { documents: None, message: Some(message) })
+    }
+}
+
+sent! {
+    /// Documents, a message, or both: not checked yet.
+    UncheckedKnowledge {} optional {
+        /// What was found.
+        documents: Vec<KnowledgeDocument>,
+        /// What is said.
+        message: CustomMessage,
+    }
+}
+
+impl TryFrom<UncheckedKnowledge> for KnowledgeBaseResponse {
+    type Error = &'static str;
+
+    fn try_from(written: UncheckedKnowledge) -> Result<Self, Self::Error> {
+        match (&written.documents, &written.message) {
+            (None, None) => Err("documents or a message is needed"),
+            _ => Ok(KnowledgeBaseResponse(written)),
+        }
+    }
+}
+
+impl From<KnowledgeBaseResponse> for UncheckedKnowledge {
+    fn from(response: KnowledgeBaseResponse) -> Self {
+        response.0
+    }
 }
 
 sent! {
@@ -190,7 +263,7 @@ sent! {
         /// Its text.
         content: String,
         /// How well it fits.
-        similarity: f64,
+        similarity: Finite,
     } optional {
         /// Its UUID.
         uuid: String,
@@ -221,6 +294,12 @@ impl EndpointingTimeout {
     pub fn new(seconds: f64) -> Option<Self> {
         Self::SECONDS.contains(&seconds).then_some(EndpointingTimeout(seconds))
     }
+
+    /// The number of seconds.
+    #[must_use]
+    pub fn seconds(self) -> f64 {
+        self.0
+    }
 }
 
 impl<'de> Deserialize<'de> for EndpointingTimeout {
@@ -236,5 +315,20 @@ sent! {
     PredialResponse {
         /// Whether the contact may be called.
         eligible: bool,
+    }
+}
+
+/// The answer to `voice-request`: speech in one channel of 16-bit samples, sent raw as the response's body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VoiceResponse {
+    /// Samples at the message's `sampleRate`.
+    pub samples: Vec<i16>,
+}
+
+impl VoiceResponse {
+    /// The body: each sample's lower byte first, as everywhere where raw PCM is not said to be otherwise.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        self.samples.iter().flat_map(|sample| sample.to_le_bytes()).collect()
     }
 }

@@ -1,4 +1,6 @@
 //! Whereto calls are handed on.
+//!
+//! Source: `TransferDestination…` and `TransferPlan` of Vapi's OpenAPI document (<https://api.vapi.ai/api-json>, August 2026).
 
 use crate::wire::{Bag, Item, Number, Raw, TextOr};
 
@@ -22,7 +24,7 @@ object! {
         /// Which one.
         assistant_name: String = "assistantName",
         /// What of the conversation it gets.
-        transfer_mode: TransferMode = "transferMode",
+        transfer_mode: HistoryMode = "transferMode",
         /// What is said: a text, or a message with variants.
         message: TextOr<CustomMessage> = "message",
         /// When to choose it, for the model.
@@ -32,7 +34,7 @@ object! {
 
 words! {
     /// What of the conversation the next assistant gets.
-    TransferMode {
+    HistoryMode {
         /// All of it; when absent, this.
         RollingHistory = "rolling-history",
         /// All of it, under its own instructions.

@@ -1,5 +1,6 @@
-//! The messages that go to servers alone.
+//! The messages that go to servers alone: `ServerMessage…` of Vapi's OpenAPI document (<https://api.vapi.ai/api-json>).
 
+use crate::vapi::assistant::Assistant;
 use crate::vapi::conversation::{Entry, OpenAiMessage};
 use crate::vapi::object::{Artifact, Call, CallStatus, Chat, Customer, PhoneNumber, Time};
 use crate::vapi::transfer::TransferDestination;
