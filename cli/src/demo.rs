@@ -125,5 +125,5 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<bool, Error> {
 }
 
 fn replies() -> Result<Replies, Error> {
-    Ok(Replies::parse(dev::DEVELOPMENT_REPLIES_FILE, dev::DEVELOPMENT_REPLIES, Hosts::VapiAndLoopback)?)
+    Ok(Replies::parse(dev::DEVELOPMENT_REPLIES_FILE, dev::DEVELOPMENT_REPLIES, Hosts::Loopback)?)
 }

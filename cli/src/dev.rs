@@ -11,7 +11,7 @@ use gatehouse_edge::secrets::{DEVELOPMENT, Secrets};
 use gatehouse_inbox::Config;
 use gatehouse_local::engine::{Engine, bind};
 use gatehouse_local::{DataDir, Error, Options, Services, Stack, foreign_sdk, local_sdk};
-use gatehouse_replies::{Hosts, Replies};
+use gatehouse_replies::{Hosts, Replies, Rules};
 use serde::de::IgnoredAny;
 #[cfg(unix)]
 use tokio::signal::unix::{SignalKind, signal};
@@ -89,6 +89,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<bool, Error> {
     // Before anything is said: whoever reads that the stack is ready may want to stop it at once.
     let mut signals = Signals::new()?;
     let lines = Lines::start(if arguments.json { Stream::Stderr } else { Stream::Stdout })?;
+    gatehouse_edge::log::tell_panics_by_place();
     let dev = start(&arguments).await?;
     banner::warn(&dev);
     if arguments.json {
@@ -121,7 +122,13 @@ async fn start(arguments: &Arguments) -> Result<Dev, Error> {
         Some(file) => read_text(file)?,
     };
     let replies_file = arguments.replies.as_deref().unwrap_or(Path::new(DEVELOPMENT_REPLIES_FILE));
-    let replies = Replies::parse(&replies_file.display().to_string(), &replies, Hosts::VapiAndLoopback)?;
+    let rules = Rules::parse(&replies_file.display().to_string(), &replies)?;
+    for doubt in rules.doubts() {
+        tracing::warn!("{doubt}");
+    }
+    // A delivery that is played again here must not be heard in a real call, unless somebody asked for rules of his own.
+    let hosts = if arguments.replies.is_some() { Hosts::VapiAndLoopback } else { Hosts::Loopback };
+    let replies = Replies::new(rules, hosts)?;
     let options = Options {
         replies,
         visibility,

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use clap::{Subcommand, ValueEnum};
 use gatehouse_edge::vapi::Channel;
 use gatehouse_local::Error;
+use gatehouse_payload::json::Document;
 use gatehouse_payload::vapi::message::{ClientMessage, ServerMessage};
-use gatehouse_replies::{Chosen, Kind, Rules, Said, control};
+use gatehouse_replies::{Chosen, Hosts, Kind, Rules, Said, control};
 
 use crate::shell::{print, read, read_text};
 
@@ -69,12 +70,14 @@ pub(crate) fn run(command: &Command) -> Result<bool, Error> {
             let rules = rules(file)?;
             let body = read(message)?;
             let said = Said::of(&body);
+            let file = message.display();
+            Document::read(&body).map_err(|error| format!("{file}: {error}"))?;
             let Some(message_type) = said.message_type() else {
-                return Err(format!("{}: it is no message of Vapi's: it has no type", message.display()).into());
+                return Err(format!("{file}: it is no message of Vapi's: it has no type").into());
             };
             let mut told = String::new();
             for channel in channels(*channel, message_type) {
-                let chosen = rules.choose(channel, &said, &BTreeMap::new());
+                let chosen = rules.choose(channel, &said, &BTreeMap::new(), None);
                 tell(&mut told, channel, message_type, &said, &chosen)?;
             }
             print(&told)?;
@@ -105,18 +108,28 @@ fn tell(
     told: &mut String,
     channel: Channel,
     message_type: &str,
-    said: &Said<'_>,
+    said: &Said,
     chosen: &Chosen,
 ) -> Result<(), std::fmt::Error> {
-    let rules = if chosen.rules.is_empty() { "no rule applies".to_owned() } else { chosen.rules.join(", ") };
-    writeln!(told, "{message_type}, as a {} message: {rules}", channel.as_str())?;
-    let otherwise = Kind::of(channel, message_type).map_or("{}", Kind::otherwise);
-    writeln!(told, "  answer  {}", chosen.reply.as_deref().unwrap_or(otherwise))?;
+    let rules: Vec<&str> = chosen.rules.iter().map(String::as_str).collect();
+    let rules = if rules.is_empty() { "no rule applies".to_owned() } else { rules.join(", ") };
+    // What stands in a file may move the cursor.
+    let plain = !message_type.chars().any(char::is_control);
+    let shown = if plain { message_type.to_owned() } else { format!("{message_type:?}") };
+    writeln!(told, "{shown}, as a {} message: {rules}", channel.as_str())?;
+    if (channel, message_type) == (Channel::Server, "voice-request") {
+        writeln!(told, "  answer  501: it wants audio")?;
+    } else {
+        let otherwise = Kind::of(channel, message_type).map_or("{}", Kind::otherwise);
+        writeln!(told, "  answer  {}", chosen.reply.as_deref().unwrap_or(otherwise))?;
+    }
     for act in &chosen.act {
         writeln!(told, "  act     {act}")?;
     }
-    if let (false, Err(why)) = (chosen.act.is_empty(), control::target(said)) {
-        writeln!(told, "          but it cannot be done: {why}")?;
+    if let (false, Err(why)) = (chosen.act.is_empty(), control::target(Hosts::Vapi, said)) {
+        let here =
+            if control::target(Hosts::Loopback, said).is_ok() { ", but to this machine: in dev it is" } else { "" };
+        writeln!(told, "          not done in AWS: {why}{here}")?;
     }
     chosen.faults.iter().try_for_each(|fault| writeln!(told, "  wrong   {fault}"))
 }

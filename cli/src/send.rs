@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
 use crate::shell::print;
-use crate::vendor::DeliveryArguments;
+use crate::vendor::{DeliveryArguments, Vendor};
 
 pub(crate) const EXAMPLES: &str = "\
 Each repetition has a message id of its own (the first one's with _1, _2 … behind it), so that Ada's are new events; agntix
@@ -61,7 +61,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<bool, Error> {
     if repeat == 1 {
         let answer = post(&client, &delivery.sign(&secrets, &first_id, &body)?).await;
         let answer = answer.map_err(|error| unreachable(&url, &error))?;
-        print(&format!("{} {}\n", answer.status, line(&answer)))?;
+        print(&format!("{} {}\n{}", answer.status, line(&answer), told(delivery.vendor, &answer)))?;
         return Ok((200..300).contains(&answer.status));
     }
 
@@ -160,6 +160,12 @@ fn line(answer: &Answer) -> String {
     let ms = format!("{} ms", answer.took.as_millis());
     let words = [answer.outcome(), answer.event_id(), detail, &ms].map(str::to_owned);
     words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join("  ")
+}
+
+/// What Vapi is told, on a line of its own; the other vendors learn no more than the outcome.
+fn told(vendor: Vendor, answer: &Answer) -> String {
+    let is_vapi = matches!(vendor, Vendor::VapiClient | Vendor::VapiServer);
+    if is_vapi && answer.status == 200 { format!("{}\n", answer.body.trim_end()) } else { String::new() }
 }
 
 #[derive(Debug)]

@@ -55,13 +55,20 @@ fn trying_a_message_shows_which_rule_says_what() {
     let arguments = ["replies", "try", DEVELOPMENT, "--as", "server", "--message", hang.to_str().unwrap()];
     let (_, told) = gatehouse(&arguments);
     assert!(told.contains("server rule 5") && told.contains("act     {\"type\":\"say\""), "{told}");
-    assert!(told.contains("but it cannot be done: the message has no control URL"), "{told}");
+    assert!(told.contains("not done in AWS: the message has no control URL"), "{told}");
 
     let (tried, told) = try_message("tests/fixtures/ada/end-user-updated.json");
     assert!(tried && told.contains("no rule applies"), "{told}");
-    let not_json = file(&folder, "not json");
-    let (tried, told) = try_message(not_json.to_str().unwrap());
-    assert!(!tried && told.contains("it is no message of Vapi's"), "{told}");
+    for (body, why) in
+        [("not json", "line 1"), ("[]", "an array"), ("{}", "it is no message of Vapi's: it has no type")]
+    {
+        let (tried, told) = try_message(file(&folder, body).to_str().unwrap());
+        assert!(!tried && told.contains(why), "{told}");
+    }
+    let voice = file(&folder, r#"{"type":"voice-request"}"#);
+    assert!(try_message(voice.to_str().unwrap()).1.contains("answer  501"));
+    let forged = file(&folder, r#"{"type":"a\u001b[31m\nserver rule 9"}"#);
+    assert!(try_message(forged.to_str().unwrap()).1.starts_with(r#""a\u{1b}[31m\nserver rule 9", as a client"#));
 }
 
 #[test]

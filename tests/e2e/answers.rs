@@ -217,6 +217,25 @@ async fn a_conflict_steers_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_event_whose_id_is_a_guess_steers_nothing() {
+    let (stack, call) = (with_rules(&say_something()).await, Call::answering(200).await);
+    let undated = json!({"message": {"type": "hang", "text": "x", "call": {"monitor": {"controlUrl": call.url}}}});
+    assert_eq!(send(&stack, &Delivery::vapi_server(undated.to_string())).await.outcome(), "recorded");
+    assert_eq!(call.heard(), [Value::Null; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_rules_and_a_large_message_cost_no_event() {
+    let rules: Vec<Value> = (0..200)
+        .map(|n| json!({"when": {"type": "assistant-request", "where": {"/customer/number": n}}, "reply": {"assistantId": "a"}}))
+        .collect();
+    let stack = with_rules(&json!({"server": rules})).await;
+    let small: serde_json::Map<String, Value> = (0..10_000).map(|n| (format!("member{n}"), json!(n))).collect();
+    let large = message("assistant-request", json!({"customer": {"number": 199, "more": small}, "more": small}));
+    assert_eq!(answer(&stack, &large).await, json!({"assistantId": "a"}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_call_that_cannot_be_steered_changes_nothing_for_its_event_and_no_redirect_is_followed() {
     let stack = with_rules(&say_something()).await;
     for status in [302, 404, 500] {

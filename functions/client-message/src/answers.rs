@@ -3,11 +3,11 @@
 use gatehouse_payload::vapi::inbound::Reply;
 use gatehouse_replies::Said;
 
-/// Asked before the rules; `None` leaves the reply to them. What takes over two seconds, or panics, is logged, and the rules
-/// reply. What has effects must stand being asked twice, since two copies of a message may come at once.
+/// Asked before the rules, for every delivery, retries included; `None` leaves the reply to them. What takes over 1.7 s, or
+/// panics, is logged, and the rules reply; only what awaits can be interrupted.
 pub trait Answers: Send + Sync {
     /// What does a client message get?
-    fn reply(&self, said: &Said<'_>) -> impl Future<Output = Option<Reply>> + Send {
+    fn reply(&self, said: &Said) -> impl Future<Output = Option<Reply>> + Send {
         let _ = said;
         async { None }
     }

@@ -53,7 +53,7 @@ impl<A> State<A> {
 impl<A: Answers> Answering for State<A> {
     async fn decide(&self, event: &Event, until: Instant) -> Decision {
         let said = Said::by(event);
-        let rules = || self.replies.decide(Channel::Client, &said, &BTreeMap::new());
+        let rules = || self.replies.decide(Channel::Client, &said, &BTreeMap::new(), until);
         ask(self.answers.reply(&said), until).await.or(rules)
     }
 }

@@ -8,9 +8,12 @@ use gatehouse_replies::{Said, ToolCall};
 
 /// One function for each kind of answer. Each is asked before the rules; `None` leaves the answer to them.
 ///
-/// An answer may take two seconds at most, for the event has to be recorded with it: what takes longer, or panics, is logged,
-/// and the rules answer. A duplicate is not asked about again for an answer of its own: it gets the first one's. What has
-/// effects must stand being asked twice all the same, since two copies may come at once.
+/// An answer may take 1.7 s, for the event has to be recorded with it: what takes longer, or panics, is logged, and the rules
+/// answer (to `campaign.predial`: no). Only what awaits can be interrupted: what blocks the thread, or calculates for long,
+/// belongs into `tokio::task::spawn_blocking`.
+///
+/// Code is asked for every delivery, retries included, before anybody knows whether the event is new; a duplicate then gets the
+/// answer that was recorded. What has effects therefore keys them by the call's id, or by the tool call's.
 ///
 /// ```
 /// use gatehouse_payload::vapi::response::AssistantResponse;
@@ -20,7 +23,7 @@ use gatehouse_replies::{Said, ToolCall};
 /// struct ByNumber(std::collections::HashMap<String, String>);
 ///
 /// impl Answers for ByNumber {
-///     async fn assistant_request(&self, said: &Said<'_>) -> Option<AssistantResponse> {
+///     async fn assistant_request(&self, said: &Said) -> Option<AssistantResponse> {
 ///         let number = said.text(&"/phoneNumber/number".parse().ok()?)?;
 ///         Some(AssistantResponse { assistant_id: Some(self.0.get(&number)?.clone()), ..Default::default() })
 ///     }
@@ -29,19 +32,19 @@ use gatehouse_replies::{Said, ToolCall};
 #[allow(unused_variables, reason = "the names are for whoever writes one")]
 pub trait Answers: Send + Sync {
     /// `assistant-request`: which assistant answers the call?
-    fn assistant_request(&self, said: &Said<'_>) -> impl Future<Output = Option<AssistantResponse>> + Send {
+    fn assistant_request(&self, said: &Said) -> impl Future<Output = Option<AssistantResponse>> + Send {
         async { None }
     }
 
     /// `tool-calls`: what comes of one of the calls? Asked for each of them at the same time.
-    fn tool_call(&self, call: &ToolCall, said: &Said<'_>) -> impl Future<Output = Option<ToolOutcome>> + Send {
+    fn tool_call(&self, call: &ToolCall, said: &Said) -> impl Future<Output = Option<ToolOutcome>> + Send {
         async { None }
     }
 
     /// `transfer-destination-request`: whereto does the call go?
     fn transfer_destination_request(
         &self,
-        said: &Said<'_>,
+        said: &Said,
     ) -> impl Future<Output = Option<TransferDestinationResponse>> + Send {
         async { None }
     }
@@ -49,23 +52,23 @@ pub trait Answers: Send + Sync {
     /// `handoff-destination-request`: to which assistant does the call go?
     fn handoff_destination_request(
         &self,
-        said: &Said<'_>,
+        said: &Said,
     ) -> impl Future<Output = Option<HandoffDestinationResponse>> + Send {
         async { None }
     }
 
     /// `knowledge-base-request`: what is known about this?
-    fn knowledge_base_request(&self, said: &Said<'_>) -> impl Future<Output = Option<KnowledgeBaseResponse>> + Send {
+    fn knowledge_base_request(&self, said: &Said) -> impl Future<Output = Option<KnowledgeBaseResponse>> + Send {
         async { None }
     }
 
     /// `call.endpointing.request`: has the customer finished?
-    fn endpointing_request(&self, said: &Said<'_>) -> impl Future<Output = Option<EndpointingResponse>> + Send {
+    fn endpointing_request(&self, said: &Said) -> impl Future<Output = Option<EndpointingResponse>> + Send {
         async { None }
     }
 
     /// `campaign.predial`: may this contact be called? Whoever says nothing says no.
-    fn campaign_predial(&self, said: &Said<'_>) -> impl Future<Output = Option<PredialResponse>> + Send {
+    fn campaign_predial(&self, said: &Said) -> impl Future<Output = Option<PredialResponse>> + Send {
         async { None }
     }
 }

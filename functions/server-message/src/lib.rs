@@ -57,8 +57,8 @@ impl<A> State<A> {
 }
 
 impl<A: Answers> State<A> {
-    async fn answer(&self, kind: Option<Kind>, said: &Said<'_>, until: Instant) -> Decision {
-        let rules = || self.replies.decide(Channel::Server, said, &BTreeMap::new());
+    async fn answer(&self, kind: Option<Kind>, said: &Said, until: Instant) -> Decision {
+        let rules = || self.replies.decide(Channel::Server, said, &BTreeMap::new(), until);
         let answers = &self.answers;
         match kind {
             Some(Kind::Assistant) => ask(answers.assistant_request(said), until).await.or(rules),
@@ -66,14 +66,18 @@ impl<A: Answers> State<A> {
             Some(Kind::Handoff) => ask(answers.handoff_destination_request(said), until).await.or(rules),
             Some(Kind::Knowledge) => ask(answers.knowledge_base_request(said), until).await.or(rules),
             Some(Kind::Endpointing) => ask(answers.endpointing_request(said), until).await.or(rules),
-            Some(Kind::Predial) => ask(answers.campaign_predial(said), until).await.or(rules),
+            Some(Kind::Predial) => match ask(answers.campaign_predial(said), until).await {
+                // Who was to say no has not been heard.
+                Asked::Failed(why) => Decision { fault: Some(why.to_owned()), ..Decision::default() },
+                asked => asked.or(rules),
+            },
             Some(Kind::Tools) => self.results(said, until).await,
             Some(Kind::Client) | None => rules(),
         }
     }
 
-    async fn results(&self, said: &Said<'_>, until: Instant) -> Decision {
-        let calls = said.tool_calls();
+    async fn results(&self, said: &Said, until: Instant) -> Decision {
+        let calls = said.tool_calls().calls;
         let asked = join_all(calls.iter().map(|call| ask(self.answers.tool_call(call, said), until))).await;
         let mut known = BTreeMap::new();
         let mut failed = None;
@@ -85,7 +89,7 @@ impl<A: Answers> State<A> {
             }
         }
         let asked = failed.map_or(Asked::<()>::Passed, Asked::Failed);
-        asked.or(|| self.replies.decide(Channel::Server, said, &known))
+        asked.or(|| self.replies.decide(Channel::Server, said, &known, until))
     }
 }
 
@@ -97,6 +101,8 @@ impl<A: Answers> Answering for State<A> {
         Decision {
             otherwise: kind.map(Kind::otherwise),
             is_awaited: kind.is_some(),
+            // A contact may be dialled again, under the same id, after the rules have changed.
+            only_if_still_so: kind == Some(Kind::Predial),
             unsupported: (message_type == Some("voice-request")).then_some(NO_AUDIO),
             ..self.answer(kind, &said, until).await
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use gatehouse_edge::Deadline;
 use gatehouse_local::{Delivery, Fault, Options, Rule, Testbed};
-use gatehouse_payload::vapi::response::{AssistantResponse, Line, ToolOutcome};
+use gatehouse_payload::vapi::response::{AssistantResponse, Line, PredialResponse, ToolOutcome};
 use gatehouse_replies::{Hosts, Replies, Said, ToolCall};
 use http::{Request, Response};
 use serde_json::{Value, json};
@@ -18,7 +18,7 @@ use server_message::{Answers, State};
 struct Counting(AtomicUsize);
 
 impl Answers for Counting {
-    async fn assistant_request(&self, said: &Said<'_>) -> Option<AssistantResponse> {
+    async fn assistant_request(&self, said: &Said) -> Option<AssistantResponse> {
         let asked = self.0.fetch_add(1, Ordering::Relaxed);
         match said.text(&"/call/id".parse().unwrap())?.as_str() {
             "panics" => panic!("as told"),
@@ -29,7 +29,14 @@ impl Answers for Counting {
         }
     }
 
-    async fn tool_call(&self, call: &ToolCall, _: &Said<'_>) -> Option<ToolOutcome> {
+    async fn campaign_predial(&self, said: &Said) -> Option<PredialResponse> {
+        match said.text(&"/campaignId".parse().unwrap())?.as_str() {
+            "panics" => panic!("as told"),
+            _ => None,
+        }
+    }
+
+    async fn tool_call(&self, call: &ToolCall, _: &Said) -> Option<ToolOutcome> {
         let arguments: Value = call.read().ok()?;
         (call.name == "double")
             .then(|| ToolOutcome::Result(Line::of(&(arguments["n"].as_u64().unwrap() * 2).to_string())))
@@ -44,6 +51,7 @@ async fn state() -> (Testbed, State<Counting>) {
     let stack = Testbed::start(Options { poll: false, ..Options::default() }).await.unwrap();
     let rules = json!({"server": [
         {"when": {"type": "assistant-request"}, "reply": {"assistantId": "by rule"}},
+        {"when": {"type": "campaign.predial"}, "reply": {"eligible": true}},
         {"when": {"type": "tool-calls", "tool": "name"}, "reply": {"result": "by rule"}},
     ]});
     let replies = Replies::parse("rules", &rules.to_string(), Hosts::Vapi).unwrap();
@@ -96,6 +104,28 @@ async fn whatever_happens_to_the_code_the_event_is_recorded_and_the_rules_answer
         let (outcome, answer) = assistant(&state, call, json!(1)).await;
         assert_eq!((outcome.as_str(), answer), ("recorded", json!("by rule")), "{call}");
     }
+}
+
+async fn predial(state: &State<Counting>, campaign: &str) -> String {
+    let contact = json!({"id": "c"});
+    send(state, json!({"type": "campaign.predial", "campaignId": campaign, "contact": contact})).await.into_body()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_called_when_the_code_that_might_say_no_has_failed() {
+    let (_stack, state) = state().await;
+    assert_eq!(predial(&state, "passes").await, r#"{"eligible":true}"#);
+    assert_eq!(predial(&state, "panics").await, r#"{"eligible":false}"#);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_contact_that_was_called_once_is_not_called_again_when_the_rules_have_changed() {
+    let (_stack, mut state) = state().await;
+    for _ in 0..2 {
+        assert_eq!(predial(&state, "c").await, r#"{"eligible":true}"#);
+    }
+    state.replies = Replies::none();
+    assert_eq!(predial(&state, "c").await, r#"{"eligible":false}"#);
 }
 
 #[tokio::test(flavor = "multi_thread")]

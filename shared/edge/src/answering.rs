@@ -12,9 +12,9 @@ pub trait Answering: Sync {
     fn decide(&self, event: &Event, until: Instant) -> impl Future<Output = Decision> + Send;
 }
 
-/// Something to be done once, and only when the event has been recorded for the first time. Not begun before it is
-/// polled; its error may be logged.
-pub type Action = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
+/// Something to be done once, and only when the event has been recorded for the first time: it is called with the moment by
+/// which it must have ended. Its error may be logged.
+pub type Action = Box<dyn FnOnce(Instant) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> + Send>;
 
 /// What was decided about an event.
 #[derive(Default)]
@@ -23,6 +23,8 @@ pub struct Decision {
     pub answer: Option<String>,
     /// The answer where there is none, in place of what its vendor gets otherwise. It is not kept.
     pub otherwise: Option<&'static str>,
+    /// An answer that was given before is given again only if it is still the one: else `otherwise`.
+    pub only_if_still_so: bool,
     /// The sender cannot go on without its answer: it gets it even if the event can neither be recorded nor queued.
     pub is_awaited: bool,
     /// What the sender asks for is something this release does not do: the event is recorded, and answered with 501. What

@@ -141,7 +141,7 @@ impl Door {
 
         let now = Instant::now();
         let end = end.min(now + RECORD_WITHIN);
-        let Decision { answer, otherwise, is_awaited, unsupported, action, by, fault } =
+        let Decision { answer, otherwise, only_if_still_so, is_awaited, unsupported, action, by, fault } =
             answering.decide(&event, end.checked_sub(RECORD_SHARE).unwrap_or(now)).await;
         event.answer = answer;
         let (recorded, ()) = tokio::join!(self.inbox.record(&event, end), self.secrets.refresh_if_stale());
@@ -149,12 +149,18 @@ impl Door {
         let (outcome, answer) = match recorded {
             Ok(Receipt { outcome, answer, error }) => {
                 told.error = error.map(|error| error.to_string());
+                // An id that is a guess is no ground to act on.
                 if outcome == Outcome::Recorded
+                    && !event.marks.weak_identity
                     && let Some(action) = action
                 {
                     told.action = Some(act(action, end).await);
                 }
-                (Some(outcome), answer)
+                if outcome == Outcome::Duplicate {
+                    // It is answered by what was decided then.
+                    told.rule = None;
+                }
+                (Some(outcome), answer.filter(|answer| !only_if_still_so || Some(answer) == event.answer.as_ref()))
             }
             Err(error) => {
                 told.error = Some(error.to_string());
@@ -248,7 +254,7 @@ impl From<Problem> for Refused {
 /// Acts for as long as it may.
 async fn act(action: Action, end: Instant) -> Result<(), String> {
     let until = end.min(Instant::now() + ACT_WITHIN);
-    timeout_at(until, action).await.unwrap_or_else(|_| Err("out of time".to_owned()))
+    timeout_at(until + RESERVE, action(until)).await.unwrap_or_else(|_| Err("out of time".to_owned()))
 }
 
 /// Every answer says what became of the delivery, and of which event.

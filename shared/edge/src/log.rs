@@ -100,8 +100,17 @@ pub fn is_safe(line: &Metadata<'_>) -> bool {
     *line.level() <= Level::INFO || line.target().starts_with("gatehouse")
 }
 
+/// A panic is told by its place alone from now on: its words may quote a payload.
+pub fn tell_panics_by_place() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string);
+        tracing::error!(place, "panicked");
+    }));
+}
+
 /// Writes every safe line as JSON to standard output, where Lambda collects it. `RUST_LOG` filters; `info` by default.
 pub fn init() {
+    tell_panics_by_place();
     let filter = std::env::var("RUST_LOG").ok().filter(|filter| !filter.is_empty());
     let asked =
         filter.and_then(|filter| filter.parse().ok()).unwrap_or_else(|| Targets::new().with_default(Level::INFO));

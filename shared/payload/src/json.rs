@@ -4,6 +4,7 @@
 //! round big integers; an authentic event must not be refused or altered for any of these.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::fmt;
 
 use serde::Deserialize;
@@ -179,9 +180,11 @@ impl<'a> Readable<'a> {
             return Readable { text: Cow::Borrowed(object), whole: true };
         }
         let entries = entries(object);
-        let once = |name: &RawValue| {
-            entries.iter().filter(|(other, _)| decode_string(other.get()) == decode_string(name.get())).count() == 1
-        };
+        let mut times: HashMap<_, u32> = HashMap::new();
+        for (name, _) in &entries {
+            *times.entry(decode_string(name.get())).or_default() += 1;
+        }
+        let once = |name: &RawValue| times.get(&decode_string(name.get())) == Some(&1);
         let alone = entries.iter().map(|(name, value)| (name, format!("{}:{}", name.get(), value.get())));
         let kept: Vec<String> = alone
             .filter(|(name, member)| once(name) && reads(&format!("{{{member}}}")))

@@ -23,12 +23,17 @@ pub enum NoPointer {
 }
 
 impl Pointer {
-    /// The value it points to in `value`, which is JSON text. `None` where nothing is, and where a member on the way stands
-    /// twice: nobody knows which one is meant.
+    /// What it points to in `value`, which is JSON text.
     #[must_use]
-    pub fn find<'a>(&self, value: &'a str) -> Option<&'a RawValue> {
-        let whole = serde_json::from_str(value).ok()?;
-        self.0.iter().try_fold(whole, step)
+    pub fn find<'a>(&self, value: &'a str) -> Found<'a> {
+        let mut here = value;
+        for name in &self.0 {
+            match step(here, name) {
+                Found::Value(value) => here = value,
+                other => return other,
+            }
+        }
+        Found::Value(here)
     }
 
     /// The first name, and the pointer behind it.
@@ -39,20 +44,45 @@ impl Pointer {
     }
 }
 
-fn step<'a>(value: &'a RawValue, name: &String) -> Option<&'a RawValue> {
-    match value.get().as_bytes().first()? {
-        b'{' => {
-            let mut named = json::members(value.get()).into_iter().filter(|member| member.0 == *name);
-            let found = named.next()?.1;
-            named.next().is_none().then_some(found)
+/// What a pointer leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found<'a> {
+    /// Nothing.
+    Nothing,
+    /// A value: its text.
+    Value(&'a str),
+    /// A member on the way stands twice: nobody knows which one is meant.
+    Unclear,
+}
+
+impl<'a> Found<'a> {
+    /// The value's text, if there is one.
+    #[must_use]
+    pub fn value(self) -> Option<&'a str> {
+        match self {
+            Found::Value(text) => Some(text),
+            Found::Nothing | Found::Unclear => None,
         }
-        b'[' => {
+    }
+}
+
+fn step<'a>(value: &'a str, name: &str) -> Found<'a> {
+    match value.trim_start().as_bytes().first() {
+        Some(b'{') => {
+            let mut named = json::members(value).into_iter().filter(|member| member.0 == name);
+            match (named.next(), named.next()) {
+                (None, _) => Found::Nothing,
+                (Some((_, value)), None) => Found::Value(value.get()),
+                (Some(_), Some(_)) => Found::Unclear,
+            }
+        }
+        Some(b'[') => {
             // An index has no leading zeros.
-            let index: usize = name.parse().ok().filter(|index: &usize| index.to_string() == *name)?;
-            let elements: Vec<&RawValue> = serde_json::from_str(value.get()).ok()?;
-            elements.get(index).copied()
+            let index = name.parse().ok().filter(|index: &usize| index.to_string() == name);
+            let elements: Vec<&RawValue> = serde_json::from_str(value).unwrap_or_default();
+            index.and_then(|index| elements.get(index)).map_or(Found::Nothing, |element| Found::Value(element.get()))
         }
-        _ => None,
+        _ => Found::Nothing,
     }
 }
 
@@ -97,7 +127,7 @@ mod tests {
     use super::*;
 
     fn find(pointer: &str, value: &str) -> Option<String> {
-        pointer.parse::<Pointer>().unwrap().find(value).map(|found| found.get().to_owned())
+        pointer.parse::<Pointer>().unwrap().find(value).value().map(str::to_owned)
     }
 
     #[test]
@@ -113,8 +143,11 @@ mod tests {
     }
 
     #[test]
-    fn a_member_that_stands_twice_is_not_found() {
-        assert_eq!(find("/a", r#"{"a":1,"a":2}"#), None);
+    fn a_member_that_stands_twice_is_unclear() {
+        let twice = r#"{"a":1,"a":{"b":2}}"#;
+        for pointer in ["/a", "/a/b"] {
+            assert_eq!(pointer.parse::<Pointer>().unwrap().find(twice), Found::Unclear);
+        }
         assert_eq!(find("/b", r#"{"a":1,"a":2,"b":3}"#).as_deref(), Some("3"));
     }
 

@@ -1,8 +1,11 @@
 //! Values that are checked where they are made, for what we send: a text or number out of bounds cannot be built, nor read.
+//! What is wrong with a value is told by the member it is in, without the value.
 
 use std::fmt;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 
 /// A text of `LEAST` to `MOST` characters.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -148,6 +151,59 @@ impl<T: schemars::JsonSchema> schemars::JsonSchema for OrNull<T> {
         let value = generator.subschema_for::<T>();
         schemars::json_schema!({"anyOf": [value, {"type": "null"}]})
     }
+}
+
+/// Reads a value as its type.
+///
+/// # Errors
+/// In a sentence: at which member it is something else, and what would be right. Quotes no value.
+pub fn read<T: DeserializeOwned>(value: Value) -> Result<T, String> {
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let (place, why) = (error.path().to_string(), without_values(error.inner()));
+        if place == "." { why } else { format!("{place}: {why}") }
+    })
+}
+
+/// An error's words without the value that caused it, which may come from a message.
+#[must_use]
+pub fn without_values(error: &serde_json::Error) -> String {
+    let words = error.to_string();
+    let quotes = ["invalid type", "invalid value", "unknown variant"].iter().any(|start| words.starts_with(start));
+    let Some((_, expected)) = words.rsplit_once(", expected ").filter(|_| quotes) else { return words };
+    let expected = expected.split(" at line ").next().unwrap_or(expected);
+    // Serde's words for some of Rust's types.
+    let needed = match expected {
+        "f64" => "a number",
+        "u32" => "a whole number",
+        "a map" | "map" => "an object",
+        "a sequence" => "an array",
+        "map with a single key" | "string or map" => "an object with one member",
+        "variant identifier" => "the name of one of its kinds",
+        structure if structure.starts_with("struct ") => "an object",
+        other => other,
+    };
+    format!("{needed} is needed")
+}
+
+/// Lets a type that is told apart by a member be read so that what is wrong in it is told by its member, too.
+macro_rules! told_apart {
+    ($name:ident by $tag:literal { $($wire:literal => $variant:ident($type:ty)),* $(,)? }) => {
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                use serde::de::Error;
+                let mut members = serde_json::Map::deserialize(deserializer)?;
+                let Some(kind) = members.remove($tag) else { return Err(D::Error::missing_field($tag)) };
+                let members = serde_json::Value::Object(members);
+                match kind.as_str() {
+                    $(Some($wire) => {
+                        let read = $crate::strict::read::<$type>(members).map_err(D::Error::custom)?;
+                        Ok($name::$variant(read.into()))
+                    })*
+                    _ => Err(D::Error::custom(concat!($tag, ": one of", $(" `", $wire, "`",)* " is needed"))),
+                }
+            }
+        }
+    };
 }
 
 /// A struct for an object we send: members that must be there, then `optional` ones. No others can be read.

@@ -1,6 +1,7 @@
 //! The messages that are answered, and with what.
 
 use gatehouse_edge::vapi::Channel;
+use gatehouse_payload::strict::{read, without_values};
 use gatehouse_payload::vapi::inbound::{Inbound, Reply};
 use gatehouse_payload::vapi::response::{
     AssistantResponse, EndpointingResponse, HandoffDestinationResponse, KnowledgeBaseResponse, PredialResponse,
@@ -93,25 +94,4 @@ pub fn to_json(answer: &impl Serialize) -> Result<String, String> {
     let text = serde_json::to_string(answer).map_err(|error| without_values(&error))?;
     let fits = text.len() <= ANSWER_LIMIT;
     fits.then_some(text).ok_or_else(|| format!("it has more than {ANSWER_LIMIT} bytes"))
-}
-
-/// Reads a value as its type; says at which member it is something else.
-pub(crate) fn read<T: DeserializeOwned>(value: Value) -> Result<T, String> {
-    serde_path_to_error::deserialize(value).map_err(|error| {
-        let (place, why) = (error.path().to_string(), without_values(error.inner()));
-        if place == "." { why } else { format!("{place}: {why}") }
-    })
-}
-
-/// An error's words without the value that caused it, which may come from a message.
-pub(crate) fn without_values(error: &serde_json::Error) -> String {
-    let words = error.to_string();
-    let quotes = ["invalid type", "invalid value", "unknown variant"].iter().any(|start| words.starts_with(start));
-    match words.rsplit_once(", expected ") {
-        Some((_, expected)) if quotes => {
-            let expected = expected.split(" at line ").next().unwrap_or(expected);
-            format!("{expected} is needed")
-        }
-        _ => words,
-    }
 }

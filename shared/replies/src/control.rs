@@ -14,6 +14,7 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use tokio::time::timeout_at;
 
 use crate::message::Said;
 
@@ -25,7 +26,9 @@ pub const DOMAINS: [&str; 1] = ["vapi.ai"];
 pub enum Hosts {
     /// Vapi's, over HTTPS.
     Vapi,
-    /// Those, and this machine's loopback addresses over plain HTTP: for one's own machine and for tests.
+    /// This machine's loopback addresses, over plain HTTP: no real call is heard in.
+    Loopback,
+    /// Both: for one's own machine.
     VapiAndLoopback,
 }
 
@@ -33,7 +36,7 @@ pub enum Hosts {
 #[derive(Debug, Clone)]
 pub struct Control {
     hosts: Hosts,
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    connector: HttpsConnector<HttpConnector>,
 }
 
 impl Control {
@@ -44,70 +47,90 @@ impl Control {
     pub fn new(hosts: Hosts) -> std::io::Result<Self> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let tls = HttpsConnectorBuilder::new().with_provider_and_native_roots(provider)?;
-        let connector = match hosts {
-            Hosts::Vapi => tls.https_only(),
-            Hosts::VapiAndLoopback => tls.https_or_http(),
-        };
-        // Actions are rare, and a connection kept over Lambda's freeze is a dead one.
-        let mut client = Client::builder(TokioExecutor::new());
-        client.pool_max_idle_per_host(0).retry_canceled_requests(false);
-        Ok(Control { hosts, client: client.build(connector.enable_http1().build()) })
+        let connector = if hosts == Hosts::Vapi { tls.https_only() } else { tls.https_or_http() };
+        Ok(Control { hosts, connector: connector.enable_http1().build() })
     }
 
-    /// Posts `messages`, one after the other, to the call that `said` is about. Nothing is sent before the action is polled.
+    /// Posts `messages`, one after the other, to the call that `said` is about. Nothing is sent before the action is called.
     #[must_use]
-    pub fn act(&self, said: &Said<'_>, messages: Vec<String>) -> Action {
+    pub fn act(&self, said: &Said, messages: Vec<String>) -> Action {
         let url = url(self.hosts, said);
-        let client = self.client.clone();
-        Box::pin(async move {
-            let url = url?;
-            for message in messages {
-                let request = Request::builder()
-                    .method(Method::POST)
-                    .uri(url.clone())
-                    .header(header::CONTENT_TYPE, "application/json")
-                    .body(Full::new(Bytes::from(message)))
-                    .map_err(|_| "the message is no request")?;
-                let response = client.request(request).await.map_err(|_| "the control URL cannot be reached")?;
-                if !response.status().is_success() {
-                    return Err(format!("the control URL answers with {}", response.status().as_u16()));
+        // A connection kept over Lambda's freeze would be a dead one, so each action has its own.
+        let client = Client::builder(TokioExecutor::new()).retry_canceled_requests(false).build(self.connector.clone());
+        Box::new(move |until| {
+            Box::pin(async move {
+                let url = url?;
+                let count = messages.len();
+                for (sent, message) in messages.into_iter().enumerate() {
+                    let late = |_| Err("no answer in time, though it may have been heard".to_owned());
+                    let posted = timeout_at(until, post(&client, &url, message)).await.unwrap_or_else(late);
+                    posted.map_err(|why| match count {
+                        1 => why,
+                        _ => format!("message {} of {count}: {why}", sent + 1),
+                    })?;
                 }
-            }
-            Ok(())
+                Ok(())
+            })
         })
     }
 }
 
-/// Whether a message's call can be steered: it has a control URL that leads to Vapi.
+async fn post(
+    client: &Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    url: &Uri,
+    message: String,
+) -> Result<(), String> {
+    let request = Request::builder().method(Method::POST).uri(url).header(header::CONTENT_TYPE, "application/json");
+    let request = request.body(Full::new(Bytes::from(message))).map_err(|_| "the message is no request")?;
+    let response = client.request(request).await.map_err(|_| "the control URL cannot be reached")?;
+    if response.status().is_success() {
+        return Ok(());
+    }
+    Err(format!("the control URL answers with {}", response.status().as_u16()))
+}
+
+/// Whether a message's call can be steered: it has a control URL that leads there.
 ///
 /// # Errors
 /// Why not.
-pub fn target(said: &Said<'_>) -> Result<(), &'static str> {
-    url(Hosts::Vapi, said).map(drop)
+pub fn target(hosts: Hosts, said: &Said) -> Result<(), &'static str> {
+    url(hosts, said).map(drop)
 }
 
-fn url(hosts: Hosts, said: &Said<'_>) -> Result<Uri, &'static str> {
+fn url(hosts: Hosts, said: &Said) -> Result<Uri, &'static str> {
     let pointer: Pointer = "/call/monitor/controlUrl".parse().map_err(|_| "no such pointer")?;
     let url = said.text(&pointer).ok_or("the message has no control URL")?;
     let url: Uri = url.parse().map_err(|_| "the message's control URL is no URL")?;
-    if is_allowed(hosts, &url) { Ok(url) } else { Err("the message's control URL does not lead to Vapi") }
+    match (is_allowed(hosts, &url), hosts) {
+        (true, _) => Ok(url),
+        (false, Hosts::Loopback) => Err("the message's control URL does not lead to this machine"),
+        (false, _) => Err("the message's control URL does not lead to Vapi"),
+    }
 }
 
 fn is_allowed(hosts: Hosts, url: &Uri) -> bool {
-    let (Some(authority), Some(host)) = (url.authority(), url.host()) else { return false };
-    // A name and a password in a URL are a classic disguise.
-    if authority.as_str().contains('@') {
+    let Some(authority) = url.authority().map(|authority| authority.as_str().to_ascii_lowercase()) else {
         return false;
-    }
-    let host = host.to_ascii_lowercase();
-    let is_vapi =
-        DOMAINS.iter().any(|domain| host.strip_suffix(domain).is_some_and(|sub| sub.is_empty() || sub.ends_with('.')));
-    let is_loopback = ["127.0.0.1", "localhost", "[::1]"].contains(&host.as_str());
-    match url.scheme_str() {
-        Some("https") => is_vapi && matches!(url.port_u16(), None | Some(443)),
-        Some("http") => is_loopback && hosts == Hosts::VapiAndLoopback,
+    };
+    let is_vapi = || {
+        // Neither a name and a password, nor another port, nor anything else a URL may be disguised with.
+        let host = authority.strip_suffix(":443").unwrap_or(&authority);
+        let labels = |host: &str| host.split('.').all(|label| !label.is_empty() && label.bytes().all(is_of_a_label));
+        labels(host) && DOMAINS.iter().any(|domain| host == *domain || host.ends_with(&format!(".{domain}")))
+    };
+    let is_loopback = || {
+        let host = url.host().unwrap_or_default();
+        !authority.contains('@') && ["127.0.0.1", "localhost", "[::1]"].contains(&host)
+    };
+    match (url.scheme_str(), hosts) {
+        (Some("https"), Hosts::Vapi | Hosts::VapiAndLoopback) => is_vapi(),
+        (Some("http"), Hosts::Loopback | Hosts::VapiAndLoopback) => is_loopback(),
         _ => false,
     }
+}
+
+fn is_of_a_label(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'-'
 }
 
 #[cfg(test)]
@@ -135,6 +158,10 @@ mod tests {
             "https://169.254.169.254/latest",
             "http://127.0.0.1/x",
             "https://vapi.ai./x",
+            "https://.vapi.ai/x",
+            "https://api.vapi.ai:99999/x",
+            "https://api.vapi.ai:/x",
+            "https://a_b.vapi.ai/x",
             "ftp://api.vapi.ai/x",
             "/control",
             "vapi.ai:443",
@@ -145,5 +172,6 @@ mod tests {
         }
         assert!(allowed(Hosts::VapiAndLoopback, "http://127.0.0.1:9/x"));
         assert!(!allowed(Hosts::VapiAndLoopback, "http://10.0.0.1/x"));
+        assert!(!allowed(Hosts::Loopback, "https://api.vapi.ai/x"), "no real call is heard in");
     }
 }

@@ -11,6 +11,7 @@ mod when;
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use gatehouse_edge::Decision;
@@ -66,15 +67,34 @@ impl Replies {
         Self::new(Rules::parse(file, text)?, hosts)
     }
 
-    /// What the rules decide about a message. `known` holds the outcomes of tool calls that are known already, by the call's
-    /// id.
+    /// What the rules decide about a message, before `until`. `known` holds the outcomes of tool calls that are known already,
+    /// by the call's id.
     #[must_use]
-    pub fn decide(&self, channel: Channel, said: &Said<'_>, known: &BTreeMap<String, ToolOutcome>) -> Decision {
-        let Chosen { reply, act, rules, faults } = self.rules.choose(channel, said, known);
-        let listed = |list: Vec<String>| (!list.is_empty()).then(|| list.join("; "));
+    pub fn decide(
+        &self,
+        channel: Channel,
+        said: &Said,
+        known: &BTreeMap<String, ToolOutcome>,
+        until: Instant,
+    ) -> Decision {
+        let Chosen { reply, act, rules, faults } = self.rules.choose(channel, said, known, Some(until));
         let action = self.control.as_ref().filter(|_| !act.is_empty()).map(|control| control.act(said, act));
-        Decision { answer: reply, action, by: listed(rules), fault: listed(faults), ..Decision::default() }
+        let code = (!known.is_empty()).then(|| "code".to_owned());
+        let by = listed(code.into_iter().chain(rules));
+        Decision { answer: reply, action, by, fault: listed(faults), ..Decision::default() }
     }
+}
+
+/// A few of them, for the log.
+fn listed(list: impl IntoIterator<Item = String>) -> Option<String> {
+    const MOST: usize = 4;
+    let mut list: Vec<String> = list.into_iter().collect();
+    let more = list.len().saturating_sub(MOST);
+    list.truncate(MOST);
+    if more > 0 {
+        list.push(format!("{more} more"));
+    }
+    (!list.is_empty()).then(|| list.join("; "))
 }
 
 /// What code came to.
@@ -88,12 +108,17 @@ pub enum Asked<T> {
     Failed(&'static str),
 }
 
-/// Lets code answer, until `until`. Nothing that happens to it reaches the event.
+/// What code leaves of the time for the rules, should it fail.
+const RULES_SHARE: Duration = Duration::from_millis(300);
+
+/// Lets code answer, almost until `until`. What it awaits may fail, hang or panic without the event noticing. What it does without
+/// awaiting cannot be interrupted.
 pub async fn ask<T>(code: impl Future<Output = Option<T>>, until: Instant) -> Asked<T> {
+    let until = until.checked_sub(RULES_SHARE).unwrap_or(until);
     match timeout_at(until, AssertUnwindSafe(code).catch_unwind()).await {
         Ok(Ok(Some(answer))) => Asked::Answered(answer),
         Ok(Ok(None)) => Asked::Passed,
-        Ok(Err(_)) => Asked::Failed("the code that answers panicked; the panic's own line stands above"),
+        Ok(Err(_)) => Asked::Failed("the code that answers panicked; the line above says where"),
         Err(_) => Asked::Failed("the code that answers is out of time"),
     }
 }
@@ -112,7 +137,6 @@ impl<T: Serialize> Asked<T> {
             },
         };
         let decision = rules();
-        let fault = [Some(why), decision.fault].into_iter().flatten().collect::<Vec<_>>().join("; ");
-        Decision { fault: Some(fault), ..decision }
+        Decision { fault: listed([why].into_iter().chain(decision.fault)), ..decision }
     }
 }

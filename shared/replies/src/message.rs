@@ -1,11 +1,13 @@
-//! A message, as far as rules look into it.
+//! A message, as far as rules and code look into it.
 
-use std::borrow::Cow;
-use std::sync::OnceLock;
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use bytes::Bytes;
 use gatehouse_inbox::Event;
 use gatehouse_payload::json::{self, Document};
-use gatehouse_payload::pointer::Pointer;
+use gatehouse_payload::pointer::{Found, Pointer};
 use gatehouse_payload::vapi::{Envelope, FINAL_TRANSCRIPT, Message};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -15,11 +17,28 @@ use crate::template::Source;
 
 /// A message of Vapi's, taken out of its wrapping as soon as someone looks into it: few messages have rules.
 #[derive(Debug)]
-pub struct Said<'a> {
-    body: &'a [u8],
-    message_type: Option<Cow<'a, str>>,
-    text: OnceLock<Cow<'a, str>>,
+pub struct Said {
+    message: Arc<Whole>,
     tool: Option<Tool>,
+}
+
+/// The message itself, and what was found in it: many rules ask for the same places.
+#[derive(Debug)]
+struct Whole {
+    body: Bytes,
+    message_type: Option<String>,
+    text: OnceLock<String>,
+    /// Where the outermost members are; `None` where one stands twice.
+    members: OnceLock<HashMap<String, Option<Range<usize>>>>,
+    found: Mutex<HashMap<Pointer, Place>>,
+}
+
+/// [`Found`], by its place in the text.
+#[derive(Debug, Clone)]
+enum Place {
+    Nothing,
+    At(Range<usize>),
+    Unclear,
 }
 
 /// The tool call a rule is asked about.
@@ -41,52 +60,47 @@ pub struct ToolCall {
     pub arguments: String,
 }
 
-impl<'a> Said<'a> {
+/// What a message calls.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ToolCalls {
+    /// In the message's order.
+    pub calls: Vec<ToolCall>,
+    /// How many more there are that no result could name, since they have no id or no name.
+    pub nameless: usize,
+}
+
+impl Said {
     /// What an event says.
     #[must_use]
-    pub fn by(event: &'a Event) -> Self {
-        let message_type = event.event_type.as_deref().map(Cow::Borrowed);
-        Said { body: &event.body, message_type, text: OnceLock::new(), tool: None }
+    pub fn by(event: &Event) -> Self {
+        Self::new(event.body.clone(), event.event_type.clone())
     }
 
     /// What a delivery's body says. A body that is no JSON object says nothing.
     #[must_use]
-    pub fn of(body: &'a [u8]) -> Self {
-        let mut said = Said { body, message_type: None, text: OnceLock::new(), tool: None };
-        said.message_type = said.with_message(|message| message.event_type().map(str::to_owned).map(Cow::Owned));
-        said
+    pub fn of(body: &[u8]) -> Self {
+        let whole = Self::new(Bytes::copy_from_slice(body), None);
+        let message_type = whole.message.with_members(|message| message.event_type().map(str::to_owned));
+        Self::new(whole.message.body.clone(), message_type)
     }
 
-    fn with_message<T>(&self, of: impl FnOnce(&Message<'_>) -> T) -> T {
-        let readable = Envelope::readable_in(self.whole());
-        of(&Message::of(&readable))
-    }
-
-    /// The message's text: a JSON object.
-    fn whole(&self) -> &str {
-        self.text.get_or_init(|| match Document::read(self.body) {
-            Ok(document) => Cow::Owned(Envelope::of(&document).text().to_owned()),
-            Err(_) => Cow::Borrowed("{}"),
-        })
+    fn new(body: Bytes, message_type: Option<String>) -> Self {
+        let (text, members, found) = (OnceLock::new(), OnceLock::new(), Mutex::default());
+        Said { message: Arc::new(Whole { body, message_type, text, members, found }), tool: None }
     }
 
     /// The same, as a rule about a tool sees it: with one of its tool calls as `/tool`.
     #[must_use]
-    pub fn about(&self, call: &ToolCall) -> Said<'_> {
+    pub fn about(&self, call: &ToolCall) -> Said {
         let (id, name) = (Value::from(call.id.as_str()), Value::from(call.name.as_str()));
         let text = format!(r#"{{"id":{id},"name":{name},"arguments":{}}}"#, call.arguments);
-        Said {
-            body: self.body,
-            message_type: self.message_type.as_deref().map(Cow::Borrowed),
-            text: OnceLock::from(Cow::Borrowed(self.whole())),
-            tool: Some(Tool { name: call.name.clone(), text }),
-        }
+        Said { message: Arc::clone(&self.message), tool: Some(Tool { name: call.name.clone(), text }) }
     }
 
     /// The message's type; both names of a final transcript are `transcript`.
     #[must_use]
     pub fn message_type(&self) -> Option<&str> {
-        self.message_type.as_deref()
+        self.message.message_type.as_deref()
     }
 
     /// Reads the whole message as one of the types of [`gatehouse_payload::vapi::message`].
@@ -94,37 +108,41 @@ impl<'a> Said<'a> {
     /// # Errors
     /// When a member's name is no text; nothing else keeps those types from being read.
     pub fn read<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
-        serde_json::from_str(self.whole())
+        serde_json::from_str(self.message.text())
     }
 
     /// The text at a place in the message: a string, or a number or a boolean as written.
     #[must_use]
     pub fn text(&self, pointer: &Pointer) -> Option<String> {
-        let found = self.find(pointer)?;
-        match found.get().as_bytes().first()? {
-            b'"' => json::string(found).map(Cow::into_owned),
+        let found = self.find(pointer).value()?;
+        match found.as_bytes().first()? {
+            b'"' => string(found),
             b'{' | b'[' | b'n' => None,
-            _ => Some(found.get().to_owned()),
+            _ => Some(found.to_owned()),
         }
     }
 
-    /// What the message calls, in its order, as far as a result can be told apart: calls without an id or a name are left
-    /// out.
+    /// What the message calls.
     #[must_use]
-    pub fn tool_calls(&self) -> Vec<ToolCall> {
+    pub fn tool_calls(&self) -> ToolCalls {
         let list = |pointer: &str| {
-            let found = pointer.parse::<Pointer>().ok()?.find(self.whole())?.get();
-            serde_json::from_str::<Vec<&RawValue>>(found).ok().filter(|calls| !calls.is_empty())
+            let list = pointer.parse().ok().and_then(|pointer| self.find(&pointer).value()).unwrap_or_default();
+            let list: Vec<&RawValue> = serde_json::from_str(list).unwrap_or_default();
+            let calls: Vec<ToolCall> = list.iter().filter_map(|call| ToolCall::of(call.get())).collect();
+            ToolCalls { nameless: list.len() - calls.len(), calls }
         };
-        let with_tools = || list("/toolWithToolCallList");
-        let calls = list("/toolCallList").or_else(with_tools).unwrap_or_default();
-        calls.into_iter().filter_map(|call| ToolCall::of(call.get())).collect()
+        let calls = list("/toolCallList");
+        if !calls.calls.is_empty() {
+            return calls;
+        }
+        let with_tools = list("/toolWithToolCallList");
+        if with_tools.calls.is_empty() { calls } else { with_tools }
     }
 
-    pub(crate) fn find(&self, pointer: &Pointer) -> Option<&RawValue> {
+    pub(crate) fn find(&self, pointer: &Pointer) -> Found<'_> {
         match (&self.tool, pointer.split_first()) {
             (Some(tool), Some(("tool", rest))) => rest.find(&tool.text),
-            _ => pointer.find(self.whole()),
+            _ => self.message.find(pointer),
         }
     }
 
@@ -135,14 +153,74 @@ impl<'a> Said<'a> {
     pub(crate) fn is_of(&self, message_type: &str) -> bool {
         match message_type {
             FINAL_TRANSCRIPT => {
-                self.is_of("transcript") && self.with_message(|message| message.transcript_type() == Some("final"))
+                let is_final = || self.message.with_members(|message| message.transcript_type() == Some("final"));
+                self.is_of("transcript") && is_final()
             }
             other => self.message_type() == Some(other),
         }
     }
 }
 
-impl Source for Said<'_> {
+impl Whole {
+    fn with_members<T>(&self, of: impl FnOnce(&Message<'_>) -> T) -> T {
+        let readable = Envelope::readable_in(self.text());
+        of(&Message::of(&readable))
+    }
+
+    /// The message's text: a JSON object.
+    fn text(&self) -> &str {
+        self.text.get_or_init(|| match Document::read(&self.body) {
+            Ok(document) => Envelope::of(&document).text().to_owned(),
+            Err(_) => "{}".to_owned(),
+        })
+    }
+
+    fn find(&self, pointer: &Pointer) -> Found<'_> {
+        // Nothing that panics is done while it is held.
+        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = found.entry(pointer.clone()).or_insert_with(|| self.look_up(pointer)).clone();
+        match place {
+            Place::Nothing => Found::Nothing,
+            Place::Unclear => Found::Unclear,
+            Place::At(place) => self.text().get(place).map_or(Found::Nothing, Found::Value),
+        }
+    }
+
+    fn look_up(&self, pointer: &Pointer) -> Place {
+        let text = self.text();
+        let Some((first, rest)) = pointer.split_first() else { return Place::At(0..text.len()) };
+        let members = self.members.get_or_init(|| {
+            let mut members = HashMap::new();
+            for (name, value) in json::members(text) {
+                let place = place_in(text, value.get());
+                members.entry(name.into_owned()).and_modify(|place| *place = None).or_insert(Some(place));
+            }
+            members
+        });
+        match members.get(first) {
+            None => Place::Nothing,
+            Some(None) => Place::Unclear,
+            Some(Some(place)) => match rest.find(text.get(place.clone()).unwrap_or_default()) {
+                Found::Nothing => Place::Nothing,
+                Found::Unclear => Place::Unclear,
+                Found::Value(value) => Place::At(place_in(text, value)),
+            },
+        }
+    }
+}
+
+/// Where a part of a text is in it.
+fn place_in(text: &str, part: &str) -> Range<usize> {
+    let start = part.as_ptr().addr() - text.as_ptr().addr();
+    start..start + part.len()
+}
+
+/// The text of a JSON string; `None` when it is none, or holds a lone surrogate.
+pub(crate) fn string(value: &str) -> Option<String> {
+    serde_json::from_str(value).ok()
+}
+
+impl Source for Said {
     fn text(&self, pointer: &Pointer) -> Option<String> {
         self.text(pointer)
     }
@@ -157,21 +235,22 @@ impl ToolCall {
         serde_json::from_str(&self.arguments)
     }
 
-    /// Three forms are documented, with the name and the arguments in `function` or beside the id; and the arguments are an
-    /// object or a string that holds one. An element of `toolWithToolCallList` has the call one level deeper.
-    fn of(call: &str) -> Option<Self> {
-        let at = |pointers: &[&str]| {
-            let find = |pointer: &&str| pointer.parse::<Pointer>().ok()?.find(call);
-            pointers.iter().find_map(find)
+    /// Three forms are documented, with the name and the arguments in `function` or beside the id, and the arguments called
+    /// `parameters` too; they are an object, or a string that holds one. An element of `toolWithToolCallList` has the call one
+    /// level deeper, and beside it the tool, whose `parameters` are a schema.
+    fn of(element: &str) -> Option<Self> {
+        let find = |value, pointer: &str| pointer.parse::<Pointer>().ok()?.find(value).value();
+        let call = find(element, "/toolCall").unwrap_or(element);
+        let text = |pointer| find(call, pointer).and_then(string).filter(|text| !text.is_empty());
+        let object = |pointer| {
+            let value: &RawValue = serde_json::from_str(find(call, pointer)?).ok()?;
+            Some(Document::within(value).ok()?.into_text().into_owned())
         };
-        let text = |pointers: &[&str]| json::id(at(pointers)).map(Cow::into_owned);
-        let arguments = at(&["/function/arguments", "/toolCall/function/arguments", "/arguments", "/parameters"]);
-        let arguments =
-            arguments.and_then(|arguments| Some(Document::within(arguments).ok()?.into_text().into_owned()));
+        let arguments = ["/function/arguments", "/function/parameters", "/arguments", "/parameters"];
         Some(ToolCall {
-            id: text(&["/toolCall/id", "/id"])?,
-            name: text(&["/toolCall/function/name", "/function/name", "/name"])?,
-            arguments: arguments.unwrap_or_else(|| "{}".to_owned()),
+            id: text("/id")?,
+            name: text("/function/name").or_else(|| text("/name"))?,
+            arguments: arguments.into_iter().find_map(object).unwrap_or_else(|| "{}".to_owned()),
         })
     }
 }

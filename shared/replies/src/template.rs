@@ -92,6 +92,45 @@ impl Template {
         without_defaults.fill(&StandIn).unwrap_or_default()
     }
 
+    /// Every text with places in it, or without.
+    fn texts(&self) -> Vec<&Text> {
+        match self {
+            Template::Fixed(_) => Vec::new(),
+            Template::Text(text) => vec![text],
+            Template::List(list) => list.iter().flat_map(Template::texts).collect(),
+            Template::Object(members) => members.iter().flat_map(|(_, value)| value.texts()).collect(),
+        }
+    }
+
+    /// What it takes from a message.
+    pub(crate) fn pointers(&self) -> Vec<&Pointer> {
+        let pieces = self.texts().into_iter().flat_map(|text| &text.0);
+        pieces.filter_map(|piece| if let Piece::Place { pointer, .. } = piece { Some(pointer) } else { None }).collect()
+    }
+
+    /// Whether there are messages that it cannot be filled from.
+    pub(crate) fn needs_text(&self) -> bool {
+        self.texts().iter().any(|text| text.0.iter().any(|piece| matches!(piece, Piece::Place { default: None, .. })))
+    }
+
+    /// Braces that look like a place and are none.
+    pub(crate) fn doubtful(&self) -> Vec<String> {
+        match self {
+            Template::Fixed(Value::String(text)) => doubtful(text),
+            Template::Fixed(_) => Vec::new(),
+            Template::Text(text) => {
+                let fixed =
+                    text.0.iter().filter_map(|piece| if let Piece::Fixed(text) = piece { Some(text) } else { None });
+                fixed.flat_map(|text| doubtful(text)).collect()
+            }
+            Template::List(list) => list.iter().flat_map(Template::doubtful).collect(),
+            Template::Object(members) => {
+                let names = members.iter().filter(|(name, _)| name.contains("{{/")).map(|(name, _)| name.clone());
+                names.chain(members.iter().flat_map(|(_, value)| value.doubtful())).collect()
+            }
+        }
+    }
+
     /// The same with the defaults in their places.
     fn defaults(&self) -> Template {
         match self {
@@ -127,6 +166,12 @@ impl Text {
     }
 }
 
+/// `{{ /pointer }}` and `{{pointer/with/slashes}}`: Vapi's own have dots.
+fn doubtful(text: &str) -> Vec<String> {
+    let inside = text.split("{{").skip(1).filter_map(|rest| Some(rest.split_once("}}")?.0));
+    inside.filter(|inside| inside.contains('/')).map(|inside| format!("{{{{{inside}}}}}")).collect()
+}
+
 impl FromStr for Text {
     type Err = String;
 
@@ -135,6 +180,9 @@ impl FromStr for Text {
         let mut rest = text;
         while let Some((before, after)) = rest.split_once("{{/") {
             let (place, after) = after.split_once("}}").ok_or("a place that begins with {{/ ends with }}")?;
+            if place.contains(['{', '}']) {
+                return Err(format!("{{{{/{place}}}}}: a place holds no braces"));
+            }
             let (pointer, default) = match place.split_once('|') {
                 Some((pointer, default)) => (pointer, Some(default.to_owned())),
                 None => (place, None),
@@ -202,6 +250,7 @@ mod tests {
     #[test]
     fn a_place_that_cannot_be_read_says_what_would_be_right() {
         assert!(Template::of(json!("{{/name")).unwrap_err().contains("}}"));
+        assert!(Template::of(json!("{{/a} and {{/b}}")).unwrap_err().contains("a place holds no braces"));
         assert!(Template::of(json!(["{{/na~2me|x}}"])).unwrap_err().contains("{{/na~2me|x}}: in a pointer"));
     }
 

@@ -2,14 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use gatehouse_payload::json;
-use gatehouse_payload::pointer::Pointer;
+use gatehouse_payload::pointer::{Found, Pointer};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 use serde_json::Value;
-use serde_json::value::RawValue;
 
-use crate::message::Said;
+use crate::message::{Said, string};
 
 /// When a rule applies.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -84,14 +82,16 @@ impl<'de> Deserialize<'de> for Condition {
 fn scalars(value: Value) -> Option<Vec<Scalar>> {
     let scalar = |value: Value| (!value.is_object() && !value.is_array()).then_some(Scalar(value));
     match value {
+        Value::Array(values) if values.is_empty() => None,
         Value::Array(values) => values.into_iter().map(scalar).collect(),
         value => scalar(value).map(|scalar| vec![scalar]),
     }
 }
 
 impl When {
-    /// Whether the message is one the rule is about.
-    pub(crate) fn applies(&self, said: &Said<'_>) -> bool {
+    /// Whether the message is one the rule is about. A rule never applies where it looks at something unclear: a member that
+    /// stands twice, or a text that is none.
+    pub(crate) fn applies(&self, said: &Said) -> bool {
         said.is_of(&self.message_type)
             && self.tool.as_deref().is_none_or(|tool| said.calls(tool))
             && self.holds.iter().all(|(at, condition)| condition.holds(said.find(&at.0)))
@@ -99,30 +99,35 @@ impl When {
 }
 
 impl Condition {
-    fn holds(&self, found: Option<&RawValue>) -> bool {
+    fn holds(&self, found: Found<'_>) -> bool {
+        let found = match found {
+            Found::Unclear => return false,
+            Found::Value(value) if value.starts_with('"') && string(value).is_none() => return false,
+            found => found.value(),
+        };
         let one_of = |scalars: &[Scalar]| found.is_some_and(|found| scalars.iter().any(|scalar| scalar.is(found)));
         match self {
             Condition::OneOf(scalars) => one_of(scalars),
             Condition::Not(scalars) => !one_of(scalars),
-            Condition::StartsWith(start) => found.and_then(json::string).is_some_and(|text| text.starts_with(start)),
-            Condition::Exists(is_there) => found.is_some_and(|found| found.get() != "null") == *is_there,
+            Condition::StartsWith(start) => found.and_then(string).is_some_and(|text| text.starts_with(start)),
+            Condition::Exists(is_there) => found.is_some_and(|found| found != "null") == *is_there,
         }
     }
 }
 
 impl Scalar {
-    fn is(&self, found: &RawValue) -> bool {
+    fn is(&self, found: &str) -> bool {
         match &self.0 {
-            Value::String(text) => json::string(found).is_some_and(|found| found == *text),
+            Value::String(text) => string(found).is_some_and(|found| found == *text),
             Value::Number(number) => {
-                let (number, found) = (number.to_string(), found.get());
+                let number = number.to_string();
                 // 1, 1.0 and 1e0 are one number; long integers are compared as written.
                 let is_whole = |text: &str| !text.contains(['.', 'e', 'E']);
                 let by_value = || number.parse::<f64>().ok().is_some_and(|number| found.parse() == Ok(number));
                 number == found || (!(is_whole(&number) && is_whole(found)) && by_value())
             }
-            Value::Bool(is_so) => found.get() == if *is_so { "true" } else { "false" },
-            _ => found.get() == "null",
+            Value::Bool(is_so) => found == if *is_so { "true" } else { "false" },
+            _ => found == "null",
         }
     }
 }

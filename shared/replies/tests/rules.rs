@@ -14,7 +14,7 @@ fn rules(text: &Value) -> Rules {
 }
 
 fn choose(rules: &Rules, channel: Channel, message: &Value) -> Chosen {
-    rules.choose(channel, &Said::of(message.to_string().as_bytes()), &BTreeMap::new())
+    rules.choose(channel, &Said::of(message.to_string().as_bytes()), &BTreeMap::new(), None)
 }
 
 /// What a client message is answered with, where the reply is a `say`.
@@ -62,7 +62,10 @@ fn the_first_rule_that_applies_decides() {
         {"when": {"type": "hang"}, "reply": say("{{/call/name}}")},
         {"when": {"type": "hang"}, "reply": say("last")},
     ]}));
-    let by = |call: Value| choose(&rules, Channel::Client, &json!({"message": {"type": "hang", "call": call}})).rules;
+    let by = |call: Value| {
+        let chosen = choose(&rules, Channel::Client, &json!({"message": {"type": "hang", "call": call}}));
+        chosen.rules.into_iter().collect::<Vec<_>>()
+    };
     assert_eq!(by(json!({"id": "c1", "name": "n"})), ["client rule 1"]);
     assert_eq!(by(json!({"id": "c2", "name": "n"})), ["client rule 2"]);
     assert_eq!(by(json!({"id": "c2"})), ["client rule 3"], "a reply that cannot be filled does not apply");
@@ -100,7 +103,6 @@ fn conditions_look_at_what_stands_at_a_pointer() {
     }
     for (at, condition) in [
         ("/text", json!("ab")),
-        ("/text", json!([])),
         ("/text", json!({"startsWith": "bc"})),
         ("/text", json!({"not": "abc"})),
         ("/n", json!("1")),
@@ -115,13 +117,28 @@ fn conditions_look_at_what_stands_at_a_pointer() {
 }
 
 #[test]
+fn where_it_is_unclear_what_is_said_no_rule_applies() {
+    for condition in
+        [json!({"not": true}), json!({"not": "x"}), json!(true), json!({"exists": true}), json!({"exists": false})]
+    {
+        let rules = rules(&json!({"server": [
+            {"when": {"type": "campaign.predial", "where": {"/dnc": condition}}, "reply": {"eligible": true}}]}));
+        for dnc in [r#""dnc":true,"dnc":false"#, r#""dnc":"\ud800""#] {
+            let body = format!(r#"{{"message":{{"type":"campaign.predial",{dnc}}}}}"#);
+            let chosen = rules.choose(Channel::Server, &Said::of(body.as_bytes()), &BTreeMap::new(), None);
+            assert_eq!(chosen.reply, None, "{condition} {dnc}");
+        }
+    }
+}
+
+#[test]
 fn long_numbers_are_compared_digit_by_digit() {
     let rule = |n: &str| {
         let rules =
             format!(r#"{{"client":[{{"when":{{"type":"hang","where":{{"/n":{n}}}}},"act":{{"type":"end-call"}}}}]}}"#);
         let message = Said::of(br#"{"message":{"type":"hang","n":9007199254740993}}"#);
         let rules = Rules::parse("rules.json", &rules).unwrap();
-        rules.choose(Channel::Client, &message, &BTreeMap::new()).act.len()
+        rules.choose(Channel::Client, &message, &BTreeMap::new(), None).act.len()
     };
     assert_eq!((rule("9007199254740993"), rule("9007199254740992")), (1, 0));
 }
@@ -159,10 +176,12 @@ fn what_comes_to_something_vapi_would_not_understand_is_not_sent_and_says_why_wi
         (control, "what", "x, expected in-confidence".to_owned()),
         (say("{{/long}}"), "long", "in-confidence".repeat(6000)),
     ] {
-        let rules = rules(&json!({"client": [{"when": {"type": "hang"}, "reply": reply}]}));
+        let act = json!({"type": "end-call"});
+        let rules = rules(&json!({"client": [{"when": {"type": "hang"}, "reply": reply, "act": act}]}));
         let chosen = choose(&rules, Channel::Client, &json!({"message": {"type": "hang", member: text}}));
         assert_eq!((chosen.reply, chosen.rules.len(), chosen.faults.len()), (None, 1, 1), "{:?}", chosen.faults);
         assert!(chosen.faults[0].starts_with("client rule 1: reply: "), "{:?}", chosen.faults);
+        assert!(chosen.act.is_empty(), "what was not said is not followed up");
         assert!(!chosen.faults[0].contains("in-confidence"), "{:?}", chosen.faults);
     }
 }
@@ -186,13 +205,96 @@ fn each_of_vapis_inbound_messages_may_be_a_reply_and_an_act() {
 }
 
 #[test]
+fn an_action_that_needs_text_the_message_has_not_is_left_out_and_told() {
+    let act = json!({"type": "say", "content": "{{/name}}"});
+    let both = json!({"when": {"type": "hang"}, "reply": say("x"), "act": act});
+    let alone = json!({"when": {"type": "hang"}, "act": act});
+    let next = json!({"when": {"type": "hang"}, "reply": say("y")});
+    let message = json!({"message": {"type": "hang"}});
+    let chosen = choose(&rules(&json!({"client": [both, next]})), Channel::Client, &message);
+    assert!(chosen.reply.is_some() && chosen.act.is_empty(), "{chosen:?}");
+    assert_eq!(chosen.faults, ["client rule 1: act: the message has no text at /name"]);
+    let chosen = choose(&rules(&json!({"client": [alone, next]})), Channel::Client, &message);
+    assert!(
+        chosen.reply.is_some_and(|reply| reply.contains('y')) && chosen.faults.is_empty(),
+        "it is for the next rule"
+    );
+}
+
+fn results(rules: &Rules, calls: &Value) -> (Value, Chosen) {
+    let chosen = choose(rules, Channel::Server, &json!({"message": {"type": "tool-calls", "toolCallList": calls}}));
+    (chosen.reply.as_deref().map_or(Value::Null, |reply| serde_json::from_str(reply).unwrap()), chosen)
+}
+
+#[test]
+fn a_result_that_is_too_long_costs_no_other() {
+    let rules = rules(&json!({"server": [
+        {"when": {"type": "tool-calls"}, "reply": {"result": "{{/tool/arguments/x}}"}}]}));
+    let call = |id: &str, x: &str| json!({"id": id, "function": {"name": "f", "arguments": {"x": x}}});
+    let (reply, chosen) = results(&rules, &json!([call("1", "short"), call("2", &"x".repeat(66_000))]));
+    assert_eq!(
+        (&reply["results"][0]["result"], &reply["results"][1]["error"]),
+        (&json!("short"), &json!("The result is too long."))
+    );
+    assert_eq!(chosen.faults.len(), 1);
+}
+
+#[test]
+fn a_tools_rule_that_only_acts_says_nothing_about_its_result() {
+    let rules = rules(&json!({"server": [
+        {"when": {"type": "tool-calls", "tool": "a"}, "act": {"type": "end-call"}},
+        {"when": {"type": "tool-calls", "tool": "b"}, "reply": {"result": "b"}},
+    ]}));
+    let call = |name: &str| json!({"id": name, "name": name, "arguments": {}});
+    let (reply, chosen) = results(&rules, &json!([call("a"), call("b")]));
+    assert_eq!(reply, json!({"results": [{"toolCallId": "b", "name": "b", "result": "b"}]}));
+    assert_eq!(chosen.act.len(), 1);
+}
+
+#[test]
+fn tool_calls_are_found_in_every_documented_form_and_the_nameless_are_told() {
+    let schema = json!({"properties": {"city": {"type": "string"}}});
+    for call in [
+        json!({"id": "c", "type": "function", "function": {"name": "f", "arguments": {"city": "Oslo"}}}),
+        json!({"id": "c", "type": "function", "function": {"name": "f", "arguments": "{\"city\":\"Oslo\"}"}}),
+        json!({"id": "c", "function": {"name": "f", "parameters": {"city": "Oslo"}}}),
+        json!({"id": "c", "name": "f", "parameters": {"city": "Oslo"}}),
+        json!({"id": "c", "name": "f", "arguments": "{\"city\":\"Oslo\"}"}),
+    ] {
+        let beside = json!({"type": "function", "name": "f", "parameters": schema, "function": {"name": "f", "parameters": schema}, "toolCall": call});
+        for lists in [
+            json!({"toolCallList": [call]}),
+            json!({"toolCallList": [{"name": "f"}], "toolWithToolCallList": [beside]}),
+        ] {
+            let mut message = json!({"type": "tool-calls"});
+            message.as_object_mut().unwrap().extend(lists.as_object().unwrap().clone());
+            let said = Said::of(json!({"message": message}).to_string().as_bytes());
+            let calls = said.tool_calls();
+            assert_eq!((calls.calls.len(), calls.nameless), (1, 0), "{message}");
+            assert_eq!(calls.calls[0].read::<Value>().unwrap(), json!({"city": "Oslo"}), "{message}");
+        }
+    }
+    let rules = rules(&json!({"server": [{"when": {"type": "tool-calls"}, "reply": {"result": "x"}}]}));
+    let (_, chosen) = results(&rules, &json!([{"id": 7, "name": "f"}, {"id": "c", "name": "f"}]));
+    assert_eq!(chosen.faults, ["1 tool calls have no id or no name"]);
+}
+
+#[test]
+fn after_its_time_no_rule_is_asked() {
+    let rules = rules(&json!({"client": [{"when": {"type": "hang"}, "reply": say("x")}]}));
+    let said = Said::of(br#"{"message":{"type":"hang"}}"#);
+    let chosen = rules.choose(Channel::Client, &said, &BTreeMap::new(), Some(tokio::time::Instant::now()));
+    assert_eq!((chosen.reply, chosen.faults), (None, vec!["out of time before client rule 1".to_owned()]));
+}
+
+#[test]
 fn a_wrong_file_is_told_by_file_rule_and_member() {
     let server = |rule: Value| json!({"server": [{"when": {"type": "hang"}, "act": {"type": "end-call"}}, rule]});
     let when = |name: &str| json!({"type": name});
     for (file, told) in [
         (json!([]), "rules.json: an object is needed"),
         (json!({"rules": []}), "rules.json: unknown field `rules`"),
-        (json!({"server": {}}), "rules.json: a sequence is needed"),
+        (json!({"server": {}}), "rules.json: an array is needed"),
         (server(json!(7)), "rules.json: server rule 2: an object is needed"),
         (server(json!({"reply": {}})), "rules.json: server rule 2: missing field `when`"),
         (server(json!({"when": {}})), "rules.json: server rule 2: when: missing field `type`"),
@@ -228,6 +330,29 @@ fn a_wrong_file_is_told_by_file_rule_and_member() {
             "server rule 2: reply: result: a string is needed",
         ),
         (server(json!({"when": when("hang"), "act": {"type": "hangup"}})), "server rule 2: act: "),
+        (server(json!([when("hang"), {"type": "end-call"}])), "server rule 2: an object is needed"),
+        (server(json!({"when": ["hang"], "act": {"type": "end-call"}})), "server rule 2: when: an object is needed"),
+        (
+            server(json!({"when": when("campaign.predial"), "reply": [true]})),
+            "server rule 2: reply: an object is needed",
+        ),
+        (
+            server(
+                json!({"when": when("hang"), "act": {"type": "transfer", "destination": {"type": "number", "number": "0800"}}}),
+            ),
+            "server rule 2: act: destination: a number in E.164 is needed",
+        ),
+        (
+            server(
+                json!({"when": when("hang"), "act": {"type": "transfer", "destination": {"type": "sip", "sipUri": "sip:a",
+                "transferPlan": {"mode": "cold"}}}}),
+            ),
+            "act: destination: transferPlan.mode: one of `blind-transfer`",
+        ),
+        (
+            server(json!({"when": when("hang"), "act": {"type": "hangup"}})),
+            "act: type: one of `add-message` `control` `say`",
+        ),
         (
             json!({"client": [{"when": when("hang"), "reply": {"type": "end-call"}}]}),
             "client rule 1: reply: type: unknown field `type`, expected `message`",
@@ -240,20 +365,59 @@ fn a_wrong_file_is_told_by_file_rule_and_member() {
         let why = wrong(&file);
         assert!(why.contains(told), "{why}\nshould hold: {told}");
     }
+    for (twice, told) in [
+        (
+            r#"{"server":[{"when":{"type":"hang"},"when":{"type":"hang"},"act":{"type":"end-call"}}]}"#,
+            "when: it stands twice",
+        ),
+        (
+            r#"{"server":[{"when":{"type":"campaign.predial"},"reply":{"eligible":false,"eligible":true}}]}"#,
+            "reply.eligible: it stands twice",
+        ),
+    ] {
+        let why = Rules::parse("rules.json", twice).unwrap_err().to_string();
+        assert_eq!(why, format!("rules.json: server rule 1: {told}"));
+    }
     let cut_short = Rules::parse("rules.json", "{\n  \"client\": [").unwrap_err().to_string();
     assert!(cut_short.contains("line 2"), "{cut_short}");
 }
 
 #[test]
-fn a_rule_about_a_type_vapi_does_not_document_is_doubted() {
+fn what_can_hardly_be_meant_is_doubted() {
     let act = json!({"type": "end-call"});
-    let rules = rules(&json!({
+    let of = |rules_of: Value| rules(&rules_of).doubts();
+    let doubts = of(json!({
         "client": [{"when": {"type": "workflow.node.start"}, "act": act}],
         "server": [{"when": {"type": "metadata"}, "act": act}],
     }));
-    let doubts = rules.doubts();
     assert!(doubts[0].contains("client rule 1") && doubts[0].contains("workflow.node.start"), "{doubts:?}");
     assert!(doubts[1].contains("server rule 1") && doubts.len() == 2, "{doubts:?}");
+    for (rule, told) in [
+        (
+            json!({"when": {"type": "hang", "where": {"/message/call/id": "c"}}, "act": act}),
+            "/message/call/id begins in the message",
+        ),
+        (json!({"when": {"type": "hang"}, "reply": say("{{/tool/name}}")}), "/tool/name is there only in"),
+        (
+            json!({"when": {"type": "hang"}, "reply": say("{{ /call/id }}")}),
+            "{{ /call/id }} is sent to Vapi as it stands",
+        ),
+        (json!({"when": {"type": "hang"}, "reply": say("{{call/id}}")}), "{{call/id}} is sent to Vapi as it stands"),
+    ] {
+        let doubts = of(json!({"client": [rule]}));
+        assert!(doubts.len() == 1 && doubts[0].contains(told), "{doubts:?}");
+    }
+    let first = json!({"when": {"type": "hang"}, "reply": say("{{/x|y}}")});
+    let never = json!({"when": {"type": "hang", "where": {"/x": 1}}, "act": act});
+    assert_eq!(
+        of(json!({"client": [first, never]})),
+        ["rules.json: client rule 2: client rule 1 always applies first"]
+    );
+    assert_eq!(of(json!({"client": [never, first]})), [""; 0]);
+    // They have no schema, and are sent all the same.
+    for sent in ["status-update", "language-changed", "tool.completed", "function-call"] {
+        assert_eq!(of(json!({"client": [{"when": {"type": sent}, "act": act}]})), [""; 0], "{sent}");
+    }
 }
 
 proptest! {
@@ -266,6 +430,6 @@ proptest! {
     #[test]
     fn no_body_makes_rules_panic(body in "\\PC{0,60}|[\\[{\"a:,}\\]0-9]{0,60}") {
         let rules = rules(&json!({"client": [{"when": {"type": "a", "where": {"/a/0": 1}}, "reply": say("{{/a|b}}")}]}));
-        let _ = rules.choose(Channel::Client, &Said::of(body.as_bytes()), &BTreeMap::new());
+        let _ = rules.choose(Channel::Client, &Said::of(body.as_bytes()), &BTreeMap::new(), None);
     }
 }

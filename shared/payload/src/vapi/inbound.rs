@@ -28,7 +28,7 @@ sent! {
 }
 
 /// A client inbound message, told apart by `type`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "type", rename_all = "kebab-case")]
 pub enum Inbound {
@@ -44,6 +44,17 @@ pub enum Inbound {
     Transfer(Box<Transfer>),
     /// Sends something through the call's transport.
     SendTransportMessage(SendTransportMessage),
+}
+
+told_apart! {
+    Inbound by "type" {
+        "add-message" => AddMessage(AddMessage),
+        "control" => Control(ControlMessage),
+        "say" => Say(Say),
+        "end-call" => EndCall(EndCall),
+        "transfer" => Transfer(Transfer),
+        "send-transport-message" => SendTransportMessage(SendTransportMessage),
+    }
 }
 
 sent! {
@@ -145,7 +156,7 @@ sent! {
 }
 
 /// Whereto a call is handed on, told apart by `type`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum Destination {
@@ -153,6 +164,13 @@ pub enum Destination {
     Number(Box<NumberDestination>),
     /// A SIP address.
     Sip(Box<SipDestination>),
+}
+
+told_apart! {
+    Destination by "type" {
+        "number" => Number(NumberDestination),
+        "sip" => Sip(SipDestination),
+    }
 }
 
 /// A destination: its own members, and what both have.
@@ -412,7 +430,7 @@ sent! {
 }
 
 /// What is sent through the transport, told apart by `transport`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "transport")]
 pub enum TransportMessage {
@@ -422,6 +440,13 @@ pub enum TransportMessage {
     /// Twilio's instructions.
     #[serde(rename = "twilio")]
     Twilio(TwilioMessage),
+}
+
+told_apart! {
+    TransportMessage by "transport" {
+        "vapi.sip" => Sip(SipMessage),
+        "twilio" => Twilio(TwilioMessage),
+    }
 }
 
 sent! {

@@ -185,7 +185,7 @@ sent! {
 }
 
 /// Whereto a call is handed on, an assistant included; told apart by `type`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum AnyDestination {
@@ -195,6 +195,14 @@ pub enum AnyDestination {
     Number(Box<NumberDestination>),
     /// A SIP address.
     Sip(Box<SipDestination>),
+}
+
+told_apart! {
+    AnyDestination by "type" {
+        "assistant" => Assistant(AssistantDestination),
+        "number" => Number(NumberDestination),
+        "sip" => Sip(SipDestination),
+    }
 }
 
 sent! {
