@@ -394,6 +394,37 @@ async fn a_secrets_document_of_ones_own_closes_the_vendors_it_does_not_name() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_done_about_a_call_is_told_without_its_url_and_without_what_was_said() {
+    const MARK: &str = "c0ffee-in-confidence";
+    let folder = tempfile::tempdir().unwrap();
+    let rules = folder.path().join("rules.json");
+    let reply = r#"{"message":{"type":"transfer","destination":{"type":"number","number":"{{/text|+4670000000}}"}}}"#;
+    let act = r#"{"type":"say","content":"{{/text}}"}"#;
+    let text = format!(
+        r#"{{"server":[{{"when":{{"type":"hang"}},"act":{act}}}],"client":[{{"when":{{"type":"hang"}},"reply":{reply}}}]}}"#
+    );
+    std::fs::write(&rules, text).unwrap();
+    let mut dev = Dev::start(&["--replies", rules.to_str().unwrap()], &[("RUST_LOG", "trace")]);
+    let message = |url: &str| {
+        let (text, call) = (MARK, format!(r#"{{"id":"{url}","monitor":{{"controlUrl":"{url}"}}}}"#));
+        format!(r#"{{"message":{{"type":"hang","timestamp":1795173390500,"text":"{text}","call":{call}}}}}"#)
+    };
+    // Nobody listens there; the other is not Vapi's.
+    for url in [format!("http://127.0.0.1:1/{MARK}"), format!("https://example.com/{MARK}")] {
+        for delivery in [Delivery::vapi_server(message(&url)), Delivery::vapi_client(message("none"))] {
+            assert_eq!(delivery.send(dev.base()).await.unwrap().status, 200);
+        }
+    }
+    assert_eq!(dev.stop("-INT"), Some(0));
+    let told = dev.lines().iter().collect::<Vec<_>>().join("\n");
+    for expected in ["action=failed", "cannot be reached", "does not lead to Vapi", "fault=client rule 1: reply: "] {
+        assert!(told.contains(expected), "{expected}: {told}");
+    }
+    // The id of the call is part of the event's, and percent-encoded.
+    assert!(!told.replace(&format!("%2F{MARK}"), "").contains(MARK), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_templates_cors_block_is_applied() {
     let dev = Dev::start(&[], &[]);
     let mut preflight = Delivery::vapi_client("");

@@ -1,4 +1,4 @@
-//! What an event costs: requests, and DynamoDB write units by sample.
+//! What an event costs: requests, DynamoDB write units by sample, and what an answer waits for at worst.
 //! `cargo bench -p gatehouse-tests --bench cost --profile dev` (nothing is timed, so nothing need be optimized)
 //!
 //! Write units are those the engine reports for writing the recorded items into an empty table, index included. A sample
@@ -12,11 +12,12 @@ use gatehouse_inbox::Clock;
 use gatehouse_local::delivery::noise;
 use gatehouse_local::engine::{Engine, FREE};
 use gatehouse_local::template::Template;
-use gatehouse_local::{Delivery, Options, Testbed, local_sdk};
+use gatehouse_local::{Delivery, Fault, Options, Rule, Testbed, local_sdk};
 
 #[tokio::main]
 async fn main() {
     requests().await;
+    worst_wait().await;
     println!("\n{:<50} {:>9} {:>9} {:>6} {:>6}", "write units of a new event", "body B", "stored B", "table", "index");
     for folder in ["fixtures", "../../shared/samples"] {
         for path in samples(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)) {
@@ -46,11 +47,25 @@ async fn requests() {
     }
 }
 
+/// What somebody waits who is answered while neither store says anything.
+async fn worst_wait() {
+    let stack = Testbed::start(Options { poll: false, ..Options::default() }).await.unwrap();
+    stack.dynamodb.fail(Rule::every(Fault::Hang));
+    stack.sqs.fail(Rule::every(Fault::Hang));
+    println!("\n{:<50} {:>9} {:>9}  {:<12}", "while DynamoDB and SQS hang", "status", "ms", "outcome");
+    for name in ["assistant-request", "end-of-call-report"] {
+        let body = format!(r#"{{"message":{{"type":"{name}","call":{{"id":"c"}}}}}}"#);
+        let answer = Delivery::vapi_server(body).send(&stack.url).await.unwrap();
+        println!("{name:<50} {:>9} {:>9}  {:<12}", answer.status, answer.took.as_millis(), answer.outcome());
+    }
+}
+
 async fn write_units(name: &str, path: &Path) {
     let body = std::fs::read(path).unwrap();
     let stack = Testbed::start(Options { poll: false, ..Options::default() }).await.unwrap();
     let delivery = match name {
-        _ if name.contains("vapi/") => Delivery::vapi_client(body.clone()),
+        _ if name.contains("vapi/client_") => Delivery::vapi_client(body.clone()),
+        _ if name.contains("vapi/") => Delivery::vapi_server(body.clone()),
         _ if name.contains("agntix/") => {
             Delivery::agntix("msg_2yV3nKQe8sYcXhLmT5aWbRzPqJd", body.clone(), Clock::System.now())
         }
