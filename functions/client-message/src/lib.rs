@@ -9,7 +9,7 @@ use bytes::Bytes;
 use gatehouse_edge::vapi::Channel;
 use gatehouse_edge::{Answering, Deadline, Decision, Door, Endpoint, Source};
 use gatehouse_inbox::{Clock, Event};
-use gatehouse_replies::{Hosts, NoReplies, Replies, Said, ask};
+use gatehouse_replies::{Replies, Said, ask};
 use http::{Request, Response};
 use tokio::time::Instant;
 
@@ -32,14 +32,6 @@ pub struct State<A = Code> {
     pub replies: Replies,
     /// Replies in Rust.
     pub answers: A,
-}
-
-/// The rules that are compiled in.
-///
-/// # Errors
-/// When they are wrong.
-pub fn replies() -> Result<Replies, NoReplies> {
-    Replies::parse("functions/replies.json", include_str!("../../replies.json"), Hosts::Vapi)
 }
 
 impl<A> State<A> {

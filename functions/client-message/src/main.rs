@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use bytes::Bytes;
 use client_message::{Code, State, TIMEOUT};
 use gatehouse_edge::{Deadline, Door};
+use gatehouse_replies::Replies;
 use lambda_http::{Body, Error, Request, RequestExt, service_fn};
 
 #[tokio::main(flavor = "current_thread")]
@@ -22,5 +23,5 @@ async fn main() -> Result<(), Error> {
 }
 
 async fn start() -> Result<State, Error> {
-    Ok(State { replies: client_message::replies()?, door: Door::from_env().await?, answers: Code })
+    Ok(State { replies: Replies::deployed()?, door: Door::from_env().await?, answers: Code })
 }

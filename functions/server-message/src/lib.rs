@@ -11,7 +11,7 @@ use futures_util::future::join_all;
 use gatehouse_edge::vapi::Channel;
 use gatehouse_edge::{Answering, Deadline, Decision, Door, Endpoint, Source};
 use gatehouse_inbox::{Clock, Event};
-use gatehouse_replies::{Asked, Hosts, Kind, NoReplies, Replies, Said, ask};
+use gatehouse_replies::{Asked, Kind, Replies, Said, ask};
 use http::{Request, Response};
 use tokio::time::Instant;
 
@@ -38,14 +38,6 @@ pub struct State<A = Code> {
     pub replies: Replies,
     /// Answers in Rust.
     pub answers: A,
-}
-
-/// The rules that are compiled in.
-///
-/// # Errors
-/// When they are wrong.
-pub fn replies() -> Result<Replies, NoReplies> {
-    Replies::parse("functions/replies.json", include_str!("../../replies.json"), Hosts::Vapi)
 }
 
 impl<A> State<A> {

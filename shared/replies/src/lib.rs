@@ -50,6 +50,14 @@ impl Replies {
         Replies { rules: Rules::none(), control: None }
     }
 
+    /// The rules a function is deployed with: `functions/replies.json`, as it was when this was built.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse).
+    pub fn deployed() -> Result<Self, NoReplies> {
+        Self::parse("functions/replies.json", include_str!("../../../functions/replies.json"), Hosts::Vapi)
+    }
+
     /// Prepares for what the rules say.
     ///
     /// # Errors
