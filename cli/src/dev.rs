@@ -76,6 +76,8 @@ struct Dev {
     development: bool,
     host: IpAddr,
     data: Option<DataDir>,
+    /// Where the rules that answer Vapi come from.
+    replies: String,
 }
 
 /// Where a service is: an engine of this process, or someone else's.
@@ -129,6 +131,10 @@ async fn start(arguments: &Arguments) -> Result<Dev, Error> {
     // A delivery that is played again here must not be heard in a real call, unless somebody asked for rules of his own.
     let hosts = if arguments.replies.is_some() { Hosts::VapiAndLoopback } else { Hosts::Loopback };
     let replies = Replies::new(rules, hosts)?;
+    let said = match &arguments.replies {
+        Some(file) => format!("{}, read now", file.display()),
+        None => format!("{DEVELOPMENT_REPLIES_FILE}, as it was when this was built; --replies FILE reads others"),
+    };
     let options = Options {
         replies,
         visibility,
@@ -160,7 +166,7 @@ async fn start(arguments: &Arguments) -> Result<Dev, Error> {
     let stack = timeout(PATIENCE, Stack::start(options, services, listener)).await;
     let late = |_| format!("no answer within {} s from {} or {}", PATIENCE.as_secs(), dynamodb.url, sqs.url);
     let stack = stack.map_err(late)??;
-    Ok(Dev { stack, dynamodb, sqs, secrets, development: document.is_none(), host, data })
+    Ok(Dev { stack, dynamodb, sqs, secrets, development: document.is_none(), host, data, replies: said })
 }
 
 impl Place {

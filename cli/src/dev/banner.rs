@@ -112,6 +112,7 @@ fn write(dev: &Dev, took: Duration, out: &mut impl Write) -> std::io::Result<()>
         None => "in memory, gone when this ends; --data-dir DIR keeps it".to_owned(),
     };
     writeln!(out, "\nData: {data}")?;
+    writeln!(out, "Replies: {}", dev.replies)?;
     let secrets = if dev.development {
         "the DEVELOPMENT document, which is published: for this machine only"
     } else {

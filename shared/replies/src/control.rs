@@ -40,13 +40,23 @@ pub struct Control {
 }
 
 impl Control {
-    /// Reads the machine's root certificates.
+    /// Reads the machine's root certificates, where anything but this machine is to be reached.
     ///
     /// # Errors
     /// When it has none.
     pub fn new(hosts: Hosts) -> std::io::Result<Self> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let tls = HttpsConnectorBuilder::new().with_provider_and_native_roots(provider)?;
+        let (provider, tls) = (rustls::crypto::ring::default_provider(), HttpsConnectorBuilder::new());
+        let tls = match hosts {
+            // Nothing is verified over plain HTTP, and reading the machine's roots takes a while.
+            Hosts::Loopback => tls.with_tls_config(
+                rustls::ClientConfig::builder_with_provider(Arc::new(provider))
+                    .with_safe_default_protocol_versions()
+                    .map_err(std::io::Error::other)?
+                    .with_root_certificates(rustls::RootCertStore::empty())
+                    .with_no_client_auth(),
+            ),
+            Hosts::Vapi | Hosts::VapiAndLoopback => tls.with_provider_and_native_roots(provider)?,
+        };
         let connector = if hosts == Hosts::Vapi { tls.https_only() } else { tls.https_or_http() };
         Ok(Control { hosts, connector: connector.enable_http1().build() })
     }
