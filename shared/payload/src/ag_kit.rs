@@ -12,7 +12,43 @@
 //! A turn is one event, whatever it says: it is named by the proxy, not by the body.
 //! Sources: the AG-Kit and AG-UI documentation (<https://docs.ag-ui.com>), their servers' code, and what they were seen to send (November 2026).
 
+use std::fmt;
+
+pub mod check;
 /// The AG-Kit dialect.
 pub mod kit;
+pub mod turn;
 /// The AG-UI dialect.
 pub mod ui;
+
+/// What an agent speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Dialect {
+    /// [`kit`]
+    AgKit,
+    /// [`ui`]
+    AgUi,
+}
+
+impl Dialect {
+    /// The word in configurations and logs.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Dialect::AgKit => "ag-kit",
+            Dialect::AgUi => "ag-ui",
+        }
+    }
+
+    /// The dialect a word names.
+    #[must_use]
+    pub fn named(word: &str) -> Option<Self> {
+        [Dialect::AgKit, Dialect::AgUi].into_iter().find(|dialect| dialect.as_str() == word)
+    }
+}
+
+impl fmt::Display for Dialect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
