@@ -3,6 +3,7 @@
 pub mod ada;
 pub mod agntix;
 pub mod answering;
+pub mod chat;
 pub mod deadline;
 pub mod door;
 pub mod gate;

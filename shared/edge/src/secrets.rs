@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
+use crate::chat::{AgentChat, AgentPart, ClientPart, Part};
 use crate::scheme::Scheme;
 use crate::signature::SigningKey;
 
@@ -26,6 +27,8 @@ pub struct Secrets {
     pub agntix: Vec<SigningKey>,
     /// Schemes that verify Vapi's; empty closes the vendor.
     pub vapi: Vec<Scheme>,
+    /// Who may chat with which agent.
+    pub agent_chat: AgentChat,
     /// What is wrong with the rest of the document, with the place and without the value.
     pub defects: Vec<String>,
 }
@@ -39,7 +42,7 @@ impl std::fmt::Debug for Secrets {
 /// The document is no JSON object. Says where, never what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the secrets document is not a JSON object with the members ada, agntix and vapi (line {line}, column {column})"
+    "the secrets document is not a JSON object with the members ada, agntix, vapi and agent_chat (line {line}, column {column})"
 )]
 pub struct UnreadableSecrets {
     line: usize,
@@ -51,6 +54,7 @@ struct Wire {
     ada: Option<Box<RawValue>>,
     agntix: Option<Box<RawValue>>,
     vapi: Option<Box<RawValue>>,
+    agent_chat: Option<Box<RawValue>>,
 }
 
 #[derive(Deserialize)]
@@ -76,6 +80,7 @@ impl Secrets {
             ada: reader.signing_keys("ada", wire.ada.as_deref()),
             agntix: reader.signing_keys("agntix", wire.agntix.as_deref()),
             vapi: reader.schemes("vapi", wire.vapi.as_deref()),
+            agent_chat: reader.agent_chat("agent_chat", wire.agent_chat.as_deref()),
             defects: reader.defects,
         })
     }
@@ -141,6 +146,36 @@ impl Reader {
             }
         }
         schemes
+    }
+
+    fn agent_chat(&mut self, name: &str, part: Option<&RawValue>) -> AgentChat {
+        let Some(Part { clients, agents }) = self.part(name, part) else { return AgentChat::default() };
+        let mut chat = AgentChat::default();
+        for (n, raw) in clients.iter().enumerate() {
+            let place = format!("{name}.clients[{n}]");
+            let Some(client) = self.part::<ClientPart>(&place, Some(raw)) else { continue };
+            let taken = chat.client(&client.token).is_some().then(|| "is that of another client".to_owned());
+            let defect = client.token_defect().or(taken);
+            if self.check(&format!("{place}.token"), &client.token, defect) {
+                match client.client(&chat.clients) {
+                    Ok(client) => chat.clients.push(client),
+                    Err(defect) => self.defects.push(format!("{place}{defect}")),
+                }
+            }
+        }
+        for (id, raw) in &agents {
+            let place = format!("{name}.agents.{id}");
+            let Some(agent) = self.part::<AgentPart>(&place, Some(raw)) else { continue };
+            if let Some(defect) = agent.token_defect() {
+                self.defects.push(format!("{place}.token {defect}"));
+                continue;
+            }
+            match agent.agent() {
+                Ok(agent) => drop(chat.agents.insert(id.clone(), agent)),
+                Err(defect) => self.defects.push(format!("{place}{defect}")),
+            }
+        }
+        chat
     }
 }
 
