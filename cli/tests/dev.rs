@@ -110,7 +110,10 @@ fn ada(message_id: &str) -> Delivery {
 async fn one_json_line_says_where_everything_is_and_any_sdk_can_read_it() {
     let mut dev = Dev::start(&[], &[]);
     let functions: Vec<&String> = dev.ready["functions"].as_object().unwrap().keys().collect();
-    assert_eq!(functions, ["client-message", "conversation-webhooks", "server-message", "session-lifecycle"]);
+    assert_eq!(
+        functions,
+        ["agent-chat", "client-message", "conversation-webhooks", "server-message", "session-lifecycle"]
+    );
     assert_eq!(ada("msg_1").send(dev.base()).await.unwrap().outcome(), "recorded");
     let client = aws_sdk_dynamodb::Client::new(&local_sdk(dev.text("dynamodb")));
     let scan = client.scan().table_name(dev.text("table")).send().await.unwrap();

@@ -48,14 +48,14 @@ impl Cors {
     }
 
     /// Tells the browser whether a script from `origin` may read the answer.
-    pub fn mark(&self, origin: &HeaderValue, response: &mut Response<String>) {
+    pub fn mark<B>(&self, origin: &HeaderValue, response: &mut Response<B>) {
         if self.allow(origin, response) {
             set(response, ACCESS_CONTROL_EXPOSE_HEADERS, &self.expose_headers.join(","));
         }
     }
 
     /// Whether the origin may call; a browser takes the absence of the headers for a no.
-    fn allow(&self, origin: &HeaderValue, response: &mut Response<String>) -> bool {
+    fn allow<B>(&self, origin: &HeaderValue, response: &mut Response<B>) -> bool {
         response.headers_mut().append(VARY, HeaderValue::from_static("Origin"));
         let anyone = self.allow_origins.iter().any(|allowed| allowed == "*");
         if !anyone && !self.allow_origins.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes()) {
@@ -72,7 +72,7 @@ impl Cors {
     }
 }
 
-fn set(response: &mut Response<String>, name: HeaderName, value: &str) {
+fn set<B>(response: &mut Response<B>, name: HeaderName, value: &str) {
     if let Some(value) = HeaderValue::from_str(value).ok().filter(|value| !value.is_empty()) {
         response.headers_mut().insert(name, value);
     }

@@ -11,11 +11,11 @@ use http::{Request, Response, StatusCode, Uri};
 use tokio::net::TcpListener;
 
 use crate::cors::Cors;
-use crate::http_server::{self, Server};
+use crate::http_server::{self, Body, Server, whole};
 
 /// A front function's handler with its state.
 pub type Handler =
-    Arc<dyn Fn(Request<Bytes>, Deadline) -> Pin<Box<dyn Future<Output = Response<String>> + Send>> + Send + Sync>;
+    Arc<dyn Fn(Request<Bytes>, Deadline) -> Pin<Box<dyn Future<Output = Response<Body>> + Send>> + Send + Sync>;
 
 /// A front function, and what its URL is configured to do by itself.
 #[derive(Clone)]
@@ -37,25 +37,25 @@ impl std::fmt::Debug for Function {
 /// Serves `functions`, by name.
 pub fn serve(listener: TcpListener, functions: BTreeMap<&'static str, Function>) -> Server {
     let functions = Arc::new(functions);
-    http_server::serve(listener, move |request| {
+    http_server::serve_bodies(listener, move |request| {
         let functions = Arc::clone(&functions);
-        async move { Some(call(&functions, request).await.map(Bytes::from)) }
+        async move { Some(call(&functions, request).await) }
     })
 }
 
-async fn call(functions: &BTreeMap<&'static str, Function>, mut request: Request<Bytes>) -> Response<String> {
+async fn call(functions: &BTreeMap<&'static str, Function>, mut request: Request<Bytes>) -> Response<Body> {
     let path = request.uri().path().to_owned();
     let named = path.strip_prefix("/lambda-url/").map(|rest| rest.split_once('/').unwrap_or((rest, "")));
     let Some((function, rest)) = named.and_then(|(name, rest)| Some((functions.get(name)?, rest))) else {
-        return no_such_function(&path, functions);
+        return no_such_function(&path, functions).map(whole);
     };
     let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
     match format!("/{rest}{query}").parse::<Uri>() {
         Ok(uri) => *request.uri_mut() = uri,
-        Err(_) => return no_such_function(&path, functions),
+        Err(_) => return no_such_function(&path, functions).map(whole),
     }
     if let Some(preflight) = function.cors.as_ref().and_then(|cors| cors.preflight(&request)) {
-        return preflight;
+        return preflight.map(whole);
     }
     let origin = request.headers().get(http::header::ORIGIN).cloned();
     join_repeated_headers(&mut request);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
+use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -51,6 +52,26 @@ where
     A: Fn(Request<Bytes>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Option<Response<Bytes>>> + Send + 'static,
 {
+    serve_bodies(listener, move |request| {
+        let answer = answer(request);
+        async move { Some(answer.await?.map(whole)) }
+    })
+}
+
+/// What is sent piece by piece. An error closes the connection in the middle.
+pub type Body = UnsyncBoxBody<Bytes, std::io::Error>;
+
+/// A body that is there.
+pub fn whole(bytes: impl Into<Bytes>) -> Body {
+    Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
+}
+
+/// The same for answers that come piece by piece.
+pub fn serve_bodies<A, F>(listener: TcpListener, answer: A) -> Server
+where
+    A: Fn(Request<Bytes>) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Option<Response<Body>>> + Send + 'static,
+{
     let (stop, mut stopped) = oneshot::channel();
     let task = tokio::spawn(async move {
         let graceful = GracefulShutdown::new();
@@ -87,10 +108,10 @@ async fn accept(listener: &TcpListener) -> TcpStream {
     }
 }
 
-async fn exchange<A, F>(answer: A, request: Request<hyper::body::Incoming>) -> Result<Response<Full<Bytes>>, Closed>
+async fn exchange<A, F>(answer: A, request: Request<hyper::body::Incoming>) -> Result<Response<Body>, Closed>
 where
     A: Fn(Request<Bytes>) -> F,
-    F: Future<Output = Option<Response<Bytes>>>,
+    F: Future<Output = Option<Response<Body>>>,
 {
     let (parts, body) = request.into_parts();
     let body = match timeout(SLOWEST, Limited::new(body, LIMIT).collect()).await {
@@ -98,13 +119,12 @@ where
         Ok(Err(error)) if error.is::<LengthLimitError>() => return Ok(too_large()),
         Ok(Err(_)) | Err(_) => return Err(Closed),
     };
-    let response = answer(Request::from_parts(parts, body)).await.ok_or(Closed)?;
-    Ok(response.map(Full::new))
+    answer(Request::from_parts(parts, body)).await.ok_or(Closed)
 }
 
 /// The rest of the body is not read, so the connection ends here.
-fn too_large() -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from_static(b"the request's body is too large\n")));
+fn too_large() -> Response<Body> {
+    let mut response = Response::new(whole("the request's body is too large\n"));
     *response.status_mut() = StatusCode::PAYLOAD_TOO_LARGE;
     response.headers_mut().insert(header::CONNECTION, header::HeaderValue::from_static("close"));
     response

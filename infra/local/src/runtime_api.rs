@@ -147,7 +147,7 @@ async fn answer(shared: &Shared, request: Request<Bytes>) -> Option<Response<Byt
     }
     let mut parts = path.trim_start_matches("invocation/").split('/');
     let (id, verb) = (parts.next()?, parts.next()?);
-    let body = serde_json::from_slice(request.body()).unwrap_or_default();
+    let body = streamed(request.body()).or_else(|| serde_json::from_slice(request.body()).ok()).unwrap_or_default();
     let done = shared.running.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
     if let Some(done) = done {
         // Whoever invoked may have stopped waiting.
@@ -156,6 +156,16 @@ async fn answer(shared: &Shared, request: Request<Bytes>) -> Option<Response<Byt
     let mut accepted = Response::new(Bytes::from_static(b"{\"status\":\"OK\"}"));
     *accepted.status_mut() = StatusCode::ACCEPTED;
     Some(accepted)
+}
+
+/// A streamed answer, as a buffered one would look: its head, eight zeros, and the body behind them.
+fn streamed(answer: &Bytes) -> Option<Value> {
+    const ZEROS: &[u8] = &[0; 8];
+    let at = memchr::memmem::find(answer, ZEROS)?;
+    let mut head: Value = serde_json::from_slice(answer.get(..at)?).ok()?;
+    let body = String::from_utf8_lossy(answer.get(at + ZEROS.len()..)?);
+    head.as_object_mut()?.insert("body".to_owned(), Value::from(body));
+    Some(head)
 }
 
 async fn next(shared: &Shared) -> Option<Response<Bytes>> {

@@ -14,6 +14,7 @@ use gatehouse_inbox::aws::code_of;
 use gatehouse_inbox::queue::Queues;
 use gatehouse_inbox::{Clock, Inbox, Store};
 use gatehouse_replies::Replies;
+use http_body_util::BodyExt;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -22,7 +23,7 @@ use crate::Error;
 use crate::engine::reachable;
 use crate::event_source::{Batch, EventSource};
 use crate::function_url::{self, Function, Handler};
-use crate::http_server::Server;
+use crate::http_server::{self, Server};
 use crate::services::Services;
 use crate::template::Template;
 
@@ -33,6 +34,8 @@ pub struct Options {
     pub secrets: String,
     /// What Vapi's messages are answered with.
     pub replies: Replies,
+    /// How long what may take in a chat.
+    pub chat: agent_chat::Limits,
     /// The retry queue's visibility timeout, from which the back-off grows: whole seconds.
     pub visibility: Duration,
     /// How long a batch is away when nobody says anything about its messages. In AWS that is the queue's visibility
@@ -53,6 +56,7 @@ impl Default for Options {
         Options {
             secrets: DEVELOPMENT.to_owned(),
             replies: Replies::none(),
+            chat: agent_chat::Limits::default(),
             visibility: Duration::from_secs(1),
             batch_visibility: event_retry::TIMEOUT,
             ttl_days: 90,
@@ -255,12 +259,31 @@ macro_rules! function {
         let state = Arc::new($state);
         let handler: Handler = Arc::new(move |request, deadline| {
             let state = Arc::clone(&state);
-            Box::pin(async move { $function::handle(request, &state, deadline).await })
+            Box::pin(async move { $function::handle(request, &state, deadline).await.map(http_server::whole) })
         });
         let name = $function::ENDPOINT.function;
         let cors = $template.cors(&logical_id(name))?;
         (name, Function { handler, timeout: $function::TIMEOUT, cors })
     }};
+}
+
+/// The one that answers piece by piece.
+fn agent_chat(options: &Options, inbox: &Inbox, template: &Template) -> Result<(&'static str, Function), Error> {
+    let state = Arc::new(agent_chat::State {
+        inbox: inbox.clone(),
+        secrets: Keeper::fixed(&options.secrets, true, options.clock.clone())?,
+        upstream: agent_chat::Upstream::new(options.chat.connect)?,
+        limits: options.chat,
+    });
+    let handler: Handler = Arc::new(move |request, deadline| {
+        let state = Arc::clone(&state);
+        Box::pin(async move {
+            let response = agent_chat::handle(request, &state, deadline).await;
+            response.map(|body| body.map_err(|never| match never {}).boxed_unsync())
+        })
+    });
+    let cors = template.cors(&logical_id(agent_chat::FUNCTION))?;
+    Ok((agent_chat::FUNCTION, Function { handler, timeout: agent_chat::TIMEOUT, cors }))
 }
 
 fn functions(options: &Options, inbox: &Inbox, template: &Template) -> Result<BTreeMap<&'static str, Function>, Error> {
@@ -272,6 +295,7 @@ fn functions(options: &Options, inbox: &Inbox, template: &Template) -> Result<BT
     let client_message = client_message::State { door: door()?, replies: replies(), answers: client_message::Code };
     let server_message = server_message::State { door: door()?, replies: replies(), answers: server_message::Code };
     Ok(BTreeMap::from([
+        agent_chat(options, inbox, template)?,
         function!(client_message, client_message, template),
         function!(server_message, server_message, template),
         function!(conversation_webhooks, door()?, template),

@@ -217,13 +217,14 @@ mod tests {
         for (logical_id, timeout) in [
             ("ClientMessage", client_message::TIMEOUT),
             ("ServerMessage", server_message::TIMEOUT),
+            ("AgentChat", agent_chat::TIMEOUT),
             ("ConversationWebhooks", conversation_webhooks::TIMEOUT),
             ("SessionLifecycle", session_lifecycle::TIMEOUT),
             ("EventRetry", event_retry::TIMEOUT),
         ] {
             assert_eq!(template.function(logical_id, "Timeout"), timeout.as_secs(), "{logical_id}");
         }
-        assert_eq!(template.resources_of("AWS::Serverless::Function").count(), 5);
+        assert_eq!(template.resources_of("AWS::Serverless::Function").count(), 6);
     }
 
     #[test]

@@ -92,7 +92,7 @@ fn whole(criterion: &mut Criterion) {
                 match source {
                     Source::Ada => drop(read::<ada::event::Event>(document.text()).unwrap()),
                     Source::Agntix => drop(read::<agntix::event::Event>(document.text()).unwrap()),
-                    Source::Vapi(_) => {
+                    Source::Vapi(_) | Source::AgKit => {
                         let envelope = vapi::Envelope::of(&document);
                         drop(read::<vapi::message::ServerMessage>(envelope.text()).unwrap());
                     }

@@ -8,11 +8,16 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use gatehouse_inbox::{EventId, Subject};
 use gatehouse_payload::ag_kit::Dialect;
+use gatehouse_payload::json::{self, Document};
+use gatehouse_payload::time::Timestamp;
 use http::Uri;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use subtle::ConstantTimeEq;
+
+use crate::{Identity, Parsed};
 
 /// The shortest token, in bytes.
 const SHORTEST: usize = 16;
@@ -78,6 +83,37 @@ impl Client {
     pub fn may_call(&self, agent: &str) -> bool {
         self.agents.iter().any(|allowed| allowed == "*" || allowed == agent)
     }
+}
+
+/// Reads a turn's record, as `agent-chat` writes it: what kind of event, of which conversation, and when.
+#[must_use]
+pub fn parse(turn: &Document<'_>) -> Parsed {
+    let text = |name| json::text_member(turn.text(), name);
+    Parsed {
+        event_type: text("type"),
+        subject: text("conversation").map(|id| subject(&id)),
+        occurred_at: text("began_at").and_then(|at| Timestamp::parse(&at)),
+        unparsed: false,
+    }
+}
+
+/// Whom turns of a conversation are about.
+#[must_use]
+pub fn subject(conversation: &str) -> Subject {
+    Subject::new("ag-kit", "conversation", conversation)
+}
+
+/// The id of a turn: `ag-kit:<turn id>`.
+#[must_use]
+pub fn event_id(turn_id: &str) -> EventId {
+    EventId::new(&["ag-kit"], &[turn_id])
+}
+
+/// The event a turn's record is.
+#[must_use]
+pub fn identify(turn: &Document<'_>) -> Identity {
+    let turn_id = json::text_member(turn.text(), "turn_id").unwrap_or_default();
+    Identity { id: event_id(&turn_id), weak: false }
 }
 
 #[derive(Deserialize)]

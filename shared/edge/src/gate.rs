@@ -16,6 +16,14 @@ pub fn check(request: &Request<Bytes>, paths: &'static [&'static str]) -> Result
     if !paths.iter().any(|known| known.trim_matches('/') == path) {
         return Err(Problem::NotFound { paths });
     }
+    check_form(request)
+}
+
+/// Checks all but the path.
+///
+/// # Errors
+/// The first rule the request breaks.
+pub fn check_form(request: &Request<Bytes>) -> Result<(), Problem> {
     if request.method() != Method::POST {
         return Err(Problem::MethodNotAllowed);
     }

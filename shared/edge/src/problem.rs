@@ -24,6 +24,20 @@ pub enum Problem {
     UnsupportedMediaType,
     /// 401: not verified.
     Unverified(String),
+    /// 401: no client has this token.
+    NoClient,
+    /// 403: the client may not call this agent.
+    Forbidden,
+    /// 404: there is no such agent.
+    NoAgent,
+    /// 422: no request of the agent's dialect; names member and rule.
+    WrongRequest(String),
+    /// The agent's own refusal: a status from 400 to 499.
+    AgentRefused(StatusCode),
+    /// 502: the agent does not answer as agents do.
+    BadAgent(&'static str),
+    /// 504: the agent does not answer in time.
+    SlowAgent(&'static str),
     /// 400: verified, but no JSON object.
     NotAnObject(String),
     /// 501: what it asks for is something this release does not do; says what would be right.
@@ -46,7 +60,13 @@ impl Problem {
             Problem::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Problem::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Problem::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Problem::Unverified(_) => StatusCode::UNAUTHORIZED,
+            Problem::Unverified(_) | Problem::NoClient => StatusCode::UNAUTHORIZED,
+            Problem::Forbidden => StatusCode::FORBIDDEN,
+            Problem::NoAgent => StatusCode::NOT_FOUND,
+            Problem::WrongRequest(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Problem::AgentRefused(status) => *status,
+            Problem::BadAgent(_) => StatusCode::BAD_GATEWAY,
+            Problem::SlowAgent(_) => StatusCode::GATEWAY_TIMEOUT,
             Problem::NotAnObject(_) => StatusCode::BAD_REQUEST,
             Problem::Unsupported(_) => StatusCode::NOT_IMPLEMENTED,
             Problem::NoSecrets(_) | Problem::NotDurable => StatusCode::SERVICE_UNAVAILABLE,
@@ -62,6 +82,13 @@ impl Problem {
             Problem::TooLarge { .. } => "too-large",
             Problem::UnsupportedMediaType => "unsupported-media-type",
             Problem::Unverified(_) => "unverified",
+            Problem::NoClient => "no-client",
+            Problem::Forbidden => "forbidden",
+            Problem::NoAgent => "no-agent",
+            Problem::WrongRequest(_) => "wrong-request",
+            Problem::AgentRefused(_) => "agent-refused",
+            Problem::BadAgent(_) => "bad-agent",
+            Problem::SlowAgent(_) => "slow-agent",
             Problem::NotAnObject(_) => "not-an-object",
             Problem::Unsupported(_) => "unsupported",
             Problem::NoSecrets(_) => "no-secrets",
@@ -76,6 +103,13 @@ impl Problem {
             Problem::TooLarge { .. } => "The body is too large",
             Problem::UnsupportedMediaType => "The body must be JSON",
             Problem::Unverified(_) => "The delivery could not be verified",
+            Problem::NoClient => "The client is not known",
+            Problem::Forbidden => "The client may not call this agent",
+            Problem::NoAgent => "There is no such agent",
+            Problem::WrongRequest(_) => "The request is not one of the agent's dialect",
+            Problem::AgentRefused(_) => "The agent refused the request",
+            Problem::BadAgent(_) => "The agent did not answer",
+            Problem::SlowAgent(_) => "The agent did not answer in time",
             Problem::NotAnObject(_) => "The body is not a JSON object",
             Problem::Unsupported(_) => "Messages of this type are not answered",
             Problem::NoSecrets(_) => "The delivery cannot be verified at the moment",
@@ -91,7 +125,14 @@ impl Problem {
             Problem::MethodNotAllowed => "send the delivery with POST".to_owned(),
             Problem::TooLarge { limit } => format!("at most {limit} bytes are accepted"),
             Problem::UnsupportedMediaType => "send Content-Type: application/json".to_owned(),
-            Problem::Unverified(detail) | Problem::NotAnObject(detail) => detail.clone(),
+            Problem::Unverified(detail) | Problem::NotAnObject(detail) | Problem::WrongRequest(detail) => {
+                detail.clone()
+            }
+            Problem::NoClient => "send Authorization: Bearer with the token of a configured client".to_owned(),
+            Problem::Forbidden => "the client's list of agents does not name this one".to_owned(),
+            Problem::NoAgent => "no agent of this id is configured".to_owned(),
+            Problem::AgentRefused(status) => format!("it answered with {}; what it said is not shown", status.as_u16()),
+            Problem::BadAgent(detail) | Problem::SlowAgent(detail) => (*detail).to_owned(),
             Problem::Unsupported(detail) | Problem::NoSecrets(detail) => (*detail).to_owned(),
             Problem::NotDurable => "nothing was acknowledged; send the same delivery again".to_owned(),
         }
@@ -116,6 +157,7 @@ impl Problem {
                 // RFC 9110 wants a challenge with every 401; none of the schemes has a registered name.
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Signature"));
             }
+            Problem::NoClient => drop(headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
             Problem::NoSecrets(_) | Problem::NotDurable => drop(headers.insert(header::RETRY_AFTER, RETRY_AFTER)),
             _ => {}
         }

@@ -8,7 +8,7 @@ use gatehouse_payload::time::Timestamp;
 use crate::scheme::Parts;
 use crate::secrets::Secrets;
 use crate::vapi::Channel;
-use crate::{Identity, Parsed, Unverified, Verified, ada, agntix, vapi};
+use crate::{Identity, Parsed, Unverified, Verified, ada, agntix, chat, vapi};
 
 /// Where a delivery comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -19,6 +19,8 @@ pub enum Source {
     Agntix,
     /// Vapi's messages, by direction.
     Vapi(Channel),
+    /// Turns of agents: not delivered by a vendor, but put together by the chat proxy.
+    AgKit,
 }
 
 impl Source {
@@ -29,6 +31,7 @@ impl Source {
             Source::Ada => "ada",
             Source::Agntix => "agntix",
             Source::Vapi(_) => "vapi",
+            Source::AgKit => "ag-kit",
         }
     }
 
@@ -40,6 +43,7 @@ impl Source {
             ("ada", _) => Some(Source::Ada),
             ("agntix", _) => Some(Source::Agntix),
             ("vapi", channel) => Channel::named(channel).map(Source::Vapi),
+            ("ag-kit", _) => Some(Source::AgKit),
             _ => None,
         }
     }
@@ -51,6 +55,7 @@ impl Source {
             Source::Ada => !secrets.ada.is_empty(),
             Source::Agntix => !secrets.agntix.is_empty(),
             Source::Vapi(_) => !secrets.vapi.is_empty(),
+            Source::AgKit => !secrets.agent_chat.clients.is_empty(),
         }
     }
 
@@ -63,6 +68,7 @@ impl Source {
             Source::Ada => ada::verify(parts, secrets, now),
             Source::Agntix => agntix::verify(parts, secrets, now),
             Source::Vapi(_) => vapi::verify(parts, secrets, now),
+            Source::AgKit => Err(Unverified::Header("turns are not delivered: they come from agent-chat".to_owned())),
         }
     }
 
@@ -80,6 +86,7 @@ impl Source {
             Source::Ada => Some(secrets.ada.first()?.headers(message_id, parts.body, at)),
             Source::Agntix => Some(secrets.agntix.first()?.headers(message_id, parts.body, at)),
             Source::Vapi(_) => secrets.vapi.first()?.sign(parts, message_id, at),
+            Source::AgKit => None,
         }
     }
 
@@ -90,6 +97,7 @@ impl Source {
             Source::Ada => ada::parse(document),
             Source::Agntix => agntix::parse(document),
             Source::Vapi(_) => vapi::parse(document),
+            Source::AgKit => chat::parse(document),
         }
     }
 
@@ -100,6 +108,7 @@ impl Source {
             Source::Ada => ada::identify(verified),
             Source::Agntix => agntix::identify(document, verified),
             Source::Vapi(channel) => vapi::identify(channel, document, verified, received_at),
+            Source::AgKit => chat::identify(document),
         }
     }
 
@@ -107,7 +116,7 @@ impl Source {
     #[must_use]
     pub fn fingerprint(self, document: &Document<'_>) -> Fingerprint {
         match self {
-            Source::Ada | Source::Agntix => Fingerprint::of(document.text(), &|_, _| false),
+            Source::Ada | Source::Agntix | Source::AgKit => Fingerprint::of(document.text(), &|_, _| false),
             Source::Vapi(_) => vapi::fingerprint(document),
         }
     }
@@ -142,7 +151,7 @@ impl Source {
         match self {
             Source::Ada => ada::respond(outcome, id),
             Source::Agntix => agntix::respond(outcome, id),
-            Source::Vapi(_) => vapi::respond(),
+            Source::Vapi(_) | Source::AgKit => vapi::respond(),
         }
     }
 }

@@ -1,0 +1,324 @@
+//! A turn, driven by a task of its own: it reads the agent's answer to its end, whoever listens, and records it before the
+//! client's stream ends.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use gatehouse_edge::Problem;
+use gatehouse_payload::ag_kit::Dialect;
+use gatehouse_payload::ag_kit::turn::{End, Turn};
+use gatehouse_sse::{Block, Reader};
+use http::{HeaderMap, HeaderValue, header};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use crate::limits::EVENT_BYTES;
+use crate::record::{self, KEPT, Outcome};
+use crate::upstream::Unasked;
+use crate::{Asked, State};
+
+/// What is said in silence: a comment, which no reader of events hears.
+const HEARTBEAT: &[u8] = b": \n\n";
+/// How long an agent may take to hang up once it has said its end.
+const FAREWELL: Duration = Duration::from_secs(2);
+/// What recording may take.
+const RECORD: Duration = Duration::from_secs(4);
+
+/// Whether there is an answer.
+#[derive(Debug)]
+pub(crate) enum Verdict {
+    /// There is: these headers of the agent's go along.
+    Answers(HeaderMap),
+    /// There is none: the turn is recorded, and over.
+    Refused(Problem),
+}
+
+/// Why a turn failed.
+struct Failure {
+    /// For the record and the log: one or two words.
+    why: &'static str,
+    /// For the client, where there is no answer yet.
+    problem: Problem,
+}
+
+struct Driver<'a> {
+    state: &'a State,
+    asked: &'a Asked,
+    verdict: Option<oneshot::Sender<Verdict>>,
+    pieces: mpsc::Sender<Bytes>,
+    began: Instant,
+    until: Instant,
+    /// What the client is to see of the agent's headers.
+    headers: HeaderMap,
+    turn: Turn,
+    reader: Reader,
+    answer: Vec<u8>,
+    received: usize,
+    sent: usize,
+    first_event: Option<Duration>,
+    is_utf8: bool,
+    client_left: bool,
+}
+
+/// Drives a turn to its end, which comes before `until`, and records it.
+pub(crate) async fn drive(
+    state: Arc<State>,
+    asked: Asked,
+    verdict: oneshot::Sender<Verdict>,
+    pieces: mpsc::Sender<Bytes>,
+    until: Instant,
+) {
+    let mut driver = Driver {
+        state: &state,
+        asked: &asked,
+        verdict: Some(verdict),
+        pieces,
+        began: Instant::now(),
+        until,
+        headers: HeaderMap::new(),
+        turn: Turn::new(asked.agent.dialect),
+        reader: Reader::new(EVENT_BYTES),
+        answer: Vec::new(),
+        received: 0,
+        sent: 0,
+        first_event: None,
+        is_utf8: true,
+        client_left: false,
+    };
+    let failure = driver.run().await.err();
+    driver.close(failure).await;
+}
+
+impl Driver<'_> {
+    async fn run(&mut self) -> Result<(), Failure> {
+        let first_by = self.until.min(self.began + self.state.limits.first_event);
+        let mut body = self.ask(first_by).await?;
+        let mut idle = first_by;
+        loop {
+            let frame = match self.wait_for(body.frame(), idle.min(self.until)).await {
+                Some(Some(Ok(frame))) => frame,
+                Some(None) => return self.ended("the agent ended without its end mark"),
+                Some(Some(Err(_))) => return self.ended("the agent's connection broke"),
+                None if self.turn.end.is_some() => return Ok(()),
+                None if Instant::now() >= self.until => return Err(slow("deadline", "the turn took too long")),
+                None => return Err(slow("idle", "the agent fell silent")),
+            };
+            if let Ok(data) = frame.into_data() {
+                self.take(data).await?;
+            }
+            let patience = if self.turn.end.is_some() { FAREWELL } else { self.state.limits.idle };
+            // A piece that is no whole event does not make the first one later.
+            idle = if self.first_event.is_none() { first_by } else { Instant::now() + patience };
+        }
+    }
+
+    /// Waits for the agent, with a heartbeat now and then; `None` when the time is over.
+    async fn wait_for<T>(&mut self, what: impl Future<Output = T>, limit: Instant) -> Option<T> {
+        let mut what = std::pin::pin!(timeout_at(limit, what));
+        loop {
+            let heartbeat = Instant::now() + self.state.limits.heartbeat;
+            tokio::select! {
+                came = &mut what => return came.ok(),
+                () = sleep_until(heartbeat) => {
+                    // Never within an event; and what cannot be sent at once is not missed.
+                    if self.reader.unfinished().is_empty() && self.pieces.try_send(Bytes::from_static(HEARTBEAT)).is_ok() {
+                        self.sent += HEARTBEAT.len();
+                    }
+                }
+            }
+        }
+    }
+
+    /// The agent's answer, as far as its head.
+    async fn ask(&mut self, first_by: Instant) -> Result<Incoming, Failure> {
+        let (state, asked) = (self.state, self.asked);
+        let asking = state.upstream.ask(&asked.agent, &asked.body, &asked.request_id);
+        let response = match self.wait_for(asking, first_by).await {
+            Some(Ok(response)) => response,
+            Some(Err(Unasked::Unreachable)) => return Err(bad("unreachable", "the agent cannot be reached")),
+            Some(Err(Unasked::Broken)) => {
+                return Err(bad("broken", "the connection to the agent broke before it answered"));
+            }
+            None => return Err(slow("no answer", "the agent did not begin to answer in time")),
+        };
+        let (head, body) = response.into_parts();
+        if head.status.is_client_error() {
+            return Err(Failure { why: "refused", problem: Problem::AgentRefused(head.status) });
+        }
+        if !head.status.is_success() {
+            return Err(bad("status", "the agent answered with a status that is no success"));
+        }
+        let content_type = head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        if !content_type.is_some_and(|value| value.trim_start().starts_with("text/event-stream")) {
+            return Err(bad("content type", "the agent did not answer with an event stream"));
+        }
+        for name in [header::CONTENT_TYPE, header::CACHE_CONTROL] {
+            if let Some(value) = head.headers.get(&name) {
+                self.headers.insert(name, value.clone());
+            }
+        }
+        Ok(body)
+    }
+
+    async fn take(&mut self, data: Bytes) -> Result<(), Failure> {
+        self.received += data.len();
+        let room = KEPT.saturating_sub(self.answer.len());
+        self.answer.extend_from_slice(data.get(..room.min(data.len())).unwrap_or_default());
+        let mut blocks = Vec::new();
+        let fed = self.reader.feed(data, &mut blocks);
+        for block in blocks {
+            self.pass(block).await?;
+        }
+        fed.map_err(|_| bad("too large", "the agent sent an event of more than 1 MiB"))
+    }
+
+    async fn pass(&mut self, block: Block) -> Result<(), Failure> {
+        if let Some(event) = &block.event {
+            self.is_utf8 &= event.is_utf8;
+            self.turn.take(&event.data);
+            let could_not_begin =
+                self.turn.events == 1 && self.turn.end == Some(End::Failed("could not begin".to_owned()));
+            if could_not_begin {
+                self.turn.end = None;
+                return Err(bad("could not begin", "the agent could not begin"));
+            }
+            if self.first_event.is_none() {
+                self.first_event = Some(self.began.elapsed());
+                self.commit();
+            }
+        }
+        self.send(block.bytes).await;
+        Ok(())
+    }
+
+    /// The status goes out.
+    fn commit(&mut self) {
+        if let Some(verdict) = self.verdict.take() {
+            // Whoever waited for it may have committed already.
+            let _ = verdict.send(Verdict::Answers(std::mem::take(&mut self.headers)));
+        }
+    }
+
+    async fn send(&mut self, bytes: Bytes) {
+        let length = bytes.len();
+        // A client that reads slowly is waited for; one that has left is not.
+        match timeout_at(self.until, self.pieces.send(bytes)).await {
+            Ok(Ok(())) => self.sent += length,
+            Ok(Err(_)) | Err(_) => self.client_left = true,
+        }
+    }
+
+    fn ended(&self, without_end: &'static str) -> Result<(), Failure> {
+        match (&self.turn.end, self.first_event) {
+            (Some(_), _) => Ok(()),
+            (None, None) => Err(bad("nothing", "the agent answered nothing")),
+            (None, Some(_)) => Err(bad("cut", without_end)),
+        }
+    }
+
+    /// Says how it ended, where the agent has not; records the turn; and only then lets the client's stream end.
+    async fn close(mut self, failure: Option<Failure>) {
+        let (why, problem) = failure.map(|failure| (failure.why, failure.problem)).unzip();
+        let is_answered = match &self.verdict {
+            None => true,
+            // Whoever waited has stopped to wait: the status is out.
+            Some(verdict) => verdict.is_closed(),
+        };
+        let has_ended = self.turn.end.is_some();
+        let last_word = problem.as_ref().map(|problem| terminal(self.asked.agent.dialect, problem));
+        let last_word = last_word.filter(|_| !has_ended);
+        if let (true, Some(last_word)) = (is_answered, &last_word) {
+            self.send(last_word.clone()).await;
+        }
+        let end = match (self.turn.end.take(), why) {
+            (Some(end), _) => end,
+            (None, why) => End::Failed(why.unwrap_or("cut").to_owned()),
+        };
+        let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        let outcome = Outcome {
+            end,
+            answer: std::mem::take(&mut self.answer),
+            received_bytes: self.received,
+            sent_bytes: self.sent,
+            events: self.turn.events,
+            odd_events: self.turn.odd,
+            is_utf8: self.is_utf8,
+            first_event_ms: self.first_event.map(millis),
+            duration_ms: millis(self.began.elapsed()),
+            client_left: self.client_left,
+        };
+        self.record(&outcome).await;
+        if let (Some(verdict), Some(problem)) = (self.verdict.take(), problem) {
+            let is_late = verdict.send(Verdict::Refused(problem)).is_err();
+            if let (true, false, Some(last_word)) = (is_late, is_answered, last_word) {
+                // The status went out while the turn was recorded.
+                self.send(last_word).await;
+            }
+        }
+    }
+
+    async fn record(&self, outcome: &Outcome) {
+        let end = record::word(&outcome.end);
+        let Outcome { first_event_ms, duration_ms: ms, events, odd_events, received_bytes, sent_bytes, .. } = outcome;
+        let (agent, client, function) = (&self.asked.agent_id, &self.asked.client, crate::FUNCTION);
+        let Some(event) = record::event(self.asked, outcome, self.state.inbox.clock.now()) else {
+            tracing::error!(function, outcome = "unrecorded", agent, client, end, ms, "turn");
+            return;
+        };
+        let event_id = event.id.as_str();
+        match self.state.inbox.record(&event, Instant::now() + RECORD).await {
+            Ok(receipt) => {
+                let (outcome, error) = (receipt.outcome.as_str(), receipt.error.map(|error| error.to_string()));
+                tracing::info!(
+                    function,
+                    event_id,
+                    outcome,
+                    agent,
+                    client,
+                    end,
+                    first_event_ms,
+                    ms,
+                    events,
+                    odd_events,
+                    received_bytes,
+                    sent_bytes,
+                    error,
+                    "turn"
+                );
+            }
+            Err(error) => {
+                let error = error.to_string();
+                tracing::error!(function, event_id, outcome = "unrecorded", agent, client, end, ms, error, "turn");
+            }
+        }
+    }
+}
+
+/// What tells the client, in its dialect, that the answer is not whole.
+fn terminal(dialect: Dialect, problem: &Problem) -> Bytes {
+    let message = problem.detail();
+    let event = match dialect {
+        Dialect::AgKit => serde_json::json!({"type": "error", "error": message}),
+        Dialect::AgUi => serde_json::json!({"type": "RUN_ERROR", "message": message, "code": problem.slug()}),
+    };
+    Bytes::from(format!("data: {event}\n\n"))
+}
+
+fn bad(why: &'static str, detail: &'static str) -> Failure {
+    Failure { why, problem: Problem::BadAgent(detail) }
+}
+
+fn slow(why: &'static str, detail: &'static str) -> Failure {
+    Failure { why, problem: Problem::SlowAgent(detail) }
+}
+
+/// The headers of an answer whose agent has not said any yet.
+pub(crate) fn usual_headers() -> HeaderMap {
+    HeaderMap::from_iter([
+        (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8")),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform")),
+    ])
+}

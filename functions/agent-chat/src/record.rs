@@ -1,0 +1,132 @@
+//! A turn as an event: what was asked, what was answered byte for byte, and how it went. What was said, which tools were called
+//! and what it waits for is put together from the answer when it is read ([`gatehouse_payload::ag_kit::turn`]).
+
+use bytes::Bytes;
+use data_encoding::BASE64;
+use gatehouse_edge::chat;
+use gatehouse_inbox::{Event, Fingerprint, Marks, Nonce};
+use gatehouse_payload::ag_kit::turn::End;
+use gatehouse_payload::time::Timestamp;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::Asked;
+
+/// How much of an answer is recorded, in bytes: more does not fit the largest event.
+pub(crate) const KEPT: usize = 3 * 1024 * 1024;
+
+/// What came of a turn.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) end: End,
+    /// The answer as it came, up to [`KEPT`].
+    pub(crate) answer: Vec<u8>,
+    pub(crate) received_bytes: usize,
+    pub(crate) sent_bytes: usize,
+    pub(crate) events: usize,
+    pub(crate) odd_events: usize,
+    pub(crate) is_utf8: bool,
+    pub(crate) first_event_ms: Option<u64>,
+    pub(crate) duration_ms: u64,
+    /// Whether the client read to the end, as far as that is known.
+    pub(crate) client_left: bool,
+}
+
+#[derive(Serialize)]
+struct Wire<'a> {
+    r#type: &'static str,
+    turn_id: &'a str,
+    client: &'a str,
+    agent: &'a str,
+    dialect: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    conversation: Option<&'a str>,
+    request_id: &'a str,
+    began_at: String,
+    /// `completed`, `interrupted`, `failed:<why>`.
+    end: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first_event_ms: Option<u64>,
+    duration_ms: u64,
+    received_bytes: usize,
+    sent_bytes: usize,
+    events: usize,
+    #[serde(skip_serializing_if = "is_zero")]
+    odd_events: usize,
+    #[serde(skip_serializing_if = "is_so")]
+    is_utf8: bool,
+    #[serde(skip_serializing_if = "is_not_so")]
+    client_left: bool,
+    request: &'a RawValue,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    answer: Option<&'a str>,
+    /// Where the answer is no UTF-8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    answer_base64: Option<String>,
+    #[serde(skip_serializing_if = "is_not_so")]
+    answer_cut: bool,
+}
+
+fn is_zero(number: &usize) -> bool {
+    *number == 0
+}
+
+fn is_so(is_so: &bool) -> bool {
+    *is_so
+}
+
+fn is_not_so(is_so: &bool) -> bool {
+    !*is_so
+}
+
+/// How a turn ended, in a word.
+pub(crate) fn word(end: &End) -> String {
+    match end {
+        End::Completed => "completed".to_owned(),
+        End::Interrupted => "interrupted".to_owned(),
+        End::Failed(why) => format!("failed:{why}"),
+    }
+}
+
+/// The event of a turn; `None` when the system has no random bytes to give.
+pub(crate) fn event(asked: &Asked, outcome: &Outcome, now: Timestamp) -> Option<Event> {
+    let text = std::str::from_utf8(&outcome.answer).ok();
+    let wire = Wire {
+        r#type: "turn",
+        turn_id: &asked.turn_id,
+        client: &asked.client,
+        agent: &asked.agent_id,
+        dialect: asked.agent.dialect.as_str(),
+        conversation: asked.conversation.as_deref(),
+        request_id: asked.request_id.to_str().unwrap_or_default(),
+        began_at: asked.began_at.to_string(),
+        end: word(&outcome.end),
+        first_event_ms: outcome.first_event_ms,
+        duration_ms: outcome.duration_ms,
+        received_bytes: outcome.received_bytes,
+        sent_bytes: outcome.sent_bytes,
+        events: outcome.events,
+        odd_events: outcome.odd_events,
+        is_utf8: outcome.is_utf8,
+        client_left: outcome.client_left,
+        request: serde_json::from_str(&asked.request).ok()?,
+        answer: text,
+        answer_base64: text.is_none().then(|| BASE64.encode(&outcome.answer)),
+        answer_cut: outcome.received_bytes > outcome.answer.len(),
+    };
+    let body = serde_json::to_string(&wire).ok()?;
+    Some(Event {
+        id: chat::event_id(&asked.turn_id),
+        source: "ag-kit".to_owned(),
+        event_type: Some("turn".to_owned()),
+        subject: asked.conversation.as_deref().map(chat::subject),
+        occurred_at: asked.began_at,
+        received_at: now,
+        fingerprint: Fingerprint::of(&body, &|_, _| false),
+        nonce: Nonce::random().ok()?,
+        verified_by: format!("token:{}", asked.client),
+        body: Bytes::from(body),
+        answer: None,
+        marks: Marks::default(),
+    })
+}

@@ -1,0 +1,86 @@
+//! The way to the agents.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use gatehouse_edge::chat::Agent;
+use http::{HeaderValue, Method, Request, Response, header};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+
+/// How long an idle connection is kept: shorter than what servers keep one for.
+const KEPT: Duration = Duration::from_secs(20);
+
+/// Asks agents, over connections that are kept.
+#[derive(Debug, Clone)]
+pub struct Upstream {
+    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+}
+
+/// Why an agent was not asked, or is not known to have been.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unasked {
+    /// No connection: it has not been asked.
+    Unreachable,
+    /// The connection broke, or what came is no HTTP: it may have been asked.
+    Broken,
+}
+
+impl Upstream {
+    /// Reads the machine's root certificates. Connecting may take `connect`.
+    ///
+    /// # Errors
+    /// When there are no certificates.
+    pub fn new(connect: Duration) -> std::io::Result<Self> {
+        let mut http = HttpConnector::new();
+        http.enforce_http(false);
+        http.set_nodelay(true);
+        http.set_connect_timeout(Some(connect));
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let tls = HttpsConnectorBuilder::new().with_provider_and_native_roots(provider)?;
+        let connector = tls.https_or_http().enable_http1().wrap_connector(http);
+        let mut client = Client::builder(TokioExecutor::new());
+        client.pool_timer(TokioTimer::new()).pool_idle_timeout(KEPT);
+        Ok(Upstream { client: client.build(connector) })
+    }
+
+    /// Asks an agent. Of the client's headers none goes along; a connection that could not be made is tried once more, since
+    /// the agent cannot have been asked.
+    pub(crate) async fn ask(
+        &self,
+        agent: &Agent,
+        body: &Bytes,
+        request_id: &HeaderValue,
+    ) -> Result<Response<Incoming>, Unasked> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let request = request(agent, body, request_id).ok_or(Unasked::Broken)?;
+            match self.client.request(request).await {
+                Ok(response) => return Ok(response),
+                Err(error) if error.is_connect() && tries < 2 => {}
+                Err(error) => return Err(if error.is_connect() { Unasked::Unreachable } else { Unasked::Broken }),
+            }
+        }
+    }
+}
+
+fn request(agent: &Agent, body: &Bytes, request_id: &HeaderValue) -> Option<Request<Full<Bytes>>> {
+    let mut request = Request::builder()
+        .method(Method::POST)
+        .uri(agent.url.clone())
+        .header(header::CONTENT_TYPE, "application/json")
+        .header(header::ACCEPT, "text/event-stream")
+        .header("x-request-id", request_id);
+    if let Some(token) = &agent.token {
+        let mut value = HeaderValue::try_from(format!("Bearer {token}")).ok()?;
+        value.set_sensitive(true);
+        request = request.header(header::AUTHORIZATION, value);
+    }
+    request.body(Full::new(body.clone())).ok()
+}

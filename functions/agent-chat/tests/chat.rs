@@ -1,0 +1,352 @@
+//! The proxy between a client and an agent that says what it is told to.
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use agent_chat::{Body, Limits, State, Upstream};
+use bytes::Bytes;
+use gatehouse_edge::Deadline;
+use gatehouse_edge::secrets::Keeper;
+use gatehouse_inbox::{Clock, EventId};
+use gatehouse_local::agent::{Agent, Answer, Heard, Piece};
+use gatehouse_local::{Fault, Options, Rule, Testbed};
+use http::{Request, Response, StatusCode};
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+
+const TOKEN: &str = "client-token-in-confidence";
+const UPSTREAM_TOKEN: &str = "agent-token-in-confidence";
+const KIT: &str = r#"{"conversationId":"c1","messages":[{"role":"user","content":"Hello"}]}"#;
+const UI: &str = r#"{"threadId":"c1","runId":"r1","messages":[{"id":"m","role":"user","content":"Hello"}]}"#;
+const TEXT: &str = "data: {\"type\":\"text\",\"content\":\"Hi\"}\n\n";
+const DONE: &str = "data: [DONE]\n\n";
+
+struct Chat {
+    stack: Testbed,
+    agent: Agent,
+    state: Arc<State>,
+}
+
+impl Chat {
+    async fn with(limits: Limits, answer: impl Fn(&Heard) -> Option<Answer> + Send + Sync + 'static) -> Chat {
+        let stack = Testbed::start(Options { poll: false, ..Options::default() }).await.unwrap();
+        let agent = Agent::start(answer).await.unwrap();
+        let of =
+            |dialect: &str| json!({"url": format!("{}/x", agent.url), "dialect": dialect, "token": UPSTREAM_TOKEN});
+        let nowhere = json!({"url": "http://127.0.0.1:1/x", "dialect": "ag-kit"});
+        let secrets = json!({"agent_chat": {
+            "clients": [{"id": "web", "token": TOKEN, "agents": ["kit", "ui", "nowhere", "unknown"]}],
+            "agents": {"kit": of("ag-kit"), "ui": of("ag-ui"), "nowhere": nowhere, "other": of("ag-kit")}}});
+        let secrets = Keeper::fixed(&secrets.to_string(), false, Clock::System).unwrap();
+        let upstream = Upstream::new(limits.connect).unwrap();
+        let state = Arc::new(State { inbox: stack.inbox(Clock::System), secrets, upstream, limits });
+        Chat { stack, agent, state }
+    }
+
+    async fn saying(pieces: Vec<Piece>) -> Chat {
+        Self::with(Limits::default(), move |_| Some(Answer::saying(pieces.clone()))).await
+    }
+
+    async fn send(&self, agent: &str, body: &str) -> Response<Body> {
+        self.send_request(request(agent, body).body(Bytes::copy_from_slice(body.as_bytes())).unwrap()).await
+    }
+
+    async fn send_request(&self, request: Request<Bytes>) -> Response<Body> {
+        agent_chat::handle(request, &self.state, Deadline::within(Duration::from_secs(60))).await
+    }
+
+    /// The record of a turn.
+    async fn record(&self, turn_id: &str) -> Value {
+        let id = EventId::new(&["ag-kit"], &[turn_id]);
+        let record = self.stack.store().get(&id, Clock::System.now()).await.unwrap().unwrap();
+        serde_json::from_slice(&record.event.body).unwrap()
+    }
+}
+
+fn request(agent: &str, _: &str) -> http::request::Builder {
+    Request::post(format!("/v1/aibot/bots/{agent}/send-message"))
+        .header("authorization", format!("Bearer {TOKEN}"))
+        .header("content-type", "application/json")
+        .header("x-request-id", "req-1")
+}
+
+fn says(text: &str) -> Piece {
+    Piece::Says(Bytes::copy_from_slice(text.as_bytes()))
+}
+
+fn turn_id(response: &Response<Body>) -> String {
+    response.headers()["gatehouse-turn-id"].to_str().unwrap().to_owned()
+}
+
+async fn text(response: Response<Body>) -> String {
+    String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
+}
+
+async fn problem(response: Response<Body>) -> (u16, String) {
+    let status = response.status().as_u16();
+    let problem: Value = serde_json::from_str(&text(response).await).unwrap();
+    (status, problem["detail"].as_str().unwrap().to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_is_passed_on_byte_for_byte_and_recorded_before_it_ends() {
+    let stream = format!(": hello\r\n\r\nid: 7\n{TEXT}data: \u{e9}\u{2028}\n\n{DONE}");
+    let chat =
+        Chat::saying(stream.as_bytes().chunks(3).map(|chunk| Piece::Says(Bytes::copy_from_slice(chunk))).collect())
+            .await;
+    let response = chat.send("kit", KIT).await;
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_eq!(response.headers()["content-type"], "text/event-stream; charset=utf-8");
+    assert_eq!(response.headers()["cache-control"], "no-cache, no-transform");
+    assert_eq!(response.headers()["x-request-id"], "req-1");
+    let turn_id = turn_id(&response);
+    assert_eq!(text(response).await, stream);
+
+    let record = chat.record(&turn_id).await;
+    assert_eq!(
+        (&record["client"], &record["agent"], &record["conversation"]),
+        (&json!("web"), &json!("kit"), &json!("c1"))
+    );
+    assert_eq!((&record["end"], &record["events"], &record["odd_events"]), (&json!("completed"), &json!(3), &json!(1)));
+    assert_eq!(record["request"], serde_json::from_str::<Value>(KIT).unwrap());
+    assert_eq!(record["answer"], stream);
+    assert_eq!((&record["received_bytes"], &record["sent_bytes"]), (&json!(stream.len()), &json!(stream.len())));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_agent_gets_the_body_as_it_came_and_none_of_the_clients_credentials() {
+    let chat = Chat::saying(vec![says(DONE)]).await;
+    let body = " {\"new\" : 1.50, \"messages\":[] }\n";
+    let request = request("kit", body).header("cookie", "secret").body(Bytes::from(body)).unwrap();
+    assert_eq!(text(chat.send_request(request).await).await, DONE);
+    let heard = chat.agent.heard().remove(0);
+    assert_eq!(&heard.body[..], body.as_bytes());
+    assert_eq!(heard.headers["authorization"], format!("Bearer {UPSTREAM_TOKEN}"));
+    assert_eq!(
+        (&heard.headers["x-request-id"], &heard.headers["accept"]),
+        (&"req-1".parse().unwrap(), &"text/event-stream".parse().unwrap())
+    );
+    assert!(!heard.headers.contains_key("cookie") && !format!("{:?}", heard.headers).contains(TOKEN));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_not_ask_is_told_so_and_no_agent_hears_of_it() {
+    let chat = Chat::saying(vec![says(DONE)]).await;
+    let plain = |agent: &str| Request::post(format!("/v1/aibot/bots/{agent}/send-message"));
+    let body = || Bytes::from(KIT);
+    for (request, status) in [
+        (plain("kit").body(body()), 401),
+        (plain("kit").header("authorization", format!("Bearer {TOKEN}x")).body(body()), 401),
+        (plain("kit").header("authorization", TOKEN).body(body()), 401),
+        (plain("kit").header("authorization", format!("Bearer {TOKEN},Bearer {TOKEN}")).body(body()), 401),
+        (request("other", KIT).body(body()), 403),
+        (request("unknown", KIT).body(body()), 404),
+        (request("", KIT).body(body()), 404),
+        (request("kit/x", KIT).body(body()), 404),
+        (request("kit", KIT).method("GET").body(body()), 405),
+        (request("kit", KIT).body(Bytes::from("not json")), 400),
+        (request("kit", KIT).body(Bytes::from(json!(KIT).to_string())), 400),
+        (request("kit", KIT).body(Bytes::from(UI)), 422),
+        (request("ui", UI).body(Bytes::from(KIT)), 422),
+        (request("kit", KIT).body(Bytes::from(r#"{"messages":[{"role":"client-token-in-confidence"}]}"#)), 422),
+    ] {
+        let response = chat.send_request(request.unwrap()).await;
+        assert_eq!(response.headers().contains_key("www-authenticate"), status == 401);
+        let (got, detail) = problem(response).await;
+        assert_eq!(got, status, "{detail}");
+        assert!(!detail.contains(TOKEN), "{detail}");
+    }
+    assert_eq!(chat.agent.heard().len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_fails_before_the_first_event_has_a_status_of_its_own_and_is_recorded() {
+    let error = r#"data: {"error": "Server error", "details": "in confidence"}"#;
+    type Case = (&'static str, Option<fn() -> Answer>, u16, &'static str);
+    let answers: [Case; 8] = [
+        ("nowhere", None, 502, "failed:unreachable"),
+        ("kit", None, 502, "failed:broken"),
+        ("kit", Some(|| Answer::saying([])), 502, "failed:nothing"),
+        ("kit", Some(|| Answer::saying([Piece::Cut])), 502, "failed:nothing"),
+        (
+            "kit",
+            Some(|| Answer { status: StatusCode::IM_A_TEAPOT, ..Answer::saying([says(TEXT)]) }),
+            418,
+            "failed:refused",
+        ),
+        ("kit", Some(|| Answer { status: StatusCode::FOUND, ..Answer::saying([]) }), 502, "failed:status"),
+        (
+            "kit",
+            Some(|| Answer { status: StatusCode::INTERNAL_SERVER_ERROR, ..Answer::saying([]) }),
+            502,
+            "failed:status",
+        ),
+        (
+            "kit",
+            Some(|| Answer { content_type: "application/json", ..Answer::saying([says(TEXT)]) }),
+            502,
+            "failed:content type",
+        ),
+    ];
+    for (agent, answer, status, end) in answers {
+        let chat = Chat::with(Limits::default(), move |_| answer.map(|answer| answer())).await;
+        let response = chat.send(agent, KIT).await;
+        let turn_id = turn_id(&response);
+        assert_eq!(problem(response).await.0, status, "{end}");
+        assert_eq!(chat.record(&turn_id).await["end"], end);
+    }
+    let chat = Chat::saying(vec![says(&format!("{error}\n\n"))]).await;
+    let (status, detail) = problem(chat.send("kit", KIT).await).await;
+    assert_eq!((status, detail.as_str()), (502, "the agent could not begin"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_fails_later_ends_in_one_error_event_and_never_in_silence() {
+    let delta = "data: {\"type\":\"TEXT_MESSAGE_CONTENT\",\"messageId\":\"m\",\"delta\":\"Hi\"}\n\n";
+    for (agent, body, first, marker) in
+        [("kit", KIT, TEXT, "\"type\":\"error\""), ("ui", UI, delta, "\"type\":\"RUN_ERROR\"")]
+    {
+        for last in
+            [vec![], vec![Piece::Cut], vec![says("data: {\"type\":\"te"), Piece::Cut], vec![says(&"x".repeat(1 << 21))]]
+        {
+            let pieces = [vec![says(first)], last.clone()].concat();
+            let chat = Chat::saying(pieces).await;
+            let response = chat.send(agent, body).await;
+            let turn_id = turn_id(&response);
+            let got = text(response).await;
+            let tail = got.strip_prefix(first).unwrap();
+            assert!(
+                tail.starts_with("data: {") && tail.contains(marker) && tail.ends_with("}\n\n"),
+                "{last:?}: {tail}"
+            );
+            assert_eq!(tail.matches("data:").count(), 1, "{tail}");
+            assert!(!got.contains("[DONE]"));
+            let end = chat.record(&turn_id).await["end"].as_str().unwrap().to_owned();
+            assert!(["failed:cut", "failed:too large"].contains(&end.as_str()), "{end}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_end_the_agent_has_said_is_enough_whatever_comes_behind_it() {
+    let error = "data: {\"type\":\"RUN_ERROR\",\"message\":\"x\"}\n\n";
+    let finished = "data: {\"type\":\"RUN_FINISHED\"}\n\n";
+    for (agent, body, pieces, end) in [
+        ("ui", UI, vec![says(error), says(error)], "failed:RUN_ERROR"),
+        ("ui", UI, vec![says(error), Piece::Cut], "failed:RUN_ERROR"),
+        ("ui", UI, vec![says(finished), says(DONE)], "completed"),
+        ("kit", KIT, vec![says(TEXT), says(DONE), Piece::Cut], "completed"),
+        (
+            "kit",
+            KIT,
+            vec![says("data: {\"type\":\"interrupt\",\"id\":\"i\",\"payload\":1}\n\n"), says(DONE)],
+            "interrupted",
+        ),
+    ] {
+        let said: String = pieces
+            .iter()
+            .map(|p| if let Piece::Says(b) = p { String::from_utf8(b.to_vec()).unwrap() } else { String::new() })
+            .collect();
+        let chat = Chat::saying(pieces).await;
+        let response = chat.send(agent, body).await;
+        let turn_id = turn_id(&response);
+        assert_eq!(text(response).await, said);
+        assert_eq!(chat.record(&turn_id).await["end"], end);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_event_is_passed_on_when_it_is_complete_and_silence_is_filled_between_events_alone() {
+    let (sender, answer) = Answer::stream();
+    let answer = std::sync::Mutex::new(Some(answer));
+    let limits = Limits { heartbeat: Duration::from_millis(20), ..Limits::default() };
+    let chat = Chat::with(limits, move |_| answer.lock().unwrap().take()).await;
+    sender.send(says(TEXT)).unwrap();
+    let mut body = chat.send("kit", KIT).await.into_body();
+    let mut next =
+        async || String::from_utf8(body.frame().await.unwrap().unwrap().into_data().unwrap().to_vec()).unwrap();
+    assert_eq!(next().await, TEXT);
+    assert_eq!(next().await, ": \n\n", "a heartbeat, while the agent says nothing");
+    let (head, tail) = TEXT.split_at(12);
+    sender.send(says(head)).unwrap();
+    sender.send(says(tail)).unwrap();
+    let mut heard = next().await;
+    while heard == ": \n\n" {
+        heard = next().await;
+    }
+    assert_eq!(heard, TEXT, "whole");
+    sender.send(says(DONE)).unwrap();
+    drop(sender);
+    let mut rest = String::new();
+    while let Some(frame) = body.frame().await {
+        rest.push_str(std::str::from_utf8(&frame.unwrap().into_data().unwrap()).unwrap());
+    }
+    assert_eq!(rest.replace(": \n\n", ""), DONE);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_falls_silent_is_given_up_in_time() {
+    let short = Duration::from_millis(50);
+    let (sender, answer) = Answer::stream();
+    let answer = std::sync::Mutex::new(Some(answer));
+    let silent =
+        Chat::with(Limits { first_event: short, ..Limits::default() }, move |_| answer.lock().unwrap().take()).await;
+    let (status, _) = problem(silent.send("kit", KIT).await).await;
+    assert_eq!(status, 504);
+    drop(sender);
+
+    let (sender, answer) = Answer::stream();
+    sender.send(says(TEXT)).unwrap();
+    let answer = std::sync::Mutex::new(Some(answer));
+    let idle = Chat::with(Limits { idle: short, ..Limits::default() }, move |_| answer.lock().unwrap().take()).await;
+    let got = text(idle.send("kit", KIT).await).await;
+    assert!(got.starts_with(TEXT) && got.contains("the agent fell silent"), "{got}");
+
+    let (sender_of_late, answer) = Answer::stream();
+    let answer = std::sync::Mutex::new(Some(answer));
+    let limits = Limits { commit: short, first_event: short * 4, ..Limits::default() };
+    let late = Chat::with(limits, move |_| answer.lock().unwrap().take()).await;
+    let response = late.send("kit", KIT).await;
+    assert_eq!(response.status(), StatusCode::OK, "the status went out before anything came");
+    let got = text(response).await;
+    assert!(got.contains("\"type\":\"error\""), "{got}");
+    drop((sender, sender_of_late));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_leaves_stops_nothing_and_the_turn_is_recorded() {
+    let (sender, answer) = Answer::stream();
+    sender.send(says(TEXT)).unwrap();
+    let answer = std::sync::Mutex::new(Some(answer));
+    let chat = Chat::with(Limits::default(), move |_| answer.lock().unwrap().take()).await;
+    let response = chat.send("kit", KIT).await;
+    let turn_id = turn_id(&response);
+    drop(response);
+    sender.send(says(&format!("{TEXT}{DONE}"))).unwrap();
+    drop(sender);
+    let id = EventId::new(&["ag-kit"], &[&turn_id]);
+    let recorded = async {
+        while chat.stack.store().get(&id, Clock::System.now()).await.unwrap().is_none() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), recorded).await.unwrap();
+    let record = chat.record(&turn_id).await;
+    assert_eq!(
+        (&record["end"], &record["client_left"], &record["events"]),
+        (&json!("completed"), &json!(true), &json!(3))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_turn_waits_on_the_queue_while_the_table_is_away() {
+    let chat = Chat::saying(vec![says(TEXT), says(DONE)]).await;
+    chat.stack.dynamodb.fail(Rule::every(Fault::Cut));
+    let response = chat.send("kit", KIT).await;
+    let turn_id = turn_id(&response);
+    assert_eq!(text(response).await, format!("{TEXT}{DONE}"), "nobody who chats hears of it");
+    chat.stack.dynamodb.heal();
+    chat.stack.take_batch().await.unwrap();
+    assert_eq!(chat.record(&turn_id).await["end"], "completed");
+}
