@@ -24,6 +24,7 @@ mod drive;
 mod limits;
 mod record;
 mod upstream;
+mod whole;
 
 pub use body::Body;
 use drive::Verdict;
@@ -99,19 +100,25 @@ pub async fn handle(request: Request<Bytes>, state: &Arc<State>, deadline: Deadl
             return refusal(&problem);
         }
     };
-    let (turn_id, request_id) = (asked.turn_id.clone(), asked.request_id.clone());
+    let (turn_id, request_id, dialect) = (asked.turn_id.clone(), asked.request_id.clone(), asked.agent.dialect);
     let until = deadline.instant().checked_sub(RESERVE).unwrap_or(started);
     let (tell, verdict) = oneshot::channel();
     let (sender, pieces) = mpsc::channel(WAITING);
     // Dropping the body must stop nothing.
     tokio::spawn(drive::drive(Arc::clone(state), asked, tell, sender, until));
-    let headers = match timeout(state.limits.commit, verdict).await {
+    let is_whole = whole::is_asked_for(request.headers());
+    // A status that goes out with the whole answer can wait for it: the driver ends in time.
+    let patience = if is_whole { deadline.left() } else { state.limits.commit };
+    let headers = match timeout(patience, verdict).await {
         Ok(Ok(Verdict::Answers(headers))) => headers,
         Ok(Ok(Verdict::Refused(problem))) => return named(refusal(&problem), &turn_id, request_id),
         // The driver has panicked, and the panic's line says where.
         Ok(Err(_)) => return named(refusal(&Problem::BadAgent("the turn broke off")), &turn_id, request_id),
         Err(_) => drive::usual_headers(),
     };
+    if is_whole {
+        return named(whole::answer(dialect, &turn_id, pieces).await, &turn_id, request_id);
+    }
     let mut response = Response::new(Body::Pieces(pieces));
     *response.headers_mut() = headers;
     named(response, &turn_id, request_id)

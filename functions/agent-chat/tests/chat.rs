@@ -340,6 +340,49 @@ async fn a_client_that_leaves_stops_nothing_and_the_turn_is_recorded() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_asks_for_json_gets_the_whole_turn_as_one_object() {
+    let call = |kind: &str, more: Value| {
+        let mut event = json!({"type": kind, "toolCallId": "a"});
+        event.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        format!("data: {event}\n\n")
+    };
+    let said = [
+        TEXT.to_owned(),
+        call("tool-call-start", json!({"toolCallName": "clock"})),
+        call("tool-call-args", json!({"delta": "{\"zone\":"})),
+        call("tool-call-args", json!({"delta": "1}"})),
+        call("tool-result", json!({"result": "nine"})),
+        TEXT.to_owned(),
+    ]
+    .concat();
+    let json_of = async |pieces: Vec<Piece>| {
+        let chat = Chat::saying(pieces).await;
+        let asked = request("kit", KIT).header("accept", "application/json").body(Bytes::from(KIT)).unwrap();
+        let response = chat.send_request(asked).await;
+        assert_eq!(response.headers()["content-type"], "application/json");
+        let (status, turn_id) = (response.status().as_u16(), turn_id(&response));
+        let whole: Value = serde_json::from_str(&text(response).await).unwrap();
+        assert_eq!(whole["turn_id"], turn_id.as_str());
+        assert!(chat.record(&turn_id).await["answer"].is_string());
+        (status, whole)
+    };
+    let (status, whole) = json_of(vec![says(&said), says(DONE)]).await;
+    assert_eq!((status, &whole["end"], &whole["content"]), (200, &json!("completed"), &json!("HiHi")));
+    assert_eq!(
+        whole["tool_calls"],
+        json!([{"id": "a", "name": "clock", "arguments": "{\"zone\":1}", "result": "nine"}])
+    );
+    let interrupt = "data: {\"type\":\"interrupt\",\"id\":\"i\",\"payload\":[1]}\n\n";
+    let (status, whole) = json_of(vec![says(interrupt), says(DONE)]).await;
+    assert_eq!((status, &whole["end"], &whole["interrupts"][0]["id"]), (200, &json!("interrupted"), &json!("i")));
+    let (status, whole) = json_of(vec![says(TEXT), Piece::Cut]).await;
+    assert_eq!((status, &whole["end"], &whole["content"]), (502, &json!("failed"), &json!("Hi")));
+    let both =
+        request("kit", KIT).header("accept", "application/json, text/event-stream").body(Bytes::from(KIT)).unwrap();
+    assert_eq!(text(Chat::saying(vec![says(DONE)]).await.send_request(both).await).await, DONE);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_turn_waits_on_the_queue_while_the_table_is_away() {
     let chat = Chat::saying(vec![says(TEXT), says(DONE)]).await;
     chat.stack.dynamodb.fail(Rule::every(Fault::Cut));
