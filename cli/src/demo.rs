@@ -9,6 +9,7 @@ use gatehouse_local::{Error, Options, Testbed};
 use gatehouse_replies::{Hosts, Replies};
 use tokio::time::Instant;
 
+mod chat;
 mod outages;
 mod refusals;
 mod scene;
@@ -29,7 +30,7 @@ struct Step {
     play: Play,
 }
 
-const DAY: [Step; 18] = [
+const DAY: [Step; 19] = [
     Step {
         name: "vapi",
         title: "Vapi posts a client message and gets its reply",
@@ -38,6 +39,7 @@ const DAY: [Step; 18] = [
     Step { name: "answers", title: "Vapi asks, and is answered", play: |s| Box::pin(vendors::answers(s)) },
     Step { name: "ada", title: "Ada posts the four events of a conversation", play: |s| Box::pin(vendors::ada(s)) },
     Step { name: "agntix", title: "agntix posts both ends of a session", play: |s| Box::pin(vendors::agntix(s)) },
+    Step { name: "chat", title: "A client chats with an agent", play: |s| Box::pin(chat::turns(s)) },
     Step { name: "duplicate", title: "The same delivery comes again", play: |s| Box::pin(sessions::duplicate(s)) },
     Step { name: "conflict", title: "The same id comes with another body", play: |s| Box::pin(sessions::conflict(s)) },
     Step { name: "order", title: "A session's end overtakes its start", play: |s| Box::pin(sessions::order(s)) },

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod chat;
 mod demo;
 mod dev;
 mod replies;
@@ -41,6 +42,11 @@ enum Command {
     /// Exits with 0 only if every answer was a 2xx.
     #[command(after_help = send::EXAMPLES)]
     Send(send::Arguments),
+    /// Talk to an agent through agent-chat: streams as it comes, shows tool calls, asks for decisions.
+    ///
+    /// Exits with 0 only if every turn ended well.
+    #[command(after_help = chat::EXAMPLES)]
+    Chat(chat::Arguments),
     /// Check the rules that answer Vapi's messages, and try them on one.
     #[command(subcommand, after_help = replies::EXAMPLES)]
     Replies(replies::Command),
@@ -53,6 +59,7 @@ async fn main() -> ExitCode {
         Command::Dev(arguments) => dev::run(arguments).await,
         Command::Sign(arguments) => sign::run(&arguments),
         Command::Send(arguments) => send::run(arguments).await,
+        Command::Chat(arguments) => chat::run(arguments).await,
         Command::Replies(command) => replies::run(&command),
     };
     match result {

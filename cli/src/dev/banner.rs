@@ -73,6 +73,13 @@ fn write(dev: &Dev, took: Duration, out: &mut impl Write) -> std::io::Result<()>
             writeln!(out, "    closed: GATEHOUSE_SECRETS holds no secret for its vendor")?;
         }
     }
+    if dev.development {
+        writeln!(out, "  {}/lambda-url/agent-chat/v1/aibot/bots/ag-kit/send-message  (and ag-ui)", stack.url)?;
+        let chat = format!("{} chat --to {}/lambda-url/agent-chat", program(), stack.url);
+        writeln!(out, "    {}", bold(&chat))?;
+    } else {
+        writeln!(out, "  {}/lambda-url/agent-chat/v1/aibot/bots/<AgentId>/send-message", stack.url)?;
+    }
     let (dynamodb, sqs, table) = (&dev.dynamodb.url, &dev.sqs.url, &stack.table);
     writeln!(out, "\nDynamoDB and SQS, for any SDK and the AWS CLI:")?;
     for service in [&dev.dynamodb, &dev.sqs] {

@@ -63,6 +63,7 @@ impl Lines {
         });
         let own = [
             "gatehouse",
+            "agent_chat",
             "event_retry",
             "client_message",
             "server_message",

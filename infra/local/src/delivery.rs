@@ -11,8 +11,9 @@ use gatehouse_edge::secrets::{DEVELOPMENT, Secrets};
 use gatehouse_edge::vapi::Channel;
 use gatehouse_inbox::Clock;
 use gatehouse_payload::time::Timestamp;
-use http::{HeaderMap, Method, Request, Uri};
+use http::{HeaderMap, Method, Request, Response, Uri};
 use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -271,18 +272,25 @@ impl Client {
         Ok(Client { url, http: HttpClient::builder(TokioExecutor::new()).build(connector) })
     }
 
+    /// Posts a delivery, and gives its answer as soon as it begins.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn open(&self, delivery: &Delivery) -> Result<Response<Incoming>, Error> {
+        let mut request = Request::builder().method(delivery.method.as_str()).uri(self.url.clone());
+        for (name, value) in &delivery.headers {
+            request = request.header(name, value);
+        }
+        Ok(self.http.request(request.body(Full::new(delivery.body.clone()))?).await?)
+    }
+
     /// Posts a delivery.
     ///
     /// # Errors
     /// When there is no whole answer.
     pub async fn send(&self, delivery: &Delivery) -> Result<Answer, Error> {
         let started = Instant::now();
-        let mut request = Request::builder().method(delivery.method.as_str()).uri(self.url.clone());
-        for (name, value) in &delivery.headers {
-            request = request.header(name, value);
-        }
-        let response = self.http.request(request.body(Full::new(delivery.body.clone()))?).await?;
-        let (parts, body) = response.into_parts();
+        let (parts, body) = self.open(delivery).await?.into_parts();
         let body = body.collect().await?.to_bytes();
         Ok(Answer {
             status: parts.status.as_u16(),
@@ -334,6 +342,12 @@ pub fn noise(seed: u64, length: usize) -> String {
 /// A value of the development document, by JSON pointer.
 #[must_use]
 pub fn secret(pointer: &str) -> String {
-    let document: Value = serde_json::from_str(DEVELOPMENT).unwrap_or_default();
+    secret_of(DEVELOPMENT, pointer)
+}
+
+/// A value of a secrets document, by JSON pointer; empty where there is none.
+#[must_use]
+pub fn secret_of(document: &str, pointer: &str) -> String {
+    let document: Value = serde_json::from_str(document).unwrap_or_default();
     document.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
 }

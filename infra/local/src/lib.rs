@@ -10,6 +10,7 @@ pub mod function_url;
 pub mod http_server;
 pub mod random;
 pub mod runtime_api;
+pub mod script;
 pub mod services;
 mod sqs;
 pub mod stack;

@@ -13,19 +13,21 @@ use gatehouse_edge::secrets::{DEVELOPMENT, Keeper};
 use gatehouse_inbox::aws::code_of;
 use gatehouse_inbox::queue::Queues;
 use gatehouse_inbox::{Clock, Inbox, Store};
+use gatehouse_payload::ag_kit::Dialect;
 use gatehouse_replies::Replies;
 use http_body_util::BodyExt;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::Error;
+use crate::agent::Agent;
 use crate::engine::reachable;
 use crate::event_source::{Batch, EventSource};
 use crate::function_url::{self, Function, Handler};
 use crate::http_server::{self, Server};
 use crate::services::Services;
 use crate::template::Template;
+use crate::{Error, script};
 
 /// What may differ from one stack to the next.
 #[derive(Debug, Clone)]
@@ -86,6 +88,8 @@ pub struct Stack {
     services: Services,
     server: Server,
     poller: Option<JoinHandle<()>>,
+    /// The agent of this machine, where nobody has configured another.
+    _agent: Option<Agent>,
 }
 
 impl Stack {
@@ -113,6 +117,7 @@ impl Stack {
             visibility: options.visibility,
             clock: options.clock.clone(),
         });
+        let (options, agent) = with_an_agent(options).await?;
         let inbox = Inbox { store, queues, retry_queue: Some(retry_queue.clone()), clock: options.clock.clone() };
         let url = format!("http://{}", reachable(listener.local_addr()?));
         let functions = functions(&options, &inbox, &template)?;
@@ -136,6 +141,7 @@ impl Stack {
             services,
             server,
             poller,
+            _agent: agent,
         })
     }
 
@@ -198,6 +204,20 @@ impl Stack {
         }
         self.server.shut_down().await;
     }
+}
+
+/// With the development document, agents that speak both dialects: `ag-kit` and `ag-ui`.
+async fn with_an_agent(options: Options) -> Result<(Options, Option<Agent>), Error> {
+    if options.secrets != DEVELOPMENT {
+        return Ok((options, None));
+    }
+    let agent = Agent::start(script::answer).await?;
+    let mut document: serde_json::Value = serde_json::from_str(DEVELOPMENT)?;
+    for dialect in [Dialect::AgKit, Dialect::AgUi].map(Dialect::as_str) {
+        let url = format!("{}/send-message", agent.url);
+        document["agent_chat"]["agents"][dialect] = serde_json::json!({"url": url, "dialect": dialect});
+    }
+    Ok((Options { secrets: document.to_string(), ..options }, Some(agent)))
 }
 
 fn unusable(service: &str, sdk: &SdkConfig, error: &Error) -> Error {

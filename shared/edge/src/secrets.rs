@@ -197,7 +197,8 @@ mod tests {
 
         let secrets = parse(DEVELOPMENT);
         assert_eq!((secrets.ada.len(), secrets.agntix.len(), secrets.vapi.len()), (0, 0, 0));
-        assert_eq!(secrets.defects.len(), 4);
+        assert_eq!(secrets.defects.len(), 5);
+        assert!(secrets.agent_chat.clients.is_empty());
     }
 
     #[test]

@@ -1,0 +1,179 @@
+//! `gatehouse chat`: talks to an agent through the proxy, from a terminal.
+
+use std::io::{BufRead, IsTerminal, Write};
+
+use bytes::Bytes;
+use clap::Args;
+use gatehouse_edge::secrets::DEVELOPMENT;
+use gatehouse_inbox::Nonce;
+use gatehouse_local::Error;
+use gatehouse_local::delivery::{Client, Delivery, secret_of, url_of};
+use gatehouse_payload::ag_kit::Dialect;
+use gatehouse_payload::ag_kit::turn::{End, Turn};
+use gatehouse_sse::Reader;
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+
+use crate::shell::variable;
+
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  gatehouse chat                                 with the agent of a `gatehouse dev`: say tool, approve, slow, cut or error
+  gatehouse chat --agent ag-ui --conversation c1
+  GATEHOUSE_CHAT_TOKEN=… gatehouse chat --to https://….lambda-url.eu-north-1.on.aws --agent support
+  echo 'What time is it?' | gatehouse chat";
+
+/// The largest event, as in the proxy. In bytes.
+const EVENT_BYTES: usize = 1024 * 1024;
+
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// Which agent
+    #[arg(long, value_name = "ID", default_value = "ag-kit")]
+    agent: String,
+    /// Which conversation to go on with [default: a new one]
+    #[arg(long, value_name = "ID")]
+    conversation: Option<String>,
+    /// The function URL [default: that of a `gatehouse dev` on port 9000]
+    #[arg(long = "to", value_name = "URL", default_value = "http://127.0.0.1:9000/lambda-url/agent-chat")]
+    to: String,
+}
+
+/// A conversation as the agent's dialect tells it.
+struct Chat {
+    client: Client,
+    path: String,
+    token: String,
+    dialect: Dialect,
+    conversation: String,
+    /// What was said: an AG-UI agent is told all of it each time.
+    history: Vec<Value>,
+    /// What waits for a decision.
+    waits: Option<String>,
+}
+
+pub(crate) async fn run(arguments: Arguments) -> Result<bool, Error> {
+    let development = secret_of(DEVELOPMENT, "/agent_chat/clients/0/token");
+    let token = variable("GATEHOUSE_CHAT_TOKEN")?.unwrap_or(development);
+    let path = format!("v1/aibot/bots/{}/send-message", arguments.agent);
+    let url = format!("{}/{path}", arguments.to.trim_end_matches('/'));
+    url_of(&url)?;
+    let conversation = match arguments.conversation {
+        Some(id) => id,
+        None => Nonce::random()?.to_string(),
+    };
+    let client = Client::new(&url)?;
+    let dialect = Dialect::named(&arguments.agent).unwrap_or(Dialect::AgKit);
+    let mut chat = Chat { client, path, token, dialect, conversation, history: Vec::new(), waits: None };
+    let is_terminal = std::io::stdin().is_terminal();
+    if is_terminal {
+        say(&format!("Conversation {} with {}. An empty line ends it.\n", chat.conversation, arguments.agent))?;
+    }
+    let mut good = true;
+    loop {
+        if is_terminal {
+            say(if chat.waits.is_some() { "decision> " } else { "> " })?;
+        }
+        let mut line = String::new();
+        if std::io::stdin().lock().read_line(&mut line)? == 0 || line.trim().is_empty() {
+            return Ok(good);
+        }
+        good &= chat.turn(line.trim()).await?;
+    }
+}
+
+impl Chat {
+    /// Says something, and prints the answer as it comes. Whether the turn ended well.
+    async fn turn(&mut self, words: &str) -> Result<bool, Error> {
+        let resumes = self.waits.take();
+        if resumes.is_none() {
+            self.history.push(json!({"id": Nonce::random()?.to_string(), "role": "user", "content": words}));
+        }
+        let mut response = self.client.open(&self.request(words, resumes.as_deref())?).await?;
+        if response.status().as_u16() == 422 {
+            // The agent's dialect is the proxy's secret until one is wrong about it.
+            self.dialect = if self.dialect == Dialect::AgKit { Dialect::AgUi } else { Dialect::AgKit };
+            response = self.client.open(&self.request(words, resumes.as_deref())?).await?;
+        }
+        let status = response.status();
+        let mut body = response.into_body();
+        if !status.is_success() {
+            let problem: Value = serde_json::from_slice(&body.collect().await?.to_bytes()).unwrap_or_default();
+            say(&format!("{} {}\n", status.as_u16(), problem["detail"].as_str().unwrap_or_default()))?;
+            return Ok(false);
+        }
+        let (mut reader, mut turn, mut blocks) = (Reader::new(EVENT_BYTES), Turn::new(self.dialect), Vec::new());
+        let (mut told, mut told_results) = (0, 0);
+        while let Some(frame) = body.frame().await {
+            reader.feed(frame?.into_data().unwrap_or_default(), &mut blocks)?;
+            for event in blocks.drain(..).filter_map(|block| block.event) {
+                turn.take(&event.data);
+                say(turn.text.get(told..).unwrap_or_default())?;
+                told = turn.text.len();
+                for call in turn.tool_calls.iter().filter(|call| call.result.is_some()).skip(told_results) {
+                    let result = call.result.as_deref().unwrap_or_default();
+                    say(&format!("[{} {} → {result}]\n", call.name, call.arguments))?;
+                    told_results += 1;
+                }
+            }
+        }
+        for call in turn.tool_calls.iter().filter(|call| call.result.is_none()) {
+            say(&format!("\n[{} {} is for you to do]", call.name, call.arguments))?;
+        }
+        self.close(turn)
+    }
+
+    fn close(&mut self, turn: Turn) -> Result<bool, Error> {
+        self.history.push(json!({"id": Nonce::random()?.to_string(), "role": "assistant", "content": turn.text}));
+        match turn.end {
+            Some(End::Completed) => say("\n").map(|()| true),
+            Some(End::Interrupted) => {
+                let waits = turn.interrupts.last();
+                let value: Value = waits.and_then(|waits| waits.read().ok()).unwrap_or_default();
+                self.waits = Some(value["id"].as_str().unwrap_or("interrupt").to_owned());
+                let shown = if value["payload"].is_null() { &value } else { &value["payload"] };
+                say(&format!("\n[waits for a decision about {shown}]\n"))?;
+                Ok(true)
+            }
+            Some(End::Failed(_)) | None => {
+                say("\n[the answer is not whole]\n")?;
+                Ok(false)
+            }
+        }
+    }
+
+    fn request(&self, words: &str, resumes: Option<&str>) -> Result<Delivery, Error> {
+        let last: Vec<&Value> = self.history.last().into_iter().collect();
+        let body = match (self.dialect, resumes) {
+            (Dialect::AgKit, None) => json!({"conversationId": self.conversation, "messages": last}),
+            (Dialect::AgKit, Some(id)) => {
+                json!({"conversationId": self.conversation, "messages": [], "resume": {"interruptId": id, "payload": words}})
+            }
+            (Dialect::AgUi, _) => {
+                let mut body = json!({"threadId": self.conversation, "runId": Nonce::random()?.to_string(), "messages": self.history});
+                if let Some(id) = resumes {
+                    body["resume"] = json!([{"interruptId": id, "status": "resolved", "payload": words}]);
+                }
+                body
+            }
+        };
+        let headers = [
+            ("authorization", format!("Bearer {}", self.token)),
+            ("content-type", "application/json".to_owned()),
+            ("accept", "text/event-stream".to_owned()),
+        ];
+        Ok(Delivery {
+            function: "agent-chat".to_owned(),
+            path: self.path.clone(),
+            method: "POST".to_owned(),
+            headers: headers.map(|(name, value)| (name.to_owned(), value)).to_vec(),
+            body: Bytes::from(body.to_string()),
+        })
+    }
+}
+
+fn say(text: &str) -> Result<(), Error> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    Ok(out.flush()?)
+}

@@ -1,0 +1,48 @@
+//! A client and an agent, with the proxy between them.
+
+use bytes::Bytes;
+use gatehouse_local::delivery::{Delivery, secret};
+use gatehouse_local::{Answer, Error};
+use serde_json::{Value, json};
+
+use super::scene::Scene;
+
+fn request(agent: &str, words: &str) -> Delivery {
+    let message = json!({"id": "m1", "role": "user", "content": words});
+    let body = match agent {
+        "ag-ui" => json!({"threadId": "demo", "runId": "r1", "messages": [message]}),
+        _ => json!({"conversationId": "demo", "messages": [message]}),
+    };
+    let token = format!("Bearer {}", secret("/agent_chat/clients/0/token"));
+    Delivery {
+        function: "agent-chat".to_owned(),
+        path: format!("v1/aibot/bots/{agent}/send-message"),
+        method: "POST".to_owned(),
+        headers: vec![("authorization".to_owned(), token), ("content-type".to_owned(), "application/json".to_owned())],
+        body: Bytes::from(body.to_string()),
+    }
+}
+
+fn events(answer: &Answer) -> Vec<&str> {
+    answer.body.lines().filter_map(|line| line.strip_prefix("data: ")).collect()
+}
+
+pub(super) async fn turns(scene: &mut Scene) -> Result<(), Error> {
+    for (agent, end) in [("ag-kit", "[DONE]"), ("ag-ui", "RUN_FINISHED")] {
+        let answer = scene.send(&format!("a question, in {agent}"), &request(agent, "Hello")).await?;
+        let events = events(&answer);
+        let whole = answer.status == 200 && events.len() > 2 && events.last().is_some_and(|last| last.contains(end));
+        scene.expect(&format!("its events, the last of them {end}"), whole);
+        let record = scene.record(&format!("ag-kit:{}", answer.header("gatehouse-turn-id"))).await?;
+        let body: Option<Value> = record.and_then(|record| serde_json::from_slice(&record.event.body).ok());
+        let told = body.is_some_and(|turn| turn["end"] == "completed" && turn["answer"] == answer.body.as_str());
+        scene.expect("the turn in the table, with the answer byte for byte", told);
+    }
+    let answer = scene.send("an agent that breaks off", &request("ag-kit", "cut")).await?;
+    let last = events(&answer).last().copied().unwrap_or_default().to_owned();
+    let told = answer.status == 200 && last.contains("\"type\":\"error\"") && !answer.body.contains("[DONE]");
+    scene.expect("one error event as the last, and no end mark", told);
+    let answer = scene.send("an agent that cannot begin", &request("ag-kit", "error")).await?;
+    scene.expect("502, and no stream", answer.status == 502);
+    Ok(())
+}
