@@ -143,7 +143,7 @@ impl Voice {
     fn cannot_begin(self) -> [Value; 1] {
         match self {
             Voice::Kit => [json!({"error": "Server error", "details": "as you asked"})],
-            Voice::Ui => [json!({"type": "RUN_ERROR", "message": "as you asked", "code": "ASKED_FOR"})],
+            Voice::Ui => [json!({"type": "RUN_ERROR", "message": "as you asked", "code": "asked-for"})],
         }
     }
 
