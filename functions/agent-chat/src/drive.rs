@@ -79,7 +79,7 @@ pub(crate) async fn drive(
         began: Instant::now(),
         until,
         headers: HeaderMap::new(),
-        turn: Turn::new(asked.agent.dialect),
+        turn: Turn::watched(asked.agent.dialect),
         reader: Reader::new(EVENT_BYTES),
         answer: Vec::new(),
         received: 0,

@@ -12,6 +12,9 @@ use tokio::sync::mpsc;
 use crate::body::Body;
 use crate::limits::EVENT_BYTES;
 
+/// The longest answer that is held whole, in bytes.
+const MOST: usize = 5 * 1024 * 1024;
+
 /// What the client gets.
 #[derive(Serialize)]
 struct Whole<'a> {
@@ -55,13 +58,18 @@ pub(crate) async fn answer(dialect: Dialect, turn_id: &str, mut pieces: mpsc::Re
     // What comes here has been through a reader with the same limit.
     let (mut reader, mut turn) = (Reader::new(EVENT_BYTES), Turn::new(dialect));
     let mut blocks = Vec::new();
+    let mut bytes = 0;
     while let Some(piece) = pieces.recv().await {
-        if reader.feed(piece, &mut blocks).is_err() {
-            break;
+        bytes += piece.len();
+        // The rest is read, so that the turn ends as it would; but it is not held.
+        if bytes > MOST || reader.feed(piece, &mut blocks).is_err() {
+            turn.end = None;
+            continue;
         }
         blocks.drain(..).filter_map(|block| block.event).for_each(|event| turn.take(&event.data));
     }
-    let (end, status) = match turn.end {
+    let is_too_long = bytes > MOST;
+    let (end, status) = match turn.end.filter(|_| !is_too_long) {
         Some(End::Completed) => ("completed", StatusCode::OK),
         Some(End::Interrupted) => ("interrupted", StatusCode::OK),
         Some(End::Failed(_)) | None => ("failed", StatusCode::BAD_GATEWAY),

@@ -1,6 +1,6 @@
 //! A turn, put together from the events of an answer: what was said, which tools were called, how it ended.
 
-use crate::wire::{Raw, read};
+use crate::wire::{Field, Item, Raw, read};
 
 use super::{Dialect, kit, ui};
 
@@ -8,6 +8,8 @@ use super::{Dialect, kit, ui};
 #[derive(Debug, Clone, PartialEq)]
 pub struct Turn {
     dialect: Dialect,
+    /// Whether what is said is kept, or only how it ends.
+    keeps: bool,
     /// The agent's text, its pieces joined.
     pub text: String,
     /// The tools it called, in the order in which it began to.
@@ -57,6 +59,7 @@ impl Turn {
     pub fn new(dialect: Dialect) -> Self {
         Turn {
             dialect,
+            keeps: true,
             text: String::new(),
             tool_calls: Vec::new(),
             interrupts: Vec::new(),
@@ -65,6 +68,12 @@ impl Turn {
             odd: 0,
             events: 0,
         }
+    }
+
+    /// The same, for whoever wants to know no more than how it ends: nothing grows with what is said.
+    #[must_use]
+    pub fn watched(dialect: Dialect) -> Self {
+        Turn { keeps: false, ..Self::new(dialect) }
     }
 
     /// Takes the next event's data.
@@ -94,7 +103,7 @@ impl Turn {
             E::ToolCallArgs(event) => self.argue(event.tool_call_id.get(), event.delta.get()),
             E::ToolCallEnd(_) => {}
             E::ToolResult(event) => self.result(event.tool_call_id.get(), event.result.get()),
-            E::Interrupt(event) => self.interrupts.extend(raw(&event)),
+            E::Interrupt(event) => self.wait_for(raw(&event)),
             E::Failure(_) => self.fail("error"),
             // Without a type, and before anything else: it could not begin.
             E::Other(raw) => {
@@ -124,18 +133,18 @@ impl Turn {
             }
             E::ToolCallResult(event) => self.result(event.tool_call_id.get(), event.content.get()),
             E::Custom(event) if event.name.get().is_some_and(|name| name == "on_interrupt") => {
-                self.interrupts.extend(event.value.get().cloned());
+                self.wait_for(event.value.get().cloned());
             }
             E::RunFinished(event) => {
-                self.usage.extend(event.usage.get().into_iter().flatten().filter_map(raw));
+                self.used(&event.usage);
                 if let Some(ui::Outcome::Interrupt(waits)) = event.outcome.get() {
-                    self.interrupts.extend(waits.interrupts.get().into_iter().flatten().filter_map(raw));
+                    waits.interrupts.get().into_iter().flatten().for_each(|waits| self.wait_for(raw(waits)));
                 }
                 let waits = !self.interrupts.is_empty();
                 self.end.get_or_insert(if waits { End::Interrupted } else { End::Completed });
             }
             E::RunError(event) => {
-                self.usage.extend(event.usage.get().into_iter().flatten().filter_map(raw));
+                self.used(&event.usage);
                 // Its message may quote what was said.
                 self.fail("RUN_ERROR");
             }
@@ -145,7 +154,22 @@ impl Turn {
         true
     }
 
+    fn wait_for(&mut self, what: Option<Raw>) {
+        if self.keeps || self.interrupts.is_empty() {
+            self.interrupts.extend(what);
+        }
+    }
+
+    fn used(&mut self, usage: &Field<Vec<Item<ui::Usage>>>) {
+        if self.keeps {
+            self.usage.extend(usage.get().into_iter().flatten().filter_map(raw));
+        }
+    }
+
     fn say(&mut self, text: Option<&String>) {
+        if !self.keeps {
+            return;
+        }
         self.text.push_str(text.map(String::as_str).unwrap_or_default());
     }
 
@@ -160,14 +184,23 @@ impl Turn {
     }
 
     fn begin(&mut self, id: Option<&String>, name: Option<&String>) {
+        if !self.keeps {
+            return;
+        }
         self.call(id).name = name.cloned().unwrap_or_default();
     }
 
     fn argue(&mut self, id: Option<&String>, delta: Option<&String>) {
+        if !self.keeps {
+            return;
+        }
         self.call(id).arguments.push_str(delta.map(String::as_str).unwrap_or_default());
     }
 
     fn result(&mut self, id: Option<&String>, result: Option<&String>) {
+        if !self.keeps {
+            return;
+        }
         self.call(id).result = Some(result.cloned().unwrap_or_default());
     }
 
@@ -226,6 +259,21 @@ mod tests {
         let outcome = r#"{"type":"RUN_FINISHED","outcome":{"type":"interrupt","interrupts":[{"id":"i"}]}}"#;
         assert_eq!(turn(Dialect::AgUi, &[outcome]).end, Some(End::Interrupted));
         assert_eq!(turn(Dialect::AgUi, &["[DONE]"]).end, None, "no end of this dialect");
+    }
+
+    #[test]
+    fn a_turn_that_is_only_watched_ends_the_same_and_keeps_nothing() {
+        let said = [
+            r#"{"type":"text","content":"x"}"#,
+            r#"{"type":"tool-call-args","toolCallId":"a","delta":"x"}"#,
+            r#"{"type":"interrupt","id":"i","payload":1}"#,
+            r#"{"type":"interrupt","id":"j","payload":1}"#,
+            "[DONE]",
+        ];
+        let mut watched = Turn::watched(Dialect::AgKit);
+        said.iter().for_each(|event| watched.take(event));
+        assert_eq!((watched.end.clone(), watched.events), (turn(Dialect::AgKit, &said).end, 5));
+        assert!(watched.text.is_empty() && watched.tool_calls.is_empty() && watched.interrupts.len() == 1);
     }
 
     #[test]
