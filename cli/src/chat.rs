@@ -1,5 +1,6 @@
 //! `gatehouse chat`: talks to an agent through the proxy, from a terminal.
 
+use std::collections::HashSet;
 use std::io::{BufRead, IsTerminal, Write};
 
 use bytes::Bytes;
@@ -90,30 +91,39 @@ impl Chat {
             self.history.push(json!({"id": Nonce::random()?.to_string(), "role": "user", "content": words}));
         }
         let mut response = self.client.open(&self.request(words, resumes.as_deref())?).await?;
-        if response.status().as_u16() == 422 {
+        let mut flipped = false;
+        let mut body = loop {
+            let status = response.status();
+            if status.is_success() {
+                break response.into_body();
+            }
+            let problem = response.into_body().collect().await?.to_bytes();
+            let problem: Value = serde_json::from_slice(&problem).unwrap_or_default();
+            let detail = problem["detail"].as_str().unwrap_or_default();
             // The agent's dialect is the proxy's secret until one is wrong about it.
+            if flipped || !detail.contains("this agent speaks") {
+                self.waits = resumes;
+                say(&format!("{} {detail}\n", status.as_u16()))?;
+                return Ok(false);
+            }
+            flipped = true;
             self.dialect = if self.dialect == Dialect::AgKit { Dialect::AgUi } else { Dialect::AgKit };
             response = self.client.open(&self.request(words, resumes.as_deref())?).await?;
-        }
-        let status = response.status();
-        let mut body = response.into_body();
-        if !status.is_success() {
-            let problem: Value = serde_json::from_slice(&body.collect().await?.to_bytes()).unwrap_or_default();
-            say(&format!("{} {}\n", status.as_u16(), problem["detail"].as_str().unwrap_or_default()))?;
-            return Ok(false);
-        }
+        };
         let (mut reader, mut turn, mut blocks) = (Reader::new(EVENT_BYTES), Turn::new(self.dialect), Vec::new());
-        let (mut told, mut told_results) = (0, 0);
-        while let Some(frame) = body.frame().await {
-            reader.feed(frame?.into_data().unwrap_or_default(), &mut blocks)?;
+        let (mut told, mut told_results) = (0, HashSet::new());
+        while let Some(Ok(frame)) = body.frame().await {
+            if reader.feed(frame.into_data().unwrap_or_default(), &mut blocks).is_err() {
+                break;
+            }
             for event in blocks.drain(..).filter_map(|block| block.event) {
                 turn.take(&event.data);
                 say(turn.text.get(told..).unwrap_or_default())?;
                 told = turn.text.len();
-                for call in turn.tool_calls.iter().filter(|call| call.result.is_some()).skip(told_results) {
-                    let result = call.result.as_deref().unwrap_or_default();
-                    say(&format!("[{} {} → {result}]\n", call.name, call.arguments))?;
-                    told_results += 1;
+                for call in &turn.tool_calls {
+                    if let Some(result) = call.result.as_deref().filter(|_| told_results.insert(call.id.clone())) {
+                        say(&format!("[{} {} → {result}]\n", call.name, call.arguments))?;
+                    }
                 }
             }
         }
@@ -172,7 +182,9 @@ impl Chat {
     }
 }
 
+/// Prints; what an agent says does not move the cursor.
 fn say(text: &str) -> Result<(), Error> {
+    let text: String = text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect();
     let mut out = std::io::stdout().lock();
     out.write_all(text.as_bytes())?;
     Ok(out.flush()?)

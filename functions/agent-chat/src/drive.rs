@@ -9,7 +9,7 @@ use gatehouse_edge::Problem;
 use gatehouse_payload::ag_kit::Dialect;
 use gatehouse_payload::ag_kit::turn::{End, Turn};
 use gatehouse_sse::{Block, Reader};
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::sync::{mpsc, oneshot};
@@ -22,6 +22,8 @@ use crate::{Asked, State};
 
 /// What is said in silence: a comment, which no reader of events hears.
 const HEARTBEAT: &[u8] = b": \n\n";
+/// The byte order mark.
+const MARK: &[u8] = "\u{feff}".as_bytes();
 /// How long an agent may take to hang up once it has said its end.
 const FAREWELL: Duration = Duration::from_secs(2);
 /// What recording may take.
@@ -49,8 +51,14 @@ struct Driver<'a> {
     asked: &'a Asked,
     verdict: Option<oneshot::Sender<Verdict>>,
     pieces: mpsc::Sender<Bytes>,
+    /// Kept free for the last word, however full the channel is.
+    last_place: Option<mpsc::OwnedPermit<Bytes>>,
+    /// What came before the first event: nobody reads the channel until the status is out.
+    held: Vec<Bytes>,
     began: Instant,
     until: Instant,
+    /// By when the agent must have hung up, once it has said its end.
+    farewell: Option<Instant>,
     /// What the client is to see of the agent's headers.
     headers: HeaderMap,
     turn: Turn,
@@ -61,6 +69,7 @@ struct Driver<'a> {
     first_event: Option<Duration>,
     is_utf8: bool,
     client_left: bool,
+    is_first_block: bool,
 }
 
 /// Drives a turn to its end, which comes before `until`, and records it.
@@ -75,9 +84,12 @@ pub(crate) async fn drive(
         state: &state,
         asked: &asked,
         verdict: Some(verdict),
+        last_place: pieces.clone().try_reserve_owned().ok(),
         pieces,
+        held: Vec::new(),
         began: Instant::now(),
         until,
+        farewell: None,
         headers: HeaderMap::new(),
         turn: Turn::watched(asked.agent.dialect),
         reader: Reader::new(EVENT_BYTES),
@@ -87,6 +99,7 @@ pub(crate) async fn drive(
         first_event: None,
         is_utf8: true,
         client_left: false,
+        is_first_block: true,
     };
     let failure = driver.run().await.err();
     driver.close(failure).await;
@@ -102,16 +115,20 @@ impl Driver<'_> {
                 Some(Some(Ok(frame))) => frame,
                 Some(None) => return self.ended("the agent ended without its end mark"),
                 Some(Some(Err(_))) => return self.ended("the agent's connection broke"),
-                None if self.turn.end.is_some() => return Ok(()),
+                None if self.is_over() => return Ok(()),
                 None if Instant::now() >= self.until => return Err(slow("deadline", "the turn took too long")),
                 None => return Err(slow("idle", "the agent fell silent")),
             };
             if let Ok(data) = frame.into_data() {
                 self.take(data).await?;
             }
-            let patience = if self.turn.end.is_some() { FAREWELL } else { self.state.limits.idle };
             // A piece that is no whole event does not make the first one later.
-            idle = if self.first_event.is_none() { first_by } else { Instant::now() + patience };
+            idle = if self.first_event.is_none() { first_by } else { Instant::now() + self.state.limits.idle };
+            if self.is_over() {
+                idle = *self.farewell.get_or_insert(Instant::now() + FAREWELL);
+            } else {
+                self.farewell = None;
+            }
         }
     }
 
@@ -124,7 +141,8 @@ impl Driver<'_> {
                 came = &mut what => return came.ok(),
                 () = sleep_until(heartbeat) => {
                     // Never within an event; and what cannot be sent at once is not missed.
-                    if self.reader.unfinished().is_empty() && self.pieces.try_send(Bytes::from_static(HEARTBEAT)).is_ok() {
+                    let may = self.is_answered() && self.reader.unfinished().is_empty();
+                    if may && self.pieces.try_send(Bytes::from_static(HEARTBEAT)).is_ok() {
                         self.sent += HEARTBEAT.len();
                     }
                 }
@@ -145,14 +163,20 @@ impl Driver<'_> {
             None => return Err(slow("no answer", "the agent did not begin to answer in time")),
         };
         let (head, body) = response.into_parts();
+        if [StatusCode::UNAUTHORIZED, StatusCode::PROXY_AUTHENTICATION_REQUIRED].contains(&head.status) {
+            // It is not the client's token that the agent does not know.
+            return Err(bad("agent token", "the agent does not accept the token it is configured with"));
+        }
         if head.status.is_client_error() {
-            return Err(Failure { why: "refused", problem: Problem::AgentRefused(head.status) });
+            let retry_after = head.headers.get(header::RETRY_AFTER).filter(|value| is_short(value)).cloned();
+            return Err(Failure { why: "refused", problem: Problem::AgentRefused(head.status, retry_after) });
         }
         if !head.status.is_success() {
             return Err(bad("status", "the agent answered with a status that is no success"));
         }
         let content_type = head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        if !content_type.is_some_and(|value| value.trim_start().starts_with("text/event-stream")) {
+        let essence = content_type.and_then(|value| value.split(';').next()).unwrap_or_default().trim();
+        if !essence.eq_ignore_ascii_case("text/event-stream") {
             return Err(bad("content type", "the agent did not answer with an event stream"));
         }
         for name in [header::CONTENT_TYPE, header::CACHE_CONTROL] {
@@ -190,8 +214,29 @@ impl Driver<'_> {
                 self.commit();
             }
         }
-        self.send(block.bytes).await;
+        if self.first_event.is_none() {
+            self.held.push(block.bytes);
+            let held: usize = self.held.iter().map(Bytes::len).sum();
+            return if held > EVENT_BYTES { Err(bad("no event", "the agent sent much, and no event")) } else { Ok(()) };
+        }
+        for bytes in std::mem::take(&mut self.held).into_iter().chain([block.bytes]) {
+            self.send(bytes).await?;
+        }
         Ok(())
+    }
+
+    /// Whether the agent has nothing to say any more. Behind an error of AG-Kit's its end mark is still to come.
+    fn is_over(&self) -> bool {
+        match self.turn.end {
+            Some(End::Completed | End::Interrupted) => true,
+            Some(End::Failed(_)) => self.asked.agent.dialect == Dialect::AgUi,
+            None => false,
+        }
+    }
+
+    /// Whether the status is out: with the first event, or since whoever waited has stopped to wait.
+    fn is_answered(&self) -> bool {
+        self.verdict.as_ref().is_none_or(oneshot::Sender::is_closed)
     }
 
     /// The status goes out.
@@ -202,13 +247,23 @@ impl Driver<'_> {
         }
     }
 
-    async fn send(&mut self, bytes: Bytes) {
+    /// A client that reads slowly is waited for; one that has left is not. What is not sent in time is the end: nothing may
+    /// follow it.
+    async fn send(&mut self, bytes: Bytes) -> Result<(), Failure> {
+        let bytes = self.without_mark(bytes);
         let length = bytes.len();
-        // A client that reads slowly is waited for; one that has left is not.
         match timeout_at(self.until, self.pieces.send(bytes)).await {
             Ok(Ok(())) => self.sent += length,
-            Ok(Err(_)) | Err(_) => self.client_left = true,
+            Ok(Err(_)) => self.client_left = true,
+            Err(_) => return Err(slow("client", "the client did not read the answer in time")),
         }
+        Ok(())
+    }
+
+    /// Behind a heartbeat a byte order mark is no longer at the beginning, where alone it counts as one.
+    fn without_mark(&mut self, bytes: Bytes) -> Bytes {
+        let is_behind = std::mem::take(&mut self.is_first_block) && self.sent > 0;
+        if is_behind && bytes.starts_with(MARK) { bytes.slice(MARK.len()..) } else { bytes }
     }
 
     fn ended(&self, without_end: &'static str) -> Result<(), Failure> {
@@ -222,16 +277,12 @@ impl Driver<'_> {
     /// Says how it ended, where the agent has not; records the turn; and only then lets the client's stream end.
     async fn close(mut self, failure: Option<Failure>) {
         let (why, problem) = failure.map(|failure| (failure.why, failure.problem)).unzip();
-        let is_answered = match &self.verdict {
-            None => true,
-            // Whoever waited has stopped to wait: the status is out.
-            Some(verdict) => verdict.is_closed(),
-        };
+        let is_answered = self.is_answered();
         let has_ended = self.turn.end.is_some();
         let last_word = problem.as_ref().map(|problem| terminal(self.asked.agent.dialect, problem));
         let last_word = last_word.filter(|_| !has_ended);
         if let (true, Some(last_word)) = (is_answered, &last_word) {
-            self.send(last_word.clone()).await;
+            self.say_last(last_word.clone());
         }
         let end = match (self.turn.end.take(), why) {
             (Some(end), _) => end,
@@ -255,8 +306,15 @@ impl Driver<'_> {
             let is_late = verdict.send(Verdict::Refused(problem)).is_err();
             if let (true, false, Some(last_word)) = (is_late, is_answered, last_word) {
                 // The status went out while the turn was recorded.
-                self.send(last_word).await;
+                self.say_last(last_word);
             }
+        }
+    }
+
+    fn say_last(&mut self, last_word: Bytes) {
+        if let Some(place) = self.last_place.take() {
+            self.sent += last_word.len();
+            place.send(last_word);
         }
     }
 
@@ -305,6 +363,10 @@ fn terminal(dialect: Dialect, problem: &Problem) -> Bytes {
         Dialect::AgUi => serde_json::json!({"type": "RUN_ERROR", "message": message, "code": problem.slug()}),
     };
     Bytes::from(format!("data: {event}\n\n"))
+}
+
+fn is_short(value: &HeaderValue) -> bool {
+    value.len() <= 40 && value.to_str().is_ok()
 }
 
 fn bad(why: &'static str, detail: &'static str) -> Failure {

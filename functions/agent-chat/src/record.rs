@@ -4,6 +4,7 @@
 use bytes::Bytes;
 use data_encoding::BASE64;
 use gatehouse_edge::chat;
+use gatehouse_inbox::event::BODY_LIMIT;
 use gatehouse_inbox::{Event, Fingerprint, Marks, Nonce};
 use gatehouse_payload::ag_kit::turn::End;
 use gatehouse_payload::time::Timestamp;
@@ -58,6 +59,8 @@ struct Wire<'a> {
     #[serde(skip_serializing_if = "is_not_so")]
     client_left: bool,
     request: &'a RawValue,
+    #[serde(skip_serializing_if = "is_not_so")]
+    request_cut: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     answer: Option<&'a str>,
     /// Where the answer is no UTF-8.
@@ -88,9 +91,36 @@ pub(crate) fn word(end: &End) -> String {
     }
 }
 
-/// The event of a turn; `None` when the system has no random bytes to give.
-pub(crate) fn event(asked: &Asked, outcome: &Outcome, now: Timestamp) -> Option<Event> {
-    let text = std::str::from_utf8(&outcome.answer).ok();
+/// What fits a record, in bytes: a larger one could not be read back.
+const MOST: usize = BODY_LIMIT - 64 * 1024;
+
+/// The record of a turn: of the answer, as much as fits; and the request, if it fits without the answer.
+fn body(asked: &Asked, outcome: &Outcome) -> Option<String> {
+    let mut kept = outcome.answer.len();
+    loop {
+        let body = written(asked, outcome, outcome.answer.get(..kept)?, true)?;
+        if body.len() <= MOST {
+            return Some(body);
+        }
+        if kept == 0 {
+            return written(asked, outcome, &[], false);
+        }
+        // What escaping adds is not known beforehand.
+        kept = if kept > 1024 { kept / 2 } else { 0 };
+    }
+}
+
+fn written(asked: &Asked, outcome: &Outcome, answer: &[u8], with_request: bool) -> Option<String> {
+    // A cut may go through a character.
+    let is_cut = answer.len() < outcome.received_bytes;
+    let text = match std::str::from_utf8(answer) {
+        Ok(text) => Some(text),
+        Err(error) if is_cut && error.error_len().is_none() => {
+            answer.get(..error.valid_up_to()).and_then(|whole| std::str::from_utf8(whole).ok())
+        }
+        Err(_) => None,
+    };
+    let request: &RawValue = if with_request { serde_json::from_str(&asked.request).ok()? } else { RawValue::NULL };
     let wire = Wire {
         r#type: "turn",
         turn_id: &asked.turn_id,
@@ -109,12 +139,18 @@ pub(crate) fn event(asked: &Asked, outcome: &Outcome, now: Timestamp) -> Option<
         odd_events: outcome.odd_events,
         is_utf8: outcome.is_utf8,
         client_left: outcome.client_left,
-        request: serde_json::from_str(&asked.request).ok()?,
+        request,
+        request_cut: !with_request,
         answer: text,
-        answer_base64: text.is_none().then(|| BASE64.encode(&outcome.answer)),
-        answer_cut: outcome.received_bytes > outcome.answer.len(),
+        answer_base64: text.is_none().then(|| BASE64.encode(answer)),
+        answer_cut: is_cut,
     };
-    let body = serde_json::to_string(&wire).ok()?;
+    serde_json::to_string(&wire).ok()
+}
+
+/// The event of a turn; `None` when the system has no random bytes to give.
+pub(crate) fn event(asked: &Asked, outcome: &Outcome, now: Timestamp) -> Option<Event> {
+    let body = body(asked, outcome)?;
     Some(Event {
         id: chat::event_id(&asked.turn_id),
         source: "ag-kit".to_owned(),

@@ -56,6 +56,18 @@ impl Chat {
         agent_chat::handle(request, &self.state, Deadline::within(Duration::from_secs(60))).await
     }
 
+    /// The record of a turn, as soon as there is one.
+    async fn record_when_there(&self, turn_id: &str) -> Value {
+        let id = EventId::new(&["ag-kit"], &[turn_id]);
+        let recorded = async {
+            while self.stack.store().get(&id, Clock::System.now()).await.unwrap().is_none() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), recorded).await.unwrap();
+        self.record(turn_id).await
+    }
+
     /// The record of a turn.
     async fn record(&self, turn_id: &str) -> Value {
         let id = EventId::new(&["ag-kit"], &[turn_id]);
@@ -164,7 +176,7 @@ async fn who_may_not_ask_is_told_so_and_no_agent_hears_of_it() {
 async fn what_fails_before_the_first_event_has_a_status_of_its_own_and_is_recorded() {
     let error = r#"data: {"error": "Server error", "details": "in confidence"}"#;
     type Case = (&'static str, Option<fn() -> Answer>, u16, &'static str);
-    let answers: [Case; 8] = [
+    let answers: [Case; 9] = [
         ("nowhere", None, 502, "failed:unreachable"),
         ("kit", None, 502, "failed:broken"),
         ("kit", Some(|| Answer::saying([])), 502, "failed:nothing"),
@@ -175,6 +187,7 @@ async fn what_fails_before_the_first_event_has_a_status_of_its_own_and_is_record
             418,
             "failed:refused",
         ),
+        ("kit", Some(|| Answer { status: StatusCode::UNAUTHORIZED, ..Answer::saying([]) }), 502, "failed:agent token"),
         ("kit", Some(|| Answer { status: StatusCode::FOUND, ..Answer::saying([]) }), 502, "failed:status"),
         (
             "kit",
@@ -325,18 +338,92 @@ async fn a_client_that_leaves_stops_nothing_and_the_turn_is_recorded() {
     drop(response);
     sender.send(says(&format!("{TEXT}{DONE}"))).unwrap();
     drop(sender);
-    let id = EventId::new(&["ag-kit"], &[&turn_id]);
-    let recorded = async {
-        while chat.stack.store().get(&id, Clock::System.now()).await.unwrap().is_none() {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(30), recorded).await.unwrap();
-    let record = chat.record(&turn_id).await;
+    let record = chat.record_when_there(&turn_id).await;
     assert_eq!(
         (&record["end"], &record["client_left"], &record["events"]),
         (&json!("completed"), &json!(true), &json!(3))
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_does_not_read_in_time_hears_that_the_answer_is_not_whole() {
+    let event = format!("data: {{\"type\":\"text\",\"content\":\"{}\"}}\n\n", "x".repeat(1000));
+    let chat = Chat::saying(vec![says(&event); 200].into_iter().chain([says(DONE)]).collect()).await;
+    let asked = request("kit", KIT).body(Bytes::from(KIT)).unwrap();
+    // Of which five seconds are for the record.
+    let response = agent_chat::handle(asked, &chat.state, Deadline::within(Duration::from_millis(5300))).await;
+    let turn_id = turn_id(&response);
+    assert_eq!(chat.record_when_there(&turn_id).await["end"], "failed:client");
+    let got = text(response).await;
+    let whole = got.matches(&event).count();
+    let tail = got.get(whole * event.len()..).unwrap();
+    assert!(whole > 10 && whole < 200, "{whole}");
+    assert!(tail.starts_with("data: {\"error\"") && tail.matches("data:").count() == 1, "{tail}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_before_the_first_event_holds_nothing_up() {
+    let before = ": p\n\n".repeat(200);
+    for accept in ["text/event-stream", "application/json"] {
+        let chat = Chat::saying(vec![says(&before), says(TEXT), says(DONE)]).await;
+        let asked = request("kit", KIT).header("accept", accept).body(Bytes::from(KIT)).unwrap();
+        let got =
+            tokio::time::timeout(Duration::from_secs(8), async { text(chat.send_request(asked).await).await }).await;
+        let got = got.unwrap();
+        assert!(got == format!("{before}{TEXT}{DONE}") || got.contains("\"content\":\"Hi\""), "{got}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_turn_that_is_too_large_to_be_kept_whole_is_kept_as_far_as_it_can_be_read_back() {
+    // Each of these bytes is two in JSON.
+    let quotes = format!("data: {}\n\n", "\"".repeat(900_000));
+    let chat = Chat::saying(vec![says(&quotes); 4].into_iter().chain([says(DONE)]).collect()).await;
+    let large = json!({"messages": [{"role": "user", "content": "y".repeat(3_000_000)}]}).to_string();
+    let response = chat.send("kit", &large).await;
+    let turn_id = turn_id(&response);
+    assert_eq!(text(response).await.len(), quotes.len() * 4 + DONE.len());
+    let record = chat.record(&turn_id).await;
+    assert_eq!((&record["end"], &record["answer_cut"]), (&json!("completed"), &json!(true)));
+    assert!(
+        record["answer"].as_str().is_some_and(|answer| answer.len() > 100_000 && quotes.starts_with(&answer[..1000]))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_has_said_its_end_and_goes_on_is_not_waited_for() {
+    let (sender, answer) = Answer::stream();
+    let answer = std::sync::Mutex::new(Some(answer));
+    let chat = Chat::with(Limits::default(), move |_| answer.lock().unwrap().take()).await;
+    sender.send(says(&format!("{TEXT}{DONE}"))).unwrap();
+    let dripping = tokio::spawn(async move {
+        while sender.send(says(": x\n\n")).is_ok() {
+            tokio::time::sleep(Duration::from_millis(100)).await
+        }
+    });
+    let got =
+        tokio::time::timeout(Duration::from_secs(20), async { text(chat.send("kit", KIT).await).await }).await.unwrap();
+    assert!(got.starts_with(&format!("{TEXT}{DONE}: x\n\n")), "{got}");
+    dripping.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_byte_order_mark_behind_a_heartbeat_costs_no_event() {
+    let (sender, answer) = Answer::stream();
+    let answer = std::sync::Mutex::new(Some(answer));
+    let short = Duration::from_millis(20);
+    let limits = Limits { commit: short, heartbeat: short, ..Limits::default() };
+    let chat = Chat::with(limits, move |_| answer.lock().unwrap().take()).await;
+    let mut body = chat.send("kit", KIT).await.into_body();
+    let beat = body.frame().await.unwrap().unwrap().into_data().unwrap();
+    assert_eq!(&beat[..], b": \n\n");
+    sender.send(says(&format!("\u{feff}{TEXT}{DONE}"))).unwrap();
+    drop(sender);
+    let mut rest = Vec::new();
+    while let Some(frame) = body.frame().await {
+        rest.extend_from_slice(&frame.unwrap().into_data().unwrap());
+    }
+    assert_eq!(String::from_utf8(rest).unwrap().replace(": \n\n", ""), format!("{TEXT}{DONE}"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

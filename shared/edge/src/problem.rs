@@ -32,8 +32,8 @@ pub enum Problem {
     NoAgent,
     /// 422: no request of the agent's dialect; names member and rule.
     WrongRequest(String),
-    /// The agent's own refusal: a status from 400 to 499.
-    AgentRefused(StatusCode),
+    /// The agent's own refusal: a status from 400 to 499, and when to try again.
+    AgentRefused(StatusCode, Option<HeaderValue>),
     /// 502: the agent does not answer as agents do.
     BadAgent(&'static str),
     /// 504: the agent does not answer in time.
@@ -64,7 +64,7 @@ impl Problem {
             Problem::Forbidden => StatusCode::FORBIDDEN,
             Problem::NoAgent => StatusCode::NOT_FOUND,
             Problem::WrongRequest(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            Problem::AgentRefused(status) => *status,
+            Problem::AgentRefused(status, _) => *status,
             Problem::BadAgent(_) => StatusCode::BAD_GATEWAY,
             Problem::SlowAgent(_) => StatusCode::GATEWAY_TIMEOUT,
             Problem::NotAnObject(_) => StatusCode::BAD_REQUEST,
@@ -86,7 +86,7 @@ impl Problem {
             Problem::Forbidden => "forbidden",
             Problem::NoAgent => "no-agent",
             Problem::WrongRequest(_) => "wrong-request",
-            Problem::AgentRefused(_) => "agent-refused",
+            Problem::AgentRefused(..) => "agent-refused",
             Problem::BadAgent(_) => "bad-agent",
             Problem::SlowAgent(_) => "slow-agent",
             Problem::NotAnObject(_) => "not-an-object",
@@ -107,7 +107,7 @@ impl Problem {
             Problem::Forbidden => "The client may not call this agent",
             Problem::NoAgent => "There is no such agent",
             Problem::WrongRequest(_) => "The request is not one of the agent's dialect",
-            Problem::AgentRefused(_) => "The agent refused the request",
+            Problem::AgentRefused(..) => "The agent refused the request",
             Problem::BadAgent(_) => "The agent did not answer",
             Problem::SlowAgent(_) => "The agent did not answer in time",
             Problem::NotAnObject(_) => "The body is not a JSON object",
@@ -131,7 +131,9 @@ impl Problem {
             Problem::NoClient => "send Authorization: Bearer with the token of a configured client".to_owned(),
             Problem::Forbidden => "the client's list of agents does not name this one".to_owned(),
             Problem::NoAgent => "no agent of this id is configured".to_owned(),
-            Problem::AgentRefused(status) => format!("it answered with {}; what it said is not shown", status.as_u16()),
+            Problem::AgentRefused(status, _) => {
+                format!("it answered with {}; what it said is not shown", status.as_u16())
+            }
             Problem::BadAgent(detail) | Problem::SlowAgent(detail) => (*detail).to_owned(),
             Problem::Unsupported(detail) | Problem::NoSecrets(detail) => (*detail).to_owned(),
             Problem::NotDurable => "nothing was acknowledged; send the same delivery again".to_owned(),
@@ -157,6 +159,7 @@ impl Problem {
                 // RFC 9110 wants a challenge with every 401; none of the schemes has a registered name.
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Signature"));
             }
+            Problem::AgentRefused(_, Some(when)) => drop(headers.insert(header::RETRY_AFTER, when.clone())),
             Problem::NoClient => drop(headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
             Problem::NoSecrets(_) | Problem::NotDurable => drop(headers.insert(header::RETRY_AFTER, RETRY_AFTER)),
             _ => {}

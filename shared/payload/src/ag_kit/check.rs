@@ -42,7 +42,7 @@ pub fn check(dialect: Dialect, request: &str) -> Result<(), Wrong> {
 /// What the other dialect alone has.
 fn of_this_dialect(dialect: Dialect, request: &Part<'_>) -> Result<(), Wrong> {
     let (strangers, other): (&[&str], _) = match dialect {
-        Dialect::AgKit => (&["threadId", "runId", "forwardedProps"], Dialect::AgUi),
+        Dialect::AgKit => (&["threadId", "runId", "parentRunId", "forwardedProps"], Dialect::AgUi),
         Dialect::AgUi => (&["conversationId"], Dialect::AgKit),
     };
     let resume = request.member("resume")?.map(|resume| resume.text.starts_with('['));
@@ -75,7 +75,7 @@ fn kit(request: &Part<'_>) -> Result<(), Wrong> {
     if let Some(resume) = request.member("resume")? {
         resume.is_object()?;
         resume.needs_text("interruptId")?;
-        resume.needs("payload")?;
+        resume.has("payload")?;
     }
     request.text("conversationId")
 }
@@ -130,7 +130,7 @@ fn tools(request: &Part<'_>) -> Result<(), Wrong> {
     for tool in request.list("tools")? {
         tool.needs_text("name")?;
         tool.needs_text("description")?;
-        tool.needs("parameters")?;
+        tool.has("parameters")?;
     }
     Ok(())
 }
@@ -155,6 +155,11 @@ impl<'a> Part<'a> {
             Found::Value(text) => Ok(Some(Part { path, text })),
             Found::Unclear => Err(Wrong { member: path, rule: "it stands twice".to_owned() }),
         }
+    }
+
+    /// A member in whatever form, `null` included.
+    fn has(&self, name: &str) -> Result<(), Wrong> {
+        if json::has_member(self.text, name) { Ok(()) } else { self.needs(name).map(drop) }
     }
 
     fn needs(&self, name: &str) -> Result<Part<'a>, Wrong> {
@@ -227,6 +232,7 @@ mod tests {
                 {"role": "assistant", "content": null, "toolCalls": [call]}, {"role": "tool", "content": "x", "toolCallId": "c"}],
                 "tools": [tool]}),
             json!({"conversationId": "c", "resume": {"interruptId": "i", "payload": {"any": "JSON"}}}),
+            json!({"conversationId": "c", "resume": {"interruptId": "i", "payload": null}}),
         ] {
             assert_eq!(kit(request.clone()), "", "{request}");
         }

@@ -1,5 +1,7 @@
 //! A turn, put together from the events of an answer: what was said, which tools were called, how it ended.
 
+use std::collections::HashMap;
+
 use crate::wire::{Field, Item, Raw, read};
 
 use super::{Dialect, kit, ui};
@@ -10,6 +12,8 @@ pub struct Turn {
     dialect: Dialect,
     /// Whether what is said is kept, or only how it ends.
     keeps: bool,
+    /// Where in `tool_calls` a call is, by its id.
+    places: HashMap<String, usize>,
     /// The agent's text, its pieces joined.
     pub text: String,
     /// The tools it called, in the order in which it began to.
@@ -60,6 +64,7 @@ impl Turn {
         Turn {
             dialect,
             keeps: true,
+            places: HashMap::new(),
             text: String::new(),
             tool_calls: Vec::new(),
             interrupts: Vec::new(),
@@ -143,6 +148,12 @@ impl Turn {
                 let waits = !self.interrupts.is_empty();
                 self.end.get_or_insert(if waits { End::Interrupted } else { End::Completed });
             }
+            // Several runs may follow each other in one answer.
+            E::RunStarted(_) => {
+                if matches!(self.end, Some(End::Completed | End::Interrupted)) {
+                    self.end = None;
+                }
+            }
             E::RunError(event) => {
                 self.used(&event.usage);
                 // Its message may quote what was said.
@@ -176,10 +187,11 @@ impl Turn {
     /// The call of this id, which begins here if nobody has begun it.
     fn call(&mut self, id: Option<&String>) -> &mut Call {
         let id = id.map(String::as_str).unwrap_or_default();
-        let at = self.tool_calls.iter().position(|call| call.id == id).unwrap_or_else(|| {
+        let next = self.tool_calls.len();
+        let at = *self.places.entry(id.to_owned()).or_insert(next);
+        if at == next {
             self.tool_calls.push(Call { id: id.to_owned(), ..Call::default() });
-            self.tool_calls.len() - 1
-        });
+        }
         &mut self.tool_calls[at]
     }
 
@@ -283,7 +295,9 @@ mod tests {
         let later = turn(Dialect::AgKit, &[r#"{"type":"text","content":"x"}"#, untyped]);
         assert_eq!((later.end, later.odd), (None, 1), "behind other events it is one nobody knows");
         let error = r#"{"type":"RUN_ERROR","message":"secret","code":"secret"}"#;
-        let finished = r#"{"type":"RUN_FINISHED"}"#;
+        let (started, finished) = (r#"{"type":"RUN_STARTED"}"#, r#"{"type":"RUN_FINISHED"}"#);
+        assert_eq!(turn(Dialect::AgUi, &[started, finished, started]).end, None, "another run has begun");
+        assert_eq!(turn(Dialect::AgUi, &[started, error, started]).end, Some(End::Failed("RUN_ERROR".to_owned())));
         assert_eq!(turn(Dialect::AgUi, &[error, error, finished]).end, Some(End::Failed("RUN_ERROR".to_owned())));
     }
 
