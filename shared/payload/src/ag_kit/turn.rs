@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use crate::json;
 use crate::wire::{Field, Item, Raw, read};
 
 use super::{Dialect, kit, ui};
@@ -92,11 +93,25 @@ impl Turn {
             }
             return;
         }
+        if !self.keeps && self.only_says(data) {
+            return;
+        }
         let known = match self.dialect {
             Dialect::AgKit => read(data).ok().is_some_and(|event| self.take_kit(event)),
             Dialect::AgUi => read(data).ok().is_some_and(|event| self.take_ui(event)),
         };
         self.odd += usize::from(!known);
+    }
+
+    /// Whether an event, of a documented kind, can neither end the turn nor keep it waiting: most are, and they are the large
+    /// ones, so whoever only watches reads no more of them than their type.
+    fn only_says(&self, data: &str) -> bool {
+        let Some(kind) = json::text_member(data, "type") else { return false };
+        let (kinds, deciding): (_, &[&str]) = match self.dialect {
+            Dialect::AgKit => (kit::Event::KINDS, &["interrupt", "error"]),
+            Dialect::AgUi => (ui::Event::KINDS, &["RUN_STARTED", "RUN_FINISHED", "RUN_ERROR", "CUSTOM"]),
+        };
+        kinds.contains(&kind.as_str()) && !deciding.contains(&kind.as_str())
     }
 
     /// Whether the event was of a documented kind.
