@@ -1,5 +1,6 @@
 //! An agent that says what it is told to, over a real connection: to try the chat proxy on.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
@@ -8,7 +9,6 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode, header};
 use http_body::Frame;
 use http_body_util::BodyExt;
-use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 use crate::Error;
@@ -62,12 +62,15 @@ impl Answer {
     }
 }
 
+/// How many requests an agent remembers: one that runs for days must not remember all.
+const KEPT: usize = 100;
+
 /// A running agent; it stops when dropped.
 #[derive(Debug)]
 pub struct Agent {
     /// Where it takes messages, for every path: `http://127.0.0.1:<port>`.
     pub url: String,
-    heard: Arc<Mutex<Vec<Heard>>>,
+    heard: Arc<Mutex<VecDeque<Heard>>>,
     _server: Server,
 }
 
@@ -77,30 +80,27 @@ impl Agent {
     /// # Errors
     /// When there is no port.
     pub async fn start(answer: impl Fn(&Heard) -> Option<Answer> + Send + Sync + 'static) -> Result<Agent, Error> {
-        Self::on(bind(FREE).await?, answer)
-    }
-
-    fn on(
-        listener: TcpListener,
-        answer: impl Fn(&Heard) -> Option<Answer> + Send + Sync + 'static,
-    ) -> Result<Agent, Error> {
+        let listener = bind(FREE).await?;
         let url = format!("http://{}", reachable(listener.local_addr()?));
-        let heard = Arc::new(Mutex::new(Vec::new()));
+        let heard = Arc::new(Mutex::new(VecDeque::new()));
         let (answer, list) = (Arc::new(answer), Arc::clone(&heard));
         let server = http_server::serve_bodies(listener, move |request: Request<Bytes>| {
             let (head, body) = request.into_parts();
             let heard = Heard { headers: head.headers, body };
             let response = answer(&heard).map(respond);
-            list.lock().unwrap_or_else(PoisonError::into_inner).push(heard);
+            let mut list = list.lock().unwrap_or_else(PoisonError::into_inner);
+            list.truncate(KEPT - 1);
+            list.push_front(heard);
+            drop(list);
             async move { response }
         });
         Ok(Agent { url, heard, _server: server })
     }
 
-    /// What it heard so far.
+    /// What it heard last, the latest first.
     #[must_use]
     pub fn heard(&self) -> Vec<Heard> {
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 }
 

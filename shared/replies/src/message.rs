@@ -13,8 +13,6 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::template::Source;
-
 /// A message of Vapi's, taken out of its wrapping as soon as someone looks into it: few messages have rules.
 #[derive(Debug)]
 pub struct Said {
@@ -218,12 +216,6 @@ fn place_in(text: &str, part: &str) -> Range<usize> {
 /// The text of a JSON string; `None` when it is none, or holds a lone surrogate.
 pub(crate) fn string(value: &str) -> Option<String> {
     serde_json::from_str(value).ok()
-}
-
-impl Source for Said {
-    fn text(&self, pointer: &Pointer) -> Option<String> {
-        self.text(pointer)
-    }
 }
 
 impl ToolCall {

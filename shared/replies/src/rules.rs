@@ -335,8 +335,9 @@ impl Rule {
         if !self.when.applies(said) {
             return None;
         }
-        let reply = self.reply.as_ref().map(|reply| reply.fill(said)).transpose().ok()?;
-        let act = self.act.as_ref().map(|act| act.fill(said));
+        let text = |pointer: &Pointer| said.text(pointer);
+        let reply = self.reply.as_ref().map(|reply| reply.fill(&text)).transpose().ok()?;
+        let act = self.act.as_ref().map(|act| act.fill(&text));
         // An action alone that cannot be taken is for another rule.
         if reply.is_none() && matches!(act, Some(Err(_))) { None } else { Some(Filled { reply, act }) }
     }

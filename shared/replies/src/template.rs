@@ -10,11 +10,8 @@ use std::str::FromStr;
 use gatehouse_payload::pointer::Pointer;
 use serde_json::{Map, Value};
 
-/// Where a template's text comes from.
-pub(crate) trait Source {
-    /// The text a pointer leads to.
-    fn text(&self, pointer: &Pointer) -> Option<String>;
-}
+/// What stands in a place: of the text a pointer leads to and a default, either of which may be missing.
+type Fill<'f> = &'f dyn Fn(&Pointer, Option<&str>) -> Option<String>;
 
 /// A JSON value with places in its strings.
 #[derive(Debug, Clone, PartialEq)]
@@ -64,32 +61,29 @@ impl Template {
         })
     }
 
-    /// Fills the places.
-    pub(crate) fn fill(&self, source: &impl Source) -> Result<Value, Missing> {
-        Ok(match self {
-            Template::Fixed(value) => value.clone(),
-            Template::Text(text) => Value::String(text.fill(source)?),
-            Template::List(list) => Value::Array(list.iter().map(|item| item.fill(source)).collect::<Result<_, _>>()?),
-            Template::Object(members) => Value::Object(
-                members
-                    .iter()
-                    .map(|(name, value)| Ok((name.clone(), value.fill(source)?)))
-                    .collect::<Result<Map<_, _>, _>>()?,
-            ),
-        })
+    /// Fills the places from a message.
+    pub(crate) fn fill(&self, said: &dyn Fn(&Pointer) -> Option<String>) -> Result<Value, Missing> {
+        self.filled(&|pointer, default| said(pointer).or_else(|| default.map(str::to_owned)))
     }
 
     /// What it may come to: defaults where there are some.
     pub(crate) fn example(&self) -> Value {
-        struct StandIn;
-        impl Source for StandIn {
-            fn text(&self, _: &Pointer) -> Option<String> {
-                Some(STAND_IN.to_owned())
-            }
-        }
-        let without_defaults = self.defaults();
-        // A stand-in is there for every place.
-        without_defaults.fill(&StandIn).unwrap_or_default()
+        // There is something for every place.
+        self.filled(&|_, default| Some(default.unwrap_or(STAND_IN).to_owned())).unwrap_or_default()
+    }
+
+    fn filled(&self, fill: Fill<'_>) -> Result<Value, Missing> {
+        Ok(match self {
+            Template::Fixed(value) => value.clone(),
+            Template::Text(text) => Value::String(text.filled(fill)?),
+            Template::List(list) => Value::Array(list.iter().map(|item| item.filled(fill)).collect::<Result<_, _>>()?),
+            Template::Object(members) => Value::Object(
+                members
+                    .iter()
+                    .map(|(name, value)| Ok((name.clone(), value.filled(fill)?)))
+                    .collect::<Result<Map<_, _>, _>>()?,
+            ),
+        })
     }
 
     /// Every text with places in it, or without.
@@ -130,36 +124,18 @@ impl Template {
             }
         }
     }
-
-    /// The same with the defaults in their places.
-    fn defaults(&self) -> Template {
-        match self {
-            Template::Fixed(value) => Template::Fixed(value.clone()),
-            Template::Text(Text(pieces)) => {
-                let piece = |piece: &Piece| match piece {
-                    Piece::Place { default: Some(default), .. } => Piece::Fixed(default.clone()),
-                    other => other.clone(),
-                };
-                Template::Text(Text(pieces.iter().map(piece).collect()))
-            }
-            Template::List(list) => Template::List(list.iter().map(Template::defaults).collect()),
-            Template::Object(members) => {
-                Template::Object(members.iter().map(|(name, value)| (name.clone(), value.defaults())).collect())
-            }
-        }
-    }
 }
 
 impl Text {
-    fn fill(&self, source: &impl Source) -> Result<String, Missing> {
+    fn filled(&self, fill: Fill<'_>) -> Result<String, Missing> {
         let mut filled = String::new();
         for piece in &self.0 {
             match piece {
                 Piece::Fixed(text) => filled.push_str(text),
-                Piece::Place { pointer, default } => match source.text(pointer).or_else(|| default.clone()) {
-                    Some(text) => filled.push_str(&text),
-                    None => return Err(Missing(pointer.clone())),
-                },
+                Piece::Place { pointer, default } => {
+                    let text = fill(pointer, default.as_deref()).ok_or_else(|| Missing(pointer.clone()))?;
+                    filled.push_str(&text);
+                }
             }
         }
         Ok(filled)
@@ -208,18 +184,11 @@ mod tests {
 
     use super::*;
 
-    /// Takes the text at a pointer's own writing.
-    struct Table(&'static [(&'static str, &'static str)]);
-
-    impl Source for Table {
-        fn text(&self, pointer: &Pointer) -> Option<String> {
-            self.0.iter().find(|row| row.0 == pointer.to_string()).map(|row| row.1.to_owned())
-        }
-    }
-
     fn fill(template: Value) -> Result<Value, Missing> {
-        let source = Table(&[("/name", "Mira \"M\" \\ }}"), ("/a|b", "never"), ("/liquid", "{{/name}}")]);
-        Template::of(template).unwrap().fill(&source)
+        let texts = [("/name", "Mira \"M\" \\ }}"), ("/a|b", "never"), ("/liquid", "{{/name}}")];
+        let text =
+            |pointer: &Pointer| texts.iter().find(|text| text.0 == pointer.to_string()).map(|text| text.1.to_owned());
+        Template::of(template).unwrap().fill(&text)
     }
 
     #[test]

@@ -54,6 +54,7 @@ fn key<'a>(message: &'a Message<'_>, envelope: &Envelope<'_>) -> Option<Key<'a>>
     let call_or_none = || call.clone().unwrap_or_default();
     let at = message.occurred_at().map(|at| Cow::from(at.as_millis().to_string()));
     let at_or_none = || at.clone().unwrap_or_default();
+    let answered = message.tool_call_result_id();
     let turn = message.turn().map(|turn| Cow::from(turn.to_string()));
     let said = |names: &[&str]| Cow::from(hash_of(envelope, &|name| names.contains(&name)));
 
@@ -61,9 +62,7 @@ fn key<'a>(message: &'a Message<'_>, envelope: &Envelope<'_>) -> Option<Key<'a>>
         E::ToolCalls => {
             Key::Strong(with(call_or_none(), sorted(message.tool_call_list.iter().flatten().map(Identified::id))?))
         }
-        E::ToolCallsResult if message.tool_call_result_id().is_some() => {
-            Key::Strong(vec![call_or_none(), message.tool_call_result_id()?.into_owned().into()])
-        }
+        E::ToolCallsResult if answered.is_some() => Key::Strong(vec![call_or_none(), answered?]),
         E::ChatCreated | E::ChatDeleted => Key::Strong(vec![id_of(&message.chat)?]),
         E::SessionCreated | E::SessionDeleted => Key::Strong(vec![id_of(&message.session)?]),
         E::SessionUpdated => {

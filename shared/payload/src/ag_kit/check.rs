@@ -59,17 +59,7 @@ fn of_this_dialect(dialect: Dialect, request: &Part<'_>) -> Result<(), Wrong> {
 
 fn kit(request: &Part<'_>) -> Result<(), Wrong> {
     for message in request.list("messages")? {
-        match message.word("role", &["system", "user", "assistant", "tool"])? {
-            "assistant" => {
-                message.text("content")?;
-                tool_calls(&message)?;
-            }
-            "tool" => {
-                message.needs_text("content")?;
-                message.needs_text("toolCallId")?;
-            }
-            _ => message.needs_text("content")?,
-        }
+        said(&message, message.word("role", &["system", "user", "assistant", "tool"])?)?;
     }
     tools(request)?;
     if let Some(resume) = request.member("resume")? {
@@ -86,20 +76,12 @@ fn ui(request: &Part<'_>) -> Result<(), Wrong> {
         let roles = ["developer", "system", "user", "assistant", "tool", "activity", "reasoning"];
         message.text("id")?;
         match message.word("role", &roles)? {
-            "assistant" => {
-                message.text("content")?;
-                tool_calls(&message)?;
-            }
-            "tool" => {
-                message.needs_text("content")?;
-                message.needs_text("toolCallId")?;
-            }
             "user" => match message.needs("content")? {
                 content if content.text.starts_with('"') || content.text.starts_with('[') => {}
                 content => return Err(content.wrong("a string or an array is needed")),
             },
-            "developer" | "system" => message.needs_text("content")?,
-            _ => {}
+            "activity" | "reasoning" => {}
+            role => said(&message, role)?,
         }
     }
     tools(request)?;
@@ -112,6 +94,21 @@ fn ui(request: &Part<'_>) -> Result<(), Wrong> {
         resume.word("status", &["resolved", "cancelled"])?;
     }
     ["threadId", "runId", "parentRunId"].iter().try_for_each(|name| request.text(name))
+}
+
+/// A message whose form both dialects share.
+fn said(message: &Part<'_>, role: &str) -> Result<(), Wrong> {
+    match role {
+        "assistant" => {
+            message.text("content")?;
+            tool_calls(message)
+        }
+        "tool" => {
+            message.needs_text("content")?;
+            message.needs_text("toolCallId")
+        }
+        _ => message.needs_text("content"),
+    }
 }
 
 fn tool_calls(message: &Part<'_>) -> Result<(), Wrong> {

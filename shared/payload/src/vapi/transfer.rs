@@ -46,7 +46,27 @@ words! {
     }
 }
 
-object! {
+/// A struct for a destination outside the squad: its own members, and what both have.
+macro_rules! destination {
+    ($(#[$about:meta])* $name:ident { $($own:tt)* }) => {
+        object! {
+            $(#[$about])*
+            $name {
+                $($own)*
+                /// Up to 40 characters.
+                caller_id: String = "callerId",
+                /// What is said: a text, or a message with variants.
+                message: TextOr<CustomMessage> = "message",
+                /// When to choose it, for the model.
+                description: String = "description",
+                /// How to hand on.
+                transfer_plan: TransferPlan = "transferPlan",
+            }
+        }
+    };
+}
+
+destination! {
     /// A telephone number to hand a call on to.
     TransferDestinationNumber {
         /// `number`
@@ -57,34 +77,18 @@ object! {
         number_e164_check_enabled: bool = "numberE164CheckEnabled",
         /// 1 to 10 characters.
         extension: String = "extension",
-        /// Up to 40 characters.
-        caller_id: String = "callerId",
-        /// What is said: a text, or a message with variants.
-        message: TextOr<CustomMessage> = "message",
-        /// When to choose it, for the model.
-        description: String = "description",
-        /// How to hand on.
-        transfer_plan: TransferPlan = "transferPlan",
     }
 }
 
-object! {
+destination! {
     /// A SIP address to hand a call on to.
     TransferDestinationSip {
         /// `sip`
         kind: String = "type",
         /// The address.
         sip_uri: String = "sipUri",
-        /// Up to 40 characters.
-        caller_id: String = "callerId",
         /// Headers to send.
         sip_headers: Bag = "sipHeaders",
-        /// What is said: a text, or a message with variants.
-        message: TextOr<CustomMessage> = "message",
-        /// When to choose it, for the model.
-        description: String = "description",
-        /// How to hand on.
-        transfer_plan: TransferPlan = "transferPlan",
     }
 }
 
