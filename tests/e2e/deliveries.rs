@@ -140,6 +140,9 @@ async fn nothing_unverified_is_stored() {
         Delivery::ada("msg_1", MESSAGE, now().plus_secs(-302)),
         Delivery::vapi_client("{}").with_header("authorization", "Bearer "),
         Delivery::vapi_client("{}").without_header("authorization").with_header("x-vapi-secret", ""),
+        Delivery::vapi_server("{}").without_header("authorization"),
+        Delivery::vapi_server("{}").with_header("authorization", "Bearer of somebody else"),
+        Delivery::vapi_server("{}").without_header("authorization").with_header("x-vapi-secret", "another"),
     ] {
         let answer = send(&stack, &delivery).await;
         assert_eq!((answer.status, answer.outcome(), answer.event_id()), (401, "refused", ""));

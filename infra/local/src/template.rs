@@ -236,6 +236,15 @@ mod tests {
     }
 
     #[test]
+    fn an_unrecorded_event_is_counted_by_the_word_its_log_line_has() {
+        let template = Template::read().unwrap();
+        let filter = template.properties("Unrecorded").unwrap();
+        assert_eq!(filter["FilterPattern"], format!("{{ $.outcome = \"{}\" }}", gatehouse_edge::log::UNRECORDED));
+        let counted = &filter["MetricTransformations"][0]["MetricName"];
+        assert_eq!(template.properties("UnrecordedAlarm").unwrap()["MetricName"], *counted);
+    }
+
+    #[test]
     fn queues_keep_messages_for_two_weeks() {
         let template = Template::read().unwrap();
         for queue in template.resources_of("AWS::SQS::Queue") {

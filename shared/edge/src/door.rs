@@ -12,7 +12,7 @@ use http::{HeaderValue, Request, Response, header};
 use tokio::time::{Instant, timeout_at};
 
 use crate::answering::{Action, Answering, Decision, Unanswered};
-use crate::log::{RequestLine, Told};
+use crate::log::{RequestLine, Told, UNRECORDED};
 use crate::scheme::Parts;
 use crate::secrets::{Keeper, Look};
 use crate::{Deadline, Problem, Source, Unverified, Verified, gate};
@@ -171,7 +171,7 @@ impl Door {
                 (None, event.answer.clone())
             }
         };
-        let word = outcome.map_or("unrecorded", Outcome::as_str);
+        let word = outcome.map_or(UNRECORDED, Outcome::as_str);
         if let Some(detail) = unsupported {
             told.event = Some(event);
             return Err(Refused { problem: Problem::Unsupported(detail), outcome: word, told: Box::new(told) });

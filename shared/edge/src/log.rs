@@ -28,6 +28,9 @@ use tracing_subscriber::filter::{Targets, filter_fn};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
+/// The outcome of an event that was answered and that neither DynamoDB nor SQS took; the template counts the lines that say so.
+pub const UNRECORDED: &str = "unrecorded";
+
 /// What a request came to.
 #[derive(Debug)]
 pub(crate) struct RequestLine {
@@ -71,7 +74,7 @@ impl RequestLine {
         let action_error = action.as_ref().and_then(|done| done.as_ref().err());
         let action = action.as_ref().map(|done| if done.is_ok() { "done" } else { "failed" });
         line!(
-            outcome == "unrecorded",
+            outcome == UNRECORDED,
             function,
             source,
             event_id,

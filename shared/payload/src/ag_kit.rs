@@ -6,10 +6,49 @@
 //! | AG-Kit, 2025 | [`kit::Request`]: `messages`, `tools`, `resume`, `conversationId` | [`kit::Event`], by `type` in lower case | `data: [DONE]` |
 //! | AG-UI, now | [`ui::Request`]: `threadId`, `runId`, `messages`, `state`, … | [`ui::Event`], by `type` in upper case | `RUN_FINISHED` or `RUN_ERROR`, then the connection's end; `data: [DONE]` too from servers up to 0.1.13; some end with neither |
 //!
+//! | dialect | `type` | struct |
+//! |---|---|---|
+//! | AG-Kit | `text` | [`kit::Text`] |
+//! | AG-Kit | `tool-call-start` | [`kit::ToolCallStart`] |
+//! | AG-Kit | `tool-call-args` | [`kit::ToolCallArgs`] |
+//! | AG-Kit | `tool-call-end` | [`kit::ToolCallEnd`] |
+//! | AG-Kit | `tool-result` | [`kit::ToolResult`] |
+//! | AG-Kit | `interrupt` | [`kit::Interrupt`] |
+//! | AG-Kit | `error` | [`kit::Failure`] |
+//! | AG-UI | `RUN_STARTED` | [`ui::RunStarted`] |
+//! | AG-UI | `RUN_FINISHED` | [`ui::RunFinished`] |
+//! | AG-UI | `RUN_ERROR` | [`ui::RunError`] |
+//! | AG-UI | `STEP_STARTED` | [`ui::StepStarted`] |
+//! | AG-UI | `STEP_FINISHED` | [`ui::StepFinished`] |
+//! | AG-UI | `TEXT_MESSAGE_START` | [`ui::TextMessageStart`] |
+//! | AG-UI | `TEXT_MESSAGE_CONTENT` | [`ui::TextMessageContent`] |
+//! | AG-UI | `TEXT_MESSAGE_END` | [`ui::TextMessageEnd`] |
+//! | AG-UI | `TEXT_MESSAGE_CHUNK` | [`ui::TextMessageChunk`] |
+//! | AG-UI | `TOOL_CALL_START` | [`ui::ToolCallStart`] |
+//! | AG-UI | `TOOL_CALL_ARGS` | [`ui::ToolCallArgs`] |
+//! | AG-UI | `TOOL_CALL_END` | [`ui::ToolCallEnd`] |
+//! | AG-UI | `TOOL_CALL_CHUNK` | [`ui::ToolCallChunk`] |
+//! | AG-UI | `TOOL_CALL_RESULT` | [`ui::ToolCallResult`] |
+//! | AG-UI | `STATE_SNAPSHOT` | [`ui::StateSnapshot`] |
+//! | AG-UI | `STATE_DELTA` | [`ui::StateDelta`] |
+//! | AG-UI | `MESSAGES_SNAPSHOT` | [`ui::MessagesSnapshot`] |
+//! | AG-UI | `ACTIVITY_SNAPSHOT` | [`ui::ActivitySnapshot`] |
+//! | AG-UI | `ACTIVITY_DELTA` | [`ui::ActivityDelta`] |
+//! | AG-UI | `RAW` | [`ui::Foreign`] |
+//! | AG-UI | `CUSTOM` | [`ui::Custom`] |
+//! | AG-UI | `REASONING_START` | [`ui::ReasoningStart`] |
+//! | AG-UI | `REASONING_END` | [`ui::ReasoningEnd`] |
+//! | AG-UI | `REASONING_MESSAGE_START` | [`ui::ReasoningMessageStart`] |
+//! | AG-UI | `REASONING_MESSAGE_CONTENT` | [`ui::ReasoningMessageContent`] |
+//! | AG-UI | `REASONING_MESSAGE_END` | [`ui::ReasoningMessageEnd`] |
+//! | AG-UI | `REASONING_MESSAGE_CHUNK` | [`ui::ReasoningMessageChunk`] |
+//! | AG-UI | `REASONING_ENCRYPTED_VALUE` | [`ui::ReasoningEncryptedValue`] |
+//! | AG-UI | `THINKING_…`, of older servers | [`ui::Thinking`] |
+//!
 //! Nothing tells the dialects apart but their shape: an AG-UI server takes an AG-Kit body with 200 and loses the thread.
 //! There is a third, older dialect on this path, which none of these types is for.
 //!
-//! A turn is one event, whatever it says: it is named by the proxy, not by the body.
+//! A turn is one event, whatever it says. Its body has no id: the proxy names it `ag-kit:<turn id>`, in either dialect.
 //! Sources: the AG-Kit and AG-UI documentation (<https://docs.ag-ui.com>), their servers' code, and what they were seen to send (November 2026).
 
 use std::fmt;

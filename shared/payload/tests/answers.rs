@@ -7,7 +7,7 @@ use gatehouse_payload::strict::{Text, Whole};
 use gatehouse_payload::vapi::inbound::Reply;
 use gatehouse_payload::vapi::response::{
     AssistantResponse, EndpointingResponse, HandoffDestinationResponse, KnowledgeBaseResponse, Line, PredialResponse,
-    ToolCallsResponse, ToolOutcome, ToolResult, TransferDestinationResponse,
+    ToolCallsResponse, ToolOutcome, ToolResult, TransferDestinationResponse, VoiceResponse,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -21,6 +21,12 @@ fn stays<T: DeserializeOwned + Serialize>(what: &str, value: &Value) {
 
 fn refused<T: DeserializeOwned>(value: Value) {
     assert!(serde_json::from_value::<T>(value.clone()).is_err(), "{value}");
+}
+
+#[test]
+fn speech_is_written_with_each_samples_lower_byte_first() {
+    let speech = VoiceResponse { samples: vec![0, 1, -1, 0x1234, i16::MIN] };
+    assert_eq!(speech.to_bytes(), [0, 0, 1, 0, 0xff, 0xff, 0x34, 0x12, 0x00, 0x80]);
 }
 
 #[test]

@@ -445,6 +445,19 @@ fn real_deviations_are_read() {
     let ClientMessage::Transcript(transcript) = read(bracketed).unwrap() else { unreachable!() };
     let Transcript { timestamp: Field::Is(time), .. } = *transcript else { unreachable!() };
     assert_eq!(time.moment().map(Timestamp::as_millis), Some(1_728_393_715_369));
+    // agntix says that nothing is known with `null`, 0 and `N/A`; absent, it would be another thing.
+    let sentiment =
+        r#"{"id":"s","analysis":{"sentiment":{"message":{"sentiment":null,"score":0,"detectedLanguage":"N/A"}}}}"#;
+    let session: agntix::event::Session = read(sentiment).unwrap();
+    let sentiment = session.analysis.get().unwrap().sentiment.get().unwrap().message.get().unwrap();
+    assert_eq!(sentiment.sentiment, Field::Null);
+    assert_eq!(sentiment.detected_language, Field::Is("N/A".to_owned()));
+    assert_eq!(sentiment.explanation, Field::Absent);
+    let odd: agntix::event::Session = read(r#"{"id":null,"analysis":"N/A"}"#).unwrap();
+    assert!(odd.id == Field::Null && matches!(&odd.analysis, Field::Odd(raw) if raw.text() == r#""N/A""#));
+    // Ada's times may have no offset, and are UTC then.
+    let ended: ada::event::ConversationEnded = read(r#"{"timestamp":"2024-07-28T10:00:00.123456"}"#).unwrap();
+    assert_eq!(ada::Timestamped::occurred_at(&ended), Timestamp::parse("2024-07-28T10:00:00.123456Z"));
 }
 
 #[test]
