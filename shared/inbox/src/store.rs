@@ -18,7 +18,9 @@ use crate::Outcome;
 use crate::aws::{CallLimits, code_of};
 use crate::event::{Event, EventId, Subject};
 
+pub mod claim;
 pub mod item;
+pub mod slots;
 
 pub use item::{Damaged, Record};
 use item::{Existing, Item, Packed, attribute, chunk_keys, is_expired, text, text_of, unpack};

@@ -267,7 +267,7 @@ pub(super) fn number(value: impl ToString) -> AttributeValue {
     AttributeValue::N(value.to_string())
 }
 
-fn binary(value: &[u8]) -> AttributeValue {
+pub(super) fn binary(value: &[u8]) -> AttributeValue {
     AttributeValue::B(Blob::new(value))
 }
 
@@ -275,11 +275,11 @@ pub(super) fn text_of<'i>(item: &'i Item, name: &str) -> Option<&'i str> {
     item.get(name)?.as_s().ok().map(String::as_str)
 }
 
-fn number_of<N: std::str::FromStr>(item: &Item, name: &str) -> Option<N> {
+pub(super) fn number_of<N: std::str::FromStr>(item: &Item, name: &str) -> Option<N> {
     item.get(name)?.as_n().ok()?.parse().ok()
 }
 
-fn bytes_of<'i>(item: &'i Item, name: &str) -> Option<&'i [u8]> {
+pub(super) fn bytes_of<'i>(item: &'i Item, name: &str) -> Option<&'i [u8]> {
     item.get(name)?.as_b().ok().map(AsRef::as_ref)
 }
 

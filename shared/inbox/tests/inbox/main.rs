@@ -1,8 +1,10 @@
 //! The store and the queue against embedded engines.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
+mod claim;
 mod fold;
 mod model;
 mod record;
+mod slots;
 mod table;
 mod timeline;

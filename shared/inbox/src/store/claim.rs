@@ -1,0 +1,188 @@
+//! The claim on an idempotency key: who runs what it stands for, until when, and what came of it.
+//!
+//! An item of its own holds a fence, which grows whenever the key is taken, and a lease. Whoever holds the fence settles the
+//! claim; one that was overtaken changes nothing. A lease that has run out tells only that its holder is gone: what he did
+//! before is for the next to find out.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::types::ReturnValuesOnConditionCheckFailure;
+use gatehouse_payload::time::Timestamp;
+
+use super::item::{self, Damaged, Item, attribute, binary, bytes_of, number, number_of, text, text_of};
+use super::{Store, StoreError, failure};
+use crate::event::{EventId, Fingerprint, Nonce};
+
+/// What a claim's item says of it.
+const STATE: &str = "state";
+const RUNNING: &str = "running";
+const FINISHED: &str = "finished";
+const FAILED: &str = "failed";
+
+/// How often a bid is made anew because others bid at the same moment.
+const BIDS: usize = 4;
+
+/// A request for a key.
+#[derive(Debug, Clone)]
+pub struct Bid {
+    /// `claim:…`, with all that the key is scoped to.
+    pub key: EventId,
+    /// What is asked for: the same key stands for one request only.
+    pub fingerprint: Fingerprint,
+    /// This bid.
+    pub nonce: Nonce,
+    /// Until when nobody else may run it.
+    pub until: Timestamp,
+}
+
+/// A key that was taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// `claim:…`
+    pub key: EventId,
+    /// How often the key has been taken.
+    pub fence: u64,
+    nonce: Nonce,
+}
+
+/// What became of a bid.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Claimed {
+    /// It is the bidder's now. Whoever had it before has failed, or never was.
+    Taken(Claim),
+    /// Somebody runs it.
+    Running,
+    /// It was run to a good end, under this claim.
+    Finished(Claim),
+    /// Somebody ran it, and his lease ran out. Before it is [taken over](Store::take_over), look whether he got to the end.
+    Lapsed(Claim),
+    /// The key stands for another request.
+    OtherRequest,
+}
+
+impl Store {
+    /// Bids for a key.
+    ///
+    /// # Errors
+    /// When DynamoDB did not take it; it may have been taken all the same, until the lease ends.
+    pub async fn claim(&self, bid: &Bid, now: Timestamp) -> Result<Claimed, StoreError> {
+        self.bid(bid, None, now).await
+    }
+
+    /// Takes a key whose lease has run out, unless somebody else was faster.
+    ///
+    /// # Errors
+    /// As [`claim`](Self::claim).
+    pub async fn take_over(&self, bid: &Bid, lapsed: &Claim, now: Timestamp) -> Result<Claimed, StoreError> {
+        self.bid(bid, Some(lapsed.clone()), now).await
+    }
+
+    /// Says what came of it, if the claim is still the caller's: with `finished` the key stands for what was done, without
+    /// it is free again. Whether it was.
+    ///
+    /// # Errors
+    /// When DynamoDB did not take it: then the lease runs out.
+    pub async fn settle(&self, claim: &Claim, finished: bool, now: Timestamp) -> Result<bool, StoreError> {
+        let update = self
+            .writer
+            .update_item()
+            .table_name(&self.table)
+            .key(attribute::EVENT_ID, text(claim.key.as_str()))
+            .update_expression("SET #state = :state, expires_at = :expires_at")
+            .condition_expression("fence = :fence AND nonce = :nonce")
+            .expression_attribute_names("#state", STATE)
+            .expression_attribute_values(":state", text(if finished { FINISHED } else { FAILED }))
+            .expression_attribute_values(":expires_at", number(now.as_secs() + self.ttl_seconds))
+            .expression_attribute_values(":fence", number(claim.fence))
+            .expression_attribute_values(":nonce", binary(claim.nonce.as_bytes()));
+        match update.send().await {
+            Ok(_) => Ok(true),
+            Err(error) => match error.as_service_error() {
+                Some(UpdateItemError::ConditionalCheckFailedException(_)) => Ok(false),
+                _ => Err(failure("UpdateItem", &error)),
+            },
+        }
+    }
+
+    /// Puts the claim's item where nothing visible stands, or in place of `over`.
+    async fn bid(&self, bid: &Bid, mut over: Option<Claim>, now: Timestamp) -> Result<Claimed, StoreError> {
+        for _ in 0..BIDS {
+            let fence = over.as_ref().map_or(1, |over| over.fence + 1);
+            let put = self
+                .writer
+                .put_item()
+                .table_name(&self.table)
+                .set_item(Some(self.claim_item(bid, fence, now)))
+                .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+            let put = match &over {
+                None => put
+                    .condition_expression("attribute_not_exists(event_id) OR expires_at < :now")
+                    .expression_attribute_values(":now", number(now.as_secs())),
+                Some(over) => put
+                    .condition_expression("fence = :fence AND nonce = :nonce")
+                    .expression_attribute_values(":fence", number(over.fence))
+                    .expression_attribute_values(":nonce", binary(over.nonce.as_bytes())),
+            };
+            let held = match put.send().await {
+                Ok(_) => return Ok(Claimed::Taken(Claim { key: bid.key.clone(), fence, nonce: bid.nonce })),
+                Err(error) => match error.as_service_error() {
+                    Some(PutItemError::ConditionalCheckFailedException(held)) => held.item().cloned(),
+                    _ => return Err(failure("PutItem", &error)),
+                },
+            };
+            // It has gone meanwhile.
+            let Some(held) = held else {
+                over = None;
+                continue;
+            };
+            match holds(bid, &held, now)? {
+                Held::By(claimed) => return Ok(claimed),
+                Held::ByNobody(failed) => over = Some(failed),
+            }
+        }
+        // So many bid at once that somebody has it.
+        Ok(Claimed::Running)
+    }
+
+    fn claim_item(&self, bid: &Bid, fence: u64, now: Timestamp) -> Item {
+        HashMap::from([
+            (attribute::EVENT_ID.to_owned(), text(bid.key.as_str())),
+            ("v".to_owned(), number(item::FORMAT)),
+            ("fence".to_owned(), number(fence)),
+            (attribute::NONCE.to_owned(), binary(bid.nonce.as_bytes())),
+            (attribute::FINGERPRINT.to_owned(), binary(bid.fingerprint.as_bytes())),
+            ("lease_until".to_owned(), text(&bid.until.to_string())),
+            (STATE.to_owned(), text(RUNNING)),
+            (attribute::EXPIRES_AT.to_owned(), number(now.as_secs() + self.ttl_seconds)),
+        ])
+    }
+}
+
+enum Held {
+    By(Claimed),
+    /// Whoever had it has failed.
+    ByNobody(Claim),
+}
+
+/// What the item that stands in a bid's place means for it.
+fn holds(bid: &Bid, held: &Item, now: Timestamp) -> Result<Held, StoreError> {
+    let damaged = |name| StoreError::from(Damaged::Attribute(name));
+    let claim = Claim {
+        key: bid.key.clone(),
+        fence: number_of(held, "fence").ok_or(damaged("fence"))?,
+        nonce: bytes_of(held, attribute::NONCE).and_then(Nonce::from_bytes).ok_or(damaged(attribute::NONCE))?,
+    };
+    let same = bytes_of(held, attribute::FINGERPRINT) == Some(bid.fingerprint.as_bytes());
+    let until = text_of(held, "lease_until").and_then(Timestamp::parse).ok_or(damaged("lease_until"))?;
+    Ok(match text_of(held, STATE).ok_or(damaged(STATE))? {
+        // The answer to an earlier attempt of this very bid got lost.
+        RUNNING if claim.nonce == bid.nonce => Held::By(Claimed::Taken(claim)),
+        FAILED => Held::ByNobody(claim),
+        _ if !same => Held::By(Claimed::OtherRequest),
+        FINISHED => Held::By(Claimed::Finished(claim)),
+        _ if until >= now => Held::By(Claimed::Running),
+        _ => Held::By(Claimed::Lapsed(claim)),
+    })
+}

@@ -1,0 +1,170 @@
+//! The claim on an idempotency key: one holder at a time, whatever happens to holders.
+
+use std::collections::BTreeSet;
+
+use futures_util::future::join_all;
+use gatehouse_inbox::store::claim::{Bid, Claim, Claimed};
+use gatehouse_inbox::{EventId, Fingerprint, Nonce};
+use gatehouse_local::{Fault, Rule};
+use gatehouse_payload::time::Timestamp;
+
+use crate::table::{TTL_DAYS, Table, now};
+
+fn bid(body: &str) -> Bid {
+    Bid {
+        key: EventId::new(&["claim"], &["web", "kit", "key"]),
+        fingerprint: Fingerprint::of(body, &|_, _| false),
+        nonce: Nonce::random().unwrap(),
+        until: later(60),
+    }
+}
+
+fn later(seconds: i64) -> Timestamp {
+    Timestamp::clamped(now().as_millis() + seconds * 1000)
+}
+
+async fn taken(table: &Table, bid: &Bid, at: Timestamp) -> Claim {
+    match table.store.claim(bid, at).await {
+        Ok(Claimed::Taken(claim)) => claim,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_key_is_taken_once_and_stands_for_one_request() {
+    let table = Table::new().await;
+    let first = bid("{}");
+    let claim = taken(&table, &first, now()).await;
+    assert_eq!(claim.fence, 1);
+    assert_eq!(table.store.claim(&bid("{}"), now()).await, Ok(Claimed::Running));
+    assert_eq!(table.store.claim(&bid("[]"), now()).await, Ok(Claimed::OtherRequest));
+    assert_eq!(table.store.settle(&claim, true, now()).await, Ok(true));
+    assert_eq!(table.store.claim(&bid("{}"), now()).await, Ok(Claimed::Finished(claim.clone())));
+    assert_eq!(
+        table.store.claim(&bid("{}"), later(120)).await,
+        Ok(Claimed::Finished(claim)),
+        "whatever its lease says"
+    );
+    assert_eq!(table.store.claim(&bid("[]"), now()).await, Ok(Claimed::OtherRequest));
+}
+
+#[tokio::test]
+async fn a_key_whose_request_has_failed_is_free_for_any() {
+    let table = Table::new().await;
+    let claim = taken(&table, &bid("{}"), now()).await;
+    assert_eq!(table.store.settle(&claim, false, now()).await, Ok(true));
+    let next = taken(&table, &bid("[]"), now()).await;
+    assert_eq!(next.fence, 2);
+    assert_eq!(table.store.settle(&claim, true, now()).await, Ok(false), "it is another's by now");
+    assert_eq!(table.store.claim(&bid("[]"), now()).await, Ok(Claimed::Running));
+}
+
+#[tokio::test]
+async fn a_lease_that_has_run_out_is_taken_over_by_one() {
+    let table = Table::new().await;
+    let dead = taken(&table, &bid("{}"), now()).await;
+    assert_eq!(table.store.claim(&bid("{}"), later(60)).await, Ok(Claimed::Running));
+    assert_eq!(table.store.claim(&bid("[]"), later(61)).await, Ok(Claimed::OtherRequest));
+    let lapsed = table.store.claim(&bid("{}"), later(61)).await;
+    assert_eq!(lapsed, Ok(Claimed::Lapsed(dead.clone())));
+    let bids: Vec<Bid> = (0..8).map(|_| Bid { until: later(200), ..bid("{}") }).collect();
+    let taken = join_all(bids.iter().map(|bid| table.store.take_over(bid, &dead, later(61)))).await;
+    let fences: Vec<u64> = taken
+        .iter()
+        .filter_map(|taken| if let Ok(Claimed::Taken(claim)) = taken { Some(claim.fence) } else { None })
+        .collect();
+    assert_eq!(fences, [2]);
+    assert_eq!(taken.iter().filter(|taken| **taken == Ok(Claimed::Running)).count(), 7);
+    assert_eq!(table.store.settle(&dead, true, later(62)).await, Ok(false), "who was thought dead changes nothing");
+}
+
+#[tokio::test]
+async fn of_many_who_bid_at_once_one_has_it() {
+    let table = Table::new().await;
+    let bids: Vec<Bid> = (0..12).map(|_| bid("{}")).collect();
+    let outcomes = join_all(bids.iter().map(|bid| table.store.claim(bid, now()))).await;
+    assert_eq!(outcomes.iter().filter(|taken| matches!(taken, Ok(Claimed::Taken(_)))).count(), 1);
+    assert_eq!(outcomes.iter().filter(|taken| **taken == Ok(Claimed::Running)).count(), 11);
+}
+
+#[tokio::test]
+async fn a_lost_answer_costs_nobody_the_key() {
+    let table = Table::new().await;
+    table.proxy.fail(Rule::every(Fault::LoseAnswer).on("PutItem").times(1));
+    let claim = taken(&table, &bid("{}"), now()).await;
+    table.proxy.fail(Rule::every(Fault::LoseAnswer).on("UpdateItem").times(1));
+    assert_eq!(table.store.settle(&claim, false, now()).await, Ok(true));
+    table.proxy.fail(Rule::every(Fault::LoseAnswer).on("PutItem").times(1));
+    assert_eq!(taken(&table, &bid("{}"), now()).await.fence, 2);
+    table.proxy.fail(Rule::every(Fault::Cut));
+    assert!(table.store.claim(&bid("{}"), now()).await.is_err_and(|error| error.is_transient()));
+}
+
+#[tokio::test]
+async fn a_new_key_costs_two_requests_and_a_known_one_one() {
+    let table = Table::new().await;
+    let new = table.requests(async {
+        let claim = taken(&table, &bid("{}"), now()).await;
+        table.store.settle(&claim, true, now()).await.unwrap();
+    });
+    assert_eq!(new.await, [("PutItem".to_owned(), 1), ("UpdateItem".to_owned(), 1)]);
+    let known = table.requests(async { drop(table.store.claim(&bid("{}"), now()).await) });
+    assert_eq!(known.await, [("PutItem".to_owned(), 1)]);
+}
+
+#[tokio::test]
+async fn a_key_is_forgotten_when_it_expires() {
+    let table = Table::new().await;
+    let claim = taken(&table, &bid("{}"), now()).await;
+    table.store.settle(&claim, true, now()).await.unwrap();
+    let days = i64::from(TTL_DAYS) * 86_400;
+    assert!(matches!(table.store.claim(&bid("{}"), later(days)).await, Ok(Claimed::Finished(_))));
+    assert_eq!(taken(&table, &bid("[]"), later(days + 1)).await.fence, 1);
+}
+
+/// Holders come, work, die, come back too late; never do two of them end well.
+#[tokio::test]
+async fn whatever_order_things_happen_in_one_attempt_at_most_is_what_the_key_stands_for() {
+    for seed in 0..40_u64 {
+        let table = Table::new().await;
+        let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+        let mut random = move |below: u64| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state % below
+        };
+        let (mut time, mut holders, mut finished) = (0_i64, Vec::<Claim>::new(), BTreeSet::new());
+        for _ in 0..40 {
+            match random(4) {
+                0 => time += i64::try_from(random(50)).unwrap(),
+                1 if !holders.is_empty() => {
+                    let holder = holders.swap_remove(usize::try_from(random(holders.len() as u64)).unwrap());
+                    let well = random(3) == 0;
+                    if table.store.settle(&holder, well, later(time)).await.unwrap() && well {
+                        finished.insert(holder.fence);
+                    }
+                }
+                _ => {
+                    let bid = Bid { until: later(time + 30), ..bid("{}") };
+                    let mut claimed = table.store.claim(&bid, later(time)).await.unwrap();
+                    if let Claimed::Lapsed(dead) = &claimed {
+                        claimed = table.store.take_over(&bid, dead, later(time)).await.unwrap();
+                    }
+                    match claimed {
+                        Claimed::Taken(claim) => {
+                            assert!(finished.is_empty(), "seed {seed}: taken although it is finished");
+                            holders.push(claim);
+                        }
+                        Claimed::Finished(claim) => assert_eq!(finished, BTreeSet::from([claim.fence]), "seed {seed}"),
+                        Claimed::Running => {}
+                        other => panic!("seed {seed}: {other:?}"),
+                    }
+                }
+            }
+        }
+        assert!(finished.len() <= 1, "seed {seed}: {finished:?}");
+        let fences: BTreeSet<u64> = holders.iter().map(|holder| holder.fence).collect();
+        assert_eq!(fences.len(), holders.len(), "seed {seed}: no two have the same fence");
+    }
+}

@@ -1,0 +1,120 @@
+//! How much one holder does: at a time, and in a minute.
+
+use futures_util::future::join_all;
+use gatehouse_inbox::store::slots::{Full, Limits, Slot};
+use gatehouse_inbox::{EventId, Nonce};
+use gatehouse_local::{Fault, Rule};
+use gatehouse_payload::time::Timestamp;
+
+use crate::table::{Table, now};
+
+const TWO: Limits = Limits { concurrent: Some(2), per_minute: None };
+const THREE_A_MINUTE: Limits = Limits { concurrent: None, per_minute: Some(3) };
+
+/// `now` is the beginning of a minute.
+fn later(seconds: i64) -> Timestamp {
+    Timestamp::clamped(now().as_millis() + seconds * 1000)
+}
+
+/// Takes a slot for a minute.
+async fn take(table: &Table, holder: &str, limits: Limits, at: i64) -> Result<Slot, Full> {
+    let (key, nonce) = (EventId::new(&["slots"], &[holder]), Nonce::random().unwrap());
+    table.store.take_slot(&key, limits, nonce, later(at + 60), later(at)).await.unwrap()
+}
+
+#[tokio::test]
+async fn as_many_are_taken_as_may_be_and_what_is_freed_can_be_taken_again() {
+    let table = Table::new().await;
+    let first = take(&table, "web", TWO, 0).await.unwrap();
+    take(&table, "web", TWO, 0).await.unwrap();
+    assert_eq!(take(&table, "web", TWO, 0).await, Err(Full::Concurrent { retry_after: 2 }));
+    assert!(take(&table, "app", TWO, 0).await.is_ok(), "each holder has its own");
+    table.store.free_slot(&first).await.unwrap();
+    table.store.free_slot(&first).await.unwrap();
+    assert!(take(&table, "web", TWO, 1).await.is_ok());
+    assert!(take(&table, "web", TWO, 1).await.is_err(), "freed twice, it has freed one");
+    table.store.free_slot(&first).await.unwrap();
+    assert!(take(&table, "web", TWO, 1).await.is_err(), "nor does it free another's");
+}
+
+#[tokio::test]
+async fn a_slot_nobody_frees_ends_by_itself() {
+    let table = Table::new().await;
+    take(&table, "web", TWO, 0).await.unwrap();
+    take(&table, "web", TWO, 30).await.unwrap();
+    assert!(take(&table, "web", TWO, 60).await.is_err());
+    let late = take(&table, "web", TWO, 61).await.unwrap();
+    assert!(take(&table, "web", TWO, 61).await.is_err());
+    table.store.free_slot(&late).await.unwrap();
+    assert!(take(&table, "web", TWO, 62).await.is_ok());
+}
+
+#[tokio::test]
+async fn many_that_have_ended_are_in_nobodys_way() {
+    let table = Table::new().await;
+    let fifty = Limits { concurrent: Some(50), per_minute: None };
+    for _ in 0..50 {
+        take(&table, "web", fifty, 0).await.unwrap();
+    }
+    for _ in 0..50 {
+        take(&table, "web", fifty, 61).await.unwrap();
+    }
+    assert!(take(&table, "web", fifty, 61).await.is_err());
+}
+
+#[tokio::test]
+async fn a_minute_is_full_until_the_next_begins() {
+    let table = Table::new().await;
+    for _ in 0..3 {
+        let slot = take(&table, "web", THREE_A_MINUTE, 10).await.unwrap();
+        table.store.free_slot(&slot).await.unwrap();
+    }
+    assert_eq!(take(&table, "web", THREE_A_MINUTE, 18).await, Err(Full::PerMinute { retry_after: 42 }));
+    assert!(take(&table, "web", THREE_A_MINUTE, 60).await.is_ok());
+    // An instance whose clock is behind counts in the same minute as the others.
+    for _ in 0..2 {
+        assert!(take(&table, "web", THREE_A_MINUTE, 59).await.is_ok());
+    }
+    assert!(take(&table, "web", THREE_A_MINUTE, 61).await.is_err());
+}
+
+#[tokio::test]
+async fn of_many_who_ask_at_once_no_more_get_one_than_may() {
+    let table = Table::new().await;
+    let five = Limits { concurrent: Some(5), per_minute: Some(7) };
+    let outcomes = join_all((0..12).map(|_| take(&table, "web", five, 0))).await;
+    assert_eq!(outcomes.iter().filter(|taken| taken.is_ok()).count(), 5, "{outcomes:?}");
+    for slot in outcomes.into_iter().flatten() {
+        table.store.free_slot(&slot).await.unwrap();
+    }
+    let outcomes = join_all((0..12).map(|_| take(&table, "web", five, 1))).await;
+    assert_eq!(outcomes.iter().filter(|taken| taken.is_ok()).count(), 2, "{outcomes:?}");
+}
+
+#[tokio::test]
+async fn a_lost_answer_takes_one_slot_and_counts_once() {
+    let table = Table::new().await;
+    let limits = Limits { concurrent: Some(2), per_minute: Some(2) };
+    for operation in ["PutItem", "UpdateItem"] {
+        table.proxy.fail(Rule::every(Fault::LoseAnswer).on(operation).times(1));
+        assert!(take(&table, "web", limits, 0).await.is_ok(), "{operation}");
+    }
+    assert_eq!(take(&table, "web", limits, 0).await, Err(Full::PerMinute { retry_after: 60 }));
+    let table = Table::new().await;
+    for _ in 0..2 {
+        take(&table, "web", TWO, 0).await.unwrap();
+        table.proxy.fail(Rule::every(Fault::LoseAnswer).on("UpdateItem").times(1));
+    }
+    assert!(take(&table, "web", TWO, 0).await.is_err());
+}
+
+#[tokio::test]
+async fn a_turn_costs_two_requests_once_a_minute_has_begun() {
+    let table = Table::new().await;
+    take(&table, "web", TWO, 0).await.unwrap();
+    let usual = table.requests(async {
+        let slot = take(&table, "web", TWO, 1).await.unwrap();
+        table.store.free_slot(&slot).await.unwrap();
+    });
+    assert_eq!(usual.await, [("UpdateItem".to_owned(), 2)]);
+}
