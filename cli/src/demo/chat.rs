@@ -38,6 +38,13 @@ pub(super) async fn turns(scene: &mut Scene) -> Result<(), Error> {
         let told = body.is_some_and(|turn| turn["end"] == "completed" && turn["answer"] == answer.body.as_str());
         scene.expect("the turn in the table, with the answer byte for byte", told);
     }
+    let keyed = |body: &str| request("ag-kit", body).with_header("idempotency-key", "demo-1");
+    let first = scene.send("a question with an Idempotency-Key", &keyed("Hello once")).await?;
+    let again = scene.send("the same once more", &keyed("Hello once")).await?;
+    let replayed = again.header("idempotency-replayed") == "true" && again.body == first.body && first.status == 200;
+    scene.expect("the same answer, without asking the agent", replayed);
+    let other = scene.send("another question with that key", &keyed("Hello twice")).await?;
+    scene.expect("422: a key stands for one request", other.status == 422);
     let answer = scene.send("an agent that breaks off", &request("ag-kit", "cut")).await?;
     let last = events(&answer).last().copied().unwrap_or_default().to_owned();
     let told = answer.status == 200 && last.contains("\"type\":\"error\"") && !answer.body.contains("[DONE]");

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use gatehouse_edge::Problem;
+use gatehouse_edge::log::UNRECORDED;
 use gatehouse_payload::ag_kit::Dialect;
 use gatehouse_payload::ag_kit::turn::{End, Turn};
 use gatehouse_sse::{Block, Reader};
@@ -18,7 +19,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use crate::limits::EVENT_BYTES;
 use crate::record::{self, KEPT, Outcome};
 use crate::upstream::Unasked;
-use crate::{Asked, State};
+use crate::{Asked, State, key, millis};
 
 /// What is said in silence: a comment, which no reader of events hears.
 const HEARTBEAT: &[u8] = b": \n\n";
@@ -26,8 +27,8 @@ const HEARTBEAT: &[u8] = b": \n\n";
 const MARK: &[u8] = "\u{feff}".as_bytes();
 /// How long an agent may take to hang up once it has said its end.
 const FAREWELL: Duration = Duration::from_secs(2);
-/// What recording may take.
-const RECORD: Duration = Duration::from_secs(4);
+/// What recording may take; a claim is settled behind it.
+const RECORD: Duration = Duration::from_millis(3500);
 
 /// Whether there is an answer.
 #[derive(Debug)]
@@ -288,7 +289,6 @@ impl Driver<'_> {
             (Some(end), _) => end,
             (None, why) => End::Failed(why.unwrap_or("cut").to_owned()),
         };
-        let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         let outcome = Outcome {
             end,
             answer: std::mem::take(&mut self.answer),
@@ -302,6 +302,7 @@ impl Driver<'_> {
             client_left: self.client_left,
         };
         self.record(&outcome).await;
+        self.let_go(matches!(outcome.end, End::Completed | End::Interrupted)).await;
         if let (Some(verdict), Some(problem)) = (self.verdict.take(), problem) {
             let is_late = verdict.send(Verdict::Refused(problem)).is_err();
             if let (true, false, Some(last_word)) = (is_late, is_answered, last_word) {
@@ -318,12 +319,23 @@ impl Driver<'_> {
         }
     }
 
+    /// The key and the slot go free, or the key stands for the turn from now on.
+    async fn let_go(&self, finished: bool) {
+        let free = async {
+            if let Some(slot) = &self.asked.slot {
+                // If it is not freed, it ends by itself.
+                let _ = self.state.inbox.store.free_slot(slot).await;
+            }
+        };
+        tokio::join!(key::settle(self.state, self.asked, finished), free);
+    }
+
     async fn record(&self, outcome: &Outcome) {
         let end = record::word(&outcome.end);
         let Outcome { first_event_ms, duration_ms: ms, events, odd_events, received_bytes, sent_bytes, .. } = outcome;
-        let (agent, client, function) = (&self.asked.agent_id, &self.asked.client, crate::FUNCTION);
+        let (agent, client, function) = (&self.asked.agent_id, &self.asked.client.id, crate::FUNCTION);
         let Some(event) = record::event(self.asked, outcome, self.state.inbox.clock.now()) else {
-            tracing::error!(function, outcome = "unrecorded", agent, client, end, ms, "turn");
+            tracing::error!(function, outcome = UNRECORDED, agent, client, end, ms, "turn");
             return;
         };
         let event_id = event.id.as_str();
@@ -349,7 +361,7 @@ impl Driver<'_> {
             }
             Err(error) => {
                 let error = error.to_string();
-                tracing::error!(function, event_id, outcome = "unrecorded", agent, client, end, ms, error, "turn");
+                tracing::error!(function, event_id, outcome = UNRECORDED, agent, client, end, ms, error, "turn");
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use agent_chat::{Limits, State, TIMEOUT, Upstream};
+use agent_chat::{KeySets, Limits, State, TIMEOUT, Upstream};
 use bytes::Bytes;
 use gatehouse_edge::{Deadline, Door};
 use lambda_http::{Error, Request, RequestExt, service_fn};
@@ -25,5 +25,5 @@ async fn main() -> Result<(), Error> {
 async fn start() -> Result<State, Error> {
     let limits = Limits::read(&|name| std::env::var(name).ok())?;
     let Door { inbox, secrets } = Door::from_env().await?;
-    Ok(State { inbox, secrets, upstream: Upstream::new(limits.connect)?, limits })
+    Ok(State { inbox, secrets, upstream: Upstream::new(limits.connect)?, key_sets: KeySets::new(), limits })
 }

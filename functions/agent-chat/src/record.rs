@@ -4,17 +4,19 @@
 use bytes::Bytes;
 use data_encoding::BASE64;
 use gatehouse_edge::chat;
-use gatehouse_inbox::event::BODY_LIMIT;
+use gatehouse_inbox::event::RECORD_LIMIT;
 use gatehouse_inbox::{Event, Fingerprint, Marks, Nonce};
+use gatehouse_payload::ag_kit::Dialect;
 use gatehouse_payload::ag_kit::turn::End;
 use gatehouse_payload::time::Timestamp;
-use serde::Serialize;
+use gatehouse_sse::Reader;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::Asked;
+use crate::{Asked, EVENT_BYTES};
 
-/// How much of an answer is recorded, in bytes: more does not fit the largest event.
-pub(crate) const KEPT: usize = 3 * 1024 * 1024;
+/// How much of an answer is recorded, in bytes. One that is longer is not said again.
+pub(crate) const KEPT: usize = 8 * 1024 * 1024;
 
 /// What came of a turn.
 #[derive(Debug)]
@@ -92,7 +94,7 @@ pub(crate) fn word(end: &End) -> String {
 }
 
 /// What fits a record, in bytes: a larger one could not be read back.
-const MOST: usize = BODY_LIMIT - 64 * 1024;
+const MOST: usize = RECORD_LIMIT - 64 * 1024;
 
 /// The record of a turn: of the answer, as much as fits; and the request, if it fits without the answer.
 fn body(asked: &Asked, outcome: &Outcome) -> Option<String> {
@@ -124,7 +126,7 @@ fn written(asked: &Asked, outcome: &Outcome, answer: &[u8], with_request: bool) 
     let wire = Wire {
         r#type: "turn",
         turn_id: &asked.turn_id,
-        client: &asked.client,
+        client: &asked.client.id,
         agent: &asked.agent_id,
         dialect: asked.agent.dialect.as_str(),
         conversation: asked.conversation.as_deref(),
@@ -160,9 +162,66 @@ pub(crate) fn event(asked: &Asked, outcome: &Outcome, now: Timestamp) -> Option<
         received_at: now,
         fingerprint: Fingerprint::of(&body, &|_, _| false),
         nonce: Nonce::random().ok()?,
-        verified_by: format!("token:{}", asked.client),
+        verified_by: format!("{}:{}", asked.client.verified_by, asked.client.id),
         body: Bytes::from(body),
         answer: None,
         marks: Marks::default(),
     })
+}
+
+/// A turn that was recorded whole, as it can be said again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Stored {
+    pub(crate) turn_id: String,
+    pub(crate) dialect: Dialect,
+    /// Its whole events.
+    pub(crate) answer: Bytes,
+}
+
+/// What of a turn was recorded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Kept {
+    /// All of it, and it ended well.
+    Well(Stored),
+    /// It ended well, but its answer was cut.
+    InPart,
+    /// It failed.
+    Badly,
+    /// Nothing.
+    Not,
+}
+
+/// Reads a turn's record again.
+pub(crate) fn kept(body: &[u8]) -> Kept {
+    #[derive(Deserialize)]
+    struct Read {
+        turn_id: String,
+        dialect: String,
+        end: String,
+        answer: Option<String>,
+        answer_base64: Option<String>,
+        #[serde(default)]
+        answer_cut: bool,
+    }
+    let Ok(read) = serde_json::from_slice::<Read>(body) else { return Kept::InPart };
+    if !["completed", "interrupted"].contains(&read.end.as_str()) {
+        return Kept::Badly;
+    }
+    let base64 = |text: String| BASE64.decode(text.as_bytes()).ok();
+    let answer = read.answer.map(String::into_bytes).or_else(|| base64(read.answer_base64?));
+    match (answer, Dialect::named(&read.dialect)) {
+        (Some(answer), Some(dialect)) if !read.answer_cut => {
+            Kept::Well(Stored { turn_id: read.turn_id, dialect, answer: whole_events(Bytes::from(answer)) })
+        }
+        _ => Kept::InPart,
+    }
+}
+
+/// What the client was sent of an answer: not the piece of an event at its end.
+fn whole_events(answer: Bytes) -> Bytes {
+    let (mut reader, mut blocks) = (Reader::new(EVENT_BYTES), Vec::new());
+    // Behind one that is too large nothing was sent.
+    let _ = reader.feed(answer.clone(), &mut blocks);
+    let whole: usize = blocks.iter().map(|block| block.bytes.len()).sum();
+    answer.slice(..whole)
 }

@@ -5,14 +5,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use gatehouse_edge::chat::Agent;
-use http::{HeaderValue, Method, Request, Response, header};
-use http_body_util::Full;
+use http::{HeaderValue, Method, Request, Response, Uri, header};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tokio::time::timeout;
 
+/// How long a document may take, and how large it may be, in bytes.
+const DOCUMENT: (Duration, usize) = (Duration::from_secs(3), 256 * 1024);
 /// How long an idle connection is kept: shorter than what servers keep one for.
 const KEPT: Duration = Duration::from_secs(20);
 
@@ -67,6 +70,18 @@ impl Upstream {
                 Err(error) => return Err(if error.is_connect() { Unasked::Unreachable } else { Unasked::Broken }),
             }
         }
+    }
+
+    /// A JSON document, whole.
+    pub(crate) async fn fetch(&self, url: &Uri) -> Option<Bytes> {
+        let request = Request::get(url.clone()).header(header::ACCEPT, "application/json");
+        let request = request.body(Full::default()).ok()?;
+        let (within, limit) = DOCUMENT;
+        let fetched = timeout(within, async {
+            let response = self.client.request(request).await.ok().filter(|response| response.status().is_success())?;
+            Some(Limited::new(response.into_body(), limit).collect().await.ok()?.to_bytes())
+        });
+        fetched.await.ok().flatten()
     }
 }
 

@@ -293,6 +293,7 @@ fn agent_chat(options: &Options, inbox: &Inbox, template: &Template) -> Result<(
         inbox: inbox.clone(),
         secrets: Keeper::fixed(&options.secrets, true, options.clock.clone())?,
         upstream: agent_chat::Upstream::new(options.chat.connect)?,
+        key_sets: agent_chat::KeySets::new(),
         limits: options.chat,
     });
     let handler: Handler = Arc::new(move |request, deadline| {

@@ -238,10 +238,12 @@ mod tests {
     #[test]
     fn an_unrecorded_event_is_counted_by_the_word_its_log_line_has() {
         let template = Template::read().unwrap();
-        let filter = template.properties("Unrecorded").unwrap();
-        assert_eq!(filter["FilterPattern"], format!("{{ $.outcome = \"{}\" }}", gatehouse_edge::log::UNRECORDED));
-        let counted = &filter["MetricTransformations"][0]["MetricName"];
-        assert_eq!(template.properties("UnrecordedAlarm").unwrap()["MetricName"], *counted);
+        let alarm = template.properties("UnrecordedAlarm").unwrap();
+        for filter in ["Unrecorded", "UnrecordedTurns"] {
+            let filter = template.properties(filter).unwrap();
+            assert_eq!(filter["FilterPattern"], format!("{{ $.outcome = \"{}\" }}", gatehouse_edge::log::UNRECORDED));
+            assert_eq!(filter["MetricTransformations"][0]["MetricName"], alarm["MetricName"]);
+        }
     }
 
     #[test]

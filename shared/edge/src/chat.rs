@@ -1,15 +1,15 @@
 //! Who may chat with which agent, and where the agents are: the part `agent_chat` of the secrets document.
 //!
 //! ```json
-//! { "clients": [{ "id": "web", "token": "…", "agents": ["*"] }],
+//! { "clients": [{ "id": "web", "token": "…", "agents": ["*"], "limits": { "concurrent": 20, "per_minute": 300 } },
+//!               { "kind": "jwt", "issuer": "https://…", "jwks_url": "https://…", "audience": "…", "agents": ["support"] }],
 //!   "agents":  { "support": { "url": "https://…/send-message", "dialect": "ag-kit", "token": "…" } } }
 //! ```
 
 use std::collections::BTreeMap;
-use std::fmt;
 
+use gatehouse_inbox::store::claim::Claim;
 use gatehouse_inbox::{EventId, Subject};
-use gatehouse_payload::ag_kit::Dialect;
 use gatehouse_payload::json::{self, Document};
 use gatehouse_payload::time::Timestamp;
 use http::Uri;
@@ -19,48 +19,23 @@ use subtle::ConstantTimeEq;
 
 use crate::{Identity, Parsed};
 
-/// The shortest token, in bytes.
-const SHORTEST: usize = 16;
+mod agent;
+mod client;
+
+pub use agent::Agent;
+pub(crate) use agent::AgentPart;
+pub use client::{Client, Issuer, Rights};
+pub(crate) use client::{ClientPart, IssuerPart, is_issuer};
 
 /// Clients and agents.
 #[derive(Debug, Clone, Default)]
 pub struct AgentChat {
-    /// Who may call.
+    /// Who may call, by a token of their own.
     pub clients: Vec<Client>,
+    /// Whose tokens for their users are accepted.
+    pub issuers: Vec<Issuer>,
     /// Whom they may call, by AgentId.
     pub agents: BTreeMap<String, Agent>,
-}
-
-/// Who may call.
-#[derive(Clone)]
-pub struct Client {
-    /// Names the client in records and logs.
-    pub id: String,
-    token: String,
-    agents: Vec<String>,
-}
-
-/// An agent.
-#[derive(Clone)]
-pub struct Agent {
-    /// Where it takes messages: `https`, or `http` on a loopback address.
-    pub url: Uri,
-    /// What it speaks.
-    pub dialect: Dialect,
-    /// What it is asked with, as a bearer; `None` for agents that ask for nothing.
-    pub token: Option<String>,
-}
-
-impl fmt::Debug for Client {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client").field("id", &self.id).field("agents", &self.agents).finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Agent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Agent").field("dialect", &self.dialect).finish_non_exhaustive()
-    }
 }
 
 impl AgentChat {
@@ -74,14 +49,6 @@ impl AgentChat {
             }
         }
         found
-    }
-}
-
-impl Client {
-    /// Whether it may call this agent.
-    #[must_use]
-    pub fn may_call(&self, agent: &str) -> bool {
-        self.agents.iter().any(|allowed| allowed == "*" || allowed == agent)
     }
 }
 
@@ -103,10 +70,29 @@ pub fn subject(conversation: &str) -> Subject {
     Subject::new("ag-kit", "conversation", conversation)
 }
 
-/// The id of a turn: `ag-kit:<turn id>`.
+/// What claims an idempotency key: `claim:<client>:<agent>:<key>`, so that nobody meets another client's or agent's turn.
+#[must_use]
+pub fn claim_key(client: &str, agent: &str, key: &str) -> EventId {
+    EventId::new(&["claim"], &[client, agent, key])
+}
+
+/// The id of the turn a claim is for: `<client>:<agent>:<key>:<fence>`. Each attempt has its own.
+#[must_use]
+pub fn turn_id(claim: &Claim) -> String {
+    let key = claim.key.as_str();
+    format!("{}:{}", key.strip_prefix("claim:").unwrap_or(key), claim.fence)
+}
+
+/// What counts a client's turns: `slots:<client>`.
+#[must_use]
+pub fn slots_key(client: &str) -> EventId {
+    EventId::new(&["slots"], &[client])
+}
+
+/// The event a turn is: `ag-kit:<turn id>`. A turn id is a UUID, or was [made of a claim](turn_id).
 #[must_use]
 pub fn event_id(turn_id: &str) -> EventId {
-    EventId::new(&["ag-kit"], &[turn_id])
+    EventId::from_stored(format!("ag-kit:{turn_id}"))
 }
 
 /// The event a turn's record is.
@@ -125,79 +111,21 @@ pub(crate) struct Part {
     pub(crate) agents: BTreeMap<String, Box<RawValue>>,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct ClientPart {
-    id: String,
-    pub(crate) token: String,
-    agents: Vec<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct AgentPart {
-    url: String,
-    dialect: String,
-    #[serde(default)]
-    pub(crate) token: Option<String>,
-}
-
-impl ClientPart {
-    /// What is wrong with the token: the rest is checked by [`Self::client`].
-    pub(crate) fn token_defect(&self) -> Option<String> {
-        token_defect(&self.token)
-    }
-
-    /// The client, or what is wrong with it.
-    pub(crate) fn client(self, others: &[Client]) -> Result<Client, &'static str> {
-        let ClientPart { id, token, agents } = self;
-        let is_word = |id: &str| !id.is_empty() && id.len() <= 100 && id.bytes().all(|byte| byte.is_ascii_graphic());
-        match () {
-            () if !is_word(&id) => Err(".id is not up to 100 visible ASCII characters"),
-            () if others.iter().any(|other| other.id == id && other.agents != agents) => {
-                Err(".agents differ from those of another client of this id")
-            }
-            () if agents.is_empty() => Err(".agents is empty; \"*\" stands for every agent"),
-            () => Ok(Client { id, token, agents }),
-        }
-    }
-}
-
-impl AgentPart {
-    pub(crate) fn token_defect(&self) -> Option<String> {
-        let visible = |token: &String| token.bytes().all(|byte| byte.is_ascii_graphic());
-        match &self.token {
-            Some(token) if token.is_empty() || !visible(token) => Some("cannot stand in a header".to_owned()),
-            _ => None,
-        }
-    }
-
-    /// The agent, or what is wrong with it.
-    pub(crate) fn agent(self) -> Result<Agent, &'static str> {
-        let url: Uri = self.url.parse().map_err(|_| ".url is no URL")?;
-        let host = url.host().unwrap_or_default();
-        let is_loopback = ["127.0.0.1", "localhost", "[::1]"].contains(&host);
-        match url.scheme_str() {
-            Some("https") if !host.is_empty() => {}
-            Some("http") if is_loopback => {}
-            _ => return Err(".url does not begin with https://"),
-        }
-        let dialect = Dialect::named(&self.dialect).ok_or(".dialect is neither ag-kit nor ag-ui")?;
-        Ok(Agent { url, dialect, token: self.token })
-    }
-}
-
-fn token_defect(token: &str) -> Option<String> {
-    let visible = token.bytes().all(|byte| byte.is_ascii_graphic());
-    match token.len() {
-        _ if !visible => Some("is not of visible ASCII characters".to_owned()),
-        length if length < SHORTEST => Some(format!("is shorter than {SHORTEST} bytes")),
+/// An address to ask: `https`, or `http` on a loopback address.
+fn url(text: &str) -> Option<Uri> {
+    let url: Uri = text.parse().ok()?;
+    let host = url.host().unwrap_or_default();
+    let is_loopback = ["127.0.0.1", "localhost", "[::1]"].contains(&host);
+    match url.scheme_str() {
+        Some("https") if !host.is_empty() => Some(url),
+        Some("http") if is_loopback => Some(url),
         _ => None,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use crate::secrets::Secrets;
 
     fn parse(part: &str) -> Secrets {
@@ -216,8 +144,9 @@ mod tests {
         assert_eq!(chat.defects, Vec::<String>::new());
         let chat = chat.agent_chat;
         let web = chat.client(TOKEN).unwrap();
-        assert!((web.id == "web") && web.may_call("support") && !web.may_call("sales") && !web.may_call("*"));
-        assert!(chat.client(&format!("{TOKEN}-2")).unwrap().may_call("sales"));
+        assert_eq!(web.id, "web");
+        assert!(web.rights.may_call("support") && !web.rights.may_call("sales") && !web.rights.may_call("*"));
+        assert!(chat.client(&format!("{TOKEN}-2")).unwrap().rights.may_call("sales"));
         for other in ["", "a-token", "a-token-that-is-long-enough-", "A-token-that-is-long-enough"] {
             assert!(chat.client(other).is_none(), "{other}");
         }
@@ -240,7 +169,7 @@ mod tests {
             "agent_chat.clients[2].agents is empty",
             "agent_chat.clients[3] has not the shape",
             "agent_chat.clients[5].token is that of another client",
-            "agent_chat.clients[6].agents differ",
+            "agent_chat.clients[6].agents or .limits differ",
             "agent_chat.agents.plain.url does not begin with https://",
             "agent_chat.agents.none.url",
             "agent_chat.agents.dialect.dialect is neither",
@@ -250,5 +179,41 @@ mod tests {
         assert!(!told.contains("s3cret") && !told.contains(TOKEN));
         assert_eq!((secrets.agent_chat.clients.len(), secrets.agent_chat.agents.len()), (1, 1));
         assert!(!format!("{:?}", secrets.agent_chat).contains(TOKEN));
+    }
+
+    #[test]
+    fn an_issuer_of_tokens_is_a_kind_of_client_and_limits_are_anyones() {
+        let secrets = parse(&format!(
+            r#"{{"clients":[{{"kind":"jwt","issuer":"https://id.example.com","jwks_url":"https://id.example.com/keys",
+                  "audience":"chat","agents":["support"],"limits":{{"per_minute":6}}}},
+                {{"kind":"token","id":"web","token":"{TOKEN}","agents":["*"],"limits":{{"concurrent":2}}}},
+                {{"kind":"jwt","issuer":"","jwks_url":"https://x.example.com","audience":"a","agents":["*"]}},
+                {{"kind":"jwt","issuer":"i","jwks_url":"http://x.example.com","audience":"a","agents":["*"]}},
+                {{"kind":"jwt","issuer":"i","jwks_url":"https://x.example.com","audience":"","agents":["*"]}},
+                {{"kind":"jwt","issuer":"i","jwks_url":"https://x.example.com","audience":"a","agents":[]}},
+                {{"kind":"jwt","issuer":"i","jwks_url":"https://x.example.com","agents":["*"]}},
+                {{"kind":"saml","id":"x","token":"{TOKEN}-2","agents":["*"]}},
+                {{"id":"y","token":"{TOKEN}-3","agents":["*"],"limits":{{"per_minute":0}}}}]}}"#
+        ));
+        let told: Vec<&str> =
+            secrets.defects.iter().filter_map(|defect| defect.strip_prefix("agent_chat.clients")).collect();
+        let places =
+            ["[2].issuer", "[3].jwks_url", "[4].audience", "[5].agents", "[6] has not", "[7] has not", "[8] has not"];
+        assert_eq!(told.len(), places.len(), "{told:?}");
+        assert!(told.iter().zip(places).all(|(told, place)| told.starts_with(place)), "{told:?}");
+        let chat = secrets.agent_chat;
+        let [issuer] = chat.issuers.as_slice() else { panic!("{:?}", chat.issuers) };
+        assert_eq!((issuer.rights.limits.concurrent, issuer.rights.limits.per_minute), (None, Some(6)));
+        assert_eq!(chat.client(TOKEN).unwrap().rights.limits.concurrent, Some(2));
+        assert_eq!(issuer.client_id("a:b%ü d"), "https://id.example.com:a%3Ab%25%C3%BC%20d");
+    }
+
+    #[test]
+    fn a_turns_id_holds_client_agent_key_and_fence_and_names_its_event() {
+        let key = claim_key("web", "kit", "order 7:1");
+        assert_eq!(key.as_str(), "claim:web:kit:order%207%3A1");
+        assert_eq!(event_id("01997d").as_str(), "ag-kit:01997d");
+        let turn = r#"{"turn_id":"web:kit:order%207%3A1:2"}"#;
+        assert_eq!(identify(&Document::read(turn.as_bytes()).unwrap()).id.as_str(), "ag-kit:web:kit:order%207%3A1:2");
     }
 }

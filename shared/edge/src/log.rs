@@ -5,10 +5,11 @@
 //! | `function` | | the function's name |
 //! | `source` | | the vendor |
 //! | `event_id` | | absent when the delivery was refused before it was identified |
-//! | `outcome` | | `recorded`, `duplicate`, `conflict`, `queued`, `unrecorded`, `refused`, `unavailable` |
+//! | `outcome` | | `recorded`, `duplicate`, `conflict`, `queued`, `unrecorded`, `refused`, `unavailable`; of a chat's request `replayed` |
 //! | `status` | | the HTTP status |
 //! | `ms` | milliseconds | from request to answer |
 //! | `problem`, `detail` | | what a refusal named |
+//! | `why` | | of a client that is not known: what its token lacks |
 //! | `rule` | | which rule, or whose code, decided about the answer |
 //! | `fault` | | why a rule or code that should have answered did not |
 //! | `action`, `action_error` | | `done` or `failed`: what was to be done about the event; why it failed |

@@ -24,14 +24,26 @@ pub enum Problem {
     UnsupportedMediaType,
     /// 401: not verified.
     Unverified(String),
-    /// 401: no client has this token.
-    NoClient,
+    /// 401: no client has this token. Why goes to the log alone.
+    NoClient(&'static str),
     /// 403: the client may not call this agent.
     Forbidden,
     /// 404: there is no such agent.
     NoAgent,
     /// 422: no request of the agent's dialect; names member and rule.
     WrongRequest(String),
+    /// 400: an `Idempotency-Key` that is none.
+    WrongKey,
+    /// 409: the request this `Idempotency-Key` stands for is being answered.
+    KeyInUse,
+    /// 422: this `Idempotency-Key` stands for another request.
+    KeyReused,
+    /// 409: the request this `Idempotency-Key` stands for was answered, with too much to be said again.
+    NotReplayable,
+    /// 503: whether this `Idempotency-Key` is in use cannot be looked up.
+    KeyUnknown,
+    /// 429: the client's limit is reached: which, and in how many seconds it is not.
+    TooMany(&'static str, u64),
     /// The agent's own refusal: a status from 400 to 499, and when to try again.
     AgentRefused(StatusCode, Option<HeaderValue>),
     /// 502: the agent does not answer as agents do.
@@ -48,7 +60,7 @@ pub enum Problem {
     NotDurable,
 }
 
-/// When a 503 is worth another try. In seconds.
+/// When a 503, or a 409, is worth another try. In seconds.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
 
 impl Problem {
@@ -60,16 +72,18 @@ impl Problem {
             Problem::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Problem::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Problem::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Problem::Unverified(_) | Problem::NoClient => StatusCode::UNAUTHORIZED,
+            Problem::Unverified(_) | Problem::NoClient(_) => StatusCode::UNAUTHORIZED,
             Problem::Forbidden => StatusCode::FORBIDDEN,
             Problem::NoAgent => StatusCode::NOT_FOUND,
-            Problem::WrongRequest(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Problem::WrongRequest(_) | Problem::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
+            Problem::KeyInUse | Problem::NotReplayable => StatusCode::CONFLICT,
+            Problem::TooMany(..) => StatusCode::TOO_MANY_REQUESTS,
             Problem::AgentRefused(status, _) => *status,
             Problem::BadAgent(_) => StatusCode::BAD_GATEWAY,
             Problem::SlowAgent(_) => StatusCode::GATEWAY_TIMEOUT,
-            Problem::NotAnObject(_) => StatusCode::BAD_REQUEST,
+            Problem::NotAnObject(_) | Problem::WrongKey => StatusCode::BAD_REQUEST,
             Problem::Unsupported(_) => StatusCode::NOT_IMPLEMENTED,
-            Problem::NoSecrets(_) | Problem::NotDurable => StatusCode::SERVICE_UNAVAILABLE,
+            Problem::NoSecrets(_) | Problem::NotDurable | Problem::KeyUnknown => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -82,10 +96,16 @@ impl Problem {
             Problem::TooLarge { .. } => "too-large",
             Problem::UnsupportedMediaType => "unsupported-media-type",
             Problem::Unverified(_) => "unverified",
-            Problem::NoClient => "no-client",
+            Problem::NoClient(_) => "no-client",
             Problem::Forbidden => "forbidden",
             Problem::NoAgent => "no-agent",
             Problem::WrongRequest(_) => "wrong-request",
+            Problem::WrongKey => "wrong-key",
+            Problem::KeyInUse => "key-in-use",
+            Problem::KeyReused => "key-reused",
+            Problem::NotReplayable => "not-replayable",
+            Problem::KeyUnknown => "key-unknown",
+            Problem::TooMany(..) => "too-many",
             Problem::AgentRefused(..) => "agent-refused",
             Problem::BadAgent(_) => "bad-agent",
             Problem::SlowAgent(_) => "slow-agent",
@@ -103,10 +123,16 @@ impl Problem {
             Problem::TooLarge { .. } => "The body is too large",
             Problem::UnsupportedMediaType => "The body must be JSON",
             Problem::Unverified(_) => "The delivery could not be verified",
-            Problem::NoClient => "The client is not known",
+            Problem::NoClient(_) => "The client is not known",
             Problem::Forbidden => "The client may not call this agent",
             Problem::NoAgent => "There is no such agent",
             Problem::WrongRequest(_) => "The request is not one of the agent's dialect",
+            Problem::WrongKey => "The Idempotency-Key cannot be used",
+            Problem::KeyInUse => "The request is being answered",
+            Problem::KeyReused => "The Idempotency-Key stands for another request",
+            Problem::NotReplayable => "The answer cannot be sent again",
+            Problem::KeyUnknown => "The Idempotency-Key cannot be looked up at the moment",
+            Problem::TooMany(..) => "The client has too many turns",
             Problem::AgentRefused(..) => "The agent refused the request",
             Problem::BadAgent(_) => "The agent did not answer",
             Problem::SlowAgent(_) => "The agent did not answer in time",
@@ -128,7 +154,15 @@ impl Problem {
             Problem::Unverified(detail) | Problem::NotAnObject(detail) | Problem::WrongRequest(detail) => {
                 detail.clone()
             }
-            Problem::NoClient => "send Authorization: Bearer with the token of a configured client".to_owned(),
+            Problem::NoClient(_) => "send Authorization: Bearer with the token of a configured client".to_owned(),
+            Problem::WrongKey => "send one Idempotency-Key, of up to 200 visible ASCII characters".to_owned(),
+            Problem::KeyInUse => "the answer can be had with the same request, once it is whole".to_owned(),
+            Problem::KeyReused => "send another key, or the request it was first sent with".to_owned(),
+            Problem::NotReplayable => {
+                "the turn has ended and is recorded; its answer is too large to be kept whole".to_owned()
+            }
+            Problem::KeyUnknown => "the agent was not asked; send the same request again".to_owned(),
+            Problem::TooMany(which, _) => (*which).to_owned(),
             Problem::Forbidden => "the client's list of agents does not name this one".to_owned(),
             Problem::NoAgent => "no agent of this id is configured".to_owned(),
             Problem::AgentRefused(status, _) => {
@@ -138,6 +172,12 @@ impl Problem {
             Problem::Unsupported(detail) | Problem::NoSecrets(detail) => (*detail).to_owned(),
             Problem::NotDurable => "nothing was acknowledged; send the same delivery again".to_owned(),
         }
+    }
+
+    /// What the sender is not told: why a client is not known.
+    #[must_use]
+    pub fn why(&self) -> Option<&'static str> {
+        if let Problem::NoClient(why) = self { Some(why) } else { None }
     }
 
     /// The answer.
@@ -160,8 +200,11 @@ impl Problem {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Signature"));
             }
             Problem::AgentRefused(_, Some(when)) => drop(headers.insert(header::RETRY_AFTER, when.clone())),
-            Problem::NoClient => drop(headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
-            Problem::NoSecrets(_) | Problem::NotDurable => drop(headers.insert(header::RETRY_AFTER, RETRY_AFTER)),
+            Problem::NoClient(_) => drop(headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
+            Problem::TooMany(_, seconds) => drop(headers.insert(header::RETRY_AFTER, HeaderValue::from(*seconds))),
+            Problem::NoSecrets(_) | Problem::NotDurable | Problem::KeyInUse | Problem::KeyUnknown => {
+                headers.insert(header::RETRY_AFTER, RETRY_AFTER);
+            }
             _ => {}
         }
         response

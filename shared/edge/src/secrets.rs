@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
-use crate::chat::{AgentChat, AgentPart, ClientPart, Part};
+use crate::chat::{AgentChat, AgentPart, ClientPart, IssuerPart, Part, is_issuer};
 use crate::scheme::Scheme;
 use crate::signature::SigningKey;
 
@@ -109,6 +109,11 @@ impl Reader {
         defect.is_none()
     }
 
+    fn usable<T>(&mut self, place: &str, read: Result<T, &'static str>) -> Option<T> {
+        self.defects.extend(read.as_ref().err().map(|defect| format!("{place}{defect}")));
+        read.ok()
+    }
+
     fn signing_keys(&mut self, vendor: &str, part: Option<&RawValue>) -> Vec<SigningKey> {
         let mut keys = Vec::new();
         let part = self.part::<SigningSecrets>(vendor, part);
@@ -153,27 +158,24 @@ impl Reader {
         let mut chat = AgentChat::default();
         for (n, raw) in clients.iter().enumerate() {
             let place = format!("{name}.clients[{n}]");
+            if is_issuer(raw) {
+                let issuer = self.part::<IssuerPart>(&place, Some(raw)).map(IssuerPart::issuer);
+                chat.issuers.extend(issuer.and_then(|issuer| self.usable(&place, issuer)));
+                continue;
+            }
             let Some(client) = self.part::<ClientPart>(&place, Some(raw)) else { continue };
             let taken = chat.client(&client.token).is_some().then(|| "is that of another client".to_owned());
             let defect = client.token_defect().or(taken);
             if self.check(&format!("{place}.token"), &client.token, defect) {
-                match client.client(&chat.clients) {
-                    Ok(client) => chat.clients.push(client),
-                    Err(defect) => self.defects.push(format!("{place}{defect}")),
-                }
+                let client = client.client(&chat.clients);
+                chat.clients.extend(self.usable(&place, client));
             }
         }
         for (id, raw) in &agents {
             let place = format!("{name}.agents.{id}");
             let Some(agent) = self.part::<AgentPart>(&place, Some(raw)) else { continue };
-            if let Some(defect) = agent.token_defect() {
-                self.defects.push(format!("{place}.token {defect}"));
-                continue;
-            }
-            match agent.agent() {
-                Ok(agent) => drop(chat.agents.insert(id.clone(), agent)),
-                Err(defect) => self.defects.push(format!("{place}{defect}")),
-            }
+            let agent = self.usable(&place, agent.agent());
+            chat.agents.extend(agent.map(|agent| (id.clone(), agent)));
         }
         chat
     }

@@ -11,6 +11,8 @@ use sha2::{Digest, Sha256};
 
 /// The largest body a function URL delivers. In bytes.
 pub const BODY_LIMIT: usize = 6 * 1024 * 1024;
+/// The largest body of a record: a turn of a chat holds a request, an answer of 8 MiB, and what escaping adds. In bytes.
+pub const RECORD_LIMIT: usize = 24 * 1024 * 1024;
 
 /// A verified, identified delivery, ready to be recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use bytes::Bytes;
 use gatehouse_payload::time::Timestamp;
 
-use crate::event::{BODY_LIMIT, Event, EventId, Fingerprint, Marks, Nonce, Subject};
+use crate::event::{Event, EventId, Fingerprint, Marks, Nonce, RECORD_LIMIT, Subject};
 
 /// A DynamoDB item.
 pub type Item = HashMap<String, AttributeValue>;
@@ -252,11 +252,11 @@ pub(crate) fn compress(bytes: &[u8]) -> io::Result<Vec<u8>> {
     compressor.compress(bytes)
 }
 
-/// The content of a zstd frame; `None` when it is damaged or larger than any body.
+/// The content of a zstd frame; `None` when it is damaged or larger than any record.
 pub(crate) fn decompress(frame: &[u8]) -> Option<Bytes> {
     let mut bytes = Vec::new();
-    let bounded = zstd::Decoder::with_buffer(frame).ok()?.take(BODY_LIMIT as u64 + 1).read_to_end(&mut bytes);
-    bounded.ok().filter(|size| *size <= BODY_LIMIT).map(|_| Bytes::from(bytes))
+    let bounded = zstd::Decoder::with_buffer(frame).ok()?.take(RECORD_LIMIT as u64 + 1).read_to_end(&mut bytes);
+    bounded.ok().filter(|size| *size <= RECORD_LIMIT).map(|_| Bytes::from(bytes))
 }
 
 pub(super) fn text(value: &str) -> AttributeValue {

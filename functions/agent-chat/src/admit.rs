@@ -1,0 +1,116 @@
+//! What must be right about a request before its agent is asked.
+
+use gatehouse_edge::chat::{self, claim_key, slots_key};
+use gatehouse_edge::{Deadline, Problem, gate};
+use gatehouse_inbox::store::slots::Full;
+use gatehouse_inbox::{Fingerprint, Nonce};
+use gatehouse_payload::ag_kit::{Dialect, check::check};
+use gatehouse_payload::json::{self, Document};
+use gatehouse_payload::time::Timestamp;
+use http::{HeaderValue, Request};
+
+use crate::caller::{self, Caller};
+use crate::key::{self, Key};
+use crate::record::Stored;
+use crate::{Asked, Bytes, PATHS, State};
+
+/// How much longer than the invocation its claims hold: a clock may be behind. In milliseconds.
+const GRACE: i64 = 5000;
+
+/// What is to be done about a request.
+pub(crate) enum Admitted {
+    /// The agent is asked.
+    Ask(Box<Asked>),
+    /// It has been answered before; the request's own id goes along.
+    Replay(Box<Stored>, HeaderValue),
+}
+
+pub(crate) async fn admit(request: &Request<Bytes>, state: &State, deadline: Deadline) -> Result<Admitted, Problem> {
+    let agent_id = agent_id(request.uri().path()).ok_or(Problem::NotFound { paths: PATHS })?;
+    gate::check_form(request)?;
+    let (client, agent) = caller::authorize(request, state, agent_id).await?;
+    let document = Document::read(request.body()).map_err(|error| Problem::NotAnObject(error.to_string()))?;
+    // A string that holds an object is a courtesy to webhooks; agents take none.
+    if !request.body().trim_ascii_start().starts_with(b"{") {
+        return Err(Problem::NotAnObject("the body is a string; an object is needed".to_owned()));
+    }
+    check(agent.dialect, document.text()).map_err(|wrong| Problem::WrongRequest(wrong.to_string()))?;
+    let now = state.clock().now();
+    let lease = Timestamp::clamped(
+        now.as_millis() + i64::try_from(deadline.left().as_millis()).unwrap_or(i64::MAX / 2) + GRACE,
+    );
+    let nonce = Nonce::random().map_err(|_| Problem::NotDurable)?;
+    let (turn_id, claim) = match key::header(request)? {
+        None => (uuid::Uuid::now_v7().to_string(), None),
+        Some(key) => {
+            let key = claim_key(&client.id, agent_id, &key);
+            let fingerprint = Fingerprint::of(document.text(), &|_, _| false);
+            match key::take(state, key, fingerprint, nonce, lease).await? {
+                Key::Taken(claim) => (chat::turn_id(&claim), Some(claim)),
+                Key::Answered(stored) => {
+                    let request_id = request_id(request, &stored.turn_id);
+                    return Ok(Admitted::Replay(Box::new(stored), request_id));
+                }
+            }
+        }
+    };
+    let mut asked = Asked {
+        request_id: request_id(request, &turn_id),
+        turn_id,
+        claim,
+        slot: None,
+        agent_id: agent_id.to_owned(),
+        conversation: conversation(agent.dialect, &document),
+        client,
+        agent,
+        began_at: now,
+        body: request.body().clone(),
+        request: document.into_text().into_owned(),
+    };
+    if let Err(problem) = take_slot(state, &mut asked, nonce, lease).await {
+        // Nothing was done under the key.
+        key::settle(state, &asked, false).await;
+        return Err(problem);
+    }
+    Ok(Admitted::Ask(Box::new(asked)))
+}
+
+/// Takes a slot, where the client has limits. While the table is away nobody counts, and the agent is asked.
+async fn take_slot(state: &State, asked: &mut Asked, nonce: Nonce, lease: Timestamp) -> Result<(), Problem> {
+    let Caller { id, limits, .. } = &asked.client;
+    if limits.are_none() {
+        return Ok(());
+    }
+    match state.inbox.store.take_slot(&slots_key(id), *limits, nonce, lease, asked.began_at).await {
+        Ok(Ok(slot)) => asked.slot = Some(slot),
+        Ok(Err(Full::Concurrent { retry_after })) => {
+            return Err(Problem::TooMany("as many turns are running as the client may have at a time", retry_after));
+        }
+        Ok(Err(Full::PerMinute { retry_after })) => {
+            return Err(Problem::TooMany("as many turns have begun as the client may have in a minute", retry_after));
+        }
+        Err(error) => tracing::warn!(error = error.to_string(), "the client's turns are not counted"),
+    }
+    Ok(())
+}
+
+/// The AgentId in the path.
+fn agent_id(path: &str) -> Option<&str> {
+    let id = path.trim_matches('/').strip_prefix("v1/aibot/bots/")?.strip_suffix("/send-message")?;
+    (!id.is_empty() && !id.contains('/')).then_some(id)
+}
+
+fn conversation(dialect: Dialect, document: &Document<'_>) -> Option<String> {
+    let name = match dialect {
+        Dialect::AgKit => "conversationId",
+        Dialect::AgUi => "threadId",
+    };
+    json::text_member(document.text(), name).filter(|id| !id.is_empty())
+}
+
+/// The client's own, where it is one, else the turn's id.
+fn request_id(request: &Request<Bytes>, turn_id: &str) -> HeaderValue {
+    let is_id = |text: &str| (1..=200).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
+    let own = request.headers().get("x-request-id").filter(|value| value.to_str().is_ok_and(is_id));
+    own.cloned().or_else(|| HeaderValue::from_str(turn_id).ok()).unwrap_or(HeaderValue::from_static("-"))
+}

@@ -1,0 +1,63 @@
+//! Who calls, and whether he may.
+
+use gatehouse_edge::Problem;
+use gatehouse_edge::chat::{Agent, AgentChat};
+use gatehouse_edge::secrets::Look;
+use gatehouse_inbox::store::slots::Limits;
+use http::{Request, header};
+
+use crate::{Bytes, State, jwt};
+
+/// A client that is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Caller {
+    /// The client's id, or `<issuer>:<sub>`.
+    pub(crate) id: String,
+    /// For the record: `token` or `jwt`.
+    pub(crate) verified_by: &'static str,
+    pub(crate) limits: Limits,
+}
+
+/// What cannot be told now: it may be known next time.
+const UNKNOWN: Problem = Problem::NoSecrets("the clients cannot be looked up; send the same request again");
+
+/// Who calls, and the agent.
+pub(crate) async fn authorize(
+    request: &Request<Bytes>,
+    state: &State,
+    agent_id: &str,
+) -> Result<(Caller, Agent), Problem> {
+    let secrets = state.secrets.get().await.ok_or(UNKNOWN)?;
+    let token = token(request)?;
+    let verdict = allowed(&secrets.agent_chat, state, token, agent_id).await;
+    if !matches!(verdict, Err(Problem::NoClient(_) | Problem::NoAgent)) {
+        return verdict;
+    }
+    // It may have been configured since.
+    match state.secrets.look_again().await {
+        Look::Again(newer) => allowed(&newer.agent_chat, state, token, agent_id).await,
+        Look::Current => verdict,
+        Look::Unknown => Err(UNKNOWN),
+    }
+}
+
+async fn allowed(chat: &AgentChat, state: &State, token: &str, agent_id: &str) -> Result<(Caller, Agent), Problem> {
+    let (id, verified_by, rights) = match chat.client(token) {
+        Some(client) => (client.id.clone(), "token", &client.rights),
+        None => {
+            let (id, rights) = jwt::verify(token, &chat.issuers, state).await?;
+            (id, "jwt", rights)
+        }
+    };
+    if !rights.may_call(agent_id) {
+        return Err(Problem::Forbidden);
+    }
+    let agent = chat.agents.get(agent_id).ok_or(Problem::NoAgent)?;
+    Ok((Caller { id, verified_by, limits: rights.limits }, agent.clone()))
+}
+
+fn token(request: &Request<Bytes>) -> Result<&str, Problem> {
+    let value = request.headers().get(header::AUTHORIZATION).ok_or(Problem::NoClient("no token"))?;
+    let (scheme, token) = value.to_str().ok().and_then(|value| value.split_once(' ')).unwrap_or_default();
+    if scheme.eq_ignore_ascii_case("bearer") { Ok(token.trim()) } else { Err(Problem::NoClient("no bearer")) }
+}

@@ -1,0 +1,316 @@
+//! Who may ask, by whose token, and how much.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use agent_chat::{Body, Limits};
+use bytes::Bytes;
+use data_encoding::BASE64URL_NOPAD;
+use gatehouse_local::agent::{Agent, Answer};
+use gatehouse_local::{Fault, Rule};
+use http::Response;
+use ring::rand::SystemRandom;
+use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
+use serde_json::{Value, json};
+
+use crate::support::{Chat, DONE, KIT, TEXT, problem, request, says, text, turn_id};
+
+const ISSUER: &str = "https://id.example.com";
+const LIMITED: &str = "limited-token-in-confidence";
+/// A key's public half and a token made with it, by OpenSSL; it expires in 2100.
+const RS256: &str = include_str!("rs256.json");
+const IN_2100: u64 = 4_102_444_800;
+
+impl Chat {
+    async fn send_as(&self, token: &str) -> Response<Body> {
+        let mut request = request("kit").body(Bytes::from(KIT)).unwrap();
+        request.headers_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+        self.send_request(request).await
+    }
+
+    async fn status_as(&self, token: &str) -> u16 {
+        let response = self.send_as(token).await;
+        let status = response.status().as_u16();
+        text(response).await;
+        status
+    }
+}
+
+fn done(_: &gatehouse_local::agent::Heard) -> Option<Answer> {
+    Some(Answer::saying([says(TEXT), says(DONE)]))
+}
+
+/// An issuer of tokens, and where its keys are.
+struct Issuer {
+    key: EcdsaKeyPair,
+    id: String,
+    served: Agent,
+    set: Arc<Mutex<Option<String>>>,
+}
+
+impl Issuer {
+    async fn new() -> Issuer {
+        let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new()).unwrap();
+        let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8.as_ref(), &SystemRandom::new());
+        let set = Arc::new(Mutex::new(None::<String>));
+        let said = Arc::clone(&set);
+        let served = Agent::start(move |_| {
+            let answer = Answer::saying([says(&said.lock().unwrap().clone()?)]);
+            Some(Answer { content_type: "application/json", ..answer })
+        });
+        let issuer = Issuer { key: key.unwrap(), id: "ec-1".to_owned(), served: served.await.unwrap(), set };
+        issuer.publish(&[issuer.jwk()]);
+        issuer
+    }
+
+    fn publish(&self, keys: &[Value]) {
+        *self.set.lock().unwrap() = Some(json!({ "keys": keys }).to_string());
+    }
+
+    fn jwk(&self) -> Value {
+        let (x, y) = self.key.public_key().as_ref()[1..].split_at(32);
+        let (x, y) = (BASE64URL_NOPAD.encode(x), BASE64URL_NOPAD.encode(y));
+        json!({"kty": "EC", "crv": "P-256", "use": "sig", "kid": self.id, "x": x, "y": y})
+    }
+
+    fn client(&self) -> Value {
+        json!({"kind": "jwt", "issuer": ISSUER, "jwks_url": format!("{}/keys", self.served.url), "audience": "chat",
+               "agents": ["kit"]})
+    }
+
+    async fn chat(&self) -> Chat {
+        Chat::of_clients(json!([self.client()]), Limits::default(), done).await
+    }
+
+    fn token(&self, header: &Value, claims: &Value) -> String {
+        let part = |value: &Value| BASE64URL_NOPAD.encode(value.to_string().as_bytes());
+        let message = format!("{}.{}", part(header), part(claims));
+        let signature = self.key.sign(&SystemRandom::new(), message.as_bytes()).unwrap();
+        format!("{message}.{}", BASE64URL_NOPAD.encode(signature.as_ref()))
+    }
+
+    fn header(&self) -> Value {
+        json!({"alg": "ES256", "typ": "JWT", "kid": self.id})
+    }
+
+    /// A token for a user.
+    fn token_for(&self, sub: &str) -> String {
+        self.token(&self.header(), &claims_of(sub))
+    }
+}
+
+fn claims_of(sub: &str) -> Value {
+    json!({"iss": ISSUER, "aud": "chat", "sub": sub, "exp": IN_2100})
+}
+
+#[allow(clippy::disallowed_methods, reason = "tokens live by the machine's clock")]
+fn seconds_now() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_issuers_user_chats_by_the_name_of_both() {
+    let issuer = Issuer::new().await;
+    let chat = issuer.chat().await;
+    let response = chat.send_as(&issuer.token_for("user:1")).await;
+    assert_eq!(response.status(), 200);
+    let id = turn_id(&response);
+    assert_eq!(text(response).await, format!("{TEXT}{DONE}"));
+    assert_eq!(chat.record(&id).await["client"], "https://id.example.com:user%3A1");
+    assert_eq!(chat.status_as(&issuer.token_for("user:2")).await, 200);
+    assert_eq!(issuer.served.heard().len(), 1, "the keys are kept");
+    let mut request = request("ui").body(Bytes::from(crate::support::UI)).unwrap();
+    let bearer = format!("Bearer {}", issuer.token_for("user:1"));
+    request.headers_mut().insert("authorization", bearer.parse().unwrap());
+    assert_eq!(chat.send_request(request).await.status(), 403);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_another_program_has_signed_with_rsa_is_one() {
+    let issuer = Issuer::new().await;
+    let fixture: Value = serde_json::from_str(RS256).unwrap();
+    let token = fixture["token"].as_str().unwrap();
+    let mut padded = fixture["jwk"].clone();
+    let n = BASE64URL_NOPAD.decode(padded["n"].as_str().unwrap().as_bytes()).unwrap();
+    padded["n"] = json!(BASE64URL_NOPAD.encode(&[vec![0], n].concat()));
+    for jwk in [fixture["jwk"].clone(), padded] {
+        // Keys of kinds that are not known here, or are for something else, are in nobody's way.
+        let others = [json!({"kty": "OKP", "crv": "Ed448", "x": ""}), json!({"kty": "new"}), json!(7), issuer.jwk()];
+        issuer.publish(&[others.as_slice(), &[jwk]].concat());
+        let chat = issuer.chat().await;
+        let response = chat.send_as(token).await;
+        assert_eq!(response.status(), 200);
+        assert_eq!(chat.record_when_there(&turn_id(&response)).await["client"], "https://id.example.com:user%3A1");
+        let (head, signature) = token.rsplit_once('.').unwrap();
+        let forged = format!("{head}.{}", signature.chars().rev().collect::<String>());
+        assert_eq!(chat.status_as(&forged).await, 401);
+    }
+    let mut encrypts = fixture["jwk"].clone();
+    encrypts["use"] = json!("enc");
+    issuer.publish(&[encrypts]);
+    assert_eq!(issuer.chat().await.status_as(token).await, 401);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_is_not_for_here_not_of_now_or_not_signed_is_refused() {
+    let issuer = Issuer::new().await;
+    let chat = issuer.chat().await;
+    let with = |name: &str, value: Value| {
+        let mut claims = claims_of("u");
+        claims[name] = value;
+        issuer.token(&issuer.header(), &claims)
+    };
+    let now = seconds_now();
+    assert_eq!(chat.status_as(&with("exp", json!(now - 30))).await, 200, "clocks may be a minute apart");
+    assert_eq!(chat.status_as(&with("nbf", json!(now + 30))).await, 200, "clocks may be a minute apart");
+    assert_eq!(chat.status_as(&with("aud", json!(["x", "chat"]))).await, 200);
+    let asked = chat.agent.heard().len();
+
+    let good = issuer.token_for("u");
+    let signed = |header: Value| issuer.token(&header, &claims_of("u"));
+    let stranger = Issuer::new().await;
+    let unsigned = format!("{}.", good.rsplit_once('.').unwrap().0);
+    for (token, what) in [
+        (with("exp", json!(now - 120)), "expired"),
+        (with("exp", json!(null)), "never expires"),
+        (with("exp", json!("soon")), "an odd expiry"),
+        (with("nbf", json!(now + 120)), "not valid yet"),
+        (with("aud", json!("other")), "for somebody else"),
+        (with("aud", json!(null)), "for nobody"),
+        (with("iss", json!("https://other.example.com")), "of another issuer"),
+        (with("iss", json!([ISSUER])), "of several issuers"),
+        (with("sub", json!("")), "of nobody"),
+        (with("sub", json!(null)), "of nobody"),
+        (with("sub", json!(7)), "of a number"),
+        (stranger.token_for("u"), "signed by another key of the same name"),
+        (signed(json!({"alg": "ES256", "kid": "unknown"})), "by an unknown key"),
+        (signed(json!({"alg": "RS256", "kid": "ec-1"})), "with another algorithm"),
+        (signed(json!({"alg": "HS256", "kid": "ec-1"})), "with a symmetric algorithm"),
+        (signed(json!({"alg": "none"})), "without an algorithm"),
+        (signed(json!({"alg": "ES256", "kid": "ec-1", "crit": ["x"], "x": 1})), "with what must be understood"),
+        (unsigned, "unsigned"),
+        (format!("{good}x"), "more than signed"),
+        ("a.b.c".to_owned(), "no token"),
+        ("..".to_owned(), "no token"),
+    ] {
+        let response = chat.send_as(&token).await;
+        assert!(
+            response.headers().get("www-authenticate").is_some_and(|value| value == "Bearer"),
+            "{what}: {response:?}"
+        );
+        let (status, detail) = problem(response).await;
+        assert_eq!(status, 401, "{what}");
+        assert!(!detail.contains(&token), "{what}");
+    }
+    assert_eq!(chat.agent.heard().len(), asked);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_that_cannot_be_looked_up_are_503_and_those_that_were_go_on_serving() {
+    let issuer = Issuer::new().await;
+    *issuer.set.lock().unwrap() = None;
+    let chat = issuer.chat().await;
+    let refused = chat.send_as(&issuer.token_for("u")).await;
+    assert!(refused.headers().contains_key("retry-after"));
+    assert_eq!(problem(refused).await.0, 503);
+
+    for odd in ["", "[]", "{}", &format!(r#"{{"keys":[],"x":"{}"}}"#, "x".repeat(300_000))] {
+        *issuer.set.lock().unwrap() = Some(odd.to_owned());
+        assert_eq!(issuer.chat().await.status_as(&issuer.token_for("u")).await, 503, "{}", odd.len());
+    }
+
+    issuer.publish(&[issuer.jwk()]);
+    let chat = issuer.chat().await;
+    assert_eq!(chat.status_as(&issuer.token_for("u")).await, 200);
+    *issuer.set.lock().unwrap() = None;
+    assert_eq!(chat.status_as(&issuer.token_for("u")).await, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redirected_key_set_is_none() {
+    let issuer = Issuer::new().await;
+    let elsewhere =
+        Agent::start(|_| Some(Answer { status: http::StatusCode::FOUND, ..Answer::saying([]) })).await.unwrap();
+    let mut client = issuer.client();
+    client["jwks_url"] = json!(format!("{}/keys", elsewhere.url));
+    let chat = Chat::of_clients(json!([client]), Limits::default(), done).await;
+    assert_eq!(chat.status_as(&issuer.token_for("u")).await, 503);
+}
+
+fn limited(limits: Value) -> Value {
+    json!([{"id": "two", "token": LIMITED, "agents": ["*"], "limits": limits}])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_has_no_more_turns_at_a_time_than_it_may() {
+    let (senders, answers): (Vec<_>, Vec<_>) = (0..3).map(|_| Answer::stream()).unzip();
+    let answers = Mutex::new(answers);
+    let next = move |_: &gatehouse_local::agent::Heard| answers.lock().unwrap().pop();
+    let chat = Chat::of_clients(limited(json!({"concurrent": 2})), Limits::default(), next).await;
+    senders.iter().for_each(|sender| sender.send(says(TEXT)).unwrap());
+    let (first, second) = (chat.send_as(LIMITED).await, chat.send_as(LIMITED).await);
+    let third = chat.send_as(LIMITED).await;
+    assert_eq!(third.headers()["retry-after"], "2");
+    assert_eq!(problem(third).await.0, 429);
+    assert_eq!(chat.agent.heard().len(), 2);
+    senders.iter().for_each(|sender| sender.send(says(DONE)).unwrap());
+    drop(senders);
+    // The stream ends when the slot is free.
+    text(first).await;
+    assert_eq!(chat.status_as(LIMITED).await, 200);
+    text(second).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_has_no_more_turns_a_minute_than_it_may_and_each_user_has_its_own() {
+    let issuer = Issuer::new().await;
+    let mut client = issuer.client();
+    client["limits"] = json!({"per_minute": 2});
+    let chat = Chat::of_clients(json!([client]), Limits::default(), done).await;
+    for user in ["a", "b"] {
+        let token = issuer.token_for(user);
+        assert_eq!((chat.status_as(&token).await, chat.status_as(&token).await), (200, 200));
+        let third = chat.send_as(&token).await;
+        let after: i64 = third.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+        assert!((1..=60).contains(&after), "{after}");
+        let (status, detail) = problem(third).await;
+        assert_eq!(status, 429);
+        assert!(detail.contains("minute"), "{detail}");
+    }
+    chat.clock.advance(60);
+    assert_eq!(chat.status_as(&issuer.token_for("a")).await, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_refused_for_a_limit_leaves_its_key_free_and_what_is_said_again_counts_for_nothing() {
+    let count = Arc::new(AtomicUsize::new(0));
+    let answers = Arc::clone(&count);
+    let answer = move |_: &gatehouse_local::agent::Heard| {
+        answers.fetch_add(1, Ordering::SeqCst);
+        Some(Answer::saying([says(DONE)]))
+    };
+    let chat = Chat::of_clients(limited(json!({"per_minute": 1})), Limits::default(), answer).await;
+    let keyed = async |key: &str| {
+        let mut request = request("kit").header("idempotency-key", key).body(Bytes::from(KIT)).unwrap();
+        request.headers_mut().insert("authorization", format!("Bearer {LIMITED}").parse().unwrap());
+        let response = chat.send_request(request).await;
+        let status = response.status().as_u16();
+        text(response).await;
+        status
+    };
+    assert_eq!((keyed("a").await, keyed("a").await, keyed("b").await), (200, 200, 429));
+    chat.clock.advance(60);
+    assert_eq!((keyed("b").await, keyed("a").await, keyed("c").await), (200, 200, 429));
+    assert_eq!(count.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_table_is_away_nobody_counts_and_everybody_is_answered() {
+    let chat = Chat::of_clients(limited(json!({"concurrent": 1})), Limits::default(), done).await;
+    chat.stack.dynamodb.fail(Rule::every(Fault::Cut));
+    for _ in 0..2 {
+        let response = tokio::time::timeout(Duration::from_secs(20), chat.send_as(LIMITED)).await.unwrap();
+        assert_eq!(text(response).await, format!("{TEXT}{DONE}"));
+    }
+}

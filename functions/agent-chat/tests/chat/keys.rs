@@ -1,0 +1,274 @@
+//! `Idempotency-Key`: what is asked again is not done again.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use agent_chat::{Body, Limits};
+use bytes::Bytes;
+use gatehouse_edge::Deadline;
+use gatehouse_local::agent::{Answer, Piece};
+use gatehouse_local::{Fault, Rule};
+use http::Response;
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+
+use crate::support::{Chat, DONE, KIT, OTHER_TOKEN, TEXT, UI, problem, request, says, text, turn_id};
+
+const OTHER: &str = r#"{"conversationId":"c1","messages":[{"role":"user","content":"Bye"}]}"#;
+
+/// An agent whose every answer is another.
+async fn counting() -> Chat {
+    let count = AtomicUsize::new(0);
+    Chat::with(Limits::default(), move |_| {
+        let n = count.fetch_add(1, Ordering::SeqCst);
+        Some(Answer::saying([says(&format!("data: {{\"type\":\"text\",\"content\":\"{n}\"}}\n\n{DONE}"))]))
+    })
+    .await
+}
+
+impl Chat {
+    async fn keyed(&self, key: &str, body: &str) -> Response<Body> {
+        let request = request("kit").header("idempotency-key", key);
+        self.send_request(request.body(Bytes::copy_from_slice(body.as_bytes())).unwrap()).await
+    }
+}
+
+fn is_replayed(response: &Response<Body>) -> bool {
+    response.headers().get("idempotency-replayed").is_some_and(|value| value == "true")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_finished_turn_is_said_again_byte_for_byte() {
+    let stream = format!(": hello\r\n\r\nid: 7\n{TEXT}data: \u{e9}\u{2028}\n\n{DONE}data: rest");
+    let chat = Chat::saying(vec![says(&stream)]).await;
+    let first = chat.keyed("order-7", KIT).await;
+    assert!(!is_replayed(&first));
+    let id = turn_id(&first);
+    assert_eq!(id, "web:kit:order-7:1");
+    let first = text(first).await;
+    for key in ["order-7", "\"order-7\"", " order-7 "] {
+        // White space in the body says nothing.
+        let again = chat.keyed(key, &format!(" {KIT}\n")).await;
+        assert!(is_replayed(&again) && turn_id(&again) == id, "{again:?}");
+        assert_eq!(again.headers()["content-type"], "text/event-stream; charset=utf-8");
+        assert_eq!(again.headers()["x-request-id"], "req-1");
+        assert_eq!(text(again).await, first);
+    }
+    assert_eq!(chat.agent.heard().len(), 1);
+    assert_eq!(chat.record(&id).await["end"], "completed");
+
+    let whole = request("kit").header("idempotency-key", "order-7").header("accept", "application/json");
+    let whole = chat.send_request(whole.body(Bytes::from(KIT)).unwrap()).await;
+    assert!(is_replayed(&whole));
+    let whole: Value = serde_json::from_str(&text(whole).await).unwrap();
+    assert_eq!((&whole["content"], &whole["turn_id"]), (&json!("Hi"), &json!(id)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_its_clients_and_its_agents_alone() {
+    let chat = counting().await;
+    let first = text(chat.keyed("k", KIT).await).await;
+    let mut others = request("kit").header("idempotency-key", "k").body(Bytes::from(KIT)).unwrap();
+    others.headers_mut().insert("authorization", format!("Bearer {OTHER_TOKEN}").parse().unwrap());
+    let others = chat.send_request(others).await;
+    assert!(!is_replayed(&others));
+    assert_ne!(text(others).await, first);
+    let agents = request("ui").header("idempotency-key", "k").body(Bytes::from(UI)).unwrap();
+    assert!(!is_replayed(&chat.send_request(agents).await));
+    assert!(is_replayed(&chat.keyed("k", KIT).await));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_stands_for_one_request_and_is_refused_for_another() {
+    let chat = counting().await;
+    text(chat.keyed("k", KIT).await).await;
+    let (status, _) = problem(chat.keyed("k", OTHER).await).await;
+    assert_eq!(status, 422);
+    for key in ["", "\"\"", "a b", "\u{e9}", &"k".repeat(201)] {
+        assert_eq!(problem(chat.keyed(key, KIT).await).await.0, 400, "{key}");
+    }
+    let twice = request("kit").header("idempotency-key", "a").header("idempotency-key", "b");
+    assert_eq!(problem(chat.send_request(twice.body(Bytes::from(KIT)).unwrap()).await).await.0, 400);
+    assert_eq!(chat.agent.heard().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_a_turn_runs_its_key_is_in_use() {
+    let (sender, answer) = Answer::stream();
+    let answer = std::sync::Mutex::new(Some(answer));
+    let chat = Chat::with(Limits::default(), move |_| answer.lock().unwrap().take()).await;
+    sender.send(says(TEXT)).unwrap();
+    let running = chat.keyed("k", KIT).await;
+    let second = chat.keyed("k", KIT).await;
+    assert!(second.headers().contains_key("retry-after"));
+    assert_eq!(problem(second).await.0, 409);
+    assert_eq!(problem(chat.keyed("k", OTHER).await).await.0, 422);
+    sender.send(says(DONE)).unwrap();
+    drop(sender);
+    let first = text(running).await;
+    // The stream ends when the key stands for the turn.
+    assert_eq!(text(chat.keyed("k", KIT).await).await, first);
+    assert_eq!(chat.agent.heard().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_turn_frees_its_key() {
+    let count = AtomicUsize::new(0);
+    let chat = Chat::with(Limits::default(), move |_| match count.fetch_add(1, Ordering::SeqCst) {
+        0 => None,
+        1 => Some(Answer::saying([says(TEXT), Piece::Cut])),
+        _ => Some(Answer::saying([says(TEXT), says(DONE)])),
+    })
+    .await;
+    assert_eq!(problem(chat.keyed("k", KIT).await).await.0, 502);
+    let cut = chat.keyed("k", KIT).await;
+    assert_eq!(turn_id(&cut), "web:kit:k:2");
+    assert!(text(cut).await.contains("\"type\":\"error\""));
+    let well = chat.keyed("k", OTHER).await;
+    assert_eq!(turn_id(&well), "web:kit:k:3");
+    let well = text(well).await;
+    let again = chat.keyed("k", OTHER).await;
+    assert!(is_replayed(&again));
+    assert_eq!(text(again).await, well);
+    let ends: Vec<Value> =
+        [chat.record("web:kit:k:1").await, chat.record("web:kit:k:2").await, chat.record("web:kit:k:3").await]
+            .iter()
+            .map(|record| record["end"].clone())
+            .collect();
+    assert_eq!(ends, ["failed:broken", "failed:cut", "completed"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupted_turn_is_said_again_too() {
+    let interrupt = "data: {\"type\":\"interrupt\",\"id\":\"i\",\"payload\":[1]}\n\n";
+    let chat = Chat::saying(vec![says(interrupt), says(DONE)]).await;
+    let first = text(chat.keyed("k", KIT).await).await;
+    let again = chat.keyed("k", KIT).await;
+    assert!(is_replayed(&again));
+    assert_eq!(text(again).await, first);
+}
+
+/// Its instance is gone in the middle of the turn, as if it had been killed.
+async fn killed_in_the_middle(chat: &Chat) {
+    let instance = chat.instance();
+    let dead = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        // Connections and tasks are the runtime's, and go with it.
+        let state = instance();
+        runtime.block_on(async {
+            let request = request("kit").header("idempotency-key", "k").body(Bytes::from(KIT)).unwrap();
+            let response = agent_chat::handle(request, &state, Deadline::within(Duration::from_secs(60))).await;
+            let first = response.into_body().frame().await.unwrap().unwrap().into_data().unwrap();
+            assert_eq!(first, TEXT);
+        });
+        runtime.shutdown_background();
+    });
+    tokio::task::spawn_blocking(|| dead.join().unwrap()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_turn_leaves_its_key_to_whoever_comes_after_its_lease() {
+    let (sender, answer) = Answer::stream();
+    let answers = std::sync::Mutex::new(vec![Answer::saying([says(TEXT), says(DONE)]), answer]);
+    let chat = Chat::with(Limits::default(), move |_| answers.lock().unwrap().pop()).await;
+    sender.send(says(TEXT)).unwrap();
+    killed_in_the_middle(&chat).await;
+
+    assert_eq!(problem(chat.keyed("k", KIT).await).await.0, 409, "for all anybody knows it still runs");
+    // Its deadline was in a minute; the lease holds 5 s longer.
+    chat.clock.advance(60);
+    assert_eq!(problem(chat.keyed("k", KIT).await).await.0, 409);
+    chat.clock.advance(6);
+    assert_eq!(problem(chat.keyed("k", OTHER).await).await.0, 422);
+    let second = chat.keyed("k", KIT).await;
+    assert_eq!(turn_id(&second), "web:kit:k:2");
+    let second = text(second).await;
+    let again = chat.keyed("k", KIT).await;
+    assert!(is_replayed(&again));
+    assert_eq!(text(again).await, second);
+    drop(sender);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_turn_that_was_recorded_by_one_who_was_killed_before_he_could_say_so_is_found() {
+    let chat = counting().await;
+    chat.stack.dynamodb.fail(Rule::every(Fault::Cut).on("UpdateItem"));
+    let first = text(chat.keyed("k", KIT).await).await;
+    chat.stack.dynamodb.heal();
+    assert_eq!(problem(chat.keyed("k", KIT).await).await.0, 409);
+    chat.clock.advance(66);
+    for _ in 0..2 {
+        let again = chat.keyed("k", KIT).await;
+        assert!(is_replayed(&again));
+        assert_eq!(text(again).await, first);
+    }
+    chat.clock.advance(-66);
+    assert!(is_replayed(&chat.keyed("k", KIT).await), "whoever found it has said so");
+    assert_eq!(chat.agent.heard().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_table_is_away_a_key_is_503_and_the_agent_is_not_asked() {
+    let chat = counting().await;
+    chat.stack.dynamodb.fail(Rule::every(Fault::Cut));
+    let refused = chat.keyed("k", KIT).await;
+    assert!(refused.headers().contains_key("retry-after"));
+    assert_eq!(problem(refused).await.0, 503);
+    assert_eq!(chat.agent.heard().len(), 0);
+    chat.stack.dynamodb.heal();
+    assert_eq!(chat.keyed("k", KIT).await.status(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_turn_that_is_on_the_queue_is_said_again_once_it_is_recorded() {
+    let chat = counting().await;
+    // The claim is taken and settled; only the turn's own record fails.
+    chat.stack.dynamodb.fail(Rule::every(Fault::Cut).on("PutItem").containing("received_at"));
+    let first = text(chat.keyed("k", KIT).await).await;
+    chat.stack.dynamodb.heal();
+    assert_eq!(problem(chat.keyed("k", KIT).await).await.0, 409);
+    chat.stack.take_batch().await.unwrap();
+    let again = chat.keyed("k", KIT).await;
+    assert!(is_replayed(&again));
+    assert_eq!(text(again).await, first);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_over_8_mib_is_recorded_and_not_said_again() {
+    let event = format!("data: {{\"type\":\"text\",\"content\":\"{}\"}}\n\n", "x".repeat(900_000));
+    let just = |count| vec![says(&event); count].into_iter().chain([says(DONE)]).collect::<Vec<_>>();
+    let fits = Chat::saying(just(9)).await;
+    let first = text(fits.keyed("k", KIT).await).await;
+    let again = fits.keyed("k", KIT).await;
+    assert!(is_replayed(&again));
+    assert!(text(again).await == first);
+
+    let chat = Chat::saying(just(10)).await;
+    let first = chat.keyed("k", KIT).await;
+    let id = turn_id(&first);
+    assert_eq!(text(first).await.len(), event.len() * 10 + DONE.len());
+    let (status, detail) = problem(chat.keyed("k", KIT).await).await;
+    assert_eq!(status, 409, "{detail}");
+    assert!(detail.contains("too large"), "{detail}");
+    assert_eq!(chat.record(&id).await["end"], "completed");
+    assert_eq!(chat.agent.heard().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_who_send_the_same_at_once_one_asks_the_agent() {
+    let chat = Arc::new(counting().await);
+    let mut sends = tokio::task::JoinSet::new();
+    for _ in 0..10 {
+        let chat = Arc::clone(&chat);
+        sends.spawn(async move {
+            let response = chat.keyed("k", KIT).await;
+            (response.status().as_u16(), text(response).await)
+        });
+    }
+    let outcomes = sends.join_all().await;
+    let answers: Vec<&String> = outcomes.iter().filter(|(status, _)| *status == 200).map(|(_, text)| text).collect();
+    assert!(!answers.is_empty() && answers.iter().all(|answer| *answer == answers[0]), "{outcomes:?}");
+    assert!(outcomes.iter().all(|(status, _)| [200, 409].contains(status)), "{outcomes:?}");
+    assert_eq!(chat.agent.heard().len(), 1);
+}

@@ -1,0 +1,133 @@
+//! An agent that says what it is told to, the proxy before it, and what tests ask of them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use agent_chat::{Body, KeySets, Limits, State, Upstream};
+use bytes::Bytes;
+use gatehouse_edge::Deadline;
+use gatehouse_edge::chat::event_id;
+use gatehouse_edge::secrets::Keeper;
+use gatehouse_inbox::{Clock, Inbox};
+use gatehouse_local::agent::{Agent, Answer, Heard, Piece};
+use gatehouse_local::{Options, Testbed};
+use http::{Request, Response};
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+
+pub(crate) const TOKEN: &str = "client-token-in-confidence";
+pub(crate) const OTHER_TOKEN: &str = "other-token-in-confidence";
+pub(crate) const UPSTREAM_TOKEN: &str = "agent-token-in-confidence";
+pub(crate) const KIT: &str = r#"{"conversationId":"c1","messages":[{"role":"user","content":"Hello"}]}"#;
+pub(crate) const UI: &str = r#"{"threadId":"c1","runId":"r1","messages":[{"id":"m","role":"user","content":"Hello"}]}"#;
+pub(crate) const TEXT: &str = "data: {\"type\":\"text\",\"content\":\"Hi\"}\n\n";
+pub(crate) const DONE: &str = "data: [DONE]\n\n";
+
+pub(crate) struct Chat {
+    pub(crate) stack: Testbed,
+    pub(crate) agent: Agent,
+    pub(crate) state: Arc<State>,
+    /// Stands still until it is moved.
+    pub(crate) clock: Clock,
+    secrets: String,
+}
+
+impl Chat {
+    pub(crate) async fn with(
+        limits: Limits,
+        answer: impl Fn(&Heard) -> Option<Answer> + Send + Sync + 'static,
+    ) -> Chat {
+        Self::of_clients(json!([]), limits, answer).await
+    }
+
+    /// With clients besides the usual.
+    pub(crate) async fn of_clients(
+        more: Value,
+        limits: Limits,
+        answer: impl Fn(&Heard) -> Option<Answer> + Send + Sync + 'static,
+    ) -> Chat {
+        let stack = Testbed::start(Options { poll: false, ..Options::default() }).await.unwrap();
+        let agent = Agent::start(answer).await.unwrap();
+        let of =
+            |dialect: &str| json!({"url": format!("{}/x", agent.url), "dialect": dialect, "token": UPSTREAM_TOKEN});
+        let nowhere = json!({"url": "http://127.0.0.1:1/x", "dialect": "ag-kit"});
+        let mut clients = vec![
+            json!({"id": "web", "token": TOKEN, "agents": ["kit", "ui", "nowhere", "unknown"]}),
+            json!({"id": "app", "token": OTHER_TOKEN, "agents": ["*"]}),
+        ];
+        clients.extend(more.as_array().unwrap().clone());
+        let secrets = json!({"agent_chat": {"clients": clients,
+            "agents": {"kit": of("ag-kit"), "ui": of("ag-ui"), "nowhere": nowhere, "other": of("ag-kit")}}});
+        let (secrets, clock) = (secrets.to_string(), Clock::manual(Clock::System.now()));
+        let state = state(stack.inbox(clock.clone()), &secrets, limits);
+        Chat { stack, agent, state, clock, secrets }
+    }
+
+    /// The proxy once more, as another instance; to be called where its tasks are to run.
+    pub(crate) fn instance(&self) -> impl FnOnce() -> Arc<State> + Send + use<> {
+        let (inbox, secrets) = (self.stack.inbox(self.clock.clone()), self.secrets.clone());
+        move || state(inbox, &secrets, Limits::default())
+    }
+
+    pub(crate) async fn saying(pieces: Vec<Piece>) -> Chat {
+        Self::with(Limits::default(), move |_| Some(Answer::saying(pieces.clone()))).await
+    }
+
+    pub(crate) async fn send(&self, agent: &str, body: &str) -> Response<Body> {
+        self.send_request(request(agent).body(Bytes::copy_from_slice(body.as_bytes())).unwrap()).await
+    }
+
+    pub(crate) async fn send_request(&self, request: Request<Bytes>) -> Response<Body> {
+        agent_chat::handle(request, &self.state, Deadline::within(Duration::from_secs(60))).await
+    }
+
+    /// The record of a turn, as soon as there is one.
+    pub(crate) async fn record_when_there(&self, turn_id: &str) -> Value {
+        let id = event_id(turn_id);
+        let recorded = async {
+            while self.stack.store().get(&id, Clock::System.now()).await.unwrap().is_none() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), recorded).await.unwrap();
+        self.record(turn_id).await
+    }
+
+    /// The record of a turn.
+    pub(crate) async fn record(&self, turn_id: &str) -> Value {
+        let id = event_id(turn_id);
+        let record = self.stack.store().get(&id, Clock::System.now()).await.unwrap().unwrap();
+        serde_json::from_slice(&record.event.body).unwrap()
+    }
+}
+
+fn state(inbox: Inbox, secrets: &str, limits: Limits) -> Arc<State> {
+    let secrets = Keeper::fixed(secrets, false, Clock::System).unwrap();
+    let upstream = Upstream::new(limits.connect).unwrap();
+    Arc::new(State { inbox, secrets, upstream, key_sets: KeySets::new(), limits })
+}
+
+pub(crate) fn request(agent: &str) -> http::request::Builder {
+    Request::post(format!("/v1/aibot/bots/{agent}/send-message"))
+        .header("authorization", format!("Bearer {TOKEN}"))
+        .header("content-type", "application/json")
+        .header("x-request-id", "req-1")
+}
+
+pub(crate) fn says(text: &str) -> Piece {
+    Piece::Says(Bytes::copy_from_slice(text.as_bytes()))
+}
+
+pub(crate) fn turn_id(response: &Response<Body>) -> String {
+    response.headers()["gatehouse-turn-id"].to_str().unwrap().to_owned()
+}
+
+pub(crate) async fn text(response: Response<Body>) -> String {
+    String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
+}
+
+pub(crate) async fn problem(response: Response<Body>) -> (u16, String) {
+    let status = response.status().as_u16();
+    let problem: Value = serde_json::from_str(&text(response).await).unwrap();
+    (status, problem["detail"].as_str().unwrap().to_owned())
+}

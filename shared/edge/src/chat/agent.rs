@@ -1,0 +1,46 @@
+//! The agents.
+
+use std::fmt;
+
+use gatehouse_payload::ag_kit::Dialect;
+use http::Uri;
+use serde::Deserialize;
+
+/// An agent.
+#[derive(Clone)]
+pub struct Agent {
+    /// Where it takes messages: `https`, or `http` on a loopback address.
+    pub url: Uri,
+    /// What it speaks.
+    pub dialect: Dialect,
+    /// What it is asked with, as a bearer; `None` for agents that ask for nothing.
+    pub token: Option<String>,
+}
+
+impl fmt::Debug for Agent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Agent").field("dialect", &self.dialect).finish_non_exhaustive()
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AgentPart {
+    url: String,
+    dialect: String,
+    #[serde(default)]
+    token: Option<String>,
+}
+
+impl AgentPart {
+    /// The agent, or what is wrong with it.
+    pub(crate) fn agent(self) -> Result<Agent, &'static str> {
+        let visible = |token: &String| !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
+        if !self.token.iter().all(visible) {
+            return Err(".token cannot stand in a header");
+        }
+        let url = super::url(&self.url).ok_or(".url does not begin with https://")?;
+        let dialect = Dialect::named(&self.dialect).ok_or(".dialect is neither ag-kit nor ag-ui")?;
+        Ok(Agent { url, dialect, token: self.token })
+    }
+}
