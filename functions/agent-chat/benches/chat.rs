@@ -3,10 +3,12 @@
 //! Agent, proxy, engines and client share one process, so both ways pay for all but the proxy alike.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use gatehouse_local::agent::{Agent, Answer, Piece};
+use gatehouse_local::agent::{Agent, Answer, Heard, Piece};
 use gatehouse_local::delivery::{Client, Delivery};
 use gatehouse_local::{Options, Testbed};
 use http_body_util::BodyExt;
@@ -19,6 +21,8 @@ const ROUNDS: usize = 300;
 const EVENTS: usize = 300;
 const BULK: usize = 64 * 1024 * 1024;
 const STREAMS: usize = 500;
+const SLOW_STREAMS: usize = 200;
+const SLOW_EVENTS: usize = 60;
 
 /// Two ways to one agent.
 struct Ways {
@@ -31,7 +35,11 @@ struct Ways {
 
 impl Ways {
     async fn new(answer: impl Fn() -> Answer + Send + Sync + 'static) -> Ways {
-        let agent = Agent::start(move |_| Some(answer())).await.unwrap();
+        Self::hearing(move |_| answer()).await
+    }
+
+    async fn hearing(answer: impl Fn(&Heard) -> Answer + Send + Sync + 'static) -> Ways {
+        let agent = Agent::start(move |heard| Some(answer(heard))).await.unwrap();
         let secrets = json!({"agent_chat": {
             "clients": [{"id": "bench", "token": TOKEN, "agents": ["*"]}],
             "agents": {"kit": {"url": format!("{}/x", agent.url), "dialect": "ag-kit"}}}});
@@ -73,6 +81,7 @@ async fn main() {
     first_event().await;
     per_event().await;
     bulk().await;
+    slow_streams().await;
     open_streams().await;
 }
 
@@ -126,15 +135,71 @@ async fn per_event() {
         for (times, client) in times.iter_mut().zip([&ways.direct, &ways.through]) {
             let mut body = client.open(&ways.delivery).await.unwrap().into_body();
             while let Some(frame) = body.frame().await {
-                let now = zero.elapsed();
-                let data = frame.unwrap().into_data().unwrap_or_default();
-                let text = String::from_utf8_lossy(&data);
-                let said = text.split('"').find_map(|word| word.parse::<u64>().ok());
-                times.extend(said.map(|said| ms(now.saturating_sub(Duration::from_nanos(said)))));
+                times.extend(delay(zero, &frame.unwrap().into_data().unwrap_or_default()));
             }
         }
     }
     told("an event, from said to heard", times);
+}
+
+/// When an event was said, by what it says.
+fn delay(zero: Instant, event: &[u8]) -> Option<f64> {
+    let now = zero.elapsed();
+    let said = String::from_utf8_lossy(event).split('"').find_map(|word| word.parse::<u64>().ok())?;
+    Some(ms(now.saturating_sub(Duration::from_nanos(said))))
+}
+
+/// Many streams at once, each an event every 50 ms; every byte is compared.
+async fn slow_streams() {
+    let zero = Instant::now();
+    let said = Arc::new(Mutex::new(HashMap::<String, Vec<u8>>::new()));
+    let heard = Arc::clone(&said);
+    let ways = Ways::hearing(move |request| {
+        let name = String::from_utf8_lossy(&request.body).into_owned();
+        let (said, (sender, answer)) = (Arc::clone(&heard), Answer::stream());
+        tokio::spawn(async move {
+            for n in 0..=SLOW_EVENTS {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                let nanos = zero.elapsed().as_nanos().to_string();
+                let bytes = if n == SLOW_EVENTS { Bytes::from_static(DONE) } else { event(&nanos) };
+                said.lock().unwrap().entry(name.clone()).or_default().extend_from_slice(&bytes);
+                let _ = sender.send(Piece::Says(bytes));
+            }
+        });
+        answer
+    })
+    .await;
+    let (mut times, mut grown) = ([Vec::new(), Vec::new()], [0.0_f64; 2]);
+    for (n, client) in [&ways.direct, &ways.through].into_iter().enumerate() {
+        let before = resident();
+        let mut streams = tokio::task::JoinSet::new();
+        for stream in 0..SLOW_STREAMS {
+            let name = format!(r#"{{"messages":[],"conversationId":"{n}-{stream}"}}"#);
+            let (client, said) = (client.clone(), Arc::clone(&said));
+            let delivery = Delivery { body: Bytes::from(name.clone()), ..ways.delivery.clone() };
+            streams.spawn(async move {
+                let mut body = client.open(&delivery).await.unwrap().into_body();
+                let (mut got, mut delays) = (Vec::new(), Vec::new());
+                while let Some(frame) = body.frame().await {
+                    let data = frame.unwrap().into_data().unwrap_or_default();
+                    delays.extend(delay(zero, &data));
+                    got.extend_from_slice(&data);
+                }
+                assert!(said.lock().unwrap()[&name] == got, "stream {name} is not what was said");
+                delays
+            });
+        }
+        while !streams.is_empty() {
+            grown[n] = grown[n].max(resident() - before);
+            let soon = tokio::time::timeout(Duration::from_millis(100), streams.join_next());
+            if let Ok(Some(delays)) = soon.await {
+                times[n].extend(delays.unwrap());
+            }
+        }
+    }
+    assert!(times.iter().all(|times| times.len() > SLOW_STREAMS * SLOW_EVENTS / 2));
+    told(&format!("an event in {SLOW_STREAMS} slow streams, said to heard"), times);
+    row(&format!("memory grown by {SLOW_STREAMS} slow streams"), grown[0], grown[1], "kB");
 }
 
 async fn bulk() {
