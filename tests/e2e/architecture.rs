@@ -62,7 +62,7 @@ fn the_code_map_lists_exactly_the_crates_there_are() {
 #[test]
 fn dependencies_point_one_way() {
     let rank = |name: &str| match name {
-        "gatehouse-payload" | "gatehouse-sse" => Some(0),
+        "gatehouse-payload" | "gatehouse-sse" | "gatehouse-outgoing" => Some(0),
         "gatehouse-inbox" => Some(1),
         "gatehouse-edge" => Some(2),
         "gatehouse-replies" => Some(3),

@@ -133,7 +133,7 @@ impl KeySets {
         let is_old = kept.loaded_at.is_none_or(|at| at.elapsed() >= STALE);
         if may_try && (is_old || is_unknown) {
             self.with(|sets| sets.entry(url.clone()).or_default().tried_at = Some(Instant::now()));
-            match upstream.fetch(url).await.as_deref().map(read) {
+            match upstream.fetch(url, issuer.is_private).await.as_deref().map(read) {
                 Some(Some(keys)) => {
                     let (keys, now) = (Arc::new(keys), Instant::now());
                     let set = KeySet { keys: Arc::clone(&keys), loaded_at: Some(now), tried_at: Some(now) };

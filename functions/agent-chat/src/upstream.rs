@@ -1,16 +1,14 @@
 //! The way to the agents.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use gatehouse_edge::chat::Agent;
+use gatehouse_outgoing::{Client, Reach, Tls};
 use http::{HeaderValue, Method, Request, Response, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::timeout;
 
@@ -22,7 +20,9 @@ const KEPT: Duration = Duration::from_secs(20);
 /// Asks agents, over connections that are kept.
 #[derive(Debug, Clone)]
 pub struct Upstream {
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    public: Client,
+    private: Client,
+    loopback: Client,
 }
 
 /// Why an agent was not asked, or is not known to have been.
@@ -40,16 +40,26 @@ impl Upstream {
     /// # Errors
     /// When there are no certificates.
     pub fn new(connect: Duration) -> std::io::Result<Self> {
-        let mut http = HttpConnector::new();
-        http.enforce_http(false);
-        http.set_nodelay(true);
-        http.set_connect_timeout(Some(connect));
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let tls = HttpsConnectorBuilder::new().with_provider_and_native_roots(provider)?;
-        let connector = tls.https_or_http().enable_http1().wrap_connector(http);
-        let mut client = Client::builder(TokioExecutor::new());
-        client.pool_timer(TokioTimer::new()).pool_idle_timeout(KEPT);
-        Ok(Upstream { client: client.build(connector) })
+        let tls = Tls::native()?;
+        let client = |reach| {
+            let mut client = legacy::Client::builder(TokioExecutor::new());
+            client.pool_timer(TokioTimer::new()).pool_idle_timeout(KEPT);
+            client.build(tls.connector(reach, Some(connect)))
+        };
+        Ok(Upstream {
+            public: client(Reach::Public),
+            private: client(Reach::Private),
+            loopback: client(Reach::Loopback),
+        })
+    }
+
+    /// What reaches `url`: this machine where it is named, private networks where the configuration says so.
+    fn client(&self, url: &Uri, is_private: bool) -> &Client {
+        match is_private {
+            _ if Reach::is_loopback(url) => &self.loopback,
+            true => &self.private,
+            false => &self.public,
+        }
     }
 
     /// Asks an agent. Of the client's headers none goes along; a connection that could not be made is tried once more, since
@@ -64,7 +74,7 @@ impl Upstream {
         loop {
             tries += 1;
             let request = request(agent, body, request_id).ok_or(Unasked::Broken)?;
-            match self.client.request(request).await {
+            match self.client(&agent.url, agent.is_private).request(request).await {
                 Ok(response) => return Ok(response),
                 Err(error) if error.is_connect() && tries < 2 => {}
                 Err(error) => return Err(if error.is_connect() { Unasked::Unreachable } else { Unasked::Broken }),
@@ -73,12 +83,15 @@ impl Upstream {
     }
 
     /// A JSON document, whole.
-    pub(crate) async fn fetch(&self, url: &Uri) -> Option<Bytes> {
+    pub(crate) async fn fetch(&self, url: &Uri, is_private: bool) -> Option<Bytes> {
         let request = Request::get(url.clone()).header(header::ACCEPT, "application/json");
         let request = request.body(Full::default()).ok()?;
         let (within, limit) = DOCUMENT;
         let fetched = timeout(within, async {
-            let response = self.client.request(request).await.ok().filter(|response| response.status().is_success())?;
+            let response = self.client(url, is_private).request(request).await.ok()?;
+            if !response.status().is_success() {
+                return None;
+            }
             Some(Limited::new(response.into_body(), limit).collect().await.ok()?.to_bytes())
         });
         fetched.await.ok().flatten()

@@ -3,16 +3,12 @@
 //! Who knows that URL can steer the call, and it comes from the message. So it is used only where it leads to Vapi, is never
 //! logged, and no redirect is followed.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use gatehouse_edge::answering::Action;
+use gatehouse_outgoing::{Client, Reach, Tls};
 use gatehouse_payload::pointer::Pointer;
 use http::{Method, Request, Uri, header};
 use http_body_util::Full;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use tokio::time::timeout_at;
 
@@ -36,7 +32,7 @@ pub enum Hosts {
 #[derive(Debug, Clone)]
 pub struct Control {
     hosts: Hosts,
-    connector: HttpsConnector<HttpConnector>,
+    tls: Tls,
 }
 
 impl Control {
@@ -45,31 +41,22 @@ impl Control {
     /// # Errors
     /// When it has none.
     pub fn new(hosts: Hosts) -> std::io::Result<Self> {
-        let (provider, tls) = (rustls::crypto::ring::default_provider(), HttpsConnectorBuilder::new());
-        let tls = match hosts {
-            // Nothing is verified over plain HTTP, and reading the machine's roots takes a while.
-            Hosts::Loopback => tls.with_tls_config(
-                rustls::ClientConfig::builder_with_provider(Arc::new(provider))
-                    .with_safe_default_protocol_versions()
-                    .map_err(std::io::Error::other)?
-                    .with_root_certificates(rustls::RootCertStore::empty())
-                    .with_no_client_auth(),
-            ),
-            Hosts::Vapi | Hosts::VapiAndLoopback => tls.with_provider_and_native_roots(provider)?,
-        };
-        let connector = if hosts == Hosts::Vapi { tls.https_only() } else { tls.https_or_http() };
-        Ok(Control { hosts, connector: connector.enable_http1().build() })
+        let tls = if hosts == Hosts::Loopback { Tls::none() } else { Tls::native() };
+        Ok(Control { hosts, tls: tls? })
     }
 
     /// Posts `messages`, one after the other, to the call that `said` is about. Nothing is sent before the action is called.
     #[must_use]
     pub fn act(&self, said: &Said, messages: Vec<String>) -> Action {
         let url = url(self.hosts, said);
-        // A connection kept over Lambda's freeze would be a dead one, so each action has its own.
-        let client = Client::builder(TokioExecutor::new()).retry_canceled_requests(false).build(self.connector.clone());
+        let tls = self.tls.clone();
         Box::new(move |until| {
             Box::pin(async move {
                 let url = url?;
+                let reach = if Reach::is_loopback(&url) { Reach::Loopback } else { Reach::Public };
+                // A connection kept over Lambda's freeze would be a dead one, so each action has its own.
+                let mut client = hyper_util::client::legacy::Client::builder(TokioExecutor::new());
+                let client: Client = client.retry_canceled_requests(false).build(tls.connector(reach, None));
                 let count = messages.len();
                 for (sent, message) in messages.into_iter().enumerate() {
                     let late = |_| Err("no answer in time, though it may have been heard".to_owned());
@@ -85,11 +72,7 @@ impl Control {
     }
 }
 
-async fn post(
-    client: &Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
-    url: &Uri,
-    message: String,
-) -> Result<(), String> {
+async fn post(client: &Client, url: &Uri, message: String) -> Result<(), String> {
     let request = Request::builder().method(Method::POST).uri(url).header(header::CONTENT_TYPE, "application/json");
     let request = request.body(Full::new(Bytes::from(message))).map_err(|_| "the message is no request")?;
     let response = client.request(request).await.map_err(|_| "the control URL cannot be reached")?;

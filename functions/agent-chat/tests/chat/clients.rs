@@ -314,3 +314,25 @@ async fn while_the_table_is_away_nobody_counts_and_everybody_is_answered() {
         assert_eq!(text(response).await, format!("{TEXT}{DONE}"));
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_is_looked_for_in_the_public_internet_and_where_its_configuration_says() {
+    let chat = Chat::saying(vec![says(DONE)]).await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    for (host, private) in
+        [("[::ffff:127.0.0.1]", false), ("169.254.169.254", true), ("10.0.0.1", false), ("[fd00:ec2::254]", true)]
+    {
+        let agent = json!({"url": format!("https://{host}:{port}/x"), "dialect": "ag-kit", "private": private});
+        let secrets = json!({"agent_chat": {"agents": {"kit": agent},
+            "clients": [{"id": "web", "token": crate::support::TOKEN, "agents": ["*"]}]}});
+        let state =
+            crate::support::state(chat.stack.inbox(chat.clock.clone()), &secrets.to_string(), Limits::default());
+        let request = request("kit").body(Bytes::from(KIT)).unwrap();
+        let deadline = gatehouse_edge::Deadline::within(Duration::from_secs(60));
+        let (status, detail) = problem(agent_chat::handle(request, &state, deadline).await).await;
+        assert_eq!((status, detail.as_str()), (502, "the agent cannot be reached"), "{host}");
+    }
+    let connected = tokio::time::timeout(Duration::from_millis(1), listener.accept()).await;
+    assert!(connected.is_err(), "nobody has connected");
+}

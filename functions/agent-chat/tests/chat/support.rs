@@ -101,7 +101,7 @@ impl Chat {
     }
 }
 
-fn state(inbox: Inbox, secrets: &str, limits: Limits) -> Arc<State> {
+pub(crate) fn state(inbox: Inbox, secrets: &str, limits: Limits) -> Arc<State> {
     let secrets = Keeper::fixed(secrets, false, Clock::System).unwrap();
     let upstream = Upstream::new(limits.connect).unwrap();
     Arc::new(State { inbox, secrets, upstream, key_sets: KeySets::new(), limits })

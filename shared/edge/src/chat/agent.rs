@@ -15,6 +15,8 @@ pub struct Agent {
     pub dialect: Dialect,
     /// What it is asked with, as a bearer; `None` for agents that ask for nothing.
     pub token: Option<String>,
+    /// Whether its address may be a private network's.
+    pub is_private: bool,
 }
 
 impl fmt::Debug for Agent {
@@ -30,6 +32,8 @@ pub(crate) struct AgentPart {
     dialect: String,
     #[serde(default)]
     token: Option<String>,
+    #[serde(default)]
+    private: bool,
 }
 
 impl AgentPart {
@@ -41,6 +45,6 @@ impl AgentPart {
         }
         let url = super::url(&self.url).ok_or(".url does not begin with https://")?;
         let dialect = Dialect::named(&self.dialect).ok_or(".dialect is neither ag-kit nor ag-ui")?;
-        Ok(Agent { url, dialect, token: self.token })
+        Ok(Agent { url, dialect, token: self.token, is_private: self.private })
     }
 }

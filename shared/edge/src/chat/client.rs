@@ -34,6 +34,8 @@ pub struct Issuer {
     pub issuer: String,
     /// Where the keys are, as a JSON Web Key Set (RFC 7517).
     pub jwks_url: Uri,
+    /// Whether their address may be a private network's.
+    pub is_private: bool,
     /// What `aud` must be, or hold.
     pub audience: String,
     /// What each user may do.
@@ -153,6 +155,8 @@ pub(crate) struct IssuerPart {
     _kind: Jwt,
     issuer: String,
     jwks_url: String,
+    #[serde(default)]
+    private: bool,
     audience: String,
     agents: Vec<String>,
     #[serde(default)]
@@ -162,7 +166,7 @@ pub(crate) struct IssuerPart {
 impl IssuerPart {
     /// The issuer, or what is wrong with it.
     pub(crate) fn issuer(self) -> Result<Issuer, &'static str> {
-        let IssuerPart { issuer, jwks_url, audience, agents, limits, .. } = self;
+        let IssuerPart { issuer, jwks_url, private: is_private, audience, agents, limits, .. } = self;
         if issuer.is_empty() || !is_visible(&issuer) {
             return Err(".issuer is not of visible ASCII characters");
         }
@@ -170,7 +174,7 @@ impl IssuerPart {
             return Err(".audience is empty: a token for whomsoever would do");
         }
         let jwks_url = super::url(&jwks_url).ok_or(".jwks_url does not begin with https://")?;
-        Ok(Issuer { issuer, jwks_url, audience, rights: rights(agents, limits)? })
+        Ok(Issuer { issuer, jwks_url, is_private, audience, rights: rights(agents, limits)? })
     }
 }
 

@@ -1,0 +1,155 @@
+//! Connections to allowed addresses alone: a name's addresses are looked at once it is resolved, so that it cannot lead elsewhere.
+
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::Uri;
+use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
+use hyper_util::rt::TokioIo;
+use rustls::{ClientConfig, RootCertStore};
+use tokio::net::TcpStream;
+use tower_service::Service;
+
+use crate::Reach;
+use crate::address::is_within;
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// How servers are verified.
+#[derive(Debug, Clone)]
+pub struct Tls(ClientConfig);
+
+impl Tls {
+    /// By the machine's root certificates.
+    ///
+    /// # Errors
+    /// When it has none.
+    pub fn native() -> io::Result<Self> {
+        let config = Self::builder()?.with_native_roots()?;
+        Ok(Tls(config.with_no_client_auth()))
+    }
+
+    /// Not at all, since nothing is reached over TLS: reading the machine's roots takes a while.
+    ///
+    /// # Errors
+    /// When TLS cannot be set up.
+    pub fn none() -> io::Result<Self> {
+        Ok(Tls(Self::builder()?.with_root_certificates(RootCertStore::empty()).with_no_client_auth()))
+    }
+
+    fn builder() -> io::Result<rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier>> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().map_err(io::Error::other)
+    }
+
+    /// Connections within `reach`: plain to this machine, over TLS to everywhere else. Connecting may take `limit`.
+    #[must_use]
+    pub fn connector(&self, reach: Reach, limit: Option<Duration>) -> HttpsConnector<Guarded> {
+        let tls = HttpsConnectorBuilder::new().with_tls_config(self.0.clone());
+        let tls = if reach == Reach::Loopback { tls.https_or_http() } else { tls.https_only() };
+        tls.enable_http1().wrap_connector(Guarded::new(reach, limit))
+    }
+}
+
+/// Connects within a reach.
+#[derive(Debug, Clone)]
+pub struct Guarded {
+    reach: Reach,
+    http: HttpConnector<Within>,
+}
+
+impl Guarded {
+    fn new(reach: Reach, limit: Option<Duration>) -> Self {
+        let mut http = HttpConnector::new_with_resolver(Within { reach, names: GaiResolver::new() });
+        http.enforce_http(false);
+        http.set_nodelay(true);
+        http.set_connect_timeout(limit);
+        Guarded { reach, http }
+    }
+}
+
+impl Service<Uri> for Guarded {
+    type Response = TokioIo<TcpStream>;
+    type Error = Failure;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Failure>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        self.http.poll_ready(cx).map_err(Failure::from)
+    }
+
+    fn call(&mut self, url: Uri) -> Self::Future {
+        // Nobody resolves what is an address already.
+        let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
+        if host.parse::<IpAddr>().is_ok_and(|address| !is_within(self.reach, address)) {
+            return Box::pin(async { Err(Failure::from(outside())) });
+        }
+        let connecting = self.http.call(url);
+        Box::pin(async move { connecting.await.map_err(Failure::from) })
+    }
+}
+
+/// Resolves names to addresses within a reach.
+#[derive(Debug, Clone)]
+struct Within {
+    reach: Reach,
+    names: GaiResolver,
+}
+
+impl Service<Name> for Within {
+    type Response = std::vec::IntoIter<SocketAddr>;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.names.poll_ready(cx)
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
+        let (reach, resolving) = (self.reach, self.names.call(name));
+        Box::pin(async move {
+            let within: Vec<_> = resolving.await?.filter(|address| is_within(reach, address.ip())).collect();
+            if within.is_empty() { Err(outside()) } else { Ok(within.into_iter()) }
+        })
+    }
+}
+
+/// Says nothing of what is where.
+fn outside() -> io::Error {
+    io::Error::new(io::ErrorKind::PermissionDenied, "the address is not one that may be connected to")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn connects(reach: Reach, url: &str) -> bool {
+        let mut connector = Guarded::new(reach, Some(Duration::from_secs(5)));
+        std::future::poll_fn(|cx| connector.poll_ready(cx)).await.unwrap();
+        connector.call(url.parse().unwrap()).await.is_ok()
+    }
+
+    #[tokio::test]
+    async fn neither_an_address_nor_a_name_leads_to_this_machine_unless_it_is_meant() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        for host in ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]"] {
+            let url = format!("http://{host}:{port}/");
+            assert!(!connects(Reach::Public, &url).await, "{host}");
+            assert!(!connects(Reach::Private, &url).await, "{host}");
+        }
+        for host in ["127.0.0.1", "localhost"] {
+            assert!(connects(Reach::Loopback, &format!("http://{host}:{port}/")).await, "{host}");
+        }
+        for elsewhere in ["http://169.254.169.254/", "http://10.0.0.1/", "http://[fd00:ec2::254]/"] {
+            assert!(!connects(Reach::Loopback, elsewhere).await, "{elsewhere}");
+            assert!(!connects(Reach::Public, elsewhere).await, "{elsewhere}");
+        }
+    }
+}
