@@ -1,13 +1,17 @@
 //! What must be right about a request before its agent is asked.
 
+use std::time::Duration;
+
 use gatehouse_edge::chat::{self, claim_key, slots_key};
 use gatehouse_edge::{Deadline, Problem, gate};
-use gatehouse_inbox::store::slots::Full;
+use gatehouse_inbox::store::claim::{Claim, Settled};
+use gatehouse_inbox::store::slots::{Full, Slot};
 use gatehouse_inbox::{Fingerprint, Nonce};
 use gatehouse_payload::ag_kit::{Dialect, check::check};
 use gatehouse_payload::json::{self, Document};
 use gatehouse_payload::time::Timestamp;
 use http::{HeaderValue, Request};
+use tokio::time::Instant;
 
 use crate::caller::{self, Caller};
 use crate::key::{self, Key};
@@ -16,6 +20,9 @@ use crate::{Asked, Bytes, PATHS, State};
 
 /// How much longer than the invocation its claims hold: a clock may be behind. In milliseconds.
 const GRACE: i64 = 5000;
+
+/// What giving a key back may take.
+const SETTLE: Duration = Duration::from_secs(2);
 
 /// What is to be done about a request.
 pub(crate) enum Admitted {
@@ -48,14 +55,14 @@ pub(crate) async fn admit(request: &Request<Bytes>, state: &State, deadline: Dea
             match key::take(state, key, fingerprint, nonce, lease).await? {
                 Key::Taken(claim) => (chat::turn_id(&claim), Some(claim)),
                 Key::Answered(stored) => {
-                    let request_id = request_id(request, &stored.turn_id);
+                    let request_id = request_id(request, &stored.turn_id, None);
                     return Ok(Admitted::Replay(Box::new(stored), request_id));
                 }
             }
         }
     };
     let mut asked = Asked {
-        request_id: request_id(request, &turn_id),
+        request_id: request_id(request, &turn_id, claim.as_ref()),
         turn_id,
         claim,
         slot: None,
@@ -69,7 +76,7 @@ pub(crate) async fn admit(request: &Request<Bytes>, state: &State, deadline: Dea
     };
     if let Err(problem) = take_slot(state, &mut asked, nonce, lease).await {
         // Nothing was done under the key.
-        key::settle(state, &asked, false).await;
+        key::settle(state, &asked, Settled::Failed, Instant::now() + SETTLE).await;
         return Err(problem);
     }
     Ok(Admitted::Ask(Box::new(asked)))
@@ -81,8 +88,10 @@ async fn take_slot(state: &State, asked: &mut Asked, nonce: Nonce, lease: Timest
     if limits.are_none() {
         return Ok(());
     }
-    match state.inbox.store.take_slot(&slots_key(id), *limits, nonce, lease, asked.began_at).await {
-        Ok(Ok(slot)) => asked.slot = Some(slot),
+    let slot = Slot { key: slots_key(id), nonce };
+    let taken = state.inbox.store.take_slot(&slot, *limits, lease, asked.began_at).await;
+    match taken {
+        Ok(Ok(())) => {}
         Ok(Err(Full::Concurrent { retry_after })) => {
             return Err(Problem::TooMany("as many turns are running as the client may have at a time", retry_after));
         }
@@ -91,6 +100,8 @@ async fn take_slot(state: &State, asked: &mut Asked, nonce: Nonce, lease: Timest
         }
         Err(error) => tracing::warn!(error = error.to_string(), "the client's turns are not counted"),
     }
+    // It may have been taken even if nobody said so.
+    asked.slot = Some(slot);
     Ok(())
 }
 
@@ -108,9 +119,14 @@ fn conversation(dialect: Dialect, document: &Document<'_>) -> Option<String> {
     json::text_member(document.text(), name).filter(|id| !id.is_empty())
 }
 
-/// The client's own, where it is one, else the turn's id.
-fn request_id(request: &Request<Bytes>, turn_id: &str) -> HeaderValue {
+/// The client's own, where it is one. Else the turn's id; under a key a hash of that, which tells the agent nothing, and the same
+/// for all attempts, so that it can know them by it.
+fn request_id(request: &Request<Bytes>, turn_id: &str, claim: Option<&Claim>) -> HeaderValue {
     let is_id = |text: &str| (1..=200).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
     let own = request.headers().get("x-request-id").filter(|value| value.to_str().is_ok_and(is_id));
-    own.cloned().or_else(|| HeaderValue::from_str(turn_id).ok()).unwrap_or(HeaderValue::from_static("-"))
+    let ours = || match claim {
+        None => turn_id.to_owned(),
+        Some(claim) => Fingerprint::of(&format!("\"{}\"", claim.key), &|_, _| false).to_string(),
+    };
+    own.cloned().or_else(|| HeaderValue::try_from(ours()).ok()).unwrap_or(HeaderValue::from_static("-"))
 }

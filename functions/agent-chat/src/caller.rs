@@ -28,6 +28,9 @@ pub(crate) async fn authorize(
     agent_id: &str,
 ) -> Result<(Caller, Agent), Problem> {
     let secrets = state.secrets.get().await.ok_or(UNKNOWN)?;
+    if !secrets.agent_chat.is_open() {
+        return Err(Problem::NoSecrets("no usable client is configured; the log names what is wrong"));
+    }
     let token = token(request)?;
     let verdict = allowed(&secrets.agent_chat, state, token, agent_id).await;
     if !matches!(verdict, Err(Problem::NoClient(_) | Problem::NoAgent)) {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use gatehouse_edge::Problem;
 use gatehouse_edge::log::UNRECORDED;
+use gatehouse_inbox::store::claim::Settled;
 use gatehouse_payload::ag_kit::Dialect;
 use gatehouse_payload::ag_kit::turn::{End, Turn};
 use gatehouse_sse::{Block, Reader};
@@ -19,7 +20,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use crate::limits::EVENT_BYTES;
 use crate::record::{self, KEPT, Outcome};
 use crate::upstream::Unasked;
-use crate::{Asked, State, key, millis};
+use crate::{Asked, RESERVE, State, key, millis};
 
 /// What is said in silence: a comment, which no reader of events hears.
 const HEARTBEAT: &[u8] = b": \n\n";
@@ -29,6 +30,10 @@ const MARK: &[u8] = "\u{feff}".as_bytes();
 const FAREWELL: Duration = Duration::from_secs(2);
 /// What recording may take; a claim is settled behind it.
 const RECORD: Duration = Duration::from_millis(3500);
+/// What settling the claim may take, for as long as there is time.
+const SETTLE: Duration = Duration::from_secs(10);
+/// What is left of the invocation when all is done.
+const FAREWELL_TO_LAMBDA: Duration = Duration::from_millis(300);
 
 /// Whether there is an answer.
 #[derive(Debug)]
@@ -71,6 +76,8 @@ struct Driver<'a> {
     is_utf8: bool,
     client_left: bool,
     is_first_block: bool,
+    /// Whether the client was sent the end the agent has said.
+    end_is_said: bool,
 }
 
 /// Drives a turn to its end, which comes before `until`, and records it.
@@ -101,6 +108,7 @@ pub(crate) async fn drive(
         is_utf8: true,
         client_left: false,
         is_first_block: true,
+        end_is_said: false,
     };
     let failure = driver.run().await.err();
     driver.close(failure).await;
@@ -223,6 +231,7 @@ impl Driver<'_> {
         for bytes in std::mem::take(&mut self.held).into_iter().chain([block.bytes]) {
             self.send(bytes).await?;
         }
+        self.end_is_said = self.turn.end.is_some();
         Ok(())
     }
 
@@ -244,7 +253,7 @@ impl Driver<'_> {
     fn commit(&mut self) {
         if let Some(verdict) = self.verdict.take() {
             // Whoever waited for it may have committed already.
-            let _ = verdict.send(Verdict::Answers(std::mem::take(&mut self.headers)));
+            let _ = verdict.send(Verdict::Answers(self.headers.clone()));
         }
     }
 
@@ -279,7 +288,7 @@ impl Driver<'_> {
     async fn close(mut self, failure: Option<Failure>) {
         let (why, problem) = failure.map(|failure| (failure.why, failure.problem)).unzip();
         let is_answered = self.is_answered();
-        let has_ended = self.turn.end.is_some();
+        let has_ended = self.end_is_said;
         let last_word = problem.as_ref().map(|problem| terminal(self.asked.agent.dialect, problem));
         let last_word = last_word.filter(|_| !has_ended);
         if let (true, Some(last_word)) = (is_answered, &last_word) {
@@ -300,9 +309,15 @@ impl Driver<'_> {
             first_event_ms: self.first_event.map(millis),
             duration_ms: millis(self.began.elapsed()),
             client_left: self.client_left,
+            headers: std::mem::take(&mut self.headers),
         };
-        self.record(&outcome).await;
-        self.let_go(matches!(outcome.end, End::Completed | End::Interrupted)).await;
+        let is_durable = self.record(&outcome).await;
+        self.let_go(match (&outcome.end, is_durable) {
+            (End::Failed(_), _) => Settled::Failed,
+            (_, true) => Settled::Finished,
+            (_, false) => Settled::Lost,
+        })
+        .await;
         if let (Some(verdict), Some(problem)) = (self.verdict.take(), problem) {
             let is_late = verdict.send(Verdict::Refused(problem)).is_err();
             if let (true, false, Some(last_word)) = (is_late, is_answered, last_word) {
@@ -320,26 +335,29 @@ impl Driver<'_> {
     }
 
     /// The key and the slot go free, or the key stands for the turn from now on.
-    async fn let_go(&self, finished: bool) {
+    async fn let_go(&self, settled: Settled) {
         let free = async {
             if let Some(slot) = &self.asked.slot {
                 // If it is not freed, it ends by itself.
                 let _ = self.state.inbox.store.free_slot(slot).await;
             }
         };
-        tokio::join!(key::settle(self.state, self.asked, finished), free);
+        let until = (self.until + RESERVE - FAREWELL_TO_LAMBDA).min(Instant::now() + SETTLE);
+        tokio::join!(key::settle(self.state, self.asked, settled, until), free);
     }
 
-    async fn record(&self, outcome: &Outcome) {
+    /// Whether it is durable.
+    async fn record(&self, outcome: &Outcome) -> bool {
         let end = record::word(&outcome.end);
         let Outcome { first_event_ms, duration_ms: ms, events, odd_events, received_bytes, sent_bytes, .. } = outcome;
         let (agent, client, function) = (&self.asked.agent_id, &self.asked.client.id, crate::FUNCTION);
         let Some(event) = record::event(self.asked, outcome, self.state.inbox.clock.now()) else {
             tracing::error!(function, outcome = UNRECORDED, agent, client, end, ms, "turn");
-            return;
+            return false;
         };
         let event_id = event.id.as_str();
-        match self.state.inbox.record(&event, Instant::now() + RECORD).await {
+        let until = (self.until + RECORD).min(Instant::now() + RECORD);
+        match self.state.inbox.record(&event, until).await {
             Ok(receipt) => {
                 let (outcome, error) = (receipt.outcome.as_str(), receipt.error.map(|error| error.to_string()));
                 tracing::info!(
@@ -358,10 +376,12 @@ impl Driver<'_> {
                     error,
                     "turn"
                 );
+                true
             }
             Err(error) => {
                 let error = error.to_string();
                 tracing::error!(function, event_id, outcome = UNRECORDED, agent, client, end, ms, error, "turn");
+                false
             }
         }
     }

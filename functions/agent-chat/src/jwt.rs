@@ -10,7 +10,7 @@ use http::Uri;
 use jsonwebtoken::crypto::{CryptoProvider, JwtVerifier, KeyUtils};
 use jsonwebtoken::errors::{Error, ErrorKind};
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse};
-use jsonwebtoken::{Algorithm, DecodingKey, DecodingKeyKind, Validation};
+use jsonwebtoken::{Algorithm, DecodingKey, DecodingKeyKind, Header, Validation};
 use ring::signature::{ECDSA_P256_SHA256_FIXED, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents, UnparsedPublicKey};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -33,6 +33,7 @@ const PAUSE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct KeySets {
     sets: Mutex<HashMap<Uri, KeySet>>,
+    looking_up: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -42,12 +43,26 @@ struct KeySet {
     tried_at: Option<Instant>,
 }
 
+impl KeySet {
+    /// Whether it was looked up within `age`.
+    fn is_current(&self, age: Duration) -> bool {
+        self.loaded_at.is_some_and(|at| at.elapsed() < age)
+    }
+
+    fn is_old(&self) -> bool {
+        !self.is_current(STALE)
+    }
+}
+
 #[derive(Debug)]
 struct Key {
     id: Option<String>,
     algorithm: Algorithm,
     key: DecodingKey,
 }
+
+/// What is wrong with a token where other keys may do.
+const KEYS: [&str; 2] = ["unknown key", "signature"];
 
 /// What a token must say besides `exp` and `aud`.
 #[derive(Deserialize)]
@@ -75,22 +90,45 @@ pub(crate) async fn verify<'i>(
     if header.crit.is_some() {
         return Err(Problem::NoClient("critical extension"));
     }
-    let mut why = "unknown issuer";
+    let mut refusal = Problem::NoClient("unknown issuer");
     for issuer in issuers.iter().filter(|issuer| issuer.issuer == from.iss) {
-        let keys = state.key_sets.of(issuer, header.kid.as_deref(), &state.upstream).await.ok_or(NO_KEYS)?;
-        why = "unknown key";
-        let fits = |key: &&Key| key.algorithm == header.alg && (header.kid.is_none() || key.id == header.kid);
-        for key in keys.iter().filter(fits) {
-            match jsonwebtoken::decode::<Claims>(token, &key.key, &expected(issuer, key.algorithm)) {
-                Ok(valid) if valid.claims.iss == issuer.issuer && !valid.claims.sub.is_empty() => {
-                    return Ok((issuer.client_id(&valid.claims.sub), &issuer.rights));
-                }
-                Ok(_) => why = "no subject",
-                Err(error) => why = told(error.kind()),
-            }
+        let mut kept = state.key_sets.kept(issuer);
+        if kept.is_old() {
+            kept = state.key_sets.look_up(issuer, &state.upstream, STALE).await;
+        }
+        let mut verdict = check(token, &header, issuer, &kept.keys);
+        if verdict.as_ref().is_err_and(|why| KEYS.contains(why)) {
+            // It may have been published since.
+            kept = state.key_sets.look_up(issuer, &state.upstream, LOOK_AGAIN).await;
+            verdict = check(token, &header, issuer, &kept.keys);
+        }
+        match verdict {
+            Ok(sub) => return Ok((issuer.client_id(&sub), &issuer.rights)),
+            // Nobody can tell, unless another entry of the issuer's can.
+            Err(why) if KEYS.contains(&why) && !kept.is_current(LOOK_AGAIN) => refusal = NO_KEYS,
+            Err(why) if !matches!(refusal, Problem::NoSecrets(_)) => refusal = Problem::NoClient(why),
+            Err(_) => {}
         }
     }
-    Err(Problem::NoClient(why))
+    Err(refusal)
+}
+
+/// Whose token it is, if one of the keys has signed it for here and now; else what is wrong with it.
+fn check(token: &str, header: &Header, issuer: &Issuer, keys: &[Key]) -> Result<String, &'static str> {
+    let fits = |key: &&Key| key.algorithm == header.alg && (header.kid.is_none() || key.id == header.kid);
+    let [mut why, signature] = KEYS;
+    for key in keys.iter().filter(fits) {
+        match jsonwebtoken::decode::<Claims>(token, &key.key, &expected(issuer, key.algorithm)) {
+            Ok(valid) if valid.claims.iss == issuer.issuer && !valid.claims.sub.is_empty() => {
+                return Ok(valid.claims.sub);
+            }
+            Ok(_) => return Err("no subject"),
+            Err(error) if matches!(error.kind(), ErrorKind::InvalidSignature) => why = signature,
+            // Signed it was, so no other key will do better.
+            Err(error) => return Err(told(error.kind())),
+        }
+    }
+    Err(why)
 }
 
 fn expected(issuer: &Issuer, algorithm: Algorithm) -> Validation {
@@ -105,7 +143,6 @@ fn expected(issuer: &Issuer, algorithm: Algorithm) -> Validation {
 
 fn told(error: &ErrorKind) -> &'static str {
     match error {
-        ErrorKind::InvalidSignature => "signature",
         ErrorKind::ExpiredSignature => "expired",
         ErrorKind::ImmatureSignature => "not valid yet",
         ErrorKind::InvalidAudience => "audience",
@@ -120,32 +157,43 @@ impl KeySets {
     pub fn new() -> Self {
         // It is this one already if it is any.
         let _ = PROVIDER.install_default();
-        KeySets { sets: Mutex::default() }
+        KeySets { sets: Mutex::default(), looking_up: tokio::sync::Mutex::default() }
     }
 
-    /// An issuer's keys, looked up where they are old, or where `id` is not among them. `None` when there are none to be had.
-    async fn of(&self, issuer: &Issuer, id: Option<&str>, upstream: &Upstream) -> Option<Arc<Vec<Key>>> {
-        let url = &issuer.jwks_url;
-        let kept = self.with(|sets| sets.get(url).cloned()).unwrap_or_default();
-        let is_unknown = id.is_some_and(|id| !kept.keys.iter().any(|key| key.id.as_deref() == Some(id)));
-        let pause = if kept.loaded_at.is_none() { PAUSE } else { LOOK_AGAIN };
-        let may_try = kept.tried_at.is_none_or(|at| at.elapsed() >= pause);
-        let is_old = kept.loaded_at.is_none_or(|at| at.elapsed() >= STALE);
-        if may_try && (is_old || is_unknown) {
-            self.with(|sets| sets.entry(url.clone()).or_default().tried_at = Some(Instant::now()));
-            match upstream.fetch(url, issuer.is_private).await.as_deref().map(read) {
-                Some(Some(keys)) => {
-                    let (keys, now) = (Arc::new(keys), Instant::now());
-                    let set = KeySet { keys: Arc::clone(&keys), loaded_at: Some(now), tried_at: Some(now) };
-                    self.with(|sets| sets.insert(url.clone(), set));
-                    return Some(keys);
-                }
-                // The ones that are kept go on serving.
-                Some(None) => tracing::warn!(issuer = issuer.issuer, "what was looked up is no key set"),
-                None => tracing::warn!(issuer = issuer.issuer, "the keys could not be looked up"),
-            }
+    /// An issuer's keys, as far as they are known.
+    fn kept(&self, issuer: &Issuer) -> KeySet {
+        let mut kept = self.with(|sets| sets.get(&issuer.jwks_url).cloned()).unwrap_or_default();
+        if kept.loaded_at.is_none_or(|at| at.elapsed() >= TOO_OLD) {
+            kept.keys = Arc::default();
         }
-        kept.loaded_at.filter(|at| at.elapsed() < TOO_OLD).map(|_| kept.keys)
+        kept
+    }
+
+    /// An issuer's keys, looked up unless they were within `age`, or it was tried just now.
+    async fn look_up(&self, issuer: &Issuer, upstream: &Upstream, age: Duration) -> KeySet {
+        // Whoever waits here finds what the one before has looked up.
+        let _one_at_a_time = self.looking_up.lock().await;
+        let kept = self.kept(issuer);
+        let pause = if kept.loaded_at.is_none() { PAUSE } else { LOOK_AGAIN };
+        if kept.is_current(age) || kept.tried_at.is_some_and(|at| at.elapsed() < pause) {
+            return kept;
+        }
+        let url = &issuer.jwks_url;
+        let fetched = upstream.fetch(url, issuer.is_private).await;
+        let keys = fetched.as_deref().map(read).unwrap_or_default();
+        let now = Instant::now();
+        self.with(|sets| {
+            let set = sets.entry(url.clone()).or_default();
+            set.tried_at = Some(now);
+            // A set without a key that can be used does not replace one that has some.
+            if !keys.is_empty() {
+                (set.keys, set.loaded_at) = (Arc::new(keys), Some(now));
+            } else {
+                let what = if fetched.is_some() { "what was looked up holds no key" } else { "no answer" };
+                tracing::warn!(issuer = issuer.issuer, what, "the issuer's keys could not be looked up");
+            }
+        });
+        self.kept(issuer)
     }
 
     fn with<T>(&self, what: impl FnOnce(&mut HashMap<Uri, KeySet>) -> T) -> T {
@@ -160,16 +208,16 @@ impl Default for KeySets {
     }
 }
 
-/// The keys of a set that can be used here; `None` when it is no key set.
-fn read(set: &[u8]) -> Option<Vec<Key>> {
-    #[derive(Deserialize)]
+/// The keys of a set that can be used here.
+fn read(set: &[u8]) -> Vec<Key> {
+    #[derive(Deserialize, Default)]
     struct Set {
         keys: Vec<Box<RawValue>>,
     }
-    let set: Set = serde_json::from_slice(set).ok()?;
+    let set: Set = serde_json::from_slice(set).unwrap_or_default();
     // A key of a kind that is not known here says nothing about the others.
     let known = set.keys.iter().filter_map(|key| serde_json::from_str::<Jwk>(key.get()).ok());
-    Some(known.filter_map(|key| usable(&key)).collect())
+    known.filter_map(|key| usable(&key)).collect()
 }
 
 fn usable(key: &Jwk) -> Option<Key> {

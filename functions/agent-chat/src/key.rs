@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use gatehouse_edge::Problem;
 use gatehouse_edge::chat;
-use gatehouse_inbox::store::claim::{Bid, Claim, Claimed};
-use gatehouse_inbox::{EventId, Fingerprint, Nonce};
+use gatehouse_inbox::store::claim::{Bid, Claim, Claimed, Settled};
+use gatehouse_inbox::{EventId, Fingerprint, Nonce, StoreError};
 use gatehouse_payload::time::Timestamp;
 use http::Request;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::record::{self, Kept, Stored};
 use crate::{Asked, Bytes, State};
@@ -17,8 +17,10 @@ use crate::{Asked, Bytes, State};
 const LONGEST: usize = 200;
 /// What reading a turn back may take.
 const READ: Duration = Duration::from_secs(5);
-/// What settling a claim may take.
-const SETTLE: Duration = Duration::from_millis(1200);
+/// Between two attempts at settling a claim.
+const PAUSE: Duration = Duration::from_millis(200);
+/// How long a turn may be on the retry queue, in seconds.
+const QUEUED: i64 = 14 * 86_400;
 
 /// What a key stands for.
 pub(crate) enum Key {
@@ -48,43 +50,69 @@ pub(crate) async fn take(
 ) -> Result<Key, Problem> {
     let bid = Bid { key, fingerprint, nonce, until: lease };
     let (store, now) = (&state.inbox.store, || state.clock().now());
-    let mut claimed = store.claim(&bid, now()).await.map_err(|error| unknown(&error))?;
-    if let Claimed::Lapsed(lapsed) = &claimed {
+    let mut claimed = match store.claim(&bid, now()).await {
+        Ok(claimed) => claimed,
+        Err(error) => return Err(withdrawn(state, &bid, &error).await),
+    };
+    if let Claimed::Lapsed(claim) | Claimed::Finished(claim) = &claimed {
         // Whoever had it may have recorded the turn, and not lived to say so.
-        match kept(state, lapsed).await? {
+        match kept(state, claim).await? {
             Kept::Well(stored) => {
-                settled(store.settle(lapsed, true, now()).await);
+                if matches!(claimed, Claimed::Lapsed(_)) {
+                    settled(store.settle(claim, Settled::Finished, now()).await);
+                }
                 return Ok(Key::Answered(stored));
             }
             Kept::InPart => return Err(Problem::NotReplayable),
             Kept::Badly | Kept::Not => {
-                claimed = store.take_over(&bid, lapsed, now()).await.map_err(|error| unknown(&error))?;
+                let why = missing(state, claim).filter(|_| matches!(claimed, Claimed::Finished(_)));
+                if let Some(problem) = why {
+                    return Err(problem);
+                }
+                claimed = match store.take_over(&bid, &claimed, now()).await {
+                    Ok(claimed) => claimed,
+                    Err(error) => return Err(withdrawn(state, &bid, &error).await),
+                };
             }
         }
     }
     match claimed {
         Claimed::Taken(claim) => Ok(Key::Taken(claim)),
         Claimed::OtherRequest => Err(Problem::KeyReused),
-        Claimed::Running | Claimed::Lapsed(_) => Err(Problem::KeyInUse),
-        Claimed::Finished(claim) => match kept(state, &claim).await? {
-            Kept::Well(stored) => Ok(Key::Answered(stored)),
-            Kept::InPart => Err(Problem::NotReplayable),
-            // It is on the retry queue.
-            Kept::Badly | Kept::Not => Err(Problem::KeyInUse),
-        },
+        Claimed::Lost => Err(Problem::NotReplayable),
+        // The next request finds what has become of it.
+        Claimed::Running | Claimed::Lapsed(_) | Claimed::Finished(_) => Err(Problem::KeyInUse),
     }
 }
 
-/// Says what came of a request under its key, where it has one.
-pub(crate) async fn settle(state: &State, asked: &Asked, finished: bool) {
-    if let Some(claim) = &asked.claim {
-        let settle = state.inbox.store.settle(claim, finished, state.clock().now());
-        settled(timeout(SETTLE, settle).await.unwrap_or(Ok(false)));
+/// Why a finished turn has no record; `None` where it has expired, and its key with it.
+fn missing(state: &State, claim: &Claim) -> Option<Problem> {
+    let age = state.clock().now().as_secs() - claim.until.as_secs();
+    match () {
+        () if age < QUEUED => Some(Problem::KeyInUse),
+        () if age < state.inbox.store.ttl_seconds() => Some(Problem::NotReplayable),
+        () => None,
     }
+}
+
+/// Says what came of a request under its key, where it has one. Tries again for as long as it may: a key that is left to its
+/// lease may have the agent asked twice.
+pub(crate) async fn settle(state: &State, asked: &Asked, settled: Settled, until: Instant) {
+    let Some(claim) = &asked.claim else { return };
+    let trying = async {
+        loop {
+            match state.inbox.store.settle(claim, settled, state.clock().now()).await {
+                Ok(_) => return Ok(true),
+                Err(error) if Instant::now() + PAUSE >= until => return Err(error),
+                Err(_) => sleep(PAUSE).await,
+            }
+        }
+    };
+    self::settled(timeout_at(until, trying).await.unwrap_or(Ok(false)));
 }
 
 /// Without it the lease runs out, and whoever comes then finds the turn.
-fn settled(settled: Result<bool, gatehouse_inbox::StoreError>) {
+fn settled(settled: Result<bool, StoreError>) {
     if let Err(error) = settled {
         tracing::warn!(error = error.to_string(), "a claim is left to its lease");
     }
@@ -100,7 +128,13 @@ async fn kept(state: &State, claim: &Claim) -> Result<Kept, Problem> {
     }
 }
 
-fn unknown(error: &gatehouse_inbox::StoreError) -> Problem {
+/// A bid whose answer did not come may have been taken: nobody is to wait for its lease.
+async fn withdrawn(state: &State, bid: &Bid, error: &StoreError) -> Problem {
+    settled(state.inbox.store.withdraw(bid, state.clock().now()).await);
+    unknown(error)
+}
+
+fn unknown(error: &StoreError) -> Problem {
     tracing::error!(error = error.to_string(), "a claim cannot be looked up");
     Problem::KeyUnknown
 }

@@ -136,7 +136,7 @@ async fn answer(asked: Asked, state: &Arc<State>, deadline: Deadline, started: I
 
 /// A turn that was recorded, once more.
 async fn replay(stored: Stored, request_id: HeaderValue, started: Instant, whole: bool) -> Response<Body> {
-    let Stored { turn_id, dialect, answer } = stored;
+    let Stored { turn_id, dialect, headers, answer } = stored;
     let mut response = if whole {
         let (sender, pieces) = mpsc::channel(1);
         // There is room for one.
@@ -145,7 +145,7 @@ async fn replay(stored: Stored, request_id: HeaderValue, started: Instant, whole
         whole::answer(dialect, &turn_id, pieces).await
     } else {
         let mut response = Response::new(Body::Whole(answer));
-        *response.headers_mut() = drive::usual_headers();
+        *response.headers_mut() = headers;
         response
     };
     response.headers_mut().insert("idempotency-replayed", HeaderValue::from_static("true"));

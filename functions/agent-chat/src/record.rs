@@ -1,6 +1,8 @@
 //! A turn as an event: what was asked, what was answered byte for byte, and how it went. What was said, which tools were called
 //! and what it waits for is put together from the answer when it is read ([`gatehouse_payload::ag_kit::turn`]).
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use data_encoding::BASE64;
 use gatehouse_edge::chat;
@@ -10,6 +12,7 @@ use gatehouse_payload::ag_kit::Dialect;
 use gatehouse_payload::ag_kit::turn::End;
 use gatehouse_payload::time::Timestamp;
 use gatehouse_sse::Reader;
+use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -33,6 +36,8 @@ pub(crate) struct Outcome {
     pub(crate) duration_ms: u64,
     /// Whether the client read to the end, as far as that is known.
     pub(crate) client_left: bool,
+    /// What the client saw of the agent's headers.
+    pub(crate) headers: HeaderMap,
 }
 
 #[derive(Serialize)]
@@ -60,6 +65,9 @@ struct Wire<'a> {
     is_utf8: bool,
     #[serde(skip_serializing_if = "is_not_so")]
     client_left: bool,
+    /// What the client saw of the agent's headers.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    headers: BTreeMap<&'a str, &'a str>,
     request: &'a RawValue,
     #[serde(skip_serializing_if = "is_not_so")]
     request_cut: bool,
@@ -141,6 +149,11 @@ fn written(asked: &Asked, outcome: &Outcome, answer: &[u8], with_request: bool) 
         odd_events: outcome.odd_events,
         is_utf8: outcome.is_utf8,
         client_left: outcome.client_left,
+        headers: outcome
+            .headers
+            .iter()
+            .filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)))
+            .collect(),
         request,
         request_cut: !with_request,
         answer: text,
@@ -174,6 +187,7 @@ pub(crate) fn event(asked: &Asked, outcome: &Outcome, now: Timestamp) -> Option<
 pub(crate) struct Stored {
     pub(crate) turn_id: String,
     pub(crate) dialect: Dialect,
+    pub(crate) headers: HeaderMap,
     /// Its whole events.
     pub(crate) answer: Bytes,
 }
@@ -198,6 +212,8 @@ pub(crate) fn kept(body: &[u8]) -> Kept {
         turn_id: String,
         dialect: String,
         end: String,
+        #[serde(default)]
+        headers: BTreeMap<String, String>,
         answer: Option<String>,
         answer_base64: Option<String>,
         #[serde(default)]
@@ -211,7 +227,9 @@ pub(crate) fn kept(body: &[u8]) -> Kept {
     let answer = read.answer.map(String::into_bytes).or_else(|| base64(read.answer_base64?));
     match (answer, Dialect::named(&read.dialect)) {
         (Some(answer), Some(dialect)) if !read.answer_cut => {
-            Kept::Well(Stored { turn_id: read.turn_id, dialect, answer: whole_events(Bytes::from(answer)) })
+            let header = |(name, value): (String, String)| Some((name.parse().ok()?, value.parse().ok()?));
+            let headers: HeaderMap = read.headers.into_iter().filter_map(header).collect();
+            Kept::Well(Stored { turn_id: read.turn_id, dialect, headers, answer: whole_events(Bytes::from(answer)) })
         }
         _ => Kept::InPart,
     }

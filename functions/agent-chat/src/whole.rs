@@ -1,6 +1,7 @@
 //! A turn as one JSON object, for clients that ask for `application/json`.
 
 use bytes::Bytes;
+use gatehouse_edge::Problem;
 use gatehouse_payload::ag_kit::Dialect;
 use gatehouse_payload::ag_kit::turn::{Call, End, Turn};
 use gatehouse_payload::wire::Raw;
@@ -68,8 +69,11 @@ pub(crate) async fn answer(dialect: Dialect, turn_id: &str, mut pieces: mpsc::Re
         }
         blocks.drain(..).filter_map(|block| block.event).for_each(|event| turn.take(&event.data));
     }
-    let is_too_long = bytes > MOST;
-    let (end, status) = match turn.end.filter(|_| !is_too_long) {
+    if bytes > MOST {
+        let problem = Problem::BadAgent("the answer is larger than 5 MiB; ask for it as text/event-stream");
+        return crate::refusal(&problem);
+    }
+    let (end, status) = match turn.end {
         Some(End::Completed) => ("completed", StatusCode::OK),
         Some(End::Interrupted) => ("interrupted", StatusCode::OK),
         Some(End::Failed(_)) | None => ("failed", StatusCode::BAD_GATEWAY),

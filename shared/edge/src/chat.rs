@@ -39,6 +39,12 @@ pub struct AgentChat {
 }
 
 impl AgentChat {
+    /// Whether anybody may call.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        !self.clients.is_empty() || !self.issuers.is_empty()
+    }
+
     /// The client whose token this is. Takes the same time whichever it is, and whether it is one.
     #[must_use]
     pub fn client(&self, token: &str) -> Option<&Client> {

@@ -114,6 +114,12 @@ impl Store {
         Store { writer, reader, table: table.to_owned(), ttl_seconds: i64::from(ttl_days) * 86_400 }
     }
 
+    /// How long what is written is kept, in seconds.
+    #[must_use]
+    pub fn ttl_seconds(&self) -> i64 {
+        self.ttl_seconds
+    }
+
     /// Opens the connection before the first event needs it. A failure is for the first event to find.
     pub async fn warm(&self) {
         let _ = self.head(&self.writer, "warm").await;

@@ -148,7 +148,7 @@ async fn a_token_that_another_program_has_signed_with_rsa_is_one() {
     }
     let mut encrypts = fixture["jwk"].clone();
     encrypts["use"] = json!("enc");
-    issuer.publish(&[encrypts]);
+    issuer.publish(&[encrypts, issuer.jwk()]);
     assert_eq!(issuer.chat().await.status_as(token).await, 401);
 }
 
@@ -225,6 +225,57 @@ async fn keys_that_cannot_be_looked_up_are_503_and_those_that_were_go_on_serving
     assert_eq!(chat.status_as(&issuer.token_for("u")).await, 200);
     *issuer.set.lock().unwrap() = None;
     assert_eq!(chat.status_as(&issuer.token_for("u")).await, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_is_not_known_is_503_while_nobody_can_tell_and_401_where_it_was_looked_up() {
+    let issuer = Issuer::new().await;
+    let rotated = Issuer { id: "ec-2".to_owned(), ..Issuer::new().await };
+    let chat = issuer.chat().await;
+    assert_eq!(chat.status_as(&issuer.token_for("u")).await, 200);
+    assert_eq!(chat.status_as(&rotated.token_for("u")).await, 401, "the keys were looked up just now");
+
+    let chat = issuer.chat().await;
+    issuer.publish(&[issuer.jwk(), rotated.jwk()]);
+    assert_eq!(chat.status_as(&rotated.token_for("u")).await, 200);
+    let unnamed = rotated.token(&json!({"alg": "ES256"}), &claims_of("u"));
+    assert_eq!(chat.status_as(&unnamed).await, 200, "any key of the set may have signed it");
+    assert_eq!(issuer.served.heard().len(), 2, "once for each instance");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_who_come_first_wait_for_one_look_up() {
+    let issuer = Issuer::new().await;
+    let chat = Arc::new(issuer.chat().await);
+    let mut sends = tokio::task::JoinSet::new();
+    for n in 0..8 {
+        let (chat, token) = (Arc::clone(&chat), issuer.token_for(&n.to_string()));
+        sends.spawn(async move { chat.status_as(&token).await });
+    }
+    assert_eq!(sends.join_all().await, [200; 8]);
+    assert_eq!(issuer.served.heard().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_document_without_a_client_is_503_and_not_the_clients_fault() {
+    let chat = Chat::saying(vec![says(DONE)]).await;
+    for part in [json!({}), json!({"clients": [], "unknown": 1}), json!({"agents": {}})] {
+        let secrets = json!({"agent_chat": part}).to_string();
+        let state = crate::support::state(chat.stack.inbox(chat.clock.clone()), &secrets, Limits::default());
+        let request = request("kit").body(Bytes::from(KIT)).unwrap();
+        let deadline = gatehouse_edge::Deadline::within(Duration::from_secs(60));
+        assert_eq!(agent_chat::handle(request, &state, deadline).await.status(), 503);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slot_whose_taking_nobody_confirmed_is_freed_with_the_turn() {
+    let chat = Chat::of_clients(limited(json!({"concurrent": 1})), Limits::default(), done).await;
+    chat.stack.dynamodb.fail(Rule::every(Fault::HoldAnswer).on("UpdateItem").containing("turns").times(2));
+    chat.stack.dynamodb.fail(Rule::every(Fault::HoldAnswer).on("PutItem").containing("in_minute").times(2));
+    assert_eq!(chat.status_as(LIMITED).await, 200);
+    chat.stack.dynamodb.heal();
+    assert_eq!(chat.status_as(LIMITED).await, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -52,6 +52,7 @@ async fn a_finished_turn_is_said_again_byte_for_byte() {
         let again = chat.keyed(key, &format!(" {KIT}\n")).await;
         assert!(is_replayed(&again) && turn_id(&again) == id, "{again:?}");
         assert_eq!(again.headers()["content-type"], "text/event-stream; charset=utf-8");
+        assert_eq!(again.headers()["cache-control"], "no-cache, no-transform");
         assert_eq!(again.headers()["x-request-id"], "req-1");
         assert_eq!(text(again).await, first);
     }
@@ -232,6 +233,78 @@ async fn a_turn_that_is_on_the_queue_is_said_again_once_it_is_recorded() {
     let again = chat.keyed("k", KIT).await;
     assert!(is_replayed(&again));
     assert_eq!(text(again).await, first);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_turn_whose_end_could_not_be_written_at_first_is_settled_as_soon_as_it_can() {
+    let chat = counting().await;
+    chat.stack.dynamodb.fail(Rule::every(Fault::THROTTLE).on("UpdateItem").times(5));
+    let first = text(chat.keyed("k", KIT).await).await;
+    let again = chat.keyed("k", KIT).await;
+    assert!(is_replayed(&again), "the stream ends when the key stands for the turn");
+    assert_eq!(text(again).await, first);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_turn_nobody_could_record_is_not_run_again() {
+    let chat = counting().await;
+    chat.stack.dynamodb.fail(Rule::every(Fault::Cut).on("PutItem").containing("received_at"));
+    chat.stack.sqs.fail(Rule::every(Fault::Cut));
+    text(chat.keyed("k", KIT).await).await;
+    chat.stack.dynamodb.heal();
+    for seconds in [0, 400] {
+        chat.clock.advance(seconds);
+        let refused = chat.keyed("k", KIT).await;
+        assert!(!refused.headers().contains_key("retry-after"));
+        assert_eq!(problem(refused).await.0, 409);
+    }
+    assert_eq!(chat.agent.heard().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_finished_turn_whose_record_never_comes_is_waited_for_as_long_as_a_queue_holds_it() {
+    let chat = counting().await;
+    chat.stack.dynamodb.fail(Rule::every(Fault::Cut).on("PutItem").containing("received_at"));
+    text(chat.keyed("k", KIT).await).await;
+    chat.stack.dynamodb.heal();
+    let later = async |days: i64| {
+        chat.clock.advance(days * 86_400);
+        chat.keyed("k", KIT).await
+    };
+    assert!(later(13).await.headers().contains_key("retry-after"));
+    let gone = later(2).await;
+    assert!(!gone.headers().contains_key("retry-after"));
+    assert_eq!(problem(gone).await.0, 409);
+    let expired = later(90).await;
+    assert_eq!((expired.status().as_u16(), turn_id(&expired).as_str()), (200, "web:kit:k:2"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bid_that_nobody_answered_leaves_the_key_free() {
+    let chat = counting().await;
+    chat.stack.dynamodb.fail(Rule::every(Fault::HoldAnswer).on("PutItem").times(2));
+    assert_eq!(problem(chat.keyed("k", KIT).await).await.0, 503);
+    chat.stack.dynamodb.heal();
+    let next = chat.keyed("k", KIT).await;
+    assert_eq!((next.status().as_u16(), turn_id(&next).as_str()), (200, "web:kit:k:2"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_knows_the_attempts_of_a_key_by_one_request_id_that_tells_it_nothing() {
+    let count = AtomicUsize::new(0);
+    let chat = Chat::with(Limits::default(), move |_| match count.fetch_add(1, Ordering::SeqCst) {
+        0 => None,
+        _ => Some(Answer::saying([says(DONE)])),
+    })
+    .await;
+    for key in ["k", "k", "l"] {
+        let mut request = request("kit").header("idempotency-key", key).body(Bytes::from(KIT)).unwrap();
+        request.headers_mut().remove("x-request-id");
+        text(chat.send_request(request).await).await;
+    }
+    let heard = chat.agent.heard();
+    let ids: Vec<&str> = heard.iter().map(|heard| heard.headers["x-request-id"].to_str().unwrap()).collect();
+    assert!(ids[1] == ids[2] && ids[0] != ids[1] && !ids[0].contains("web"), "{ids:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

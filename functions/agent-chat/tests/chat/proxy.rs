@@ -274,6 +274,20 @@ async fn a_client_that_does_not_read_in_time_hears_that_the_answer_is_not_whole(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_end_the_client_was_not_sent_is_no_end() {
+    // One more than wait for a client that does not read.
+    for before in 60..66 {
+        let chat = Chat::saying(vec![says(TEXT); before].into_iter().chain([says(DONE)]).collect()).await;
+        let asked = request("kit").body(Bytes::from(KIT)).unwrap();
+        let response = agent_chat::handle(asked, &chat.state, Deadline::within(Duration::from_millis(5300))).await;
+        let turn_id = turn_id(&response);
+        chat.record_when_there(&turn_id).await;
+        let got = text(response).await;
+        assert!(got.ends_with(DONE) != got.contains("\"type\":\"error\""), "{before}: {got}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_comes_before_the_first_event_holds_nothing_up() {
     let before = ": p\n\n".repeat(200);
     for accept in ["text/event-stream", "application/json"] {

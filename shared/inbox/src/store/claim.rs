@@ -8,10 +8,10 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
-use aws_sdk_dynamodb::types::ReturnValuesOnConditionCheckFailure;
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
 use gatehouse_payload::time::Timestamp;
 
-use super::item::{self, Damaged, Item, attribute, binary, bytes_of, number, number_of, text, text_of};
+use super::item::{self, Damaged, Item, attribute, binary, bytes_of, is_expired, number, number_of, text, text_of};
 use super::{Store, StoreError, failure};
 use crate::event::{EventId, Fingerprint, Nonce};
 
@@ -20,6 +20,11 @@ const STATE: &str = "state";
 const RUNNING: &str = "running";
 const FINISHED: &str = "finished";
 const FAILED: &str = "failed";
+const LOST: &str = "lost";
+
+/// How much longer than a record its claim is kept, in seconds: a record may wait on the queue for two weeks. So there is never
+/// an old record where a new claim begins to count.
+const LONGER: i64 = 15 * 86_400;
 
 /// How often a bid is made anew because others bid at the same moment.
 const BIDS: usize = 4;
@@ -44,7 +49,31 @@ pub struct Claim {
     pub key: EventId,
     /// How often the key has been taken.
     pub fence: u64,
-    nonce: Nonce,
+    /// Whose it is.
+    pub nonce: Nonce,
+    /// When its lease ends.
+    pub until: Timestamp,
+}
+
+/// What came of a claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    /// The key stands for what was done.
+    Finished,
+    /// The key is free.
+    Failed,
+    /// It was done, and nothing is left of it: the key stands for that.
+    Lost,
+}
+
+impl Settled {
+    fn as_str(self) -> &'static str {
+        match self {
+            Settled::Finished => FINISHED,
+            Settled::Failed => FAILED,
+            Settled::Lost => LOST,
+        }
+    }
 }
 
 /// What became of a bid.
@@ -56,6 +85,8 @@ pub enum Claimed {
     Running,
     /// It was run to a good end, under this claim.
     Finished(Claim),
+    /// It was run to a good end, of which nothing is left.
+    Lost,
     /// Somebody ran it, and his lease ran out. Before it is [taken over](Store::take_over), look whether he got to the end.
     Lapsed(Claim),
     /// The key stands for another request.
@@ -71,32 +102,48 @@ impl Store {
         self.bid(bid, None, now).await
     }
 
-    /// Takes a key whose lease has run out, unless somebody else was faster.
+    /// Takes a key that [lapsed](Claimed::Lapsed), or one whose [finish](Claimed::Finished) has expired, unless somebody else
+    /// was faster or has said meanwhile what came of it.
     ///
     /// # Errors
     /// As [`claim`](Self::claim).
-    pub async fn take_over(&self, bid: &Bid, lapsed: &Claim, now: Timestamp) -> Result<Claimed, StoreError> {
-        self.bid(bid, Some(lapsed.clone()), now).await
+    pub async fn take_over(&self, bid: &Bid, seen: &Claimed, now: Timestamp) -> Result<Claimed, StoreError> {
+        match seen {
+            Claimed::Lapsed(claim) => self.bid(bid, Some((claim.clone(), RUNNING)), now).await,
+            Claimed::Finished(claim) => self.bid(bid, Some((claim.clone(), FINISHED)), now).await,
+            other => Ok(other.clone()),
+        }
     }
 
-    /// Says what came of it, if the claim is still the caller's: with `finished` the key stands for what was done, without
-    /// it is free again. Whether it was.
+    /// Says what came of it, if the claim is still the caller's. Whether it was.
     ///
     /// # Errors
     /// When DynamoDB did not take it: then the lease runs out.
-    pub async fn settle(&self, claim: &Claim, finished: bool, now: Timestamp) -> Result<bool, StoreError> {
+    pub async fn settle(&self, claim: &Claim, settled: Settled, now: Timestamp) -> Result<bool, StoreError> {
+        self.let_go(&claim.key, claim.nonce, settled, now).await
+    }
+
+    /// Frees a key that a bid may have taken although its answer did not come.
+    ///
+    /// # Errors
+    /// When DynamoDB did not take it: then the lease runs out.
+    pub async fn withdraw(&self, bid: &Bid, now: Timestamp) -> Result<bool, StoreError> {
+        self.let_go(&bid.key, bid.nonce, Settled::Failed, now).await
+    }
+
+    async fn let_go(&self, key: &EventId, nonce: Nonce, settled: Settled, now: Timestamp) -> Result<bool, StoreError> {
         let update = self
             .writer
             .update_item()
             .table_name(&self.table)
-            .key(attribute::EVENT_ID, text(claim.key.as_str()))
+            .key(attribute::EVENT_ID, text(key.as_str()))
             .update_expression("SET #state = :state, expires_at = :expires_at")
-            .condition_expression("fence = :fence AND nonce = :nonce")
+            // Each bid has its own.
+            .condition_expression("nonce = :nonce")
             .expression_attribute_names("#state", STATE)
-            .expression_attribute_values(":state", text(if finished { FINISHED } else { FAILED }))
-            .expression_attribute_values(":expires_at", number(now.as_secs() + self.ttl_seconds))
-            .expression_attribute_values(":fence", number(claim.fence))
-            .expression_attribute_values(":nonce", binary(claim.nonce.as_bytes()));
+            .expression_attribute_values(":state", text(settled.as_str()))
+            .expression_attribute_values(":expires_at", self.claim_expires_at(now))
+            .expression_attribute_values(":nonce", binary(nonce.as_bytes()));
         match update.send().await {
             Ok(_) => Ok(true),
             Err(error) => match error.as_service_error() {
@@ -106,10 +153,15 @@ impl Store {
         }
     }
 
-    /// Puts the claim's item where nothing visible stands, or in place of `over`.
-    async fn bid(&self, bid: &Bid, mut over: Option<Claim>, now: Timestamp) -> Result<Claimed, StoreError> {
+    /// Puts the claim's item where nothing stands, or in place of a claim that is `over`, in the state it was seen in.
+    async fn bid(
+        &self,
+        bid: &Bid,
+        mut over: Option<(Claim, &'static str)>,
+        now: Timestamp,
+    ) -> Result<Claimed, StoreError> {
         for _ in 0..BIDS {
-            let fence = over.as_ref().map_or(1, |over| over.fence + 1);
+            let fence = over.as_ref().map_or(1, |(over, _)| over.fence + 1);
             let put = self
                 .writer
                 .put_item()
@@ -117,16 +169,18 @@ impl Store {
                 .set_item(Some(self.claim_item(bid, fence, now)))
                 .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
             let put = match &over {
-                None => put
-                    .condition_expression("attribute_not_exists(event_id) OR expires_at < :now")
-                    .expression_attribute_values(":now", number(now.as_secs())),
-                Some(over) => put
-                    .condition_expression("fence = :fence AND nonce = :nonce")
-                    .expression_attribute_values(":fence", number(over.fence))
+                None => put.condition_expression("attribute_not_exists(event_id)"),
+                Some((over, state)) => put
+                    .condition_expression("nonce = :nonce AND #state = :state")
+                    .expression_attribute_names("#state", STATE)
+                    .expression_attribute_values(":state", text(state))
                     .expression_attribute_values(":nonce", binary(over.nonce.as_bytes())),
             };
             let held = match put.send().await {
-                Ok(_) => return Ok(Claimed::Taken(Claim { key: bid.key.clone(), fence, nonce: bid.nonce })),
+                Ok(_) => {
+                    let (key, nonce, until) = (bid.key.clone(), bid.nonce, bid.until);
+                    return Ok(Claimed::Taken(Claim { key, fence, nonce, until }));
+                }
                 Err(error) => match error.as_service_error() {
                     Some(PutItemError::ConditionalCheckFailedException(held)) => held.item().cloned(),
                     _ => return Err(failure("PutItem", &error)),
@@ -139,11 +193,15 @@ impl Store {
             };
             match holds(bid, &held, now)? {
                 Held::By(claimed) => return Ok(claimed),
-                Held::ByNobody(failed) => over = Some(failed),
+                Held::ByNobody(free, state) => over = Some((free, state)),
             }
         }
         // So many bid at once that somebody has it.
         Ok(Claimed::Running)
+    }
+
+    fn claim_expires_at(&self, now: Timestamp) -> AttributeValue {
+        number(now.as_secs() + self.ttl_seconds + LONGER)
     }
 
     fn claim_item(&self, bid: &Bid, fence: u64, now: Timestamp) -> Item {
@@ -155,15 +213,15 @@ impl Store {
             (attribute::FINGERPRINT.to_owned(), binary(bid.fingerprint.as_bytes())),
             ("lease_until".to_owned(), text(&bid.until.to_string())),
             (STATE.to_owned(), text(RUNNING)),
-            (attribute::EXPIRES_AT.to_owned(), number(now.as_secs() + self.ttl_seconds)),
+            (attribute::EXPIRES_AT.to_owned(), self.claim_expires_at(now)),
         ])
     }
 }
 
 enum Held {
     By(Claimed),
-    /// Whoever had it has failed.
-    ByNobody(Claim),
+    /// Whoever had it has failed, or it has expired; in this state.
+    ByNobody(Claim, &'static str),
 }
 
 /// What the item that stands in a bid's place means for it.
@@ -173,16 +231,20 @@ fn holds(bid: &Bid, held: &Item, now: Timestamp) -> Result<Held, StoreError> {
         key: bid.key.clone(),
         fence: number_of(held, "fence").ok_or(damaged("fence"))?,
         nonce: bytes_of(held, attribute::NONCE).and_then(Nonce::from_bytes).ok_or(damaged(attribute::NONCE))?,
+        until: text_of(held, "lease_until").and_then(Timestamp::parse).ok_or(damaged("lease_until"))?,
     };
     let same = bytes_of(held, attribute::FINGERPRINT) == Some(bid.fingerprint.as_bytes());
-    let until = text_of(held, "lease_until").and_then(Timestamp::parse).ok_or(damaged("lease_until"))?;
-    Ok(match text_of(held, STATE).ok_or(damaged(STATE))? {
+    let states = [RUNNING, FINISHED, FAILED, LOST];
+    let state = text_of(held, STATE).and_then(|state| states.into_iter().find(|known| *known == state));
+    let state = state.ok_or(damaged(STATE))?;
+    Ok(match state {
         // The answer to an earlier attempt of this very bid got lost.
         RUNNING if claim.nonce == bid.nonce => Held::By(Claimed::Taken(claim)),
-        FAILED => Held::ByNobody(claim),
+        _ if state == FAILED || is_expired(held, now) => Held::ByNobody(claim, state),
         _ if !same => Held::By(Claimed::OtherRequest),
         FINISHED => Held::By(Claimed::Finished(claim)),
-        _ if until >= now => Held::By(Claimed::Running),
+        LOST => Held::By(Claimed::Lost),
+        _ if claim.until >= now => Held::By(Claimed::Running),
         _ => Held::By(Claimed::Lapsed(claim)),
     })
 }

@@ -32,11 +32,13 @@ pub struct Limits {
     pub per_minute: Option<u32>,
 }
 
-/// A slot that was taken.
+/// A slot, by its name: it can be freed whether it was taken or not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Slot {
-    key: EventId,
-    nonce: Nonce,
+    /// The holder's item: `slots:…`.
+    pub key: EventId,
+    /// Names it among the holder's.
+    pub nonce: Nonce,
 }
 
 /// There is no slot.
@@ -70,39 +72,41 @@ impl Limits {
 }
 
 impl Store {
-    /// Takes a slot of the holder `key`, which ends by itself at `until`.
+    /// Takes a slot, which ends by itself at `until`.
     ///
     /// # Errors
-    /// When DynamoDB did not take it; it may have been taken all the same, until it ends.
+    /// When DynamoDB did not take it; it may have been taken all the same, and should be freed.
     pub async fn take_slot(
         &self,
-        key: &EventId,
+        slot: &Slot,
         limits: Limits,
-        nonce: Nonce,
         until: Timestamp,
         now: Timestamp,
-    ) -> Result<Result<Slot, Full>, StoreError> {
-        let slot = Slot { key: key.clone(), nonce };
+    ) -> Result<Result<(), Full>, StoreError> {
         let minute = now.as_secs().div_euclid(60);
         let mut change = Change::usual(limits, minute);
         for _ in 0..TRIES {
-            let Err(held) = self.change_slots(&slot, change, until, now).await? else { return Ok(Ok(slot)) };
+            let Err(held) = self.change_slots(slot, change, until, now).await? else { return Ok(Ok(())) };
             let Some(held) = held else {
-                if self.first_slot(&slot, minute, until, now).await? {
-                    return Ok(Ok(slot));
+                if self.first_slot(slot, minute, until, now).await? {
+                    return Ok(Ok(()));
                 }
                 change = Change::usual(limits, minute);
                 continue;
             };
             let taken = Taken::of(&held);
             // The answer to an earlier attempt of this very one got lost.
-            if taken.slots.contains_key(&nonce.to_string()) {
-                return Ok(Ok(slot));
+            if taken.slots.contains_key(&slot.nonce.to_string()) {
+                return Ok(Ok(()));
             }
             if let Some(full) = taken.full(limits, minute, now) {
                 return Ok(Err(full));
             }
-            change = Change::of(&taken, minute, now);
+            change = match taken.minute >= minute && has_room(limits, taken.slots.len()) {
+                // Whoever was faster has begun the minute: now any number may go on at once.
+                true => Change::usual(limits, taken.minute),
+                false => Change::of(&taken, minute, now),
+            };
         }
         // So many ask at once that it is not worth waiting here.
         Ok(Err(Full::Concurrent { retry_after: SOON }))
@@ -221,12 +225,12 @@ impl Change {
     fn of(taken: &Taken, minute: i64, now: Timestamp) -> Change {
         let count = if minute > taken.minute { 1 } else { taken.count.saturating_add(1) };
         Change {
-            condition: "in_minute = :seen_minute AND turns = :seen_turns AND size(slots) = :seen_slots",
+            // Whoever takes a slot changes one of them.
+            condition: "in_minute = :seen_minute AND turns = :seen_turns",
             update: "SET in_minute = :minute, turns = :turns",
             values: vec![
                 (":seen_minute", number(taken.minute)),
                 (":seen_turns", number(taken.count)),
-                (":seen_slots", number(taken.slots.len())),
                 // Another instance's clock may be ahead.
                 (":minute", number(minute.max(taken.minute))),
                 (":turns", number(count)),
@@ -259,7 +263,10 @@ impl Taken {
             return Some(Full::PerMinute { retry_after: u64::try_from(next).unwrap_or(1).max(1) });
         }
         let running = self.slots.len() - self.ended(now).count();
-        let is_full = limits.concurrent.is_some_and(|most| running >= usize::try_from(most).unwrap_or(usize::MAX));
-        is_full.then_some(Full::Concurrent { retry_after: SOON })
+        (!has_room(limits, running)).then_some(Full::Concurrent { retry_after: SOON })
     }
+}
+
+fn has_room(limits: Limits, running: usize) -> bool {
+    limits.concurrent.is_none_or(|most| running < usize::try_from(most).unwrap_or(usize::MAX))
 }

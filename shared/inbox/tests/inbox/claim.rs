@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use futures_util::future::join_all;
-use gatehouse_inbox::store::claim::{Bid, Claim, Claimed};
+use gatehouse_inbox::store::claim::{Bid, Claim, Claimed, Settled};
 use gatehouse_inbox::{EventId, Fingerprint, Nonce};
 use gatehouse_local::{Fault, Rule};
 use gatehouse_payload::time::Timestamp;
@@ -38,7 +38,7 @@ async fn a_key_is_taken_once_and_stands_for_one_request() {
     assert_eq!(claim.fence, 1);
     assert_eq!(table.store.claim(&bid("{}"), now()).await, Ok(Claimed::Running));
     assert_eq!(table.store.claim(&bid("[]"), now()).await, Ok(Claimed::OtherRequest));
-    assert_eq!(table.store.settle(&claim, true, now()).await, Ok(true));
+    assert_eq!(table.store.settle(&claim, Settled::Finished, now()).await, Ok(true));
     assert_eq!(table.store.claim(&bid("{}"), now()).await, Ok(Claimed::Finished(claim.clone())));
     assert_eq!(
         table.store.claim(&bid("{}"), later(120)).await,
@@ -52,10 +52,10 @@ async fn a_key_is_taken_once_and_stands_for_one_request() {
 async fn a_key_whose_request_has_failed_is_free_for_any() {
     let table = Table::new().await;
     let claim = taken(&table, &bid("{}"), now()).await;
-    assert_eq!(table.store.settle(&claim, false, now()).await, Ok(true));
+    assert_eq!(table.store.settle(&claim, Settled::Failed, now()).await, Ok(true));
     let next = taken(&table, &bid("[]"), now()).await;
     assert_eq!(next.fence, 2);
-    assert_eq!(table.store.settle(&claim, true, now()).await, Ok(false), "it is another's by now");
+    assert_eq!(table.store.settle(&claim, Settled::Finished, now()).await, Ok(false), "it is another's by now");
     assert_eq!(table.store.claim(&bid("[]"), now()).await, Ok(Claimed::Running));
 }
 
@@ -65,17 +65,21 @@ async fn a_lease_that_has_run_out_is_taken_over_by_one() {
     let dead = taken(&table, &bid("{}"), now()).await;
     assert_eq!(table.store.claim(&bid("{}"), later(60)).await, Ok(Claimed::Running));
     assert_eq!(table.store.claim(&bid("[]"), later(61)).await, Ok(Claimed::OtherRequest));
-    let lapsed = table.store.claim(&bid("{}"), later(61)).await;
-    assert_eq!(lapsed, Ok(Claimed::Lapsed(dead.clone())));
+    let lapsed = table.store.claim(&bid("{}"), later(61)).await.unwrap();
+    assert_eq!(lapsed, Claimed::Lapsed(dead.clone()));
     let bids: Vec<Bid> = (0..8).map(|_| Bid { until: later(200), ..bid("{}") }).collect();
-    let taken = join_all(bids.iter().map(|bid| table.store.take_over(bid, &dead, later(61)))).await;
+    let taken = join_all(bids.iter().map(|bid| table.store.take_over(bid, &lapsed, later(61)))).await;
     let fences: Vec<u64> = taken
         .iter()
         .filter_map(|taken| if let Ok(Claimed::Taken(claim)) = taken { Some(claim.fence) } else { None })
         .collect();
     assert_eq!(fences, [2]);
     assert_eq!(taken.iter().filter(|taken| **taken == Ok(Claimed::Running)).count(), 7);
-    assert_eq!(table.store.settle(&dead, true, later(62)).await, Ok(false), "who was thought dead changes nothing");
+    assert_eq!(
+        table.store.settle(&dead, Settled::Finished, later(62)).await,
+        Ok(false),
+        "who was thought dead changes nothing"
+    );
 }
 
 #[tokio::test]
@@ -93,7 +97,7 @@ async fn a_lost_answer_costs_nobody_the_key() {
     table.proxy.fail(Rule::every(Fault::LoseAnswer).on("PutItem").times(1));
     let claim = taken(&table, &bid("{}"), now()).await;
     table.proxy.fail(Rule::every(Fault::LoseAnswer).on("UpdateItem").times(1));
-    assert_eq!(table.store.settle(&claim, false, now()).await, Ok(true));
+    assert_eq!(table.store.settle(&claim, Settled::Failed, now()).await, Ok(true));
     table.proxy.fail(Rule::every(Fault::LoseAnswer).on("PutItem").times(1));
     assert_eq!(taken(&table, &bid("{}"), now()).await.fence, 2);
     table.proxy.fail(Rule::every(Fault::Cut));
@@ -105,7 +109,7 @@ async fn a_new_key_costs_two_requests_and_a_known_one_one() {
     let table = Table::new().await;
     let new = table.requests(async {
         let claim = taken(&table, &bid("{}"), now()).await;
-        table.store.settle(&claim, true, now()).await.unwrap();
+        table.store.settle(&claim, Settled::Finished, now()).await.unwrap();
     });
     assert_eq!(new.await, [("PutItem".to_owned(), 1), ("UpdateItem".to_owned(), 1)]);
     let known = table.requests(async { drop(table.store.claim(&bid("{}"), now()).await) });
@@ -113,13 +117,50 @@ async fn a_new_key_costs_two_requests_and_a_known_one_one() {
 }
 
 #[tokio::test]
-async fn a_key_is_forgotten_when_it_expires() {
+async fn a_key_that_was_finished_meanwhile_is_not_taken_over() {
+    let table = Table::new().await;
+    let dead = taken(&table, &bid("{}"), now()).await;
+    let seen = table.store.claim(&bid("{}"), later(61)).await.unwrap();
+    // Somebody finds what the dead one has done.
+    assert_eq!(table.store.settle(&dead, Settled::Finished, later(61)).await, Ok(true));
+    assert_eq!(table.store.take_over(&bid("{}"), &seen, later(61)).await, Ok(Claimed::Finished(dead)));
+}
+
+#[tokio::test]
+async fn a_bid_nobody_knows_the_answer_to_is_withdrawn_and_no_other() {
+    let table = Table::new().await;
+    let lost = bid("{}");
+    taken(&table, &lost, now()).await;
+    assert_eq!(table.store.withdraw(&bid("{}"), now()).await, Ok(false));
+    assert_eq!(table.store.claim(&bid("{}"), now()).await, Ok(Claimed::Running));
+    assert_eq!(table.store.withdraw(&lost, now()).await, Ok(true));
+    assert_eq!(taken(&table, &bid("[]"), now()).await.fence, 2);
+}
+
+#[tokio::test]
+async fn what_was_done_and_is_lost_is_not_done_again() {
     let table = Table::new().await;
     let claim = taken(&table, &bid("{}"), now()).await;
-    table.store.settle(&claim, true, now()).await.unwrap();
-    let days = i64::from(TTL_DAYS) * 86_400;
-    assert!(matches!(table.store.claim(&bid("{}"), later(days)).await, Ok(Claimed::Finished(_))));
-    assert_eq!(taken(&table, &bid("[]"), later(days + 1)).await.fence, 1);
+    assert_eq!(table.store.settle(&claim, Settled::Lost, now()).await, Ok(true));
+    assert_eq!(table.store.claim(&bid("{}"), later(400)).await, Ok(Claimed::Lost));
+    assert_eq!(table.store.claim(&bid("[]"), now()).await, Ok(Claimed::OtherRequest));
+}
+
+#[tokio::test]
+async fn a_key_outlives_its_record_by_what_a_queue_holds_and_its_fence_goes_on() {
+    let table = Table::new().await;
+    let claim = taken(&table, &bid("{}"), now()).await;
+    table.store.settle(&claim, Settled::Finished, now()).await.unwrap();
+    let days = i64::from(TTL_DAYS + 15) * 86_400;
+    let seen = table.store.claim(&bid("{}"), later(days)).await.unwrap();
+    assert!(matches!(seen, Claimed::Finished(_)), "{seen:?}");
+    assert_eq!(taken(&table, &bid("[]"), later(days + 1)).await.fence, 2);
+
+    let table = Table::new().await;
+    let claim = taken(&table, &bid("{}"), now()).await;
+    table.store.settle(&claim, Settled::Finished, now()).await.unwrap();
+    let taken = table.store.take_over(&bid("{}"), &Claimed::Finished(claim), later(days - 1)).await.unwrap();
+    assert!(matches!(&taken, Claimed::Taken(claim) if claim.fence == 2), "{taken:?}");
 }
 
 /// Holders come, work, die, come back too late; never do two of them end well.
@@ -141,15 +182,16 @@ async fn whatever_order_things_happen_in_one_attempt_at_most_is_what_the_key_sta
                 1 if !holders.is_empty() => {
                     let holder = holders.swap_remove(usize::try_from(random(holders.len() as u64)).unwrap());
                     let well = random(3) == 0;
-                    if table.store.settle(&holder, well, later(time)).await.unwrap() && well {
+                    let settled = if well { Settled::Finished } else { Settled::Failed };
+                    if table.store.settle(&holder, settled, later(time)).await.unwrap() && well {
                         finished.insert(holder.fence);
                     }
                 }
                 _ => {
                     let bid = Bid { until: later(time + 30), ..bid("{}") };
                     let mut claimed = table.store.claim(&bid, later(time)).await.unwrap();
-                    if let Claimed::Lapsed(dead) = &claimed {
-                        claimed = table.store.take_over(&bid, dead, later(time)).await.unwrap();
+                    if let Claimed::Lapsed(_) = &claimed {
+                        claimed = table.store.take_over(&bid, &claimed, later(time)).await.unwrap();
                     }
                     match claimed {
                         Claimed::Taken(claim) => {

@@ -18,8 +18,8 @@ fn later(seconds: i64) -> Timestamp {
 
 /// Takes a slot for a minute.
 async fn take(table: &Table, holder: &str, limits: Limits, at: i64) -> Result<Slot, Full> {
-    let (key, nonce) = (EventId::new(&["slots"], &[holder]), Nonce::random().unwrap());
-    table.store.take_slot(&key, limits, nonce, later(at + 60), later(at)).await.unwrap()
+    let slot = Slot { key: EventId::new(&["slots"], &[holder]), nonce: Nonce::random().unwrap() };
+    table.store.take_slot(&slot, limits, later(at + 60), later(at)).await.unwrap().map(|()| slot)
 }
 
 #[tokio::test]
@@ -117,4 +117,15 @@ async fn a_turn_costs_two_requests_once_a_minute_has_begun() {
         table.store.free_slot(&slot).await.unwrap();
     });
     assert_eq!(usual.await, [("UpdateItem".to_owned(), 2)]);
+}
+
+#[tokio::test]
+async fn when_a_minute_begins_nobody_is_refused_for_the_crowd() {
+    let table = Table::new().await;
+    take(&table, "web", THREE_A_MINUTE, 0).await.unwrap();
+    let many = Limits { concurrent: Some(200), per_minute: Some(200) };
+    for minute in [60, 120, 180] {
+        let outcomes = join_all((0..40).map(|_| take(&table, "web", many, minute))).await;
+        assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+    }
 }
