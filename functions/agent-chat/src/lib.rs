@@ -103,7 +103,7 @@ pub async fn handle(request: Request<Bytes>, state: &Arc<State>, deadline: Deadl
         Ok(Admitted::Replay(stored, request_id)) => return replay(*stored, request_id, started, is_whole).await,
         Err(problem) => problem,
     };
-    let (status, detail, why) = (problem.status().as_u16(), problem.detail(), problem.why());
+    let (status, detail, why) = (problem.status().as_u16(), problem.log_detail(), problem.why());
     let (ms, problem_slug) = (millis(started.elapsed()), problem.slug());
     let (function, outcome) = (FUNCTION, "refused");
     tracing::info!(function, outcome, status, ms, problem = problem_slug, detail, why, "request");

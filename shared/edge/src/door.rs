@@ -15,7 +15,7 @@ use crate::answering::{Action, Answering, Decision, Unanswered};
 use crate::log::{RequestLine, Told, UNRECORDED};
 use crate::scheme::Parts;
 use crate::secrets::{Keeper, Look};
-use crate::{Deadline, Problem, Source, Unverified, Verified, gate};
+use crate::{Deadline, Problem, Source, Verified, gate};
 
 /// By when every request is answered, whatever fails: Vapi waits 7.5 s for some answers, cold start included.
 const ANSWER_WITHIN: Duration = Duration::from_millis(4800);
@@ -111,7 +111,8 @@ impl Door {
         let (response, outcome, told) = match taken {
             Ok(Taken { body, outcome, told }) => (Response::new(body), outcome, told),
             Err(Refused { problem, outcome, told }) => {
-                let told = Told { problem: Some((problem.slug(), problem.detail())), ..*told };
+                let why = problem.why();
+                let told = Told { problem: Some((problem.slug(), problem.log_detail())), why, ..*told };
                 (problem.to_response(), outcome, told)
             }
         };
@@ -189,7 +190,7 @@ impl Door {
             secrets.ok_or(Problem::NoSecrets("the secrets cannot be looked up; send the same delivery again"))?;
         let mut verdict = source.verify(parts, &secrets, now);
         // Either may be the trace of a change that has not reached this instance yet.
-        if matches!(verdict, Err(Unverified::Mismatch(_))) || !source.is_open(&secrets) {
+        if verdict.as_ref().is_err_and(|unverified| unverified.may_match_later) || !source.is_open(&secrets) {
             match self.secrets.look_again().await {
                 Look::Current => {}
                 Look::Again(newer) => {
@@ -207,7 +208,7 @@ impl Door {
                 "no usable secret is configured for this vendor; the log names what is wrong",
             ));
         }
-        verdict.map_err(|unverified| Problem::Unverified(unverified.to_string()))
+        verdict.map_err(Problem::Unverified)
     }
 
     fn identify(&self, source: Source, body: &Bytes, verified: Verified) -> Result<Event, Refused> {

@@ -30,18 +30,48 @@ pub struct Verified {
     pub message_id: Option<String>,
 }
 
-/// Why a delivery is not verified. Names headers and rules; never shows a value.
+/// Why a delivery is not verified. For the log alone: whoever sent it hears only that it is not.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Unverified {
-    /// A header the scheme needs is missing, or stands more than once.
-    #[error("{0}")]
-    Header(String),
-    /// The timestamp is not one, or too far from now.
-    #[error("{0}")]
-    Timestamp(String),
+#[error("{detail}")]
+pub struct Unverified {
+    /// In a word.
+    pub why: Why,
+    /// Which rule, and what would be right. Names headers; never shows a value.
+    pub detail: String,
+    /// Whether a secret that is not known here yet might verify it.
+    pub may_match_later: bool,
+}
+
+/// What is wrong with a delivery that is not verified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Why {
+    /// A header the scheme needs is missing or empty.
+    Unsigned,
+    /// A header holds what it cannot, or stands more than once.
+    Malformed,
+    /// The timestamp is too far from now.
+    Stale,
     /// Everything is there, but no secret matches.
-    #[error("{0}")]
-    Mismatch(String),
+    NoMatch,
+}
+
+impl Why {
+    /// The word for the log.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Why::Unsigned => "unsigned",
+            Why::Malformed => "malformed",
+            Why::Stale => "stale",
+            Why::NoMatch => "no-match",
+        }
+    }
+}
+
+impl Unverified {
+    pub(crate) fn new(why: Why, detail: String) -> Self {
+        Unverified { why, detail, may_match_later: why == Why::NoMatch }
+    }
 }
 
 /// What a body tells about its event, apart from its identity.

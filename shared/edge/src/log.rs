@@ -9,7 +9,7 @@
 //! | `status` | | the HTTP status |
 //! | `ms` | milliseconds | from request to answer |
 //! | `problem`, `detail` | | what a refusal named |
-//! | `why` | | of a client that is not known: what its token lacks |
+//! | `why` | | of what was not verified: `unsigned`, `malformed`, `stale`, `no-match`, `no-secret-configured`; of a client that is not known, what its token lacks |
 //! | `rule` | | which rule, or whose code, decided about the answer |
 //! | `fault` | | why a rule or code that should have answered did not |
 //! | `action`, `action_error` | | `done` or `failed`: what was to be done about the event; why it failed |
@@ -48,6 +48,7 @@ pub(crate) struct RequestLine {
 pub(crate) struct Told {
     pub(crate) event: Option<Event>,
     pub(crate) problem: Option<(&'static str, String)>,
+    pub(crate) why: Option<&'static str>,
     pub(crate) rule: Option<String>,
     pub(crate) fault: Option<String>,
     pub(crate) action: Option<Result<(), String>>,
@@ -64,7 +65,7 @@ macro_rules! line {
 impl RequestLine {
     pub(crate) fn write(self) {
         let RequestLine { function, source, outcome, status, .. } = self;
-        let Told { event, problem, rule, fault, action, error } = self.told;
+        let Told { event, problem, why, rule, fault, action, error } = self.told;
         let event_id = event.as_ref().map(|event| event.id.as_str());
         let marks = event.as_ref().map(|event| event.marks).unwrap_or_default();
         let (problem, detail) = problem.unzip();
@@ -83,6 +84,7 @@ impl RequestLine {
             status,
             ms,
             problem,
+            why,
             detail,
             rule,
             fault,

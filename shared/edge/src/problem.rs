@@ -4,6 +4,8 @@
 
 use http::{HeaderValue, Response, StatusCode, header};
 
+use crate::Unverified;
+
 /// Why a delivery was not taken. The statuses are the ones senders act on: Svix retries all but 2xx, Vapi what its
 /// `backoffPlan` does not exclude.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,8 +24,8 @@ pub enum Problem {
     },
     /// 415: the content type says that the body is no JSON.
     UnsupportedMediaType,
-    /// 401: not verified.
-    Unverified(String),
+    /// 401: not verified. Why goes to the log alone.
+    Unverified(Unverified),
     /// 401: no client has this token. Why goes to the log alone.
     NoClient(&'static str),
     /// 403: the client may not call this agent.
@@ -143,7 +145,7 @@ impl Problem {
         }
     }
 
-    /// What was wrong, where, and what would be right; safe for sender and log.
+    /// What was wrong, where, and what would be right; safe for the sender.
     #[must_use]
     pub fn detail(&self) -> String {
         match self {
@@ -151,8 +153,9 @@ impl Problem {
             Problem::MethodNotAllowed => "send the delivery with POST".to_owned(),
             Problem::TooLarge { limit } => format!("at most {limit} bytes are accepted"),
             Problem::UnsupportedMediaType => "send Content-Type: application/json".to_owned(),
-            Problem::Unverified(detail) | Problem::NotAnObject(detail) | Problem::WrongRequest(detail) => {
-                detail.clone()
+            Problem::NotAnObject(detail) | Problem::WrongRequest(detail) => detail.clone(),
+            Problem::Unverified(_) => {
+                "no configured secret verifies it as it came; the function's log says what is wrong".to_owned()
             }
             Problem::NoClient(_) => "send Authorization: Bearer with the token of a configured client".to_owned(),
             Problem::WrongKey => "send one Idempotency-Key, of up to 200 visible ASCII characters".to_owned(),
@@ -174,10 +177,21 @@ impl Problem {
         }
     }
 
-    /// What the sender is not told: why a client is not known.
+    /// The same for the log, which is told more; never a value.
+    #[must_use]
+    pub fn log_detail(&self) -> String {
+        if let Problem::Unverified(unverified) = self { unverified.detail.clone() } else { self.detail() }
+    }
+
+    /// What the sender is not told, in a word or two: why it is not verified, or not a client.
     #[must_use]
     pub fn why(&self) -> Option<&'static str> {
-        if let Problem::NoClient(why) = self { Some(why) } else { None }
+        match self {
+            Problem::NoClient(why) => Some(why),
+            Problem::Unverified(unverified) => Some(unverified.why.as_str()),
+            Problem::NoSecrets(_) => Some("no-secret-configured"),
+            _ => None,
+        }
     }
 
     /// The answer.

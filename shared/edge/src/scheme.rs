@@ -11,7 +11,7 @@ use serde::Deserialize;
 use subtle::ConstantTimeEq;
 
 use crate::signature::{check_distance, header};
-use crate::{Unverified, Verified};
+use crate::{Unverified, Verified, Why};
 
 /// The shortest token or key taken. In bytes.
 const SHORTEST: usize = 16;
@@ -159,10 +159,13 @@ impl Bearer {
         if matched == 1 {
             return Ok(Verified { by: format!("bearer:{}", self.header.to_ascii_lowercase()), message_id: None });
         }
-        Err(Unverified::Mismatch(format!(
-            "the token in the header {} is not a configured one; check the credential of the server URL at Vapi",
-            self.header
-        )))
+        Err(Unverified::new(
+            Why::NoMatch,
+            format!(
+                "the token in the header {} is not a configured one; check the credential of the server URL at Vapi",
+                self.header
+            ),
+        ))
     }
 }
 
@@ -199,9 +202,10 @@ impl HmacPlan {
 
         let mismatch = || {
             let header = &self.signature_header;
-            Unverified::Mismatch(format!(
-                "the signature in the header {header} does not match; check the HMAC credential at Vapi"
-            ))
+            Unverified::new(
+                Why::NoMatch,
+                format!("the signature in the header {header} does not match; check the HMAC credential at Vapi"),
+            )
         };
         let encoded = sent.strip_prefix(&self.signature_prefix).ok_or_else(mismatch)?;
         let signature = match self.encoding {
@@ -278,9 +282,10 @@ fn seconds(name: &str, timestamp: &str) -> Result<i64, Unverified> {
         Ok(number) if number.unsigned_abs() >= 100_000_000_000 => Ok(number.div_euclid(1000)),
         Ok(number) => Ok(number),
         Err(_) => Timestamp::parse(timestamp).map(Timestamp::as_secs).ok_or_else(|| {
-            Unverified::Header(format!(
-                "the header {name} is no time: neither seconds or milliseconds since 1970 nor ISO 8601"
-            ))
+            Unverified::new(
+                Why::Malformed,
+                format!("the header {name} is no time: neither seconds or milliseconds since 1970 nor ISO 8601"),
+            )
         }),
     }
 }
@@ -337,7 +342,7 @@ mod tests {
         ] {
             assert!(verify(&bearer(), &[("authorization", sent)], "").is_err(), "{sent}");
         }
-        assert!(matches!(verify(&bearer(), &[], ""), Err(Unverified::Header(_))));
+        assert!(verify(&bearer(), &[], "").unwrap_err().why == Why::Unsigned);
         let mut twice = headers(&[("authorization", "Bearer a-token-of-some-length")]);
         twice.append("authorization", "Bearer a-token-of-some-length".parse().unwrap());
         assert!(bearer().verify(Parts { method: &Method::POST, headers: &twice, body: b"" }, now()).is_err());
@@ -365,9 +370,9 @@ mod tests {
         assert!(sent(signature, &(NOW + 1).to_string()).is_err());
         assert!(sent(&signature[2..], &stamp).is_err());
         assert!(sent("", &stamp).is_err());
-        assert!(matches!(sent(signature, "soon"), Err(Unverified::Header(_))));
-        assert!(matches!(sent(signature, &(NOW - 301).to_string()), Err(Unverified::Timestamp(_))));
-        assert!(matches!(verify(&default, &[("x-signature", signature)], "{}"), Err(Unverified::Header(_))));
+        assert!(sent(signature, "soon").unwrap_err().why == Why::Malformed);
+        assert!(sent(signature, &(NOW - 301).to_string()).unwrap_err().why == Why::Stale);
+        assert!(verify(&default, &[("x-signature", signature)], "{}").unwrap_err().why == Why::Unsigned);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use http::HeaderMap;
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
-use crate::{Unverified, Verified};
+use crate::{Unverified, Verified, Why};
 
 /// How far a timestamp may lie from now, on either side. In seconds.
 pub const TOLERANCE: i64 = 300;
@@ -92,13 +92,13 @@ pub fn verify(headers: &HeaderMap, body: &[u8], keys: &[SigningKey], now: Timest
             Ok(Some(verified)) => return Ok(verified),
             Ok(None) => {}
             // A mismatch tells most: it alone may be the trace of a rotation.
-            Err(failure) if told.is_none() || matches!(failure, Unverified::Mismatch(_)) => told = Some(failure),
+            Err(failure) if told.is_none() || failure.why == Why::NoMatch => told = Some(failure),
             Err(_) => {}
         }
     }
     Err(told.unwrap_or_else(|| {
         let needed = "the headers svix-id, svix-timestamp and svix-signature (or the three webhook-*) are missing";
-        Unverified::Header(format!("{needed}; send the delivery as the vendor signed it"))
+        Unverified::new(Why::Unsigned, format!("{needed}; send the delivery as the vendor signed it"))
     }))
 }
 
@@ -128,11 +128,14 @@ fn verify_set(
             return Ok(Some(Verified { by: set.to_owned(), message_id: Some(id.to_owned()) }));
         }
     }
-    Err(Unverified::Mismatch(format!(
-        "no v1 signature in {} matches the body as received; check that the endpoint's signing secret is the configured \
+    Err(Unverified::new(
+        Why::NoMatch,
+        format!(
+            "no v1 signature in {} matches the body as received; check that the endpoint's signing secret is the configured \
          one and that nothing on the way changes the body",
-        names[2]
-    )))
+            names[2]
+        ),
+    ))
 }
 
 fn of_known_version(entry: &str) -> Option<Vec<u8>> {
@@ -144,19 +147,19 @@ pub(crate) fn header<'h>(headers: &'h HeaderMap, name: &str) -> Result<&'h str, 
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
         (Some(value), None) => match value.to_str().map(str::trim) {
-            Ok("") => Err(Unverified::Header(format!("the header {name} is empty"))),
+            Ok("") => Err(Unverified::new(Why::Unsigned, format!("the header {name} is empty"))),
             Ok(value) => Ok(value),
-            Err(_) => Err(Unverified::Header(format!("the header {name} is not ASCII text"))),
+            Err(_) => Err(Unverified::new(Why::Malformed, format!("the header {name} is not ASCII text"))),
         },
-        (None, _) => Err(Unverified::Header(format!("the header {name} is missing"))),
-        _ => Err(Unverified::Header(format!("the header {name} stands more than once; send it once"))),
+        (None, _) => Err(Unverified::new(Why::Unsigned, format!("the header {name} is missing"))),
+        _ => Err(Unverified::new(Why::Malformed, format!("the header {name} stands more than once; send it once"))),
     }
 }
 
 fn check_age(name: &str, timestamp: &str, now: Timestamp) -> Result<(), Unverified> {
     let digits = !timestamp.is_empty() && timestamp.bytes().all(|b| b.is_ascii_digit());
     let sent: i64 = timestamp.parse().ok().filter(|_| digits).ok_or_else(|| {
-        Unverified::Timestamp(format!("the header {name} is not a whole number of seconds since 1970"))
+        Unverified::new(Why::Malformed, format!("the header {name} is not a whole number of seconds since 1970"))
     })?;
     check_distance(name, sent, now)
 }
@@ -170,7 +173,10 @@ pub(crate) fn check_distance(name: &str, sent: i64, now: Timestamp) -> Result<()
         _ => return Ok(()),
     };
     let distance = age.unsigned_abs();
-    Err(Unverified::Timestamp(format!(
-        "the header {name} is {distance} s {wrong}; at most {TOLERANCE} s are accepted: sign again, or set the clock right"
-    )))
+    Err(Unverified::new(
+        Why::Stale,
+        format!(
+            "the header {name} is {distance} s {wrong}; at most {TOLERANCE} s are accepted: sign again, or set the clock right"
+        ),
+    ))
 }

@@ -8,7 +8,7 @@ use gatehouse_payload::time::Timestamp;
 use crate::scheme::Parts;
 use crate::secrets::Secrets;
 use crate::vapi::Channel;
-use crate::{Identity, Parsed, Unverified, Verified, ada, agntix, chat, vapi};
+use crate::{Identity, Parsed, Unverified, Verified, Why, ada, agntix, chat, vapi};
 
 /// Where a delivery comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -68,7 +68,9 @@ impl Source {
             Source::Ada => ada::verify(parts, secrets, now),
             Source::Agntix => agntix::verify(parts, secrets, now),
             Source::Vapi(_) => vapi::verify(parts, secrets, now),
-            Source::AgKit => Err(Unverified::Header("turns are not delivered: they come from agent-chat".to_owned())),
+            Source::AgKit => {
+                Err(Unverified::new(Why::Unsigned, "turns are not delivered: they come from agent-chat".to_owned()))
+            }
         }
     }
 

@@ -10,7 +10,7 @@ pub use identity::identify;
 
 use crate::scheme::Parts;
 use crate::secrets::Secrets;
-use crate::{Parsed, Unverified, Verified};
+use crate::{Parsed, Unverified, Verified, Why};
 
 /// Which of Vapi's two streams a message belongs to. The same event may come on both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -42,23 +42,27 @@ impl Channel {
 ///
 /// # Errors
 /// When none does: what the scheme whose header is there found wrong, or else which headers would do. All but a timestamp
-/// out of range may be the trace of a change of the schemes, and is a [`Unverified::Mismatch`].
+/// out of range may be the trace of a change of the schemes.
 pub fn verify(parts: Parts<'_>, secrets: &Secrets, now: Timestamp) -> Result<Verified, Unverified> {
     let mut failure = None;
     for scheme in secrets.vapi.iter().filter(|scheme| parts.headers.contains_key(scheme.header())) {
         match scheme.verify(parts, now) {
             Ok(verified) => return Ok(verified),
-            Err(Unverified::Header(detail)) => failure = failure.or(Some(Unverified::Mismatch(detail))),
-            Err(found) => failure = Some(found),
+            Err(found) => {
+                let may_match_later = found.why != Why::Stale;
+                let tells_more = failure.is_none() || [Why::NoMatch, Why::Stale].contains(&found.why);
+                failure = if tells_more { Some(Unverified { may_match_later, ..found }) } else { failure };
+            }
         }
     }
     Err(failure.unwrap_or_else(|| {
         let headers: Vec<&str> = secrets.vapi.iter().map(|scheme| scheme.header()).collect();
         let headers = headers.join(", ");
-        Unverified::Mismatch(format!(
+        let detail = format!(
             "no header that authenticates Vapi is there (configured: {headers}); attach a credential to the server URL. \
              Vapi sends none for a transient assistant"
-        ))
+        );
+        Unverified { may_match_later: true, ..Unverified::new(Why::Unsigned, detail) }
     }))
 }
 

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use gatehouse_edge::signature::{BadSecret, SigningKey, verify};
-use gatehouse_edge::{Unverified, Verified};
+use gatehouse_edge::{Unverified, Verified, Why};
 use gatehouse_payload::time::Timestamp;
 use http::{HeaderMap, HeaderName};
 use proptest::prelude::*;
@@ -70,7 +70,7 @@ fn either_set_of_headers_will_do_and_names_the_scheme() {
 fn the_two_sets_are_never_mixed() {
     let stamp = AT.to_string();
     let mixed = headers(&[("svix-id", ID), ("webhook-timestamp", &stamp), ("webhook-signature", SIGNATURE)]);
-    assert!(matches!(check(&mixed), Err(Unverified::Header(_))));
+    assert_eq!(check(&mixed).unwrap_err().why, Why::Unsigned);
 
     // Both whole: the id is the one the matching signature covers.
     let mut both = set("svix", "msg_forged", &stamp, SIGNATURE);
@@ -87,7 +87,7 @@ fn one_matching_signature_of_a_known_version_is_enough() {
     let truncated = &SIGNATURE[..8];
     let changed = SIGNATURE.replace("OLJ1OE=", "OLJ1OA=");
     for signature in [decoy, &unknown_version, value, truncated, &changed, "v1,", "v1", ",", "v1,invalid_signature"] {
-        assert!(matches!(check_signature(signature), Err(Unverified::Mismatch(_))), "{signature}");
+        assert_eq!(check_signature(signature).unwrap_err().why, Why::NoMatch, "{signature}");
     }
 }
 
@@ -109,15 +109,16 @@ fn three_hundred_seconds_are_accepted_on_either_side_and_no_more() {
     let delivery = set("svix", ID, &AT.to_string(), SIGNATURE);
     let age = |seconds| verify(&delivery, BODY.as_bytes(), &[key(SECRET)], at(AT + seconds));
     assert!(age(300).is_ok() && age(-300).is_ok());
-    assert!(matches!(age(301), Err(Unverified::Timestamp(_))));
-    assert!(matches!(age(-301), Err(Unverified::Timestamp(_))));
+    assert_eq!(age(301).unwrap_err().why, Why::Stale);
+    assert_eq!(age(-301).unwrap_err().why, Why::Stale);
 }
 
 #[test]
 fn a_timestamp_is_digits() {
     let stamp = AT.to_string();
     for timestamp in ["soon", "-1", "+1614265330", "1614265330.0", "0x60", "99999999999999999999", "1614265330 0"] {
-        assert!(matches!(check(&set("svix", ID, timestamp, SIGNATURE)), Err(Unverified::Timestamp(_))), "{timestamp}");
+        let wrong = check(&set("svix", ID, timestamp, SIGNATURE)).unwrap_err();
+        assert_eq!(wrong.why, Why::Malformed, "{timestamp}");
     }
     assert!(check(&set("svix", ID, &stamp, SIGNATURE)).is_ok());
 }
@@ -133,11 +134,11 @@ fn missing_empty_and_repeated_headers_are_named() {
         let mut twice = whole.clone();
         twice.append(name, whole[name].clone());
         for headers in [missing, empty, twice] {
-            let Err(Unverified::Header(detail)) = check(&headers) else { panic!("{name}") };
+            let Unverified { detail, .. } = check(&headers).unwrap_err();
             assert!(detail.contains(name), "{detail}");
         }
     }
-    assert!(matches!(check(&HeaderMap::new()), Err(Unverified::Header(_))));
+    assert_eq!(check(&HeaderMap::new()).unwrap_err().why, Why::Unsigned);
 }
 
 #[test]
