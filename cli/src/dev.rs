@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use aws_config::SdkConfig;
 use clap::Args;
+use gatehouse_edge::Redaction;
 use gatehouse_edge::secrets::{DEVELOPMENT, Secrets};
 use gatehouse_inbox::Config;
 use gatehouse_local::engine::{Engine, bind};
@@ -140,6 +141,7 @@ async fn start(arguments: &Arguments) -> Result<Dev, Error> {
         visibility,
         batch_visibility: visibility.max(event_retry::TIMEOUT),
         ttl_days: config.ttl_days,
+        redaction: Redaction::read(&get)?,
         secrets: document.clone().unwrap_or_else(|| DEVELOPMENT.to_owned()),
         ..Options::default()
     };

@@ -6,6 +6,7 @@ mod answers;
 mod architecture;
 mod crash;
 mod deliveries;
+mod hostile;
 mod outages;
 mod privacy;
 mod retry;

@@ -30,6 +30,32 @@ async fn no_refusal_echoes_what_was_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_carries_credentials_is_not_kept_by_whichever_way_an_event_is_recorded() {
+    let stack = stack().await;
+    let call = |id: &str| {
+        serde_json::json!({"message": {"type": "hang", "timestamp": 1_795_173_390_500_u64,
+            "call": {"id": id, "monitor": {"controlUrl": format!("https://{MARK}/control")}},
+            "phoneNumber": {"twilioAuthToken": MARK}}})
+    };
+    let by_the_table = Delivery::vapi_client(call("c1").to_string());
+    let outcomes = [
+        send(&stack, &by_the_table).await.outcome().to_owned(),
+        send(&stack, &by_the_table).await.outcome().to_owned(),
+    ];
+    assert_eq!(outcomes, ["recorded", "duplicate"]);
+    stack.dynamodb.fail(Rule::every(Fault::Cut));
+    assert_eq!(send(&stack, &Delivery::vapi_client(call("c2").to_string())).await.outcome(), "queued");
+    stack.dynamodb.heal();
+    stack.take_batch().await.unwrap();
+    for id in ["vapi:call:c1", "vapi:call:c2"] {
+        let records = crate::support::timeline(&stack, id).await;
+        let [record] = records.as_slice() else { panic!("{id}: {records:?}") };
+        let body = String::from_utf8_lossy(&record.event.body).into_owned();
+        assert!(!body.contains(MARK) && body.matches("[redacted]").count() == 2, "{body}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn no_log_line_of_a_function_shows_a_payload_or_a_token_whatever_fails() {
     let stack = stack().await;
     // It panics at what the front door queues, and takes everything else like event-retry.

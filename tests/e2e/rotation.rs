@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use gatehouse_edge::secrets::{DEVELOPMENT, Keeper};
 use gatehouse_edge::signature::SigningKey;
-use gatehouse_edge::{Deadline, Door};
+use gatehouse_edge::{Deadline, Door, Redaction};
 use gatehouse_inbox::Clock;
 use gatehouse_local::http_server::Server;
 use gatehouse_local::{Fault, FaultProxy, Rule, Testbed, http_server, local_sdk};
@@ -59,7 +59,7 @@ impl Front {
         let inbox = stack.inbox(clock.clone());
         let sdk = local_sdk(&manager.proxy.url());
         let secrets = Keeper::manager(&sdk, "arn:secrets".to_owned(), false, clock.clone());
-        Front { door: Door { inbox, secrets }, manager, clock, stack }
+        Front { door: Door { inbox, secrets, redaction: Redaction::default() }, manager, clock, stack }
     }
 
     /// The status of a delivery signed with `secret`.

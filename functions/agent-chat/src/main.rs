@@ -24,6 +24,6 @@ async fn main() -> Result<(), Error> {
 
 async fn start() -> Result<State, Error> {
     let limits = Limits::read(&|name| std::env::var(name).ok())?;
-    let Door { inbox, secrets } = Door::from_env().await?;
+    let Door { inbox, secrets, .. } = Door::from_env().await?;
     Ok(State { inbox, secrets, upstream: Upstream::new(limits.connect)?, key_sets: KeySets::new(), limits })
 }

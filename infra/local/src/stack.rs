@@ -8,8 +8,8 @@ use aws_config::SdkConfig;
 use aws_sdk_sqs::operation::create_queue::CreateQueueError;
 use aws_sdk_sqs::types::QueueAttributeName;
 use event_retry::State as RetryState;
-use gatehouse_edge::Door;
 use gatehouse_edge::secrets::{DEVELOPMENT, Keeper};
+use gatehouse_edge::{Door, Redaction};
 use gatehouse_inbox::aws::code_of;
 use gatehouse_inbox::queue::Queues;
 use gatehouse_inbox::{Clock, Inbox, Store};
@@ -36,6 +36,8 @@ pub struct Options {
     pub secrets: String,
     /// What Vapi's messages are answered with.
     pub replies: Replies,
+    /// What is not kept of events.
+    pub redaction: Redaction,
     /// How long what may take in a chat.
     pub chat: agent_chat::Limits,
     /// The retry queue's visibility timeout, from which the back-off grows: whole seconds.
@@ -58,6 +60,7 @@ impl Default for Options {
         Options {
             secrets: DEVELOPMENT.to_owned(),
             replies: Replies::none(),
+            redaction: Redaction::default(),
             chat: agent_chat::Limits::default(),
             visibility: Duration::from_secs(1),
             batch_visibility: event_retry::TIMEOUT,
@@ -310,7 +313,7 @@ fn agent_chat(options: &Options, inbox: &Inbox, template: &Template) -> Result<(
 fn functions(options: &Options, inbox: &Inbox, template: &Template) -> Result<BTreeMap<&'static str, Function>, Error> {
     let door = || -> Result<Door, Error> {
         let secrets = Keeper::fixed(&options.secrets, true, options.clock.clone())?;
-        Ok(Door { inbox: inbox.clone(), secrets })
+        Ok(Door { inbox: inbox.clone(), secrets, redaction: options.redaction.clone() })
     };
     let replies = || options.replies.clone();
     let client_message = client_message::State { door: door()?, replies: replies(), answers: client_message::Code };

@@ -5,8 +5,8 @@ use std::ops::Deref;
 use std::path::Path;
 use std::time::Duration;
 
-use gatehouse_edge::Door;
 use gatehouse_edge::secrets::{DEVELOPMENT, Keeper};
+use gatehouse_edge::{Door, Redaction};
 use gatehouse_inbox::queue::Queues;
 use gatehouse_inbox::{Clock, Inbox, Store};
 
@@ -59,7 +59,7 @@ impl Testbed {
     /// When the development document is no document.
     pub fn door(&self) -> Result<Door, Error> {
         let secrets = Keeper::fixed(DEVELOPMENT, true, Clock::System)?;
-        Ok(Door { inbox: self.inbox(Clock::System), secrets })
+        Ok(Door { inbox: self.inbox(Clock::System), secrets, redaction: Redaction::default() })
     }
 
     /// Starts a function binary as a part of it. Of `more` variables, those that are there already are replaced.

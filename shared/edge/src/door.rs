@@ -1,4 +1,4 @@
-//! The way of one event: gate, verify, parse, identify, decide, record, act, respond, log.
+//! The way of one event: gate, verify, parse, identify, decide, redact, record, act, respond, log.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::answering::{Action, Answering, Decision, Unanswered};
 use crate::log::{RequestLine, Told, UNRECORDED};
 use crate::scheme::Parts;
 use crate::secrets::{Keeper, Look};
-use crate::{Deadline, Problem, Source, Verified, gate};
+use crate::{Deadline, Problem, Redaction, Source, Verified, gate};
 
 /// By when every request is answered, whatever fails: Vapi waits 7.5 s for some answers, cold start included.
 const ANSWER_WITHIN: Duration = Duration::from_millis(4800);
@@ -46,6 +46,8 @@ pub struct Door {
     pub inbox: Inbox,
     /// Verifies them.
     pub secrets: Keeper,
+    /// What of them is not kept.
+    pub redaction: Redaction,
 }
 
 impl Door {
@@ -58,6 +60,7 @@ impl Door {
     pub async fn from_env() -> Result<Self, ConfigError> {
         let get = |name: &str| std::env::var(name).ok();
         let config = Config::read(&get)?;
+        let redaction = Redaction::read(&get)?;
         let sdk = gatehouse_inbox::aws::sdk_config().await;
         let clock = Clock::System;
         // `sam local` sets it; a deployed function never sees it.
@@ -81,7 +84,7 @@ impl Door {
             retry_queue: config.retry_queue,
             clock,
         };
-        let door = Door { inbox, secrets };
+        let door = Door { inbox, secrets, redaction };
         tokio::join!(door.secrets.get(), door.inbox.store.warm());
         Ok(door)
     }
@@ -145,6 +148,7 @@ impl Door {
         let Decision { answer, otherwise, only_if_still_so, is_awaited, unsupported, action, by, fault } =
             answering.decide(&event, end.checked_sub(RECORD_SHARE).unwrap_or(now)).await;
         event.answer = answer;
+        event.body = self.redaction.apply(&event.body);
         let (recorded, ()) = tokio::join!(self.inbox.record(&event, end), self.secrets.refresh_if_stale());
         let mut told = Told { rule: by, fault, ..Told::default() };
         let (outcome, answer) = match recorded {

@@ -9,6 +9,7 @@ pub mod door;
 pub mod gate;
 pub mod log;
 pub mod problem;
+pub mod redaction;
 pub mod scheme;
 pub mod secrets;
 pub mod signature;
@@ -19,6 +20,7 @@ pub use answering::{Answering, Decision};
 pub use deadline::Deadline;
 pub use door::{Door, Endpoint};
 pub use problem::Problem;
+pub use redaction::Redaction;
 pub use source::Source;
 
 /// A delivery that its scheme has verified.

@@ -234,13 +234,37 @@ pub fn text_member(object: &str, name: &str) -> Option<String> {
 ///
 /// Two documents share a form when they differ only in white space, in the order of an object's members, and in how a
 /// string's characters are escaped. Numbers are compared as written, since rounding could make two events look equal.
-/// Strings are length-prefixed, so no two documents run together. Below [`CANONICAL_DEPTH`] the text is taken as it is:
-/// it then also differs by white space, which costs a conflict at worst, never a lost event.
+/// Strings are length-prefixed, so no two documents run together. One deeper than [`CANONICAL_DEPTH`], which no vendor sends, is
+/// taken as it is, since each level means another look at all below: it then also differs by white space, which costs a conflict
+/// at worst, never a lost event.
 ///
 /// `omit` is asked for each member of each object with the names that lead to that object and the member's own name;
 /// array elements add no name. A member it names is left out.
 pub fn canonical(value: &str, omit: &dyn Fn(&[&str], &str) -> bool, sink: &mut dyn FnMut(&[u8])) {
-    Canonical { omit, sink }.value(value, &mut Vec::new(), 0);
+    let mut canonical = Canonical { omit, sink };
+    if depth(value) > CANONICAL_DEPTH {
+        canonical.text(b"r", value.as_bytes());
+    } else {
+        canonical.value(value, &mut Vec::new());
+    }
+}
+
+/// How deep a valid document is.
+fn depth(value: &str) -> usize {
+    let (mut open, mut deepest, mut bytes) = (0_usize, 0, value.bytes());
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'{' | b'[' => {
+                open += 1;
+                deepest = deepest.max(open);
+            }
+            b'}' | b']' => open = open.saturating_sub(1),
+            // To the end of the string; what an escape escapes does not end it.
+            b'"' => while bytes.next().is_some_and(|byte| byte != b'"' && (byte != b'\\' || bytes.next().is_some())) {},
+            _ => {}
+        }
+    }
+    deepest
 }
 
 /// How deep [`canonical`] looks into a document.
@@ -252,10 +276,7 @@ struct Canonical<'s> {
 }
 
 impl Canonical<'_> {
-    fn value(&mut self, value: &str, path: &mut Vec<String>, depth: usize) {
-        if depth == CANONICAL_DEPTH {
-            return self.text(b"r", value.as_bytes());
-        }
+    fn value(&mut self, value: &str, path: &mut Vec<String>) {
         match value.as_bytes().first() {
             Some(b'{') => {
                 let named = entries(value).into_iter().map(|(name, value)| (decode_string(name.get()), value));
@@ -270,7 +291,7 @@ impl Canonical<'_> {
                 for (name, value) in members {
                     self.text(b"", &name);
                     path.push(String::from_utf8_lossy(&name).into_owned());
-                    self.value(value.get(), path, depth + 1);
+                    self.value(value.get(), path);
                     path.pop();
                 }
                 (self.sink)(b"}");
@@ -279,7 +300,7 @@ impl Canonical<'_> {
                 (self.sink)(b"[");
                 let elements: Vec<&RawValue> = serde_json::from_str(value).unwrap_or_default();
                 for element in elements {
-                    self.value(element.get(), path, depth + 1);
+                    self.value(element.get(), path);
                 }
                 (self.sink)(b"]");
             }

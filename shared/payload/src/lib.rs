@@ -10,5 +10,6 @@ pub mod ag_kit;
 pub mod agntix;
 pub mod json;
 pub mod pointer;
+pub mod redact;
 pub mod time;
 pub mod vapi;
