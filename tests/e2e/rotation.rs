@@ -7,6 +7,7 @@ use gatehouse_edge::secrets::{DEVELOPMENT, Keeper};
 use gatehouse_edge::signature::SigningKey;
 use gatehouse_edge::{Deadline, Door, Redaction};
 use gatehouse_inbox::Clock;
+use gatehouse_inbox::event::BODY_LIMIT;
 use gatehouse_local::http_server::Server;
 use gatehouse_local::{Fault, FaultProxy, Rule, Testbed, http_server, local_sdk};
 use http::{Request, Response};
@@ -59,7 +60,12 @@ impl Front {
         let inbox = stack.inbox(clock.clone());
         let sdk = local_sdk(&manager.proxy.url());
         let secrets = Keeper::manager(&sdk, "arn:secrets".to_owned(), false, clock.clone());
-        Front { door: Door { inbox, secrets, redaction: Redaction::default() }, manager, clock, stack }
+        Front {
+            door: Door { inbox, secrets, redaction: Redaction::default(), body_limit: BODY_LIMIT },
+            manager,
+            clock,
+            stack,
+        }
     }
 
     /// The status of a delivery signed with `secret`.

@@ -34,7 +34,7 @@ pub(crate) enum Admitted {
 
 pub(crate) async fn admit(request: &Request<Bytes>, state: &State, deadline: Deadline) -> Result<Admitted, Problem> {
     let agent_id = agent_id(request.uri().path()).ok_or(Problem::NotFound { paths: PATHS })?;
-    gate::check_form(request)?;
+    gate::check_form(request, state.limits.body)?;
     let (client, agent) = caller::authorize(request, state, agent_id).await?;
     let document = Document::read(request.body()).map_err(|error| Problem::NotAnObject(error.to_string()))?;
     // A string that holds an object is a courtesy to webhooks; agents take none.

@@ -1,7 +1,8 @@
-//! How long what may take.
+//! How long what may take, and how large it may be.
 
 use std::time::Duration;
 
+use gatehouse_edge::gate;
 use gatehouse_inbox::config::ConfigError;
 
 /// The limits, each of which a variable sets.
@@ -18,13 +19,15 @@ pub struct Limits {
     pub idle: Duration,
     /// `CHAT_HEARTBEAT_SECONDS`: after how much silence the client hears a comment; 15.
     pub heartbeat: Duration,
+    /// `BODY_MAX_BYTES`: the largest request, in bytes; 1 MiB.
+    pub body: usize,
 }
 
 impl Limits {
     /// Reads the variables by `get`, which is `std::env::var` outside tests.
     ///
     /// # Errors
-    /// When one is no number of seconds from 1 to 900.
+    /// When one is no number of seconds from 1 to 900, or of bytes.
     pub fn read(get: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let usual = Limits::default();
         let limit = |name: &'static str, usual: Duration| match get(name).filter(|value| !value.is_empty()) {
@@ -40,6 +43,7 @@ impl Limits {
             first_event: limit("CHAT_FIRST_EVENT_SECONDS", usual.first_event)?,
             idle: limit("CHAT_IDLE_SECONDS", usual.idle)?,
             heartbeat: limit("CHAT_HEARTBEAT_SECONDS", usual.heartbeat)?,
+            body: gate::body_limit(get, usual.body)?,
         })
     }
 }
@@ -56,6 +60,7 @@ impl Default for Limits {
             first_event: seconds(60),
             idle: seconds(60),
             heartbeat: seconds(15),
+            body: 1024 * 1024,
         }
     }
 }

@@ -106,7 +106,7 @@ fn request(agent: &Agent, body: &Bytes, request_id: &HeaderValue) -> Option<Requ
         .header(header::ACCEPT, "text/event-stream")
         .header("x-request-id", request_id);
     if let Some(token) = &agent.token {
-        let mut value = HeaderValue::try_from(format!("Bearer {token}")).ok()?;
+        let mut value = HeaderValue::try_from(format!("Bearer {}", &**token)).ok()?;
         value.set_sensitive(true);
         request = request.header(header::AUTHORIZATION, value);
     }

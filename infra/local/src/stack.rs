@@ -11,6 +11,7 @@ use event_retry::State as RetryState;
 use gatehouse_edge::secrets::{DEVELOPMENT, Keeper};
 use gatehouse_edge::{Door, Redaction};
 use gatehouse_inbox::aws::code_of;
+use gatehouse_inbox::event::BODY_LIMIT;
 use gatehouse_inbox::queue::Queues;
 use gatehouse_inbox::{Clock, Inbox, Store};
 use gatehouse_payload::ag_kit::Dialect;
@@ -313,7 +314,7 @@ fn agent_chat(options: &Options, inbox: &Inbox, template: &Template) -> Result<(
 fn functions(options: &Options, inbox: &Inbox, template: &Template) -> Result<BTreeMap<&'static str, Function>, Error> {
     let door = || -> Result<Door, Error> {
         let secrets = Keeper::fixed(&options.secrets, true, options.clock.clone())?;
-        Ok(Door { inbox: inbox.clone(), secrets, redaction: options.redaction.clone() })
+        Ok(Door { inbox: inbox.clone(), secrets, redaction: options.redaction.clone(), body_limit: BODY_LIMIT })
     };
     let replies = || options.replies.clone();
     let client_message = client_message::State { door: door()?, replies: replies(), answers: client_message::Code };

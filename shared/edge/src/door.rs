@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use gatehouse_inbox::config::ConfigError;
-use gatehouse_inbox::event::{Event, Nonce};
+use gatehouse_inbox::event::{BODY_LIMIT, Event, Nonce};
 use gatehouse_inbox::queue::{Envelope, Queues};
 use gatehouse_inbox::{Clock, Config, Inbox, Outcome, Receipt, Store};
 use gatehouse_payload::json::Document;
@@ -48,6 +48,8 @@ pub struct Door {
     pub secrets: Keeper,
     /// What of them is not kept.
     pub redaction: Redaction,
+    /// How large they may be, in bytes.
+    pub body_limit: usize,
 }
 
 impl Door {
@@ -61,6 +63,7 @@ impl Door {
         let get = |name: &str| std::env::var(name).ok();
         let config = Config::read(&get)?;
         let redaction = Redaction::read(&get)?;
+        let body_limit = gate::body_limit(&get, BODY_LIMIT)?;
         let sdk = gatehouse_inbox::aws::sdk_config().await;
         let clock = Clock::System;
         // `sam local` sets it; a deployed function never sees it.
@@ -84,7 +87,7 @@ impl Door {
             retry_queue: config.retry_queue,
             clock,
         };
-        let door = Door { inbox, secrets, redaction };
+        let door = Door { inbox, secrets, redaction, body_limit };
         tokio::join!(door.secrets.get(), door.inbox.store.warm());
         Ok(door)
     }
@@ -139,7 +142,7 @@ impl Door {
         end: Instant,
         answering: &impl Answering,
     ) -> Result<Taken, Refused> {
-        gate::check(request, endpoint.paths)?;
+        gate::check(request, endpoint.paths, self.body_limit)?;
         let verified = self.verify(endpoint.source, request).await?;
         let mut event = self.identify(endpoint.source, request.body(), verified)?;
 

@@ -1,37 +1,52 @@
 //! What a request must be before its body is looked at: path, method, content type, size.
 
 use bytes::Bytes;
+use gatehouse_inbox::config::ConfigError;
 use gatehouse_inbox::event::BODY_LIMIT;
 use http::{Method, Request, header};
 
 use crate::Problem;
+
+/// Reads `BODY_MAX_BYTES` by `get`: the largest body, in bytes; `usual` where it is not set.
+///
+/// # Errors
+/// When it is no number from 1024 to [`BODY_LIMIT`].
+pub fn body_limit(get: &dyn Fn(&str) -> Option<String>, usual: usize) -> Result<usize, ConfigError> {
+    match get("BODY_MAX_BYTES").filter(|value| !value.is_empty()) {
+        None => Ok(usual),
+        Some(value) => match value.parse() {
+            Ok(limit @ 1024..=BODY_LIMIT) => Ok(limit),
+            _ => Err(ConfigError::Invalid("BODY_MAX_BYTES", "a number of bytes, from 1024 to 6291456")),
+        },
+    }
+}
 
 /// Checks a request against the endpoint's paths. Slashes around them do not count: a function's URL ends in one, and a
 /// path pasted behind it begins with one.
 ///
 /// # Errors
 /// The first rule it breaks.
-pub fn check(request: &Request<Bytes>, paths: &'static [&'static str]) -> Result<(), Problem> {
+pub fn check(request: &Request<Bytes>, paths: &'static [&'static str], limit: usize) -> Result<(), Problem> {
     let path = request.uri().path().trim_matches('/');
     if !paths.iter().any(|known| known.trim_matches('/') == path) {
         return Err(Problem::NotFound { paths });
     }
-    check_form(request)
+    check_form(request, limit)
 }
 
 /// Checks all but the path.
 ///
 /// # Errors
 /// The first rule the request breaks.
-pub fn check_form(request: &Request<Bytes>) -> Result<(), Problem> {
+pub fn check_form(request: &Request<Bytes>, limit: usize) -> Result<(), Problem> {
     if request.method() != Method::POST {
         return Err(Problem::MethodNotAllowed);
     }
     if !is_json(request) {
         return Err(Problem::UnsupportedMediaType);
     }
-    if request.body().len() > BODY_LIMIT {
-        return Err(Problem::TooLarge { limit: BODY_LIMIT });
+    if request.body().len() > limit {
+        return Err(Problem::TooLarge { limit });
     }
     Ok(())
 }
@@ -57,7 +72,7 @@ mod tests {
         if let Some(content_type) = content_type {
             request = request.header("content-type", content_type);
         }
-        check(&request.body(Bytes::new()).unwrap(), PATHS)
+        check(&request.body(Bytes::new()).unwrap(), PATHS, BODY_LIMIT)
     }
 
     #[test]
@@ -85,6 +100,15 @@ mod tests {
         }
         let body = Bytes::from(vec![b' '; BODY_LIMIT + 1]);
         let large = Request::builder().method("POST").uri("/client").body(body).unwrap();
-        assert_eq!(check(&large, PATHS), Err(Problem::TooLarge { limit: BODY_LIMIT }));
+        assert_eq!(check(&large, PATHS, BODY_LIMIT), Err(Problem::TooLarge { limit: BODY_LIMIT }));
+    }
+
+    #[test]
+    fn the_largest_body_is_what_the_variable_says() {
+        let limit = |value: Option<&str>| body_limit(&|_| value.map(str::to_owned), 5000);
+        assert_eq!((limit(None), limit(Some("")), limit(Some("2048"))), (Ok(5000), Ok(5000), Ok(2048)));
+        for wrong in ["0", "1023", "6291457", "-1", "1 MB"] {
+            assert!(limit(Some(wrong)).unwrap_err().to_string().contains("BODY_MAX_BYTES"), "{wrong}");
+        }
     }
 }

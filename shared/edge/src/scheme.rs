@@ -9,7 +9,9 @@ use hmac::{Hmac, KeyInit, Mac};
 use http::{HeaderMap, Method};
 use serde::Deserialize;
 use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
 
+use crate::secrets::Secret;
 use crate::signature::{check_distance, header};
 use crate::{Unverified, Verified, Why};
 
@@ -33,7 +35,7 @@ pub struct Bearer {
     header: String,
     prefix: String,
     /// The tokens that are valid now.
-    pub(crate) values: Vec<String>,
+    pub(crate) values: Vec<Secret>,
 }
 
 /// A signature in a header, over what `payload_format` says.
@@ -52,7 +54,7 @@ pub struct HmacPlan {
     secret_is_base64: bool,
     public_url: Option<String>,
     /// The keys that are valid now.
-    pub(crate) values: Vec<String>,
+    pub(crate) values: Vec<Secret>,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -108,7 +110,7 @@ impl Scheme {
         }
     }
 
-    pub(crate) fn values_mut(&mut self) -> &mut Vec<String> {
+    pub(crate) fn values_mut(&mut self) -> &mut Vec<Secret> {
         match self {
             Scheme::Bearer(plan) => &mut plan.values,
             Scheme::Hmac(plan) => &mut plan.values,
@@ -142,7 +144,7 @@ impl Scheme {
     pub fn sign(&self, parts: Parts<'_>, message_id: &str, at: Timestamp) -> Option<Vec<(String, String)>> {
         match self {
             Scheme::Bearer(plan) => {
-                Some(vec![(plan.header.clone(), format!("{}{}", plan.prefix, plan.values.first()?))])
+                Some(vec![(plan.header.clone(), format!("{}{}", plan.prefix, &**plan.values.first()?))])
             }
             Scheme::Hmac(plan) => plan.sign(parts, message_id, at),
         }
@@ -184,8 +186,10 @@ impl HmacPlan {
         }
     }
 
-    fn key(&self, value: &str) -> Option<Vec<u8>> {
-        if self.secret_is_base64 { BASE64.decode(value.as_bytes()).ok() } else { Some(value.as_bytes().to_vec()) }
+    fn key(&self, value: &str) -> Option<Zeroizing<Vec<u8>>> {
+        let key =
+            if self.secret_is_base64 { BASE64.decode(value.as_bytes()).ok() } else { Some(value.as_bytes().to_vec()) };
+        key.map(Zeroizing::new)
     }
 
     fn verify(&self, parts: Parts<'_>, now: Timestamp) -> Result<Verified, Unverified> {
@@ -214,7 +218,7 @@ impl HmacPlan {
         };
         let signature = signature.map_err(|_| mismatch())?;
         let content = self.content(parts, timestamp.unwrap_or_default(), message_id.unwrap_or_default());
-        let matches = |key: Vec<u8>| self.mac(&key, &content).as_slice().ct_eq(&signature).unwrap_u8();
+        let matches = |key: Zeroizing<Vec<u8>>| self.mac(&key, &content).as_slice().ct_eq(&signature).unwrap_u8();
         let matched = self.values.iter().filter_map(|value| self.key(value)).fold(0, |m, key| m | matches(key));
         if matched == 1 {
             let by = format!("hmac:{}", self.signature_header.to_ascii_lowercase());

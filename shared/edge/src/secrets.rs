@@ -4,8 +4,10 @@
 //! be used closes its vendor alone; of a part's values only the usable ones count, and [`Secrets::defects`] names the rest.
 
 mod keeper;
+mod secret;
 
 pub use keeper::{Keeper, Look};
+pub use secret::Secret;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -59,7 +61,7 @@ struct Wire {
 
 #[derive(Deserialize)]
 struct SigningSecrets {
-    signing_secrets: Vec<String>,
+    signing_secrets: Vec<Secret>,
 }
 
 #[derive(Deserialize)]
@@ -117,9 +119,10 @@ impl Reader {
     fn signing_keys(&mut self, vendor: &str, part: Option<&RawValue>) -> Vec<SigningKey> {
         let mut keys = Vec::new();
         let part = self.part::<SigningSecrets>(vendor, part);
-        for (n, secret) in part.map(|part| part.signing_secrets).unwrap_or_default().iter().enumerate() {
+        let secrets = part.map(|part| part.signing_secrets).unwrap_or_default();
+        for (n, secret) in secrets.iter().enumerate() {
             let key = SigningKey::parse(secret);
-            let defect = key.as_ref().err().map(ToString::to_string);
+            let defect = key.as_ref().err().map(ToString::to_string).or_else(|| twice(&secrets, n));
             if self.check(&format!("{vendor}.signing_secrets[{n}]"), secret, defect) {
                 keys.extend(key);
             }
@@ -139,10 +142,10 @@ impl Reader {
             }
             let values = std::mem::take(scheme.values_mut());
             let mut usable = Vec::new();
-            for (m, value) in values.into_iter().enumerate() {
-                let defect = scheme.value_defect(&value).map(str::to_owned);
-                if self.check(&format!("{place}.values[{m}]"), &value, defect) {
-                    usable.push(value);
+            for (m, value) in values.iter().enumerate() {
+                let defect = scheme.value_defect(value).map(str::to_owned).or_else(|| twice(&values, m));
+                if self.check(&format!("{place}.values[{m}]"), value, defect) {
+                    usable.push(value.clone());
                 }
             }
             if !usable.is_empty() {
@@ -179,6 +182,12 @@ impl Reader {
         }
         chat
     }
+}
+
+/// A value that stands before: a rotation that was not one.
+fn twice(values: &[Secret], n: usize) -> Option<String> {
+    let before = values.iter().take(n).any(|value| Some(value) == values.get(n));
+    before.then(|| "stands in the list before".to_owned())
 }
 
 #[cfg(test)]
@@ -237,6 +246,17 @@ mod tests {
             ]
         );
         assert!(!format!("{secrets:?}").contains("short\""));
+    }
+
+    #[test]
+    fn a_value_that_stands_twice_counts_once_and_is_named() {
+        let secrets = parse(&format!(
+            r#"{{"ada":{{"signing_secrets":["{GOOD}","{GOOD}"]}},"vapi":{{"schemes":[{{"kind":"bearer",
+                "header":"x","prefix":"","values":["a-token-of-some-length","a-token-of-some-length"]}}]}}}}"#
+        ));
+        assert_eq!(secrets.ada.len(), 1);
+        let told: Vec<_> = secrets.defects.iter().filter_map(|defect| defect.split(' ').next()).collect();
+        assert_eq!(told, ["ada.signing_secrets[1]", "vapi.schemes[0].values[1]"]);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use http::HeaderMap;
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
 
 use crate::{Unverified, Verified, Why};
 
@@ -21,11 +22,11 @@ const SETS: [&str; 2] = ["svix", "webhook"];
 
 /// A secret to sign and verify with.
 #[derive(Clone)]
-pub struct SigningKey(Vec<u8>);
+pub struct SigningKey(Zeroizing<Vec<u8>>);
 
 impl std::fmt::Debug for SigningKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("SigningKey(…)")
+        f.write_str("[redacted]")
     }
 }
 
@@ -51,7 +52,7 @@ impl SigningKey {
         if key.len() < SHORTEST_KEY {
             return Err(BadSecret::TooShort);
         }
-        Ok(SigningKey(key))
+        Ok(SigningKey(Zeroizing::new(key)))
     }
 
     /// The header value that signs `body` under `id` at `timestamp` (seconds since the epoch, as text).

@@ -69,6 +69,7 @@ async fn who_may_not_ask_is_told_so_and_no_agent_hears_of_it() {
         (request("").body(body()), 404),
         (request("kit/x").body(body()), 404),
         (request("kit").method("GET").body(body()), 405),
+        (request("kit").body(Bytes::from(" ".repeat(1024 * 1024 + 1))), 413),
         (request("kit").body(Bytes::from("not json")), 400),
         (request("kit").body(Bytes::from(json!(KIT).to_string())), 400),
         (request("kit").body(Bytes::from(UI)), 422),
@@ -304,7 +305,9 @@ async fn what_comes_before_the_first_event_holds_nothing_up() {
 async fn a_turn_that_is_too_large_to_be_kept_whole_is_kept_as_far_as_it_can_be_read_back() {
     // Each of these bytes is two in JSON.
     let quotes = format!("data: {}\n\n", "\"".repeat(900_000));
-    let chat = Chat::saying(vec![says(&quotes); 10].into_iter().chain([says(DONE)]).collect()).await;
+    let limits = Limits { body: 6 * 1024 * 1024, ..Limits::default() };
+    let said: Vec<Piece> = vec![says(&quotes); 10].into_iter().chain([says(DONE)]).collect();
+    let chat = Chat::with(limits, move |_| Some(Answer::saying(said.clone()))).await;
     let large = json!({"messages": [{"role": "user", "content": "y".repeat(3_000_000)}]}).to_string();
     let response = chat.send("kit", &large).await;
     let turn_id = turn_id(&response);

@@ -6,6 +6,8 @@ use gatehouse_payload::ag_kit::Dialect;
 use http::Uri;
 use serde::Deserialize;
 
+use crate::secrets::Secret;
+
 /// An agent.
 #[derive(Clone)]
 pub struct Agent {
@@ -14,7 +16,7 @@ pub struct Agent {
     /// What it speaks.
     pub dialect: Dialect,
     /// What it is asked with, as a bearer; `None` for agents that ask for nothing.
-    pub token: Option<String>,
+    pub token: Option<Secret>,
     /// Whether its address may be a private network's.
     pub is_private: bool,
 }
@@ -31,7 +33,7 @@ pub(crate) struct AgentPart {
     url: String,
     dialect: String,
     #[serde(default)]
-    token: Option<String>,
+    token: Option<Secret>,
     #[serde(default)]
     private: bool,
 }
@@ -39,7 +41,7 @@ pub(crate) struct AgentPart {
 impl AgentPart {
     /// The agent, or what is wrong with it.
     pub(crate) fn agent(self) -> Result<Agent, &'static str> {
-        let visible = |token: &String| !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
+        let visible = |token: &Secret| !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
         if !self.token.iter().all(visible) {
             return Err(".token cannot stand in a header");
         }

@@ -8,6 +8,8 @@ use http::Uri;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::secrets::Secret;
+
 /// The shortest token, in bytes.
 const SHORTEST: usize = 16;
 
@@ -16,7 +18,7 @@ const SHORTEST: usize = 16;
 pub struct Client {
     /// Names the client in records and logs.
     pub id: String,
-    pub(super) token: String,
+    pub(super) token: Secret,
     /// What it may do.
     pub rights: Rights,
 }
@@ -112,7 +114,7 @@ pub(crate) struct ClientPart {
     #[serde(default, rename = "kind")]
     _kind: Option<Token>,
     id: String,
-    pub(crate) token: String,
+    pub(crate) token: Secret,
     agents: Vec<String>,
     #[serde(default)]
     limits: LimitsPart,
