@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use aws_config::SdkConfig;
 use clap::Args;
-use gatehouse_edge::Redaction;
 use gatehouse_edge::secrets::{DEVELOPMENT, Secrets};
+use gatehouse_edge::{Redaction, Skip};
 use gatehouse_inbox::Config;
 use gatehouse_local::engine::{Engine, bind};
 use gatehouse_local::{DataDir, Error, Options, Services, Stack, foreign_sdk, local_sdk};
@@ -142,6 +142,7 @@ async fn start(arguments: &Arguments) -> Result<Dev, Error> {
         batch_visibility: visibility.max(event_retry::TIMEOUT),
         ttl_days: config.ttl_days,
         redaction: Redaction::read(&get)?,
+        skip: Skip::read(&get)?,
         secrets: document.clone().unwrap_or_else(|| DEVELOPMENT.to_owned()),
         ..Options::default()
     };

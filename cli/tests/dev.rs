@@ -295,7 +295,7 @@ async fn send_prints_status_outcome_and_event_and_a_summary_of_many() {
     assert!(output.status.success() && text.starts_with("200 recorded  ada:msg_1  "), "{text}");
     assert!(send(&["--message-id", "msg_1"]).1.starts_with("200 duplicate  ada:msg_1"));
     let (output, text) = send(&["--secret", WRONG]);
-    assert!(!output.status.success() && text.starts_with("401 refused  no v1 signature"), "{text}");
+    assert!(!output.status.success() && text.starts_with("401 refused  no configured secret verifies it"), "{text}");
     let (output, text) = send(&["--repeat", "40", "--message-id", "msg_1"]);
     assert!(output.status.success() && text.starts_with("40 sent to ") && text.contains(", 40 answered, "), "{text}");
     assert!(text.contains(" 1  200 duplicate\n") && text.contains(" 39  200 recorded\n"), "{text}");

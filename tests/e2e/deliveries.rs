@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use gatehouse_edge::Skip;
 use gatehouse_inbox::fold;
 use gatehouse_local::{Delivery, Options};
 use serde_json::{Value, json};
@@ -210,4 +211,20 @@ async fn every_collected_sample_is_recorded_and_parsed() {
             assert!(!record(&stack, answer.event_id()).await.unwrap().event.marks.unparsed, "{name}");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_list_skips_is_answered_and_not_kept_and_only_if_it_is_verified() {
+    let skip = Skip::read(&|_| Some("vapi:hang, ada:v1.conversation.message".to_owned())).unwrap();
+    let stack = stack_with(Options { skip, ..Options::default() }).await;
+    let hang = Delivery::vapi_server(r#"{"message":{"type":"hang","call":{"id":"c"}}}"#);
+    let answer = send(&stack, &hang).await;
+    assert_eq!((answer.status, answer.outcome(), answer.body.as_str()), (200, "skipped", "{}"));
+    let answer = send_message(&stack, "msg_1").await;
+    assert_eq!((answer.status, answer.outcome()), (200, "skipped"));
+    assert_eq!(serde_json::from_str::<Value>(&answer.body).unwrap()["status"], "skipped");
+    assert_eq!(send(&stack, &hang.without_header("authorization").without_header("x-vapi-secret")).await.status, 401);
+    assert_eq!(items(&stack).await, 0);
+    let other = Delivery::vapi_server(r#"{"message":{"type":"status-update","call":{"id":"c"},"status":"ended"}}"#);
+    assert_eq!(send(&stack, &other).await.outcome(), "recorded");
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use gatehouse_edge::secrets::{DEVELOPMENT, Keeper};
 use gatehouse_edge::signature::SigningKey;
-use gatehouse_edge::{Deadline, Door, Redaction};
+use gatehouse_edge::{Deadline, Door, Redaction, Skip};
 use gatehouse_inbox::Clock;
 use gatehouse_inbox::event::BODY_LIMIT;
 use gatehouse_local::http_server::Server;
@@ -61,7 +61,13 @@ impl Front {
         let sdk = local_sdk(&manager.proxy.url());
         let secrets = Keeper::manager(&sdk, "arn:secrets".to_owned(), false, clock.clone());
         Front {
-            door: Door { inbox, secrets, redaction: Redaction::default(), body_limit: BODY_LIMIT },
+            door: Door {
+                inbox,
+                secrets,
+                redaction: Redaction::default(),
+                skip: Skip::default(),
+                body_limit: BODY_LIMIT,
+            },
             manager,
             clock,
             stack,

@@ -357,7 +357,8 @@ impl Driver<'_> {
         };
         let event_id = event.id.as_str();
         let until = (self.until + RECORD).min(Instant::now() + RECORD);
-        match self.state.inbox.record(&event, until).await {
+        let record = self.state.inbox.record(&event, until);
+        match tokio::join!(record, self.state.secrets.refresh_if_stale()).0 {
             Ok(receipt) => {
                 let (outcome, error) = (receipt.outcome.as_str(), receipt.error.map(|error| error.to_string()));
                 tracing::info!(

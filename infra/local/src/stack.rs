@@ -9,7 +9,7 @@ use aws_sdk_sqs::operation::create_queue::CreateQueueError;
 use aws_sdk_sqs::types::QueueAttributeName;
 use event_retry::State as RetryState;
 use gatehouse_edge::secrets::{DEVELOPMENT, Keeper};
-use gatehouse_edge::{Door, Redaction};
+use gatehouse_edge::{Door, Redaction, Skip};
 use gatehouse_inbox::aws::code_of;
 use gatehouse_inbox::event::BODY_LIMIT;
 use gatehouse_inbox::queue::Queues;
@@ -39,6 +39,8 @@ pub struct Options {
     pub replies: Replies,
     /// What is not kept of events.
     pub redaction: Redaction,
+    /// Which events are not kept at all.
+    pub skip: Skip,
     /// How long what may take in a chat.
     pub chat: agent_chat::Limits,
     /// The retry queue's visibility timeout, from which the back-off grows: whole seconds.
@@ -62,6 +64,7 @@ impl Default for Options {
             secrets: DEVELOPMENT.to_owned(),
             replies: Replies::none(),
             redaction: Redaction::default(),
+            skip: Skip::default(),
             chat: agent_chat::Limits::default(),
             visibility: Duration::from_secs(1),
             batch_visibility: event_retry::TIMEOUT,
@@ -314,7 +317,8 @@ fn agent_chat(options: &Options, inbox: &Inbox, template: &Template) -> Result<(
 fn functions(options: &Options, inbox: &Inbox, template: &Template) -> Result<BTreeMap<&'static str, Function>, Error> {
     let door = || -> Result<Door, Error> {
         let secrets = Keeper::fixed(&options.secrets, true, options.clock.clone())?;
-        Ok(Door { inbox: inbox.clone(), secrets, redaction: options.redaction.clone(), body_limit: BODY_LIMIT })
+        let (redaction, skip) = (options.redaction.clone(), options.skip.clone());
+        Ok(Door { inbox: inbox.clone(), secrets, redaction, skip, body_limit: BODY_LIMIT })
     };
     let replies = || options.replies.clone();
     let client_message = client_message::State { door: door()?, replies: replies(), answers: client_message::Code };

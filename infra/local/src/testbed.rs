@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use gatehouse_edge::secrets::{DEVELOPMENT, Keeper};
-use gatehouse_edge::{Door, Redaction};
+use gatehouse_edge::{Door, Redaction, Skip};
 use gatehouse_inbox::event::BODY_LIMIT;
 use gatehouse_inbox::queue::Queues;
 use gatehouse_inbox::{Clock, Inbox, Store};
@@ -60,7 +60,13 @@ impl Testbed {
     /// When the development document is no document.
     pub fn door(&self) -> Result<Door, Error> {
         let secrets = Keeper::fixed(DEVELOPMENT, true, Clock::System)?;
-        Ok(Door { inbox: self.inbox(Clock::System), secrets, redaction: Redaction::default(), body_limit: BODY_LIMIT })
+        Ok(Door {
+            inbox: self.inbox(Clock::System),
+            secrets,
+            redaction: Redaction::default(),
+            skip: Skip::default(),
+            body_limit: BODY_LIMIT,
+        })
     }
 
     /// Starts a function binary as a part of it. Of `more` variables, those that are there already are replaced.

@@ -15,6 +15,7 @@ use crate::answering::{Action, Answering, Decision, Unanswered};
 use crate::log::{RequestLine, Told, UNRECORDED};
 use crate::scheme::Parts;
 use crate::secrets::{Keeper, Look};
+use crate::skip::{SKIPPED, Skip};
 use crate::{Deadline, Problem, Redaction, Source, Verified, gate};
 
 /// By when every request is answered, whatever fails: Vapi waits 7.5 s for some answers, cold start included.
@@ -48,6 +49,8 @@ pub struct Door {
     pub secrets: Keeper,
     /// What of them is not kept.
     pub redaction: Redaction,
+    /// Which of them are not kept at all.
+    pub skip: Skip,
     /// How large they may be, in bytes.
     pub body_limit: usize,
 }
@@ -62,7 +65,7 @@ impl Door {
     pub async fn from_env() -> Result<Self, ConfigError> {
         let get = |name: &str| std::env::var(name).ok();
         let config = Config::read(&get)?;
-        let redaction = Redaction::read(&get)?;
+        let (redaction, skip) = (Redaction::read(&get)?, Skip::read(&get)?);
         let body_limit = gate::body_limit(&get, BODY_LIMIT)?;
         let sdk = gatehouse_inbox::aws::sdk_config().await;
         let clock = Clock::System;
@@ -87,7 +90,7 @@ impl Door {
             retry_queue: config.retry_queue,
             clock,
         };
-        let door = Door { inbox, secrets, redaction, body_limit };
+        let door = Door { inbox, secrets, redaction, skip, body_limit };
         tokio::join!(door.secrets.get(), door.inbox.store.warm());
         Ok(door)
     }
@@ -150,6 +153,13 @@ impl Door {
         let end = end.min(now + RECORD_WITHIN);
         let Decision { answer, otherwise, only_if_still_so, is_awaited, unsupported, action, by, fault } =
             answering.decide(&event, end.checked_sub(RECORD_SHARE).unwrap_or(now)).await;
+        if self.skip.names(&event) {
+            self.secrets.refresh_if_stale().await;
+            let body = answer.or(otherwise.map(str::to_owned));
+            let body = body.unwrap_or_else(|| endpoint.source.respond(SKIPPED, &event.id));
+            let told = Told { rule: by, fault, event: Some(event), ..Told::default() };
+            return Ok(Taken { body, outcome: SKIPPED, told });
+        }
         event.answer = answer;
         event.body = self.redaction.apply(&event.body);
         let (recorded, ()) = tokio::join!(self.inbox.record(&event, end), self.secrets.refresh_if_stale());

@@ -13,6 +13,7 @@ pub mod redaction;
 pub mod scheme;
 pub mod secrets;
 pub mod signature;
+pub mod skip;
 pub mod source;
 pub mod vapi;
 
@@ -21,6 +22,7 @@ pub use deadline::Deadline;
 pub use door::{Door, Endpoint};
 pub use problem::Problem;
 pub use redaction::Redaction;
+pub use skip::Skip;
 pub use source::Source;
 
 /// A delivery that its scheme has verified.

@@ -5,7 +5,7 @@
 //! | `function` | | the function's name |
 //! | `source` | | the vendor |
 //! | `event_id` | | absent when the delivery was refused before it was identified |
-//! | `outcome` | | `recorded`, `duplicate`, `conflict`, `queued`, `unrecorded`, `refused`, `unavailable`; of a chat's request `replayed` |
+//! | `outcome` | | `recorded`, `duplicate`, `conflict`, `queued`, `unrecorded`, `skipped`, `refused`, `unavailable`; of a chat's request `replayed` |
 //! | `status` | | the HTTP status |
 //! | `ms` | milliseconds | from request to answer |
 //! | `problem`, `detail` | | what a refusal named |

@@ -15,8 +15,10 @@ use crate::secrets::Secret;
 use crate::signature::{check_distance, header};
 use crate::{Unverified, Verified, Why};
 
-/// The shortest token or key taken. In bytes.
-const SHORTEST: usize = 16;
+/// The shortest token taken. In bytes.
+const SHORTEST_TOKEN: usize = 16;
+/// The shortest key taken. In bytes; of a signing secret the same.
+const SHORTEST_KEY: usize = 24;
 
 /// A scheme as the secrets document writes it. Unknown kinds and members make it unusable, rather than weaker.
 #[derive(Clone, Deserialize)]
@@ -98,15 +100,11 @@ impl Scheme {
         match self {
             Scheme::Hmac(plan) if plan.key(value).is_none() => Some("is not base64, as secret_is_base64 says"),
             _ if value.trim() != value => Some("has white space around it"),
-            _ if self.key_length(value) < SHORTEST => Some("is shorter than 16 bytes; use a longer one"),
+            Scheme::Bearer(_) if value.len() < SHORTEST_TOKEN => Some("is shorter than 16 bytes; use a longer one"),
+            Scheme::Hmac(plan) if plan.key(value).is_none_or(|key| key.len() < SHORTEST_KEY) => {
+                Some("is shorter than 24 bytes; use a longer one")
+            }
             _ => None,
-        }
-    }
-
-    fn key_length(&self, value: &str) -> usize {
-        match self {
-            Scheme::Bearer(_) => value.len(),
-            Scheme::Hmac(plan) => plan.key(value).map_or(0, |key| key.len()),
         }
     }
 
