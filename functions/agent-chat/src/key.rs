@@ -108,7 +108,8 @@ pub(crate) async fn settle(state: &State, asked: &Asked, settled: Settled, until
             }
         }
     };
-    self::settled(timeout_at(until, trying).await.unwrap_or(Ok(false)));
+    let late = |_| Err(StoreError::Transient { operation: "UpdateItem", code: "out of time".to_owned() });
+    self::settled(timeout_at(until, trying).await.unwrap_or_else(late));
 }
 
 /// Without it the lease runs out, and whoever comes then finds the turn.
