@@ -133,6 +133,16 @@ fn files_fit_in_one_sitting() {
     }
 }
 
+/// Nothing else shows it: how long a comparison takes cannot be seen from here.
+#[test]
+fn what_verifies_compares_in_constant_time() {
+    for (file, comparisons) in [("signature.rs", 1), ("scheme.rs", 2), ("chat.rs", 1)] {
+        let text = read(&format!("shared/edge/src/{file}"));
+        let code = text.split("#[cfg(test)]").next().unwrap();
+        assert_eq!(code.matches(".ct_eq(").count(), comparisons, "{file}");
+    }
+}
+
 #[test]
 fn every_variable_the_code_reads_is_documented() {
     let page = read("docs/configuration.md");
