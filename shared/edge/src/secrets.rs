@@ -245,6 +245,8 @@ mod tests {
                 "vapi.schemes[1]",
             ]
         );
+        let empty = [0, 4].map(|n| secrets.defects[n].ends_with(" is empty"));
+        assert_eq!(empty, [true; 2], "{:?}", secrets.defects);
         assert!(!format!("{secrets:?}").contains("short\""));
     }
 
