@@ -1,7 +1,6 @@
 //! The whole stack through its public surface.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
-mod agents;
 mod answers;
 mod architecture;
 mod crash;

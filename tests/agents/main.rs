@@ -1,5 +1,6 @@
 //! The proxy before the real AG-Kit servers of the Python package index, with every answer cut to single bytes, and cut off at
-//! every event. Needs those servers, so it is run by `.ci/check-agents`, which installs them.
+//! every event. Needs those servers, so it is a target that `cargo test` leaves out: `.ci/check-agents` installs them and runs it.
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
 mod chopper;
 
@@ -14,16 +15,14 @@ use chopper::{Chopper, Way};
 use gatehouse_edge::Deadline;
 use gatehouse_edge::secrets::Keeper;
 use gatehouse_inbox::Clock;
-use gatehouse_local::Testbed;
 use gatehouse_local::delivery::{Client, Delivery};
+use gatehouse_local::{Options, Testbed};
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
-
-use crate::support::{record, stack};
 
 const TOKEN: &str = "client-token-for-the-servers";
 /// What the agent of `server.py` can be asked for.
@@ -42,7 +41,7 @@ impl Server {
         let servers = std::env::var_os("GATEHOUSE_AGENT_SERVERS").map(PathBuf::from);
         let servers = servers.unwrap_or_else(|| root.join("../target/agent-servers"));
         let mut process = Command::new(servers.join(version).join("bin/python"))
-            .arg(root.join("e2e/agents/server.py"))
+            .arg(root.join("agents/server.py"))
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
@@ -117,6 +116,10 @@ impl Server {
     }
 }
 
+async fn stack() -> Testbed {
+    Testbed::start(Options { poll: false, ..Options::default() }).await.unwrap()
+}
+
 /// Where each event ends: these servers end lines with LF alone.
 fn ends(bytes: &[u8]) -> Vec<usize> {
     bytes.windows(2).enumerate().filter(|(_, two)| two == b"\n\n").map(|(at, _)| at + 2).collect()
@@ -151,7 +154,6 @@ fn hold(what: &str, dialect: &str, said: &[u8], response: &Response<Bytes>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs the servers: .ci/check-agents"]
 async fn what_a_real_server_says_comes_through_whatever_pieces_it_comes_in() {
     let stack = stack().await;
     for server in Server::both().await {
@@ -168,7 +170,8 @@ async fn what_a_real_server_says_comes_through_whatever_pieces_it_comes_in() {
                 let response = server.through(&stack, "/send-message", &body, way).await;
                 hold(&what, server.dialect, &direct, &response);
                 let turn_id = response.headers()["gatehouse-turn-id"].to_str().unwrap();
-                let turn = record(&stack, &format!("ag-kit:{turn_id}")).await.unwrap();
+                let id = gatehouse_edge::chat::event_id(turn_id);
+                let turn = stack.store().get(&id, Clock::System.now()).await.unwrap().unwrap();
                 let turn: Value = serde_json::from_slice(&turn.event.body).unwrap();
                 assert_eq!(turn["answer"].as_str().unwrap().as_bytes(), direct, "{what}");
             }
@@ -177,7 +180,6 @@ async fn what_a_real_server_says_comes_through_whatever_pieces_it_comes_in() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs the servers: .ci/check-agents"]
 async fn a_real_server_that_is_cut_off_anywhere_ends_in_one_error_event() {
     let stack = stack().await;
     let mut cuts = 0;
@@ -207,7 +209,6 @@ async fn a_real_server_that_is_cut_off_anywhere_ends_in_one_error_event() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs the servers: .ci/check-agents"]
 async fn a_real_server_that_cannot_begin_is_502_and_its_words_are_not_shown() {
     let stack = stack().await;
     for server in Server::both().await {
@@ -219,7 +220,6 @@ async fn a_real_server_that_cannot_begin_is_502_and_its_words_are_not_shown() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs the servers: .ci/check-agents"]
 async fn what_a_real_server_takes_is_taken_and_what_it_refuses_is_refused() {
     let stack = stack().await;
     let [kit, ui] = Server::both().await;
