@@ -245,6 +245,7 @@ fn bodies() -> Vec<(&'static str, Vec<u8>)> {
             "many members",
             format!("{{{}\"z\":1}}", (0..100_000).map(|n| format!("\"m{n}\":{n},")).collect::<String>()).into_bytes(),
         ),
+        ("more parts than are looked into", format!("{{\"data\":[{}1]}}", "{},".repeat(300_000)).into_bytes()),
         ("one name often", format!("{{{}\"a\":1}}", "\"type\":\"x\",".repeat(100_000)).into_bytes()),
         ("NUL", b"{\"type\":\"a\\u0000b\",\"message\":{\"type\":\"\\u0000\"}}".to_vec()),
         (

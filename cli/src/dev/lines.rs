@@ -135,8 +135,8 @@ impl Fields {
             let status = self.take("status").unwrap_or_default();
             let ms = self.take("ms").unwrap_or_default();
             let id = self.take("event_id").or_else(|| self.take("message_id")).unwrap_or_default();
-            // The function says it, and the status implies it.
-            let _ = (self.take("source"), self.take("problem"), self.take("message_id"));
+            // The function says it, the status implies it, and here nobody looks a request up.
+            let _ = (self.take("source"), self.take("problem"), self.take("message_id"), self.take("request_id"));
             let outcome = styled(&format!("{outcome:<13}"), outcome_style(&outcome));
             let _ = write!(line, "  {function:<21}  {status:<3}  {outcome}  {ms:>4} ms  {id}");
         } else {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use gatehouse_edge::chat::{self, claim_key, slots_key};
-use gatehouse_edge::{Deadline, Problem, gate};
+use gatehouse_edge::{Deadline, Problem, RequestId, gate};
 use gatehouse_inbox::store::claim::{Claim, Settled};
 use gatehouse_inbox::store::slots::{Full, Slot};
 use gatehouse_inbox::{Fingerprint, Nonce};
@@ -63,6 +63,7 @@ pub(crate) async fn admit(request: &Request<Bytes>, state: &State, deadline: Dea
     };
     let mut asked = Asked {
         request_id: request_id(request, &turn_id, claim.as_ref()),
+        invocation: RequestId::among(request.extensions()).cloned(),
         turn_id,
         claim,
         slot: None,

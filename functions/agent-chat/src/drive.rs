@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use gatehouse_edge::Problem;
 use gatehouse_edge::log::UNRECORDED;
+use gatehouse_edge::{Problem, RequestId};
 use gatehouse_inbox::store::claim::Settled;
 use gatehouse_payload::ag_kit::Dialect;
 use gatehouse_payload::ag_kit::turn::{End, Turn};
@@ -351,8 +351,9 @@ impl Driver<'_> {
         let end = record::word(&outcome.end);
         let Outcome { first_event_ms, duration_ms: ms, events, odd_events, received_bytes, sent_bytes, .. } = outcome;
         let (agent, client, function) = (&self.asked.agent_id, &self.asked.client.id, crate::FUNCTION);
+        let request_id = self.asked.invocation.as_ref().map(RequestId::as_str);
         let Some(event) = record::event(self.asked, outcome, self.state.inbox.clock.now()) else {
-            tracing::error!(function, outcome = UNRECORDED, agent, client, end, ms, "turn");
+            tracing::error!(function, request_id, outcome = UNRECORDED, agent, client, end, ms, "turn");
             return false;
         };
         let event_id = event.id.as_str();
@@ -363,6 +364,7 @@ impl Driver<'_> {
                 let (outcome, error) = (receipt.outcome.as_str(), receipt.error.map(|error| error.to_string()));
                 tracing::info!(
                     function,
+                    request_id,
                     event_id,
                     outcome,
                     agent,
@@ -381,7 +383,18 @@ impl Driver<'_> {
             }
             Err(error) => {
                 let error = error.to_string();
-                tracing::error!(function, event_id, outcome = UNRECORDED, agent, client, end, ms, error, "turn");
+                tracing::error!(
+                    function,
+                    request_id,
+                    event_id,
+                    outcome = UNRECORDED,
+                    agent,
+                    client,
+                    end,
+                    ms,
+                    error,
+                    "turn"
+                );
                 false
             }
         }

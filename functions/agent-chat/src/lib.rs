@@ -10,12 +10,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use gatehouse_edge::chat::Agent;
 use gatehouse_edge::secrets::Keeper;
-use gatehouse_edge::{Deadline, Problem};
+use gatehouse_edge::{Deadline, Problem, RequestId};
 use gatehouse_inbox::store::claim::Claim;
 use gatehouse_inbox::store::slots::Slot;
 use gatehouse_inbox::{Clock, Inbox};
 use gatehouse_payload::time::Timestamp;
-use http::{HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderValue, Request, Response};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 
@@ -83,6 +83,8 @@ struct Asked {
     /// What counts against the client's limits, where it has some.
     slot: Option<Slot>,
     request_id: HeaderValue,
+    /// The function's own name for the request.
+    invocation: Option<RequestId>,
     client: Caller,
     agent_id: String,
     agent: Agent,
@@ -98,19 +100,24 @@ struct Asked {
 pub async fn handle(request: Request<Bytes>, state: &Arc<State>, deadline: Deadline) -> Response<Body> {
     let started = Instant::now();
     let is_whole = whole::is_asked_for(request.headers());
+    let invocation = RequestId::among(request.extensions()).cloned();
     let problem = match admit::admit(&request, state, deadline).await {
         Ok(Admitted::Ask(asked)) => return answer(*asked, state, deadline, started, is_whole).await,
-        Ok(Admitted::Replay(stored, request_id)) => return replay(*stored, request_id, started, is_whole).await,
+        Ok(Admitted::Replay(stored, request_id)) => {
+            return replay(*stored, invocation.as_ref(), request_id, started, is_whole).await;
+        }
         Err(problem) => problem,
     };
     let (status, detail, why) = (problem.status().as_u16(), problem.log_detail(), problem.why());
     let (ms, problem_slug) = (millis(started.elapsed()), problem.slug());
     let (function, outcome) = (FUNCTION, "refused");
-    tracing::info!(function, outcome, status, ms, problem = problem_slug, detail, why, "request");
-    refusal(&problem)
+    let request_id = invocation.as_ref().map(RequestId::as_str);
+    tracing::info!(function, request_id, outcome, status, ms, problem = problem_slug, detail, why, "request");
+    refusal(&problem, invocation.as_ref())
 }
 
 async fn answer(asked: Asked, state: &Arc<State>, deadline: Deadline, started: Instant, whole: bool) -> Response<Body> {
+    let invocation = asked.invocation.clone();
     let (turn_id, request_id, dialect) = (asked.turn_id.clone(), asked.request_id.clone(), asked.agent.dialect);
     let until = deadline.instant().checked_sub(RESERVE).unwrap_or(started);
     let (tell, verdict) = oneshot::channel();
@@ -119,39 +126,42 @@ async fn answer(asked: Asked, state: &Arc<State>, deadline: Deadline, started: I
     tokio::spawn(drive::drive(Arc::clone(state), asked, tell, sender, until));
     // A status that goes out with the whole answer can wait for it: the driver ends in time.
     let patience = if whole { deadline.left() } else { state.limits.commit };
-    let headers = match timeout(patience, verdict).await {
-        Ok(Ok(Verdict::Answers(headers))) => headers,
-        Ok(Ok(Verdict::Refused(problem))) => return named(refusal(&problem), &turn_id, request_id),
+    let answered = match timeout(patience, verdict).await {
+        Ok(Ok(Verdict::Refused(problem))) => Err(problem),
         // The driver has panicked, and the panic's line says where.
-        Ok(Err(_)) => return named(refusal(&Problem::BadAgent("the turn broke off")), &turn_id, request_id),
-        Err(_) => drive::usual_headers(),
+        Ok(Err(_)) => Err(Problem::BadAgent("the turn broke off")),
+        _ if whole => whole::answer(dialect, &turn_id, pieces).await,
+        Ok(Ok(Verdict::Answers(headers))) => Ok(with_headers(Body::Pieces(pieces), headers)),
+        Err(_) => Ok(with_headers(Body::Pieces(pieces), drive::usual_headers())),
     };
-    if whole {
-        return named(whole::answer(dialect, &turn_id, pieces).await, &turn_id, request_id);
-    }
-    let mut response = Response::new(Body::Pieces(pieces));
-    *response.headers_mut() = headers;
+    let response = answered.unwrap_or_else(|problem| refusal(&problem, invocation.as_ref()));
     named(response, &turn_id, request_id)
 }
 
 /// A turn that was recorded, once more.
-async fn replay(stored: Stored, request_id: HeaderValue, started: Instant, whole: bool) -> Response<Body> {
+async fn replay(
+    stored: Stored,
+    invocation: Option<&RequestId>,
+    request_id: HeaderValue,
+    started: Instant,
+    whole: bool,
+) -> Response<Body> {
     let Stored { turn_id, dialect, headers, answer } = stored;
-    let mut response = if whole {
+    let answered = if whole {
         let (sender, pieces) = mpsc::channel(1);
         // There is room for one.
         let _ = sender.try_send(answer);
         drop(sender);
         whole::answer(dialect, &turn_id, pieces).await
     } else {
-        let mut response = Response::new(Body::Whole(answer));
-        *response.headers_mut() = headers;
-        response
+        Ok(with_headers(Body::Whole(answer), headers))
     };
+    let mut response = answered.unwrap_or_else(|problem| refusal(&problem, invocation));
     response.headers_mut().insert("idempotency-replayed", HeaderValue::from_static("true"));
     let event_id = gatehouse_edge::chat::event_id(&turn_id);
     let (function, outcome, ms) = (FUNCTION, "replayed", millis(started.elapsed()));
-    tracing::info!(function, event_id = event_id.as_str(), outcome, ms, "request");
+    let (event_id, invocation) = (event_id.as_str(), invocation.map(RequestId::as_str));
+    tracing::info!(function, request_id = invocation, event_id, outcome, ms, "request");
     named(response, &turn_id, request_id)
 }
 
@@ -159,8 +169,14 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn refusal(problem: &Problem) -> Response<Body> {
-    problem.to_response().map(|text| Body::Whole(Bytes::from(text)))
+fn refusal(problem: &Problem, invocation: Option<&RequestId>) -> Response<Body> {
+    problem.to_response(invocation).map(|text| Body::Whole(Bytes::from(text)))
+}
+
+fn with_headers(body: Body, headers: HeaderMap) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.headers_mut() = headers;
+    response
 }
 
 fn named(mut response: Response<Body>, turn_id: &str, request_id: HeaderValue) -> Response<Body> {

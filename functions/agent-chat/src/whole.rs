@@ -55,7 +55,14 @@ pub(crate) fn is_asked_for(headers: &HeaderMap) -> bool {
 }
 
 /// Waits for the end of a turn. One that failed has the status 502, with what had come by then.
-pub(crate) async fn answer(dialect: Dialect, turn_id: &str, mut pieces: mpsc::Receiver<Bytes>) -> Response<Body> {
+///
+/// # Errors
+/// When there is too much of it.
+pub(crate) async fn answer(
+    dialect: Dialect,
+    turn_id: &str,
+    mut pieces: mpsc::Receiver<Bytes>,
+) -> Result<Response<Body>, Problem> {
     // What comes here has been through a reader with the same limit.
     let (mut reader, mut turn) = (Reader::new(EVENT_BYTES), Turn::new(dialect));
     let mut blocks = Vec::new();
@@ -70,8 +77,7 @@ pub(crate) async fn answer(dialect: Dialect, turn_id: &str, mut pieces: mpsc::Re
         blocks.drain(..).filter_map(|block| block.event).for_each(|event| turn.take(&event.data));
     }
     if bytes > MOST {
-        let problem = Problem::BadAgent("the answer is larger than 5 MiB; ask for it as text/event-stream");
-        return crate::refusal(&problem);
+        return Err(Problem::BadAgent("the answer is larger than 5 MiB; ask for it as text/event-stream"));
     }
     let (end, status) = match turn.end {
         Some(End::Completed) => ("completed", StatusCode::OK),
@@ -90,5 +96,5 @@ pub(crate) async fn answer(dialect: Dialect, turn_id: &str, mut pieces: mpsc::Re
     let mut response = Response::new(Body::Whole(Bytes::from(serde_json::to_vec(&whole).unwrap_or_default())));
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
+    Ok(response)
 }

@@ -49,6 +49,9 @@ async fn a_function_url_event_is_recorded_and_answered_and_logged_in_one_line() 
     assert_eq!((&line["function"], &line["source"]), (&json!("conversation-webhooks"), &json!("ada")));
     assert_eq!((&line["event_id"], &line["status"]), (&json!("ada:msg_1"), &json!(200)));
     assert!(line["ms"].is_u64());
+    // A refusal names its line.
+    let problem: Value = serde_json::from_str(refused["body"].as_str().unwrap()).unwrap();
+    assert!(problem["request_id"].is_string() && problem["request_id"] == lines[2]["request_id"], "{problem}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 
 use bytes::Bytes;
-use gatehouse_edge::{Deadline, Door};
+use gatehouse_edge::{Deadline, Door, RequestId};
 use gatehouse_replies::Replies;
 use lambda_http::{Body, Error, Request, RequestExt, service_fn};
 use server_message::{Code, State, TIMEOUT};
@@ -14,9 +14,12 @@ async fn main() -> Result<(), Error> {
     let state = start().await.inspect_err(|error| tracing::error!(%error, "cannot start"))?;
     let state = &state;
     lambda_http::run(service_fn(|request: Request| async move {
-        let epoch_ms = request.lambda_context_ref().map(|context| context.deadline);
+        let context = request.lambda_context_ref();
+        let epoch_ms = context.map(|context| context.deadline);
         let deadline = Deadline::from_lambda(epoch_ms, state.clock().now(), TIMEOUT);
-        let request = request.map(|body| Bytes::copy_from_slice(&body));
+        let request_id = context.and_then(|context| RequestId::of_lambda(&context.request_id));
+        let mut request = request.map(|body| Bytes::copy_from_slice(&body));
+        request_id.map(|id| request.extensions_mut().insert(id));
         Ok::<_, Infallible>(server_message::handle(request, state, deadline).await.map(Body::from))
     }))
     .await

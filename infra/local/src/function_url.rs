@@ -6,7 +6,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use gatehouse_edge::Deadline;
+use gatehouse_edge::{Deadline, RequestId};
+use gatehouse_inbox::Nonce;
 use http::{Request, Response, StatusCode, Uri};
 use tokio::net::TcpListener;
 
@@ -59,6 +60,8 @@ async fn call(functions: &BTreeMap<&'static str, Function>, mut request: Request
     }
     let origin = request.headers().get(http::header::ORIGIN).cloned();
     join_repeated_headers(&mut request);
+    let request_id = Nonce::random().ok().and_then(|id| RequestId::of_lambda(&id.to_string()));
+    request_id.map(|id| request.extensions_mut().insert(id));
     let mut response = (function.handler)(request, Deadline::within(function.timeout)).await;
     if let (Some(cors), Some(origin)) = (&function.cors, origin) {
         cors.mark(&origin, &mut response);

@@ -16,7 +16,7 @@ use crate::log::{RequestLine, Told, UNRECORDED};
 use crate::scheme::Parts;
 use crate::secrets::{Keeper, Look};
 use crate::skip::{SKIPPED, Skip};
-use crate::{Deadline, Problem, Redaction, Source, Verified, gate};
+use crate::{Deadline, Problem, Redaction, RequestId, Source, Verified, gate};
 
 /// By when every request is answered, whatever fails: Vapi waits 7.5 s for some answers, cold start included.
 const ANSWER_WITHIN: Duration = Duration::from_millis(4800);
@@ -117,18 +117,20 @@ impl Door {
         let started = Instant::now();
         let end = deadline.instant().checked_sub(RESERVE).unwrap_or(started);
         let taken = self.take(endpoint, &request, end.min(started + ANSWER_WITHIN), answering).await;
+        let request_id = RequestId::among(request.extensions());
         let (response, outcome, told) = match taken {
             Ok(Taken { body, outcome, told }) => (Response::new(body), outcome, told),
             Err(Refused { problem, outcome, told }) => {
                 let why = problem.why();
                 let told = Told { problem: Some((problem.slug(), problem.log_detail())), why, ..*told };
-                (problem.to_response(), outcome, told)
+                (problem.to_response(request_id), outcome, told)
             }
         };
         let response = answer(response, outcome, told.event.as_ref());
         RequestLine {
             function: endpoint.function,
             source: endpoint.source.vendor(),
+            request_id: request_id.map(RequestId::as_str),
             outcome,
             status: response.status().as_u16(),
             took: started.elapsed(),

@@ -10,6 +10,7 @@ pub mod gate;
 pub mod log;
 pub mod problem;
 pub mod redaction;
+pub mod request_id;
 pub mod scheme;
 pub mod secrets;
 pub mod signature;
@@ -22,6 +23,7 @@ pub use deadline::Deadline;
 pub use door::{Door, Endpoint};
 pub use problem::Problem;
 pub use redaction::Redaction;
+pub use request_id::RequestId;
 pub use skip::Skip;
 pub use source::Source;
 

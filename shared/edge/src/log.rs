@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `function` | | the function's name |
 //! | `source` | | the vendor |
+//! | `request_id` | | the invocation's, as Lambda's own lines and a refusal name it |
 //! | `event_id` | | absent when the delivery was refused before it was identified |
 //! | `outcome` | | `recorded`, `duplicate`, `conflict`, `queued`, `unrecorded`, `skipped`, `refused`, `unavailable`; of a chat's request `replayed` |
 //! | `status` | | the HTTP status |
@@ -34,9 +35,10 @@ pub const UNRECORDED: &str = "unrecorded";
 
 /// What a request came to.
 #[derive(Debug)]
-pub(crate) struct RequestLine {
+pub(crate) struct RequestLine<'r> {
     pub(crate) function: &'static str,
     pub(crate) source: &'static str,
+    pub(crate) request_id: Option<&'r str>,
     pub(crate) outcome: &'static str,
     pub(crate) status: u16,
     pub(crate) took: Duration,
@@ -62,9 +64,9 @@ macro_rules! line {
     };
 }
 
-impl RequestLine {
+impl RequestLine<'_> {
     pub(crate) fn write(self) {
-        let RequestLine { function, source, outcome, status, .. } = self;
+        let RequestLine { function, source, request_id, outcome, status, .. } = self;
         let Told { event, problem, why, rule, fault, action, error } = self.told;
         let event_id = event.as_ref().map(|event| event.id.as_str());
         let marks = event.as_ref().map(|event| event.marks).unwrap_or_default();
@@ -79,6 +81,7 @@ impl RequestLine {
             outcome == UNRECORDED,
             function,
             source,
+            request_id,
             event_id,
             outcome,
             status,

@@ -4,7 +4,7 @@
 
 use http::{HeaderValue, Response, StatusCode, header};
 
-use crate::Unverified;
+use crate::{RequestId, Unverified};
 
 /// Why a delivery was not taken. The statuses are the ones senders act on: Svix retries all but 2xx, Vapi what its
 /// `backoffPlan` does not exclude.
@@ -194,15 +194,18 @@ impl Problem {
         }
     }
 
-    /// The answer.
+    /// The answer to the request of this id.
     #[must_use]
-    pub fn to_response(&self) -> Response<String> {
-        let body = serde_json::json!({
+    pub fn to_response(&self, request_id: Option<&RequestId>) -> Response<String> {
+        let mut body = serde_json::json!({
             "type": format!("urn:gatehouse:problem:{}", self.slug()),
             "title": self.title(),
             "status": self.status().as_u16(),
             "detail": self.detail(),
         });
+        if let Some(id) = request_id {
+            body["request_id"] = id.as_str().into();
+        }
         let mut response = Response::new(body.to_string());
         *response.status_mut() = self.status();
         let headers = response.headers_mut();

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 
+use memchr::memchr_iter;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -114,7 +115,16 @@ fn object(value: &str) -> Result<&str, NotAnObject> {
     Err(NotAnObject::OtherKind { found })
 }
 
-/// The members of an object in their order, repeated names and all; empty when `value` is no object.
+/// How many members and elements a document may have to be looked into. Vendors' largest have some ten thousand; more than this is
+/// kept as it came and read as an object without members, since each would cost memory and time.
+pub const MOST_PARTS: usize = 250_000;
+
+/// Whether it has too many members and elements. Each but the first of its object or array stands behind a comma.
+fn is_vast(value: &str) -> bool {
+    value.len() > MOST_PARTS && memchr_iter(b',', value.as_bytes()).count() > MOST_PARTS
+}
+
+/// The members of an object in their order, repeated names and all; empty when `value` is no object, or has too many.
 ///
 /// Names are decoded; one that holds a lone surrogate, which no Rust string can, keeps its literal.
 #[must_use]
@@ -161,6 +171,9 @@ fn entries(value: &str) -> Vec<(&RawValue, &RawValue)> {
         }
     }
 
+    if is_vast(value) {
+        return Vec::new();
+    }
     serde_json::from_str::<Entries<'_>>(value).map(|entries| entries.0).unwrap_or_default()
 }
 
@@ -176,6 +189,9 @@ impl<'a> Readable<'a> {
     /// twice.
     #[must_use]
     pub fn of(object: &'a str, reads: fn(&str) -> bool) -> Self {
+        if is_vast(object) {
+            return Readable { text: Cow::Borrowed("{}"), whole: false };
+        }
         if reads(object) {
             return Readable { text: Cow::Borrowed(object), whole: true };
         }
@@ -234,15 +250,15 @@ pub fn text_member(object: &str, name: &str) -> Option<String> {
 ///
 /// Two documents share a form when they differ only in white space, in the order of an object's members, and in how a
 /// string's characters are escaped. Numbers are compared as written, since rounding could make two events look equal.
-/// Strings are length-prefixed, so no two documents run together. One deeper than [`CANONICAL_DEPTH`], which no vendor sends, is
-/// taken as it is, since each level means another look at all below: it then also differs by white space, which costs a conflict
-/// at worst, never a lost event.
+/// Strings are length-prefixed, so no two documents run together. One deeper than [`CANONICAL_DEPTH`], since each level means
+/// another look at all below, or of more parts than [`MOST_PARTS`], is taken as it is: it then also differs by white space, which
+/// costs a conflict at worst, never a lost event. No vendor sends either.
 ///
 /// `omit` is asked for each member of each object with the names that lead to that object and the member's own name;
 /// array elements add no name. A member it names is left out.
 pub fn canonical(value: &str, omit: &dyn Fn(&[&str], &str) -> bool, sink: &mut dyn FnMut(&[u8])) {
     let mut canonical = Canonical { omit, sink };
-    if depth(value) > CANONICAL_DEPTH {
+    if depth(value) > CANONICAL_DEPTH || is_vast(value) {
         canonical.text(b"r", value.as_bytes());
     } else {
         canonical.value(value, &mut Vec::new());
@@ -489,6 +505,18 @@ mod tests {
         let deep = |leaf: &str| format!("{}{leaf}{}", "[".repeat(100_000), "]".repeat(100_000));
         assert_ne!(form(&deep("1")), form(&deep("2")));
         assert_eq!(form(&deep("1")), form(&deep("1")));
+    }
+
+    #[test]
+    fn a_document_of_too_many_parts_is_taken_as_it_is_and_not_looked_into() {
+        let of = |parts: usize, last: &str| format!("{{\"a\":1,\"b\":[{}{last}]}}", "1,".repeat(parts));
+        let (many, vast) = (of(MOST_PARTS - 1, "1"), of(MOST_PARTS, "1"));
+        assert_eq!((members(&many).len(), members(&vast).len()), (2, 0));
+        assert_eq!(form(&many), form(&many.replacen(':', ": ", 1)));
+        assert_ne!(form(&vast), form(&of(MOST_PARTS, "2")));
+        assert_eq!(form(&vast), form(&vast));
+        let readable = Readable::of(&vast, |_| true);
+        assert_eq!((readable.text(), readable.is_whole()), ("{}", false));
     }
 
     #[test]
