@@ -8,9 +8,11 @@ mod chat;
 mod demo;
 mod dev;
 mod replies;
+mod secrets;
 mod send;
 mod shell;
 mod sign;
+mod stack;
 mod vendor;
 
 /// A serverless front door for AI agents, on your own machine.
@@ -47,6 +49,9 @@ enum Command {
     /// Exits with 0 only if every turn ended well.
     #[command(after_help = chat::EXAMPLES)]
     Chat(chat::Arguments),
+    /// Check and change the secrets document, in a file or of a deployed stack.
+    #[command(subcommand, after_help = secrets::EXAMPLES)]
+    Secrets(secrets::Command),
     /// Check the rules that answer Vapi's messages, and try them on one.
     #[command(subcommand, after_help = replies::EXAMPLES)]
     Replies(replies::Command),
@@ -60,6 +65,7 @@ async fn main() -> ExitCode {
         Command::Sign(arguments) => sign::run(&arguments),
         Command::Send(arguments) => send::run(arguments).await,
         Command::Chat(arguments) => chat::run(arguments).await,
+        Command::Secrets(command) => secrets::run(command).await,
         Command::Replies(command) => replies::run(&command),
     };
     match result {

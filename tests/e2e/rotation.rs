@@ -1,62 +1,35 @@
 //! Secrets from Secrets Manager: looked up, kept, rotated.
 
-use std::sync::{Arc, Mutex};
-
 use bytes::Bytes;
 use gatehouse_edge::secrets::{DEVELOPMENT, Keeper};
 use gatehouse_edge::signature::SigningKey;
 use gatehouse_edge::{Deadline, Door, Redaction, Skip};
 use gatehouse_inbox::Clock;
 use gatehouse_inbox::event::BODY_LIMIT;
-use gatehouse_local::http_server::Server;
-use gatehouse_local::{Fault, FaultProxy, Rule, Testbed, http_server, local_sdk};
-use http::{Request, Response};
-use tokio::net::TcpListener;
+use gatehouse_local::{Fault, Rule, SecretsManager, Testbed, local_sdk};
+use http::Request;
 
 use crate::support::{MESSAGE, now, stack};
 
 const OLD: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const NEW: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
 
-/// A Secrets Manager that holds one document.
-struct Manager {
-    document: Arc<Mutex<String>>,
-    proxy: FaultProxy,
-    _server: Server,
-}
-
-impl Manager {
-    async fn start(document: &str) -> Manager {
-        let document = Arc::new(Mutex::new(document.to_owned()));
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let proxy = FaultProxy::start(listener.local_addr().unwrap()).await.unwrap();
-        let held = Arc::clone(&document);
-        let server = http_server::serve(listener, move |_| {
-            let body = serde_json::json!({"Name": "secrets", "SecretString": held.lock().unwrap().clone()});
-            async move { Some(Response::new(Bytes::from(body.to_string()))) }
-        });
-        Manager { document, proxy, _server: server }
-    }
-
-    fn put(&self, document: &str) {
-        document.clone_into(&mut self.document.lock().unwrap());
-    }
-
-    fn looks(&self) -> usize {
-        self.proxy.counts().values().sum()
-    }
-}
-
 struct Front {
     door: Door,
-    manager: Manager,
+    manager: SecretsManager,
     clock: Clock,
     stack: Testbed,
 }
 
 impl Front {
+    /// How often the document was looked up.
+    fn looks(&self) -> usize {
+        self.manager.proxy.counts().values().sum()
+    }
+
     async fn start(document: &str) -> Front {
-        let (stack, manager, clock) = (stack().await, Manager::start(document).await, Clock::manual(now()));
+        let (stack, manager, clock) =
+            (stack().await, SecretsManager::start(document).await.unwrap(), Clock::manual(now()));
         let inbox = stack.inbox(clock.clone());
         let sdk = local_sdk(&manager.proxy.url());
         let secrets = Keeper::manager(&sdk, "arn:secrets".to_owned(), false, clock.clone());
@@ -105,7 +78,7 @@ async fn the_document_is_looked_up_once_and_kept() {
     for _ in 0..3 {
         assert_eq!(front.status(OLD).await, 200);
     }
-    assert_eq!(front.manager.looks(), 1);
+    assert_eq!(front.looks(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -117,12 +90,12 @@ async fn a_mismatch_finds_a_rotated_secret_at_once_but_looks_at_most_every_half_
     front.clock.advance(31);
     assert_eq!(front.status(NEW).await, 200);
     assert_eq!(front.status(OLD).await, 200);
-    assert_eq!(front.manager.looks(), 2);
+    assert_eq!(front.looks(), 2);
     let stranger = "whsec_c3RyYW5nZXItc3RyYW5nZXItc3RyYW5nZXI=";
     for _ in 0..5 {
         assert_eq!(front.status(stranger).await, 401);
     }
-    assert_eq!(front.manager.looks(), 2);
+    assert_eq!(front.looks(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -147,7 +120,7 @@ async fn an_old_document_is_refreshed_beside_a_record() {
     front.manager.put(&document(&[NEW]));
     front.clock.advance(301);
     assert_eq!(front.status(OLD).await, 200, "still by the old document");
-    assert_eq!(front.manager.looks(), 2);
+    assert_eq!(front.looks(), 2);
     assert_eq!(front.status(NEW).await, 200);
     assert_eq!(front.status(OLD).await, 401);
 }
@@ -173,7 +146,7 @@ async fn a_scheme_added_for_vapi_is_found_although_no_known_header_is_there() {
     front.manager.put(&document(&["x-old", "x-new"]));
     front.clock.advance(31);
     assert_eq!(status("x-new").await, 200);
-    assert_eq!(front.manager.looks(), 2);
+    assert_eq!(front.looks(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -183,7 +156,7 @@ async fn an_instance_that_slept_learns_of_a_revoked_secret_before_it_verifies() 
     front.manager.put(&document(&[NEW]));
     front.clock.advance(3600);
     assert_eq!(front.status(OLD).await, 401);
-    assert_eq!(front.manager.looks(), 2);
+    assert_eq!(front.looks(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -124,6 +124,30 @@ impl Scheme {
         }
     }
 
+    /// `bearer` or `hmac`, as the document writes it.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Scheme::Bearer(_) => "bearer",
+            Scheme::Hmac(_) => "hmac",
+        }
+    }
+
+    /// How many values are valid now.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            Scheme::Bearer(plan) => plan.values.len(),
+            Scheme::Hmac(plan) => plan.values.len(),
+        }
+    }
+
+    /// Whether no value is valid, so that it verifies nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Verifies a delivery.
     ///
     /// # Errors

@@ -9,6 +9,10 @@ mod secret;
 pub use keeper::{Keeper, Look};
 pub use secret::Secret;
 
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use gatehouse_payload::json::members;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
@@ -51,13 +55,8 @@ pub struct UnreadableSecrets {
     column: usize,
 }
 
-#[derive(Deserialize)]
-struct Wire {
-    ada: Option<Box<RawValue>>,
-    agntix: Option<Box<RawValue>>,
-    vapi: Option<Box<RawValue>>,
-    agent_chat: Option<Box<RawValue>>,
-}
+/// The parts a document may have.
+const PARTS: [&str; 4] = ["ada", "agntix", "vapi", "agent_chat"];
 
 #[derive(Deserialize)]
 struct SigningSecrets {
@@ -76,13 +75,17 @@ impl Secrets {
     /// When it is no JSON object.
     pub fn parse(document: &str, development: bool) -> Result<Self, UnreadableSecrets> {
         let unreadable = |e: serde_json::Error| UnreadableSecrets { line: e.line(), column: e.column() };
-        let wire: Wire = serde_json::from_str(document).map_err(unreadable)?;
+        // An object of anything: that it is none is told by its place.
+        let _: HashMap<String, &RawValue> = serde_json::from_str(document).map_err(unreadable)?;
         let mut reader = Reader { development, defects: Vec::new() };
+        let members = members(document);
+        let parts = reader.parts(&members);
+        let [ada, agntix, vapi, agent_chat] = PARTS.map(|name| parts.get(name).copied());
         Ok(Secrets {
-            ada: reader.signing_keys("ada", wire.ada.as_deref()),
-            agntix: reader.signing_keys("agntix", wire.agntix.as_deref()),
-            vapi: reader.schemes("vapi", wire.vapi.as_deref()),
-            agent_chat: reader.agent_chat("agent_chat", wire.agent_chat.as_deref()),
+            ada: reader.signing_keys("ada", ada),
+            agntix: reader.signing_keys("agntix", agntix),
+            vapi: reader.schemes("vapi", vapi),
+            agent_chat: reader.agent_chat("agent_chat", agent_chat),
             defects: reader.defects,
         })
     }
@@ -94,6 +97,26 @@ struct Reader {
 }
 
 impl Reader {
+    /// The parts by name. One that stands twice is none: nobody can tell which was meant.
+    fn parts<'d>(&mut self, members: &'d [(Cow<'_, str>, &RawValue)]) -> HashMap<&'d str, &'d RawValue> {
+        let mut parts = HashMap::new();
+        for (n, (name, part)) in members.iter().enumerate() {
+            // Its name is not shown: it may be a secret in the wrong place.
+            let Some(known) = PARTS.into_iter().find(|known| known == name) else {
+                let parts = PARTS.join(", ");
+                self.defects.push(format!("member {} of the document is none of {parts}", n + 1));
+                continue;
+            };
+            let mut same = members.iter().enumerate().filter(|(_, member)| member.0 == known).map(|(n, _)| n);
+            match (same.next(), same.next()) {
+                (Some(first), Some(_)) if first == n => self.defects.push(format!("{known} stands more than once")),
+                (_, Some(_)) => {}
+                (_, None) => drop(parts.insert(known, *part)),
+            }
+        }
+        parts
+    }
+
     /// A part that is absent is closed without a word; one of another shape is a defect.
     fn part<T: DeserializeOwned>(&mut self, place: &str, part: Option<&RawValue>) -> Option<T> {
         let read = serde_json::from_str(part?.get());
@@ -259,6 +282,18 @@ mod tests {
         assert_eq!(secrets.ada.len(), 1);
         let told: Vec<_> = secrets.defects.iter().filter_map(|defect| defect.split(' ').next()).collect();
         assert_eq!(told, ["ada.signing_secrets[1]", "vapi.schemes[0].values[1]"]);
+    }
+
+    #[test]
+    fn a_part_of_another_name_or_that_stands_twice_is_none_and_is_told() {
+        let part = format!(r#"{{"signing_secrets":["{GOOD}"]}}"#);
+        let secrets = parse(&format!(r#"{{"Ada":{part},"agntix":{part},"agntix":{part},"{GOOD}":1}}"#));
+        assert!(secrets.ada.is_empty() && secrets.agntix.is_empty());
+        let parts = "of the document is none of ada, agntix, vapi, agent_chat";
+        let told =
+            [format!("member 1 {parts}"), "agntix stands more than once".to_owned(), format!("member 4 {parts}")];
+        assert_eq!(secrets.defects, told);
+        assert!(!secrets.defects.join("").contains("MfKQ"));
     }
 
     #[test]

@@ -1,0 +1,282 @@
+//! Changes to a secrets document. What a change does not name stays as it was.
+
+use std::fmt;
+use std::str::FromStr;
+
+use gatehouse_edge::secrets::Secrets;
+use gatehouse_local::Error;
+use serde_json::{Value, json};
+
+/// Whose values.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Whose {
+    Ada,
+    Agntix,
+    /// By the header that tells its scheme; the first scheme where none is named.
+    Vapi(Option<String>),
+    /// A client of chats, by its id.
+    Client(String),
+}
+
+impl FromStr for Whose {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once(':').map_or((text, None), |(whose, which)| (whose, Some(which))) {
+            ("ada", None) => Ok(Whose::Ada),
+            ("agntix", None) => Ok(Whose::Agntix),
+            ("vapi", None) => Ok(Whose::Vapi(None)),
+            ("vapi", Some(header)) if !header.is_empty() => Ok(Whose::Vapi(Some(header.to_owned()))),
+            ("client", Some(id)) if !id.is_empty() => Ok(Whose::Client(id.to_owned())),
+            _ => Err("one of ada, agntix, vapi, vapi:<header of its scheme>, client:<id>".to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for Whose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Whose::Ada => write!(f, "ada"),
+            Whose::Agntix => write!(f, "agntix"),
+            Whose::Vapi(None) => write!(f, "vapi"),
+            Whose::Vapi(Some(header)) => write!(f, "vapi:{header}"),
+            Whose::Client(id) => write!(f, "client:{id}"),
+        }
+    }
+}
+
+/// A document that is being changed.
+#[derive(Debug)]
+pub(crate) struct Document {
+    value: Value,
+    /// What was wrong before any change.
+    defects: Vec<String>,
+}
+
+impl Document {
+    /// Reads one; none at all is an empty one.
+    pub(crate) fn read(text: Option<&str>) -> Result<Self, Error> {
+        let text = text.unwrap_or("{}");
+        let defects = Secrets::parse(text, false)?.defects;
+        let value = serde_json::from_str(text).map_err(|_| "a number of the document cannot be kept as it is")?;
+        Ok(Document { value, defects })
+    }
+
+    /// How many values are there now.
+    pub(crate) fn count(&self, whose: &Whose) -> usize {
+        match whose {
+            Whose::Client(id) => self.clients().iter().filter(|client| client["id"] == id.as_str()).count(),
+            _ => self.list(whose).map_or(0, Vec::len),
+        }
+    }
+
+    /// Puts values in the place of all there are. A scheme or a client that is not there is made: a bearer; one that may call
+    /// `agents`.
+    pub(crate) fn set(&mut self, whose: &Whose, values: &[String], agents: &[String]) -> Result<(), Error> {
+        if let Whose::Client(id) = whose {
+            let mut like = self.clients().iter().find(|client| client["id"] == id.as_str()).cloned();
+            if !agents.is_empty() {
+                like.get_or_insert_with(|| json!({"id": id}))["agents"] = json!(agents);
+            }
+            let like =
+                like.ok_or_else(|| format!("there is no client {id} yet; name the agents it may call with --agents"))?;
+            let clients = self.clients_mut()?;
+            clients.retain(|client| client["id"] != id.as_str());
+            clients.extend(values.iter().map(|value| with_token(&like, value)));
+            return Ok(());
+        }
+        let values: Vec<Value> = values.iter().map(|value| value.as_str().into()).collect();
+        *self.list_or_make(whose)? = values;
+        Ok(())
+    }
+
+    /// Puts a value before those that are there.
+    pub(crate) fn add(&mut self, whose: &Whose, value: &str) -> Result<(), Error> {
+        if let Whose::Client(id) = whose {
+            let clients = self.clients_mut()?;
+            let at = clients.iter().position(|client| client["id"] == id.as_str()).unwrap_or_default();
+            let new = with_token(&clients.get(at).cloned().unwrap_or_default(), value);
+            clients.insert(at, new);
+        } else {
+            self.list_or_make(whose)?.insert(0, value.into());
+        }
+        Ok(())
+    }
+
+    /// Leaves the first value alone.
+    pub(crate) fn keep_first(&mut self, whose: &Whose) -> Result<(), Error> {
+        if let Whose::Client(id) = whose {
+            let mut found = false;
+            let mut is_first = |client: &Value| client["id"] != id.as_str() || !std::mem::replace(&mut found, true);
+            self.clients_mut()?.retain(&mut is_first);
+        } else {
+            self.list_or_make(whose)?.truncate(1);
+        }
+        Ok(())
+    }
+
+    /// The text to write.
+    ///
+    /// # Errors
+    /// When the change made something wrong that was not wrong before.
+    pub(crate) fn text(&self) -> Result<String, Error> {
+        let text = format!("{:#}\n", self.value);
+        let defects = Secrets::parse(&text, false)?.defects;
+        let new: Vec<&str> =
+            defects.iter().filter(|defect| !self.defects.contains(defect)).map(String::as_str).collect();
+        if new.is_empty() { Ok(text) } else { Err(format!("nothing is written: {}", new.join("; ")).into()) }
+    }
+
+    fn list(&self, whose: &Whose) -> Option<&Vec<Value>> {
+        match whose {
+            Whose::Ada => self.value["ada"]["signing_secrets"].as_array(),
+            Whose::Agntix => self.value["agntix"]["signing_secrets"].as_array(),
+            Whose::Vapi(header) => {
+                let mut schemes = self.value["vapi"]["schemes"].as_array()?.iter();
+                schemes.find(|scheme| is_of(scheme, header.as_deref()))?["values"].as_array()
+            }
+            Whose::Client(_) => None,
+        }
+    }
+
+    fn list_or_make(&mut self, whose: &Whose) -> Result<&mut Vec<Value>, Error> {
+        let list = match whose {
+            Whose::Ada => self.part("ada")?.entry("signing_secrets").or_insert_with(|| json!([])),
+            Whose::Agntix => self.part("agntix")?.entry("signing_secrets").or_insert_with(|| json!([])),
+            Whose::Vapi(header) => {
+                let schemes = self.part("vapi")?.entry("schemes").or_insert_with(|| json!([])).as_array_mut();
+                let schemes = schemes.ok_or("vapi.schemes is no list")?;
+                let at = schemes.iter().position(|scheme| is_of(scheme, header.as_deref()));
+                let at = at.unwrap_or_else(|| {
+                    schemes.push(bearer(header.as_deref().unwrap_or("authorization")));
+                    schemes.len() - 1
+                });
+                let scheme =
+                    schemes.get_mut(at).and_then(Value::as_object_mut).ok_or("a scheme of vapi is no object")?;
+                scheme.entry("values").or_insert_with(|| json!([]))
+            }
+            Whose::Client(_) => return Err("clients are no list of values".into()),
+        };
+        Ok(list.as_array_mut().ok_or_else(|| format!("the values of {whose} are no list"))?)
+    }
+
+    fn part(&mut self, name: &str) -> Result<&mut serde_json::Map<String, Value>, Error> {
+        let part = self.value.as_object_mut().map(|parts| parts.entry(name).or_insert_with(|| json!({})));
+        Ok(part.and_then(Value::as_object_mut).ok_or_else(|| format!("{name} is no object"))?)
+    }
+
+    fn clients(&self) -> &[Value] {
+        self.value["agent_chat"]["clients"].as_array().map_or(&[], Vec::as_slice)
+    }
+
+    fn clients_mut(&mut self) -> Result<&mut Vec<Value>, Error> {
+        let chat = self.part("agent_chat")?;
+        chat.entry("agents").or_insert_with(|| json!({}));
+        let clients = chat.entry("clients").or_insert_with(|| json!([]));
+        Ok(clients.as_array_mut().ok_or("agent_chat.clients is no list")?)
+    }
+}
+
+fn with_token(client: &Value, token: &str) -> Value {
+    let mut client = client.clone();
+    client["token"] = token.into();
+    client
+}
+
+/// Whether a scheme is told by a header.
+fn is_of(scheme: &Value, header: Option<&str>) -> bool {
+    let told_by = scheme["header"].as_str().or_else(|| scheme["signature_header"].as_str());
+    header.is_none_or(|header| told_by.is_some_and(|told_by| told_by.eq_ignore_ascii_case(header)))
+}
+
+fn bearer(header: &str) -> Value {
+    let prefix = if header.eq_ignore_ascii_case("authorization") { "Bearer " } else { "" };
+    json!({"kind": "bearer", "header": header, "prefix": prefix, "values": []})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OLD: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+    const NEW: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
+    const TOKEN: &str = "a-token-of-some-length";
+
+    fn whose(text: &str) -> Whose {
+        text.parse().unwrap()
+    }
+
+    fn set(document: &mut Document, of: &str, values: &[&str], agents: &[&str]) -> Result<(), String> {
+        let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        document.set(&whose(of), &owned(values), &owned(agents)).map_err(|error| error.to_string())
+    }
+
+    fn value(document: &Document) -> Value {
+        serde_json::from_str(&document.text().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn values_are_set_where_there_are_none_yet_and_everything_else_stays() {
+        let mut document = Document::read(Some(r#"{"agntix":{"signing_secrets":["oops"]}}"#)).unwrap();
+        set(&mut document, "ada", &[OLD], &[]).unwrap();
+        set(&mut document, "vapi", &[TOKEN], &[]).unwrap();
+        set(&mut document, "vapi:X-Vapi-Secret", &[TOKEN], &[]).unwrap();
+        assert!(set(&mut document, "client:web", &[TOKEN], &[]).unwrap_err().contains("--agents"));
+        set(&mut document, "client:web", &[TOKEN], &["support"]).unwrap();
+        let bearer = |header: &str, prefix: &str| json!({"kind": "bearer", "header": header, "prefix": prefix, "values": [TOKEN]});
+        assert_eq!(
+            value(&document),
+            json!({"ada": {"signing_secrets": [OLD]}, "agntix": {"signing_secrets": ["oops"]},
+                "vapi": {"schemes": [bearer("authorization", "Bearer "), bearer("X-Vapi-Secret", "")]},
+                "agent_chat": {"clients": [{"id": "web", "token": TOKEN, "agents": ["support"]}], "agents": {}}})
+        );
+    }
+
+    #[test]
+    fn a_rotation_puts_the_new_value_first_and_then_leaves_it_alone() {
+        let mut document = Document::read(None).unwrap();
+        set(&mut document, "ada", &[OLD], &[]).unwrap();
+        set(&mut document, "client:web", &[TOKEN], &["*"]).unwrap();
+        set(&mut document, "client:app", &["the-token-of-another"], &["*"]).unwrap();
+        document.add(&whose("ada"), NEW).unwrap();
+        document.add(&whose("client:web"), "a-newer-token-of-some-length").unwrap();
+        assert_eq!([document.count(&whose("ada")), document.count(&whose("client:web"))], [2, 2]);
+        assert_eq!(value(&document)["ada"]["signing_secrets"], json!([NEW, OLD]));
+        document.keep_first(&whose("ada")).unwrap();
+        document.keep_first(&whose("client:web")).unwrap();
+        let value = value(&document);
+        assert_eq!(value["ada"]["signing_secrets"], json!([NEW]));
+        let tokens: Vec<&str> =
+            value["agent_chat"]["clients"].as_array().unwrap().iter().filter_map(|c| c["token"].as_str()).collect();
+        assert_eq!(tokens, ["a-newer-token-of-some-length", "the-token-of-another"]);
+    }
+
+    #[test]
+    fn a_change_that_makes_something_wrong_is_refused_by_its_place_and_without_its_value() {
+        for (of, value) in [("ada", "whsec_oops"), ("vapi", "short"), ("client:web", "short"), ("ada", "")] {
+            let mut document = Document::read(None).unwrap();
+            set(&mut document, of, &[value], &["*"]).unwrap();
+            let told = document.text().unwrap_err().to_string();
+            assert!(
+                told.starts_with("nothing is written: ") && !told.contains("oops") && !told.contains("short\""),
+                "{told}"
+            );
+        }
+        let mut document = Document::read(None).unwrap();
+        set(&mut document, "ada", &[OLD, OLD], &[]).unwrap();
+        assert!(document.text().is_err(), "twice the same is no rotation");
+    }
+
+    #[test]
+    fn what_is_no_document_is_not_changed() {
+        for (text, of) in
+            [("[]", "ada"), ("whsec_x", "ada"), (r#"{"ada":7}"#, "ada"), (r#"{"vapi":{"schemes":[7]}}"#, "vapi")]
+        {
+            let changed = Document::read(Some(text)).map(|mut document| set(&mut document, of, &[OLD], &[]));
+            assert!(changed.is_err() || changed.unwrap().is_err(), "{text}");
+        }
+        for wrong in ["", "svix", "ada:1", "client", "client:", "vapi:"] {
+            assert!(wrong.parse::<Whose>().is_err(), "{wrong}");
+        }
+    }
+}

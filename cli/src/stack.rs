@@ -1,0 +1,45 @@
+//! A deployed stack, as its outputs tell it.
+
+use aws_config::SdkConfig;
+use aws_sdk_cloudformation::Client;
+use aws_sdk_cloudformation::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use gatehouse_local::Error;
+
+/// The value of a stack's output.
+///
+/// # Errors
+/// When there is no such stack, it has no such output, or AWS cannot be asked.
+pub(crate) async fn output(sdk: &SdkConfig, stack: &str, key: &str) -> Result<String, Error> {
+    let described = Client::new(sdk).describe_stacks().stack_name(stack).send().await;
+    let described = described.map_err(|error| told(&format!("the stack {stack}"), &error))?;
+    let outputs = described.stacks().iter().flat_map(aws_sdk_cloudformation::types::Stack::outputs);
+    let mut values =
+        outputs.filter(|output| output.output_key() == Some(key)).filter_map(|output| output.output_value());
+    let missing =
+        || format!("the stack {stack} has no output {key}; is it a Gatehouse stack, and deployed to its end?");
+    Ok(values.next().ok_or_else(missing)?.to_owned())
+}
+
+/// What AWS said about something, and what can be done about it.
+pub(crate) fn told<E, R>(about: &str, error: &SdkError<E, R>) -> Error
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+    R: std::fmt::Debug,
+{
+    if let Some(message) = error.message() {
+        return format!("{about}: {}: {message}", error.code().unwrap_or("AWS says")).into();
+    }
+    let context = DisplayErrorContext(error).to_string();
+    let advice = match context.as_str() {
+        text if text.contains("redentials") => {
+            "no AWS credentials were found; set AWS_PROFILE, or log in and run: eval \"$(aws configure export-credentials --format env)\""
+        }
+        text if text.contains("Region") => "no AWS region is set; set AWS_REGION",
+        _ => "AWS could not be asked; check the network, the region and AWS_ENDPOINT_URL",
+    };
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    format!("{about}: {advice} ({cause})").into()
+}
