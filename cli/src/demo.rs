@@ -5,7 +5,10 @@
 use std::pin::Pin;
 use std::time::Duration;
 
-use gatehouse_local::{Error, Options, Testbed};
+use data_encoding::BASE64;
+use gatehouse_edge::secrets::DEVELOPMENT;
+use gatehouse_local::agent::Agent;
+use gatehouse_local::{Error, Options, Testbed, script};
 use gatehouse_replies::{Hosts, Replies};
 use tokio::time::Instant;
 
@@ -72,7 +75,7 @@ const DAY: [Step; 19] = [
     Step { name: "poison", title: "A message that cannot be recorded", play: |s| Box::pin(outages::poison(s)) },
 ];
 
-pub(crate) const EXAMPLES: &str = "Examples:\n  gatehouse demo\n  gatehouse demo --break conflict";
+pub(crate) const EXAMPLES: &str = "Examples:\n  gatehouse demo\n  gatehouse demo --break conflict\n  gatehouse demo --sentinel c0ffeec0ffee | grep c0ffee";
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -80,6 +83,30 @@ pub(crate) struct Arguments {
     /// refused is replaced by a delivery that is fine. Exits with 1.
     #[arg(long = "break", value_name = "STEP", value_parser = step_names())]
     sabotage: Option<String>,
+    /// Put a word into every payload, header and secret, and print every answer and log line whole: none may hold it
+    #[arg(long, value_name = "WORD", value_parser = word)]
+    sentinel: Option<String>,
+}
+
+/// What can stand in a header and in JSON as it is, and makes a secret long enough.
+fn word(text: &str) -> Result<String, String> {
+    let is_word = text.len() >= 12 && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    if is_word { Ok(text.to_owned()) } else { Err("give at least twelve letters and digits".to_owned()) }
+}
+
+/// A secrets document whose every value holds the word; `agent` speaks both dialects.
+fn document_with(word: &str, agent: &Agent) -> String {
+    let speaks = |dialect| serde_json::json!({"url": format!("{}/send-message", agent.url), "dialect": dialect, "token": format!("{word}-agent")});
+    let key = format!("whsec_{}", BASE64.encode(format!("{word}{word}").as_bytes()));
+    let token = format!("{word}-token");
+    serde_json::json!({
+        "ada": {"signing_secrets": [key]},
+        "agntix": {"signing_secrets": [key]},
+        "vapi": {"schemes": [{"kind": "bearer", "header": "authorization", "prefix": "Bearer ", "values": [token]}]},
+        "agent_chat": {"clients": [{"id": "demo", "token": token, "agents": ["*"]}],
+            "agents": {"ag-kit": speaks("ag-kit"), "ag-ui": speaks("ag-ui")}},
+    })
+    .to_string()
 }
 
 /// The names `--break` takes.
@@ -91,8 +118,16 @@ fn step_names() -> Vec<&'static str> {
 pub(crate) async fn run(arguments: &Arguments) -> Result<bool, Error> {
     let sabotage = arguments.sabotage.as_deref();
     let started = Instant::now();
-    let options = Options { replies: replies()?, ..Options::default() };
-    let mut scene = Scene::new(Testbed::start(options).await?);
+    let agent = Agent::start(script::answer).await?;
+    let document = match &arguments.sentinel {
+        None => DEVELOPMENT.to_owned(),
+        Some(word) => document_with(word, &agent),
+    };
+    if arguments.sentinel.is_some() {
+        gatehouse_edge::log::init();
+    }
+    let options = Options { replies: replies()?, secrets: document.clone(), ..Options::default() };
+    let mut scene = Scene::new(Testbed::start(options).await?, document, arguments.sentinel.clone())?;
     println!("Gatehouse demo: the whole stack in this process, on embedded engines.");
     println!(
         "Functions at {}/lambda-url/<function>/<path>, started in {} ms.",

@@ -10,4 +10,5 @@ mod outages;
 mod privacy;
 mod retry;
 mod rotation;
+mod seeds;
 mod support;

@@ -1,5 +1,8 @@
 //! Secrets from Secrets Manager: looked up, kept, rotated.
 
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use bytes::Bytes;
 use gatehouse_edge::secrets::{DEVELOPMENT, Keeper};
 use gatehouse_edge::signature::SigningKey;
@@ -8,8 +11,9 @@ use gatehouse_inbox::Clock;
 use gatehouse_inbox::event::BODY_LIMIT;
 use gatehouse_local::{Fault, Rule, SecretsManager, Testbed, local_sdk};
 use http::Request;
+use tokio::sync::watch;
 
-use crate::support::{MESSAGE, now, stack};
+use crate::support::{MESSAGE, items, now, stack};
 
 const OLD: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const NEW: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
@@ -49,12 +53,18 @@ impl Front {
 
     /// The status of a delivery signed with `secret`.
     async fn status(&self, secret: &str) -> u16 {
+        self.deliver("msg_1", &[secret]).await
+    }
+
+    /// The status of a delivery that several secrets sign, as Ada's are while one takes another's place.
+    async fn deliver(&self, message_id: &str, secrets: &[&str]) -> u16 {
         let timestamp = self.clock.now().as_secs().to_string();
-        let signature = SigningKey::parse(secret).unwrap().sign("msg_1", &timestamp, MESSAGE.as_bytes());
+        let sign = |secret: &&str| SigningKey::parse(secret).unwrap().sign(message_id, &timestamp, MESSAGE.as_bytes());
+        let signatures: Vec<String> = secrets.iter().map(sign).collect();
         let request = Request::post("/")
-            .header("svix-id", "msg_1")
-            .header("svix-timestamp", timestamp)
-            .header("svix-signature", signature)
+            .header("svix-id", message_id)
+            .header("svix-timestamp", &timestamp)
+            .header("svix-signature", signatures.join(" "))
             .body(Bytes::from(MESSAGE))
             .unwrap();
         let deadline = Deadline::within(std::time::Duration::from_secs(10));
@@ -190,4 +200,76 @@ async fn secrets_that_never_answer_cost_at_most_their_share_of_the_five_seconds(
     let started = tokio::time::Instant::now();
     assert_eq!(front.status(OLD).await, 503);
     assert!(started.elapsed() < std::time::Duration::from_secs(2));
+}
+
+/// Twelve senders that never pause, while every step of a rotation is taken, the look-ups fail for a while, and forgeries come.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotation_under_load_loses_nothing_and_refuses_nobody() {
+    const SENDERS: usize = 12;
+    const STEP: usize = 60;
+    let front = Front::start(&document(&[OLD])).await;
+    let signs_with: Mutex<&[&str]> = Mutex::new(&[OLD]);
+    let (sent, (is_over, over)) = (AtomicUsize::new(0), watch::channel(false));
+    let sender = async |n: usize| {
+        let mut answered = Vec::new();
+        for count in 0.. {
+            if *over.borrow() {
+                break;
+            }
+            let (id, secrets) = (format!("msg_{n}_{count}"), *signs_with.lock().unwrap());
+            // What Ada does about a 503.
+            let mut statuses = vec![front.deliver(&id, secrets).await];
+            while statuses.ends_with(&[503]) && statuses.len() < 100 {
+                statuses.push(front.deliver(&id, secrets).await);
+            }
+            sent.fetch_add(1, Ordering::Relaxed);
+            answered.push((id, statuses));
+        }
+        answered
+    };
+    let forger = async || {
+        while !*over.borrow() {
+            let status = front.deliver("msg_forged", &["whsec_c3RyYW5nZXItc3RyYW5nZXItc3RyYW5nZXI="]).await;
+            assert!([401, 503].contains(&status), "{status}");
+            tokio::task::yield_now().await;
+        }
+    };
+    // A minute passes for every so many deliveries.
+    let minutes = async |minutes: usize| {
+        for _ in 0..minutes {
+            let until = sent.load(Ordering::Relaxed) + STEP;
+            while sent.load(Ordering::Relaxed) < until {
+                tokio::task::yield_now().await;
+            }
+            front.clock.advance(60);
+        }
+    };
+    let rotation = async {
+        minutes(2).await;
+        // Put beside the old one; while nobody can look it up, nothing changes.
+        front.manager.proxy.fail(Rule::every(Fault::Cut));
+        front.manager.put(&document(&[NEW, OLD]));
+        minutes(3).await;
+        front.manager.proxy.heal();
+        minutes(6).await;
+        // Ada signs with both, then with the new one alone.
+        *signs_with.lock().unwrap() = &[NEW, OLD];
+        minutes(2).await;
+        *signs_with.lock().unwrap() = &[NEW];
+        minutes(2).await;
+        front.manager.put(&document(&[NEW]));
+        minutes(6).await;
+        is_over.send(true).unwrap();
+    };
+    let senders = futures_util::future::join_all((0..SENDERS).map(sender));
+    let (answered, (), ()) = tokio::join!(senders, forger(), rotation);
+
+    let answered: Vec<_> = answered.into_iter().flatten().collect();
+    assert!(answered.len() >= 21 * STEP);
+    let refused: Vec<_> = answered.iter().filter(|(_, statuses)| *statuses != [200]).collect();
+    assert!(refused.is_empty(), "{refused:?}");
+    assert_eq!(items(&front.stack).await, answered.len(), "every event is recorded once");
+    // At most one look-up in half a minute of its time, forgeries or not.
+    assert!(front.looks() <= 1 + 2 * 2 * 21, "{}", front.looks());
+    assert_eq!(front.status(OLD).await, 401);
 }

@@ -44,8 +44,13 @@ pub(crate) async fn timeline(stack: &Testbed, subject: &str) -> Vec<Record> {
 
 /// How many items the table holds, of whatever kind.
 pub(crate) async fn items(stack: &Testbed) -> usize {
-    let scan = stack.dynamodb_client().scan().table_name(&stack.table).send().await.unwrap();
-    scan.items().len()
+    let mut scan = stack.dynamodb_client().scan().table_name(&stack.table).into_paginator().items().send();
+    let mut count = 0;
+    while let Some(item) = scan.next().await {
+        item.unwrap();
+        count += 1;
+    }
+    count
 }
 
 /// How many messages a queue holds, visible or not.

@@ -1,26 +1,27 @@
 //! A client and an agent, with the proxy between them.
 
 use bytes::Bytes;
-use gatehouse_local::delivery::{Delivery, secret};
+use gatehouse_local::delivery::{Delivery, secret_of};
 use gatehouse_local::{Answer, Error};
 use serde_json::{Value, json};
 
 use super::scene::Scene;
 
-fn request(agent: &str, words: &str) -> Delivery {
-    let message = json!({"id": "m1", "role": "user", "content": words});
+fn request(scene: &Scene, agent: &str, words: &str) -> Delivery {
+    let id = format!("m1{}", scene.sentinel.as_deref().unwrap_or_default());
+    let message = json!({"id": id, "role": "user", "content": words});
     let body = match agent {
         "ag-ui" => json!({"threadId": "demo", "runId": "r1", "messages": [message]}),
         _ => json!({"conversationId": "demo", "messages": [message]}),
     };
-    let token = format!("Bearer {}", secret("/agent_chat/clients/0/token"));
-    Delivery {
+    let token = format!("Bearer {}", secret_of(&scene.document, "/agent_chat/clients/0/token"));
+    scene.with_sentinel(Delivery {
         function: "agent-chat".to_owned(),
         path: format!("v1/aibot/bots/{agent}/send-message"),
         method: "POST".to_owned(),
         headers: vec![("authorization".to_owned(), token), ("content-type".to_owned(), "application/json".to_owned())],
         body: Bytes::from(body.to_string()),
-    }
+    })
 }
 
 fn events(answer: &Answer) -> Vec<&str> {
@@ -29,7 +30,7 @@ fn events(answer: &Answer) -> Vec<&str> {
 
 pub(super) async fn turns(scene: &mut Scene) -> Result<(), Error> {
     for (agent, end) in [("ag-kit", "[DONE]"), ("ag-ui", "RUN_FINISHED")] {
-        let answer = scene.send(&format!("a question, in {agent}"), &request(agent, "Hello")).await?;
+        let answer = scene.send(&format!("a question, in {agent}"), &request(scene, agent, "Hello")).await?;
         let events = events(&answer);
         let whole = answer.status == 200 && events.len() > 2 && events.last().is_some_and(|last| last.contains(end));
         scene.expect(&format!("its events, the last of them {end}"), whole);
@@ -38,18 +39,18 @@ pub(super) async fn turns(scene: &mut Scene) -> Result<(), Error> {
         let told = body.is_some_and(|turn| turn["end"] == "completed" && turn["answer"] == answer.body.as_str());
         scene.expect("the turn in the table, with the answer byte for byte", told);
     }
-    let keyed = |body: &str| request("ag-kit", body).with_header("idempotency-key", "demo-1");
-    let first = scene.send("a question with an Idempotency-Key", &keyed("Hello once")).await?;
-    let again = scene.send("the same once more", &keyed("Hello once")).await?;
+    let keyed = |scene: &Scene, body: &str| request(scene, "ag-kit", body).with_header("idempotency-key", "demo-1");
+    let first = scene.send("a question with an Idempotency-Key", &keyed(scene, "Hello once")).await?;
+    let again = scene.send("the same once more", &keyed(scene, "Hello once")).await?;
     let replayed = again.header("idempotency-replayed") == "true" && again.body == first.body && first.status == 200;
     scene.expect("the same answer, without asking the agent", replayed);
-    let other = scene.send("another question with that key", &keyed("Hello twice")).await?;
+    let other = scene.send("another question with that key", &keyed(scene, "Hello twice")).await?;
     scene.expect("422: a key stands for one request", other.status == 422);
-    let answer = scene.send("an agent that breaks off", &request("ag-kit", "cut")).await?;
+    let answer = scene.send("an agent that breaks off", &request(scene, "ag-kit", "cut")).await?;
     let last = events(&answer).last().copied().unwrap_or_default().to_owned();
     let told = answer.status == 200 && last.contains("\"type\":\"error\"") && !answer.body.contains("[DONE]");
     scene.expect("one error event as the last, and no end mark", told);
-    let answer = scene.send("an agent that cannot begin", &request("ag-kit", "error")).await?;
+    let answer = scene.send("an agent that cannot begin", &request(scene, "ag-kit", "error")).await?;
     scene.expect("502, and no stream", answer.status == 502);
     Ok(())
 }

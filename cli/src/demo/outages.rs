@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use aws_sdk_sqs::types::Message;
 use gatehouse_inbox::Outcome;
-use gatehouse_local::{Delivery, Error, Fault, Rule};
+use gatehouse_local::{Error, Fault, Rule};
 use tokio::time::{Instant, timeout};
 
 use super::scene::Scene;
@@ -23,7 +23,7 @@ pub(super) async fn silent(scene: &mut Scene) -> Result<(), Error> {
 
 async fn outage(scene: &mut Scene, message_id: &str, fault: Fault) -> Result<(), Error> {
     scene.stack.dynamodb.fail(Rule::every(fault));
-    let delivery = Delivery::ada(message_id, MESSAGE, Scene::now());
+    let delivery = scene.ada(message_id, MESSAGE)?;
     let answer = scene.send("a message, meanwhile", &delivery).await?;
     scene.expect_outcome(&answer, Outcome::Queued.as_str());
     scene.expect("an answer within 5 s", answer.took < ANSWER_WITHIN);
@@ -39,7 +39,7 @@ async fn outage(scene: &mut Scene, message_id: &str, fault: Fault) -> Result<(),
 pub(super) async fn nothing(scene: &mut Scene) -> Result<(), Error> {
     scene.stack.dynamodb.fail(Rule::every(Fault::Cut));
     scene.stack.sqs.fail(Rule::every(Fault::Cut));
-    let delivery = Delivery::ada("msg_demo_nothing", MESSAGE, Scene::now());
+    let delivery = scene.ada("msg_demo_nothing", MESSAGE)?;
     let answer = scene.send("a message, meanwhile", &delivery).await?;
     let refused = answer.status == 503 && answer.outcome() == "unavailable" && !answer.header("retry-after").is_empty();
     scene.expect("503 unavailable with Retry-After, within 5 s", refused && answer.took < ANSWER_WITHIN);
@@ -53,7 +53,7 @@ pub(super) async fn lost_answer(scene: &mut Scene) -> Result<(), Error> {
     let puts = |scene: &Scene| scene.stack.dynamodb.counts().get("PutItem").copied().unwrap_or_default();
     let before = puts(scene);
     scene.stack.dynamodb.fail(Rule::every(Fault::LoseAnswer).on("PutItem").times(1));
-    let delivery = Delivery::ada("msg_demo_lost_answer", MESSAGE, Scene::now());
+    let delivery = scene.ada("msg_demo_lost_answer", MESSAGE)?;
     let answer = scene.send("a message, meanwhile", &delivery).await?;
     scene.expect_recorded(&answer, &delivery).await?;
     let attempts = puts(scene) - before;
@@ -66,7 +66,7 @@ pub(super) async fn lost_answer(scene: &mut Scene) -> Result<(), Error> {
 pub(super) async fn poison(scene: &mut Scene) -> Result<(), Error> {
     let refuse = Fault::INVALID;
     scene.stack.dynamodb.fail(Rule::every(refuse).on("PutItem").containing("msg_demo_poison"));
-    let delivery = Delivery::ada("msg_demo_poison", MESSAGE, Scene::now());
+    let delivery = scene.ada("msg_demo_poison", MESSAGE)?;
     let answer = scene.send("a message DynamoDB refuses", &delivery).await?;
     scene.expect_outcome(&answer, Outcome::Queued.as_str());
     let letter = if answer.status == 200 { dead_letter(scene).await? } else { None };

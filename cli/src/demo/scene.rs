@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use gatehouse_edge::secrets::Secrets;
 use gatehouse_inbox::store::Record;
 use gatehouse_inbox::{Clock, EventId, Store, Subject};
+use gatehouse_local::delivery::Sender;
 use gatehouse_local::{Answer, Delivery, Error, Testbed};
 use gatehouse_payload::time::Timestamp;
 use serde_json::Value;
@@ -21,15 +23,54 @@ pub(crate) struct Tally {
 
 pub(crate) struct Scene {
     pub(crate) stack: Testbed,
+    /// The secrets document deliveries are signed by.
+    pub(crate) document: String,
+    /// What is put into every payload, header and secret.
+    pub(crate) sentinel: Option<String>,
+    secrets: Secrets,
     store: Store,
     sabotaged: bool,
     tally: Tally,
 }
 
 impl Scene {
-    pub(crate) fn new(stack: Testbed) -> Self {
-        let store = stack.store();
-        Scene { stack, store, sabotaged: false, tally: Tally::default() }
+    pub(crate) fn new(stack: Testbed, document: String, sentinel: Option<String>) -> Result<Self, Error> {
+        let (store, secrets) = (stack.store(), Secrets::parse(&document, true)?);
+        Ok(Scene { stack, document, sentinel, secrets, store, sabotaged: false, tally: Tally::default() })
+    }
+
+    /// A delivery of Ada's, signed now.
+    pub(crate) fn ada(&self, message_id: &str, body: impl Into<String>) -> Result<Delivery, Error> {
+        self.ada_at(message_id, body, Self::now())
+    }
+
+    /// The same, signed at another time.
+    pub(crate) fn ada_at(&self, message_id: &str, body: impl Into<String>, at: Timestamp) -> Result<Delivery, Error> {
+        self.signed(Sender::Ada, message_id, body.into(), at)
+    }
+
+    /// A delivery of agntix', signed now.
+    pub(crate) fn agntix(&self, message_id: &str, body: impl Into<String>) -> Result<Delivery, Error> {
+        self.signed(Sender::Agntix, message_id, body.into(), Self::now())
+    }
+
+    /// A message of Vapi's, with its token.
+    pub(crate) fn vapi(&self, sender: Sender, body: impl Into<String>) -> Result<Delivery, Error> {
+        self.signed(sender, "", body.into(), Self::now())
+    }
+
+    fn signed(&self, sender: Sender, message_id: &str, mut body: String, at: Timestamp) -> Result<Delivery, Error> {
+        if let (Some(sentinel), Some(rest)) = (&self.sentinel, body.strip_prefix('{')) {
+            body = format!("{{\"sentinel\":\"{sentinel}\",{rest}");
+        }
+        Ok(self.with_sentinel(Delivery::signed(sender, &self.secrets, message_id, body, at)?))
+    }
+
+    /// The delivery with the sentinel in its headers.
+    pub(crate) fn with_sentinel(&self, delivery: Delivery) -> Delivery {
+        let Some(sentinel) = &self.sentinel else { return delivery };
+        let with = |delivery: Delivery, name| delivery.with_header(name, &format!("{sentinel}-{name}"));
+        ["user-agent", "cookie", "x-forwarded-for", "x-sentinel"].into_iter().fold(delivery, with)
     }
 
     pub(crate) fn open(&mut self, n: usize, title: &str, sabotaged: bool) {
@@ -79,11 +120,7 @@ impl Scene {
         status: u16,
         naming: &str,
     ) -> Result<(), Error> {
-        let fine = Delivery::ada(
-            "msg_demo_sabotage",
-            include_str!("../../../tests/fixtures/ada/end-user-updated.json"),
-            Self::now(),
-        );
+        let fine = self.ada("msg_demo_sabotage", include_str!("../../../tests/fixtures/ada/end-user-updated.json"))?;
         let answer = if self.sabotaged { &fine } else { delivery }.send(&self.stack.url).await?;
         self.print(label, &answer);
         let problem: Value = serde_json::from_str(&answer.body).unwrap_or_default();
@@ -98,6 +135,9 @@ impl Scene {
     fn print(&mut self, label: &str, answer: &Answer) {
         self.tally.deliveries += 1;
         println!("    {label:<36} {} {:<11} {}", answer.status, answer.outcome(), answer.event_id());
+        if self.sentinel.is_some() {
+            println!("{:?}\n{}", answer.headers, answer.body.trim_end());
+        }
     }
 
     pub(crate) fn expect(&mut self, what: &str, met: bool) {

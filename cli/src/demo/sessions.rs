@@ -10,7 +10,7 @@ use super::vendors::{SESSION_CREATED, SESSION_ENDED};
 const MESSAGE: &str = include_str!("../../../tests/fixtures/ada/conversation-message.json");
 
 pub(super) async fn duplicate(scene: &mut Scene) -> Result<(), Error> {
-    let delivery = Delivery::ada("msg_demo_twice", MESSAGE, Scene::now());
+    let delivery = scene.ada("msg_demo_twice", MESSAGE)?;
     let first = scene.send("a message", &delivery).await?;
     scene.expect_recorded(&first, &delivery).await?;
     let second = scene.send("the same again", &delivery).await?;
@@ -24,8 +24,8 @@ pub(super) async fn conflict(scene: &mut Scene) -> Result<(), Error> {
             r#"{{"type":"v1.conversation.created","data":{{"conversation_id":"demo-conflict","metadata":{{"plan":"{plan}"}}}}}}"#
         )
     };
-    let first = Delivery::ada("msg_demo_conflict", body("free"), Scene::now());
-    let other = Delivery::ada("msg_demo_conflict", body("pro"), Scene::now());
+    let first = scene.ada("msg_demo_conflict", body("free"))?;
+    let other = scene.ada("msg_demo_conflict", body("pro"))?;
     let answer = scene.send("a conversation", &first).await?;
     scene.expect_recorded(&answer, &first).await?;
     let answer = scene.send("the same id, another body", &other).await?;
@@ -40,8 +40,8 @@ pub(super) async fn conflict(scene: &mut Scene) -> Result<(), Error> {
 pub(super) async fn order(scene: &mut Scene) -> Result<(), Error> {
     let id = "7d1c1f6e-57d8-4b62-9d0e-0a5a0c1be9f3";
     for (overtaken, created_first) in [("demo-end-first", false), ("demo-start-first", true)] {
-        let created = Delivery::agntix(&format!("{overtaken}-1"), SESSION_CREATED.replace(id, overtaken), Scene::now());
-        let ended = Delivery::agntix(&format!("{overtaken}-2"), SESSION_ENDED.replace(id, overtaken), Scene::now());
+        let created = scene.agntix(&format!("{overtaken}-1"), SESSION_CREATED.replace(id, overtaken))?;
+        let ended = scene.agntix(&format!("{overtaken}-2"), SESSION_ENDED.replace(id, overtaken))?;
         let mut deliveries = [("session.created", created), ("session.ended", ended)];
         if !created_first {
             deliveries.reverse();
@@ -59,7 +59,7 @@ pub(super) async fn order(scene: &mut Scene) -> Result<(), Error> {
 }
 
 pub(super) async fn at_once(scene: &mut Scene) -> Result<(), Error> {
-    let delivery = Delivery::ada("msg_demo_ten", MESSAGE, Scene::now());
+    let delivery = scene.ada("msg_demo_ten", MESSAGE)?;
     let answers = scene.send_at_once("one of ten", &delivery, 10).await?;
     let count =
         |outcome: Outcome| answers.iter().filter(|a| a.status == 200 && a.outcome() == outcome.as_str()).count();
@@ -73,7 +73,7 @@ pub(super) async fn large(scene: &mut Scene) -> Result<(), Error> {
         r#"{{"type":"v1.conversation.message","data":{{"conversation_id":"demo-large","noise":"{}"}}}}"#,
         noise(1, 1_500_000)
     );
-    let delivery = Delivery::ada("msg_demo_large", body, Scene::now());
+    let delivery = scene.ada("msg_demo_large", body)?;
     let answer = scene.send("1.5 MB that hardly compress", &delivery).await?;
     scene.expect_recorded(&answer, &delivery).await?;
     Ok(())

@@ -1,7 +1,8 @@
 //! Every vendor's deliveries, known and unknown.
 
 use gatehouse_inbox::fold;
-use gatehouse_local::{Delivery, Error};
+use gatehouse_local::Error;
+use gatehouse_local::delivery::Sender;
 use serde_json::{Value, json};
 
 use super::REPLY;
@@ -17,7 +18,8 @@ pub(super) const SESSION_CREATED: &str = include_str!("../../../tests/fixtures/a
 pub(super) const SESSION_ENDED: &str = include_str!("../../../tests/fixtures/agntix/session-ended.json");
 
 pub(super) async fn vapi(scene: &mut Scene) -> Result<(), Error> {
-    let delivery = Delivery::vapi_client(include_str!("../../../tests/fixtures/vapi/workflow-node-started.json"));
+    let delivery =
+        scene.vapi(Sender::VapiClient, include_str!("../../../tests/fixtures/vapi/workflow-node-started.json"))?;
     let answer = scene.send("workflow.node.started", &delivery).await?;
     scene.expect_recorded(&answer, &delivery).await?;
     let (sent, got): (Value, Value) =
@@ -36,7 +38,7 @@ pub(super) async fn answers(scene: &mut Scene) -> Result<(), Error> {
         ("is a berth free?", tool_calls, "/results/0/result", json!("Berth C14 is free on Friday.")),
         ("may we call? (no rule says yes)", predial, "/eligible", json!(false)),
     ] {
-        let delivery = Delivery::vapi_server(body);
+        let delivery = scene.vapi(Sender::VapiServer, body)?;
         let answer = scene.send(label, &delivery).await?;
         scene.expect_recorded(&answer, &delivery).await?;
         let got: Value = serde_json::from_str(&answer.body).unwrap_or_default();
@@ -50,7 +52,7 @@ pub(super) async fn answers(scene: &mut Scene) -> Result<(), Error> {
 
 pub(super) async fn ada(scene: &mut Scene) -> Result<(), Error> {
     for (message_id, body) in ADA {
-        let delivery = Delivery::ada(message_id, body, Scene::now());
+        let delivery = scene.ada(message_id, body)?;
         let answer = scene.send(message_id, &delivery).await?;
         scene.expect_recorded(&answer, &delivery).await?;
     }
@@ -67,7 +69,7 @@ pub(super) async fn agntix(scene: &mut Scene) -> Result<(), Error> {
         ("session.created", "msg_demo_session_1", SESSION_CREATED),
         ("session.ended, same session", "msg_demo_session_2", SESSION_ENDED),
     ] {
-        let delivery = Delivery::agntix(message_id, body, Scene::now());
+        let delivery = scene.agntix(message_id, body)?;
         let answer = scene.send(label, &delivery).await?;
         scene.expect_recorded(&answer, &delivery).await?;
     }
@@ -89,7 +91,7 @@ pub(super) async fn unknown(scene: &mut Scene) -> Result<(), Error> {
         ),
         ("identity of another type", "msg_demo_shape", r#"{"type":["v1"],"data":7}"#),
     ] {
-        let delivery = Delivery::ada(message_id, body, Scene::now());
+        let delivery = scene.ada(message_id, body)?;
         let answer = scene.send(label, &delivery).await?;
         scene.expect_recorded(&answer, &delivery).await?;
     }
