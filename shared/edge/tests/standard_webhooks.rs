@@ -173,6 +173,27 @@ fn secrets_are_base64_of_at_least_24_bytes_with_or_without_their_prefix() {
     }
 }
 
+#[test]
+fn what_the_official_libraries_of_other_languages_sign_is_signed_the_same_and_gets_in() {
+    for made in [
+        include_str!("../../../tests/fixtures/signatures/python.json"),
+        include_str!("../../../tests/fixtures/signatures/node.json"),
+    ] {
+        let vectors: Vec<Value> = serde_json::from_str(made).unwrap();
+        assert_eq!(vectors.len(), 26);
+        for vector in vectors {
+            let text = |member: &str| vector[member].as_str().unwrap();
+            let (by, at_second) = (text("by"), vector["timestamp"].as_i64().unwrap());
+            let body = data_encoding::BASE64.decode(text("body").as_bytes()).unwrap();
+            let stamp = at_second.to_string();
+            assert_eq!(key(text("secret")).sign(text("id"), &stamp, &body), text("signature"), "{by}");
+            let delivery = set("webhook", text("id"), &stamp, text("signature"));
+            let verified = verify(&delivery, &body, &[key(text("secret"))], at(at_second)).unwrap();
+            assert_eq!(verified.message_id.as_deref(), Some(text("id")), "{by}");
+        }
+    }
+}
+
 /// The collected vectors of both projects' suites, where they lie beside the repository.
 #[test]
 fn every_collected_vector_holds() {
