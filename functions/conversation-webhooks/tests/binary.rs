@@ -55,6 +55,34 @@ async fn a_function_url_event_is_recorded_and_answered_and_logged_in_one_line() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_signed_is_verified_however_lambda_hands_it_on() {
+    let stack = Testbed::start(Options { poll: false, ..Options::default() }).await.unwrap();
+    let mut host = start(&stack, &[]).await;
+    let delivery = |id: &str| Delivery::ada(id, MESSAGE, Clock::System.now()).to_lambda_event();
+
+    // As base64, which it is for a content type that Lambda does not know as text.
+    let mut encoded = delivery("msg_1");
+    encoded["body"] = data_encoding::BASE64.encode(MESSAGE.as_bytes()).into();
+    encoded["isBase64Encoded"] = true.into();
+    // With header names in the letter case they were sent in.
+    let mut shouted = delivery("msg_2");
+    let headers = shouted["headers"].as_object().unwrap().clone();
+    shouted["headers"] = headers.into_iter().map(|(name, value)| (name.to_uppercase(), value)).collect();
+    for event in [encoded, shouted] {
+        assert_eq!(answer(&mut host, &event).await["headers"]["gatehouse-outcome"], "recorded");
+    }
+    // Base64 that is none, or that is the body twice over, is not what was signed.
+    let mut twice = delivery("msg_3");
+    twice["body"] = data_encoding::BASE64.encode(MESSAGE.as_bytes()).into();
+    let mut joined = delivery("msg_4");
+    joined["headers"]["svix-signature"] =
+        format!("{0},{0}", joined["headers"]["svix-signature"].as_str().unwrap()).into();
+    for event in [twice, joined] {
+        assert_eq!(answer(&mut host, &event).await["statusCode"], 401);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_event_that_is_no_request_is_a_handler_error_and_the_next_one_is_taken() {
     let stack = Testbed::start(Options { poll: false, ..Options::default() }).await.unwrap();
     let mut host = start(&stack, &[]).await;
