@@ -98,7 +98,12 @@ pub fn slots_key(client: &str) -> EventId {
 /// The event a turn is: `ag-kit:<turn id>`. A turn id is a UUID, or was [made of a claim](turn_id).
 #[must_use]
 pub fn event_id(turn_id: &str) -> EventId {
-    EventId::from_stored(format!("ag-kit:{turn_id}"))
+    // The parts of ours are escaped; one that is not is none of ours.
+    if turn_id.len() <= 2000 && turn_id.bytes().all(|byte| byte.is_ascii_graphic()) {
+        EventId::from_stored(format!("ag-kit:{turn_id}"))
+    } else {
+        EventId::new(&["ag-kit"], &[turn_id])
+    }
 }
 
 /// The event a turn's record is.
