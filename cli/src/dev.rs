@@ -1,6 +1,5 @@
 //! `gatehouse dev`: the whole stack on this machine, until Ctrl-C.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,7 +12,6 @@ use gatehouse_inbox::Config;
 use gatehouse_local::engine::{Engine, bind};
 use gatehouse_local::{DataDir, Error, Options, Services, Stack, foreign_sdk, local_sdk};
 use gatehouse_replies::{Hosts, Replies, Rules};
-use serde::de::IgnoredAny;
 #[cfg(unix)]
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -39,8 +37,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The rules for one's own machine.
 pub(crate) const DEVELOPMENT_REPLIES: &str = include_str!("../../functions/replies.dev.json");
 pub(crate) const DEVELOPMENT_REPLIES_FILE: &str = "functions/replies.dev.json";
-/// The members of the secrets document.
-const PARTS: [&str; 4] = ["ada", "agntix", "vapi", "agent_chat"];
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -208,13 +204,6 @@ fn secrets(document: Option<&str>, host: IpAddr) -> Result<Secrets, Error> {
     }
     let secrets = Secrets::parse(document.unwrap_or(DEVELOPMENT), host.is_loopback());
     let secrets = secrets.map_err(|error| format!("GATEHOUSE_SECRETS: {error}"))?;
-    let members: BTreeMap<String, IgnoredAny> =
-        document.and_then(|document| serde_json::from_str(document).ok()).unwrap_or_default();
-    if let Some(unknown) = members.keys().find(|name| !PARTS.contains(&name.as_str())) {
-        return Err(
-            format!("GATEHOUSE_SECRETS: it has no part named {unknown:?}; its parts are {}", PARTS.join(", ")).into()
-        );
-    }
     if secrets.defects.is_empty() {
         return Ok(secrets);
     }

@@ -54,7 +54,7 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 pub(crate) struct Set {
     /// Whose: ada, agntix, vapi, vapi:<header of its scheme>, client:<id>
-    whose: Whose,
+    whose: String,
     /// The values [default: one, read from standard input]
     values: Vec<String>,
     /// Make a new value, and print it
@@ -70,11 +70,11 @@ pub(crate) struct Set {
 #[derive(Debug, Args)]
 pub(crate) struct Rotate {
     /// Whose: ada, agntix, vapi, vapi:<header of its scheme>, client:<id>
-    whose: Whose,
+    whose: String,
     /// The new value. Of Ada and agntix the one their dashboard shows [default: read from standard input]; else
     /// [default: a new one, which is printed]
     value: Option<String>,
-    /// Leave the new value alone: the old one is not used any more
+    /// Leave the first value alone, which is the new one: the others are not used any more
     #[arg(long, conflicts_with = "value")]
     finish: bool,
     #[command(flatten)]
@@ -109,20 +109,26 @@ async fn check(place: &Place) -> Result<bool, Error> {
 }
 
 async fn set(Set { whose, mut values, new, agents, place }: Set) -> Result<bool, Error> {
-    if new {
+    let whose: Whose = whose.parse()?;
+    let place = place.place().await?;
+    let mut document = Document::read(place.read().await?.as_deref())?;
+    if new && matches!(whose, Whose::Ada | Whose::Agntix) {
+        return Err("--new makes no secret that this vendor has: it makes its own, and its dashboard shows it".into());
+    } else if new {
         values = vec![made()?];
-        print(&format!("The new value is {}\n", values.concat()))?;
     } else if values.is_empty() {
         values = vec![asked(&whose)?];
     }
-    let place = place.place().await?;
-    let mut document = Document::read(place.read().await?.as_deref())?;
     document.set(&whose, &values, &agents)?;
-    place.write(&document.text()?).await?;
+    place.write(&document.text(&whose, values.len())?).await?;
+    if new {
+        print(&format!("The new value is {}\n", values.concat()))?;
+    }
     check(&place).await
 }
 
 async fn rotate(Rotate { whose, value, finish, place: arguments }: Rotate) -> Result<bool, Error> {
+    let whose: Whose = whose.parse()?;
     let place = arguments.place().await?;
     let mut document = Document::read(place.read().await?.as_deref())?;
     let again = format!("gatehouse secrets rotate {whose}{}", arguments.again());
@@ -141,8 +147,9 @@ async fn rotate(Rotate { whose, value, finish, place: arguments }: Rotate) -> Re
                 (None, Whose::Ada | Whose::Agntix) => asked(&whose)?,
                 (None, Whose::Vapi(_) | Whose::Client(_)) => made()?,
             };
+            let wanted = document.usable(&whose) + 1;
             document.add(&whose, &value)?;
-            place.write(&document.text()?).await?;
+            place.write(&document.text(&whose, wanted)?).await?;
             let shown = if matches!(whose, Whose::Ada | Whose::Agntix) { None } else { Some(value.as_str()) };
             print(&steps(&whose, &place, shown, &again))?;
             return Ok(true);
@@ -153,8 +160,11 @@ async fn rotate(Rotate { whose, value, finish, place: arguments }: Rotate) -> Re
             );
         }
     }
-    place.write(&document.text()?).await?;
-    print(&format!("{whose}: the new value alone is valid, everywhere within 5 minutes.\n"))?;
+    place.write(&document.text(&whose, 1)?).await?;
+    print(&format!(
+        "{whose}: the first value is kept, and the others are not used any more: by instances in use within 5 minutes, by all\n\
+         within 15.\n"
+    ))?;
     Ok(true)
 }
 

@@ -59,7 +59,7 @@ pub(crate) struct DeliveryArguments {
     pub(crate) file: Option<PathBuf>,
     /// The signing secret or token [default: the vendor's first one in GATEHOUSE_SECRETS, or in the development document
     /// that `gatehouse dev` uses when that is unset]. Vapi's is sent as the document's first scheme says
-    #[arg(long, value_name = "SECRET", value_parser = header_value)]
+    #[arg(long, value_name = "SECRET")]
     secret: Option<String>,
     /// The message id, which names the event where the body has no id: the same id again is a duplicate, or a conflict
     /// if the body differs. agntix' sessions and Vapi's messages are named by their bodies instead [default: a new one]
@@ -98,7 +98,8 @@ impl DeliveryArguments {
         let document = document.as_deref().unwrap_or(DEVELOPMENT);
         let (document, place) = match &self.secret {
             None => (document.to_owned(), "GATEHOUSE_SECRETS"),
-            Some(secret) => (self.with_secret(document, secret), "--secret"),
+            // Not while the arguments are parsed: that error would show it.
+            Some(secret) => (self.with_secret(document, &header_value(secret)?), "--secret"),
         };
         let secrets = Secrets::parse(&document, true).map_err(|error| format!("{place}: {error}"))?;
         match secrets.defects.iter().find(|defect| defect.starts_with(self.vendor.sender().source().vendor())) {

@@ -463,7 +463,7 @@ fn what_keeps_it_from_starting_is_one_sentence_and_a_failure() {
         (&["--host", "no such host"], &[], "--host no such host is no address"),
         (&[], &[("GATEHOUSE_SECRETS", "{")], "GATEHOUSE_SECRETS: the secrets document is not a JSON object"),
         (&[], &[("GATEHOUSE_SECRETS", r#"{"ada":{"signing_secrets":["unmistakable"]}}"#)], "ada.signing_secrets[0]"),
-        (&[], &[("GATEHOUSE_SECRETS", r#"{"Ada":{}}"#)], "no part named \"Ada\""),
+        (&[], &[("GATEHOUSE_SECRETS", r#"{"Ada":{}}"#)], "member 1 of the document is none of ada"),
         (&[], &[("RUST_LOG", "a=b=c")], "RUST_LOG is not usable"),
         (&[], &[("AWS_ENDPOINT_URL_SQS", "127.0.0.1:1")], "AWS_ENDPOINT_URL_SQS is not usable"),
         (&[], &[("GATEHOUSE_RETRY_VISIBILITY_SECONDS", "soon")], "GATEHOUSE_RETRY_VISIBILITY_SECONDS is not usable"),

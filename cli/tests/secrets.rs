@@ -65,6 +65,8 @@ fn a_document_in_a_file_is_made_checked_rotated_and_never_shown() {
         (&["rotate", "ada", OLD], "ada.signing_secrets[1]"),
         (&["set", "client:app", "short"], "--agents"),
         (&["set", "svix", OLD], "one of ada"),
+        (&["set", "whsec_oops"], "one of ada"),
+        (&["set", "ada", "--new"], "its dashboard shows it"),
     ] {
         let before = file();
         let (good, told) = secrets(arguments, "");

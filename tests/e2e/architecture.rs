@@ -65,7 +65,7 @@ fn dependencies_point_one_way() {
         "gatehouse-payload" | "gatehouse-sse" | "gatehouse-outgoing" => Some(0),
         "gatehouse-inbox" => Some(1),
         "gatehouse-edge" => Some(2),
-        "gatehouse-replies" => Some(3),
+        "gatehouse-replies" | "gatehouse-lambda" => Some(3),
         "agent-chat"
         | "client-message"
         | "server-message"
@@ -118,7 +118,8 @@ fn of_a_functions_files_only_main_names_the_lambda_runtime_and_it_is_short() {
     for folder in crates().into_keys().filter(|folder| folder.starts_with("functions/")) {
         for (path, text) in sources(&folder) {
             let main = path.ends_with("main.rs");
-            assert_eq!(text.contains("lambda_runtime::") || text.contains("lambda_http::"), main, "{path}");
+            let runtime = ["lambda_runtime::", "lambda_http::", "gatehouse_lambda::"];
+            assert_eq!(runtime.iter().any(|name| text.contains(name)), main, "{path}");
             assert!(!main || text.lines().count() <= 40, "{path} is wiring");
         }
     }

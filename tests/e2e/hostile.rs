@@ -185,7 +185,15 @@ fn forgeries(way: Way) -> Vec<(&'static str, Vec<Delivery>)> {
                 with(&data_encoding::BASE64.encode(sent.as_bytes())),
             ],
         ),
-        ("sent twice", vec![twice, with(&format!("{sent},{sent}")), with(&format!("{sent}, x"))]),
+        (
+            "sent twice",
+            vec![
+                twice,
+                with(&format!("{sent},{sent}")),
+                with(&format!("{sent}, x")),
+                with(&format!("v1,x,v1,x {sent}")),
+            ],
+        ),
         ("smuggled", vec![elsewhere, with(&format!("x{sent}")), with(&format!("{sent}\u{a0}x"))]),
         ("look-alikes", vec![with(&sent.replace('a', "\u{430}").replace('e', "\u{435}").replace('1', "\u{661}"))]),
         ("another's secret", others),

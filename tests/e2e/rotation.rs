@@ -194,6 +194,40 @@ async fn without_any_usable_secret_the_answer_is_503_and_recovers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn while_there_are_no_secrets_a_flood_of_requests_is_no_flood_of_look_ups() {
+    let front = Front::start("not json").await;
+    for _ in 0..5 {
+        assert_eq!(front.status(OLD).await, 503);
+    }
+    assert_eq!(front.looks(), 1);
+    front.manager.put(&document(&[OLD]));
+    front.clock.advance(5);
+    assert_eq!(front.status(OLD).await, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stale_signature_beside_a_rotated_token_does_not_hide_the_rotation() {
+    let document = |token: &str| {
+        format!(
+            r#"{{"vapi":{{"schemes":[{{"kind":"bearer","header":"authorization","prefix":"Bearer ","values":["{token}"]}},
+                {{"kind":"hmac","algorithm":"sha256","signature_header":"x-signature","timestamp_header":"x-timestamp",
+                "payload_format":"{{timestamp}}.{{body}}","encoding":"hex","values":["a-key-of-at-least-24-bytes"]}}]}}}}"#
+        )
+    };
+    let front = Front::start(&document("a-token-of-some-length")).await;
+    let status = async |token: &str| {
+        let request = Request::post("/client").header("authorization", format!("Bearer {token}"));
+        let request = request.header("x-signature", "00").header("x-timestamp", "1").body(Bytes::from("{}")).unwrap();
+        let deadline = Deadline::within(std::time::Duration::from_secs(10));
+        front.door.receive(&client_message::ENDPOINT, request, deadline).await.status().as_u16()
+    };
+    assert_eq!(status("a-token-of-some-length").await, 200);
+    front.manager.put(&document("another-token-of-some-length"));
+    front.clock.advance(31);
+    assert_eq!(status("another-token-of-some-length").await, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn secrets_that_never_answer_cost_at_most_their_share_of_the_five_seconds() {
     let front = Front::start(&document(&[OLD])).await;
     front.manager.proxy.fail(Rule::every(Fault::Hang));

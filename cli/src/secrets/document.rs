@@ -3,8 +3,11 @@
 use std::fmt;
 use std::str::FromStr;
 
+use gatehouse_edge::scheme::Scheme;
 use gatehouse_edge::secrets::Secrets;
 use gatehouse_local::Error;
+use gatehouse_payload::json::members;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 /// Whose values.
@@ -45,6 +48,42 @@ impl fmt::Display for Whose {
     }
 }
 
+impl Whose {
+    /// The part of the document its values are in.
+    fn part(&self) -> &'static str {
+        match self {
+            Whose::Ada => "ada",
+            Whose::Agntix => "agntix",
+            Whose::Vapi(_) => "vapi",
+            Whose::Client(_) => "agent_chat",
+        }
+    }
+}
+
+/// How many values can be used.
+fn usable(secrets: &Secrets, whose: &Whose) -> usize {
+    match whose {
+        Whose::Ada => secrets.ada.len(),
+        Whose::Agntix => secrets.agntix.len(),
+        Whose::Vapi(None) => secrets.vapi.first().map_or(0, Scheme::len),
+        Whose::Vapi(Some(header)) => {
+            let mut schemes = secrets.vapi.iter();
+            schemes.find(|scheme| scheme.header().eq_ignore_ascii_case(header)).map_or(0, Scheme::len)
+        }
+        Whose::Client(id) => secrets.agent_chat.clients.iter().filter(|client| client.id == *id).count(),
+    }
+}
+
+/// Whether a member stands twice in its object, anywhere.
+fn repeats(value: &str) -> bool {
+    let members = members(value);
+    let elements: Vec<&RawValue> = serde_json::from_str(value).unwrap_or_default();
+    let is_there =
+        |n: usize| members.iter().take(n).any(|before| Some(&before.0) == members.get(n).map(|member| &member.0));
+    (0..members.len()).any(is_there)
+        || members.iter().map(|member| member.1).chain(elements).any(|value| repeats(value.get()))
+}
+
 /// A document that is being changed.
 #[derive(Debug)]
 pub(crate) struct Document {
@@ -58,6 +97,11 @@ impl Document {
     pub(crate) fn read(text: Option<&str>) -> Result<Self, Error> {
         let text = text.unwrap_or("{}");
         let defects = Secrets::parse(text, false)?.defects;
+        if repeats(text) {
+            return Err(
+                "a member of the document stands twice, and nobody can tell which is meant; take one out".into()
+            );
+        }
         let value = serde_json::from_str(text).map_err(|_| "a number of the document cannot be kept as it is")?;
         Ok(Document { value, defects })
     }
@@ -115,16 +159,23 @@ impl Document {
         Ok(())
     }
 
-    /// The text to write.
+    /// How many of the values that are there now can be used.
+    pub(crate) fn usable(&self, whose: &Whose) -> usize {
+        Secrets::parse(&self.value.to_string(), false).map_or(0, |secrets| usable(&secrets, whose))
+    }
+
+    /// The text to write, in which so many of the values can be used.
     ///
     /// # Errors
-    /// When the change made something wrong that was not wrong before.
-    pub(crate) fn text(&self) -> Result<String, Error> {
+    /// When they cannot, or when the change made anything else wrong that was not wrong before.
+    pub(crate) fn text(&self, whose: &Whose, wanted: usize) -> Result<String, Error> {
         let text = format!("{:#}\n", self.value);
-        let defects = Secrets::parse(&text, false)?.defects;
-        let new: Vec<&str> =
-            defects.iter().filter(|defect| !self.defects.contains(defect)).map(String::as_str).collect();
-        if new.is_empty() { Ok(text) } else { Err(format!("nothing is written: {}", new.join("; ")).into()) }
+        let secrets = Secrets::parse(&text, false)?;
+        let is_good = usable(&secrets, whose) >= wanted;
+        let is_of_it = |defect: &str| defect.starts_with(whose.part());
+        let is_new = |defect: &&String| if is_of_it(defect) { !is_good } else { !self.defects.contains(defect) };
+        let new: Vec<&str> = secrets.defects.iter().filter(is_new).map(String::as_str).collect();
+        if new.is_empty() && is_good { Ok(text) } else { Err(format!("nothing is written: {}", new.join("; ")).into()) }
     }
 
     fn list(&self, whose: &Whose) -> Option<&Vec<Value>> {
@@ -212,7 +263,7 @@ mod tests {
     }
 
     fn value(document: &Document) -> Value {
-        serde_json::from_str(&document.text().unwrap()).unwrap()
+        serde_json::from_str(&document.text(&Whose::Ada, 0).unwrap()).unwrap()
     }
 
     #[test]
@@ -256,7 +307,7 @@ mod tests {
         for (of, value) in [("ada", "whsec_oops"), ("vapi", "short"), ("client:web", "short"), ("ada", "")] {
             let mut document = Document::read(None).unwrap();
             set(&mut document, of, &[value], &["*"]).unwrap();
-            let told = document.text().unwrap_err().to_string();
+            let told = document.text(&whose(of), 1).unwrap_err().to_string();
             assert!(
                 told.starts_with("nothing is written: ") && !told.contains("oops") && !told.contains("short\""),
                 "{told}"
@@ -264,7 +315,20 @@ mod tests {
         }
         let mut document = Document::read(None).unwrap();
         set(&mut document, "ada", &[OLD, OLD], &[]).unwrap();
-        assert!(document.text().is_err(), "twice the same is no rotation");
+        assert!(document.text(&Whose::Ada, 2).is_err(), "twice the same is no rotation");
+    }
+
+    #[test]
+    fn what_was_wrong_before_hides_nothing_that_is_wrong_now_and_stands_in_nobodys_way() {
+        let bad = r#"{"ada":{"signing_secrets":["oops"]},"vapi":{"schemes":[{"kind":"bearer","header":"x","prefix":"","typo":1,"values":[]}]}}"#;
+        let mut document = Document::read(Some(bad)).unwrap();
+        set(&mut document, "ada", &["stillbad"], &[]).unwrap();
+        assert!(document.text(&Whose::Ada, 1).is_err());
+        let mut document = Document::read(Some(bad)).unwrap();
+        document.add(&Whose::Ada, OLD).unwrap();
+        assert!(document.text(&Whose::Ada, document.usable(&Whose::Ada)).is_ok());
+        document.add(&whose("vapi"), TOKEN).unwrap();
+        assert!(document.text(&whose("vapi"), 1).is_err(), "the scheme as a whole cannot be used");
     }
 
     #[test]

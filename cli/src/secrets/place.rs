@@ -98,6 +98,8 @@ impl Place {
 
 /// Beside it first, so that nobody finds half a document; readable by its owner alone.
 fn write_whole(path: &Path, document: &str) -> std::io::Result<()> {
+    // Where it is a link, what it leads to is meant.
+    let path = &path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let mut name = path.as_os_str().to_owned();
     name.push(".new");
     let mut options = std::fs::OpenOptions::new();

@@ -21,6 +21,9 @@ pub(crate) struct Caller {
 /// What cannot be told now: it may be known next time.
 const UNKNOWN: Problem = Problem::NoSecrets("the clients cannot be looked up; send the same request again");
 
+/// Nobody may chat.
+const CLOSED: Problem = Problem::NoSecrets("no usable client is configured; the log names what is wrong");
+
 /// Who calls, and the agent.
 pub(crate) async fn authorize(
     request: &Request<Bytes>,
@@ -28,12 +31,9 @@ pub(crate) async fn authorize(
     agent_id: &str,
 ) -> Result<(Caller, Agent), Problem> {
     let secrets = state.secrets.get().await.ok_or(UNKNOWN)?;
-    if !secrets.agent_chat.is_open() {
-        return Err(Problem::NoSecrets("no usable client is configured; the log names what is wrong"));
-    }
     let token = token(request)?;
     let verdict = allowed(&secrets.agent_chat, state, token, agent_id).await;
-    if !matches!(verdict, Err(Problem::NoClient(_) | Problem::NoAgent)) {
+    if !matches!(verdict, Err(Problem::NoClient(_) | Problem::NoAgent | Problem::Forbidden | CLOSED)) {
         return verdict;
     }
     // It may have been configured since.
@@ -45,6 +45,9 @@ pub(crate) async fn authorize(
 }
 
 async fn allowed(chat: &AgentChat, state: &State, token: &str, agent_id: &str) -> Result<(Caller, Agent), Problem> {
+    if !chat.is_open() {
+        return Err(CLOSED);
+    }
     let (id, verified_by, rights) = match chat.client(token) {
         Some(client) => (client.id.clone(), "token", &client.rights),
         None => {

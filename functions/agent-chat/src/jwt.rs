@@ -90,6 +90,9 @@ pub(crate) async fn verify<'i>(
     if header.crit.is_some() {
         return Err(Problem::NoClient("critical extension"));
     }
+    if ![Algorithm::RS256, Algorithm::ES256].contains(&header.alg) {
+        return Err(Problem::NoClient("algorithm"));
+    }
     let mut refusal = Problem::NoClient("unknown issuer");
     for issuer in issuers.iter().filter(|issuer| issuer.issuer == from.iss) {
         let mut kept = state.key_sets.kept(issuer);

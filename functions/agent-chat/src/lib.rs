@@ -110,7 +110,8 @@ pub async fn handle(request: Request<Bytes>, state: &Arc<State>, deadline: Deadl
     };
     let (status, detail, why) = (problem.status().as_u16(), problem.log_detail(), problem.why());
     let (ms, problem_slug) = (millis(started.elapsed()), problem.slug());
-    let (function, outcome) = (FUNCTION, "refused");
+    let outcome = if problem.status().is_server_error() { "unavailable" } else { "refused" };
+    let function = FUNCTION;
     let request_id = invocation.as_ref().map(RequestId::as_str);
     tracing::info!(function, request_id, outcome, status, ms, problem = problem_slug, detail, why, "request");
     refusal(&problem, invocation.as_ref())

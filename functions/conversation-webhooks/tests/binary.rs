@@ -83,6 +83,34 @@ async fn what_was_signed_is_verified_however_lambda_hands_it_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_url_that_is_none_is_answered_like_any_other() {
+    let stack = Testbed::start(Options { poll: false, ..Options::default() }).await.unwrap();
+    let mut host = start(&stack, &[]).await;
+    let delivery = |n: usize| Delivery::ada(&format!("msg_{n}"), MESSAGE, Clock::System.now()).to_lambda_event();
+    // What no endpoint looks at may be anything.
+    for (n, query) in ["\"", "<>", "a b", "\u{7f}", "%", "x=1"].into_iter().enumerate() {
+        let mut event = delivery(n);
+        event["rawQueryString"] = query.into();
+        event["headers"]["host"] = "evil:99999 x".into();
+        event["headers"]["x-forwarded-proto"] = "https,http".into();
+        assert_eq!(answer(&mut host, &event).await["headers"]["gatehouse-outcome"], "recorded", "{query}");
+    }
+    let long = format!("/{}", "x".repeat(100_000));
+    for (path, status) in
+        [("@evil:99999/", 404), ("/\u{7f}\"<>^`{|}\\", 404), (long.as_str(), 404), ("", 404), ("//", 200)]
+    {
+        let mut event = delivery(100);
+        event["rawPath"] = path.into();
+        assert_eq!(answer(&mut host, &event).await["statusCode"], status, "{path:.20}");
+    }
+    let mut broken = delivery(101);
+    broken["isBase64Encoded"] = true.into();
+    assert_eq!(answer(&mut host, &broken).await["statusCode"], 401);
+    let output = host.kill().await.unwrap();
+    assert_eq!((output.lines().count(), output.contains("panicked")), (12, false), "{output}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_event_that_is_no_request_is_a_handler_error_and_the_next_one_is_taken() {
     let stack = Testbed::start(Options { poll: false, ..Options::default() }).await.unwrap();
     let mut host = start(&stack, &[]).await;

@@ -90,11 +90,12 @@ impl Template {
             let value = match value {
                 Value::String(text) => text,
                 Value::Object(mut policy) => {
-                    let target = policy["deadLetterTargetArn"].as_str().unwrap_or_default().to_owned();
-                    let target = target.trim_end_matches(".Arn");
-                    let arn =
-                        arn_of(target).ok_or_else(|| format!("{logical_id} names {target}, which is no queue yet"))?;
-                    policy.insert("deadLetterTargetArn".to_owned(), Value::String(arn));
+                    if let Some(target) = policy.get("deadLetterTargetArn").and_then(Value::as_str) {
+                        let target = target.trim_end_matches(".Arn");
+                        let arn = arn_of(target);
+                        let arn = arn.ok_or_else(|| format!("{logical_id} names {target}, which is no queue yet"))?;
+                        policy.insert("deadLetterTargetArn".to_owned(), Value::String(arn));
+                    }
                     Value::Object(policy).to_string()
                 }
                 other => other.to_string(),
@@ -236,14 +237,22 @@ mod tests {
     }
 
     #[test]
-    fn an_unrecorded_event_is_counted_by_the_word_its_log_line_has() {
+    fn alarms_watch_the_metrics_that_the_log_lines_are() {
+        use gatehouse_edge::log::{NAMESPACE, OUTCOMES, UNRECORDED, UNVERIFIED};
         let template = Template::read().unwrap();
-        let alarm = template.properties("UnrecordedAlarm").unwrap();
-        for filter in ["Unrecorded", "UnrecordedTurns"] {
-            let filter = template.properties(filter).unwrap();
-            assert_eq!(filter["FilterPattern"], format!("{{ $.outcome = \"{}\" }}", gatehouse_edge::log::UNRECORDED));
-            assert_eq!(filter["MetricTransformations"][0]["MetricName"], alarm["MetricName"]);
+        let mut watched = std::collections::BTreeSet::new();
+        for alarm in template.resources_of("AWS::CloudWatch::Alarm") {
+            let alarm = template.properties(alarm).unwrap();
+            let more = alarm["Metrics"].as_array().cloned().unwrap_or_default();
+            let metrics = more.iter().map(|metric| metric["MetricStat"]["Metric"].clone()).chain([alarm.clone()]);
+            for metric in metrics.filter(|metric| metric["Namespace"] == NAMESPACE) {
+                assert_eq!(metric["Dimensions"][0]["Name"], "stack", "{metric}");
+                watched.insert(metric["MetricName"].as_str().unwrap().to_owned());
+            }
         }
+        let conflict = gatehouse_inbox::Outcome::Conflict.as_str();
+        assert_eq!(watched, [OUTCOMES, UNRECORDED, UNVERIFIED, conflict].map(str::to_owned).into());
+        assert_eq!(template.globals["Function"]["Environment"]["Variables"]["STACK_NAME"], "AWS::StackName");
     }
 
     #[test]

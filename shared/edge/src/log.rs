@@ -19,7 +19,14 @@
 //!
 //! The line of an `unrecorded` event has the level `error`: its sender has an answer, and nobody has the event.
 //!
+//! Every line with an `outcome` is a metric as well, in CloudWatch's embedded metric format: in the namespace [`NAMESPACE`], by the
+//! dimension `stack`, a count of [`OUTCOMES`], one of its outcome's name, and one of [`UNVERIFIED`] where nobody could verify it.
+//!
 //! Never a payload, a secret or a token: `call.monitor.controlUrl` alone would let a reader steer a live call.
+
+mod line;
+
+pub use line::{NAMESPACE, OUTCOMES, UNVERIFIED};
 
 use std::time::Duration;
 
@@ -123,8 +130,9 @@ pub fn init() {
     let filter = std::env::var("RUST_LOG").ok().filter(|filter| !filter.is_empty());
     let asked =
         filter.and_then(|filter| filter.parse().ok()).unwrap_or_else(|| Targets::new().with_default(Level::INFO));
-    let lines = tracing_subscriber::fmt::layer().json().flatten_event(true).with_current_span(false);
-    let lines = lines.with_span_list(false).with_target(false).with_filter(filter_fn(is_safe));
+    let stack = std::env::var("STACK_NAME").ok().filter(|stack| !stack.is_empty());
+    let lines = tracing_subscriber::fmt::layer().event_format(line::Lines { stack });
+    let lines = lines.with_filter(filter_fn(is_safe));
     // A second call changes nothing: the first subscriber stays.
     let _ = tracing_subscriber::registry().with(asked).with(lines).try_init();
 }

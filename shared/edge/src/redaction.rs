@@ -9,13 +9,14 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use gatehouse_inbox::config::ConfigError;
 use gatehouse_payload::json::Document;
-use gatehouse_payload::redact::redact;
+use gatehouse_payload::redact::{Secrets, redact};
 
 /// What is taken out unless `REDACT` says otherwise: what Vapi's messages are known to hold (whoever has a call's `controlUrl` can
 /// speak in it), and what credentials are called elsewhere.
 pub const USUAL: &str = "controlUrl, listenUrl, webCallUrl, server.secret, serverUrlSecret, twilioAuthToken, twilioApiSecret, \
     authToken, auth_token, accessToken, access_token, refreshToken, refresh_token, idToken, id_token, jwt, apiKey, api_key, \
-    apiSecret, api_secret, secretKey, secret_key, clientSecret, client_secret, privateKey, private_key, password, authorization";
+    apiSecret, api_secret, secretKey, secret_key, secretAccessKey, awsSecretAccessKey, server.headers, x-api-key, x-vapi-secret, sipPassword, \
+    clientSecret, client_secret, privateKey, private_key, password, authorization";
 
 /// A list of members.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,7 +69,8 @@ impl Redaction {
             return body.clone();
         }
         let Ok(document) = Document::read(body) else { return body.clone() };
-        match redact(document.text(), &|name, value, holder| self.names(name, holder) || is_jwt(value)) {
+        let member = |name: &str, holder: &dyn Fn() -> String| self.names(name, holder);
+        match redact(document.text(), Secrets { member: &member, text: &is_jwt, mark: "eyJ" }) {
             Cow::Borrowed(_) => body.clone(),
             Cow::Owned(text) => Bytes::from(text),
         }
@@ -80,10 +82,14 @@ impl Redaction {
     }
 }
 
-/// Whether a value is a string with a JSON Web Token, whatever its member is called: three parts of base64url, the first of which is
-/// an object.
-fn is_jwt(value: &str) -> bool {
-    let Some(text) = value.strip_prefix("\"eyJ").and_then(|rest| rest.split('"').next()) else { return false };
+/// Whether a text is a JSON Web Token, as a bearer or alone: three parts of base64url, the first of which is an object.
+fn is_jwt(text: &str) -> bool {
+    let text = text.trim();
+    let text =
+        text.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map_or(text, |(_, text)| text);
+    if !text.starts_with("eyJ") {
+        return false;
+    }
     let is_part = |part: &str| part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
     text.split('.').count() == 3 && text.split('.').all(is_part)
 }
@@ -103,6 +109,12 @@ mod tests {
             "toolWithToolCallList":[{"server":{"url":"https://y","secret":"s3"}}],
             "phoneNumber":{"serverUrlSecret":"s4","twilioAuthToken":"s5","twilioAccountSid":"AC1"},"secret":"a word"}}"#;
         let kept = applied(&Redaction::default(), body);
+        let nested = r#"{"message":"{\"call\":{\"monitor\":{\"controlUrl\":\"https://x\"}}}",
+            "tools":[{"server":{"headers":{"X-Own":"s3"}},"function":{"arguments":"{\"password\":\"s4\"}"}}],
+            "tokens":["Bearer eyJhbGciOiJ9.eyJzdWIiOiIx.c2ln","\u0065yJhbGciOiJ9.eyJzdWIiOiIx.c2ln"]}"#;
+        let kept_of_it = applied(&Redaction::default(), nested);
+        assert!(!["https://x", "s3", "s4", "c2ln"].iter().any(|gone| kept_of_it.contains(gone)), "{kept_of_it}");
+        assert_eq!(kept_of_it.matches("[redacted]").count(), 5, "{kept_of_it}");
         for gone in ["wss://x", "https://x", "s3", "s4", "s5", "eyJ"] {
             assert!(!kept.contains(gone), "{gone}: {kept}");
         }

@@ -6,7 +6,7 @@
 use data_encoding::{BASE64, HEXLOWER_PERMISSIVE};
 use gatehouse_payload::time::Timestamp;
 use hmac::{Hmac, KeyInit, Mac};
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderName, Method};
 use serde::Deserialize;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
@@ -89,7 +89,11 @@ impl Scheme {
     /// Why the scheme must not be used as configured; shows no value.
     pub(crate) fn defect(&self) -> Option<&'static str> {
         match self {
-            Scheme::Bearer(plan) if plan.header.is_empty() => Some("header is empty"),
+            _ if self.is_empty() => Some("values is empty"),
+            Scheme::Bearer(plan) if !is_header(&plan.header) => Some("header is no name of a header"),
+            Scheme::Bearer(plan) if plan.prefix.eq_ignore_ascii_case("bearer") => {
+                Some("prefix is a word alone; a space follows it, as in \"Bearer \"")
+            }
             Scheme::Bearer(_) => None,
             Scheme::Hmac(plan) => plan.defect(),
         }
@@ -100,6 +104,9 @@ impl Scheme {
         match self {
             Scheme::Hmac(plan) if plan.key(value).is_none() => Some("is not base64, as secret_is_base64 says"),
             _ if value.trim() != value => Some("has white space around it"),
+            Scheme::Bearer(_) if !value.bytes().all(|byte| matches!(byte, b' '..=b'~')) => {
+                Some("cannot stand in a header; use visible ASCII characters")
+            }
             Scheme::Bearer(_) if value.len() < SHORTEST_TOKEN => Some("is shorter than 16 bytes; use a longer one"),
             Scheme::Hmac(plan) if plan.key(value).is_none_or(|key| key.len() < SHORTEST_KEY) => {
                 Some("is shorter than 24 bytes; use a longer one")
@@ -193,6 +200,10 @@ impl Bearer {
     }
 }
 
+fn is_header(name: &str) -> bool {
+    HeaderName::from_bytes(name.as_bytes()).is_ok()
+}
+
 impl HmacPlan {
     fn defect(&self) -> Option<&'static str> {
         let uses = |placeholder| self.payload_format.contains(placeholder);
@@ -200,7 +211,10 @@ impl HmacPlan {
             _ if !uses("{body}") => {
                 Some("payload_format does not contain {body}, so that the signature would not cover it")
             }
-            _ if self.signature_header.is_empty() => Some("signature_header is empty"),
+            _ if !is_header(&self.signature_header) => Some("signature_header is no name of a header"),
+            _ if !self.timestamp_header.iter().chain(&self.message_id_header).all(|name| is_header(name)) => {
+                Some("timestamp_header or message_id_header is no name of a header")
+            }
             _ if uses("{timestamp}") && self.timestamp_header.is_none() => Some("timestamp_header is not set"),
             _ if uses("{svix-id}") && self.message_id_header.is_none() => Some("message_id_header is not set"),
             _ if uses("{url}") && self.public_url.is_none() => Some("public_url is not set"),

@@ -145,7 +145,10 @@ impl Reader {
         let secrets = part.map(|part| part.signing_secrets).unwrap_or_default();
         for (n, secret) in secrets.iter().enumerate() {
             let key = SigningKey::parse(secret);
-            let defect = key.as_ref().err().map(ToString::to_string).or_else(|| twice(&secrets, n));
+            // With and without its prefix it is the same.
+            let is_there = key.as_ref().is_ok_and(|key| keys.iter().any(|before: &SigningKey| before.is(key)));
+            let again = || is_there.then(|| TWICE.to_owned());
+            let defect = key.as_ref().err().map(ToString::to_string).or_else(again);
             if self.check(&format!("{vendor}.signing_secrets[{n}]"), secret, defect) {
                 keys.extend(key);
             }
@@ -207,10 +210,12 @@ impl Reader {
     }
 }
 
+const TWICE: &str = "stands in the list before";
+
 /// A value that stands before: a rotation that was not one.
 fn twice(values: &[Secret], n: usize) -> Option<String> {
     let before = values.iter().take(n).any(|value| Some(value) == values.get(n));
-    before.then(|| "stands in the list before".to_owned())
+    before.then(|| TWICE.to_owned())
 }
 
 #[cfg(test)]

@@ -71,6 +71,11 @@ impl SigningKey {
         vec![(id_header, id.to_owned()), (timestamp_header, timestamp), (signature_header, signature)]
     }
 
+    /// Whether it is the same key.
+    pub(crate) fn is(&self, other: &SigningKey) -> bool {
+        *self.0 == *other.0
+    }
+
     fn mac(&self, id: &str, timestamp: &str, body: &[u8]) -> [u8; 32] {
         let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&self.0) else {
             unreachable!("HMAC takes keys of any length")
@@ -117,6 +122,14 @@ fn verify_set(
     }
     let [id, timestamp, signatures] =
         [header(headers, &names[0])?, header(headers, &names[1])?, header(headers, &names[2])?];
+    // Base64 holds no comma, so that more than one is that of a header which arrived twice and was joined.
+    if signatures.split(' ').any(|entry| entry.matches(',').count() > 1) {
+        let name = &names[2];
+        return Err(Unverified::new(
+            Why::Malformed,
+            format!("the header {name} is no list of signatures; send it once"),
+        ));
+    }
     check_age(&names[1], timestamp, now)?;
     for key in keys {
         let expected = key.mac(id, timestamp, body);

@@ -44,18 +44,20 @@ impl Channel {
 /// When none does: what the scheme whose header is there found wrong, or else which headers would do. All but a timestamp
 /// out of range may be the trace of a change of the schemes.
 pub fn verify(parts: Parts<'_>, secrets: &Secrets, now: Timestamp) -> Result<Verified, Unverified> {
-    let mut failure = None;
+    let (mut failure, mut may_match_later) = (None::<Unverified>, false);
+    let rank = |why: Why| [Why::Unsigned, Why::Malformed, Why::Stale, Why::NoMatch].iter().position(|w| *w == why);
     for scheme in secrets.vapi.iter().filter(|scheme| parts.headers.contains_key(scheme.header())) {
         match scheme.verify(parts, now) {
             Ok(verified) => return Ok(verified),
             Err(found) => {
-                let may_match_later = found.why != Why::Stale;
-                let tells_more = failure.is_none() || [Why::NoMatch, Why::Stale].contains(&found.why);
-                failure = if tells_more { Some(Unverified { may_match_later, ..found }) } else { failure };
+                may_match_later |= found.why != Why::Stale;
+                if failure.as_ref().is_none_or(|told| rank(told.why) < rank(found.why)) {
+                    failure = Some(found);
+                }
             }
         }
     }
-    Err(failure.unwrap_or_else(|| {
+    Err(failure.map(|told| Unverified { may_match_later, ..told }).unwrap_or_else(|| {
         let headers: Vec<&str> = secrets.vapi.iter().map(|scheme| scheme.header()).collect();
         let headers = headers.join(", ");
         let detail = format!(

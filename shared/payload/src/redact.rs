@@ -1,25 +1,47 @@
-//! Members that carry credentials, taken out of a document before it is kept.
+//! Credentials, taken out of a document before it is kept: members by their names, and texts that are credentials by themselves.
 //!
-//! One pass over the text, at any depth, without recursion: everything else keeps its bytes.
+//! One pass over the text, at any depth, without recursion: everything else keeps its bytes. A text that holds a document is looked
+//! into as well, and so is a text within that, [`NESTED`] times.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
 use memchr::memchr2;
+use serde_json::value::RawValue;
 
 /// What stands in a credential's place.
 pub const REDACTED: &str = "\"[redacted]\"";
 
-/// Says whether a member's value is a secret, by its name, the text that begins with its value, and the name of the member that
-/// holds its object, empty for the outermost.
-pub type IsSecret<'f> = &'f dyn Fn(&str, &str, &dyn Fn() -> String) -> bool;
+/// How many texts within texts are looked into.
+pub const NESTED: usize = 3;
+
+/// What is a secret.
+#[derive(Clone, Copy)]
+pub struct Secrets<'f> {
+    /// Whether a member's value is one, by the member's name and the name of the member that holds its object, empty for the outermost.
+    pub member: &'f dyn Fn(&str, &dyn Fn() -> String) -> bool,
+    /// Whether a text is one by itself. Asked only about those that hold [`mark`](Self::mark), or might.
+    pub text: &'f dyn Fn(&str) -> bool,
+    /// What every text has that is one by itself.
+    pub mark: &'f str,
+}
+
+impl std::fmt::Debug for Secrets<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Secrets").field("mark", &self.mark).finish_non_exhaustive()
+    }
+}
 
 /// A valid JSON document's text with each secret value replaced by [`REDACTED`]. `null` and `""` hold no secret, and stay.
 #[must_use]
-pub fn redact<'a>(text: &'a str, is_secret: IsSecret<'_>) -> Cow<'a, str> {
+pub fn redact<'a>(text: &'a str, secrets: Secrets<'_>) -> Cow<'a, str> {
+    within(text, secrets, NESTED)
+}
+
+fn within<'a>(text: &'a str, secrets: Secrets<'_>, nested: usize) -> Cow<'a, str> {
     let mut pass =
         Pass { text, at: 0, open: Vec::new(), holders: Vec::new(), name: None, out: String::new(), copied: 0 };
-    pass.run(is_secret);
+    pass.run(secrets, nested);
     if pass.copied == 0 {
         return Cow::Borrowed(text);
     }
@@ -42,7 +64,7 @@ struct Pass<'a> {
 }
 
 impl Pass<'_> {
-    fn run(&mut self, is_secret: IsSecret<'_>) {
+    fn run(&mut self, secrets: Secrets<'_>, nested: usize) {
         let mut expects_name = false;
         while let Some(&byte) = self.text.as_bytes().get(self.at) {
             let start = self.at;
@@ -52,6 +74,9 @@ impl Pass<'_> {
                     self.at = string_end(self.text, start);
                     if std::mem::take(&mut expects_name) {
                         self.name = Some(start..self.at);
+                    } else if let Some(kept) = kept(self.text.get(start..self.at).unwrap_or_default(), secrets, nested)
+                    {
+                        self.put(start, &kept);
                     }
                 }
                 b':' => {
@@ -62,7 +87,7 @@ impl Pass<'_> {
                     };
                     let rest = self.text.get(self.at..).unwrap_or_default();
                     let value = rest.trim_ascii_start();
-                    if is_secret(&own, value, &holder) {
+                    if (secrets.member)(&own, &holder) {
                         self.replace(self.at + (rest.len() - value.len()));
                     }
                 }
@@ -99,13 +124,38 @@ impl Pass<'_> {
     fn replace(&mut self, start: usize) {
         let end = value_end(self.text, start);
         let value = self.text.get(start..end).unwrap_or_default();
-        if !["null", "\"\""].contains(&value) {
-            self.out.push_str(self.text.get(self.copied..start).unwrap_or_default());
-            self.out.push_str(REDACTED);
-            self.copied = end;
-        }
         self.at = end;
+        if !["null", "\"\""].contains(&value) {
+            self.put(start, REDACTED);
+        }
         self.name = None;
+    }
+
+    /// What stands from `start` up to here becomes something else.
+    fn put(&mut self, start: usize, what: &str) {
+        self.out.push_str(self.text.get(self.copied..start).unwrap_or_default());
+        self.out.push_str(what);
+        self.copied = self.at;
+    }
+}
+
+/// What is kept of a text, by its literal; `None` for all of it.
+fn kept(literal: &str, secrets: Secrets<'_>, nested: usize) -> Option<String> {
+    let inner = literal.get(1..)?;
+    // An escape can stand for anything, so that only decoding tells.
+    let may_be_one = inner.contains(secrets.mark) || inner.contains("\\u");
+    let may_hold_one = nested > 0 && inner.trim_ascii_start().starts_with(['{', '[', '"', '\\']);
+    if !may_be_one && !may_hold_one {
+        return None;
+    }
+    let text = serde_json::from_str::<String>(literal).ok()?;
+    if may_be_one && (secrets.text)(&text) {
+        return Some(REDACTED.to_owned());
+    }
+    let document = if may_hold_one { serde_json::from_str::<&RawValue>(&text).ok()? } else { return None };
+    match within(document.get(), secrets, nested - 1) {
+        Cow::Borrowed(_) => None,
+        Cow::Owned(kept) => serde_json::to_string(&kept).ok(),
     }
 }
 
@@ -159,8 +209,12 @@ mod tests {
 
     use super::*;
 
-    fn is_secret(name: &str, _: &str, holder: &dyn Fn() -> String) -> bool {
+    fn is_secret(name: &str, holder: &dyn Fn() -> String) -> bool {
         name == "token" || (name == "secret" && holder() == "server")
+    }
+
+    fn redact(text: &str) -> Cow<'_, str> {
+        super::redact(text, Secrets { member: &is_secret, text: &|text| text.starts_with("key-"), mark: "key-" })
     }
 
     /// The same, as it would be said of a tree.
@@ -168,7 +222,7 @@ mod tests {
         match value {
             Value::Object(members) => {
                 for (name, value) in members {
-                    if is_secret(name, "", &|| holder.to_owned()) {
+                    if is_secret(name, &|| holder.to_owned()) {
                         if !value.is_null() && value != "" {
                             *value = json!("[redacted]");
                         }
@@ -179,6 +233,16 @@ mod tests {
             }
             // An array's elements are held by what holds the array.
             Value::Array(elements) => elements.iter_mut().for_each(|element| of_a_tree(element, holder)),
+            Value::String(text) if text.starts_with("key-") => *value = json!("[redacted]"),
+            Value::String(text) => {
+                if let Ok(mut held) = serde_json::from_str::<Value>(text) {
+                    let before = held.clone();
+                    of_a_tree(&mut held, "");
+                    if held != before {
+                        *text = held.to_string();
+                    }
+                }
+            }
             _ => {}
         }
     }
@@ -196,20 +260,24 @@ mod tests {
             ),
             (r#"{"t\u006fken":"s"}"#, r#"{"t\u006fken":"[redacted]"}"#),
             (r#"{"token":"a","token":"b"}"#, r#"{"token":"[redacted]","token":"[redacted]"}"#),
+            (r#"["key-1",{"x":"\u006bey-2"}]"#, r#"["[redacted]",{"x":"[redacted]"}]"#),
+            (r#"{"x":"{\"token\":\"s\", \"y\":1}"}"#, r#"{"x":"{\"token\":\"[redacted]\", \"y\":1}"}"#),
+            (r#"{"x":" [\"[\\\"key-1\\\"]\"]"}"#, r#"{"x":"[\"[\\\"[redacted]\\\"]\"]"}"#),
+            (r#"{"x":"\u007b\"token\":1}"}"#, r#"{"x":"{\"token\":\"[redacted]\"}"}"#),
         ] {
-            assert_eq!(redact(text, &is_secret), redacted);
+            assert_eq!(redact(text), redacted);
         }
         for same in
             [r#"{"token":null,"server":{"secret":""}}"#, r#"["token","s"]"#, r#"{"x":"token\":\"s"}"#, "{}", "7"]
         {
-            assert!(matches!(redact(same, &is_secret), Cow::Borrowed(_)), "{same}");
+            assert!(matches!(redact(same), Cow::Borrowed(_)), "{same}");
         }
     }
 
     #[test]
     fn depth_costs_nothing() {
         let deep = format!("{}{}{}", "{\"a\":[".repeat(300_000), r#"{"token":"s"}"#, "]}".repeat(300_000));
-        assert!(redact(&deep, &is_secret).contains(r#"{"token":"[redacted]"}"#));
+        assert!(redact(&deep).contains(r#"{"token":"[redacted]"}"#));
     }
 
     fn tree() -> impl Strategy<Value = Value> {
@@ -218,7 +286,18 @@ mod tests {
             Just(Value::Null),
             any::<bool>().prop_map(Value::from),
             any::<i32>().prop_map(Value::from),
-            prop::sample::select(vec!["", "x", "\"}],:{[", "\\", "token\":"]).prop_map(Value::from),
+            prop::sample::select(vec![
+                "",
+                "x",
+                "\"}],:{[",
+                "\\",
+                "token\":",
+                "key-1",
+                "{\"token\":\"s\"}",
+                "[\"key-1\",{}]",
+                "{\"a\":\"[\\\"key-1\\\"]\"}"
+            ])
+            .prop_map(Value::from),
         ];
         leaf.prop_recursive(5, 40, 5, move |inner| {
             prop_oneof![
@@ -233,11 +312,11 @@ mod tests {
         #[test]
         fn it_is_what_it_would_be_of_a_tree_and_twice_is_once(value in tree(), pretty in any::<bool>()) {
             let text = if pretty { serde_json::to_string_pretty(&value) } else { serde_json::to_string(&value) }.unwrap();
-            let redacted = redact(&text, &is_secret).into_owned();
+            let redacted = redact(&text).into_owned();
             let mut expected = value;
             of_a_tree(&mut expected, "");
             prop_assert_eq!(&serde_json::from_str::<Value>(&redacted).unwrap(), &expected);
-            prop_assert_eq!(redact(&redacted, &is_secret), redacted.as_str());
+            prop_assert_eq!(redact(&redacted), redacted.as_str());
         }
     }
 }

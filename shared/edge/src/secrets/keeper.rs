@@ -20,6 +20,8 @@ const STALE: i64 = 300;
 const TOO_OLD: i64 = 900;
 /// How long a mismatch is not worth another look-up. In seconds.
 const LOOK_AGAIN: i64 = 30;
+/// The same while there is no document at all: soon enough to recover, and no flood of look-ups. In seconds.
+const LOOK_FOR_ANY: i64 = 5;
 
 /// Keeps the current secrets.
 #[derive(Debug)]
@@ -89,14 +91,15 @@ impl Keeper {
     /// The secrets, looked up if there are none yet or if they are too old. `None` when there are none.
     pub async fn get(&self) -> Option<Arc<Secrets>> {
         let kept = self.state(|state| state.secrets.clone());
-        let too_old = self.age().is_some_and(|age| age >= TOO_OLD) && self.may_try();
-        if kept.is_none() || too_old { self.load().await.or(kept) } else { kept }
+        let too_old = self.age().is_some_and(|age| age >= TOO_OLD) && self.may_try(LOOK_AGAIN);
+        let wanted = too_old || (kept.is_none() && self.may_try(LOOK_FOR_ANY));
+        if wanted { self.load().await.or(kept) } else { kept }
     }
 
     /// Refreshes an old document; meant to run beside a record, since nothing runs between requests. A failure leaves the
     /// old one in use.
     pub async fn refresh_if_stale(&self) {
-        if self.age().is_some_and(|age| age >= STALE) && self.may_try() {
+        if self.age().is_some_and(|age| age >= STALE) && self.may_try(LOOK_AGAIN) {
             self.load().await;
         }
     }
@@ -106,7 +109,7 @@ impl Keeper {
         match self.age() {
             // A fixed document has no age.
             None => Look::Current,
-            Some(_) if self.may_try() => self.load().await.map_or(Look::Unknown, Look::Again),
+            Some(_) if self.may_try(LOOK_AGAIN) => self.load().await.map_or(Look::Unknown, Look::Again),
             Some(age) if age > LOOK_AGAIN => Look::Unknown,
             Some(_) => Look::Current,
         }
@@ -119,9 +122,10 @@ impl Keeper {
         Some(if age < 0 { i64::MAX } else { age })
     }
 
-    fn may_try(&self) -> bool {
+    /// Whether the last look-up is at least this many seconds ago.
+    fn may_try(&self, pause: i64) -> bool {
         let now = self.clock.now().as_secs();
-        self.state(|state| state.tried_at).is_none_or(|at| !(0..LOOK_AGAIN).contains(&(now - at.as_secs())))
+        self.state(|state| state.tried_at).is_none_or(|at| !(0..pause).contains(&(now - at.as_secs())))
     }
 
     async fn load(&self) -> Option<Arc<Secrets>> {

@@ -1,0 +1,90 @@
+//! Lambda's runtime around a handler: what a function URL was asked, as a request with a deadline and a name.
+//!
+//! Handlers know nothing of it; a function's `main.rs` puts the two together.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use bytes::Bytes;
+use data_encoding::BASE64;
+use gatehouse_edge::{Deadline, RequestId};
+use gatehouse_inbox::Clock;
+use http::{Request, Response, header};
+pub use lambda_http::Error;
+use lambda_http::request::LambdaRequest;
+use lambda_http::tower::ServiceBuilder;
+use lambda_http::{Adapter, Body, LambdaEvent, RequestExt, StreamAdapter, lambda_runtime, service_fn};
+
+/// The longest path that is looked at, in bytes.
+const LONGEST_PATH: usize = 4096;
+
+/// Serves requests whose answers are whole, until Lambda ends the instance. `timeout` is the function's, where Lambda names no deadline.
+///
+/// # Errors
+/// When there is no Lambda to serve.
+pub async fn serve<H, F>(timeout: Duration, clock: &Clock, handle: H) -> Result<(), Error>
+where
+    H: Fn(Request<Bytes>, Deadline) -> F,
+    F: Future<Output = Response<String>> + Send,
+{
+    let handle = &handle;
+    let service = Adapter::from(service_fn(|request: lambda_http::Request| {
+        let (request, deadline) = invocation(request, clock, timeout);
+        let answer = handle(request, deadline);
+        async move { Ok::<_, Infallible>(answer.await.map(Body::from)) }
+    }));
+    lambda_runtime::run(ServiceBuilder::new().map_request(tame).service(service)).await
+}
+
+/// The same for answers that come piece by piece.
+///
+/// # Errors
+/// When there is no Lambda to serve.
+pub async fn serve_streaming<H, F, B>(timeout: Duration, clock: &Clock, handle: H) -> Result<(), Error>
+where
+    H: Fn(Request<Bytes>, Deadline) -> F,
+    F: Future<Output = Response<B>> + Send,
+    B: http_body::Body<Data = Bytes> + Unpin + Send + 'static,
+    B::Error: Into<Error> + Send + std::fmt::Debug,
+{
+    let handle = &handle;
+    let service = StreamAdapter::from(service_fn(|request: lambda_http::Request| {
+        let (request, deadline) = invocation(request, clock, timeout);
+        let answer = handle(request, deadline);
+        async move { Ok::<_, Infallible>(answer.await) }
+    }));
+    lambda_runtime::run(ServiceBuilder::new().map_request(tame).service(service)).await
+}
+
+fn invocation(request: lambda_http::Request, clock: &Clock, timeout: Duration) -> (Request<Bytes>, Deadline) {
+    let context = request.lambda_context_ref();
+    let deadline = Deadline::from_lambda(context.map(|context| context.deadline), clock.now(), timeout);
+    let request_id = context.and_then(|context| RequestId::of_lambda(&context.request_id));
+    let mut request = request.map(|body| match body {
+        Body::Text(text) => Bytes::from(text),
+        Body::Binary(bytes) => Bytes::from(bytes),
+        _ => Bytes::new(),
+    });
+    request_id.map(|id| request.extensions_mut().insert(id));
+    (request, deadline)
+}
+
+/// Takes out what no endpoint looks at and `lambda_http` panics about where it is no part of a URL: host, scheme and query are whatever
+/// the sender wrote.
+fn tame(mut event: LambdaEvent<LambdaRequest>) -> LambdaEvent<LambdaRequest> {
+    // The functions have no other kind of caller.
+    if let LambdaRequest::ApiGatewayV2(request) = &mut event.payload {
+        request.raw_query_string = None;
+        request.query_string_parameters = Default::default();
+        request.headers.remove(header::HOST);
+        request.headers.remove("x-forwarded-proto");
+        request.request_context.domain_name = None;
+        let path = request.raw_path.take().filter(|path| path.starts_with('/') && path.len() <= LONGEST_PATH);
+        request.raw_path = Some(path.unwrap_or_else(|| "/no-such-path".to_owned()));
+        let is_base64 = |body: &String| BASE64.decode_len(body.len()).is_ok() && BASE64.decode(body.as_bytes()).is_ok();
+        if request.is_base64_encoded && !request.body.as_ref().is_none_or(is_base64) {
+            (request.body, request.is_base64_encoded) = (None, false);
+        }
+    }
+    event
+}
