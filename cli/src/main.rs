@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 mod chat;
 mod demo;
 mod dev;
+mod endpoints;
 mod replies;
 mod secrets;
 mod send;
@@ -49,6 +50,14 @@ enum Command {
     /// Exits with 0 only if every turn ended well.
     #[command(after_help = chat::EXAMPLES)]
     Chat(chat::Arguments),
+    /// Print each endpoint's address, and where it belongs.
+    #[command(after_help = endpoints::ENDPOINTS_EXAMPLES)]
+    Endpoints(endpoints::Arguments),
+    /// Post one signed probe to each endpoint, and say what came back.
+    ///
+    /// Exits with 0 only if every endpoint that is open answered as it should.
+    #[command(after_help = endpoints::PING_EXAMPLES)]
+    Ping(endpoints::Arguments),
     /// Check and change the secrets document, in a file or of a deployed stack.
     #[command(subcommand, after_help = secrets::EXAMPLES)]
     Secrets(secrets::Command),
@@ -65,6 +74,8 @@ async fn main() -> ExitCode {
         Command::Sign(arguments) => sign::run(&arguments),
         Command::Send(arguments) => send::run(arguments).await,
         Command::Chat(arguments) => chat::run(arguments).await,
+        Command::Endpoints(arguments) => endpoints::list(&arguments).await,
+        Command::Ping(arguments) => endpoints::ping(&arguments).await,
         Command::Secrets(command) => secrets::run(command).await,
         Command::Replies(command) => replies::run(&command),
     };

@@ -13,7 +13,8 @@ mod document;
 mod place;
 
 use document::{Document, Whose};
-use place::{Place, PlaceArguments};
+pub(crate) use place::Place;
+use place::PlaceArguments;
 
 use crate::shell::{print, read_text};
 

@@ -1,23 +1,41 @@
 //! A deployed stack, as its outputs tell it.
 
+use std::collections::BTreeMap;
+
 use aws_config::SdkConfig;
 use aws_sdk_cloudformation::Client;
 use aws_sdk_cloudformation::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_cloudformation::types::{Output, Stack};
 use gatehouse_local::Error;
 
-/// The value of a stack's output.
-///
-/// # Errors
-/// When there is no such stack, it has no such output, or AWS cannot be asked.
-pub(crate) async fn output(sdk: &SdkConfig, stack: &str, key: &str) -> Result<String, Error> {
-    let described = Client::new(sdk).describe_stacks().stack_name(stack).send().await;
-    let described = described.map_err(|error| told(&format!("the stack {stack}"), &error))?;
-    let outputs = described.stacks().iter().flat_map(aws_sdk_cloudformation::types::Stack::outputs);
-    let mut values =
-        outputs.filter(|output| output.output_key() == Some(key)).filter_map(|output| output.output_value());
-    let missing =
-        || format!("the stack {stack} has no output {key}; is it a Gatehouse stack, and deployed to its end?");
-    Ok(values.next().ok_or_else(missing)?.to_owned())
+/// A stack's outputs.
+#[derive(Debug)]
+pub(crate) struct Outputs {
+    stack: String,
+    values: BTreeMap<String, String>,
+}
+
+impl Outputs {
+    /// # Errors
+    /// When there is no such stack, or AWS cannot be asked.
+    pub(crate) async fn of(sdk: &SdkConfig, stack: &str) -> Result<Self, Error> {
+        let described = Client::new(sdk).describe_stacks().stack_name(stack).send().await;
+        let described = described.map_err(|error| told(&format!("the stack {stack}"), &error))?;
+        let outputs = described.stacks().iter().flat_map(Stack::outputs);
+        let pair = |output: &Output| Some((output.output_key()?.to_owned(), output.output_value()?.to_owned()));
+        Ok(Outputs { stack: stack.to_owned(), values: outputs.filter_map(pair).collect() })
+    }
+
+    /// An output's value.
+    ///
+    /// # Errors
+    /// When it is not there.
+    pub(crate) fn get(&self, key: &str) -> Result<&str, Error> {
+        let missing = || {
+            format!("the stack {} has no output {key}; is it a Gatehouse stack, and deployed to its end?", self.stack)
+        };
+        Ok(self.values.get(key).ok_or_else(missing)?)
+    }
 }
 
 /// What AWS said about something, and what can be done about it.

@@ -5,6 +5,7 @@ mod answers;
 mod architecture;
 mod crash;
 mod deliveries;
+mod formats;
 mod hostile;
 mod outages;
 mod privacy;

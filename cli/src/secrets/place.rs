@@ -4,12 +4,13 @@ use std::fmt;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
+use aws_config::SdkConfig;
 use aws_sdk_secretsmanager::Client;
 use clap::Args;
 use gatehouse_local::Error;
 
 use crate::shell::read_text;
-use crate::stack;
+use crate::stack::{self, Outputs};
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct PlaceArguments {
@@ -59,7 +60,7 @@ impl PlaceArguments {
         }
         let sdk = gatehouse_inbox::aws::sdk_config().await;
         let secret = match (&self.stack, &self.secret) {
-            (Some(stack), _) => stack::output(&sdk, stack, "SecretsArn").await?,
+            (Some(stack), _) => Outputs::of(&sdk, stack).await?.get("SecretsArn")?.to_owned(),
             (_, secret) => secret.clone().unwrap_or_default(),
         };
         Ok(Place::Manager { client: Client::new(&sdk), secret, stack: self.stack.clone() })
@@ -67,6 +68,11 @@ impl PlaceArguments {
 }
 
 impl Place {
+    /// The secret of a stack whose outputs are known.
+    pub(crate) fn of_stack(sdk: &SdkConfig, outputs: &Outputs) -> Result<Self, Error> {
+        Ok(Place::Manager { client: Client::new(sdk), secret: outputs.get("SecretsArn")?.to_owned(), stack: None })
+    }
+
     /// The document's text; `None` where there is no file yet.
     pub(crate) async fn read(&self) -> Result<Option<String>, Error> {
         match self {

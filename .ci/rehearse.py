@@ -1,0 +1,128 @@
+"""Deploys what `sam build` has built onto ministack, tries it, and takes it down again."""
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+
+import boto3
+
+STACK = "gatehouse-rehearsal"
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+@contextlib.contextmanager
+def ministack():
+    """The emulator on loopback; its address."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    with tempfile.TemporaryDirectory() as state, open(os.path.join(state, "log"), "w+", encoding="utf-8") as log:
+        # By default it listens on every interface. What its functions inherit points back at it.
+        settings = {
+            "BIND_HOST": "127.0.0.1", "GATEWAY_PORT": str(port), "MINISTACK_HOST": "localhost", "S3_DATA_DIR": f"{state}/s3",
+            "STATE_DIR": f"{state}/state", "TMPDIR": state, "SFTP_ENABLED": "0", "IOT_MTLS_ENABLED": "0", "LAMBDA_EXECUTOR": "local",
+            "AWS_ENDPOINT_URL": url,
+        }
+        running = subprocess.Popen(["ministack"], env=os.environ | settings, stdout=log, stderr=log)
+        try:
+            wait(lambda: answers(url), 30, "ministack to answer")
+            yield url
+        except BaseException:
+            log.seek(0)
+            print(log.read()[-6000:], file=sys.stderr)
+            raise
+        finally:
+            running.terminate()
+            running.wait(10)
+
+
+def answers(url):
+    try:
+        return urllib.request.urlopen(f"{url}/_ministack/health", timeout=2).status == 200
+    except OSError:
+        return False
+
+
+def wait(is_so, seconds, what):
+    end = time.monotonic() + seconds
+    while not is_so():
+        if time.monotonic() > end:
+            raise SystemExit(f"waited {seconds} s for {what}")
+        time.sleep(0.2)
+
+
+def run(*command, expect=0):
+    """What a command prints."""
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    text = ended.stdout + ended.stderr
+    if ended.returncode != expect:
+        raise SystemExit(f"{' '.join(command)}: {ended.returncode}\n{text}")
+    return text
+
+
+def deploy():
+    return run("sam", "deploy", "--stack-name", STACK, "--resolve-s3", "--capabilities", "CAPABILITY_IAM", "--no-confirm-changeset",
+               "--no-progressbar", "--parameter-overrides", "Architecture=x86_64")
+
+
+def step(what, began):
+    print(f"  {time.monotonic() - began:5.1f} s  {what}", flush=True)
+
+
+def main():
+    gatehouse, began = os.environ["GATEHOUSE"], time.monotonic()
+    with ministack() as url:
+        os.environ["AWS_ENDPOINT_URL"] = url
+        step("ministack is there", began)
+        deploy()
+        outputs = {o["OutputKey"]: o["OutputValue"] for o in boto3.client("cloudformation").describe_stacks(StackName=STACK)["Stacks"][0]["Outputs"]}
+        step(f"deployed: {len(outputs)} outputs", began)
+
+        for whose in ("ada", "agntix"):
+            run(gatehouse, "secrets", "set", whose, "whsec_cmVoZWFyc2FsLXJlaGVhcnNhbC1yZWhlYXJzYWw=", "--stack", STACK)
+        run(gatehouse, "secrets", "set", "vapi", "--new", "--stack", STACK)
+        run(gatehouse, "secrets", "set", "client:rehearsal", "--new", "--agents", "*", "--stack", STACK)
+        told = run(gatehouse, "ping", "--stack", STACK)
+        if told.count(" ok ") != 5:
+            raise SystemExit(told)
+        print(told, end="")
+        step("every function URL answers a signed probe", began)
+
+        table = boto3.client("dynamodb").scan(TableName=outputs["EventTableName"])
+        types = sorted(item["event_type"]["S"] for item in table["Items"])
+        if types != ["gatehouse.ping"] * 4:
+            raise SystemExit(f"the table holds {types}")
+        step("the table holds the four events", began)
+
+        sqs = boto3.client("sqs")
+        sqs.send_message(QueueUrl=outputs["RetryQueueUrl"], MessageBody="no envelope")
+        dead = outputs["DeadLetterQueueUrl"]
+        count = lambda: sqs.get_queue_attributes(QueueUrl=dead, AttributeNames=["All"])["Attributes"]["ApproximateNumberOfMessages"]
+        wait(lambda: count() == "1", 90, "the poison message on the dead-letter queue")
+        letter = sqs.receive_message(QueueUrl=dead, MessageAttributeNames=["All"])["Messages"][0]
+        step(f"a poison message is a dead letter: {json.dumps(letter['MessageAttributes']['reason']['StringValue'])}", began)
+
+        if "No changes to deploy" not in deploy():
+            raise SystemExit("a second deployment changes something")
+        step("a second deployment changes nothing", began)
+        run("sam", "delete", "--stack-name", STACK, "--no-prompts")
+        left = [
+            *boto3.client("dynamodb").list_tables()["TableNames"],
+            *sqs.list_queues().get("QueueUrls", []),
+            *(function["FunctionName"] for function in boto3.client("lambda").list_functions()["Functions"]),
+        ]
+        if left:
+            raise SystemExit(f"`sam delete` leaves {left}")
+        step("`sam delete` leaves nothing", began)
+
+
+main()

@@ -1,0 +1,62 @@
+//! Two releases run at once during a deployment: what the one before wrote is read. Each format keeps its fixture.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::primitives::Blob;
+use aws_sdk_dynamodb::types::AttributeValue;
+use data_encoding::BASE64;
+use gatehouse_inbox::EventId;
+use gatehouse_inbox::event::Event;
+use gatehouse_payload::time::Timestamp;
+use serde_json::Value;
+
+use crate::support::stack;
+
+/// While the fixtures have not expired.
+const NOW: &str = "2026-11-22T00:00:00Z";
+
+const RECORDS: [&str; 1] = [include_str!("../fixtures/formats/record-1.json")];
+const ENVELOPES: [&str; 1] = [include_str!("../fixtures/formats/envelope-1.json")];
+
+/// An item as the AWS CLI shows it.
+fn item(json: &str) -> HashMap<String, AttributeValue> {
+    let attribute = |value: &Value| match value.as_object().unwrap().iter().next().unwrap() {
+        (kind, text) if kind == "S" => AttributeValue::S(text.as_str().unwrap().to_owned()),
+        (kind, digits) if kind == "N" => AttributeValue::N(digits.as_str().unwrap().to_owned()),
+        (_, base64) => AttributeValue::B(Blob::new(BASE64.decode(base64.as_str().unwrap().as_bytes()).unwrap())),
+    };
+    let attributes: HashMap<String, Value> = serde_json::from_str(json).unwrap();
+    attributes.iter().map(|(name, value)| (name.clone(), attribute(value))).collect()
+}
+
+fn is_what_was_told(event: &Event) {
+    assert_eq!((event.id.as_str(), event.verified_by.as_str()), ("ada:msg_format_1", "svix"));
+    assert_eq!(event.received_at.to_string(), "2026-11-21T14:36:32.469Z");
+    assert_eq!(event.subject.as_ref().unwrap().as_str(), "ada:conversation:format-1");
+    let body: Value = serde_json::from_slice(&event.body).unwrap();
+    assert_eq!(body["data"]["content"]["body"].as_str().unwrap(), "Is the berth free? ".repeat(120));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_of_every_format_are_read() {
+    let now = Timestamp::parse(NOW).unwrap();
+    for record in RECORDS {
+        let stack = stack().await;
+        let put = stack.dynamodb_client().put_item().table_name(&stack.table).set_item(Some(item(record)));
+        put.send().await.unwrap();
+        let id = EventId::from_stored("ada:msg_format_1".to_owned());
+        is_what_was_told(&stack.store().get(&id, now).await.unwrap().unwrap().event);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn envelopes_of_every_format_are_recorded() {
+    for envelope in ENVELOPES {
+        let stack = stack().await;
+        let send = stack.sqs_client().send_message().queue_url(&stack.retry_queue).message_body(envelope);
+        send.send().await.unwrap();
+        stack.take_batch().await.unwrap();
+        let record = crate::support::record(&stack, "ada:msg_format_1").await.unwrap();
+        is_what_was_told(&record.event);
+    }
+}
