@@ -142,6 +142,8 @@ async fn without_usable_secrets_every_delivery_is_answered_with_503_and_the_log_
     ] {
         let mut environment = stack.environment();
         environment.remove("GATEHOUSE_SECRETS");
+        // `sam local` would have the development document.
+        environment.remove("AWS_SAM_LOCAL");
         let variables = environment.iter().map(|(name, value)| (*name, value.as_str()));
         let variables = variables.chain(secrets.map(|secrets| ("GATEHOUSE_SECRETS", secrets)));
         let mut host = Host::start(env!("CARGO_BIN_EXE_conversation-webhooks"), variables, 10_000).await.unwrap();

@@ -1,0 +1,32 @@
+"""The same in Python 3.14: acts once on every session that ends."""
+import base64
+import json
+import os
+from compression import zstd
+
+import boto3
+from botocore.exceptions import ClientError
+
+acted = boto3.resource("dynamodb").Table(os.environ["ACTED_TABLE"])
+
+
+def payload(image):
+    if "B" in (held := image.get("payload", {})):
+        return json.loads(zstd.decompress(base64.b64decode(held["B"])))
+    return json.loads(held["S"]) if "S" in held else None  # in chunks: docs/table.md
+
+
+def handler(batch, _):
+    for change in batch["Records"]:
+        image = change["dynamodb"].get("NewImage", {})
+        is_new = change["eventName"] == "INSERT" and "conflict_of" not in image
+        if not is_new or image.get("event_type", {}).get("S") != "session.ended":
+            continue
+        try:
+            acted.put_item(Item={"event_id": image["event_id"]["S"]}, ConditionExpression="attribute_not_exists(event_id)")
+        except ClientError as error:
+            if error.response["Error"]["Code"] == "ConditionalCheckFailedException":
+                continue
+            return {"batchItemFailures": [{"itemIdentifier": change["dynamodb"]["SequenceNumber"]}]}
+        print(json.dumps({"message": "session ended", "session": payload(image)["id"]}))
+    return {"batchItemFailures": []}
