@@ -20,13 +20,14 @@
 //! The line of an `unrecorded` event has the level `error`: its sender has an answer, and nobody has the event.
 //!
 //! Every line with an `outcome` is a metric as well, in CloudWatch's embedded metric format: in the namespace [`NAMESPACE`], by the
-//! dimension `stack`, a count of [`OUTCOMES`], one of its outcome's name, and one of [`UNVERIFIED`] where nobody could verify it.
+//! dimension `stack`, a count of [`OUTCOMES`] and one of its outcome's name, [`SERVER_ERROR`] and [`UNVERIFIED`], and [`WEBHOOK_MS`] of
+//! vendors' deliveries.
 //!
 //! Never a payload, a secret or a token: `call.monitor.controlUrl` alone would let a reader steer a live call.
 
 mod line;
 
-pub use line::{NAMESPACE, OUTCOMES, UNVERIFIED};
+pub use line::{NAMESPACE, OUTCOMES, SERVER_ERROR, UNVERIFIED, WEBHOOK_MS};
 
 use std::time::Duration;
 

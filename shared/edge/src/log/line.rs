@@ -20,8 +20,12 @@ use gatehouse_inbox::Clock;
 pub const NAMESPACE: &str = "Gatehouse";
 /// A metric: lines that say what became of something.
 pub const OUTCOMES: &str = "outcomes";
-/// A metric: deliveries and clients nobody could verify.
+/// A metric, 1 where nobody could verify a delivery or a client, else 0: its average is their share.
 pub const UNVERIFIED: &str = "unverified";
+/// A metric, 1 where the answer is a 5xx, else 0: its average is their share.
+pub const SERVER_ERROR: &str = "server_error";
+/// A metric: how long a webhook's answer took, in milliseconds.
+pub const WEBHOOK_MS: &str = "webhook_ms";
 
 /// Writes lines; `stack` is what the metrics are counted by. Without it there are none.
 pub(super) struct Lines {
@@ -46,23 +50,27 @@ impl Lines {
         let mut map = line.serialize_map(None)?;
         map.serialize_entry("timestamp", &now.to_string())?;
         map.serialize_entry("level", event.metadata().level().as_str())?;
-        let mut fields = Fields { map: &mut map, outcome: None, is_unverified: false, wrong: Ok(()) };
+        let mut fields = Fields { map: &mut map, told: Told::default(), wrong: Ok(()) };
         event.record(&mut fields);
-        let Fields { outcome, is_unverified, wrong, .. } = fields;
+        let Fields { told, wrong, .. } = fields;
         wrong?;
-        if let (Some(stack), Some(outcome)) = (&self.stack, outcome) {
-            let unverified = if is_unverified { &[UNVERIFIED][..] } else { &[] };
+        if let (Some(stack), Some(outcome)) = (&self.stack, &told.outcome) {
+            let flags = [(SERVER_ERROR, u64::from(told.is_server_error)), (UNVERIFIED, u64::from(told.is_unverified))];
+            let counts = [(OUTCOMES, 1), (outcome.as_str(), 1)].into_iter().chain(flags);
+            let values = counts.map(|(name, value)| (name, value, "Count"));
+            let took = told.ms.filter(|_| told.is_webhook).map(|ms| (WEBHOOK_MS, ms, "Milliseconds"));
+            let values: Vec<_> = values.chain(took).collect();
             map.serialize_entry("stack", stack)?;
-            let counted = [OUTCOMES, &outcome].into_iter().chain(unverified.iter().copied());
-            counted.clone().try_for_each(|name| map.serialize_entry(name, &1))?;
-            map.serialize_entry("_aws", &metadata(now.as_millis(), counted))?;
+            values.iter().try_for_each(|(name, value, _)| map.serialize_entry(name, value))?;
+            map.serialize_entry("_aws", &metadata(now.as_millis(), &values))?;
         }
         map.end()
     }
 }
 
-fn metadata<'n>(now: i64, names: impl Iterator<Item = &'n str>) -> serde_json::Value {
-    let metrics: Vec<_> = names.map(|name| serde_json::json!({"Name": name, "Unit": "Count"})).collect();
+fn metadata(now: i64, values: &[(&str, u64, &str)]) -> serde_json::Value {
+    let metric = |(name, _, unit): &(&str, u64, &str)| serde_json::json!({"Name": name, "Unit": unit});
+    let metrics: Vec<_> = values.iter().map(metric).collect();
     serde_json::json!({
         "Timestamp": now,
         "CloudWatchMetrics": [{"Namespace": NAMESPACE, "Dimensions": [["stack"]], "Metrics": metrics}],
@@ -72,9 +80,19 @@ fn metadata<'n>(now: i64, names: impl Iterator<Item = &'n str>) -> serde_json::V
 /// A line's fields, as its members.
 struct Fields<'m, M: SerializeMap> {
     map: &'m mut M,
+    told: Told,
+    wrong: Result<(), M::Error>,
+}
+
+/// What of a line is counted.
+#[derive(Default)]
+struct Told {
     outcome: Option<String>,
     is_unverified: bool,
-    wrong: Result<(), M::Error>,
+    is_server_error: bool,
+    /// Only the door's lines name a source.
+    is_webhook: bool,
+    ms: Option<u64>,
 }
 
 impl<M: SerializeMap> Fields<'_, M> {
@@ -88,8 +106,9 @@ impl<M: SerializeMap> Fields<'_, M> {
 impl<M: SerializeMap> Visit for Fields<'_, M> {
     fn record_str(&mut self, field: &Field, value: &str) {
         match field.name() {
-            "outcome" => self.outcome = Some(value.to_owned()),
-            "problem" => self.is_unverified = ["unverified", "no-client"].contains(&value),
+            "outcome" => self.told.outcome = Some(value.to_owned()),
+            "problem" => self.told.is_unverified = ["unverified", "no-client"].contains(&value),
+            "source" => self.told.is_webhook = true,
             _ => {}
         }
         self.member(field, value);
@@ -104,6 +123,11 @@ impl<M: SerializeMap> Visit for Fields<'_, M> {
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
+        match field.name() {
+            "status" => self.told.is_server_error = value >= 500,
+            "ms" => self.told.ms = Some(value),
+            _ => {}
+        }
         self.member(field, &value);
     }
 
@@ -177,16 +201,25 @@ mod tests {
     #[test]
     fn what_became_of_something_is_counted_by_its_outcome() {
         let line = line(Some("gatehouse"), || {
-            tracing::info!(function = "f", outcome = "refused", problem = "unverified", ms = 3_u64, "request");
+            tracing::info!(
+                function = "f",
+                source = "ada",
+                outcome = "refused",
+                problem = "unverified",
+                status = 401_u16,
+                ms = 3_u64,
+                "request"
+            );
         });
         for (name, value) in [("message", json!("request")), ("level", json!("INFO")), ("ms", json!(3))] {
             assert_eq!(line[name], value);
         }
         let directive = &line["_aws"]["CloudWatchMetrics"][0];
         let names: Vec<_> = directive["Metrics"].as_array().unwrap().iter().map(|metric| &metric["Name"]).collect();
-        assert_eq!(names, ["outcomes", "refused", "unverified"]);
+        assert_eq!(names, ["outcomes", "refused", "server_error", "unverified", "webhook_ms"]);
         // Every name is a member with a number, and every dimension one with a text.
-        assert!(names.iter().all(|name| line[name.as_str().unwrap()] == 1));
+        let values: Vec<_> = names.iter().map(|name| line[name.as_str().unwrap()].as_u64().unwrap()).collect();
+        assert_eq!(values, [1, 1, 0, 1, 3]);
         assert_eq!((&directive["Namespace"], &directive["Dimensions"]), (&json!("Gatehouse"), &json!([["stack"]])));
         assert_eq!(line["stack"], "gatehouse");
         assert!(line["_aws"]["Timestamp"].as_i64().unwrap() > 1_700_000_000_000);
