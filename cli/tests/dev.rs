@@ -445,6 +445,31 @@ async fn the_templates_cors_block_is_applied() {
 }
 
 #[test]
+fn every_endpoint_is_told_where_it_belongs_and_answers_a_probe() {
+    let dev = Dev::start(&[], &[]);
+    let (output, text) = run(&["endpoints", "--at", dev.base()], &[]);
+    assert!(output.status.success(), "{text}");
+    assert_eq!(text.matches(&format!("{}/lambda-url/", dev.base())).count(), 5, "{text}");
+    assert!(text.contains("[ ] Set server.backoffPlan"), "{text}");
+
+    let (output, text) = run(&["ping", "--at", dev.base()], &[]);
+    assert!(output.status.success(), "{text}");
+    let told: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().take(4).collect()).collect();
+    let recorded = |function| vec![function, "ok", "200", "recorded"];
+    let vendors = ["conversation-webhooks", "session-lifecycle", "server-message", "client-message"].map(recorded);
+    assert_eq!(told[..4], vendors, "{text}");
+    assert_eq!(told[4][..3], ["agent-chat", "ok", "404"], "{text}");
+
+    // By other secrets than the stack's, nobody gets in; what has none is closed, and no reason to fail.
+    let other = r#"{"ada":{"signing_secrets":["whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"]}}"#;
+    let (output, text) = run(&["ping", "--at", dev.base()], &[("GATEHOUSE_SECRETS", other)]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text.contains("conversation-webhooks  WRONG 401") && text.matches("closed: ").count() == 4, "{text}");
+    let (output, text) = run(&["ping", "--at", dev.base()], &[("GATEHOUSE_SECRETS", "{}")]);
+    assert!(!output.status.success() && text.contains("nothing is open"), "{text}");
+}
+
+#[test]
 fn what_keeps_it_from_starting_is_one_sentence_and_a_failure() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
