@@ -87,6 +87,53 @@ def step(what, began):
     print(f"  {time.monotonic() - began:5.1f} s  {what}", flush=True)
 
 
+INVOCATIONS = [
+    ("ConversationWebhooks", "events/ada.json", "ada", '"gatehouse-outcome": "recorded"'),
+    ("SessionLifecycle", "events/agntix.json", "agntix", '"gatehouse-outcome": "recorded"'),
+    ("ClientMessage", "events/vapi-client.json", None, '"gatehouse-outcome": "recorded"'),
+    ("ServerMessage", "events/vapi-server.json", None, '"gatehouse-outcome": "recorded"'),
+    ("EventRetry", "events/sqs-batch.json", None, '{"batchItemFailures": [{"itemIdentifier": "no-envelope"}]}'),
+]
+IMAGE = "public.ecr.aws/lambda/provided:al2023-x86_64"
+
+
+def sam_local(gatehouse, began):
+    """Each function in a container, against the engines of a stack beside it."""
+    if subprocess.run(["docker", "info"], capture_output=True, check=False).returncode != 0:
+        print("  SKIPPED, no container engine: `sam local invoke` of every function against the engines of a `gatehouse dev`", flush=True)
+        return
+    is_there = subprocess.run(["docker", "image", "inspect", IMAGE], capture_output=True, check=False).returncode == 0
+    dev = subprocess.Popen([gatehouse, "dev", "--host", "0.0.0.0", "--port", "0", "--json"], env=os.environ | {"GATEHOUSE_SECRETS": "{}"},
+                           stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    try:
+        ready = json.loads(dev.stdout.readline())
+        with tempfile.NamedTemporaryFile("w", suffix=".json") as env:
+            text = open("env.json", encoding="utf-8").read()
+            for port, engine in (("9001", "dynamodb"), ("9002", "sqs")):
+                text = text.replace(f":{port}", f":{ready[engine].rsplit(':', 1)[1]}")
+            env.write(text)
+            env.flush()
+            for function, event, vendor, expected in INVOCATIONS:
+                if vendor:
+                    signed = run(gatehouse, "sign", vendor, event, "--as", "lambda-event")
+                else:
+                    signed = open(event, encoding="utf-8").read()
+                with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+                    file.write(signed)
+                    file.flush()
+                    told = run("sam", "local", "invoke", function, "-e", file.name, "--env-vars", env.name, *["--skip-pull-image"] * is_there)
+                if expected not in told:
+                    raise SystemExit(f"sam local invoke {function}: {told}")
+        local = boto3.client("dynamodb", endpoint_url=ready["dynamodb"].replace("0.0.0.0", "127.0.0.1"))
+        held = local.scan(TableName=ready["table"])["Count"]
+        if held != 5:
+            raise SystemExit(f"the table beside the containers holds {held} events, and not 5")
+    finally:
+        dev.terminate()
+        dev.wait(10)
+    step(f"`sam local invoke`: {len(INVOCATIONS)} functions, 5 events in the table beside them", began)
+
+
 def main():
     gatehouse, began = os.environ["GATEHOUSE"], time.monotonic()
     with ministack() as url:
@@ -147,6 +194,8 @@ def main():
         if left:
             raise SystemExit(f"`sam delete` leaves {left}")
         step("`sam delete` leaves nothing", began)
+    del os.environ["AWS_ENDPOINT_URL"]
+    sam_local(gatehouse, began)
 
 
 main()
