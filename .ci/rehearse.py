@@ -1,11 +1,15 @@
 """Deploys what `sam build` has built onto ministack, tries it, and takes it down again."""
 import contextlib
+import http.server
 import json
 import os
+import queue
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -134,6 +138,72 @@ def sam_local(gatehouse, began):
     step(f"`sam local invoke`: {len(INVOCATIONS)} functions, 5 events in the table beside them", began)
 
 
+EVENTS = [b'data: {"type":"text","content":"%d"}\n\n' % n for n in range(5)] + [b"data: [DONE]\n\n"]
+
+
+class Agent(http.server.BaseHTTPRequestHandler):
+    """Says each event only when the client has heard the one before, so that nobody can keep one back."""
+
+    heard = queue.Queue()
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["content-length"]))
+        self.send_response(200)
+        self.send_header("content-type", "text/event-stream")
+        self.end_headers()
+        for event in EVENTS:
+            self.wfile.write(event)
+            if event is not EVENTS[-1]:
+                self.heard.get(timeout=60)
+
+    def log_message(self, *_):
+        pass
+
+
+def cargo_lambda_watch(gatehouse, began):
+    """agent-chat as Lambda runs it, streaming."""
+    agent = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Agent)
+    threading.Thread(target=agent.serve_forever, daemon=True).start()
+    chat = {"clients": [{"id": "rehearsal", "token": "a-token-of-the-rehearsal", "agents": ["*"]}],
+            "agents": {"a": {"url": f"http://127.0.0.1:{agent.server_port}/send-message", "dialect": "ag-kit"}}}
+    dev = subprocess.Popen([gatehouse, "dev", "--port", "0", "--json"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    ready, port = json.loads(dev.stdout.readline()), free_port()
+    settings = {"GATEHOUSE_SECRETS": json.dumps({"agent_chat": chat}), "TABLE_NAME": ready["table"], "AWS_ENDPOINT_URL_DYNAMODB": ready["dynamodb"],
+                "AWS_ENDPOINT_URL_SQS": ready["sqs"], "RETRY_QUEUE_URL": ready["retry_queue"]}
+    with tempfile.TemporaryFile("w+") as log:
+        watch = subprocess.Popen(["cargo", "lambda", "watch", "--ignore-changes", "--invoke-address", "127.0.0.1", "--invoke-port", str(port)],
+                                 cwd="functions/agent-chat", env=os.environ | settings, stdout=log, stderr=log, start_new_session=True)
+        try:
+            wait(lambda: is_open(port), 60, "`cargo lambda watch` to listen")
+            request = urllib.request.Request(f"http://127.0.0.1:{port}/lambda-url/agent-chat/v1/aibot/bots/a/send-message", method="POST",
+                                             data=b'{"conversationId":"c","messages":[{"role":"user","content":"hi"}]}')
+            request.add_header("content-type", "application/json")
+            request.add_header("authorization", "Bearer a-token-of-the-rehearsal")
+            # The first request has it built.
+            with urllib.request.urlopen(request, timeout=600) as answer:
+                for event in EVENTS:
+                    told = answer.readline() + answer.readline()
+                    if told != event:
+                        raise SystemExit(f"{told} instead of {event}")
+                    Agent.heard.put(True)
+        except BaseException:
+            log.seek(0)
+            print(log.read()[-4000:], file=sys.stderr)
+            raise
+        finally:
+            os.killpg(watch.pid, signal.SIGTERM)
+            watch.wait(30)
+            dev.terminate()
+            dev.wait(10)
+            agent.shutdown()
+    step(f"`cargo lambda watch`: {len(EVENTS)} events of agent-chat, each before the next was said", began)
+
+
+def is_open(port):
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
 def main():
     gatehouse, began = os.environ["GATEHOUSE"], time.monotonic()
     with ministack() as url:
@@ -195,6 +265,7 @@ def main():
             raise SystemExit(f"`sam delete` leaves {left}")
         step("`sam delete` leaves nothing", began)
     del os.environ["AWS_ENDPOINT_URL"]
+    cargo_lambda_watch(gatehouse, began)
     sam_local(gatehouse, began)
 
 
