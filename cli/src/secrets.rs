@@ -54,7 +54,7 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct Set {
-    /// Whose: ada, agntix, vapi, vapi:<header of its scheme>, client:<id>
+    /// Whose: ada, agntix, vapi, vapi:HEADER of its scheme, client:ID
     whose: String,
     /// The values [default: one, read from standard input]
     values: Vec<String>,
@@ -70,7 +70,7 @@ pub(crate) struct Set {
 
 #[derive(Debug, Args)]
 pub(crate) struct Rotate {
-    /// Whose: ada, agntix, vapi, vapi:<header of its scheme>, client:<id>
+    /// Whose: ada, agntix, vapi, vapi:HEADER of its scheme, client:ID
     whose: String,
     /// The new value. Of Ada and agntix the one their dashboard shows [default: read from standard input]; else
     /// [default: a new one, which is printed]

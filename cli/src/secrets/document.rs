@@ -31,7 +31,7 @@ impl FromStr for Whose {
             ("vapi", None) => Ok(Whose::Vapi(None)),
             ("vapi", Some(header)) if !header.is_empty() => Ok(Whose::Vapi(Some(header.to_owned()))),
             ("client", Some(id)) if !id.is_empty() => Ok(Whose::Client(id.to_owned())),
-            _ => Err("one of ada, agntix, vapi, vapi:<header of its scheme>, client:<id>".to_owned()),
+            _ => Err("one of ada, agntix, vapi, vapi:HEADER of its scheme, client:ID".to_owned()),
         }
     }
 }
