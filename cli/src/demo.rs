@@ -118,13 +118,12 @@ fn step_names() -> Vec<&'static str> {
 pub(crate) async fn run(arguments: &Arguments) -> Result<bool, Error> {
     let sabotage = arguments.sabotage.as_deref();
     let started = Instant::now();
-    let agent = Agent::start(script::answer).await?;
-    let document = match &arguments.sentinel {
-        None => DEVELOPMENT.to_owned(),
-        Some(word) => document_with(word, &agent),
-    };
-    if arguments.sentinel.is_some() {
+    let (mut document, mut _agent) = (DEVELOPMENT.to_owned(), None);
+    if let Some(word) = &arguments.sentinel {
         gatehouse_edge::log::init();
+        // With a document of one's own the stack brings no agent.
+        let agent = _agent.insert(Agent::start(script::answer).await?);
+        document = document_with(word, agent);
     }
     let options = Options { replies: replies()?, secrets: document.clone(), ..Options::default() };
     let mut scene = Scene::new(Testbed::start(options).await?, document, arguments.sentinel.clone())?;

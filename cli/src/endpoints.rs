@@ -1,7 +1,6 @@
 //! `gatehouse endpoints` and `gatehouse ping`: which address belongs where, and whether it answers.
 
 use std::fmt::Write as _;
-use std::time::Duration;
 
 use bytes::Bytes;
 use clap::Args;
@@ -10,9 +9,9 @@ use gatehouse_inbox::{Clock, Nonce};
 use gatehouse_local::delivery::{Client, Delivery, Sender, secret_of, url_of};
 use gatehouse_local::{Answer, Error};
 use serde_json::{Value, json};
-use tokio::time::timeout;
 
 use crate::secrets::Place;
+use crate::send::{line, post};
 use crate::shell::{print, variable};
 use crate::stack::Outputs;
 
@@ -28,9 +27,6 @@ end. A probe of agent-chat asks for an agent that is not there: no agent hears o
 Examples:
   gatehouse ping --stack gatehouse
   gatehouse ping                            of a `gatehouse dev` on port 9000";
-
-/// Longer than any function takes.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -174,13 +170,9 @@ pub(crate) async fn ping(arguments: &Arguments) -> Result<bool, Error> {
         };
         is_any_open = true;
         let address = address.replace("<AgentId>", NOBODY);
-        let answer = match timeout(PATIENCE, Client::new(&address)?.send(&delivery)).await {
-            Ok(answer) => answer,
-            Err(_) => Err(format!("no answer within {} s", PATIENCE.as_secs()).into()),
-        };
-        let (is_right, told) = match answer {
-            Ok(answer) => (is_right(endpoint, &answer), said(&answer)),
-            Err(error) => (false, error.to_string()),
+        let (is_right, told) = match post(&Client::new(&address)?, &delivery).await {
+            Ok(answer) => (is_right(endpoint, &answer), format!("{}  {}", answer.status, line(&answer))),
+            Err(error) => (false, error),
         };
         good &= is_right;
         print(&format!("{:<22} {:<5} {told}\n", endpoint.function, if is_right { "ok" } else { "WRONG" }))?;
@@ -224,13 +216,4 @@ fn is_right(endpoint: &Endpoint, answer: &Answer) -> bool {
         Some(_) => answer.status == 200 && ["recorded", "queued", "skipped"].contains(&answer.outcome()),
         None => [403, 404].contains(&answer.status) && answer.header("content-type") == "application/problem+json",
     }
-}
-
-fn said(answer: &Answer) -> String {
-    let problem: Value = serde_json::from_str(&answer.body).unwrap_or_default();
-    let detail = problem["detail"].as_str().unwrap_or_default();
-    let ms = format!("{} ms", answer.took.as_millis());
-    let status = answer.status.to_string();
-    let words = [status.as_str(), answer.outcome(), answer.event_id(), detail, &ms];
-    words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join("  ")
 }

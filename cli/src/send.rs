@@ -13,7 +13,7 @@ use serde_json::Value;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
-use crate::shell::print;
+use crate::shell::{innermost, print};
 use crate::vendor::{DeliveryArguments, Vendor};
 
 pub(crate) const EXAMPLES: &str = "\
@@ -121,21 +121,12 @@ async fn room(
     }
 }
 
-async fn post(client: &Client, delivery: &gatehouse_local::Delivery) -> Result<Answer, String> {
+pub(crate) async fn post(client: &Client, delivery: &gatehouse_local::Delivery) -> Result<Answer, String> {
     match timeout(PATIENCE, client.send(delivery)).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(error)) => Err(innermost(&*error)),
         Err(_) => Err(format!("none within {} s", PATIENCE.as_secs())),
     }
-}
-
-/// The cause at the bottom: the ones above it say "client error".
-fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut cause = error;
-    while let Some(next) = cause.source() {
-        cause = next;
-    }
-    cause.to_string()
 }
 
 fn unreachable(url: &str, error: &str) -> String {
@@ -148,7 +139,7 @@ fn unreachable(url: &str, error: &str) -> String {
 }
 
 /// Outcome, event id, and what a refusal says.
-fn line(answer: &Answer) -> String {
+pub(crate) fn line(answer: &Answer) -> String {
     let problem = serde_json::from_str::<Value>(&answer.body).unwrap_or_default();
     // Of a stranger's page, the first line is enough.
     let first_line = answer.body.trim().lines().next().unwrap_or_default();

@@ -38,6 +38,15 @@ pub(crate) fn read_text(file: &Path) -> Result<String, Error> {
     String::from_utf8(read(file)?).map_err(|_| format!("{} is not UTF-8", file.display()).into())
 }
 
+/// The cause at the bottom: the ones above it say "client error".
+pub(crate) fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut cause = error;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    cause.to_string()
+}
+
 /// As one word for a POSIX shell.
 pub(crate) fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))

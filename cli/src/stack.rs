@@ -8,6 +8,8 @@ use aws_sdk_cloudformation::error::{DisplayErrorContext, ProvideErrorMetadata, S
 use aws_sdk_cloudformation::types::{Output, Stack};
 use gatehouse_local::Error;
 
+use crate::shell::innermost;
+
 /// A stack's outputs.
 #[derive(Debug)]
 pub(crate) struct Outputs {
@@ -42,7 +44,7 @@ impl Outputs {
 pub(crate) fn told<E, R>(about: &str, error: &SdkError<E, R>) -> Error
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
-    R: std::fmt::Debug,
+    R: std::fmt::Debug + 'static,
 {
     if let Some(message) = error.message() {
         return format!("{about}: {}: {message}", error.code().unwrap_or("AWS says")).into();
@@ -55,9 +57,5 @@ where
         text if text.contains("Region") => "no AWS region is set; set AWS_REGION",
         _ => "AWS could not be asked; check the network, the region and AWS_ENDPOINT_URL",
     };
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(next) = cause.source() {
-        cause = next;
-    }
-    format!("{about}: {advice} ({cause})").into()
+    format!("{about}: {advice} ({})", innermost(error)).into()
 }

@@ -71,15 +71,13 @@ impl Door {
         let clock = Clock::System;
         // `sam local` sets it; a deployed function never sees it.
         let development = get("AWS_SAM_LOCAL").is_some_and(|value| value == "true");
-        let secrets = match (get("SECRETS_ARN").filter(|arn| !arn.is_empty()), get("GATEHOUSE_SECRETS")) {
+        let document = get("GATEHOUSE_SECRETS").or_else(|| development.then(|| DEVELOPMENT.to_owned()));
+        let secrets = match (get("SECRETS_ARN").filter(|arn| !arn.is_empty()), document) {
             (Some(arn), _) => Keeper::manager(&sdk, arn, development, clock.clone()),
             (None, Some(document)) => Keeper::fixed(&document, development, clock.clone()).unwrap_or_else(|error| {
                 tracing::error!(%error, "GATEHOUSE_SECRETS is not usable: every delivery is answered with 503");
                 Keeper::closed(clock.clone())
             }),
-            (None, None) if development => {
-                Keeper::fixed(DEVELOPMENT, true, clock.clone()).unwrap_or_else(|_| Keeper::closed(clock.clone()))
-            }
             (None, None) => {
                 tracing::error!(
                     "neither SECRETS_ARN nor GATEHOUSE_SECRETS is set: every delivery is answered with 503"
