@@ -162,15 +162,17 @@ TAMPERING = {
 
 def main():
     template, failed = yaml_parse(TEMPLATE), []
-    sets = [dict(zip(PARAMETERS, values)) for values in zip(*PARAMETERS.values())]
-    sets += [{name: values[1]} for name, values in PARAMETERS.items()]
+    sets = [dict(zip(PARAMETERS, values)) for values in itertools.product(*PARAMETERS.values())]
     expected = urls(translated(template, sets[0]))
     for parameters in sets:
         stack = translated(template, parameters)
-        failed += [f"{parameters}: {line}" for line in [lint(stack)] + permissions(stack) + promises(stack) if line]
+        failed += [f"{parameters}: {line}" for line in permissions(stack) + promises(stack)]
         if urls(stack) != expected or len(expected) != 5 or not all("live" in url for url in expected.values()):
             failed.append(f"{parameters}: a function URL is another one, or leads elsewhere")
-    print(f"{len(sets)} sets of parameters, translated: cfn-lint, permissions and {len(expected)} function URLs")
+    print(f"{len(sets)} sets of parameters, translated: permissions, promises and the same {len(expected)} function URLs")
+    # cfn-lint looks at both sides of every condition by itself; what SAM decides is another template.
+    for parameters in ({}, {"Canary": "true"}):
+        failed += [f"{parameters}: {line}" for line in [lint(translated(template, parameters))] if line]
     for what, make in MISTAKES.items():
         wrong = yaml_parse(TEMPLATE)
         make(wrong)
