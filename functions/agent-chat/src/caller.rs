@@ -37,7 +37,7 @@ pub(crate) async fn authorize(
         return verdict;
     }
     // It may have been configured since.
-    match state.secrets.look_again().await {
+    match state.secrets.look_again(&secrets).await {
         Look::Again(newer) => allowed(&newer.agent_chat, state, token, agent_id).await,
         Look::Current => verdict,
         Look::Unknown => Err(UNKNOWN),

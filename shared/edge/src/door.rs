@@ -211,7 +211,7 @@ impl Door {
         let mut verdict = source.verify(parts, &secrets, now);
         // Either may be the trace of a change that has not reached this instance yet.
         if verdict.as_ref().is_err_and(|unverified| unverified.may_match_later) || !source.is_open(&secrets) {
-            match self.secrets.look_again().await {
+            match self.secrets.look_again(&secrets).await {
                 Look::Current => {}
                 Look::Again(newer) => {
                     verdict = source.verify(parts, &newer, now);

@@ -30,6 +30,8 @@ pub struct Keeper {
     development: bool,
     clock: Clock,
     state: Mutex<State>,
+    /// Held during a look-up: whoever needs its answer waits for it instead of being refused or looking as well.
+    look_up: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -67,13 +69,14 @@ impl Keeper {
         let secrets = Secrets::parse(document, development)?;
         name_defects(&secrets);
         let state = Mutex::new(State { secrets: Some(Arc::new(secrets)), ..State::default() });
-        Ok(Keeper { origin: Origin::Fixed, development, clock, state })
+        Ok(Keeper { origin: Origin::Fixed, development, clock, state, look_up: tokio::sync::Mutex::default() })
     }
 
     /// No secrets at all: every delivery is answered with 503.
     #[must_use]
     pub fn closed(clock: Clock) -> Self {
-        Keeper { origin: Origin::Fixed, development: false, clock, state: Mutex::default() }
+        let origin = Origin::Fixed;
+        Keeper { origin, development: false, clock, state: Mutex::default(), look_up: tokio::sync::Mutex::default() }
     }
 
     /// Secrets kept in Secrets Manager; nothing is looked up yet.
@@ -85,33 +88,46 @@ impl Keeper {
             .retry_config(limits.retries())
             .build();
         let origin = Origin::Manager { client: Client::from_conf(config), arn };
-        Keeper { origin, development, clock, state: Mutex::default() }
+        Keeper { origin, development, clock, state: Mutex::default(), look_up: tokio::sync::Mutex::default() }
     }
 
     /// The secrets, looked up if there are none yet or if they are too old. `None` when there are none.
     pub async fn get(&self) -> Option<Arc<Secrets>> {
-        let kept = self.state(|state| state.secrets.clone());
-        let too_old = self.age().is_some_and(|age| age >= TOO_OLD) && self.may_try(LOOK_AGAIN);
-        let wanted = too_old || (kept.is_none() && self.may_try(LOOK_FOR_ANY));
+        let too_old = || self.age().is_some_and(|age| age >= TOO_OLD);
+        let kept = || self.state(|state| state.secrets.clone());
+        if let Some(secrets) = kept()
+            && !too_old()
+        {
+            return Some(secrets);
+        }
+        let _alone = self.look_up.lock().await;
+        let kept = kept();
+        let wanted = if kept.is_some() { too_old() && self.may_try(LOOK_AGAIN) } else { self.may_try(LOOK_FOR_ANY) };
         if wanted { self.load().await.or(kept) } else { kept }
     }
 
     /// Refreshes an old document; meant to run beside a record, since nothing runs between requests. A failure leaves the
     /// old one in use.
     pub async fn refresh_if_stale(&self) {
-        if self.age().is_some_and(|age| age >= STALE) && self.may_try(LOOK_AGAIN) {
+        if self.age().is_some_and(|age| age >= STALE)
+            && let Ok(_alone) = self.look_up.try_lock()
+            && self.may_try(LOOK_AGAIN)
+        {
             self.load().await;
         }
     }
 
-    /// Looks again after a mismatch, at most every half minute.
-    pub async fn look_again(&self) -> Look {
-        match self.age() {
+    /// Looks again after a mismatch with what [`Keeper::get`] gave, at most every half minute.
+    pub async fn look_again(&self, mismatched: &Arc<Secrets>) -> Look {
+        let _alone = self.look_up.lock().await;
+        match (self.state(|state| state.secrets.clone()), self.age()) {
+            // Somebody else has looked meanwhile.
+            (Some(secrets), _) if !Arc::ptr_eq(&secrets, mismatched) => Look::Again(secrets),
             // A fixed document has no age.
-            None => Look::Current,
-            Some(_) if self.may_try(LOOK_AGAIN) => self.load().await.map_or(Look::Unknown, Look::Again),
-            Some(age) if age > LOOK_AGAIN => Look::Unknown,
-            Some(_) => Look::Current,
+            (_, None) => Look::Current,
+            (_, Some(_)) if self.may_try(LOOK_AGAIN) => self.load().await.map_or(Look::Unknown, Look::Again),
+            (_, Some(age)) if age > LOOK_AGAIN => Look::Unknown,
+            (_, Some(_)) => Look::Current,
         }
     }
 
