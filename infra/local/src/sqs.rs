@@ -8,6 +8,7 @@
 mod attributes;
 mod digest;
 mod error;
+mod moves;
 mod store;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -153,22 +154,17 @@ struct Hide {
     visibility_timeout: i64,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Move {
-    source_arn: String,
-    destination_arn: Option<String>,
-    max_results: Option<i64>,
-}
-
 impl Sqs {
-    /// Opens the queues that a file holds, or none. Queue URLs point at `address`.
+    /// Opens the queues that a file holds, or none, and goes on with what was being moved. Queue URLs point at
+    /// `address`.
     ///
     /// # Errors
     /// When the file is not of queues, or cannot be written.
     pub(crate) fn open(address: SocketAddr, file: Option<&Path>) -> std::result::Result<Self, Error> {
         let store = Arc::new(Mutex::new(Store::open(file)?));
-        Ok(Sqs { store, arrivals: watch::channel(()).0, base: format!("http://{address}/000000000000") })
+        let sqs = Sqs { store, arrivals: watch::channel(()).0, base: format!("http://{address}/000000000000") };
+        sqs.go_on()?;
+        Ok(sqs)
     }
 
     /// Answers a request of any SDK.
@@ -291,26 +287,9 @@ impl Sqs {
                 // In this operation alone, AWS writes it small.
                 Ok(json!({"queueUrls": sources.iter().map(|queue| self.url(&queue.name)).collect::<Vec<_>>()}))
             }
-            "StartMessageMoveTask" => {
-                let task: Move = read(body)?;
-                let handle = store.move_messages(&task.source_arn, task.destination_arn.as_deref())?;
-                Ok(json!({"TaskHandle": handle}))
-            }
-            "ListMessageMoveTasks" => {
-                let wanted: Move = read(body)?;
-                let max = within(wanted.max_results, "MaxResults", 1, 10)?.unwrap_or(1);
-                let tell = |task: store::Move| {
-                    json!({"TaskHandle": task.handle, "Status": "COMPLETED", "SourceArn": task.source,
-                           "DestinationArn": task.destination, "ApproximateNumberOfMessagesMoved": task.moved,
-                           "ApproximateNumberOfMessagesToMove": task.moved, "StartedTimestamp": task.started_at})
-                };
-                let moves = store.moves(&wanted.source_arn, max)?;
-                Ok(json!({"Results": moves.into_iter().map(tell).collect::<Vec<_>>()}))
-            }
-            "CancelMessageMoveTask" => {
-                let message = "a move is over when StartMessageMoveTask has answered: there is nothing to cancel";
-                Err(SqsError::new(Kind::ResourceNotFound, message))
-            }
+            "StartMessageMoveTask" => self.start_move(store, body),
+            "ListMessageMoveTasks" => moves::list(store, body),
+            "CancelMessageMoveTask" => moves::cancel(store, body),
             other => Err(SqsError::new(Kind::UnsupportedOperation, format!("this local SQS has no {other}"))),
         }
     }

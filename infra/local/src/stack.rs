@@ -20,6 +20,7 @@ use http_body_util::BodyExt;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::sleep;
 
 use crate::agent::Agent;
 use crate::engine::reachable;
@@ -192,15 +193,24 @@ impl Stack {
         Store::new(&self.services.dynamodb, &self.table, 90)
     }
 
-    /// Moves everything on the dead-letter queue back to the retry queue, as the console's redrive does.
+    /// Moves everything on the dead-letter queue back to the retry queue, as the console's redrive does, and waits until
+    /// it is there.
     ///
     /// # Errors
-    /// When SQS does not take it.
+    /// When SQS does not take it, or cannot go through with it.
     pub async fn redrive(&self) -> Result<(), Error> {
         let client = self.sqs_client();
         let (from, to) = (arn(&client, &self.dead_letter_queue).await?, arn(&client, &self.retry_queue).await?);
-        client.start_message_move_task().source_arn(from).destination_arn(to).send().await?;
-        Ok(())
+        client.start_message_move_task().source_arn(&from).destination_arn(to).send().await?;
+        loop {
+            let tasks = client.list_message_move_tasks().source_arn(&from).send().await?;
+            let task = tasks.results().first().ok_or("SQS does not know the redrive it has started")?;
+            match task.status().unwrap_or_default() {
+                "COMPLETED" => return Ok(()),
+                "RUNNING" => sleep(Duration::from_millis(10)).await,
+                other => return Err(format!("the redrive is {other}: {}", task.failure_reason().unwrap_or("-")).into()),
+            }
+        }
     }
 
     /// Stops taking requests, and waits for those that are being answered. A batch that is being taken is left to the

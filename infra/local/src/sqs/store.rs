@@ -3,6 +3,8 @@
 //! Every change is committed before it is answered, so that what was acknowledged survives a `kill -9`. Times are in
 //! milliseconds since 1970.
 
+mod moves;
+
 use std::path::Path;
 
 use gatehouse_inbox::{Clock, Nonce};
@@ -39,13 +41,18 @@ const SCHEMA: &str = "
         source TEXT               -- the ARN of the queue whose redrive policy moved it here
     );
     CREATE INDEX IF NOT EXISTS by_visibility ON messages (queue, visible_at, seq);
-    CREATE TABLE IF NOT EXISTS moves (
+    CREATE TABLE IF NOT EXISTS tasks (
         seq INTEGER PRIMARY KEY AUTOINCREMENT,
-        source TEXT NOT NULL,
-        destination TEXT,
-        moved INTEGER NOT NULL,
+        source TEXT NOT NULL,     -- a queue's name, as the destination is
+        destination TEXT,         -- none: every message goes back where it came from
+        rate INTEGER,             -- messages a second; none: as fast as it goes
+        status TEXT NOT NULL,
+        moved INTEGER NOT NULL DEFAULT 0,
+        to_move INTEGER NOT NULL, -- what was visible at the start
+        failure TEXT,
         started_at INTEGER NOT NULL
     );
+    DROP TABLE IF EXISTS moves;   -- an older version's, and all of them over
 ";
 
 pub(super) type Result<T> = std::result::Result<T, SqsError>;
@@ -75,16 +82,6 @@ pub(super) struct Message {
     pub(super) first_received_at: i64,
     pub(super) handle: String,
     pub(super) source: Option<String>,
-}
-
-/// A finished move.
-#[derive(Debug)]
-pub(super) struct Move {
-    pub(super) handle: String,
-    pub(super) source: String,
-    pub(super) destination: Option<String>,
-    pub(super) moved: i64,
-    pub(super) started_at: i64,
 }
 
 pub(super) fn now() -> i64 {
@@ -290,65 +287,6 @@ impl Store {
             RedrivePolicy::of(&source.attributes).is_some_and(|policy| policy.target_arn == arn(queue))
         };
         Ok(self.queues("")?.into_iter().filter(points_here).collect())
-    }
-
-    /// Moves every visible message of a queue to another, or back to where the redrive policy took it from, under new
-    /// ids: the task's handle.
-    pub(super) fn move_messages(&mut self, source_arn: &str, destination_arn: Option<&str>) -> Result<String> {
-        let source = self.queue(name_of(source_arn))?.name;
-        if self.sources(&source)?.is_empty() {
-            return Err(SqsError::invalid("Source queue must be configured as a Dead Letter Queue."));
-        }
-        let destination = destination_arn.map(|arn| self.queue(name_of(arn))).transpose()?.map(|queue| queue.name);
-        if destination.as_ref() == Some(&source) {
-            return Err(SqsError::invalid("Source queue and destination queue must not be the same."));
-        }
-        let now = now();
-        let change = self.change()?;
-        let visible: Vec<(i64, Option<String>)> = change
-            .prepare_cached("SELECT seq, source FROM messages WHERE queue = ?1 AND visible_at <= ?2 ORDER BY seq")?
-            .query_map(params![source, now], |row| Ok((row.get(0)?, row.get(1)?)))?
-            .collect::<rusqlite::Result<_>>()?;
-        for (seq, came_from) in &visible {
-            let unknown = || {
-                SqsError::invalid(
-                    "a message was sent to this queue directly, so its source is unknown: name a DestinationArn",
-                )
-            };
-            let to = match &destination {
-                Some(destination) => destination,
-                None => name_of(came_from.as_deref().ok_or_else(unknown)?),
-            };
-            let update = "UPDATE messages SET id = :id, queue = :to, sent_at = :now, visible_at = :now, receives = 0, \
-                          first_received_at = NULL, handle = NULL, source = NULL WHERE seq = :seq";
-            let mut update = change.prepare_cached(update)?;
-            update.execute(named_params! {":id": uuid()?, ":to": to, ":now": now, ":seq": seq})?;
-        }
-        let moved = i64::try_from(visible.len()).unwrap_or(i64::MAX);
-        let insert = "INSERT INTO moves (source, destination, moved, started_at) VALUES (?1, ?2, ?3, ?4)";
-        change.execute(insert, params![source_arn, destination_arn, moved, now])?;
-        let handle = change.last_insert_rowid().to_string();
-        change.commit()?;
-        Ok(handle)
-    }
-
-    /// The latest moves out of a queue, newest first.
-    pub(super) fn moves(&self, source_arn: &str, max: i64) -> Result<Vec<Move>> {
-        let select = "SELECT seq, source, destination, moved, started_at FROM moves WHERE source = ?1 ORDER BY seq DESC LIMIT ?2";
-        let row = |row: &Row<'_>| {
-            Ok(Move {
-                handle: row.get::<_, i64>(0)?.to_string(),
-                source: row.get(1)?,
-                destination: row.get(2)?,
-                moved: row.get(3)?,
-                started_at: row.get(4)?,
-            })
-        };
-        Ok(self
-            .connection
-            .prepare_cached(select)?
-            .query_map(params![source_arn, max], row)?
-            .collect::<rusqlite::Result<_>>()?)
     }
 }
 

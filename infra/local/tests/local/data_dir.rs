@@ -113,6 +113,7 @@ async fn batches_moves_purges_settings_and_deleted_queues_are_kept_as_well() {
     other.redrive_to("orders", "1").await;
     let redrive = other.client.start_message_move_task().source_arn(arn("orders"));
     redrive.destination_arn(arn("other")).send().await.unwrap();
+    other.task_over("orders").await;
     let queue = other.named("orders").await;
     queue.set(QueueAttributeName::MaximumMessageSize, "2048").await;
     queue.send("c").await;
@@ -130,6 +131,43 @@ async fn batches_moves_purges_settings_and_deleted_queues_are_kept_as_well() {
     let queue = other.restart(&data).await;
     assert_eq!(queue.bodies().await, Vec::<String>::new(), "a queue of that name, but a new one");
     assert_eq!(queue.named("other").await.bodies().await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_move_goes_on_after_a_restart() {
+    let (_folder, data) = directory();
+    let orders = Queue::open(Some(&data)).await.named("dead").await.named("orders").await;
+    orders.redrive_to("dead", "1").await;
+    let dead = orders.named("dead").await;
+    for body in ["a", "b"] {
+        dead.send(body).await;
+    }
+    let start = dead.client.start_message_move_task().source_arn(arn("dead")).destination_arn(arn("orders"));
+    start.max_number_of_messages_per_second(2).send().await.unwrap();
+    let orders = dead.restart(&data).await;
+    let task = orders.task_over("dead").await;
+    assert_eq!((task.status(), task.approximate_number_of_messages_moved()), (Some("COMPLETED"), 2));
+    assert_eq!(orders.bodies().await, ["a", "b"]);
+}
+
+#[tokio::test]
+async fn a_file_of_an_older_version_is_taken_over_but_for_its_finished_moves() {
+    let (folder, data) = directory();
+    let orders = Queue::open(Some(&data)).await.named("dead").await.named("orders").await;
+    orders.redrive_to("dead", "1").await;
+    let dead = orders.named("dead").await;
+    dead.send("letter").await;
+    let older = "DROP TABLE tasks;
+        CREATE TABLE moves (seq INTEGER PRIMARY KEY AUTOINCREMENT, source TEXT NOT NULL, destination TEXT,
+                            moved INTEGER NOT NULL, started_at INTEGER NOT NULL);
+        INSERT INTO moves (source, moved, started_at) VALUES ('arn:aws:sqs:us-east-1:000000000000:dead', 1, 1);";
+    rusqlite::Connection::open(folder.path().join("queues.db")).unwrap().execute_batch(older).unwrap();
+
+    let orders = dead.restart(&data).await;
+    let start = orders.client.start_message_move_task().source_arn(arn("dead")).destination_arn(arn("orders"));
+    start.send().await.unwrap();
+    assert_eq!(orders.task_over("dead").await.status(), Some("COMPLETED"));
+    assert_eq!(orders.bodies().await, ["letter"]);
 }
 
 #[tokio::test]

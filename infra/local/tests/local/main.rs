@@ -3,4 +3,5 @@
 
 mod data_dir;
 mod fault;
+mod moves;
 mod sqs;

@@ -1,0 +1,174 @@
+//! Message move tasks, and the pieces they are done in.
+
+use rusqlite::{OptionalExtension, Row, named_params, params};
+use serde::Serialize;
+
+use super::{Result, Store, name_of, now, uuid};
+use crate::sqs::arn;
+use crate::sqs::error::{Kind, SqsError};
+
+// The statuses, and a reason to fail, as AWS calls them.
+const RUNNING: &str = "RUNNING";
+const COMPLETED: &str = "COMPLETED";
+const CANCELLED: &str = "CANCELLED";
+const FAILED: &str = "FAILED";
+const SOURCE_UNKNOWN: &str = "CouldNotDetermineMessageSource";
+
+/// A task, as `ListMessageMoveTasks` tells of it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(in crate::sqs) struct Task {
+    /// Only of one that can be cancelled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    task_handle: Option<String>,
+    status: String,
+    source_arn: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    destination_arn: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_number_of_messages_per_second: Option<i64>,
+    approximate_number_of_messages_moved: i64,
+    approximate_number_of_messages_to_move: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failure_reason: Option<String>,
+    started_timestamp: i64,
+}
+
+impl Store {
+    /// Records a task that moves what is visible on a dead-letter queue to another queue, or back to where the redrive
+    /// policy took it from. It is done by [`Store::move_piece`].
+    pub(in crate::sqs) fn start_task(
+        &mut self,
+        source_arn: &str,
+        destination_arn: Option<&str>,
+        rate: Option<i64>,
+    ) -> Result<i64> {
+        let source = self.queue(name_of(source_arn))?.name;
+        if self.sources(&source)?.is_empty() {
+            return Err(SqsError::invalid("Source queue must be configured as a Dead Letter Queue."));
+        }
+        let destination = destination_arn.map(|arn| self.queue(name_of(arn))).transpose()?.map(|queue| queue.name);
+        if destination.as_ref() == Some(&source) {
+            return Err(SqsError::invalid("Source queue and destination queue must not be the same."));
+        }
+        // AWS documents no error for this one; it is what AWS answers.
+        if self.exists("SELECT 1 FROM tasks WHERE source = ?1 AND status = ?2", params![source, RUNNING])? {
+            return Err(SqsError::invalid(
+                "There is already a task running. \
+                 Only one active task is allowed for a source queue arn at a given time.",
+            ));
+        }
+        let now = now();
+        let strays = "SELECT 1 FROM messages WHERE queue = ?1 AND visible_at <= ?2 AND source IS NULL";
+        if destination.is_none() && self.exists(strays, params![source, now])? {
+            return Err(SqsError::invalid(
+                "a message was sent to this queue directly, so its source is unknown: name a DestinationArn",
+            ));
+        }
+        let (to_move, ..) = self.counts(&source)?;
+        let insert = "INSERT INTO tasks (source, destination, rate, status, to_move, started_at) \
+                      VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+        self.connection.execute(insert, params![source, destination, rate, RUNNING, to_move, now])?;
+        Ok(self.connection.last_insert_rowid())
+    }
+
+    /// The tasks that are not over, with their rates.
+    pub(in crate::sqs) fn running_tasks(&self) -> Result<Vec<(i64, Option<i64>)>> {
+        let mut select = self.connection.prepare("SELECT seq, rate FROM tasks WHERE status = ?1")?;
+        let rows = select.query_map([RUNNING], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// Moves up to `most` of the messages that were there when the task began, under new ids. Whether the task goes on:
+    /// it is over when no such message is visible, or one cannot be moved.
+    pub(in crate::sqs) fn move_piece(&mut self, task: i64, most: i64) -> Result<bool> {
+        let change = self.change()?;
+        let select = "SELECT source, destination, started_at FROM tasks WHERE seq = ?1 AND status = ?2";
+        let row = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+        let found = change.prepare_cached(select)?.query_row(params![task, RUNNING], row).optional()?;
+        let Some((source, destination, started_at)): Option<(String, Option<String>, i64)> = found else {
+            return Ok(false);
+        };
+        let now = now();
+        // A message that was moved, and dead-lettered again, has been sent anew: it does not go round in circles.
+        let select = "SELECT seq, source FROM messages WHERE queue = ?1 AND visible_at <= ?2 AND sent_at <= ?3 \
+                      ORDER BY visible_at, seq LIMIT ?4";
+        let waiting: Vec<(i64, Option<String>)> = change
+            .prepare_cached(select)?
+            // One more than may move tells whether any is left.
+            .query_map(params![source, now, started_at, most + 1], |row| Ok((row.get(0)?, row.get(1)?)))?
+            .collect::<rusqlite::Result<_>>()?;
+        let (mut moved, mut failure) = (0, None);
+        for (seq, came_from) in &waiting {
+            if moved == most {
+                break;
+            }
+            let Some(to) = destination.as_deref().or(came_from.as_deref().map(name_of)) else {
+                failure = Some(SOURCE_UNKNOWN);
+                break;
+            };
+            let update = "UPDATE messages SET id = :id, queue = :to, sent_at = :now, visible_at = :now, receives = 0, \
+                          first_received_at = NULL, handle = NULL, source = NULL \
+                          WHERE seq = :seq AND EXISTS (SELECT 1 FROM queues WHERE name = :to)";
+            let mut update = change.prepare_cached(update)?;
+            if update.execute(named_params! {":id": uuid()?, ":to": to, ":now": now, ":seq": seq})? == 0 {
+                failure = Some(Kind::QueueDoesNotExist.code());
+                break;
+            }
+            moved += 1;
+        }
+        let status = match failure {
+            Some(_) => FAILED,
+            None if i64::try_from(waiting.len()).is_ok_and(|waiting| waiting > moved) => RUNNING,
+            None => COMPLETED,
+        };
+        // Nothing is written where nothing was due.
+        if moved > 0 || status != RUNNING {
+            let update = "UPDATE tasks SET moved = moved + ?2, status = ?3, failure = ?4 WHERE seq = ?1";
+            change.execute(update, params![task, moved, status, failure])?;
+        }
+        change.commit()?;
+        Ok(status == RUNNING)
+    }
+
+    /// Ends a running task: how many messages it has moved. It is never seen CANCELLING, since a piece that is being
+    /// moved has this store to itself.
+    pub(in crate::sqs) fn cancel_task(&mut self, handle: &str) -> Result<i64> {
+        let update = "UPDATE tasks SET status = ?2 WHERE seq = ?1 AND status = ?3 RETURNING moved";
+        let moved = match handle.parse::<i64>() {
+            Ok(task) => {
+                self.connection.query_row(update, params![task, CANCELLED, RUNNING], |row| row.get(0)).optional()?
+            }
+            Err(_) => None,
+        };
+        moved.ok_or_else(|| SqsError::new(Kind::ResourceNotFound, "The task does not exist, or is over."))
+    }
+
+    /// The latest tasks of a queue, newest first.
+    pub(in crate::sqs) fn tasks(&self, source_arn: &str, max: i64) -> Result<Vec<Task>> {
+        let select = "SELECT seq, status, source, destination, rate, moved, to_move, failure, started_at FROM tasks \
+                      WHERE source = ?1 ORDER BY seq DESC LIMIT ?2";
+        let mut select = self.connection.prepare_cached(select)?;
+        let tasks = select.query_map(params![name_of(source_arn), max], task)?;
+        Ok(tasks.collect::<rusqlite::Result<_>>()?)
+    }
+
+    fn exists(&self, select: &str, params: impl rusqlite::Params) -> Result<bool> {
+        Ok(self.connection.prepare_cached(select)?.exists(params)?)
+    }
+}
+
+fn task(row: &Row<'_>) -> rusqlite::Result<Task> {
+    let (handle, status): (i64, String) = (row.get(0)?, row.get(1)?);
+    Ok(Task {
+        task_handle: (status == RUNNING).then(|| handle.to_string()),
+        status,
+        source_arn: arn(&row.get::<_, String>(2)?),
+        destination_arn: row.get::<_, Option<String>>(3)?.as_deref().map(arn),
+        max_number_of_messages_per_second: row.get(4)?,
+        approximate_number_of_messages_moved: row.get(5)?,
+        approximate_number_of_messages_to_move: row.get(6)?,
+        failure_reason: row.get(7)?,
+        started_timestamp: row.get(8)?,
+    })
+}

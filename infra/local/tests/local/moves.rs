@@ -1,0 +1,218 @@
+//! Moving messages off a dead-letter queue, as an SDK sees it: what AWS documents, and where it does not, what it does.
+
+use std::collections::BTreeSet;
+
+use aws_sdk_sqs::operation::start_message_move_task::builders::StartMessageMoveTaskFluentBuilder;
+use aws_sdk_sqs::types::{
+    MessageAttributeValue, MessageSystemAttributeName, QueueAttributeName, SendMessageBatchRequestEntry,
+};
+
+use super::sqs::{Queue, arn, code, told};
+
+/// A dead-letter queue, with `orders` before it.
+async fn dead() -> Queue {
+    let orders = Queue::new().await.named("dead").await.named("orders").await;
+    orders.redrive_to("dead", "1").await;
+    orders.named("dead").await
+}
+
+/// The same, with so many messages, called by their numbers: their ids.
+async fn dead_with(messages: usize) -> (Queue, BTreeSet<String>) {
+    let dead = dead().await;
+    let numbers: Vec<usize> = (0..messages).collect();
+    let mut ids = BTreeSet::new();
+    for ten in numbers.chunks(10) {
+        let entry = |n: &usize| SendMessageBatchRequestEntry::builder().id(n.to_string()).message_body(n.to_string());
+        let entries = ten.iter().map(|n| entry(n).build().unwrap()).collect();
+        let send = dead.client.send_message_batch().queue_url(&dead.url).set_entries(Some(entries));
+        ids.extend(send.send().await.unwrap().successful.into_iter().map(|sent| sent.message_id));
+    }
+    (dead, ids)
+}
+
+fn start_at(queue: &Queue, to: Option<&str>) -> StartMessageMoveTaskFluentBuilder {
+    queue.client.start_message_move_task().source_arn(arn("dead")).set_destination_arn(to.map(arn))
+}
+
+/// Starts a move to `orders`, of so many a second: its handle.
+async fn start(queue: &Queue, rate: Option<i32>) -> String {
+    let start = start_at(queue, Some("orders")).set_max_number_of_messages_per_second(rate);
+    start.send().await.unwrap().task_handle.unwrap()
+}
+
+async fn cancel(queue: &Queue, handle: &str) -> Result<i64, String> {
+    let cancelled = queue.client.cancel_message_move_task().task_handle(handle).send().await;
+    cancelled.map(|told| told.approximate_number_of_messages_moved).map_err(|error| code(Err::<(), _>(error)))
+}
+
+/// Waits until a message has come.
+async fn wait_for_one(queue: &Queue) {
+    let receive = queue.client.receive_message().queue_url(&queue.url).wait_time_seconds(20).visibility_timeout(0);
+    assert_eq!(receive.send().await.unwrap().messages.unwrap().len(), 1);
+}
+
+/// How many are visible.
+async fn visible(queue: &Queue) -> i64 {
+    queue.count(QueueAttributeName::ApproximateNumberOfMessages).await.parse().unwrap()
+}
+
+#[tokio::test]
+async fn everything_is_moved_in_the_background_under_new_ids_and_in_order() {
+    let (dead, ids) = dead_with(250).await;
+    start(&dead, None).await;
+    let task = dead.task_over("dead").await;
+    assert_eq!((task.status(), task.failure_reason()), (Some("COMPLETED"), None));
+    assert_eq!((task.source_arn(), task.destination_arn()), (Some(&*arn("dead")), Some(&*arn("orders"))));
+    assert_eq!(task.approximate_number_of_messages_to_move(), Some(250));
+    assert_eq!(task.approximate_number_of_messages_moved(), 250);
+    assert_eq!(task.max_number_of_messages_per_second(), None);
+    assert!(task.started_timestamp() > 0);
+    assert_eq!(task.task_handle(), None, "there is nothing left to cancel");
+
+    assert_eq!(visible(&dead).await, 0);
+    let orders = dead.named("orders").await;
+    let (mut bodies, mut new_ids) = (Vec::new(), BTreeSet::new());
+    while bodies.len() < 250 {
+        let messages = orders.receive().await;
+        assert!(!messages.is_empty(), "only {} came", bodies.len());
+        for message in messages {
+            bodies.push(message.body.unwrap());
+            new_ids.insert(message.message_id.unwrap());
+        }
+    }
+    assert_eq!(bodies, (0..250).map(|n| n.to_string()).collect::<Vec<_>>());
+    assert_eq!((new_ids.len(), ids.intersection(&new_ids).count()), (250, 0));
+}
+
+#[tokio::test]
+async fn a_slow_move_can_be_watched_and_cancelled_and_leaves_the_rest_where_it_is() {
+    let (dead, _) = dead_with(100).await;
+    let handle = start(&dead, Some(5)).await;
+    let task = dead.task("dead").await;
+    assert_eq!((task.status(), task.task_handle()), (Some("RUNNING"), Some(&*handle)));
+    assert_eq!(task.max_number_of_messages_per_second(), Some(5));
+    assert_eq!(task.approximate_number_of_messages_to_move(), Some(100));
+
+    let orders = dead.named("orders").await;
+    wait_for_one(&orders).await;
+    let moved = cancel(&orders, &handle).await.unwrap();
+    assert!((1..100).contains(&moved), "{moved}");
+    let task = orders.task("dead").await;
+    assert_eq!((task.status(), task.approximate_number_of_messages_moved()), (Some("CANCELLED"), moved));
+    let dead = orders.named("dead").await;
+    assert_eq!(visible(&dead).await, 100 - moved);
+
+    start(&dead, None).await;
+    assert_eq!(dead.task_over("dead").await.approximate_number_of_messages_moved(), 100 - moved);
+    let tasks = dead.client.list_message_move_tasks().source_arn(arn("dead")).max_results(10).send().await.unwrap();
+    let statuses: Vec<_> = tasks.results().iter().map(|task| task.status().unwrap()).collect();
+    assert_eq!(statuses, ["COMPLETED", "CANCELLED"], "the latest first");
+}
+
+#[tokio::test]
+async fn one_move_at_a_time_leaves_a_queue() {
+    let (dead, _) = dead_with(100).await;
+    let handle = start(&dead, Some(1)).await;
+    let second = start_at(&dead, Some("orders")).send().await;
+    assert_eq!(code(second), "InvalidParameterValue");
+    assert_eq!(dead.task("dead").await.task_handle(), Some(&*handle), "the first is not disturbed");
+    cancel(&dead, &handle).await.unwrap();
+    start(&dead, None).await;
+}
+
+#[tokio::test]
+async fn a_move_that_is_over_or_unknown_cannot_be_cancelled() {
+    let (dead, _) = dead_with(100).await;
+    let not_found = Err("ResourceNotFoundException".to_owned());
+    let slow = start(&dead, Some(1)).await;
+    cancel(&dead, &slow).await.unwrap();
+    assert_eq!(cancel(&dead, &slow).await, not_found, "cancelled");
+    let quick = start(&dead, None).await;
+    assert_eq!(dead.task_over("dead").await.status(), Some("COMPLETED"));
+    assert_eq!(cancel(&dead, &quick).await, not_found, "completed");
+    assert_eq!(cancel(&dead, "garbage").await, not_found, "never started");
+}
+
+#[tokio::test]
+async fn a_message_that_someone_has_stays_theirs() {
+    let dead = dead().await;
+    dead.send("someone's").await;
+    let [held] = dead.receive().await.try_into().unwrap();
+    dead.send("nobody's").await;
+    start(&dead, None).await;
+    let task = dead.task_over("dead").await;
+    assert_eq!(task.approximate_number_of_messages_to_move(), Some(1));
+    assert_eq!((task.status(), task.approximate_number_of_messages_moved()), (Some("COMPLETED"), 1));
+    dead.hide(&held, 0).await.unwrap();
+    assert_eq!(dead.bodies().await, ["someone's"]);
+    assert_eq!(dead.named("orders").await.bodies().await, ["nobody's"]);
+}
+
+#[tokio::test]
+async fn what_comes_after_the_start_stays() {
+    let (dead, _) = dead_with(5).await;
+    start(&dead, Some(10)).await;
+    let orders = dead.named("orders").await;
+    wait_for_one(&orders).await;
+    let dead = orders.named("dead").await;
+    dead.send("late").await;
+    let task = dead.task_over("dead").await;
+    assert_eq!((task.status(), task.approximate_number_of_messages_moved()), (Some("COMPLETED"), 5));
+    assert_eq!(dead.bodies().await, ["late"]);
+}
+
+#[tokio::test]
+async fn a_moved_message_keeps_its_attributes_and_is_counted_anew() {
+    let dead = dead().await;
+    let reason = MessageAttributeValue::builder().data_type("String").string_value("because").build().unwrap();
+    let send = dead.client.send_message().queue_url(&dead.url).message_body("letter");
+    send.message_attributes("reason", reason.clone()).send().await.unwrap();
+    let [letter] = dead.receive().await.try_into().unwrap();
+    dead.hide(&letter, 0).await.unwrap();
+    start(&dead, None).await;
+    dead.task_over("dead").await;
+    let [moved] = dead.named("orders").await.receive().await.try_into().unwrap();
+    assert_eq!(moved.message_attributes.as_ref().unwrap()["reason"], reason);
+    assert_eq!(moved.md5_of_message_attributes, letter.md5_of_message_attributes);
+    assert_eq!(told(&moved, &MessageSystemAttributeName::ApproximateReceiveCount), "1");
+}
+
+#[tokio::test]
+async fn a_move_to_a_queue_that_is_gone_fails_with_the_reason_and_loses_nothing() {
+    let orders = dead().await.named("other").await.named("orders").await;
+    orders.send("poison").await;
+    orders.receive_for(0).await;
+    // Waits, as it is hidden for a moment.
+    let receive = orders.client.receive_message().queue_url(&orders.url).wait_time_seconds(1).send().await.unwrap();
+    assert!(receive.messages.is_none(), "dead-lettered");
+    orders.client.delete_queue().queue_url(&orders.url).send().await.unwrap();
+    let other = orders.named("other").await;
+    other.redrive_to("dead", "1").await;
+    let dead = other.named("dead").await;
+    start_at(&dead, None).send().await.unwrap();
+    let task = dead.task_over("dead").await;
+    assert_eq!((task.status(), task.destination_arn()), (Some("FAILED"), None));
+    assert_eq!(task.failure_reason(), Some("AWS.SimpleQueueService.NonExistentQueue"));
+    assert_eq!(task.approximate_number_of_messages_moved(), 0);
+    assert_eq!(dead.bodies().await, ["poison"]);
+}
+
+#[tokio::test]
+async fn a_move_that_makes_no_sense_is_refused() {
+    let queue = Queue::new().await.named("dead").await.named("orders").await;
+    let start = |from, to: Option<&str>| {
+        queue.client.start_message_move_task().source_arn(arn(from)).set_destination_arn(to.map(arn)).send()
+    };
+    assert_eq!(code(start("orders", Some("dead")).await), "InvalidParameterValue", "not a dead-letter queue");
+    queue.redrive_to("dead", "1").await;
+    assert_eq!(code(start("dead", Some("dead")).await), "InvalidParameterValue", "onto itself");
+    assert_eq!(code(start("dead", Some("nowhere")).await), "AWS.SimpleQueueService.NonExistentQueue");
+    let dead = queue.client.get_queue_url().queue_name("dead").send().await.unwrap().queue_url.unwrap();
+    queue.client.send_message().queue_url(&dead).message_body("sent there directly").send().await.unwrap();
+    assert_eq!(code(start("dead", None).await), "InvalidParameterValue", "its source is unknown");
+    for rate in [0, 501] {
+        let start = start_at(&queue, Some("orders")).max_number_of_messages_per_second(rate);
+        assert_eq!(code(start.send().await), "InvalidParameterValue", "{rate} a second");
+    }
+    assert!(start("dead", Some("orders")).await.is_ok());
+}
