@@ -95,6 +95,7 @@ async fn a_poison_message_is_dead_lettered_with_its_reason_redriven_and_recorded
     let [(_, attributes)] = dead_letters(&stack).await.try_into().unwrap();
     assert_eq!((attributes["reason"].as_str(), attributes["attempts"].as_str()), ("refused", "5"));
     assert!(attributes["last_error"].contains("ValidationException"));
+    assert_eq!(attributes["first_error"], "DynamoDB PutItem: ValidationException", "why the front door queued it");
 
     // Redriven too early, it comes back with its history.
     stack.redrive().await.unwrap();
@@ -103,7 +104,9 @@ async fn a_poison_message_is_dead_lettered_with_its_reason_redriven_and_recorded
     }
     let [(_, again)] = dead_letters(&stack).await.try_into().unwrap();
     assert_eq!(again["attempts"], "10");
-    assert_eq!(again["first_failed_at"], attributes["first_failed_at"]);
+    for told in ["first_failed_at", "first_error"] {
+        assert_eq!(again[told], attributes[told]);
+    }
 
     stack.dynamodb.heal();
     stack.redrive().await.unwrap();

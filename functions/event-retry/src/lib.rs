@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
 use futures_util::FutureExt;
+use gatehouse_edge::log::is_word;
 use gatehouse_edge::{Deadline, Source};
 use gatehouse_inbox::config::ConfigError;
-use gatehouse_inbox::queue::{DeadLetter, Envelope, Queues, UnreadableEnvelope};
+use gatehouse_inbox::queue::{DeadLetter, Envelope, Queues, UnreadableEnvelope, history};
 use gatehouse_inbox::{Clock, Config, Event, Outcome, Store, StoreError};
 use gatehouse_payload::json::Document;
 use gatehouse_payload::time::Timestamp;
@@ -65,7 +66,7 @@ impl State {
             visibility: visibility("RETRY_VISIBILITY_SECONDS", get("RETRY_VISIBILITY_SECONDS").as_deref())?,
             clock: Clock::System,
         };
-        state.store.warm().await;
+        state.store.warm(state.clock.now()).await;
         Ok(state)
     }
 }
@@ -106,6 +107,8 @@ pub async fn handle_with(
     deadline: Deadline,
     recorder: &impl Record,
 ) -> SqsBatchResponse {
+    // What was erased stays so, however long it waited here. Where it cannot be learned, recording tells what DynamoDB lacks.
+    let _ = state.store.learn_what_is_erased(state.clock.now()).await;
     let mut response = SqsBatchResponse::default();
     for message in batch.records {
         let done = deadline.left() > STOP_BEFORE && take(&message, state, deadline, recorder).await;
@@ -132,7 +135,7 @@ async fn take(message: &SqsMessage, state: &State, deadline: Deadline, recorder:
     let failed = |reason, error: &str| (None, Err(Failure { reason, error: error.to_owned(), wait: true }));
     let attempt = AssertUnwindSafe(attempt(message, recorder)).catch_unwind();
     let left = deadline.left().saturating_sub(GIVE_UP_BEFORE);
-    let (event_id, result) = match timeout(left, attempt).await {
+    let (named, result) = match timeout(left, attempt).await {
         Ok(Ok(attempted)) => attempted,
         Ok(Err(_)) => failed("panic", "the attempt panicked; the panic's own line stands above"),
         // Its write may have succeeded; the envelope's nonce tells the next attempt.
@@ -150,15 +153,24 @@ async fn take(message: &SqsMessage, state: &State, deadline: Deadline, recorder:
             (if sent { "dead-lettered" } else { "failed" }, Some(failure), sent)
         }
     };
-    let event_id = event_id.as_deref();
+    let Named { event_id, event_type } = named.unwrap_or_default();
+    let event_type = event_type.filter(|name| is_word(name));
     let message_id = message.message_id.as_deref();
     let (reason, error) = failure.map(|failure| (failure.reason, failure.error)).unzip();
     let ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-    tracing::info!(function = "event-retry", event_id, message_id, outcome, receives, ms, reason, error, "message");
+    let function = "event-retry";
+    tracing::info!(function, event_type, event_id, message_id, outcome, receives, ms, reason, error, "message");
     done
 }
 
-async fn attempt(message: &SqsMessage, recorder: &impl Record) -> (Option<String>, Result<Outcome, Failure>) {
+/// What a message says it holds.
+#[derive(Default)]
+struct Named {
+    event_id: Option<String>,
+    event_type: Option<String>,
+}
+
+async fn attempt(message: &SqsMessage, recorder: &impl Record) -> (Option<Named>, Result<Outcome, Failure>) {
     let envelope = match Envelope::from_message(message.body.as_deref().unwrap_or_default()) {
         Ok(envelope) => envelope,
         Err(error) => {
@@ -167,22 +179,25 @@ async fn attempt(message: &SqsMessage, recorder: &impl Record) -> (Option<String
             return (None, Err(Failure { reason: "unreadable", error: error.to_string(), wait }));
         }
     };
-    let event_id = Some(envelope.event_id.to_string());
+    let event_id = envelope.event_id.to_string();
+    let named = |event_type| Some(Named { event_id: Some(event_id), event_type });
     let Some(source) = Source::of(&envelope.event_id) else {
         let error = "the event id names no source this release knows".to_owned();
-        return (event_id, Err(Failure { reason: "unreadable", error, wait: true }));
+        return (named(None), Err(Failure { reason: "unreadable", error, wait: true }));
     };
     let body = envelope.body.clone();
     let event = match Document::read(&body) {
         Ok(document) => source.event(&document, envelope),
-        Err(error) => return (event_id, Err(Failure { reason: "unreadable", error: error.to_string(), wait: false })),
+        Err(error) => {
+            return (named(None), Err(Failure { reason: "unreadable", error: error.to_string(), wait: false }));
+        }
     };
     let result = recorder.record(&event).await.map_err(|error| Failure {
         reason: if error.is_transient() { "unavailable" } else { "refused" },
         error: error.to_string(),
         wait: error.is_transient(),
     });
-    (event_id, result)
+    (named(event.event_type), result)
 }
 
 /// Which receive this is, from 1.
@@ -217,12 +232,13 @@ async fn dead_letter(message: &SqsMessage, state: &State, failure: &Failure, rec
     };
     let letter = DeadLetter {
         reason: failure.reason,
+        first_error: told(history::FIRST_ERROR),
         last_error: &failure.error,
-        first_failed_at: told("first_failed_at")
+        first_failed_at: told(history::FIRST_FAILED_AT)
             .and_then(Timestamp::parse)
             .or_else(sent_at)
             .unwrap_or_else(|| state.clock.now()),
-        attempts: told("attempts").and_then(|count| count.parse().ok()).unwrap_or(0u32).saturating_add(receives),
+        attempts: told(history::ATTEMPTS).and_then(|count| count.parse().ok()).unwrap_or(0u32).saturating_add(receives),
     };
     let body = message.body.as_deref().unwrap_or_default();
     match state.queues.send_dead_letter(&state.dead_letter_queue, body, &letter).await {

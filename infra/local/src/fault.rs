@@ -196,6 +196,11 @@ impl FaultProxy {
         self.state(|state| state.counts.clone())
     }
 
+    /// Counts from zero again.
+    pub(crate) fn forget(&self) {
+        self.state(|state| state.counts.clear());
+    }
+
     fn state<T>(&self, with: impl FnOnce(&mut State) -> T) -> T {
         with(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }

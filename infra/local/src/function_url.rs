@@ -11,6 +11,7 @@ use gatehouse_inbox::Nonce;
 use http::{Request, Response, StatusCode, Uri};
 use tokio::net::TcpListener;
 
+use crate::about;
 use crate::cors::Cors;
 use crate::http_server::{self, Body, Server, whole};
 
@@ -35,12 +36,22 @@ impl std::fmt::Debug for Function {
     }
 }
 
-/// Serves `functions`, by name.
-pub fn serve(listener: TcpListener, functions: BTreeMap<&'static str, Function>) -> Server {
-    let functions = Arc::new(functions);
+/// Serves `functions`, by name, and at [`about::PATH`] what `about` says.
+pub fn serve(
+    listener: TcpListener,
+    functions: BTreeMap<&'static str, Function>,
+    about: impl Fn() -> about::Answer + Send + Sync + 'static,
+) -> Server {
+    let (functions, about) = (Arc::new(functions), Arc::new(about));
     http_server::serve_bodies(listener, move |request| {
-        let functions = Arc::clone(&functions);
-        async move { Some(call(&functions, request).await) }
+        let (functions, about) = (Arc::clone(&functions), Arc::clone(&about));
+        async move {
+            if request.method() == http::Method::GET && request.uri().path() == about::PATH {
+                let answer = serde_json::to_string(&about()).unwrap_or_default();
+                return Some(Response::new(answer).map(whole));
+            }
+            Some(call(&functions, request).await)
+        }
     })
 }
 

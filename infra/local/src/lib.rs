@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+pub mod about;
 pub mod agent;
 pub mod cors;
 pub mod delivery;

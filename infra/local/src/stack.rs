@@ -22,6 +22,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
+use crate::about::{About, Answer, Counts};
 use crate::agent::Agent;
 use crate::engine::reachable;
 use crate::event_source::{Batch, EventSource};
@@ -55,6 +56,8 @@ pub struct Options {
     pub clock: Clock,
     /// What the functions use in place of the services: proxies in front of them.
     pub through: Option<Services>,
+    /// What is told of what the functions have logged.
+    pub counts: Counts,
     /// Whether the event source takes batches by itself; else [`Stack::take_batch`] does.
     pub poll: bool,
 }
@@ -72,6 +75,7 @@ impl Default for Options {
             ttl_days: 90,
             clock: Clock::System,
             through: None,
+            counts: Counts::default(),
             poll: true,
         }
     }
@@ -82,14 +86,8 @@ impl Default for Options {
 pub struct Stack {
     /// Where the functions are: `http://127.0.0.1:<port>`.
     pub url: String,
-    /// The front functions' names.
-    pub functions: Vec<&'static str>,
-    /// The table's name.
-    pub table: String,
-    /// The retry queue's URL.
-    pub retry_queue: String,
-    /// The dead-letter queue's URL.
-    pub dead_letter_queue: String,
+    /// Where its parts are.
+    pub about: About,
     /// Counts the batches the event source has taken.
     pub batches: watch::Receiver<u64>,
     source: EventSource,
@@ -116,6 +114,7 @@ impl Stack {
 
         let seen = options.through.as_ref().unwrap_or(&services);
         let store = Store::new(&seen.dynamodb, &table, options.ttl_days);
+        store.warm(options.clock.now()).await;
         let queues = Queues::new(&seen.sqs, seen.queue_max_bytes);
         let retry = Arc::new(RetryState {
             store: store.clone(),
@@ -129,28 +128,25 @@ impl Stack {
         let inbox = Inbox { store, queues, retry_queue: Some(retry_queue.clone()), clock: options.clock.clone() };
         let url = format!("http://{}", reachable(listener.local_addr()?));
         let functions = functions(&options, &inbox, &template)?;
-        let names = functions.keys().copied().collect();
-        let server = function_url::serve(listener, functions);
-        let source =
-            EventSource { client, queue: retry_queue.clone(), visibility: options.batch_visibility, function: retry };
+        let endpoint = |sdk: &SdkConfig| sdk.endpoint_url().unwrap_or_default().to_owned();
+        let about = About {
+            functions: functions.keys().map(|&name| (name.to_owned(), format!("{url}/lambda-url/{name}"))).collect(),
+            dynamodb: endpoint(&services.dynamodb),
+            sqs: endpoint(&services.sqs),
+            table,
+            retry_queue: retry_queue.clone(),
+            dead_letter_queue,
+        };
+        let (told, counts) = (about.clone(), options.counts.clone());
+        let tell = move || Answer { about: told.clone(), counts: counts.read() };
+        let server = function_url::serve(listener, functions, tell);
+        let source = EventSource { client, queue: retry_queue, visibility: options.batch_visibility, function: retry };
         let (mut poller, mut batches) = (None, watch::channel(0).1);
         if options.poll {
             let (task, count) = source.clone().poll();
             (poller, batches) = (Some(task), count);
         }
-        Ok(Stack {
-            url,
-            functions: names,
-            table,
-            retry_queue,
-            dead_letter_queue,
-            batches,
-            source,
-            services,
-            server,
-            poller,
-            _agent: agent,
-        })
+        Ok(Stack { url, about, batches, source, services, server, poller, _agent: agent })
     }
 
     /// Lets the event source take one batch now.
@@ -220,6 +216,14 @@ impl Stack {
             task.abort();
         }
         self.server.shut_down().await;
+    }
+}
+
+impl std::ops::Deref for Stack {
+    type Target = About;
+
+    fn deref(&self) -> &About {
+        &self.about
     }
 }
 

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use aws_sdk_dynamodb::error::BuildError;
 use aws_sdk_dynamodb::types::{
-    AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, Projection, TimeToLiveSpecification,
+    AttributeDefinition, BillingMode, CreateGlobalSecondaryIndexAction, GlobalSecondaryIndex,
+    GlobalSecondaryIndexUpdate, KeySchemaElement, Projection, TimeToLiveSpecification,
 };
 use gatehouse_inbox::aws::code_of;
 use serde::Deserialize;
@@ -14,6 +16,8 @@ use crate::cors::Cors;
 
 /// The template as it stands in the repository.
 const TEMPLATE: &str = include_str!("../../template.yaml");
+/// What `!Ref AWS::NoValue` is read as.
+const NO_VALUE: &str = "AWS::NoValue";
 
 /// The template's resources. Tags such as `!Ref` are read as the text behind them: a logical id.
 #[derive(Debug, Deserialize)]
@@ -21,6 +25,8 @@ const TEMPLATE: &str = include_str!("../../template.yaml");
 pub struct Template {
     #[serde(default)]
     parameters: BTreeMap<String, Value>,
+    #[serde(default)]
+    conditions: BTreeMap<String, Value>,
     globals: Value,
     resources: BTreeMap<String, Resource>,
 }
@@ -105,40 +111,64 @@ impl Template {
         Ok(attributes)
     }
 
-    /// Creates the table under its logical id, with its index and its expiry, unless it is there.
+    /// A value with what its `!If`s come to, every parameter at its default. What comes to `AWS::NoValue` is left out of lists.
+    fn resolved(&self, value: &Value) -> Value {
+        match value {
+            Value::Array(items) => match self.chosen(items) {
+                Some(chosen) => self.resolved(chosen),
+                None => items.iter().map(|item| self.resolved(item)).filter(|item| item != NO_VALUE).collect(),
+            },
+            Value::Object(members) => {
+                members.iter().map(|(name, value)| (name.clone(), self.resolved(value))).collect()
+            }
+            other => other.clone(),
+        }
+    }
+
+    /// The branch of an `!If`, of whose condition the template says `!Equals [!Ref <parameter>, <value>]`.
+    fn chosen<'v>(&self, items: &'v [Value]) -> Option<&'v Value> {
+        let [Value::String(condition), then, otherwise] = items else { return None };
+        let [Value::String(parameter), wanted] = self.conditions.get(condition)?.as_array()?.as_slice() else {
+            return None;
+        };
+        let holds = self.parameters.get(parameter)?["Default"] == *wanted;
+        Some(if holds { then } else { otherwise })
+    }
+
+    /// Creates the table under its logical id, with its indexes and its expiry, unless it is there. An index it lacks, since an
+    /// earlier release made it, is added.
     ///
     /// # Errors
-    /// When the template has no such table, DynamoDB does not take it, or has a table of that name without the index.
+    /// When the template has no such table, or DynamoDB does not take it.
     pub async fn create_table(&self, client: &aws_sdk_dynamodb::Client, logical_id: &str) -> Result<(), Error> {
-        let table: Table = serde_json::from_value(self.properties(logical_id)?.clone())?;
+        let table: Table = serde_json::from_value(self.resolved(self.properties(logical_id)?))?;
         match client.describe_table().table_name(logical_id).send().await {
             Ok(found) => {
                 let found = found.table.and_then(|table| table.global_secondary_indexes).unwrap_or_default();
-                let has = |wanted: &Index| found.iter().any(|index| index.index_name() == Some(&wanted.index_name));
-                if let Some(missing) = table.global_secondary_indexes.iter().find(|wanted| !has(wanted)) {
-                    let index = &missing.index_name;
-                    return Err(format!("its table {logical_id} has no index {index}").into());
+                let has = |wanted: &&Index| found.iter().any(|index| index.index_name() == Some(&wanted.index_name));
+                for missing in table.global_secondary_indexes.iter().filter(|wanted| !has(wanted)) {
+                    let unusable = |error: &dyn std::fmt::Display| {
+                        format!("its table {logical_id} has no index {}: {error}", missing.index_name)
+                    };
+                    let update = GlobalSecondaryIndexUpdate::builder().create(missing.added()?).build();
+                    let update = client.update_table().table_name(logical_id).global_secondary_index_updates(update);
+                    let update = update.set_attribute_definitions(Some(table.definitions()?));
+                    update.send().await.map_err(|error| unusable(&code_of(&error)))?;
                 }
                 return Ok(());
             }
             Err(error) if error.as_service_error().is_some_and(|e| e.is_resource_not_found_exception()) => {}
             Err(error) => return Err(code_of(&error).into()),
         }
-        let mut create =
-            client.create_table().table_name(logical_id).billing_mode(BillingMode::from(&*table.billing_mode));
-        for (name, kind) in table.attribute_definitions.iter().map(|a| (&a.attribute_name, &*a.attribute_type)) {
-            let definition = AttributeDefinition::builder().attribute_name(name).attribute_type(kind.into());
-            create = create.attribute_definitions(definition.build()?);
-        }
-        for key in &table.key_schema {
-            create = create.key_schema(key.build()?);
-        }
-        for index in &table.global_secondary_indexes {
-            let keys = index.key_schema.iter().map(Key::build).collect::<Result<_, _>>()?;
-            let projection = Projection::builder().projection_type((&*index.projection.projection_type).into());
-            let index = GlobalSecondaryIndex::builder().index_name(&index.index_name).set_key_schema(Some(keys));
-            create = create.global_secondary_indexes(index.projection(projection.build()).build()?);
-        }
+        let indexes = table.global_secondary_indexes.iter().map(Index::build).collect::<Result<_, _>>()?;
+        let keys = table.key_schema.iter().map(Key::build).collect::<Result<_, _>>()?;
+        let create = client
+            .create_table()
+            .table_name(logical_id)
+            .billing_mode(BillingMode::from(&*table.billing_mode))
+            .set_attribute_definitions(Some(table.definitions()?))
+            .set_key_schema(Some(keys))
+            .set_global_secondary_indexes(Some(indexes));
         create.send().await?;
         let expiry = &table.time_to_live_specification;
         let expiry = TimeToLiveSpecification::builder().attribute_name(&expiry.attribute_name).enabled(expiry.enabled);
@@ -171,8 +201,42 @@ struct Key {
     key_type: String,
 }
 
+impl Table {
+    fn definitions(&self) -> Result<Vec<AttributeDefinition>, BuildError> {
+        let definition = |attribute: &Attribute| {
+            let name = AttributeDefinition::builder().attribute_name(&attribute.attribute_name);
+            name.attribute_type((&*attribute.attribute_type).into()).build()
+        };
+        self.attribute_definitions.iter().map(definition).collect()
+    }
+}
+
+impl Index {
+    fn keys(&self) -> Result<Vec<KeySchemaElement>, BuildError> {
+        self.key_schema.iter().map(Key::build).collect()
+    }
+
+    fn build(&self) -> Result<GlobalSecondaryIndex, BuildError> {
+        let index = GlobalSecondaryIndex::builder().index_name(&self.index_name).set_key_schema(Some(self.keys()?));
+        index.projection(self.projection.build()).build()
+    }
+
+    fn added(&self) -> Result<CreateGlobalSecondaryIndexAction, BuildError> {
+        let index = CreateGlobalSecondaryIndexAction::builder().index_name(&self.index_name);
+        index.set_key_schema(Some(self.keys()?)).projection(self.projection.build()).build()
+    }
+}
+
+impl ProjectionType {
+    fn build(&self) -> Projection {
+        let attributes = Some(self.non_key_attributes.clone()).filter(|attributes| !attributes.is_empty());
+        let projection = Projection::builder().projection_type((&*self.projection_type).into());
+        projection.set_non_key_attributes(attributes).build()
+    }
+}
+
 impl Key {
-    fn build(&self) -> Result<KeySchemaElement, aws_sdk_dynamodb::error::BuildError> {
+    fn build(&self) -> Result<KeySchemaElement, BuildError> {
         KeySchemaElement::builder().attribute_name(&self.attribute_name).key_type((&*self.key_type).into()).build()
     }
 }
@@ -189,6 +253,8 @@ struct Index {
 #[serde(rename_all = "PascalCase")]
 struct ProjectionType {
     projection_type: String,
+    #[serde(default)]
+    non_key_attributes: Vec<String>,
 }
 
 #[derive(Deserialize)]

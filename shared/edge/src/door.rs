@@ -92,7 +92,7 @@ impl Door {
             clock,
         };
         let door = Door { inbox, secrets, redaction, skip, body_limit };
-        tokio::join!(door.secrets.get(), door.inbox.store.warm());
+        tokio::join!(door.secrets.get(), door.inbox.store.warm(door.clock().now()));
         Ok(door)
     }
 

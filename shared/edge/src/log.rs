@@ -5,6 +5,7 @@
 //! | `function` | | the function's name |
 //! | `source` | | the vendor |
 //! | `request_id` | | the invocation's, as Lambda's own lines and a refusal name it |
+//! | `event_type` | | the vendor's name for the kind of event, where it is one |
 //! | `event_id` | | absent when the delivery was refused before it was identified |
 //! | `outcome` | | `recorded`, `duplicate`, `conflict`, `queued`, `unrecorded`, `skipped`, `refused`, `unavailable`; of a chat's request `replayed` |
 //! | `status` | | the HTTP status |
@@ -77,6 +78,7 @@ impl RequestLine<'_> {
         let RequestLine { function, source, request_id, outcome, status, .. } = self;
         let Told { event, problem, why, rule, fault, action, error } = self.told;
         let event_id = event.as_ref().map(|event| event.id.as_str());
+        let event_type = event.as_ref().and_then(|event| event.event_type.as_deref()).filter(|name| is_word(name));
         let marks = event.as_ref().map(|event| event.marks).unwrap_or_default();
         let (problem, detail) = problem.unzip();
         let ms = u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX);
@@ -90,6 +92,7 @@ impl RequestLine<'_> {
             function,
             source,
             request_id,
+            event_type,
             event_id,
             outcome,
             status,
@@ -108,6 +111,12 @@ impl RequestLine<'_> {
             "request"
         );
     }
+}
+
+/// Whether a kind of event may be logged: vendors' are words, and what is none may be anything.
+#[must_use]
+pub fn is_word(name: &str) -> bool {
+    name.len() <= 64 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
 }
 
 /// Whether a line may be written at all. Below `info` only Gatehouse's own may, whatever `RUST_LOG` says: the Lambda runtime

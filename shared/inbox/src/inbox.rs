@@ -76,7 +76,7 @@ impl Inbox {
             Err(_) => StoreError::Transient { operation: "record", code: "out of time".to_owned() },
         };
         let message = message.unwrap_or_else(|| self.message(event));
-        match timeout_at(deadline, self.queue(message)).await {
+        match timeout_at(deadline, self.queue(message, &store)).await {
             Ok(Ok(())) => Ok(Receipt { outcome: Outcome::Queued, answer: event.answer.clone(), error: Some(store) }),
             Ok(Err(queue)) => Err(Unavailable { store, queue }),
             Err(_) => {
@@ -90,8 +90,8 @@ impl Inbox {
         self.queues.message(&Envelope::of(event))
     }
 
-    async fn queue(&self, message: Result<String, QueueError>) -> Result<(), QueueError> {
+    async fn queue(&self, message: Result<String, QueueError>, why: &StoreError) -> Result<(), QueueError> {
         let url = self.retry_queue.as_deref().ok_or(QueueError::Absent)?;
-        self.queues.send_message(url, message?).await
+        self.queues.send_message(url, message?, &why.to_string()).await
     }
 }

@@ -27,6 +27,8 @@ pub enum Outcome {
     Conflict,
     /// The store could not take it, the retry queue has it.
     Queued,
+    /// It, or all that is about its subject, was erased: nothing was written.
+    Erased,
 }
 
 impl Outcome {
@@ -38,6 +40,7 @@ impl Outcome {
             Outcome::Duplicate => "duplicate",
             Outcome::Conflict => "conflict",
             Outcome::Queued => "queued",
+            Outcome::Erased => "erased",
         }
     }
 }

@@ -22,6 +22,17 @@ pub const CALL_LIMIT: Duration = Duration::from_millis(1500);
 /// What a dead letter's attributes may add to a message. In bytes; SQS counts them too.
 const DEAD_LETTER_BYTES: usize = 1024;
 
+/// The attributes a message carries its history in.
+#[allow(missing_docs, reason = "each is a field of DeadLetter")]
+pub mod history {
+    pub const REASON: &str = "reason";
+    pub const FIRST_ERROR: &str = "first_error";
+    pub const LAST_ERROR: &str = "last_error";
+    pub const FIRST_FAILED_AT: &str = "first_failed_at";
+    pub const ATTEMPTS: &str = "attempts";
+}
+use history::{ATTEMPTS, FIRST_ERROR, FIRST_FAILED_AT, LAST_ERROR, REASON};
+
 /// The envelope this release writes. It reads this one and the one before; 1 is the first.
 const FORMAT: u32 = 1;
 
@@ -173,7 +184,9 @@ pub enum QueueError {
 pub struct DeadLetter<'a> {
     /// In one word: `unreadable`, `refused`, `unavailable`, `panic`.
     pub reason: &'a str,
-    /// The last error, in a sentence without content.
+    /// The first error, in a sentence without content: why the front door queued it. Absent where nobody said.
+    pub first_error: Option<&'a str>,
+    /// The last error, likewise.
     pub last_error: &'a str,
     /// When it failed for the first time.
     pub first_failed_at: Timestamp,
@@ -214,12 +227,13 @@ impl Queues {
         Ok(message)
     }
 
-    /// Puts a message on the queue at `url`.
+    /// Puts a message on the queue at `url`. Why it is there, a sentence without content, travels with it.
     ///
     /// # Errors
     /// When SQS did not take it.
-    pub async fn send_message(&self, url: &str, message: String) -> Result<(), QueueError> {
+    pub async fn send_message(&self, url: &str, message: String, why: &str) -> Result<(), QueueError> {
         let send = self.client.send_message().queue_url(url).message_body(message);
+        let send = send.message_attributes(FIRST_ERROR, attribute("String", why)?);
         send.send().await.map(drop).map_err(|error| failure("SendMessage", &error))
     }
 
@@ -228,15 +242,19 @@ impl Queues {
     /// # Errors
     /// When SQS did not take it.
     pub async fn send_dead_letter(&self, url: &str, message: &str, letter: &DeadLetter<'_>) -> Result<(), QueueError> {
-        let send = self
+        let first_error = letter.first_error.map(|error| attribute("String", error)).transpose()?;
+        let mut send = self
             .client
             .send_message()
             .queue_url(url)
             .message_body(message)
-            .message_attributes("reason", attribute("String", letter.reason)?)
-            .message_attributes("last_error", attribute("String", letter.last_error)?)
-            .message_attributes("first_failed_at", attribute("String", &letter.first_failed_at.to_string())?)
-            .message_attributes("attempts", attribute("Number", &letter.attempts.to_string())?);
+            .message_attributes(REASON, attribute("String", letter.reason)?)
+            .message_attributes(LAST_ERROR, attribute("String", letter.last_error)?)
+            .message_attributes(FIRST_FAILED_AT, attribute("String", &letter.first_failed_at.to_string())?)
+            .message_attributes(ATTEMPTS, attribute("Number", &letter.attempts.to_string())?);
+        if let Some(first_error) = first_error {
+            send = send.message_attributes(FIRST_ERROR, first_error);
+        }
         send.send().await.map(drop).map_err(|error| failure("SendMessage", &error))
     }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use aws_config::SdkConfig;
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::Intercept;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::types::{KeysAndAttributes, ReturnValuesOnConditionCheckFailure};
@@ -18,12 +19,15 @@ use crate::Outcome;
 use crate::aws::{CallLimits, code_of};
 use crate::event::{Event, EventId, Subject};
 
+pub mod arrivals;
 pub mod claim;
+pub mod erase;
 pub mod item;
 pub mod slots;
 
-pub use item::{Damaged, Record};
-use item::{Existing, Item, Packed, attribute, chunk_keys, is_expired, text, text_of, unpack};
+use erase::Erased;
+pub use item::{Damaged, Item, Record, conflict_key};
+use item::{Existing, Packed, attribute, chunk_keys, erased_at, is_expired, text, text_of, unpack};
 
 /// What one request may take while an event is recorded, its second attempt included.
 const WRITE_LIMIT: Duration = Duration::from_millis(1200);
@@ -41,6 +45,7 @@ pub struct Store {
     reader: Client,
     table: String,
     ttl_seconds: i64,
+    erased: Erased,
 }
 
 /// Why the store did not do what it was asked. Safe to log: names operations and codes, never content.
@@ -84,6 +89,19 @@ pub struct Recorded {
     pub answer: Option<String>,
 }
 
+/// What stands in an event's place.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Place {
+    /// Nothing that is visible.
+    Empty,
+    /// It was erased at this time.
+    Erased(Timestamp),
+    /// Its record.
+    Record(Box<Record>),
+    /// An item that cannot be read.
+    Damaged(Damaged),
+}
+
 /// Some of a subject's events, in order.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Page {
@@ -103,6 +121,28 @@ impl Store {
     /// A store on `table`. The SDK's endpoint variables are honoured.
     #[must_use]
     pub fn new(sdk: &SdkConfig, table: &str, ttl_days: u32) -> Self {
+        Self::within(WRITE_LIMIT, sdk, table, ttl_days)
+    }
+
+    /// A store whose writes may take as long as its reads: for commands, whose answer no vendor waits for.
+    #[must_use]
+    pub fn patient(sdk: &SdkConfig, table: &str, ttl_days: u32) -> Self {
+        Self::within(READ_LIMIT, sdk, table, ttl_days)
+    }
+
+    /// A [`patient`](Self::patient) store whose requests `watched` sees.
+    #[must_use]
+    pub fn watched(sdk: &SdkConfig, table: &str, ttl_days: u32, watched: impl Intercept + Clone + 'static) -> Self {
+        let limits = CallLimits::within(READ_LIMIT);
+        let config = aws_sdk_dynamodb::config::Builder::from(sdk)
+            .timeout_config(limits.timeouts())
+            .retry_config(limits.retries())
+            .interceptor(watched);
+        let client = Client::from_conf(config.build());
+        Store { writer: client.clone(), reader: client, ..Self::patient(sdk, table, ttl_days) }
+    }
+
+    fn within(write_limit: Duration, sdk: &SdkConfig, table: &str, ttl_days: u32) -> Self {
         let client = |limit| {
             let limits = CallLimits::within(limit);
             let config = aws_sdk_dynamodb::config::Builder::from(sdk)
@@ -110,8 +150,9 @@ impl Store {
                 .retry_config(limits.retries());
             Client::from_conf(config.build())
         };
-        let (writer, reader) = (client(WRITE_LIMIT), client(READ_LIMIT));
-        Store { writer, reader, table: table.to_owned(), ttl_seconds: i64::from(ttl_days) * 86_400 }
+        let (writer, reader) = (client(write_limit), client(READ_LIMIT));
+        let (table, ttl_seconds) = (table.to_owned(), i64::from(ttl_days) * 86_400);
+        Store { writer, reader, table, ttl_seconds, erased: Erased::default() }
     }
 
     /// How long what is written is kept, in seconds.
@@ -120,9 +161,10 @@ impl Store {
         self.ttl_seconds
     }
 
-    /// Opens the connection before the first event needs it. A failure is for the first event to find.
-    pub async fn warm(&self) {
-        let _ = self.head(&self.writer, "warm").await;
+    /// Opens the connection before the first event needs it, and learns what was erased. A failure is for the first event
+    /// to find.
+    pub async fn warm(&self, now: Timestamp) {
+        let _ = self.learn_what_is_erased(now).await;
     }
 
     /// Records `event` once, with its answer. Any number of calls for one event, at once, again, or with a lost answer,
@@ -134,9 +176,24 @@ impl Store {
         let packed = Packed::new(event, now.as_secs() + self.ttl_seconds)
             .map_err(|error| StoreError::Transient { operation: "compress", code: error.kind().to_string() })?;
         let own = |outcome| Recorded { outcome, answer: event.answer.clone() };
-        let Some(holder) = self.place(packed.record(event), &packed, now).await? else {
+        // Beside the write, and only once in a while, so that a new event costs one request.
+        let learning = async {
+            if self.erased.is_stale(now) {
+                // What could not be learned now is learned by the next event; the write itself tells what DynamoDB lacks.
+                let _ = self.learn_what_is_erased(now).await;
+            }
+        };
+        if event.subject.as_ref().is_some_and(|subject| self.erased.holds(subject, now)) {
+            learning.await;
+            return Ok(own(Outcome::Erased));
+        }
+        let (placed, ()) = tokio::join!(self.place(packed.record(event), &packed, now), learning);
+        let Some(holder) = placed? else {
             return Ok(own(Outcome::Recorded));
         };
+        if holder.is_erased {
+            return Ok(own(Outcome::Erased));
+        }
         if holder.nonce == Some(event.nonce) {
             return Ok(own(Outcome::Recorded));
         }
@@ -195,10 +252,37 @@ impl Store {
     /// # Errors
     /// When DynamoDB does not answer, or the item is damaged.
     pub async fn get(&self, id: &EventId, now: Timestamp) -> Result<Option<Record>, StoreError> {
-        match self.head(&self.reader, id.as_str()).await?.filter(|item| !is_expired(item, now)) {
-            Some(head) => Ok(Some(self.complete(&head).await?)),
-            None => Ok(None),
+        match self.look(id, now).await? {
+            Place::Record(record) => Ok(Some(*record)),
+            Place::Empty | Place::Erased(_) => Ok(None),
+            Place::Damaged(damaged) => Err(damaged.into()),
         }
+    }
+
+    /// What stands in an event's place.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub async fn look(&self, id: &EventId, now: Timestamp) -> Result<Place, StoreError> {
+        match self.head(&self.reader, id.as_str()).await?.filter(|item| !is_expired(item, now)) {
+            Some(head) => match erased_at(&head) {
+                Some(at) => Ok(Place::Erased(at)),
+                None => match self.complete(&head).await {
+                    Ok(record) => Ok(Place::Record(Box::new(record))),
+                    Err(StoreError::Damaged(damaged)) => Ok(Place::Damaged(damaged)),
+                    Err(error) => Err(error),
+                },
+            },
+            None => Ok(Place::Empty),
+        }
+    }
+
+    /// An event's item as it is stored, its chunks left out.
+    ///
+    /// # Errors
+    /// When DynamoDB does not answer.
+    pub async fn raw(&self, key: &str) -> Result<Option<Item>, StoreError> {
+        self.head(&self.reader, key).await
     }
 
     async fn complete(&self, head: &Item) -> Result<Record, StoreError> {
@@ -248,6 +332,53 @@ impl Store {
         }
         page.records.sort_by(|a, b| timeline_order(a).cmp(&timeline_order(b)));
         Ok(page)
+    }
+
+    /// The keys of a subject's items, oldest first: what a reader compares to what it has seen.
+    ///
+    /// # Errors
+    /// As [`timeline`](Self::timeline).
+    pub async fn keys(&self, subject: &Subject) -> Result<Vec<String>, StoreError> {
+        let (mut keys, mut from) = (Vec::new(), None);
+        loop {
+            let query = self
+                .reader
+                .query()
+                .table_name(&self.table)
+                .index_name(SUBJECT_INDEX)
+                .key_condition_expression("subject = :subject")
+                .expression_attribute_values(":subject", text(subject.as_str()))
+                .set_exclusive_start_key(from.take());
+            let answer = query.send().await.map_err(|error| failure("Query", &error))?;
+            keys.extend(answer.items().iter().filter_map(|item| text_of(item, attribute::EVENT_ID)).map(str::to_owned));
+            from = answer.last_evaluated_key;
+            if from.is_none() {
+                return Ok(keys);
+            }
+        }
+    }
+
+    /// What stands under each of `keys`, by key, expired items left out: what is damaged is not among the records.
+    ///
+    /// # Errors
+    /// When DynamoDB does not answer.
+    pub async fn read(&self, keys: Vec<String>, now: Timestamp) -> Result<HashMap<String, Place>, StoreError> {
+        let mut places = HashMap::new();
+        for (key, head) in self.batch_get(keys).await? {
+            if is_expired(&head, now) {
+                continue;
+            }
+            let place = match erased_at(&head) {
+                Some(at) => Place::Erased(at),
+                None => match self.complete(&head).await {
+                    Ok(record) => Place::Record(Box::new(record)),
+                    Err(StoreError::Damaged(damaged)) => Place::Damaged(damaged),
+                    Err(error) => return Err(error),
+                },
+            };
+            places.insert(key, place);
+        }
+        Ok(places)
     }
 
     /// All of a subject's events, oldest first.

@@ -43,6 +43,11 @@ pub enum NoReplies {
     Roots(#[from] std::io::Error),
 }
 
+/// The rules a function is deployed with, as they were when this was built.
+pub const DEPLOYED: &str = include_str!("../../../functions/replies.json");
+/// Where they are in the repository.
+pub const DEPLOYED_FILE: &str = "functions/replies.json";
+
 impl Replies {
     /// No rules: whoever waits for an answer gets the one that says nothing.
     #[must_use]
@@ -55,7 +60,7 @@ impl Replies {
     /// # Errors
     /// As [`parse`](Self::parse).
     pub fn deployed() -> Result<Self, NoReplies> {
-        Self::parse("functions/replies.json", include_str!("../../../functions/replies.json"), Hosts::Vapi)
+        Self::parse(DEPLOYED_FILE, DEPLOYED, Hosts::Vapi)
     }
 
     /// Prepares for what the rules say.

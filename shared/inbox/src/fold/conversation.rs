@@ -22,6 +22,8 @@ pub struct Conversation {
     pub messages: Vec<Message>,
     /// Vapi: summary, structured data and evaluation, as sent: JSON text.
     pub analysis: Option<String>,
+    /// What should have come and has not, in words.
+    pub missing: Vec<String>,
     /// How many events were folded.
     pub events: usize,
     /// How many deliveries contradict one of them.
@@ -44,7 +46,7 @@ pub struct Message {
 pub fn conversation(records: &[Record]) -> Conversation {
     let (ordered, conflicts) = in_order(records);
     let mut conversation = Conversation { events: ordered.len(), conflicts, ..Conversation::default() };
-    for record in ordered {
+    for record in &ordered {
         let Ok(document) = Document::read(&record.event.body) else { continue };
         let _ = match record.event.source.as_str() {
             "ada" => fold_ada(&mut conversation, record, &document),
@@ -52,9 +54,45 @@ pub fn conversation(records: &[Record]) -> Conversation {
             _ => None,
         };
     }
+    conversation.missing = missing(&ordered, &conversation);
     // Ada's messages carry their own time, which need not be the order of their events.
     conversation.messages.sort_by_key(|message| message.at);
     conversation
+}
+
+/// What should be among the events. An event of a kind that a vendor was not asked for is none that is missing: what is
+/// missing shows by what came instead.
+fn missing(ordered: &[&Record], conversation: &Conversation) -> Vec<String> {
+    let count = |name: &str| ordered.iter().filter(|record| record.event.event_type.as_deref() == Some(name)).count();
+    let of = |source: &str| ordered.iter().any(|record| record.event.source == source);
+    let mut missing = Vec::new();
+    if of("ada") && count("v1.conversation.created") == 0 {
+        missing.push("v1.conversation.created".to_owned());
+    }
+    if of("ada") && conversation.state == State::Closed && count("v1.conversation.message") == 0 {
+        missing.push("every v1.conversation.message".to_owned());
+    }
+    if of("vapi") && conversation.state == State::Closed && count("end-of-call-report") == 0 {
+        missing.push("end-of-call-report".to_owned());
+    }
+    let said = ordered.iter().map(|record| reported(record)).max().unwrap_or_default();
+    let heard = conversation.messages.len();
+    // Without any transcript the assistant does not send them.
+    if of("vapi") && heard > 0 && heard < said {
+        missing.push(format!("transcripts: {heard} came of the {said} that end-of-call-report has"));
+    }
+    missing
+}
+
+/// How many things were said, as the report of a call has it.
+fn reported(record: &Record) -> usize {
+    if record.event.event_type.as_deref() != Some("end-of-call-report") {
+        return 0;
+    }
+    let report: Option<serde_json::Value> = serde_json::from_slice(&record.event.body).ok();
+    let entries = report.as_ref().and_then(|report| report["message"]["artifact"]["messages"].as_array());
+    let is_said = |entry: &&serde_json::Value| matches!(entry["role"].as_str(), Some("user" | "bot"));
+    entries.map_or(0, |entries| entries.iter().filter(is_said).count())
 }
 
 /// `None` when the body cannot be read.

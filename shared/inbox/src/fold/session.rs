@@ -24,6 +24,8 @@ pub struct Session {
     pub analysis: Option<String>,
     /// Where the dashboard plays the recording.
     pub recording_url: Option<String>,
+    /// What should have come and has not, in words.
+    pub missing: Vec<String>,
     /// How many events were folded.
     pub events: usize,
     /// How many deliveries contradict one of them.
@@ -35,6 +37,7 @@ pub struct Session {
 pub fn session(records: &[Record]) -> Session {
     let (ordered, conflicts) = in_order(records);
     let mut session = Session { events: ordered.len(), conflicts, ..Session::default() };
+    let (mut was_created, mut was_ended) = (false, false);
     for record in ordered {
         let Ok(document) = Document::read(&record.event.body) else { continue };
         let Some(data) = SessionData::of(&document) else { continue };
@@ -44,6 +47,7 @@ pub fn session(records: &[Record]) -> Session {
         session.agent_id = data.agent_id.as_deref().map(str::to_owned).or(session.agent_id);
         match envelope.event_type().map(EventType::from) {
             Some(EventType::SessionEnded) => {
+                was_ended = true;
                 session.state = State::Closed;
                 session.ended_at = data.ended_at().or(session.ended_at);
                 session.analysis = data.analysis.map(|raw| raw.get().to_owned()).or(session.analysis);
@@ -52,9 +56,18 @@ pub fn session(records: &[Record]) -> Session {
                     session.created_at = session.created_at.or(data.created_at());
                 }
             }
-            Some(EventType::SessionCreated) => session.created_at = session.created_at.or(data.created_at()),
+            Some(EventType::SessionCreated) => {
+                was_created = true;
+                session.created_at = session.created_at.or(data.created_at());
+            }
             _ => {}
         }
+    }
+    if session.events > 0 && !was_created {
+        session.missing.push("session.created".to_owned());
+    }
+    if was_ended && session.analysis.is_none() {
+        session.missing.push("the analysis in session.ended".to_owned());
     }
     session
 }

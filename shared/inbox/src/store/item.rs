@@ -29,15 +29,23 @@ const ZSTD_LEVEL: i32 = 3;
 #[allow(missing_docs, reason = "each is explained where the item is put together")]
 pub mod attribute {
     pub const ANSWER: &str = "answer";
+    pub const CONFLICT_OF: &str = "conflict_of";
+    pub const ERASED_AT: &str = "erased_at";
     pub const EVENT_ID: &str = "event_id";
+    pub const EVENT_TYPE: &str = "event_type";
     pub const EXPIRES_AT: &str = "expires_at";
     pub const FINGERPRINT: &str = "fingerprint";
     pub const NONCE: &str = "nonce";
     pub const OCCURRED_AT: &str = "occurred_at";
     pub const PAYLOAD: &str = "payload";
+    pub const RECEIVED_AT: &str = "received_at";
+    pub const SOURCE_HOUR: &str = "source_hour";
     pub const SUBJECT: &str = "subject";
 }
-use attribute::{ANSWER, EVENT_ID, EXPIRES_AT, FINGERPRINT, NONCE, OCCURRED_AT, PAYLOAD, SUBJECT};
+use attribute::{
+    ANSWER, CONFLICT_OF, ERASED_AT, EVENT_ID, EVENT_TYPE, EXPIRES_AT, FINGERPRINT, NONCE, OCCURRED_AT, PAYLOAD,
+    RECEIVED_AT, SOURCE_HOUR, SUBJECT,
+};
 
 /// An event as read back.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,14 +71,15 @@ impl Packed {
             ("v".to_owned(), number(FORMAT)),
             ("source".to_owned(), text(&event.source)),
             (OCCURRED_AT.to_owned(), text(&event.occurred_at.to_string())),
-            ("received_at".to_owned(), text(&event.received_at.to_string())),
+            (RECEIVED_AT.to_owned(), text(&event.received_at.to_string())),
+            (SOURCE_HOUR.to_owned(), text(&source_hour(&event.source, event.received_at))),
             (FINGERPRINT.to_owned(), binary(event.fingerprint.as_bytes())),
             (NONCE.to_owned(), binary(event.nonce.as_bytes())),
             ("verified_by".to_owned(), text(&event.verified_by)),
             (EXPIRES_AT.to_owned(), number(expires_at)),
         ]);
         if let Some(event_type) = &event.event_type {
-            head.insert("event_type".to_owned(), text(event_type));
+            head.insert(EVENT_TYPE.to_owned(), text(event_type));
         }
         if let Some(subject) = &event.subject {
             head.insert(SUBJECT.to_owned(), text(subject.as_str()));
@@ -85,12 +94,15 @@ impl Packed {
             head.insert("identity".to_owned(), text("weak"));
         }
         if event.marks.undated {
-            head.insert("occurred_at_from".to_owned(), text("received_at"));
+            head.insert("occurred_at_from".to_owned(), text(RECEIVED_AT));
         }
 
         // The longest key the head may get, so that a conflict's copy is laid out like the record.
-        let base =
-            size(&head) + EVENT_ID.len() + conflict_key(event).len() + "conflict_of".len() + event.id.as_str().len();
+        let base = size(&head)
+            + EVENT_ID.len()
+            + conflict_key(&event.fingerprint, &event.id).len()
+            + CONFLICT_OF.len()
+            + event.id.as_str().len();
         let plain = base + PAYLOAD.len() + event.body.len();
         let compressed = compress(&event.body)?;
         let small = base + PAYLOAD.len() + compressed.len();
@@ -130,15 +142,38 @@ impl Packed {
     /// The item of a copy kept beside another delivery's record.
     pub(super) fn conflict(&self, event: &Event) -> Item {
         let mut item = self.head.clone();
-        item.insert(EVENT_ID.to_owned(), text(&conflict_key(event)));
-        item.insert("conflict_of".to_owned(), text(event.id.as_str()));
+        item.insert(EVENT_ID.to_owned(), text(&conflict_key(&event.fingerprint, &event.id)));
+        item.insert(CONFLICT_OF.to_owned(), text(event.id.as_str()));
         item
     }
 }
 
+/// `<source>/<hour>`, such as `ada/2026-11-21T17`: what arrived in an hour is read together, and no key takes writes for
+/// longer.
+pub(super) fn source_hour(source: &str, received_at: Timestamp) -> String {
+    let time = received_at.to_string();
+    format!("{source}/{}", time.get(..13).unwrap_or(&time))
+}
+
+/// What stands in the place of a record that was erased, so that it is not recorded again.
+pub(super) fn tombstone(key: &str, now: Timestamp, expires_at: i64) -> Item {
+    Item::from([
+        (EVENT_ID.to_owned(), text(key)),
+        ("v".to_owned(), number(FORMAT)),
+        (ERASED_AT.to_owned(), text(&now.to_string())),
+        (EXPIRES_AT.to_owned(), number(expires_at)),
+    ])
+}
+
+/// When a record was erased, if it was.
+pub(super) fn erased_at(item: &Item) -> Option<Timestamp> {
+    text_of(item, ERASED_AT).and_then(Timestamp::parse)
+}
+
 /// `conflict:<fingerprint>:<event id>`: each other body of an event has its own place, however often it comes.
-pub(super) fn conflict_key(event: &Event) -> String {
-    format!("conflict:{}:{}", event.fingerprint, event.id)
+#[must_use]
+pub fn conflict_key(fingerprint: &Fingerprint, id: &EventId) -> String {
+    format!("conflict:{fingerprint}:{id}")
 }
 
 /// `chunk:<nonce>/<n>`: an attempt at recording never meets another's chunks.
@@ -151,6 +186,8 @@ pub(super) struct Existing {
     pub(super) nonce: Option<Nonce>,
     pub(super) fingerprint: Option<Fingerprint>,
     pub(super) answer: Option<String>,
+    /// It was a record, and nothing may be recorded in its place.
+    pub(super) is_erased: bool,
 }
 
 impl Existing {
@@ -159,6 +196,7 @@ impl Existing {
             nonce: bytes_of(item, NONCE).and_then(Nonce::from_bytes),
             fingerprint: bytes_of(item, FINGERPRINT).and_then(Fingerprint::from_bytes),
             answer: text_of(item, ANSWER).map(str::to_owned),
+            is_erased: item.contains_key(ERASED_AT),
         }
     }
 }
@@ -201,17 +239,17 @@ pub(super) fn unpack(head: &Item, chunks: &HashMap<String, Item>) -> Result<Reco
     let owned = |name| text_of(head, name).map(str::to_owned);
     let required = |name| owned(name).ok_or(Damaged::Attribute(name));
     let time = |name| text_of(head, name).and_then(Timestamp::parse).ok_or(Damaged::Attribute(name));
-    let conflict_of = owned("conflict_of");
+    let conflict_of = owned(CONFLICT_OF);
     Ok(Record {
         conflict: conflict_of.is_some(),
         expires_at: number_of(head, EXPIRES_AT).ok_or(Damaged::Attribute(EXPIRES_AT))?,
         event: Event {
             id: EventId::from_stored(conflict_of.map_or_else(|| required(EVENT_ID), Ok)?),
             source: required("source")?,
-            event_type: owned("event_type"),
+            event_type: owned(EVENT_TYPE),
             subject: owned(SUBJECT).map(Subject::from_stored),
             occurred_at: time(OCCURRED_AT)?,
-            received_at: time("received_at")?,
+            received_at: time(RECEIVED_AT)?,
             fingerprint: bytes_of(head, FINGERPRINT)
                 .and_then(Fingerprint::from_bytes)
                 .ok_or(Damaged::Attribute(FINGERPRINT))?,
@@ -219,13 +257,18 @@ pub(super) fn unpack(head: &Item, chunks: &HashMap<String, Item>) -> Result<Reco
             verified_by: required("verified_by")?,
             body: payload(head, chunks)?,
             answer: owned(ANSWER),
-            marks: Marks {
-                unparsed: head.get("parsed") == Some(&AttributeValue::Bool(false)),
-                weak_identity: text_of(head, "identity") == Some("weak"),
-                undated: text_of(head, "occurred_at_from") == Some("received_at"),
-            },
+            marks: marks(head),
         },
     })
+}
+
+/// What could not be read from an event's body.
+pub(super) fn marks(item: &Item) -> Marks {
+    Marks {
+        unparsed: item.get("parsed") == Some(&AttributeValue::Bool(false)),
+        weak_identity: text_of(item, "identity") == Some("weak"),
+        undated: text_of(item, "occurred_at_from") == Some(RECEIVED_AT),
+    }
 }
 
 fn payload(head: &Item, chunks: &HashMap<String, Item>) -> Result<Bytes, Damaged> {

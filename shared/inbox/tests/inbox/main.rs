@@ -1,7 +1,9 @@
 //! The store and the queue against embedded engines.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
+mod arrivals;
 mod claim;
+mod erase;
 mod fold;
 mod model;
 mod record;

@@ -33,6 +33,7 @@ async fn a_record_holds_what_the_design_says_and_nothing_else() {
             "payload",
             "received_at",
             "source",
+            "source_hour",
             "subject",
             "v",
             "verified_by",
@@ -42,6 +43,7 @@ async fn a_record_holds_what_the_design_says_and_nothing_else() {
     assert_eq!(item["expires_at"], AttributeValue::N(expires_at.to_string()));
     assert_eq!(item["occurred_at"], AttributeValue::S("2026-11-20T09:00:00.000Z".to_owned()));
     assert_eq!(item["payload"], AttributeValue::S(r#"{"x":1}"#.to_owned()));
+    assert_eq!(item["source_hour"], AttributeValue::S("ada/2026-11-20T09".to_owned()));
     assert_eq!(item["v"], AttributeValue::N("1".to_owned()));
 }
 

@@ -26,7 +26,9 @@ impl Table {
         let client = Client::new(&local_sdk(&engine.url()));
         Template::read().unwrap().create_table(&client, Self::NAME).await.unwrap();
         let proxy = FaultProxy::start(engine.address).await.unwrap();
-        let store = Store::new(&local_sdk(&proxy.url()), Self::NAME, TTL_DAYS);
+        // No test is about how long a write may take, and the machine may be busy.
+        let store = Store::patient(&local_sdk(&proxy.url()), Self::NAME, TTL_DAYS);
+        store.warm(now()).await;
         Table { store, proxy, client, _engine: engine }
     }
 

@@ -1,0 +1,111 @@
+//! What arrived, by vendor and hour: the index `by-source`.
+//!
+//! It holds what a list shows and no more, so that a list costs a query for each hour and reads no payload. It is eventually
+//! consistent: an event may be missing for a moment after it was recorded.
+
+use gatehouse_payload::time::Timestamp;
+
+use super::item::{self, Item, attribute, is_expired, source_hour, text, text_of};
+use super::{PageToken, Store, StoreError, failure};
+use crate::event::{EventId, Subject};
+
+/// The index what arrived is listed by.
+pub const SOURCE_INDEX: &str = "by-source";
+
+/// An hour in milliseconds.
+const HOUR: i64 = 3_600_000;
+
+/// An event as a list shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Arrival {
+    /// The event's id.
+    pub id: EventId,
+    /// Its item's key: the id, or that of a copy.
+    pub key: String,
+    /// Whether this is a copy that conflicted with the record of its id.
+    pub conflict: bool,
+    /// The vendor's name for the kind of event.
+    pub event_type: Option<String>,
+    /// Whom it is about.
+    pub subject: Option<Subject>,
+    /// When it happened.
+    pub occurred_at: Timestamp,
+    /// When it arrived.
+    pub received_at: Timestamp,
+    /// Whether the vendor's types could not read its body.
+    pub unparsed: bool,
+    /// Whether its id rests on a hash of the message and the hour.
+    pub weak_identity: bool,
+}
+
+/// The hours of a span, latest first, each by the first moment in it that belongs to the span.
+pub fn hours(since: Timestamp, until: Timestamp) -> impl DoubleEndedIterator<Item = Timestamp> {
+    let (first, last) = (since.as_millis().div_euclid(HOUR), until.as_millis().div_euclid(HOUR));
+    (first..=last).rev().map(move |hour| Timestamp::clamped((hour * HOUR).max(since.as_millis())))
+}
+
+impl Store {
+    /// A page of what arrived from `source` in the hour of `since`, from then on until `until`, latest first.
+    ///
+    /// # Errors
+    /// When DynamoDB does not answer, or the table has no such index.
+    pub async fn arrivals(
+        &self,
+        source: &str,
+        since: Timestamp,
+        until: Timestamp,
+        now: Timestamp,
+        from: Option<PageToken>,
+    ) -> Result<(Vec<Arrival>, Option<PageToken>), StoreError> {
+        let query = self
+            .reader
+            .query()
+            .table_name(&self.table)
+            .index_name(SOURCE_INDEX)
+            .key_condition_expression("source_hour = :hour AND received_at BETWEEN :since AND :until")
+            .expression_attribute_values(":hour", text(&source_hour(source, since)))
+            .expression_attribute_values(":since", text(&since.to_string()))
+            .expression_attribute_values(":until", text(&until.to_string()))
+            .scan_index_forward(false)
+            .set_exclusive_start_key(from.map(|token| token.0));
+        let answer = query.send().await.map_err(|error| failure("Query", &error))?;
+        let visible = answer.items().iter().filter(|item| !is_expired(item, now));
+        let arrivals = visible.filter_map(Arrival::of).collect();
+        Ok((arrivals, answer.last_evaluated_key.map(PageToken)))
+    }
+}
+
+impl Arrival {
+    fn of(item: &Item) -> Option<Arrival> {
+        let conflict_of = text_of(item, attribute::CONFLICT_OF);
+        let time = |name| text_of(item, name).and_then(Timestamp::parse);
+        let received_at = time(attribute::RECEIVED_AT)?;
+        Some(Arrival {
+            id: EventId::from_stored(conflict_of.or_else(|| text_of(item, attribute::EVENT_ID))?.to_owned()),
+            key: text_of(item, attribute::EVENT_ID)?.to_owned(),
+            conflict: conflict_of.is_some(),
+            event_type: text_of(item, attribute::EVENT_TYPE).map(str::to_owned),
+            subject: text_of(item, attribute::SUBJECT).map(|subject| Subject::from_stored(subject.to_owned())),
+            occurred_at: time(attribute::OCCURRED_AT).unwrap_or(received_at),
+            received_at,
+            unparsed: item::marks(item).unparsed,
+            weak_identity: item::marks(item).weak_identity,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_span_is_read_hour_by_hour_from_the_latest() {
+        let at = |text| Timestamp::parse(text).unwrap();
+        let hours = |since, until| hours(at(since), at(until)).map(|hour| hour.to_string()).collect::<Vec<_>>();
+        assert_eq!(
+            hours("2026-11-21T22:10:00.000Z", "2026-11-22T00:05:00.000Z"),
+            ["2026-11-22T00:00:00.000Z", "2026-11-21T23:00:00.000Z", "2026-11-21T22:10:00.000Z"]
+        );
+        assert_eq!(hours("2026-11-21T22:10:00.000Z", "2026-11-21T22:10:00.000Z"), ["2026-11-21T22:10:00.000Z"]);
+    }
+}

@@ -1,0 +1,69 @@
+//! Lists of what arrived.
+
+use gatehouse_inbox::store::arrivals::{Arrival, hours};
+use gatehouse_inbox::{Event, Marks};
+use gatehouse_payload::time::Timestamp;
+
+use crate::table::{TTL_DAYS, Table, event, noise, now};
+
+fn at(seconds: i64) -> Timestamp {
+    now().plus_secs(seconds)
+}
+
+async fn list(table: &Table, source: &str, since: Timestamp, until: Timestamp) -> Vec<Arrival> {
+    let mut listed = Vec::new();
+    for hour in hours(since, until) {
+        let mut from = None;
+        loop {
+            let (page, next) = table.store.arrivals(source, hour, until, until, from).await.unwrap();
+            listed.extend(page);
+            from = next;
+            if from.is_none() {
+                break;
+            }
+        }
+    }
+    listed
+}
+
+#[tokio::test]
+async fn what_a_vendor_sent_is_listed_from_the_latest_over_the_hours_and_nobody_elses() {
+    let table = Table::new().await;
+    for (id, source, seconds) in [("a", "ada", 0), ("b", "ada", 3599), ("c", "ada", 3600), ("d", "vapi", 10)] {
+        let event = Event { source: source.to_owned(), received_at: at(seconds), ..event(id, "{}") };
+        table.record(&event, now()).await.unwrap();
+    }
+    let ids = |listed: Vec<Arrival>| listed.into_iter().map(|arrival| arrival.id.to_string()).collect::<Vec<_>>();
+    assert_eq!(ids(list(&table, "ada", at(0), at(3600)).await), ["test:c", "test:b", "test:a"]);
+    assert_eq!(ids(list(&table, "ada", at(1), at(3599)).await), ["test:b"], "both ends belong to it");
+    assert_eq!(ids(list(&table, "vapi", at(0), at(3600)).await), ["test:d"]);
+}
+
+#[tokio::test]
+async fn a_list_tells_what_a_record_is_about_and_what_could_not_be_read_of_it() {
+    let table = Table::new().await;
+    let marks = Marks { unparsed: true, weak_identity: true, undated: false };
+    let first = Event { marks, occurred_at: at(-60), ..event("a", "{}") };
+    table.record(&first, now()).await.unwrap();
+    table.record(&Event { received_at: at(1), ..event("a", "[]") }, now()).await.unwrap();
+    let listed = list(&table, "ada", at(0), at(60)).await;
+    assert_eq!(listed.len(), 2);
+    let (copy, record) = (&listed[0], &listed[1]);
+    assert_eq!((copy.id.as_str(), copy.conflict), ("test:a", true));
+    assert_eq!((record.id.as_str(), record.conflict), ("test:a", false));
+    assert_eq!(record.event_type.as_deref(), Some("v1.conversation.message"));
+    assert_eq!(record.subject, first.subject);
+    assert_eq!((record.occurred_at, record.received_at), (at(-60), at(0)));
+    assert!(record.unparsed && record.weak_identity && !copy.unparsed);
+}
+
+#[tokio::test]
+async fn a_list_reads_no_payloads_and_shows_nothing_that_has_expired() {
+    let table = Table::new().await;
+    table.record(&event("a", &noise(1, 1_500_000)), now()).await.unwrap();
+    let queries = table.requests(async { assert_eq!(list(&table, "ada", at(0), at(60)).await.len(), 1) }).await;
+    assert_eq!(queries, [("Query".to_owned(), 1)]);
+    let later = at(i64::from(TTL_DAYS) * 86_400 + 1);
+    let (page, _) = table.store.arrivals("ada", at(0), at(60), later, None).await.unwrap();
+    assert_eq!(page, []);
+}

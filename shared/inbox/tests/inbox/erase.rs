@@ -1,0 +1,105 @@
+//! What was erased is gone, and stays so.
+
+use gatehouse_inbox::store::Place;
+use gatehouse_inbox::store::erase::{Removed, STALE};
+use gatehouse_inbox::{Event, EventId, Outcome, Store, Subject};
+use gatehouse_local::local_sdk;
+
+use crate::table::{TTL_DAYS, Table, event, noise, now};
+
+fn c1() -> Subject {
+    Subject::new("ada", "conversation", "c1")
+}
+
+async fn erase(table: &Table, subject: &Subject) -> Removed {
+    table.store.bury(subject, now()).await.unwrap();
+    table.store.erase(subject, now()).await.unwrap()
+}
+
+#[tokio::test]
+async fn everything_about_the_subject_goes_and_nothing_else() {
+    let table = Table::new().await;
+    let other = Event { subject: Some(Subject::new("ada", "conversation", "c2")), ..event("other", "{}") };
+    for event in
+        [event("a", "secret"), event("a", "another secret"), event("large", &noise(1, 1_500_000)), other.clone()]
+    {
+        table.record(&event, now()).await.unwrap();
+    }
+    assert_eq!(erase(&table, &c1()).await, Removed { events: 2, conflicts: 1, chunks: 4 });
+    let left = table.client.scan().table_name(Table::NAME).send().await.unwrap().items.unwrap();
+    let left = format!("{left:?}");
+    assert!(!left.contains("secret") && !left.contains("chunk:") && !left.contains("conversation:c1"), "{left}");
+    assert_eq!(table.store.get(&other.id, now()).await.unwrap().unwrap().event, other);
+    assert_eq!(table.store.whole_timeline(&c1(), now()).await.unwrap().records, []);
+    let id = EventId::new(&["test"], &["a"]);
+    assert_eq!(table.store.look(&id, now()).await.unwrap(), Place::Erased(now()));
+    assert_eq!(table.store.get(&id, now()).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn what_was_erased_is_not_recorded_again_neither_the_same_nor_another_body() {
+    let table = Table::new().await;
+    let first = event("a", "{}");
+    table.record(&first, now()).await.unwrap();
+    erase(&table, &c1()).await;
+    // Another instance, which has not heard of it; only the tombstone tells.
+    let instance = Store::patient(&local_sdk(&table.proxy.url()), Table::NAME, TTL_DAYS);
+    for event in [first, event("a", "{}"), event("a", "[1]")] {
+        assert_eq!(instance.record(&event, now()).await.unwrap().outcome, Outcome::Erased);
+    }
+    assert_eq!(table.store.whole_timeline(&c1(), now()).await.unwrap().records, []);
+}
+
+#[tokio::test]
+async fn what_comes_later_about_an_erased_subject_is_not_recorded_by_any_instance_that_can_know() {
+    let table = Table::new().await;
+    let running = Store::patient(&local_sdk(&table.proxy.url()), Table::NAME, TTL_DAYS);
+    running.warm(now()).await;
+    erase(&table, &c1()).await;
+    assert_eq!(table.record(&event("b", "{}"), now()).await, Ok(Outcome::Erased));
+    let started = Store::patient(&local_sdk(&table.proxy.url()), Table::NAME, TTL_DAYS);
+    started.warm(now()).await;
+    assert_eq!(started.record(&event("c", "{}"), now()).await.unwrap().outcome, Outcome::Erased);
+    // One that runs learns of it beside a record, once a minute.
+    let later = now().plus_secs(STALE);
+    let about_another = Event { subject: None, ..event("d", "{}") };
+    assert_eq!(running.record(&about_another, later).await.unwrap().outcome, Outcome::Recorded);
+    assert_eq!(running.record(&event("e", "{}"), later).await.unwrap().outcome, Outcome::Erased);
+}
+
+#[tokio::test]
+async fn erasing_again_removes_what_has_come_meanwhile_and_nothing_twice() {
+    let table = Table::new().await;
+    table.record(&event("a", "{}"), now()).await.unwrap();
+    assert_eq!(erase(&table, &c1()).await.events, 1);
+    assert_eq!(erase(&table, &c1()).await, Removed::default());
+    // By an instance that could not know.
+    let instance = Store::patient(&local_sdk(&table.proxy.url()), Table::NAME, TTL_DAYS);
+    assert_eq!(instance.record(&event("b", "{}"), now()).await.unwrap().outcome, Outcome::Recorded);
+    assert_eq!(erase(&table, &c1()).await, Removed { events: 1, ..Removed::default() });
+}
+
+#[tokio::test]
+async fn two_who_erase_at_once_do_not_lose_each_others_subject() {
+    let table = Table::new().await;
+    let subjects: Vec<_> = (0..6).map(|n| Subject::new("ada", "conversation", &n.to_string())).collect();
+    let bury = async |subject: &Subject| {
+        let store = Store::patient(&local_sdk(&table.proxy.url()), Table::NAME, TTL_DAYS);
+        while store.bury(subject, now()).await.is_err() {}
+    };
+    futures_util::future::join_all(subjects.iter().map(bury)).await;
+    let store = Store::patient(&local_sdk(&table.proxy.url()), Table::NAME, TTL_DAYS);
+    store.warm(now()).await;
+    for (n, subject) in subjects.into_iter().enumerate() {
+        let event = Event { subject: Some(subject), ..event(&n.to_string(), "{}") };
+        assert_eq!(store.record(&event, now()).await.unwrap().outcome, Outcome::Erased);
+    }
+}
+
+#[tokio::test]
+async fn nothing_of_a_subjects_name_is_left_in_the_list_of_what_was_erased() {
+    let table = Table::new().await;
+    erase(&table, &Subject::new("ada", "end-user", "jane@example.com")).await;
+    let items = format!("{:?}", table.client.scan().table_name(Table::NAME).send().await.unwrap().items);
+    assert!(!items.contains("jane") && items.contains("erased"), "{items}");
+}
