@@ -9,6 +9,7 @@ use clap::Args;
 use gatehouse_edge::secrets::{DEVELOPMENT, Secrets};
 use gatehouse_edge::{Redaction, Skip};
 use gatehouse_inbox::Config;
+use gatehouse_local::about::Counts;
 use gatehouse_local::engine::{Engine, bind};
 use gatehouse_local::{DataDir, Error, Options, Services, Stack, foreign_sdk, local_sdk};
 use gatehouse_replies::{Hosts, Replies, Rules};
@@ -87,9 +88,10 @@ pub(crate) async fn run(arguments: Arguments) -> Result<bool, Error> {
     let started = Instant::now();
     // Before anything is said: whoever reads that the stack is ready may want to stop it at once.
     let mut signals = Signals::new()?;
-    let lines = Lines::start(if arguments.json { Stream::Stderr } else { Stream::Stdout })?;
+    let counts = Counts::default();
+    let lines = Lines::start(if arguments.json { Stream::Stderr } else { Stream::Stdout }, counts.clone())?;
     gatehouse_edge::log::tell_panics_by_place();
-    let dev = start(&arguments).await?;
+    let dev = start(&arguments, counts).await?;
     banner::warn(&dev);
     if arguments.json {
         banner::print_json(&dev)?
@@ -108,7 +110,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<bool, Error> {
     Ok(true)
 }
 
-async fn start(arguments: &Arguments) -> Result<Dev, Error> {
+async fn start(arguments: &Arguments, counts: Counts) -> Result<Dev, Error> {
     let get = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let host = resolve(&arguments.host)?;
     let document = variable("GATEHOUSE_SECRETS")?;
@@ -139,6 +141,7 @@ async fn start(arguments: &Arguments) -> Result<Dev, Error> {
         ttl_days: config.ttl_days,
         redaction: Redaction::read(&get)?,
         skip: Skip::read(&get)?,
+        counts,
         secrets: document.clone().unwrap_or_else(|| DEVELOPMENT.to_owned()),
         ..Options::default()
     };

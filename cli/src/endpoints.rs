@@ -1,5 +1,6 @@
 //! `gatehouse endpoints` and `gatehouse ping`: which address belongs where, and whether it answers.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use bytes::Bytes;
@@ -111,6 +112,24 @@ const ENDPOINTS: [Endpoint; 5] = [
 
 /// The agent a probe asks for.
 const NOBODY: &str = "gatehouse-ping";
+
+/// Each endpoint's function and whole address, of a deployed stack; agent-chat's is that of an agent that is not there.
+pub(crate) fn of_stack(outputs: &Outputs) -> Result<Vec<(String, String)>, Error> {
+    let address = |endpoint: &Endpoint| {
+        let url = outputs.get(endpoint.output)?.trim_end_matches('/');
+        Ok((endpoint.function.to_owned(), format!("{url}/{}", endpoint.path.replace("<AgentId>", NOBODY))))
+    };
+    ENDPOINTS.iter().map(address).collect()
+}
+
+/// The same of a `gatehouse dev`, by its functions' URLs.
+pub(crate) fn of_dev(functions: &BTreeMap<String, String>) -> Vec<(String, String)> {
+    let address = |endpoint: &Endpoint| {
+        let url = functions.get(endpoint.function)?;
+        Some((endpoint.function.to_owned(), format!("{url}/{}", endpoint.path.replace("<AgentId>", NOBODY))))
+    };
+    ENDPOINTS.iter().filter_map(address).collect()
+}
 
 impl Arguments {
     /// Each endpoint with its whole address, and the secrets document if `signs`.

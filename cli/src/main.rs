@@ -8,6 +8,7 @@ mod chat;
 mod demo;
 mod dev;
 mod endpoints;
+mod operate;
 mod replies;
 mod secrets;
 mod send;
@@ -16,9 +17,18 @@ mod sign;
 mod stack;
 mod vendor;
 
-/// A serverless front door for AI agents, on your own machine.
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done, and all is well
+  1  it failed, or not all is well: standard error, or what was printed, says why
+  2  the command line is wrong
+  3  there is nothing of the kind
+
+Every command has examples: gatehouse COMMAND --help";
+
+/// A serverless front door for AI agents: run it here, look into it anywhere.
 #[derive(Debug, Parser)]
-#[command(name = "gatehouse", version, arg_required_else_help = true)]
+#[command(name = "gatehouse", version, arg_required_else_help = true, after_help = EXIT_CODES)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -61,6 +71,8 @@ enum Command {
     /// Check and change the secrets document, in a file or of a deployed stack.
     #[command(subcommand, after_help = secrets::EXAMPLES)]
     Secrets(secrets::Command),
+    #[command(flatten)]
+    Operate(operate::Command),
     /// Check the rules that answer Vapi's messages, and try them on one.
     #[command(subcommand, after_help = replies::EXAMPLES)]
     Replies(replies::Command),
@@ -78,10 +90,14 @@ async fn main() -> ExitCode {
         Command::Ping(arguments) => endpoints::ping(&arguments).await,
         Command::Secrets(command) => secrets::run(command).await,
         Command::Replies(command) => replies::run(&command),
+        Command::Operate(command) => return exit(operate::run(command).await),
     };
+    exit(result.map(|is_good| u8::from(!is_good)))
+}
+
+fn exit(result: operate::Verdict) -> ExitCode {
     match result {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
+        Ok(code) => ExitCode::from(code),
         Err(error) => {
             eprintln!("gatehouse: {error}");
             ExitCode::FAILURE

@@ -26,12 +26,14 @@ How rules are written: docs/replies.md";
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Say whether a rules file is right, and what is wrong with it
+    #[command(after_help = EXAMPLES)]
     Check {
         /// The rules
         #[arg(default_value = FILE)]
         file: PathBuf,
     },
     /// Show what a message would get by the rules; nothing is sent
+    #[command(after_help = EXAMPLES)]
     Try {
         /// The rules
         file: PathBuf,

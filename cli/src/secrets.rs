@@ -27,6 +27,7 @@ Examples:
   gatehouse secrets check --stack gatehouse
   gatehouse secrets rotate vapi --stack gatehouse       a new value beside the old one, and what to do then
   gatehouse secrets rotate vapi --finish --stack gatehouse
+  gatehouse secrets put secrets.json --stack gatehouse
 
 What the document can hold: docs/configuration.md";
 
@@ -35,15 +36,19 @@ pub(crate) enum Command {
     /// Say what the document opens, and what is wrong with it; shows no value
     ///
     /// Exits with 0 only if nothing is.
+    #[command(after_help = EXAMPLES)]
     Check {
         #[command(flatten)]
         place: PlaceArguments,
     },
     /// Put a value in the place of those that are there
+    #[command(after_help = EXAMPLES)]
     Set(Set),
     /// Change a value without losing an event: beside the old one first, later alone
+    #[command(after_help = EXAMPLES)]
     Rotate(Rotate),
     /// Put a whole document in the place of the one that is there, if nothing is wrong with it
+    #[command(after_help = EXAMPLES)]
     Put {
         /// The document; `-` reads standard input
         document: PathBuf,

@@ -47,7 +47,7 @@ pub(crate) struct Arguments {
     concurrency: u16,
 }
 
-fn rate(text: &str) -> Result<f64, String> {
+pub(crate) fn rate(text: &str) -> Result<f64, String> {
     let number = text.strip_suffix("/s").unwrap_or(text).parse::<f64>().ok();
     let sane = number.filter(|rate| (0.001..=1e6).contains(rate));
     sane.ok_or_else(|| "give a number a second, such as 10/s, from 0.001 to 1000000".to_owned())
@@ -225,7 +225,7 @@ impl Tally {
 }
 
 /// Drawn on standard error, where it is a terminal.
-fn progress(repeat: u64) -> ProgressBar {
+pub(crate) fn progress(repeat: u64) -> ProgressBar {
     if !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
@@ -234,7 +234,7 @@ fn progress(repeat: u64) -> ProgressBar {
 }
 
 #[allow(clippy::cast_precision_loss, reason = "for showing and pacing")]
-fn as_f64(n: u64) -> f64 {
+pub(crate) fn as_f64(n: u64) -> f64 {
     n as f64
 }
 

@@ -13,7 +13,8 @@ use crate::shell::innermost;
 /// A stack's outputs.
 #[derive(Debug)]
 pub(crate) struct Outputs {
-    stack: String,
+    /// The stack's name.
+    pub(crate) stack: String,
     values: BTreeMap<String, String>,
 }
 
@@ -58,4 +59,20 @@ where
         _ => "AWS could not be asked; check the network, the region and AWS_ENDPOINT_URL",
     };
     format!("{about}: {advice} ({})", innermost(error)).into()
+}
+
+/// The physical ids of a stack's resources of a type, such as `AWS::Logs::LogGroup`.
+///
+/// # Errors
+/// When there is no such stack, or AWS cannot be asked.
+pub(crate) async fn resources(sdk: &SdkConfig, stack: &str, kind: &str) -> Result<Vec<String>, Error> {
+    let mut pages = Client::new(sdk).list_stack_resources().stack_name(stack).into_paginator().items().send();
+    let mut found = Vec::new();
+    while let Some(resource) = pages.next().await {
+        let resource = resource.map_err(|error| told(&format!("the stack {stack}"), &error))?;
+        if resource.resource_type() == Some(kind) {
+            found.extend(resource.physical_resource_id().map(str::to_owned));
+        }
+    }
+    Ok(found)
 }

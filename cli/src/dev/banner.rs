@@ -1,13 +1,11 @@
 //! What `gatehouse dev` says when it is ready.
 
-use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::ValueEnum;
 use gatehouse_local::{Error, dev_url, queue_arn};
-use serde::Serialize;
 
 use super::Dev;
 use super::lines::bold;
@@ -15,29 +13,9 @@ use crate::shell::quoted;
 use crate::vendor::Vendor;
 
 /// The line for programs.
-#[derive(Serialize)]
-struct Ready<'d> {
-    functions: BTreeMap<&'static str, String>,
-    dynamodb: &'d str,
-    sqs: &'d str,
-    table: &'d str,
-    retry_queue: &'d str,
-    dead_letter_queue: &'d str,
-}
-
 pub(super) fn print_json(dev: &Dev) -> Result<(), Error> {
-    let stack = &dev.stack;
-    let url = |name: &&'static str| (*name, format!("{}/lambda-url/{name}", stack.url));
-    let ready = Ready {
-        functions: stack.functions.iter().map(url).collect(),
-        dynamodb: &dev.dynamodb.url,
-        sqs: &dev.sqs.url,
-        table: &stack.table,
-        retry_queue: &stack.retry_queue,
-        dead_letter_queue: &stack.dead_letter_queue,
-    };
     let mut stdout = std::io::stdout().lock();
-    writeln!(stdout, "{}", serde_json::to_string(&ready)?)?;
+    writeln!(stdout, "{}", serde_json::to_string(&dev.stack.about)?)?;
     Ok(stdout.flush()?)
 }
 
@@ -62,7 +40,7 @@ fn write(dev: &Dev, took: Duration, out: &mut impl Write) -> std::io::Result<()>
     writeln!(out, "Functions, each with a command that posts a valid delivery{shell}:")?;
     for vendor in Vendor::value_variants() {
         let (function, _) = vendor.sender().endpoint();
-        if !stack.functions.contains(&function) {
+        if !stack.functions.contains_key(function) {
             continue;
         }
         let url = dev_url(&stack.url, vendor.sender());

@@ -9,6 +9,7 @@ use std::time::Duration;
 use anstyle::{AnsiColor, Style};
 use gatehouse_inbox::Clock;
 use gatehouse_local::Error;
+use gatehouse_local::about::Counts;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
@@ -47,7 +48,7 @@ impl Lines {
     ///
     /// # Errors
     /// When `RUST_LOG` is no filter.
-    pub(super) fn start(stream: Stream) -> Result<Lines, Error> {
+    pub(super) fn start(stream: Stream, counts: Counts) -> Result<Lines, Error> {
         let (sender, receiver) = sync_channel::<Option<String>>(WAITING);
         let (writing, written) = sync_channel(0);
         std::thread::spawn(move || {
@@ -79,6 +80,7 @@ impl Lines {
         let _ = tracing_subscriber::registry()
             .with(asked)
             .with(layer.with_filter(filter_fn(gatehouse_edge::log::is_safe)))
+            .with(counts)
             .try_init();
         Ok(Lines { sender, written })
     }
@@ -136,7 +138,9 @@ impl Fields {
             let ms = self.take("ms").unwrap_or_default();
             let id = self.take("event_id").or_else(|| self.take("message_id")).unwrap_or_default();
             // The function says it, the status implies it, and here nobody looks a request up.
-            let _ = (self.take("source"), self.take("problem"), self.take("message_id"), self.take("request_id"));
+            for implied in ["source", "problem", "message_id", "request_id", "event_type"] {
+                self.take(implied);
+            }
             let outcome = styled(&format!("{outcome:<13}"), outcome_style(&outcome));
             let _ = write!(line, "  {function:<21}  {status:<3}  {outcome}  {ms:>4} ms  {id}");
         } else {

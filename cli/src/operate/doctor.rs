@@ -1,0 +1,285 @@
+//! `gatehouse doctor`: whether a deployment is whole, and what to do where it is not.
+
+use aws_sdk_cloudwatch::types::StateValue;
+use aws_sdk_dynamodb::types::{IndexStatus, PointInTimeRecoveryStatus, TableStatus, TimeToLiveStatus};
+use aws_sdk_sqs::types::QueueAttributeName;
+use bytes::Bytes;
+use clap::Args;
+use gatehouse_edge::Source;
+use gatehouse_edge::secrets::Secrets;
+use gatehouse_edge::vapi::Channel;
+use gatehouse_inbox::Clock;
+use gatehouse_inbox::store::SUBJECT_INDEX;
+use gatehouse_inbox::store::arrivals::SOURCE_INDEX;
+use gatehouse_local::Error;
+use gatehouse_local::delivery::{Client, Delivery};
+use serde_json::json;
+
+use super::deployment::{Deployment, Which};
+use super::output::{Form, Table, json as line};
+use super::{Verdict, dead_letters};
+use crate::endpoints;
+use crate::secrets::Place;
+use crate::shell::{innermost, print};
+use crate::stack::{Outputs, resources, told};
+
+pub(crate) const EXAMPLES: &str = "\
+Looks, and changes nothing: the requests it posts are not signed, and must be refused. Exits with 1 where something is wrong.
+
+Examples:
+  gatehouse doctor
+  gatehouse doctor --stack gatehouse
+  gatehouse doctor --stack gatehouse --json | jq 'select(.state != \"ok\")'";
+
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    which: Which,
+    #[command(flatten)]
+    form: Form,
+}
+
+/// How far this machine's clock may be from a function's. In seconds; Svix' senders are refused beyond five minutes.
+const SKEW: i64 = 30;
+
+#[derive(Default)]
+struct Findings(Vec<Finding>);
+
+struct Finding {
+    what: String,
+    /// `ok`, `warning`, `wrong`
+    state: &'static str,
+    found: String,
+    /// What to do about it.
+    advice: String,
+}
+
+impl Findings {
+    fn add(&mut self, what: &str, state: &'static str, found: impl Into<String>, advice: impl Into<String>) {
+        let advice = if state == "ok" { String::new() } else { advice.into() };
+        self.0.push(Finding { what: what.to_owned(), state, found: found.into(), advice });
+    }
+
+    fn check(&mut self, what: &str, is_good: bool, found: impl Into<String>, advice: impl Into<String>) {
+        self.add(what, if is_good { "ok" } else { "wrong" }, found, advice);
+    }
+
+    fn failed(&mut self, what: &str, error: &Error, advice: &str) {
+        self.add(what, "wrong", error.to_string(), advice);
+    }
+}
+
+pub(crate) async fn run(arguments: Arguments) -> Verdict {
+    let Arguments { which, form } = arguments;
+    let deployment = which.find().await?;
+    let mut findings = Findings::default();
+    let deploy = "sam deploy puts back what infra/template.yaml says";
+    if let Err(error) = table(&deployment, &mut findings).await {
+        findings.failed("table", &error, deploy);
+    }
+    if deployment.has_queues()
+        && let Err(error) = queues(&deployment, &mut findings).await
+    {
+        findings.failed("queues", &error, deploy);
+    }
+    if let Some((sdk, outputs)) = &deployment.deployed {
+        if let Err(error) = secrets(sdk, outputs, &mut findings).await {
+            findings.failed("secrets", &error, "gatehouse secrets check --stack names what is wrong");
+        }
+        if let Err(error) = alarms(sdk, outputs, &mut findings).await {
+            findings.failed("alarms", &error, deploy);
+        }
+    }
+    urls(&deployment, &mut findings).await;
+
+    let Findings(findings) = findings;
+    let wrong = findings.iter().filter(|finding| finding.state == "wrong").count();
+    let mut table = Table::new(["CHECK", "STATE", "FOUND", "WHAT TO DO"]);
+    for Finding { what, state, found, advice } in findings {
+        if form.json {
+            line(&json!({"check": what, "state": state, "found": found, "advice": advice}))?;
+        } else {
+            table.row([what, state.to_owned(), found, advice]);
+        }
+    }
+    if !form.json {
+        table.print()?;
+        print(&if wrong == 0 { "nothing is wrong\n".to_owned() } else { format!("{wrong} wrong\n") })?;
+    }
+    Ok(u8::from(wrong > 0))
+}
+
+async fn table(deployment: &Deployment, findings: &mut Findings) -> Result<(), Error> {
+    let (client, name) = (&deployment.dynamodb, &deployment.table);
+    let described = client.describe_table().table_name(name).send().await.map_err(|error| told(name, &error))?;
+    let table = described.table.ok_or("DynamoDB describes no table")?;
+    let status = table.table_status().map_or("unknown", TableStatus::as_str).to_owned();
+    findings.check(
+        "table",
+        status == "ACTIVE",
+        format!("{name}: {status}"),
+        "wait while it is updated; else look at it in the console",
+    );
+    for (index, advice) in [
+        (SUBJECT_INDEX, "timelines need it; sam deploy adds it"),
+        (SOURCE_INDEX, "lists by vendor and time need it; deploy with SourceIndex=true if you want them"),
+    ] {
+        let found = table.global_secondary_indexes().iter().find(|found| found.index_name() == Some(index));
+        let status = found.and_then(|found| found.index_status()).map_or("missing", IndexStatus::as_str).to_owned();
+        let state = match status.as_str() {
+            "ACTIVE" => "ok",
+            _ if index == SOURCE_INDEX => "warning",
+            _ => "wrong",
+        };
+        findings.add(&format!("index {index}"), state, status, advice);
+    }
+    let expiry = client.describe_time_to_live().table_name(name).send().await.map_err(|error| told(name, &error))?;
+    let expiry = expiry.time_to_live_description();
+    let is_on = expiry.is_some_and(|expiry| {
+        matches!(expiry.time_to_live_status(), Some(TimeToLiveStatus::Enabled | TimeToLiveStatus::Enabling))
+            && expiry.attribute_name() == Some("expires_at")
+    });
+    let found = if is_on { "on, by expires_at" } else { "off" };
+    findings.check("expiry", is_on, found, "events are kept, and billed, for ever; sam deploy turns it on");
+    if deployment.dev.is_none() {
+        let backups =
+            client.describe_continuous_backups().table_name(name).send().await.map_err(|error| told(name, &error))?;
+        let recovery =
+            backups.continuous_backups_description().and_then(|told| told.point_in_time_recovery_description());
+        let status = recovery.and_then(|recovery| recovery.point_in_time_recovery_status());
+        let is_on = status == Some(&PointInTimeRecoveryStatus::Enabled);
+        let advice = "what is deleted by mistake is gone; sam deploy turns it on";
+        findings.check("recovery", is_on, if is_on { "to any second of 35 days" } else { "off" }, advice);
+    }
+    Ok(())
+}
+
+async fn queues(deployment: &Deployment, findings: &mut Findings) -> Result<(), Error> {
+    let (retry, dead) = (deployment.retry_queue()?, deployment.dead_letter_queue()?);
+    let policy = deployment.attribute(retry, QueueAttributeName::RedrivePolicy).await.unwrap_or_default();
+    let policy: serde_json::Value = serde_json::from_str(&policy).unwrap_or_default();
+    let (target, arn) =
+        (policy["deadLetterTargetArn"].as_str().unwrap_or_default().to_owned(), deployment.arn(dead).await?);
+    let found =
+        if target.is_empty() { "no dead-letter queue".to_owned() } else { format!("dead letters go to {target}") };
+    let advice = "what event-retry cannot finish would be lost after 14 days; sam deploy mends it";
+    findings.check("redrive policy", target == arn, found, advice);
+    let most = &policy["maxReceiveCount"];
+    let most = most.as_i64().or_else(|| most.as_str()?.parse().ok());
+    let wanted = i64::from(event_retry::MAX_RECEIVES);
+    let found = format!("after {} receives", most.map_or("?".to_owned(), |n| n.to_string()));
+    let advice = format!("event-retry counts to {wanted}; sam deploy mends it");
+    findings.check("receives", most == Some(wanted), found, advice);
+
+    let count = |name| deployment.attribute(retry, name);
+    let visible: u64 = count(QueueAttributeName::ApproximateNumberOfMessages).await?.parse()?;
+    let hidden: u64 = count(QueueAttributeName::ApproximateNumberOfMessagesNotVisible).await?.parse()?;
+    let found = format!("{visible} to be taken, {hidden} tried again later");
+    let advice = "if the first number does not fall, nobody takes them: is event-retry's event source mapping enabled? aws lambda \
+                  list-event-source-mappings tells; its log says what fails";
+    findings.add("retry queue", if visible + hidden == 0 { "ok" } else { "warning" }, found, advice);
+    let letters = dead_letters::waiting(deployment).await?;
+    let advice = format!("gatehouse dead-letters list{} says why; redrive once the cause is gone", deployment.again);
+    findings.check("dead letters", letters == 0, format!("{letters} waiting"), advice);
+    Ok(())
+}
+
+async fn secrets(sdk: &aws_config::SdkConfig, outputs: &Outputs, findings: &mut Findings) -> Result<(), Error> {
+    let document = Place::of_stack(sdk, outputs)?.read().await?.unwrap_or_else(|| "{}".to_owned());
+    let secrets = Secrets::parse(&document, false)?;
+    let stack = &outputs.stack;
+    for (part, source) in [
+        ("ada", Source::Ada),
+        ("agntix", Source::Agntix),
+        ("vapi", Source::Vapi(Channel::Server)),
+        ("agent_chat", Source::AgKit),
+    ] {
+        let of: Vec<_> = secrets.defects.iter().filter(|defect| defect.contains(part)).cloned().collect();
+        let (state, found) = match (source.is_open(&secrets), of.is_empty()) {
+            (true, true) => ("ok", "open".to_owned()),
+            (true, false) => ("wrong", format!("open, but {}", of.join("; "))),
+            (false, true) => ("warning", "closed: it has no secret".to_owned()),
+            (false, false) => ("wrong", format!("closed: {}", of.join("; "))),
+        };
+        findings.add(
+            &format!("secrets of {part}"),
+            state,
+            found,
+            format!("gatehouse secrets set {part} --stack {stack}, if it is wanted"),
+        );
+    }
+    Ok(())
+}
+
+async fn alarms(sdk: &aws_config::SdkConfig, outputs: &Outputs, findings: &mut Findings) -> Result<(), Error> {
+    let names = resources(sdk, &outputs.stack, "AWS::CloudWatch::Alarm").await?;
+    let client = aws_sdk_cloudwatch::Client::new(sdk);
+    let mut sounding = Vec::new();
+    let mut there = 0;
+    for part in names.chunks(100) {
+        let describe = client.describe_alarms().set_alarm_names(Some(part.to_vec())).max_records(100).send().await;
+        let described = describe.map_err(|error| told("the alarms", &error))?;
+        there += described.metric_alarms().len();
+        let is_sounding =
+            |alarm: &&aws_sdk_cloudwatch::types::MetricAlarm| alarm.state_value() == Some(&StateValue::Alarm);
+        let named = described.metric_alarms().iter().filter(is_sounding);
+        sounding.extend(named.filter_map(|alarm| alarm.alarm_name()).map(str::to_owned));
+    }
+    let advice = "sam deploy puts back what was deleted by hand";
+    findings.check("alarms", there == names.len() && there > 0, format!("{there} of {}", names.len()), advice);
+    let found = if sounding.is_empty() { "none".to_owned() } else { sounding.join(", ") };
+    findings.check("alarms that sound", sounding.is_empty(), found, "docs/operations.md says what each means");
+    Ok(())
+}
+
+/// Each endpoint must answer, and refuse what is not signed. What it says of the time is held against this machine's.
+async fn urls(deployment: &Deployment, findings: &mut Findings) {
+    let functions = match (&deployment.deployed, &deployment.dev) {
+        (Some((_, outputs)), _) => endpoints::of_stack(outputs),
+        (None, Some(dev)) => Ok(endpoints::of_dev(&dev.about.functions)),
+        (None, None) => return,
+    };
+    let functions = match functions {
+        Ok(functions) => functions,
+        Err(error) => return findings.failed("URLs", &error, "sam deploy, to its end"),
+    };
+    let mut skews = Vec::new();
+    for (function, url) in functions {
+        let delivery = Delivery {
+            function: String::new(),
+            path: String::new(),
+            method: "POST".to_owned(),
+            headers: vec![("content-type".to_owned(), "application/json".to_owned())],
+            body: Bytes::from_static(b"{}"),
+        };
+        let sent = match Client::new(&url) {
+            Ok(client) => client.send(&delivery).await,
+            Err(error) => Err(error),
+        };
+        match sent {
+            Ok(answer) => {
+                let (state, advice) = match answer.status {
+                    401 | 403 | 404 => ("ok", ""),
+                    503 => ("warning", "it has no usable secret: gatehouse secrets check"),
+                    429 => ("warning", "Lambda turns requests away: ReservedConcurrency, or the account's limit"),
+                    _ => ("wrong", "what is not signed must be refused; its log tells more"),
+                };
+                findings.add(&function, state, format!("HTTP status {}", answer.status), advice);
+                let at = httpdate::parse_http_date(answer.header("date")).ok();
+                let at = at.and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
+                skews.extend(
+                    at.and_then(|at| i64::try_from(at.as_secs()).ok()).map(|at| at - Clock::System.now().as_secs()),
+                );
+            }
+            Err(error) => {
+                let advice = "is the URL right, and the network? Deployed URLs are open to everybody (AuthType NONE)";
+                findings.add(&function, "wrong", format!("no answer: {}", innermost(&*error)), advice);
+            }
+        }
+    }
+    if let Some(skew) = skews.into_iter().max_by_key(|skew| skew.abs()) {
+        let found = format!("{skew} s between the functions' clocks and this machine's");
+        let advice = "set this machine's clock; signatures made here are refused beyond 300 s, and spans such as --since 1h are off";
+        findings.check("clock", skew.abs() <= SKEW, found, advice);
+    }
+}

@@ -1,0 +1,155 @@
+//! What a running local stack tells about itself, at `GET /gatehouse`: where its parts are, and what it has counted.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use gatehouse_inbox::Clock;
+use serde::{Deserialize, Serialize};
+use tracing::field::{Field, Visit};
+use tracing::{Event, Subscriber};
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::Context;
+
+/// The path it is told at.
+pub const PATH: &str = "/gatehouse";
+/// How long is counted, in minutes.
+const KEPT: usize = 24 * 60;
+
+/// A stack's parts.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct About {
+    /// Each function's URL, by its name.
+    pub functions: BTreeMap<String, String>,
+    /// DynamoDB's endpoint.
+    pub dynamodb: String,
+    /// SQS' endpoint.
+    pub sqs: String,
+    /// The table's name.
+    pub table: String,
+    /// The retry queue's URL.
+    pub retry_queue: String,
+    /// The dead-letter queue's URL.
+    pub dead_letter_queue: String,
+}
+
+/// How often something came to an outcome within a minute.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Count {
+    /// The minute, in minutes since 1970.
+    pub minute: i64,
+    /// The vendor; empty where the line names none.
+    pub source: String,
+    /// The vendor's name for the kind of event; empty where it is not known, as of what was refused.
+    pub event_type: String,
+    /// In the log's word.
+    pub outcome: String,
+    /// How often.
+    pub count: u64,
+}
+
+/// The answer at [`PATH`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Answer {
+    /// The stack.
+    #[serde(flatten)]
+    pub about: About,
+    /// What it counted within the last day.
+    pub counts: Vec<Count>,
+}
+
+/// Counts the functions' log lines, as CloudWatch would; clones share the counts. A `tracing` layer.
+#[derive(Debug, Clone, Default)]
+pub struct Counts(Arc<Mutex<VecDeque<Minute>>>);
+
+#[derive(Debug)]
+struct Minute {
+    minute: i64,
+    counts: BTreeMap<Kind, u64>,
+}
+
+#[derive(Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct Kind {
+    source: String,
+    event_type: String,
+    outcome: String,
+}
+
+impl Counts {
+    /// What was counted within the last day, by the minute.
+    #[must_use]
+    pub fn read(&self) -> Vec<Count> {
+        let minutes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let of = |at: &Minute, (kind, count): (&Kind, &u64)| Count {
+            minute: at.minute,
+            source: kind.source.clone(),
+            event_type: kind.event_type.clone(),
+            outcome: kind.outcome.clone(),
+            count: *count,
+        };
+        minutes.iter().flat_map(|at| at.counts.iter().map(move |kind| of(at, kind))).collect()
+    }
+
+    fn add(&self, kind: Kind) {
+        let minute = Clock::System.now().as_secs().div_euclid(60);
+        let mut minutes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if minutes.back().is_none_or(|last| last.minute != minute) {
+            minutes.push_back(Minute { minute, counts: BTreeMap::new() });
+            let gone = minutes.len().saturating_sub(KEPT);
+            minutes.drain(..gone);
+        }
+        if let Some(last) = minutes.back_mut() {
+            *last.counts.entry(kind).or_default() += 1;
+        }
+    }
+}
+
+impl<S: Subscriber> Layer<S> for Counts {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let mut kind = Kind::default();
+        event.record(&mut kind);
+        if !kind.outcome.is_empty() {
+            self.add(kind);
+        }
+    }
+}
+
+impl Visit for Kind {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        match field.name() {
+            "outcome" => self.outcome = value.to_owned(),
+            "source" => self.source = value.to_owned(),
+            "event_type" => self.event_type = value.to_owned(),
+            // A message of the retry queue's names its event alone.
+            "event_id" if self.source.is_empty() => {
+                self.source = value.split(':').next().unwrap_or_default().to_owned();
+            }
+            _ => {}
+        }
+    }
+
+    fn record_debug(&mut self, _: &Field, _: &dyn std::fmt::Debug) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing_subscriber::layer::SubscriberExt;
+
+    use super::*;
+
+    #[test]
+    fn lines_are_counted_by_source_type_and_outcome_and_only_those_with_an_outcome() {
+        let counts = Counts::default();
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(counts.clone()), || {
+            for _ in 0..2 {
+                tracing::info!(function = "f", source = "ada", event_type = "v1.x", outcome = "recorded", "request");
+            }
+            tracing::info!(function = "event-retry", event_id = "ada:msg_1", outcome = "dead-lettered", "message");
+            tracing::info!("ready");
+        });
+        let mut told: Vec<_> =
+            counts.read().into_iter().map(|c| (c.source, c.event_type, c.outcome, c.count)).collect();
+        told.sort();
+        let words = |source: &str, kind: &str, outcome: &str, n| (source.into(), kind.into(), outcome.into(), n);
+        assert_eq!(told, [words("ada", "", "dead-lettered", 1), words("ada", "v1.x", "recorded", 2)]);
+    }
+}
