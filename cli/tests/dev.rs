@@ -513,3 +513,19 @@ fn every_command_has_an_example_in_its_help() {
     }
     assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/configuration.md").exists());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_came_is_counted_by_vendor_kind_and_outcome_and_can_be_asked_for() {
+    let dev = Dev::start(&[], &[]);
+    for _ in 0..2 {
+        ada("msg_1").send(dev.base()).await.unwrap();
+    }
+    ada("msg_2").with_header("svix-signature", "v1,AAAA").send(dev.base()).await.unwrap();
+    let (output, _) = run(&["stats", "--json", "--at", dev.base()], &[]);
+    let lines: Vec<Value> =
+        String::from_utf8(output.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let count =
+        |kind: &str, outcome: &str| serde_json::json!({"source": "ada", "type": kind, "outcome": outcome, "count": 1});
+    let message = "v1.conversation.message";
+    assert_eq!(lines, [count("", "refused"), count(message, "duplicate"), count(message, "recorded")]);
+}

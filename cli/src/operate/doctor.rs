@@ -77,6 +77,11 @@ pub(crate) async fn run(arguments: Arguments) -> Verdict {
     if let Err(error) = table(&deployment, &mut findings).await {
         findings.failed("table", &error, deploy);
     }
+    if deployment.dev.is_none()
+        && let Err(error) = recovery(&deployment, &mut findings).await
+    {
+        findings.failed("recovery", &error, deploy);
+    }
     if deployment.has_queues()
         && let Err(error) = queues(&deployment, &mut findings).await
     {
@@ -141,16 +146,19 @@ async fn table(deployment: &Deployment, findings: &mut Findings) -> Result<(), E
     });
     let found = if is_on { "on, by expires_at" } else { "off" };
     findings.check("expiry", is_on, found, "events are kept, and billed, for ever; sam deploy turns it on");
-    if deployment.dev.is_none() {
-        let backups =
-            client.describe_continuous_backups().table_name(name).send().await.map_err(|error| told(name, &error))?;
-        let recovery =
-            backups.continuous_backups_description().and_then(|told| told.point_in_time_recovery_description());
-        let status = recovery.and_then(|recovery| recovery.point_in_time_recovery_status());
-        let is_on = status == Some(&PointInTimeRecoveryStatus::Enabled);
-        let advice = "what is deleted by mistake is gone; sam deploy turns it on";
-        findings.check("recovery", is_on, if is_on { "to any second of 35 days" } else { "off" }, advice);
-    }
+    Ok(())
+}
+
+/// Of what AWS keeps of the table besides: no local engine does.
+async fn recovery(deployment: &Deployment, findings: &mut Findings) -> Result<(), Error> {
+    let (client, name) = (&deployment.dynamodb, &deployment.table);
+    let backups = client.describe_continuous_backups().table_name(name).send().await;
+    let backups = backups.map_err(|error| told(name, &error))?;
+    let recovery = backups.continuous_backups_description().and_then(|told| told.point_in_time_recovery_description());
+    let status = recovery.and_then(|recovery| recovery.point_in_time_recovery_status());
+    let is_on = status == Some(&PointInTimeRecoveryStatus::Enabled);
+    let advice = "what is deleted by mistake is gone; sam deploy turns it on";
+    findings.check("recovery", is_on, if is_on { "to any second of 35 days" } else { "off" }, advice);
     Ok(())
 }
 

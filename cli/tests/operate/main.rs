@@ -3,6 +3,7 @@
 
 mod bed;
 mod dead_letters;
+mod deployed;
 mod doctor;
 mod erase;
 mod events;
