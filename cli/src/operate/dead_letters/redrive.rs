@@ -1,6 +1,6 @@
 //! `gatehouse dead-letters redrive`: back to the retry queue, and a receipt of what became of each.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -75,6 +75,8 @@ struct Entry {
 }
 
 const PENDING: &str = "pending";
+/// Its record says something else: for a moment, until it is known whether it is kept beside it.
+const OTHER: &str = "other";
 
 impl Entry {
     fn of(letter: &Letter) -> Entry {
@@ -85,6 +87,30 @@ impl Entry {
             nonce: envelope.map(|envelope| envelope.nonce.to_string()),
             fingerprint: envelope.map(|envelope| envelope.fingerprint.to_string()),
             outcome: PENDING.to_owned(),
+        }
+    }
+
+    /// The key of the copy that is kept where the record says something else.
+    fn copy(&self) -> Option<String> {
+        let fingerprint = Fingerprint::from_hex(self.fingerprint.as_deref()?)?;
+        Some(conflict_key(&fingerprint, &EventId::from_stored(self.event_id.clone()?)))
+    }
+
+    /// What became of it, in words.
+    fn settled(&self, place: Option<&Place>, dead: Option<&Letter>) -> String {
+        match (place, dead) {
+            (Some(Place::Erased(_)), _) => "erased".to_owned(),
+            (Some(Place::Record(record)), _) if Some(record.event.nonce.to_string()) == self.nonce => {
+                "recorded".to_owned()
+            }
+            (Some(Place::Record(record)), _) if Some(record.event.fingerprint.to_string()) == self.fingerprint => {
+                "duplicate".to_owned()
+            }
+            (Some(_), _) => OTHER.to_owned(),
+            (None, Some(letter)) if letter.message_id == self.message_id => "not moved".to_owned(),
+            (None, Some(letter)) => format!("dead again: {}", letter.reason),
+            (None, None) if self.nonce.is_none() => "moved, and not traceable: it is no envelope".to_owned(),
+            (None, None) => "waiting on the retry queue".to_owned(),
         }
     }
 
@@ -304,37 +330,30 @@ async fn settle(deployment: &Deployment, mut entries: Vec<Entry>) -> Result<Vec<
             [(letter.message_id.as_str(), letter)].into_iter().chain(letter.event_id.as_deref().map(|id| (id, letter)))
         })
         .collect();
-    let now = Clock::System.now();
-    for part in entries.chunks_mut(50) {
-        let key = |entry: &Entry| entry.event_id.clone();
-        let conflict = |entry: &Entry| {
-            let fingerprint = Fingerprint::from_hex(entry.fingerprint.as_deref()?)?;
-            Some(conflict_key(&fingerprint, &EventId::from_stored(entry.event_id.clone()?)))
-        };
-        let mut keys: Vec<String> = part.iter().flat_map(|entry| [key(entry), conflict(entry)]).flatten().collect();
-        keys.sort_unstable();
-        keys.dedup();
-        let places = deployment.store.read(keys, now).await?;
-        for entry in part {
-            let id = entry.event_id.clone().unwrap_or_else(|| entry.message_id.clone());
-            entry.outcome = match places.get(&id) {
-                Some(Place::Erased(_)) => "erased".to_owned(),
-                Some(Place::Record(record)) if Some(record.event.nonce.to_string()) == entry.nonce => {
-                    "recorded".to_owned()
-                }
-                Some(Place::Record(record)) if Some(record.event.fingerprint.to_string()) == entry.fingerprint => {
-                    "duplicate".to_owned()
-                }
-                _ if conflict(entry).is_some_and(|key| places.contains_key(&key)) => "conflict".to_owned(),
-                _ => match dead.get(id.as_str()) {
-                    Some(letter) => format!("dead again: {}", letter.reason),
-                    None if entry.event_id.is_none() => "moved, and not traceable: it is no envelope".to_owned(),
-                    None => "waiting on the retry queue".to_owned(),
-                },
-            };
+    for part in entries.chunks_mut(100) {
+        let places = read_places(deployment, part.iter().filter_map(|entry| entry.event_id.clone())).await?;
+        for entry in part.iter_mut() {
+            let dead = dead.get(entry.event_id.as_ref().unwrap_or(&entry.message_id).as_str());
+            entry.outcome = entry.settled(entry.event_id.as_ref().and_then(|id| places.get(id)), dead.copied());
+        }
+        // Only where the record says something else is it worth looking for the copy.
+        let copies = part.iter().filter(|entry| entry.outcome == OTHER).filter_map(Entry::copy);
+        let copies = read_places(deployment, copies).await?;
+        for entry in part.iter_mut().filter(|entry| entry.outcome == OTHER) {
+            let is_kept = entry.copy().is_some_and(|key| copies.contains_key(&key));
+            let dead = dead.get(entry.event_id.as_deref().unwrap_or_default());
+            entry.outcome = if is_kept { "conflict".to_owned() } else { entry.settled(None, dead.copied()) };
         }
     }
     Ok(entries)
+}
+
+async fn read_places(
+    deployment: &Deployment,
+    keys: impl Iterator<Item = String>,
+) -> Result<HashMap<String, Place>, Error> {
+    let keys: BTreeSet<String> = keys.collect();
+    Ok(deployment.store.read(keys.into_iter().collect(), Clock::System.now()).await?)
 }
 
 fn summary(entries: &[Entry], path: &Path) -> Result<(), Error> {
