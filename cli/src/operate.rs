@@ -21,6 +21,9 @@ mod stats;
 /// The exit code of a command that went to its end and found nothing of the kind.
 pub(crate) const NOT_FOUND: u8 = 3;
 
+/// The exit code of a command line that says nothing that can be done.
+const USAGE: u8 = 2;
+
 /// A command's exit code.
 pub(crate) type Verdict = Result<u8, Error>;
 
@@ -70,7 +73,7 @@ fn progress(about: &'static str) -> ProgressBar {
     if !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
-    let style = ProgressStyle::with_template("{msg} {bar:40} {pos}/{len}  {per_sec}");
+    let style = ProgressStyle::with_template("{msg} {bar:40} {pos}/{len}");
     let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::new(0).with_style(style).with_message(about)
 }

@@ -1,6 +1,6 @@
 //! What connects a command with the shell it was called from.
 
-use std::io::{Read, Write};
+use std::io::{IsTerminal, Read, Write};
 use std::path::Path;
 
 use gatehouse_local::Error;
@@ -36,6 +36,49 @@ pub(crate) fn read(file: &Path) -> Result<Vec<u8>, Error> {
 /// A file's text.
 pub(crate) fn read_text(file: &Path) -> Result<String, Error> {
     String::from_utf8(read(file)?).map_err(|_| format!("{} is not UTF-8", file.display()).into())
+}
+
+/// Ctrl-C, from when this is made on: none is missed while something else is waited for.
+#[derive(Debug)]
+pub(crate) struct Interrupts(tokio::sync::watch::Receiver<u64>);
+
+impl Interrupts {
+    pub(crate) fn listen() -> Self {
+        let (told, interrupts) = tokio::sync::watch::channel(0);
+        tokio::spawn(async move {
+            while tokio::signal::ctrl_c().await.is_ok() {
+                told.send_modify(|count| *count += 1);
+            }
+        });
+        Interrupts(interrupts)
+    }
+
+    /// The next one.
+    pub(crate) async fn next(&mut self) {
+        if self.0.changed().await.is_err() {
+            // There are no signals on this machine.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// Whether whoever sits before the terminal says yes. Ctrl-C is a no.
+pub(crate) async fn agreed(question: &str, interrupts: &mut Interrupts) -> Result<bool, Error> {
+    if !std::io::stdin().is_terminal() {
+        return Err("nobody is there to be asked; --yes answers".into());
+    }
+    eprint!("{question} [y/N] ");
+    let (told, answered) = tokio::sync::oneshot::channel();
+    // A thread of its own: nobody waits for it where the answer is Ctrl-C.
+    std::thread::spawn(move || {
+        let mut answer = String::new();
+        let read = std::io::stdin().read_line(&mut answer).map(|_| answer);
+        let _ = told.send(read);
+    });
+    tokio::select! {
+        answer = answered => Ok(["y", "yes"].contains(&answer??.trim().to_ascii_lowercase().as_str())),
+        () = interrupts.next() => Ok(false),
+    }
 }
 
 /// The cause at the bottom: the ones above it say "client error".

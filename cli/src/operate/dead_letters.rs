@@ -1,7 +1,7 @@
 //! `gatehouse dead-letters`: what could not be recorded, why, and back with it.
 
-use std::collections::BTreeMap;
-use std::io::{IsTerminal, Write};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -11,15 +11,17 @@ use gatehouse_local::Error;
 use gatehouse_payload::json::Document;
 
 mod queue;
+mod receipt;
 mod redrive;
 
-use queue::{Held, delete, hand_back, held_at_most, hold};
+use queue::{HELD, Held, NEVER_FINISHED, delete, hand_back, hold};
 pub(crate) use queue::{Letter, look, waiting};
 
 use super::deployment::{Deployment, Which};
-use super::output::{Facts, Form, Table, age, json, pretty};
-use super::{NOT_FOUND, Verdict, progress};
-use crate::shell::print;
+use super::listing::SOURCES;
+use super::output::{Facts, Form, Table, age, json, pretty, shown};
+use super::{NOT_FOUND, USAGE, Verdict, progress};
+use crate::shell::{Interrupts, agreed, print, quoted};
 
 pub(crate) const EXAMPLES: &str = "\
 Looking into the queue means receiving its messages; they are handed back at once. Whoever is killed meanwhile leaves them hidden for
@@ -87,17 +89,21 @@ pub(crate) enum Command {
     },
 }
 
-/// Which of them.
+const WHICH_ONES: &str = "gatehouse: which ones? Name some with --id, --source or --reason, or say --all";
+/// Why a message may be dead.
+const REASONS: [&str; 5] = ["unavailable", "refused", "unreadable", "panic", NEVER_FINISHED];
+
+/// Which of them; of several options all must hold.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Choice {
     /// Only this event's or message's; may stand several times
     #[arg(long = "id", value_name = "ID")]
     ids: Vec<String>,
     /// Only of this vendor
-    #[arg(long, value_name = "SOURCE")]
+    #[arg(long, value_name = "SOURCE", value_parser = SOURCES)]
     source: Option<String>,
-    /// Only of this reason: unavailable, refused, unreadable, panic, never-finished
-    #[arg(long, value_name = "REASON")]
+    /// Only of this reason
+    #[arg(long, value_name = "REASON", value_parser = REASONS)]
     reason: Option<String>,
 }
 
@@ -121,7 +127,8 @@ pub(crate) async fn run(command: Command) -> Verdict {
         Command::Redrive(arguments) => redrive::run(arguments).await,
         Command::Discard { which, choice, all, keep, yes } => {
             if choice.is_any() && !all {
-                return Err("which ones? Name some with --id, --source or --reason, or say --all".into());
+                eprintln!("{WHICH_ONES}");
+                return Ok(USAGE);
             }
             discard(&which.find().await?, &choice, &keep, yes).await
         }
@@ -130,24 +137,25 @@ pub(crate) async fn run(command: Command) -> Verdict {
 
 async fn list(deployment: &Deployment, form: Form, choice: &Choice) -> Verdict {
     let bar = progress("looking");
-    let Held { letters, is_partial } = look(deployment, &bar, |_| false).await?;
+    let Held { letters, elsewhere, is_partial, .. } =
+        look(deployment, &bar, &mut Interrupts::listen(), |_| false).await?;
     bar.finish_and_clear();
     let mut letters: Vec<_> = letters.into_iter().filter(|letter| choice.takes(letter)).collect();
-    letters.sort_by(|a, b| (a.dead_since, &a.event_id).cmp(&(b.dead_since, &b.event_id)));
+    letters.sort_by(|a, b| (a.sent_at, &a.event_id).cmp(&(b.sent_at, &b.event_id)));
     let now = Clock::System.now();
     if form.json {
         letters.iter().try_for_each(json)?;
     } else if letters.is_empty() {
-        print("no dead letters\n")?;
+        print(if choice.is_any() { "no dead letters\n" } else { "no such dead letters\n" })?;
     } else {
-        let mut table = Table::new(["AGE", "ATTEMPTS", "SOURCE", "EVENT", "REASON", "FIRST ERROR", "LAST ERROR"]);
+        let mut table = Table::new(["AGE", "ATTEMPTS", "SOURCE", "REASON", "FIRST ERROR", "LAST ERROR", "EVENT"]);
         let or = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
         for letter in &letters {
             let event = letter.event_id.clone().unwrap_or_else(|| format!("message {}", letter.message_id));
             let attempts = if letter.attempts == 0 { "-".to_owned() } else { letter.attempts.to_string() };
             let (first, last) = (or(&letter.first_error), or(&letter.last_error));
-            let age = age(letter.first_failed_at.unwrap_or(letter.dead_since), now);
-            table.row([age, attempts, or(&letter.source), event, letter.reason.clone(), first, last]);
+            let age = age(letter.first_failed_at.unwrap_or(letter.sent_at), now);
+            table.row([age, attempts, or(&letter.source), letter.reason.clone(), first, last, event]);
         }
         table.print()?;
         print(&format!("{}\n", told(&letters)))?;
@@ -155,7 +163,18 @@ async fn list(deployment: &Deployment, form: Form, choice: &Choice) -> Verdict {
     if is_partial {
         return Err("interrupted: this is not all of them".into());
     }
+    if elsewhere > 0 {
+        return Err(held_elsewhere(elsewhere));
+    }
     Ok(0)
+}
+
+fn held_elsewhere(count: u64) -> Error {
+    let seconds = HELD.as_secs();
+    format!(
+        "about {count} more are held by another command, or by one that was killed; they show again within {seconds} s"
+    )
+    .into()
 }
 
 /// How many, and of which reasons.
@@ -166,12 +185,12 @@ fn told(letters: &[Letter]) -> String {
     }
     let reasons: Vec<_> = reasons.iter().map(|(reason, n)| format!("{n} {reason}")).collect();
     let many = if letters.len() == 1 { "dead letter" } else { "dead letters" };
-    format!("{} {many}: {}", letters.len(), reasons.join(", "))
+    shown(&format!("{} {many}: {}", letters.len(), reasons.join(", ")))
 }
 
 async fn show(deployment: &Deployment, form: Form, id: &str, payload: bool) -> Verdict {
     let Some(letter) = find(deployment, id).await? else {
-        print(&format!("{id}: no dead letter; what became of it: gatehouse events show {id}{}\n", deployment.again))?;
+        eprintln!("{id}: no dead letter; what became of it: gatehouse events show {}{}", quoted(id), deployment.again);
         return Ok(NOT_FOUND);
     };
     let body = letter.envelope.as_ref().map(|envelope| String::from_utf8_lossy(&envelope.body).into_owned());
@@ -203,14 +222,14 @@ pub(crate) fn as_json(body: &str) -> serde_json::Value {
 pub(crate) async fn find(deployment: &Deployment, id: &str) -> Result<Option<Letter>, Error> {
     let bar = progress("looking through the dead letters");
     let is = |letter: &Letter| letter.event_id.as_deref() == Some(id) || letter.message_id == id;
-    let held = look(deployment, &bar, is).await?;
+    let held = look(deployment, &bar, &mut Interrupts::listen(), is).await?;
     bar.finish_and_clear();
     Ok(held.letters.into_iter().find(is))
 }
 
 /// A dead letter's history.
 pub(crate) fn about(facts: &mut Facts, letter: &Letter) {
-    facts.add("dead letter", format!("{}, since {}", letter.reason, letter.dead_since));
+    facts.add("dead letter", format!("{}, since {}", letter.reason, letter.sent_at));
     facts.add_some("event", letter.event_id.as_ref());
     facts.add("message", &letter.message_id);
     if letter.attempts > 0 {
@@ -225,61 +244,55 @@ pub(crate) fn about(facts: &mut Facts, letter: &Letter) {
 fn advice(reason: &str) -> &'static str {
     match reason {
         "unavailable" => {
-            "DynamoDB was away, slow or closed to event-retry for hours: see what gatehouse doctor says, then redrive"
+            "DynamoDB was away, slow or closed to event-retry at every attempt: see what gatehouse doctor says, then redrive"
         }
         "refused" => "DynamoDB refuses the item as it is; redrive once a release or a setting has changed that",
         "unreadable" => {
             "it is no envelope of this release's; look at it with --payload, then discard it, or redrive under the release that wrote it"
         }
         "panic" => "event-retry panicked; its log has the place. Redrive when it is mended",
-        _ => "event-retry never finished with it: out of time, out of memory, or killed. Its log tells; then redrive",
+        _ => {
+            "event-retry never said what became of it: killed, out of time or memory, or the queue gave up sooner than event-retry \
+              does, which gatehouse doctor tells under receives. Its log tells the rest; then redrive"
+        }
     }
 }
 
 async fn discard(deployment: &Deployment, choice: &Choice, keep: &std::path::Path, yes: bool) -> Verdict {
-    let bar = progress("looking");
-    let Held { letters, is_partial } = hold(deployment, &bar, |_| false).await?;
+    let (bar, mut stop) = (progress("looking"), Interrupts::listen());
+    if !yes {
+        // Handed back while somebody thinks about it.
+        let found = look(deployment, &bar, &mut stop, |_| false).await?;
+        bar.finish_and_clear();
+        let letters: Vec<_> = found.letters.into_iter().filter(|letter| choice.takes(letter)).collect();
+        if !letters.is_empty() && !agreed(&format!("Discard {} for good?", told(&letters)), &mut stop).await? {
+            print("nothing was discarded\n")?;
+            return Ok(1);
+        }
+    }
+    let held = hold(deployment, &bar, &mut stop, |_| false).await?;
+    let held = held.choose(deployment, |letter| choice.takes(letter)).await?;
     bar.finish_and_clear();
-    let (chosen, others): (Vec<_>, Vec<_>) = letters.into_iter().partition(|letter| choice.takes(letter));
-    hand_back(deployment, &others).await?;
-    if is_partial || chosen.is_empty() {
-        hand_back(deployment, &chosen).await?;
-        if is_partial {
+    if held.is_partial || held.letters.is_empty() {
+        hand_back(deployment, &held.letters).await?;
+        if held.is_partial {
             return Err("interrupted: nothing was discarded".into());
+        }
+        if held.elsewhere > 0 {
+            return Err(held_elsewhere(held.elsewhere));
         }
         print("no such dead letters\n")?;
         return Ok(NOT_FOUND);
     }
-    let asked = if yes { Ok(true) } else { agreed(&format!("Discard {} for good?", told(&chosen))) };
-    let kept = match asked {
-        Ok(true) => copy(&chosen, keep),
-        other => {
-            hand_back(deployment, &chosen).await?;
-            other?;
-            print("nothing was discarded\n")?;
-            return Ok(1);
-        }
-    };
-    if let Err(error) = kept {
-        hand_back(deployment, &chosen).await?;
+    if let Err(error) = copy(&held.letters, keep) {
+        hand_back(deployment, &held.letters).await?;
         return Err(format!("{} cannot be written, so nothing was discarded: {error}", keep.display()).into());
     }
-    for letter in &chosen {
+    for letter in &held.letters {
         delete(deployment, letter).await?;
     }
-    print(&format!("discarded {}; copies are in {}\n", told(&chosen), keep.display()))?;
+    print(&format!("discarded {}; copies are in {}\n", told(&held.letters), keep.display()))?;
     Ok(0)
-}
-
-/// Whether whoever sits before the terminal says yes.
-pub(crate) fn agreed(question: &str) -> Result<bool, Error> {
-    if !std::io::stdin().is_terminal() {
-        return Err("nobody is there to be asked; --yes answers".into());
-    }
-    eprint!("{question} [y/N] ");
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer)?;
-    Ok(["y", "yes"].contains(&answer.trim().to_ascii_lowercase().as_str()))
 }
 
 /// Writes the messages to a new file, for nobody else to read, and to the disk.
@@ -302,26 +315,46 @@ fn private(path: &std::path::Path) -> Result<std::fs::File, Error> {
     Ok(options.open(path)?)
 }
 
-/// Deletes the dead letters about a subject: how many.
-pub(crate) async fn erase_letters(deployment: &Deployment, subject: &Subject) -> Result<usize, Error> {
-    let bar = progress("looking through the dead letters");
-    let held = hold(deployment, &bar, |_| false).await?;
-    bar.finish_and_clear();
-    let (theirs, others): (Vec<_>, Vec<_>) = held.letters.into_iter().partition(|letter| is_about(letter, subject));
-    hand_back(deployment, &others).await?;
-    for letter in &theirs {
-        delete(deployment, letter).await?;
-    }
-    if held.is_partial {
-        return Err("interrupted: dead letters about it may be left; say it again".into());
-    }
-    Ok(theirs.len())
+/// What became of the dead letters about erased subjects.
+#[derive(Debug, Default)]
+pub(crate) struct ErasedLetters {
+    /// How many were deleted, by subject.
+    pub(crate) deleted: BTreeMap<Subject, usize>,
+    /// How many cannot be read, and may be about them.
+    pub(crate) unreadable: usize,
+    /// About how many are held by somebody, and may be about them.
+    pub(crate) elsewhere: u64,
 }
 
-fn is_about(letter: &Letter, subject: &Subject) -> bool {
-    let Some(envelope) = &letter.envelope else { return false };
-    let (Some(source), Ok(document)) = (Source::of(&envelope.event_id), Document::read(&envelope.body)) else {
-        return false;
-    };
-    source.parse(&document).subject.as_ref() == Some(subject)
+/// Deletes the dead letters about some subjects.
+pub(crate) async fn erase_letters(
+    deployment: &Deployment,
+    subjects: &BTreeSet<Subject>,
+) -> Result<ErasedLetters, Error> {
+    let bar = progress("looking through the dead letters");
+    let is_theirs = |letter: &Letter| subject_of(letter).is_some_and(|subject| subjects.contains(&subject));
+    let held = hold(deployment, &bar, &mut Interrupts::listen(), |_| false).await?;
+    let (is_partial, elsewhere) = (held.is_partial, held.elsewhere);
+    let unreadable = held.letters.iter().filter(|letter| letter.envelope.is_none()).count();
+    let theirs = held.choose(deployment, is_theirs).await?.letters;
+    bar.finish_and_clear();
+    if is_partial {
+        hand_back(deployment, &theirs).await?;
+        return Err("interrupted: dead letters about it may be left; say it again".into());
+    }
+    let mut erased = ErasedLetters { unreadable, elsewhere, ..ErasedLetters::default() };
+    for letter in &theirs {
+        delete(deployment, letter).await?;
+        *erased
+            .deleted
+            .entry(subject_of(letter).unwrap_or_else(|| Subject::from_stored(String::new())))
+            .or_default() += 1;
+    }
+    Ok(erased)
+}
+
+fn subject_of(letter: &Letter) -> Option<Subject> {
+    let envelope = letter.envelope.as_ref()?;
+    let source = Source::of(&envelope.event_id)?;
+    source.parse(&Document::read(&envelope.body).ok()?).subject
 }

@@ -14,7 +14,7 @@ use crate::shell::quoted;
 use crate::stack::{Outputs, told};
 
 /// What one call may take: nobody but the reader of a terminal waits.
-const CALL_LIMIT: std::time::Duration = std::time::Duration::from_secs(30);
+const CALL_LIMIT: std::time::Duration = std::time::Duration::from_secs(15);
 /// How long tombstones are kept at least, in days. The functions' own setting is not known here.
 const TTL_DAYS: u32 = 90;
 
@@ -30,10 +30,10 @@ pub(crate) struct Which {
     /// A table by its name, with the environment's credentials and region
     #[arg(long, value_name = "TABLE", conflicts_with = "stack")]
     table: Option<String>,
-    /// Its retry queue by its URL; the dead-letter queue is the one its redrive policy names
+    /// With --table: its retry queue by its URL; the dead-letter queue is the one its redrive policy names
     #[arg(long, value_name = "URL", requires = "table")]
     queue: Option<String>,
-    /// Where DynamoDB and SQS are, if not in AWS
+    /// With --table: where DynamoDB and SQS are, if not in AWS
     #[arg(long, value_name = "URL", requires = "table")]
     endpoint_url: Option<String>,
     /// Say on standard error what the command cost: requests to DynamoDB and SQS, and read units
@@ -201,6 +201,23 @@ impl Deployment {
         let answer = get.map_err(|error| told(&format!("the queue {queue}"), &error))?;
         let value = answer.attributes().and_then(|attributes| attributes.get(&name)).cloned();
         Ok(value.ok_or_else(|| format!("the queue {queue} has no {}", name.as_str()))?)
+    }
+
+    /// About how many messages a queue has: visible, and hidden.
+    ///
+    /// # Errors
+    /// When SQS does not say.
+    pub(crate) async fn counts(&self, queue: &str) -> Result<(u64, u64), Error> {
+        let names = [
+            QueueAttributeName::ApproximateNumberOfMessages,
+            QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
+        ];
+        let get =
+            self.sqs.get_queue_attributes().queue_url(queue).set_attribute_names(Some(names.to_vec())).send().await;
+        let answer = get.map_err(|error| told(&format!("the queue {queue}"), &error))?;
+        let mut attributes = answer.attributes.unwrap_or_default();
+        let [visible, hidden] = names.map(|name| attributes.remove(&name).unwrap_or_default().parse::<u64>());
+        Ok((visible?, hidden?))
     }
 
     /// A queue's ARN.

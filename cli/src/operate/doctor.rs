@@ -39,6 +39,8 @@ pub(crate) struct Arguments {
     form: Form,
 }
 
+/// How long one check may take.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(15);
 /// How far this machine's clock may be from a function's. In seconds; Svix' senders are refused beyond five minutes.
 const SKEW: i64 = 30;
 
@@ -63,39 +65,27 @@ impl Findings {
     fn check(&mut self, what: &str, is_good: bool, found: impl Into<String>, advice: impl Into<String>) {
         self.add(what, if is_good { "ok" } else { "wrong" }, found, advice);
     }
-
-    fn failed(&mut self, what: &str, error: &Error, advice: &str) {
-        self.add(what, "wrong", error.to_string(), advice);
-    }
 }
 
 pub(crate) async fn run(arguments: Arguments) -> Verdict {
     let Arguments { which, form } = arguments;
     let deployment = which.find().await?;
     let mut findings = Findings::default();
-    let deploy = "sam deploy puts back what infra/template.yaml says";
-    if let Err(error) = table(&deployment, &mut findings).await {
-        findings.failed("table", &error, deploy);
+    let deploy = "is it there, and may you ask for it? sam deploy puts back what infra/template.yaml says";
+    bounded(&mut findings, "table", deploy, async |findings| table(&deployment, findings).await).await;
+    if deployment.dev.is_none() {
+        bounded(&mut findings, "recovery", deploy, async |findings| recovery(&deployment, findings).await).await;
     }
-    if deployment.dev.is_none()
-        && let Err(error) = recovery(&deployment, &mut findings).await
-    {
-        findings.failed("recovery", &error, deploy);
-    }
-    if deployment.has_queues()
-        && let Err(error) = queues(&deployment, &mut findings).await
-    {
-        findings.failed("queues", &error, deploy);
+    if deployment.has_queues() {
+        bounded(&mut findings, "queues", deploy, async |findings| queues(&deployment, findings).await).await;
     }
     if let Some((sdk, outputs)) = &deployment.deployed {
-        if let Err(error) = secrets(sdk, outputs, &mut findings).await {
-            findings.failed("secrets", &error, "gatehouse secrets check --stack names what is wrong");
-        }
-        if let Err(error) = alarms(sdk, outputs, &mut findings).await {
-            findings.failed("alarms", &error, deploy);
-        }
+        let check = "gatehouse secrets check --stack names what is wrong";
+        bounded(&mut findings, "secrets", check, async |findings| secrets(sdk, outputs, findings).await).await;
+        bounded(&mut findings, "alarms", deploy, async |findings| alarms(sdk, outputs, findings).await).await;
     }
-    urls(&deployment, &mut findings).await;
+    let advice = "does anything answer there?";
+    bounded(&mut findings, "URLs", advice, async |findings| urls(&deployment, findings).await).await;
 
     let Findings(findings) = findings;
     let wrong = findings.iter().filter(|finding| finding.state == "wrong").count();
@@ -112,6 +102,20 @@ pub(crate) async fn run(arguments: Arguments) -> Verdict {
         print(&if wrong == 0 { "nothing is wrong\n".to_owned() } else { format!("{wrong} wrong\n") })?;
     }
     Ok(u8::from(wrong > 0))
+}
+
+/// One check, which may fail, or take too long.
+async fn bounded(
+    findings: &mut Findings,
+    what: &str,
+    advice: &str,
+    check: impl AsyncFnOnce(&mut Findings) -> Result<(), Error>,
+) {
+    let checked = tokio::time::timeout(PATIENCE, check(findings)).await;
+    let late = || Err(format!("no answer within {} s", PATIENCE.as_secs()).into());
+    if let Err(error) = checked.unwrap_or_else(|_| late()) {
+        findings.add(what, "wrong", error.to_string(), advice);
+    }
 }
 
 async fn table(deployment: &Deployment, findings: &mut Findings) -> Result<(), Error> {
@@ -179,16 +183,16 @@ async fn queues(deployment: &Deployment, findings: &mut Findings) -> Result<(), 
     let advice = format!("event-retry counts to {wanted}; sam deploy mends it");
     findings.check("receives", most == Some(wanted), found, advice);
 
-    let count = |name| deployment.attribute(retry, name);
-    let visible: u64 = count(QueueAttributeName::ApproximateNumberOfMessages).await?.parse()?;
-    let hidden: u64 = count(QueueAttributeName::ApproximateNumberOfMessagesNotVisible).await?.parse()?;
+    let (visible, hidden) = deployment.counts(retry).await?;
     let found = format!("{visible} to be taken, {hidden} tried again later");
     let advice = "if the first number does not fall, nobody takes them: is event-retry's event source mapping enabled? aws lambda \
                   list-event-source-mappings tells; its log says what fails";
     findings.add("retry queue", if visible + hidden == 0 { "ok" } else { "warning" }, found, advice);
-    let letters = dead_letters::waiting(deployment).await?;
+    let (letters, held) = dead_letters::waiting(deployment).await?;
     let advice = format!("gatehouse dead-letters list{} says why; redrive once the cause is gone", deployment.again);
-    findings.check("dead letters", letters == 0, format!("{letters} waiting"), advice);
+    let found =
+        if held == 0 { format!("{letters} waiting") } else { format!("{letters} waiting, {held} being looked at") };
+    findings.check("dead letters", letters + held == 0, found, advice);
     Ok(())
 }
 
@@ -241,16 +245,12 @@ async fn alarms(sdk: &aws_config::SdkConfig, outputs: &Outputs, findings: &mut F
 }
 
 /// Each endpoint must answer, and refuse what is not signed. What it says of the time is held against this machine's.
-async fn urls(deployment: &Deployment, findings: &mut Findings) {
+async fn urls(deployment: &Deployment, findings: &mut Findings) -> Result<(), Error> {
     let functions = match (&deployment.deployed, &deployment.dev) {
         (Some((_, outputs)), _) => endpoints::of_stack(outputs),
         (None, Some(dev)) => Ok(endpoints::of_dev(&dev.about.functions)),
-        (None, None) => return,
-    };
-    let functions = match functions {
-        Ok(functions) => functions,
-        Err(error) => return findings.failed("URLs", &error, "sam deploy, to its end"),
-    };
+        (None, None) => return Ok(()),
+    }?;
     let mut skews = Vec::new();
     for (function, url) in functions {
         let delivery = Delivery {
@@ -267,7 +267,10 @@ async fn urls(deployment: &Deployment, findings: &mut Findings) {
         match sent {
             Ok(answer) => {
                 let (state, advice) = match answer.status {
-                    401 | 403 | 404 => ("ok", ""),
+                    401 => ("ok", ""),
+                    403 => {
+                        ("wrong", "Lambda refuses everybody: the URL's permission is missing; sam deploy puts it back")
+                    }
                     503 => ("warning", "it has no usable secret: gatehouse secrets check"),
                     429 => ("warning", "Lambda turns requests away: ReservedConcurrency, or the account's limit"),
                     _ => ("wrong", "what is not signed must be refused; its log tells more"),
@@ -290,4 +293,5 @@ async fn urls(deployment: &Deployment, findings: &mut Findings) {
         let advice = "set this machine's clock; signatures made here are refused beyond 300 s, and spans such as --since 1h are off";
         findings.check("clock", skew.abs() <= SKEW, found, advice);
     }
+    Ok(())
 }

@@ -12,17 +12,20 @@ use gatehouse_payload::ada;
 use gatehouse_payload::json::Document;
 use serde_json::json;
 
-use super::dead_letters::{agreed, erase_letters};
+use super::dead_letters::{ErasedLetters, erase_letters};
 use super::deployment::{Deployment, Which};
 use super::listing::Span;
-use super::output::{Form, Moment, json as line, moment};
+use super::output::{Form, Moment, json as line, moment, shown};
 use super::{Verdict, progress};
-use crate::shell::print;
+use crate::shell::{Interrupts, agreed, print};
 
 pub(crate) const EXAMPLES: &str = "\
 What is recorded about the subject is removed: records, chunks, conflicting copies, and its dead letters. A tombstone without any
-content stays in each record's place, and the subject's hash in a list, so that no retry, no redrive and no later delivery about it is
-recorded again. It is safe to repeat.
+content stays in each record's place, and the subject's hash in a list, so that for 90 days no retry, no redrive and no later delivery
+about it is recorded again. A function that was running takes up to a minute to know of it. It is safe to repeat.
+
+An end user's conversations are found by reading Ada's events since --since, as far as they are in the index by-source: those that were
+recorded before the stack had it are not.
 
 Examples:
   gatehouse events erase --subject ada:conversation:673da1f0c2b94e5f8a017b11
@@ -67,34 +70,53 @@ pub(crate) async fn run(arguments: Arguments) -> Verdict {
     if !yes {
         let names: Vec<_> = subjects.iter().map(|subject| format!("  {subject}\n")).collect();
         let question = format!("Erase for good all about\n{}from {}?", names.concat(), deployment.table);
-        if !agreed(&question)? {
+        if !agreed(&question, &mut Interrupts::listen()).await? {
             print("nothing was erased\n")?;
             return Ok(1);
         }
     }
     let bar = progress("erasing");
     bar.set_length(subjects.len() as u64);
+    let mut removed = Vec::new();
     for subject in &subjects {
-        let removed = erase(&deployment, subject).await?;
-        let letters = if deployment.has_queues() { erase_letters(&deployment, subject).await? } else { 0 };
+        removed.push((subject, erase(&deployment, subject).await?));
         bar.inc(1);
-        let Removed { events, conflicts, chunks } = removed;
+    }
+    bar.finish_and_clear();
+    let letters =
+        if deployment.has_queues() { erase_letters(&deployment, &subjects).await? } else { ErasedLetters::default() };
+    for (subject, Removed { events, conflicts, chunks }) in removed {
+        let letters = letters.deleted.get(subject).copied().unwrap_or_default();
         if form.json {
             line(&json!({"subject": subject.as_str(), "events": events, "conflicts": conflicts, "chunks": chunks,
                          "dead_letters": letters}))?;
         } else {
             print(&format!(
-                "{subject}: {events} events, {conflicts} conflicts, {chunks} chunks, {letters} dead letters removed\n"
+                "{}: {events} events, {conflicts} conflicts, {chunks} chunks, {letters} dead letters removed\n",
+                shown(subject.as_str())
             ))?;
         }
     }
-    bar.finish_and_clear();
+    if letters.unreadable > 0 {
+        eprintln!(
+            "{} dead letters cannot be read, and may be about it: gatehouse dead-letters list{}",
+            letters.unreadable, deployment.again
+        );
+    }
     if !form.json {
         print(&format!(
-            "Functions that run know of it within {STALE} seconds: say it again then, for what arrived meanwhile.\n\
+            "A function that was running takes up to {STALE} seconds to know of it: say it again then, for what arrived meanwhile.\n\
              Not touched, and gone by themselves: backups (point-in-time recovery reaches back 35 days), messages on the retry queue \
-             (not recorded any more; at most 14 days), log lines (ids, no content; LogRetentionDays), the stream (24 hours).\n"
+             (not recorded any more; at most 14 days), parts of large payloads whose writing failed (after EventTtlDays), log lines \
+             (ids, no content; LogRetentionDays), the stream (24 hours).\n"
         ))?;
+    }
+    if letters.elsewhere > 0 {
+        return Err(format!(
+            "about {} dead letters are held by another command, or by one that was killed, and may be about it: say it again in two minutes",
+            letters.elsewhere
+        )
+        .into());
     }
     Ok(0)
 }

@@ -4,12 +4,11 @@ use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use aws_sdk_sqs::types::QueueAttributeName;
 use clap::Subcommand;
 use data_encoding::BASE64;
 use gatehouse_inbox::store::arrivals::Arrival;
 use gatehouse_inbox::store::{Item, PageToken, Place, Record};
-use gatehouse_inbox::{Clock, EventId, Marks, Subject};
+use gatehouse_inbox::{Clock, EventId, Marks, StoreError, Subject};
 use gatehouse_local::Error;
 use gatehouse_payload::time::Timestamp;
 use serde::Serialize;
@@ -20,7 +19,7 @@ use super::deployment::{Deployment, Which};
 use super::listing::Span;
 use super::output::{Facts, Form, Moment, Table, age, json, pretty};
 use super::{NOT_FOUND, Verdict, erase};
-use crate::shell::print;
+use crate::shell::{Interrupts, print};
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
@@ -77,7 +76,7 @@ pub(crate) enum Command {
     },
     /// What arrived, latest first.
     #[command(
-        after_help = "Examples:\n  gatehouse events list\n  gatehouse events list --source vapi --type end-of-call-report --since 24h\n  gatehouse events list --failed --since 24h --json | jq -r .event_id\n\nA query for each vendor and hour; no payload is read."
+        after_help = "Examples:\n  gatehouse events list\n  gatehouse events list --source vapi --type end-of-call-report --since 24h\n  gatehouse events list --failed --since 24h --json | jq -r .event_id\n\nMarks: unparsed, the vendor's types could not read the body; weak-identity, the id rests on a hash of the message and the hour.\n\nA query for each vendor and hour; no payload is read."
     )]
     List {
         #[command(flatten)]
@@ -85,7 +84,7 @@ pub(crate) enum Command {
         /// Only of this kind, in the vendor's word
         #[arg(long = "type", value_name = "TYPE")]
         event_type: Option<String>,
-        /// Only what went wrong: conflicts, bodies that could not be read, and dead letters
+        /// Only what went wrong: conflicts, bodies their vendor's types could not read (unparsed), and dead letters
         #[arg(long)]
         failed: bool,
         /// At most so many
@@ -209,6 +208,8 @@ struct Found {
     letter: Option<Letter>,
     /// How many messages are on the retry queue, which cannot be looked into.
     retrying: u64,
+    /// How many dead letters somebody else holds.
+    held: u64,
 }
 
 impl Found {
@@ -221,6 +222,9 @@ impl Found {
             (Place::Record(_), Some(_)) => {
                 ("recorded", "a dead letter of it is left, which redriving or discarding takes away".to_owned())
             }
+            (Place::Record(_), None) if !self.conflicts.is_empty() => {
+                ("recorded", "once, as it came first; what else came under its id is kept beside it".to_owned())
+            }
             (Place::Record(_), None) => ("recorded", "once; nothing is left to do".to_owned()),
             (Place::Erased(at), _) => ("erased", format!("at {at}; it is not recorded again")),
             (Place::Damaged(damaged), _) => ("damaged", damaged.to_string()),
@@ -231,6 +235,10 @@ impl Found {
                     "no record and no dead letter; it may be among the {} messages of the retry queue",
                     self.retrying
                 ),
+            ),
+            (Place::Empty, None) if self.held > 0 => (
+                "unknown",
+                format!("no record; it may be among the {} dead letters that somebody holds for a moment", self.held),
             ),
             (Place::Empty, None) => ("unknown", "no trace of it: never taken, skipped, or expired".to_owned()),
         }
@@ -245,17 +253,13 @@ async fn find(deployment: &Deployment, id: &str) -> Result<Found, Error> {
         _ => Vec::new(),
     };
     let letter = if deployment.has_queues() { dead_letters::find(deployment, id).await? } else { None };
-    let mut retrying = 0;
+    let (mut retrying, mut held) = (0, 0);
     if place == Place::Empty && letter.is_none() && deployment.has_queues() {
-        let names = [
-            QueueAttributeName::ApproximateNumberOfMessages,
-            QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
-        ];
-        for name in names {
-            retrying += deployment.attribute(deployment.retry_queue()?, name).await?.parse::<u64>()?;
-        }
+        let (visible, hidden) = deployment.counts(deployment.retry_queue()?).await?;
+        retrying = visible + hidden;
+        held = dead_letters::waiting(deployment).await?.1;
     }
-    Ok(Found { place, conflicts, letter, retrying })
+    Ok(Found { place, conflicts, letter, retrying, held })
 }
 
 /// The copies that conflict with a record: by its subject, or, where it has none, by what arrived within a day of it.
@@ -391,12 +395,12 @@ impl Telling {
             }
             return Ok(());
         }
-        let mut table = Table::new(["OCCURRED", "STATE", "TYPE", "EVENT", "MARKS"]);
+        let mut table = Table::new(["OCCURRED", "STATE", "MARKS", "TYPE", "EVENT"]);
         for record in records {
             let event = &record.event;
             let state = if record.conflict { "conflict" } else { "recorded" };
             let (at, kind) = (event.occurred_at.to_string(), or(event.event_type.as_ref()));
-            table.row([at, state.to_owned(), kind, event.id.to_string(), words(event.marks).join(", ")]);
+            table.row([at, state.to_owned(), words(event.marks).join(", "), kind, event.id.to_string()]);
         }
         if with_heading { table.print() } else { table.print_rows() }
     }
@@ -416,7 +420,9 @@ async fn timeline(
         let size = u8::try_from(left.min(100)).unwrap_or(100);
         let page = deployment.store.timeline(subject, Clock::System.now(), from, size).await?;
         seen.extend(page.records.iter().map(key_of));
-        telling.tell(&page.records, told == 0)?;
+        if !page.records.is_empty() {
+            telling.tell(&page.records, told == 0)?;
+        }
         for (key, damaged) in page.damaged {
             eprintln!("{key}: {damaged}");
         }
@@ -450,23 +456,30 @@ async fn follow_on(
     mut seen: HashSet<(String, bool, String)>,
 ) -> Result<(), Error> {
     let mut known = HashSet::new();
-    let stop = tokio::signal::ctrl_c();
-    tokio::pin!(stop);
+    let mut stop = Interrupts::listen();
     loop {
-        let new: Vec<_> =
-            deployment.store.keys(subject).await?.into_iter().filter(|key| !known.contains(key)).collect();
-        if !new.is_empty() {
-            let places = deployment.store.read(new, Clock::System.now()).await?;
-            known.extend(places.keys().cloned());
-            let record = |place| if let Place::Record(record) = place { Some(*record) } else { None };
-            let mut records: Vec<_> = places.into_values().filter_map(record).collect();
-            records.retain(|record| seen.insert(key_of(record)));
-            records.sort_by(|a, b| (a.event.occurred_at, &a.event.id).cmp(&(b.event.occurred_at, &b.event.id)));
-            telling.tell(&records, false)?;
+        let look = async {
+            let keys = deployment.store.keys(subject).await?;
+            let new: Vec<_> = keys.into_iter().filter(|key| !known.contains(key)).collect();
+            let places = deployment.store.read(new.clone(), Clock::System.now()).await?;
+            Ok::<_, StoreError>((new, places))
+        };
+        match look.await {
+            Ok((new, places)) => {
+                known.extend(new);
+                let record = |place| if let Place::Record(record) = place { Some(*record) } else { None };
+                let mut records: Vec<_> = places.into_values().filter_map(record).collect();
+                records.retain(|record| seen.insert(key_of(record)));
+                records.sort_by(|a, b| (a.event.occurred_at, &a.event.id).cmp(&(b.event.occurred_at, &b.event.id)));
+                telling.tell(&records, false)?;
+            }
+            // Whoever follows wants to hear when it is over.
+            Err(error) if error.is_transient() => eprintln!("{error}; trying again"),
+            Err(error) => return Err(error.into()),
         }
         tokio::select! {
             () = tokio::time::sleep(PAUSE) => {}
-            _ = &mut stop => return Ok(()),
+            () = stop.next() => return Ok(()),
         }
     }
 }
@@ -478,7 +491,7 @@ struct Wanted {
 }
 
 async fn list(deployment: &Deployment, form: Form, span: &Span, wanted: &Wanted) -> Verdict {
-    let mut table = Table::new(["AGE", "STATE", "TYPE", "EVENT", "SUBJECT", "MARKS"]);
+    let mut table = Table::new(["AGE", "STATE", "MARKS", "TYPE", "SUBJECT", "EVENT"]);
     let (now, mut count) = (Clock::System.now(), 0);
     if wanted.limit > 0 {
         let each = span.each(deployment, async |arrival| {
@@ -492,7 +505,7 @@ async fn list(deployment: &Deployment, form: Form, span: &Span, wanted: &Wanted)
             } else {
                 let (state, marks) = (told.state.to_owned(), told.marks.join(", "));
                 let (kind, subject) = (or(told.event_type.as_ref()), or(told.subject.as_ref()));
-                table.row([age(arrival.received_at, now), state, kind, told.event_id, subject, marks]);
+                table.row([age(arrival.received_at, now), state, marks, kind, subject, told.event_id]);
             }
             count += 1;
             Ok(count < wanted.limit)
@@ -502,7 +515,7 @@ async fn list(deployment: &Deployment, form: Form, span: &Span, wanted: &Wanted)
     let mut dead = Vec::new();
     if wanted.failed && deployment.has_queues() && wanted.event_type.is_none() {
         let bar = super::progress("looking through the dead letters");
-        dead = dead_letters::look(deployment, &bar, |_| false).await?.letters;
+        dead = dead_letters::look(deployment, &bar, &mut Interrupts::listen(), |_| false).await?.letters;
         bar.finish_and_clear();
         let is_wanted = |letter: &Letter| {
             span.source.is_empty() || letter.source.as_ref().is_some_and(|source| span.source.contains(source))
@@ -517,9 +530,9 @@ async fn list(deployment: &Deployment, form: Form, span: &Span, wanted: &Wanted)
                          "last_error": letter.last_error, "message_id": letter.message_id}),
             )?;
         } else {
-            let at = letter.first_failed_at.unwrap_or(letter.dead_since);
+            let at = letter.first_failed_at.unwrap_or(letter.sent_at);
             let why = letter.last_error.clone().unwrap_or_default();
-            table.row([age(at, now), "dead".to_owned(), "-".to_owned(), id.clone(), letter.reason.clone(), why]);
+            table.row([age(at, now), "dead".to_owned(), letter.reason.clone(), "-".to_owned(), why, id.clone()]);
         }
     }
     if !form.json {

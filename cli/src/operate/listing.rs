@@ -30,7 +30,7 @@ impl Span {
         Span { source: vec![source.to_owned()], since, until: None }
     }
 
-    /// Calls `take` with what arrived, latest first within each vendor, until it says that it is enough.
+    /// Calls `take` with what arrived, latest first, until it says that it is enough. An hour is read as a whole.
     ///
     /// # Errors
     /// When DynamoDB does not answer, or the table has no such index.
@@ -46,21 +46,24 @@ impl Span {
         }
         let all = SOURCES.map(str::to_owned);
         let sources = if self.source.is_empty() { &all[..] } else { &self.source };
-        for source in sources {
-            for hour in hours(since, until) {
+        for hour in hours(since, until) {
+            let mut arrived = Vec::new();
+            for source in sources {
                 let mut from = None;
                 loop {
                     let page = deployment.store.arrivals(source, hour, until, now, from).await;
                     let (arrivals, next) = page.map_err(|error| explained(deployment, &error))?;
-                    for arrival in arrivals {
-                        if !take(arrival).await? {
-                            return Ok(());
-                        }
-                    }
+                    arrived.extend(arrivals);
                     from = next;
                     if from.is_none() {
                         break;
                     }
+                }
+            }
+            arrived.sort_by(|a, b| (b.received_at, &b.id).cmp(&(a.received_at, &a.id)));
+            for arrival in arrived {
+                if !take(arrival).await? {
+                    return Ok(());
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! What a command costs: its requests to DynamoDB and SQS, and the read and write units.
+//! What looking costs: requests to DynamoDB and SQS, and read units.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -119,7 +119,7 @@ pub(crate) fn shown(text: &str) -> String {
 }
 
 fn style_of(cell: &str) -> Style {
-    match cell.split([' ', ':', ',']).next().unwrap_or_default() {
+    match cell.split(':').next().unwrap_or_default() {
         "recorded" | "ok" => AnsiColor::Green.on_default(),
         "conflict" | "queued" | "waiting" | "warning" | "missing" => AnsiColor::Yellow.on_default(),
         "dead" | "refused" | "unrecorded" | "failed" | "wrong" => AnsiColor::Red.on_default(),

@@ -46,6 +46,9 @@ pub(crate) struct Arguments {
     /// The rules that answer Vapi's messages [default: those a function, or `gatehouse dev`, is built with]
     #[arg(long, value_name = "FILE")]
     replies: Option<PathBuf>,
+    /// Answers whole; else only that they differ
+    #[arg(long)]
+    payload: bool,
     #[command(flatten)]
     which: Which,
     #[command(flatten)]
@@ -71,11 +74,12 @@ struct Difference {
 }
 
 pub(crate) async fn run(arguments: Arguments) -> Verdict {
-    let Arguments { ids, span, dry_run, replies, which, form } = arguments;
+    let Arguments { ids, span, dry_run, replies, payload, which, form } = arguments;
     let deployment = which.find().await?;
     let rules = rules(&deployment, replies)?;
     let bar = progress("replaying");
-    let mut replay = Replay { deployment: &deployment, rules, dry_run, form, count: 0, different: Vec::new() };
+    let mut replay = Replay { deployment: &deployment, rules, dry_run, payload, form, count: 0, different: Vec::new() };
+    let mut missing = false;
     if ids.is_empty() {
         let mut keys = Vec::new();
         let each = span.each(&deployment, async |arrival| {
@@ -94,13 +98,17 @@ pub(crate) async fn run(arguments: Arguments) -> Verdict {
         for part in ids.chunks(BATCH) {
             bar.inc(part.len() as u64);
             let found = replay.all(part.to_vec()).await?;
+            missing |= found.len() < part.len();
             for id in part.iter().filter(|id| !found.contains(id)) {
                 eprintln!("{id}: not recorded; what became of it: gatehouse events show {id}{}", deployment.again);
             }
         }
     }
     bar.finish_and_clear();
-    replay.end()
+    match replay.end()? {
+        0 if missing => Ok(NOT_FOUND),
+        code => Ok(code),
+    }
 }
 
 fn rules(deployment: &Deployment, file: Option<PathBuf>) -> Result<Rules, Error> {
@@ -115,6 +123,7 @@ struct Replay<'d> {
     deployment: &'d Deployment,
     rules: Rules,
     dry_run: bool,
+    payload: bool,
     form: Form,
     count: usize,
     different: Vec<Replayed>,
@@ -190,7 +199,14 @@ impl Replay<'_> {
         differ("parsed", unparsed(stored), unparsed(&now));
         if let Source::Vapi(channel) = source {
             let chosen = self.rules.choose(channel, &Said::by(stored), &BTreeMap::new(), None);
-            differ("answer", stored.answer.clone(), chosen.reply.clone());
+            // Two answers of one length differ all the same.
+            let told = |answer: &Option<String>, other: &Option<String>, word: &str| match answer {
+                Some(answer) if self.payload => Some(answer.clone()),
+                Some(text) if answer != other => Some(format!("{word}, {} bytes; --payload shows it", text.len())),
+                other => other.as_ref().map(|_| "the same".to_owned()),
+            };
+            let (old, new) = (&stored.answer, &chosen.reply);
+            differ("answer", told(old, new, "an answer"), told(new, old, "another"));
             now.answer = chosen.reply;
         }
         // As a delivery that comes again: who holds its place is another's write.
@@ -202,7 +218,7 @@ impl Replay<'_> {
 
     fn end(self) -> Verdict {
         if self.count == 0 {
-            print("nothing to replay\n")?;
+            eprintln!("nothing to replay");
             return Ok(NOT_FOUND);
         }
         if !self.form.json {

@@ -248,7 +248,7 @@ async fn list(deployment: &Deployment, form: Form, since: Moment, only_open: boo
         seen.last = seen.last.max(at);
         seen.was_created |= arrival.event_type.as_deref() == Some("session.created");
         seen.has_ended |= arrival.event_type.as_deref() == Some("session.ended");
-        seen.events += 1;
+        seen.events += usize::from(!arrival.conflict);
         Ok(true)
     });
     each.await?;
@@ -258,7 +258,7 @@ async fn list(deployment: &Deployment, form: Form, since: Moment, only_open: boo
     let now = Clock::System.now();
     for (subject, seen) in &sessions {
         let state = if seen.has_ended { State::Closed } else { State::Open }.to_string();
-        let missing = if seen.was_created { "" } else { "session.created" };
+        let missing = if seen.was_created { "" } else { "session.created, since then" };
         if form.json {
             line(&json!({"subject": subject.as_str(), "state": state, "first_received_at": seen.first,
                          "last_received_at": seen.last, "events": seen.events, "was_created": seen.was_created}))?;

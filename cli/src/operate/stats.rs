@@ -20,7 +20,9 @@ use crate::stack::{resources, told};
 
 pub(crate) const EXAMPLES: &str = "\
 Counted from the functions' log lines: of a deployed stack by CloudWatch Logs Insights, which bills $0.005 for each GB it reads (a
-line has some 600 bytes); of a `gatehouse dev` by itself, for a day. The metrics in CloudWatch have no vendor and no kind, since each
+line has some 600 bytes); of a `gatehouse dev` by itself, since it was started, for a day. Outcomes are of requests and attempts, so that an
+event counts as queued, then as failed for each attempt, then as recorded or dead-lettered; what the redrive policy moves has no line. What
+gatehouse doctor posts counts as refused. The metrics in CloudWatch have no vendor and no kind, since each
 combination would be billed as a metric of its own.
 
 Examples:

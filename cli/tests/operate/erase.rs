@@ -41,7 +41,8 @@ async fn what_waits_on_the_retry_queue_is_not_recorded_once_its_subject_is_erase
     bed.run(&["events", "erase", "--subject", CONVERSATION, "--yes"]);
     bed.dynamodb.heal();
     assert_eq!(bed.take_batch().await.unwrap().failed, Vec::<String>::new());
-    assert!(!everything(&bed).await.contains("late"));
+    assert_eq!(bed.run(&["events", "show", "ada:late", "--json"]).line()["state"], "erased");
+    assert!(!everything(&bed).await.contains(CONVERSATION));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -36,8 +36,9 @@ async fn an_answer_that_the_rules_would_give_otherwise_is_told() {
     std::fs::write(bed.directory.path().join("rules.json"), rules).unwrap();
     let replayed = bed.run(&["replay", sent.event_id(), "--dry-run", "--replies", "rules.json", "--json"]);
     assert_eq!(replayed.code, 1, "{replayed:?}");
-    let difference = &replayed.line()["differences"][0];
-    assert_eq!(difference["what"], "answer");
-    assert!(difference["now"].as_str().unwrap().contains("the-new-one"), "{difference}");
+    assert_eq!(replayed.line()["differences"][0]["what"], "answer");
+    assert!(!replayed.out.contains("the-new-one"), "{}", replayed.out);
+    let replay = ["replay", sent.event_id(), "--dry-run", "--replies", "rules.json", "--json", "--payload"];
+    assert!(bed.run(&replay).out.contains("the-new-one"));
     assert_eq!(bed.run(&["replay", "ada:nobody"]).code, 3);
 }

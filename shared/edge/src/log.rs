@@ -7,7 +7,7 @@
 //! | `request_id` | | the invocation's, as Lambda's own lines and a refusal name it |
 //! | `event_type` | | the vendor's name for the kind of event, where it is one |
 //! | `event_id` | | absent when the delivery was refused before it was identified |
-//! | `outcome` | | `recorded`, `duplicate`, `conflict`, `queued`, `unrecorded`, `skipped`, `refused`, `unavailable`; of a chat's request `replayed` |
+//! | `outcome` | | `recorded`, `duplicate`, `conflict`, `queued`, `unrecorded`, `skipped`, `erased`, `refused`, `unavailable`; of a chat's request `replayed` |
 //! | `status` | | the HTTP status |
 //! | `ms` | milliseconds | from request to answer |
 //! | `problem`, `detail` | | what a refusal named |

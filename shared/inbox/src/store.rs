@@ -33,6 +33,8 @@ use item::{Existing, Packed, attribute, chunk_keys, erased_at, is_expired, text,
 const WRITE_LIMIT: Duration = Duration::from_millis(1200);
 /// What one request may take when records are read back, up to 16 MB at once and with nobody waiting for an answer.
 const READ_LIMIT: Duration = Duration::from_secs(30);
+/// What one may take while somebody watches.
+const WATCHED_LIMIT: Duration = Duration::from_secs(12);
 /// How many chunks are written at the same moment: more would only wait for each other's bandwidth, against the limit.
 const CHUNKS_AT_ONCE: usize = 4;
 /// The index a timeline is read by.
@@ -130,10 +132,10 @@ impl Store {
         Self::within(READ_LIMIT, sdk, table, ttl_days)
     }
 
-    /// A [`patient`](Self::patient) store whose requests `watched` sees.
+    /// A store for a command, whose requests `watched` sees: patient, but not for so long that nobody believes in it.
     #[must_use]
     pub fn watched(sdk: &SdkConfig, table: &str, ttl_days: u32, watched: impl Intercept + Clone + 'static) -> Self {
-        let limits = CallLimits::within(READ_LIMIT);
+        let limits = CallLimits::within(WATCHED_LIMIT);
         let config = aws_sdk_dynamodb::config::Builder::from(sdk)
             .timeout_config(limits.timeouts())
             .retry_config(limits.retries())
@@ -164,7 +166,7 @@ impl Store {
     /// Opens the connection before the first event needs it, and learns what was erased. A failure is for the first event
     /// to find.
     pub async fn warm(&self, now: Timestamp) {
-        let _ = self.learn_what_is_erased(now).await;
+        self.learn_in_passing(now).await;
     }
 
     /// Records `event` once, with its answer. Any number of calls for one event, at once, again, or with a lost answer,
@@ -176,22 +178,31 @@ impl Store {
         let packed = Packed::new(event, now.as_secs() + self.ttl_seconds)
             .map_err(|error| StoreError::Transient { operation: "compress", code: error.kind().to_string() })?;
         let own = |outcome| Recorded { outcome, answer: event.answer.clone() };
-        // Beside the write, and only once in a while, so that a new event costs one request.
-        let learning = async {
-            if self.erased.is_stale(now) {
-                // What could not be learned now is learned by the next event; the write itself tells what DynamoDB lacks.
-                let _ = self.learn_what_is_erased(now).await;
-            }
-        };
-        if event.subject.as_ref().is_some_and(|subject| self.erased.holds(subject, now)) {
-            learning.await;
+        if self.erased.covers(event, now) {
+            // In its place too, for whoever asks what became of it.
+            self.refuse(event, now).await?;
             return Ok(own(Outcome::Erased));
         }
+        let was_stale = self.erased.is_stale(now);
+        // Beside the write, and only once in a while, so that a new event costs one request.
+        let learning = async {
+            if was_stale {
+                self.learn_in_passing(now).await;
+            }
+        };
         let (placed, ()) = tokio::join!(self.place(packed.record(event), &packed, now), learning);
-        let Some(holder) = placed? else {
+        let placed = placed?;
+        if was_stale && self.erased.covers(event, now) {
+            // It was erased while this instance slept: what was written just now goes again.
+            if placed.is_none() {
+                self.take_back(event, &packed, now).await?;
+            }
+            return Ok(own(Outcome::Erased));
+        }
+        let Some(holder) = placed else {
             return Ok(own(Outcome::Recorded));
         };
-        if holder.is_erased {
+        if holder.erased.is_some_and(|subject| erase::is_about(event, &subject)) {
             return Ok(own(Outcome::Erased));
         }
         if holder.nonce == Some(event.nonce) {

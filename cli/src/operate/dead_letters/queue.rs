@@ -1,12 +1,11 @@
 //! Looking into the dead-letter queue. SQS has no such thing as looking: messages are received, held while they are read, and
 //! handed back at once, so that they can be moved.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::time::Duration;
 
 use aws_sdk_sqs::types::{
     ChangeMessageVisibilityBatchRequestEntry, Message, MessageAttributeValue, MessageSystemAttributeName,
-    QueueAttributeName,
 };
 use futures_util::{StreamExt, stream};
 use gatehouse_inbox::queue::{Envelope, history};
@@ -15,12 +14,14 @@ use gatehouse_payload::time::Timestamp;
 use indicatif::ProgressBar;
 use serde::Serialize;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use crate::operate::deployment::Deployment;
+use crate::shell::Interrupts;
 use crate::stack::told;
 
-/// How long messages are held while they are read. Whoever is killed leaves them hidden for as long. In seconds.
-const HELD: i32 = 120;
+/// How long messages are held while they are read. Whoever is killed leaves them hidden for as long.
+pub(crate) const HELD: Duration = Duration::from_secs(120);
 /// How many requests are under way at the same moment.
 const AT_ONCE: usize = 4;
 /// What SQS takes in one request.
@@ -42,8 +43,8 @@ pub(crate) struct Letter {
     pub(crate) first_failed_at: Option<Timestamp>,
     pub(crate) first_error: Option<String>,
     pub(crate) last_error: Option<String>,
-    /// When it came to the dead-letter queue.
-    pub(crate) dead_since: Timestamp,
+    /// When this message was sent: to this queue, or, where the redrive policy moved it, to the retry queue.
+    pub(crate) sent_at: Timestamp,
     pub(crate) message_id: String,
     #[serde(skip)]
     pub(crate) handle: String,
@@ -65,15 +66,17 @@ impl Letter {
         let sent = number(MessageSystemAttributeName::SentTimestamp).unwrap_or_default();
         let envelope = Envelope::from_message(&body).ok();
         let event_id = envelope.as_ref().map(|envelope| envelope.event_id.to_string()).or_else(|| named(&body));
+        // One that the redrive policy moved may bring the history of an earlier death along.
+        let was_moved = system.contains_key(&MessageSystemAttributeName::DeadLetterQueueSourceArn);
         Letter {
             source: event_id.as_deref().and_then(|id| id.split_once(':')).map(|(source, _)| source.to_owned()),
             event_id,
-            reason: text(history::REASON).unwrap_or_else(|| NEVER_FINISHED.to_owned()),
+            reason: text(history::REASON).filter(|_| !was_moved).unwrap_or_else(|| NEVER_FINISHED.to_owned()),
             attempts: text(history::ATTEMPTS).and_then(|n| n.parse().ok()).unwrap_or_default(),
             first_failed_at: text(history::FIRST_FAILED_AT).and_then(|at| Timestamp::parse(&at)),
             first_error: text(history::FIRST_ERROR),
             last_error: text(history::LAST_ERROR),
-            dead_since: Timestamp::clamped(sent),
+            sent_at: Timestamp::clamped(sent),
             message_id: message.message_id.unwrap_or_default(),
             handle: message.receipt_handle.unwrap_or_default(),
             body,
@@ -92,59 +95,91 @@ fn named(body: &str) -> Option<String> {
 #[derive(Debug, Default)]
 pub(crate) struct Held {
     pub(crate) letters: Vec<Letter>,
-    /// There is more: somebody interrupted, or as many as were wanted have been found.
+    /// About how many somebody else holds: another command, or one that was killed within the last two minutes.
+    pub(crate) elsewhere: u64,
+    /// There is more: somebody interrupted, or what was looked for has been found.
     pub(crate) is_partial: bool,
+    held_since: Option<Instant>,
 }
 
-/// About how many messages are on the dead-letter queue, and visible.
-pub(crate) async fn waiting(deployment: &Deployment) -> Result<u64, Error> {
-    let queue = deployment.dead_letter_queue()?;
-    let count = deployment.attribute(queue, QueueAttributeName::ApproximateNumberOfMessages).await?;
-    Ok(count.parse()?)
+impl Held {
+    /// Parts them: what `is_wanted`, and the rest, which is handed back.
+    pub(crate) async fn choose(
+        self,
+        deployment: &Deployment,
+        is_wanted: impl Fn(&Letter) -> bool,
+    ) -> Result<Held, Error> {
+        let (letters, others): (Vec<_>, Vec<_>) = self.letters.into_iter().partition(is_wanted);
+        hand_back(deployment, &others).await?;
+        Ok(Held { letters, ..self })
+    }
+
+    /// Holds them for longer, where their time is half over.
+    pub(crate) async fn renew(&mut self, deployment: &Deployment, letters: &[Letter]) -> Result<(), Error> {
+        if self.held_since.is_some_and(|since| since.elapsed() > HELD / 2) {
+            self.held_since = Some(Instant::now());
+            hide(deployment, letters.iter(), HELD).await?;
+        }
+        Ok(())
+    }
+}
+
+/// About how many messages are on the dead-letter queue: visible, and held by somebody.
+pub(crate) async fn waiting(deployment: &Deployment) -> Result<(u64, u64), Error> {
+    deployment.counts(deployment.dead_letter_queue()?).await
 }
 
 /// Receives what is on the queue, until `enough` says so; it stays held. Ctrl-C stops it.
 pub(crate) async fn hold(
     deployment: &Deployment,
     bar: &ProgressBar,
+    stop: &mut Interrupts,
     enough: impl Fn(&Letter) -> bool,
 ) -> Result<Held, Error> {
     let queue = deployment.dead_letter_queue()?;
-    let expected = waiting(deployment).await?;
+    let (expected, elsewhere) = waiting(deployment).await?;
     bar.set_length(expected);
-    let (mut held, mut seen) = (Held::default(), HashSet::new());
-    if expected == 0 {
+    let mut held = Held { elsewhere, held_since: Some(Instant::now()), ..Held::default() };
+    // A `gatehouse dev` counts exactly. In AWS a count lags, and a short poll may miss what is there: only a long poll that brings
+    // nothing tells that nothing is left.
+    let is_exact = deployment.dev.is_some();
+    if is_exact && expected == 0 {
         return Ok(held);
     }
-    let interrupted = tokio::signal::ctrl_c();
-    tokio::pin!(interrupted);
+    let mut places = HashMap::<String, usize>::new();
     loop {
-        // As many as there should be: whether there are more shows at once. Else a part of SQS may not have answered.
-        let missing = u64::try_from(seen.len()).unwrap_or(u64::MAX) < expected;
-        let rounds = stream::iter(0..AT_ONCE).map(|_| receive(deployment, queue, if missing { 1 } else { 0 }));
+        let is_all = is_exact && u64::try_from(held.letters.len()).unwrap_or(u64::MAX) >= expected;
+        let rounds = stream::iter(0..AT_ONCE).map(|_| receive(deployment, queue, if is_all { 0 } else { 1 }));
         let answers = rounds.buffer_unordered(AT_ONCE).collect::<Vec<_>>();
         let answers = tokio::select! {
             answers = answers => answers,
-            _ = &mut interrupted => {
+            () = stop.next() => {
                 held.is_partial = true;
                 return Ok(held);
             }
         };
-        let mut is_found = false;
-        let before = seen.len();
+        let (mut is_found, mut is_empty) = (false, true);
         for message in answers.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten() {
+            is_empty = false;
             let letter = Letter::of(message);
-            // It comes again where reading took longer than it is held.
-            if seen.insert(letter.message_id.clone()) {
-                is_found |= enough(&letter);
-                held.letters.push(letter);
+            // It comes again where it was not held for long enough: then only the latest receipt handle counts.
+            if let Some(place) = places.get(&letter.message_id) {
+                held.letters[*place].handle = letter.handle;
+                continue;
             }
+            is_found |= enough(&letter);
+            places.insert(letter.message_id.clone(), held.letters.len());
+            held.letters.push(letter);
         }
-        bar.set_position(seen.len() as u64);
-        if is_found || seen.len() == before {
+        bar.set_position(held.letters.len() as u64);
+        if is_found || is_empty {
             held.is_partial = is_found;
             return Ok(held);
         }
+        let letters = std::mem::take(&mut held.letters);
+        let renewed = held.renew(deployment, &letters).await;
+        held.letters = letters;
+        renewed?;
     }
 }
 
@@ -154,7 +189,7 @@ async fn receive(deployment: &Deployment, queue: &str, wait: i32) -> Result<Vec<
         .receive_message()
         .queue_url(queue)
         .max_number_of_messages(10)
-        .visibility_timeout(HELD)
+        .visibility_timeout(seconds(HELD))
         .wait_time_seconds(wait)
         .message_system_attribute_names(MessageSystemAttributeName::All)
         .message_attribute_names("All");
@@ -167,12 +202,20 @@ pub(crate) async fn hand_back<'l>(
     deployment: &Deployment,
     letters: impl IntoIterator<Item = &'l Letter>,
 ) -> Result<(), Error> {
+    hide(deployment, letters, Duration::ZERO).await
+}
+
+async fn hide<'l>(
+    deployment: &Deployment,
+    letters: impl IntoIterator<Item = &'l Letter>,
+    time: Duration,
+) -> Result<(), Error> {
     let queue = deployment.dead_letter_queue()?;
     let letters: Vec<_> = letters.into_iter().collect();
     let batches = stream::iter(letters.chunks(BATCH)).map(|batch| async move {
         let entries = batch.iter().enumerate().map(|(n, letter)| {
             let entry = ChangeMessageVisibilityBatchRequestEntry::builder().id(n.to_string());
-            entry.receipt_handle(&letter.handle).visibility_timeout(0).build()
+            entry.receipt_handle(&letter.handle).visibility_timeout(seconds(time)).build()
         });
         let entries = entries.collect::<Result<Vec<_>, _>>()?;
         let change = deployment.sqs.change_message_visibility_batch().queue_url(queue).set_entries(Some(entries));
@@ -183,13 +226,18 @@ pub(crate) async fn hand_back<'l>(
     batches.buffer_unordered(AT_ONCE).collect::<Vec<_>>().await.into_iter().collect()
 }
 
+fn seconds(time: Duration) -> i32 {
+    i32::try_from(time.as_secs()).unwrap_or(i32::MAX)
+}
+
 /// What is on the queue, handed back.
 pub(crate) async fn look(
     deployment: &Deployment,
     bar: &ProgressBar,
+    stop: &mut Interrupts,
     enough: impl Fn(&Letter) -> bool,
 ) -> Result<Held, Error> {
-    let held = hold(deployment, bar, enough).await?;
+    let held = hold(deployment, bar, stop, enough).await?;
     hand_back(deployment, &held.letters).await?;
     Ok(held)
 }
@@ -208,9 +256,4 @@ pub(crate) async fn delete(deployment: &Deployment, letter: &Letter) -> Result<(
     let delete = deployment.sqs.delete_message().queue_url(deployment.dead_letter_queue()?);
     delete.receipt_handle(&letter.handle).send().await.map_err(|error| told("the dead-letter queue", &error))?;
     Ok(())
-}
-
-/// How long it takes at most until a killed command's messages are visible again.
-pub(crate) const fn held_at_most() -> Duration {
-    Duration::from_secs(HELD as u64)
 }

@@ -1,30 +1,28 @@
 //! `gatehouse dead-letters redrive`: back to the retry queue, and a receipt of what became of each.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use aws_sdk_sqs::types::QueueAttributeName;
 use clap::Args;
-use gatehouse_inbox::store::{Place, conflict_key};
-use gatehouse_inbox::{Clock, EventId, Fingerprint};
 use gatehouse_local::Error;
-use indicatif::ProgressBar;
-use serde::{Deserialize, Serialize};
-use tokio::time::{Instant, sleep};
+use serde_json::json;
+use tokio::time::{Instant, sleep, sleep_until};
 
-use super::queue::{Letter, hand_back, hold, look, put_back, waiting};
-use super::{Choice, held_at_most, told as told_of};
+use super::queue::{Held, Letter, hand_back, hold, look, put_back};
+use super::receipt::{Receipt, default_path};
+use super::{Choice, WHICH_ONES, told as told_of};
 use crate::operate::deployment::{Deployment, Which};
-use crate::operate::{NOT_FOUND, Verdict, progress};
-use crate::send::rate;
-use crate::shell::{print, quoted};
+use crate::operate::output::{Form, json as line, shown};
+use crate::operate::{NOT_FOUND, USAGE, Verdict, progress};
+use crate::send::{as_f64, rate};
+use crate::shell::{Interrupts, print, quoted};
 use crate::stack::told;
 
 pub(super) const EXAMPLES: &str = "\
 All of them are moved by SQS itself, some of them one by one. Ctrl-C stops it; what is moved stays moved, and is in the receipt:
 a file with a JSON line for each, which --resume takes up again. Redriving changes nothing of what is recorded already.
+
+Exits with 0 where each is recorded, a duplicate, a conflict that is kept, or erased.
 
 Examples:
   gatehouse dead-letters redrive --all
@@ -51,6 +49,9 @@ pub(crate) struct Arguments {
     /// Say which would be moved, and move none
     #[arg(long)]
     dry_run: bool,
+    /// With --dry-run: one JSON object a line
+    #[command(flatten)]
+    form: Form,
     /// Where the receipt goes; it must not be there yet [default: redrive-<time>.jsonl]
     #[arg(long, value_name = "FILE")]
     receipt: Option<PathBuf>,
@@ -62,330 +63,261 @@ pub(crate) struct Arguments {
     wait: u64,
 }
 
-/// A line of a receipt.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct Entry {
-    message_id: String,
-    event_id: Option<String>,
-    /// Hexadecimal, as the two below: what tells whose the record is.
-    nonce: Option<String>,
-    fingerprint: Option<String>,
-    /// `pending` until it is known.
-    outcome: String,
-}
-
-const PENDING: &str = "pending";
-/// Its record says something else: for a moment, until it is known whether it is kept beside it.
-const OTHER: &str = "other";
-
-impl Entry {
-    fn of(letter: &Letter) -> Entry {
-        let envelope = letter.envelope.as_ref();
-        Entry {
-            message_id: letter.message_id.clone(),
-            event_id: letter.event_id.clone(),
-            nonce: envelope.map(|envelope| envelope.nonce.to_string()),
-            fingerprint: envelope.map(|envelope| envelope.fingerprint.to_string()),
-            outcome: PENDING.to_owned(),
-        }
-    }
-
-    /// The key of the copy that is kept where the record says something else.
-    fn copy(&self) -> Option<String> {
-        let fingerprint = Fingerprint::from_hex(self.fingerprint.as_deref()?)?;
-        Some(conflict_key(&fingerprint, &EventId::from_stored(self.event_id.clone()?)))
-    }
-
-    /// What became of it, in words.
-    fn settled(&self, place: Option<&Place>, dead: Option<&Letter>) -> String {
-        match (place, dead) {
-            (Some(Place::Erased(_)), _) => "erased".to_owned(),
-            (Some(Place::Record(record)), _) if Some(record.event.nonce.to_string()) == self.nonce => {
-                "recorded".to_owned()
-            }
-            (Some(Place::Record(record)), _) if Some(record.event.fingerprint.to_string()) == self.fingerprint => {
-                "duplicate".to_owned()
-            }
-            (Some(_), _) => OTHER.to_owned(),
-            (None, Some(letter)) if letter.message_id == self.message_id => "not moved".to_owned(),
-            (None, Some(letter)) => format!("dead again: {}", letter.reason),
-            (None, None) if self.nonce.is_none() => "moved, and not traceable: it is no envelope".to_owned(),
-            (None, None) => "waiting on the retry queue".to_owned(),
-        }
-    }
-
-    fn is_of(&self, letter: &Letter) -> bool {
-        match &self.event_id {
-            Some(id) => letter.event_id.as_ref() == Some(id),
-            None => letter.message_id == self.message_id,
-        }
-    }
-}
-
 pub(super) async fn run(arguments: Arguments) -> Verdict {
-    let Arguments { which, choice, all, rate, dry_run, receipt, resume, wait } = arguments;
+    let Arguments { which, choice, all, rate, dry_run, form, receipt, resume, wait } = arguments;
     if choice.is_any() && !all && resume.is_none() {
-        return Err("which ones? Name some with --id, --source or --reason, or say --all".into());
+        eprintln!("{WHICH_ONES}");
+        return Ok(USAGE);
+    }
+    let by_sqs = rate.is_some_and(|rate| rate > 500.0) && all && choice.is_any();
+    if by_sqs {
+        eprintln!("gatehouse: SQS moves at most 500 a second");
+        return Ok(USAGE);
     }
     let deployment = which.find().await?;
-    let before = resume.as_deref().map(read).transpose()?;
+    let mut stop = Interrupts::listen();
+    let before = resume.map(Receipt::read).transpose()?;
     let bar = progress("looking");
-    let held = hold(&deployment, &bar, |_| false).await?;
+    let held = hold(&deployment, &bar, &mut stop, |_| false).await?;
     bar.finish_and_clear();
     let is_wanted = |letter: &Letter| match &before {
-        Some(entries) => entries.iter().any(|entry| entry.is_of(letter)),
+        Some(receipt) => receipt.names(letter),
         None => choice.takes(letter),
     };
-    let (chosen, others): (Vec<_>, Vec<_>) = held.letters.into_iter().partition(is_wanted);
-    hand_back(&deployment, &others).await?;
-    if held.is_partial || dry_run || (chosen.is_empty() && before.is_none()) {
-        hand_back(&deployment, &chosen).await?;
-        if held.is_partial {
-            return Err("interrupted: nothing was moved".into());
-        }
-        for letter in &chosen {
-            let id = letter.event_id.as_ref().unwrap_or(&letter.message_id);
-            print(&format!("{id}  {}  {}\n", letter.reason, letter.last_error.as_deref().unwrap_or("-")))?;
-        }
-        print(&if chosen.is_empty() {
-            "no such dead letters\n".to_owned()
-        } else {
-            format!("would move {}\n", told_of(&chosen))
-        })?;
-        return Ok(if chosen.is_empty() { NOT_FOUND } else { 0 });
+    let held = held.choose(&deployment, is_wanted).await?;
+    if held.is_partial {
+        hand_back(&deployment, &held.letters).await?;
+        return Err("interrupted: nothing was moved".into());
+    }
+    if held.letters.is_empty() && before.is_none() && held.elsewhere > 0 {
+        return Err(super::held_elsewhere(held.elsewhere));
+    }
+    if dry_run || (held.letters.is_empty() && before.is_none()) {
+        hand_back(&deployment, &held.letters).await?;
+        return foretell(&held.letters, form);
     }
 
-    let path = resume.or(receipt).unwrap_or_else(|| {
-        let time = Clock::System.now().to_string();
-        format!("redrive-{}.jsonl", time.get(..19).unwrap_or(&time).replace(':', "")).into()
-    });
-    let entries = before.unwrap_or_else(|| chosen.iter().map(Entry::of).collect());
-    if !path.exists() {
-        let file = super::private(&path).map_err(|error| format!("{}: {error}; nothing was moved", path.display()));
-        if let Err(error) = file.and_then(|_| write(&path, &entries).map_err(|error| error.to_string())) {
-            hand_back(&deployment, &chosen).await?;
-            return Err(error.into());
+    // What SQS moves by itself is everything: where some were chosen, the others stay.
+    let is_of_all = before.as_ref().map_or(all && choice.is_any(), Receipt::is_of_all);
+    let receipt = match before {
+        Some(mut receipt) => {
+            receipt.rename(&held.letters);
+            Ok(receipt)
+        }
+        None => Receipt::create(receipt.unwrap_or_else(default_path), &held.letters, is_of_all),
+    };
+    let mut receipt = match receipt {
+        Ok(receipt) => receipt,
+        Err(error) => {
+            hand_back(&deployment, &held.letters).await?;
+            return Err(error);
+        }
+    };
+    eprintln!("the receipt is {}", receipt.path.display());
+    let moved = if held.letters.is_empty() {
+        Ok(true)
+    } else if is_of_all {
+        hand_back(&deployment, &held.letters).await?;
+        move_all(&deployment, rate, &mut stop).await
+    } else {
+        move_each(&deployment, held, rate, &mut stop).await
+    };
+    if matches!(moved, Ok(true)) {
+        settled(&deployment, &mut receipt, Duration::from_secs(wait), &mut stop).await?;
+    }
+    let bar = progress("looking what became of them");
+    let dead = look(&deployment, &bar, &mut stop, |_| false).await?;
+    if !dead.is_partial {
+        receipt.settle(&deployment, &dead.letters, dead.elsewhere).await?;
+    }
+    bar.finish_and_clear();
+    receipt.save()?;
+    receipt.summary()?;
+    let path = quoted(&receipt.path.display().to_string());
+    let again = format!("gatehouse dead-letters redrive --resume {path}{}", deployment.again);
+    match moved {
+        Ok(true) if receipt.is_good() => Ok(0),
+        Ok(true) => {
+            print(&format!("What is left: gatehouse dead-letters list{}; to go on: {again}\n", deployment.again))?;
+            Ok(1)
+        }
+        Ok(false) => Err(format!("interrupted; what is moved stays moved. To go on: {again}").into()),
+        Err(error) => Err(format!("{error}; what is moved stays moved. To go on: {again}").into()),
+    }
+}
+
+/// What would be moved.
+fn foretell(letters: &[Letter], form: Form) -> Verdict {
+    for letter in letters {
+        let id = letter.event_id.as_ref().unwrap_or(&letter.message_id);
+        if form.json {
+            line(&json!({"event_id": letter.event_id, "message_id": letter.message_id, "reason": letter.reason}))?;
+        } else {
+            let why = letter.last_error.as_deref().unwrap_or("-");
+            print(&format!("{}\n", shown(&format!("{id}  {}  {why}", letter.reason))))?;
         }
     }
-    eprintln!("the receipt is {}", path.display());
-    let is_whole = others.is_empty();
-    let moved = if is_whole {
-        hand_back(&deployment, &chosen).await?;
-        move_all(&deployment, rate).await
-    } else {
-        move_each(&deployment, &chosen, rate).await
-    };
-    let interrupted = !moved?;
-    let again =
-        format!("gatehouse dead-letters redrive --resume {}{}", quoted(&path.display().to_string()), deployment.again);
-    if !interrupted {
-        drained(&deployment, Duration::from_secs(wait)).await?;
+    if letters.is_empty() {
+        eprintln!("no such dead letters");
+        return Ok(NOT_FOUND);
     }
-    let entries = settle(&deployment, entries).await?;
-    write(&path, &entries)?;
-    summary(&entries, &path)?;
-    if interrupted {
-        return Err(format!("interrupted; what is moved stays moved. To go on: {again}").into());
-    }
-    let is_good = |entry: &Entry| ["recorded", "duplicate", "conflict", "erased"].contains(&entry.outcome.as_str());
-    if !entries.iter().all(is_good) {
-        print(&format!("What is left: gatehouse dead-letters list{}; to look again: {again}\n", deployment.again))?;
-        return Ok(1);
-    }
+    eprintln!("would move {}", told_of(letters));
     Ok(0)
 }
 
 /// By SQS itself. Whether it went to its end.
-async fn move_all(deployment: &Deployment, rate: Option<f64>) -> Result<bool, Error> {
+async fn move_all(deployment: &Deployment, rate: Option<f64>, stop: &mut Interrupts) -> Result<bool, Error> {
     let (from, to) = (deployment.dead_letter_queue()?, deployment.retry_queue()?);
     let (from, to) = (deployment.arn(from).await?, deployment.arn(to).await?);
     let about = "the move of the dead letters";
-    let running = running(deployment, &from).await?;
-    let handle = match running {
-        Some(task) => {
-            eprintln!("a move is running already, and is watched");
-            task.handle
-        }
-        None if waiting(deployment).await? == 0 => return Ok(true),
-        None => {
+    match latest(deployment, &from).await? {
+        Some(task) if task.is_running() => eprintln!("a move is running already, and is watched"),
+        _ => {
             #[allow(clippy::cast_possible_truncation, reason = "clamped")]
             let rate = rate.map(|rate| rate.round().clamp(1.0, 500.0) as i32);
             let start = deployment.sqs.start_message_move_task().source_arn(&from).destination_arn(to);
             let start = start.set_max_number_of_messages_per_second(rate).send().await;
-            start.map_err(|error| told(about, &error))?.task_handle.unwrap_or_default()
+            start.map_err(|error| told(about, &error))?;
         }
-    };
+    }
     let bar = progress("moving");
+    let mut is_stopped = false;
     loop {
-        let stopped = tokio::select! {
-            () = sleep(PAUSE) => false,
-            _ = tokio::signal::ctrl_c() => true,
-        };
-        if stopped {
-            let cancel = deployment.sqs.cancel_message_move_task().task_handle(&handle).send().await;
+        let task = latest(deployment, &from).await?.ok_or("SQS knows nothing of the move of the dead letters")?;
+        bar.set_length(task.to_move);
+        bar.set_position(task.moved);
+        if !task.is_running() {
             bar.finish_and_clear();
-            // One that has just ended cannot be cancelled, and need not.
-            let moved = cancel.ok().map(|cancelled| cancelled.approximate_number_of_messages_moved);
-            eprintln!("cancelled; {} moved", moved.map_or("all".to_owned(), |n| format!("about {n}")));
-            return Ok(moved.is_none());
+            return match task.status.as_str() {
+                "FAILED" => Err(format!("{about} failed: {}", task.failure.unwrap_or_default()).into()),
+                "CANCELLED" => {
+                    eprintln!("cancelled; about {} moved", task.moved);
+                    Ok(false)
+                }
+                _ => Ok(true),
+            };
         }
-        match self::running(deployment, &from).await? {
-            Some(task) => {
-                bar.set_length(task.to_move);
-                bar.set_position(task.moved);
-            }
-            None => {
-                bar.finish_and_clear();
-                return Ok(true);
+        tokio::select! {
+            () = sleep(PAUSE) => {}
+            () = stop.next(), if !is_stopped => {
+                is_stopped = true;
+                let cancel = deployment.sqs.cancel_message_move_task().set_task_handle(task.handle).send().await;
+                // One that has just ended cannot be cancelled, and need not; whether it has shows next.
+                if let Err(error) = cancel {
+                    eprintln!("{}", told(about, &error));
+                }
             }
         }
     }
 }
 
 struct Task {
-    handle: String,
+    handle: Option<String>,
+    status: String,
+    failure: Option<String>,
     moved: u64,
     to_move: u64,
 }
 
-/// # Errors
-/// When the last move has failed.
-async fn running(deployment: &Deployment, from: &str) -> Result<Option<Task>, Error> {
-    let list = deployment.sqs.list_message_move_tasks().source_arn(from).max_results(1).send().await;
-    let list = list.map_err(|error| told("the moves of the dead letters", &error))?;
-    let Some(task) = list.results().first().filter(|task| task.status() == Some("RUNNING")) else { return Ok(None) };
-    let (moved, to_move) = (task.approximate_number_of_messages_moved, task.approximate_number_of_messages_to_move);
-    let number = |n: i64| u64::try_from(n).unwrap_or_default();
-    let handle = task.task_handle().unwrap_or_default().to_owned();
-    Ok(Some(Task { handle, moved: number(moved), to_move: number(to_move.unwrap_or_default()) }))
+impl Task {
+    fn is_running(&self) -> bool {
+        ["RUNNING", "CANCELLING"].contains(&self.status.as_str())
+    }
 }
 
-/// One by one. Whether it went to its end.
-async fn move_each(deployment: &Deployment, chosen: &[Letter], rate: Option<f64>) -> Result<bool, Error> {
+/// The latest move out of the queue.
+async fn latest(deployment: &Deployment, from: &str) -> Result<Option<Task>, Error> {
+    let list = deployment.sqs.list_message_move_tasks().source_arn(from).max_results(1).send().await;
+    let list = list.map_err(|error| told("the moves of the dead letters", &error))?;
+    let number = |n: i64| u64::try_from(n).unwrap_or_default();
+    Ok(list.results.unwrap_or_default().into_iter().next().map(|task| Task {
+        moved: number(task.approximate_number_of_messages_moved),
+        to_move: number(task.approximate_number_of_messages_to_move.unwrap_or_default()),
+        handle: task.task_handle,
+        status: task.status.unwrap_or_default(),
+        failure: task.failure_reason,
+    }))
+}
+
+/// One by one. Whether it went to its end; what is not moved is handed back.
+async fn move_each(
+    deployment: &Deployment,
+    mut held: Held,
+    rate: Option<f64>,
+    stop: &mut Interrupts,
+) -> Result<bool, Error> {
+    let letters = std::mem::take(&mut held.letters);
     let bar = progress("moving");
-    bar.set_length(chosen.len() as u64);
+    bar.set_length(letters.len() as u64);
     let started = Instant::now();
-    let interrupted = tokio::signal::ctrl_c();
-    tokio::pin!(interrupted);
-    for (n, letter) in chosen.iter().enumerate() {
-        let due = rate.map_or(started, |rate| started + Duration::from_secs_f64(crate::send::as_f64(n as u64) / rate));
-        let stopped = tokio::select! {
+    let mut moved = Ok(true);
+    let mut next = 0;
+    while let Some(letter) = letters.get(next) {
+        let due = |rate| started + Duration::from_secs_f64(as_f64(next as u64) / rate);
+        // Held for longer than they are, others might take them: not even a slow rate sleeps through that.
+        let until = rate.map_or(started, due).min(Instant::now() + super::HELD / 4);
+        tokio::select! {
             biased;
-            _ = &mut interrupted => true,
-            () = tokio::time::sleep_until(due) => false,
-        };
-        if stopped {
-            hand_back(deployment, &chosen[n..]).await?;
-            bar.finish_and_clear();
-            return Ok(false);
+            () = stop.next() => moved = Ok(false),
+            () = sleep_until(until) => {}
         }
-        // Others must not take what is held for longer than it is.
-        if started.elapsed() > held_at_most() * 3 / 4 && n > 0 {
-            hand_back(deployment, &chosen[n..]).await?;
-            bar.finish_and_clear();
-            eprintln!("this takes longer than messages can be held; the rest is left");
-            return Ok(false);
+        if matches!(moved, Ok(true)) {
+            let renewed = held.renew(deployment, &letters[next..]).await;
+            if renewed.is_ok() && rate.map_or(started, due) > Instant::now() {
+                continue;
+            }
+            moved = match renewed {
+                Ok(()) => put_back(deployment, letter).await.map(|()| true),
+                Err(error) => Err(error),
+            };
         }
-        put_back(deployment, letter).await?;
+        if !matches!(moved, Ok(true)) {
+            break;
+        }
+        next += 1;
         bar.inc(1);
     }
     bar.finish_and_clear();
-    Ok(true)
+    hand_back(deployment, &letters[next..]).await?;
+    moved
 }
 
-/// Waits until nothing is on the retry queue, visible or hidden, for as long as it is patient.
-async fn drained(deployment: &Deployment, patience: Duration) -> Result<(), Error> {
+/// Waits until each is recorded, or nothing is on the retry queue any more, for as long as it is patient.
+async fn settled(
+    deployment: &Deployment,
+    receipt: &mut Receipt,
+    patience: Duration,
+    stop: &mut Interrupts,
+) -> Result<(), Error> {
     let (queue, until) = (deployment.retry_queue()?, Instant::now() + patience);
     let bar = progress("waiting until they are recorded");
-    let mut most = 0;
-    loop {
-        let mut left = 0_u64;
-        for name in
-            [QueueAttributeName::ApproximateNumberOfMessages, QueueAttributeName::ApproximateNumberOfMessagesNotVisible]
-        {
-            left += deployment.attribute(queue, name).await?.parse::<u64>()?;
+    bar.set_length(receipt.entries.len() as u64);
+    let mut pause = PAUSE;
+    let mut left = receipt.entries.len();
+    while left > 0 && Instant::now() < until {
+        let before = std::mem::replace(&mut left, receipt.look(deployment).await?);
+        bar.set_position((receipt.entries.len() - left) as u64);
+        if left + 100 <= before {
+            // A whole batch of them is done: on with the next.
+            continue;
         }
-        most = left.max(most);
-        bar.set_length(most);
-        bar.set_position(most - left);
-        if left == 0 || Instant::now() >= until {
+        let (visible, hidden) = deployment.counts(queue).await?;
+        // In AWS the counts lag by a minute: there only the records tell.
+        if visible + hidden == 0 && deployment.dev.is_some() {
+            // Between the two looks the last may have been recorded.
+            while left > 0 {
+                let before = std::mem::replace(&mut left, receipt.look(deployment).await?);
+                if left == before {
+                    break;
+                }
+            }
             break;
         }
         tokio::select! {
-            () = sleep(PAUSE) => {}
-            _ = tokio::signal::ctrl_c() => break,
+            () = sleep(pause) => pause = (pause * 2).min(Duration::from_secs(5)),
+            () = stop.next() => break,
         }
     }
     bar.finish_and_clear();
     Ok(())
-}
-
-/// What became of each, by reading the table and the queue.
-async fn settle(deployment: &Deployment, mut entries: Vec<Entry>) -> Result<Vec<Entry>, Error> {
-    let bar = ProgressBar::hidden();
-    let dead = look(deployment, &bar, |_| false).await?.letters;
-    let dead: HashMap<&str, &Letter> = dead
-        .iter()
-        .flat_map(|letter| {
-            [(letter.message_id.as_str(), letter)].into_iter().chain(letter.event_id.as_deref().map(|id| (id, letter)))
-        })
-        .collect();
-    for part in entries.chunks_mut(100) {
-        let places = read_places(deployment, part.iter().filter_map(|entry| entry.event_id.clone())).await?;
-        for entry in part.iter_mut() {
-            let dead = dead.get(entry.event_id.as_ref().unwrap_or(&entry.message_id).as_str());
-            entry.outcome = entry.settled(entry.event_id.as_ref().and_then(|id| places.get(id)), dead.copied());
-        }
-        // Only where the record says something else is it worth looking for the copy.
-        let copies = part.iter().filter(|entry| entry.outcome == OTHER).filter_map(Entry::copy);
-        let copies = read_places(deployment, copies).await?;
-        for entry in part.iter_mut().filter(|entry| entry.outcome == OTHER) {
-            let is_kept = entry.copy().is_some_and(|key| copies.contains_key(&key));
-            let dead = dead.get(entry.event_id.as_deref().unwrap_or_default());
-            entry.outcome = if is_kept { "conflict".to_owned() } else { entry.settled(None, dead.copied()) };
-        }
-    }
-    Ok(entries)
-}
-
-async fn read_places(
-    deployment: &Deployment,
-    keys: impl Iterator<Item = String>,
-) -> Result<HashMap<String, Place>, Error> {
-    let keys: BTreeSet<String> = keys.collect();
-    Ok(deployment.store.read(keys.into_iter().collect(), Clock::System.now()).await?)
-}
-
-fn summary(entries: &[Entry], path: &Path) -> Result<(), Error> {
-    let mut outcomes = BTreeMap::<&str, usize>::new();
-    for entry in entries {
-        *outcomes.entry(&entry.outcome).or_default() += 1;
-    }
-    let mut text = format!("{} dead letters, in {}:\n", entries.len(), path.display());
-    for (outcome, n) in outcomes {
-        text.push_str(&format!("{n:>8}  {outcome}\n"));
-    }
-    print(&text)
-}
-
-fn read(path: &Path) -> Result<Vec<Entry>, Error> {
-    let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
-    let entry = |(n, line): (usize, &str)| {
-        serde_json::from_str(line)
-            .map_err(|error| format!("{}, line {}: no line of a receipt: {error}", path.display(), n + 1))
-    };
-    Ok(text.lines().enumerate().map(entry).collect::<Result<_, _>>()?)
-}
-
-/// Replaces the file as a whole: a receipt is never half of one.
-fn write(path: &Path, entries: &[Entry]) -> Result<(), Error> {
-    let new = path.with_extension("new");
-    // One of an earlier try may be left.
-    let _ = std::fs::remove_file(&new);
-    let mut file = super::private(&new)?;
-    for entry in entries {
-        writeln!(file, "{}", serde_json::to_string(entry)?)?;
-    }
-    file.sync_all()?;
-    Ok(std::fs::rename(new, path)?)
 }

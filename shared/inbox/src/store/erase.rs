@@ -2,28 +2,39 @@
 //!
 //! A record that is erased leaves a tombstone in its own place, so that no retry of its vendor's and no message on a queue brings it
 //! back. What is about the same subject and was never recorded would find no such place; therefore one more item, [`KEY`], lists the
-//! subjects that were erased, by their hashes alone. Each instance reads it when it starts and again every [`STALE`] seconds, beside a
-//! record: honouring it costs a new event no request.
+//! subjects that were erased, by their hashes alone. Each instance reads it when it starts, and beside a record when what it knows is
+//! [`STALE`] seconds old; what that record wrote about a subject that has been erased meanwhile it takes back. So honouring it costs
+//! a new event no request.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::types::AttributeValue;
 use data_encoding::HEXLOWER;
 use gatehouse_payload::time::Timestamp;
 use sha2::{Digest, Sha256};
 
-use super::item::{Item, attribute, chunk_keys, erased_at, number, text, tombstone};
+use tokio::time::timeout;
+
+use super::item::{
+    Item, Packed, attribute, binary, blank, bytes_of, chunk_keys, erased_at, number, text, text_of, tombstone,
+};
 use super::{Store, StoreError, failure};
-use crate::event::Subject;
+use crate::event::{Event, Subject};
 
 /// The key of the item that lists what was erased.
 const KEY: &str = "erased";
 /// Its map from a subject's hash to the second from which on it may be forgotten.
 const SUBJECTS: &str = "subjects";
-/// How old an instance's list may be. In seconds; longer than most conversations pause.
+/// How old an instance's list may be. In seconds.
 pub const STALE: i64 = 60;
-/// How many subjects the list holds: it must fit one item.
+/// When a list that could not be read is worth another try. In seconds.
+const TRY_AGAIN: i64 = 10;
+/// What reading it may take beside a record.
+const IN_PASSING: Duration = Duration::from_millis(300);
+/// How many subjects the list holds, of which one item has room for; the one that may be forgotten first makes way.
 const MOST: usize = 4000;
 /// How much of a subject's SHA-256 names it. In bytes.
 const HASH_BYTES: usize = 16;
@@ -35,6 +46,7 @@ pub(super) struct Erased(Arc<RwLock<Known>>);
 #[derive(Debug, Default)]
 struct Known {
     learned_at: Option<Timestamp>,
+    tried_at: Option<Timestamp>,
     subjects: HashMap<String, i64>,
 }
 
@@ -59,20 +71,34 @@ impl std::ops::AddAssign for Removed {
 
 impl Erased {
     pub(super) fn is_stale(&self, now: Timestamp) -> bool {
-        let learned_at = self.0.read().unwrap_or_else(PoisonError::into_inner).learned_at;
-        learned_at.is_none_or(|at| !(0..STALE).contains(&(now.as_secs() - at.as_secs())))
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let is_past = |at: Option<Timestamp>, seconds| {
+            at.is_none_or(|at| !(0..seconds).contains(&(now.as_secs() - at.as_secs())))
+        };
+        is_past(known.learned_at, STALE) && is_past(known.tried_at, TRY_AGAIN)
     }
 
-    pub(super) fn holds(&self, subject: &Subject, now: Timestamp) -> bool {
+    /// Whether the event is about a subject that was erased.
+    pub(super) fn covers(&self, event: &Event, now: Timestamp) -> bool {
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
         // Hashing is worth it only where something was erased at all.
-        !known.subjects.is_empty() && known.subjects.get(&hash(subject)).is_some_and(|until| *until >= now.as_secs())
+        let until = |subject| known.subjects.get(&hash(subject)).copied();
+        !known.subjects.is_empty() && event.subject.as_ref().and_then(until).is_some_and(|until| until >= now.as_secs())
+    }
+
+    fn try_at(&self, now: Timestamp) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).tried_at = Some(now);
     }
 
     fn learn(&self, subjects: HashMap<String, i64>, now: Timestamp) {
         let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        *known = Known { learned_at: Some(now), subjects };
+        *known = Known { learned_at: Some(now), tried_at: None, subjects };
     }
+}
+
+/// Whether an event is about the subject a tombstone was left for. What does not say whom it is about may be.
+pub(super) fn is_about(event: &Event, erased: &str) -> bool {
+    event.subject.as_ref().is_none_or(|subject| hash(subject) == erased)
 }
 
 /// No part of the subject, which may be an address or a number.
@@ -97,20 +123,27 @@ impl Store {
         Ok(())
     }
 
-    /// Lets nothing about `subject` be recorded from now on: by this instance at once, by others within [`STALE`] seconds.
+    /// The same beside something else, which must not wait for it: what cannot be learned now is learned later, and where DynamoDB
+    /// does not answer, the record finds that out too.
+    pub(super) async fn learn_in_passing(&self, now: Timestamp) {
+        self.erased.try_at(now);
+        let _ = timeout(IN_PASSING, self.learn_what_is_erased(now)).await;
+    }
+
+    /// Lets nothing about `subject` be recorded from now on: by this instance at once, by others as soon as they learn of it.
     ///
     /// # Errors
-    /// When DynamoDB does not take it, or the list is full.
+    /// When DynamoDB does not take it; where somebody else was faster, the same call may be repeated.
     pub async fn bury(&self, subject: &Subject, now: Timestamp) -> Result<(), StoreError> {
         let held = self.head(&self.writer, KEY).await?;
         let mut subjects = subjects_of(held.as_ref());
         subjects.retain(|_, until| *until >= now.as_secs());
-        subjects.insert(hash(subject), now.as_secs() + self.ttl_seconds);
-        if subjects.len() > MOST {
-            return Err(StoreError::Permanent {
-                operation: "erase",
-                code: format!("over {MOST} subjects in {} days", self.ttl_seconds / 86_400),
-            });
+        let own = hash(subject);
+        subjects.insert(own.clone(), now.as_secs() + self.ttl_seconds);
+        while subjects.len() > MOST {
+            let first = subjects.iter().filter(|(hash, _)| **hash != own).min_by_key(|(_, until)| **until);
+            let Some(first) = first.map(|(hash, _)| hash.clone()) else { break };
+            subjects.remove(&first);
         }
         let map = subjects.iter().map(|(hash, until)| (hash.clone(), number(until))).collect();
         let revision: i64 = held.as_ref().and_then(|item| super::item::number_of(item, "revision")).unwrap_or(0);
@@ -140,14 +173,23 @@ impl Store {
     pub async fn erase(&self, subject: &Subject, now: Timestamp) -> Result<Removed, StoreError> {
         let mut removed = Removed::default();
         for key in self.keys(subject).await? {
-            if let Some(head) = self.head(&self.reader, &key).await? {
-                removed += self.erase_item(&key, &head, now).await?;
+            // The index may lag: the item itself decides.
+            let head = self.head(&self.reader, &key).await?;
+            let theirs = head.filter(|head| text_of(head, attribute::SUBJECT) == Some(subject.as_str()));
+            if let Some(head) = theirs {
+                removed += self.erase_item(&key, &head, subject, now).await?;
             }
         }
         Ok(removed)
     }
 
-    async fn erase_item(&self, key: &str, head: &Item, now: Timestamp) -> Result<Removed, StoreError> {
+    async fn erase_item(
+        &self,
+        key: &str,
+        head: &Item,
+        subject: &Subject,
+        now: Timestamp,
+    ) -> Result<Removed, StoreError> {
         if erased_at(head).is_some() {
             return Ok(Removed::default());
         }
@@ -160,8 +202,49 @@ impl Store {
             self.delete(key).await?;
             return Ok(Removed { conflicts: 1, chunks: chunks.len(), events: 0 });
         }
-        self.put(tombstone(key, now, now.as_secs() + self.ttl_seconds)).await?;
+        self.entomb(key, bytes_of(head, attribute::NONCE), subject, now).await?;
         Ok(Removed { events: 1, chunks: chunks.len(), conflicts: 0 })
+    }
+
+    /// Puts a tombstone in the place of what this nonce wrote, or where nothing is. Whatever else stands there stays.
+    async fn entomb(
+        &self,
+        key: &str,
+        nonce: Option<&[u8]>,
+        subject: &Subject,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let item = tombstone(key, &hash(subject), now, now.as_secs() + self.ttl_seconds);
+        let put = self
+            .writer
+            .put_item()
+            .table_name(&self.table)
+            .set_item(Some(item))
+            .condition_expression("attribute_not_exists(event_id) OR nonce = :nonce OR expires_at < :now")
+            .expression_attribute_values(":nonce", binary(nonce.unwrap_or_default()))
+            .expression_attribute_values(":now", number(now.as_secs()));
+        match put.send().await {
+            Err(error)
+                if !error.as_service_error().is_some_and(PutItemError::is_conditional_check_failed_exception) =>
+            {
+                Err(failure("PutItem", &error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A tombstone for an event that is not recorded, since its subject was erased.
+    pub(super) async fn refuse(&self, event: &Event, now: Timestamp) -> Result<(), StoreError> {
+        let Some(subject) = &event.subject else { return Ok(()) };
+        self.entomb(event.id.as_str(), Some(event.nonce.as_bytes()), subject, now).await
+    }
+
+    /// Takes back what was written of an event just now. Its chunks are blanked: functions have no right to delete.
+    pub(super) async fn take_back(&self, event: &Event, packed: &Packed, now: Timestamp) -> Result<(), StoreError> {
+        for chunk in &packed.chunks {
+            self.put(blank(chunk, now)).await?;
+        }
+        self.refuse(event, now).await
     }
 
     async fn delete(&self, key: &str) -> Result<(), StoreError> {

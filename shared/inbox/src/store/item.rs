@@ -31,6 +31,7 @@ pub mod attribute {
     pub const ANSWER: &str = "answer";
     pub const CONFLICT_OF: &str = "conflict_of";
     pub const ERASED_AT: &str = "erased_at";
+    pub const ERASED_SUBJECT: &str = "erased_subject";
     pub const EVENT_ID: &str = "event_id";
     pub const EVENT_TYPE: &str = "event_type";
     pub const EXPIRES_AT: &str = "expires_at";
@@ -43,8 +44,8 @@ pub mod attribute {
     pub const SUBJECT: &str = "subject";
 }
 use attribute::{
-    ANSWER, CONFLICT_OF, ERASED_AT, EVENT_ID, EVENT_TYPE, EXPIRES_AT, FINGERPRINT, NONCE, OCCURRED_AT, PAYLOAD,
-    RECEIVED_AT, SOURCE_HOUR, SUBJECT,
+    ANSWER, CONFLICT_OF, ERASED_AT, ERASED_SUBJECT, EVENT_ID, EVENT_TYPE, EXPIRES_AT, FINGERPRINT, NONCE, OCCURRED_AT,
+    PAYLOAD, RECEIVED_AT, SOURCE_HOUR, SUBJECT,
 };
 
 /// An event as read back.
@@ -155,12 +156,13 @@ pub(super) fn source_hour(source: &str, received_at: Timestamp) -> String {
     format!("{source}/{}", time.get(..13).unwrap_or(&time))
 }
 
-/// What stands in the place of a record that was erased, so that it is not recorded again.
-pub(super) fn tombstone(key: &str, now: Timestamp, expires_at: i64) -> Item {
+/// What stands in the place of a record that was erased, so that it is not recorded again. `subject` is its subject's hash.
+pub(super) fn tombstone(key: &str, subject: &str, now: Timestamp, expires_at: i64) -> Item {
     Item::from([
         (EVENT_ID.to_owned(), text(key)),
         ("v".to_owned(), number(FORMAT)),
         (ERASED_AT.to_owned(), text(&now.to_string())),
+        (ERASED_SUBJECT.to_owned(), text(subject)),
         (EXPIRES_AT.to_owned(), number(expires_at)),
     ])
 }
@@ -181,13 +183,19 @@ fn chunk_key(nonce: Nonce, n: usize) -> String {
     format!("chunk:{nonce}/{n}")
 }
 
+/// A chunk's item without its part of the payload: what is left where nobody may delete.
+pub(super) fn blank(chunk: &Item, now: Timestamp) -> Item {
+    let key = text_of(chunk, EVENT_ID).unwrap_or_default();
+    Item::from([(EVENT_ID.to_owned(), text(key)), (EXPIRES_AT.to_owned(), number(now.as_secs()))])
+}
+
 /// The head of an item that stands where another was to be written.
 pub(super) struct Existing {
     pub(super) nonce: Option<Nonce>,
     pub(super) fingerprint: Option<Fingerprint>,
     pub(super) answer: Option<String>,
-    /// It was a record, and nothing may be recorded in its place.
-    pub(super) is_erased: bool,
+    /// It is a tombstone: the hash of the subject it was about.
+    pub(super) erased: Option<String>,
 }
 
 impl Existing {
@@ -196,7 +204,7 @@ impl Existing {
             nonce: bytes_of(item, NONCE).and_then(Nonce::from_bytes),
             fingerprint: bytes_of(item, FINGERPRINT).and_then(Fingerprint::from_bytes),
             answer: text_of(item, ANSWER).map(str::to_owned),
-            is_erased: item.contains_key(ERASED_AT),
+            erased: text_of(item, ERASED_SUBJECT).map(str::to_owned),
         }
     }
 }

@@ -3,7 +3,7 @@
 use gatehouse_inbox::store::Place;
 use gatehouse_inbox::store::erase::{Removed, STALE};
 use gatehouse_inbox::{Event, EventId, Outcome, Store, Subject};
-use gatehouse_local::local_sdk;
+use gatehouse_local::{Fault, Rule, local_sdk};
 
 use crate::table::{TTL_DAYS, Table, event, noise, now};
 
@@ -60,21 +60,50 @@ async fn what_comes_later_about_an_erased_subject_is_not_recorded_by_any_instanc
     let started = Store::patient(&local_sdk(&table.proxy.url()), Table::NAME, TTL_DAYS);
     started.warm(now()).await;
     assert_eq!(started.record(&event("c", "{}"), now()).await.unwrap().outcome, Outcome::Erased);
-    // One that runs learns of it beside a record, once a minute.
+    // One that runs learns of it beside a record, once a minute, and takes back what it has just written.
     let later = now().plus_secs(STALE);
-    let about_another = Event { subject: None, ..event("d", "{}") };
-    assert_eq!(running.record(&about_another, later).await.unwrap().outcome, Outcome::Recorded);
-    assert_eq!(running.record(&event("e", "{}"), later).await.unwrap().outcome, Outcome::Erased);
+    let large = event("d", &noise(1, 1_500_000));
+    for event in [event("e", "{}"), large] {
+        let sleeping = Store::patient(&local_sdk(&table.proxy.url()), Table::NAME, TTL_DAYS);
+        let outcome = sleeping.record(&event, later).await.unwrap().outcome;
+        assert_eq!(outcome, Outcome::Erased);
+        assert_eq!(table.store.look(&event.id, later).await.unwrap(), Place::Erased(later));
+    }
+    assert_eq!(running.record(&event("f", "{}"), later).await.unwrap().outcome, Outcome::Erased);
+    let items = table.client.scan().table_name(Table::NAME).send().await.unwrap().items.unwrap();
+    assert!(items.iter().all(|item| !item.contains_key("payload")), "nothing of what they say is left");
+}
+
+#[tokio::test]
+async fn an_event_of_another_subject_under_an_erased_id_is_kept() {
+    let table = Table::new().await;
+    table.record(&event("a", "{}"), now()).await.unwrap();
+    erase(&table, &c1()).await;
+    let other = Event { subject: Some(Subject::new("ada", "conversation", "c2")), ..event("a", "[2]") };
+    assert_eq!(table.record(&other, now()).await, Ok(Outcome::Conflict));
+    assert_eq!(table.store.whole_timeline(other.subject.as_ref().unwrap(), now()).await.unwrap().records.len(), 1);
+}
+
+#[tokio::test]
+async fn the_list_of_what_was_erased_may_hang_without_holding_up_an_event() {
+    let table = Table::new().await;
+    table.proxy.fail(Rule::every(Fault::Hang).on("GetItem"));
+    let store = Store::new(&local_sdk(&table.proxy.url()), Table::NAME, TTL_DAYS);
+    for id in ["a", "b", "c"] {
+        assert_eq!(store.record(&event(id, "{}"), now()).await.unwrap().outcome, Outcome::Recorded);
+    }
+    assert_eq!(table.proxy.counts()["GetItem"], 2, "that of the table's own store, and one try");
 }
 
 #[tokio::test]
 async fn erasing_again_removes_what_has_come_meanwhile_and_nothing_twice() {
     let table = Table::new().await;
     table.record(&event("a", "{}"), now()).await.unwrap();
+    let instance = Store::patient(&local_sdk(&table.proxy.url()), Table::NAME, TTL_DAYS);
+    instance.warm(now()).await;
     assert_eq!(erase(&table, &c1()).await.events, 1);
     assert_eq!(erase(&table, &c1()).await, Removed::default());
-    // By an instance that could not know.
-    let instance = Store::patient(&local_sdk(&table.proxy.url()), Table::NAME, TTL_DAYS);
+    // Within the minute in which that instance cannot know.
     assert_eq!(instance.record(&event("b", "{}"), now()).await.unwrap().outcome, Outcome::Recorded);
     assert_eq!(erase(&table, &c1()).await, Removed { events: 1, ..Removed::default() });
 }
