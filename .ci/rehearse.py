@@ -242,15 +242,32 @@ def main():
         types = sorted(item["event_type"]["S"] for item in table["Items"])
         if len(types) != 4:
             raise SystemExit(f"the table holds {types}")
-        step("the table holds the four events", began)
+        lines = lambda *command, expect=0: [
+            json.loads(line) for line in run(gatehouse, *command, "--stack", STACK, "--json", expect=expect).splitlines() if line.startswith("{")
+        ]
+        listed = lines("events", "list")
+        if sorted(event["type"] for event in listed) != types:
+            raise SystemExit(f"gatehouse events list: {listed}")
+        shown = lines("events", "show", listed[0]["event_id"])
+        if shown[0]["state"] != "recorded":
+            raise SystemExit(f"gatehouse events show: {shown}")
+        step("the table holds the four events, and gatehouse events lists and shows them", began)
 
         sqs = boto3.client("sqs")
         sqs.send_message(QueueUrl=outputs["RetryQueueUrl"], MessageBody="no envelope")
         dead = outputs["DeadLetterQueueUrl"]
         count = lambda: sqs.get_queue_attributes(QueueUrl=dead, AttributeNames=["All"])["Attributes"]["ApproximateNumberOfMessages"]
         wait(lambda: count() == "1", 90, "the poison message on the dead-letter queue")
-        letter = sqs.receive_message(QueueUrl=dead, MessageAttributeNames=["All"])["Messages"][0]
-        step(f"a poison message is a dead letter: {json.dumps(letter['MessageAttributes']['reason']['StringValue'])}", began)
+        letter = lines("dead-letters", "list")
+        if [found["reason"] for found in letter] != ["unreadable"]:
+            raise SystemExit(f"gatehouse dead-letters list: {letter}")
+        doctor = {finding["check"]: finding for finding in lines("doctor", expect=1)}
+        for check in ("table", "index by-subject", "index by-source", "expiry", "redrive policy", "receives"):
+            if doctor[check]["state"] != "ok":
+                raise SystemExit(f"gatehouse doctor: {doctor}")
+        if doctor["dead letters"]["state"] != "wrong":
+            raise SystemExit(f"gatehouse doctor: {doctor}")
+        step("a poison message is a dead letter; gatehouse dead-letters says why, and the doctor that it is there", began)
 
         if "No changes to deploy" not in deploy():
             raise SystemExit("a second deployment changes something")

@@ -21,6 +21,10 @@ use tokio::time::timeout;
 
 /// How many cases are played at the same moment.
 const AT_ONCE: usize = 8;
+/// How a case says that nothing was struck: on a busy machine a function may run out of time before it gets there.
+const MISSED: &str = "the blow missed";
+/// How often such a case is tried.
+const TRIES: usize = 4;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_strikes_whichever_function_wherever_the_invariants_hold() {
@@ -32,13 +36,18 @@ async fn whatever_strikes_whichever_function_wherever_the_invariants_hold() {
     let failures: Vec<String> = stream::iter(seeds.clone())
         .map(|seed| async move {
             let case = Case::of(seed);
-            // A task of its own: a case that panics fails alone.
-            let played = tokio::spawn(play(case.clone())).await;
-            let why = match played {
-                Ok(Ok(())) => return None,
-                Ok(Err(why)) => why,
-                Err(panic) => panic.to_string(),
-            };
+            let mut why = String::new();
+            for _ in 0..TRIES {
+                // A task of its own: a case that panics fails alone.
+                why = match tokio::spawn(play(case.clone())).await {
+                    Ok(Ok(())) => return None,
+                    Ok(Err(why)) => why,
+                    Err(panic) => panic.to_string(),
+                };
+                if !why.starts_with(MISSED) {
+                    break;
+                }
+            }
             Some(format!("seed {seed}, {case}: {why}"))
         })
         .buffer_unordered(AT_ONCE)
@@ -65,8 +74,8 @@ async fn play(case: Case) -> Checked {
 /// Invokes the real binary, and kills it when the blow falls.
 async fn kill_when(struck: impl Future<Output = ()>, mut host: Host, event: &Value) -> Checked {
     tokio::select! {
-        answer = host.invoke(event) => return Err(format!("answered before the blow: {answer:?}")),
-        blow = timeout(Duration::from_secs(20), struck) => blow.map_err(|_| "the blow missed".to_owned())?,
+        answer = host.invoke(event) => return Err(format!("{MISSED}: answered before it, {answer:?}")),
+        blow = timeout(Duration::from_secs(20), struck) => blow.map_err(|_| MISSED.to_owned())?,
     }
     host.kill().await.unwrap();
     Ok(())

@@ -59,13 +59,17 @@ fn write(dev: &Dev, took: Duration, out: &mut impl Write) -> std::io::Result<()>
         writeln!(out, "  {}/lambda-url/agent-chat/v1/aibot/bots/<AgentId>/send-message", stack.url)?;
     }
     let (dynamodb, sqs, table) = (&dev.dynamodb.url, &dev.sqs.url, &stack.table);
-    writeln!(out, "\nDynamoDB and SQS, for any SDK and the AWS CLI:")?;
+    writeln!(out, "\nDynamoDB and SQS, for these commands, any SDK and the AWS CLI:")?;
     for service in [&dev.dynamodb, &dev.sqs] {
         let whose = if service.engine.is_some() { "" } else { "  (not this process' own)" };
         writeln!(out, "  {}{whose}", service.url)?;
     }
     let (retry, dead) = (name(&stack.retry_queue), name(&stack.dead_letter_queue));
     writeln!(out, "  table {table}, queues {retry} and {dead}")?;
+    let at = if stack.url.ends_with(":9000") { String::new() } else { format!(" --at {}", stack.url) };
+    for command in ["events list", "stats", "doctor"] {
+        writeln!(out, "    {}", bold(&format!("{} {command}{at}", program())))?;
+    }
     let commands = [
         "export AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local AWS_DEFAULT_REGION=us-east-1".to_owned(),
         format!("aws dynamodb scan --endpoint-url {dynamodb} --table-name {table}"),

@@ -144,6 +144,9 @@ async fn reads_cost_what_is_said_and_no_more() {
         bed.send(&format!("msg_{n}"), MESSAGE).await;
     }
     bed.send("msg_0", &MESSAGE.replace(SAID, "Monday")).await;
+    // What it cost, and the read units.
+    let units =
+        |cost: &str| -> f64 { cost.split(", ").last().unwrap().trim_end_matches(" read units").parse().unwrap() };
     let cost = |arguments: &[&str]| {
         let err = bed.run(&[arguments, &["--cost"]].concat()).err;
         err.lines().find_map(|line| line.strip_prefix("cost: ")).map(str::to_owned).unwrap_or_else(|| panic!("{err}"))
@@ -151,10 +154,13 @@ async fn reads_cost_what_is_said_and_no_more() {
     // One vendor, one hour or two: 31 entries of an index are one read unit or two.
     let listed = cost(&["events", "list", "--source", "ada", "--since", "1s"]);
     assert!(listed.starts_with("1 request (Query 1)") || listed.starts_with("2 requests (Query 2)"), "{listed}");
+    assert!(units(&listed) <= 2.0, "{listed}");
     // The record, the keys about its subject, the copy; whether there are dead letters.
     let shown = cost(&["events", "show", "ada:msg_0"]);
     assert!(shown.starts_with("4 requests (BatchGetItem 1, GetItem 1, GetQueueAttributes 1, Query 1)"), "{shown}");
+    assert!(units(&shown) <= 3.5, "{shown}");
     let timeline = cost(&["events", "timeline", CONVERSATION]);
+    assert!(units(&timeline) <= 32.5, "one for each event, and half a unit for 4 KB of keys: {timeline}");
     assert!(timeline.starts_with("2 requests (BatchGetItem 1, Query 1)"), "{timeline}");
     let state = cost(&["conversations", "show", "673da1f0c2b94e5f8a017b11"]);
     assert!(state.starts_with("2 requests (BatchGetItem 1, Query 1)"), "{state}");

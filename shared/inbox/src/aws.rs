@@ -16,6 +16,9 @@ pub async fn sdk_config() -> SdkConfig {
     aws_config::defaults(BehaviorVersion::v2026_01_12()).http_client(http).load().await
 }
 
+/// What lies between the two attempts at most, on average: who may wait for long need not.
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+
 /// How long one call may take: `whole`, in two attempts. The SDK sets no such limit by itself.
 #[derive(Debug, Clone, Copy)]
 pub struct CallLimits {
@@ -44,7 +47,7 @@ impl CallLimits {
     /// For a client's `retry_config`.
     #[must_use]
     pub fn retries(self) -> RetryConfig {
-        RetryConfig::standard().with_max_attempts(2).with_initial_backoff(self.whole / 20)
+        RetryConfig::standard().with_max_attempts(2).with_initial_backoff((self.whole / 20).min(LONGEST_PAUSE))
     }
 }
 

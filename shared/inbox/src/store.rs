@@ -11,6 +11,7 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::Intercept;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::types::{KeysAndAttributes, ReturnValuesOnConditionCheckFailure};
 use futures_util::{TryStreamExt, stream};
 use gatehouse_payload::time::Timestamp;
@@ -316,12 +317,7 @@ impl Store {
         limit: u8,
     ) -> Result<Page, StoreError> {
         let query = self
-            .reader
-            .query()
-            .table_name(&self.table)
-            .index_name(SUBJECT_INDEX)
-            .key_condition_expression("subject = :subject")
-            .expression_attribute_values(":subject", text(subject.as_str()))
+            .query_of(subject)
             .limit(i32::from(limit.clamp(1, 100)))
             .set_exclusive_start_key(from.map(|token| token.0));
         let answer = query.send().await.map_err(|error| failure("Query", &error))?;
@@ -345,6 +341,15 @@ impl Store {
         Ok(page)
     }
 
+    fn query_of(&self, subject: &Subject) -> QueryFluentBuilder {
+        self.reader
+            .query()
+            .table_name(&self.table)
+            .index_name(SUBJECT_INDEX)
+            .key_condition_expression("subject = :subject")
+            .expression_attribute_values(":subject", text(subject.as_str()))
+    }
+
     /// The keys of a subject's items, oldest first: what a reader compares to what it has seen.
     ///
     /// # Errors
@@ -352,14 +357,7 @@ impl Store {
     pub async fn keys(&self, subject: &Subject) -> Result<Vec<String>, StoreError> {
         let (mut keys, mut from) = (Vec::new(), None);
         loop {
-            let query = self
-                .reader
-                .query()
-                .table_name(&self.table)
-                .index_name(SUBJECT_INDEX)
-                .key_condition_expression("subject = :subject")
-                .expression_attribute_values(":subject", text(subject.as_str()))
-                .set_exclusive_start_key(from.take());
+            let query = self.query_of(subject).set_exclusive_start_key(from.take());
             let answer = query.send().await.map_err(|error| failure("Query", &error))?;
             keys.extend(answer.items().iter().filter_map(|item| text_of(item, attribute::EVENT_ID)).map(str::to_owned));
             from = answer.last_evaluated_key;

@@ -4,7 +4,7 @@ use gatehouse_local::{Delivery, Fault, Rule, Testbed};
 
 use super::case::{Case, Function, Point};
 use super::invariants::{Checked, Delivered, drain, ensure, is_durable, testbed};
-use super::kill_when;
+use super::{MISSED, kill_when};
 
 pub(super) async fn play(mut case: Case) -> Checked {
     let bed = testbed(case.point).await;
@@ -40,7 +40,7 @@ pub(super) async fn play(mut case: Case) -> Checked {
     } else {
         let answer = victim.send(&bed.url).await.unwrap();
         let struck = bed.dynamodb.strikes() + bed.sqs.strikes();
-        ensure(struck > 0, || "the blow missed".to_owned())?;
+        ensure(struck > 0, || MISSED.to_owned())?;
         let known = answer.status == 200 || (answer.status == 503 && !answer.header("retry-after").is_empty());
         ensure(known, || format!("answered with {}: {}", answer.status, answer.body))?;
         let is_let_through = case.function == Function::ServerMessage && case.point == Point::Queue;

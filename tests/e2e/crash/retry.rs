@@ -6,7 +6,7 @@ use gatehouse_local::{Fault, Rule, Testbed};
 
 use super::case::{Case, Point};
 use super::invariants::{Checked, Delivered, drain, ensure, testbed};
-use super::kill_when;
+use super::{MISSED, kill_when};
 use crate::support::record;
 
 pub(super) async fn play(mut case: Case) -> Checked {
@@ -57,7 +57,7 @@ pub(super) async fn play(mut case: Case) -> Checked {
     } else {
         let before = bed.dynamodb.strikes() + bed.sqs.strikes();
         let batch = bed.take_batch().await.unwrap();
-        ensure(bed.dynamodb.strikes() + bed.sqs.strikes() > before, || "the blow missed".to_owned())?;
+        ensure(bed.dynamodb.strikes() + bed.sqs.strikes() > before, || MISSED.to_owned())?;
         ensure(batch.failed.len() <= 1, || format!("I10: {} messages failed", batch.failed.len()))?;
         for name in names.iter().filter(|name| **name != victim) {
             let recorded = record(&bed, &format!("ada:msg_{name}")).await.is_some();
