@@ -171,7 +171,7 @@ def main():
             failed.append(f"{parameters}: a function URL is another one, or leads elsewhere")
     print(f"{len(sets)} sets of parameters, translated: permissions, promises and the same {len(expected)} function URLs")
     # cfn-lint looks at both sides of every condition by itself; what SAM decides is another template.
-    for parameters in ({}, {"Canary": "true"}):
+    for parameters in ({}, {"Canary": "true"}, {"SourceIndex": "false"}):
         failed += [f"{parameters}: {line}" for line in [lint(translated(template, parameters))] if line]
     for what, make in MISTAKES.items():
         wrong = yaml_parse(TEMPLATE)
