@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use gatehouse_edge::Problem;
 use gatehouse_edge::chat;
+use gatehouse_inbox::store::Place;
 use gatehouse_inbox::store::claim::{Bid, Claim, Claimed, Settled};
 use gatehouse_inbox::{EventId, Fingerprint, Nonce, StoreError};
 use gatehouse_payload::time::Timestamp;
@@ -121,9 +122,11 @@ fn settled(settled: Result<bool, StoreError>) {
 
 async fn kept(state: &State, claim: &Claim) -> Result<Kept, Problem> {
     let id = chat::event_id(&chat::turn_id(claim));
-    let get = state.inbox.store.get(&id, state.clock().now());
-    match timeout(READ, get).await {
-        Ok(Ok(record)) => Ok(record.map_or(Kept::Not, |record| record::kept(&record.event.body))),
+    match timeout(READ, state.inbox.store.look(&id, state.clock().now())).await {
+        Ok(Ok(Place::Record(record))) => Ok(record::kept(&record.event.body)),
+        Ok(Ok(Place::Empty)) => Ok(Kept::Not),
+        Ok(Ok(Place::Erased(_))) => Ok(Kept::InPart),
+        Ok(Ok(Place::Damaged(damaged))) => Err(unknown(&damaged.into())),
         Ok(Err(error)) => Err(unknown(&error)),
         Err(_) => Err(Problem::KeyUnknown),
     }

@@ -197,7 +197,7 @@ pub(crate) struct Stored {
 pub(crate) enum Kept {
     /// All of it, and it ended well.
     Well(Stored),
-    /// It ended well, but its answer was cut.
+    /// It ended well, but its answer was cut, or has been erased.
     InPart,
     /// It failed.
     Badly,

@@ -162,7 +162,7 @@ impl Problem {
             Problem::KeyInUse => "the answer can be had with the same request, once it is whole".to_owned(),
             Problem::KeyReused => "send another key, or the request it was first sent with".to_owned(),
             Problem::NotReplayable => {
-                "the turn has ended and is recorded; its answer is too large to be kept whole".to_owned()
+                "the turn has ended; its answer is too large to be kept whole, or was erased".to_owned()
             }
             Problem::KeyUnknown => "the agent was not asked; send the same request again".to_owned(),
             Problem::TooMany(which, _) => (*which).to_owned(),

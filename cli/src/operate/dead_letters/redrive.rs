@@ -52,7 +52,7 @@ pub(crate) struct Arguments {
     /// With --dry-run: one JSON object a line
     #[command(flatten)]
     form: Form,
-    /// Where the receipt goes; it must not be there yet [default: redrive-<time>.jsonl]
+    /// Where the receipt goes; it must not be there yet [default: redrive-TIME.jsonl]
     #[arg(long, value_name = "FILE")]
     receipt: Option<PathBuf>,
     /// Go on with a redrive that was interrupted, by its receipt

@@ -7,6 +7,7 @@ use std::time::Duration;
 use agent_chat::{Body, Limits};
 use bytes::Bytes;
 use gatehouse_edge::Deadline;
+use gatehouse_inbox::Subject;
 use gatehouse_local::agent::{Answer, Piece};
 use gatehouse_local::{Fault, Rule};
 use http::Response;
@@ -64,6 +65,21 @@ async fn a_finished_turn_is_said_again_byte_for_byte() {
     assert!(is_replayed(&whole));
     let whole: Value = serde_json::from_str(&text(whole).await).unwrap();
     assert_eq!((&whole["content"], &whole["turn_id"]), (&json!("Hi"), &json!(id)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_turn_that_was_erased_is_neither_said_again_nor_asked_for_again() {
+    let chat = counting().await;
+    let first = chat.keyed("order-7", KIT).await;
+    let id = turn_id(&first);
+    text(first).await;
+    chat.record_when_there(&id).await;
+    let (store, subject) = (chat.stack.store(), Subject::new("ag-kit", "conversation", "c1"));
+    store.bury(&subject, chat.clock.now()).await.unwrap();
+    assert_eq!(store.erase(&subject, chat.clock.now()).await.unwrap().events, 1);
+    let (status, told) = problem(chat.keyed("order-7", KIT).await).await;
+    assert!(status == 409 && told.contains("or was erased"), "{status} {told}");
+    assert_eq!(chat.agent.heard().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

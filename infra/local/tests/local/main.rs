@@ -5,3 +5,4 @@ mod data_dir;
 mod fault;
 mod moves;
 mod sqs;
+mod table;

@@ -1,7 +1,7 @@
 //! Erasing: tombstones, and what they stand for.
 //!
 //! A record that is erased leaves a tombstone in its own place, so that no retry of its vendor's and no message on a queue brings it
-//! back. What is about the same subject and was never recorded would find no such place; therefore one more item, [`KEY`], lists the
+//! back. What is about the same subject and was never recorded would find no such place; therefore one more item, `erased`, lists the
 //! subjects that were erased, by their hashes alone. Each instance reads it when it starts, and beside a record when what it knows is
 //! [`STALE`] seconds old; what that record wrote about a subject that has been erased meanwhile it takes back. So honouring it costs
 //! a new event no request.
