@@ -142,7 +142,7 @@ impl Store {
             .retry_config(limits.retries())
             .interceptor(watched);
         let client = Client::from_conf(config.build());
-        Store { writer: client.clone(), reader: client, ..Self::patient(sdk, table, ttl_days) }
+        Self::of(client.clone(), client, table, ttl_days)
     }
 
     fn within(write_limit: Duration, sdk: &SdkConfig, table: &str, ttl_days: u32) -> Self {
@@ -153,7 +153,10 @@ impl Store {
                 .retry_config(limits.retries());
             Client::from_conf(config.build())
         };
-        let (writer, reader) = (client(write_limit), client(READ_LIMIT));
+        Self::of(client(write_limit), client(READ_LIMIT), table, ttl_days)
+    }
+
+    fn of(writer: Client, reader: Client, table: &str, ttl_days: u32) -> Self {
         let (table, ttl_seconds) = (table.to_owned(), i64::from(ttl_days) * 86_400);
         Store { writer, reader, table, ttl_seconds, erased: Erased::default() }
     }

@@ -11,7 +11,7 @@ use aws_sdk_sqs::types::{
 };
 use gatehouse_local::engine::{DataDir, Engine, FREE};
 use gatehouse_local::local_sdk;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, timeout};
 
 /// A queue on an engine of its own.
 pub(super) struct Queue {
@@ -96,15 +96,14 @@ impl Queue {
         task
     }
 
-    /// The same, once it is over.
+    /// The same, once it is over. SQS tells nobody when: each answer is asked for as soon as the one before is there.
     pub(super) async fn task_over(&self, from: &str) -> ListMessageMoveTasksResultEntry {
         let over = async {
-            loop {
-                match self.task(from).await {
-                    running if running.status() == Some("RUNNING") => sleep(Duration::from_millis(10)).await,
-                    over => return over,
-                }
+            let mut task = self.task(from).await;
+            while task.status() == Some("RUNNING") {
+                task = self.task(from).await;
             }
+            task
         };
         timeout(Duration::from_secs(30), over).await.unwrap()
     }
