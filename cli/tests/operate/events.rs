@@ -165,11 +165,34 @@ async fn reads_cost_what_is_said_and_no_more() {
     let state = cost(&["conversations", "show", "673da1f0c2b94e5f8a017b11"]);
     assert!(state.starts_with("2 requests (BatchGetItem 1, Query 1)"), "{state}");
     assert!(cost(&["dead-letters", "list"]).starts_with("1 request (GetQueueAttributes 1), 0 read units"));
+    let nobody = ["calls", "show", "nobody"];
+    for nothing in [&nobody[..], &["sessions", "show", "nobody"]] {
+        assert_eq!(cost(nothing), "1 request (Query 1), 0.5 read units", "{nothing:?}");
+    }
+    // A query for each hour since then, of the one vendor that has sessions.
+    let sessions = cost(&["sessions", "list", "--open", "--since", "1s"]);
+    assert!(
+        ["1 request (Query 1), 0.5", "2 requests (Query 2), 1"].iter().any(|cost| sessions.starts_with(cost)),
+        "{sessions}"
+    );
+    let replayed = cost(&["replay", "ada:msg_1", "ada:msg_2", "--dry-run"]);
+    assert_eq!(replayed, "1 request (BatchGetItem 1), 2 read units");
+    let looked = cost(&["doctor"]);
+    assert!(looked.ends_with(" 0 read units") && !looked.contains("GetItem"), "{looked}");
+    // Who is erased, then for each item a read and a write, and once more the keys, until there are none.
+    let erased = cost(&["events", "erase", "--subject", CONVERSATION, "--yes"]);
+    assert!(
+        erased.contains("GetItem 32") && erased.contains("PutItem 31") && erased.contains("DeleteItem 1"),
+        "{erased}"
+    );
+    assert!(erased.contains("Query 2"), "{erased}");
 
     // What the meter says is what the proxy has seen.
+    bed.send("msg_after", &MESSAGE.replace("673da1f0c2b94e5f8a017b11", "another")).await;
     let before = bed.dynamodb.counts();
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_gatehouse"));
-    command.args(["events", "timeline", CONVERSATION, "--table", &bed.table, "--endpoint-url", &bed.dynamodb.url()]);
+    let another = "ada:conversation:another";
+    command.args(["events", "timeline", another, "--table", &bed.table, "--endpoint-url", &bed.dynamodb.url()]);
     let ended = ended(command);
     assert_eq!(ended.code, 0, "{ended:?}");
     let new =
