@@ -73,7 +73,7 @@ fn dependencies_point_one_way() {
         | "session-lifecycle"
         | "event-retry" => Some(4),
         "gatehouse-local" => Some(5),
-        "gatehouse" | "gatehouse-tests" | "example-consumer" => Some(6),
+        "gatehouse" | "gatehouse-tests" | "bench" | "guard" | "example-consumer" => Some(6),
         _ => None,
     };
     for (folder, dependencies) in crates() {

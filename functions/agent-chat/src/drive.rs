@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use gatehouse_edge::log::UNRECORDED;
 use gatehouse_edge::{Problem, RequestId};
 use gatehouse_inbox::store::claim::Settled;
@@ -14,6 +14,7 @@ use gatehouse_sse::{Block, Reader};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
@@ -147,6 +148,7 @@ impl Driver<'_> {
         loop {
             let heartbeat = Instant::now() + self.state.limits.heartbeat;
             tokio::select! {
+                biased;
                 came = &mut what => return came.ok(),
                 () = sleep_until(heartbeat) => {
                     // Never within an event; and what cannot be sent at once is not missed.
@@ -202,13 +204,19 @@ impl Driver<'_> {
         self.answer.extend_from_slice(data.get(..room.min(data.len())).unwrap_or_default());
         let mut blocks = Vec::new();
         let fed = self.reader.feed(data, &mut blocks);
-        for block in blocks {
-            self.pass(block).await?;
+        // What came together goes on together.
+        let mut ready = Vec::with_capacity(blocks.len());
+        let taken = blocks.into_iter().try_for_each(|block| self.pass(block, &mut ready));
+        if !ready.is_empty() {
+            self.send(joined(ready)).await?;
+            self.end_is_said = self.turn.end.is_some();
         }
+        taken?;
         fed.map_err(|_| bad("too large", "the agent sent an event of more than 1 MiB"))
     }
 
-    async fn pass(&mut self, block: Block) -> Result<(), Failure> {
+    /// Looks at a block, and adds what may go out with it.
+    fn pass(&mut self, block: Block, ready: &mut Vec<Bytes>) -> Result<(), Failure> {
         if let Some(event) = &block.event {
             self.is_utf8 &= event.is_utf8;
             self.turn.take(&event.data);
@@ -228,10 +236,8 @@ impl Driver<'_> {
             let held: usize = self.held.iter().map(Bytes::len).sum();
             return if held > EVENT_BYTES { Err(bad("no event", "the agent sent much, and no event")) } else { Ok(()) };
         }
-        for bytes in std::mem::take(&mut self.held).into_iter().chain([block.bytes]) {
-            self.send(bytes).await?;
-        }
-        self.end_is_said = self.turn.end.is_some();
+        ready.append(&mut self.held);
+        ready.push(block.bytes);
         Ok(())
     }
 
@@ -262,10 +268,19 @@ impl Driver<'_> {
     async fn send(&mut self, bytes: Bytes) -> Result<(), Failure> {
         let bytes = self.without_mark(bytes);
         let length = bytes.len();
-        match timeout_at(self.until, self.pieces.send(bytes)).await {
-            Ok(Ok(())) => self.sent += length,
-            Ok(Err(_)) => self.client_left = true,
-            Err(_) => return Err(slow("client", "the client did not read the answer in time")),
+        // Most clients keep up, and setting a timer for each piece costs more than handing it over.
+        let sent = match self.pieces.try_send(bytes) {
+            Ok(()) => true,
+            Err(TrySendError::Closed(_)) => false,
+            Err(TrySendError::Full(bytes)) => match timeout_at(self.until, self.pieces.send(bytes)).await {
+                Ok(sent) => sent.is_ok(),
+                Err(_) => return Err(slow("client", "the client did not read the answer in time")),
+            },
+        };
+        if sent {
+            self.sent += length;
+        } else {
+            self.client_left = true;
         }
         Ok(())
     }
@@ -397,6 +412,18 @@ impl Driver<'_> {
                 );
                 false
             }
+        }
+    }
+}
+
+/// Pieces as one; one piece is not copied.
+fn joined(pieces: Vec<Bytes>) -> Bytes {
+    match <[Bytes; 1]>::try_from(pieces) {
+        Ok([only]) => only,
+        Err(pieces) => {
+            let mut all = BytesMut::with_capacity(pieces.iter().map(Bytes::len).sum());
+            pieces.iter().for_each(|piece| all.extend_from_slice(piece));
+            all.freeze()
         }
     }
 }

@@ -56,7 +56,7 @@ impl State {
     pub async fn from_env() -> Result<Self, ConfigError> {
         let get = |name: &str| std::env::var(name).ok();
         let config = Config::read(&get)?;
-        let sdk = gatehouse_inbox::aws::sdk_config().await;
+        let sdk = gatehouse_inbox::aws::function_config();
         let missing = |name| ConfigError::Missing(name, "the queue's URL");
         let state = State {
             store: Store::new(&sdk, &config.table, config.ttl_days),

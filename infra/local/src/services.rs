@@ -3,8 +3,7 @@
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
-use aws_smithy_http_client::tls::Provider;
-use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use gatehouse_outgoing::sdk::{https_client, plain_client};
 
 /// The largest message SQS takes, the embedded one too. In bytes.
 pub const QUEUE_MAX_BYTES: usize = 1_048_576;
@@ -56,12 +55,7 @@ pub fn foreign_sdk(endpoint: &str, get: &dyn Fn(&str) -> Option<String>) -> SdkC
 }
 
 fn sdk(endpoint: &str, region: String, credentials: Credentials) -> SdkConfig {
-    let http = aws_smithy_http_client::Builder::new();
-    let http = if endpoint.starts_with("https://") {
-        http.tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https()
-    } else {
-        http.build_http()
-    };
+    let http = if endpoint.starts_with("https://") { https_client() } else { plain_client() };
     SdkConfig::builder()
         .behavior_version(BehaviorVersion::v2026_01_12())
         .region(Region::new(region))

@@ -57,7 +57,7 @@ pub struct Door {
 
 impl Door {
     /// Builds the door from the environment, then looks the secrets up and opens the connection to DynamoDB, both at
-    /// once. What fails in the latter two is for the first request to find, and without usable secrets every delivery is
+    /// once, unless `CONNECT_AT_START` is `false`. What fails in the latter two is for the first request to find, and without usable secrets every delivery is
     /// answered with 503: whoever sends it will send it again.
     ///
     /// # Errors
@@ -67,7 +67,7 @@ impl Door {
         let config = Config::read(&get)?;
         let (redaction, skip) = (Redaction::read(&get)?, Skip::read(&get)?);
         let body_limit = gate::body_limit(&get, BODY_LIMIT)?;
-        let sdk = gatehouse_inbox::aws::sdk_config().await;
+        let sdk = gatehouse_inbox::aws::function_config();
         let clock = Clock::System;
         // `sam local` sets it; a deployed function never sees it.
         let development = get("AWS_SAM_LOCAL").is_some_and(|value| value == "true");
@@ -92,7 +92,9 @@ impl Door {
             clock,
         };
         let door = Door { inbox, secrets, redaction, skip, body_limit };
-        tokio::join!(door.secrets.get(), door.inbox.store.warm(door.clock().now()));
+        if get("CONNECT_AT_START").is_none_or(|value| value != "false") {
+            tokio::join!(door.secrets.get(), door.inbox.store.warm(door.clock().now()));
+        }
         Ok(door)
     }
 

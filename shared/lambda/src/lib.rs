@@ -13,7 +13,9 @@ use http::{Request, Response, header};
 pub use lambda_http::Error;
 use lambda_http::request::LambdaRequest;
 use lambda_http::tower::ServiceBuilder;
-use lambda_http::{Adapter, Body, LambdaEvent, RequestExt, StreamAdapter, lambda_runtime, service_fn};
+use lambda_http::{Adapter, Body, LambdaEvent, RequestExt, lambda_runtime, service_fn};
+
+mod streaming;
 
 /// The longest path that is looked at, in bytes.
 const LONGEST_PATH: usize = 4096;
@@ -44,16 +46,15 @@ pub async fn serve_streaming<H, F, B>(timeout: Duration, clock: &Clock, handle: 
 where
     H: Fn(Request<Bytes>, Deadline) -> F,
     F: Future<Output = Response<B>> + Send,
-    B: http_body::Body<Data = Bytes> + Unpin + Send + 'static,
-    B::Error: Into<Error> + Send + std::fmt::Debug,
+    B: http_body::Body<Data = Bytes, Error = Infallible> + Unpin + Send + 'static,
 {
-    let handle = &handle;
-    let service = StreamAdapter::from(service_fn(|request: lambda_http::Request| {
+    streaming::run(|event| {
+        let LambdaEvent { payload, context } = tame(event);
+        let request = lambda_http::Request::from(payload).with_lambda_context(context);
         let (request, deadline) = invocation(request, clock, timeout);
-        let answer = handle(request, deadline);
-        async move { Ok::<_, Infallible>(answer.await) }
-    }));
-    lambda_runtime::run(ServiceBuilder::new().map_request(tame).service(service)).await
+        handle(request, deadline)
+    })
+    .await
 }
 
 fn invocation(request: lambda_http::Request, clock: &Clock, timeout: Duration) -> (Request<Bytes>, Deadline) {

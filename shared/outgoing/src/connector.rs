@@ -24,7 +24,7 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// How servers are verified.
 #[derive(Debug, Clone)]
-pub struct Tls(ClientConfig);
+pub struct Tls(pub(crate) ClientConfig);
 
 impl Tls {
     /// By the machine's root certificates.

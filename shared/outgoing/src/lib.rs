@@ -8,6 +8,7 @@ use hyper_util::client::legacy;
 
 pub mod address;
 pub mod connector;
+pub mod sdk;
 
 pub use connector::{Guarded, Tls};
 

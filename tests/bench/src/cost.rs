@@ -1,0 +1,361 @@
+//! What events cost: requests, write units and billed milliseconds, and in dollars by a dated table of prices.
+
+use std::path::{Path, PathBuf};
+
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity};
+use gatehouse_inbox::Clock;
+use gatehouse_local::delivery::noise;
+use gatehouse_local::engine::{Engine, FREE};
+use gatehouse_local::template::Template;
+use gatehouse_local::{Delivery, Error, Options, Testbed, local_sdk};
+use serde::Deserialize;
+
+use crate::process;
+use crate::report::{Report, Table, Target};
+use crate::warm::{self, Kind, SIZES, size};
+use crate::{Bench, MEMORY, event};
+
+/// Prices as they were published, and when.
+const PRICES: &str = include_str!("../prices.json");
+/// What DynamoDB takes for a write, in ms: not measured here. AWS says single-digit milliseconds.
+const DYNAMODB_MS: f64 = 5.0;
+/// What Lambda logs of itself for an invocation, in bytes: start, end and report as JSON. An estimate.
+const PLATFORM_LOG: f64 = 700.0;
+/// The index that can be left out.
+const OPTIONAL_INDEX: &str = "by-source";
+
+#[derive(Debug, Deserialize)]
+struct Prices {
+    read: String,
+    region: String,
+    aws: Aws,
+    gateways: Vec<Gateway>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Aws {
+    lambda_million_requests: f64,
+    lambda_gb_second_arm64: f64,
+    dynamodb_million_write_units: f64,
+    sqs_million_requests: f64,
+    logs_gb: f64,
+}
+
+/// A hosted gateway.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Gateway {
+    /// Whose, and which plan.
+    pub(crate) name: String,
+    monthly: f64,
+    included: f64,
+    /// Up to how many events in a month, and dollars for a million of them.
+    tiers: Vec<(Option<f64>, f64)>,
+}
+
+impl Gateway {
+    /// Dollars for so many events in a month.
+    #[must_use]
+    pub(crate) fn month(&self, events: f64) -> f64 {
+        let (mut dollars, mut from) = (self.monthly, self.included);
+        for (upto, million) in &self.tiers {
+            let to = upto.unwrap_or(f64::INFINITY).min(events);
+            dollars += (to - from).max(0.0) / 1e6 * million;
+            from = from.max(to);
+        }
+        dollars
+    }
+}
+
+/// What writing an event takes.
+#[derive(Debug, Clone, Copy, Default)]
+struct Units {
+    body: usize,
+    stored: usize,
+    table: f64,
+    indexes: f64,
+    optional: f64,
+    raw: f64,
+    sqs: usize,
+    requests: usize,
+}
+
+impl Units {
+    fn without_optional(self) -> f64 {
+        self.table + self.indexes - self.optional
+    }
+}
+
+/// # Errors
+/// When an event is not recorded.
+pub(crate) async fn run(bench: &Bench) -> Result<Report, Error> {
+    let prices: Prices = serde_json::from_str(PRICES)?;
+    let mut report = Report::default();
+    report.tables.push(requests().await?);
+    let (samples, of_samples) = samples().await?;
+    report.tables.push(samples);
+    let worst = of_samples.iter().map(|(_, units)| units.table).fold(0.0, f64::max);
+    report.targets.push(Target::most("write units of the table for an Ada or agntix sample, the most", worst, 1.0));
+
+    let billed = if process::can_throttle().is_ok() {
+        let both = [(bench.headline.clone(), Kind::Ours), (bench.reports.clone(), Kind::Report)];
+        let measured = warm::measure(bench, &both, MEMORY).await?;
+        measured.iter().map(|sizes| sizes.iter().map(|m| m.own.median().ceil() + DYNAMODB_MS).collect()).collect()
+    } else {
+        println!("Billed milliseconds are taken from a whole processor: processes cannot be throttled here");
+        let both = [(bench.headline.clone(), Kind::Ours), (bench.reports.clone(), Kind::Report)];
+        let measured = warm::measure(bench, &both, process::WHOLE_CPU_MB).await?;
+        measured
+            .iter()
+            .map(|sizes| sizes.iter().map(|m| m.own.median().ceil() + DYNAMODB_MS).collect())
+            .collect::<Vec<Vec<f64>>>()
+    };
+    let mut table = Table::new(
+        "Dollars for a million events",
+        &format!(
+            "Prices of {}, read {}, without free tiers. Billed: the event's own time at {MEMORY} MB (arm64's price), and {DYNAMODB_MS} ms for DynamoDB's answer, \
+             which is not measured here. Logs: its line and some {PLATFORM_LOG} bytes of Lambda's own. Units in the table, in the index by-subject, and in \
+             by-source where `SourceIndex` is true.",
+            prices.region, prices.read
+        ),
+        &[
+            "",
+            "body, B",
+            "stored, B",
+            "write units",
+            "raw",
+            "SQS",
+            "billed, ms",
+            "dollars",
+            "with by-source",
+            "logs apart",
+        ],
+    );
+    let line = log_line(bench).await?;
+    let logs = (line + PLATFORM_LOG) / 1e9 * prices.aws.logs_gb * 1e6;
+    let mut of_size = Vec::new();
+    for (kind, billed) in [Kind::Ours, Kind::Report].into_iter().zip(&billed) {
+        for (&bytes, &ms) in SIZES.iter().zip(billed) {
+            let delivery = if kind == Kind::Ours { event::ada(bytes) } else { event::report(bytes) };
+            let units = units_of(&delivery).await?;
+            let gb_seconds = ms / 1000.0 * f64::from(MEMORY) / 1024.0 * 1e6;
+            let besides = prices.aws.lambda_million_requests
+                + gb_seconds * prices.aws.lambda_gb_second_arm64
+                + units.sqs as f64 * prices.aws.sqs_million_requests;
+            let dollars = besides + units.without_optional() * prices.aws.dynamodb_million_write_units;
+            let listed = dollars + units.optional * prices.aws.dynamodb_million_write_units;
+            let vendor = if kind == Kind::Ours { "Ada, message of" } else { "Vapi, report of" };
+            table.rows.push(vec![
+                format!("{vendor} {}", size(bytes)).into(),
+                (units.body as f64).into(),
+                (units.stored as f64).into(),
+                format!("{} + {} + {}", units.table, units.indexes - units.optional, units.optional).into(),
+                units.raw.into(),
+                (units.sqs as f64).into(),
+                ms.into(),
+                dollars.into(),
+                listed.into(),
+                logs.into(),
+            ]);
+            of_size.push((kind, bytes, units, dollars, listed));
+        }
+    }
+    report.tables.push(table);
+    for &(kind, bytes, units, dollars, listed) in &of_size {
+        match (kind, bytes) {
+            (Kind::Ours, 1_000) => {
+                report.targets.push(Target::most(
+                    "dollars for a million, up to 1 KB stored, SourceIndex=false",
+                    dollars,
+                    1.60,
+                ));
+                report.targets.push(Target::most("the same with SourceIndex", listed, 1.60));
+                report.targets.push(Target::most("SQS requests of a new event", units.sqs as f64, 0.0));
+                report.targets.push(Target::most("DynamoDB requests of a new event", units.requests as f64, 1.0));
+            }
+            (Kind::Report, 3_000) => {
+                report.targets.push(Target::most(
+                    "dollars for a million 3 KB reports of Vapi's, SourceIndex=false",
+                    dollars,
+                    2.20,
+                ));
+                report.targets.push(Target::most("the same with SourceIndex", listed, 2.20));
+            }
+            (Kind::Report, 20_000) => {
+                report.targets.push(Target::most(
+                    "write units of a 20 KB report in the table, of storing it raw",
+                    units.table / units.raw,
+                    0.25,
+                ));
+            }
+            _ => {}
+        }
+    }
+    report.tables.push(gateways(
+        &prices,
+        &of_size.iter().map(|&(kind, bytes, _, dollars, listed)| (kind, bytes, dollars, listed)).collect::<Vec<_>>(),
+    ));
+    let ours: Vec<_> =
+        of_size.iter().map(|&(kind, bytes, _, dollars, listed)| (kind, bytes as f64, dollars, listed)).collect();
+    let hosted: Vec<_> = prices.gateways.iter().map(|gateway| (gateway.name.as_str(), gateway.month(1e6))).collect();
+    bench.plots.cost(&ours, &hosted)?;
+    Ok(report)
+}
+
+fn gateways(prices: &Prices, ours: &[(Kind, usize, f64, f64)]) -> Table {
+    let mut table = Table::new(
+        "A month beside hosted gateways",
+        &format!(
+            "Dollars, prices as published (prices.json has sources and dates, read {}). They differ in what they do besides.",
+            prices.read
+        ),
+        &["", "1 million events", "10 million events"],
+    );
+    for &(kind, bytes, dollars, listed) in ours.iter().filter(|ours| [1_000, 3_000, 20_000].contains(&ours.1)) {
+        let vendor = if kind == Kind::Ours { "Ada messages" } else { "Vapi reports" };
+        let name = format!("Gatehouse, {vendor} of {}", size(bytes));
+        table.rows.push(vec![name.clone().into(), dollars.into(), (dollars * 10.0).into()]);
+        table.rows.push(vec![format!("{name}, with by-source").into(), listed.into(), (listed * 10.0).into()]);
+    }
+    for gateway in &prices.gateways {
+        table.rows.push(vec![gateway.name.as_str().into(), gateway.month(1e6).into(), gateway.month(10e6).into()]);
+    }
+    table
+}
+
+/// Requests by what comes.
+async fn requests() -> Result<Table, Error> {
+    let stack = Testbed::start(Options { poll: false, ..Options::default() }).await?;
+    let small = event::ada(1_000).body;
+    let other = String::from_utf8(small.to_vec())?.replace("A customer", "Another customer");
+    let large = format!(r#"{{"noise":"{}"}}"#, noise(1, 1_500_000));
+    let mut table = Table::new("Requests by what comes", "", &["", "DynamoDB", "SQS"]);
+    for (what, message_id, body) in [
+        ("a new event", "msg_1", small.clone()),
+        ("a duplicate", "msg_1", small),
+        ("another body under its id", "msg_1", other.into()),
+        ("a new event of 1.5 MB that hardly compress", "msg_2", large.clone().into()),
+        ("a duplicate of it", "msg_2", large.into()),
+    ] {
+        let count = || (stack.dynamodb.counts().values().sum::<usize>(), stack.sqs.counts().values().sum::<usize>());
+        let before = count();
+        Delivery::ada(message_id, body, Clock::System.now()).send(&stack.url).await?;
+        let after = count();
+        table.rows.push(vec![what.into(), ((after.0 - before.0) as f64).into(), ((after.1 - before.1) as f64).into()]);
+    }
+    Ok(table)
+}
+
+/// Write units of a new event, by sample; of those of Ada and agntix again, for their target.
+async fn samples() -> Result<(Table, Vec<(String, Units)>), Error> {
+    let mut table = Table::new(
+        "Write units of a new event, by sample",
+        "As the engine reports them for writing the recorded items into an empty table. A sample beside the repository (`../shared/samples`) is measured where it is there.",
+        &["", "body, B", "stored, B", "table", "by-subject", "by-source", "raw"],
+    );
+    let mut held = Vec::new();
+    for folder in ["../fixtures", "../../../shared/samples"] {
+        for path in sample_files(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)) {
+            let name = name_of(&path);
+            let body = std::fs::read(&path)?;
+            let delivery = match () {
+                () if name.starts_with("vapi/client_") => Delivery::vapi_client(body),
+                () if name.starts_with("vapi/") => Delivery::vapi_server(body),
+                () if name.starts_with("agntix/") => {
+                    Delivery::agntix("msg_2yV3nKQe8sYcXhLmT5aWbRzPqJd", body, Clock::System.now())
+                }
+                () => Delivery::ada("msg_2yV3nKQe8sYcXhLmT5aWbRzPqJd", body, Clock::System.now()),
+            };
+            let units = units_of(&delivery).await?;
+            table.rows.push(vec![
+                format!("{}{name}", if folder.ends_with("samples") { "samples/" } else { "" }).into(),
+                (units.body as f64).into(),
+                (units.stored as f64).into(),
+                units.table.into(),
+                (units.indexes - units.optional).into(),
+                units.optional.into(),
+                units.raw.into(),
+            ]);
+            if !name.starts_with("vapi/") {
+                held.push((name, units));
+            }
+        }
+    }
+    Ok((table, held))
+}
+
+/// Records a delivery, and writes what was recorded again to see what it costs.
+async fn units_of(delivery: &Delivery) -> Result<Units, Error> {
+    let stack = Testbed::start(Options { poll: false, ..Options::default() }).await?;
+    let before = stack.dynamodb.counts().values().sum::<usize>();
+    let answer = delivery.send(&stack.url).await?;
+    if answer.outcome() != "recorded" {
+        return Err(format!("an event is {}: {}", answer.outcome(), answer.body).into());
+    }
+    let requests = stack.dynamodb.counts().values().sum::<usize>() - before;
+    let sqs = stack.sqs.counts().values().sum();
+    let empty = Engine::dynamodb(FREE, None).await?;
+    let client = aws_sdk_dynamodb::Client::new(&local_sdk(&empty.url()));
+    Template::read()?.create_table(&client, &stack.table).await?;
+    let mut units = Units { body: delivery.body.len(), sqs, requests, ..Units::default() };
+    let scan = stack.dynamodb_client().scan().table_name(&stack.table).send().await?;
+    for item in scan.items() {
+        units.stored += match item.get("payload") {
+            Some(AttributeValue::S(text)) => text.len(),
+            Some(AttributeValue::B(blob)) => blob.as_ref().len(),
+            _ => 0,
+        };
+        let put = client.put_item().table_name(&stack.table).set_item(Some(item.clone()));
+        let put = put.return_consumed_capacity(ReturnConsumedCapacity::Indexes).send().await?;
+        let capacity = put.consumed_capacity.ok_or("the engine tells no capacity")?;
+        units.table += capacity.table.and_then(|table| table.capacity_units).unwrap_or_default();
+        for (name, index) in capacity.global_secondary_indexes.unwrap_or_default() {
+            let of_index = index.capacity_units.unwrap_or_default();
+            units.indexes += of_index;
+            if name == OPTIONAL_INDEX {
+                units.optional += of_index;
+            }
+        }
+    }
+    // A unit for each KB begun; the keys and dates that go along would be there too.
+    units.raw = ((units.body + 300) as f64 / 1024.0).ceil();
+    Ok(units)
+}
+
+/// How long the line of an event is in the log, in bytes.
+async fn log_line(bench: &Bench) -> Result<f64, Error> {
+    const EVENTS: usize = 20;
+    let log = bench.folder.path().join("line.log");
+    let host = crate::host::Host::start().await?;
+    let process = process::Process::start(&bench.headline.program, &host, process::WHOLE_CPU_MB, &log)?;
+    host.ready().await?;
+    let before = std::fs::metadata(&log)?.len();
+    for _ in 0..EVENTS {
+        host.invoke(event::invocation(&event::ada(1_000))).await?;
+    }
+    process.stop().await;
+    Ok((std::fs::metadata(&log)?.len() - before) as f64 / EVENTS as f64)
+}
+
+fn sample_files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for vendor in ["ada", "agntix", "vapi"] {
+        let Ok(files) = std::fs::read_dir(folder.join(vendor)) else { continue };
+        let mut files: Vec<_> = files.filter_map(|file| Some(file.ok()?.path())).collect();
+        files.sort();
+        // What Vapi gets, rather than sends.
+        let is_sent = |path: &PathBuf| {
+            let name = name_of(path);
+            !["/add-message", "/inbound_", "/response_", "/_index"].iter().any(|part| name.contains(part))
+                && name.ends_with(".json")
+        };
+        found.extend(files.into_iter().filter(is_sent));
+    }
+    found
+}
+
+/// Folder and file.
+fn name_of(path: &Path) -> String {
+    let mut parts = path.iter().rev().map(|part| part.to_string_lossy());
+    let (file, folder) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    format!("{folder}/{file}")
+}

@@ -1,0 +1,180 @@
+//! Gatehouse measured beside what people would use instead: `cargo run --release -p bench -- [cold|warm|chat|cost|all]`.
+//!
+//! Function binaries run under a Lambda Runtime API of the bench's own, against the embedded engines over TLS. Bench and engines
+//! have one processor, the functions another. Peers are installed when they are first needed.
+#![allow(
+    clippy::indexing_slicing,
+    clippy::cast_precision_loss,
+    reason = "numbers in tables, of whose sizes the code beside decides"
+)]
+
+use std::path::PathBuf;
+
+use clap::{Parser, ValueEnum};
+use gatehouse_local::Error;
+use tempfile::TempDir;
+
+mod chat;
+mod cloud;
+mod cold;
+mod contender;
+mod cost;
+mod event;
+mod host;
+mod plot;
+mod process;
+mod report;
+mod warm;
+
+use chat::Chat;
+use cloud::Cloud;
+use contender::Contender;
+use plot::Plots;
+use report::Report;
+
+/// The size of the event that contenders are compared by, in bytes.
+pub(crate) const HEADLINE: usize = 3_000;
+/// The functions' memory in the template, in MB.
+pub(crate) const MEMORY: u32 = 256;
+/// The functions that are measured.
+const FUNCTIONS: [&str; 6] =
+    ["conversation-webhooks", "session-lifecycle", "client-message", "server-message", "event-retry", "agent-chat"];
+
+/// Measures Gatehouse beside what people would use instead.
+#[derive(Debug, Parser)]
+#[command(name = "bench", version)]
+struct Arguments {
+    /// What to measure.
+    #[arg(default_value = "all")]
+    what: What,
+    /// Print everything as one JSON document instead of tables.
+    #[arg(long)]
+    json: bool,
+    /// A quarter of the runs.
+    #[arg(long)]
+    quick: bool,
+    /// Leave Python and Node out.
+    #[arg(long)]
+    no_peers: bool,
+    /// Measure conversation-webhooks from another build's folder too, under a name: NAME=FOLDER. Can be given several times.
+    #[arg(long, value_name = "NAME=FOLDER")]
+    beside: Vec<String>,
+    /// Do not build the functions: they are there.
+    #[arg(long)]
+    no_build: bool,
+    /// Put plots and a table of everything into this folder.
+    #[arg(long, value_name = "FOLDER")]
+    write: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum What {
+    /// Cold starts.
+    Cold,
+    /// Warm events.
+    Warm,
+    /// Chats.
+    Chat,
+    /// Dollars.
+    Cost,
+    /// All four.
+    All,
+}
+
+/// What every measurement works with.
+#[derive(Debug)]
+pub(crate) struct Bench {
+    /// What functions reach.
+    pub(crate) cloud: Cloud,
+    /// The agent that chats are with.
+    pub(crate) chat: Chat,
+    /// The function that peers are compared to.
+    pub(crate) headline: Contender,
+    /// The one that takes Vapi's reports.
+    pub(crate) reports: Contender,
+    /// Who else is measured.
+    pub(crate) others: Vec<Contender>,
+    /// For files that nobody keeps.
+    pub(crate) folder: TempDir,
+    /// What functions print.
+    pub(crate) log: PathBuf,
+    /// Where plots go.
+    pub(crate) plots: Plots,
+    is_quick: bool,
+}
+
+impl Bench {
+    /// How often something is done.
+    #[must_use]
+    pub(crate) fn runs(&self, runs: usize) -> usize {
+        if self.is_quick { runs.div_ceil(4) } else { runs }
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    let arguments = Arguments::parse();
+    if cfg!(debug_assertions) {
+        return Err("this build is not optimized; cargo run --release -p bench".into());
+    }
+    if !arguments.no_build {
+        contender::build(&FUNCTIONS)?;
+    }
+    let folder = tempfile::tempdir()?;
+    let log = folder.path().join("functions.log");
+    let chat = Chat::start().await?;
+    let cloud = Cloud::start(folder.path(), &chat.secrets(event::SECRETS)?).await?;
+    let headline = contender::gatehouse("Gatehouse", FUNCTIONS[0], None, &cloud)?;
+    let reports = contender::gatehouse("server-message", "server-message", None, &cloud)?;
+    let mut others = Vec::new();
+    for beside in &arguments.beside {
+        let (name, folder) = beside.split_once('=').ok_or("--beside takes NAME=FOLDER")?;
+        others.push(contender::gatehouse(name, FUNCTIONS[0], Some(folder.as_ref()), &cloud)?);
+    }
+    if !arguments.no_peers && [What::Cold, What::Warm, What::All].contains(&arguments.what) {
+        others.extend(contender::peers(&cloud)?);
+    }
+    let plots = Plots { folder: arguments.write.clone() };
+    let bench = Bench { cloud, chat, headline, reports, others, folder, log, plots, is_quick: arguments.quick };
+    process::keep_to_own_processor();
+
+    let measured = measure(&bench, arguments.what, arguments.json).await;
+    let report = measured.map_err(|error| {
+        let log = std::fs::read_to_string(&bench.log).unwrap_or_default();
+        let end = log.lines().rev().take(8).collect::<Vec<_>>();
+        format!("{error}; what functions printed last:\n{}", end.into_iter().rev().collect::<Vec<_>>().join("\n"))
+    })?;
+    let verdict = report.verdict();
+    if arguments.json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else if let Some(verdict) = &verdict {
+        println!("{verdict}");
+    }
+    if let Some(folder) = &arguments.write {
+        std::fs::create_dir_all(folder)?;
+        let all = report.tables.iter().chain(&verdict).map(ToString::to_string).collect::<Vec<_>>();
+        std::fs::write(folder.join("tables.md"), all.join("\n"))?;
+    }
+    Ok(())
+}
+
+/// Tables are printed as they come: all of it takes a while.
+async fn measure(bench: &Bench, what: What, is_json: bool) -> Result<Report, Error> {
+    let mut report = Report::default();
+    for part in [What::Cold, What::Warm, What::Chat, What::Cost] {
+        if what != part && what != What::All {
+            continue;
+        }
+        let measured = match part {
+            What::Cold => cold::run(bench).await?,
+            What::Warm => warm::run(bench).await?,
+            What::Chat => chat::run(bench).await?,
+            What::Cost | What::All => cost::run(bench).await?,
+        };
+        if !is_json {
+            measured.tables.iter().for_each(|table| println!("{table}"));
+        }
+        report.extend(measured);
+    }
+    Ok(report)
+}
