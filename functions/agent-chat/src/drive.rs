@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt;
 use gatehouse_edge::log::UNRECORDED;
 use gatehouse_edge::{Problem, RequestId};
 use gatehouse_inbox::store::claim::Settled;
@@ -12,6 +13,7 @@ use gatehouse_payload::ag_kit::Dialect;
 use gatehouse_payload::ag_kit::turn::{End, Turn};
 use gatehouse_sse::{Block, Reader};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http_body::Frame;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::sync::mpsc::error::TrySendError;
@@ -29,6 +31,8 @@ const HEARTBEAT: &[u8] = b": \n\n";
 const MARK: &[u8] = "\u{feff}".as_bytes();
 /// How long an agent may take to hang up once it has said its end.
 const FAREWELL: Duration = Duration::from_secs(2);
+/// How much is gathered before it goes out, in bytes, however much more has come.
+const AT_ONCE: usize = 16 * 1024;
 /// What recording may take; a claim is settled behind it.
 const RECORD: Duration = Duration::from_millis(3500);
 /// What settling the claim may take, for as long as there is time.
@@ -62,6 +66,8 @@ struct Driver<'a> {
     last_place: Option<mpsc::OwnedPermit<Bytes>>,
     /// What came before the first event: nobody reads the channel until the status is out.
     held: Vec<Bytes>,
+    /// What goes out as soon as nothing more comes at once.
+    ready: Vec<Bytes>,
     began: Instant,
     until: Instant,
     /// By when the agent must have hung up, once it has said its end.
@@ -96,6 +102,7 @@ pub(crate) async fn drive(
         last_place: pieces.clone().try_reserve_owned().ok(),
         pieces,
         held: Vec::new(),
+        ready: Vec::new(),
         began: Instant::now(),
         until,
         farewell: None,
@@ -121,13 +128,22 @@ impl Driver<'_> {
         let mut body = self.ask(first_by).await?;
         let mut idle = first_by;
         loop {
-            let frame = match self.wait_for(body.frame(), idle.min(self.until)).await {
-                Some(Some(Ok(frame))) => frame,
-                Some(None) => return self.ended("the agent ended without its end mark"),
-                Some(Some(Err(_))) => return self.ended("the agent's connection broke"),
-                None if self.is_over() => return Ok(()),
-                None if Instant::now() >= self.until => return Err(slow("deadline", "the turn took too long")),
-                None => return Err(slow("idle", "the agent fell silent")),
+            let came = match self.at_once(&mut body).await {
+                Some(came) => Some(came),
+                None => {
+                    self.send_ready().await?;
+                    self.wait_for(body.frame(), idle.min(self.until)).await
+                }
+            };
+            let Some(Some(Ok(frame))) = came else {
+                self.send_ready().await?;
+                return match came {
+                    Some(None) => self.ended("the agent ended without its end mark"),
+                    Some(_) => self.ended("the agent's connection broke"),
+                    None if self.is_over() => Ok(()),
+                    None if Instant::now() >= self.until => Err(slow("deadline", "the turn took too long")),
+                    None => Err(slow("idle", "the agent fell silent")),
+                };
             };
             if let Ok(data) = frame.into_data() {
                 self.take(data).await?;
@@ -140,6 +156,21 @@ impl Driver<'_> {
                 self.farewell = None;
             }
         }
+    }
+
+    /// What has come already while something waits to go out: an agent that says much at once is passed on in few large writes.
+    /// `None` where nothing waits, where enough does, or where nothing more has come.
+    async fn at_once(&self, body: &mut Incoming) -> Option<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let waiting: usize = self.ready.iter().map(Bytes::len).sum();
+        if waiting == 0 || waiting >= AT_ONCE {
+            return None;
+        }
+        if let Some(came) = body.frame().now_or_never() {
+            return Some(came);
+        }
+        // The connection's task may have the next piece in its buffer, and hands over one at a time.
+        tokio::task::yield_now().await;
+        body.frame().now_or_never()
     }
 
     /// Waits for the agent, with a heartbeat now and then; `None` when the time is over.
@@ -204,19 +235,17 @@ impl Driver<'_> {
         self.answer.extend_from_slice(data.get(..room.min(data.len())).unwrap_or_default());
         let mut blocks = Vec::new();
         let fed = self.reader.feed(data, &mut blocks);
-        // What came together goes on together.
-        let mut ready = Vec::with_capacity(blocks.len());
-        let taken = blocks.into_iter().try_for_each(|block| self.pass(block, &mut ready));
-        if !ready.is_empty() {
-            self.send(joined(ready)).await?;
-            self.end_is_said = self.turn.end.is_some();
+        let taken = blocks.into_iter().try_for_each(|block| self.pass(block));
+        let taken = taken.and(fed.map_err(|_| bad("too large", "the agent sent an event of more than 1 MiB")));
+        if taken.is_err() {
+            // Whole events before it are the client's.
+            self.send_ready().await?;
         }
-        taken?;
-        fed.map_err(|_| bad("too large", "the agent sent an event of more than 1 MiB"))
+        taken
     }
 
-    /// Looks at a block, and adds what may go out with it.
-    fn pass(&mut self, block: Block, ready: &mut Vec<Bytes>) -> Result<(), Failure> {
+    /// Looks at a block, and makes ready what may go out with it.
+    fn pass(&mut self, block: Block) -> Result<(), Failure> {
         if let Some(event) = &block.event {
             self.is_utf8 &= event.is_utf8;
             self.turn.take(&event.data);
@@ -236,8 +265,17 @@ impl Driver<'_> {
             let held: usize = self.held.iter().map(Bytes::len).sum();
             return if held > EVENT_BYTES { Err(bad("no event", "the agent sent much, and no event")) } else { Ok(()) };
         }
-        ready.append(&mut self.held);
-        ready.push(block.bytes);
+        self.ready.append(&mut self.held);
+        self.ready.push(block.bytes);
+        Ok(())
+    }
+
+    async fn send_ready(&mut self) -> Result<(), Failure> {
+        if !self.ready.is_empty() {
+            let ready = joined(std::mem::take(&mut self.ready));
+            self.send(ready).await?;
+            self.end_is_said = self.turn.end.is_some();
+        }
         Ok(())
     }
 

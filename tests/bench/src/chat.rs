@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use gatehouse_local::Error;
@@ -20,6 +20,7 @@ use crate::event::invocation;
 use crate::host::{Host, Piece};
 use crate::process::{Process, Program, WHOLE_CPU_MB};
 use crate::report::{Cell, Report, Table, Target, Times};
+use tokio::time::Instant;
 
 const TOKEN: &str = "a-token-of-the-bench-for-chats";
 const DONE: &[u8] = b"data: [DONE]\n\n";

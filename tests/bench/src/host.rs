@@ -4,10 +4,12 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bytes::Bytes;
+use gatehouse_inbox::Clock;
 use gatehouse_local::Error;
 use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
@@ -17,11 +19,12 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex as AsyncMutex, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 /// How long a function may take for an answer before the bench gives up.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// What the functions are told they may take.
-const DEADLINE: Duration = Duration::from_secs(300);
+/// What the functions are told they may take, in milliseconds.
+const DEADLINE_MS: i64 = 300_000;
 
 /// The Runtime API of one function.
 #[derive(Debug)]
@@ -38,6 +41,7 @@ struct Shared {
     invoked: AsyncMutex<mpsc::UnboundedReceiver<Invocation>>,
     running: Mutex<HashMap<String, Running>>,
     first_next: watch::Sender<Option<Instant>>,
+    count: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -97,6 +101,7 @@ impl Host {
             invoked: AsyncMutex::new(invoked),
             running: Mutex::default(),
             first_next: watch::Sender::new(None),
+            count: AtomicU64::new(0),
         });
         let server = tokio::spawn(serve(listener, Arc::clone(&shared)));
         Ok(Host { address, shared, server })
@@ -189,15 +194,14 @@ async fn take(mut body: Incoming, pieces: mpsc::UnboundedSender<Piece>) {
 
 async fn next(shared: &Shared) -> Option<Response<Full<Bytes>>> {
     let Invocation { event, is_released, sent, pieces } = shared.invoked.lock().await.recv().await?;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
-    let id = format!("00000000-0000-0000-0000-{:012x}", now.as_nanos() & 0xffff_ffff_ffff);
+    let id = format!("00000000-0000-0000-0000-{:012x}", shared.count.fetch_add(1, Ordering::Relaxed));
     let running = Running { is_released, pieces };
     shared.running.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), running);
     let mut response = Response::new(Full::new(event));
     let headers = response.headers_mut();
     headers.insert("content-type", HeaderValue::from_static("application/json"));
     headers.insert("lambda-runtime-aws-request-id", HeaderValue::from_str(&id).ok()?);
-    let deadline = u64::try_from((now + DEADLINE).as_millis()).ok()?;
+    let deadline = Clock::System.now().as_millis() + DEADLINE_MS;
     headers.insert("lambda-runtime-deadline-ms", HeaderValue::from(deadline));
     headers.insert(
         "lambda-runtime-invoked-function-arn",

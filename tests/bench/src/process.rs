@@ -3,13 +3,14 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use gatehouse_local::Error;
 use rustix::thread::{CpuSet, Pid, sched_setaffinity};
 use tokio::process::{Child, Command};
 
 use crate::host::Host;
+use tokio::time::Instant;
 
 /// Lambda gives a whole processor for this much memory, in MB, and of it in proportion for less.
 /// <https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html>

@@ -1,6 +1,6 @@
 //! Warm events: what a function takes of its own, once it runs.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use gatehouse_local::{Delivery, Error};
 
@@ -11,6 +11,7 @@ use crate::host::Host;
 use crate::process::{self, Process, WHOLE_CPU_MB};
 use crate::report::{Cell, Report, Table, Target, Times, ms};
 use crate::{Bench, HEADLINE, MEMORY};
+use tokio::time::Instant;
 
 /// Bodies, in bytes.
 pub(crate) const SIZES: [usize; 5] = [1_000, HEADLINE, 20_000, 200_000, 2_000_000];
