@@ -85,6 +85,16 @@ pub(crate) fn gatehouse(name: &str, function: &str, folder: Option<&Path>, cloud
     })
 }
 
+/// How often events of Ada's with these bodies allocate, as the guard counts it.
+///
+/// # Errors
+/// When it does not count.
+pub(crate) fn allocations(bodies: &[PathBuf]) -> Result<Vec<f64>, Error> {
+    let guard = Command::new(binaries()?.join("guard")).arg("allocations").args(bodies).output()?;
+    let text = String::from_utf8_lossy(&guard.stdout);
+    Ok(text.lines().map(str::parse).collect::<Result<_, _>>()?)
+}
+
 /// What `peers/install` says of what it has installed.
 #[derive(Debug, Deserialize)]
 struct Installed {

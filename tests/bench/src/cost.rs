@@ -96,23 +96,21 @@ pub(crate) async fn run(bench: &Bench) -> Result<Report, Error> {
     let worst = of_samples.iter().map(|(_, units)| units.table).fold(0.0, f64::max);
     report.targets.push(Target::most("write units of the table for an Ada or agntix sample, the most", worst, 1.0));
 
-    let billed = if process::can_throttle().is_ok() {
-        let both = [(bench.headline.clone(), Kind::Ours), (bench.reports.clone(), Kind::Report)];
-        let measured = warm::measure(bench, &both, MEMORY).await?;
-        measured.iter().map(|sizes| sizes.iter().map(|m| m.own.median().ceil() + DYNAMODB_MS).collect()).collect()
-    } else {
-        println!("Billed milliseconds are taken from a whole processor: processes cannot be throttled here");
-        let both = [(bench.headline.clone(), Kind::Ours), (bench.reports.clone(), Kind::Report)];
-        let measured = warm::measure(bench, &both, process::WHOLE_CPU_MB).await?;
-        measured
-            .iter()
-            .map(|sizes| sizes.iter().map(|m| m.own.median().ceil() + DYNAMODB_MS).collect())
-            .collect::<Vec<Vec<f64>>>()
+    let memory = match process::can_throttle() {
+        Ok(()) => MEMORY,
+        Err(error) => {
+            println!("Billed milliseconds are of a whole processor: processes cannot be throttled here ({error})");
+            process::WHOLE_CPU_MB
+        }
     };
+    let both = [(bench.headline.clone(), Kind::Ours), (bench.reports.clone(), Kind::Report)];
+    let measured = warm::measure(bench, &both, memory).await?;
+    let billed_of = |measured: &warm::Measured| measured.own.mean().ceil() + DYNAMODB_MS;
+    let billed: Vec<Vec<f64>> = measured.iter().map(|sizes| sizes.iter().map(billed_of).collect()).collect();
     let mut table = Table::new(
         "Dollars for a million events",
         &format!(
-            "Prices of {}, read {}, without free tiers. Billed: the event's own time at {MEMORY} MB (arm64's price), and {DYNAMODB_MS} ms for DynamoDB's answer, \
+            "Prices of {}, read {}, without free tiers. Billed: the event's own time at {MEMORY} MB, in the mean (arm64's price), and {DYNAMODB_MS} ms for DynamoDB's answer, \
              which is not measured here. Logs: its line and some {PLATFORM_LOG} bytes of Lambda's own. Units in the table, in the index by-subject, and in \
              by-source where `SourceIndex` is true.",
             prices.region, prices.read
@@ -358,4 +356,24 @@ fn name_of(path: &Path) -> String {
     let mut parts = path.iter().rev().map(|part| part.to_string_lossy());
     let (file, folder) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
     format!("{folder}/{file}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_month_at_a_gateway_is_its_fee_and_each_tier_of_what_is_not_included() {
+        let tiers = vec![(Some(5e6), 30.0), (Some(10e6), 20.0), (Some(20e6), 10.0)];
+        let gateway = Gateway { name: String::new(), monthly: 39.0, included: 10_000.0, tiers };
+        for (events, dollars) in [(0.0, 39.0), (10_000.0, 39.0), (1e6, 68.7), (10e6, 39.0 + 149.7 + 100.0)] {
+            assert!((gateway.month(events) - dollars).abs() < 1e-6, "{events}: {}", gateway.month(events));
+        }
+    }
+
+    #[test]
+    fn the_table_of_prices_can_be_read() {
+        let prices: Prices = serde_json::from_str(PRICES).unwrap();
+        assert!(prices.gateways.len() >= 3 && prices.read.starts_with("20"));
+    }
 }

@@ -178,3 +178,25 @@ pub(crate) fn retry() -> Bytes {
 pub(crate) fn invocation(delivery: &Delivery) -> Bytes {
     Bytes::from(delivery.to_lambda_event().to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_are_about_as_large_as_asked_for_and_no_two_are_one() {
+        for bytes in [1_000, 3_000, 20_000, 200_000] {
+            for delivery in [ada(bytes), report(bytes)] {
+                let off = delivery.body.len().abs_diff(bytes);
+                assert!(off < 400, "{} bytes instead of {bytes}", delivery.body.len());
+            }
+        }
+        assert_ne!(ada(1_000).body, ada(1_000).body);
+        assert_ne!(report(3_000).body, report(3_000).body);
+    }
+
+    #[test]
+    fn a_retried_event_is_another_each_time() {
+        assert!(retry() != retry());
+    }
+}

@@ -119,6 +119,7 @@ async fn main() -> Result<(), Error> {
     }
     if !arguments.no_build {
         contender::build(&FUNCTIONS)?;
+        contender::build(&["guard"])?;
     }
     let folder = tempfile::tempdir()?;
     let log = folder.path().join("functions.log");

@@ -29,6 +29,12 @@ impl Times {
         sorted.get(place.min(last)).copied().unwrap_or(f64::NAN)
     }
 
+    /// The mean.
+    #[must_use]
+    pub(crate) fn mean(&self) -> f64 {
+        self.0.iter().sum::<f64>() / self.0.len() as f64
+    }
+
     /// The median.
     #[must_use]
     pub(crate) fn median(&self) -> f64 {
@@ -224,5 +230,28 @@ impl Report {
             table.rows.push(vec![target.what.as_str().into(), target.got.into(), limit.into(), met.into()]);
         }
         (!table.rows.is_empty()).then_some(table)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_is_markdown_whose_columns_are_as_wide_as_their_widest_cell() {
+        let mut table = Table::new("Title", "A note.", &["", "ms"]);
+        let mut times = Times::default();
+        (1..=100).for_each(|n| times.push(f64::from(n)));
+        table.rows.push(vec!["one".into(), times.cell()]);
+        table.rows.push(vec!["another".into(), Cell::None]);
+        let expected = "### Title\n\nA note.\n\n|         |                ms |\n| ------- | ----------------: |\n\
+                        | one     | 1.00 · 51.0 · 100 |\n| another |                 – |\n";
+        assert_eq!(table.to_string(), expected);
+    }
+
+    #[test]
+    fn a_target_is_met_on_its_own_side() {
+        assert!(Target::most("x", 1.0, 1.0).is_met() && !Target::most("x", 1.1, 1.0).is_met());
+        assert!(Target::least("x", 1.0, 1.0).is_met() && !Target::least("x", 0.9, 1.0).is_met());
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use gatehouse_local::{Delivery, Error};
 
 use crate::cold::{SETTLE, is_well};
-use crate::contender::{Contender, gatehouse};
+use crate::contender::{Contender, allocations as allocations_of, gatehouse};
 use crate::event::{self, invocation};
 use crate::host::Host;
 use crate::process::{self, Process, WHOLE_CPU_MB};
@@ -170,6 +170,7 @@ pub(crate) async fn run(bench: &Bench) -> Result<Report, Error> {
         table("Events in a second, one process", "One after the other, the engine's time included.", &|measured| {
             measured.rate.into()
         }),
+        allocations(bench, &columns)?,
         table("Requests to DynamoDB by event", "", &|measured| measured.requests.into()),
     ];
     let own = |at: usize| all.get(at).and_then(|sizes| sizes.get(1)).map_or(f64::NAN, |measured| measured.own.median());
@@ -202,6 +203,23 @@ pub(crate) async fn run(bench: &Bench) -> Result<Report, Error> {
         Err(error) => println!("An event on a part of a processor is not measured: {error}"),
     }
     Ok(Report { tables, targets })
+}
+
+fn allocations(bench: &Bench, columns: &[&str]) -> Result<Table, Error> {
+    let mut files = Vec::new();
+    for size in SIZES {
+        let file = bench.folder.path().join(format!("{size}.json"));
+        std::fs::write(&file, event::ada(size).body)?;
+        files.push(file);
+    }
+    let mut table = Table::new(
+        "Allocations of an event",
+        "From request to answer, the SDK's work included and Lambda's runtime left out.",
+        columns,
+    );
+    let counts = allocations_of(&files)?;
+    table.rows.push(std::iter::once(Cell::from("Gatehouse")).chain(counts.into_iter().map(Cell::from)).collect());
+    Ok(table)
 }
 
 /// A number of bytes, as a column's head.

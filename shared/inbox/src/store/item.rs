@@ -1,5 +1,6 @@
 //! The layout of a record: how an event becomes DynamoDB items, and an item an event again.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io::{self, Read};
 
@@ -7,6 +8,7 @@ use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
 use bytes::Bytes;
 use gatehouse_payload::time::Timestamp;
+use zstd::bulk::Compressor;
 
 use crate::event::{Event, EventId, Fingerprint, Marks, Nonce, RECORD_LIMIT, Subject};
 
@@ -23,6 +25,8 @@ const ITEM_LIMIT: usize = 400 * 1024 - 1024;
 const CHUNK_BYTES: usize = 384 * 1024;
 /// What DynamoDB bills writes by. In bytes.
 const WRITE_UNIT: usize = 1024;
+/// Above which size of a body the compressor is not kept for the next, in bytes.
+const LARGE: usize = 64 * 1024;
 const ZSTD_LEVEL: i32 = 3;
 
 /// The names of a record's attributes.
@@ -105,9 +109,10 @@ impl Packed {
             + CONFLICT_OF.len()
             + event.id.as_str().len();
         let plain = base + PAYLOAD.len() + event.body.len();
-        let compressed = compress(&event.body)?;
+        // Nothing is less than one unit.
+        let compressed = if plain <= WRITE_UNIT { Vec::new() } else { compress(&event.body)? };
         let small = base + PAYLOAD.len() + compressed.len();
-        let payload = if plain.div_ceil(WRITE_UNIT) <= small.div_ceil(WRITE_UNIT) {
+        let payload = if plain <= WRITE_UNIT || plain.div_ceil(WRITE_UNIT) <= small.div_ceil(WRITE_UNIT) {
             (plain, text(&String::from_utf8_lossy(&event.body)))
         } else {
             (small, binary(&compressed))
@@ -298,9 +303,24 @@ fn payload(head: &Item, chunks: &HashMap<String, Item>) -> Result<Bytes, Damaged
 
 /// zstd, with a checksum in the frame.
 pub(crate) fn compress(bytes: &[u8]) -> io::Result<Vec<u8>> {
-    let mut compressor = zstd::bulk::Compressor::new(ZSTD_LEVEL)?;
+    thread_local! {
+        /// Making its tables takes as long as compressing an ordinary event, so one is kept.
+        static KEPT: RefCell<Option<Compressor<'static>>> = const { RefCell::new(None) };
+    }
+    // The tables of large bodies are megabytes, and not kept.
+    if bytes.len() > LARGE {
+        return compressor()?.compress(bytes);
+    }
+    KEPT.with_borrow_mut(|kept| match kept {
+        Some(compressor) => compressor.compress(bytes),
+        None => kept.insert(compressor()?).compress(bytes),
+    })
+}
+
+fn compressor() -> io::Result<Compressor<'static>> {
+    let mut compressor = Compressor::new(ZSTD_LEVEL)?;
     compressor.include_checksum(true)?;
-    compressor.compress(bytes)
+    Ok(compressor)
 }
 
 /// The content of a zstd frame; `None` when it is damaged or larger than any record.
