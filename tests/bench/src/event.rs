@@ -64,8 +64,9 @@ fn text(numbers: &mut Numbers, bytes: usize) -> String {
     text
 }
 
+/// A delivery that functions with [`SECRETS`] take.
 #[allow(clippy::expect_used, reason = "the document is a constant, and has a secret for each sender")]
-fn signed(sender: Sender, message_id: &str, body: String) -> Delivery {
+pub(crate) fn signed(sender: Sender, message_id: &str, body: String) -> Delivery {
     let secrets = Secrets::parse(SECRETS, false).expect("the document is JSON");
     Delivery::signed(sender, &secrets, message_id, body, Clock::System.now()).expect("every sender has a secret")
 }

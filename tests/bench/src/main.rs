@@ -8,9 +8,10 @@
     reason = "numbers in tables, of whose sizes the code beside decides"
 )]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Parser, ValueEnum};
+use gatehouse_inbox::Clock;
 use gatehouse_local::Error;
 use tempfile::TempDir;
 
@@ -30,7 +31,7 @@ use chat::Chat;
 use cloud::Cloud;
 use contender::Contender;
 use plot::Plots;
-use report::Report;
+use report::{Report, Table};
 
 /// The size of the event that contenders are compared by, in bytes.
 pub(crate) const HEADLINE: usize = 3_000;
@@ -62,7 +63,7 @@ struct Arguments {
     /// Do not build the functions: they are there.
     #[arg(long)]
     no_build: bool,
-    /// Put plots and a table of everything into this folder.
+    /// Put the tables into this folder's PERFORMANCE.md, behind its mark, and plots beside it.
     #[arg(long, value_name = "FOLDER")]
     write: Option<PathBuf>,
 }
@@ -135,7 +136,7 @@ async fn main() -> Result<(), Error> {
     if !arguments.no_peers && [What::Cold, What::Warm, What::All].contains(&arguments.what) {
         others.extend(contender::peers(&cloud)?);
     }
-    let plots = Plots { folder: arguments.write.clone() };
+    let plots = Plots { folder: arguments.write.as_ref().map(|folder| folder.join("performance")) };
     let bench = Bench { cloud, chat, headline, reports, others, folder, log, plots, is_quick: arguments.quick };
     process::keep_to_own_processor();
 
@@ -152,11 +153,42 @@ async fn main() -> Result<(), Error> {
         println!("{verdict}");
     }
     if let Some(folder) = &arguments.write {
-        std::fs::create_dir_all(folder)?;
-        let all = report.tables.iter().chain(&verdict).map(ToString::to_string).collect::<Vec<_>>();
-        std::fs::write(folder.join("tables.md"), all.join("\n"))?;
+        write(folder, &report, verdict.as_ref(), arguments.what)?;
     }
     Ok(())
+}
+
+/// Behind this line a page is the bench's.
+const MARK: &str = "<!-- What follows is written by the bench. -->";
+
+fn write(folder: &Path, report: &Report, verdict: Option<&Table>, what: What) -> Result<(), Error> {
+    let page = folder.join("PERFORMANCE.md");
+    let text = std::fs::read_to_string(&page)?;
+    let (before, _) = text.split_once(MARK).ok_or_else(|| format!("{} has no line {MARK}", page.display()))?;
+    let what = what.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
+    let tables: Vec<String> = report.tables.iter().chain(verdict).map(ToString::to_string).collect();
+    let command = format!("`cargo run --release -p bench -- {what} --write docs`");
+    Ok(std::fs::write(page, format!("{before}{MARK}\n\n{} By {command}.\n\n{}", machine(), tables.join("\n")))?)
+}
+
+/// When and on what this runs.
+fn machine() -> String {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let (cpus, memory, kernel) = (read("/proc/cpuinfo"), read("/proc/meminfo"), read("/proc/sys/kernel/osrelease"));
+    let value = |text: &str, name: &str| -> String {
+        let line = text.lines().find(|line| line.starts_with(name)).and_then(|line| line.split_once(':'));
+        line.map_or("unknown", |(_, value)| value.trim()).to_owned()
+    };
+    let kb = value(&memory, "MemTotal").trim_end_matches(" kB").parse::<f64>().unwrap_or_default();
+    let today = Clock::System.now().to_string();
+    format!(
+        "Measured {} on {} processors, {}, {:.0} GB, Linux {}.",
+        today.get(..10).unwrap_or(&today),
+        cpus.lines().filter(|line| line.starts_with("processor")).count(),
+        value(&cpus, "model name"),
+        kb / 1024.0 / 1024.0,
+        kernel.trim(),
+    )
 }
 
 /// Tables are printed as they come: all of it takes a while.

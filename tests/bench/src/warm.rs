@@ -225,5 +225,9 @@ fn allocations(bench: &Bench, columns: &[&str]) -> Result<Table, Error> {
 /// A number of bytes, as a column's head.
 #[must_use]
 pub(crate) fn size(bytes: usize) -> String {
-    if bytes >= 1_000_000 { format!("{} MB", bytes / 1_000_000) } else { format!("{} KB", bytes / 1_000) }
+    match bytes {
+        1_000_000.. => format!("{} MB", bytes / 1_000_000),
+        1_000.. => format!("{} KB", bytes / 1_000),
+        _ => format!("{bytes} B"),
+    }
 }
