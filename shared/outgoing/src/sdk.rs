@@ -136,3 +136,34 @@ fn told(error: BoxError) -> ConnectorError {
     }
     if is_io { ConnectorError::io(error) } else { ConnectorError::other(error, None) }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    async fn asked(port: u16) -> ConnectorError {
+        let http = Http(Client::builder(TokioExecutor::new()).build(tcp()));
+        let mut request = HttpRequest::new(SdkBody::empty());
+        request.set_uri(format!("http://127.0.0.1:{port}/")).unwrap();
+        http.call(request).await.unwrap_err()
+    }
+
+    #[tokio::test]
+    async fn nobody_there_and_no_answer_are_worth_another_attempt() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (unanswered, ()) = tokio::join!(asked(port), async { drop(listener.accept().await.unwrap()) });
+        assert!(unanswered.is_io(), "{unanswered:?}");
+        drop(listener);
+        let unreachable = asked(port).await;
+        assert!(unreachable.is_io(), "{unreachable:?}");
+    }
+
+    #[tokio::test]
+    async fn without_root_certificates_every_request_says_so() {
+        let error = NoRoots("none found".to_owned()).call(HttpRequest::new(SdkBody::empty())).await.unwrap_err();
+        assert!(error.is_user() && format!("{error:?}").contains("root certificates"), "{error:?}");
+    }
+}
