@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 
 use aws_config::SdkConfig;
-use aws_sdk_cloudformation::Client;
-use aws_sdk_cloudformation::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
-use aws_sdk_cloudformation::types::{Output, Stack};
+use aws_sdk_dynamodb::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use gatehouse_local::Error;
 
+use crate::aws::{CLOUDFORMATION, NO_CREDENTIALS, NO_REGION, UNREACHABLE, child, members};
 use crate::shell::innermost;
 
 /// A stack's outputs.
@@ -22,11 +21,13 @@ impl Outputs {
     /// # Errors
     /// When there is no such stack, or AWS cannot be asked.
     pub(crate) async fn of(sdk: &SdkConfig, stack: &str) -> Result<Self, Error> {
-        let described = Client::new(sdk).describe_stacks().stack_name(stack).send().await;
-        let described = described.map_err(|error| told(&format!("the stack {stack}"), &error))?;
-        let outputs = described.stacks().iter().flat_map(Stack::outputs);
-        let pair = |output: &Output| Some((output.output_key()?.to_owned(), output.output_value()?.to_owned()));
-        Ok(Outputs { stack: stack.to_owned(), values: outputs.filter_map(pair).collect() })
+        let (about, input) = (format!("the stack {stack}"), [("StackName", stack)]);
+        let values = CLOUDFORMATION.query(sdk, &about, "DescribeStacks", &input, |answer| {
+            let outputs = members(answer, "Outputs").into_iter();
+            let pair = |output| Some((child(output, "OutputKey")?.to_owned(), child(output, "OutputValue")?.to_owned()));
+            outputs.filter_map(pair).collect()
+        });
+        Ok(Outputs { stack: stack.to_owned(), values: values.await? })
     }
 
     /// An output's value.
@@ -52,11 +53,9 @@ where
     }
     let context = DisplayErrorContext(error).to_string();
     let advice = match context.as_str() {
-        text if text.contains("redentials") => {
-            "no AWS credentials were found; set AWS_PROFILE, or log in and run: eval \"$(aws configure export-credentials --format env)\""
-        }
-        text if text.contains("Region") => "no AWS region is set; set AWS_REGION",
-        _ => "AWS could not be asked; check the network, the region and AWS_ENDPOINT_URL",
+        text if text.contains("redentials") => NO_CREDENTIALS,
+        text if text.contains("Region") => NO_REGION,
+        _ => UNREACHABLE,
     };
     format!("{about}: {advice} ({})", innermost(error)).into()
 }
@@ -66,13 +65,22 @@ where
 /// # Errors
 /// When there is no such stack, or AWS cannot be asked.
 pub(crate) async fn resources(sdk: &SdkConfig, stack: &str, kind: &str) -> Result<Vec<String>, Error> {
-    let mut pages = Client::new(sdk).list_stack_resources().stack_name(stack).into_paginator().items().send();
-    let mut found = Vec::new();
-    while let Some(resource) = pages.next().await {
-        let resource = resource.map_err(|error| told(&format!("the stack {stack}"), &error))?;
-        if resource.resource_type() == Some(kind) {
-            found.extend(resource.physical_resource_id().map(str::to_owned));
+    let about = format!("the stack {stack}");
+    let (mut found, mut next) = (Vec::new(), None::<String>);
+    loop {
+        let input = [("StackName", stack), ("NextToken", next.as_deref().unwrap_or_default())];
+        let input = if next.is_some() { &input[..] } else { &input[..1] };
+        let page = CLOUDFORMATION.query(sdk, &about, "ListStackResources", input, |answer| {
+            for resource in members(answer, "StackResourceSummaries") {
+                if child(resource, "ResourceType") == Some(kind) {
+                    found.extend(child(resource, "PhysicalResourceId").map(str::to_owned));
+                }
+            }
+            answer.descendants().find_map(|node| child(node, "NextToken")).map(str::to_owned)
+        });
+        next = page.await?;
+        if next.is_none() {
+            return Ok(found);
         }
     }
-    Ok(found)
 }

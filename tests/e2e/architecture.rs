@@ -11,11 +11,14 @@ fn read(path: &str) -> String {
     std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
+fn toml(path: &str) -> serde_json::Value {
+    basic_toml::from_str(&read(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
 /// Every crate's folder, with what it depends on outside tests.
 fn crates() -> BTreeMap<String, BTreeSet<String>> {
     let mut crates = BTreeMap::new();
-    let workspace: toml::Table = read("Cargo.toml").parse().unwrap();
-    for member in workspace["workspace"]["members"].as_array().unwrap() {
+    for member in toml("Cargo.toml")["workspace"]["members"].as_array().unwrap() {
         let member = member.as_str().unwrap();
         let folders: Vec<String> = match member.strip_suffix("/*") {
             None => vec![member.to_owned()],
@@ -26,8 +29,8 @@ fn crates() -> BTreeMap<String, BTreeSet<String>> {
             }
         };
         for folder in folders {
-            let manifest: toml::Table = read(&format!("{folder}/Cargo.toml")).parse().unwrap();
-            let dependencies = manifest.get("dependencies").and_then(|table| table.as_table()).cloned();
+            let manifest = toml(&format!("{folder}/Cargo.toml"));
+            let dependencies = manifest["dependencies"].as_object().cloned();
             crates.insert(folder, dependencies.unwrap_or_default().keys().cloned().collect());
         }
     }
@@ -77,7 +80,7 @@ fn dependencies_point_one_way() {
         _ => None,
     };
     for (folder, dependencies) in crates() {
-        let manifest: toml::Table = read(&format!("{folder}/Cargo.toml")).parse().unwrap();
+        let manifest = toml(&format!("{folder}/Cargo.toml"));
         let own = rank(manifest["package"]["name"].as_str().unwrap()).unwrap_or_else(|| panic!("{folder} has no rank"));
         for dependency in dependencies {
             assert!(rank(&dependency).is_none_or(|rank| rank < own), "{folder} depends on {dependency}");

@@ -1,6 +1,5 @@
 //! `gatehouse doctor`: whether a deployment is whole, and what to do where it is not.
 
-use aws_sdk_cloudwatch::types::StateValue;
 use aws_sdk_dynamodb::types::{IndexStatus, PointInTimeRecoveryStatus, TableStatus, TimeToLiveStatus};
 use aws_sdk_sqs::types::QueueAttributeName;
 use bytes::Bytes;
@@ -18,6 +17,7 @@ use serde_json::json;
 use super::deployment::{Deployment, Which};
 use super::output::{Form, Table, json as line};
 use super::{Verdict, dead_letters};
+use crate::aws::{CLOUDWATCH, child, members};
 use crate::endpoints;
 use crate::secrets::Place;
 use crate::shell::{innermost, print};
@@ -225,17 +225,19 @@ async fn secrets(sdk: &aws_config::SdkConfig, outputs: &Outputs, findings: &mut 
 
 async fn alarms(sdk: &aws_config::SdkConfig, outputs: &Outputs, findings: &mut Findings) -> Result<(), Error> {
     let names = resources(sdk, &outputs.stack, "AWS::CloudWatch::Alarm").await?;
-    let client = aws_sdk_cloudwatch::Client::new(sdk);
     let mut sounding = Vec::new();
     let mut there = 0;
     for part in names.chunks(100) {
-        let describe = client.describe_alarms().set_alarm_names(Some(part.to_vec())).max_records(100).send().await;
-        let described = describe.map_err(|error| told("the alarms", &error))?;
-        there += described.metric_alarms().len();
-        let is_sounding =
-            |alarm: &&aws_sdk_cloudwatch::types::MetricAlarm| alarm.state_value() == Some(&StateValue::Alarm);
-        let named = described.metric_alarms().iter().filter(is_sounding);
-        sounding.extend(named.filter_map(|alarm| alarm.alarm_name()).map(str::to_owned));
+        let keys: Vec<String> = (1..=part.len()).map(|n| format!("AlarmNames.member.{n}")).collect();
+        let names = keys.iter().map(String::as_str).zip(part.iter().map(String::as_str));
+        let input: Vec<(&str, &str)> = names.chain([("MaxRecords", "100")]).collect();
+        let describe = CLOUDWATCH.query(sdk, "the alarms", "DescribeAlarms", &input, |answer| {
+            let alarms = members(answer, "MetricAlarms");
+            there += alarms.len();
+            let named = alarms.into_iter().filter(|alarm| child(*alarm, "StateValue") == Some("ALARM"));
+            sounding.extend(named.filter_map(|alarm| child(alarm, "AlarmName")).map(str::to_owned));
+        });
+        describe.await?;
     }
     let advice = "sam deploy puts back what was deleted by hand";
     findings.check("alarms", there == names.len() && there > 0, format!("{there} of {}", names.len()), advice);

@@ -3,20 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use aws_sdk_cloudwatchlogs::Client;
-use aws_sdk_cloudwatchlogs::types::{QueryStatus, ResultField};
 use clap::Args;
 use gatehouse_inbox::Clock;
 use gatehouse_local::Error;
 use gatehouse_local::about::Count;
 use gatehouse_payload::time::Timestamp;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::deployment::{Deployment, Which};
 use super::output::{Form, Moment, Table, json as line, moment};
 use super::{NOT_FOUND, Verdict, progress};
+use crate::aws::CLOUDWATCH_LOGS;
 use crate::shell::print;
-use crate::stack::{resources, told};
+use crate::stack::resources;
 
 pub(crate) const EXAMPLES: &str = "\
 Counted from the functions' log lines: of a deployed stack by CloudWatch Logs Insights, which bills $0.005 for each GB it reads (a
@@ -112,37 +111,34 @@ async fn of_stack(deployment: &Deployment, since: Timestamp) -> Result<Counts, E
         return Err("a table by its name has no counts; name the stack with --stack NAME".into());
     };
     let groups = resources(sdk, &outputs.stack, "AWS::Logs::LogGroup").await?;
-    let client = Client::new(sdk);
     let about = "CloudWatch Logs Insights";
-    let start = client
-        .start_query()
-        .set_log_group_names(Some(groups))
-        .start_time(since.as_secs())
-        .end_time(Clock::System.now().as_secs())
-        .query_string(QUERY);
-    let query = start.send().await.map_err(|error| told(about, &error))?;
+    let start = json!({
+        "logGroupNames": groups,
+        "startTime": since.as_secs(),
+        "endTime": Clock::System.now().as_secs(),
+        "queryString": QUERY,
+    });
+    let query = CLOUDWATCH_LOGS.json(sdk, about, "StartQuery", &start).await?;
+    let get = json!({"queryId": query["queryId"]});
     let bar = progress("counting");
     let until = tokio::time::Instant::now() + PATIENCE;
     loop {
-        let get = client.get_query_results().set_query_id(query.query_id.clone()).send().await;
-        let answer = get.map_err(|error| told(about, &error))?;
-        match answer.status() {
-            Some(QueryStatus::Complete) => {
+        let answer = CLOUDWATCH_LOGS.json(sdk, about, "GetQueryResults", &get).await?;
+        match answer["status"].as_str() {
+            Some("Complete") => {
                 bar.finish_and_clear();
-                return Ok(answer.results().iter().map(|fields| read(fields)).fold(
-                    Counts::new(),
-                    |mut counts, row| {
-                        let (kind, outcome, n) = row;
-                        *counts.entry(kind).or_default().entry(outcome).or_default() += n;
-                        counts
-                    },
-                ));
+                let mut counts = Counts::new();
+                for row in answer["results"].as_array().into_iter().flatten() {
+                    let (kind, outcome, n) = read(row);
+                    *counts.entry(kind).or_default().entry(outcome).or_default() += n;
+                }
+                return Ok(counts);
             }
-            Some(QueryStatus::Running | QueryStatus::Scheduled) if tokio::time::Instant::now() < until => {
+            Some("Running" | "Scheduled") if tokio::time::Instant::now() < until => {
                 tokio::time::sleep(Duration::from_millis(500)).await;
             }
             status => {
-                let status = status.map_or("without a status", QueryStatus::as_str);
+                let status = status.unwrap_or("without a status");
                 return Err(format!("{about}: the query ended {status}; try a shorter --since").into());
             }
         }
@@ -150,10 +146,10 @@ async fn of_stack(deployment: &Deployment, since: Timestamp) -> Result<Counts, E
 }
 
 /// Source and type, outcome, count.
-fn read(fields: &[ResultField]) -> ((String, String), String, u64) {
+fn read(row: &Value) -> ((String, String), String, u64) {
     let text = |name: &str| {
-        let field = fields.iter().find(|field| field.field() == Some(name));
-        field.and_then(ResultField::value).unwrap_or_default().to_owned()
+        let field = row.as_array().into_iter().flatten().find(|field| field["field"] == name);
+        field.and_then(|field| field["value"].as_str()).unwrap_or_default().to_owned()
     };
     ((text("of"), text("event_type")), text("outcome"), text("n").parse().unwrap_or_default())
 }

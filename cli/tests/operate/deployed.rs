@@ -11,6 +11,8 @@ use tokio::net::TcpListener;
 
 use crate::bed::{Bed, Ended, MESSAGE, ended};
 
+const SOUNDING: &str = "<DescribeAlarmsResponse xmlns=\"http://monitoring.amazonaws.com/doc/2010-08-01/\"><DescribeAlarmsResult><MetricAlarms><member><AlarmName>gatehouse-DeadLettersAlarm</AlarmName><StateValue>ALARM</StateValue><AlarmActions><member>arn:aws:sns:x</member></AlarmActions></member></MetricAlarms></DescribeAlarmsResult></DescribeAlarmsResponse>";
+
 /// CloudFormation, CloudWatch and CloudWatch Logs, as far as they are asked here.
 async fn aws(bed: &Bed) -> (Server, String) {
     let url = |function: &str| bed.about.functions.get(function).cloned().unwrap();
@@ -36,11 +38,13 @@ async fn aws(bed: &Bed) -> (Server, String) {
             "<member><LogicalResourceId>x</LogicalResourceId><PhysicalResourceId>{id}</PhysicalResourceId><ResourceType>{kind}</ResourceType><LastUpdatedTimestamp>2026-11-21T00:00:00Z</LastUpdatedTimestamp><ResourceStatus>CREATE_COMPLETE</ResourceStatus></member>"
         )
     };
-    let resources = format!(
-        "<ListStackResourcesResponse><ListStackResourcesResult><StackResourceSummaries>{}{}</StackResourceSummaries></ListStackResourcesResult></ListStackResourcesResponse>",
-        resource("AWS::Logs::LogGroup", "logs-of-gatehouse"),
-        resource("AWS::CloudWatch::Alarm", "gatehouse-DeadLettersAlarm")
-    );
+    let page = |resource: &str, next: &str| {
+        Bytes::from(format!(
+            "<ListStackResourcesResponse><ListStackResourcesResult><StackResourceSummaries>{resource}</StackResourceSummaries>{next}</ListStackResourcesResult></ListStackResourcesResponse>",
+        ))
+    };
+    let first_page = page(&resource("AWS::Logs::LogGroup", "logs-of-gatehouse"), "<NextToken>2</NextToken>");
+    let last_page = page(&resource("AWS::CloudWatch::Alarm", "gatehouse-DeadLettersAlarm"), "");
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let server = http_server::serve(listener, move |request: Request<Bytes>| {
@@ -64,30 +68,14 @@ async fn aws(bed: &Bed) -> (Server, String) {
                 let rows = [row("ada", "v1.conversation.message", "recorded", 41), row("ada", "", "refused", 2)];
                 Bytes::from(json!({"status": "Complete", "results": rows}).to_string())
             }
-            _ if request.uri().path().ends_with("/DescribeAlarms") => sounding("gatehouse-DeadLettersAlarm"),
-            _ if body.contains("Action=ListStackResources") => Bytes::from(resources.clone()),
+            _ if body.contains("Action=DescribeAlarms") => Bytes::from_static(SOUNDING.as_bytes()),
+            _ if body.contains("Action=ListStackResources") && !body.contains("NextToken=") => first_page.clone(),
+            _ if body.contains("Action=ListStackResources") => last_page.clone(),
             _ => Bytes::from(stack.clone()),
         };
-        let is_cbor = request.uri().path().ends_with("/DescribeAlarms");
-        let mut response = Response::new(answer);
-        if is_cbor {
-            response.headers_mut().insert("content-type", "application/cbor".parse().unwrap());
-            response.headers_mut().insert("smithy-protocol", "rpc-v2-cbor".parse().unwrap());
-        }
-        async move { Some(response) }
+        async move { Some(Response::new(answer)) }
     });
     (server, url)
-}
-
-/// CBOR: `{"MetricAlarms": [{"AlarmName": …, "StateValue": "ALARM"}]}`.
-fn sounding(name: &str) -> Bytes {
-    let text = |text: &str| {
-        let length = u8::try_from(text.len()).unwrap();
-        let head = if length < 24 { vec![0x60 | length] } else { vec![0x78, length] };
-        [head, text.as_bytes().to_vec()].concat()
-    };
-    let alarm = [vec![0xA2], text("AlarmName"), text(name), text("StateValue"), text("ALARM")].concat();
-    [vec![0xA1], text("MetricAlarms"), vec![0x81], alarm].concat().into()
 }
 
 async fn run(bed: &Bed, arguments: &[&str]) -> Ended {

@@ -2,15 +2,16 @@
 //!
 //! - `verify`: the signature of a body, by size;
 //! - `identify`: what the front door does with a body: read, identify, fingerprint;
-//! - `read`: the whole message as its documented type, for whoever works with one;
+//! - `whole`: the whole message as its documented type, for whoever works with one;
 //!
 //! A sample beside the repository (`../shared/samples`) is measured too where it is there.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use std::hint::black_box;
+use std::fmt;
 use std::path::Path;
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use divan::counter::BytesCount;
+use divan::{Bencher, black_box};
 use gatehouse_edge::signature::SigningKey;
 use gatehouse_edge::vapi::Channel;
 use gatehouse_edge::{Source, Verified};
@@ -19,8 +20,17 @@ use gatehouse_payload::json::Document;
 use gatehouse_payload::wire::read;
 use gatehouse_payload::{ada, agntix, vapi};
 
-/// Name, source and body.
-type Sample = (String, Source, String);
+struct Sample {
+    name: String,
+    source: Source,
+    body: String,
+}
+
+impl fmt::Display for Sample {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
 
 fn samples() -> Vec<Sample> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -36,13 +46,15 @@ fn samples() -> Vec<Sample> {
                 let name = path.file_stem().unwrap().to_string_lossy();
                 // What goes to Vapi, and what is no event.
                 if !["inbound_", "response_", "add-message", "_index"].iter().any(|start| name.starts_with(start)) {
-                    samples.push((format!("{vendor}/{name}"), source, std::fs::read_to_string(path).unwrap()));
+                    let (name, body) = (format!("{vendor}/{name}"), std::fs::read_to_string(path).unwrap());
+                    samples.push(Sample { name, source, body });
                 }
             }
         }
     }
     for messages in [100, 1_000, 10_000] {
-        samples.push((format!("vapi/report-of-{messages}-messages"), Source::Vapi(Channel::Server), report(messages)));
+        let (name, source) = (format!("vapi/report-of-{messages}-messages"), Source::Vapi(Channel::Server));
+        samples.push(Sample { name, source, body: report(messages) });
     }
     samples
 }
@@ -55,52 +67,40 @@ fn report(messages: usize) -> String {
     call.replace("\"artifact\": {", &format!("\"artifact\": {{\"messages\":[{}],", messages.trim_end_matches(',')))
 }
 
-fn verify(criterion: &mut Criterion) {
+#[divan::bench(args = [0, 100, 1_000, 10_000])]
+fn verify(bencher: Bencher, messages: usize) {
     let key = SigningKey::parse("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
-    let mut group = criterion.benchmark_group("verify");
-    for messages in [0, 100, 1_000, 10_000] {
-        let body = report(messages);
-        group.throughput(Throughput::Bytes(body.len() as u64));
-        group.bench_function(format!("{} B", body.len()), |b| {
-            b.iter(|| key.sign("msg_1", "1795166264", black_box(body.as_bytes())));
-        });
-    }
+    let body = report(messages);
+    bencher
+        .counter(BytesCount::of_str(&body))
+        .bench_local(|| key.sign("msg_1", "1795166264", black_box(body.as_bytes())));
 }
 
-fn identify(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("identify");
+#[divan::bench(args = samples())]
+fn identify(bencher: Bencher, Sample { source, body, .. }: &Sample) {
     let verified = Verified { by: "bearer".to_owned(), message_id: Some("msg_1".to_owned()) };
     let at = Clock::System.now();
-    for (name, source, body) in samples() {
-        group.throughput(Throughput::Bytes(body.len() as u64));
-        group.bench_function(name, |b| {
-            b.iter(|| {
-                let document = Document::read(black_box(body.as_bytes())).unwrap();
-                (source.parse(&document), source.identify(&document, &verified, at), source.fingerprint(&document))
-            });
-        });
-    }
+    bencher.counter(BytesCount::of_str(body)).bench_local(|| {
+        let document = Document::read(black_box(body.as_bytes())).unwrap();
+        black_box((source.parse(&document), source.identify(&document, &verified, at), source.fingerprint(&document)));
+    });
 }
 
-fn whole(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("read");
-    for (name, source, body) in samples() {
-        group.throughput(Throughput::Bytes(body.len() as u64));
-        group.bench_function(name, |b| {
-            b.iter(|| {
-                let document = Document::read(black_box(body.as_bytes())).unwrap();
-                match source {
-                    Source::Ada => drop(read::<ada::event::Event>(document.text()).unwrap()),
-                    Source::Agntix => drop(read::<agntix::event::Event>(document.text()).unwrap()),
-                    Source::Vapi(_) | Source::AgKit => {
-                        let envelope = vapi::Envelope::of(&document);
-                        drop(read::<vapi::message::ServerMessage>(envelope.text()).unwrap());
-                    }
-                }
-            });
-        });
-    }
+#[divan::bench(args = samples())]
+fn whole(bencher: Bencher, Sample { source, body, .. }: &Sample) {
+    bencher.counter(BytesCount::of_str(body)).bench_local(|| {
+        let document = Document::read(black_box(body.as_bytes())).unwrap();
+        match source {
+            Source::Ada => drop(read::<ada::event::Event>(document.text()).unwrap()),
+            Source::Agntix => drop(read::<agntix::event::Event>(document.text()).unwrap()),
+            Source::Vapi(_) | Source::AgKit => {
+                let envelope = vapi::Envelope::of(&document);
+                drop(read::<vapi::message::ServerMessage>(envelope.text()).unwrap());
+            }
+        }
+    });
 }
 
-criterion_group!(benches, verify, identify, whole);
-criterion_main!(benches);
+fn main() {
+    divan::main();
+}

@@ -1,0 +1,267 @@
+//! Calls to AWS services that a command needs only one or two operations of. Their SDK clients would take a third of the
+//! command line's build time.
+//!
+//! Requests are signed by `aws-sigv4`, with the SDK's own credentials, region and endpoint variables. Every operation
+//! called here only reads, so that a failed attempt is repeated.
+
+use std::time::{Duration, SystemTime};
+
+use aws_config::SdkConfig;
+use aws_credential_types::provider::ProvideCredentials;
+use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
+use aws_sigv4::sign::v4;
+use aws_types::service_config::ServiceConfigKey;
+use bytes::Bytes;
+use gatehouse_inbox::Clock;
+use gatehouse_local::delivery::Client;
+use gatehouse_local::{Answer, Delivery, Error};
+use roxmltree::{Document, Node};
+use serde_json::Value;
+
+use crate::shell::innermost;
+
+/// Attempts at one call.
+const ATTEMPTS: u32 = 3;
+/// Pause before the second attempt; each further pause is twice as long.
+const FIRST_PAUSE: Duration = Duration::from_millis(300);
+/// Time limit of one attempt.
+const ATTEMPT: Duration = Duration::from_secs(20);
+
+pub(crate) const NO_CREDENTIALS: &str = "no AWS credentials were found; set AWS_PROFILE, or log in and run: \
+    eval \"$(aws configure export-credentials --format env)\"";
+pub(crate) const NO_REGION: &str = "no AWS region is set; set AWS_REGION";
+pub(crate) const UNREACHABLE: &str = "AWS could not be asked; check the network, the region and AWS_ENDPOINT_URL";
+
+/// A service, as its requests are addressed and signed.
+#[derive(Debug)]
+pub(crate) struct Service {
+    /// The id that `AWS_ENDPOINT_URL_<ID>` is made of.
+    id: &'static str,
+    /// The first label of its host name.
+    host: &'static str,
+    /// The protocol, with what names an operation in it.
+    protocol: Protocol,
+}
+
+#[derive(Debug)]
+enum Protocol {
+    /// AWS Query: a form, answered with XML. Has the API's version.
+    Query(&'static str),
+    /// AWS JSON 1.1. Has the prefix of `X-Amz-Target`.
+    Json(&'static str),
+}
+
+pub(crate) const CLOUDFORMATION: Service =
+    Service { id: "CloudFormation", host: "cloudformation", protocol: Protocol::Query("2010-05-15") };
+pub(crate) const CLOUDWATCH: Service =
+    Service { id: "CloudWatch", host: "monitoring", protocol: Protocol::Query("2010-08-01") };
+pub(crate) const CLOUDWATCH_LOGS: Service =
+    Service { id: "CloudWatch Logs", host: "logs", protocol: Protocol::Json("Logs_20140328") };
+
+impl Service {
+    /// Calls an operation of a JSON service.
+    ///
+    /// # Errors
+    /// With `about` in front: what AWS said, or why it could not be asked and what can be done.
+    pub(crate) async fn json(
+        &self,
+        sdk: &SdkConfig,
+        about: &str,
+        operation: &str,
+        input: &Value,
+    ) -> Result<Value, Error> {
+        let answer = self.call(sdk, about, operation, input.to_string()).await?;
+        Ok(serde_json::from_str(&answer).map_err(|error| format!("{about}: the answer is not JSON: {error}"))?)
+    }
+
+    /// Calls an operation of a Query service, and reads its XML answer.
+    ///
+    /// # Errors
+    /// As for [`Service::json`].
+    pub(crate) async fn query<T>(
+        &self,
+        sdk: &SdkConfig,
+        about: &str,
+        operation: &str,
+        input: &[(&str, &str)],
+        read: impl FnOnce(&Document<'_>) -> T,
+    ) -> Result<T, Error> {
+        let version = if let Protocol::Query(version) = self.protocol { version } else { "" };
+        let mut form = form_urlencoded::Serializer::new(String::new());
+        form.append_pair("Action", operation).append_pair("Version", version);
+        form.extend_pairs(input);
+        let answer = self.call(sdk, about, operation, form.finish()).await?;
+        let document = Document::parse(&answer).map_err(|error| format!("{about}: the answer is not XML: {error}"))?;
+        Ok(read(&document))
+    }
+
+    async fn call(&self, sdk: &SdkConfig, about: &str, operation: &str, body: String) -> Result<String, Error> {
+        let body = Bytes::from(body);
+        let mut attempt = 1;
+        loop {
+            let (why, may_pass) = match self.attempt(sdk, operation, body.clone()).await {
+                Ok(answer) if answer.status == 200 => return Ok(answer.body),
+                Ok(answer) => refusal(&answer),
+                Err(Failed::Settings(why)) => (why, false),
+                Err(Failed::Unreachable(why)) => (format!("{UNREACHABLE} ({why})"), true),
+            };
+            if !may_pass || attempt == ATTEMPTS {
+                return Err(format!("{about}: {why}").into());
+            }
+            tokio::time::sleep(FIRST_PAUSE * 2_u32.pow(attempt - 1)).await;
+            attempt += 1;
+        }
+    }
+
+    async fn attempt(&self, sdk: &SdkConfig, operation: &str, body: Bytes) -> Result<Answer, Failed> {
+        let region = sdk.region().ok_or_else(|| Failed::Settings(NO_REGION.to_owned()))?.as_ref();
+        let url = self.url(sdk, region);
+        let mut headers = vec![("content-type".to_owned(), self.content_type().to_owned())];
+        if let Protocol::Json(prefix) = self.protocol {
+            headers.push(("x-amz-target".to_owned(), format!("{prefix}.{operation}")));
+        }
+        let signature = self.signature(sdk, region, &url, &headers, &body).await?;
+        headers.extend(signature);
+        let (function, path) = (String::new(), String::new());
+        let request = Delivery { function, path, method: "POST".to_owned(), headers, body };
+        let unreachable = |error: Error| Failed::Unreachable(innermost(&*error));
+        let client = Client::new(&url).map_err(|error| Failed::Settings(error.to_string()))?;
+        match tokio::time::timeout(ATTEMPT, client.send(&request)).await {
+            Ok(answer) => answer.map_err(unreachable),
+            Err(_) => Err(Failed::Unreachable(format!("no answer within {} s", ATTEMPT.as_secs()))),
+        }
+    }
+
+    fn content_type(&self) -> &'static str {
+        match self.protocol {
+            Protocol::Query(_) => "application/x-www-form-urlencoded; charset=utf-8",
+            Protocol::Json(_) => "application/x-amz-json-1.1",
+        }
+    }
+
+    /// The endpoint from the environment or profile, else the region's public one.
+    fn url(&self, sdk: &SdkConfig, region: &str) -> String {
+        let key = ServiceConfigKey::builder().service_id(self.id).env("AWS_ENDPOINT_URL").profile("endpoint_url");
+        let set = key.build().ok().and_then(|key| sdk.service_config()?.load_config(key));
+        set.or_else(|| sdk.endpoint_url().map(str::to_owned)).unwrap_or_else(|| {
+            let fips = if sdk.use_fips() == Some(true) { "-fips" } else { "" };
+            let domain = match (region.starts_with("cn-"), sdk.use_dual_stack() == Some(true)) {
+                (false, false) => "amazonaws.com",
+                (false, true) => "api.aws",
+                (true, false) => "amazonaws.com.cn",
+                (true, true) => "api.amazonwebservices.com.cn",
+            };
+            format!("https://{}{fips}.{region}.{domain}/", self.host)
+        })
+    }
+
+    /// The headers that sign a request.
+    async fn signature(
+        &self,
+        sdk: &SdkConfig,
+        region: &str,
+        url: &str,
+        headers: &[(String, String)],
+        body: &[u8],
+    ) -> Result<Vec<(String, String)>, Failed> {
+        let no_credentials = |why: &str| Failed::Settings(format!("{NO_CREDENTIALS} ({why})"));
+        let provider = sdk.credentials_provider().ok_or_else(|| no_credentials("no provider is configured"))?;
+        let credentials =
+            provider.provide_credentials().await.map_err(|error| no_credentials(&innermost(&error)))?.into();
+        let now = u64::try_from(Clock::System.now().as_secs()).unwrap_or_default();
+        let parameters = v4::SigningParams::builder()
+            .identity(&credentials)
+            .region(region)
+            .name(self.host)
+            .time(SystemTime::UNIX_EPOCH + Duration::from_secs(now))
+            .settings(SigningSettings::default())
+            .build()
+            .map_err(|error| Failed::Settings(error.to_string()))?
+            .into();
+        let named = headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let signed = SignableRequest::new("POST", url, named, SignableBody::Bytes(body))
+            .and_then(|request| sign(request, &parameters))
+            .map_err(|error| Failed::Settings(format!("the request cannot be signed: {}", innermost(&error))))?;
+        let (added, _) = signed.into_parts().0.into_parts();
+        Ok(added.iter().map(|header| (header.name().to_owned(), header.value().to_owned())).collect())
+    }
+}
+
+/// Why an attempt has no answer.
+enum Failed {
+    /// Another attempt would end in the same way.
+    Settings(String),
+    /// The service was not reached, or its answer was lost.
+    Unreachable(String),
+}
+
+/// What a service says in an answer that is not 200, and whether another attempt may succeed.
+fn refusal(answer: &Answer) -> (String, bool) {
+    let (code, message) = error_of(&answer.body);
+    let may_pass = answer.status >= 500 || answer.status == 429 || code.contains("Throttl");
+    let why = match (&*code, &*message) {
+        ("", _) => format!("AWS answered with HTTP status {}", answer.status),
+        (code, "") => code.to_owned(),
+        (code, message) => format!("{code}: {message}"),
+    };
+    (why, may_pass)
+}
+
+/// The code and message of an error document, JSON or XML. Empty where the document has none.
+fn error_of(body: &str) -> (String, String) {
+    if let Ok(document) = serde_json::from_str::<Value>(body) {
+        let text = |names: &[&str]| names.iter().find_map(|name| document[*name].as_str()).unwrap_or_default();
+        // The code may have a namespace in front, and a URL behind.
+        let code = text(&["__type", "code"]);
+        let code = code.split('#').next_back().and_then(|code| code.split(':').next()).unwrap_or_default();
+        return (code.to_owned(), text(&["message", "Message"]).to_owned());
+    }
+    let Ok(document) = Document::parse(body) else { return Default::default() };
+    let text = |name| document.descendants().find_map(|node| child(node, name)).unwrap_or_default().to_owned();
+    (text("Code"), text("Message"))
+}
+
+/// The text of an element's child by its name.
+pub(crate) fn child<'a>(node: Node<'a, '_>, name: &str) -> Option<&'a str> {
+    Some(node.children().find(|child| child.has_tag_name(name))?.text().unwrap_or_default())
+}
+
+/// The `member` elements of every list by its name.
+pub(crate) fn members<'a, 'input>(document: &'a Document<'input>, list: &str) -> Vec<Node<'a, 'input>> {
+    let lists = document.descendants().filter(|node| node.has_tag_name(list));
+    lists.flat_map(|list| list.children().filter(|child| child.has_tag_name("member"))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn error_documents_of_both_protocols_are_read() {
+        let xml = "<ErrorResponse xmlns=\"http://cloudformation.amazonaws.com/doc/2010-05-15/\"><Error><Type>Sender</Type>\
+            <Code>ValidationError</Code><Message>Stack with id x does not exist</Message></Error></ErrorResponse>";
+        let json = r#"{"__type":"com.amazonaws.logs#ResourceNotFoundException:http://x","message":"no group"}"#;
+        for (body, code, message) in [
+            (xml, "ValidationError", "Stack with id x does not exist"),
+            (json, "ResourceNotFoundException", "no group"),
+            (r#"{"__type":"ThrottlingException","Message":"m"}"#, "ThrottlingException", "m"),
+            ("<html>Bad gateway", "", ""),
+            ("", "", ""),
+        ] {
+            assert_eq!(error_of(body), (code.to_owned(), message.to_owned()));
+        }
+    }
+
+    #[test]
+    fn endpoints_follow_region_partition_and_variants() {
+        let sdk = |fips, dual| SdkConfig::builder().use_fips(fips).use_dual_stack(dual).build();
+        for (region, fips, dual, url) in [
+            ("eu-west-1", false, false, "https://monitoring.eu-west-1.amazonaws.com/"),
+            ("us-east-1", true, false, "https://monitoring-fips.us-east-1.amazonaws.com/"),
+            ("us-east-1", false, true, "https://monitoring.us-east-1.api.aws/"),
+            ("cn-north-1", false, false, "https://monitoring.cn-north-1.amazonaws.com.cn/"),
+        ] {
+            assert_eq!(CLOUDWATCH.url(&sdk(fips, dual), region), url);
+        }
+    }
+}
