@@ -24,7 +24,8 @@ impl Outputs {
         let (about, input) = (format!("the stack {stack}"), [("StackName", stack)]);
         let values = CLOUDFORMATION.query(sdk, &about, "DescribeStacks", &input, |answer| {
             let outputs = members(answer, "Outputs").into_iter();
-            let pair = |output| Some((child(output, "OutputKey")?.to_owned(), child(output, "OutputValue")?.to_owned()));
+            let pair =
+                |output| Some((child(output, "OutputKey")?.to_owned(), child(output, "OutputValue")?.to_owned()));
             outputs.filter_map(pair).collect()
         });
         Ok(Outputs { stack: stack.to_owned(), values: values.await? })

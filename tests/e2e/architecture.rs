@@ -37,7 +37,12 @@ fn crates() -> BTreeMap<String, BTreeSet<String>> {
     crates
 }
 
+/// Path and text of every source file below a crate's `src`.
 fn sources(folder: &str) -> Vec<(String, String)> {
+    rust_files(&format!("{folder}/src"))
+}
+
+fn rust_files(folder: &str) -> Vec<(String, String)> {
     fn walk(path: &Path, found: &mut Vec<(String, String)>) {
         for entry in std::fs::read_dir(path).unwrap() {
             let path = entry.unwrap().path();
@@ -49,7 +54,7 @@ fn sources(folder: &str) -> Vec<(String, String)> {
         }
     }
     let mut found = Vec::new();
-    walk(&root().join(folder).join("src"), &mut found);
+    walk(&root().join(folder), &mut found);
     found
 }
 
@@ -65,7 +70,7 @@ fn the_code_map_lists_exactly_the_crates_there_are() {
 #[test]
 fn dependencies_point_one_way() {
     let rank = |name: &str| match name {
-        "gatehouse-payload" | "gatehouse-sse" | "gatehouse-outgoing" => Some(0),
+        "gatehouse-payload" | "gatehouse-sse" | "gatehouse-outgoing" | "gatehouse-seeds" => Some(0),
         "gatehouse-inbox" => Some(1),
         "gatehouse-edge" => Some(2),
         "gatehouse-replies" | "gatehouse-lambda" => Some(3),
@@ -124,6 +129,32 @@ fn of_a_functions_files_only_main_names_the_lambda_runtime_and_it_is_short() {
             let runtime = ["lambda_runtime::", "lambda_http::", "gatehouse_lambda::"];
             assert_eq!(runtime.iter().any(|name| text.contains(name)), main, "{path}");
             assert!(!main || text.lines().count() <= 40, "{path} is wiring");
+        }
+    }
+}
+
+#[test]
+fn every_property_prints_its_seed() {
+    // In two parts, since this file is looked through as well.
+    let (block, call) = ("proptest", "! {");
+    let mut properties = 0;
+    for (path, text) in crates().into_keys().flat_map(|folder| rust_files(&folder)) {
+        for block in text.split(&format!("{block}{call}\n")).skip(1) {
+            properties += 1;
+            assert!(block.trim_start().starts_with("#![proptest_config(gatehouse_seeds::cases("), "{path}");
+        }
+        assert!(!text.contains(concat!("Proptest", "Config")), "{path}");
+    }
+    assert!(properties > 10);
+}
+
+#[test]
+fn a_crate_whose_unit_tests_are_not_built_has_none() {
+    for folder in crates().into_keys() {
+        if toml(&format!("{folder}/Cargo.toml"))["lib"]["test"] == false {
+            for (path, text) in sources(&folder) {
+                assert!(!text.contains("#[test]") && !text.contains("::test]"), "{path}");
+            }
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Every function is struck at every point where it talks to DynamoDB or SQS, in every way: killed, cut off, kept waiting,
 //! refused. Then the stores are held to the invariants.
 //!
-//! A seed decides a case: which function, where, how, and with what events. What fails names its seed and its step;
-//! `GATEHOUSE_SEED=<seed> cargo test -p gatehouse-tests crash` plays it again, and `GATEHOUSE_SEEDS=<number>` plays more.
+//! A seed decides a case: which function, where, how, and with what events. A failing case prints the command that replays it;
+//! `GATEHOUSE_SEEDS=<count>` plays more.
 
 mod case;
 mod front;
@@ -28,11 +28,7 @@ const TRIES: usize = 4;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_strikes_whichever_function_wherever_the_invariants_hold() {
-    let variable = |name| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
-    let seeds = match (variable("GATEHOUSE_SEED"), variable("GATEHOUSE_SEEDS")) {
-        (Some(seed), _) => seed..seed + 1,
-        (None, number) => 0..number.unwrap_or(u64::try_from(CASES.len()).unwrap()),
-    };
+    let seeds = gatehouse_seeds::seeds(u64::try_from(CASES.len()).unwrap());
     let failures: Vec<String> = stream::iter(seeds.clone())
         .map(|seed| async move {
             let case = Case::of(seed);
@@ -48,7 +44,7 @@ async fn whatever_strikes_whichever_function_wherever_the_invariants_hold() {
                     break;
                 }
             }
-            Some(format!("seed {seed}, {case}: {why}"))
+            Some(format!("{case}: {why}\n{}", gatehouse_seeds::replay(seed)))
         })
         .buffer_unordered(AT_ONCE)
         .filter_map(std::future::ready)

@@ -358,7 +358,7 @@ fn verify(way: Way, headers: &[(String, Vec<u8>)], body: &[u8], at: Timestamp) -
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config(gatehouse_seeds::cases(512))]
 
     /// A bit of the body, the id, the time or the signature.
     #[test]

@@ -1,11 +1,12 @@
 //! The whole stack through its public surface.
-#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod answers;
 mod architecture;
 mod crash;
 mod deliveries;
 mod formats;
+mod functions;
 mod hostile;
 mod outages;
 mod privacy;

@@ -271,6 +271,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(gatehouse_seeds::cases(256))]
+
         #[test]
         fn different_parts_never_make_one_id(
             a in proptest::collection::vec("\\PC{0,6}|[:%=a-f0-9]{0,4}|sha256=[0-9a-f]{0,4}", 0..4),

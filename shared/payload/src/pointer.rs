@@ -159,6 +159,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(gatehouse_seeds::cases(256))]
+
         #[test]
         fn it_finds_what_serde_json_finds(
             names in proptest::collection::vec("[ab01~/é]{0,2}", 0..4),

@@ -309,6 +309,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(gatehouse_seeds::cases(256))]
+
         #[test]
         fn it_is_what_it_would_be_of_a_tree_and_twice_is_once(value in tree(), pretty in any::<bool>()) {
             let text = if pretty { serde_json::to_string_pretty(&value) } else { serde_json::to_string(&value) }.unwrap();

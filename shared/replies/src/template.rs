@@ -230,6 +230,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(gatehouse_seeds::cases(256))]
+
         #[test]
         fn a_text_without_places_stays_as_it_is(text in "[a-z{}|/]{0,12}") {
             prop_assume!(!text.contains("{{/"));

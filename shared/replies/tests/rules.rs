@@ -421,6 +421,8 @@ fn what_can_hardly_be_meant_is_doubted() {
 }
 
 proptest! {
+    #![proptest_config(gatehouse_seeds::cases(256))]
+
     #[test]
     fn whatever_a_message_holds_a_reply_keeps_its_form(text in "\\PC{0,40}|[\"\\\\{}/|]{0,12}") {
         let rule = json!({"when": {"type": "hang"}, "reply": say("<{{/text}}>")});

@@ -140,16 +140,16 @@ pub(crate) async fn hold(
     let (expected, elsewhere) = waiting(deployment).await?;
     bar.set_length(expected);
     let mut held = Held { elsewhere, held_since: Some(Instant::now()), ..Held::default() };
-    // A `gatehouse dev` counts exactly. In AWS a count lags, and a short poll may miss what is there: only a long poll that brings
-    // nothing tells that nothing is left.
+    // A short poll of AWS may miss messages, and its count lags: only an empty long poll shows that none are left. The
+    // queue of a `gatehouse dev` misses none.
     let is_exact = deployment.dev.is_some();
     if is_exact && expected == 0 {
         return Ok(held);
     }
+    let wait = if is_exact { 0 } else { 1 };
     let mut places = HashMap::<String, usize>::new();
     loop {
-        let is_all = is_exact && u64::try_from(held.letters.len()).unwrap_or(u64::MAX) >= expected;
-        let rounds = stream::iter(0..AT_ONCE).map(|_| receive(deployment, queue, if is_all { 0 } else { 1 }));
+        let rounds = stream::iter(0..AT_ONCE).map(|_| receive(deployment, queue, wait));
         let answers = rounds.buffer_unordered(AT_ONCE).collect::<Vec<_>>();
         let answers = tokio::select! {
             answers = answers => answers,

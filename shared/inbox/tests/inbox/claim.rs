@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use futures_util::future::join_all;
 use gatehouse_inbox::store::claim::{Bid, Claim, Claimed, Settled};
 use gatehouse_inbox::{EventId, Fingerprint, Nonce};
+use gatehouse_local::random::Random;
 use gatehouse_local::{Fault, Rule};
 use gatehouse_payload::time::Timestamp;
 
@@ -166,22 +167,17 @@ async fn a_key_outlives_its_record_by_what_a_queue_holds_and_its_fence_goes_on()
 /// Holders come, work, die, come back too late; never do two of them end well.
 #[tokio::test]
 async fn whatever_order_things_happen_in_one_attempt_at_most_is_what_the_key_stands_for() {
-    for seed in 0..40_u64 {
+    for seed in gatehouse_seeds::seeds(40) {
+        let _replay = gatehouse_seeds::ReplayOnPanic(seed);
         let table = Table::new().await;
-        let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-        let mut random = move |below: u64| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            state % below
-        };
+        let mut random = Random::new(seed);
         let (mut time, mut holders, mut finished) = (0_i64, Vec::<Claim>::new(), BTreeSet::new());
         for _ in 0..40 {
-            match random(4) {
-                0 => time += i64::try_from(random(50)).unwrap(),
+            match random.below(4) {
+                0 => time += i64::try_from(random.below(50)).unwrap(),
                 1 if !holders.is_empty() => {
-                    let holder = holders.swap_remove(usize::try_from(random(holders.len() as u64)).unwrap());
-                    let well = random(3) == 0;
+                    let holder = holders.swap_remove(random.below(holders.len()));
+                    let well = random.below(3) == 0;
                     let settled = if well { Settled::Finished } else { Settled::Failed };
                     if table.store.settle(&holder, settled, later(time)).await.unwrap() && well {
                         finished.insert(holder.fence);
@@ -195,18 +191,18 @@ async fn whatever_order_things_happen_in_one_attempt_at_most_is_what_the_key_sta
                     }
                     match claimed {
                         Claimed::Taken(claim) => {
-                            assert!(finished.is_empty(), "seed {seed}: taken although it is finished");
+                            assert!(finished.is_empty(), "taken although it is finished");
                             holders.push(claim);
                         }
-                        Claimed::Finished(claim) => assert_eq!(finished, BTreeSet::from([claim.fence]), "seed {seed}"),
+                        Claimed::Finished(claim) => assert_eq!(finished, BTreeSet::from([claim.fence])),
                         Claimed::Running => {}
-                        other => panic!("seed {seed}: {other:?}"),
+                        other => panic!("{other:?}"),
                     }
                 }
             }
         }
-        assert!(finished.len() <= 1, "seed {seed}: {finished:?}");
+        assert!(finished.len() <= 1, "{finished:?}");
         let fences: BTreeSet<u64> = holders.iter().map(|holder| holder.fence).collect();
-        assert_eq!(fences.len(), holders.len(), "seed {seed}: no two have the same fence");
+        assert_eq!(fences.len(), holders.len(), "no two have the same fence");
     }
 }

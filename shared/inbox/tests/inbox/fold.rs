@@ -117,6 +117,8 @@ fn conflicting_copies_are_counted_and_not_folded() {
 }
 
 proptest! {
+    #![proptest_config(gatehouse_seeds::cases(256))]
+
     #[test]
     fn any_order_of_arrival_folds_to_the_same_state(
         agntix in Just(agntix()).prop_shuffle(), ada in Just(ada()).prop_shuffle(), vapi in Just(vapi()).prop_shuffle(),

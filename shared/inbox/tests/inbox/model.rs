@@ -47,7 +47,7 @@ fn the_store_and_its_model_agree_on_every_outcome_and_on_what_is_visible() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let table = runtime.block_on(Table::new());
     let case = AtomicU64::new(0);
-    let config = ProptestConfig { cases: 40, ..ProptestConfig::default() };
+    let config = gatehouse_seeds::cases(40);
     proptest!(config, |(steps in proptest::collection::vec(step(), 1..24))| {
         // Each case has keys of its own in the one table.
         let case = case.fetch_add(1, Ordering::Relaxed);

@@ -1,0 +1,530 @@
+//! `gatehouse dev`, `send` and `sign`, as a user and as a program run them.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use aws_sdk_sqs::types::QueueAttributeName;
+use gatehouse_edge::secrets::DEVELOPMENT;
+use gatehouse_inbox::store::Record;
+use gatehouse_inbox::{Clock, EventId, Store};
+use gatehouse_local::engine::{Engine, FREE};
+use gatehouse_local::{Delivery, Fault, FaultProxy, Rule, local_sdk};
+use serde_json::Value;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+const MESSAGE: &str = include_str!("../../../tests/fixtures/ada/conversation-message.json");
+
+/// After which a test that waits in vain fails.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn gatehouse() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gatehouse"));
+    for variable in ["GATEHOUSE_SECRETS", "AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL_SQS", "RUST_LOG"] {
+        command.env_remove(variable);
+    }
+    command
+}
+
+/// What a command that ends by itself printed.
+fn run(arguments: &[&str], environment: &[(&str, &str)]) -> (Output, String) {
+    let output = gatehouse().args(arguments).envs(environment.iter().copied()).output().unwrap();
+    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    (output, text)
+}
+
+/// A running `gatehouse dev --json`.
+struct Dev {
+    process: Running,
+    stdout: BufReader<ChildStdout>,
+    ready: Value,
+}
+
+impl Dev {
+    fn start(arguments: &[&str], environment: &[(&str, &str)]) -> Dev {
+        let mut process = gatehouse();
+        let process = process.args(["dev", "--port", "0", "--json"]).args(arguments).envs(environment.iter().copied());
+        // Nobody reads what it says on standard error.
+        let mut process = process.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut stdout = BufReader::new(process.stdout.take().unwrap());
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        if line.is_empty() {
+            let mut error = String::new();
+            process.stderr.take().unwrap().read_to_string(&mut error).unwrap();
+            panic!("it did not start: {error}");
+        }
+        Dev { process: Running(process), stdout, ready: serde_json::from_str(&line).unwrap() }
+    }
+
+    fn text(&self, member: &str) -> &str {
+        self.ready[member].as_str().unwrap()
+    }
+
+    /// `http://127.0.0.1:<port>`
+    fn base(&self) -> &str {
+        let url = self.ready["functions"]["conversation-webhooks"].as_str().unwrap();
+        url.split("/lambda-url").next().unwrap()
+    }
+
+    async fn record(&self, event_id: &str) -> Option<Record> {
+        let store = Store::new(&local_sdk(self.text("dynamodb")), self.text("table"), 90);
+        store.get(&EventId::from_stored(event_id.to_owned()), Clock::System.now()).await.unwrap()
+    }
+
+    /// The lines it writes for events, as they come.
+    fn lines(&mut self) -> std::sync::mpsc::Receiver<String> {
+        let stderr = BufReader::new(self.process.0.stderr.take().unwrap());
+        let (told, lines) = std::sync::mpsc::channel();
+        std::thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| told.send(line)));
+        lines
+    }
+
+    fn stop(&mut self, signal: &str) -> Option<i32> {
+        let pid = self.process.0.id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+        self.process.0.wait().unwrap().code()
+    }
+}
+
+/// A process that is killed with SIGKILL when dropped.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn ada(message_id: &str) -> Delivery {
+    Delivery::ada(message_id, MESSAGE, Clock::System.now())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_json_line_says_where_everything_is_and_any_sdk_can_read_it() {
+    let mut dev = Dev::start(&[], &[]);
+    let functions: Vec<&String> = dev.ready["functions"].as_object().unwrap().keys().collect();
+    assert_eq!(
+        functions,
+        ["agent-chat", "client-message", "conversation-webhooks", "server-message", "session-lifecycle"]
+    );
+    assert_eq!(ada("msg_1").send(dev.base()).await.unwrap().outcome(), "recorded");
+    let client = aws_sdk_dynamodb::Client::new(&local_sdk(dev.text("dynamodb")));
+    let scan = client.scan().table_name(dev.text("table")).send().await.unwrap();
+    assert_eq!(scan.items()[0]["event_id"].as_s().unwrap(), "ada:msg_1");
+    let sqs = aws_sdk_sqs::Client::new(&local_sdk(dev.text("sqs")));
+    for queue in ["retry_queue", "dead_letter_queue"] {
+        assert!(sqs.receive_message().queue_url(dev.text(queue)).send().await.unwrap().messages.is_none());
+    }
+
+    assert_eq!(dev.stop("-INT"), Some(0));
+    let mut rest = String::new();
+    dev.stdout.read_to_string(&mut rest).unwrap();
+    assert_eq!(rest, "", "nothing else on standard output");
+    let lines: Vec<String> = dev.lines().iter().collect();
+    assert!(lines.iter().any(|l| l.contains("conversation-webhooks") && l.contains("ada:msg_1")), "{lines:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_dozen_copies_run_at_once_and_share_nothing() {
+    let starting: Vec<_> = (0..24).map(|_| std::thread::spawn(|| Dev::start(&[], &[]))).collect();
+    let copies: Vec<Dev> = starting.into_iter().map(|copy| copy.join().unwrap()).collect();
+    for dev in &copies {
+        assert_eq!(ada("msg_1").send(dev.base()).await.unwrap().outcome(), "recorded");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_command_it_prints_posts_a_valid_delivery_and_each_event_is_one_line() {
+    let mut dev = Running(gatehouse().args(["dev", "--port", "0"]).stdout(Stdio::piped()).spawn().unwrap());
+    let mut lines = BufReader::new(dev.0.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let banner: Vec<String> = lines.by_ref().take_while(|line| !line.starts_with("Secrets: ")).collect();
+    let commands: Vec<&String> = banner.iter().filter(|line| line.contains(" send ")).collect();
+    assert_eq!(commands.len(), 4, "{banner:#?}");
+    let said = |words: &str| banner.iter().any(|line| line.contains(words));
+    assert!(said("aws dynamodb scan --endpoint-url http://127.0.0.1:") && said("--table-name EventTable"));
+    assert!(said("aws sqs receive-message --endpoint-url http://127.0.0.1:"), "{banner:#?}");
+    assert!(said("table EventTable, queues RetryQueue and DeadLetterQueue"), "{banner:#?}");
+    for command in commands {
+        let sent = Command::new("sh").args(["-c", command]).output().unwrap();
+        let said = String::from_utf8(sent.stdout).unwrap();
+        assert!(sent.status.success() && said.starts_with("200 recorded  "), "{command}: {said}");
+        let line = lines.by_ref().find(|line| !line.is_empty()).unwrap();
+        assert!(line.contains("  200  recorded  ") && line.contains(said.split("  ").nth(1).unwrap()), "{line}");
+        assert!(!line.contains('\u{1b}'), "no colours where it is no terminal");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_acknowledged_event_survives_a_kill_under_load() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = ["--data-dir", folder.path().to_str().unwrap()];
+    let mut dev = Dev::start(&data, &[]);
+    let stop = Arc::new(AtomicBool::new(false));
+    let (acknowledgement, mut acknowledgements) = mpsc::unbounded_channel();
+    let senders: Vec<_> = (0..8)
+        .map(|sender| {
+            let (base, stop, told) = (dev.base().to_owned(), Arc::clone(&stop), acknowledgement.clone());
+            tokio::spawn(async move {
+                let mut acknowledged = Vec::new();
+                for n in 0.. {
+                    let id = format!("msg_{sender}_{n}");
+                    match ada(&id).send(&base).await {
+                        Ok(answer) if answer.status == 200 => {
+                            acknowledged.push(id);
+                            let _ = told.send(());
+                        }
+                        _ if stop.load(Ordering::SeqCst) => break,
+                        answer => panic!("{answer:?}"),
+                    }
+                }
+                acknowledged
+            })
+        })
+        .collect();
+    drop(acknowledgement);
+    for _ in 0..150 {
+        timeout(PATIENCE, acknowledgements.recv()).await.unwrap().expect("every sender has ended");
+    }
+    stop.store(true, Ordering::SeqCst);
+    dev.stop("-KILL");
+
+    let dev = Dev::start(&data, &[]);
+    let mut count = 0;
+    for sender in senders {
+        for id in sender.await.unwrap() {
+            assert!(dev.record(&format!("ada:{id}")).await.is_some(), "{id} was acknowledged");
+            count += 1;
+        }
+    }
+    assert!(count > 100, "{count}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_was_queued_survives_a_kill_and_is_recorded_once_dynamodb_is_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = ["--data-dir", folder.path().to_str().unwrap()];
+    let engine = Engine::dynamodb(FREE, None).await.unwrap();
+    let proxy = FaultProxy::start(engine.address).await.unwrap();
+    let url = proxy.url();
+    let elsewhere = [("AWS_ENDPOINT_URL_DYNAMODB", url.as_str()), ("GATEHOUSE_RETRY_VISIBILITY_SECONDS", "1")];
+    let mut dev = Dev::start(&data, &elsewhere);
+    assert_eq!(dev.text("dynamodb"), url);
+    let sqs = aws_sdk_sqs::Client::new(&local_sdk(dev.text("sqs")));
+    let visibility = QueueAttributeName::VisibilityTimeout;
+    let get = sqs.get_queue_attributes().queue_url(dev.text("retry_queue")).attribute_names(visibility.clone());
+    assert_eq!(get.send().await.unwrap().attributes.unwrap()[&visibility], "1");
+    proxy.fail(Rule::every(Fault::Cut));
+    let mut ids = Vec::new();
+    for n in 0..5 {
+        let answer = ada(&format!("msg_{n}")).send(dev.base()).await.unwrap();
+        assert_eq!((answer.status, answer.outcome()), (200, "queued"));
+        ids.push(answer.event_id().to_owned());
+    }
+    dev.stop("-KILL");
+    proxy.heal();
+    let mut dev = Dev::start(&data, &elsewhere);
+    let lines = dev.lines();
+    let mut recorded = 0;
+    while recorded < ids.len() {
+        let line = lines.recv_timeout(PATIENCE).expect("a line for each event that event-retry records");
+        recorded += usize::from(line.contains("event-retry") && line.contains("recorded"));
+    }
+    for id in ids {
+        assert!(dev.record(&id).await.is_some(), "{id}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dynamodb_and_an_sqs_of_others_replace_its_own_and_may_have_been_used_before() {
+    let dynamodb = Engine::dynamodb(FREE, None).await.unwrap();
+    let sqs = Engine::sqs(FREE, None).await.unwrap();
+    let (dynamodb, sqs) = (dynamodb.url(), (sqs.url(), sqs));
+    let elsewhere = [("AWS_ENDPOINT_URL_DYNAMODB", dynamodb.as_str()), ("AWS_ENDPOINT_URL_SQS", &sqs.0)];
+    for (visibility, outcome) in [("1", "recorded"), ("2", "duplicate")] {
+        let environment = [&elsewhere[..], &[("GATEHOUSE_RETRY_VISIBILITY_SECONDS", visibility)]].concat();
+        let dev = Dev::start(&[], &environment);
+        assert_eq!((dev.text("dynamodb"), dev.text("sqs")), (dynamodb.as_str(), sqs.0.as_str()));
+        assert!(dev.text("retry_queue").starts_with(&sqs.0));
+        assert_eq!(ada("msg_1").send(dev.base()).await.unwrap().outcome(), outcome);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_every_interface_it_warns_and_serves() {
+    let secrets = format!(r#"{{"ada":{{"signing_secrets":["{WRONG}"]}}}}"#);
+    let mut dev = Dev::start(&["--host", "0.0.0.0"], &[("GATEHOUSE_SECRETS", &secrets)]);
+    assert!(dev.lines().recv_timeout(PATIENCE).unwrap().starts_with("warning: the functions, and DynamoDB and SQS"));
+    assert_eq!(ada("msg_1").send(dev.base()).await.unwrap().status, 401, "it is there");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_does_not_read_holds_nothing_up_not_even_the_end() {
+    let mut dev = Dev::start(&[], &[]);
+    // More lines than the pipe and what waits for it hold together.
+    let url = format!("{}/lambda-url/conversation-webhooks/", dev.base());
+    let (output, text) = run(&["send", "ada", "--repeat", "6000", "--secret", WRONG, "--to", &url], &[]);
+    assert!(text.contains("6000  401 refused"), "{text}");
+    assert!(!output.status.success());
+    assert_eq!(ada("msg_1").send(dev.base()).await.unwrap().outcome(), "recorded");
+    assert_eq!(dev.stop("-TERM"), Some(0));
+}
+
+#[test]
+fn a_signal_right_after_the_ready_line_stops_it_as_any_other() {
+    for signal in ["-INT", "-TERM"].repeat(5) {
+        assert_eq!(Dev::start(&[], &[]).stop(signal), Some(0));
+    }
+}
+
+const WRONG: &str = "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn send_prints_status_outcome_and_event_and_a_summary_of_many() {
+    let dev = Dev::start(&[], &[]);
+    let url = format!("{}/lambda-url/conversation-webhooks/", dev.base());
+    let to = ["--to", url.as_str()];
+    let send = |arguments: &[&str]| run(&[&["send", "ada"], arguments, &to].concat(), &[]);
+    let (output, text) = send(&["--message-id", "msg_1"]);
+    assert!(output.status.success() && text.starts_with("200 recorded  ada:msg_1  "), "{text}");
+    assert!(send(&["--message-id", "msg_1"]).1.starts_with("200 duplicate  ada:msg_1"));
+    let (output, text) = send(&["--secret", WRONG]);
+    assert!(!output.status.success() && text.starts_with("401 refused  no configured secret verifies it"), "{text}");
+    let (output, text) = send(&["--repeat", "40", "--message-id", "msg_1"]);
+    assert!(output.status.success() && text.starts_with("40 sent to ") && text.contains(", 40 answered, "), "{text}");
+    assert!(text.contains(" 1  200 duplicate\n") && text.contains(" 39  200 recorded\n"), "{text}");
+    assert!(text.contains("latency, ms: min "), "{text}");
+
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("body.json");
+    std::fs::write(&file, "[]").unwrap();
+    let (_, text) = send(&[file.to_str().unwrap()]);
+    assert!(text.starts_with("400 refused  "), "{text}");
+    let (output, text) = send(&["no-such-file.json"]);
+    assert!(!output.status.success() && text.starts_with("gatehouse: no-such-file.json cannot be read: "), "{text}");
+    let nowhere = run(&["send", "ada", "--to", "http://127.0.0.1:1/"], &[]).1;
+    assert!(nowhere.starts_with("gatehouse: no answer from http://127.0.0.1:1/: "), "{nowhere}");
+    let (output, text) = run(&["send", "ada", "--repeat", "100000", "--to", "http://127.0.0.1:1/"], &[]);
+    assert!(!output.status.success() && text.contains("stopped: nobody answers"), "{text}");
+}
+
+#[test]
+fn what_send_and_sign_cannot_use_they_refuse_before_anything_is_sent() {
+    for (arguments, sentence) in [
+        (&["send", "ada", "--rate", "1e-300"][..], "such as 10/s"),
+        (&["send", "ada", "--message-id", "a\nb"], "visible ASCII"),
+        (&["sign", "vapi-client", "--secret", "token\nx-evil: 1"], "visible ASCII"),
+        (&["sign", "ada", "--to", "nonsense"], "http:// or https://"),
+        (&["send", "ada", "--secret", "whsec_c2hvcnQ="], "--secret is shorter than 24 bytes"),
+    ] {
+        let (output, text) = run(arguments, &[]);
+        assert!(!output.status.success() && text.contains(sentence), "{text}");
+        assert!(!text.contains("panicked"), "{text}");
+    }
+    let mut upload =
+        gatehouse().args(["sign", "ada", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    std::io::Write::write_all(&mut upload.stdin.take().unwrap(), b"@/etc/passwd").unwrap();
+    let curl = String::from_utf8(upload.wait_with_output().unwrap().stdout).unwrap();
+    assert!(curl.contains("--data-raw '@/etc/passwd'"), "a body is never taken for a file's name: {curl}");
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_error() {
+    for command in ["sign ada", "--help"] {
+        let script = format!("{} {command} | true; exit ${{PIPESTATUS[0]}}", env!("CARGO_BIN_EXE_gatehouse"));
+        let output = Command::new("bash").args(["-c", &script]).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_signed_as_curl_headers_or_lambda_event_is_verified() {
+    let mut dev = Dev::start(&[], &[]);
+    let url = format!("{}/lambda-url/session-lifecycle/", dev.base());
+    let (_, headers) = run(&["sign", "agntix", "--as", "headers"], &[]);
+    let mut delivery =
+        Delivery::agntix("x", include_str!("../../../tests/fixtures/agntix/session-ended.json"), Clock::System.now());
+    delivery.headers =
+        headers.lines().map(|line| line.split_once(": ").unwrap()).map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
+    assert_eq!(delivery.send(dev.base()).await.unwrap().outcome(), "recorded");
+
+    let (_, curl) = run(&["sign", "agntix", "--to", &url], &[]);
+    // This machine need not have curl: a stand-in prints its arguments, one a line.
+    let script = format!("curl() {{ for word; do printf '%s\\0' \"$word\"; done; }}\n{curl}");
+    let words = Command::new("sh").args(["-c", &script]).output().unwrap().stdout;
+    let words: Vec<&str> = std::str::from_utf8(&words).unwrap().split('\0').collect();
+    assert!(words.contains(&url.as_str()) && words.iter().any(|word| word.starts_with("svix-signature: v1,")));
+    assert!(words.contains(&include_str!("../../../tests/fixtures/agntix/session-ended.json")));
+
+    for vendor in ["ada", "agntix", "vapi-client", "vapi-server"] {
+        for form in ["curl", "headers", "lambda-event"] {
+            let (output, text) = run(&["sign", vendor, "--as", form], &[]);
+            assert!(output.status.success() && text.contains("application/json"), "{vendor} {form}: {text}");
+        }
+    }
+
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("body.json");
+    std::fs::write(&file, "{}").unwrap();
+    let (_, curl) = run(&["sign", "ada", file.to_str().unwrap()], &[]);
+    assert!(curl.contains(&format!("--data-binary '@{}'", file.display())), "{curl}");
+
+    let (_, event) = run(&["sign", "vapi-client", "--as", "lambda-event", "--secret", "a-token-of-one's-own"], &[]);
+    let event: Value = serde_json::from_str(&event).unwrap();
+    assert_eq!((event["rawPath"].as_str(), event["version"].as_str()), (Some("/client"), Some("2.0")));
+    assert_eq!(event["headers"]["authorization"], "Bearer a-token-of-one's-own");
+    dev.stop("-TERM");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secrets_document_of_ones_own_closes_the_vendors_it_does_not_name() {
+    let secrets = format!(r#"{{"ada":{{"signing_secrets":["{WRONG}"]}}}}"#);
+    let environment = [("GATEHOUSE_SECRETS", secrets.as_str())];
+    let dev = Dev::start(&[], &environment);
+    assert_eq!(ada("msg_1").send(dev.base()).await.unwrap().status, 401, "signed with the development secret");
+    let url = format!("{}/lambda-url/conversation-webhooks/", dev.base());
+    let (output, text) = run(&["send", "ada", "--to", &url], &environment);
+    assert!(output.status.success() && text.starts_with("200 recorded"), "{text}");
+    assert_eq!(Delivery::vapi_client(r#"{"message":{"type":"hang"}}"#).send(dev.base()).await.unwrap().status, 503);
+    let (_, text) = run(&["send", "vapi-client"], &environment);
+    assert_eq!(text, "gatehouse: the secrets document holds no usable secret for vapi\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_done_about_a_call_is_told_without_its_url_and_without_what_was_said() {
+    const MARK: &str = "c0ffee-in-confidence";
+    let folder = tempfile::tempdir().unwrap();
+    let rules = folder.path().join("rules.json");
+    let reply = r#"{"message":{"type":"transfer","destination":{"type":"number","number":"{{/text|+4670000000}}"}}}"#;
+    let act = r#"{"type":"say","content":"{{/text}}"}"#;
+    let text = format!(
+        r#"{{"server":[{{"when":{{"type":"hang"}},"act":{act}}}],"client":[{{"when":{{"type":"hang"}},"reply":{reply}}}]}}"#
+    );
+    std::fs::write(&rules, text).unwrap();
+    let mut dev = Dev::start(&["--replies", rules.to_str().unwrap()], &[("RUST_LOG", "trace")]);
+    let message = |url: &str| {
+        let (text, call) = (MARK, format!(r#"{{"id":"{url}","monitor":{{"controlUrl":"{url}"}}}}"#));
+        format!(r#"{{"message":{{"type":"hang","timestamp":1795173390500,"text":"{text}","call":{call}}}}}"#)
+    };
+    // Nobody listens there; the other is not Vapi's.
+    for url in [format!("http://127.0.0.1:1/{MARK}"), format!("https://example.com/{MARK}")] {
+        for delivery in [Delivery::vapi_server(message(&url)), Delivery::vapi_client(message("none"))] {
+            assert_eq!(delivery.send(dev.base()).await.unwrap().status, 200);
+        }
+    }
+    assert_eq!(dev.stop("-INT"), Some(0));
+    let told = dev.lines().iter().collect::<Vec<_>>().join("\n");
+    for expected in ["action=failed", "cannot be reached", "does not lead to Vapi", "fault=client rule 1: reply: "] {
+        assert!(told.contains(expected), "{expected}: {told}");
+    }
+    // The id of the call is part of the event's, and percent-encoded.
+    assert!(!told.replace(&format!("%2F{MARK}"), "").contains(MARK), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_templates_cors_block_is_applied() {
+    let dev = Dev::start(&[], &[]);
+    let mut preflight = Delivery::vapi_client("");
+    preflight.method = "OPTIONS".to_owned();
+    let preflight =
+        preflight.with_header("origin", "https://app.example").with_header("access-control-request-method", "POST");
+    let answer = preflight.send(dev.base()).await.unwrap();
+    assert_eq!((answer.status, answer.header("access-control-allow-origin")), (200, "*"));
+    assert!(answer.header("access-control-allow-headers").contains("authorization"));
+    let message = Delivery::vapi_client(r#"{"message":{"type":"hang"}}"#);
+    let answer = message.with_header("origin", "https://app.example").send(dev.base()).await.unwrap();
+    assert_eq!((answer.outcome(), answer.header("access-control-allow-origin")), ("recorded", "*"));
+    let answer = ada("msg_1").with_header("origin", "https://app.example").send(dev.base()).await.unwrap();
+    assert_eq!(answer.header("access-control-allow-origin"), "", "servers call it, browsers do not");
+}
+
+#[test]
+fn every_endpoint_is_told_where_it_belongs_and_answers_a_probe() {
+    let dev = Dev::start(&[], &[]);
+    let (output, text) = run(&["endpoints", "--at", dev.base()], &[]);
+    assert!(output.status.success(), "{text}");
+    assert_eq!(text.matches(&format!("{}/lambda-url/", dev.base())).count(), 5, "{text}");
+    assert!(text.contains("[ ] Set server.backoffPlan"), "{text}");
+
+    let (output, text) = run(&["ping", "--at", dev.base()], &[]);
+    assert!(output.status.success(), "{text}");
+    let told: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().take(4).collect()).collect();
+    let recorded = |function| vec![function, "ok", "200", "recorded"];
+    let vendors = ["conversation-webhooks", "session-lifecycle", "server-message", "client-message"].map(recorded);
+    assert_eq!(told[..4], vendors, "{text}");
+    assert_eq!(told[4][..3], ["agent-chat", "ok", "404"], "{text}");
+
+    // By other secrets than the stack's, nobody gets in; what has none is closed, and no reason to fail.
+    let other = r#"{"ada":{"signing_secrets":["whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"]}}"#;
+    let (output, text) = run(&["ping", "--at", dev.base()], &[("GATEHOUSE_SECRETS", other)]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text.contains("conversation-webhooks  WRONG 401") && text.matches("closed: ").count() == 4, "{text}");
+    let (output, text) = run(&["ping", "--at", dev.base()], &[("GATEHOUSE_SECRETS", "{}")]);
+    assert!(!output.status.success() && text.contains("nothing is open"), "{text}");
+}
+
+#[test]
+fn what_keeps_it_from_starting_is_one_sentence_and_a_failure() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let (file, dir) = (file.to_str().unwrap(), folder.path().to_str().unwrap());
+    let _holder = Dev::start(&["--data-dir", dir], &[]);
+    type Case<'c> = (&'c [&'c str], &'c [(&'c str, &'c str)], &'c str);
+    let cases: [Case<'_>; 13] = [
+        (&["--port", &port], &[], "is in use; choose another with --port"),
+        (&["--data-dir", file], &[], "cannot hold data: "),
+        (&["--data-dir", dir], &[], "another `gatehouse dev` is using it"),
+        (&["--host", "0.0.0.0"], &[], "set GATEHOUSE_SECRETS"),
+        (&["--host", "0.0.0.0"], &[("GATEHOUSE_SECRETS", DEVELOPMENT)], "is published in Gatehouse's repository"),
+        (&["--host", "no such host"], &[], "--host no such host is no address"),
+        (&[], &[("GATEHOUSE_SECRETS", "{")], "GATEHOUSE_SECRETS: the secrets document is not a JSON object"),
+        (&[], &[("GATEHOUSE_SECRETS", r#"{"ada":{"signing_secrets":["unmistakable"]}}"#)], "ada.signing_secrets[0]"),
+        (&[], &[("GATEHOUSE_SECRETS", r#"{"Ada":{}}"#)], "member 1 of the document is none of ada"),
+        (&[], &[("RUST_LOG", "a=b=c")], "RUST_LOG is not usable"),
+        (&[], &[("AWS_ENDPOINT_URL_SQS", "127.0.0.1:1")], "AWS_ENDPOINT_URL_SQS is not usable"),
+        (&[], &[("GATEHOUSE_RETRY_VISIBILITY_SECONDS", "soon")], "GATEHOUSE_RETRY_VISIBILITY_SECONDS is not usable"),
+        (&[], &[("AWS_ENDPOINT_URL_DYNAMODB", "http://127.0.0.1:1")], "DynamoDB at http://127.0.0.1:1 cannot be used"),
+    ];
+    for (arguments, environment, sentence) in cases {
+        let free: &[&str] = if arguments.contains(&"--port") { &[] } else { &["--port", "0"] };
+        let arguments = [&["dev"], free, arguments].concat();
+        let (output, text) = run(&arguments, environment);
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(text.starts_with("gatehouse: ") && text.contains(sentence), "{text}");
+        assert_eq!(text.lines().count(), 1, "{text}");
+        assert!(!text.contains("unmistakable"), "a secret is never shown: {text}");
+    }
+}
+
+#[test]
+fn every_command_has_an_example_in_its_help() {
+    for command in ["demo", "dev", "sign", "send"] {
+        let (_, help) = run(&[command, "--help"], &[]);
+        assert!(help.contains(&format!("Examples:\n  gatehouse {command}")), "{help}");
+    }
+    assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/configuration.md").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_came_is_counted_by_vendor_kind_and_outcome_and_can_be_asked_for() {
+    let dev = Dev::start(&[], &[]);
+    for _ in 0..2 {
+        ada("msg_1").send(dev.base()).await.unwrap();
+    }
+    ada("msg_2").with_header("svix-signature", "v1,AAAA").send(dev.base()).await.unwrap();
+    let (output, _) = run(&["stats", "--json", "--at", dev.base()], &[]);
+    let lines: Vec<Value> =
+        String::from_utf8(output.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let count =
+        |kind: &str, outcome: &str| serde_json::json!({"source": "ada", "type": kind, "outcome": outcome, "count": 1});
+    let message = "v1.conversation.message";
+    assert_eq!(lines, [count("", "refused"), count(message, "duplicate"), count(message, "recorded")]);
+}

@@ -1,0 +1,134 @@
+//! The same against a deployed stack: what is told of CloudFormation, CloudWatch and its logs.
+
+use std::process::Command;
+
+use bytes::Bytes;
+use gatehouse_local::SecretsManager;
+use gatehouse_local::http_server::{self, Server};
+use http::{Request, Response};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use super::bed::{Bed, Ended, MESSAGE, ended};
+
+const SOUNDING: &str = "<DescribeAlarmsResponse xmlns=\"http://monitoring.amazonaws.com/doc/2010-08-01/\"><DescribeAlarmsResult><MetricAlarms><member><AlarmName>gatehouse-DeadLettersAlarm</AlarmName><StateValue>ALARM</StateValue><AlarmActions><member>arn:aws:sns:x</member></AlarmActions></member></MetricAlarms></DescribeAlarmsResult></DescribeAlarmsResponse>";
+
+/// CloudFormation, CloudWatch and CloudWatch Logs, as far as they are asked here.
+async fn aws(bed: &Bed) -> (Server, String) {
+    let url = |function: &str| bed.about.functions.get(function).cloned().unwrap();
+    let outputs = [
+        ("EventTableName", bed.table.clone()),
+        ("RetryQueueUrl", bed.retry_queue.clone()),
+        ("DeadLetterQueueUrl", bed.dead_letter_queue.clone()),
+        ("SecretsArn", "arn:aws:secretsmanager:x".to_owned()),
+        ("ClientMessageUrl", url("client-message")),
+        ("ServerMessageUrl", url("server-message")),
+        ("AgentChatUrl", url("agent-chat")),
+        ("ConversationWebhooksUrl", url("conversation-webhooks")),
+        ("SessionLifecycleUrl", url("session-lifecycle")),
+    ];
+    let outputs = outputs
+        .map(|(key, value)| format!("<member><OutputKey>{key}</OutputKey><OutputValue>{value}</OutputValue></member>"));
+    let stack = format!(
+        "<DescribeStacksResponse><DescribeStacksResult><Stacks><member><StackName>gatehouse</StackName><CreationTime>2026-11-21T00:00:00Z</CreationTime><StackStatus>CREATE_COMPLETE</StackStatus><Outputs>{}</Outputs></member></Stacks></DescribeStacksResult></DescribeStacksResponse>",
+        outputs.concat()
+    );
+    let resource = |kind: &str, id: &str| {
+        format!(
+            "<member><LogicalResourceId>x</LogicalResourceId><PhysicalResourceId>{id}</PhysicalResourceId><ResourceType>{kind}</ResourceType><LastUpdatedTimestamp>2026-11-21T00:00:00Z</LastUpdatedTimestamp><ResourceStatus>CREATE_COMPLETE</ResourceStatus></member>"
+        )
+    };
+    let page = |resource: &str, next: &str| {
+        Bytes::from(format!(
+            "<ListStackResourcesResponse><ListStackResourcesResult><StackResourceSummaries>{resource}</StackResourceSummaries>{next}</ListStackResourcesResult></ListStackResourcesResponse>",
+        ))
+    };
+    let first_page = page(&resource("AWS::Logs::LogGroup", "logs-of-gatehouse"), "<NextToken>2</NextToken>");
+    let last_page = page(&resource("AWS::CloudWatch::Alarm", "gatehouse-DeadLettersAlarm"), "");
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let server = http_server::serve(listener, move |request: Request<Bytes>| {
+        let body = String::from_utf8_lossy(request.body()).into_owned();
+        let target = request.headers().get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
+        let answer = match target.rsplit('.').next() {
+            Some("StartQuery") => {
+                assert!(body.contains("logs-of-gatehouse"), "{body}");
+                Bytes::from(json!({"queryId": "q"}).to_string())
+            }
+            Some("GetQueryResults") => {
+                let row = |of: &str, kind: &str, outcome: &str, n: u32| {
+                    let field = |name: &str, value: &str| json!({"field": name, "value": value});
+                    json!([
+                        field("of", of),
+                        field("event_type", kind),
+                        field("outcome", outcome),
+                        field("n", &n.to_string())
+                    ])
+                };
+                let rows = [row("ada", "v1.conversation.message", "recorded", 41), row("ada", "", "refused", 2)];
+                Bytes::from(json!({"status": "Complete", "results": rows}).to_string())
+            }
+            _ if body.contains("Action=DescribeAlarms") => Bytes::from_static(SOUNDING.as_bytes()),
+            _ if body.contains("Action=ListStackResources") && !body.contains("NextToken=") => first_page.clone(),
+            _ if body.contains("Action=ListStackResources") => last_page.clone(),
+            _ => Bytes::from(stack.clone()),
+        };
+        async move { Some(Response::new(answer)) }
+    });
+    (server, url)
+}
+
+async fn run(bed: &Bed, arguments: &[&str]) -> Ended {
+    let document = json!({"ada": {"signing_secrets": ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"]}, "agntix": {"signing_secrets": ["short"]}});
+    let manager = SecretsManager::start(&document.to_string()).await.unwrap();
+    let (_server, url) = aws(bed).await;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gatehouse"));
+    command.args(arguments).args(["--stack", "gatehouse"]).current_dir(bed.directory.path());
+    for service in ["CLOUDFORMATION", "CLOUDWATCH", "CLOUDWATCH_LOGS"] {
+        command.env(format!("AWS_ENDPOINT_URL_{service}"), &url);
+    }
+    command.env("AWS_ENDPOINT_URL_SECRETS_MANAGER", manager.proxy.url());
+    command.env("AWS_ENDPOINT_URL_DYNAMODB", &bed.about.dynamodb).env("AWS_ENDPOINT_URL_SQS", &bed.about.sqs);
+    command.env("AWS_REGION", "us-east-1").env("AWS_ACCESS_KEY_ID", "local").env("AWS_SECRET_ACCESS_KEY", "local");
+    ended(command)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stack_is_found_by_its_outputs() {
+    let bed = Bed::start().await;
+    bed.send("msg_1", MESSAGE).await;
+    bed.kill(&["dead"]).await;
+    assert_eq!(run(&bed, &["events", "show", "ada:msg_1", "--json"]).await.line()["state"], "recorded");
+    let redriven = run(&bed, &["dead-letters", "redrive", "--all", "--wait", "0"]).await;
+    assert!(redriven.err.contains("the receipt is redrive-20"), "{redriven:?}");
+    assert!(redriven.out.contains("dead-letters list --stack 'gatehouse'"), "{redriven:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn its_counts_come_from_its_log_lines() {
+    let bed = Bed::start().await;
+    let lines = run(&bed, &["stats", "--json"]).await.lines();
+    let recorded = json!({"source": "ada", "type": "v1.conversation.message", "outcome": "recorded", "count": 41});
+    assert!(lines.contains(&recorded) && lines.len() == 2, "{lines:?}");
+    let table = run(&bed, &["stats"]).await.out;
+    assert!(table.lines().last().unwrap().starts_with("all") && table.contains("REFUSED"), "{table}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_doctor_names_alarms_that_sound_and_secrets_that_cannot_be_used() {
+    let bed = Bed::start().await;
+    let looked = run(&bed, &["doctor", "--json"]).await;
+    assert_eq!(looked.code, 1, "{looked:?}");
+    let lines = looked.lines();
+    let of = |check: &str| -> &Value {
+        lines.iter().find(|line| line["check"] == check).unwrap_or_else(|| panic!("{check}: {lines:?}"))
+    };
+    assert_eq!(of("alarms that sound")["found"], "gatehouse-DeadLettersAlarm");
+    assert_eq!((&of("secrets of ada")["state"], &of("secrets of agntix")["state"]), (&"ok".into(), &"wrong".into()));
+    assert!(
+        !looked.out.contains("short\"")
+            && of("secrets of agntix")["advice"].as_str().unwrap().contains("--stack gatehouse")
+    );
+    assert_eq!(of("secrets of vapi")["state"], "warning");
+    assert_eq!(of("alarms")["state"], "ok");
+}

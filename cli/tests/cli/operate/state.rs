@@ -1,0 +1,82 @@
+//! `sessions`, `conversations`, `calls`: what their events amount to.
+
+use gatehouse_inbox::Clock;
+use gatehouse_local::Delivery;
+
+use super::bed::{Bed, MESSAGE, SAID};
+
+const CREATED: &str = include_str!("../../../../tests/fixtures/agntix/session-created.json");
+const ENDED: &str = include_str!("../../../../tests/fixtures/agntix/session-ended.json");
+const SESSION: &str = "7d1c1f6e-57d8-4b62-9d0e-0a5a0c1be9f3";
+
+async fn agntix(bed: &Bed, body: &str) {
+    let id = format!("msg_{}", gatehouse_inbox::Nonce::random().unwrap());
+    Delivery::agntix(&id, body.to_owned(), Clock::System.now()).send(&bed.url).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_tells_its_state_what_was_found_out_and_what_is_missing() {
+    let bed = Bed::start().await;
+    agntix(&bed, ENDED).await;
+    let shown = bed.run(&["sessions", "show", SESSION, "--json"]).line();
+    assert_eq!(
+        (&shown["state"], &shown["resolution"], &shown["sentiment"]),
+        (&"CLOSED".into(), &"RESOLVED".into(), &"POSITIVE".into())
+    );
+    assert_eq!(shown["missing"], serde_json::json!(["session.created"]));
+    assert!(shown.get("analysis").is_none());
+    agntix(&bed, CREATED).await;
+    let text = bed.run(&["sessions", "show", SESSION]).out;
+    assert!(text.contains("CLOSED") && !text.contains("missing") && !text.contains("berth"), "{text}");
+    let whole = bed.run(&["sessions", "show", SESSION, "--payload"]).out;
+    assert!(whole.contains("\"berth\": \"C14\"") && whole.contains("moved the booking"), "{whole}");
+    assert_eq!(bed.run(&["sessions", "show", "nobody"]).code, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_sessions_that_are_open_are_those_whose_end_has_not_arrived() {
+    let bed = Bed::start().await;
+    agntix(&bed, CREATED).await;
+    agntix(&bed, ENDED).await;
+    agntix(&bed, &CREATED.replace(SESSION, "open-one")).await;
+    agntix(&bed, &ENDED.replace(SESSION, "ended-without-a-beginning")).await;
+    let open = bed.run(&["sessions", "list", "--open", "--json"]).line();
+    assert_eq!((&open["subject"], &open["state"]), (&"agntix:session:open-one".into(), &"OPEN".into()));
+    let all = bed.run(&["sessions", "list", "--json"]).lines();
+    assert_eq!(all.len(), 3);
+    assert!(
+        all.iter()
+            .any(|line| line["subject"] == "agntix:session:ended-without-a-beginning" && line["was_created"] == false)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conversation_has_its_transcript_only_where_it_is_asked_for_and_names_what_is_missing() {
+    let bed = Bed::start().await;
+    bed.send("msg_1", MESSAGE).await;
+    bed.send("msg_2", include_str!("../../../../tests/fixtures/ada/conversation-ended.json")).await;
+    let shown = bed.run(&["conversations", "show", "673da1f0c2b94e5f8a017b11"]);
+    for told in ["CLOSED", "1 messages", "v1.conversation.created"] {
+        assert!(shown.out.contains(told), "{told}: {}", shown.out);
+    }
+    assert!(!shown.out.contains(SAID), "{}", shown.out);
+    let whole = bed.run(&["conversations", "show", "673da1f0c2b94e5f8a017b11", "--payload", "--json"]).line();
+    assert!(whole["transcript"][0]["text"].as_str().unwrap().contains(SAID), "{whole}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_whose_report_has_more_than_its_transcripts_says_so() {
+    let bed = Bed::start().await;
+    let report = r#"{"message":{"type":"end-of-call-report","timestamp":1795173466000,"endedReason":"customer-ended-call",
+        "call":{"id":"c1"},"analysis":{"summary":"s","successEvaluation":"true"},
+        "artifact":{"messages":[{"role":"system"},{"role":"user"},{"role":"bot"},{"role":"user"}]}}}"#;
+    let transcript = r#"{"message":{"type":"transcript","transcriptType":"final","role":"user","transcript":"hello",
+        "timestamp":1795173400000,"call":{"id":"c1"}}}"#;
+    Delivery::vapi_client(transcript).send(&bed.url).await.unwrap();
+    let open = bed.run(&["calls", "show", "c1", "--json"]).line();
+    assert_eq!((&open["state"], &open["messages"]), (&"OPEN".into(), &1.into()));
+    Delivery::vapi_server(report).send(&bed.url).await.unwrap();
+    let shown = bed.run(&["calls", "show", "vapi:call:c1", "--json"]).line();
+    assert_eq!((&shown["state"], &shown["resolution"]), (&"CLOSED".into(), &"true".into()));
+    assert_eq!(shown["missing"], serde_json::json!(["transcripts: 1 came of the 3 that end-of-call-report has"]));
+}

@@ -1,0 +1,169 @@
+//! Two deliveries of one event are one event, and two events are two: for every fixture, and every reference payload where
+//! those are present.
+
+use std::path::Path;
+use std::sync::LazyLock;
+
+use gatehouse_edge::vapi::Channel;
+use gatehouse_edge::{Source, Verified};
+use gatehouse_inbox::{EventId, Fingerprint};
+use gatehouse_payload::json::Document;
+use gatehouse_payload::time::Timestamp;
+use gatehouse_payload::vapi::is_volatile;
+use proptest::prelude::*;
+use proptest::test_runner::TestRng;
+use serde_json::Value;
+
+struct Sample {
+    name: String,
+    source: Source,
+    value: Value,
+}
+
+static SAMPLES: LazyLock<Vec<Sample>> = LazyLock::new(|| {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut samples = Vec::new();
+    for (vendor, source) in [("ada", Source::Ada), ("agntix", Source::Agntix), ("vapi", Source::Vapi(Channel::Server))]
+    {
+        for folder in ["../../tests/fixtures", "../../../shared/samples"] {
+            let Ok(files) = std::fs::read_dir(root.join(folder).join(vendor)) else { continue };
+            let files =
+                files.map(|file| file.unwrap().path()).filter(|path| path.extension().is_some_and(|e| e == "json"));
+            samples.extend(files.map(|path| Sample {
+                name: path.display().to_string(),
+                source,
+                value: serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap(),
+            }));
+        }
+    }
+    assert!(samples.len() >= 12);
+    samples
+});
+
+fn read(source: Source, body: &str, message_id: &str) -> (EventId, Fingerprint) {
+    let document = Document::read(body.as_bytes()).unwrap();
+    let verified = Verified { by: "svix".to_owned(), message_id: Some(message_id.to_owned()) };
+    let received_at = Timestamp::parse("2026-11-20T09:00:00Z").unwrap();
+    (source.identify(&document, &verified, received_at).id, source.fingerprint(&document))
+}
+
+/// Writes a value with its members in any order, white space anywhere, and what is volatile signed anew.
+fn written_again(value: &Value, path: &mut Vec<String>, rng: &mut TestRng, text: &mut String) {
+    let mut space = |text: &mut String| text.push_str(["", " ", "\n\t", "  "][rng.random_range(0..4)]);
+    space(text);
+    match value {
+        Value::Object(members) => {
+            let mut members: Vec<_> = members.iter().collect();
+            for n in (1..members.len()).rev() {
+                members.swap(n, rng.random_range(0..=n));
+            }
+            text.push('{');
+            for (n, (name, value)) in members.into_iter().enumerate() {
+                text.push_str(if n > 0 { "," } else { "" });
+                text.push_str(&format!("{}:", Value::from(name.as_str())));
+                let names: Vec<&str> = path.iter().map(String::as_str).collect();
+                if is_volatile(&names, name) {
+                    text.push_str(&format!("\"https://example.invalid/?signature={}\"", rng.random_range(0..u64::MAX)));
+                } else {
+                    path.push(name.clone());
+                    written_again(value, path, rng, text);
+                    path.pop();
+                }
+            }
+            text.push('}');
+        }
+        Value::Array(values) => {
+            text.push('[');
+            for (n, value) in values.iter().enumerate() {
+                text.push_str(if n > 0 { "," } else { "" });
+                written_again(value, path, rng, text);
+            }
+            text.push(']');
+        }
+        leaf => text.push_str(&leaf.to_string()),
+    }
+    text.push(' ');
+}
+
+proptest! {
+    #![proptest_config(gatehouse_seeds::cases(256))]
+
+    #[test]
+    fn a_retry_has_the_same_id_and_says_the_same(sample in 0..SAMPLES.len(), seed in any::<[u8; 32]>()) {
+        let Sample { name, source, value } = &SAMPLES[sample];
+        let mut rng = TestRng::from_seed(prop::test_runner::RngAlgorithm::ChaCha, &seed);
+        let mut again = String::new();
+        written_again(value, &mut Vec::new(), &mut rng, &mut again);
+        let first = read(*source, &value.to_string(), "msg_1");
+        prop_assert_eq!(first, read(*source, &again, "msg_1"), "{}: {}", name, again);
+    }
+}
+
+/// Every leaf, each changed in turn, with the path to it.
+fn changed(value: &Value) -> Vec<(Vec<String>, Value)> {
+    fn walk(whole: &Value, pointer: &str, path: &[String], found: &mut Vec<(Vec<String>, Value)>) {
+        let step = |name: &str| format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1"));
+        match whole.pointer(pointer).unwrap() {
+            Value::Object(members) => {
+                for name in members.keys() {
+                    walk(whole, &step(name), &[path, std::slice::from_ref(name)].concat(), found);
+                }
+            }
+            Value::Array(values) => {
+                for n in 0..values.len() {
+                    walk(whole, &step(&n.to_string()), path, found);
+                }
+            }
+            leaf => {
+                let mut other = whole.clone();
+                *other.pointer_mut(pointer).unwrap() = match leaf {
+                    Value::String(text) => Value::from(format!("{text}x")),
+                    Value::Number(number) => Value::from(number.as_f64().unwrap() + 1.0),
+                    Value::Bool(b) => Value::from(!b),
+                    _ => Value::from("x"),
+                };
+                found.push((path.to_vec(), other));
+            }
+        }
+    }
+    let mut found = Vec::new();
+    walk(value, "", &[], &mut found);
+    found
+}
+
+#[test]
+fn whatever_else_differs_it_says_something_else() {
+    let mut leaves = 0;
+    for Sample { name, source, value } in SAMPLES.iter() {
+        let (_, fingerprint) = read(*source, &value.to_string(), "msg_1");
+        for (path, other) in changed(value) {
+            let names: Vec<&str> = path.iter().map(String::as_str).collect();
+            let (member, parents) = names.split_last().unwrap();
+            let volatile = matches!(source, Source::Vapi(_)) && is_volatile(parents, member);
+            let (_, other) = read(*source, &other.to_string(), "msg_1");
+            assert_eq!(fingerprint == other, volatile, "{name}: {path:?}");
+            leaves += 1;
+        }
+    }
+    assert!(leaves > 100);
+}
+
+#[test]
+fn what_names_itself_needs_no_message_id() {
+    for Sample { name, source, value } in SAMPLES.iter() {
+        let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+        let names_itself = match source {
+            Source::Agntix => {
+                ["session.created", "session.ended"].contains(&text("/eventType")) && !text("/id").is_empty()
+            }
+            Source::Vapi(_) => {
+                let kind = text("/message/type");
+                ["end-of-call-report", "status-update", "tool-calls", "assistant-request"].contains(&kind)
+            }
+            Source::Ada | Source::AgKit => false,
+        };
+        let ids = [read(*source, &value.to_string(), "msg_1").0, read(*source, &value.to_string(), "msg_2").0];
+        assert!(!names_itself || ids[0] == ids[1], "{name}: {ids:?}");
+        assert!(*source != Source::Ada || ids[0] != ids[1], "{name}: Ada's id is the message id");
+    }
+}

@@ -1,0 +1,485 @@
+//! What holds for every type: reading loses nothing, refuses no object for its shape, and never panics.
+
+use std::path::Path;
+
+use gatehouse_payload::json::Document;
+use gatehouse_payload::wire::{Raw, Unnamed, read};
+use gatehouse_payload::{ada, ag_kit, agntix, vapi};
+use proptest::prelude::*;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// Text that is read as `T` and written again: `None` where it is no `T`.
+fn again<T: DeserializeOwned + Serialize>(text: &str) -> Option<String> {
+    read::<T>(text).ok().map(|value| serde_json::to_string(&value).unwrap())
+}
+
+fn same(a: &str, b: &str) -> bool {
+    read::<Raw>(a).unwrap() == read::<Raw>(b).unwrap()
+}
+
+/// Any JSON, its objects made of these names and its texts, in part, of these words.
+fn json(names: Vec<&'static str>, words: Vec<&'static str>) -> BoxedStrategy<String> {
+    let text = |text: String| serde_json::to_string(&text).unwrap();
+    let leaf = prop_oneof![
+        Just("null".to_owned()),
+        any::<bool>().prop_map(|b| b.to_string()),
+        prop::sample::select(vec!["0", "-0", "1.50", "1e400", "123456789012345678901234567890", "0.1"])
+            .prop_map(str::to_owned),
+        any::<String>().prop_map(text),
+        prop::sample::select(words).prop_map(move |word| text(word.to_owned())),
+        // Valid JSON that no Rust string can hold.
+        Just(r#""\ud800""#.to_owned()),
+    ];
+    let name = prop_oneof![9 => prop::sample::select(names).prop_map(str::to_owned), 1 => any::<String>()];
+    leaf.prop_recursive(5, 64, 8, move |inner| {
+        let members = prop::collection::vec((name.clone(), inner.clone()), 0..8);
+        let object = members.prop_map(|members| {
+            let members: Vec<_> =
+                members.iter().map(|(n, v)| format!("{}:{v}", serde_json::to_string(n).unwrap())).collect();
+            format!("{{{}}}", members.join(" , "))
+        });
+        prop_oneof![
+            1 => prop::collection::vec(inner, 0..5).prop_map(|items| format!("[{}]", items.join(","))),
+            3 => object,
+        ]
+    })
+    .boxed()
+}
+
+/// The laws, for a type and the names and words below it.
+macro_rules! laws {
+    ($($test:ident: $type:ty, $names:expr, $words:expr;)*) => {$(
+        proptest! {
+            #![proptest_config(gatehouse_seeds::cases(512))]
+            #[test]
+            fn $test(text in json($names, $words)) {
+                match again::<$type>(&text) {
+                    Some(written) => prop_assert!(same(&text, &written), "{text} was written as {written}"),
+                    // Only what is no object, or cannot be named, is refused.
+                    None => prop_assert!(!text.starts_with('{'), "{text} was refused"),
+                }
+            }
+        }
+    )*};
+}
+
+/// The same, for a union: an object of one of its kinds, so that every kind is met.
+macro_rules! laws_of_unions {
+    ($($test:ident: $type:ty, $tag:literal, $names:expr, $words:expr;)*) => {$(
+        proptest! {
+            #![proptest_config(gatehouse_seeds::cases(512))]
+            #[test]
+            fn $test(
+                kind in prop::sample::select(<$type>::KINDS.to_vec()),
+                members in prop::collection::vec((prop::sample::select($names), json($names, $words)), 0..8),
+            ) {
+                let mut members: Vec<String> =
+                    members.iter().filter(|(n, _)| *n != $tag).map(|(n, v)| format!("{n:?}:{v}")).collect();
+                members.insert(members.len() / 2, format!("{:?}:{}", $tag, serde_json::to_string(kind).unwrap()));
+                let text = format!("{{{}}}", members.join(","));
+                type Union = $type;
+                let value: Union = read(&text).unwrap();
+                prop_assert!(!matches!(value, Union::Other(_)), "{text} is of a known kind");
+                prop_assert!(same(&text, &serde_json::to_string(&value).unwrap()), "{text}");
+            }
+        }
+    )*};
+}
+
+fn ada_names() -> Vec<&'static str> {
+    use ada::event::{
+        AuditLogData, Author, ConversationCreatedData, ConversationEndedData, ConversationMessage,
+        ConversationMessageData, CustomChannel, FileContent, LinkContent, Profile, TextContent,
+    };
+    [
+        ConversationMessage::MEMBERS,
+        ConversationCreatedData::MEMBERS,
+        ConversationMessageData::MEMBERS,
+        ConversationEndedData::MEMBERS,
+        AuditLogData::MEMBERS,
+        Profile::MEMBERS,
+        CustomChannel::MEMBERS,
+        Author::MEMBERS,
+        TextContent::MEMBERS,
+        LinkContent::MEMBERS,
+        FileContent::MEMBERS,
+    ]
+    .concat()
+}
+
+fn ada_words() -> Vec<&'static str> {
+    use ada::event::{Channel, Content, Event, Role};
+    [Event::KINDS, Channel::KINDS, Content::KINDS, Role::WORDS].concat()
+}
+
+fn agntix_names() -> Vec<&'static str> {
+    use agntix::event::{Analysis, IntentOf, MessageAdded, MessageAddedData, Metadata, Resolution, Sentiment, Session};
+    [
+        Session::MEMBERS,
+        Metadata::MEMBERS,
+        Analysis::MEMBERS,
+        IntentOf::MEMBERS,
+        Resolution::MEMBERS,
+        Sentiment::MEMBERS,
+        MessageAdded::MEMBERS,
+        MessageAddedData::MEMBERS,
+    ]
+    .concat()
+}
+
+fn agntix_words() -> Vec<&'static str> {
+    use agntix::event::{Enveloped, Event, Feeling, Kind, State};
+    [Event::KINDS, Enveloped::KINDS, State::WORDS, Kind::WORDS, Feeling::WORDS].concat()
+}
+
+fn vapi_names() -> Vec<&'static str> {
+    use vapi::assistant::{Assistant, Server, Squad, SquadMember};
+    use vapi::conversation::{BotEntry, ComputerTool, OpenAiMessage};
+    use vapi::message::{ConversationUpdate, EndOfCallReport, SessionCreated, StatusUpdate, ToolCalls, Transcript};
+    use vapi::object::{Artifact, Call, TwilioPhoneNumber};
+    use vapi::transfer::{CustomMessage, TransferDestinationNumber, TransferPlan};
+    [
+        CustomMessage::MEMBERS,
+        TransferPlan::MEMBERS,
+        TwilioPhoneNumber::MEMBERS,
+        ConversationUpdate::MEMBERS,
+        EndOfCallReport::MEMBERS,
+        SessionCreated::MEMBERS,
+        StatusUpdate::MEMBERS,
+        ToolCalls::MEMBERS,
+        Transcript::MEMBERS,
+        Artifact::MEMBERS,
+        BotEntry::MEMBERS,
+        Call::MEMBERS,
+        OpenAiMessage::MEMBERS,
+        ComputerTool::MEMBERS,
+        Assistant::MEMBERS,
+        Server::MEMBERS,
+        Squad::MEMBERS,
+        SquadMember::MEMBERS,
+        TransferDestinationNumber::MEMBERS,
+    ]
+    .concat()
+}
+
+fn vapi_words() -> Vec<&'static str> {
+    use vapi::conversation::{Entry, ToolWithToolCall};
+    use vapi::message::{ClientMessage, ServerMessage};
+    use vapi::object::{CallStatus, PhoneNumber};
+    use vapi::transfer::{ContextPlan, TransferDestination};
+    [
+        ContextPlan::KINDS,
+        PhoneNumber::KINDS,
+        ClientMessage::KINDS,
+        ServerMessage::KINDS,
+        CallStatus::WORDS,
+        Entry::KINDS,
+        ToolWithToolCall::KINDS,
+        TransferDestination::KINDS,
+    ]
+    .concat()
+}
+
+fn ag_kit_names() -> Vec<&'static str> {
+    use ag_kit::{kit, ui};
+    [
+        kit::Request::MEMBERS,
+        kit::AssistantMessage::MEMBERS,
+        kit::ToolCall::MEMBERS,
+        kit::Interrupt::MEMBERS,
+        ui::Request::MEMBERS,
+        ui::Message::MEMBERS,
+        ui::RunFinished::MEMBERS,
+        ui::Interrupt::MEMBERS,
+        ui::Usage::MEMBERS,
+    ]
+    .concat()
+}
+
+fn ag_kit_words() -> Vec<&'static str> {
+    use ag_kit::{kit, ui};
+    [kit::Event::KINDS, kit::Message::KINDS, ui::Event::KINDS, ui::Outcome::KINDS, ui::Role::WORDS].concat()
+}
+
+laws! {
+    ag_kit_requests_are_written_as_they_were_read: ag_kit::kit::Request, ag_kit_names(), ag_kit_words();
+    ag_kit_events_are_written_as_they_were_read: ag_kit::kit::Event, ag_kit_names(), ag_kit_words();
+    ag_ui_requests_are_written_as_they_were_read: ag_kit::ui::Request, ag_kit_names(), ag_kit_words();
+    ag_ui_events_are_written_as_they_were_read: ag_kit::ui::Event, ag_kit_names(), ag_kit_words();
+    vapi_client_messages_are_written_as_they_were_read: vapi::message::ClientMessage, vapi_names(), vapi_words();
+    vapi_server_messages_are_written_as_they_were_read: vapi::message::ServerMessage, vapi_names(), vapi_words();
+    vapi_conversations_are_written_as_they_were_read: vapi::message::ConversationUpdate, vapi_names(), vapi_words();
+    vapi_reports_are_written_as_they_were_read: vapi::message::EndOfCallReport, vapi_names(), vapi_words();
+    vapi_tool_calls_are_written_as_they_were_read: vapi::message::ToolCalls, vapi_names(), vapi_words();
+    vapi_calls_are_written_as_they_were_read: vapi::object::Call, vapi_names(), vapi_words();
+    ada_events_are_written_as_they_were_read: ada::event::Event, ada_names(), ada_words();
+    ada_messages_are_written_as_they_were_read: ada::event::ConversationMessage, ada_names(), ada_words();
+    ada_message_data_is_written_as_it_was_read: ada::event::ConversationMessageData, ada_names(), ada_words();
+    ada_audit_logs_are_written_as_they_were_read: ada::event::AuditLogEmitted, ada_names(), ada_words();
+    agntix_events_are_written_as_they_were_read: agntix::event::Event, agntix_names(), agntix_words();
+    agntix_sessions_are_written_as_they_were_read: agntix::event::Session, agntix_names(), agntix_words();
+    agntix_analyses_are_written_as_they_were_read: agntix::event::Analysis, agntix_names(), agntix_words();
+    agntix_envelopes_are_written_as_they_were_read: agntix::event::Enveloped, agntix_names(), agntix_words();
+}
+
+laws_of_unions! {
+    every_client_message_of_vapi: vapi::message::ClientMessage, "type", vapi_names(), vapi_words();
+    every_server_message_of_vapi: vapi::message::ServerMessage, "type", vapi_names(), vapi_words();
+    every_entry_of_a_conversation: vapi::conversation::Entry, "role", vapi_names(), vapi_words();
+    every_tool_with_its_call: vapi::conversation::ToolWithToolCall, "type", vapi_names(), vapi_words();
+    every_phone_number: vapi::object::PhoneNumber, "provider", vapi_names(), vapi_words();
+    every_timing: vapi::message::Timing, "type", vapi_names(), vapi_words();
+    every_transfer_destination: vapi::transfer::TransferDestination, "type", vapi_names(), vapi_words();
+    every_context_plan: vapi::transfer::ContextPlan, "type", vapi_names(), vapi_words();
+    every_event_of_ada: ada::event::Event, "type", ada_names(), ada_words();
+    every_channel_of_ada: ada::event::Channel, "type", ada_names(), ada_words();
+    every_content_of_ada: ada::event::Content, "type", ada_names(), ada_words();
+    every_event_of_agntix: agntix::event::Event, "eventType", agntix_names(), agntix_words();
+    every_enveloped_event_of_agntix: agntix::event::Enveloped, "type", agntix_names(), agntix_words();
+    every_message_of_ag_kit: ag_kit::kit::Message, "role", ag_kit_names(), ag_kit_words();
+    every_event_of_ag_kit: ag_kit::kit::Event, "type", ag_kit_names(), ag_kit_words();
+    every_event_of_ag_ui: ag_kit::ui::Event, "type", ag_kit_names(), ag_kit_words();
+    every_outcome_of_ag_ui: ag_kit::ui::Outcome, "type", ag_kit_names(), ag_kit_words();
+}
+
+proptest! {
+    #![proptest_config(gatehouse_seeds::cases(256))]
+
+    #[test]
+    fn arbitrary_text_never_panics(text in any::<String>()) {
+        let _ = again::<ada::event::Event>(&text);
+        let _ = again::<agntix::event::Event>(&text);
+        let _ = again::<agntix::event::Enveloped>(&text);
+        let _ = again::<vapi::message::ClientMessage>(&text);
+        let _ = again::<vapi::message::ServerMessage>(&text);
+        let _ = again::<ag_kit::kit::Event>(&text);
+        let _ = again::<ag_kit::ui::Event>(&text);
+    }
+}
+
+/// The JSON files of a folder: our own fixtures, and the reference samples where they are present.
+fn samples(vendor: &str) -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut samples = Vec::new();
+    for folder in ["../../tests/fixtures", "../../../shared/samples"] {
+        let Ok(files) = std::fs::read_dir(root.join(folder).join(vendor)) else { continue };
+        for file in files {
+            let path = file.unwrap().path();
+            if path.extension().is_some_and(|extension| extension == "json") {
+                samples.push((path.display().to_string(), std::fs::read_to_string(&path).unwrap()));
+            }
+        }
+    }
+    assert!(!samples.is_empty());
+    samples
+}
+
+/// What a sample holds that its type does not name.
+fn unnamed<T: DeserializeOwned + Serialize + Unnamed>(path: &str, text: &str) -> Vec<String> {
+    let value: T = read(text).unwrap_or_else(|error| panic!("{path}: {error}"));
+    assert!(same(text, &serde_json::to_string(&value).unwrap()), "{path}");
+    let mut found = Vec::new();
+    value.unnamed("", &mut found);
+    found
+}
+
+#[test]
+fn every_member_of_adas_samples_is_a_field() {
+    for (path, text) in samples("ada") {
+        // The page shows `{}` where the schema says a text or null.
+        let known = if path.contains("docs_verbatim") {
+            vec![".data.handoff_integration (odd)".to_owned()]
+        } else {
+            Vec::new()
+        };
+        assert_eq!(unnamed::<ada::event::Event>(&path, &text), known, "{path}");
+    }
+}
+
+#[test]
+fn every_member_of_agntixs_samples_is_a_field() {
+    // A part of a request to agntix.
+    let is_event = |path: &str| !path.contains("session_variables_correlation");
+    for (path, text) in samples("agntix").into_iter().filter(|(path, _)| is_event(path)) {
+        let found = if path.contains("message_added") {
+            unnamed::<agntix::event::Enveloped>(&path, &text)
+        } else {
+            unnamed::<agntix::event::Event>(&path, &text)
+        };
+        assert_eq!(found, Vec::<String>::new(), "{path}");
+    }
+}
+
+#[test]
+fn every_member_of_vapis_samples_is_a_field() {
+    let mut seen = 0;
+    for (path, text) in samples("vapi") {
+        let name = path.rsplit('/').next().unwrap();
+        // What goes to Vapi.
+        if ["inbound_", "response_", "add-message"].iter().any(|beginning| name.starts_with(beginning)) {
+            continue;
+        }
+        let document = Document::read(text.as_bytes()).unwrap();
+        let envelope = vapi::Envelope::of(&document);
+        let to_servers = ["server_", "assistant-request", "end-of-call-report", "status-update"];
+        let found = if to_servers.iter().any(|beginning| name.starts_with(beginning)) {
+            unnamed::<vapi::message::ServerMessage>(&path, envelope.text())
+        } else {
+            unnamed::<vapi::message::ClientMessage>(&path, envelope.text())
+        };
+        let expected = if name.contains("unknown_type") { vec![" (of another kind)".to_owned()] } else { Vec::new() };
+        assert_eq!(found, expected, "{path}");
+        seen += 1;
+    }
+    assert!(seen >= 5);
+}
+
+#[test]
+fn every_member_of_recorded_requests_is_a_field() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/samples/ag-kit");
+    let Ok(files) = std::fs::read_dir(folder) else { return };
+    for path in files.map(|file| file.unwrap().path()) {
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        if !name.ends_with(".json") || name.contains("response") {
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).unwrap();
+        let found = match name.split('_').next() {
+            Some("agkit") => unnamed::<ag_kit::kit::Request>(&name, &text),
+            Some("agui") => unnamed::<ag_kit::ui::Request>(&name, &text),
+            _ => continue,
+        };
+        let wrong =
+            if name.contains("bad_role") { vec![".messages[] (of another kind)".to_owned()] } else { Vec::new() };
+        assert_eq!(found, wrong, "{name}");
+    }
+}
+
+#[test]
+fn every_documented_kind_has_a_type() {
+    assert_eq!(vapi::message::ClientMessage::KINDS.len(), 23 + 3, "23 constants, and 3 that occur without a schema");
+    assert_eq!(vapi::message::ServerMessage::KINDS.len(), 30 + 2, "30 constants, and 2 that occur without a schema");
+    assert_eq!((ada::event::Event::KINDS.len(), agntix::event::Event::KINDS.len()), (7, 3));
+}
+
+#[test]
+fn an_agntix_delivery_is_read_by_its_event_type_or_else_by_a_type_that_looks_like_one() {
+    use agntix::event::{Delivery, Enveloped, Event};
+    let read = |text: &str| Delivery::read(text).unwrap();
+    for (text, flat) in [
+        (r#"{"eventType":"session.ended","type":"VOICE"}"#, true),
+        (r#"{"eventType":"session.ended","type":"message.added"}"#, true),
+        (r#"{"type":"VOICE"}"#, true),
+        (r#"{"type":"message.added"}"#, false),
+        (r#"{"eventType":null,"type":"session.ended"}"#, false),
+    ] {
+        assert_eq!(matches!(read(text), Delivery::Flat(_)), flat, "{text}");
+    }
+    assert!(matches!(read(r#"{"eventType":"session.ended"}"#), Delivery::Flat(Event::SessionEnded(_))));
+    assert!(matches!(read(r#"{"type":"message.added"}"#), Delivery::Enveloped(Enveloped::MessageAdded(_))));
+}
+
+/// The events of recorded streams: `data` lines that are JSON. Our own fixtures have none yet, so this needs the samples.
+fn recorded_events(dialect: &str) -> Vec<(String, String)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/samples/ag-kit");
+    let Ok(files) = std::fs::read_dir(folder) else { return Vec::new() };
+    let mut events = Vec::new();
+    for path in files.map(|file| file.unwrap().path()) {
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        if name.starts_with(dialect) && name.ends_with(".sse") {
+            let text = std::fs::read_to_string(&path).unwrap();
+            let data = text.lines().filter_map(|line| line.strip_prefix("data: ")).filter(|data| data.starts_with('{'));
+            events.extend(data.map(|data| (name.clone(), data.to_owned())));
+        }
+    }
+    events
+}
+
+#[test]
+fn every_member_of_recorded_streams_is_a_field() {
+    for (name, event) in recorded_events("agkit") {
+        assert_eq!(unnamed::<ag_kit::kit::Event>(&name, &event), Vec::<String>::new(), "{name}: {event}");
+    }
+    for (name, event) in recorded_events("agui") {
+        assert_eq!(unnamed::<ag_kit::ui::Event>(&name, &event), Vec::<String>::new(), "{name}: {event}");
+    }
+}
+
+#[test]
+fn the_events_of_both_dialects_are_read() {
+    use ag_kit::{kit, ui};
+    let event = read(r#"{"type":"interrupt","id":"i","reason":null,"payload":[{"description":"d"}]}"#).unwrap();
+    assert!(matches!(event, kit::Event::Interrupt(interrupt) if interrupt.id.get().unwrap() == "i"));
+    let kit::Event::Other(untyped) = read(r#"{"error": "Server error", "details": "x"}"#).unwrap() else {
+        unreachable!()
+    };
+    assert_eq!(untyped.read::<kit::CouldNotBegin>().unwrap().error.get().unwrap(), "Server error");
+    let finished =
+        r#"{"type":"RUN_FINISHED","outcome":{"type":"interrupt","interrupts":[{"id":"i","reason":"confirmation"}]}}"#;
+    let ui::Event::RunFinished(run) = read(finished).unwrap() else { unreachable!() };
+    assert!(
+        matches!(run.outcome.get(), Some(ui::Outcome::Interrupt(waits)) if waits.interrupts.get().unwrap().len() == 1)
+    );
+    assert!(matches!(read(r#"{"type":"text","content":"x"}"#).unwrap(), ui::Event::Other(_)), "of the other dialect");
+}
+
+#[test]
+fn real_deviations_are_read() {
+    use gatehouse_payload::time::Timestamp;
+    use gatehouse_payload::wire::{Field, Item};
+    use vapi::message::{ClientMessage, ToolCalls, Transcript};
+    // A tool call's arguments are an object or text, `type` may be missing, and times are numbers or text.
+    for arguments in [r#"{"city":"Oslo"}"#, r#""{\"city\":\"Oslo\"}""#] {
+        let message = format!(
+            r#"{{"timestamp":"2024-07-28T10:00:00.000Z","toolCallList":[{{"id":"c","type":"function","function":{{"name":"f","arguments":{arguments}}}}}]}}"#
+        );
+        let ClientMessage::ToolCalls(calls) = read(&message).unwrap() else { unreachable!("{message}") };
+        let ToolCalls { tool_call_list: Field::Is(list), timestamp: Field::Is(time), .. } = *calls else {
+            unreachable!()
+        };
+        let Item::Is(call) = &list[0] else { unreachable!() };
+        assert_eq!(call.function.get().unwrap().arguments.get().unwrap().text(), arguments);
+        assert_eq!(time.moment(), Timestamp::parse("2024-07-28T10:00:00Z"));
+    }
+    let bracketed = r#"{"type":"transcript[transcriptType=\"final\"]","timestamp":1728393715369,"role":"user"}"#;
+    let ClientMessage::Transcript(transcript) = read(bracketed).unwrap() else { unreachable!() };
+    let Transcript { timestamp: Field::Is(time), .. } = *transcript else { unreachable!() };
+    assert_eq!(time.moment().map(Timestamp::as_millis), Some(1_728_393_715_369));
+    // agntix says that nothing is known with `null`, 0 and `N/A`; absent, it would be another thing.
+    let sentiment =
+        r#"{"id":"s","analysis":{"sentiment":{"message":{"sentiment":null,"score":0,"detectedLanguage":"N/A"}}}}"#;
+    let session: agntix::event::Session = read(sentiment).unwrap();
+    let sentiment = session.analysis.get().unwrap().sentiment.get().unwrap().message.get().unwrap();
+    assert_eq!(sentiment.sentiment, Field::Null);
+    assert_eq!(sentiment.detected_language, Field::Is("N/A".to_owned()));
+    assert_eq!(sentiment.explanation, Field::Absent);
+    let odd: agntix::event::Session = read(r#"{"id":null,"analysis":"N/A"}"#).unwrap();
+    assert!(odd.id == Field::Null && matches!(&odd.analysis, Field::Odd(raw) if raw.text() == r#""N/A""#));
+    // Ada's times may have no offset, and are UTC then.
+    let ended: ada::event::ConversationEnded = read(r#"{"timestamp":"2024-07-28T10:00:00.123456"}"#).unwrap();
+    assert_eq!(ada::Timestamped::occurred_at(&ended), Timestamp::parse("2024-07-28T10:00:00.123456Z"));
+}
+
+#[test]
+fn absent_null_known_and_odd_members_are_told_apart() {
+    use ada::event::{Author, Role};
+    use gatehouse_payload::wire::Field;
+    let author: Author = read(r#"{"id":null,"role":"robot","avatar":7,"new":[1.50]}"#).unwrap();
+    assert_eq!(author.id, Field::Null);
+    assert_eq!(author.role, Field::Is(Role::Other("robot".to_owned())));
+    assert!(matches!(&author.avatar, Field::Odd(raw) if raw.text() == "7"));
+    assert_eq!(author.display_name, Field::Absent);
+    assert_eq!(author.extra.get("new").unwrap().text(), "[1.50]");
+}
+
+#[test]
+fn a_union_is_told_apart_by_its_discriminator_alone() {
+    use ada::event::Content;
+    // It looks like text, and says that it is a link.
+    let content: Content = read(r#"{"type":"link","body":"hello"}"#).unwrap();
+    assert!(matches!(content, Content::Link(_)));
+    for kept in [r#"{"type":"poll","body":"hello"}"#, r#"{"body":"hello"}"#, r#"{"type":null}"#] {
+        assert!(matches!(read(kept).unwrap(), Content::Other(_)), "{kept}");
+    }
+}

@@ -1,0 +1,5 @@
+//! The event stream reader, against the standard and against another reader.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod conformance;
+mod reader;

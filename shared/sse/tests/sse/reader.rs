@@ -1,0 +1,185 @@
+//! What the HTML standard says of event streams, and what a proxy needs beside it.
+
+use bytes::Bytes;
+use gatehouse_sse::{Block, Event, Reader, TooLarge};
+use proptest::prelude::*;
+
+const LIMIT: usize = 1 << 20;
+
+/// The blocks of a stream that comes in these chunks, and what was left over.
+fn blocks<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Block>, Vec<u8>, Option<u64>) {
+    let mut reader = Reader::new(LIMIT);
+    let mut blocks = Vec::new();
+    for chunk in chunks {
+        reader.feed(Bytes::copy_from_slice(chunk), &mut blocks).unwrap();
+    }
+    (blocks, reader.unfinished().to_vec(), reader.retry_ms())
+}
+
+fn events(stream: &str) -> Vec<Event> {
+    blocks([stream.as_bytes()]).0.into_iter().filter_map(|block| block.event).collect()
+}
+
+fn data(stream: &str) -> Vec<String> {
+    events(stream).into_iter().map(|event| event.data).collect()
+}
+
+#[test]
+fn data_lines_are_joined_and_one_space_is_dropped() {
+    assert_eq!(data("data: a\ndata:b\ndata:  c\ndata\n\n"), ["a\nb\n c\n"]);
+    assert_eq!(data("data\n\ndata:\n\ndata\ndata\n\n"), ["", "", "\n"]);
+    assert_eq!(data("data: a: b\n\n"), ["a: b"]);
+}
+
+#[test]
+fn every_line_end_is_one() {
+    for stream in [
+        "data: a\n\ndata: b\n\n",
+        "data: a\r\rdata: b\r\r",
+        "data: a\r\n\r\ndata: b\r\n\r\n",
+        "data: a\n\r\ndata: b\r\n\n",
+    ] {
+        assert_eq!(data(stream), ["a", "b"], "{stream:?}");
+    }
+    for no_end in ["\u{2028}", "\u{2029}", "\u{85}"] {
+        assert_eq!(data(&format!("data: a{no_end}{no_end}b\n\n")), [format!("a{no_end}{no_end}b")]);
+    }
+}
+
+#[test]
+fn a_byte_order_mark_counts_at_the_very_beginning_alone() {
+    assert_eq!(data("\u{feff}data: a\n\n"), ["a"]);
+    assert_eq!(data("\u{feff}\u{feff}data: a\n\n"), [""; 0]);
+    assert_eq!(data("\n\u{feff}data: a\n\n"), [""; 0]);
+    assert_eq!(data("data: a\n\n\u{feff}data: b\n\n"), ["a"]);
+    assert_eq!(data("\u{feff}\n\ndata: a\n\n"), ["a"]);
+}
+
+#[test]
+fn comments_unknown_fields_and_other_letter_cases_say_nothing() {
+    assert_eq!(data(": hello\n\n:\n\nDATA: a\nfoo: b\n data: c\ndata : d\n\n"), [""; 0]);
+    assert_eq!(data(":x\ndata: a\n:y\n\n"), ["a"]);
+}
+
+#[test]
+fn a_name_is_good_for_one_event_and_an_id_for_all_that_follow() {
+    let got =
+        events("event: x\nid: 1\ndata: a\n\ndata: b\n\nid\ndata: c\n\nid: 2\0\ndata: d\n\nevent: y\n\ndata: e\n\n");
+    let told: Vec<_> = got.iter().map(|event| (event.name.as_str(), event.last_event_id.as_str())).collect();
+    assert_eq!(told, [("x", "1"), ("", "1"), ("", ""), ("", ""), ("", "")]);
+    assert_eq!(events("id: 7\n\ndata: a\n\n")[0].last_event_id, "7", "without data it is kept all the same");
+}
+
+#[test]
+fn retry_is_digits_alone() {
+    assert_eq!(blocks([&b"retry: 1000\n\n"[..]]).2, Some(1000));
+    assert_eq!(blocks([&b"retry: 1000\nretry: 1000x\nretry\nretry: -1\n\n"[..]]).2, Some(1000));
+}
+
+#[test]
+fn bytes_that_are_no_utf_8_are_replaced_in_the_text_and_kept_in_the_block() {
+    let stream = b"data: a\xffb\xe2\x82\n\n";
+    let (got, _, _) = blocks([&stream[..]]);
+    let event = got[0].event.as_ref().unwrap();
+    assert_eq!((event.data.as_str(), event.is_utf8), ("a\u{fffd}b\u{fffd}", false));
+    assert_eq!(&got[0].bytes[..], stream);
+}
+
+#[test]
+fn a_block_is_given_as_soon_as_its_blank_line_has_come() {
+    let mut reader = Reader::new(LIMIT);
+    let mut got = Vec::new();
+    for (chunk, complete) in [("data: a\r", 0), ("\n\r", 1), ("\nda", 2), ("ta: b\n\n", 3)] {
+        reader.feed(chunk, &mut got).unwrap();
+        assert_eq!(got.len(), complete, "{chunk:?}");
+    }
+    assert_eq!(&got[1].bytes[..], b"\n", "the rest of the line end, and no event");
+    assert!(got[1].event.is_none() && got[2].event.is_some());
+}
+
+#[test]
+fn a_block_over_the_limit_is_an_error_however_it_comes_and_those_before_it_are_given() {
+    for size in [1, 7, 64] {
+        let mut reader = Reader::new(32);
+        let mut got = Vec::new();
+        let stream = [b"data: fits\n\n".to_vec(), vec![b'\n'; 40], b"data:\n".repeat(8)].concat();
+        let result: Result<(), TooLarge> =
+            stream.chunks(size).try_for_each(|chunk| reader.feed(Bytes::copy_from_slice(chunk), &mut got));
+        assert_eq!(result, Err(TooLarge { limit: 32 }), "{size}");
+        assert_eq!(got.len(), 41, "empty data lines count, empty blocks do not add up");
+    }
+}
+
+#[test]
+fn the_limit_is_the_same_wherever_a_line_end_is_cut() {
+    let block = |length: usize| format!("data: {}\n\r\n", "x".repeat(length - 8)).into_bytes();
+    for (length, fits) in [(32, true), (33, false)] {
+        let stream = block(length);
+        for cut in 0..stream.len() {
+            let mut reader = Reader::new(32);
+            let mut got = Vec::new();
+            let (first, second) = stream.split_at(cut);
+            let result = reader
+                .feed(Bytes::copy_from_slice(first), &mut got)
+                .and_then(|()| reader.feed(Bytes::copy_from_slice(second), &mut got));
+            assert_eq!(result.is_ok(), fits, "{length} cut at {cut}");
+        }
+    }
+}
+
+/// Streams made of what matters.
+fn stream() -> impl Strategy<Value = Vec<u8>> {
+    let piece = prop_oneof![
+        4 => prop::sample::select(vec!["\n", "\r", "\r\n", "\n\n", "\r\n\r\n"]).prop_map(|s| s.as_bytes().to_vec()),
+        4 => prop::sample::select(vec!["data: ", "data:", "data", "event: ", "id: ", "retry: 12", ":", " ", "x", "é", "\u{feff}", "\0"])
+            .prop_map(|s| s.as_bytes().to_vec()),
+        1 => prop::collection::vec(any::<u8>(), 0..4),
+    ];
+    prop::collection::vec(piece, 0..40).prop_map(|pieces| pieces.concat())
+}
+
+/// What another reader, written by others, makes of the stream.
+fn oracle(stream: &[u8]) -> Vec<(String, String, String)> {
+    let mut decoder = sse_core::SseDecoder::new();
+    let mut rest = Bytes::copy_from_slice(stream);
+    let mut events = Vec::new();
+    while let Some(event) = decoder.next(&mut rest) {
+        if let sse_core::SseEvent::Message(message) = event.unwrap() {
+            let id = message.last_event_id.map(|id| id.to_string()).unwrap_or_default();
+            events.push((message.event.into_owned(), message.data, id));
+        }
+    }
+    events
+}
+
+proptest! {
+    #![proptest_config(gatehouse_seeds::cases(2048))]
+
+    #[test]
+    fn any_chunking_gives_the_same_events_and_the_same_bytes(stream in stream(), cuts in prop::collection::vec(0..200usize, 0..12)) {
+        let mut cuts: Vec<usize> = cuts.into_iter().filter(|cut| *cut < stream.len()).collect();
+        cuts.extend([0, stream.len()]);
+        cuts.sort_unstable();
+        let chunks: Vec<&[u8]> = cuts.windows(2).map(|cut| &stream[cut[0]..cut[1]]).collect();
+        let (whole, rest, retry) = blocks([&stream[..]]);
+        let (cut, cut_rest, cut_retry) = blocks(chunks);
+        let (bytewise, ..) = blocks(stream.chunks(1));
+        let events = |blocks: &[Block]| blocks.iter().filter_map(|block| block.event.clone()).collect::<Vec<_>>();
+        prop_assert_eq!(events(&whole), events(&cut));
+        prop_assert_eq!(events(&whole), events(&bytewise));
+        prop_assert_eq!(retry, cut_retry);
+        for (blocks, rest) in [(&whole, &rest), (&cut, &cut_rest)] {
+            let joined: Vec<u8> = blocks.iter().flat_map(|block| block.bytes.to_vec()).chain(rest.iter().copied()).collect();
+            prop_assert_eq!(&joined, &stream, "joined, the blocks are the stream");
+        }
+    }
+
+    #[test]
+    fn another_reader_reads_the_same_events(stream in stream()) {
+        let name = |name: &str| if name.is_empty() { "message".to_owned() } else { name.to_owned() };
+        let (blocks, ..) = blocks([&stream[..]]);
+        let events = blocks.into_iter().filter_map(|block| block.event);
+        let ours: Vec<_> = events.map(|event| (name(&event.name), event.data, event.last_event_id)).collect();
+        prop_assert_eq!(ours, oracle(&stream));
+    }
+}

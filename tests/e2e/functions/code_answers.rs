@@ -1,0 +1,145 @@
+//! Answers in Rust, beside the rules.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use gatehouse_edge::Deadline;
+use gatehouse_local::{Delivery, Fault, Options, Rule, Testbed};
+use gatehouse_payload::vapi::response::{AssistantResponse, Line, PredialResponse, ToolOutcome};
+use gatehouse_replies::{Hosts, Replies, Said, ToolCall};
+use http::{Request, Response};
+use serde_json::{Value, json};
+use server_message::{Answers, State};
+
+/// Counts what it is asked; what it does depends on the call.
+#[derive(Debug, Default)]
+struct Counting(AtomicUsize);
+
+impl Answers for Counting {
+    async fn assistant_request(&self, said: &Said) -> Option<AssistantResponse> {
+        let asked = self.0.fetch_add(1, Ordering::Relaxed);
+        match said.text(&"/call/id".parse().unwrap())?.as_str() {
+            "panics" => panic!("as told"),
+            "hangs" => std::future::pending().await,
+            "is too long" => Some(answer(&"x".repeat(70_000))),
+            "passes" => None,
+            _ => Some(answer(&asked.to_string())),
+        }
+    }
+
+    async fn campaign_predial(&self, said: &Said) -> Option<PredialResponse> {
+        match said.text(&"/campaignId".parse().unwrap())?.as_str() {
+            "panics" => panic!("as told"),
+            _ => None,
+        }
+    }
+
+    async fn tool_call(&self, call: &ToolCall, _: &Said) -> Option<ToolOutcome> {
+        let arguments: Value = call.read().ok()?;
+        (call.name == "double")
+            .then(|| ToolOutcome::Result(Line::of(&(arguments["n"].as_u64().unwrap() * 2).to_string())))
+    }
+}
+
+fn answer(id: &str) -> AssistantResponse {
+    AssistantResponse { assistant_id: Some(id.to_owned()), ..AssistantResponse::default() }
+}
+
+async fn state() -> (Testbed, State<Counting>) {
+    let stack = Testbed::start(Options { poll: false, ..Options::default() }).await.unwrap();
+    let rules = json!({"server": [
+        {"when": {"type": "assistant-request"}, "reply": {"assistantId": "by rule"}},
+        {"when": {"type": "campaign.predial"}, "reply": {"eligible": true}},
+        {"when": {"type": "tool-calls", "tool": "name"}, "reply": {"result": "by rule"}},
+    ]});
+    let replies = Replies::parse("rules", &rules.to_string(), Hosts::Vapi).unwrap();
+    let state = State { door: stack.door().unwrap(), replies, answers: Counting::default() };
+    (stack, state)
+}
+
+async fn send(state: &State<Counting>, message: Value) -> Response<String> {
+    let delivery = Delivery::vapi_server(json!({"message": message}).to_string());
+    let mut request = Request::builder().method("POST").uri("/server");
+    for (name, value) in &delivery.headers {
+        request = request.header(name, value);
+    }
+    let request: Request<Bytes> = request.body(delivery.body).unwrap();
+    server_message::handle(request, state, Deadline::within(Duration::from_secs(10))).await
+}
+
+async fn assistant(state: &State<Counting>, call: &str, more: Value) -> (String, Value) {
+    let response = send(state, json!({"type": "assistant-request", "call": {"id": call}, "more": more})).await;
+    let outcome = response.headers()["gatehouse-outcome"].to_str().unwrap().to_owned();
+    let body: Value = serde_json::from_str(response.body()).unwrap();
+    (outcome, body["assistantId"].clone())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_duplicate_gets_the_answer_that_was_stored_and_a_conflict_its_own() {
+    let (_stack, state) = state().await;
+    let of = |outcome: &str, answer: &str| (outcome.to_owned(), json!(answer));
+    assert_eq!(assistant(&state, "c", json!(1)).await, of("recorded", "0"));
+    assert_eq!(assistant(&state, "c", json!(1)).await, of("duplicate", "0"));
+    assert_eq!(assistant(&state, "c", json!(2)).await, of("conflict", "2"));
+    assert_eq!(assistant(&state, "c", json!(2)).await, of("conflict", "2"));
+    assert_eq!(assistant(&state, "c", json!(1)).await, of("duplicate", "0"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_outlives_an_outage_of_the_table() {
+    let (stack, state) = state().await;
+    stack.dynamodb.fail(Rule::every(Fault::Cut));
+    assert_eq!(assistant(&state, "c", json!(1)).await, ("queued".to_owned(), json!("0")));
+    stack.dynamodb.heal();
+    stack.take_batch().await.unwrap();
+    assert_eq!(assistant(&state, "c", json!(1)).await, ("duplicate".to_owned(), json!("0")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_happens_to_the_code_the_event_is_recorded_and_the_rules_answer() {
+    let (_stack, state) = state().await;
+    for call in ["passes", "panics", "hangs", "is too long"] {
+        let (outcome, answer) = assistant(&state, call, json!(1)).await;
+        assert_eq!((outcome.as_str(), answer), ("recorded", json!("by rule")), "{call}");
+    }
+}
+
+async fn predial(state: &State<Counting>, campaign: &str) -> String {
+    let contact = json!({"id": "c"});
+    send(state, json!({"type": "campaign.predial", "campaignId": campaign, "contact": contact})).await.into_body()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_called_when_the_code_that_might_say_no_has_failed() {
+    let (_stack, state) = state().await;
+    assert_eq!(predial(&state, "passes").await, r#"{"eligible":true}"#);
+    assert_eq!(predial(&state, "panics").await, r#"{"eligible":false}"#);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_contact_that_was_called_once_is_not_called_again_when_the_rules_have_changed() {
+    let (_stack, mut state) = state().await;
+    for _ in 0..2 {
+        assert_eq!(predial(&state, "c").await, r#"{"eligible":true}"#);
+    }
+    state.replies = Replies::none();
+    assert_eq!(predial(&state, "c").await, r#"{"eligible":false}"#);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_several_tool_calls_each_is_answered_by_code_or_by_rule() {
+    let (_stack, state) = state().await;
+    let call = |id: &str, name: &str| json!({"id": id, "function": {"name": name, "arguments": "{\"n\":21}"}});
+    let calls = [call("1", "name"), call("2", "double"), call("3", "other")];
+    let response = send(&state, json!({"type": "tool-calls", "toolCallList": calls})).await;
+    let body: Value = serde_json::from_str(response.body()).unwrap();
+    assert_eq!(
+        body,
+        json!({"results": [
+            {"toolCallId": "1", "name": "name", "result": "by rule"},
+            {"toolCallId": "2", "name": "double", "result": "42"},
+            {"toolCallId": "3", "name": "other", "error": "No result is configured for this tool."},
+        ]})
+    );
+}

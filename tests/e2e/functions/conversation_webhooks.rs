@@ -1,0 +1,176 @@
+//! The real binary under a Lambda Runtime API host.
+
+use gatehouse_inbox::{Clock, EventId};
+use gatehouse_local::runtime_api::{Host, Invoked};
+use gatehouse_local::{Delivery, Options, Testbed};
+use serde_json::{Value, json};
+
+const MESSAGE: &str = include_str!("../../fixtures/ada/conversation-message.json");
+
+async fn start(stack: &Testbed, more: &[(&str, &str)]) -> Host {
+    stack
+        .host(env!("CARGO_BIN_EXE_under-test-conversation-webhooks"), conversation_webhooks::TIMEOUT, more)
+        .await
+        .unwrap()
+}
+
+async fn answer(host: &mut Host, event: &Value) -> Value {
+    match host.invoke(event).await.unwrap() {
+        Invoked::Answered(answer) => answer,
+        Invoked::Failed(error) => panic!("{error}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_function_url_event_is_recorded_and_answered_and_logged_in_one_line() {
+    let stack = Testbed::start(Options { poll: false, ..Options::default() }).await.unwrap();
+    let mut host = start(&stack, &[]).await;
+    let delivery = Delivery::ada("msg_1", MESSAGE, Clock::System.now());
+
+    let first = answer(&mut host, &delivery.to_lambda_event()).await;
+    assert_eq!(first["statusCode"], 200);
+    assert_eq!(first["headers"]["gatehouse-outcome"], "recorded");
+    assert_eq!(first["headers"]["gatehouse-event-id"], "ada:msg_1");
+    let body: Value = serde_json::from_str(first["body"].as_str().unwrap()).unwrap();
+    assert_eq!(body, json!({"status": "recorded", "event_id": "ada:msg_1"}));
+    let id = EventId::new(&["ada"], &["msg_1"]);
+    let record = stack.store().get(&id, Clock::System.now()).await.unwrap().unwrap();
+    assert_eq!(record.event.body, delivery.body);
+
+    let again = answer(&mut host, &delivery.to_lambda_event()).await;
+    assert_eq!(again["headers"]["gatehouse-outcome"], "duplicate");
+    let forged = delivery.with_body("{}").to_lambda_event();
+    let refused = answer(&mut host, &forged).await;
+    assert_eq!((&refused["statusCode"], &refused["headers"]["gatehouse-outcome"]), (&json!(401), &json!("refused")));
+
+    let output = host.kill().await.unwrap();
+    let lines: Vec<Value> = output.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+    let outcomes: Vec<&str> = lines.iter().map(|line| line["outcome"].as_str().unwrap()).collect();
+    assert_eq!(outcomes, ["recorded", "duplicate", "refused"], "{output}");
+    let line = lines[0].as_object().unwrap();
+    assert_eq!((&line["function"], &line["source"]), (&json!("conversation-webhooks"), &json!("ada")));
+    assert_eq!((&line["event_id"], &line["status"]), (&json!("ada:msg_1"), &json!(200)));
+    assert!(line["ms"].is_u64());
+    // A refusal names its line.
+    let problem: Value = serde_json::from_str(refused["body"].as_str().unwrap()).unwrap();
+    assert!(problem["request_id"].is_string() && problem["request_id"] == lines[2]["request_id"], "{problem}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_signed_is_verified_however_lambda_hands_it_on() {
+    let stack = Testbed::start(Options { poll: false, ..Options::default() }).await.unwrap();
+    let mut host = start(&stack, &[]).await;
+    let delivery = |id: &str| Delivery::ada(id, MESSAGE, Clock::System.now()).to_lambda_event();
+
+    // As base64, which it is for a content type that Lambda does not know as text.
+    let mut encoded = delivery("msg_1");
+    encoded["body"] = data_encoding::BASE64.encode(MESSAGE.as_bytes()).into();
+    encoded["isBase64Encoded"] = true.into();
+    // With header names in the letter case they were sent in.
+    let mut shouted = delivery("msg_2");
+    let headers = shouted["headers"].as_object().unwrap().clone();
+    shouted["headers"] = headers.into_iter().map(|(name, value)| (name.to_uppercase(), value)).collect();
+    for event in [encoded, shouted] {
+        assert_eq!(answer(&mut host, &event).await["headers"]["gatehouse-outcome"], "recorded");
+    }
+    // Base64 that is none, or that is the body twice over, is not what was signed.
+    let mut twice = delivery("msg_3");
+    twice["body"] = data_encoding::BASE64.encode(MESSAGE.as_bytes()).into();
+    let mut joined = delivery("msg_4");
+    joined["headers"]["svix-signature"] =
+        format!("{0},{0}", joined["headers"]["svix-signature"].as_str().unwrap()).into();
+    for event in [twice, joined] {
+        assert_eq!(answer(&mut host, &event).await["statusCode"], 401);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_url_that_is_none_is_answered_like_any_other() {
+    let stack = Testbed::start(Options { poll: false, ..Options::default() }).await.unwrap();
+    let mut host = start(&stack, &[]).await;
+    let delivery = |n: usize| Delivery::ada(&format!("msg_{n}"), MESSAGE, Clock::System.now()).to_lambda_event();
+    // What no endpoint looks at may be anything.
+    for (n, query) in ["\"", "<>", "a b", "\u{7f}", "%", "x=1"].into_iter().enumerate() {
+        let mut event = delivery(n);
+        event["rawQueryString"] = query.into();
+        event["headers"]["host"] = "evil:99999 x".into();
+        event["headers"]["x-forwarded-proto"] = "https,http".into();
+        assert_eq!(answer(&mut host, &event).await["headers"]["gatehouse-outcome"], "recorded", "{query}");
+    }
+    let long = format!("/{}", "x".repeat(100_000));
+    for (path, status) in
+        [("@evil:99999/", 404), ("/\u{7f}\"<>^`{|}\\", 404), (long.as_str(), 404), ("", 404), ("//", 200)]
+    {
+        let mut event = delivery(100);
+        event["rawPath"] = path.into();
+        assert_eq!(answer(&mut host, &event).await["statusCode"], status, "{path:.20}");
+    }
+    let mut broken = delivery(101);
+    broken["isBase64Encoded"] = true.into();
+    assert_eq!(answer(&mut host, &broken).await["statusCode"], 401);
+    let output = host.kill().await.unwrap();
+    assert_eq!((output.lines().count(), output.contains("panicked")), (12, false), "{output}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_is_no_request_is_a_handler_error_and_the_next_one_is_taken() {
+    let stack = Testbed::start(Options { poll: false, ..Options::default() }).await.unwrap();
+    let mut host = start(&stack, &[]).await;
+    let Invoked::Failed(error) = host.invoke(&json!({"Records": []})).await.unwrap() else { panic!("answered") };
+    assert!(error["errorType"].is_string(), "{error}");
+    let delivery = Delivery::ada("msg_1", MESSAGE, Clock::System.now());
+    assert_eq!(answer(&mut host, &delivery.to_lambda_event()).await["statusCode"], 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_function_that_is_not_configured_ends_at_once_and_names_the_variable() {
+    for (variables, named) in [
+        (vec![], "TABLE_NAME"),
+        (vec![("TABLE_NAME", "t"), ("GATEHOUSE_SECRETS", "{}"), ("EVENT_TTL_DAYS", "7")], "EVENT_TTL_DAYS"),
+    ] {
+        let host =
+            Host::start(env!("CARGO_BIN_EXE_under-test-conversation-webhooks"), variables, 10_000).await.unwrap();
+        let (succeeded, output) = host.finish().await.unwrap();
+        assert!(!succeeded && output.contains(named), "{output}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_usable_secrets_every_delivery_is_answered_with_503_and_the_log_says_why() {
+    let stack = Testbed::start(Options { poll: false, ..Options::default() }).await.unwrap();
+    for (secrets, named) in [
+        (None, "SECRETS_ARN"),
+        (Some("whsec_oops"), "GATEHOUSE_SECRETS"),
+        (Some(r#"{"ada":{"signing_secrets":["whsec_oops"]}}"#), "ada.signing_secrets[0]"),
+    ] {
+        let mut environment = stack.environment();
+        environment.remove("GATEHOUSE_SECRETS");
+        // `sam local` would have the development document.
+        environment.remove("AWS_SAM_LOCAL");
+        let variables = environment.iter().map(|(name, value)| (*name, value.as_str()));
+        let variables = variables.chain(secrets.map(|secrets| ("GATEHOUSE_SECRETS", secrets)));
+        let mut host =
+            Host::start(env!("CARGO_BIN_EXE_under-test-conversation-webhooks"), variables, 10_000).await.unwrap();
+        let delivery = Delivery::ada("msg_1", MESSAGE, Clock::System.now());
+        assert_eq!(answer(&mut host, &delivery.to_lambda_event()).await["statusCode"], 503);
+        let output = host.kill().await.unwrap();
+        assert!(output.contains(named) && !output.contains("oops"), "{output}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn not_even_at_the_finest_log_level_does_a_line_show_a_payload_or_a_signature() {
+    let stack = Testbed::start(Options { poll: false, ..Options::default() }).await.unwrap();
+    let everything = [("RUST_LOG", "trace,lambda_runtime=trace,aws_smithy_runtime=trace,hyper=trace")];
+    let mut host = start(&stack, &everything).await;
+    let delivery = Delivery::ada("msg_1", MESSAGE, Clock::System.now());
+    let signature = delivery.headers.iter().find(|header| header.0 == "svix-signature").unwrap().1.clone();
+    for event in [delivery.to_lambda_event(), delivery.clone().with_body("{\"Friday\"").to_lambda_event()] {
+        answer(&mut host, &event).await;
+    }
+    let output = host.kill().await.unwrap();
+    assert!(output.contains("recorded") && output.contains("refused"), "{output}");
+    for secret in ["Friday", "Mira", &signature, &signature[3..20]] {
+        assert!(!output.contains(secret), "{output}");
+    }
+}

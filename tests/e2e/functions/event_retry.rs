@@ -1,0 +1,73 @@
+//! The real binary under a Lambda Runtime API host.
+
+use std::time::Duration;
+
+use gatehouse_inbox::queue::Envelope;
+use gatehouse_inbox::{Clock, EventId, Fingerprint, Nonce};
+use gatehouse_local::runtime_api::{Host, Invoked};
+use gatehouse_local::{Options, Testbed};
+use serde_json::{Value, json};
+
+async fn start(stack: &Testbed, timeout: Duration) -> Host {
+    stack.host(env!("CARGO_BIN_EXE_under-test-event-retry"), timeout, &[]).await.unwrap()
+}
+
+fn envelope(id: &str) -> String {
+    let body = r#"{"type":"v1.conversation.created","data":{"conversation_id":"c"}}"#;
+    let envelope = Envelope {
+        event_id: EventId::new(&["ada"], &[id]),
+        weak_identity: false,
+        nonce: Nonce::random().unwrap(),
+        fingerprint: Fingerprint::of(body, &|_, _| false),
+        received_at: Clock::System.now(),
+        verified_by: "svix".to_owned(),
+        body: body.into(),
+        answer: None,
+    };
+    envelope.to_message().unwrap()
+}
+
+fn batch(messages: &[(&str, &str)]) -> Value {
+    let record = |(id, body): &(&str, &str)| {
+        json!({"messageId": id, "receiptHandle": "none", "body": body, "attributes": {"ApproximateReceiveCount": "1"},
+               "messageAttributes": {}, "eventSource": "aws:sqs", "awsRegion": "us-east-1"})
+    };
+    json!({"Records": messages.iter().map(record).collect::<Vec<_>>()})
+}
+
+fn failed(answer: &Invoked) -> Vec<&str> {
+    let Invoked::Answered(answer) = answer else { panic!("{answer:?}") };
+    let failures = answer["batchItemFailures"].as_array().unwrap();
+    failures.iter().map(|failure| failure["itemIdentifier"].as_str().unwrap()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unreadable_message_fails_alone() {
+    let stack = Testbed::start(Options { poll: false, ..Options::default() }).await.unwrap();
+    let mut host = start(&stack, event_retry::TIMEOUT).await;
+    let (a, b) = (envelope("a"), envelope("b"));
+    let answer = host.invoke(&batch(&[("1", &a), ("2", "not an envelope"), ("3", &b)])).await.unwrap();
+    assert_eq!(failed(&answer), ["2"]);
+    for id in ["a", "b"] {
+        assert!(stack.store().get(&EventId::new(&["ada"], &[id]), Clock::System.now()).await.unwrap().is_some());
+    }
+    let again = host.invoke(&batch(&[("1", &a)])).await.unwrap();
+    assert_eq!(failed(&again), Vec::<&str>::new(), "recording twice changes nothing");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_less_than_five_seconds_left_nothing_is_taken_and_everything_comes_again() {
+    let stack = Testbed::start(Options { poll: false, ..Options::default() }).await.unwrap();
+    let mut host = start(&stack, Duration::from_secs(4)).await;
+    let answer = host.invoke(&batch(&[("1", &envelope("a")), ("2", &envelope("b"))])).await.unwrap();
+    assert_eq!(failed(&answer), ["1", "2"]);
+    assert!(stack.store().get(&EventId::new(&["ada"], &["a"]), Clock::System.now()).await.unwrap().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_is_no_batch_is_a_handler_error_and_the_next_one_is_taken() {
+    let stack = Testbed::start(Options { poll: false, ..Options::default() }).await.unwrap();
+    let mut host = start(&stack, event_retry::TIMEOUT).await;
+    assert!(matches!(host.invoke(&json!({"Records": 7})).await.unwrap(), Invoked::Failed(_)));
+    assert_eq!(failed(&host.invoke(&batch(&[("1", &envelope("a"))])).await.unwrap()), Vec::<&str>::new());
+}
