@@ -1,23 +1,19 @@
 //! The proxy before the real AG-Kit servers of the Python package index, with every answer cut to single bytes, and cut off at
 //! every event. Needs those servers, so it is a target that `cargo test` leaves out: `.ci/check-agents` installs them and runs it.
-#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod chopper;
 
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::sync::Arc;
-use std::time::Duration;
 
-use agent_chat::{KeySets, Limits, State, Upstream};
 use bytes::Bytes;
 use chopper::{Chopper, Way};
-use gatehouse_edge::Deadline;
-use gatehouse_edge::secrets::Keeper;
 use gatehouse_inbox::Clock;
 use gatehouse_local::delivery::{Client, Delivery};
+use gatehouse_local::runtime_api::Invoked;
 use gatehouse_local::{Options, Testbed};
-use http::{Request, Response};
+use http::Response;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -39,7 +35,7 @@ impl Server {
     async fn start(version: &str, dialect: &'static str) -> Server {
         let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
         let servers = std::env::var_os("GATEHOUSE_AGENT_SERVERS").map(PathBuf::from);
-        let servers = servers.unwrap_or_else(|| root.join("../target/agent-servers"));
+        let servers = servers.expect("GATEHOUSE_AGENT_SERVERS is set: .ci/check-agents does it");
         let mut process = Command::new(servers.join(version).join("bin/python"))
             .arg(root.join("agents/server.py"))
             .stdout(Stdio::piped())
@@ -99,20 +95,27 @@ impl Server {
         let url = format!("http://{}{path}", chopper.address);
         let secrets = json!({"agent_chat": {"clients": [{"id": "web", "token": TOKEN, "agents": ["*"]}],
                              "agents": {"a": {"url": url, "dialect": self.dialect}}}});
-        let state = Arc::new(State {
-            inbox: stack.inbox(Clock::System),
-            secrets: Keeper::fixed(&secrets.to_string(), false, Clock::System).unwrap(),
-            upstream: Upstream::new(Duration::from_secs(3)).unwrap(),
-            key_sets: KeySets::new(),
-            limits: Limits::default(),
-        });
-        let request = Request::post("/v1/aibot/bots/a/send-message")
-            .header("authorization", format!("Bearer {TOKEN}"))
-            .header("content-type", "application/json");
-        let request = request.body(Bytes::from(body.to_string())).unwrap();
-        let response = agent_chat::handle(request, &state, Deadline::within(Duration::from_secs(60))).await;
-        let (head, body) = response.into_parts();
-        Response::from_parts(head, body.collect().await.unwrap().to_bytes())
+        // The deployed binary where CI has built it, else the one that `cargo test` builds.
+        let binary = std::env::var("GATEHOUSE_AGENT_CHAT");
+        let binary = binary.unwrap_or_else(|_| env!("CARGO_BIN_EXE_under-test-agent-chat").to_owned());
+        let secrets = secrets.to_string();
+        let mut host = stack.host(binary, agent_chat::TIMEOUT, &[("GATEHOUSE_SECRETS", &secrets)]).await.unwrap();
+        let headers = [("authorization", format!("Bearer {TOKEN}")), ("content-type", "application/json".to_owned())];
+        let delivery = Delivery {
+            function: agent_chat::FUNCTION.to_owned(),
+            path: "v1/aibot/bots/a/send-message".to_owned(),
+            method: "POST".to_owned(),
+            headers: headers.map(|(name, value)| (name.to_owned(), value)).to_vec(),
+            body: Bytes::from(body.to_string()),
+        };
+        let Invoked::Answered(answer) = host.invoke(&delivery.to_lambda_event()).await.unwrap() else {
+            panic!("the function failed")
+        };
+        let mut response = Response::builder().status(u16::try_from(answer["statusCode"].as_u64().unwrap()).unwrap());
+        for (name, value) in answer["headers"].as_object().unwrap() {
+            response = response.header(name, value.as_str().unwrap());
+        }
+        response.body(Bytes::from(answer["body"].as_str().unwrap().to_owned())).unwrap()
     }
 }
 

@@ -48,7 +48,7 @@ pub(crate) async fn admit(request: &Request<Bytes>, state: &State, deadline: Dea
     );
     let nonce = Nonce::random().map_err(|_| Problem::NotDurable)?;
     let (turn_id, claim) = match key::header(request)? {
-        None => (uuid::Uuid::now_v7().to_string(), None),
+        None => (chat::new_turn_id(), None),
         Some(key) => {
             let key = claim_key(&client.id, agent_id, &key);
             let fingerprint = Fingerprint::of(document.text(), &|_, _| false);

@@ -82,6 +82,12 @@ pub fn claim_key(client: &str, agent: &str, key: &str) -> EventId {
     EventId::new(&["claim"], &[client, agent, key])
 }
 
+/// A new id for a turn without an idempotency key: a UUID of version 7, so that ids sort by time.
+#[must_use]
+pub fn new_turn_id() -> String {
+    uuid::Uuid::now_v7().to_string()
+}
+
 /// The id of the turn a claim is for: `<client>:<agent>:<key>:<fence>`. Each attempt has its own.
 #[must_use]
 pub fn turn_id(claim: &Claim) -> String {

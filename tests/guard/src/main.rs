@@ -1,8 +1,9 @@
 //! What an event takes, in numbers that do not depend on the machine's mood: instructions and allocations; and how large the
 //! functions are.
 //!
-//! `cargo run --release -p guard -- check` compares both with `guard.json`, and fails where one has grown by more than a
-//! twentieth; `-- update` writes them anew. Instructions are valgrind's (`callgrind`), which must be there.
+//! `.ci/guard` compares both with `guard.json`, and fails where one has grown by more than a twentieth; `.ci/guard update` writes
+//! them anew. Both build as the rehearsal does: optimized, without link-time optimization, by the same compiler for the same
+//! target. Instructions are counted by valgrind's callgrind.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -109,10 +110,11 @@ fn count() -> Result<Figures, Error> {
         figures.instructions.insert(name.to_owned(), instructions);
         figures.allocations.insert(name.to_owned(), allocations(source, &Bytes::from_static(body.as_bytes()))?);
     }
+    // `cargo lambda build` puts each binary at `<name>/bootstrap`, this one too.
     let own = std::env::current_exe()?;
-    let folder = own.parent().ok_or("the guard stands in no folder")?;
+    let folder = own.ancestors().nth(2).ok_or("the guard is not where cargo lambda puts it; see .ci/guard")?;
     for function in FUNCTIONS {
-        if let Ok(binary) = std::fs::metadata(folder.join(function)) {
+        if let Ok(binary) = std::fs::metadata(folder.join(function).join("bootstrap")) {
             figures.sizes.insert(function.to_owned(), binary.len());
         }
     }
