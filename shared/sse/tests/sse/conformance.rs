@@ -1,5 +1,5 @@
 //! The rules of the HTML standard's §9.2.6, one by one, in any pieces:
-//! `cargo test -p gatehouse-sse --test conformance -- --nocapture` prints the table.
+//! `cargo test -p gatehouse-sse --test sse conformance -- --nocapture` prints the table.
 
 use bytes::Bytes;
 use gatehouse_sse::Reader;
