@@ -87,7 +87,7 @@ async fn fill(bed: &Testbed, letters: usize) {
                 event_id: EventId::new(&["ada"], &[&format!("msg_{n}")]),
                 weak_identity: false,
                 nonce: Nonce::random().unwrap(),
-                fingerprint: Fingerprint::of(MESSAGE, &|_, _| false),
+                fingerprint: Fingerprint::of(MESSAGE),
                 received_at: Clock::System.now(),
                 verified_by: "svix".to_owned(),
                 body: MESSAGE.into(),

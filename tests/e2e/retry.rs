@@ -17,7 +17,7 @@ fn envelope(id: &str) -> String {
         event_id: EventId::new(&["ada"], &[id]),
         weak_identity: false,
         nonce: Nonce::random().unwrap(),
-        fingerprint: Fingerprint::of(body, &|_, _| false),
+        fingerprint: Fingerprint::of(body),
         received_at: now(),
         verified_by: "svix".to_owned(),
         body: body.into(),

@@ -185,7 +185,8 @@ impl Replay<'_> {
         let identity = source.identify(
             &document,
             &Verified { by: stored.verified_by.clone(), message_id: None },
-            stored.received_at,
+            &stored.fingerprint,
+            &stored.nonce,
         );
         // A vendor's message id is not in the body.
         if identity_is_in_body(source, &document) && !identity.weak && !stored.marks.weak_identity {

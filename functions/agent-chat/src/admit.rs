@@ -51,7 +51,7 @@ pub(crate) async fn admit(request: &Request<Bytes>, state: &State, deadline: Dea
         None => (chat::new_turn_id(), None),
         Some(key) => {
             let key = claim_key(&client.id, agent_id, &key);
-            let fingerprint = Fingerprint::of(document.text(), &|_, _| false);
+            let fingerprint = Fingerprint::of(document.text());
             match key::take(state, key, fingerprint, nonce, lease).await? {
                 Key::Taken(claim) => (chat::turn_id(&claim), Some(claim)),
                 Key::Answered(stored) => {
@@ -127,7 +127,7 @@ fn request_id(request: &Request<Bytes>, turn_id: &str, claim: Option<&Claim>) ->
     let own = request.headers().get("x-request-id").filter(|value| value.to_str().is_ok_and(is_id));
     let ours = || match claim {
         None => turn_id.to_owned(),
-        Some(claim) => Fingerprint::of(&format!("\"{}\"", claim.key), &|_, _| false).to_string(),
+        Some(claim) => Fingerprint::of(&format!("\"{}\"", claim.key)).to_string(),
     };
     own.cloned().or_else(|| HeaderValue::try_from(ours()).ok()).unwrap_or(HeaderValue::from_static("-"))
 }

@@ -173,12 +173,13 @@ pub(crate) fn event(asked: &Asked, outcome: &Outcome, now: Timestamp) -> Option<
         subject: asked.conversation.as_deref().map(chat::subject),
         occurred_at: asked.began_at,
         received_at: now,
-        fingerprint: Fingerprint::of(&body, &|_, _| false),
+        fingerprint: Fingerprint::of(&body),
         nonce: Nonce::random().ok()?,
         verified_by: format!("{}:{}", asked.client.verified_by, asked.client.id),
         body: Bytes::from(body),
         answer: None,
         marks: Marks::default(),
+        is_one_question: false,
     })
 }
 

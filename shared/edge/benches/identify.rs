@@ -15,7 +15,7 @@ use divan::{Bencher, black_box};
 use gatehouse_edge::signature::SigningKey;
 use gatehouse_edge::vapi::Channel;
 use gatehouse_edge::{Source, Verified};
-use gatehouse_inbox::Clock;
+use gatehouse_inbox::Nonce;
 use gatehouse_payload::json::Document;
 use gatehouse_payload::wire::read;
 use gatehouse_payload::{ada, agntix, vapi};
@@ -79,10 +79,11 @@ fn verify(bencher: Bencher, messages: usize) {
 #[divan::bench(args = samples())]
 fn identify(bencher: Bencher, Sample { source, body, .. }: &Sample) {
     let verified = Verified { by: "bearer".to_owned(), message_id: Some("msg_1".to_owned()) };
-    let at = Clock::System.now();
+    let nonce = Nonce::random().unwrap();
     bencher.counter(BytesCount::of_str(body)).bench_local(|| {
         let document = Document::read(black_box(body.as_bytes())).unwrap();
-        black_box((source.parse(&document), source.identify(&document, &verified, at), source.fingerprint(&document)));
+        let fingerprint = source.fingerprint(&document);
+        black_box((source.parse(&document), source.identify(&document, &verified, &fingerprint, &nonce)));
     });
 }
 

@@ -236,16 +236,17 @@ impl Door {
     fn identify(&self, source: Source, body: &Bytes, verified: Verified) -> Result<Event, Refused> {
         let document = Document::read(body).map_err(|error| Problem::NotAnObject(error.to_string()))?;
         let received_at = self.clock().now();
-        let identity = source.identify(&document, &verified, received_at);
         let nonce = Nonce::random().map_err(|error| {
             let told = Told { error: Some(format!("no random bytes: {error}")), ..Told::default() };
             Refused { problem: Problem::NotDurable, outcome: "unavailable", told: Box::new(told) }
         })?;
+        let fingerprint = source.fingerprint(&document);
+        let identity = source.identify(&document, &verified, &fingerprint, &nonce);
         let envelope = Envelope {
             event_id: identity.id,
             weak_identity: identity.weak,
             nonce,
-            fingerprint: source.fingerprint(&document),
+            fingerprint,
             received_at,
             verified_by: verified.by,
             body: body.clone(),

@@ -1,7 +1,7 @@
 //! Which vendor, and the four verbs by vendor.
 
 use gatehouse_inbox::queue::Envelope;
-use gatehouse_inbox::{Event, EventId, Fingerprint, Marks};
+use gatehouse_inbox::{Event, EventId, Fingerprint, Marks, Nonce};
 use gatehouse_payload::json::Document;
 use gatehouse_payload::time::Timestamp;
 
@@ -103,13 +103,19 @@ impl Source {
         }
     }
 
-    /// Names the event.
+    /// Names the event of a delivery that says `fingerprint` and whose recording has `nonce`.
     #[must_use]
-    pub fn identify(self, document: &Document<'_>, verified: &Verified, received_at: Timestamp) -> Identity {
+    pub fn identify(
+        self,
+        document: &Document<'_>,
+        verified: &Verified,
+        fingerprint: &Fingerprint,
+        nonce: &Nonce,
+    ) -> Identity {
         match self {
             Source::Ada => ada::identify(verified),
             Source::Agntix => agntix::identify(document, verified),
-            Source::Vapi(channel) => vapi::identify(channel, document, verified, received_at),
+            Source::Vapi(channel) => vapi::identify(channel, document, verified, fingerprint, nonce),
             Source::AgKit => chat::identify(document),
         }
     }
@@ -118,7 +124,7 @@ impl Source {
     #[must_use]
     pub fn fingerprint(self, document: &Document<'_>) -> Fingerprint {
         match self {
-            Source::Ada | Source::Agntix | Source::AgKit => Fingerprint::of(document.text(), &|_, _| false),
+            Source::Ada | Source::Agntix | Source::AgKit => Fingerprint::of(document.text()),
             Source::Vapi(_) => vapi::fingerprint(document),
         }
     }
@@ -127,7 +133,12 @@ impl Source {
     #[must_use]
     pub fn event(self, document: &Document<'_>, envelope: Envelope) -> Event {
         let parsed = self.parse(document);
+        let is_one_question = match self {
+            Source::Vapi(channel) => vapi::is_one_question(channel, document, &envelope.event_id),
+            Source::Ada | Source::Agntix | Source::AgKit => false,
+        };
         Event {
+            is_one_question,
             id: envelope.event_id,
             source: self.vendor().to_owned(),
             event_type: parsed.event_type.map(gatehouse_inbox::event::word),

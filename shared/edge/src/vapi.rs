@@ -5,8 +5,8 @@ mod identity;
 use gatehouse_inbox::{Fingerprint, Subject};
 use gatehouse_payload::json::Document;
 use gatehouse_payload::time::Timestamp;
-use gatehouse_payload::vapi::{Envelope, Message, is_volatile};
-pub use identity::identify;
+use gatehouse_payload::vapi::{Envelope, Message, compared};
+pub use identity::{Class, identify, is_one_question};
 
 use crate::scheme::Parts;
 use crate::secrets::Secrets;
@@ -99,7 +99,7 @@ fn subject(message: &Message<'_>) -> Option<Subject> {
 pub fn fingerprint(document: &Document<'_>) -> Fingerprint {
     let envelope = Envelope::of(document);
     let said = if envelope.is_alone() { envelope.text() } else { document.text() };
-    Fingerprint::of(said, &is_volatile)
+    Fingerprint::of_compared(said, &compared)
 }
 
 /// `{}`: Vapi expects nothing for a message without a reply of its own.

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
-use gatehouse_payload::json;
+use gatehouse_payload::json::{self, Compared};
 use gatehouse_payload::time::Timestamp;
 use sha2::{Digest, Sha256};
 
@@ -42,6 +42,9 @@ pub struct Event {
     pub answer: Option<String>,
     /// What could not be read from it.
     pub marks: Marks,
+    /// Whether every delivery under this id asks the same: a different body is then a duplicate, which gets the first answer,
+    /// and not a conflict.
+    pub is_one_question: bool,
 }
 
 /// What could not be read from an event's body. All are counted; none is a reason to refuse it.
@@ -168,11 +171,17 @@ fn hashed(bytes: &[u8]) -> String {
 pub struct Fingerprint([u8; 32]);
 
 impl Fingerprint {
-    /// The fingerprint of a JSON value's text, without the members `omit` names (see [`json::canonical`]).
+    /// The fingerprint of a JSON value's text.
     #[must_use]
-    pub fn of(value: &str, omit: &dyn Fn(&[&str], &str) -> bool) -> Self {
+    pub fn of(value: &str) -> Self {
+        Self::of_compared(value, &|_, _| Compared::Whole)
+    }
+
+    /// The fingerprint of as much of a JSON value's text as `compared` says (see [`json::canonical`]).
+    #[must_use]
+    pub fn of_compared(value: &str, compared: &dyn Fn(&[&str], &str) -> Compared) -> Self {
         let mut hash = Sha256::new();
-        json::canonical(value, omit, &mut |piece| hash.update(piece));
+        json::canonical(value, compared, &mut |piece| hash.update(piece));
         Fingerprint(hash.finalize().into())
     }
 

@@ -44,7 +44,7 @@ impl Model {
         if held.nonce == event.nonce {
             return Outcome::Recorded;
         }
-        if held.fingerprint == event.fingerprint {
+        if held.fingerprint == event.fingerprint || event.is_one_question {
             return Outcome::Duplicate;
         }
         let copy = copies.entry(event.fingerprint).or_insert(expires_at);

@@ -289,7 +289,7 @@ mod tests {
             event_id: EventId::new(&["ada"], &["msg_1"]),
             weak_identity: true,
             nonce: Nonce::random().unwrap(),
-            fingerprint: Fingerprint::of("{}", &|_, _| false),
+            fingerprint: Fingerprint::of("{}"),
             received_at: Timestamp::clamped(1_775_624_410_123),
             verified_by: "svix".to_owned(),
             body: Bytes::from_static(br#"{"type":"v1.conversation.created"}"#),

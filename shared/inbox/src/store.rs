@@ -212,7 +212,7 @@ impl Store {
         if holder.nonce == Some(event.nonce) {
             return Ok(own(Outcome::Recorded));
         }
-        if holder.fingerprint == Some(event.fingerprint) {
+        if holder.fingerprint == Some(event.fingerprint) || event.is_one_question {
             return Ok(Recorded { outcome: Outcome::Duplicate, answer: holder.answer });
         }
         // Whoever holds the copy's place says the same, for its key holds the fingerprint.

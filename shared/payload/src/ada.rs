@@ -99,7 +99,9 @@ impl From<&str> for EventType {
 /// The envelope's text, as far as [`Envelope`] can read it.
 #[must_use]
 pub fn readable<'a>(document: &'a Document<'_>) -> Readable<'a> {
-    Readable::of(document.text(), |text| serde_json::from_str::<Envelope<'_>>(text).is_ok())
+    Readable::of(document.text(), &["type", "timestamp", "data"], |text| {
+        serde_json::from_str::<Envelope<'_>>(text).is_ok()
+    })
 }
 
 impl<'a> Envelope<'a> {

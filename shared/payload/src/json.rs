@@ -4,7 +4,6 @@
 //! round big integers; an authentic event must not be refused or altered for any of these.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::fmt;
 
 use memchr::memchr_iter;
@@ -115,9 +114,9 @@ fn object(value: &str) -> Result<&str, NotAnObject> {
     Err(NotAnObject::OtherKind { found })
 }
 
-/// How many members and elements a document may have to be looked into. Vendors' largest have some ten thousand; more than this is
-/// kept as it came and read as an object without members, since each would cost memory and time.
-pub const MOST_PARTS: usize = 100_000;
+/// How many members and elements a document may have to be canonicalized or listed as a whole, since each costs memory and
+/// time. [`pick`] has no such limit.
+pub const MOST_PARTS: usize = 250_000;
 
 /// Whether it has too many members and elements.
 fn is_vast(value: &str) -> bool {
@@ -178,6 +177,81 @@ fn entries(value: &str) -> Vec<(&RawValue, &RawValue)> {
     serde_json::from_str::<Entries<'_>>(value).map(|entries| entries.0).unwrap_or_default()
 }
 
+/// The named members of an object, found in one pass that keeps nothing else.
+#[derive(Debug)]
+pub struct Picked<'a, 'n> {
+    names: &'n [&'n str],
+    /// By name: its values, in order.
+    values: Vec<Vec<&'a RawValue>>,
+    others: usize,
+}
+
+/// Picks the members of these names out of an object of any size. Whatever is not an object has none.
+#[must_use]
+pub fn pick<'a, 'n>(object: &'a str, names: &'n [&'n str]) -> Picked<'a, 'n> {
+    struct Pick<'n>(&'n [&'n str]);
+
+    impl<'de, 'n> serde::de::DeserializeSeed<'de> for Pick<'n> {
+        type Value = Picked<'de, 'n>;
+
+        fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+            deserializer.deserialize_map(self)
+        }
+    }
+
+    impl<'de, 'n> Visitor<'de> for Pick<'n> {
+        type Value = Picked<'de, 'n>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut picked = Picked { names: self.0, values: vec![Vec::new(); self.0.len()], others: 0 };
+            // A name may hold what no Rust string can, so that it is compared as bytes.
+            while let Some(name) = map.next_key::<&RawValue>()? {
+                let name = decode_string(name.get());
+                match self.0.iter().position(|wanted| wanted.as_bytes() == &*name) {
+                    Some(place) => picked.values[place].push(map.next_value()?),
+                    None => {
+                        map.next_value::<serde::de::IgnoredAny>()?;
+                        picked.others += 1;
+                    }
+                }
+            }
+            Ok(picked)
+        }
+    }
+
+    use serde::de::DeserializeSeed;
+    let none = || Picked { names, values: vec![Vec::new(); names.len()], others: 0 };
+    Pick(names).deserialize(&mut serde_json::Deserializer::from_str(object)).unwrap_or_else(|_| none())
+}
+
+impl<'a> Picked<'a, '_> {
+    /// The member's value; `None` where there is no such member, or more than one.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&'a RawValue> {
+        let place = self.names.iter().position(|known| *known == name)?;
+        match self.values.get(place)?.as_slice() {
+            [value] => Some(value),
+            _ => None,
+        }
+    }
+
+    /// Whether there is at least one member of this name.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.names.iter().zip(&self.values).any(|(known, values)| *known == name && !values.is_empty())
+    }
+
+    /// Number of members, repeated ones and those that were not picked included.
+    #[must_use]
+    pub fn members(&self) -> usize {
+        self.others + self.values.iter().map(Vec::len).sum::<usize>()
+    }
+}
+
 /// An object's text without the members a type cannot read, so that one odd member does not hide the others.
 #[derive(Debug)]
 pub struct Readable<'a> {
@@ -186,27 +260,16 @@ pub struct Readable<'a> {
 }
 
 impl<'a> Readable<'a> {
-    /// Leaves out of `object` what keeps `reads` from reading it: members it cannot read alone, and members that stand
-    /// twice.
+    /// Leaves out of `object` what keeps `reads` from reading it. Of the members `names`, which are those the type has, it
+    /// keeps those that occur once and can be read alone.
     #[must_use]
-    pub fn of(object: &'a str, reads: fn(&str) -> bool) -> Self {
-        if is_vast(object) {
-            return Readable { text: Cow::Borrowed("{}"), whole: false };
-        }
+    pub fn of(object: &'a str, names: &[&str], reads: fn(&str) -> bool) -> Self {
         if reads(object) {
             return Readable { text: Cow::Borrowed(object), whole: true };
         }
-        let entries = entries(object);
-        let mut times: HashMap<_, u32> = HashMap::new();
-        for (name, _) in &entries {
-            *times.entry(decode_string(name.get())).or_default() += 1;
-        }
-        let once = |name: &RawValue| times.get(&decode_string(name.get())) == Some(&1);
-        let alone = entries.iter().map(|(name, value)| (name, format!("{}:{}", name.get(), value.get())));
-        let kept: Vec<String> = alone
-            .filter(|(name, member)| once(name) && reads(&format!("{{{member}}}")))
-            .map(|(_, member)| member)
-            .collect();
+        let picked = pick(object, names);
+        let members = names.iter().filter_map(|name| Some(format!("\"{name}\":{}", picked.get(name)?.get())));
+        let kept: Vec<String> = members.filter(|member| reads(&format!("{{{member}}}"))).collect();
         Readable { text: Cow::Owned(format!("{{{}}}", kept.join(","))), whole: false }
     }
 
@@ -240,11 +303,35 @@ pub fn id(value: Option<&RawValue>) -> Option<Cow<'_, str>> {
 /// The text of an object's member; `None` when it is not there, stands twice or is no string.
 #[must_use]
 pub fn text_member(object: &str, name: &str) -> Option<String> {
-    let mut named = members(object).into_iter().filter(|member| member.0 == name);
-    match (named.next(), named.next()) {
-        (Some((_, value)), None) => string(value).map(Cow::into_owned),
-        _ => None,
+    pick(object, &[name]).get(name).and_then(string).map(Cow::into_owned)
+}
+
+/// The text of a JSON string, with U+FFFD in place of what no Rust string can hold; `None` when `value` is no string.
+#[must_use]
+pub fn lossy_string(value: &RawValue) -> Option<Cow<'_, str>> {
+    if !value.get().starts_with('"') {
+        return None;
     }
+    Some(match decode_string(value.get()) {
+        Cow::Borrowed(bytes) => String::from_utf8_lossy(bytes),
+        // Three bytes of a lone surrogate are one character.
+        Cow::Owned(bytes) => Cow::Owned(replace_lone_surrogates(&bytes)),
+    })
+}
+
+fn replace_lone_surrogates(decoded: &[u8]) -> String {
+    let mut text = String::with_capacity(decoded.len());
+    let mut rest = decoded;
+    while !rest.is_empty() {
+        let lone = rest.windows(3).position(|three| matches!(three, [0xED, 0xA0..=0xBF, 0x80..=0xBF]));
+        let (before, after) = rest.split_at(lone.unwrap_or(rest.len()));
+        text.push_str(&String::from_utf8_lossy(before));
+        if lone.is_some() {
+            text.push(char::REPLACEMENT_CHARACTER);
+        }
+        rest = after.get(3..).unwrap_or_default();
+    }
+    text
 }
 
 /// Feeds the canonical form of `value` to `sink`, in pieces.
@@ -255,10 +342,10 @@ pub fn text_member(object: &str, name: &str) -> Option<String> {
 /// another look at all below, or of more parts than [`MOST_PARTS`], is taken as it is: it then also differs by white space, which
 /// costs a conflict at worst, never a lost event. No vendor sends either.
 ///
-/// `omit` is asked for each member of each object with the names that lead to that object and the member's own name;
-/// array elements add no name. A member it names is left out.
-pub fn canonical(value: &str, omit: &dyn Fn(&[&str], &str) -> bool, sink: &mut dyn FnMut(&[u8])) {
-    let mut canonical = Canonical { omit, sink };
+/// `compared` is asked for each member of each object, with the names that lead to that object and the member's own name;
+/// array elements add no name.
+pub fn canonical(value: &str, compared: &dyn Fn(&[&str], &str) -> Compared, sink: &mut dyn FnMut(&[u8])) {
+    let mut canonical = Canonical { compared, sink };
     if shape(value).0 > CANONICAL_DEPTH || is_vast(value) {
         canonical.text(b"r", value.as_bytes());
     } else {
@@ -286,11 +373,24 @@ fn shape(value: &str) -> (usize, usize) {
     (deepest, commas)
 }
 
+/// How much of a member counts when two documents are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compared {
+    /// All of it.
+    Whole,
+    /// Of a string, the part before the first `?`. Of any other value, all of it.
+    WithoutQuery,
+    /// Whether a string is there. Of any other value, all of it.
+    IsText,
+    /// Nothing: the document may as well be without it.
+    Not,
+}
+
 /// How deep [`canonical`] looks into a document.
 pub const CANONICAL_DEPTH: usize = 32;
 
 struct Canonical<'s> {
-    omit: &'s dyn Fn(&[&str], &str) -> bool,
+    compared: &'s dyn Fn(&[&str], &str) -> Compared,
     sink: &'s mut dyn FnMut(&[u8]),
 }
 
@@ -299,19 +399,30 @@ impl Canonical<'_> {
         match value.as_bytes().first() {
             Some(b'{') => {
                 let named = entries(value).into_iter().map(|(name, value)| (decode_string(name.get()), value));
-                let mut members: Vec<(Cow<'_, [u8]>, &RawValue)> = named.collect();
-                {
+                let mut members: Vec<(Cow<'_, [u8]>, &RawValue, Compared)> = {
                     let path: Vec<&str> = path.iter().map(String::as_str).collect();
-                    // Only names that are text are ever omitted.
-                    members.retain(|(name, _)| !(self.omit)(&path, &String::from_utf8_lossy(name)));
-                }
+                    // Only names that are text are ever singled out.
+                    let compared = |name: &[u8]| (self.compared)(&path, &String::from_utf8_lossy(name));
+                    let members = named.map(|(name, value)| (compared(&name), name, value));
+                    let members = members.filter(|(compared, ..)| *compared != Compared::Not);
+                    members.map(|(compared, name, value)| (name, value, compared)).collect()
+                };
                 members.sort_by(|a, b| a.0.cmp(&b.0));
                 (self.sink)(b"{");
-                for (name, value) in members {
+                for (name, value, compared) in members {
                     self.text(b"", &name);
-                    path.push(String::from_utf8_lossy(&name).into_owned());
-                    self.value(value.get(), path);
-                    path.pop();
+                    match (compared, value.get()) {
+                        (Compared::WithoutQuery, text) if text.starts_with('"') => {
+                            let text = decode_string(text);
+                            self.text(b"s", text.split(|byte| *byte == b'?').next().unwrap_or_default());
+                        }
+                        (Compared::IsText, text) if text.starts_with('"') => self.text(b"s", b""),
+                        (_, value) => {
+                            path.push(String::from_utf8_lossy(&name).into_owned());
+                            self.value(value, path);
+                            path.pop();
+                        }
+                    }
                 }
                 (self.sink)(b"}");
             }
@@ -381,7 +492,7 @@ mod tests {
 
     fn form(value: &str) -> Vec<u8> {
         let mut bytes = Vec::new();
-        canonical(value, &|_, _| false, &mut |piece| bytes.extend_from_slice(piece));
+        canonical(value, &|_, _| Compared::Whole, &mut |piece| bytes.extend_from_slice(piece));
         bytes
     }
 
@@ -449,7 +560,7 @@ mod tests {
             b: Option<Cow<'a, str>>,
         }
         let read = |object: &str| {
-            let readable = Readable::of(object, |text| serde_json::from_str::<Two<'_>>(text).is_ok());
+            let readable = Readable::of(object, &["a", "b"], |text| serde_json::from_str::<Two<'_>>(text).is_ok());
             let two: Two<'_> = serde_json::from_str(readable.text()).unwrap();
             (two.a.map(Cow::into_owned), two.b.map(Cow::into_owned), readable.is_whole())
         };
@@ -520,13 +631,34 @@ mod tests {
         assert_eq!(form(&vast), form(&vast));
         let prose = format!("{{\"b\":1,\"a\":\"{}\"}}", ",".repeat(MOST_PARTS + 1));
         assert_eq!(members(&prose).len(), 2, "commas in a text are none of the document's");
-        let readable = Readable::of(&vast, |_| true);
-        assert_eq!((readable.text(), readable.is_whole()), ("{}", false));
+        let picked = pick(&vast, &["a", "c"]);
+        assert_eq!((picked.get("a").map(RawValue::get), picked.has("c"), picked.members()), (Some("1"), false, 2));
+    }
+
+    #[test]
+    fn a_picked_member_is_the_only_one_of_its_name() {
+        let picked = pick(r#"{"a":1,"\u0061":2,"b":[3],"\ud800":4,"c":5}"#, &["a", "b"]);
+        assert_eq!((picked.get("a").map(RawValue::get), picked.has("a")), (None, true));
+        assert_eq!((picked.get("b").map(RawValue::get), picked.members()), (Some("[3]"), 5));
+        assert_eq!(pick("[1]", &["a"]).members(), 0);
+    }
+
+    #[test]
+    fn half_a_character_is_replaced_and_hides_nothing() {
+        for (literal, text) in
+            [(r#""cut \ud83d""#, "cut \u{fffd}"), (r#""\udc00a\ud83d\ude00""#, "\u{fffd}a😀"), (r#""plain""#, "plain")]
+        {
+            let raw: &RawValue = serde_json::from_str(literal).unwrap();
+            assert_eq!(lossy_string(raw).as_deref(), Some(text), "{literal}");
+        }
+        assert_eq!(lossy_string(serde_json::from_str("7").unwrap()), None);
     }
 
     #[test]
     fn omitted_members_leave_no_trace_where_and_only_where_they_are_named() {
-        let omit = |path: &[&str], name: &str| path == ["a"] && name == "x";
+        let omit = |path: &[&str], name: &str| {
+            if path == ["a"] && name == "x" { Compared::Not } else { Compared::Whole }
+        };
         let form = |value: &str| {
             let mut bytes = Vec::new();
             canonical(value, &omit, &mut |piece| bytes.extend_from_slice(piece));
@@ -535,5 +667,25 @@ mod tests {
         assert_eq!(form(r#"{"a":{"x":1,"y":2}}"#), form(r#"{"a":{"y":2}}"#));
         assert_ne!(form(r#"{"b":{"x":1,"y":2}}"#), form(r#"{"b":{"y":2}}"#));
         assert_ne!(form(r#"{"x":1}"#), form("{}"));
+    }
+
+    #[test]
+    fn a_member_compared_in_part_still_counts_as_there_and_as_what_it_is() {
+        let form = |how: Compared, value: &str| {
+            let mut bytes = Vec::new();
+            canonical(value, &|_, _| how, &mut |piece| bytes.extend_from_slice(piece));
+            bytes
+        };
+        let urls = [r#"{"u":"https://x/a?s=1"}"#, r#"{"u":"https://x/a?s=2"}"#, r#"{"u":"https://x/b?s=1"}"#];
+        let of = |how| urls.map(|url| form(how, url));
+        let [first, again, other] = of(Compared::WithoutQuery);
+        assert!(first == again && first != other);
+        let [first, again, other] = of(Compared::IsText);
+        assert!(first == again && first == other);
+        for how in [Compared::WithoutQuery, Compared::IsText] {
+            for different in ["{}", r#"{"u":null}"#, r#"{"u":7}"#, r#"{"u":["https://x/a?s=1"]}"#] {
+                assert_ne!(form(how, urls[0]), form(how, different), "{how:?} {different}");
+            }
+        }
     }
 }

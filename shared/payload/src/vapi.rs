@@ -13,6 +13,7 @@ pub mod inbound;
 pub mod message;
 pub mod object;
 pub mod response;
+pub mod tool_calls;
 pub mod transfer;
 
 use std::borrow::Cow;
@@ -20,7 +21,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::json::{self, Document, Readable};
+use crate::json::{self, Compared, Document, Readable};
 use crate::time::Timestamp;
 
 /// The part of a delivery that is the message, in whichever wrapping it came: in `{"message": …}`, bare, or either of
@@ -38,14 +39,13 @@ impl<'a> Envelope<'a> {
     /// `type` of its own.
     #[must_use]
     pub fn of(document: &'a Document<'_>) -> Self {
-        let members = json::members(document.text());
+        let picked = json::pick(document.text(), &["message", "type"]);
         let bare = || Envelope { text: Cow::Borrowed(document.text()), alone: true };
-        let mut wrapped = members.iter().filter(|(name, _)| name == "message");
-        let (Some((_, message)), None) = (wrapped.next(), wrapped.next()) else { return bare() };
-        if members.iter().any(|(name, _)| name == "type") {
+        let Some(message) = picked.get("message") else { return bare() };
+        if picked.has("type") {
             return bare();
         }
-        let alone = members.len() == 1;
+        let alone = picked.members() == 1;
         match Document::within(message) {
             Ok(message) => Envelope { text: message.into_text(), alone },
             Err(_) => bare(),
@@ -67,7 +67,7 @@ impl<'a> Envelope<'a> {
     /// The same for a message's text.
     #[must_use]
     pub fn readable_in(message: &str) -> Readable<'_> {
-        Readable::of(message, |text| serde_json::from_str::<Message<'_>>(text).is_ok())
+        Readable::of(message, &MEMBERS, |text| serde_json::from_str::<Message<'_>>(text).is_ok())
     }
 
     /// Whether the wrapper, if there was one, held nothing besides the message.
@@ -107,21 +107,36 @@ pub struct Message<'a> {
     pub turn_id: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     transcript_type: Option<Cow<'a, str>>,
-    /// `tool-calls`.
-    #[serde(borrow, default)]
-    pub tool_call_list: Option<Vec<Identified<'a>>>,
-    #[serde(borrow, default)]
-    tool_call_result: Option<&'a RawValue>,
     /// `campaign.predial`.
     #[serde(borrow, default)]
     pub campaign_id: Option<Cow<'a, str>>,
     /// `campaign.predial`.
     #[serde(borrow, default)]
     pub contact: Option<Identified<'a>>,
-    /// `call.artifact.upload`.
-    #[serde(borrow, default)]
-    pub artifacts: Option<Vec<Artifact<'a>>>,
+    /// Stands in for the type of a message without one that holds tool calls.
+    #[serde(skip)]
+    type_by_calls: Option<&'static str>,
 }
+
+/// The members of [`Message`].
+const MEMBERS: [&str; 16] = [
+    "type",
+    "timestamp",
+    "call",
+    "chat",
+    "session",
+    "status",
+    "role",
+    "turn",
+    "turnId",
+    "transcriptType",
+    "campaignId",
+    "contact",
+    "toolCallList",
+    "toolCalls",
+    "toolWithToolCallList",
+    "functionCall",
+];
 
 /// Any object with an id of its own.
 #[derive(Debug, Deserialize)]
@@ -131,14 +146,6 @@ pub struct Identified<'a> {
     id: Option<&'a RawValue>,
     #[serde(borrow, default)]
     updated_at: Option<&'a RawValue>,
-}
-
-/// One finished artifact of a call.
-#[derive(Debug, Deserialize)]
-pub struct Artifact<'a> {
-    /// `recording-mono`, `log`, …
-    #[serde(borrow, rename = "type", default)]
-    pub kind: Option<Cow<'a, str>>,
 }
 
 words! {
@@ -156,6 +163,7 @@ words! {
         ChatDeleted = "chat.deleted",
         ConversationUpdate = "conversation-update",
         EndOfCallReport = "end-of-call-report",
+        FunctionCall = "function-call",
         Hang = "hang",
         HandoffDestinationRequest = "handoff-destination-request",
         KnowledgeBaseRequest = "knowledge-base-request",
@@ -187,17 +195,21 @@ impl<'a> Message<'a> {
     /// Reads a message's members.
     #[must_use]
     pub fn of(readable: &'a Readable<'_>) -> Self {
-        serde_json::from_str(readable.text()).unwrap_or_default()
+        let mut message: Self = serde_json::from_str(readable.text()).unwrap_or_default();
+        if message.event_type.as_deref().is_none_or(str::is_empty) {
+            message.type_by_calls = tool_calls::ToolCalls::type_of(readable.text());
+        }
+        message
     }
 
-    /// The type's name. `transcript[transcriptType="final"]` is `transcript`; a message without a type that lists tool
+    /// The type's name. `transcript[transcriptType="final"]` is `transcript`; a message without a type that holds tool
     /// calls is `tool-calls`, the one type where Vapi's schema lets the type be absent.
     #[must_use]
     pub fn event_type(&self) -> Option<&str> {
         match self.event_type.as_deref().filter(|name| !name.is_empty()) {
             Some(FINAL_TRANSCRIPT) => Some("transcript"),
             Some(name) => Some(name),
-            None => self.tool_call_list.as_ref().map(|_| "tool-calls"),
+            None => self.type_by_calls,
         }
     }
 
@@ -206,13 +218,6 @@ impl<'a> Message<'a> {
     pub fn transcript_type(&self) -> Option<&str> {
         let said_by_type = (self.event_type.as_deref() == Some(FINAL_TRANSCRIPT)).then_some("final");
         self.transcript_type.as_deref().or(said_by_type)
-    }
-
-    /// The id in `toolCallResult`, an object Vapi leaves untyped.
-    #[must_use]
-    pub fn tool_call_result_id(&self) -> Option<Cow<'a, str>> {
-        let mut members = json::members(self.tool_call_result?.get()).into_iter();
-        members.find(|(name, _)| name == "toolCallId").and_then(|(_, id)| json::string(id)).filter(|id| !id.is_empty())
     }
 
     /// `speech-update`, `assistant.speechStarted`: which turn, from 0.
@@ -246,14 +251,19 @@ impl<'a> Identified<'a> {
 pub const COMMON_MEMBERS: [&str; 9] =
     ["type", "timestamp", "phoneNumber", "assistantVersion", "call", "customer", "assistant", "artifact", "chat"];
 
-/// Whether a member differs between two deliveries of one event: the URLs into an artifact are signed anew for each.
+/// How much of a member counts when two deliveries are compared: the URLs into an artifact are signed anew for each, so that
+/// their query and the time when they expire do not.
 ///
 /// `path` leads to the object the member is in, from the message or from the object that wraps it.
 #[must_use]
-pub fn is_volatile(path: &[&str], name: &str) -> bool {
+pub fn compared(path: &[&str], name: &str) -> Compared {
     let path = path.strip_prefix(&["message"]).unwrap_or(path);
     let in_artifact = matches!(path, ["artifact"] | ["call" | "chat" | "session", "artifact"]);
-    in_artifact && name.starts_with("presigned") && (name.ends_with("Url") || name == "presignedUrlsExpiresAt")
+    match name {
+        "presignedUrlsExpiresAt" if in_artifact => Compared::IsText,
+        name if in_artifact && name.starts_with("presigned") && name.ends_with("Url") => Compared::WithoutQuery,
+        _ => Compared::Whole,
+    }
 }
 
 /// The content of the messages a conversation is read back from.
@@ -358,11 +368,30 @@ mod tests {
     }
 
     #[test]
-    fn only_presigned_urls_inside_an_artifact_are_volatile() {
-        assert!(is_volatile(&["artifact"], "presignedMonoUrl"));
-        assert!(is_volatile(&["message", "call", "artifact"], "presignedUrlsExpiresAt"));
-        assert!(!is_volatile(&[], "presignedMonoUrl"));
-        assert!(!is_volatile(&["artifact"], "recordingUrl"));
-        assert!(!is_volatile(&["toolCallList", "function", "arguments", "artifact"], "presignedMonoUrl"));
+    fn only_the_query_of_presigned_urls_inside_an_artifact_is_volatile() {
+        assert_eq!(compared(&["artifact"], "presignedMonoUrl"), Compared::WithoutQuery);
+        assert_eq!(compared(&["message", "call", "artifact"], "presignedUrlsExpiresAt"), Compared::IsText);
+        assert_eq!(compared(&[], "presignedMonoUrl"), Compared::Whole);
+        assert_eq!(compared(&["artifact"], "recordingUrl"), Compared::Whole);
+        assert_eq!(
+            compared(&["toolCallList", "function", "arguments", "artifact"], "presignedMonoUrl"),
+            Compared::Whole
+        );
+    }
+
+    #[test]
+    fn every_member_of_a_message_is_read_beside_an_odd_one() {
+        // One that the list does not name would be lost as soon as another is odd.
+        for (member, odd) in [("status", "role"), ("role", "status"), ("turnId", "role"), ("campaignId", "role")] {
+            let text = format!(r#"{{"{member}":"x","{odd}":7}}"#);
+            assert!(Envelope::readable_in(&text).text().contains(member), "{member}");
+        }
+        for member in ["call", "chat", "session", "contact"] {
+            let text = format!(r#"{{"{member}":{{"id":"x"}},"role":7}}"#);
+            assert!(Envelope::readable_in(&text).text().contains(member), "{member}");
+        }
+        for member in ["timestamp", "turn"] {
+            assert!(Envelope::readable_in(&format!(r#"{{"{member}":1,"role":7}}"#)).text().contains(member));
+        }
     }
 }

@@ -21,7 +21,7 @@ pub enum Kind {
     Client,
     /// `assistant-request`: [`AssistantResponse`].
     Assistant,
-    /// `tool-calls` to a server: a [`ToolOutcome`] for each call.
+    /// `tool-calls` to a server, and the older `function-call`: a [`ToolOutcome`] for each call.
     Tools,
     /// `transfer-destination-request`: [`TransferDestinationResponse`].
     Transfer,
@@ -36,9 +36,10 @@ pub enum Kind {
 }
 
 /// The server messages that are answered.
-pub(crate) const ANSWERED: [(&str, Kind); 7] = [
+pub(crate) const ANSWERED: [(&str, Kind); 8] = [
     ("assistant-request", Kind::Assistant),
     ("tool-calls", Kind::Tools),
+    ("function-call", Kind::Tools),
     ("transfer-destination-request", Kind::Transfer),
     ("handoff-destination-request", Kind::Handoff),
     ("knowledge-base-request", Kind::Knowledge),

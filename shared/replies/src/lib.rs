@@ -22,7 +22,8 @@ use tokio::time::{Instant, timeout_at};
 
 pub use answer::Kind;
 pub use control::{Control, Hosts};
-pub use message::{Said, ToolCall};
+pub use gatehouse_payload::vapi::tool_calls::{ToolCall, ToolCalls};
+pub use message::Said;
 pub use rules::{BadRules, Chosen, Rules};
 
 /// The rules, and what they need to act.

@@ -8,10 +8,10 @@ use bytes::Bytes;
 use gatehouse_inbox::Event;
 use gatehouse_payload::json::{self, Document};
 use gatehouse_payload::pointer::{Found, Pointer};
+use gatehouse_payload::vapi::tool_calls::{ToolCall, ToolCalls};
 use gatehouse_payload::vapi::{Envelope, FINAL_TRANSCRIPT, Message};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use serde_json::value::RawValue;
 
 /// A message of Vapi's, taken out of its wrapping as soon as someone looks into it: few messages have rules.
 #[derive(Debug)]
@@ -45,26 +45,6 @@ struct Tool {
     name: String,
     /// What `/tool` points to.
     text: String,
-}
-
-/// A tool that is called.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ToolCall {
-    /// The call's id, which the result must carry.
-    pub id: String,
-    /// The tool's name.
-    pub name: String,
-    /// What it is called with: a JSON object's text, in whichever of its forms it came; `{}` where it has none.
-    pub arguments: String,
-}
-
-/// What a message calls.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ToolCalls {
-    /// In the message's order.
-    pub calls: Vec<ToolCall>,
-    /// How many more there are that no result could name, since they have no id or no name.
-    pub nameless: usize,
 }
 
 impl Said {
@@ -123,18 +103,7 @@ impl Said {
     /// What the message calls.
     #[must_use]
     pub fn tool_calls(&self) -> ToolCalls {
-        let list = |pointer: &str| {
-            let list = pointer.parse().ok().and_then(|pointer| self.find(&pointer).value()).unwrap_or_default();
-            let list: Vec<&RawValue> = serde_json::from_str(list).unwrap_or_default();
-            let calls: Vec<ToolCall> = list.iter().filter_map(|call| ToolCall::of(call.get())).collect();
-            ToolCalls { nameless: list.len() - calls.len(), calls }
-        };
-        let calls = list("/toolCallList");
-        if !calls.calls.is_empty() {
-            return calls;
-        }
-        let with_tools = list("/toolWithToolCallList");
-        if with_tools.calls.is_empty() { calls } else { with_tools }
+        ToolCalls::of(self.message.text())
     }
 
     pub(crate) fn find(&self, pointer: &Pointer) -> Found<'_> {
@@ -154,6 +123,8 @@ impl Said {
                 let is_final = || self.message.with_members(|message| message.transcript_type() == Some("final"));
                 self.is_of("transcript") && is_final()
             }
+            // Rules about tools apply to both messages that call them.
+            "tool-calls" => matches!(self.message_type(), Some("tool-calls" | "function-call")),
             other => self.message_type() == Some(other),
         }
     }
@@ -216,33 +187,4 @@ fn place_in(text: &str, part: &str) -> Range<usize> {
 /// The text of a JSON string; `None` when it is none, or holds a lone surrogate.
 pub(crate) fn string(value: &str) -> Option<String> {
     serde_json::from_str(value).ok()
-}
-
-impl ToolCall {
-    /// Reads its arguments.
-    ///
-    /// # Errors
-    /// When they are not of that type.
-    pub fn read<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
-        serde_json::from_str(&self.arguments)
-    }
-
-    /// Three forms are documented, with the name and the arguments in `function` or beside the id, and the arguments called
-    /// `parameters` too; they are an object, or a string that holds one. An element of `toolWithToolCallList` has the call one
-    /// level deeper, and beside it the tool, whose `parameters` are a schema.
-    fn of(element: &str) -> Option<Self> {
-        let find = |value, pointer: &str| pointer.parse::<Pointer>().ok()?.find(value).value();
-        let call = find(element, "/toolCall").unwrap_or(element);
-        let text = |pointer| find(call, pointer).and_then(string).filter(|text| !text.is_empty());
-        let object = |pointer| {
-            let value: &RawValue = serde_json::from_str(find(call, pointer)?).ok()?;
-            Some(Document::within(value).ok()?.into_text().into_owned())
-        };
-        let arguments = ["/function/arguments", "/function/parameters", "/arguments", "/parameters"];
-        Some(ToolCall {
-            id: text("/id")?,
-            name: text("/function/name").or_else(|| text("/name"))?,
-            arguments: arguments.into_iter().find_map(object).unwrap_or_else(|| "{}".to_owned()),
-        })
-    }
 }

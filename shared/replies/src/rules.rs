@@ -9,6 +9,7 @@ use gatehouse_payload::strict::{read, without_values};
 use gatehouse_payload::vapi::assistant::{ClientMessageName, ServerMessageName};
 use gatehouse_payload::vapi::message::{ClientMessage, ServerMessage};
 use gatehouse_payload::vapi::response::{Line, ToolCallsResponse, ToolOutcome, ToolResult};
+use gatehouse_payload::vapi::tool_calls::ToolCall;
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -16,7 +17,7 @@ use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 use crate::answer::{ANSWER_LIMIT, ANSWERED, Kind, to_json, written_action};
-use crate::message::{Said, ToolCall};
+use crate::message::Said;
 use crate::template::{Missing, Template};
 use crate::when::When;
 
@@ -234,7 +235,10 @@ impl Rules {
             results.push(ToolResult { tool_call_id, name, outcome, message: None, metadata: None });
         }
         if is_answered {
-            let reply = to_json(&ToolCallsResponse::Results(results));
+            let reply = match results.as_slice() {
+                [one] if said.message_type() == Some("function-call") => to_json(&one.outcome),
+                _ => to_json(&ToolCallsResponse::Results(results)),
+            };
             chosen.reply = reply.map_err(|why| chosen.faults.push(format!("the results: {why}"))).ok();
         }
     }

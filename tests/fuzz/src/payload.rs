@@ -3,10 +3,10 @@
 use bytes::Bytes;
 use gatehouse_edge::vapi::Channel;
 use gatehouse_edge::{Redaction, Source, Verified};
+use gatehouse_inbox::Nonce;
 use gatehouse_payload::ag_kit::Dialect;
 use gatehouse_payload::ag_kit::check::check;
 use gatehouse_payload::json::Document;
-use gatehouse_payload::time::Timestamp;
 use gatehouse_payload::vapi::message::{ClientMessage, ServerMessage};
 use gatehouse_payload::wire::read;
 use gatehouse_payload::{ada, agntix};
@@ -25,7 +25,7 @@ pub fn holds(body: &[u8]) {
     let Ok(document) = Document::read(body) else { return };
     let verified = Verified { by: "fuzz".to_owned(), message_id: Some("msg_fuzzed".to_owned()) };
     let unsigned = Verified { message_id: None, ..verified.clone() };
-    let now = Timestamp::clamped(1_795_000_000_000);
+    let nonce = Nonce::from_bytes(&[7; 16]).expect("a nonce has sixteen bytes");
     let spaced = format!(" {}\n", document.text());
     let again = Document::read(spaced.as_bytes()).expect("white space changes nothing");
     let sources =
@@ -34,10 +34,11 @@ pub fn holds(body: &[u8]) {
         assert_eq!(source.parse(&document), source.parse(&again));
         assert_eq!(source.fingerprint(&document), source.fingerprint(&again));
         for verified in [&verified, &unsigned] {
-            let identity = source.identify(&document, verified, now);
+            let fingerprint = source.fingerprint(&document);
+            let identity = source.identify(&document, verified, &fingerprint, &nonce);
             let id = identity.id.as_str();
             assert!(id.len() <= 2048 && id.bytes().all(|byte| byte.is_ascii_graphic()), "{id}");
-            assert_eq!(identity, source.identify(&again, verified, now));
+            assert_eq!(identity, source.identify(&again, verified, &fingerprint, &nonce));
         }
         let subject = source.parse(&document).subject;
         assert!(subject.is_none_or(|subject| subject.as_str().len() <= 1024));

@@ -1,128 +1,172 @@
-//! Which event a Vapi message is: the parts of its id, by type.
+//! Which event a Vapi message is.
 //!
-//! The parts follow what each type's schema requires and what was seen on the wire; their quality differs. A strong key
-//! names a thing that happens once. A weak one is put together from the call, the time and what the message says.
+//! A message carries no event id. What stands for it depends on what a type's messages are for ([`Class`]): whether Vapi itself
+//! names what happened, whether somebody waits for an answer, or whether a message only informs.
 
 use std::borrow::Cow;
 
-use gatehouse_inbox::{EventId, Fingerprint};
-use gatehouse_payload::json::{Document, members};
-use gatehouse_payload::time::Timestamp;
-use gatehouse_payload::vapi::{COMMON_MEMBERS, Envelope, EventType, Identified, Message, is_volatile};
+use gatehouse_inbox::{EventId, Fingerprint, Nonce};
+use gatehouse_payload::json::{Compared, Document};
+use gatehouse_payload::vapi::tool_calls::ToolCalls;
+use gatehouse_payload::vapi::{COMMON_MEMBERS, Envelope, EventType, Identified, Message, compared};
+use serde_json::json;
 
-use super::{Channel, fingerprint};
+use super::Channel;
 use crate::{Identity, Verified};
 
-/// Where a `conversation-update` holds the conversation; which of them is filled has changed over time.
-const CONVERSATION: [&str; 3] = ["messages", "messagesOpenAIFormatted", "conversation"];
-
-enum Key<'a> {
-    Strong(Vec<Cow<'a, str>>),
-    Weak(Vec<Cow<'a, str>>),
+/// How the deliveries of a type are told apart. `docs/table.md` lists the class of every type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Class {
+    /// Vapi names what happened, and it happens once: a chat, a session and its version, a call's deletion.
+    NamedOnce,
+    /// Somebody waits for an answer, or something is done. The same question is one event whatever its time, and every
+    /// delivery of it gets the first answer.
+    Answered,
+    /// A message that only informs: a copy that differs in anything is an event of its own.
+    Informs,
+    /// A piece of a stream: every delivery is an event of its own, since equal pieces may follow each other.
+    Streamed,
 }
 
-/// `vapi:<channel>:<type>:<parts>`.
-///
-/// A weak type takes the message id instead, where the signature covers one. Where parts are missing the message's hash
-/// and the hour stand in: `…:<sha256>:<2026-04-08T05>`.
-#[must_use]
-pub fn identify(channel: Channel, document: &Document<'_>, verified: &Verified, received_at: Timestamp) -> Identity {
-    let envelope = Envelope::of(document);
-    let readable = envelope.readable();
-    let message = Message::of(&readable);
-    let head = ["vapi", channel.as_str(), message.event_type().unwrap_or("unknown")];
-    let id = |parts: &[&str]| EventId::new(&head, parts);
+impl Class {
+    /// The class of a type's messages. A type that is not known only informs.
+    #[must_use]
+    pub fn of(event_type: &str) -> Self {
+        use EventType as E;
+        match E::from(event_type) {
+            E::ChatCreated
+            | E::ChatDeleted
+            | E::SessionCreated
+            | E::SessionUpdated
+            | E::SessionDeleted
+            | E::CallDeleted => Class::NamedOnce,
+            E::AssistantRequest
+            | E::CallEndpointingRequest
+            | E::CampaignPredial
+            | E::FunctionCall
+            | E::HandoffDestinationRequest
+            | E::KnowledgeBaseRequest
+            | E::PhoneCallControl
+            | E::ToolCalls
+            | E::TransferDestinationRequest
+            | E::VoiceRequest => Class::Answered,
+            E::ModelOutput | E::VoiceInput => Class::Streamed,
+            _ => Class::Informs,
+        }
+    }
 
-    let key = key(&message, &envelope);
-    let own = |parts: Vec<Cow<'_, str>>| id(&parts.iter().map(AsRef::as_ref).collect::<Vec<_>>());
-    match (key, &verified.message_id) {
-        (Some(Key::Strong(parts)), _) => Identity { id: own(parts), weak: false },
-        (_, Some(message_id)) => Identity { id: id(&[message_id]), weak: false },
-        (Some(Key::Weak(parts)), None) => Identity { id: own(parts), weak: false },
-        (None, None) => {
-            let received = received_at.to_string();
-            let hour = received.get(..13).unwrap_or_default();
-            Identity { id: id(&[&fingerprint(document).to_string(), hour]), weak: true }
+    /// The class as `docs/table.md` names it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Class::NamedOnce => "named once",
+            Class::Answered => "answered or acted on",
+            Class::Informs => "only informs",
+            Class::Streamed => "only informs, piece of a stream",
         }
     }
 }
 
-/// `None` when a part is missing.
-fn key<'a>(message: &'a Message<'_>, envelope: &Envelope<'_>) -> Option<Key<'a>> {
+/// Names the event: `vapi:<channel>:<type>:<parts>`. The parts are, in this order:
+///
+/// 1. of an `assistant-request`, the call, which has one;
+/// 2. the message id, where the signature covers one;
+/// 3. what Vapi names ([`Class::NamedOnce`]), or what is asked ([`Class::Answered`]);
+/// 4. the call (or chat, or session), the time and the fingerprint of everything the message says; of a piece of a stream
+///    the delivery's nonce too. Without a call or a time such an id is weak: two occurrences may have the same.
+#[must_use]
+pub fn identify(
+    channel: Channel,
+    document: &Document<'_>,
+    verified: &Verified,
+    fingerprint: &Fingerprint,
+    nonce: &Nonce,
+) -> Identity {
+    let envelope = Envelope::of(document);
+    let readable = envelope.readable();
+    let message = Message::of(&readable);
+    let event_type = message.event_type();
+    let strong = |parts: &[&str]| Identity { id: id(channel, event_type, parts), weak: false };
+    let own = key(&message, &envelope);
+    match (own, &verified.message_id) {
+        (Some(parts), None) => strong(&refs(&parts)),
+        (Some(parts), Some(_)) if event_type == Some("assistant-request") => strong(&refs(&parts)),
+        (_, Some(message_id)) => strong(&[message_id]),
+        (None, None) => {
+            let about = [&message.call, &message.chat, &message.session];
+            let about = about.into_iter().flatten().find_map(Identified::id);
+            let at = message.occurred_at().map(|at| at.as_millis().to_string());
+            let weak = about.is_none() || at.is_none();
+            let (about, at) = (about.unwrap_or_default(), at.unwrap_or_default());
+            let (fingerprint, nonce) = (fingerprint.to_string(), nonce.to_string());
+            let mut parts = vec![about.as_ref(), at.as_str(), fingerprint.as_str()];
+            if event_type.map(Class::of) == Some(Class::Streamed) {
+                parts.push(nonce.as_str());
+            }
+            Identity { id: id(channel, event_type, &parts), weak }
+        }
+    }
+}
+
+/// Whether every delivery under this id asks the same question, so that a different body is a duplicate and no conflict.
+#[must_use]
+pub fn is_one_question(channel: Channel, document: &Document<'_>, event_id: &EventId) -> bool {
+    let envelope = Envelope::of(document);
+    let readable = envelope.readable();
+    let message = Message::of(&readable);
+    let event_type = message.event_type();
+    event_type.map(Class::of) == Some(Class::Answered)
+        && key(&message, &envelope).is_some_and(|parts| id(channel, event_type, &refs(&parts)) == *event_id)
+}
+
+fn id(channel: Channel, event_type: Option<&str>, parts: &[&str]) -> EventId {
+    EventId::new(&["vapi", channel.as_str(), event_type.unwrap_or("unknown")], parts)
+}
+
+fn refs<'p>(parts: &'p [Cow<'_, str>]) -> Vec<&'p str> {
+    parts.iter().map(AsRef::as_ref).collect()
+}
+
+/// What Vapi names, or what is asked. `None` for the other classes, and where a part is missing.
+fn key<'a>(message: &'a Message<'_>, envelope: &Envelope<'_>) -> Option<Vec<Cow<'a, str>>> {
     use EventType as E;
     let call = message.call.as_ref().and_then(Identified::id);
-    let call_or_none = || call.clone().unwrap_or_default();
-    let at = message.occurred_at().map(|at| Cow::from(at.as_millis().to_string()));
-    let at_or_none = || at.clone().unwrap_or_default();
-    let answered = message.tool_call_result_id();
-    let turn = message.turn().map(|turn| Cow::from(turn.to_string()));
-    let said = |names: &[&str]| Cow::from(hash_of(envelope, &|name| names.contains(&name)));
+    let event_type = message.event_type()?;
+    let parts = match E::from(event_type) {
+        E::ChatCreated | E::ChatDeleted => vec![id_of(&message.chat)?],
+        E::SessionCreated | E::SessionDeleted => vec![id_of(&message.session)?],
+        E::SessionUpdated => vec![id_of(&message.session)?, message.session.as_ref()?.updated_at()?],
+        E::CallDeleted | E::AssistantRequest => vec![call?],
+        E::CampaignPredial => vec![message.campaign_id.as_deref()?.into(), id_of(&message.contact)?],
+        E::ToolCalls | E::FunctionCall => called(message, envelope, call)?,
+        _ if Class::of(event_type) == Class::Answered => {
+            let own = |path: &[&str], name: &str| match path {
+                [] if COMMON_MEMBERS.contains(&name) => Compared::Not,
+                _ => compared(path, name),
+            };
+            vec![call?, Fingerprint::of_compared(envelope.text(), &own).to_string().into()]
+        }
+        _ => return None,
+    };
+    Some(parts)
+}
 
-    Some(match E::from(message.event_type()?) {
-        E::ToolCalls => {
-            Key::Strong(with(call_or_none(), sorted(message.tool_call_list.iter().flatten().map(Identified::id))?))
-        }
-        E::ToolCallsResult if answered.is_some() => Key::Strong(vec![call_or_none(), answered?]),
-        E::ChatCreated | E::ChatDeleted => Key::Strong(vec![id_of(&message.chat)?]),
-        E::SessionCreated | E::SessionDeleted => Key::Strong(vec![id_of(&message.session)?]),
-        E::SessionUpdated => {
-            let version = message.session.as_ref()?.updated_at()?;
-            Key::Strong(vec![id_of(&message.session)?, version])
-        }
-        E::EndOfCallReport | E::AssistantRequest | E::CallDeleted | E::CallDeleteFailed => Key::Strong(vec![call?]),
-        E::StatusUpdate => Key::Strong(vec![call?, message.status.as_deref()?.into()]),
-        E::CampaignPredial => Key::Strong(vec![message.campaign_id.as_deref()?.into(), id_of(&message.contact)?]),
-        E::CallArtifactUpload => {
-            let kinds = message.artifacts.iter().flatten().map(|artifact| artifact.kind.as_deref().map(Cow::from));
-            Key::Strong(with(call?, sorted(kinds)?))
-        }
-        E::SpeechUpdate => {
-            let (role, status) = (message.role.as_deref()?, message.status.as_deref()?);
-            turn.as_ref().or(at.as_ref())?;
-            Key::Strong(vec![call?, role.into(), status.into(), turn.unwrap_or_default(), at_or_none()])
-        }
-        E::ConversationUpdate if tells(envelope, &CONVERSATION) => Key::Strong(vec![call?, said(&CONVERSATION)]),
-        E::UserInterrupted => Key::Weak(vec![call?, message.turn_id.as_deref().map(Cow::from).or(at)?]),
-        E::AssistantSpeechStarted => {
-            turn.as_ref().or(at.as_ref())?;
-            Key::Weak(vec![call?, turn.unwrap_or_default(), said(&["text", "timing"]), at_or_none()])
-        }
-        E::ModelOutput => {
-            let turn_id = message.turn_id.as_deref().unwrap_or_default();
-            Key::Weak(vec![call?, turn_id.into(), said(&["output"]), at?])
-        }
-        E::Transcript => {
-            let (role, kind) = (message.role.as_deref()?, message.transcript_type()?);
-            Key::Weak(vec![call?, role.into(), kind.into(), said(&["transcript"]), at?])
-        }
-        // Also every type added since.
-        _ => Key::Weak(vec![call?, at?, hash_of(envelope, &|name| !COMMON_MEMBERS.contains(&name)).into()]),
-    })
+/// The call, the ids of its tool calls, and what they call with what. Where an id does not name its call, the time as well.
+fn called<'a>(message: &Message<'_>, envelope: &Envelope<'_>, call: Option<Cow<'a, str>>) -> Option<Vec<Cow<'a, str>>> {
+    let mut calls = ToolCalls::of(envelope.text()).calls;
+    if calls.is_empty() {
+        return None;
+    }
+    calls.sort_unstable_by(|a, b| (&a.id, &a.name, &a.arguments).cmp(&(&b.id, &b.name, &b.arguments)));
+    let are_named = calls.iter().all(|call| call.is_named());
+    let asked: Vec<String> =
+        calls.iter().map(|call| format!("[{},{},{}]", json!(call.id), json!(call.name), call.arguments)).collect();
+    let asked = Fingerprint::of(&format!("[{}]", asked.join(","))).to_string();
+    let ids = calls.into_iter().map(|call| Cow::Owned(call.id));
+    let at = message.occurred_at().filter(|_| !are_named).map(|at| Cow::Owned(at.as_millis().to_string()));
+    Some([call.unwrap_or_default()].into_iter().chain(ids).chain([asked.into()]).chain(at).collect())
 }
 
 fn id_of<'a>(object: &'a Option<Identified<'_>>) -> Option<Cow<'a, str>> {
     object.as_ref()?.id()
-}
-
-/// `None` when there is none, or one is missing or empty.
-fn sorted<'a>(ids: impl Iterator<Item = Option<Cow<'a, str>>>) -> Option<Vec<Cow<'a, str>>> {
-    let mut ids: Vec<Cow<'a, str>> = ids.map(|id| id.filter(|id| !id.is_empty())).collect::<Option<_>>()?;
-    ids.sort_unstable();
-    (!ids.is_empty()).then_some(ids)
-}
-
-/// Whether one of the named members is there and holds anything.
-fn tells(envelope: &Envelope<'_>, names: &[&str]) -> bool {
-    let holds = |value: &str| !matches!(value, "null" | "[]" | "{}" | "\"\"");
-    members(envelope.text()).iter().any(|(name, value)| names.contains(&name.as_ref()) && holds(value.get()))
-}
-
-fn with<'a>(first: Cow<'a, str>, rest: Vec<Cow<'a, str>>) -> Vec<Cow<'a, str>> {
-    std::iter::once(first).chain(rest).collect()
-}
-
-/// The hash of some of the message's members.
-fn hash_of(envelope: &Envelope<'_>, named: &dyn Fn(&str) -> bool) -> String {
-    let omit = |path: &[&str], name: &str| (path.is_empty() && !named(name)) || is_volatile(path, name);
-    Fingerprint::of(envelope.text(), &omit).to_string()
 }

@@ -1,11 +1,11 @@
 //! Which event a delivery is: by vendor, by type, and whatever the wrapping.
 
 use bytes::Bytes;
-use gatehouse_edge::vapi::Channel;
+use gatehouse_edge::vapi::{Channel, Class};
 use gatehouse_edge::{Identity, Source, Verified};
-use gatehouse_inbox::Subject;
+use gatehouse_inbox::{Nonce, Subject};
 use gatehouse_payload::json::Document;
-use gatehouse_payload::time::Timestamp;
+use gatehouse_payload::vapi::EventType;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -16,12 +16,18 @@ fn verified(message_id: Option<&str>) -> Verified {
     Verified { by: "test".to_owned(), message_id: message_id.map(str::to_owned) }
 }
 
-fn received_at() -> Timestamp {
-    Timestamp::parse("2026-11-20T05:59:59.999Z").unwrap()
+/// The nonce of one delivery's recording; every delivery has another.
+fn nonce(n: u8) -> Nonce {
+    Nonce::from_bytes(&[n; 16]).unwrap()
+}
+
+fn identify_as(source: Source, body: &str, message_id: Option<&str>, n: u8) -> Identity {
+    let document = Document::read(body.as_bytes()).unwrap();
+    source.identify(&document, &verified(message_id), &source.fingerprint(&document), &nonce(n))
 }
 
 fn identify(source: Source, body: &str, message_id: Option<&str>) -> Identity {
-    source.identify(&Document::read(body.as_bytes()).unwrap(), &verified(message_id), received_at())
+    identify_as(source, body, message_id, 1)
 }
 
 fn subject(source: Source, body: &str) -> Option<String> {
@@ -77,12 +83,6 @@ fn an_agntix_session_has_one_start_and_one_end_whatever_the_message_id() {
 fn vapi_types_that_name_a_thing_are_identified_by_it() {
     let call = json!({"id": "c1"});
     for (message, expected) in [
-        (json!({"type": "tool-calls", "toolCallList": [{"id": "b"}, {"id": "a"}], "call": call}), "tool-calls:c1:a:b"),
-        (json!({"toolCallList": [{"id": "a"}]}), "tool-calls::a"),
-        (
-            json!({"type": "tool-calls-result", "toolCallResult": {"toolCallId": "a"}, "call": call}),
-            "tool-calls-result:c1:a",
-        ),
         (json!({"type": "chat.created", "chat": {"id": "h"}}), "chat.created:h"),
         (json!({"type": "chat.deleted", "chat": {"id": "h"}}), "chat.deleted:h"),
         (json!({"type": "session.created", "session": {"id": "s"}}), "session.created:s"),
@@ -91,103 +91,179 @@ fn vapi_types_that_name_a_thing_are_identified_by_it() {
             json!({"type": "session.updated", "session": {"id": "s", "updatedAt": "2026-01-01T00:00:00Z"}}),
             "session.updated:s:2026-01-01T00%3A00%3A00Z",
         ),
-        (json!({"type": "end-of-call-report", "call": call}), "end-of-call-report:c1"),
-        (json!({"type": "status-update", "status": "ended", "call": call}), "status-update:c1:ended"),
         (json!({"type": "assistant-request", "call": call}), "assistant-request:c1"),
         (json!({"type": "call.deleted", "call": call}), "call.deleted:c1"),
-        (json!({"type": "call.delete.failed", "call": call}), "call.delete.failed:c1"),
         (json!({"type": "campaign.predial", "campaignId": "p", "contact": {"id": "k"}}), "campaign.predial:p:k"),
-        (
-            json!({"type": "call.artifact.upload", "call": call, "artifacts": [{"type": "pcap"}, {"type": "log"}]}),
-            "call.artifact.upload:c1:log:pcap",
-        ),
-        (
-            json!({"type": "speech-update", "call": call, "role": "user", "status": "started", "turn": 0, "timestamp": 1_795_166_264_913_i64}),
-            "speech-update:c1:user:started:0:1795166264913",
-        ),
-        (json!({"type": "user-interrupted", "call": call, "turnId": "t"}), "user-interrupted:c1:t"),
     ] {
         assert_eq!(id(&message), format!("vapi:client:{expected}"));
     }
 }
 
-#[test]
-fn vapi_types_that_name_nothing_are_told_apart_by_time_and_content() {
-    let at = |timestamp: i64| json!({"call": {"id": "c1"}, "timestamp": timestamp});
-    let with = |mut base: Value, own: Value| {
-        base.as_object_mut().unwrap().extend(own.as_object().unwrap().clone());
-        base
+fn with(base: &Value, more: Value) -> Value {
+    let mut message = base.clone();
+    message.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    message
+}
+
+const FIRST: i64 = 1_795_166_264_913;
+const LATER: i64 = FIRST + 30_000;
+
+/// A message of every documented type, with what its own members can say otherwise.
+fn message_of(event_type: &str) -> (Value, Value) {
+    let call =
+        |name: &str, day: &str| json!([{"id": "call_8fK2", "function": {"name": name, "arguments": {"day": day}}}]);
+    let (own, other) = match event_type {
+        "tool-calls" => {
+            (json!({"toolCallList": call("find", "Monday")}), json!({"toolCallList": call("find", "Friday")}))
+        }
+        "function-call" => (
+            json!({"functionCall": {"id": "f1", "name": "find", "parameters": {"day": "Monday"}}}),
+            json!({"functionCall": {"id": "f1", "name": "find", "parameters": {"day": "Friday"}}}),
+        ),
+        "campaign.predial" => {
+            (json!({"campaignId": "p", "contact": {"id": "k"}}), json!({"campaignId": "p", "contact": {"id": "l"}}))
+        }
+        "chat.created" | "chat.deleted" => (json!({"chat": {"id": "h"}}), json!({"chat": {"id": "i"}})),
+        "session.created" | "session.updated" | "session.deleted" => (
+            json!({"session": {"id": "s", "updatedAt": "2026-01-01T00:00:00Z"}}),
+            json!({"session": {"id": "t", "updatedAt": "2026-01-01T00:00:00Z"}}),
+        ),
+        "call.deleted" | "assistant-request" => (json!({}), json!({"call": {"id": "c2"}})),
+        _ => (json!({"detail": {"text": "Hello."}}), json!({"detail": {"text": "Hello!"}})),
     };
-    let (first, later) = (1_795_166_264_913, 1_795_166_264_914);
-    for (own, other) in [
-        (
-            json!({"type": "transcript", "role": "user", "transcriptType": "final", "transcript": "Hello."}),
-            json!({"transcript": "Hello!"}),
-        ),
-        (json!({"type": "model-output", "turnId": "t", "output": "Hel"}), json!({"output": "lo"})),
-        (json!({"type": "assistant.speechStarted", "turn": 1, "text": "Hel"}), json!({"text": "Hello"})),
-        (
-            json!({"type": "transfer-update", "destination": {"type": "number"}}),
-            json!({"destination": {"type": "sip"}}),
-        ),
-        (json!({"type": "a-type-of-next-year", "anything": [1]}), json!({"anything": [2]})),
-    ] {
-        let message = with(at(first), own.clone());
-        assert_eq!(id(&message), id(&message));
-        assert_ne!(id(&message), id(&with(message.clone(), other)), "{own}");
-        assert_ne!(id(&message), id(&with(at(later), own)), "at another time");
-        // The assistant's whole configuration is repeated in every message and may change between two deliveries.
-        assert_eq!(id(&message), id(&with(message.clone(), json!({"assistant": {"name": "renamed"}}))));
+    (with(&json!({"type": event_type, "call": {"id": "c1"}, "timestamp": FIRST}), own), other)
+}
+
+fn classes() -> impl Iterator<Item = (&'static str, Class)> {
+    let documented = EventType::WORDS.iter().copied();
+    documented.chain(["a-type-of-next-year"]).map(|name| (name, Class::of(name)))
+}
+
+#[test]
+fn a_resend_is_the_same_event_and_another_occurrence_is_not() {
+    for (event_type, class) in classes() {
+        let (message, other) = message_of(event_type);
+        let id_as = |message: &Value, n| identify_as(CLIENT, &json!({ "message": message }).to_string(), None, n).id;
+        let resend = id_as(&message, 1) == id_as(&message, 2);
+        assert_eq!(resend, class != Class::Streamed, "{event_type}: a byte-identical copy");
+        assert_ne!(id(&message), id(&with(&message, other)), "{event_type}: another occurrence");
+        let later = id(&message) == id(&with(&message, json!({"timestamp": LATER})));
+        let is_question = class == Class::Answered || class == Class::NamedOnce;
+        assert_eq!(later, is_question, "{event_type}: the same at another time");
+        let grown = id(&message) == id(&with(&message, json!({"artifact": {"messages": [1]}})));
+        assert_eq!(grown, is_question, "{event_type}: the same with a longer history beside it");
     }
 }
 
 #[test]
-fn missing_parts_make_an_id_of_the_messages_hash_and_the_hour() {
+fn every_type_has_the_class_that_the_table_of_the_docs_gives_it() {
+    let page = include_str!("../../../../docs/table.md");
+    let rows: Vec<(&str, &str)> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| Vapi ")?.split_once(" | "))
+        .map(|(types, rest)| (types, rest.split(" | ").next().unwrap()))
+        .collect();
+    for (event_type, class) in classes().filter(|(name, _)| *name != "a-type-of-next-year") {
+        let named: Vec<&str> =
+            rows.iter().filter(|(types, _)| types.contains(&format!("`{event_type}`"))).map(|row| row.1).collect();
+        assert_eq!(named, [class.name()], "{event_type}");
+    }
+    for ours in ["Ada", "agntix"] {
+        assert!(
+            page.lines().any(|line| line.starts_with(&format!("| {ours} ")) && line.contains("named once")),
+            "{ours}"
+        );
+    }
+}
+
+#[test]
+fn tool_calls_are_told_apart_by_what_is_called_with_what() {
+    let calls =
+        |id: &str, name: &str, day: Value| json!([{"id": id, "function": {"name": name, "arguments": {"day": day}}}]);
+    let message =
+        |list: Value| json!({"type": "tool-calls", "call": {"id": "c1"}, "timestamp": FIRST, "toolCallList": list});
+    let first = message(calls("call_8fK2", "find", json!("Monday")));
+    for other in [
+        calls("call_8fK2", "find", json!("Friday")),
+        calls("call_8fK2", "move", json!("Monday")),
+        calls("call_9", "find", json!("Monday")),
+    ] {
+        assert_ne!(id(&first), id(&message(other.clone())), "{other}");
+    }
+    // The order of several, the form of arguments and the member that holds them say nothing.
+    let (a, b) = (
+        json!({"id": "a", "name": "x", "arguments": {"n": 1}}),
+        json!({"id": "b", "name": "y", "arguments": "{\"n\": 2}"}),
+    );
+    let same = json!({"id": "b", "function": {"name": "y", "arguments": {"n": 2}}});
+    let expected = id(&message(json!([a, b])));
+    assert_eq!(id(&message(json!([same, a]))), expected);
+    let elsewhere = json!({"call": {"id": "c1"}, "toolCallList": null, "toolCalls": [same, a]});
+    assert_eq!(id(&elsewhere), expected);
+    // An id that many calls share names none: then the time decides.
+    for constant in ["hook-function-call", "find:0"] {
+        let first = message(calls(constant, "find", json!("Monday")));
+        assert_eq!(id(&first), id(&with(&first, json!({"assistant": {"name": "renamed"}}))));
+        assert_ne!(id(&first), id(&with(&first, json!({"timestamp": LATER}))), "{constant}");
+    }
+    let bare =
+        json!({"type": "function-call", "call": {"id": "c1"}, "timestamp": FIRST, "functionCall": {"name": "find"}});
+    assert_ne!(id(&bare), id(&with(&bare, json!({"timestamp": LATER}))));
+}
+
+#[test]
+fn without_a_call_or_a_time_two_occurrences_may_have_one_id_and_it_is_weak() {
     for message in [
         json!({"type": "workflow.node.started", "node": {}}),
         json!({"type": "hang"}),
         json!({"type": "hang", "call": {"id": "c1"}}),
+        json!({"type": "hang", "timestamp": FIRST}),
         json!({"type": "end-of-call-report"}),
-        json!({"type": "status-update", "call": {"id": "c1"}}),
         json!({"type": "tool-calls", "toolCallList": []}),
-        json!({"type": "tool-calls", "toolCallList": [{"id": "a"}, {}]}),
         json!({"type": "session.updated", "session": {"id": "s"}}),
-        json!({"type": "status-update", "status": 7, "call": {"id": "c1"}}),
-        json!({"type": "speech-update", "role": "user", "status": "started", "turn": {"text": "x"}, "call": {"id": "c1"}}),
         json!({}),
     ] {
         assert!(is_weak(&message), "{message}");
     }
+    // However late its retry comes.
     let weak = identify(CLIENT, r#"{"message":{"type":"hang"}}"#, None).id.to_string();
     let parts: Vec<&str> = weak.split(':').collect();
-    assert_eq!((parts[..3].join(":").as_str(), parts[3].len(), parts[4]), ("vapi:client:hang", 64, "2026-11-20T05"));
+    assert_eq!((parts[..5].join(":").as_str(), parts[5].len(), parts.len()), ("vapi:client:hang::", 64, 6));
 }
 
 #[test]
 fn an_odd_member_weakens_no_other() {
-    let odd = json!({"type": "end-of-call-report", "role": 7, "artifacts": {}, "session": "s", "call": {"id": "c1", "updatedAt": 5}});
-    assert_eq!(id(&odd), "vapi:client:end-of-call-report:c1");
+    let odd = json!({"type": "assistant-request", "role": 7, "session": "s", "call": {"id": "c1", "updatedAt": 5}});
+    assert_eq!(id(&odd), "vapi:client:assistant-request:c1");
     assert_eq!(subject(CLIENT, &odd.to_string()).as_deref(), Some("vapi:call:c1"));
 }
 
 #[test]
-fn updates_that_tell_nothing_of_the_conversation_are_told_apart_by_time() {
-    let update = |at: i64| json!({"type": "conversation-update", "call": {"id": "c1"}, "timestamp": at, "messagesOpenAIFormatted": []});
-    assert_ne!(id(&update(1_795_166_264_913)), id(&update(1_795_166_264_914)));
-    let telling = |at: i64| {
-        let mut update = update(at);
-        update["messages"] = json!([{"role": "user", "message": "Hello."}]);
-        update
-    };
-    assert_eq!(id(&telling(1_795_166_264_913)), id(&telling(1_795_166_264_914)));
+fn a_message_is_identified_at_any_size_and_with_any_number_of_members() {
+    let words: Vec<String> = (0..120_000).map(|n| format!("{{\"w\":\"a{n}\",\"p\":0.5}}")).collect();
+    let many: Vec<String> = (0..300_000).map(|n| format!("\"m{n}\":0")).collect();
+    for own in [format!("\"words\":[{}]", words.join(",")), many.join(",")] {
+        let body = format!(
+            "{{\"message\":{{\"type\":\"end-of-call-report\",\"role\":7,{own},\"timestamp\":{FIRST},\"call\":{{\"id\":\"c1\"}}}}}}"
+        );
+        let identity = identify(SERVER, &body, None);
+        assert!(!identity.weak && identity.id.as_str().starts_with("vapi:server:end-of-call-report:c1:1795166264913:"));
+        assert_eq!(subject(SERVER, &body).as_deref(), Some("vapi:call:c1"));
+    }
 }
 
 #[test]
-fn a_signed_message_id_stands_in_for_weak_parts_only() {
-    let body = r#"{"message":{"type":"hang","call":{"id":"c1"},"timestamp":1795166264913}}"#;
-    assert_eq!(identify(SERVER, body, Some("msg_1")).id.as_str(), "vapi:server:hang:msg_1");
-    let strong = r#"{"message":{"type":"end-of-call-report","call":{"id":"c1"}}}"#;
-    assert_eq!(identify(SERVER, strong, Some("msg_1")).id.as_str(), "vapi:server:end-of-call-report:c1");
+fn a_signed_message_id_names_what_vapi_does_not() {
+    let body = |event_type: &str| json!({"message": message_of(event_type).0}).to_string();
+    for event_type in ["hang", "end-of-call-report", "tool-calls", "model-output", "session.created"] {
+        let id = identify(SERVER, &body(event_type), Some("msg_1")).id;
+        assert_eq!(id.as_str(), format!("vapi:server:{event_type}:msg_1"));
+    }
+    // A call has one assistant-request, however often it is sent.
+    assert_eq!(
+        identify(SERVER, &body("assistant-request"), Some("msg_1")).id.as_str(),
+        "vapi:server:assistant-request:c1"
+    );
 }
 
 #[test]
@@ -209,9 +285,11 @@ fn the_wrapping_changes_neither_id_nor_fingerprint() {
 fn a_retry_with_fresh_presigned_urls_says_the_same() {
     let report = include_str!("../../../../tests/fixtures/vapi/end-of-call-report.json");
     let retry = report.replace("X-Signature=first", "X-Signature=second").replace("12:17:44", "12:17:52");
+    let without = report.replace("presignedMonoUrl", "somethingElse");
     let fingerprint = |body: &str| SERVER.fingerprint(&Document::read(body.as_bytes()).unwrap());
     assert_ne!(report, retry);
     assert_eq!(fingerprint(report), fingerprint(&retry));
+    assert_ne!(fingerprint(report), fingerprint(&without), "a report that has got its recording says more");
     assert_ne!(fingerprint(report), fingerprint(&report.replace("Moved", "Did not move")));
 }
 
@@ -292,7 +370,7 @@ proptest! {
                 let verified = verified(Some("msg_1"));
                 prop_assert_eq!(source.fingerprint(&a), source.fingerprint(other));
                 prop_assert_eq!(source.parse(&a), source.parse(other));
-                prop_assert_eq!(source.identify(&a, &verified, received_at()), source.identify(other, &verified, received_at()));
+                prop_assert_eq!(source.identify(&a, &verified, &source.fingerprint(&a), &nonce(1)), source.identify(other, &verified, &source.fingerprint(other), &nonce(1)));
             }
         }
     }
@@ -301,7 +379,7 @@ proptest! {
     fn no_body_makes_a_vendor_panic(body in proptest::collection::vec(any::<u8>(), 0..200)) {
         if let Ok(document) = Document::read(&Bytes::from(body)) {
             for source in [Source::Ada, Source::Agntix, CLIENT] {
-                let _ = (source.parse(&document), source.identify(&document, &verified(None), received_at()));
+                let _ = (source.parse(&document), source.identify(&document, &verified(None), &source.fingerprint(&document), &nonce(1)));
             }
         }
     }

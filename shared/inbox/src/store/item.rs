@@ -271,6 +271,7 @@ pub(super) fn unpack(head: &Item, chunks: &HashMap<String, Item>) -> Result<Reco
             body: payload(head, chunks)?,
             answer: owned(ANSWER),
             marks: marks(head),
+            is_one_question: false,
         },
     })
 }

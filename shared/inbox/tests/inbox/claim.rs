@@ -14,7 +14,7 @@ use crate::table::{TTL_DAYS, Table, now};
 fn bid(body: &str) -> Bid {
     Bid {
         key: EventId::new(&["claim"], &["web", "kit", "key"]),
-        fingerprint: Fingerprint::of(body, &|_, _| false),
+        fingerprint: Fingerprint::of(body),
         nonce: Nonce::random().unwrap(),
         until: later(60),
     }

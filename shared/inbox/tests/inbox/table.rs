@@ -59,12 +59,13 @@ pub(crate) fn event(id: &str, body: &str) -> Event {
         subject: Some(Subject::new("ada", "conversation", "c1")),
         occurred_at: now(),
         received_at: now(),
-        fingerprint: Fingerprint::of(body, &|_, _| false),
+        fingerprint: Fingerprint::of(body),
         nonce: Nonce::random().unwrap(),
         verified_by: "svix".to_owned(),
         body: Bytes::from(body.to_owned()),
         answer: None,
         marks: Marks::default(),
+        is_one_question: false,
     }
 }
 

@@ -1,0 +1,151 @@
+//! The tool calls of a message, read from every member in which they occur.
+
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+
+use crate::json::{self, Document};
+use crate::pointer::Pointer;
+
+/// The members that hold tool calls. The first one that holds any decides.
+const LISTS: [&str; 3] = ["toolCallList", "toolCalls", "toolWithToolCallList"];
+/// The one call of a `function-call`, the message that `tool-calls` replaced.
+const FUNCTION_CALL: &str = "functionCall";
+
+/// A tool that is called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToolCall {
+    /// The call's id, which the result must carry; empty for a `functionCall` without one.
+    pub id: String,
+    /// The tool's name.
+    pub name: String,
+    /// What it is called with: a JSON object's text, in whichever of its forms it came; `{}` where it has none.
+    pub arguments: String,
+}
+
+/// What a message calls.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ToolCalls {
+    /// In the message's order.
+    pub calls: Vec<ToolCall>,
+    /// Number of further calls that no result could name, since they have no id or no name.
+    pub nameless: usize,
+}
+
+impl ToolCalls {
+    /// Reads the calls of a message's text. A list that is null, empty or odd falls through to the next member.
+    #[must_use]
+    pub fn of(message: &str) -> Self {
+        let names = [LISTS[0], LISTS[1], LISTS[2], FUNCTION_CALL];
+        let picked = json::pick(message, &names);
+        let mut nameless = 0;
+        for list in LISTS.iter().filter_map(|name| picked.get(name)) {
+            let list: Vec<&RawValue> = serde_json::from_str(list.get()).unwrap_or_default();
+            let calls: Vec<ToolCall> = list.iter().filter_map(|call| ToolCall::of(call.get())).collect();
+            if !calls.is_empty() {
+                return ToolCalls { nameless: list.len() - calls.len(), calls };
+            }
+            nameless = nameless.max(list.len());
+        }
+        let function_call = picked.get(FUNCTION_CALL).and_then(|call| ToolCall::function_call(call.get()));
+        match function_call {
+            Some(call) => ToolCalls { calls: vec![call], nameless: 0 },
+            None => ToolCalls { calls: Vec::new(), nameless },
+        }
+    }
+
+    /// The type of a message that has none, by the member it holds: `tool-calls` or `function-call`.
+    #[must_use]
+    pub fn type_of(message: &str) -> Option<&'static str> {
+        let names = [LISTS[0], LISTS[1], LISTS[2], FUNCTION_CALL];
+        let picked = json::pick(message, &names);
+        if LISTS.iter().any(|name| picked.has(name)) {
+            return Some("tool-calls");
+        }
+        picked.has(FUNCTION_CALL).then_some("function-call")
+    }
+}
+
+impl ToolCall {
+    /// Reads its arguments.
+    ///
+    /// # Errors
+    /// When they are not of that type.
+    pub fn read<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        serde_json::from_str(&self.arguments)
+    }
+
+    /// Whether its id names this call and no other. Hooks always send `hook-function-call`, and some models count the calls
+    /// of each turn by the tool's name: `lookup:0`.
+    #[must_use]
+    pub fn is_named(&self) -> bool {
+        let id = self.id.strip_prefix("functions.").unwrap_or(&self.id);
+        let counter = id.strip_prefix(self.name.as_str());
+        let is_counter = counter.is_some_and(|rest| rest.bytes().all(|byte| !byte.is_ascii_alphabetic()));
+        !id.is_empty() && id != "hook-function-call" && !is_counter
+    }
+
+    /// Three forms are documented, with the name and the arguments in `function` or beside the id, and the arguments called
+    /// `parameters` too; they are an object, or a string that holds one. An element of `toolWithToolCallList` has the call one
+    /// level deeper, and beside it the tool, whose `parameters` are a schema.
+    fn of(element: &str) -> Option<Self> {
+        let call = find(element, "/toolCall").unwrap_or(element);
+        Some(ToolCall { id: text(call, "/id")?, ..Self::function_call(call)? })
+    }
+
+    /// The same, where the id may be missing.
+    fn function_call(call: &str) -> Option<Self> {
+        let object = |pointer| {
+            let value: &RawValue = serde_json::from_str(find(call, pointer)?).ok()?;
+            Some(Document::within(value).ok()?.into_text().into_owned())
+        };
+        let arguments = ["/function/arguments", "/function/parameters", "/arguments", "/parameters"];
+        Some(ToolCall {
+            id: text(call, "/id").or_else(|| text(call, "/toolCallId")).unwrap_or_default(),
+            name: text(call, "/function/name").or_else(|| text(call, "/name"))?,
+            arguments: arguments.into_iter().find_map(object).unwrap_or_else(|| "{}".to_owned()),
+        })
+    }
+}
+
+fn find<'v>(value: &'v str, pointer: &str) -> Option<&'v str> {
+    pointer.parse::<Pointer>().ok()?.find(value).value()
+}
+
+fn text(value: &str, pointer: &str) -> Option<String> {
+    serde_json::from_str(find(value, pointer)?).ok().filter(|text: &String| !text.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_are_read_from_every_member_in_which_they_occur() {
+        let call = r#"{"id":"t","type":"function","function":{"name":"find","arguments":{"day":"Monday"}}}"#;
+        let expected =
+            ToolCall { id: "t".to_owned(), name: "find".to_owned(), arguments: r#"{"day":"Monday"}"#.to_owned() };
+        for message in [
+            format!(r#"{{"toolCallList":[{call}]}}"#),
+            format!(r#"{{"toolCalls":[{call}]}}"#),
+            format!(r#"{{"toolCallList":null,"toolCalls":[{call}]}}"#),
+            format!(r#"{{"toolCallList":[],"toolCalls":"odd","toolWithToolCallList":[{{"toolCall":{call}}}]}}"#),
+            format!(r#"{{"toolCallList":[{{"id":7}}],"toolCalls":[{call}]}}"#),
+            r#"{"functionCall":{"id":"t","name":"find","parameters":"{\"day\":\"Monday\"}"}}"#.to_owned(),
+        ] {
+            assert_eq!(ToolCalls::of(&message).calls, std::slice::from_ref(&expected), "{message}");
+        }
+        assert_eq!(ToolCalls::of(r#"{"toolCallList":[{"id":"a"},{}]}"#).nameless, 2);
+        assert_eq!(ToolCalls::of("{}"), ToolCalls::default());
+    }
+
+    #[test]
+    fn an_id_that_many_calls_share_names_none() {
+        let call = |id: &str| ToolCall { id: id.to_owned(), name: "find_berth".to_owned(), arguments: String::new() };
+        for id in ["hook-function-call", "find_berth:0", "find_berth", "functions.find_berth:12", "find_berth_3", ""] {
+            assert!(!call(id).is_named(), "{id}");
+        }
+        for id in ["call_8fK2", "tB", "find_berths", "toolu_01A", "0197-cafe", "find_berth:a7"] {
+            assert!(call(id).is_named(), "{id}");
+        }
+    }
+}
