@@ -95,10 +95,14 @@ pub(crate) async fn calls(Calls::Show(shown): Calls) -> Verdict {
 /// What there is to tell of any of them.
 #[derive(Default)]
 struct Told {
-    state: State,
+    /// Absent for a subject of which nothing tells whether it has ended, such as an end user.
+    state: Option<State>,
     started_at: Option<Timestamp>,
     ended_at: Option<Timestamp>,
     ended_by: Option<String>,
+    seconds: Option<i64>,
+    number: Option<String>,
+    cost: Option<String>,
     agent: Option<String>,
     recording_url: Option<String>,
     analysis: Option<Value>,
@@ -109,12 +113,16 @@ struct Told {
 }
 
 impl Told {
-    fn of(records: &[Record], kind: &str) -> Told {
+    fn of(records: &[Record], subject: &Subject) -> Told {
         let value = |text: Option<String>| text.and_then(|text| serde_json::from_str(&text).ok());
-        if kind == "session" {
+        let kind: Vec<&str> = subject.as_str().split(':').take(2).collect();
+        let has_state =
+            matches!(kind[..], ["ada", "conversation"] | ["agntix", "session"] | ["vapi", "call" | "chat" | "session"]);
+        let known = |state| has_state.then_some(state);
+        if kind.first() == Some(&"agntix") {
             let session = fold::session(records);
             return Told {
-                state: session.state,
+                state: known(session.state),
                 started_at: session.created_at,
                 ended_at: session.ended_at,
                 agent: session.agent_id,
@@ -128,10 +136,15 @@ impl Told {
         }
         let conversation = fold::conversation(records);
         Told {
-            state: conversation.state,
+            state: known(conversation.state),
+            seconds: conversation.seconds(),
             started_at: conversation.started_at,
             ended_at: conversation.ended_at,
             ended_by: conversation.ended_by,
+            number: conversation.number,
+            cost: conversation.cost,
+            agent: conversation.assistant,
+            recording_url: conversation.recording_url,
             analysis: value(conversation.analysis),
             messages: conversation.messages,
             missing: conversation.missing,
@@ -168,13 +181,14 @@ async fn show(asked: Shown, source: &str, kind: &str) -> Verdict {
         eprintln!("nothing about {subject}");
         return Ok(NOT_FOUND);
     }
-    let told = Told::of(&records, kind);
+    let told = Told::of(&records, &subject);
     let (intent, resolution, sentiment) = (told.word(&INTENT), told.word(&RESOLUTION), told.word(&SENTIMENT));
     if form.json {
         let said = |message: &fold::Message| json!({"at": message.at, "role": message.role, "text": message.text});
         let mut object = json!({
-            "subject": subject.as_str(), "state": told.state.to_string(), "started_at": told.started_at,
-            "ended_at": told.ended_at, "ended_by": told.ended_by, "agent": told.agent,
+            "subject": subject.as_str(), "state": told.state.map(|state| state.to_string()), "started_at": told.started_at,
+            "ended_at": told.ended_at, "ended_by": told.ended_by, "seconds": told.seconds, "number": told.number,
+            "cost": told.cost, "agent": told.agent,
             "recording_url": told.recording_url, "intent": intent, "resolution": resolution, "sentiment": sentiment,
             "messages": told.messages.len(), "missing": told.missing, "events": told.events, "conflicts": told.conflicts,
         });
@@ -187,11 +201,14 @@ async fn show(asked: Shown, source: &str, kind: &str) -> Verdict {
     }
     let mut facts = Facts::default();
     facts.add("subject", subject.as_str());
-    facts.add("state", told.state.to_string());
+    facts.add("state", told.state.map_or_else(|| "unknown".to_owned(), |state| state.to_string()));
     facts.add_some("started", told.started_at.map(|at| at.to_string()));
     facts.add_some("ended", told.ended_at.map(|at| at.to_string()));
     facts.add_some("ended by", told.ended_by.as_ref());
+    facts.add_some("duration", told.seconds.map(|seconds| format!("{} min {} s", seconds / 60, seconds % 60)));
+    facts.add_some("number", told.number.as_ref());
     facts.add_some("agent", told.agent.as_ref());
+    facts.add_some("cost", told.cost.as_ref().map(|cost| format!("${cost}")));
     facts.add_some("intent", intent);
     facts.add_some("resolution", resolution);
     facts.add_some("sentiment", sentiment);

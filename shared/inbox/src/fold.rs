@@ -5,7 +5,9 @@
 //! is what was recorded first.
 
 mod conversation;
+mod members;
 mod session;
+mod vapi;
 
 pub use conversation::{Conversation, Message, conversation};
 pub use session::{Session, session};
@@ -31,10 +33,12 @@ impl std::fmt::Display for State {
     }
 }
 
-/// The records of a timeline in the one order folding takes them in, and how many conflicting copies are beside them.
+/// The records of a timeline in the one order folding takes them in: by time, then by arrival. Beside them, how many conflicting
+/// copies there are.
 fn in_order(records: &[Record]) -> (Vec<&Record>, usize) {
     let mut ordered: Vec<&Record> = records.iter().filter(|record| !record.conflict).collect();
     let conflicts = records.len() - ordered.len();
-    ordered.sort_by(|a, b| (a.event.occurred_at, a.event.id.as_str()).cmp(&(b.event.occurred_at, b.event.id.as_str())));
+    let place = |record: &Record| (record.event.occurred_at, record.event.received_at, record.event.id.clone());
+    ordered.sort_by_cached_key(|record| place(record));
     (ordered, conflicts)
 }

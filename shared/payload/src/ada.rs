@@ -118,66 +118,6 @@ impl<'a> Envelope<'a> {
     }
 }
 
-/// The content of the conversation events, for reading a conversation back.
-#[derive(Debug, Default, Deserialize)]
-pub struct ConversationData<'a> {
-    /// Opaque; in the message event.
-    #[serde(borrow, default)]
-    pub message_id: Option<Cow<'a, str>>,
-    #[serde(borrow, default)]
-    created_at: Option<&'a RawValue>,
-    /// Who wrote the message.
-    #[serde(borrow, default)]
-    pub author: Option<Author<'a>>,
-    /// The message: text, link, file or a kind added since.
-    #[serde(borrow, default)]
-    pub content: Option<Content<'a>>,
-    /// Who ended the conversation.
-    #[serde(borrow, default)]
-    pub ended_by: Option<Author<'a>>,
-    /// The customer.
-    #[serde(borrow, default)]
-    pub end_user_id: Option<Cow<'a, str>>,
-}
-
-/// Someone who writes in, or ends, a conversation.
-#[derive(Debug, Deserialize)]
-pub struct Author<'a> {
-    /// `end_user`, `ai_agent`, `human_agent`, `system`, or a role added since.
-    #[serde(borrow, default)]
-    pub role: Option<Cow<'a, str>>,
-}
-
-/// A message's content, told apart by its own `type`.
-#[derive(Debug, Deserialize)]
-pub struct Content<'a> {
-    /// The text of a `text` message.
-    #[serde(borrow, default)]
-    pub body: Option<Cow<'a, str>>,
-    /// Where a `link` or `file` message points.
-    #[serde(borrow, default)]
-    pub url: Option<Cow<'a, str>>,
-}
-
-impl<'a> ConversationData<'a> {
-    /// Reads the `data` member of a conversation event; `None` when a member is not of its type.
-    #[must_use]
-    pub fn of(document: &'a Document<'_>) -> Option<Self> {
-        #[derive(Deserialize)]
-        struct Whole<'a> {
-            #[serde(borrow, default)]
-            data: ConversationData<'a>,
-        }
-        serde_json::from_str::<Whole<'_>>(document.text()).ok().map(|whole| whole.data)
-    }
-
-    /// When the conversation or the message was created.
-    #[must_use]
-    pub fn created_at(&self) -> Option<Timestamp> {
-        Timestamp::from_json(self.created_at?)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

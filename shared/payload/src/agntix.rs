@@ -117,48 +117,6 @@ fn is_event_name(name: &str) -> bool {
     parts.clone().count() > 1 && parts.all(word)
 }
 
-/// The content of the session events, for reading a session back.
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct SessionData<'a> {
-    /// `OPEN`, `CLOSED`, `EXPIRED`, or a state added since.
-    #[serde(borrow, default)]
-    pub state: Option<Cow<'a, str>>,
-    /// The agent's id.
-    #[serde(borrow, default)]
-    pub agent_id: Option<Cow<'a, str>>,
-    #[serde(borrow, default)]
-    created_at: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    ended_at: Option<&'a RawValue>,
-    /// Summary, intent, resolution, sentiment and extracted data: as sent.
-    #[serde(borrow, default)]
-    pub analysis: Option<&'a RawValue>,
-    /// Where the dashboard plays the recording.
-    #[serde(borrow, default)]
-    pub recording_url: Option<Cow<'a, str>>,
-}
-
-impl<'a> SessionData<'a> {
-    /// Reads a session event's content; `None` when a member is not of its type.
-    #[must_use]
-    pub fn of(document: &'a Document<'_>) -> Option<Self> {
-        serde_json::from_str(document.text()).ok()
-    }
-
-    /// When the session started.
-    #[must_use]
-    pub fn created_at(&self) -> Option<Timestamp> {
-        Timestamp::from_json(self.created_at?)
-    }
-
-    /// When the session ended.
-    #[must_use]
-    pub fn ended_at(&self) -> Option<Timestamp> {
-        Timestamp::from_json(self.ended_at?)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

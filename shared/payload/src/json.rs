@@ -319,6 +319,37 @@ pub fn lossy_string(value: &RawValue) -> Option<Cow<'_, str>> {
     })
 }
 
+/// JSON text that every reader takes: an escape that stands for half a character becomes U+FFFD.
+#[must_use]
+pub fn readable_by_all(json: &str) -> Cow<'_, str> {
+    let unit = |at: usize| {
+        let digits = json.get(at..at + 6)?.strip_prefix("\\u")?;
+        u32::from_str_radix(digits, 16).ok()
+    };
+    let mut written = String::new();
+    let (mut copied, mut at) = (0, 0);
+    while let Some(found) = memchr::memchr(b'\\', json.as_bytes().get(at..).unwrap_or_default()) {
+        at += found;
+        let pair = (unit(at), unit(at + 6));
+        at = match pair {
+            (Some(0xD800..=0xDBFF), Some(0xDC00..=0xDFFF)) => at + 12,
+            (Some(0xD800..=0xDFFF), _) => {
+                written.push_str(json.get(copied..at).unwrap_or_default());
+                written.push_str("\\ufffd");
+                copied = at + 6;
+                copied
+            }
+            (Some(_), _) => at + 6,
+            (None, _) => at + 2,
+        };
+    }
+    if copied == 0 {
+        return Cow::Borrowed(json);
+    }
+    written.push_str(json.get(copied..).unwrap_or_default());
+    Cow::Owned(written)
+}
+
 fn replace_lone_surrogates(decoded: &[u8]) -> String {
     let mut text = String::with_capacity(decoded.len());
     let mut rest = decoded;
@@ -652,6 +683,16 @@ mod tests {
             assert_eq!(lossy_string(raw).as_deref(), Some(text), "{literal}");
         }
         assert_eq!(lossy_string(serde_json::from_str("7").unwrap()), None);
+        for (json, readable) in [
+            (r#"{"a":"\ud83d"}"#, r#"{"a":"\ufffd"}"#),
+            (
+                r#"["\ud83d\ude00","\\ud83d","\ude00\ud83d\n\u0041"]"#,
+                r#"["\ud83d\ude00","\\ud83d","\ufffd\ufffd\n\u0041"]"#,
+            ),
+        ] {
+            assert_eq!(readable_by_all(json), readable);
+            assert!(serde_json::from_str::<serde_json::Value>(&readable_by_all(json)).is_ok());
+        }
     }
 
     #[test]

@@ -266,45 +266,6 @@ pub fn compared(path: &[&str], name: &str) -> Compared {
     }
 }
 
-/// The content of the messages a conversation is read back from.
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ConversationData<'a> {
-    /// `transcript`: what was said.
-    #[serde(borrow, default)]
-    pub transcript: Option<Cow<'a, str>>,
-    /// `status-update` with the status `ended`, and `end-of-call-report`: one of some six hundred reasons, open.
-    #[serde(borrow, default)]
-    pub ended_reason: Option<Cow<'a, str>>,
-    #[serde(borrow, default)]
-    started_at: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    ended_at: Option<&'a RawValue>,
-    /// `end-of-call-report`: summary, structured data and evaluation, as sent.
-    #[serde(borrow, default)]
-    pub analysis: Option<&'a RawValue>,
-}
-
-impl<'a> ConversationData<'a> {
-    /// Reads a message's content; `None` when a member is not of its type.
-    #[must_use]
-    pub fn of(envelope: &'a Envelope<'_>) -> Option<Self> {
-        serde_json::from_str(envelope.text()).ok()
-    }
-
-    /// When the call started.
-    #[must_use]
-    pub fn started_at(&self) -> Option<Timestamp> {
-        Timestamp::from_json(self.started_at?)
-    }
-
-    /// When the call ended.
-    #[must_use]
-    pub fn ended_at(&self) -> Option<Timestamp> {
-        Timestamp::from_json(self.ended_at?)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,11 +4,13 @@ use gatehouse_payload::json::Document;
 use gatehouse_payload::time::Timestamp;
 use gatehouse_payload::{ada, vapi};
 
+use super::members::Members;
+use super::vapi::Told;
 use super::{State, in_order};
 use crate::store::Record;
 
 /// A conversation as its events tell it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Conversation {
     /// Closed once an event says that it has ended.
     pub state: State,
@@ -18,7 +20,16 @@ pub struct Conversation {
     pub ended_at: Option<Timestamp>,
     /// Ada: the role that ended it. Vapi: the reason.
     pub ended_by: Option<String>,
-    /// What was said, in order. Of Vapi's transcripts the final ones.
+    /// Vapi: the customer's telephone number.
+    pub number: Option<String>,
+    /// Vapi: the assistant's name, else its id.
+    pub assistant: Option<String>,
+    /// Vapi: what the call cost, in dollars, as written.
+    pub cost: Option<String>,
+    /// Vapi: where the recording is.
+    pub recording_url: Option<String>,
+    /// What was said, by time, then in the order of arrival. Of Vapi's transcripts the final ones; without any, what the
+    /// call's report says.
     pub messages: Vec<Message>,
     /// Vapi: summary, structured data and evaluation, as sent: JSON text.
     pub analysis: Option<String>,
@@ -41,21 +52,35 @@ pub struct Message {
     pub text: Option<String>,
 }
 
-/// Folds a conversation's timeline, in any order. Events whose body cannot be read count and tell nothing.
+impl Conversation {
+    /// How long it took, in seconds, where both ends are known.
+    #[must_use]
+    pub fn seconds(&self) -> Option<i64> {
+        Some(self.ended_at?.as_secs() - self.started_at?.as_secs())
+    }
+}
+
+/// Folds a conversation's timeline, in any order. Each member of a body is read by itself; a body that cannot be read counts and
+/// tells nothing.
 #[must_use]
 pub fn conversation(records: &[Record]) -> Conversation {
     let (ordered, conflicts) = in_order(records);
     let mut conversation = Conversation { events: ordered.len(), conflicts, ..Conversation::default() };
+    let mut told = Told::default();
     for record in &ordered {
         let Ok(document) = Document::read(&record.event.body) else { continue };
-        let _ = match record.event.source.as_str() {
-            "ada" => fold_ada(&mut conversation, record, &document),
-            "vapi" => fold_vapi(&mut conversation, record, &document),
-            _ => None,
-        };
+        match record.event.source.as_str() {
+            "ada" => fold_ada(&mut conversation, record, Members(document.text())),
+            "vapi" => {
+                let envelope = vapi::Envelope::of(&document);
+                told.fold(&mut conversation, record, Members(envelope.text()));
+            }
+            _ => {}
+        }
     }
     conversation.missing = missing(&ordered, &conversation);
-    // Ada's messages carry their own time, which need not be the order of their events.
+    told.end(&mut conversation);
+    // The sort is stable: messages of one time stay as they are, which is in the order of arrival.
     conversation.messages.sort_by_key(|message| message.at);
     conversation
 }
@@ -72,90 +97,42 @@ fn missing(ordered: &[&Record], conversation: &Conversation) -> Vec<String> {
     if of("ada") && conversation.state == State::Closed && count("v1.conversation.message") == 0 {
         missing.push("every v1.conversation.message".to_owned());
     }
-    if of("vapi") && conversation.state == State::Closed && count("end-of-call-report") == 0 {
+    let is_call = ordered
+        .iter()
+        .any(|record| record.event.subject.as_ref().is_some_and(|subject| subject.as_str().starts_with("vapi:call:")));
+    if is_call && conversation.state == State::Closed && count("end-of-call-report") == 0 {
         missing.push("end-of-call-report".to_owned());
-    }
-    let said = ordered.iter().map(|record| reported(record)).max().unwrap_or_default();
-    let heard = conversation.messages.len();
-    // Without any transcript the assistant does not send them.
-    if of("vapi") && heard > 0 && heard < said {
-        missing.push(format!("transcripts: {heard} came of the {said} that end-of-call-report has"));
     }
     missing
 }
 
-/// How many things were said, as the report of a call has it.
-fn reported(record: &Record) -> usize {
-    if record.event.event_type.as_deref() != Some("end-of-call-report") {
-        return 0;
-    }
-    let report: Option<serde_json::Value> = serde_json::from_slice(&record.event.body).ok();
-    let entries = report.as_ref().and_then(|report| report["message"]["artifact"]["messages"].as_array());
-    let is_said = |entry: &&serde_json::Value| matches!(entry["role"].as_str(), Some("user" | "bot"));
-    entries.map_or(0, |entries| entries.iter().filter(is_said).count())
-}
-
-/// `None` when the body cannot be read.
-fn fold_ada(conversation: &mut Conversation, record: &Record, document: &Document<'_>) -> Option<()> {
-    let readable = ada::readable(document);
-    let envelope = ada::Envelope::of(&readable);
-    let data = ada::ConversationData::of(document)?;
-    match ada::EventType::from(envelope.event_type.as_deref()?) {
+fn fold_ada(conversation: &mut Conversation, record: &Record, body: Members<'_>) {
+    let Some(event_type) = body.text(&["type"]) else { return };
+    let created_at = body.time(&["data", "created_at"]);
+    match ada::EventType::from(event_type.as_str()) {
         ada::EventType::ConversationCreated => {
-            conversation.started_at = data.created_at().or(Some(record.event.occurred_at));
+            conversation.started_at = created_at.or(Some(record.event.occurred_at));
         }
         ada::EventType::ConversationMessage => {
-            let at = data.created_at().unwrap_or(record.event.occurred_at);
-            let text = data.content.and_then(|content| content.body.or(content.url));
+            let content = body.at(&["data", "content"]);
+            // That somebody is typing, or has read, is not said.
+            if content.and_then(|content| content.text(&["type"])).as_deref() == Some("presence") {
+                return;
+            }
             conversation.messages.push(Message {
-                at,
-                role: data.author.and_then(|author| author.role).map(Into::into),
-                text: text.map(Into::into),
+                at: created_at.unwrap_or(record.event.occurred_at),
+                role: body.text(&["data", "author", "role"]),
+                text: content.and_then(|content| {
+                    content.text(&["body"]).or_else(|| content.text(&["url"])).or_else(|| content.as_text())
+                }),
             });
         }
         ada::EventType::ConversationEnded => {
             conversation.state = State::Closed;
             conversation.ended_at = Some(record.event.occurred_at);
-            conversation.started_at = conversation.started_at.or(data.created_at());
-            conversation.ended_by = data.ended_by.and_then(|who| who.role).map(Into::into);
+            conversation.started_at = conversation.started_at.or(created_at);
+            conversation.ended_by = body.text(&["data", "ended_by", "role"]).or(conversation.ended_by.take());
         }
         _ => {}
     }
-    Some(())
-}
-
-/// `None` when the body cannot be read.
-fn fold_vapi(conversation: &mut Conversation, record: &Record, document: &Document<'_>) -> Option<()> {
-    let envelope = vapi::Envelope::of(document);
-    let readable = envelope.readable();
-    let message = vapi::Message::of(&readable);
-    let data = vapi::ConversationData::of(&envelope)?;
-    let end = |conversation: &mut Conversation| {
-        conversation.state = State::Closed;
-        conversation.ended_by = data.ended_reason.as_deref().map(str::to_owned).or(conversation.ended_by.take());
-    };
-    match vapi::EventType::from(message.event_type()?) {
-        vapi::EventType::Transcript if message.transcript_type() == Some("final") => {
-            conversation.messages.push(Message {
-                at: record.event.occurred_at,
-                role: message.role.as_deref().map(str::to_owned),
-                text: data.transcript.as_deref().map(str::to_owned),
-            });
-        }
-        vapi::EventType::StatusUpdate if message.status.as_deref() == Some("ended") => {
-            end(conversation);
-            conversation.ended_at = conversation.ended_at.or(Some(record.event.occurred_at));
-        }
-        vapi::EventType::StatusUpdate if message.status.as_deref() == Some("in-progress") => {
-            conversation.started_at = conversation.started_at.or(Some(record.event.occurred_at));
-        }
-        vapi::EventType::EndOfCallReport => {
-            end(conversation);
-            conversation.started_at = data.started_at().or(conversation.started_at);
-            conversation.ended_at = data.ended_at().or(conversation.ended_at).or(Some(record.event.occurred_at));
-            conversation.analysis = data.analysis.map(|raw| raw.get().to_owned());
-        }
-        _ => {}
-    }
-    Some(())
 }

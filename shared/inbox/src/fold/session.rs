@@ -1,9 +1,10 @@
 //! agntix sessions.
 
-use gatehouse_payload::agntix::{Envelope, EventType, SessionData, readable};
+use gatehouse_payload::agntix::{Envelope, EventType, readable};
 use gatehouse_payload::json::Document;
 use gatehouse_payload::time::Timestamp;
 
+use super::members::Members;
 use super::{State, in_order};
 use crate::store::Record;
 
@@ -32,7 +33,8 @@ pub struct Session {
     pub conflicts: usize,
 }
 
-/// Folds a session's timeline, in any order. Events whose body cannot be read count and tell nothing.
+/// Folds a session's timeline, in any order. Each member of a body is read by itself; a body that cannot be read counts and tells
+/// nothing.
 #[must_use]
 pub fn session(records: &[Record]) -> Session {
     let (ordered, conflicts) = in_order(records);
@@ -40,25 +42,25 @@ pub fn session(records: &[Record]) -> Session {
     let (mut was_created, mut was_ended) = (false, false);
     for record in ordered {
         let Ok(document) = Document::read(&record.event.body) else { continue };
-        let Some(data) = SessionData::of(&document) else { continue };
+        let body = Members(document.text());
         let readable = readable(&document);
         let envelope = Envelope::of(&readable);
         session.id = session.id.or_else(|| envelope.session_id().map(Into::into));
-        session.agent_id = data.agent_id.as_deref().map(str::to_owned).or(session.agent_id);
+        session.agent_id = body.text(&["agentId"]).or(session.agent_id);
         match envelope.event_type().map(EventType::from) {
             Some(EventType::SessionEnded) => {
                 was_ended = true;
                 session.state = State::Closed;
-                session.ended_at = data.ended_at().or(session.ended_at);
-                session.analysis = data.analysis.map(|raw| raw.get().to_owned()).or(session.analysis);
-                session.recording_url = data.recording_url.as_deref().map(str::to_owned).or(session.recording_url);
+                session.ended_at = body.time(&["endedAt"]).or(session.ended_at);
+                session.analysis = body.composite(&["analysis"]).or(session.analysis);
+                session.recording_url = body.text(&["recordingUrl"]).or(session.recording_url);
                 if envelope.once_per_session().is_some() {
-                    session.created_at = session.created_at.or(data.created_at());
+                    session.created_at = session.created_at.or(body.time(&["createdAt"]));
                 }
             }
             Some(EventType::SessionCreated) => {
                 was_created = true;
-                session.created_at = session.created_at.or(data.created_at());
+                session.created_at = session.created_at.or(body.time(&["createdAt"]));
             }
             _ => {}
         }

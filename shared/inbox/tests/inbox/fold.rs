@@ -1,12 +1,14 @@
 //! Sessions and conversations read the same whatever order their events came in.
 
+use bytes::Bytes;
 use gatehouse_inbox::fold::{State, conversation, session};
 use gatehouse_inbox::store::Record;
-use gatehouse_inbox::{Event, Subject};
+use gatehouse_inbox::{Event, EventId, Subject};
 use gatehouse_payload::time::Timestamp;
 use proptest::prelude::*;
+use serde_json::{Value, json};
 
-use crate::table::event;
+use crate::table::{event, now};
 
 macro_rules! fixture {
     ($name:literal) => {
@@ -48,7 +50,7 @@ fn ada() -> Vec<Record> {
             // Its event overtook the first message's; the message itself came later.
             "2026-11-20T09:00:02Z",
             r#"{"type":"v1.conversation.message","data":{"created_at":"2026-11-20T09:00:09","author":{"role":"supervisor"},
-                "content":{"type":"presence"}}}"#,
+                "content":{"type":"of-next-year"}}}"#,
         ),
         record("ada", "4", "2026-11-20T09:07:00Z", fixture!("ada/conversation-ended.json")),
     ]
@@ -127,4 +129,248 @@ proptest! {
         prop_assert_eq!(conversation(&ada), conversation(&self::ada()));
         prop_assert_eq!(conversation(&vapi), conversation(&self::vapi()));
     }
+}
+
+/// A call's event with the type and channel that its body and id say.
+fn told(id: &str, at: &str, body: &str) -> Record {
+    let mut record = record("vapi", id, at, body);
+    let body: Value = serde_json::from_str(&body.replace("\\ud83d", "")).unwrap();
+    let message = body.get("message").unwrap_or(&body);
+    record.event.event_type = message["type"].as_str().map(str::to_owned);
+    record.event.subject = message["type"].as_str().map(|name| {
+        let kind = name.split('.').next().filter(|kind| ["chat", "session"].contains(kind));
+        Subject::new("vapi", kind.unwrap_or("call"), "c")
+    });
+    record.event.id = EventId::from_stored(id.to_owned());
+    record
+}
+
+fn transcript(id: &str, second: u32, role: &str, text: &str) -> Record {
+    let body = json!({"message": {"type": "transcript", "transcriptType": "final", "role": role, "transcript": text}});
+    told(id, &format!("2026-11-20T10:00:{second:02}Z"), &body.to_string())
+}
+
+fn report(messages: Value) -> Record {
+    let body = json!({"type": "end-of-call-report", "endedReason": "hung-up", "artifact": {"messages": messages}});
+    told("vapi:server:report", "2026-11-20T10:01:00Z", &body.to_string())
+}
+
+#[test]
+fn one_call_told_on_both_channels_is_said_once_and_each_channel_may_lack_something() {
+    let said = [("assistant", "Hello."), ("user", "A berth, please."), ("user", "Yes."), ("user", "Yes.")];
+    for (absent_on_server, absent_on_client) in [(9, 9), (0, 9), (9, 1), (1, 2), (2, 9)] {
+        let mut records = Vec::new();
+        for (n, (role, text)) in said.iter().enumerate() {
+            let second = u32::try_from(n).unwrap();
+            for (channel, absent) in [("server", absent_on_server), ("client", absent_on_client)] {
+                if n != absent {
+                    records.push(transcript(&format!("vapi:{channel}:{n}"), second, role, text));
+                }
+            }
+        }
+        let messages = conversation(&records).messages;
+        let texts: Vec<&str> = messages.iter().map(|message| message.text.as_deref().unwrap()).collect();
+        assert_eq!(texts, ["Hello.", "A berth, please.", "Yes.", "Yes."], "{absent_on_server} {absent_on_client}");
+    }
+}
+
+#[test]
+fn what_is_missing_is_told_by_what_was_said_and_not_by_how_often() {
+    let hello = || transcript("vapi:server:1", 0, "assistant", "Hello, harbour office.");
+    let bot = |text: &str| json!({"role": "bot", "message": text});
+    let user = |text: &str| json!({"role": "user", "message": text});
+    let sms = json!({"role": "user", "message": "my plate is AB123", "metadata": {"type": "sms"}});
+    for (messages, missing) in [
+        (json!([bot("hello harbour office")]), None),
+        (json!([bot("Hello, harbour office."), sms]), None),
+        (json!([bot("Hello, harbour office."), {"role": "system", "message": "You are"}, user("")]), None),
+        (json!([bot("Hello, harbour office."), user("Hi"), bot("Bye")]), Some("1 came of the 3")),
+        (json!([bot("Hello, harbour office."), bot("Hello, harbour office.")]), Some("1 came of the 2")),
+        (json!([user("Hello, harbour office.")]), Some("0 came of the 1")),
+    ] {
+        let missing_now = conversation(&[hello(), report(messages.clone())]).missing;
+        let expected = missing.map(|some| format!("transcripts: {some} that end-of-call-report has"));
+        assert_eq!(missing_now, Vec::from_iter(expected), "{messages}");
+    }
+    // A report joins what came in pieces.
+    let pieces = [hello(), transcript("vapi:server:2", 1, "assistant", "How can I help?")];
+    let joined = report(json!([bot("Hello, harbour office. How can I help?")]));
+    assert_eq!(conversation(&[&pieces[..], &[joined]].concat()).missing, Vec::<String>::new());
+}
+
+#[test]
+fn without_transcripts_the_report_says_what_was_said_and_a_fuller_second_report_is_used() {
+    let said = |messages: &[gatehouse_inbox::fold::Message]| -> Vec<String> {
+        messages.iter().map(|message| message.text.clone().unwrap()).collect()
+    };
+    let first = report(json!([{"role": "bot", "message": "Hello."}]));
+    let body = json!({"message": {"type": "end-of-call-report", "cost": 0.25, "startedAt": "2026-11-20T10:00:00Z",
+        "endedAt": "2026-11-20T10:00:42Z", "analysis": {"summary": "s"}, "customer": {"number": "+15550100"},
+        "assistant": {"name": "Harbour"}, "artifact": {"recordingUrl": "https://x.example/r",
+        "messages": [{"role": "bot", "message": "Hello."}, {"role": "user", "message": "Hi."}]}}});
+    let second = told("vapi:server:report2", "2026-11-20T10:02:00Z", &body.to_string());
+    for records in [[first.clone(), second.clone()], [second, first]] {
+        let call = conversation(&records);
+        assert_eq!(said(&call.messages), ["Hello.", "Hi."]);
+        assert_eq!(
+            (call.ended_by.as_deref(), call.seconds(), call.cost.as_deref()),
+            (Some("hung-up"), Some(42), Some("0.25"))
+        );
+        assert_eq!((call.number.as_deref(), call.assistant.as_deref()), (Some("+15550100"), Some("Harbour")));
+        assert_eq!(call.recording_url.as_deref(), Some("https://x.example/r"));
+        assert!(call.analysis.unwrap().contains("summary") && call.missing.is_empty());
+    }
+    let text = json!({"type": "end-of-call-report", "artifact": {"transcript": "AI: Bye \u{1F44B}"}}).to_string();
+    let only_text = told("vapi:server:report", "2026-11-20T10:01:00Z", &text.replace("\u{1F44B}", "\\ud83d"));
+    assert_eq!(said(&conversation(&[only_text]).messages), ["AI: Bye \u{fffd}"]);
+}
+
+#[test]
+fn chats_and_sessions_read_as_their_events_say() {
+    let of = |kind: &str, object: Value, at: &str| {
+        let name = kind.split('.').next().unwrap();
+        told(&format!("vapi:server:{kind}"), at, &json!({"message": {"type": kind, name: object}}).to_string())
+    };
+    let hi = json!([{"role": "user", "content": "Hi"}]);
+    let chat = json!({"id": "h", "createdAt": "2026-11-20T10:00:00Z", "input": hi, "messages": hi,
+                      "output": [{"role": "assistant", "content": "Hello!"}]});
+    let created = of("chat.created", chat.clone(), "2026-11-20T10:00:05Z");
+    let open = conversation(std::slice::from_ref(&created));
+    let said: Vec<_> = open.messages.iter().map(|message| message.text.as_deref().unwrap()).collect();
+    assert_eq!((open.state, said), (State::Open, vec!["Hi", "Hello!"]));
+    assert_eq!(open.started_at.unwrap().to_string(), "2026-11-20T10:00:00.000Z");
+    assert_eq!(conversation(&[created, of("chat.deleted", chat, "2026-11-20T10:09:00Z")]).state, State::Closed);
+
+    let session =
+        |status: &str| json!({"id": "s", "createdAt": "2026-11-20T10:00:00Z", "status": status, "messages": hi});
+    let created = of("session.created", session("active"), "2026-11-20T10:00:00Z");
+    assert_eq!(conversation(std::slice::from_ref(&created)).state, State::Open);
+    let updated = of("session.updated", session("completed"), "2026-11-20T10:05:00Z");
+    let completed = conversation(&[updated, created.clone()]);
+    assert_eq!((completed.state, completed.messages.len(), completed.missing), (State::Closed, 1, Vec::new()));
+    let deleted = of("session.deleted", session("active"), "2026-11-20T10:06:00Z");
+    assert_eq!(conversation(&[created, deleted]).state, State::Closed);
+}
+
+#[test]
+fn a_presence_is_no_message_and_any_other_content_is() {
+    let message = |content: Value| {
+        let body =
+            json!({"type": "v1.conversation.message", "data": {"author": {"role": "ai_agent"}, "content": content}});
+        conversation(&[record("ada", "1", "2026-11-20T10:00:00Z", &body.to_string())]).messages
+    };
+    assert_eq!(message(json!({"type": "presence", "body": "typing"})), []);
+    for (content, text) in [
+        (json!({"type": "text", "body": "Hi"}), Some("Hi")),
+        (json!({"type": "file", "url": "https://x.example/f"}), Some("https://x.example/f")),
+        (json!({"type": "of-next-year", "body": "Hi"}), Some("Hi")),
+        (json!("plain"), Some("plain")),
+        (json!(7), None),
+        (Value::Null, None),
+    ] {
+        let messages = message(content.clone());
+        assert_eq!((messages.len(), messages[0].text.as_deref()), (1, text), "{content}");
+        assert_eq!(messages[0].role.as_deref(), Some("ai_agent"));
+    }
+}
+
+#[test]
+fn messages_of_one_time_stay_in_the_order_of_arrival() {
+    let mut records: Vec<Record> =
+        (0..6_u32).map(|n| transcript(&format!("vapi:server:{}", 9 - n), 0, "user", &n.to_string())).collect();
+    for (n, record) in records.iter_mut().enumerate() {
+        record.event.received_at = now().plus_secs(i64::try_from(n).unwrap());
+    }
+    records.reverse();
+    let texts: Vec<_> = conversation(&records).messages.into_iter().map(|message| message.text.unwrap()).collect();
+    assert_eq!(texts, ["0", "1", "2", "3", "4", "5"]);
+}
+
+/// Every member of a value, at any depth, as the path to it.
+fn paths(value: &Value, at: &str, found: &mut Vec<String>) {
+    let mut below = |name: String, value: &Value| {
+        let path = format!("{at}/{}", name.replace('~', "~0").replace('/', "~1"));
+        found.push(path.clone());
+        paths(value, &path, found);
+    };
+    match value {
+        Value::Object(members) => members.iter().for_each(|(name, value)| below(name.clone(), value)),
+        Value::Array(values) => values.iter().enumerate().for_each(|(n, value)| below(n.to_string(), value)),
+        _ => {}
+    }
+}
+
+/// Whatever stands in a member's place, what does not depend on it stays: the state, the end, the analysis and the messages.
+#[test]
+fn an_odd_member_changes_nothing_that_does_not_depend_on_it() {
+    const HALF: &str = "half an emoji";
+    let odd = [json!(null), json!(7), json!("x"), json!(["x"]), json!({"x": 1}), json!(HALF)];
+    let value = |text: Option<String>| text.map(|text| serde_json::from_str::<Value>(&text).unwrap());
+    let mut tried = 0;
+    for timeline in [agntix(), ada(), vapi()] {
+        let is_session = timeline[0].event.source == "agntix";
+        let fold = |records: &[Record]| {
+            if is_session {
+                let session = session(records);
+                (session.state, session.ended_at, None, value(session.analysis), Vec::new())
+            } else {
+                let told = conversation(records);
+                (told.state, told.ended_at, told.ended_by, value(told.analysis), told.messages)
+            }
+        };
+        let whole = fold(&timeline);
+        for (n, record) in timeline.iter().enumerate() {
+            let body: Value = serde_json::from_slice(&record.event.body).unwrap();
+            let mut all = Vec::new();
+            paths(&body, "", &mut all);
+            for path in all {
+                // What leads to a member holds it as well.
+                let touches = |members: &[&str]| {
+                    let names: Vec<&str> = path.split('/').skip(1).collect();
+                    members.iter().any(|member| {
+                        let member: Vec<&str> = member.split('/').collect();
+                        let is_above = member.starts_with(&names);
+                        let is_below = names.starts_with(&member);
+                        is_above || is_below
+                    })
+                };
+                for odd in &odd {
+                    let mut body = body.clone();
+                    *body.pointer_mut(&path).unwrap() = odd.clone();
+                    let text = body.to_string().replace(&format!("\"{HALF}\""), "\"\\ud83d\"");
+                    let mut changed = timeline.clone();
+                    changed[n].event.body = Bytes::from(text);
+                    let (state, ended_at, ended_by, analysis, messages) = fold(&changed);
+                    let what = format!("{} {n} {path} {odd}", record.event.source);
+                    let kind = ["type", "eventType", "message/type", "message/status", "message/transcriptType", "id"];
+                    if touches(&kind) {
+                        continue;
+                    }
+                    tried += 1;
+                    assert_eq!(state, whole.0, "{what}");
+                    if !touches(&["endedAt", "message/endedAt", "createdAt"]) {
+                        assert_eq!(ended_at, whole.1, "{what}");
+                    }
+                    if !touches(&["data/ended_by", "message/endedReason"]) {
+                        assert_eq!(ended_by, whole.2, "{what}");
+                    }
+                    if !touches(&["analysis", "message/analysis"]) {
+                        assert_eq!(analysis, whole.3, "{what}");
+                    }
+                    let said = [
+                        "data/content",
+                        "data/author",
+                        "data/created_at",
+                        "message/transcript",
+                        "message/role",
+                        "message/artifact",
+                    ];
+                    if !touches(&said) {
+                        assert_eq!(messages, whole.4, "{what}");
+                    }
+                }
+            }
+        }
+    }
+    assert!(tried > 500, "{tried}");
 }

@@ -1,0 +1,61 @@
+//! Reads the members of a body one by one, so that an odd one hides no other.
+
+use gatehouse_payload::json::{lossy_string, pick, readable_by_all};
+use gatehouse_payload::time::Timestamp;
+use serde_json::value::RawValue;
+
+/// A JSON value's text, looked into by names.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Members<'a>(pub(super) &'a str);
+
+impl<'a> Members<'a> {
+    /// The value at a path of names; `None` where it is absent, null, or not the only one of its name.
+    pub(super) fn at(self, path: &[&str]) -> Option<Members<'a>> {
+        let mut value = self.0;
+        for name in path {
+            value = pick(value, &[name]).get(name)?.get();
+        }
+        (value != "null").then_some(Members(value))
+    }
+
+    /// A string at a path, unless it is empty. What is no character is U+FFFD.
+    pub(super) fn text(self, path: &[&str]) -> Option<String> {
+        self.at(path)?.as_text()
+    }
+
+    /// The value itself as a string, unless it is empty.
+    pub(super) fn as_text(self) -> Option<String> {
+        lossy_string(self.raw()?).filter(|text| !text.is_empty()).map(Into::into)
+    }
+
+    /// A string at a path, or a number as it is written.
+    pub(super) fn word(self, path: &[&str]) -> Option<String> {
+        let value = self.at(path)?;
+        match value.0.as_bytes().first()? {
+            b'0'..=b'9' | b'-' => Some(value.0.to_owned()),
+            _ => value.as_text(),
+        }
+    }
+
+    /// A moment at a path.
+    pub(super) fn time(self, path: &[&str]) -> Option<Timestamp> {
+        Timestamp::from_json(self.at(path)?.raw()?)
+    }
+
+    /// An object or a list at a path, as JSON text that every reader takes.
+    pub(super) fn composite(self, path: &[&str]) -> Option<String> {
+        let value = self.at(path)?.0;
+        value.starts_with(['{', '[']).then(|| readable_by_all(value).into_owned())
+    }
+
+    /// The elements of a list at a path; none where there is no list.
+    pub(super) fn list(self, path: &[&str]) -> Vec<Members<'a>> {
+        let elements: Vec<&RawValue> =
+            self.at(path).and_then(|list| serde_json::from_str(list.0).ok()).unwrap_or_default();
+        elements.into_iter().map(|element| Members(element.get())).collect()
+    }
+
+    fn raw(self) -> Option<&'a RawValue> {
+        serde_json::from_str(self.0).ok()
+    }
+}
