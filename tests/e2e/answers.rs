@@ -203,17 +203,20 @@ async fn a_live_call_is_steered_once_when_its_event_is_recorded_and_never_else()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_conflict_steers_nothing() {
-    let rules = json!({"server": [{"when": {"type": "tool-calls"}, "act": {"type": "end-call"}}]});
-    let (stack, call) = (with_rules(&rules).await, Call::answering(200).await);
-    let tool_call = |text: &str| {
-        let call = json!({"id": "call_1", "monitor": {"controlUrl": call.url}});
-        let own = json!({"call": call, "toolCallList": [{"id": "t", "name": "n"}], "text": text});
-        Delivery::vapi_server(message("tool-calls", own).to_string())
-    };
-    assert_eq!(send(&stack, &tool_call("first")).await.outcome(), "recorded");
-    assert_eq!(send(&stack, &tool_call("second")).await.outcome(), "conflict");
-    assert_eq!(call.heard(), [json!({"type": "end-call"})]);
+async fn a_conflict_and_a_repeated_question_steer_nothing() {
+    for (kind, again) in [("session.created", "conflict"), ("tool-calls", "duplicate")] {
+        let rules = json!({"server": [{"when": {"type": kind}, "act": {"type": "end-call"}}]});
+        let (stack, call) = (with_rules(&rules).await, Call::answering(200).await);
+        let told = |text: &str| {
+            let call = json!({"id": "call_1", "monitor": {"controlUrl": call.url}});
+            let calls = json!([{"id": "t", "name": "n"}]);
+            let own = json!({"call": call, "session": {"id": "s"}, "toolCallList": calls, "text": text});
+            Delivery::vapi_server(message(kind, own).to_string())
+        };
+        assert_eq!(send(&stack, &told("first")).await.outcome(), "recorded");
+        assert_eq!(send(&stack, &told("second")).await.outcome(), again);
+        assert_eq!(call.heard(), [json!({"type": "end-call"})]);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

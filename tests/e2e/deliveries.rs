@@ -87,7 +87,11 @@ async fn a_vapi_message_is_one_event_in_every_wrapping() {
     let mut outcomes = Vec::new();
     for body in [wrapped.to_owned(), bare.clone(), json!(wrapped).to_string(), json!(bare).to_string()] {
         let answer = send(&stack, &Delivery::vapi_client(body)).await;
-        assert_eq!(answer.event_id(), "vapi:client:status-update:2f1f3d3e-0f7c-4a54-a0a3-9a2f4b0c8d11:ended");
+        assert!(
+            answer
+                .event_id()
+                .starts_with("vapi:client:status-update:2f1f3d3e-0f7c-4a54-a0a3-9a2f4b0c8d11:1795173464913:")
+        );
         outcomes.push(answer.outcome().to_owned());
     }
     assert_eq!(outcomes, ["recorded", "duplicate", "duplicate", "duplicate"]);

@@ -129,17 +129,23 @@ impl Case {
     /// An event of the function's vendor; of two under one name, each `text` makes another body.
     pub(super) fn delivery(&self, name: &str, text: &str) -> Delivery {
         let id = format!("msg_{name}");
+        // Of Vapi's messages, only one that names what happened once can contradict another.
+        let is_named = self.point == Point::ConflictPut;
+        let named =
+            format!(r#"{{"message":{{"type":"session.created","session":{{"id":"s_{name}"}},"text":"{text}"}}}}"#);
         let ada = || {
             let data = format!(r#"{{"conversation_id":"c_{name}","text":"{text}"}}"#);
             format!(r#"{{"type":"v1.conversation.message","timestamp":"2026-11-20T09:00:00Z","data":{data}}}"#)
         };
         match self.function {
+            Function::ClientMessage if is_named => Delivery::vapi_client(named),
+            Function::ServerMessage if is_named => Delivery::vapi_server(named),
             Function::ClientMessage => Delivery::vapi_client(format!(
                 r#"{{"message":{{"type":"end-of-call-report","timestamp":1795173466000,"call":{{"id":"call_{name}"}},"text":"{text}"}}}}"#
             )),
             // One whose sender waits for an answer.
             Function::ServerMessage => Delivery::vapi_server(format!(
-                r#"{{"message":{{"type":"tool-calls","call":{{"id":"call_{name}"}},"toolCallList":[{{"id":"tool_{name}"}}],"text":"{text}"}}}}"#
+                r#"{{"message":{{"type":"tool-calls","call":{{"id":"call_{name}"}},"toolCallList":[{{"id":"tool_{name}","name":"n"}}],"text":"{text}"}}}}"#
             )),
             Function::SessionLifecycle => Delivery::agntix(
                 &id,

@@ -76,13 +76,12 @@ async fn assistant(state: &State<Counting>, call: &str, more: Value) -> (String,
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_duplicate_gets_the_answer_that_was_stored_and_a_conflict_its_own() {
+async fn whatever_else_an_assistant_request_says_when_it_comes_again_it_gets_the_first_answer() {
     let (_stack, state) = state().await;
     let of = |outcome: &str, answer: &str| (outcome.to_owned(), json!(answer));
     assert_eq!(assistant(&state, "c", json!(1)).await, of("recorded", "0"));
     assert_eq!(assistant(&state, "c", json!(1)).await, of("duplicate", "0"));
-    assert_eq!(assistant(&state, "c", json!(2)).await, of("conflict", "2"));
-    assert_eq!(assistant(&state, "c", json!(2)).await, of("conflict", "2"));
+    assert_eq!(assistant(&state, "c", json!(2)).await, of("duplicate", "0"));
     assert_eq!(assistant(&state, "c", json!(1)).await, of("duplicate", "0"));
 }
 

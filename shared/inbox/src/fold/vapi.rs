@@ -186,10 +186,11 @@ fn reported(report: Members<'_>, at: Timestamp) -> Vec<Message> {
         };
         // A text message that was put into the call was not.
         let kind = entry.text(&["metadata", "type"]);
+        let is_blank = entry.at(&["message"]).is_some_and(|text| text.0 == "\"\"");
         let text = entry.text(&["message"]).or_else(|| entry.text(&["content"]));
         let is_spoken = kind.is_none_or(|kind| ["voice", "speech", "audio"].contains(&kind.as_str()));
         let at = entry.time(&["time"]).unwrap_or(at);
-        is_spoken.then(|| Message { at, role: Some(role.to_owned()), text })
+        (is_spoken && !is_blank).then(|| Message { at, role: Some(role.to_owned()), text })
     };
     let lists: [&[&str]; 2] = [&["artifact", "messages"], &["messages"]];
     let lists = lists.map(|list| report.list(list).iter().filter_map(spoken).collect::<Vec<_>>());
@@ -216,27 +217,42 @@ fn said(message: &Message) -> (Option<String>, String) {
     (message.role.clone(), normalized(message.text.as_deref().unwrap_or_default()))
 }
 
-/// How many of the reported things were not heard. A report may join what came in several transcripts.
+/// How many of the reported things were not heard. A report may join what came in several transcripts. An entry without a text
+/// stands for any transcript of its role that no other entry stands for.
 fn missed(heard: &[Message], reported: &[Message]) -> usize {
-    let of = |role: Option<&str>| {
-        let texts = heard.iter().filter(|message| role.is_none() || message.role.as_deref() == role);
-        let texts: Vec<String> = texts.map(|message| said(message).1).collect();
-        format!(" {} ", texts.join(" "))
-    };
-    let mut by_role: HashMap<Option<&str>, String> = HashMap::new();
+    #[derive(Default)]
+    struct OfRole {
+        /// What was heard and not yet found in the report, between spaces.
+        words: String,
+        spare: usize,
+        textless: usize,
+    }
+    let mut roles: HashMap<Option<&str>, OfRole> = HashMap::new();
+    for message in heard {
+        let role = roles
+            .entry(message.role.as_deref())
+            .or_insert_with(|| OfRole { words: " ".to_owned(), ..OfRole::default() });
+        role.words.push_str(&format!("{} ", said(message).1));
+        role.spare += 1;
+    }
     let mut missed = 0;
     for message in reported {
-        let text = normalized(message.text.as_deref().unwrap_or_default());
-        let role = message.role.as_deref();
-        let heard = by_role.entry(role).or_insert_with(|| of(role));
-        match heard.find(&format!(" {text} ")) {
+        let role = roles.entry(message.role.as_deref()).or_default();
+        let Some(text) = message.text.as_deref().map(normalized) else {
+            role.textless += 1;
+            continue;
+        };
+        match role.words.find(&format!(" {text} ")) {
             _ if text.is_empty() => {}
             // What is said twice must be heard twice.
-            Some(place) => heard.replace_range(place + 1..place + 1 + text.len(), "\n"),
+            Some(place) => {
+                role.words.replace_range(place + 1..place + 1 + text.len(), "\n");
+                role.spare = role.spare.saturating_sub(1);
+            }
             None => missed += 1,
         }
     }
-    missed
+    missed + roles.values().map(|role| role.textless.saturating_sub(role.spare)).sum::<usize>()
 }
 
 /// The words, without case and punctuation.

@@ -1,0 +1,231 @@
+//! The one form that two equal documents share.
+
+use std::borrow::Cow;
+
+use serde_json::value::RawValue;
+
+use super::{decode_string, entries, is_vast};
+
+/// Feeds the canonical form of `value` to `sink`, in pieces.
+///
+/// Two documents share a form when they differ only in white space, in the order of an object's members, and in how a
+/// string's characters are escaped. Numbers are compared as written, since rounding could make two events look equal.
+/// Strings are length-prefixed, so no two documents run together. One deeper than [`CANONICAL_DEPTH`], since each level means
+/// another look at all below, or of more parts than [`MOST_PARTS`], is taken as it is: it then also differs by white space, which
+/// costs a conflict at worst, never a lost event. No vendor sends either.
+///
+/// `compared` is asked for each member of each object, with the names that lead to that object and the member's own name;
+/// array elements add no name.
+pub fn canonical(value: &str, compared: &dyn Fn(&[&str], &str) -> Compared, sink: &mut dyn FnMut(&[u8])) {
+    let mut canonical = Canonical { compared, sink };
+    if shape(value).0 > CANONICAL_DEPTH || is_vast(value) {
+        canonical.text(b"r", value.as_bytes());
+    } else {
+        canonical.value(value, &mut Vec::new());
+    }
+}
+
+/// How deep a valid document is, and how many commas it has: each member and element but the first of its object or array stands
+/// behind one.
+pub(super) fn shape(value: &str) -> (usize, usize) {
+    let (mut open, mut deepest, mut commas, mut bytes) = (0_usize, 0, 0, value.bytes());
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'{' | b'[' => {
+                open += 1;
+                deepest = deepest.max(open);
+            }
+            b'}' | b']' => open = open.saturating_sub(1),
+            b',' => commas += 1,
+            // To the end of the string; what an escape escapes does not end it.
+            b'"' => while bytes.next().is_some_and(|byte| byte != b'"' && (byte != b'\\' || bytes.next().is_some())) {},
+            _ => {}
+        }
+    }
+    (deepest, commas)
+}
+
+/// How much of a member counts when two documents are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compared {
+    /// All of it.
+    Whole,
+    /// Of a string, the part before the first `?`. Of any other value, all of it.
+    WithoutQuery,
+    /// Whether a string is there. Of any other value, all of it.
+    IsText,
+    /// Nothing: the document may as well be without it.
+    Not,
+}
+
+/// How deep [`canonical`] looks into a document.
+pub const CANONICAL_DEPTH: usize = 32;
+
+struct Canonical<'s> {
+    compared: &'s dyn Fn(&[&str], &str) -> Compared,
+    sink: &'s mut dyn FnMut(&[u8]),
+}
+
+impl Canonical<'_> {
+    fn value(&mut self, value: &str, path: &mut Vec<String>) {
+        match value.as_bytes().first() {
+            Some(b'{') => {
+                let named = entries(value).into_iter().map(|(name, value)| (decode_string(name.get()), value));
+                let mut members: Vec<(Cow<'_, [u8]>, &RawValue, Compared)> = {
+                    let path: Vec<&str> = path.iter().map(String::as_str).collect();
+                    // Only names that are text are ever singled out.
+                    let compared = |name: &[u8]| (self.compared)(&path, &String::from_utf8_lossy(name));
+                    let members = named.map(|(name, value)| (compared(&name), name, value));
+                    let members = members.filter(|(compared, ..)| *compared != Compared::Not);
+                    members.map(|(compared, name, value)| (name, value, compared)).collect()
+                };
+                members.sort_by(|a, b| a.0.cmp(&b.0));
+                (self.sink)(b"{");
+                for (name, value, compared) in members {
+                    self.text(b"", &name);
+                    match (compared, value.get()) {
+                        (Compared::WithoutQuery, text) if text.starts_with('"') => {
+                            let text = decode_string(text);
+                            self.text(b"s", text.split(|byte| *byte == b'?').next().unwrap_or_default());
+                        }
+                        (Compared::IsText, text) if text.starts_with('"') => self.text(b"s", b""),
+                        (_, value) => {
+                            path.push(String::from_utf8_lossy(&name).into_owned());
+                            self.value(value, path);
+                            path.pop();
+                        }
+                    }
+                }
+                (self.sink)(b"}");
+            }
+            Some(b'[') => {
+                (self.sink)(b"[");
+                let elements: Vec<&RawValue> = serde_json::from_str(value).unwrap_or_default();
+                for element in elements {
+                    self.value(element.get(), path);
+                }
+                (self.sink)(b"]");
+            }
+            Some(b'"') => self.text(b"s", &decode_string(value)),
+            _ => self.text(b"", value.as_bytes()),
+        }
+    }
+
+    fn text(&mut self, tag: &[u8], bytes: &[u8]) {
+        (self.sink)(tag);
+        (self.sink)(bytes.len().to_string().as_bytes());
+        (self.sink)(b":");
+        (self.sink)(bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{MOST_PARTS, members, pick};
+    use super::*;
+
+    fn form(value: &str) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        canonical(value, &|_, _| Compared::Whole, &mut |piece| bytes.extend_from_slice(piece));
+        bytes
+    }
+
+    #[test]
+    fn the_form_ignores_white_space_member_order_and_escapes() {
+        assert_eq!(
+            form(r#"{"a":[1,"x"],"b":{"c":null}}"#),
+            form("{ \"b\": {\"\\u0063\" :null}, \"a\": [1, \"\\u0078\"] }")
+        );
+    }
+
+    #[test]
+    fn the_form_tells_everything_else_apart() {
+        let different = [
+            "{}",
+            "[]",
+            r#""""#,
+            "0",
+            "-0",
+            "0.0",
+            "1",
+            "1.0",
+            "null",
+            r#""null""#,
+            r#"{"a":1}"#,
+            r#"{"a":"1"}"#,
+            r#"{"a":1,"a":1}"#,
+            r#"{"a":[1]}"#,
+            r#"{"a":[[1]]}"#,
+            r#"["a","b"]"#,
+            r#"["ab"]"#,
+            r#"["b","a"]"#,
+            "[1,2]",
+            "[12]",
+            r#""\ud800""#,
+            r#""\ud801""#,
+            "123456789012345678901234567890",
+            "123456789012345678901234567891",
+        ];
+        for (i, a) in different.iter().enumerate() {
+            for b in &different[i + 1..] {
+                assert_ne!(form(a), form(b), "{a} and {b}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_form_of_a_very_deep_document_needs_no_deep_stack() {
+        let deep = |leaf: &str| format!("{}{leaf}{}", "[".repeat(100_000), "]".repeat(100_000));
+        assert_ne!(form(&deep("1")), form(&deep("2")));
+        assert_eq!(form(&deep("1")), form(&deep("1")));
+    }
+
+    #[test]
+    fn a_document_of_too_many_parts_is_taken_as_it_is_and_not_looked_into() {
+        let of = |parts: usize, last: &str| format!("{{\"a\":1,\"b\":[{}{last}]}}", "1,".repeat(parts));
+        let (many, vast) = (of(MOST_PARTS - 1, "1"), of(MOST_PARTS, "1"));
+        assert_eq!((members(&many).len(), members(&vast).len()), (2, 0));
+        assert_eq!(form(&many), form(&many.replacen(':', ": ", 1)));
+        assert_ne!(form(&vast), form(&of(MOST_PARTS, "2")));
+        assert_eq!(form(&vast), form(&vast));
+        let prose = format!("{{\"b\":1,\"a\":\"{}\"}}", ",".repeat(MOST_PARTS + 1));
+        assert_eq!(members(&prose).len(), 2, "commas in a text are none of the document's");
+        let picked = pick(&vast, &["a", "c"]);
+        assert_eq!((picked.get("a").map(RawValue::get), picked.has("c"), picked.members()), (Some("1"), false, 2));
+    }
+
+    #[test]
+    fn omitted_members_leave_no_trace_where_and_only_where_they_are_named() {
+        let omit = |path: &[&str], name: &str| {
+            if path == ["a"] && name == "x" { Compared::Not } else { Compared::Whole }
+        };
+        let form = |value: &str| {
+            let mut bytes = Vec::new();
+            canonical(value, &omit, &mut |piece| bytes.extend_from_slice(piece));
+            bytes
+        };
+        assert_eq!(form(r#"{"a":{"x":1,"y":2}}"#), form(r#"{"a":{"y":2}}"#));
+        assert_ne!(form(r#"{"b":{"x":1,"y":2}}"#), form(r#"{"b":{"y":2}}"#));
+        assert_ne!(form(r#"{"x":1}"#), form("{}"));
+    }
+
+    #[test]
+    fn a_member_compared_in_part_still_counts_as_there_and_as_what_it_is() {
+        let form = |how: Compared, value: &str| {
+            let mut bytes = Vec::new();
+            canonical(value, &|_, _| how, &mut |piece| bytes.extend_from_slice(piece));
+            bytes
+        };
+        let urls = [r#"{"u":"https://x/a?s=1"}"#, r#"{"u":"https://x/a?s=2"}"#, r#"{"u":"https://x/b?s=1"}"#];
+        let of = |how| urls.map(|url| form(how, url));
+        let [first, again, other] = of(Compared::WithoutQuery);
+        assert!(first == again && first != other);
+        let [first, again, other] = of(Compared::IsText);
+        assert!(first == again && first == other);
+        for how in [Compared::WithoutQuery, Compared::IsText] {
+            for different in ["{}", r#"{"u":null}"#, r#"{"u":7}"#, r#"{"u":["https://x/a?s=1"]}"#] {
+                assert_ne!(form(how, urls[0]), form(how, different), "{how:?} {different}");
+            }
+        }
+    }
+}
