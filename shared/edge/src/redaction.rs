@@ -1,7 +1,10 @@
-//! What is not kept of a delivery: the values of members that carry credentials, by a list that can be changed.
+//! What is not kept of a delivery: credentials, by the names of members and by what texts hold.
 //!
-//! It is taken out once everything has been decided, and before anything is written. The fingerprint is of the delivery as it
-//! came, so that what is told apart does not depend on the list.
+//! They are taken out once everything has been decided, and before anything is written. The fingerprint is of the delivery as it
+//! came, so that what is told apart does not depend on what is taken out.
+
+mod name;
+mod text;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -11,47 +14,38 @@ use gatehouse_inbox::config::ConfigError;
 use gatehouse_payload::json::Document;
 use gatehouse_payload::redact::{Secrets, redact};
 
-/// What is taken out unless `REDACT` says otherwise: what Vapi's messages are known to hold (whoever has a call's `controlUrl` can
-/// speak in it), and what credentials are called elsewhere.
-pub const USUAL: &str = "controlUrl, listenUrl, webCallUrl, server.secret, serverUrlSecret, twilioAuthToken, twilioApiSecret, \
-    authToken, auth_token, accessToken, access_token, refreshToken, refresh_token, idToken, id_token, jwt, apiKey, api_key, \
-    apiSecret, api_secret, secretKey, secret_key, secretAccessKey, awsSecretAccessKey, server.headers, x-api-key, x-vapi-secret, sipPassword, \
-    clientSecret, client_secret, privateKey, private_key, password, authorization";
+/// Which members are credentials.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Redaction(Members);
 
-/// A list of members.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Redaction {
-    /// By the member's name: by which member its object must be held, or `None` for any. All in small letters.
-    members: HashMap<String, Option<String>>,
-}
-
-impl Default for Redaction {
-    fn default() -> Self {
-        Self::of(USUAL)
-    }
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+enum Members {
+    /// Those whose names say so.
+    #[default]
+    Usual,
+    /// These, by name: by which member its object must be held, or `None` for any. All in small letters.
+    Listed(HashMap<String, Option<String>>),
+    /// None: every byte is kept.
+    None,
 }
 
 impl Redaction {
-    /// Reads `REDACT` by `get`: names, or `holder.name`, separated by commas, in place of [`USUAL`]; `none` keeps everything.
+    /// Reads `REDACT` by `get`: names, or `holder.name`, separated by commas, in place of the usual ones; `none` keeps everything.
     ///
     /// # Errors
     /// When an element is neither.
     pub fn read(get: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let list = match get("REDACT").filter(|list| !list.is_empty()) {
             None => return Ok(Self::default()),
-            Some(list) if list == "none" => return Ok(Redaction { members: HashMap::new() }),
+            Some(list) if list == "none" => return Ok(Redaction(Members::None)),
             Some(list) => list,
         };
         let is_name = |name: &str| !name.is_empty() && !name.contains(char::is_whitespace);
         let is_member = |member: &str| member.split('.').count() <= 2 && member.split('.').all(is_name);
-        if list.split(',').all(|member| is_member(member.trim())) {
-            Ok(Self::of(&list))
-        } else {
-            Err(ConfigError::Invalid("REDACT", "names of members, or holder.name, separated by commas, or to none"))
+        if !list.split(',').all(|member| is_member(member.trim())) {
+            let expected = "names of members, or holder.name, separated by commas, or to none";
+            return Err(ConfigError::Invalid("REDACT", expected));
         }
-    }
-
-    fn of(list: &str) -> Self {
         let member = |member: &str| {
             let member = member.trim().to_lowercase();
             match member.split_once('.') {
@@ -59,47 +53,48 @@ impl Redaction {
                 None => (member, None),
             }
         };
-        Redaction { members: list.split(',').map(member).collect() }
+        Ok(Redaction(Members::Listed(list.split(',').map(member).collect())))
     }
 
     /// A delivery's body as it is kept. A string that holds an object is kept as the object, if something was taken out.
     #[must_use]
     pub fn apply(&self, body: &Bytes) -> Bytes {
-        if self.members.is_empty() {
+        if self.0 == Members::None {
             return body.clone();
         }
         let Ok(document) = Document::read(body) else { return body.clone() };
         let member = |name: &str, holder: &dyn Fn() -> String| self.names(name, holder);
-        match redact(document.text(), Secrets { member: &member, text: &is_jwt, mark: "eyJ" }) {
+        let secrets = Secrets { member: &member, text: &text::kept, marks: text::MARKS };
+        match redact(document.text(), secrets) {
             Cow::Borrowed(_) => body.clone(),
             Cow::Owned(text) => Bytes::from(text),
         }
     }
 
     fn names(&self, name: &str, holder: &dyn Fn() -> String) -> bool {
-        let held_by = self.members.get(name.to_lowercase().as_str());
-        held_by.is_some_and(|by| by.as_ref().is_none_or(|by| *by == holder().to_lowercase()))
+        match &self.0 {
+            Members::Usual => name::is_credential(name, holder),
+            Members::Listed(members) => {
+                let held_by = members.get(name.to_lowercase().as_str());
+                held_by.is_some_and(|by| by.as_ref().is_none_or(|by| *by == holder().to_lowercase()))
+            }
+            Members::None => false,
+        }
     }
-}
-
-/// Whether a text is a JSON Web Token, as a bearer or alone: three parts of base64url, the first of which is an object.
-fn is_jwt(text: &str) -> bool {
-    let text = text.trim();
-    let text =
-        text.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map_or(text, |(_, text)| text);
-    if !text.starts_with("eyJ") {
-        return false;
-    }
-    let is_part = |part: &str| part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
-    text.split('.').count() == 3 && text.split('.').all(is_part)
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
 
     fn applied(redaction: &Redaction, body: &str) -> String {
         String::from_utf8(redaction.apply(&Bytes::from(body.to_owned())).to_vec()).unwrap()
+    }
+
+    fn usually(body: &Value) -> String {
+        applied(&Redaction::default(), &body.to_string())
     }
 
     #[test]
@@ -123,6 +118,94 @@ mod tests {
         }
         let held = applied(&Redaction::default(), r#""{\"password\":\"s3\",\"x\":1}""#);
         assert_eq!(held, r#"{"password":"[redacted]","x":1}"#);
+    }
+
+    #[test]
+    fn every_credential_of_vapis_schemas_is_taken_out_and_what_readers_need_stays() {
+        let schemas: Value =
+            serde_json::from_str(include_str!("../../../tests/fixtures/credentials/vapi.json")).unwrap();
+        let members = schemas["credentials"].as_object().unwrap();
+        assert!(members.len() > 25);
+        for (member, holders) in members {
+            let mut held =
+                vec![json!({ member: "SEC_value" }), json!({"message": {"list": [{ member: "SEC_value" }]}})];
+            for holder in holders.as_array().unwrap() {
+                held.push(json!({ holder.as_str().unwrap(): { member: "SEC_value" } }));
+            }
+            for held in held {
+                assert!(!usually(&held).contains("SEC_"), "{held}");
+                let twice = json!({"arguments": held.to_string()});
+                assert!(!usually(&twice).contains("SEC_"), "{twice}");
+            }
+        }
+        for readable in schemas["readable"].as_array().unwrap() {
+            let kept = usually(
+                &json!({"message": { readable.as_str().unwrap(): "needed", "n": { readable.as_str().unwrap(): 7 } }}),
+            );
+            assert!(kept.contains("needed") && kept.contains('7'), "{readable}: {kept}");
+        }
+    }
+
+    #[test]
+    fn names_that_no_schema_lists_are_known_by_their_parts_and_holders() {
+        for body in [
+            json!({"db_password": "SEC"}),
+            json!({"X-Auth-Token": "SEC"}),
+            json!({"slackSigningSecret": "SEC"}),
+            json!({"passphrase": {"text": "SEC"}}),
+            json!({"Cookie": "SEC"}),
+            json!({"set-cookie": ["SEC"]}),
+            json!({"credentials": [{"provider": "x", "key": "SEC", "value": "SEC"}]}),
+            json!({"authenticationPlan": {"type": "basic", "user": "u", "pass": "SEC"}}),
+            json!({"outboundAuthenticationPlan": {"authPassword": "SEC"}}),
+            json!({"model": {"headers": {"x-custom": "SEC"}}}),
+            json!({"bucketPlan": {"hmacAccessKey": "SEC"}}),
+        ] {
+            assert!(!usually(&body).contains("SEC"), "{body}");
+        }
+        for body in [
+            json!({"tokens": 5, "maxTokens": 250, "completion_tokens": 7, "tokenCount": "8"}),
+            json!({"key": "a", "keys": ["b"], "monkey": "c", "keyboard": "d"}),
+            json!({"secretary": "Ann", "passenger": "Bob", "author": "Cy", "authorName": "Di"}),
+            json!({"sipHeaders": {"x-call": "1"}}),
+            json!({"credentials": [{"provider": "x", "id": "i", "orgId": "o", "name": "n", "region": "r"}]}),
+            json!({"passwordless": true, "hasPassword": true}),
+        ] {
+            assert_eq!(usually(&body), body.to_string());
+        }
+    }
+
+    #[test]
+    fn tokens_and_urls_within_texts_lose_what_is_secret_and_presigned_urls_stay() {
+        let token = "eyJhbGciOiJ9.eyJzdWIiOiIx.c2ln";
+        let encrypted = "eyJhbGciOiJ9..aXY.Y2lwaGVy.dGFn";
+        for (text, kept) in [
+            (format!("use {token}, please"), "use [redacted], please".to_owned()),
+            (format!("https://x.example/?jwt={token}#a"), "https://x.example/?jwt=[redacted]#a".to_owned()),
+            (encrypted.to_owned(), "[redacted]".to_owned()),
+            (
+                "https://user:pw@x.example/mcp?token=t&q=1".to_owned(),
+                "https://[redacted]@x.example/mcp?token=[redacted]&q=1".to_owned(),
+            ),
+            ("see wss://x.example/a?api_key=k b".to_owned(), "see wss://x.example/a?api_key=[redacted] b".to_owned()),
+            (
+                "https://hooks.example/a?sig=s&page=2".to_owned(),
+                "https://hooks.example/a?sig=[redacted]&page=2".to_owned(),
+            ),
+        ] {
+            assert_eq!(usually(&json!({ "x": text })), json!({ "x": kept }).to_string());
+        }
+        let presigned = "https://b.s3.example/r.wav?X-Amz-Security-Token=t&X-Amz-Signature=s";
+        for body in [
+            json!({"artifact": {"presignedMonoUrl": "https://x.example/r?token=t"}}),
+            json!({"artifact": {"recordingUrl": "https://x.example/r?token=t"}}),
+            json!({"recordingUrl": presigned, "logUrl": "https://x.example/l?sig=s"}),
+            json!({"note": presigned}),
+            json!({"x": "https://x.example/a?page=2&tokens=3#token=4"}),
+            json!({"x": "a@b.example", "y": "http://"}),
+        ] {
+            assert_eq!(usually(&body), body.to_string());
+        }
     }
 
     #[test]

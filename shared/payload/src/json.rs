@@ -325,6 +325,13 @@ pub fn lossy_string(value: &RawValue) -> Option<Cow<'_, str>> {
     })
 }
 
+/// The characters of a valid JSON string literal, with the escape in place of what no Rust string can hold. `None` where it is not a
+/// literal.
+#[must_use]
+pub fn text_with_escapes(literal: &str) -> Option<String> {
+    literal.starts_with('"').then(|| escape_lone_surrogates(&decode_string(literal)))?
+}
+
 /// JSON text that every reader takes: an escape that stands for half a character becomes U+FFFD.
 #[must_use]
 pub fn readable_by_all(json: &str) -> Cow<'_, str> {

@@ -1,38 +1,41 @@
 //! Credentials, taken out of a document before it is kept: members by their names, and texts that are credentials by themselves.
 //!
-//! One pass over the text, at any depth, without recursion: everything else keeps its bytes. A text that holds a document is looked
-//! into as well, and so is a text within that, [`NESTED`] times.
+//! One pass over the text, at any depth, without recursion: everything else keeps its bytes. A string may hold documents itself:
+//! whole, damaged, several, or among prose. It is looked into as well, and so is a string within that, [`NESTED`] times.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
 use memchr::memchr2;
-use serde_json::value::RawValue;
+
+use crate::json;
 
 /// What stands in a credential's place.
 pub const REDACTED: &str = "\"[redacted]\"";
 
-/// How many texts within texts are looked into.
-pub const NESTED: usize = 3;
+/// How many strings within strings are looked into. Each level has fewer bytes than the one around it.
+pub const NESTED: usize = 16;
 
 /// What is a secret.
 #[derive(Clone, Copy)]
 pub struct Secrets<'f> {
     /// Whether a member's value is one, by the member's name and the name of the member that holds its object, empty for the outermost.
     pub member: &'f dyn Fn(&str, &dyn Fn() -> String) -> bool,
-    /// Whether a text is one by itself. Asked only about those that hold [`mark`](Self::mark), or might.
-    pub text: &'f dyn Fn(&str) -> bool,
-    /// What every text has that is one by itself.
-    pub mark: &'f str,
+    /// What is kept of a text that holds a credential, by the member's name and its holder's; `None` for all of it. Asked only
+    /// about texts that hold one of [`marks`](Self::marks), or might.
+    pub text: &'f dyn Fn(&str, &str, &dyn Fn() -> String) -> Option<String>,
+    /// Every text with a credential holds one of these.
+    pub marks: [&'f str; 2],
 }
 
 impl std::fmt::Debug for Secrets<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Secrets").field("mark", &self.mark).finish_non_exhaustive()
+        f.debug_struct("Secrets").field("marks", &self.marks).finish_non_exhaustive()
     }
 }
 
-/// A valid JSON document's text with each secret value replaced by [`REDACTED`]. `null` and `""` hold no secret, and stay.
+/// A JSON document's text with each secret value replaced by [`REDACTED`]. `null`, `""`, `true` and `false` hold no secret, and
+/// stay.
 #[must_use]
 pub fn redact<'a>(text: &'a str, secrets: Secrets<'_>) -> Cow<'a, str> {
     within(text, secrets, NESTED)
@@ -74,17 +77,13 @@ impl Pass<'_> {
                     self.at = string_end(self.text, start);
                     if std::mem::take(&mut expects_name) {
                         self.name = Some(start..self.at);
-                    } else if let Some(kept) = kept(self.text.get(start..self.at).unwrap_or_default(), secrets, nested)
-                    {
+                    } else if let Some(kept) = self.kept(start, secrets, nested) {
                         self.put(start, &kept);
                     }
                 }
                 b':' => {
                     let own = self.name.clone().map(|name| self.decoded(name)).unwrap_or_default();
-                    let holder = || match self.holders.last() {
-                        Some((_, name)) => self.decoded(name.clone()).into_owned(),
-                        None => String::new(),
-                    };
+                    let holder = || self.holder();
                     let rest = self.text.get(self.at..).unwrap_or_default();
                     let value = rest.trim_ascii_start();
                     if (secrets.member)(&own, &holder) {
@@ -111,6 +110,34 @@ impl Pass<'_> {
         }
     }
 
+    /// The name of the member that holds what is open.
+    fn holder(&self) -> String {
+        self.holders.last().map(|(_, name)| self.decoded(name.clone()).into_owned()).unwrap_or_default()
+    }
+
+    /// What is kept of the string from `start` up to here, as a literal; `None` for all of it.
+    fn kept(&self, start: usize, secrets: Secrets<'_>, nested: usize) -> Option<String> {
+        let literal = self.text.get(start..self.at)?;
+        let inner = literal.get(1..)?;
+        // An escape can stand for anything, so that only decoding tells.
+        let is_escaped = inner.contains("\\u") || inner.contains("\\/");
+        let may_be_one = is_escaped || secrets.marks.iter().any(|mark| inner.contains(mark));
+        let may_hold_one = nested > 0 && (inner.contains(['{', '[']) || inner.contains("\\\"") || is_escaped);
+        if !may_be_one && !may_hold_one {
+            return None;
+        }
+        // Half a character becomes the escape it was written with, which means the same to whoever reads the text as JSON.
+        let text = json::text_with_escapes(literal)?;
+        let own = self.name.clone().map(|name| self.decoded(name)).unwrap_or_default();
+        let told = if may_be_one { (secrets.text)(&text, &own, &|| self.holder()) } else { None };
+        let current = told.as_deref().unwrap_or(&text);
+        let looked_into = if may_hold_one { within(current, secrets, nested - 1) } else { Cow::Borrowed(current) };
+        match (looked_into, told.is_some()) {
+            (Cow::Borrowed(_), false) => None,
+            (kept, _) => serde_json::to_string(&*kept).ok(),
+        }
+    }
+
     /// A name's text; one that no Rust string can hold is no secret's.
     fn decoded(&self, literal: Range<usize>) -> Cow<'_, str> {
         let literal = self.text.get(literal).unwrap_or_default();
@@ -125,7 +152,7 @@ impl Pass<'_> {
         let end = value_end(self.text, start);
         let value = self.text.get(start..end).unwrap_or_default();
         self.at = end;
-        if !["null", "\"\""].contains(&value) {
+        if !["null", "\"\"", "true", "false"].contains(&value) {
             self.put(start, REDACTED);
         }
         self.name = None;
@@ -136,26 +163,6 @@ impl Pass<'_> {
         self.out.push_str(self.text.get(self.copied..start).unwrap_or_default());
         self.out.push_str(what);
         self.copied = self.at;
-    }
-}
-
-/// What is kept of a text, by its literal; `None` for all of it.
-fn kept(literal: &str, secrets: Secrets<'_>, nested: usize) -> Option<String> {
-    let inner = literal.get(1..)?;
-    // An escape can stand for anything, so that only decoding tells.
-    let may_be_one = inner.contains(secrets.mark) || inner.contains("\\u");
-    let may_hold_one = nested > 0 && inner.trim_ascii_start().starts_with(['{', '[', '"', '\\']);
-    if !may_be_one && !may_hold_one {
-        return None;
-    }
-    let text = serde_json::from_str::<String>(literal).ok()?;
-    if may_be_one && (secrets.text)(&text) {
-        return Some(REDACTED.to_owned());
-    }
-    let document = if may_hold_one { serde_json::from_str::<&RawValue>(&text).ok()? } else { return None };
-    match within(document.get(), secrets, nested - 1) {
-        Cow::Borrowed(_) => None,
-        Cow::Owned(kept) => serde_json::to_string(&kept).ok(),
     }
 }
 
@@ -214,7 +221,9 @@ mod tests {
     }
 
     fn redact(text: &str) -> Cow<'_, str> {
-        super::redact(text, Secrets { member: &is_secret, text: &|text| text.starts_with("key-"), mark: "key-" })
+        let key =
+            |text: &str, _: &str, _: &dyn Fn() -> String| text.starts_with("key-").then(|| "[redacted]".to_owned());
+        super::redact(text, Secrets { member: &is_secret, text: &key, marks: ["key-", "key-"] })
     }
 
     /// The same, as it would be said of a tree.
@@ -223,7 +232,7 @@ mod tests {
             Value::Object(members) => {
                 for (name, value) in members {
                     if is_secret(name, &|| holder.to_owned()) {
-                        if !value.is_null() && value != "" {
+                        if !value.is_null() && value != "" && !value.is_boolean() {
                             *value = json!("[redacted]");
                         }
                     } else {
@@ -252,7 +261,7 @@ mod tests {
         for (text, redacted) in [
             (r#"{ "token" : "s3cret" , "x":1.50 }"#, r#"{ "token" : "[redacted]" , "x":1.50 }"#),
             (r#"{"token":{"a":["}",{"b":"\"}"}]},"x":1}"#, r#"{"token":"[redacted]","x":1}"#),
-            (r#"{"token":12 ,"y":[{"token":true}]}"#, r#"{"token":"[redacted]" ,"y":[{"token":"[redacted]"}]}"#),
+            (r#"{"token":12 ,"y":[{"token":true}]}"#, r#"{"token":"[redacted]" ,"y":[{"token":true}]}"#),
             (r#"{"server":{"secret":"s"},"secret":"no"}"#, r#"{"server":{"secret":"[redacted]"},"secret":"no"}"#),
             (
                 r#"{"server":[{"secret":"s"}],"a":{"secret":"no"}}"#,
@@ -262,8 +271,17 @@ mod tests {
             (r#"{"token":"a","token":"b"}"#, r#"{"token":"[redacted]","token":"[redacted]"}"#),
             (r#"["key-1",{"x":"\u006bey-2"}]"#, r#"["[redacted]",{"x":"[redacted]"}]"#),
             (r#"{"x":"{\"token\":\"s\", \"y\":1}"}"#, r#"{"x":"{\"token\":\"[redacted]\", \"y\":1}"}"#),
-            (r#"{"x":" [\"[\\\"key-1\\\"]\"]"}"#, r#"{"x":"[\"[\\\"[redacted]\\\"]\"]"}"#),
+            (r#"{"x":" [\"[\\\"key-1\\\"]\"]"}"#, r#"{"x":" [\"[\\\"[redacted]\\\"]\"]"}"#),
             (r#"{"x":"\u007b\"token\":1}"}"#, r#"{"x":"{\"token\":\"[redacted]\"}"}"#),
+            // Damaged, several, behind something, and with half a character.
+            (r#"{"x":"{\"token\":\"s\",\"y\":"}"#, r#"{"x":"{\"token\":\"[redacted]\",\"y\":"}"#),
+            (r#"{"x":"{\"token\":\"s"}"#, r#"{"x":"{\"token\":\"[redacted]\""}"#),
+            (r#"{"x":"{\"a\":1} {\"token\":\"s\"}"}"#, r#"{"x":"{\"a\":1} {\"token\":\"[redacted]\"}"}"#),
+            (r#"{"x":"\ufeffsee: {\"token\":\"s\"}"}"#, "{\"x\":\"\u{feff}see: {\\\"token\\\":\\\"[redacted]\\\"}\"}"),
+            (
+                r#"{"x":"{\"token\":\"s\",\"y\":\"\ud800\"}"}"#,
+                r#"{"x":"{\"token\":\"[redacted]\",\"y\":\"\\ud800\"}"}"#,
+            ),
         ] {
             assert_eq!(redact(text), redacted);
         }
