@@ -56,6 +56,9 @@ pub(crate) struct Arguments {
     /// Print one line of JSON when ready, and nothing else, on standard output; events go to standard error
     #[arg(long)]
     json: bool,
+    /// Answer to this host name too; may be given several times. Requests for other names get 421
+    #[arg(long, value_name = "NAME")]
+    allow_host: Vec<String>,
     /// Where DynamoDB listens; 0 takes a free port
     #[arg(long, value_name = "PORT", default_value_t = 0)]
     dynamodb_port: u16,
@@ -134,8 +137,10 @@ async fn start(arguments: &Arguments, counts: Counts) -> Result<Dev, Error> {
         Some(file) => format!("{}, read now", file.display()),
         None => format!("{DEVELOPMENT_REPLIES_FILE}, as it was when this was built; --replies FILE reads others"),
     };
+    let hosts_taken = gatehouse_local::Hosts::of(&arguments.host, host, &arguments.allow_host);
     let options = Options {
         replies,
+        hosts: hosts_taken.clone(),
         visibility,
         batch_visibility: visibility.max(event_retry::TIMEOUT),
         ttl_days: config.ttl_days,
@@ -152,14 +157,19 @@ async fn start(arguments: &Arguments, counts: Counts) -> Result<Dev, Error> {
     let dynamodb = match foreign("AWS_ENDPOINT_URL_DYNAMODB")? {
         Some(url) => Place { url, engine: None },
         None => {
-            let engine = Engine::dynamodb(SocketAddr::new(host, arguments.dynamodb_port), data.as_ref()).await;
+            let engine = Engine::dynamodb_for(
+                hosts_taken.clone(),
+                SocketAddr::new(host, arguments.dynamodb_port),
+                data.as_ref(),
+            )
+            .await;
             Place::of(engine.map_err(|error| format!("DynamoDB (--dynamodb-port): {error}"))?)
         }
     };
     let sqs = match foreign("AWS_ENDPOINT_URL_SQS")? {
         Some(url) => Place { url, engine: None },
         None => {
-            let engine = Engine::sqs(SocketAddr::new(host, arguments.sqs_port), data.as_ref()).await;
+            let engine = Engine::sqs_for(hosts_taken, SocketAddr::new(host, arguments.sqs_port), data.as_ref()).await;
             Place::of(engine.map_err(|error| format!("SQS (--sqs-port): {error}"))?)
         }
     };

@@ -1,5 +1,6 @@
 //! What connects a command with the shell it was called from.
 
+use std::borrow::Cow;
 use std::io::{IsTerminal, Read, Write};
 use std::path::Path;
 
@@ -17,10 +18,38 @@ pub(crate) fn variable(name: &str) -> Result<Option<String>, Error> {
 /// Prints; whoever closed standard output does not want to read it.
 pub(crate) fn print(text: &str) -> Result<(), Error> {
     let mut stdout = std::io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+    match stdout.write_all(harmless(text).as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         written => Ok(written?),
     }
+}
+
+/// A text whose characters can neither move the cursor nor turn the direction of the text around: those are written as JSON
+/// would escape them. Line ends, tabs and colours stay.
+pub(crate) fn harmless(text: &str) -> Cow<'_, str> {
+    let is_harmful = |c: char| {
+        let is_bidirectional =
+            matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        is_bidirectional || matches!(c, '\u{2028}' | '\u{2029}') || (c.is_control() && c != '\n' && c != '\t')
+    };
+    if !text.contains(is_harmful) {
+        return Cow::Borrowed(text);
+    }
+    let mut written = String::with_capacity(text.len());
+    for (at, c) in text.char_indices() {
+        if !is_harmful(c) || (c == '\u{1b}' && is_colour(text.get(at..).unwrap_or_default())) {
+            written.push(c);
+        } else {
+            written.push_str(&format!("\\u{:04x}", u32::from(c)));
+        }
+    }
+    Cow::Owned(written)
+}
+
+/// Whether a text begins with an escape sequence that changes nothing but colours.
+fn is_colour(text: &str) -> bool {
+    let Some(rest) = text.strip_prefix("\u{1b}[") else { return false };
+    rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == ';').starts_with('m')
 }
 
 /// A file's bytes; `-` is standard input.
@@ -98,6 +127,17 @@ pub(crate) fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_printed_moves_no_cursor_and_turns_no_text_around() {
+        let harmful = "a\u{1b}]0;x\u{7}\u{9b}31m\u{202e}b\r\u{2066}\u{2028}";
+        assert_eq!(harmless(harmful), "a\\u001b]0;x\\u0007\\u009b31m\\u202eb\\u000d\\u2066\\u2028");
+        for harmless_text in ["plain\n\tü 😀 日本", "\u{1b}[1;32mgreen\u{1b}[0m"] {
+            assert_eq!(harmless(harmless_text), harmless_text);
+        }
+        let line = serde_json::json!({"x": "\u{9b}\u{202e}"}).to_string();
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&harmless(&line)).unwrap()["x"], "\u{9b}\u{202e}");
+    }
 
     #[test]
     fn a_shell_reads_a_quoted_text_as_it_was() {

@@ -144,14 +144,14 @@ async fn a_queued_events_answer_is_recorded_with_it() {
 }
 
 /// The far end of a live call.
-struct Call {
-    url: String,
+pub(crate) struct Call {
+    pub(crate) url: String,
     heard: Arc<Mutex<Vec<Value>>>,
     _server: Server,
 }
 
 impl Call {
-    async fn answering(status: u16) -> Call {
+    pub(crate) async fn answering(status: u16) -> Call {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/control-in-confidence", listener.local_addr().unwrap());
         let heard = Arc::new(Mutex::new(Vec::new()));
@@ -171,7 +171,7 @@ impl Call {
         Delivery::vapi_server(message("hang", json!({"call": call, "text": text})).to_string())
     }
 
-    fn heard(&self) -> Vec<Value> {
+    pub(crate) fn heard(&self) -> Vec<Value> {
         self.heard.lock().unwrap().clone()
     }
 }

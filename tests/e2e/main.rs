@@ -8,6 +8,7 @@ mod deliveries;
 mod formats;
 mod functions;
 mod hostile;
+mod occurrences;
 mod outages;
 mod privacy;
 mod retry;

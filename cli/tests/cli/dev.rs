@@ -528,3 +528,55 @@ async fn what_came_is_counted_by_vendor_kind_and_outcome_and_can_be_asked_for() 
     let message = "v1.conversation.message";
     assert_eq!(lines, [count("", "refused"), count(message, "duplicate"), count(message, "recorded")]);
 }
+
+/// The status line and head that a server answers a request with.
+fn head_of(url: &str, request: &str) -> String {
+    use std::io::Write;
+    let address = url.trim_start_matches("http://").split('/').next().unwrap();
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    let lines = BufReader::new(stream).lines().map_while(Result::ok);
+    lines.take_while(|line| !line.is_empty()).collect::<Vec<_>>().join("\n").to_lowercase()
+}
+
+#[test]
+fn functions_and_engines_answer_only_to_names_of_this_machine() {
+    let dev = Dev::start(&["--allow-host", "my.box"], &[]);
+    for url in [dev.base(), dev.text("dynamodb"), dev.text("sqs")] {
+        let status = |host: &str| {
+            let head = head_of(url, &format!("GET /gatehouse HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n"));
+            head.split(' ').nth(1).unwrap().to_owned()
+        };
+        for host in ["evil.example", "evil.example:80", "10.0.0.1"] {
+            assert_eq!(status(host), "421", "{url} {host}");
+        }
+        for host in ["localhost", "127.0.0.1:1", "[::1]", "x.localhost", "my.box", "MY.BOX:9000"] {
+            assert_ne!(status(host), "421", "{url} {host}");
+        }
+        // No page of another origin may read an answer.
+        let preflight = "OPTIONS / HTTP/1.1\r\nhost: localhost\r\norigin: http://evil.example\r\n\
+             access-control-request-method: POST\r\naccess-control-request-headers: x-amz-target\r\nconnection: close\r\n\r\n";
+        assert!(!head_of(url, preflight).contains("access-control-allow-origin"), "{url}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn files_of_a_data_directory_are_private_whatever_the_directory_allows() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    // One that an earlier release left readable.
+    std::fs::write(folder.path().join("queues.db"), "").unwrap();
+    std::fs::set_permissions(folder.path().join("queues.db"), PermissionsExt::from_mode(0o644)).unwrap();
+    let mut dev = Dev::start(&["--data-dir", folder.path().to_str().unwrap()], &[]);
+    let mut files = 0;
+    for file in std::fs::read_dir(folder.path()).unwrap() {
+        let file = file.unwrap();
+        let mode = file.metadata().unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600, "{}", file.path().display());
+        files += 1;
+    }
+    assert!(files >= 3, "{files}");
+    dev.stop("-TERM");
+}

@@ -6,6 +6,7 @@ mod deployed;
 mod doctor;
 mod erase;
 mod events;
+mod formats;
 mod help;
 mod incident;
 mod replay;

@@ -5,9 +5,12 @@ use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use gatehouse_inbox::Nonce;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+use crate::forward::Upstream;
+use crate::hosts::Hosts;
 use crate::http_server::Server;
 use crate::sqs::Sqs;
 use crate::{Error, http_server};
@@ -37,15 +40,44 @@ pub struct Engine {
 enum Running {
     Task(AbortOnDrop),
     Server(Server),
+    Guarded(Box<Engine>, Server),
 }
 
 impl Engine {
-    /// Starts DynamoDB: in memory, or with what `data` keeps.
+    /// Starts DynamoDB: in memory, or with what `data` keeps. It answers to any host.
     ///
     /// # Errors
     /// When the port is taken, the engine does not start, or the file is not its own.
     pub async fn dynamodb(at: SocketAddr, data: Option<&DataDir>) -> Result<Self, Error> {
         let listener = bind(at).await?;
+        Self::dynamodb_on(listener, data)
+    }
+
+    /// The same, answering to `hosts` only. The engine itself cannot tell hosts apart and lets every web page in, so that it
+    /// listens where no page finds it, behind a server that does.
+    ///
+    /// # Errors
+    /// As [`dynamodb`](Self::dynamodb).
+    pub async fn dynamodb_for(hosts: Hosts, at: SocketAddr, data: Option<&DataDir>) -> Result<Self, Error> {
+        let listener = bind(at).await?;
+        let address = reachable(listener.local_addr()?);
+        let engine = Self::dynamodb_on(hidden().await?, data)?;
+        let upstream = Upstream::new(engine.address);
+        let server = http_server::serve(listener, move |mut request| {
+            let (refusal, upstream) = (hosts.refusal(&request), upstream.clone());
+            // Without it, the engine tells no browser that a page may read its answer.
+            request.headers_mut().remove(http::header::ORIGIN);
+            async move {
+                match refusal {
+                    Some(refusal) => Some(refusal),
+                    None => upstream.forward(request).await,
+                }
+            }
+        });
+        Ok(Engine { address, _running: Running::Guarded(Box::new(engine), server) })
+    }
+
+    fn dynamodb_on(listener: TcpListener, data: Option<&DataDir>) -> Result<Self, Error> {
         let address = reachable(listener.local_addr()?);
         let database = match data {
             Some(data) => {
@@ -69,6 +101,14 @@ impl Engine {
     /// # Errors
     /// When the port is taken, or the file is not its own, or cannot be written.
     pub async fn sqs(at: SocketAddr, data: Option<&DataDir>) -> Result<Self, Error> {
+        Self::sqs_for(Hosts::any(), at, data).await
+    }
+
+    /// The same, answering to `hosts` only.
+    ///
+    /// # Errors
+    /// As [`sqs`](Self::sqs).
+    pub async fn sqs_for(hosts: Hosts, at: SocketAddr, data: Option<&DataDir>) -> Result<Self, Error> {
         let listener = bind(at).await?;
         let address = reachable(listener.local_addr()?);
         let file = data.map(|data| data.writable("queues.db")).transpose()?;
@@ -77,8 +117,13 @@ impl Engine {
             None => error,
         })?;
         let server = http_server::serve(listener, move |request| {
-            let sqs = sqs.clone();
-            async move { Some(sqs.answer(request).await) }
+            let (sqs, refusal) = (sqs.clone(), hosts.refusal(&request));
+            async move {
+                match refusal {
+                    Some(refusal) => Some(refusal),
+                    None => Some(sqs.answer(request).await),
+                }
+            }
         });
         Ok(Engine { address, _running: Running::Server(server) })
     }
@@ -99,6 +144,17 @@ pub async fn bind(at: SocketAddr) -> Result<TcpListener, Error> {
         ErrorKind::AddrInUse => format!("port {} on {} is in use", at.port(), at.ip()).into(),
         _ => format!("{at} cannot be listened on: {error}").into(),
     })
+}
+
+/// A listener on a loopback address that chance chooses, where there is more than one.
+async fn hidden() -> Result<TcpListener, Error> {
+    let chance = Nonce::random().map_err(|error| format!("no random bytes: {error}"))?;
+    let [a, b, c, ..] = *chance.as_bytes();
+    match TcpListener::bind((Ipv4Addr::new(127, a, b, c.clamp(1, 254)), 0)).await {
+        Ok(listener) => Ok(listener),
+        // Only some systems have all of 127.0.0.0/8.
+        Err(_) => bind(FREE).await,
+    }
 }
 
 /// What to call an address that may be "every interface": loopback is one of them.
@@ -128,7 +184,7 @@ impl DataDir {
             return Err(unusable(&"it is a file").into());
         }
         create_private(path).map_err(|error| unusable(&error))?;
-        let lock = File::create(path.join("lock")).map_err(|error| unusable(&error))?;
+        let lock = private_file(&path.join("lock")).map_err(|error| unusable(&error))?;
         match lock.try_lock() {
             Ok(()) => Ok(DataDir { path: path.to_owned(), _lock: lock }),
             Err(TryLockError::WouldBlock) => Err(unusable(&"another `gatehouse dev` is using it").into()),
@@ -145,10 +201,24 @@ impl DataDir {
     /// A file of the directory, which SQLite has found to be one of its own, or none yet, and can write to.
     fn writable(&self, name: &str) -> Result<PathBuf, Error> {
         let path = self.path.join(name);
+        // SQLite's other files have the rights of this one.
+        private_file(&path).map_err(|error| format!("{} cannot be used: {error}", path.display()))?;
         let try_it = || rusqlite::Connection::open(&path)?.execute_batch("BEGIN IMMEDIATE; ROLLBACK;");
         try_it().map_err(|error| format!("{} cannot be used: {error}", path.display()))?;
         Ok(path)
     }
+}
+
+/// A file that nobody else may read, created where there is none: it will hold whole conversations, whatever its directory allows.
+fn private_file(path: &Path) -> std::io::Result<File> {
+    let mut options = File::options();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let file = options.open(path)?;
+    #[cfg(unix)]
+    file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    Ok(file)
 }
 
 /// Creates a directory, and those above it, for nobody else to read: it will hold whole conversations.

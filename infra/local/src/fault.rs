@@ -6,15 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode, Uri};
-use http_body_util::{BodyExt, Full};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
+use http::{Request, Response, StatusCode};
 use memchr::memmem;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use crate::forward::Upstream;
 use crate::http_server::Server;
 use crate::random::Random;
 use crate::{Error, http_server};
@@ -153,9 +150,8 @@ impl FaultProxy {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let state = Arc::new(Mutex::new(State::default()));
-        let client = Client::builder(TokioExecutor::new()).build_http();
         let struck = watch::channel(0).0;
-        let path = Path { upstream, client, state: Arc::clone(&state), struck: struck.clone() };
+        let path = Path { upstream: Upstream::new(upstream), state: Arc::clone(&state), struck: struck.clone() };
         let server = http_server::serve(listener, move |request| pass(request, path.clone()));
         Ok(FaultProxy { address, state, struck, _server: server })
     }
@@ -208,8 +204,7 @@ impl FaultProxy {
 
 #[derive(Debug, Clone)]
 struct Path {
-    upstream: SocketAddr,
-    client: Client<HttpConnector, Full<Bytes>>,
+    upstream: Upstream,
     state: Arc<Mutex<State>>,
     struck: watch::Sender<u64>,
 }
@@ -229,13 +224,7 @@ async fn pass(request: Request<Bytes>, path: Path) -> Option<Response<Bytes>> {
         Some(Fault::Delay(by)) => tokio::time::sleep(by).await,
         Some(Fault::LoseAnswer | Fault::HoldAnswer) | None => {}
     }
-    let resource = request.uri().path_and_query().map_or("/", |path| path.as_str());
-    let uri: Uri = format!("http://{}{resource}", path.upstream).parse().ok()?;
-    let (mut parts, body) = request.into_parts();
-    parts.uri = uri;
-    let answer = path.client.request(Request::from_parts(parts, Full::new(body))).await.ok()?;
-    let (parts, body) = answer.into_parts();
-    let body = body.collect().await.ok()?.to_bytes();
+    let answer = path.upstream.forward(request).await?;
     match fault {
         Some(Fault::LoseAnswer) => {
             strike();
@@ -245,7 +234,7 @@ async fn pass(request: Request<Bytes>, path: Path) -> Option<Response<Bytes>> {
             strike();
             std::future::pending().await
         }
-        _ => Some(Response::from_parts(parts, body)),
+        _ => Some(answer),
     }
 }
 

@@ -13,6 +13,7 @@ use tokio::net::TcpListener;
 
 use crate::about;
 use crate::cors::Cors;
+use crate::hosts::Hosts;
 use crate::http_server::{self, Body, Server, whole};
 
 /// A front function's handler with its state.
@@ -36,16 +37,20 @@ impl std::fmt::Debug for Function {
     }
 }
 
-/// Serves `functions`, by name, and at [`about::PATH`] what `about` says.
+/// Serves `functions`, by name, and at [`about::PATH`] what `about` says, to requests for one of `hosts`.
 pub fn serve(
     listener: TcpListener,
+    hosts: Hosts,
     functions: BTreeMap<&'static str, Function>,
     about: impl Fn() -> about::Answer + Send + Sync + 'static,
 ) -> Server {
     let (functions, about) = (Arc::new(functions), Arc::new(about));
     http_server::serve_bodies(listener, move |request| {
-        let (functions, about) = (Arc::clone(&functions), Arc::clone(&about));
+        let (functions, about, refusal) = (Arc::clone(&functions), Arc::clone(&about), hosts.refusal(&request));
         async move {
+            if let Some(refusal) = refusal {
+                return Some(refusal.map(whole));
+            }
             if request.method() == http::Method::GET && request.uri().path() == about::PATH {
                 let answer = serde_json::to_string(&about()).unwrap_or_default();
                 return Some(Response::new(answer).map(whole));

@@ -27,6 +27,7 @@ use crate::agent::Agent;
 use crate::engine::reachable;
 use crate::event_source::{Batch, EventSource};
 use crate::function_url::{self, Function, Handler};
+use crate::hosts::Hosts;
 use crate::http_server::{self, Server};
 use crate::services::Services;
 use crate::template::Template;
@@ -58,6 +59,8 @@ pub struct Options {
     pub through: Option<Services>,
     /// What is told of what the functions have logged.
     pub counts: Counts,
+    /// The hosts that the functions answer to.
+    pub hosts: Hosts,
     /// Whether the event source takes batches by itself; else [`Stack::take_batch`] does.
     pub poll: bool,
 }
@@ -76,6 +79,7 @@ impl Default for Options {
             clock: Clock::System,
             through: None,
             counts: Counts::default(),
+            hosts: Hosts::any(),
             poll: true,
         }
     }
@@ -139,7 +143,7 @@ impl Stack {
         };
         let (told, counts) = (about.clone(), options.counts.clone());
         let tell = move || Answer { about: told.clone(), counts: counts.read() };
-        let server = function_url::serve(listener, functions, tell);
+        let server = function_url::serve(listener, options.hosts.clone(), functions, tell);
         let source = EventSource { client, queue: retry_queue, visibility: options.batch_visibility, function: retry };
         let (mut poller, mut batches) = (None, watch::channel(0).1);
         if options.poll {

@@ -51,11 +51,15 @@ pub fn check_form(request: &Request<Bytes>, limit: usize) -> Result<(), Problem>
     Ok(())
 }
 
-/// `application/json`, any `…+json`, or nothing: no vendor documents that it always names the type.
+/// `application/json`, any `…+json`, or nothing: no vendor documents that it always names the type. Proxies double the header:
+/// every one must be JSON.
 fn is_json(request: &Request<Bytes>) -> bool {
-    let Some(value) = request.headers().get(header::CONTENT_TYPE) else { return true };
-    let Ok(value) = value.to_str() else { return false };
-    let essence = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let mut types = request.headers().get_all(header::CONTENT_TYPE).iter();
+    types.all(|value| value.to_str().is_ok_and(|value| value.split(',').all(is_json_type)))
+}
+
+fn is_json_type(media_type: &str) -> bool {
+    let essence = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     essence.is_empty()
         || essence == "application/json"
         || (essence.starts_with("application/") && essence.ends_with("+json"))
@@ -82,6 +86,8 @@ mod tests {
             Some("application/json"),
             Some("Application/JSON; charset=utf-8"),
             Some("application/cloudevents+json"),
+            Some("application/json, application/json"),
+            Some("APPLICATION/JSON;charset=utf-8,application/json"),
         ] {
             assert_eq!(gate("POST", "/client", content_type), Ok(()));
         }
@@ -95,7 +101,13 @@ mod tests {
         assert_eq!(gate("POST", "/", None), Err(Problem::NotFound { paths: PATHS }));
         assert_eq!(gate("POST", "/client/x", None), Err(Problem::NotFound { paths: PATHS }));
         assert_eq!(gate("GET", "/client", None), Err(Problem::MethodNotAllowed));
-        for content_type in ["text/plain", "application/x-www-form-urlencoded", "application/jsonp", "json"] {
+        for content_type in [
+            "text/plain",
+            "application/x-www-form-urlencoded",
+            "application/jsonp",
+            "json",
+            "application/json, text/plain",
+        ] {
             assert_eq!(gate("POST", "/client", Some(content_type)), Err(Problem::UnsupportedMediaType));
         }
         let body = Bytes::from(vec![b' '; BODY_LIMIT + 1]);

@@ -77,6 +77,21 @@ struct Wire {
     answer: Option<String>,
 }
 
+/// JSON text in ASCII alone: SQS refuses messages with some other characters, which an answer may hold.
+fn in_ascii(json: &str) -> String {
+    let mut ascii = String::with_capacity(json.len());
+    for c in json.chars() {
+        if c.is_ascii() {
+            ascii.push(c);
+        } else {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                ascii.push_str(&format!("\\u{unit:04x}"));
+            }
+        }
+    }
+    ascii
+}
+
 /// Why a message is no envelope. Quotes nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum UnreadableEnvelope {
@@ -123,7 +138,7 @@ impl Envelope {
             body: BASE64.encode(&compress(&self.body)?),
             answer: self.answer.clone(),
         };
-        Ok(serde_json::to_string(&wire)?)
+        Ok(in_ascii(&serde_json::to_string(&wire)?))
     }
 
     /// Reads a message's text.
@@ -283,6 +298,26 @@ fn failure<E: ProvideErrorMetadata, R>(operation: &'static str, error: &SdkError
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_answer_is_queued_in_ascii_and_read_back_as_it_was() {
+        let envelope = Envelope {
+            event_id: EventId::new(&["ada"], &["m"]),
+            weak_identity: false,
+            nonce: Nonce::from_bytes(&[1; 16]).unwrap(),
+            fingerprint: Fingerprint::of("{}"),
+            received_at: Timestamp::clamped(0),
+            verified_by: "svix".to_owned(),
+            body: Bytes::from_static("{\"x\":\"\u{ffff}\"}".as_bytes()),
+            answer: None,
+        };
+        for answer in ["Monday", "\u{ffff}\u{fffe}", "ü 😀 日本 \u{1ffff}", "\"\\\n\u{1}\u{7f}"] {
+            let queued = Envelope { answer: Some(answer.to_owned()), ..envelope.clone() };
+            let message = queued.to_message().unwrap();
+            assert!(message.is_ascii(), "{message}");
+            assert_eq!(Envelope::from_message(&message).unwrap(), queued);
+        }
+    }
 
     fn envelope() -> Envelope {
         Envelope {

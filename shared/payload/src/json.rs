@@ -59,7 +59,8 @@ impl<'a> Document<'a> {
     /// When it is neither a JSON object nor a JSON string that holds one.
     pub fn read(body: &'a [u8]) -> Result<Self, NotAnObject> {
         let text = std::str::from_utf8(body).map_err(|e| NotAnObject::NotUtf8 { offset: e.valid_up_to() })?;
-        Self::of_valid(validate(text)?)
+        // A byte order mark says nothing about UTF-8.
+        Self::of_valid(validate(text.strip_prefix('\u{feff}').unwrap_or(text))?)
     }
 
     /// Reads the same from a value inside a document.
@@ -80,7 +81,8 @@ impl<'a> Document<'a> {
     fn read_text_within(literal: &str) -> Result<Self, NotAnObject> {
         const FOUND: &str = "a JSON string that holds no JSON object";
         let held = escape_lone_surrogates(&decode_string(literal)).ok_or(NotAnObject::OtherKind { found: FOUND })?;
-        let value = validate(&held).map_err(|_| NotAnObject::OtherKind { found: FOUND })?;
+        let value = validate(held.strip_prefix('\u{feff}').unwrap_or(&held))
+            .map_err(|_| NotAnObject::OtherKind { found: FOUND })?;
         object(value).map_err(|_| NotAnObject::OtherKind { found: FOUND })?;
         Ok(Document(Cow::Owned(value.to_owned())))
     }

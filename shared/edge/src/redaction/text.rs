@@ -4,6 +4,32 @@ use super::name::is_credential_in_query;
 
 /// What stands in a credential's place.
 const GONE: &str = "[redacted]";
+/// Schemes of URLs that are looked into. Anything else before `://` may be a text like any other.
+const SCHEMES: [&str; 23] = [
+    "http",
+    "https",
+    "ws",
+    "wss",
+    "ftp",
+    "ftps",
+    "sftp",
+    "postgres",
+    "postgresql",
+    "mysql",
+    "mariadb",
+    "mongodb",
+    "mongodb+srv",
+    "redis",
+    "rediss",
+    "amqp",
+    "amqps",
+    "mqtt",
+    "mqtts",
+    "smtp",
+    "smtps",
+    "ldap",
+    "ldaps",
+];
 /// One of them is in every text with a credential.
 pub(super) const MARKS: [&str; 2] = ["eyJ", "://"];
 
@@ -54,7 +80,12 @@ fn without_credentials_in_urls(text: &str) -> Option<String> {
         let rest = text.get(start..).unwrap_or_default();
         let ends = |c: char| c.is_whitespace() || c.is_control() || "\"'<>`\\{}|".contains(c);
         let url = rest.get(..rest.find(ends).unwrap_or(rest.len())).unwrap_or_default();
+        let before = text.get(..from + found).unwrap_or_default();
+        let scheme = before.rsplit(|c: char| !c.is_ascii_alphanumeric() && c != '+').next().unwrap_or_default();
         from = start + url.len();
+        if !SCHEMES.iter().any(|known| known.eq_ignore_ascii_case(scheme)) {
+            continue;
+        }
         let Some(cleaned) = cleaned(url) else { continue };
         kept.push_str(text.get(copied..start).unwrap_or_default());
         kept.push_str(&cleaned);

@@ -1,0 +1,189 @@
+//! Occurrences and resends of every type of every vendor: outcomes, answers and actions.
+
+use gatehouse_inbox::Clock;
+use gatehouse_local::{Delivery, Options, Testbed};
+use gatehouse_payload::vapi::EventType;
+use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
+use serde_json::{Value, json};
+
+use crate::answers::Call;
+use crate::support::{replies, send, stack_with};
+
+const FIRST: u64 = 1_795_173_390_500;
+
+/// What a second delivery of a type is, by what differs in it. Written from `docs/table.md`, not from the code.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Expected {
+    Recorded,
+    Duplicate,
+    Conflict,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Differs {
+    Nothing,
+    Time,
+    /// A member that every message may have.
+    Common,
+    /// What the message itself says.
+    Own,
+}
+
+const NAMED: [&str; 6] =
+    ["chat.created", "chat.deleted", "session.created", "session.updated", "session.deleted", "call.deleted"];
+const ANSWERED: [&str; 10] = [
+    "assistant-request",
+    "tool-calls",
+    "function-call",
+    "campaign.predial",
+    "transfer-destination-request",
+    "handoff-destination-request",
+    "knowledge-base-request",
+    "call.endpointing.request",
+    "voice-request",
+    "phone-call-control",
+];
+const STREAMED: [&str; 2] = ["model-output", "voice-input"];
+
+fn expected(kind: &str, differs: Differs) -> Expected {
+    match differs {
+        _ if STREAMED.contains(&kind) => Expected::Recorded,
+        Differs::Nothing => Expected::Duplicate,
+        Differs::Own => Expected::Recorded,
+        Differs::Time | Differs::Common if ANSWERED.contains(&kind) => Expected::Duplicate,
+        Differs::Time | Differs::Common if NAMED.contains(&kind) => Expected::Conflict,
+        Differs::Time | Differs::Common => Expected::Recorded,
+    }
+}
+
+/// A message of a type, about the call, chat, session and contact of this name.
+fn message(kind: &str, name: &str, differs: Differs, control_url: &str) -> Value {
+    let own = if differs == Differs::Own { "Friday" } else { "Monday" };
+    let id = if differs == Differs::Own { format!("{name}-other") } else { name.to_owned() };
+    let has_own_call = ["assistant-request", "call.deleted"].contains(&kind);
+    let call = if has_own_call { &id } else { name };
+    let tool = json!({"id": format!("call_{name}"), "function": {"name": "find", "arguments": {"day": own}}});
+    let mut message = json!({
+        "type": kind,
+        "timestamp": if differs == Differs::Time { FIRST + 30_000 } else { FIRST },
+        "call": {"id": call, "monitor": {"controlUrl": control_url}},
+        "detail": own,
+    });
+    let more = match kind {
+        "tool-calls" => json!({"toolCallList": [tool]}),
+        "function-call" => json!({"functionCall": {"id": name, "name": "find", "parameters": {"day": own}}}),
+        "campaign.predial" => json!({"campaignId": "p", "contact": {"id": id}}),
+        "chat.created" | "chat.deleted" => json!({"chat": {"id": id}}),
+        _ if kind.starts_with("session.") => json!({"session": {"id": id, "updatedAt": "2026-11-20T10:00:00Z"}}),
+        _ => json!({}),
+    };
+    message.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    if differs == Differs::Common {
+        message["assistant"] = json!({"name": "renamed"});
+    }
+    json!({ "message": message })
+}
+
+async fn stack() -> Testbed {
+    // Answers say when they were made, so that a first answer can be told from a second.
+    let act = json!({"type": "say", "content": "{{/timestamp}}"});
+    let mut rules = vec![
+        json!({"when": {"type": "tool-calls", "tool": "find"}, "reply": {"result": "{{/timestamp}}"}, "act": act}),
+        json!({"when": {"type": "assistant-request"}, "reply": {"assistantId": "{{/timestamp}}"}, "act": act}),
+        json!({"when": {"type": "knowledge-base-request"},
+               "reply": {"documents": [{"content": "{{/timestamp}}", "similarity": 1}]}, "act": act}),
+    ];
+    let others = EventType::WORDS.iter().filter(|kind| {
+        !["tool-calls", "function-call", "assistant-request", "knowledge-base-request", "voice-request"].contains(kind)
+    });
+    rules.extend(others.map(|kind| json!({"when": {"type": kind}, "act": act})));
+    stack_with(Options { replies: replies(&json!({ "server": rules }).to_string()), ..Options::default() }).await
+}
+
+#[test]
+fn every_type_tells_a_resend_from_an_occurrence_and_repeats_no_answer_and_no_action() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let stack = runtime.block_on(stack());
+    let kinds: Vec<&str> = EventType::WORDS.iter().copied().filter(|kind| *kind != "voice-request").collect();
+    let differs = [Differs::Nothing, Differs::Time, Differs::Common, Differs::Own];
+    let case = (prop::sample::select(kinds), prop::collection::vec(prop::sample::select(differs.to_vec()), 1..4));
+    let count = std::cell::Cell::new(0);
+    let mut runner = TestRunner::new(gatehouse_seeds::cases(60));
+    let play = |(kind, later): (&str, Vec<Differs>)| {
+        count.set(count.get() + 1);
+        runtime.block_on(async {
+            let call = Call::answering(200).await;
+            let name = format!("n{}", count.get());
+            let deliver = async |differs| {
+                let body = message(kind, &name, differs, &call.url).to_string();
+                let answer = send(&stack, &Delivery::vapi_server(body)).await;
+                (answer.outcome().to_owned(), answer.body)
+            };
+            let (outcome, first) = deliver(Differs::Nothing).await;
+            prop_assert_eq!(&outcome, "recorded", "{}", kind);
+            prop_assert_eq!(call.heard().len(), 1, "{} acts once", kind);
+            let mut seen = vec![Differs::Nothing];
+            for differs in later {
+                let before = call.heard().len();
+                let (outcome, body) = deliver(differs).await;
+                let is_again = seen.contains(&differs) && expected(kind, differs) == Expected::Recorded;
+                let expected = match expected(kind, differs) {
+                    // The same other occurrence came before.
+                    _ if is_again && !STREAMED.contains(&kind) => "duplicate",
+                    Expected::Recorded => "recorded",
+                    Expected::Duplicate => "duplicate",
+                    Expected::Conflict => "conflict",
+                };
+                prop_assert_eq!(&outcome, expected, "{} {:?} after {:?}", kind, differs, &seen);
+                let acted = call.heard().len() - before;
+                prop_assert_eq!(acted, usize::from(expected == "recorded"), "{} {:?}", kind, differs);
+                if expected == "duplicate" && differs != Differs::Own {
+                    prop_assert_eq!(&body, &first, "{} {:?} gets the first answer", kind, differs);
+                }
+                seen.push(differs);
+            }
+            Ok(())
+        })
+    };
+    runner.run(&case, play).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_id_decides_for_the_vendors_that_sign_one() {
+    let stack = stack().await;
+    let body = r#"{"type":"v1.conversation.message","data":{"conversation_id":"c"}}"#;
+    for (id, body, outcome) in [
+        ("msg_1", body, "recorded"),
+        ("msg_1", body, "duplicate"),
+        ("msg_2", body, "recorded"),
+        ("msg_1", r#"{"type":"v1.conversation.ended"}"#, "conflict"),
+    ] {
+        assert_eq!(send(&stack, &Delivery::ada(id, body, Clock::System.now())).await.outcome(), outcome, "{id}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_function_call_is_answered_by_the_rules_about_its_tool() {
+    let stack = stack().await;
+    let call = json!({"name": "find", "parameters": {"day": "Monday"}});
+    let body = |at: u64| json!({"message": {"type": "function-call", "timestamp": at, "call": {"id": "c"}, "functionCall": call}});
+    for (at, outcome, result) in
+        [(FIRST, "recorded", FIRST), (FIRST, "duplicate", FIRST), (FIRST + 1, "recorded", FIRST + 1)]
+    {
+        let answer = send(&stack, &Delivery::vapi_server(body(at).to_string())).await;
+        let expected = json!({"result": result.to_string()});
+        assert_eq!((answer.outcome(), serde_json::from_str::<Value>(&answer.body).unwrap()), (outcome, expected));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_byte_order_mark_and_a_doubled_content_type_keep_no_event_out() {
+    let stack = stack().await;
+    let body = "\u{feff}{\"message\":{\"type\":\"hang\",\"timestamp\":1790000000000,\"call\":{\"id\":\"c\"}}}";
+    let delivery = Delivery::vapi_server(body).with_header("content-type", "Application/JSON, application/json");
+    assert_eq!(send(&stack, &delivery).await.outcome(), "recorded");
+    assert_eq!(send(&stack, &delivery).await.outcome(), "duplicate");
+    let record = crate::support::timeline(&stack, "vapi:call:c").await;
+    assert_eq!(record[0].event.body, body.as_bytes());
+}
