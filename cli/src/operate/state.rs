@@ -150,7 +150,6 @@ impl Told {
             missing: conversation.missing,
             events: conversation.events,
             conflicts: conversation.conflicts,
-            ..Told::default()
         }
     }
 

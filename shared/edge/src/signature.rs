@@ -36,6 +36,11 @@ pub enum BadSecret {
     /// Not `whsec_` and base64.
     #[error("is not base64 after its prefix whsec_; paste the signing secret as the vendor's dashboard shows it")]
     NotBase64,
+    /// Base64 whose end was cut off.
+    #[error(
+        "has lost the padding at the end of its base64; paste it with the = or == that the vendor's dashboard shows"
+    )]
+    NoPadding,
     /// Too short to be one.
     #[error("is shorter than {SHORTEST_KEY} bytes; paste the whole signing secret")]
     TooShort,
@@ -48,7 +53,9 @@ impl SigningKey {
     /// When it is not that, or shorter than 24 bytes.
     pub fn parse(secret: &str) -> Result<Self, BadSecret> {
         let encoded = secret.strip_prefix(SECRET_PREFIX).unwrap_or(secret);
-        let key = BASE64.decode(encoded.as_bytes()).map_err(|_| BadSecret::NotBase64)?;
+        let is_unpadded = || data_encoding::BASE64_NOPAD.decode(encoded.as_bytes()).is_ok();
+        let wrong = |_| if is_unpadded() { BadSecret::NoPadding } else { BadSecret::NotBase64 };
+        let key = BASE64.decode(encoded.as_bytes()).map_err(wrong)?;
         if key.len() < SHORTEST_KEY {
             return Err(BadSecret::TooShort);
         }

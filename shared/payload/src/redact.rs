@@ -16,14 +16,16 @@ pub const REDACTED: &str = "\"[redacted]\"";
 /// How many strings within strings are looked into. Each level has fewer bytes than the one around it.
 pub const NESTED: usize = 16;
 
+/// What is kept of a text, by the name of its member and of the member that holds its object; `None` for all of it.
+pub type KeptText<'f> = &'f dyn Fn(&str, &str, &dyn Fn() -> String) -> Option<String>;
+
 /// What is a secret.
 #[derive(Clone, Copy)]
 pub struct Secrets<'f> {
     /// Whether a member's value is one, by the member's name and the name of the member that holds its object, empty for the outermost.
     pub member: &'f dyn Fn(&str, &dyn Fn() -> String) -> bool,
-    /// What is kept of a text that holds a credential, by the member's name and its holder's; `None` for all of it. Asked only
-    /// about texts that hold one of [`marks`](Self::marks), or might.
-    pub text: &'f dyn Fn(&str, &str, &dyn Fn() -> String) -> Option<String>,
+    /// What is kept of a text that holds a credential. Asked only about texts that hold one of [`marks`](Self::marks), or might.
+    pub text: KeptText<'f>,
     /// Every text with a credential holds one of these.
     pub marks: [&'f str; 2],
 }

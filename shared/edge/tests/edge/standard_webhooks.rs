@@ -170,6 +170,8 @@ fn secrets_are_base64_of_at_least_24_bytes_with_or_without_their_prefix() {
     for secret in wrong {
         assert_eq!(parse(secret), Err(BadSecret::NotBase64), "{secret}");
     }
+    let unpadded = parse("whsec_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4").unwrap_err();
+    assert!(unpadded == BadSecret::NoPadding && unpadded.to_string().contains("padding"), "{unpadded}");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use super::{decode_string, entries, is_vast};
 /// Two documents share a form when they differ only in white space, in the order of an object's members, and in how a
 /// string's characters are escaped. Numbers are compared as written, since rounding could make two events look equal.
 /// Strings are length-prefixed, so no two documents run together. One deeper than [`CANONICAL_DEPTH`], since each level means
-/// another look at all below, or of more parts than [`MOST_PARTS`], is taken as it is: it then also differs by white space, which
+/// another look at all below, or of more parts than [`MOST_PARTS`](super::MOST_PARTS), is taken as it is: it then also differs by white space, which
 /// costs a conflict at worst, never a lost event. No vendor sends either.
 ///
 /// `compared` is asked for each member of each object, with the names that lead to that object and the member's own name;
