@@ -41,7 +41,7 @@ async fn main() {
     while count(&bed, &bed.dead_letter_queue).await > letters / 2 || !directory.path().join("receipt.jsonl").exists() {
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
-    Command::new("kill").args(["-INT", &running.id().to_string()]).status().unwrap();
+    rustix::process::kill_process(rustix::process::Pid::from_child(&running), rustix::process::Signal::INT).unwrap();
     let output = running.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     let left = count(&bed, &bed.dead_letter_queue).await;

@@ -184,7 +184,8 @@ impl Chat {
 
 /// Prints; what an agent says does not move the cursor.
 fn say(text: &str) -> Result<(), Error> {
-    let text: String = text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect();
+    let text = text.replace('\u{1b}', "");
+    let text = crate::shell::harmless(&text);
     let mut out = std::io::stdout().lock();
     out.write_all(text.as_bytes())?;
     Ok(out.flush()?)

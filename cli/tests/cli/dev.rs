@@ -13,6 +13,7 @@ use gatehouse_inbox::store::Record;
 use gatehouse_inbox::{Clock, EventId, Store};
 use gatehouse_local::engine::{Engine, FREE};
 use gatehouse_local::{Delivery, Fault, FaultProxy, Rule, local_sdk};
+use rustix::process::Signal;
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -84,9 +85,8 @@ impl Dev {
         lines
     }
 
-    fn stop(&mut self, signal: &str) -> Option<i32> {
-        let pid = self.process.0.id().to_string();
-        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+    fn stop(&mut self, signal: Signal) -> Option<i32> {
+        crate::signal(&self.process.0, signal);
         self.process.0.wait().unwrap().code()
     }
 }
@@ -122,7 +122,7 @@ async fn one_json_line_says_where_everything_is_and_any_sdk_can_read_it() {
         assert!(sqs.receive_message().queue_url(dev.text(queue)).send().await.unwrap().messages.is_none());
     }
 
-    assert_eq!(dev.stop("-INT"), Some(0));
+    assert_eq!(dev.stop(Signal::INT), Some(0));
     let mut rest = String::new();
     dev.stdout.read_to_string(&mut rest).unwrap();
     assert_eq!(rest, "", "nothing else on standard output");
@@ -192,7 +192,7 @@ async fn every_acknowledged_event_survives_a_kill_under_load() {
         timeout(PATIENCE, acknowledgements.recv()).await.unwrap().expect("every sender has ended");
     }
     stop.store(true, Ordering::SeqCst);
-    dev.stop("-KILL");
+    dev.stop(Signal::KILL);
 
     let dev = Dev::start(&data, &[]);
     let mut count = 0;
@@ -226,7 +226,7 @@ async fn an_event_that_was_queued_survives_a_kill_and_is_recorded_once_dynamodb_
         assert_eq!((answer.status, answer.outcome()), (200, "queued"));
         ids.push(answer.event_id().to_owned());
     }
-    dev.stop("-KILL");
+    dev.stop(Signal::KILL);
     proxy.heal();
     let mut dev = Dev::start(&data, &elsewhere);
     let lines = dev.lines();
@@ -272,12 +272,12 @@ async fn a_reader_that_does_not_read_holds_nothing_up_not_even_the_end() {
     assert!(text.contains("6000  401 refused"), "{text}");
     assert!(!output.status.success());
     assert_eq!(ada("msg_1").send(dev.base()).await.unwrap().outcome(), "recorded");
-    assert_eq!(dev.stop("-TERM"), Some(0));
+    assert_eq!(dev.stop(Signal::TERM), Some(0));
 }
 
 #[test]
 fn a_signal_right_after_the_ready_line_stops_it_as_any_other() {
-    for signal in ["-INT", "-TERM"].repeat(5) {
+    for signal in [Signal::INT, Signal::TERM].repeat(5) {
         assert_eq!(Dev::start(&[], &[]).stop(signal), Some(0));
     }
 }
@@ -336,8 +336,11 @@ fn what_send_and_sign_cannot_use_they_refuse_before_anything_is_sent() {
 #[test]
 fn a_reader_that_has_seen_enough_is_no_error() {
     for command in ["sign ada", "--help"] {
-        let script = format!("{} {command} | true; exit ${{PIPESTATUS[0]}}", env!("CARGO_BIN_EXE_gatehouse"));
-        let output = Command::new("bash").args(["-c", &script]).output().unwrap();
+        let mut running = gatehouse();
+        let running = running.args(command.split(' ')).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut running = running.spawn().unwrap();
+        drop(running.stdout.take());
+        let output = running.wait_with_output().unwrap();
         assert_eq!(String::from_utf8_lossy(&output.stderr), "");
     }
 }
@@ -378,7 +381,7 @@ async fn what_is_signed_as_curl_headers_or_lambda_event_is_verified() {
     let event: Value = serde_json::from_str(&event).unwrap();
     assert_eq!((event["rawPath"].as_str(), event["version"].as_str()), (Some("/client"), Some("2.0")));
     assert_eq!(event["headers"]["authorization"], "Bearer a-token-of-one's-own");
-    dev.stop("-TERM");
+    dev.stop(Signal::TERM);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -417,7 +420,7 @@ async fn what_is_done_about_a_call_is_told_without_its_url_and_without_what_was_
             assert_eq!(delivery.send(dev.base()).await.unwrap().status, 200);
         }
     }
-    assert_eq!(dev.stop("-INT"), Some(0));
+    assert_eq!(dev.stop(Signal::INT), Some(0));
     let told = dev.lines().iter().collect::<Vec<_>>().join("\n");
     for expected in ["action=failed", "cannot be reached", "does not lead to Vapi", "fault=client rule 1: reply: "] {
         assert!(told.contains(expected), "{expected}: {told}");
@@ -578,5 +581,5 @@ fn files_of_a_data_directory_are_private_whatever_the_directory_allows() {
         files += 1;
     }
     assert!(files >= 3, "{files}");
-    dev.stop("-TERM");
+    dev.stop(Signal::TERM);
 }

@@ -7,3 +7,8 @@ mod dev;
 mod operate;
 mod replies;
 mod secrets;
+
+/// Sends a signal to a process. The program `kill` is not on every machine.
+fn signal(process: &std::process::Child, signal: rustix::process::Signal) {
+    rustix::process::kill_process(rustix::process::Pid::from_child(process), signal).unwrap();
+}

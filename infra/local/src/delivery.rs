@@ -335,8 +335,11 @@ fn common_log_time(at: Timestamp) -> String {
 pub fn noise(seed: u64, length: usize) -> String {
     let mut random = Random::new(seed);
     let mut byte = || random.next().to_le_bytes()[0];
-    // Printable ASCII without the quote and the backslash.
-    (0..length).map(|_| char::from(b' ' + byte() % 95)).map(|c| if matches!(c, '"' | '\\') { 'x' } else { c }).collect()
+    // Printable ASCII without the quote, the backslash and what could make a URL with a password.
+    (0..length)
+        .map(|_| char::from(b' ' + byte() % 95))
+        .map(|c| if matches!(c, '"' | '\\' | ':') { 'x' } else { c })
+        .collect()
 }
 
 /// A value of the development document, by JSON pointer.

@@ -31,7 +31,8 @@ impl Hosts {
     /// `allowed`. Where the address is not loopback, also this machine's addresses and `host.docker.internal`.
     #[must_use]
     pub fn of(host: &str, address: IpAddr, allowed: &[String]) -> Self {
-        let names = allowed.iter().map(String::as_str).chain([host]).map(|name| plain(name).to_owned()).collect();
+        let names =
+            allowed.iter().map(String::as_str).chain([host]).map(|name| unbracketed(&plain(name)).to_owned()).collect();
         Hosts(Some(Names { names, is_open: !address.is_loopback() }))
     }
 
@@ -54,8 +55,8 @@ impl Hosts {
 
 impl Names {
     fn takes(&self, host: &str) -> bool {
-        let name = plain(host);
-        if let Ok(address) = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
+        let name = unbracketed(&plain(host)).to_owned();
+        if let Ok(address) = name.parse::<IpAddr>() {
             // An address can be listened on only by the machine it belongs to.
             let is_own = || self.is_open && !address.is_unspecified() && UdpSocket::bind((address, 0)).is_ok();
             return address.is_loopback() || self.names.contains(&name) || is_own();
@@ -65,6 +66,11 @@ impl Names {
             || self.names.contains(&name)
             || (self.is_open && name == OF_CONTAINERS)
     }
+}
+
+/// An IPv6 address stands in brackets where a port may follow.
+fn unbracketed(name: &str) -> &str {
+    name.trim_start_matches('[').trim_end_matches(']')
 }
 
 /// A host without its port, in small letters and without a dot at its end.
@@ -122,6 +128,11 @@ mod tests {
         ] {
             assert_eq!(status(&loopback, host), 421, "{host}");
         }
+        let v6 = Hosts::of("::1", IpAddr::from([127, 0, 0, 1]), &["fd00::5".to_owned(), "[fd00::6]".to_owned()]);
+        assert_eq!(
+            (status(&v6, "[fd00::5]:9000"), status(&v6, "[fd00::6]"), status(&v6, "[fd00::7]")),
+            (200, 200, 421)
+        );
         let open = Hosts::of("0.0.0.0", IpAddr::from([0, 0, 0, 0]), &[]);
         assert_eq!((status(&open, "host.docker.internal:9000"), status(&open, "0.0.0.0:9000")), (200, 200));
         assert_eq!((status(&open, "192.0.2.7"), status(&open, "evil.example")), (421, 421));

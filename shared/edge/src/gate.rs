@@ -55,7 +55,16 @@ pub fn check_form(request: &Request<Bytes>, limit: usize) -> Result<(), Problem>
 /// every one must be JSON.
 fn is_json(request: &Request<Bytes>) -> bool {
     let mut types = request.headers().get_all(header::CONTENT_TYPE).iter();
-    types.all(|value| value.to_str().is_ok_and(|value| value.split(',').all(is_json_type)))
+    types.all(|value| value.to_str().is_ok_and(|value| outside_quotes(value).all(is_json_type)))
+}
+
+/// A header's elements; a comma within quotes parts none.
+fn outside_quotes(value: &str) -> impl Iterator<Item = &str> {
+    let mut is_quoted = false;
+    value.split(move |c| {
+        is_quoted ^= c == '"';
+        c == ',' && !is_quoted
+    })
 }
 
 fn is_json_type(media_type: &str) -> bool {
@@ -88,6 +97,7 @@ mod tests {
             Some("application/cloudevents+json"),
             Some("application/json, application/json"),
             Some("APPLICATION/JSON;charset=utf-8,application/json"),
+            Some("application/cloudevents+json; profile=\"a,b\""),
         ] {
             assert_eq!(gate("POST", "/client", content_type), Ok(()));
         }

@@ -175,6 +175,20 @@ mod tests {
     }
 
     #[test]
+    fn arguments_that_are_a_string_are_redacted_as_the_object_they_hold() {
+        for body in [
+            json!({"function": {"arguments": json!({"secret": "SEC"}).to_string()}}),
+            json!({"credentials": json!([{"key": "SEC"}]).to_string()}),
+            json!({"server": json!({"headers": {"x": "SEC"}}).to_string()}),
+        ] {
+            assert!(!usually(&body).contains("SEC"), "{body}");
+        }
+        let own = Redaction::read(&|_| Some("customer.email".to_owned())).unwrap();
+        let held = json!({"customer": json!({"email": "SEC"}).to_string()}).to_string();
+        assert!(!applied(&own, &held).contains("SEC"));
+    }
+
+    #[test]
     fn tokens_and_urls_within_texts_lose_what_is_secret_and_presigned_urls_stay() {
         let token = "eyJhbGciOiJ9.eyJzdWIiOiIx.c2ln";
         let encrypted = "eyJhbGciOiJ9..aXY.Y2lwaGVy.dGFn";
@@ -185,6 +199,16 @@ mod tests {
             (
                 "https://user:pw@x.example/mcp?token=t&q=1".to_owned(),
                 "https://[redacted]@x.example/mcp?token=[redacted]&q=1".to_owned(),
+            ),
+            (format!("say {token}.Next"), "say [redacted].Next".to_owned()),
+            (format!("a=Bearer%20{token}&b=%3D{token}"), "a=Bearer%20[redacted]&b=%3D[redacted]".to_owned()),
+            (
+                "https://a.example,https://u:pw@b.example/?next=https://v:pw@c.example/".to_owned(),
+                "https://a.example,https://[redacted]@b.example/?next=https://[redacted]@c.example/".to_owned(),
+            ),
+            (
+                "postgresql+asyncpg://u:pw@db/x rtmp://u:pw@h/".to_owned(),
+                "postgresql+asyncpg://[redacted]@db/x rtmp://[redacted]@h/".to_owned(),
             ),
             ("see wss://x.example/a?api_key=k b".to_owned(), "see wss://x.example/a?api_key=[redacted] b".to_owned()),
             (
@@ -201,7 +225,9 @@ mod tests {
             json!({"recordingUrl": presigned, "logUrl": "https://x.example/l?sig=s"}),
             json!({"note": presigned}),
             json!({"x": "https://x.example/a?page=2&tokens=3#token=4"}),
-            json!({"x": "a@b.example", "y": "http://", "z": "a ://user:pw@x.example or zz://user:pw@x.example"}),
+            json!({"x": "a@b.example", "y": "http://", "z": "a ://user:pw@x.example or a+b://user@x.example"}),
+            json!({"artifact": {"recordingUrl": format!("https://x.example/r?token={token}")}}),
+            json!({"artifact": {"recording": {"mono": {"combinedUrl": "https://x.example/r?sv=1&sig=abc"}}}}),
         ] {
             assert_eq!(usually(&body), body.to_string());
         }

@@ -134,7 +134,7 @@ impl Source {
     pub fn event(self, document: &Document<'_>, envelope: Envelope) -> Event {
         let parsed = self.parse(document);
         let is_one_question = match self {
-            Source::Vapi(channel) => vapi::is_one_question(channel, document, &envelope.event_id),
+            Source::Vapi(_) => vapi::is_one_question(parsed.event_type.as_deref(), &envelope.event_id),
             Source::Ada | Source::Agntix | Source::AgKit => false,
         };
         Event {

@@ -3,9 +3,9 @@
 mod identity;
 
 use gatehouse_inbox::{Fingerprint, Subject};
-use gatehouse_payload::json::Document;
+use gatehouse_payload::json::{Compared, Document};
 use gatehouse_payload::time::Timestamp;
-use gatehouse_payload::vapi::{Envelope, Message, compared};
+use gatehouse_payload::vapi::{COMMON_MEMBERS, Envelope, Message, compared};
 pub use identity::{Class, identify, is_one_question};
 
 use crate::scheme::Parts;
@@ -94,10 +94,23 @@ fn subject(message: &Message<'_>) -> Option<Subject> {
     by_relevance.into_iter().find_map(|(kind, of)| Some(Subject::new("vapi", kind, &of?.id()?)))
 }
 
-/// What the message says; what stands beside it in its wrapper counts too.
+/// What the message says; what stands beside it in its wrapper counts too. Of a message about something that Vapi names and that
+/// happens once, only that and the message's own members count: its time and the snapshots beside it differ in a resend.
 #[must_use]
 pub fn fingerprint(document: &Document<'_>) -> Fingerprint {
     let envelope = Envelope::of(document);
+    let named = {
+        let readable = envelope.readable();
+        Message::of(&readable).event_type().filter(|name| Class::of(name) == Class::NamedOnce).map(str::to_owned)
+    };
+    if let Some(event_type) = named {
+        let object = event_type.split('.').next().unwrap_or_default();
+        let own = |path: &[&str], name: &str| match path {
+            [] if name != object && COMMON_MEMBERS.contains(&name) => Compared::Not,
+            _ => compared(path, name),
+        };
+        return Fingerprint::of_compared(envelope.text(), &own);
+    }
     let said = if envelope.is_alone() { envelope.text() } else { document.text() };
     Fingerprint::of_compared(said, &compared)
 }

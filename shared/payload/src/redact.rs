@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use memchr::memchr2;
+use serde_json::value::RawValue;
 
 use crate::json;
 
@@ -40,12 +41,13 @@ impl std::fmt::Debug for Secrets<'_> {
 /// stay.
 #[must_use]
 pub fn redact<'a>(text: &'a str, secrets: Secrets<'_>) -> Cow<'a, str> {
-    within(text, secrets, NESTED)
+    within(text, secrets, NESTED, "")
 }
 
-fn within<'a>(text: &'a str, secrets: Secrets<'_>, nested: usize) -> Cow<'a, str> {
+/// `outer` is the name of the member whose string holds the text.
+fn within<'a>(text: &'a str, secrets: Secrets<'_>, nested: usize, outer: &str) -> Cow<'a, str> {
     let mut pass =
-        Pass { text, at: 0, open: Vec::new(), holders: Vec::new(), name: None, out: String::new(), copied: 0 };
+        Pass { text, outer, at: 0, open: Vec::new(), holders: Vec::new(), name: None, out: String::new(), copied: 0 };
     pass.run(secrets, nested);
     if pass.copied == 0 {
         return Cow::Borrowed(text);
@@ -56,6 +58,8 @@ fn within<'a>(text: &'a str, secrets: Secrets<'_>, nested: usize) -> Cow<'a, str
 
 struct Pass<'a> {
     text: &'a str,
+    /// What holds the outermost object.
+    outer: &'a str,
     at: usize,
     /// The objects and arrays that are open, by their first byte.
     open: Vec<u8>,
@@ -114,7 +118,10 @@ impl Pass<'_> {
 
     /// The name of the member that holds what is open.
     fn holder(&self) -> String {
-        self.holders.last().map(|(_, name)| self.decoded(name.clone()).into_owned()).unwrap_or_default()
+        match self.holders.last() {
+            Some((_, name)) => self.decoded(name.clone()).into_owned(),
+            None => self.outer.to_owned(),
+        }
     }
 
     /// What is kept of the string from `start` up to here, as a literal; `None` for all of it.
@@ -133,7 +140,14 @@ impl Pass<'_> {
         let own = self.name.clone().map(|name| self.decoded(name)).unwrap_or_default();
         let told = if may_be_one { (secrets.text)(&text, &own, &|| self.holder()) } else { None };
         let current = told.as_deref().unwrap_or(&text);
-        let looked_into = if may_hold_one { within(current, secrets, nested - 1) } else { Cow::Borrowed(current) };
+        let outer = if own.is_empty() { self.holder() } else { own.clone().into_owned() };
+        let looked_into =
+            if may_hold_one { within(current, secrets, nested - 1, &outer) } else { Cow::Borrowed(current) };
+        let is_damaged = may_hold_one && serde_json::from_str::<&RawValue>(current).is_err();
+        let looked_into = match is_damaged.then(|| damaged(&looked_into, secrets, &outer)).flatten() {
+            Some(kept) => Cow::Owned(kept),
+            None => looked_into,
+        };
         match (looked_into, told.is_some()) {
             (Cow::Borrowed(_), false) => None,
             (kept, _) => serde_json::to_string(&*kept).ok(),
@@ -166,6 +180,36 @@ impl Pass<'_> {
         self.out.push_str(what);
         self.copied = self.at;
     }
+}
+
+/// What is kept of a text that is not one whole document, where quotes need not pair: at every quote a member may begin. `None` for
+/// all of it.
+fn damaged(text: &str, secrets: Secrets<'_>, outer: &str) -> Option<String> {
+    /// The longest name of a member that is looked at, in bytes.
+    const LONGEST: usize = 100;
+    let bytes = text.as_bytes();
+    let (mut kept, mut copied, mut at) = (String::new(), 0, 0);
+    while let Some(quote) = bytes.get(at..).and_then(|rest| memchr2(b'"', b'"', rest)).map(|found| at + found) {
+        at = quote + 1;
+        let near = bytes.get(at..bytes.len().min(at + LONGEST)).unwrap_or_default();
+        let Some(end) = near.iter().position(|byte| *byte == b'"') else { continue };
+        let behind = text.get(at + end + 1..).unwrap_or_default();
+        let Some(value) = behind.trim_ascii_start().strip_prefix(':').map(str::trim_ascii_start) else { continue };
+        let name = text.get(at..at + end).unwrap_or_default();
+        if !(secrets.member)(name, &|| outer.to_owned()) {
+            continue;
+        }
+        let start = text.len() - value.len();
+        let end = value_end(text, start);
+        let secret = text.get(start..end).unwrap_or_default();
+        at = end.max(at);
+        if !["", "null", "\"\"", "true", "false", REDACTED].contains(&secret) {
+            kept.push_str(text.get(copied..start).unwrap_or_default());
+            kept.push_str(REDACTED);
+            copied = end;
+        }
+    }
+    (copied > 0).then(|| kept + text.get(copied..).unwrap_or_default())
 }
 
 /// Behind the closing quote of the string that begins at `start`.
@@ -248,7 +292,7 @@ mod tests {
             Value::String(text) => {
                 if let Ok(mut held) = serde_json::from_str::<Value>(text) {
                     let before = held.clone();
-                    of_a_tree(&mut held, "");
+                    of_a_tree(&mut held, holder);
                     if held != before {
                         *text = held.to_string();
                     }
@@ -284,6 +328,16 @@ mod tests {
                 r#"{"x":"{\"token\":\"s\",\"y\":\"\ud800\"}"}"#,
                 r#"{"x":"{\"token\":\"[redacted]\",\"y\":\"\\ud800\"}"}"#,
             ),
+            // The member that holds a string holds what the string holds.
+            (r#"{"server":"{\"secret\":\"s\"}"}"#, r#"{"server":"{\"secret\":\"[redacted]\"}"}"#),
+            (r#"{"server":["{\"secret\":\"s\"}"]}"#, r#"{"server":["{\"secret\":\"[redacted]\"}"]}"#),
+            (r#"{"x":"5\" {\"token\":\"s\"}"}"#, r#"{"x":"5\" {\"token\":\"[redacted]\"}"}"#),
+            (
+                r#"{"x":"{\"d\":\"M{\"d\":\"T\",\"token\":\"s\"}"}"#,
+                r#"{"x":"{\"d\":\"M{\"d\":\"T\",\"token\":\"[redacted]\"}"}"#,
+            ),
+            (r#"{"x":"on\",\"token\" : \"s\"}"}"#, r#"{"x":"on\",\"token\" : \"[redacted]\"}"}"#),
+            (r#"{"x":"\"token\":\"s\""}"#, r#"{"x":"\"token\":\"[redacted]\""}"#),
         ] {
             assert_eq!(redact(text), redacted);
         }

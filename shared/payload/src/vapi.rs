@@ -2,8 +2,7 @@
 //! as captured: the two differ, and the list of types grows several times a year.
 //!
 //! A message carries no event id. [`Message`] therefore holds, for every documented type, the members from which one can
-//! be derived, and nothing else. The table of types, with their structs and what names an event, is that of [`message`]; what
-//! is answered with what stands in [`response`] and [`inbound`].
+//! be derived, and nothing else. [`message`] lists the types with their structs; [`response`] and [`inbound`] are the answers.
 //!
 //! Source: <https://api.vapi.ai/api-json>, <https://docs.vapi.ai/server-url/events>.
 

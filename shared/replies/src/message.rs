@@ -167,14 +167,23 @@ impl Whole {
             members
         });
         match members.get(first) {
+            // A message of very many members is not listed as a whole.
+            None if members.is_empty() => match json::pick(text, &[first]).get(first) {
+                Some(value) => found_in(text, rest.find(value.get())),
+                None => Place::Nothing,
+            },
             None => Place::Nothing,
             Some(None) => Place::Unclear,
-            Some(Some(place)) => match rest.find(text.get(place.clone()).unwrap_or_default()) {
-                Found::Nothing => Place::Nothing,
-                Found::Unclear => Place::Unclear,
-                Found::Value(value) => Place::At(place_in(text, value)),
-            },
+            Some(Some(place)) => found_in(text, rest.find(text.get(place.clone()).unwrap_or_default())),
         }
+    }
+}
+
+fn found_in(text: &str, found: Found<'_>) -> Place {
+    match found {
+        Found::Nothing => Place::Nothing,
+        Found::Unclear => Place::Unclear,
+        Found::Value(value) => Place::At(place_in(text, value)),
     }
 }
 

@@ -142,7 +142,7 @@ async fn an_interrupted_redrive_is_gone_on_with() {
     while visible(&bed, &bed.retry_queue).await == 0 {
         tokio::task::yield_now().await;
     }
-    Command::new("kill").args(["-INT", &running.id().to_string()]).status().unwrap();
+    crate::signal(&running, rustix::process::Signal::INT);
     let output = running.wait_with_output().unwrap();
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.code() == Some(1) && told.contains("--resume 'r.jsonl'"), "{told}");

@@ -102,8 +102,7 @@ async fn a_followed_timeline_goes_on_with_what_comes_also_where_it_happened_earl
     assert_eq!(next()["event_id"], "ada:msg_2");
     bed.send("msg_3", MESSAGE).await;
     assert_eq!(next()["event_id"], "ada:msg_3");
-    let pid = following.id().to_string();
-    std::process::Command::new("kill").args(["-INT", &pid]).status().unwrap();
+    crate::signal(&following, rustix::process::Signal::INT);
     assert_eq!(following.wait().unwrap().code(), Some(0), "Ctrl-C is how it ends");
 }
 

@@ -1,7 +1,7 @@
 //! Which event a delivery is: by vendor, by type, and whatever the wrapping.
 
 use bytes::Bytes;
-use gatehouse_edge::vapi::{Channel, Class};
+use gatehouse_edge::vapi::{Channel, Class, is_one_question};
 use gatehouse_edge::{Identity, Source, Verified};
 use gatehouse_inbox::{Nonce, Subject};
 use gatehouse_payload::json::Document;
@@ -206,6 +206,24 @@ fn tool_calls_are_told_apart_by_what_is_called_with_what() {
         assert_eq!(id(&first), id(&with(&first, json!({"assistant": {"name": "renamed"}}))));
         assert_ne!(id(&first), id(&with(&first, json!({"timestamp": LATER}))), "{constant}");
     }
+    // Arguments of any type count.
+    let given = |arguments: Value| message(json!([{"id": "call_8fK2", "name": "find", "arguments": arguments}]));
+    for (one, other) in
+        [(json!("Monday"), json!("Tuesday")), (json!(["a"]), json!(["b"])), (json!("{\"day\":"), json!({}))]
+    {
+        assert_ne!(id(&given(one.clone())), id(&given(other)), "{one}");
+    }
+    // Beside one that is named, a constant id needs no time.
+    let both = message(json!([{"id": "hook-function-call", "name": "x"}, {"id": "call_8fK2", "name": "y"}]));
+    assert_eq!(id(&both), id(&with(&both, json!({"timestamp": LATER}))));
+    for without in ["call", "timestamp"] {
+        let mut unclear = message(calls("hook-function-call", "find", json!("Monday")));
+        unclear.as_object_mut().unwrap().remove(without);
+        assert!(is_weak(&unclear), "{without}");
+    }
+    let chat =
+        json!({"type": "handoff-destination-request", "chat": {"id": "h"}, "timestamp": FIRST, "parameters": {}});
+    assert_eq!(id(&chat), id(&with(&chat, json!({"timestamp": LATER}))), "about a chat");
     let bare =
         json!({"type": "function-call", "call": {"id": "c1"}, "timestamp": FIRST, "functionCall": {"name": "find"}});
     assert_ne!(id(&bare), id(&with(&bare, json!({"timestamp": LATER}))));
@@ -264,6 +282,40 @@ fn a_signed_message_id_names_what_vapi_does_not() {
         identify(SERVER, &body("assistant-request"), Some("msg_1")).id.as_str(),
         "vapi:server:assistant-request:c1"
     );
+}
+
+#[test]
+fn a_resend_of_what_is_named_once_says_the_same_at_any_time_and_something_else_does_not() {
+    let fingerprint = |message: &Value| {
+        let body = json!({ "message": message }).to_string();
+        SERVER.fingerprint(&Document::read(body.as_bytes()).unwrap())
+    };
+    for (event_type, _) in classes().filter(|(_, class)| *class == Class::NamedOnce) {
+        let (message, other) = message_of(event_type);
+        for same in [json!({"timestamp": LATER}), json!({"assistant": {"name": "renamed"}, "artifact": {}})] {
+            assert_eq!(fingerprint(&message), fingerprint(&with(&message, same)), "{event_type}");
+        }
+        let other = if event_type == "call.deleted" { json!({"call": {"id": "c1", "x": 1}}) } else { other };
+        for different in [json!({"detail": 1}), other] {
+            assert_ne!(fingerprint(&message), fingerprint(&with(&message, different)), "{event_type}");
+        }
+    }
+}
+
+#[test]
+fn one_question_is_known_by_its_id_whatever_is_left_of_its_body() {
+    for (event_type, class) in classes() {
+        let body = json!({"message": message_of(event_type).0}).to_string();
+        for message_id in [None, Some("msg_1"), Some("a:b")] {
+            let id = identify(SERVER, &body, message_id).id;
+            let decides = event_type == "assistant-request" || message_id.is_none();
+            assert_eq!(is_one_question(Some(event_type), &id), class == Class::Answered && decides, "{id}");
+        }
+    }
+    let calls: Vec<Value> = (0..40).map(|n| json!({"id": format!("call_{n:040}"), "name": "find"})).collect();
+    let many = json!({"message": {"type": "tool-calls", "call": {"id": "c"}, "toolCallList": calls}}).to_string();
+    let id = identify(SERVER, &many, None).id;
+    assert!(id.as_str().contains(":parts-sha256=") && is_one_question(Some("tool-calls"), &id), "{id}");
 }
 
 #[test]

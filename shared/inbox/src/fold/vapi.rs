@@ -50,15 +50,15 @@ impl Told {
                 end(conversation, message);
                 conversation.started_at = message.time(&["startedAt"]).or(conversation.started_at);
                 conversation.ended_at = message.time(&["endedAt"]).or(conversation.ended_at).or(Some(at));
-                conversation.analysis = message.composite(&["analysis"]).or(conversation.analysis.take());
+                conversation.analysis = fuller(conversation.analysis.take(), message.composite(&["analysis"]));
                 let reported = reported(message, at);
                 if reported.len() >= self.reported.len() {
                     self.reported = reported;
                 }
                 let text = message.text(&["artifact", "transcript"]).or_else(|| message.text(&["transcript"]));
-                if let Some(text) = text {
-                    self.transcript = Some(Message { at, role: None, text: Some(text) });
-                }
+                let before = self.transcript.take().and_then(|message| message.text);
+                let text = fuller(before, text);
+                self.transcript = text.map(|text| Message { at, role: None, text: Some(text) });
             }
             EventType::ChatCreated => chat(conversation, message, at),
             EventType::SessionCreated | EventType::SessionUpdated => session(conversation, message, at),
@@ -78,7 +78,11 @@ impl Told {
 
     /// Settles what was said when all events are in.
     pub(super) fn end(self, conversation: &mut Conversation) {
-        let [server, client] = self.heard;
+        // A final transcript may come under both of its names.
+        let [server, client] = self.heard.map(|mut heard| {
+            heard.dedup();
+            heard
+        });
         let heard = told_once(server, client);
         if heard.is_empty() {
             // Transcripts are not sent to everybody: the report has them.
@@ -100,31 +104,39 @@ impl Told {
     }
 }
 
-/// What any message may tell of its call.
+/// What any message may tell of its call. What a message says itself goes before what the snapshots in it say, and a name before
+/// an id.
 fn facts(conversation: &mut Conversation, message: Members<'_>) {
-    let set = |fact: &mut Option<String>, told: Option<String>| {
-        if told.is_some() {
-            *fact = told;
-        }
-    };
     let of = |paths: &[&[&str]]| paths.iter().find_map(|path| message.word(path));
-    set(&mut conversation.number, of(&[&["customer", "number"], &["call", "customer", "number"]]));
+    let set = |fact: &mut Option<String>, told: Option<String>, snapshot: Option<String>| {
+        *fact = told.or(fact.take()).or(snapshot);
+    };
+    set(&mut conversation.number, of(&[&["customer", "number"], &["call", "customer", "number"]]), None);
     set(
         &mut conversation.assistant,
-        of(&[&["assistant", "name"], &["call", "assistant", "name"], &["call", "assistantId"], &["assistant", "id"]]),
+        of(&[&["assistant", "name"], &["call", "assistant", "name"]]),
+        of(&[&["call", "assistantId"], &["assistant", "id"]]),
     );
-    set(&mut conversation.cost, of(&[&["cost"], &["call", "cost"]]));
-    set(
-        &mut conversation.recording_url,
-        of(&[
-            &["artifact", "recording", "mono", "combinedUrl"],
-            &["artifact", "recordingUrl"],
-            &["recordingUrl"],
-            &["artifact", "presignedMonoUrl"],
-            &["artifact", "stereoRecordingUrl"],
-            &["stereoRecordingUrl"],
-        ]),
-    );
+    set(&mut conversation.cost, of(&[&["cost"]]), of(&[&["call", "cost"]]));
+    let recordings: [&[&str]; 8] = [
+        &["artifact", "recording", "mono", "combinedUrl"],
+        &["artifact", "recordingUrl"],
+        &["recordingUrl"],
+        &["artifact", "presignedMonoUrl"],
+        &["artifact", "recording", "stereoUrl"],
+        &["artifact", "stereoRecordingUrl"],
+        &["stereoRecordingUrl"],
+        &["artifact", "presignedStereoUrl"],
+    ];
+    set(&mut conversation.recording_url, of(&recordings), None);
+}
+
+/// Of two texts the one that says more; the later one where they say as much.
+fn fuller(before: Option<String>, after: Option<String>) -> Option<String> {
+    match (before, after) {
+        (Some(before), Some(after)) if after.len() < before.len() => Some(before),
+        (before, after) => after.or(before),
+    }
 }
 
 fn end(conversation: &mut Conversation, message: Members<'_>) {
@@ -136,12 +148,13 @@ fn chat(conversation: &mut Conversation, message: Members<'_>, at: Timestamp) {
     let Some(chat) = message.at(&["chat"]) else { return };
     conversation.started_at = chat.time(&["createdAt"]).or(conversation.started_at);
     let mut messages = entries(chat, "messages", at);
-    for part in ["input", "output"] {
-        let said = entries(chat, part, at);
-        // `messages` may hold the input, or all of the chat, already.
-        if !messages.ends_with(&said) {
-            messages.extend(said);
-        }
+    let (input, output) = (entries(chat, "input", at), entries(chat, "output", at));
+    let both = [input.as_slice(), output.as_slice()].concat();
+    // `messages` may hold the input, or all of the chat, already.
+    if messages.ends_with(&input) && !messages.ends_with(&both) {
+        messages.extend(output);
+    } else if !messages.ends_with(&both) {
+        messages.extend(both);
     }
     if messages.len() >= conversation.messages.len() {
         conversation.messages = messages;
@@ -178,7 +191,9 @@ fn entries(object: Members<'_>, name: &str, at: Timestamp) -> Vec<Message> {
 
 /// What a report says was spoken, by the user and the assistant.
 fn reported(report: Members<'_>, at: Timestamp) -> Vec<Message> {
-    let spoken = |entry: &Members<'_>| {
+    let mut spoken = |entry: &Members<'_>| {
+        // An entry without a time of its own comes with the one before it.
+        let own = entry.time(&["time"]);
         let role = match entry.text(&["role"])?.as_str() {
             "user" => "user",
             "bot" | "assistant" => "assistant",
@@ -189,12 +204,18 @@ fn reported(report: Members<'_>, at: Timestamp) -> Vec<Message> {
         let is_blank = entry.at(&["message"]).is_some_and(|text| text.0 == "\"\"");
         let text = entry.text(&["message"]).or_else(|| entry.text(&["content"]));
         let is_spoken = kind.is_none_or(|kind| ["voice", "speech", "audio"].contains(&kind.as_str()));
-        let at = entry.time(&["time"]).unwrap_or(at);
-        (is_spoken && !is_blank).then(|| Message { at, role: Some(role.to_owned()), text })
+        (is_spoken && !is_blank).then(|| (own, Message { at, role: Some(role.to_owned()), text }))
     };
     let lists: [&[&str]; 2] = [&["artifact", "messages"], &["messages"]];
-    let lists = lists.map(|list| report.list(list).iter().filter_map(spoken).collect::<Vec<_>>());
-    lists.into_iter().find(|list| !list.is_empty()).unwrap_or_default()
+    let mut lists = lists.map(|list| report.list(list).iter().filter_map(&mut spoken).collect::<Vec<_>>()).into_iter();
+    let said = lists.find(|list| !list.is_empty()).unwrap_or_default();
+    // What stands before the first time there is came no later.
+    let mut last = said.iter().find_map(|(own, _)| *own).unwrap_or(at);
+    let in_order = said.into_iter().map(|(own, message)| {
+        last = own.unwrap_or(last);
+        Message { at: last, ..message }
+    });
+    in_order.collect()
 }
 
 /// What two channels tell, each thing once. On either, something may be missing.
@@ -217,6 +238,9 @@ fn said(message: &Message) -> (Option<String>, String) {
     (message.role.clone(), normalized(message.text.as_deref().unwrap_or_default()))
 }
 
+/// How much text is searched for what a report says, in bytes. A call of an hour takes a hundredth of it.
+const SEARCHED_BYTES: usize = 256 * 1024 * 1024;
+
 /// How many of the reported things were not heard. A report may join what came in several transcripts. An entry without a text
 /// stands for any transcript of its role that no other entry stands for.
 fn missed(heard: &[Message], reported: &[Message]) -> usize {
@@ -236,13 +260,16 @@ fn missed(heard: &[Message], reported: &[Message]) -> usize {
         role.spare += 1;
     }
     let mut missed = 0;
+    let mut budget = SEARCHED_BYTES;
     for message in reported {
         let role = roles.entry(message.role.as_deref()).or_default();
         let Some(text) = message.text.as_deref().map(normalized) else {
             role.textless += 1;
             continue;
         };
-        match role.words.find(&format!(" {text} ")) {
+        let found = budget.checked_sub(role.words.len());
+        budget = found.unwrap_or_default();
+        match found.and_then(|_| role.words.find(&format!(" {text} "))) {
             _ if text.is_empty() => {}
             // What is said twice must be heard twice.
             Some(place) => {

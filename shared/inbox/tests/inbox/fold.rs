@@ -209,6 +209,7 @@ fn without_transcripts_the_report_says_what_was_said_and_a_fuller_second_report_
         "assistant": {"name": "Harbour"}, "artifact": {"recordingUrl": "https://x.example/r",
         "messages": [{"role": "bot", "message": "Hello."}, {"role": "user", "message": "Hi."}]}}});
     let second = told("vapi:server:report2", "2026-11-20T10:02:00Z", &body.to_string());
+    let second_report = second.clone();
     for records in [[first.clone(), second.clone()], [second, first]] {
         let call = conversation(&records);
         assert_eq!(said(&call.messages), ["Hello.", "Hi."]);
@@ -220,6 +221,21 @@ fn without_transcripts_the_report_says_what_was_said_and_a_fuller_second_report_
         assert_eq!(call.recording_url.as_deref(), Some("https://x.example/r"));
         assert!(call.analysis.unwrap().contains("summary") && call.missing.is_empty());
     }
+    // A later snapshot takes nothing of it away.
+    let snapshot =
+        json!({"message": {"type": "call.artifact.upload", "call": {"id": "c", "cost": 0, "assistantId": "a1"}}});
+    let snapshot = told("vapi:server:upload", "2026-11-20T10:03:00Z", &snapshot.to_string());
+    let empty = told(
+        "vapi:server:report3",
+        "2026-11-20T10:04:00Z",
+        r#"{"type":"end-of-call-report","analysis":{},"artifact":{"messages":[]}}"#,
+    );
+    let call = conversation(&[second_report, snapshot, empty]);
+    assert_eq!((call.cost.as_deref(), call.assistant.as_deref()), (Some("0.25"), Some("Harbour")));
+    assert!(call.analysis.unwrap().contains("summary") && call.messages.len() == 2);
+    let timeless = json!([{"role": "bot", "message": "a", "time": 1795000000000_u64}, {"role": "user", "message": "b", "time": null},
+                          {"role": "bot", "message": "c", "time": 1795000009000_u64}]);
+    assert_eq!(said(&conversation(&[report(timeless)]).messages), ["a", "b", "c"]);
     let text = json!({"type": "end-of-call-report", "artifact": {"transcript": "AI: Bye \u{1F44B}"}}).to_string();
     let only_text = told("vapi:server:report", "2026-11-20T10:01:00Z", &text.replace("\u{1F44B}", "\\ud83d"));
     assert_eq!(said(&conversation(&[only_text]).messages), ["AI: Bye \u{fffd}"]);
@@ -234,6 +250,16 @@ fn chats_and_sessions_read_as_their_events_say() {
     let hi = json!([{"role": "user", "content": "Hi"}]);
     let chat = json!({"id": "h", "createdAt": "2026-11-20T10:00:00Z", "input": hi, "messages": hi,
                       "output": [{"role": "assistant", "content": "Hello!"}]});
+    let hello = json!([{"role": "assistant", "content": "Hello!"}]);
+    let whole = json!([{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello!"}]);
+    for (messages, input) in
+        [(whole.clone(), hi.clone()), (whole, json!("Hi")), (json!([]), json!("Hi")), (Value::Null, hi.clone())]
+    {
+        let chat = json!({"id": "h", "messages": messages, "input": input, "output": hello});
+        let chat = conversation(&[of("chat.created", chat, "2026-11-20T10:00:05Z")]);
+        let said: Vec<_> = chat.messages.iter().map(|message| message.text.as_deref().unwrap()).collect();
+        assert_eq!(said, ["Hi", "Hello!"], "{messages} {input}");
+    }
     let created = of("chat.created", chat.clone(), "2026-11-20T10:00:05Z");
     let open = conversation(std::slice::from_ref(&created));
     let said: Vec<_> = open.messages.iter().map(|message| message.text.as_deref().unwrap()).collect();

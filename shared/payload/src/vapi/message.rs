@@ -2,45 +2,40 @@
 //! works with one.
 //!
 //! A message that goes to clients and to servers has one struct for both; `artifact` and `chat` stand beside the others on
-//! server messages alone, except where they are a message's own. What names an event:
+//! server messages alone, except where they are a message's own. Which event a message is, by type, is in `docs/table.md`.
 //!
-//! | type | struct | event id after `vapi:<client\|server>:<type>:` | |
-//! |---|---|---|---|
-//! | `assistant-request` | [`AssistantRequest`] | call | strong |
-//! | `assistant.speechStarted` | [`AssistantSpeechStarted`] | call, turn or nothing, hash of text and timing, time or nothing | weak |
-//! | `assistant.started` | [`AssistantStarted`] | call, time, hash of its own members | weak |
-//! | `call.artifact.upload` | [`CallArtifactUpload`] | call, kinds of artifacts | strong |
-//! | `call.deleted`, `call.delete.failed` | [`CallDeleted`], [`CallDeleteFailed`] | call | strong |
-//! | `call.endpointing.request` | [`CallEndpointingRequest`] | call, time, hash of its own members | weak |
-//! | `campaign.predial` | [`CampaignPredial`] | campaign, contact | strong |
-//! | `chat.created`, `chat.deleted` | [`ChatCreated`], [`ChatDeleted`] | chat | strong |
-//! | `conversation-update` | [`ConversationUpdate`] | call, hash of the conversation; without one as `hang` | strong |
-//! | `end-of-call-report` | [`EndOfCallReport`] | call | strong |
-//! | `hang` | [`Hang`] | call, time, hash of its own members | weak |
-//! | `handoff-destination-request` | [`HandoffDestinationRequest`] | call, time, hash of its own members | weak |
-//! | `knowledge-base-request` | [`KnowledgeBaseRequest`] | call, time, hash of its own members | weak |
-//! | `language-change-detected` | [`LanguageChangeDetected`] | call, time, hash of its own members | weak |
-//! | `metadata` | [`Metadata`] | call, time, hash of its own members | weak |
-//! | `model-output` | [`ModelOutput`] | call, turn or nothing, hash of the output, time | weak |
-//! | `phone-call-control` | [`PhoneCallControl`] | call, time, hash of its own members | weak |
-//! | `session.created`, `session.deleted` | [`SessionCreated`], [`SessionDeleted`] | session | strong |
-//! | `session.updated` | [`SessionUpdated`] | session, when it was updated | strong |
-//! | `speech-update` | [`SpeechUpdate`] | call, role, status, turn or nothing, time or nothing | strong |
-//! | `status-update` | [`StatusUpdate`] | call, status | strong |
-//! | `tool-calls` | [`ToolCalls`] | call or nothing, tool calls | strong |
-//! | `tool-calls-result` | [`ToolCallsResult`] | call or nothing, tool call; without one as `hang` | strong |
-//! | `transcript` | [`Transcript`] | call, role, kind, hash of the text, time | weak |
-//! | `transfer-destination-request` | [`TransferDestinationRequest`] | call, time, hash of its own members | weak |
-//! | `transfer-update` | [`TransferUpdate`] | call, time, hash of its own members | weak |
-//! | `user-interrupted` | [`UserInterrupted`] | call, turn or time | weak |
-//! | `voice-input` | [`VoiceInput`] | call, time, hash of its own members | weak |
-//! | `voice-request` | [`VoiceRequest`] | call, time, hash of its own members | weak |
-//! | `workflow.node.started` | [`WorkflowNodeStarted`] | call, time, hash of its own members | weak |
-//! | any other | | call, time, hash of its own members | weak |
-//!
-//! A strong id names a thing that happens once. In place of a weak one, and of any with a part missing, stands the message id
-//! of the delivery, where the signature covers one. Without that, an id with a part missing is the message's hash and the hour
-//! it came: `…:<sha256>:<2026-04-08T05>`, marked `identity: weak`.
+//! | type | struct |
+//! |---|---|
+//! | `assistant-request` | [`AssistantRequest`] |
+//! | `assistant.speechStarted` | [`AssistantSpeechStarted`] |
+//! | `assistant.started` | [`AssistantStarted`] |
+//! | `call.artifact.upload` | [`CallArtifactUpload`] |
+//! | `call.deleted`, `call.delete.failed` | [`CallDeleted`], [`CallDeleteFailed`] |
+//! | `call.endpointing.request` | [`CallEndpointingRequest`] |
+//! | `campaign.predial` | [`CampaignPredial`] |
+//! | `chat.created`, `chat.deleted` | [`ChatCreated`], [`ChatDeleted`] |
+//! | `conversation-update` | [`ConversationUpdate`] |
+//! | `end-of-call-report` | [`EndOfCallReport`] |
+//! | `hang` | [`Hang`] |
+//! | `handoff-destination-request` | [`HandoffDestinationRequest`] |
+//! | `knowledge-base-request` | [`KnowledgeBaseRequest`] |
+//! | `language-change-detected` | [`LanguageChangeDetected`] |
+//! | `metadata` | [`Metadata`] |
+//! | `model-output` | [`ModelOutput`] |
+//! | `phone-call-control` | [`PhoneCallControl`] |
+//! | `session.created`, `session.deleted` | [`SessionCreated`], [`SessionDeleted`] |
+//! | `session.updated` | [`SessionUpdated`] |
+//! | `speech-update` | [`SpeechUpdate`] |
+//! | `status-update` | [`StatusUpdate`] |
+//! | `tool-calls` | [`ToolCalls`] |
+//! | `tool-calls-result` | [`ToolCallsResult`] |
+//! | `transcript` | [`Transcript`] |
+//! | `transfer-destination-request` | [`TransferDestinationRequest`] |
+//! | `transfer-update` | [`TransferUpdate`] |
+//! | `user-interrupted` | [`UserInterrupted`] |
+//! | `voice-input` | [`VoiceInput`] |
+//! | `voice-request` | [`VoiceRequest`] |
+//! | `workflow.node.started` | [`WorkflowNodeStarted`] |
 //!
 //! Nobody has seen Vapi post client messages over HTTP: they reach a server through a bridge or an SDK's host. Unless a
 //! member's documentation says "required", it may be absent, and where captures differ from the schema, `null`.

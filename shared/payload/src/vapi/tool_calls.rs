@@ -1,6 +1,7 @@
 //! The tool calls of a message, read from every member in which they occur.
 
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::json::{self, Document};
@@ -20,6 +21,8 @@ pub struct ToolCall {
     pub name: String,
     /// What it is called with: a JSON object's text, in whichever of its forms it came; `{}` where it has none.
     pub arguments: String,
+    /// The same where it is not an object: JSON text as it came, `{}` where there is nothing.
+    given: String,
 }
 
 /// What a message calls.
@@ -74,13 +77,22 @@ impl ToolCall {
         serde_json::from_str(&self.arguments)
     }
 
+    /// JSON text of all that tells this call from another: id, tool and arguments, of whatever type they are.
+    #[must_use]
+    pub fn identity(&self) -> String {
+        format!("[{},{},{}]", Value::from(self.id.as_str()), Value::from(self.name.as_str()), self.given)
+    }
+
     /// Whether its id names this call and no other. Hooks always send `hook-function-call`, and some models count the calls
     /// of each turn by the tool's name: `lookup:0`.
     #[must_use]
     pub fn is_named(&self) -> bool {
         let id = self.id.strip_prefix("functions.").unwrap_or(&self.id);
         let counter = id.strip_prefix(self.name.as_str());
-        let is_counter = counter.is_some_and(|rest| rest.bytes().all(|byte| !byte.is_ascii_alphabetic()));
+        // More digits are a time or a number of the model's own.
+        let is_counter = counter.is_some_and(|rest| {
+            rest.bytes().all(|byte| !byte.is_ascii_alphabetic()) && rest.bytes().filter(u8::is_ascii_digit).count() <= 4
+        });
         !id.is_empty() && id != "hook-function-call" && !is_counter
     }
 
@@ -98,11 +110,14 @@ impl ToolCall {
             let value: &RawValue = serde_json::from_str(find(call, pointer)?).ok()?;
             Some(Document::within(value).ok()?.into_text().into_owned())
         };
-        let arguments = ["/function/arguments", "/function/parameters", "/arguments", "/parameters"];
+        let places = ["/function/arguments", "/function/parameters", "/arguments", "/parameters"];
+        let arguments = places.into_iter().find_map(object);
+        let given = || places.into_iter().find_map(|place| find(call, place)).filter(|given| *given != "null");
         Some(ToolCall {
+            given: arguments.clone().unwrap_or_else(|| given().unwrap_or("{}").to_owned()),
             id: text(call, "/id").or_else(|| text(call, "/toolCallId")).unwrap_or_default(),
             name: text(call, "/function/name").or_else(|| text(call, "/name"))?,
-            arguments: arguments.into_iter().find_map(object).unwrap_or_else(|| "{}".to_owned()),
+            arguments: arguments.unwrap_or_else(|| "{}".to_owned()),
         })
     }
 }
@@ -122,8 +137,8 @@ mod tests {
     #[test]
     fn calls_are_read_from_every_member_in_which_they_occur() {
         let call = r#"{"id":"t","type":"function","function":{"name":"find","arguments":{"day":"Monday"}}}"#;
-        let expected =
-            ToolCall { id: "t".to_owned(), name: "find".to_owned(), arguments: r#"{"day":"Monday"}"#.to_owned() };
+        let arguments = r#"{"day":"Monday"}"#.to_owned();
+        let expected = ToolCall { id: "t".to_owned(), name: "find".to_owned(), given: arguments.clone(), arguments };
         for message in [
             format!(r#"{{"toolCallList":[{call}]}}"#),
             format!(r#"{{"toolCalls":[{call}]}}"#),
@@ -140,11 +155,18 @@ mod tests {
 
     #[test]
     fn an_id_that_many_calls_share_names_none() {
-        let call = |id: &str| ToolCall { id: id.to_owned(), name: "find_berth".to_owned(), arguments: String::new() };
+        let call = |id: &str| ToolCall {
+            id: id.to_owned(),
+            name: "find_berth".to_owned(),
+            arguments: String::new(),
+            given: String::new(),
+        };
         for id in ["hook-function-call", "find_berth:0", "find_berth", "functions.find_berth:12", "find_berth_3", ""] {
             assert!(!call(id).is_named(), "{id}");
         }
-        for id in ["call_8fK2", "tB", "find_berths", "toolu_01A", "0197-cafe", "find_berth:a7"] {
+        for id in
+            ["call_8fK2", "tB", "find_berths", "toolu_01A", "0197-cafe", "find_berth:a7", "find_berth_1790000000123"]
+        {
             assert!(call(id).is_named(), "{id}");
         }
     }
