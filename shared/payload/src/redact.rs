@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use memchr::memchr2;
+use memchr::{memchr, memchr2};
 use serde_json::value::RawValue;
 
 use crate::json;
@@ -189,10 +189,10 @@ fn damaged(text: &str, secrets: Secrets<'_>, outer: &str) -> Option<String> {
     const LONGEST: usize = 100;
     let bytes = text.as_bytes();
     let (mut kept, mut copied, mut at) = (String::new(), 0, 0);
-    while let Some(quote) = bytes.get(at..).and_then(|rest| memchr2(b'"', b'"', rest)).map(|found| at + found) {
+    while let Some(quote) = bytes.get(at..).and_then(|rest| memchr(b'"', rest)).map(|found| at + found) {
         at = quote + 1;
         let near = bytes.get(at..bytes.len().min(at + LONGEST)).unwrap_or_default();
-        let Some(end) = near.iter().position(|byte| *byte == b'"') else { continue };
+        let Some(end) = memchr(b'"', near) else { continue };
         let behind = text.get(at + end + 1..).unwrap_or_default();
         let Some(value) = behind.trim_ascii_start().strip_prefix(':').map(str::trim_ascii_start) else { continue };
         let name = text.get(at..at + end).unwrap_or_default();

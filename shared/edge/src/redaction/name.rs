@@ -98,5 +98,7 @@ pub(super) fn is_credential_in_query(name: &str) -> bool {
 }
 
 fn plain(name: &str) -> String {
-    name.chars().filter(|c| !matches!(c, '-' | '_')).flat_map(char::to_lowercase).collect()
+    let mut plain = name.to_lowercase();
+    plain.retain(|c| !matches!(c, '-' | '_'));
+    plain
 }
