@@ -40,9 +40,9 @@ impl Hosts {
     #[must_use]
     pub fn refusal<B>(&self, request: &Request<B>) -> Option<Response<Bytes>> {
         let names = self.0.as_ref()?;
-        let header = request.headers().get(header::HOST).map(|host| host.to_str().unwrap_or_default());
+        let headers = request.headers().get_all(header::HOST).iter().map(|host| host.to_str().unwrap_or_default());
         let in_line = request.uri().authority().map(|authority| authority.as_str());
-        if header.into_iter().chain(in_line).all(|host| names.takes(host)) {
+        if headers.chain(in_line).all(|host| names.takes(host)) {
             return None;
         }
         let why = "421: this server answers to localhost only; gatehouse dev --allow-host NAME allows another name\n";
@@ -139,5 +139,7 @@ mod tests {
         assert_eq!(status(&Hosts::any(), "evil.example"), 200);
         let absolute = Request::builder().uri("http://evil.example/").header("host", "localhost").body(()).unwrap();
         assert!(loopback.refusal(&absolute).is_some());
+        let twice = Request::builder().header("host", "localhost").header("host", "evil.example").body(()).unwrap();
+        assert!(loopback.refusal(&twice).is_some());
     }
 }
