@@ -195,7 +195,7 @@ fn forgeries(way: Way) -> Vec<(&'static str, Vec<Delivery>)> {
             ],
         ),
         ("smuggled", vec![elsewhere, with(&format!("x{sent}")), with(&format!("{sent}\u{a0}x"))]),
-        ("look-alikes", vec![with(&sent.replace('a', "\u{430}").replace('e', "\u{435}").replace('1', "\u{661}"))]),
+        ("look-alikes", vec![with(&sent.chars().map(wide).collect::<String>())]),
         ("another's secret", others),
         ("a list of 10,000", vec![with(&list("v1,AAAA")), with(&list("x"))]),
         (
@@ -203,6 +203,11 @@ fn forgeries(way: Way) -> Vec<(&'static str, Vec<Delivery>)> {
             vec![with("Bearer null"), with("undefined"), with("v1,undefined"), with("0"), with(&"0".repeat(64))],
         ),
     ]
+}
+
+/// The full-width form of a letter, a digit or a sign.
+fn wide(c: char) -> char {
+    if c.is_ascii_graphic() { char::from_u32(u32::from(c) + 0xfee0).unwrap() } else { c }
 }
 
 /// What can be wrong with what a signature covers.
