@@ -1,5 +1,5 @@
-//! Calls to AWS services that a command needs only one or two operations of. Their SDK clients would take a third of the
-//! command line's build time.
+//! Calls to AWS services that a command needs only one or two operations of. Their SDK clients would take a third of
+//! the command line's build time.
 //!
 //! Requests are signed by `aws-sigv4`, with the SDK's own credentials, region and endpoint variables. Every operation
 //! called here only reads, so that a failed attempt is repeated.

@@ -24,8 +24,8 @@ pub(crate) fn print(text: &str) -> Result<(), Error> {
     }
 }
 
-/// A text whose characters can neither move the cursor nor turn the direction of the text around: those are written as JSON
-/// would escape them. Line ends, tabs and colours stay.
+/// A text whose characters can neither move the cursor nor turn the direction of the text around: those are written
+/// as JSON would escape them. Line ends, tabs and colours stay.
 pub(crate) fn harmless(text: &str) -> Cow<'_, str> {
     let is_harmful = |c: char| {
         let is_bidirectional =

@@ -1,8 +1,8 @@
 //! Every function is struck at every point where it talks to DynamoDB or SQS, in every way: killed, cut off, kept waiting,
 //! refused. Then the stores are held to the invariants.
 //!
-//! A seed decides a case: which function, where, how, and with what events. A failing case prints the command that replays it;
-//! `GATEHOUSE_SEEDS=<count>` plays more.
+//! A seed decides a case: which function, where, how, and with what events. A failing case prints the command that
+//! replays it; `GATEHOUSE_SEEDS=<count>` plays more.
 
 mod case;
 mod front;

@@ -3,28 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use gatehouse_inbox::queue::Envelope;
-use gatehouse_inbox::{EventId, Fingerprint, Nonce};
 use gatehouse_local::runtime_api::{Host, Invoked};
 use gatehouse_local::{Fault, Options, Rule, Testbed};
 use serde_json::{Value, json};
 
-use crate::support::{items, messages, now, record, send_message, stack, stack_with};
-
-fn envelope(id: &str) -> String {
-    let body = r#"{"type":"v1.conversation.created","data":{"conversation_id":"c"}}"#;
-    let envelope = Envelope {
-        event_id: EventId::new(&["ada"], &[id]),
-        weak_identity: false,
-        nonce: Nonce::random().unwrap(),
-        fingerprint: Fingerprint::of(body),
-        received_at: now(),
-        verified_by: "svix".to_owned(),
-        body: body.into(),
-        answer: None,
-    };
-    envelope.to_message().unwrap()
-}
+use crate::support::{envelope, items, messages, record, send_message, stack, stack_with};
 
 async fn put(stack: &Testbed, message: &str) {
     let send = stack.sqs_client().send_message().queue_url(&stack.retry_queue).message_body(message);

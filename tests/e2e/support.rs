@@ -1,7 +1,8 @@
 //! A stack that takes batches only when told, and what tests ask of it.
 
+use gatehouse_inbox::queue::Envelope;
 use gatehouse_inbox::store::Record;
-use gatehouse_inbox::{Clock, EventId, Subject};
+use gatehouse_inbox::{Clock, EventId, Fingerprint, Nonce, Subject};
 use gatehouse_local::{Answer, Delivery, Options, Testbed};
 use gatehouse_payload::time::Timestamp;
 use gatehouse_replies::{Hosts, Replies};
@@ -10,6 +11,22 @@ pub(crate) const MESSAGE: &str = include_str!("../fixtures/ada/conversation-mess
 
 pub(crate) fn now() -> Timestamp {
     Clock::System.now()
+}
+
+/// A message of the retry queue: an event of Ada with this id.
+pub(crate) fn envelope(id: &str) -> String {
+    let body = r#"{"type":"v1.conversation.created","data":{"conversation_id":"c"}}"#;
+    let envelope = Envelope {
+        event_id: EventId::new(&["ada"], &[id]),
+        weak_identity: false,
+        nonce: Nonce::random().unwrap(),
+        fingerprint: Fingerprint::of(body),
+        received_at: now(),
+        verified_by: "svix".to_owned(),
+        body: body.into(),
+        answer: None,
+    };
+    envelope.to_message().unwrap()
 }
 
 pub(crate) async fn stack() -> Testbed {

@@ -53,8 +53,8 @@ impl Engine {
         Self::dynamodb_on(listener, data)
     }
 
-    /// The same, answering to `hosts` only. The engine itself cannot tell hosts apart and lets every web page in, so that it
-    /// listens where no page finds it, behind a server that does.
+    /// The same, answering to `hosts` only. The engine itself cannot tell hosts apart and lets every web page in, so
+    /// that it listens where no page finds it, behind a server that does.
     ///
     /// # Errors
     /// As [`dynamodb`](Self::dynamodb).
@@ -209,7 +209,8 @@ impl DataDir {
     }
 }
 
-/// A file that nobody else may read, created where there is none: it will hold whole conversations, whatever its directory allows.
+/// Opens a file and creates it if it does not exist. Only its owner can read it, because it contains conversations.
+/// The permissions of its directory do not matter.
 fn private_file(path: &Path) -> std::io::Result<File> {
     let mut options = File::options();
     options.read(true).write(true).create(true).truncate(false);

@@ -21,7 +21,7 @@ impl Upstream {
         Upstream { address, client: Client::builder(TokioExecutor::new()).build_http() }
     }
 
-    /// The server's whole response; `None` where there is none.
+    /// The server's whole response. `None`: the server closed the connection without a response.
     pub(crate) async fn forward(&self, request: Request<Bytes>) -> Option<Response<Bytes>> {
         let resource = request.uri().path_and_query().map_or("/", |path| path.as_str());
         let uri: Uri = format!("http://{}{resource}", self.address).parse().ok()?;

@@ -1,5 +1,5 @@
-//! The names by which a local server may be called. A web page whose own name is made to lead to this machine sends that name as
-//! `Host`, and is refused: otherwise it could read what is stored here.
+//! The names by which a local server may be called. A web page whose own name is made to lead to this machine sends
+//! that name as `Host`, and is refused: otherwise it could read what is stored here.
 
 use std::net::{IpAddr, UdpSocket};
 
@@ -27,8 +27,9 @@ impl Hosts {
         Hosts(None)
     }
 
-    /// Loopback addresses, `localhost`, `*.localhost`, `host` (what the server was told to listen on, which is `address`) and
-    /// `allowed`. Where the address is not loopback, also this machine's addresses and `host.docker.internal`.
+    /// Loopback addresses, `localhost`, `*.localhost`, `host` (what the server was told to listen on, which is
+    /// `address`) and `allowed`. Where the address is not loopback, also this machine's addresses and
+    /// `host.docker.internal`.
     #[must_use]
     pub fn of(host: &str, address: IpAddr, allowed: &[String]) -> Self {
         let names =

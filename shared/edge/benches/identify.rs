@@ -2,7 +2,7 @@
 //!
 //! - `verify`: the signature of a body, by size;
 //! - `identify`: what the front door does with a body: read, identify, fingerprint;
-//! - `whole`: the whole message as its documented type, for whoever works with one;
+//! - `whole`: the message, parsed into its documented type;
 //!
 //! A sample beside the repository (`../shared/samples`) is measured too where it is there.
 #![allow(clippy::unwrap_used, missing_docs)]

@@ -51,8 +51,8 @@ pub fn check_form(request: &Request<Bytes>, limit: usize) -> Result<(), Problem>
     Ok(())
 }
 
-/// `application/json`, any `…+json`, or nothing: no vendor documents that it always names the type. Proxies double the header:
-/// every one must be JSON.
+/// `application/json`, any `…+json`, or nothing: no vendor documents that it always names the type. Proxies double
+/// the header: every one must be JSON.
 fn is_json(request: &Request<Bytes>) -> bool {
     let mut types = request.headers().get_all(header::CONTENT_TYPE).iter();
     types.all(|value| value.to_str().is_ok_and(|value| outside_quotes(value).all(is_json_type)))

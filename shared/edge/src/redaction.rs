@@ -1,7 +1,7 @@
-//! What is not kept of a delivery: credentials, by the names of members and by what texts hold.
+//! Redaction of credentials in a delivery, by the names of members and by the content of texts.
 //!
-//! They are taken out once everything has been decided, and before anything is written. The fingerprint is of the delivery as it
-//! came, so that what is told apart does not depend on what is taken out.
+//! Redaction happens after the event is identified and answered, and before it is stored. The fingerprint covers the
+//! original body, so redaction does not change the identity of an event.
 
 mod name;
 mod text;
@@ -30,7 +30,8 @@ enum Members {
 }
 
 impl Redaction {
-    /// Reads `REDACT` by `get`: names, or `holder.name`, separated by commas, in place of the usual ones; `none` keeps everything.
+    /// Reads `REDACT` by `get`: names, or `holder.name`, separated by commas, in place of the usual ones; `none`
+    /// keeps everything.
     ///
     /// # Errors
     /// When an element is neither.

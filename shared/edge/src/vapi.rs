@@ -94,8 +94,9 @@ fn subject(message: &Message<'_>) -> Option<Subject> {
     by_relevance.into_iter().find_map(|(kind, of)| Some(Subject::new("vapi", kind, &of?.id()?)))
 }
 
-/// What the message says; what stands beside it in its wrapper counts too. Of a message about something that Vapi names and that
-/// happens once, only that and the message's own members count: its time and the snapshots beside it differ in a resend.
+/// What the message says; what stands beside it in its wrapper counts too. Of a message about something that Vapi
+/// names and that happens once, only that and the message's own members count: its time and the snapshots beside it
+/// differ in a resend.
 #[must_use]
 pub fn fingerprint(document: &Document<'_>) -> Fingerprint {
     let envelope = Envelope::of(document);

@@ -42,8 +42,8 @@ pub struct Event {
     pub answer: Option<String>,
     /// What could not be read from it.
     pub marks: Marks,
-    /// Whether every delivery under this id asks the same: a different body is then a duplicate, which gets the first answer,
-    /// and not a conflict.
+    /// Whether every delivery under this id asks the same: a different body is then a duplicate, which gets the first
+    /// answer, and not a conflict.
     pub is_one_question: bool,
 }
 

@@ -33,8 +33,8 @@ impl std::fmt::Display for State {
     }
 }
 
-/// The records of a timeline in the one order folding takes them in: by time, then by arrival. Beside them, how many conflicting
-/// copies there are.
+/// The records of a timeline in the one order folding takes them in: by time, then by arrival. Beside them, how many
+/// conflicting copies there are.
 fn in_order(records: &[Record]) -> (Vec<&Record>, usize) {
     let mut ordered: Vec<&Record> = records.iter().filter(|record| !record.conflict).collect();
     let conflicts = records.len() - ordered.len();

@@ -120,8 +120,8 @@ fn object(value: &str) -> Result<&str, NotAnObject> {
     Err(NotAnObject::OtherKind { found })
 }
 
-/// How many members and elements a document may have to be canonicalized or listed as a whole, since each costs memory and
-/// time. [`pick`] has no such limit.
+/// How many members and elements a document may have to be canonicalized or listed as a whole, since each costs
+/// memory and time. [`pick`] has no such limit.
 pub const MOST_PARTS: usize = 250_000;
 
 /// Whether it has too many members and elements.
@@ -268,8 +268,8 @@ pub struct Readable<'a> {
 }
 
 impl<'a> Readable<'a> {
-    /// Leaves out of `object` what keeps `reads` from reading it. Of the members `names`, which are those the type has, it
-    /// keeps those that occur once and can be read alone.
+    /// Leaves out of `object` what keeps `reads` from reading it. Of the members `names`, which are those the type
+    /// has, it keeps those that occur once and can be read alone.
     #[must_use]
     pub fn of(object: &'a str, names: &[&str], reads: fn(&str) -> bool) -> Self {
         if reads(object) {
@@ -327,8 +327,8 @@ pub fn lossy_string(value: &RawValue) -> Option<Cow<'_, str>> {
     })
 }
 
-/// The characters of a valid JSON string literal, with the escape in place of what no Rust string can hold. `None` where it is not a
-/// literal.
+/// The characters of a valid JSON string literal, with the escape in place of what no Rust string can hold. `None`
+/// where it is not a literal.
 #[must_use]
 pub fn text_with_escapes(literal: &str) -> Option<String> {
     literal.starts_with('"').then(|| escape_lone_surrogates(&decode_string(literal)))?

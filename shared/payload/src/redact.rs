@@ -1,7 +1,8 @@
 //! Credentials, taken out of a document before it is kept: members by their names, and texts that are credentials by themselves.
 //!
-//! One pass over the text, at any depth, without recursion: everything else keeps its bytes. A string may hold documents itself:
-//! whole, damaged, several, or among prose. It is looked into as well, and so is a string within that, [`NESTED`] times.
+//! One pass over the text, at any depth, without recursion: everything else keeps its bytes. A string may hold
+//! documents itself: whole, damaged, several, or among prose. It is looked into as well, and so is a string within
+//! that, [`NESTED`] times.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -25,7 +26,8 @@ pub type KeptText<'f> = &'f dyn Fn(&str, &str, &dyn Fn() -> String) -> Option<St
 pub struct Secrets<'f> {
     /// Whether a member's value is one, by the member's name and the name of the member that holds its object, empty for the outermost.
     pub member: &'f dyn Fn(&str, &dyn Fn() -> String) -> bool,
-    /// What is kept of a text that holds a credential. Asked only about texts that hold one of [`marks`](Self::marks), or might.
+    /// What is kept of a text that holds a credential. Asked only about texts that hold one of
+    /// [`marks`](Self::marks), or might.
     pub text: KeptText<'f>,
     /// Every text with a credential holds one of these.
     pub marks: [&'f str; 2],
@@ -37,8 +39,8 @@ impl std::fmt::Debug for Secrets<'_> {
     }
 }
 
-/// A JSON document's text with each secret value replaced by [`REDACTED`]. `null`, `""`, `true` and `false` hold no secret, and
-/// stay.
+/// A JSON document's text with each secret value replaced by [`REDACTED`]. `null`, `""`, `true` and `false` hold no
+/// secret, and stay.
 #[must_use]
 pub fn redact<'a>(text: &'a str, secrets: Secrets<'_>) -> Cow<'a, str> {
     within(text, secrets, NESTED, "")
@@ -135,7 +137,8 @@ impl Pass<'_> {
         if !may_be_one && !may_hold_one {
             return None;
         }
-        // Half a character becomes the escape it was written with, which means the same to whoever reads the text as JSON.
+        // Half a character becomes the escape it was written with, which means the same to whoever reads the text as
+        // JSON.
         let text = json::text_with_escapes(literal)?;
         let own = self.name.clone().map(|name| self.decoded(name)).unwrap_or_default();
         let told = if may_be_one { (secrets.text)(&text, &own, &|| self.holder()) } else { None };
@@ -182,8 +185,8 @@ impl Pass<'_> {
     }
 }
 
-/// What is kept of a text that is not one whole document, where quotes need not pair: at every quote a member may begin. `None` for
-/// all of it.
+/// What is kept of a text that is not one whole document, where quotes need not pair: at every quote a member may
+/// begin. `None` for all of it.
 fn damaged(text: &str, secrets: Secrets<'_>, outer: &str) -> Option<String> {
     /// The longest name of a member that is looked at, in bytes.
     const LONGEST: usize = 100;

@@ -1,8 +1,9 @@
 //! Vapi's client and server messages, as in Vapi's OpenAPI document (`ClientMessage`, `ServerMessage`; August 2026) and
 //! as captured: the two differ, and the list of types grows several times a year.
 //!
-//! A message carries no event id. [`Message`] therefore holds, for every documented type, the members from which one can
-//! be derived, and nothing else. [`message`] lists the types with their structs; [`response`] and [`inbound`] are the answers.
+//! A message carries no event id. [`Message`] therefore holds, for every documented type, the members from which one
+//! can be derived, and nothing else. [`message`] lists the types with their structs; [`response`] and [`inbound`] are
+//! the answers.
 //!
 //! Source: <https://api.vapi.ai/api-json>, <https://docs.vapi.ai/server-url/events>.
 
@@ -250,8 +251,8 @@ impl<'a> Identified<'a> {
 pub const COMMON_MEMBERS: [&str; 9] =
     ["type", "timestamp", "phoneNumber", "assistantVersion", "call", "customer", "assistant", "artifact", "chat"];
 
-/// How much of a member counts when two deliveries are compared: the URLs into an artifact are signed anew for each, so that
-/// their query and the time when they expire do not.
+/// How much of a member counts when two deliveries are compared: the URLs into an artifact are signed anew for each,
+/// so that their query and the time when they expire do not.
 ///
 /// `path` leads to the object the member is in, from the message or from the object that wraps it.
 #[must_use]

@@ -112,8 +112,9 @@ fn answer(heard: &Heard, zero: Instant) -> Answer {
         () if wishes("small") => return bulk(SMALL),
         () if wishes("large") => return bulk(LARGE),
         () if wishes("slowly") => drop(tokio::spawn(async move {
+            let mut pace = tokio::time::interval(PAUSE);
             for _ in 0..EVENTS {
-                tokio::time::sleep(PAUSE).await;
+                pace.tick().await;
                 let _ = sender.send(Said::Says(event(&zero.elapsed().as_nanos().to_string())));
             }
             let _ = sender.send(done);
@@ -355,13 +356,13 @@ async fn nginx(bench: &Bench) -> Result<Way, Error> {
     let command = [executable.as_path(), Path::new("-c"), &file].map(|part| part.display().to_string()).to_vec();
     let program = Program { command, folder: None, variables: Vec::new() };
     let process = Process::start(&program, &Host::start().await?, WHOLE_CPU_MB, &bench.log)?;
-    let until = Instant::now() + Duration::from_secs(10);
-    while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
-        if Instant::now() > until {
-            return Err("it does not listen".into());
+    let listens = async {
+        let mut attempts = tokio::time::interval(Duration::from_millis(10));
+        while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
+            attempts.tick().await;
         }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    };
+    tokio::time::timeout(Duration::from_secs(10), listens).await.map_err(|_| "nginx does not listen after 10 s")?;
     Ok(Way::Http(Client::new(&format!("http://127.0.0.1:{port}/x"))?, Some(process)))
 }
 

@@ -1,7 +1,5 @@
 //! Cold starts: from the process's start to its first question for an event, and to its first answer.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use gatehouse_local::Error;
 
@@ -164,6 +162,3 @@ pub(crate) fn is_well(answer: &[u8]) -> Result<(), Error> {
         || text.contains("batchItemFailures\":[]");
     if is_well { Ok(()) } else { Err(format!("an answer that is no 200: {text:.300}").into()) }
 }
-
-/// How long engines and functions are left alone before anything is measured.
-pub(crate) const SETTLE: Duration = Duration::from_millis(300);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use gatehouse_local::{Delivery, Error};
 
-use crate::cold::{SETTLE, is_well};
+use crate::cold::is_well;
 use crate::contender::{Contender, allocations as allocations_of, gatehouse};
 use crate::event::{self, invocation};
 use crate::host::Host;
@@ -88,7 +88,6 @@ pub(crate) async fn measure(
         running.push(Running::start(bench, contender, memory).await?);
     }
     let mut all = vec![vec![Measured::default(); SIZES.len()]; contenders.len()];
-    tokio::time::sleep(SETTLE).await;
     for ((running, (_, kind)), _) in running.iter().zip(contenders).zip(0..) {
         // Just-in-time compilers need a while, and are given it.
         running.turn(bench.runs(300), || kind.event(HEADLINE), &mut Measured::default()).await?;

@@ -2,29 +2,15 @@
 
 use std::time::Duration;
 
-use gatehouse_inbox::queue::Envelope;
-use gatehouse_inbox::{Clock, EventId, Fingerprint, Nonce};
+use gatehouse_inbox::{Clock, EventId};
 use gatehouse_local::runtime_api::{Host, Invoked};
 use gatehouse_local::{Options, Testbed};
 use serde_json::{Value, json};
 
+use crate::support::envelope;
+
 async fn start(stack: &Testbed, timeout: Duration) -> Host {
     stack.host(env!("CARGO_BIN_EXE_under-test-event-retry"), timeout, &[]).await.unwrap()
-}
-
-fn envelope(id: &str) -> String {
-    let body = r#"{"type":"v1.conversation.created","data":{"conversation_id":"c"}}"#;
-    let envelope = Envelope {
-        event_id: EventId::new(&["ada"], &[id]),
-        weak_identity: false,
-        nonce: Nonce::random().unwrap(),
-        fingerprint: Fingerprint::of(body),
-        received_at: Clock::System.now(),
-        verified_by: "svix".to_owned(),
-        body: body.into(),
-        answer: None,
-    };
-    envelope.to_message().unwrap()
 }
 
 fn batch(messages: &[(&str, &str)]) -> Value {

@@ -1,9 +1,9 @@
 //! What an event takes, in numbers that do not depend on the machine's mood: instructions and allocations; and how large the
 //! functions are.
 //!
-//! `.ci/guard` compares both with `guard.json`, and fails where one has grown by more than a twentieth; `.ci/guard update` writes
-//! them anew. Both build as the rehearsal does: optimized, without link-time optimization, by the same compiler for the same
-//! target. Instructions are counted by valgrind's callgrind.
+//! `.ci/guard` compares both with `guard.json`, and fails where one has grown by more than a twentieth; `.ci/guard
+//! update` writes them anew. Both build as the rehearsal does: optimized, without link-time optimization, by the same
+//! compiler for the same target. Instructions are counted by valgrind's callgrind.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! Seeds of tests. Every property test and every seeded test takes its seed from here and prints it, with the command that
-//! replays it. The test harness shows what a test prints only where the test fails.
+//! Seeds of tests. Every property test and every seeded test takes its seed from here and prints it, with the command
+//! that replays it. The test harness shows what a test prints only where the test fails.
 //!
 //! `GATEHOUSE_SEED=<seed>` replays one seed, `GATEHOUSE_SEEDS=<count>` plays that many instead of a test's own number.
 
@@ -7,8 +7,8 @@ use std::ops::Range;
 
 use proptest::test_runner::{Config, RngSeed};
 
-/// The configuration of a property test of so many cases. Its seed is a new one in every run, unless `GATEHOUSE_SEED` is set.
-/// A block of properties begins with `#![proptest_config(gatehouse_seeds::cases(256))]`.
+/// The configuration of a property test of so many cases. Its seed is a new one in every run, unless `GATEHOUSE_SEED`
+/// is set. A block of properties begins with `#![proptest_config(gatehouse_seeds::cases(256))]`.
 #[must_use]
 pub fn cases(cases: u32) -> Config {
     // Without the machine's random numbers every run has the same seed, which is printed as well.

@@ -11,7 +11,10 @@ use tokio::net::TcpListener;
 
 use super::bed::{Bed, Ended, MESSAGE, ended};
 
-const SOUNDING: &str = "<DescribeAlarmsResponse xmlns=\"http://monitoring.amazonaws.com/doc/2010-08-01/\"><DescribeAlarmsResult><MetricAlarms><member><AlarmName>gatehouse-DeadLettersAlarm</AlarmName><StateValue>ALARM</StateValue><AlarmActions><member>arn:aws:sns:x</member></AlarmActions></member></MetricAlarms></DescribeAlarmsResult></DescribeAlarmsResponse>";
+const SOUNDING: &str = "<DescribeAlarmsResponse xmlns=\"http://monitoring.amazonaws.com/doc/2010-08-01/\">\
+    <DescribeAlarmsResult><MetricAlarms><member><AlarmName>gatehouse-DeadLettersAlarm</AlarmName>\
+    <StateValue>ALARM</StateValue><AlarmActions><member>arn:aws:sns:x</member></AlarmActions></member></MetricAlarms>\
+    </DescribeAlarmsResult></DescribeAlarmsResponse>";
 
 /// CloudFormation, CloudWatch and CloudWatch Logs, as far as they are asked here.
 async fn aws(bed: &Bed) -> (Server, String) {
@@ -40,7 +43,8 @@ async fn aws(bed: &Bed) -> (Server, String) {
     };
     let page = |resource: &str, next: &str| {
         Bytes::from(format!(
-            "<ListStackResourcesResponse><ListStackResourcesResult><StackResourceSummaries>{resource}</StackResourceSummaries>{next}</ListStackResourcesResult></ListStackResourcesResponse>",
+            "<ListStackResourcesResponse><ListStackResourcesResult><StackResourceSummaries>{resource}\
+             </StackResourceSummaries>{next}</ListStackResourcesResult></ListStackResourcesResponse>",
         ))
     };
     let first_page = page(&resource("AWS::Logs::LogGroup", "logs-of-gatehouse"), "<NextToken>2</NextToken>");

@@ -1,7 +1,8 @@
 //! Which members hold credentials, by their names.
 //!
-//! The rules cover every credential in Vapi's OpenAPI document (`tests/fixtures/credentials/vapi.json` has them, with their source)
-//! and what credentials are called elsewhere. Ids, public keys, token counts and settings about credentials are not credentials.
+//! The rules cover every credential in Vapi's OpenAPI document (`tests/fixtures/credentials/vapi.json` has them, with
+//! their source) and what credentials are called elsewhere. Ids, public keys, token counts and settings about
+//! credentials are not credentials.
 
 /// Names that are credentials as a whole. All names are compared in small letters, without `-` and `_`.
 const WHOLE: [&str; 12] = [
@@ -55,7 +56,7 @@ const ABOUT: [&str; 18] = [
 ];
 /// Ids that are half of a credential.
 const KEY_IDS: [&str; 2] = ["accesskeyid", "awsaccesskeyid"];
-/// Holders of nothing but credentials and what is said about them.
+/// Names of objects that contain only credentials and their descriptions.
 const HOLDERS: [&str; 9] = [
     "credential",
     "credentials",

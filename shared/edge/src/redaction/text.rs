@@ -33,8 +33,8 @@ const SCHEMES: [&str; 23] = [
 /// One of them is in every text with a credential.
 pub(super) const MARKS: [&str; 2] = ["eyJ", "://"];
 
-/// What is kept of a text, by its member's name and its holder's; `None` for all of it. The URL of a recording or another artifact
-/// keeps its query: it expires by itself, and whoever works with a report needs it.
+/// What is kept of a text, by its member's name and its holder's; `None` for all of it. The URL of a recording or
+/// another artifact keeps its query: it expires by itself, and whoever works with a report needs it.
 pub(super) fn kept(text: &str, name: &str, holder: &dyn Fn() -> String) -> Option<String> {
     let is_url = text.starts_with("http") && !text.contains(char::is_whitespace);
     if is_url && is_artifact(name, &holder()) {

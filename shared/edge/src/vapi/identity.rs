@@ -1,7 +1,7 @@
 //! Which event a Vapi message is.
 //!
-//! A message carries no event id. What stands for it depends on what a type's messages are for ([`Class`]): whether Vapi itself
-//! names what happened, whether somebody waits for an answer, or whether a message only informs.
+//! A message carries no event id. What stands for it depends on what a type's messages are for ([`Class`]): whether
+//! Vapi itself names what happened, whether somebody waits for an answer, or whether a message only informs.
 
 use std::borrow::Cow;
 
@@ -107,8 +107,8 @@ pub fn identify(
     }
 }
 
-/// Whether every delivery under this id asks the same question, so that a different body is a duplicate and no conflict. The id
-/// tells: one that is made of a signed message id has one part behind the type.
+/// Whether every delivery under this id asks the same question, so that a different body is a duplicate and no
+/// conflict. The id tells: one that is made of a signed message id has one part behind the type.
 #[must_use]
 pub fn is_one_question(event_type: Option<&str>, event_id: &EventId) -> bool {
     let Some(event_type) = event_type.filter(|name| Class::of(name) == Class::Answered) else { return false };
@@ -153,8 +153,8 @@ fn key<'a>(message: &'a Message<'_>, envelope: &Envelope<'_>) -> Option<Vec<Cow<
     Some(parts)
 }
 
-/// The call (or chat, or session), the ids of its tool calls, and what they call with what. Where no id names its call, the time
-/// as well: without that, or without a call, nothing tells one question from the next.
+/// The call (or chat, or session), the ids of its tool calls, and what they call with what. Where no id names its
+/// call, the time as well: without that, or without a call, nothing tells one question from the next.
 fn called<'a>(
     message: &Message<'_>,
     envelope: &Envelope<'_>,

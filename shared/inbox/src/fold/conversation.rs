@@ -28,8 +28,8 @@ pub struct Conversation {
     pub cost: Option<String>,
     /// Vapi: where the recording is.
     pub recording_url: Option<String>,
-    /// What was said, by time, then in the order of arrival. Of Vapi's transcripts the final ones; without any, what the
-    /// call's report says.
+    /// What was said, by time, then in the order of arrival. Of Vapi's transcripts the final ones; without any, what
+    /// the call's report says.
     pub messages: Vec<Message>,
     /// Vapi: summary, structured data and evaluation, as sent: JSON text.
     pub analysis: Option<String>,
@@ -60,8 +60,8 @@ impl Conversation {
     }
 }
 
-/// Folds a conversation's timeline, in any order. Each member of a body is read by itself; a body that cannot be read counts and
-/// tells nothing.
+/// Folds a conversation's timeline, in any order. Each member of a body is read by itself; a body that cannot be read
+/// counts and tells nothing.
 #[must_use]
 pub fn conversation(records: &[Record]) -> Conversation {
     let (ordered, conflicts) = in_order(records);

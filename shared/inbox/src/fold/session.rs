@@ -33,8 +33,8 @@ pub struct Session {
     pub conflicts: usize,
 }
 
-/// Folds a session's timeline, in any order. Each member of a body is read by itself; a body that cannot be read counts and tells
-/// nothing.
+/// Folds a session's timeline, in any order. Each member of a body is read by itself; a body that cannot be read
+/// counts and tells nothing.
 #[must_use]
 pub fn session(records: &[Record]) -> Session {
     let (ordered, conflicts) = in_order(records);

@@ -104,8 +104,8 @@ impl Told {
     }
 }
 
-/// What any message may tell of its call. What a message says itself goes before what the snapshots in it say, and a name before
-/// an id.
+/// What any message may tell of its call. What a message says itself goes before what the snapshots in it say, and a
+/// name before an id.
 fn facts(conversation: &mut Conversation, message: Members<'_>) {
     let of = |paths: &[&[&str]]| paths.iter().find_map(|path| message.word(path));
     let set = |fact: &mut Option<String>, told: Option<String>, snapshot: Option<String>| {
@@ -241,8 +241,8 @@ fn said(message: &Message) -> (Option<String>, String) {
 /// How much text is searched for what a report says, in bytes. A call of an hour takes a hundredth of it.
 const SEARCHED_BYTES: usize = 256 * 1024 * 1024;
 
-/// How many of the reported things were not heard. A report may join what came in several transcripts. An entry without a text
-/// stands for any transcript of its role that no other entry stands for.
+/// How many of the reported things were not heard. A report may join what came in several transcripts. An entry
+/// without a text stands for any transcript of its role that no other entry stands for.
 fn missed(heard: &[Message], reported: &[Message]) -> usize {
     #[derive(Default)]
     struct OfRole {

@@ -326,7 +326,8 @@ fn paths(value: &Value, at: &str, found: &mut Vec<String>) {
     }
 }
 
-/// Whatever stands in a member's place, what does not depend on it stays: the state, the end, the analysis and the messages.
+/// Whatever stands in a member's place, what does not depend on it stays: the state, the end, the analysis and the
+/// messages.
 #[test]
 fn an_odd_member_changes_nothing_that_does_not_depend_on_it() {
     const HALF: &str = "half an emoji";

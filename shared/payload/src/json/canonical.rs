@@ -10,12 +10,12 @@ use super::{decode_string, entries, is_vast};
 ///
 /// Two documents share a form when they differ only in white space, in the order of an object's members, and in how a
 /// string's characters are escaped. Numbers are compared as written, since rounding could make two events look equal.
-/// Strings are length-prefixed, so no two documents run together. One deeper than [`CANONICAL_DEPTH`], since each level means
-/// another look at all below, or of more parts than [`MOST_PARTS`](super::MOST_PARTS), is taken as it is: it then also differs by white space, which
-/// costs a conflict at worst, never a lost event. No vendor sends either.
+/// Strings are length-prefixed, so no two documents run together. One deeper than [`CANONICAL_DEPTH`], since each
+/// level means another look at all below, or of more parts than [`MOST_PARTS`](super::MOST_PARTS), is taken as it is:
+/// it then also differs by white space, which costs a conflict at worst, never a lost event. No vendor sends either.
 ///
-/// `compared` is asked for each member of each object, with the names that lead to that object and the member's own name;
-/// array elements add no name.
+/// `compared` is asked for each member of each object, with the names that lead to that object and the member's own
+/// name; array elements add no name.
 pub fn canonical(value: &str, compared: &dyn Fn(&[&str], &str) -> Compared, sink: &mut dyn FnMut(&[u8])) {
     let mut canonical = Canonical { compared, sink };
     if shape(value).0 > CANONICAL_DEPTH || is_vast(value) {
@@ -25,8 +25,8 @@ pub fn canonical(value: &str, compared: &dyn Fn(&[&str], &str) -> Compared, sink
     }
 }
 
-/// How deep a valid document is, and how many commas it has: each member and element but the first of its object or array stands
-/// behind one.
+/// How deep a valid document is, and how many commas it has: each member and element but the first of its object or
+/// array stands behind one.
 pub(super) fn shape(value: &str) -> (usize, usize) {
     let (mut open, mut deepest, mut commas, mut bytes) = (0_usize, 0, 0, value.bytes());
     while let Some(byte) = bytes.next() {

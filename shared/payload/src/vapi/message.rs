@@ -1,8 +1,9 @@
 //! Every documented message of Vapi's, whole. The front door reads no more than identifies an event; these are for whoever
 //! works with one.
 //!
-//! A message that goes to clients and to servers has one struct for both; `artifact` and `chat` stand beside the others on
-//! server messages alone, except where they are a message's own. Which event a message is, by type, is in `docs/table.md`.
+//! A message that goes to clients and to servers has one struct for both; `artifact` and `chat` stand beside the
+//! others on server messages alone, except where they are a message's own. Which event a message is, by type, is in
+//! `docs/table.md`.
 //!
 //! | type | struct |
 //! |---|---|

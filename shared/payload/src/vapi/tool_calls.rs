@@ -83,8 +83,8 @@ impl ToolCall {
         format!("[{},{},{}]", Value::from(self.id.as_str()), Value::from(self.name.as_str()), self.given)
     }
 
-    /// Whether its id names this call and no other. Hooks always send `hook-function-call`, and some models count the calls
-    /// of each turn by the tool's name: `lookup:0`.
+    /// Whether its id names this call and no other. Hooks always send `hook-function-call`, and some models count the
+    /// calls of each turn by the tool's name: `lookup:0`.
     #[must_use]
     pub fn is_named(&self) -> bool {
         let id = self.id.strip_prefix("functions.").unwrap_or(&self.id);
@@ -96,9 +96,9 @@ impl ToolCall {
         !id.is_empty() && id != "hook-function-call" && !is_counter
     }
 
-    /// Three forms are documented, with the name and the arguments in `function` or beside the id, and the arguments called
-    /// `parameters` too; they are an object, or a string that holds one. An element of `toolWithToolCallList` has the call one
-    /// level deeper, and beside it the tool, whose `parameters` are a schema.
+    /// Three forms are documented, with the name and the arguments in `function` or beside the id, and the arguments
+    /// called `parameters` too; they are an object, or a string that holds one. An element of `toolWithToolCallList`
+    /// has the call one level deeper, and beside it the tool, whose `parameters` are a schema.
     fn of(element: &str) -> Option<Self> {
         let call = find(element, "/toolCall").unwrap_or(element);
         Some(ToolCall { id: text(call, "/id")?, ..Self::function_call(call)? })
