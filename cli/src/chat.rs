@@ -1,6 +1,5 @@
 //! `gatehouse chat`: talks to an agent through the proxy, from a terminal.
 
-use std::collections::HashSet;
 use std::io::{BufRead, IsTerminal, Write};
 
 use bytes::Bytes;
@@ -10,7 +9,7 @@ use gatehouse_inbox::Nonce;
 use gatehouse_local::Error;
 use gatehouse_local::delivery::{Client, Delivery, secret_of, url_of};
 use gatehouse_payload::ag_kit::Dialect;
-use gatehouse_payload::ag_kit::turn::{End, Turn};
+use gatehouse_payload::ag_kit::turn::{Change, End, Turn};
 use gatehouse_sse::Reader;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
@@ -110,35 +109,35 @@ impl Chat {
             self.dialect = if self.dialect == Dialect::AgKit { Dialect::AgUi } else { Dialect::AgKit };
             response = self.client.open(&self.request(words, resumes.as_deref())?).await?;
         };
-        let (mut reader, mut turn, mut blocks) = (Reader::new(EVENT_BYTES), Turn::new(self.dialect), Vec::new());
-        let (mut told, mut told_results) = (0, HashSet::new());
-        while let Some(Ok(frame)) = body.frame().await {
-            if reader.feed(frame.into_data().unwrap_or_default(), &mut blocks).is_err() {
-                break;
-            }
-            for event in blocks.drain(..).filter_map(|block| block.event) {
-                turn.take(&event.data);
-                say(turn.text.get(told..).unwrap_or_default())?;
-                told = turn.text.len();
-                for call in &turn.tool_calls {
-                    if let Some(result) = call.result.as_deref().filter(|_| told_results.insert(call.id.clone())) {
-                        say(&format!("[{} {} → {result}]\n", call.name, call.arguments))?;
+        let (mut reader, mut turn, mut shown) = (Reader::new(EVENT_BYTES), Turn::new(self.dialect), Shown::default());
+        'answer: while let Some(Ok(frame)) = body.frame().await {
+            reader.feed(frame.into_data().unwrap_or_default());
+            loop {
+                match reader.next_block() {
+                    Ok(Some(block)) => {
+                        if let Some(event) = block.event {
+                            let change = turn.take(&event.data);
+                            say(&shown.of(&turn, change))?;
+                        }
                     }
+                    Ok(None) => break,
+                    Err(_) => break 'answer,
                 }
             }
         }
-        for call in turn.tool_calls.iter().filter(|call| call.result.is_none()) {
+        for call in turn.tool_calls().iter().filter(|call| call.result.is_none()) {
             say(&format!("\n[{} {} is for you to do]", call.name, call.arguments))?;
         }
         self.close(turn)
     }
 
     fn close(&mut self, turn: Turn) -> Result<bool, Error> {
-        self.history.push(json!({"id": Nonce::random()?.to_string(), "role": "assistant", "content": turn.text}));
+        self.history.push(json!({"id": Nonce::random()?.to_string(), "role": "assistant", "content": turn.content()}));
         match turn.end {
             Some(End::Completed) => say("\n").map(|()| true),
+            Some(End::Cancelled) => say("\n[the agent was stopped]\n").map(|()| true),
             Some(End::Interrupted) => {
-                let waits = turn.interrupts.last();
+                let waits = turn.interrupts().last();
                 let value: Value = waits.and_then(|waits| waits.read().ok()).unwrap_or_default();
                 self.waits = Some(value["id"].as_str().unwrap_or("interrupt").to_owned());
                 let shown = if value["payload"].is_null() { &value } else { &value["payload"] };
@@ -179,6 +178,37 @@ impl Chat {
             headers: headers.map(|(name, value)| (name.to_owned(), value)).to_vec(),
             body: Bytes::from(body.to_string()),
         })
+    }
+}
+
+/// The text of an answer that was printed.
+#[derive(Default)]
+struct Shown {
+    /// The message printed last.
+    message: Option<usize>,
+}
+
+impl Shown {
+    /// What is to be printed of a change. Messages stand apart by a blank line.
+    fn of(&mut self, turn: &Turn, change: Change) -> String {
+        match change {
+            Change::Text { message, from } => {
+                let content = turn.messages().get(message).map_or("", |message| &message.content);
+                let text = content.get(from..).unwrap_or_default();
+                let is_other = self.message.is_some_and(|last| last != message);
+                self.message = Some(message);
+                format!("{}{text}", if is_other { "\n\n" } else { "" })
+            }
+            Change::Result { call } => turn.tool_calls().get(call).map_or_else(String::new, |call| {
+                format!("[{} {} → {}]\n", call.name, call.arguments, call.result.as_deref().unwrap_or_default())
+            }),
+            // Servers restate what they streamed.
+            Change::Snapshot if self.message.is_none() => {
+                self.message = turn.messages().len().checked_sub(1);
+                turn.content()
+            }
+            Change::Snapshot | Change::Nothing => String::new(),
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use gatehouse_edge::{Redaction, Skip};
 use gatehouse_inbox::Config;
 use gatehouse_local::about::Counts;
 use gatehouse_local::engine::{Engine, bind};
-use gatehouse_local::{DataDir, Error, Options, Services, Stack, foreign_sdk, local_sdk};
+use gatehouse_local::{ChatLimits, DataDir, Error, Options, Services, Stack, foreign_sdk, local_sdk};
 use gatehouse_replies::{Hosts, Replies, Rules};
 #[cfg(unix)]
 use tokio::signal::unix::{SignalKind, signal};
@@ -107,6 +107,10 @@ pub(crate) async fn run(arguments: Arguments) -> Result<bool, Error> {
         signals.next().await;
         std::process::exit(130);
     });
+    let turns = dev.stack.running_turns();
+    if turns > 0 {
+        tracing::info!(turns, "waiting for the chat turns that run; Ctrl-C again stops at once");
+    }
     dev.stack.shut_down().await;
     tracing::info!("stopped");
     lines.finish();
@@ -146,6 +150,7 @@ async fn start(arguments: &Arguments, counts: Counts) -> Result<Dev, Error> {
         ttl_days: config.ttl_days,
         redaction: Redaction::read(&get)?,
         skip: Skip::read(&get)?,
+        chat: ChatLimits::read(&get)?,
         counts,
         secrets: document.clone().unwrap_or_else(|| DEVELOPMENT.to_owned()),
         ..Options::default()

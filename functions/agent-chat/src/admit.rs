@@ -1,5 +1,6 @@
-//! What must be right about a request before its agent is asked.
+//! Admission: what must be right about a request before its agent is asked.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use gatehouse_edge::chat::{self, claim_key, slots_key};
@@ -11,17 +12,19 @@ use gatehouse_payload::ag_kit::{Dialect, check::check};
 use gatehouse_payload::json::{self, Document};
 use gatehouse_payload::time::Timestamp;
 use http::{HeaderValue, Request};
-use tokio::time::Instant;
+use tokio::time::timeout;
 
 use crate::caller::{self, Caller};
+use crate::clean_up::CleanUp;
 use crate::key::{self, Key};
 use crate::record::Stored;
 use crate::{Asked, Bytes, PATHS, State};
 
-/// How much longer than the invocation its claims hold: a clock may be behind. In milliseconds.
+/// How much longer than the invocation its claims hold, since a clock may be behind. In milliseconds.
 const GRACE: i64 = 5000;
-
-/// What giving a key back may take.
+/// The lease of a key until its agent is asked: a request that stops before it shuts its key for no longer. In milliseconds.
+const ADMISSION: i64 = 15_000;
+/// How long a refusal waits for its key and slot to be free.
 const SETTLE: Duration = Duration::from_secs(2);
 
 /// What is to be done about a request.
@@ -32,31 +35,39 @@ pub(crate) enum Admitted {
     Replay(Box<Stored>, HeaderValue),
 }
 
-pub(crate) async fn admit(request: &Request<Bytes>, state: &State, deadline: Deadline) -> Result<Admitted, Problem> {
+/// Admits a request. Takes its key, then its slot, and extends the key's lease last.
+pub(crate) async fn admit(
+    request: &Request<Bytes>,
+    state: &Arc<State>,
+    deadline: Deadline,
+) -> Result<Admitted, Problem> {
     let agent_id = agent_id(request.uri().path()).ok_or(Problem::NotFound { paths: PATHS })?;
     gate::check_form(request, state.limits.body)?;
     let (client, agent) = caller::authorize(request, state, agent_id).await?;
     let document = Document::read(request.body()).map_err(|error| Problem::NotAnObject(error.to_string()))?;
-    // A string that holds an object is a courtesy to webhooks; agents take none.
+    // A string that holds an object is taken from webhooks alone; agents take none.
     if !request.body().trim_ascii_start().starts_with(b"{") {
         return Err(Problem::NotAnObject("the body is a string; an object is needed".to_owned()));
     }
     check(agent.dialect, document.text()).map_err(|wrong| Problem::WrongRequest(wrong.to_string()))?;
     let now = state.clock().now();
-    let lease = Timestamp::clamped(
-        now.as_millis() + i64::try_from(deadline.left().as_millis()).unwrap_or(i64::MAX / 2) + GRACE,
-    );
+    let in_ms = |ms: i64| Timestamp::clamped(now.as_millis().saturating_add(ms));
+    let lease = in_ms(i64::try_from(deadline.left().as_millis()).unwrap_or(i64::MAX / 2) + GRACE);
     let nonce = Nonce::random().map_err(|_| Problem::NotDurable)?;
     let (turn_id, claim) = match key::header(request)? {
         None => (chat::new_turn_id(), None),
         Some(key) => {
             let key = claim_key(&client.id, agent_id, &key);
             let fingerprint = Fingerprint::of(document.text());
-            match key::take(state, key, fingerprint, nonce, lease).await? {
-                Key::Taken(claim) => (chat::turn_id(&claim), Some(claim)),
-                Key::Answered(stored) => {
+            match key::take(state, key, fingerprint, nonce, in_ms(ADMISSION).min(lease)).await {
+                Ok(Key::Taken(claim)) => (chat::turn_id(&claim), Some(claim)),
+                Ok(Key::Answered(stored)) => {
                     let request_id = request_id(request, &stored.turn_id, None);
                     return Ok(Admitted::Replay(Box::new(stored), request_id));
+                }
+                Err(refused) => {
+                    give_back(state, refused.unconfirmed, None, deadline).await;
+                    return Err(refused.problem);
                 }
             }
         }
@@ -75,12 +86,27 @@ pub(crate) async fn admit(request: &Request<Bytes>, state: &State, deadline: Dea
         body: request.body().clone(),
         request: document.into_text().into_owned(),
     };
-    if let Err(problem) = take_slot(state, &mut asked, nonce, lease).await {
-        // Nothing was done under the key.
-        key::settle(state, &asked, Settled::Failed, Instant::now() + SETTLE).await;
+    let mut admitted = take_slot(state, &mut asked, nonce, lease).await;
+    if let (Ok(()), Some(claim)) = (&admitted, &mut asked.claim) {
+        admitted = key::extend(state, claim, lease).await;
+    }
+    if let Err(problem) = admitted {
+        give_back(state, asked.claim, asked.slot, deadline).await;
         return Err(problem);
     }
     Ok(Admitted::Ask(Box::new(asked)))
+}
+
+/// Gives a key and a slot back whose agent was not asked. The refusal waits for it a little; it is tried until it is done.
+async fn give_back(state: &Arc<State>, claim: Option<Claim>, slot: Option<Slot>, deadline: Deadline) {
+    if claim.is_none() && slot.is_none() {
+        return;
+    }
+    let claim = claim.map(|claim| (claim, Settled::Failed));
+    let clean_up = CleanUp { claim, slot, until: deadline.instant() };
+    let owner = Arc::clone(state);
+    let cleaning_up = state.turns.spawn(async move { clean_up.run(&owner).await });
+    let _ = timeout(SETTLE, cleaning_up).await;
 }
 
 /// Takes a slot, where the client has limits. While the table is away nobody counts, and the agent is asked.

@@ -1,5 +1,4 @@
-//! The response's body: reads what the turn's task sends, and cannot fail, since the Lambda runtime would write an error into
-//! it as text.
+//! The response's body. It cannot fail: the Lambda runtime would write an error into it as text.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -7,15 +6,16 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
-use tokio::sync::mpsc;
 
-/// What is sent: all at once, or piece by piece.
+use crate::pieces::Pieces;
+
+/// A body: whole, or piece by piece.
 #[derive(Debug)]
 pub enum Body {
-    /// All of it; empty once it has been read.
+    /// The whole body; empty once it has been read.
     Whole(Bytes),
-    /// As it comes; it ends when the sender does.
-    Pieces(mpsc::Receiver<Bytes>),
+    /// Pieces as the turn sends them. The body ends with the turn.
+    Pieces(Pieces),
 }
 
 impl http_body::Body for Body {

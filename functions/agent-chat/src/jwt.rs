@@ -1,7 +1,7 @@
 //! JSON Web Tokens (RFC 7519) of configured issuers' users, signed with RS256 or ES256, and the issuers' key sets (RFC 7517).
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use gatehouse_edge::Problem;
@@ -32,7 +32,13 @@ const PAUSE: Duration = Duration::from_secs(5);
 /// Issuers' keys, as they were last looked up.
 #[derive(Debug)]
 pub struct KeySets {
-    sets: Mutex<HashMap<Uri, KeySet>>,
+    sets: Mutex<HashMap<Uri, Arc<Entry>>>,
+}
+
+/// One issuer's keys. A slow look-up makes nobody wait but this issuer's clients.
+#[derive(Debug, Default)]
+struct Entry {
+    set: Mutex<KeySet>,
     looking_up: tokio::sync::Mutex<()>,
 }
 
@@ -86,7 +92,7 @@ pub(crate) async fn verify<'i>(
     // Until it is verified it says no more than whose keys to look at.
     let from: From =
         jsonwebtoken::dangerous::insecure_decode_claims(token).map_err(|_| Problem::NoClient("no issuer"))?;
-    // Nothing is understood here that would have to be.
+    // `crit` names extensions a verifier must support; we support none.
     if header.crit.is_some() {
         return Err(Problem::NoClient("critical extension"));
     }
@@ -160,33 +166,29 @@ impl KeySets {
     pub fn new() -> Self {
         // It is this one already if it is any.
         let _ = PROVIDER.install_default();
-        KeySets { sets: Mutex::default(), looking_up: tokio::sync::Mutex::default() }
+        KeySets { sets: Mutex::default() }
     }
 
     /// An issuer's keys, as far as they are known.
     fn kept(&self, issuer: &Issuer) -> KeySet {
-        let mut kept = self.with(|sets| sets.get(&issuer.jwks_url).cloned()).unwrap_or_default();
-        if kept.loaded_at.is_none_or(|at| at.elapsed() >= TOO_OLD) {
-            kept.keys = Arc::default();
-        }
-        kept
+        self.entry(issuer).kept()
     }
 
     /// An issuer's keys, looked up unless they were within `age`, or it was tried just now.
     async fn look_up(&self, issuer: &Issuer, upstream: &Upstream, age: Duration) -> KeySet {
-        // Whoever waits here finds what the one before has looked up.
-        let _one_at_a_time = self.looking_up.lock().await;
-        let kept = self.kept(issuer);
+        let entry = self.entry(issuer);
+        // A request that waits here finds what the one before has looked up.
+        let _one_at_a_time = entry.looking_up.lock().await;
+        let kept = entry.kept();
         let pause = if kept.loaded_at.is_none() { PAUSE } else { LOOK_AGAIN };
         if kept.is_current(age) || kept.tried_at.is_some_and(|at| at.elapsed() < pause) {
             return kept;
         }
-        let url = &issuer.jwks_url;
-        let fetched = upstream.fetch(url, issuer.is_private).await;
+        let fetched = upstream.fetch(&issuer.jwks_url, issuer.is_private).await;
         let keys = fetched.as_deref().map(read).unwrap_or_default();
         let now = Instant::now();
-        self.with(|sets| {
-            let set = sets.entry(url.clone()).or_default();
+        {
+            let mut set = locked(&entry.set);
             set.tried_at = Some(now);
             // A set without a key that can be used does not replace one that has some.
             if !keys.is_empty() {
@@ -195,14 +197,29 @@ impl KeySets {
                 let what = if fetched.is_some() { "what was looked up holds no key" } else { "no answer" };
                 tracing::warn!(issuer = issuer.issuer, what, "the issuer's keys could not be looked up");
             }
-        });
-        self.kept(issuer)
+        }
+        entry.kept()
     }
 
-    fn with<T>(&self, what: impl FnOnce(&mut HashMap<Uri, KeySet>) -> T) -> T {
-        // Nothing panics while holding the lock.
-        what(&mut self.sets.lock().unwrap_or_else(PoisonError::into_inner))
+    fn entry(&self, issuer: &Issuer) -> Arc<Entry> {
+        Arc::clone(locked(&self.sets).entry(issuer.jwks_url.clone()).or_default())
     }
+}
+
+impl Entry {
+    /// The keys, unless they are too old.
+    fn kept(&self) -> KeySet {
+        let mut kept = locked(&self.set).clone();
+        if kept.loaded_at.is_none_or(|at| at.elapsed() >= TOO_OLD) {
+            kept.keys = Arc::default();
+        }
+        kept
+    }
+}
+
+/// Nothing panics while it holds one of these locks.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Default for KeySets {

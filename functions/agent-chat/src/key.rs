@@ -1,4 +1,4 @@
-//! `Idempotency-Key`: a request that is sent again is answered with the turn it has begun already.
+//! `Idempotency-Key`: a request that is sent again gets the turn that its key stands for.
 
 use std::time::Duration;
 
@@ -9,29 +9,39 @@ use gatehouse_inbox::store::claim::{Bid, Claim, Claimed, Settled};
 use gatehouse_inbox::{EventId, Fingerprint, Nonce, StoreError};
 use gatehouse_payload::time::Timestamp;
 use http::Request;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::timeout;
 
 use crate::record::{self, Kept, Stored};
-use crate::{Asked, Bytes, State};
+use crate::{Bytes, State};
 
 /// The longest key, in bytes.
 const LONGEST: usize = 200;
 /// What reading a turn back may take.
 const READ: Duration = Duration::from_secs(5);
-/// Between two attempts at settling a claim.
-const PAUSE: Duration = Duration::from_millis(200);
 /// How long a turn may be on the retry queue, in seconds.
 const QUEUED: i64 = 14 * 86_400;
 
 /// What a key stands for.
 pub(crate) enum Key {
-    /// Nothing yet: this request.
+    /// This request, which nobody has answered yet.
     Taken(Claim),
-    /// A turn that was recorded.
+    /// A recorded turn.
     Answered(Stored),
 }
 
-/// The request's key, where it has one. It may stand in quotes, as a string of structured fields does (RFC 8941).
+/// Why a key cannot be used, and the claim that may have been taken all the same.
+pub(crate) struct Refused {
+    pub(crate) problem: Problem,
+    pub(crate) unconfirmed: Option<Claim>,
+}
+
+impl From<Problem> for Refused {
+    fn from(problem: Problem) -> Self {
+        Refused { problem, unconfirmed: None }
+    }
+}
+
+/// Reads the request's key, where it has one. It may stand in quotes, as a string of structured fields does (RFC 8941).
 pub(crate) fn header(request: &Request<Bytes>) -> Result<Option<String>, Problem> {
     let mut values = request.headers().get_all("idempotency-key").iter();
     let Some(value) = values.next() else { return Ok(None) };
@@ -48,41 +58,55 @@ pub(crate) async fn take(
     fingerprint: Fingerprint,
     nonce: Nonce,
     lease: Timestamp,
-) -> Result<Key, Problem> {
+) -> Result<Key, Refused> {
     let bid = Bid { key, fingerprint, nonce, until: lease };
     let (store, now) = (&state.inbox.store, || state.clock().now());
-    let mut claimed = match store.claim(&bid, now()).await {
-        Ok(claimed) => claimed,
-        Err(error) => return Err(withdrawn(state, &bid, &error).await),
-    };
+    let mut claimed = store.claim(&bid, now()).await.map_err(|error| unconfirmed(&bid, &error))?;
     if let Claimed::Lapsed(claim) | Claimed::Finished(claim) = &claimed {
-        // Whoever had it may have recorded the turn, and not lived to say so.
-        match kept(state, claim).await? {
+        let has_lapsed = matches!(claimed, Claimed::Lapsed(_));
+        let mut kept = kept(state, claim).await?;
+        if has_lapsed && kept == Kept::Not {
+            // The turn may have ended while DynamoDB was away: then it waits on the retry queue, or has just been recorded.
+            if is_anything_queued(state).await? {
+                return Err(Problem::KeyInUse.into());
+            }
+            kept = self::kept(state, claim).await?;
+        }
+        match kept {
             Kept::Well(stored) => {
-                if matches!(claimed, Claimed::Lapsed(_)) {
-                    settled(store.settle(claim, Settled::Finished, now()).await);
+                if has_lapsed && let Err(error) = store.settle(claim, Settled::Finished, now()).await {
+                    tracing::warn!(error = error.to_string(), "a claim is left to its lease");
                 }
                 return Ok(Key::Answered(stored));
             }
-            Kept::InPart => return Err(Problem::NotReplayable),
+            Kept::InPart => return Err(Problem::NotReplayable.into()),
             Kept::Badly | Kept::Not => {
-                let why = missing(state, claim).filter(|_| matches!(claimed, Claimed::Finished(_)));
-                if let Some(problem) = why {
-                    return Err(problem);
+                if let Some(problem) = missing(state, claim).filter(|_| !has_lapsed) {
+                    return Err(problem.into());
                 }
-                claimed = match store.take_over(&bid, &claimed, now()).await {
-                    Ok(claimed) => claimed,
-                    Err(error) => return Err(withdrawn(state, &bid, &error).await),
-                };
+                claimed = store.take_over(&bid, &claimed, now()).await.map_err(|error| unconfirmed(&bid, &error))?;
             }
         }
     }
     match claimed {
         Claimed::Taken(claim) => Ok(Key::Taken(claim)),
-        Claimed::OtherRequest => Err(Problem::KeyReused),
-        Claimed::Lost => Err(Problem::NotReplayable),
+        Claimed::OtherRequest => Err(Problem::KeyReused.into()),
+        Claimed::Lost => Err(Problem::NotReplayable.into()),
         // The next request finds what has become of it.
-        Claimed::Running | Claimed::Lapsed(_) | Claimed::Finished(_) => Err(Problem::KeyInUse),
+        Claimed::Running | Claimed::Lapsed(_) | Claimed::Finished(_) => Err(Problem::KeyInUse.into()),
+    }
+}
+
+/// Extends a claim's lease before the agent is asked.
+pub(crate) async fn extend(state: &State, claim: &mut Claim, lease: Timestamp) -> Result<(), Problem> {
+    match state.inbox.store.extend(claim, lease).await {
+        Ok(true) => {
+            claim.until = lease;
+            Ok(())
+        }
+        // Its lease was over before, and another request has taken the key.
+        Ok(false) => Err(Problem::KeyInUse),
+        Err(error) => Err(unknown(&error)),
     }
 }
 
@@ -96,28 +120,11 @@ fn missing(state: &State, claim: &Claim) -> Option<Problem> {
     }
 }
 
-/// Says what came of a request under its key, where it has one. Tries again for as long as it may: a key that is left to its
-/// lease may have the agent asked twice.
-pub(crate) async fn settle(state: &State, asked: &Asked, settled: Settled, until: Instant) {
-    let Some(claim) = &asked.claim else { return };
-    let trying = async {
-        loop {
-            match state.inbox.store.settle(claim, settled, state.clock().now()).await {
-                Ok(_) => return Ok(true),
-                Err(error) if Instant::now() + PAUSE >= until => return Err(error),
-                Err(_) => sleep(PAUSE).await,
-            }
-        }
-    };
-    let late = |_| Err(StoreError::Transient { operation: "UpdateItem", code: "out of time".to_owned() });
-    self::settled(timeout_at(until, trying).await.unwrap_or_else(late));
-}
-
-/// Without it the lease runs out, and whoever comes then finds the turn.
-fn settled(settled: Result<bool, StoreError>) {
-    if let Err(error) = settled {
-        tracing::warn!(error = error.to_string(), "a claim is left to its lease");
-    }
+async fn is_anything_queued(state: &State) -> Result<bool, Problem> {
+    state.inbox.is_anything_queued().await.map_err(|error| {
+        tracing::error!(error = error.to_string(), "the retry queue cannot be looked at");
+        Problem::KeyUnknown
+    })
 }
 
 async fn kept(state: &State, claim: &Claim) -> Result<Kept, Problem> {
@@ -132,10 +139,9 @@ async fn kept(state: &State, claim: &Claim) -> Result<Kept, Problem> {
     }
 }
 
-/// A bid whose answer did not come may have been taken: nobody is to wait for its lease.
-async fn withdrawn(state: &State, bid: &Bid, error: &StoreError) -> Problem {
-    settled(state.inbox.store.withdraw(bid, state.clock().now()).await);
-    unknown(error)
+/// A bid whose answer did not come may have been taken: it is withdrawn by its nonce.
+fn unconfirmed(bid: &Bid, error: &StoreError) -> Refused {
+    Refused { problem: unknown(error), unconfirmed: Some(bid.unconfirmed()) }
 }
 
 fn unknown(error: &StoreError) -> Problem {

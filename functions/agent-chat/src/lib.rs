@@ -1,8 +1,8 @@
 //! `POST /v1/aibot/bots/{AgentId}/send-message`: a streaming proxy in front of configured agents, in the dialect they speak.
 //!
-//! Whole events are passed on with their bytes unchanged, each as soon as it is complete. What fails before the first one gets
-//! a status of its own; what fails later ends the stream with one error event in the client's dialect, never in silence. Every
-//! turn is an event in the same inbox as all others.
+//! Whole events are passed on with their bytes unchanged, each as soon as it is complete. Failures before the first event return an
+//! HTTP status. Later failures end the stream with one error event in the client's dialect. Every turn is an event in the same inbox
+//! as all others. A turn outlives its connection: an invocation is over when [`State::turns`] have ended.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,17 +16,23 @@ use gatehouse_inbox::store::slots::Slot;
 use gatehouse_inbox::{Clock, Inbox};
 use gatehouse_payload::time::Timestamp;
 use http::{HeaderMap, HeaderValue, Request, Response};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
+mod accept;
 mod admit;
 mod body;
 mod caller;
+mod clean_up;
+mod client;
 mod drive;
 mod jwt;
 mod key;
 mod limits;
+mod pieces;
 mod record;
+mod reply;
+mod turns;
 mod upstream;
 mod whole;
 
@@ -35,8 +41,10 @@ pub use body::Body;
 use caller::Caller;
 use drive::Verdict;
 pub use jwt::KeySets;
-pub use limits::{EVENT_BYTES, Limits};
+pub use limits::Limits;
+pub use pieces::Pieces;
 use record::Stored;
+pub use turns::Turns;
 pub use upstream::Upstream;
 
 /// The function's name.
@@ -46,10 +54,8 @@ pub const PATHS: &[&str] = &["/v1/aibot/bots/{AgentId}/send-message"];
 /// The function's timeout in the template.
 pub const TIMEOUT: Duration = Duration::from_secs(300);
 
-/// What of the invocation's time is left for the record, the claim and the end.
+/// The end of the invocation's time, which is left for the record, the claim and the slot.
 const RESERVE: Duration = Duration::from_secs(5);
-/// How many pieces may wait for a client that reads slowly.
-const WAITING: usize = 64;
 
 /// What an instance keeps between requests.
 #[derive(Debug)]
@@ -62,12 +68,14 @@ pub struct State {
     pub upstream: Upstream,
     /// The keys of the issuers of tokens.
     pub key_sets: KeySets,
-    /// How long what may take.
+    /// Time and size limits.
     pub limits: Limits,
+    /// The turns and the clean-up that run.
+    pub turns: Turns,
 }
 
 impl State {
-    /// The clock deadlines are measured by.
+    /// The clock of leases and records.
     #[must_use]
     pub fn clock(&self) -> &Clock {
         &self.inbox.clock
@@ -99,7 +107,7 @@ struct Asked {
 /// Takes a request to its agent, and the answer to the client.
 pub async fn handle(request: Request<Bytes>, state: &Arc<State>, deadline: Deadline) -> Response<Body> {
     let started = Instant::now();
-    let is_whole = whole::is_asked_for(request.headers());
+    let is_whole = accept::prefers_json(request.headers());
     let invocation = RequestId::among(request.extensions()).cloned();
     let problem = match admit::admit(&request, state, deadline).await {
         Ok(Admitted::Ask(asked)) => return answer(*asked, state, deadline, started, is_whole).await,
@@ -122,15 +130,15 @@ async fn answer(asked: Asked, state: &Arc<State>, deadline: Deadline, started: I
     let (turn_id, request_id, dialect) = (asked.turn_id.clone(), asked.request_id.clone(), asked.agent.dialect);
     let until = deadline.instant().checked_sub(RESERVE).unwrap_or(started);
     let (tell, verdict) = oneshot::channel();
-    let (sender, pieces) = mpsc::channel(WAITING);
-    // Dropping the body must stop nothing.
-    tokio::spawn(drive::drive(Arc::clone(state), asked, tell, sender, until));
+    let (sender, pieces) = pieces::channel(state.limits.buffer);
+    // A body that is dropped stops nothing.
+    drop(state.turns.spawn(drive::drive(Arc::clone(state), asked, tell, sender, until)));
     // A status that goes out with the whole answer can wait for it: the driver ends in time.
     let patience = if whole { deadline.left() } else { state.limits.commit };
     let answered = match timeout(patience, verdict).await {
         Ok(Ok(Verdict::Refused(problem))) => Err(problem),
         // The driver has panicked, and the panic's line says where.
-        Ok(Err(_)) => Err(Problem::BadAgent("the turn broke off")),
+        Ok(Err(_)) => Err(Problem::BadAgent("the turn broke off".into())),
         _ if whole => whole::answer(dialect, &turn_id, pieces).await,
         Ok(Ok(Verdict::Answers(headers))) => Ok(with_headers(Body::Pieces(pieces), headers)),
         Err(_) => Ok(with_headers(Body::Pieces(pieces), drive::usual_headers())),
@@ -139,7 +147,7 @@ async fn answer(asked: Asked, state: &Arc<State>, deadline: Deadline, started: I
     named(response, &turn_id, request_id)
 }
 
-/// A turn that was recorded, once more.
+/// Replays a recorded turn.
 async fn replay(
     stored: Stored,
     invocation: Option<&RequestId>,
@@ -149,9 +157,8 @@ async fn replay(
 ) -> Response<Body> {
     let Stored { turn_id, dialect, headers, answer } = stored;
     let answered = if whole {
-        let (sender, pieces) = mpsc::channel(1);
-        // There is room for one.
-        let _ = sender.try_send(answer);
+        let (sender, pieces) = pieces::channel(1);
+        sender.send_beyond(answer);
         drop(sender);
         whole::answer(dialect, &turn_id, pieces).await
     } else {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use agent_chat::{KeySets, Limits, State, TIMEOUT, Upstream, handle};
+use agent_chat::{KeySets, Limits, State, TIMEOUT, Turns, Upstream, handle};
 use gatehouse_edge::Door;
 use gatehouse_lambda::Error;
 
@@ -11,12 +11,13 @@ async fn main() -> Result<(), Error> {
     gatehouse_edge::log::init();
     let state = Arc::new(start().await.inspect_err(|error| tracing::error!(%error, "cannot start"))?);
     let state = &state;
-    gatehouse_lambda::serve_streaming(TIMEOUT, state.clock(), |request, deadline| handle(request, state, deadline))
-        .await
+    let answer = |request, deadline| handle(request, state, deadline);
+    gatehouse_lambda::serve_streaming(TIMEOUT, state.clock(), answer, || state.turns.ended()).await
 }
 
 async fn start() -> Result<State, Error> {
     let limits = Limits::read(&|name| std::env::var(name).ok())?;
     let Door { inbox, secrets, .. } = Door::from_env().await?;
-    Ok(State { inbox, secrets, upstream: Upstream::new(limits.connect)?, key_sets: KeySets::new(), limits })
+    let upstream = Upstream::new(limits.connect)?;
+    Ok(State { inbox, secrets, upstream, key_sets: KeySets::new(), limits, turns: Turns::new() })
 }

@@ -1,5 +1,5 @@
-//! A turn as an event: what was asked, what was answered byte for byte, and how it went. What was said, which tools were called
-//! and what it waits for is put together from the answer when it is read ([`gatehouse_payload::ag_kit::turn`]).
+//! A turn as an event: the request, the answer byte for byte, and how it ended. Messages, tool calls and interrupts are folded from the
+//! answer when it is read ([`gatehouse_payload::ag_kit::turn`]).
 
 use std::collections::BTreeMap;
 
@@ -16,9 +16,10 @@ use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::{Asked, EVENT_BYTES};
+use crate::Asked;
+use crate::limits::LARGEST_EVENT;
 
-/// How much of an answer is recorded, in bytes. One that is longer is not said again.
+/// How much of an answer is recorded, in bytes. A longer one is not replayed.
 pub(crate) const KEPT: usize = 8 * 1024 * 1024;
 
 /// What came of a turn.
@@ -51,7 +52,7 @@ struct Wire<'a> {
     conversation: Option<&'a str>,
     request_id: &'a str,
     began_at: String,
-    /// `completed`, `interrupted`, `failed:<why>`.
+    /// `completed`, `interrupted`, `cancelled`, `failed:<why>`.
     end: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     first_event_ms: Option<u64>,
@@ -73,7 +74,7 @@ struct Wire<'a> {
     request_cut: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     answer: Option<&'a str>,
-    /// Where the answer is no UTF-8.
+    /// Where the answer is no UTF-8, or too large as text.
     #[serde(skip_serializing_if = "Option::is_none")]
     answer_base64: Option<String>,
     #[serde(skip_serializing_if = "is_not_so")]
@@ -92,43 +93,45 @@ fn is_not_so(is_so: &bool) -> bool {
     !*is_so
 }
 
-/// How a turn ended, in a word.
-pub(crate) fn word(end: &End) -> String {
-    match end {
-        End::Completed => "completed".to_owned(),
-        End::Interrupted => "interrupted".to_owned(),
-        End::Failed(why) => format!("failed:{why}"),
-    }
-}
-
-/// What fits a record, in bytes: a larger one could not be read back.
+/// The longest record, in bytes: a larger one could not be read back.
 const MOST: usize = RECORD_LIMIT - 64 * 1024;
 
-/// The record of a turn: of the answer, as much as fits; and the request, if it fits without the answer.
+/// The form of an answer in its record.
+#[derive(Clone, Copy)]
+enum Form {
+    /// JSON text, where the answer is UTF-8. A control character takes six bytes.
+    Text,
+    /// Base64: four bytes for three, whatever they are.
+    Base64,
+}
+
+/// The record of a turn: as much of the answer as fits, and the request, if it fits without the answer.
 fn body(asked: &Asked, outcome: &Outcome) -> Option<String> {
-    let mut kept = outcome.answer.len();
+    let (mut kept, mut form) = (outcome.answer.len(), Form::Text);
     loop {
-        let body = written(asked, outcome, outcome.answer.get(..kept)?, true)?;
+        let body = written(asked, outcome, outcome.answer.get(..kept)?, form, true)?;
         if body.len() <= MOST {
             return Some(body);
         }
-        if kept == 0 {
-            return written(asked, outcome, &[], false);
-        }
-        // What escaping adds is not known beforehand.
-        kept = if kept > 1024 { kept / 2 } else { 0 };
+        (kept, form) = match form {
+            Form::Text => (kept, Form::Base64),
+            Form::Base64 if kept == 0 => return written(asked, outcome, &[], Form::Text, false),
+            Form::Base64 if kept <= 1024 => (0, Form::Text),
+            Form::Base64 => (kept / 2, Form::Text),
+        };
     }
 }
 
-fn written(asked: &Asked, outcome: &Outcome, answer: &[u8], with_request: bool) -> Option<String> {
+fn written(asked: &Asked, outcome: &Outcome, answer: &[u8], form: Form, with_request: bool) -> Option<String> {
     // A cut may go through a character.
     let is_cut = answer.len() < outcome.received_bytes;
-    let text = match std::str::from_utf8(answer) {
-        Ok(text) => Some(text),
-        Err(error) if is_cut && error.error_len().is_none() => {
+    let text = match (form, std::str::from_utf8(answer)) {
+        (Form::Base64, _) => None,
+        (Form::Text, Ok(text)) => Some(text),
+        (Form::Text, Err(error)) if is_cut && error.error_len().is_none() => {
             answer.get(..error.valid_up_to()).and_then(|whole| std::str::from_utf8(whole).ok())
         }
-        Err(_) => None,
+        (Form::Text, Err(_)) => None,
     };
     let request: &RawValue = if with_request { serde_json::from_str(&asked.request).ok()? } else { RawValue::NULL };
     let wire = Wire {
@@ -140,7 +143,7 @@ fn written(asked: &Asked, outcome: &Outcome, answer: &[u8], with_request: bool) 
         conversation: asked.conversation.as_deref(),
         request_id: asked.request_id.to_str().unwrap_or_default(),
         began_at: asked.began_at.to_string(),
-        end: word(&outcome.end),
+        end: outcome.end.to_string(),
         first_event_ms: outcome.first_event_ms,
         duration_ms: outcome.duration_ms,
         received_bytes: outcome.received_bytes,
@@ -183,7 +186,7 @@ pub(crate) fn event(asked: &Asked, outcome: &Outcome, now: Timestamp) -> Option<
     })
 }
 
-/// A turn that was recorded whole, as it can be said again.
+/// A turn that was recorded whole, and can be replayed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Stored {
     pub(crate) turn_id: String,
@@ -221,7 +224,7 @@ pub(crate) fn kept(body: &[u8]) -> Kept {
         answer_cut: bool,
     }
     let Ok(read) = serde_json::from_slice::<Read>(body) else { return Kept::InPart };
-    if !["completed", "interrupted"].contains(&read.end.as_str()) {
+    if !["completed", "interrupted", "cancelled"].contains(&read.end.as_str()) {
         return Kept::Badly;
     }
     let base64 = |text: String| BASE64.decode(text.as_bytes()).ok();
@@ -236,11 +239,14 @@ pub(crate) fn kept(body: &[u8]) -> Kept {
     }
 }
 
-/// What the client was sent of an answer: not the piece of an event at its end.
+/// The whole events of an answer, which the client was sent: not the piece of an event at its end.
 fn whole_events(answer: Bytes) -> Bytes {
-    let (mut reader, mut blocks) = (Reader::new(EVENT_BYTES), Vec::new());
-    // Behind one that is too large nothing was sent.
-    let _ = reader.feed(answer.clone(), &mut blocks);
-    let whole: usize = blocks.iter().map(|block| block.bytes.len()).sum();
+    let mut reader = Reader::new(LARGEST_EVENT);
+    reader.feed(answer.clone());
+    let mut whole = 0;
+    // Nothing was sent of what came behind an event that was too large.
+    while let Ok(Some(block)) = reader.next_block() {
+        whole += block.bytes.len();
+    }
     answer.slice(..whole)
 }

@@ -1,10 +1,10 @@
-//! The way to the agents.
+//! The client for agents and key sets.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use gatehouse_edge::chat::Agent;
-use gatehouse_outgoing::{Client, Reach, Tls};
+use gatehouse_outgoing::{Attempt, Client, Reach, Tls};
 use http::{HeaderValue, Method, Request, Response, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
@@ -14,8 +14,12 @@ use tokio::time::timeout;
 
 /// How long a document may take, and how large it may be, in bytes.
 const DOCUMENT: (Duration, usize) = (Duration::from_secs(3), 256 * 1024);
-/// How long an idle connection is kept: shorter than what servers keep one for.
-const KEPT: Duration = Duration::from_secs(20);
+/// How long an idle connection is kept. uvicorn and Node close theirs after 5 s.
+const KEPT: Duration = Duration::from_secs(4);
+/// How often a request is sent whose earlier attempts cannot have reached the agent: once for each stale connection, then on a new one.
+const TRIES: usize = 4;
+/// How often connecting is tried.
+const CONNECTS: usize = 2;
 
 /// Asks agents, over connections that are kept.
 #[derive(Debug, Clone)]
@@ -62,24 +66,33 @@ impl Upstream {
         }
     }
 
-    /// Asks an agent. Of the client's headers none goes along; a connection that could not be made is tried once more, since
-    /// the agent cannot have been asked.
+    /// Asks an agent. None of the client's headers is sent. The request is sent again only if the agent cannot have got it: if connecting
+    /// failed, or the agent had closed the connection before any byte was sent.
     pub(crate) async fn ask(
         &self,
         agent: &Agent,
         body: &Bytes,
         request_id: &HeaderValue,
     ) -> Result<Response<Incoming>, Unasked> {
-        let mut tries = 0;
-        loop {
-            tries += 1;
-            let request = request(agent, body, request_id).ok_or(Unasked::Broken)?;
-            match self.client(&agent.url, agent.is_private).request(request).await {
+        let mut connects = 0;
+        for _ in 0..TRIES {
+            let mut request = request(agent, body, request_id).ok_or(Unasked::Broken)?;
+            let attempt = Attempt::watch(&mut request);
+            // Connections that were closed meanwhile leave the pool.
+            tokio::task::yield_now().await;
+            let error = match self.client(&agent.url, agent.is_private).request(request).await {
                 Ok(response) => return Ok(response),
-                Err(error) if error.is_connect() && tries < 2 => {}
-                Err(error) => return Err(if error.is_connect() { Unasked::Unreachable } else { Unasked::Broken }),
+                Err(error) => error,
+            };
+            connects += usize::from(error.is_connect());
+            if connects == CONNECTS {
+                return Err(Unasked::Unreachable);
+            }
+            if !error.is_connect() && !attempt.is_unsent() {
+                return Err(Unasked::Broken);
             }
         }
+        Err(Unasked::Unreachable)
     }
 
     /// A JSON document, whole.
@@ -104,6 +117,7 @@ fn request(agent: &Agent, body: &Bytes, request_id: &HeaderValue) -> Option<Requ
         .uri(agent.url.clone())
         .header(header::CONTENT_TYPE, "application/json")
         .header(header::ACCEPT, "text/event-stream")
+        .header(header::ACCEPT_ENCODING, "identity")
         .header("x-request-id", request_id);
     if let Some(token) = &agent.token {
         let mut value = HeaderValue::try_from(format!("Bearer {}", &**token)).ok()?;

@@ -13,7 +13,7 @@ use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 /// More than any body that must be taken whole.
 const LIMIT: usize = 16 * 1024 * 1024;
@@ -25,17 +25,22 @@ const SLOWEST: Duration = Duration::from_secs(30);
 /// A running server; it stops at once when dropped.
 #[derive(Debug)]
 pub struct Server {
-    stop: Option<oneshot::Sender<()>>,
+    /// Stops it. What is sent along ends when the work does that its requests wait for.
+    stop: Option<oneshot::Sender<oneshot::Receiver<()>>>,
     task: JoinHandle<()>,
 }
 
 impl Server {
-    /// Stops taking requests, and waits for those that are being answered.
-    pub async fn shut_down(mut self) {
+    /// Stops taking requests, and waits for `work` and for the requests that are being answered. Those may take a few seconds more
+    /// than the work.
+    pub async fn shut_down_after(mut self, work: impl Future<Output = ()>) {
+        let (done, working) = oneshot::channel();
         if let Some(stop) = self.stop.take() {
             // A server whose task has ended needs no telling.
-            let _ = stop.send(());
+            let _ = stop.send(working);
         }
+        work.await;
+        drop(done);
         let _ = (&mut self.task).await;
     }
 }
@@ -76,10 +81,10 @@ where
     let task = tokio::spawn(async move {
         let graceful = GracefulShutdown::new();
         let mut connections = tokio::task::JoinSet::new();
-        loop {
+        let working = loop {
             let stream = tokio::select! {
                 stream = accept(&listener) => stream,
-                _ = &mut stopped => break,
+                working = &mut stopped => break working,
             };
             let answer = answer.clone();
             let service = service_fn(move |request| exchange(answer.clone(), request));
@@ -90,9 +95,19 @@ where
             // A connection that ends in an error is the client's to notice.
             connections.spawn(async move { drop(connection.await) });
             while connections.try_join_next().is_some() {}
-        }
+        };
         drop(listener);
-        let _ = timeout(GRACE, graceful.shutdown()).await;
+        let grace = async {
+            if let Ok(working) = working {
+                // It ends by being dropped.
+                let _ = working.await;
+            }
+            sleep(GRACE).await;
+        };
+        tokio::select! {
+            () = graceful.shutdown() => {}
+            () = grace => {}
+        }
     });
     Server { stop: Some(stop), task }
 }

@@ -21,6 +21,7 @@ pub mod stack;
 pub mod template;
 pub mod testbed;
 
+pub use agent_chat::Limits as ChatLimits;
 pub use delivery::{Answer, Delivery, dev_url};
 pub use engine::{DataDir, Engine};
 pub use event_source::Batch;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use agent_chat::Turns;
 use aws_config::SdkConfig;
 use aws_sdk_sqs::operation::create_queue::CreateQueueError;
 use aws_sdk_sqs::types::QueueAttributeName;
@@ -44,7 +45,7 @@ pub struct Options {
     pub redaction: Redaction,
     /// Which events are not kept at all.
     pub skip: Skip,
-    /// How long what may take in a chat.
+    /// Time and size limits of a chat turn.
     pub chat: agent_chat::Limits,
     /// The retry queue's visibility timeout, from which the back-off grows: whole seconds.
     pub visibility: Duration,
@@ -98,6 +99,8 @@ pub struct Stack {
     services: Services,
     server: Server,
     poller: Option<JoinHandle<()>>,
+    /// The chat turns that run.
+    turns: Turns,
     /// The agent of this machine, where nobody has configured another.
     _agent: Option<Agent>,
 }
@@ -131,7 +134,8 @@ impl Stack {
         let (options, agent) = with_an_agent(options).await?;
         let inbox = Inbox { store, queues, retry_queue: Some(retry_queue.clone()), clock: options.clock.clone() };
         let url = format!("http://{}", reachable(listener.local_addr()?));
-        let functions = functions(&options, &inbox, &template)?;
+        let turns = Turns::new();
+        let functions = functions(&options, &inbox, &template, &turns)?;
         let endpoint = |sdk: &SdkConfig| sdk.endpoint_url().unwrap_or_default().to_owned();
         let about = About {
             functions: functions.keys().map(|&name| (name.to_owned(), format!("{url}/lambda-url/{name}"))).collect(),
@@ -150,7 +154,7 @@ impl Stack {
             let (task, count) = source.clone().poll();
             (poller, batches) = (Some(task), count);
         }
-        Ok(Stack { url, about, batches, source, services, server, poller, _agent: agent })
+        Ok(Stack { url, about, batches, source, services, server, poller, turns, _agent: agent })
     }
 
     /// Lets the event source take one batch now.
@@ -213,13 +217,19 @@ impl Stack {
         }
     }
 
-    /// Stops taking requests, and waits for those that are being answered. A batch that is being taken is left to the
-    /// queue, which brings it back.
+    /// Number of chat turns that run, also those whose clients have left.
+    #[must_use]
+    pub fn running_turns(&self) -> usize {
+        self.turns.running()
+    }
+
+    /// Stops taking requests, and waits for those that are being answered and for all chat turns. A batch that is being taken is left
+    /// to the queue, which brings it back.
     pub async fn shut_down(mut self) {
         if let Some(task) = self.poller.take() {
             task.abort();
         }
-        self.server.shut_down().await;
+        self.server.shut_down_after(self.turns.ended()).await;
     }
 }
 
@@ -313,13 +323,19 @@ macro_rules! function {
 }
 
 /// The one that answers piece by piece.
-fn agent_chat(options: &Options, inbox: &Inbox, template: &Template) -> Result<(&'static str, Function), Error> {
+fn agent_chat(
+    options: &Options,
+    inbox: &Inbox,
+    template: &Template,
+    turns: &Turns,
+) -> Result<(&'static str, Function), Error> {
     let state = Arc::new(agent_chat::State {
         inbox: inbox.clone(),
         secrets: Keeper::fixed(&options.secrets, true, options.clock.clone())?,
         upstream: agent_chat::Upstream::new(options.chat.connect)?,
         key_sets: agent_chat::KeySets::new(),
         limits: options.chat,
+        turns: turns.clone(),
     });
     let handler: Handler = Arc::new(move |request, deadline| {
         let state = Arc::clone(&state);
@@ -332,7 +348,12 @@ fn agent_chat(options: &Options, inbox: &Inbox, template: &Template) -> Result<(
     Ok((agent_chat::FUNCTION, Function { handler, timeout: agent_chat::TIMEOUT, cors }))
 }
 
-fn functions(options: &Options, inbox: &Inbox, template: &Template) -> Result<BTreeMap<&'static str, Function>, Error> {
+fn functions(
+    options: &Options,
+    inbox: &Inbox,
+    template: &Template,
+    turns: &Turns,
+) -> Result<BTreeMap<&'static str, Function>, Error> {
     let door = || -> Result<Door, Error> {
         let secrets = Keeper::fixed(&options.secrets, true, options.clock.clone())?;
         let (redaction, skip) = (options.redaction.clone(), options.skip.clone());
@@ -342,7 +363,7 @@ fn functions(options: &Options, inbox: &Inbox, template: &Template) -> Result<BT
     let client_message = client_message::State { door: door()?, replies: replies(), answers: client_message::Code };
     let server_message = server_message::State { door: door()?, replies: replies(), answers: server_message::Code };
     Ok(BTreeMap::from([
-        agent_chat(options, inbox, template)?,
+        agent_chat(options, inbox, template, turns)?,
         function!(client_message, client_message, template),
         function!(server_message, server_message, template),
         function!(conversation_webhooks, door()?, template),

@@ -55,15 +55,15 @@ pub fn check_form(request: &Request<Bytes>, limit: usize) -> Result<(), Problem>
 /// the header: every one must be JSON.
 fn is_json(request: &Request<Bytes>) -> bool {
     let mut types = request.headers().get_all(header::CONTENT_TYPE).iter();
-    types.all(|value| value.to_str().is_ok_and(|value| outside_quotes(value).all(is_json_type)))
+    types.all(|value| value.to_str().is_ok_and(|value| outside_quotes(value, ',').all(is_json_type)))
 }
 
-/// A header's elements; a comma within quotes parts none.
-fn outside_quotes(value: &str) -> impl Iterator<Item = &str> {
+/// Splits a header's value at a separator. One within quotes separates nothing.
+pub fn outside_quotes(value: &str, separator: char) -> impl Iterator<Item = &str> {
     let mut is_quoted = false;
     value.split(move |c| {
         is_quoted ^= c == '"';
-        c == ',' && !is_quoted
+        c == separator && !is_quoted
     })
 }
 

@@ -2,6 +2,8 @@
 //!
 //! Each names one rule, where it was broken and what would be right. None carries a value from the request.
 
+use std::borrow::Cow;
+
 use http::{HeaderValue, Response, StatusCode, header};
 
 use crate::{RequestId, Unverified};
@@ -48,8 +50,8 @@ pub enum Problem {
     TooMany(&'static str, u64),
     /// The agent's own refusal: a status from 400 to 499, and when to try again.
     AgentRefused(StatusCode, Option<HeaderValue>),
-    /// 502: the agent does not answer as agents do.
-    BadAgent(&'static str),
+    /// 502: the agent does not answer as agents do. Holds the cause, without the agent's text.
+    BadAgent(Cow<'static, str>),
     /// 504: the agent does not answer in time.
     SlowAgent(&'static str),
     /// 400: verified, but no JSON object.
@@ -171,7 +173,8 @@ impl Problem {
             Problem::AgentRefused(status, _) => {
                 format!("it answered with {}; what it said is not shown", status.as_u16())
             }
-            Problem::BadAgent(detail) | Problem::SlowAgent(detail) => (*detail).to_owned(),
+            Problem::BadAgent(detail) => detail.to_string(),
+            Problem::SlowAgent(detail) => (*detail).to_owned(),
             Problem::Unsupported(detail) | Problem::NoSecrets(detail) => (*detail).to_owned(),
             Problem::NotDurable => "nothing was acknowledged; send the same delivery again".to_owned(),
         }

@@ -86,6 +86,17 @@ impl Inbox {
         }
     }
 
+    /// Whether any event waits on the retry queue.
+    ///
+    /// # Errors
+    /// When SQS did not answer.
+    pub async fn is_anything_queued(&self) -> Result<bool, QueueError> {
+        match &self.retry_queue {
+            Some(url) => self.queues.is_anything_on(url).await,
+            None => Ok(false),
+        }
+    }
+
     fn message(&self, event: &Event) -> Result<String, QueueError> {
         self.queues.message(&Envelope::of(event))
     }

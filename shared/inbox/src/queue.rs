@@ -6,7 +6,7 @@ use std::time::Duration;
 use aws_config::SdkConfig;
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_sqs::types::MessageAttributeValue;
+use aws_sdk_sqs::types::{MessageAttributeValue, QueueAttributeName};
 use bytes::Bytes;
 use data_encoding::BASE64;
 use gatehouse_payload::time::Timestamp;
@@ -271,6 +271,22 @@ impl Queues {
             send = send.message_attributes(FIRST_ERROR, first_error);
         }
         send.send().await.map(drop).map_err(|error| failure("SendMessage", &error))
+    }
+
+    /// Whether any message is on the queue at `url`: visible, delayed or being taken. SQS' counts may lag by a minute.
+    ///
+    /// # Errors
+    /// When SQS did not answer.
+    pub async fn is_anything_on(&self, url: &str) -> Result<bool, QueueError> {
+        use QueueAttributeName::{
+            ApproximateNumberOfMessages, ApproximateNumberOfMessagesDelayed, ApproximateNumberOfMessagesNotVisible,
+        };
+        let counts =
+            [ApproximateNumberOfMessages, ApproximateNumberOfMessagesDelayed, ApproximateNumberOfMessagesNotVisible];
+        let get = self.client.get_queue_attributes().queue_url(url).set_attribute_names(Some(counts.to_vec()));
+        let got = get.send().await.map_err(|error| failure("GetQueueAttributes", &error))?;
+        let count = |name| got.attributes()?.get(name)?.parse::<u64>().ok();
+        Ok(counts.iter().any(|name| count(name) != Some(0)))
     }
 
     /// Hides a received message for `delay` more.

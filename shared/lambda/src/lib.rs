@@ -38,23 +38,26 @@ where
     lambda_runtime::run(ServiceBuilder::new().map_request(tame).service(service)).await
 }
 
-/// The same for answers that come piece by piece.
+/// Serves requests whose answers come piece by piece, until Lambda ends the instance. An invocation is over when `ended` is ready too:
+/// work that outlives its answer ends before the instance is frozen, also if the answer could not be posted.
 ///
 /// # Errors
 /// When there is no Lambda to serve.
-pub async fn serve_streaming<H, F, B>(timeout: Duration, clock: &Clock, handle: H) -> Result<(), Error>
+pub async fn serve_streaming<H, F, B, E, D>(timeout: Duration, clock: &Clock, handle: H, ended: E) -> Result<(), Error>
 where
     H: Fn(Request<Bytes>, Deadline) -> F,
     F: Future<Output = Response<B>> + Send,
     B: http_body::Body<Data = Bytes, Error = Infallible> + Unpin + Send + 'static,
+    E: Fn() -> D,
+    D: Future<Output = ()> + Send,
 {
-    streaming::run(|event| {
+    let handle = |event| {
         let LambdaEvent { payload, context } = tame(event);
         let request = lambda_http::Request::from(payload).with_lambda_context(context);
         let (request, deadline) = invocation(request, clock, timeout);
         handle(request, deadline)
-    })
-    .await
+    };
+    streaming::run(handle, ended).await
 }
 
 fn invocation(request: lambda_http::Request, clock: &Clock, timeout: Duration) -> (Request<Bytes>, Deadline) {

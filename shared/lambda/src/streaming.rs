@@ -27,16 +27,23 @@ static DELIMITER: [u8; 8] = [0; 8];
 /// Names an invocation besides its request; goes back where it came along.
 const INVOCATION_ID: &str = "lambda-runtime-invocation-id";
 
-/// Has `handle` answer invocations, until Lambda ends the instance.
-pub(crate) async fn run<H, F, B>(handle: H) -> Result<(), Error>
+/// Has `handle` answer invocations, until Lambda ends the instance. An invocation is over when its answer has been posted, or could not
+/// be, and `ended` is ready: Lambda freezes the instance then.
+pub(crate) async fn run<H, F, B, E, D>(handle: H, ended: E) -> Result<(), Error>
 where
     H: Fn(LambdaEvent<LambdaRequest>) -> F,
     F: Future<Output = Response<B>> + Send,
     B: http_body::Body<Data = Bytes, Error = Infallible> + Unpin + Send + 'static,
+    E: Fn() -> D,
+    D: Future<Output = ()> + Send,
 {
     let client = client().build();
-    let (client, handle) = (&client, &handle);
-    let answering = service_fn(move |invocation| answer(client, handle, invocation));
+    let (client, handle, ended) = (&client, &handle, &ended);
+    let answering = service_fn(async move |invocation| {
+        let answered = answer(client, handle, invocation).await;
+        ended().await;
+        answered
+    });
     let never = service_fn(|_: LambdaEvent<LambdaRequest>| async { Ok::<_, Infallible>(()) });
     Runtime::new(never).layer(Instead(answering)).run().await
 }
@@ -81,7 +88,16 @@ where
     if let Some(id) = parts.headers.get(INVOCATION_ID) {
         request.headers_mut().insert(INVOCATION_ID, id.clone());
     }
-    client.call(request).await.map(drop)
+    match client.call(request).await {
+        Ok(taken) if taken.status().is_success() => {}
+        Ok(refused) => {
+            let status = refused.status().as_u16();
+            tracing::warn!(request_id, status, "the Runtime API did not take the answer");
+        }
+        // The next invocation shows whether it is still there.
+        Err(error) => tracing::warn!(request_id, error = error.to_string(), "the answer could not be posted"),
+    }
+    Ok(())
 }
 
 fn streamed<B>(request_id: &str, response: Response<B>) -> Result<Request<body::Body>, Error>

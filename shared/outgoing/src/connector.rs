@@ -14,11 +14,11 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
 use hyper_util::rt::TokioIo;
 use rustls::{ClientConfig, RootCertStore};
-use tokio::net::TcpStream;
 use tower_service::Service;
 
 use crate::Reach;
 use crate::address::is_within;
+use crate::connection::Connection;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -76,7 +76,7 @@ impl Guarded {
 }
 
 impl Service<Uri> for Guarded {
-    type Response = TokioIo<TcpStream>;
+    type Response = TokioIo<Connection>;
     type Error = Failure;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Failure>> + Send>>;
 
@@ -91,7 +91,7 @@ impl Service<Uri> for Guarded {
             return Box::pin(async { Err(Failure::from(outside())) });
         }
         let connecting = self.http.call(url);
-        Box::pin(async move { connecting.await.map_err(Failure::from) })
+        Box::pin(async move { Ok(TokioIo::new(Connection::new(connecting.await?.into_inner()))) })
     }
 }
 

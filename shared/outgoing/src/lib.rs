@@ -7,9 +7,11 @@ use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy;
 
 pub mod address;
+pub mod connection;
 pub mod connector;
 pub mod sdk;
 
+pub use connection::Attempt;
 pub use connector::{Guarded, Tls};
 
 /// An HTTP client whose requests have whole bodies.

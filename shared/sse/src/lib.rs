@@ -1,14 +1,19 @@
 #![doc = include_str!("../README.md")]
 
+use std::sync::Arc;
+
 use bytes::{Bytes, BytesMut};
 use memchr::memchr2;
 
-/// Reads a stream of server-sent events, in chunks cut anywhere.
+/// Reads a stream of server-sent events, in chunks cut anywhere. It hands blocks over one by one, so that its memory is bounded by
+/// the chunk and the largest block.
 #[derive(Debug)]
 pub struct Reader {
     /// The largest block, in bytes.
     limit: usize,
-    /// What has come of the block that is not complete yet.
+    /// The part of the last chunk that no block has been made of yet.
+    chunk: Bytes,
+    /// The beginning of the incomplete block, from earlier chunks.
     partial: BytesMut,
     /// How much of the line that is not complete yet has come, in bytes.
     line: usize,
@@ -16,7 +21,7 @@ pub struct Reader {
     after_cr: bool,
     /// Whether the first block is still to come, which may begin with a byte order mark.
     is_first: bool,
-    last_event_id: String,
+    last_event_id: Arc<str>,
     retry_ms: Option<u64>,
 }
 
@@ -37,8 +42,8 @@ pub struct Event {
     pub name: String,
     /// The lines of `data`, joined by LF. Bytes that are not UTF-8 are U+FFFD.
     pub data: String,
-    /// The last `id` so far.
-    pub last_event_id: String,
+    /// The last `id` so far, shared by the events that follow it.
+    pub last_event_id: Arc<str>,
     /// Whether the data were UTF-8.
     pub is_utf8: bool,
 }
@@ -57,30 +62,41 @@ impl Reader {
     pub fn new(limit: usize) -> Self {
         Reader {
             limit,
+            chunk: Bytes::new(),
             partial: BytesMut::new(),
             line: 0,
             after_cr: false,
             is_first: true,
-            last_event_id: String::new(),
+            last_event_id: Arc::default(),
             retry_ms: None,
         }
     }
 
-    /// Takes a chunk, and adds the blocks that are complete with it: at once when the blank line has come, though an LF may
-    /// still follow its CR.
+    /// Takes a chunk, whose blocks [`next_block`](Self::next_block) gives.
+    pub fn feed(&mut self, chunk: impl Into<Bytes>) {
+        let chunk = chunk.into();
+        self.chunk = if self.chunk.is_empty() {
+            chunk
+        } else {
+            let mut both = BytesMut::from(&self.chunk[..]);
+            both.extend_from_slice(&chunk);
+            both.freeze()
+        };
+    }
+
+    /// Gives the next complete block; `None` when the next chunk is needed. A block is complete when its blank line has come, though
+    /// an LF may still follow its CR.
     ///
     /// # Errors
-    /// When a block is larger than the limit. Those before it have been added.
-    pub fn feed(&mut self, chunk: impl Into<Bytes>, blocks: &mut Vec<Block>) -> Result<(), TooLarge> {
-        let mut chunk: Bytes = chunk.into();
+    /// When a block is larger than the limit.
+    pub fn next_block(&mut self) -> Result<Option<Block>, TooLarge> {
         // How much of the chunk belongs to the block that is being read.
         let mut read = 0;
-        while let Some(rest) = chunk.get(read..).filter(|rest| !rest.is_empty()) {
+        while let Some(rest) = self.chunk.get(read..).filter(|rest| !rest.is_empty()) {
             if std::mem::take(&mut self.after_cr) && rest.first() == Some(&b'\n') {
                 read += 1;
                 if read == 1 && self.partial.is_empty() {
-                    blocks.push(Block { bytes: chunk.split_to(1), event: None });
-                    read = 0;
+                    return Ok(Some(Block { bytes: self.chunk.split_to(1), event: None }));
                 }
                 continue;
             }
@@ -94,20 +110,30 @@ impl Reader {
             if self.line == 0 {
                 // The LF behind the last CR does not count: it may as well come in the next chunk.
                 self.within_limit(self.partial.len() + read)?;
-                if self.after_cr && chunk.get(read) == Some(&b'\n') {
+                if self.after_cr && self.chunk.get(read) == Some(&b'\n') {
                     self.after_cr = false;
                     read += 1;
                 }
-                blocks.push(self.complete(chunk.split_to(read)));
-                read = 0;
+                let rest = self.chunk.split_to(read);
+                return Ok(Some(self.complete(rest)));
             }
             self.line = 0;
         }
-        self.partial.extend_from_slice(&chunk);
-        self.within_limit(self.partial.len())
+        self.partial.extend_from_slice(&std::mem::take(&mut self.chunk));
+        self.within_limit(self.partial.len()).map(|()| None)
     }
 
-    /// What has come after the last complete block.
+    /// Gives the event whose blank line is missing at the end of a stream, with the line ends added; `None` where there is no data.
+    /// The HTML standard discards such an event; servers that end their streams regularly rely on its being read.
+    pub fn finish(&mut self) -> Option<Block> {
+        let ends: &[u8] = if self.partial.ends_with(b"\n") { b"\n" } else { b"\n\n" };
+        let mut bytes = self.partial.split();
+        bytes.extend_from_slice(ends);
+        let event = self.event(&bytes)?;
+        Some(Block { bytes: bytes.freeze(), event: Some(event) })
+    }
+
+    /// The beginning of the incomplete block, once [`next_block`](Self::next_block) has given `None`.
     #[must_use]
     pub fn unfinished(&self) -> &[u8] {
         &self.partial
@@ -159,14 +185,14 @@ impl Reader {
                         }
                     }
                 }
-                b"id" if !value.contains(&0) => self.last_event_id = String::from_utf8_lossy(value).into_owned(),
+                b"id" if !value.contains(&0) => self.last_event_id = Arc::from(&*String::from_utf8_lossy(value)),
                 b"retry" if !value.is_empty() && value.iter().all(u8::is_ascii_digit) => {
                     self.retry_ms = std::str::from_utf8(value).ok().and_then(|ms| ms.parse().ok()).or(self.retry_ms);
                 }
                 _ => {}
             }
         }
-        data.map(|data| Event { name, data, last_event_id: self.last_event_id.clone(), is_utf8 })
+        data.map(|data| Event { name, data, last_event_id: Arc::clone(&self.last_event_id), is_utf8 })
     }
 }
 

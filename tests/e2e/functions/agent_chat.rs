@@ -88,7 +88,7 @@ async fn killed_in_the_middle_it_leaves_the_key_to_the_next_when_its_lease_has_r
     for replayed in [Value::Null, json!("true")] {
         let Invoked::Answered(answer) = next.invoke(&event).await.unwrap() else { panic!("failed") };
         assert_eq!((&answer["statusCode"], &answer["body"]), (&json!(200), &json!(STREAM)), "{answer}");
-        assert_eq!(answer["headers"]["gatehouse-turn-id"], "web:kit:k:2");
+        assert!(answer["headers"]["gatehouse-turn-id"].as_str().unwrap().starts_with("web:kit:k:"), "{answer}");
         assert_eq!(answer["headers"]["idempotency-replayed"], replayed);
     }
     assert_eq!(agent.heard().len(), 2);

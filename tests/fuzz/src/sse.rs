@@ -11,7 +11,10 @@ fn read<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Option<(Vec<Block>, Vec<u
     let mut reader = Reader::new(LIMIT);
     let mut blocks = Vec::new();
     for piece in pieces {
-        reader.feed(Bytes::copy_from_slice(piece), &mut blocks).ok()?;
+        reader.feed(Bytes::copy_from_slice(piece));
+        while let Some(block) = reader.next_block().ok()? {
+            blocks.push(block);
+        }
         assert!(reader.unfinished().len() <= LIMIT);
     }
     Some((blocks, reader.unfinished().to_vec()))

@@ -271,14 +271,17 @@ async fn a_client_that_does_not_read_in_time_hears_that_the_answer_is_not_whole(
     let whole = got.matches(&event).count();
     let tail = got.get(whole * event.len()..).unwrap();
     assert!(whole > 10 && whole < 3000, "{whole}");
-    assert!(tail.starts_with("data: {\"error\"") && tail.matches("data:").count() == 1, "{tail}");
+    let error: Value = serde_json::from_str(tail.strip_prefix("data: ").unwrap()).unwrap();
+    assert_eq!((&error["type"], &error["code"]), (&json!("error"), &json!("slow-agent")));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_end_the_client_was_not_sent_is_no_end() {
-    // One more than wait for a client that does not read.
+    // As much as waits for a client that does not read, and a little more or less.
+    let limits = Limits { buffer: 64 * TEXT.len(), ..Limits::default() };
     for before in 60..66 {
-        let chat = Chat::saying(vec![says(TEXT); before].into_iter().chain([says(DONE)]).collect()).await;
+        let said: Vec<Piece> = vec![says(TEXT); before].into_iter().chain([says(DONE)]).collect();
+        let chat = Chat::with(limits, move |_| Some(Answer::saying(said.clone()))).await;
         let asked = request("kit").body(Bytes::from(KIT)).unwrap();
         let response = agent_chat::handle(asked, &chat.state, Deadline::within(Duration::from_millis(5300))).await;
         let turn_id = turn_id(&response);
@@ -386,7 +389,9 @@ async fn who_asks_for_json_gets_the_whole_turn_as_one_object() {
         (status, whole)
     };
     let (status, whole) = json_of(vec![says(&said), says(DONE)]).await;
-    assert_eq!((status, &whole["end"], &whole["content"]), (200, &json!("completed"), &json!("HiHi")));
+    assert_eq!((status, &whole["end"], &whole["content"]), (200, &json!("completed"), &json!("Hi\n\nHi")));
+    let message = json!({"id": null, "role": "assistant", "content": "Hi"});
+    assert_eq!((&whole["messages"], &whole["error"]), (&json!([message, message]), &Value::Null));
     assert_eq!(
         whole["tool_calls"],
         json!([{"id": "a", "name": "clock", "arguments": "{\"zone\":1}", "result": "nine"}])

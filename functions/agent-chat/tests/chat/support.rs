@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent_chat::{Body, KeySets, Limits, State, Upstream};
+use agent_chat::{Body, KeySets, Limits, State, Turns, Upstream};
 use bytes::Bytes;
 use gatehouse_edge::Deadline;
 use gatehouse_edge::chat::event_id;
@@ -104,7 +104,7 @@ impl Chat {
 pub(crate) fn state(inbox: Inbox, secrets: &str, limits: Limits) -> Arc<State> {
     let secrets = Keeper::fixed(secrets, false, Clock::System).unwrap();
     let upstream = Upstream::new(limits.connect).unwrap();
-    Arc::new(State { inbox, secrets, upstream, key_sets: KeySets::new(), limits })
+    Arc::new(State { inbox, secrets, upstream, key_sets: KeySets::new(), limits, turns: Turns::new() })
 }
 
 pub(crate) fn request(agent: &str) -> http::request::Builder {

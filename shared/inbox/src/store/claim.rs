@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 
+use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
@@ -22,8 +23,7 @@ const FINISHED: &str = "finished";
 const FAILED: &str = "failed";
 const LOST: &str = "lost";
 
-/// How much longer than a record its claim is kept, in seconds: a record may wait on the queue for two weeks. So there is never
-/// an old record where a new claim begins to count.
+/// How much longer than a record its claim is kept, in seconds: a record may wait on the queue for two weeks.
 const LONGER: i64 = 15 * 86_400;
 
 /// How often a bid is made anew because others bid at the same moment.
@@ -42,12 +42,20 @@ pub struct Bid {
     pub until: Timestamp,
 }
 
+impl Bid {
+    /// The claim that this bid may have taken although its answer did not come. It is good for [`Store::settle`].
+    #[must_use]
+    pub fn unconfirmed(&self) -> Claim {
+        Claim { key: self.key.clone(), fence: 0, nonce: self.nonce, until: self.until }
+    }
+}
+
 /// A key that was taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim {
     /// `claim:…`
     pub key: EventId,
-    /// How often the key has been taken.
+    /// Greater than the fence of every earlier claim of the key.
     pub fence: u64,
     /// Whose it is.
     pub nonce: Nonce,
@@ -115,42 +123,44 @@ impl Store {
         }
     }
 
-    /// Says what came of it, if the claim is still the caller's. Whether it was.
+    /// Writes what came of a claim, if it is still the caller's. Returns whether it was. A claim whose taking was not confirmed is
+    /// settled by its nonce.
     ///
     /// # Errors
     /// When DynamoDB did not take it: then the lease runs out.
     pub async fn settle(&self, claim: &Claim, settled: Settled, now: Timestamp) -> Result<bool, StoreError> {
-        self.let_go(&claim.key, claim.nonce, settled, now).await
-    }
-
-    /// Frees a key that a bid may have taken although its answer did not come.
-    ///
-    /// # Errors
-    /// When DynamoDB did not take it: then the lease runs out.
-    pub async fn withdraw(&self, bid: &Bid, now: Timestamp) -> Result<bool, StoreError> {
-        self.let_go(&bid.key, bid.nonce, Settled::Failed, now).await
-    }
-
-    async fn let_go(&self, key: &EventId, nonce: Nonce, settled: Settled, now: Timestamp) -> Result<bool, StoreError> {
         let update = self
             .writer
             .update_item()
             .table_name(&self.table)
-            .key(attribute::EVENT_ID, text(key.as_str()))
+            .key(attribute::EVENT_ID, text(claim.key.as_str()))
             .update_expression("SET #state = :state, expires_at = :expires_at")
             // Each bid has its own.
             .condition_expression("nonce = :nonce")
             .expression_attribute_names("#state", STATE)
             .expression_attribute_values(":state", text(settled.as_str()))
             .expression_attribute_values(":expires_at", self.claim_expires_at(now))
-            .expression_attribute_values(":nonce", binary(nonce.as_bytes()));
-        match update.send().await {
-            Ok(_) => Ok(true),
-            Err(error) => match error.as_service_error() {
-                Some(UpdateItemError::ConditionalCheckFailedException(_)) => Ok(false),
-                _ => Err(failure("UpdateItem", &error)),
-            },
-        }
+            .expression_attribute_values(":nonce", binary(claim.nonce.as_bytes()));
+        is_updated(update.send().await)
+    }
+
+    /// Extends the lease of a claim, if it is still the caller's. Returns whether it was.
+    ///
+    /// # Errors
+    /// When DynamoDB did not take it; it may be extended all the same.
+    pub async fn extend(&self, claim: &Claim, until: Timestamp) -> Result<bool, StoreError> {
+        let update = self
+            .writer
+            .update_item()
+            .table_name(&self.table)
+            .key(attribute::EVENT_ID, text(claim.key.as_str()))
+            .update_expression("SET lease_until = :until")
+            .condition_expression("nonce = :nonce AND #state = :running")
+            .expression_attribute_names("#state", STATE)
+            .expression_attribute_values(":running", text(RUNNING))
+            .expression_attribute_values(":until", text(&until.to_string()))
+            .expression_attribute_values(":nonce", binary(claim.nonce.as_bytes()));
+        is_updated(update.send().await)
     }
 
     /// Puts the claim's item where nothing stands, or in place of a claim that is `over`, in the state it was seen in.
@@ -161,7 +171,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<Claimed, StoreError> {
         for _ in 0..BIDS {
-            let fence = over.as_ref().map_or(1, |(over, _)| over.fence + 1);
+            let fence = next_fence(over.as_ref().map(|(over, _)| over.fence), now);
             let put = self
                 .writer
                 .put_item()
@@ -215,6 +225,27 @@ impl Store {
             (STATE.to_owned(), text(RUNNING)),
             (attribute::EXPIRES_AT.to_owned(), self.claim_expires_at(now)),
         ])
+    }
+}
+
+/// The fence after `last`: at least the time in seconds. A record may still be written after its claim has expired, when a dead letter
+/// is redriven. A fence that counted anew from 1 would meet it.
+fn next_fence(last: Option<u64>, now: Timestamp) -> u64 {
+    let time = u64::try_from(now.as_secs()).unwrap_or_default();
+    last.map_or(time, |last| time.max(last.saturating_add(1)))
+}
+
+/// Whether an update's condition held.
+fn is_updated<T, R>(updated: Result<T, SdkError<UpdateItemError, R>>) -> Result<bool, StoreError>
+where
+    R: std::fmt::Debug,
+{
+    match updated {
+        Ok(_) => Ok(true),
+        Err(error) => match error.as_service_error() {
+            Some(UpdateItemError::ConditionalCheckFailedException(_)) => Ok(false),
+            _ => Err(failure("UpdateItem", &error)),
+        },
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use futures_util::future::join_all;
 use gatehouse_inbox::store::claim::{Bid, Claim, Claimed, Settled};
 use gatehouse_inbox::{EventId, Fingerprint, Nonce};
@@ -36,7 +37,7 @@ async fn a_key_is_taken_once_and_stands_for_one_request() {
     let table = Table::new().await;
     let first = bid("{}");
     let claim = taken(&table, &first, now()).await;
-    assert_eq!(claim.fence, 1);
+    assert_eq!(i64::try_from(claim.fence), Ok(now().as_secs()));
     assert_eq!(table.store.claim(&bid("{}"), now()).await, Ok(Claimed::Running));
     assert_eq!(table.store.claim(&bid("[]"), now()).await, Ok(Claimed::OtherRequest));
     assert_eq!(table.store.settle(&claim, Settled::Finished, now()).await, Ok(true));
@@ -55,7 +56,7 @@ async fn a_key_whose_request_has_failed_is_free_for_any() {
     let claim = taken(&table, &bid("{}"), now()).await;
     assert_eq!(table.store.settle(&claim, Settled::Failed, now()).await, Ok(true));
     let next = taken(&table, &bid("[]"), now()).await;
-    assert_eq!(next.fence, 2);
+    assert_eq!(next.fence, claim.fence + 1);
     assert_eq!(table.store.settle(&claim, Settled::Finished, now()).await, Ok(false), "it is another's by now");
     assert_eq!(table.store.claim(&bid("[]"), now()).await, Ok(Claimed::Running));
 }
@@ -74,7 +75,7 @@ async fn a_lease_that_has_run_out_is_taken_over_by_one() {
         .iter()
         .filter_map(|taken| if let Ok(Claimed::Taken(claim)) = taken { Some(claim.fence) } else { None })
         .collect();
-    assert_eq!(fences, [2]);
+    assert!(fences.len() == 1 && fences[0] > dead.fence, "{fences:?}");
     assert_eq!(taken.iter().filter(|taken| **taken == Ok(Claimed::Running)).count(), 7);
     assert_eq!(
         table.store.settle(&dead, Settled::Finished, later(62)).await,
@@ -100,7 +101,7 @@ async fn a_lost_answer_costs_nobody_the_key() {
     table.proxy.fail(Rule::every(Fault::LoseAnswer).on("UpdateItem").times(1));
     assert_eq!(table.store.settle(&claim, Settled::Failed, now()).await, Ok(true));
     table.proxy.fail(Rule::every(Fault::LoseAnswer).on("PutItem").times(1));
-    assert_eq!(taken(&table, &bid("{}"), now()).await.fence, 2);
+    assert_eq!(taken(&table, &bid("{}"), now()).await.fence, claim.fence + 1);
     table.proxy.fail(Rule::every(Fault::Cut));
     assert!(table.store.claim(&bid("{}"), now()).await.is_err_and(|error| error.is_transient()));
 }
@@ -128,14 +129,47 @@ async fn a_key_that_was_finished_meanwhile_is_not_taken_over() {
 }
 
 #[tokio::test]
-async fn a_bid_nobody_knows_the_answer_to_is_withdrawn_and_no_other() {
+async fn unconfirmed_claim_is_settled_by_its_nonce_and_no_other_is() {
     let table = Table::new().await;
     let lost = bid("{}");
     taken(&table, &lost, now()).await;
-    assert_eq!(table.store.withdraw(&bid("{}"), now()).await, Ok(false));
+    let settle = async |bid: &Bid| table.store.settle(&bid.unconfirmed(), Settled::Failed, now()).await;
+    assert_eq!(settle(&bid("{}")).await, Ok(false));
     assert_eq!(table.store.claim(&bid("{}"), now()).await, Ok(Claimed::Running));
-    assert_eq!(table.store.withdraw(&lost, now()).await, Ok(true));
-    assert_eq!(taken(&table, &bid("[]"), now()).await.fence, 2);
+    assert_eq!(settle(&lost).await, Ok(true));
+    taken(&table, &bid("[]"), now()).await;
+}
+
+#[tokio::test]
+async fn lease_is_extended_by_its_holder_while_the_claim_runs() {
+    let table = Table::new().await;
+    let claim = taken(&table, &Bid { until: later(15), ..bid("{}") }, now()).await;
+    assert_eq!(table.store.extend(&claim, later(300)).await, Ok(true));
+    assert_eq!(table.store.claim(&bid("{}"), later(299)).await, Ok(Claimed::Running));
+    let other = Claim { nonce: Nonce::random().unwrap(), ..claim.clone() };
+    assert_eq!(table.store.extend(&other, later(900)).await, Ok(false));
+    assert!(matches!(table.store.claim(&bid("{}"), later(301)).await, Ok(Claimed::Lapsed(_))));
+    assert_eq!(table.store.settle(&claim, Settled::Failed, now()).await, Ok(true));
+    assert_eq!(table.store.extend(&claim, later(900)).await, Ok(false), "it is settled");
+}
+
+/// A dead letter may be redriven after the claim of its turn has expired and was removed.
+#[tokio::test]
+async fn fence_is_greater_than_that_of_any_earlier_claim_also_of_one_that_was_removed() {
+    let table = Table::new().await;
+    let mut last = 0;
+    for (seconds, is_removed) in [(0, false), (0, false), (60, true), (61, false), (200 * 86_400, true)] {
+        let key = bid("{}").key;
+        if is_removed {
+            let delete = table.client.delete_item().table_name(Table::NAME);
+            delete.key("event_id", AttributeValue::S(key.as_str().to_owned())).send().await.unwrap();
+        }
+        let at = later(seconds);
+        let claim = taken(&table, &bid("{}"), at).await;
+        assert!(claim.fence > last, "{} after {last}", claim.fence);
+        last = claim.fence;
+        assert_eq!(table.store.settle(&claim, Settled::Failed, at).await, Ok(true));
+    }
 }
 
 #[tokio::test]
@@ -155,13 +189,14 @@ async fn a_key_outlives_its_record_by_what_a_queue_holds_and_its_fence_goes_on()
     let days = i64::from(TTL_DAYS + 15) * 86_400;
     let seen = table.store.claim(&bid("{}"), later(days)).await.unwrap();
     assert!(matches!(seen, Claimed::Finished(_)), "{seen:?}");
-    assert_eq!(taken(&table, &bid("[]"), later(days + 1)).await.fence, 2);
+    assert!(taken(&table, &bid("[]"), later(days + 1)).await.fence > claim.fence);
 
     let table = Table::new().await;
     let claim = taken(&table, &bid("{}"), now()).await;
     table.store.settle(&claim, Settled::Finished, now()).await.unwrap();
-    let taken = table.store.take_over(&bid("{}"), &Claimed::Finished(claim), later(days - 1)).await.unwrap();
-    assert!(matches!(&taken, Claimed::Taken(claim) if claim.fence == 2), "{taken:?}");
+    let finished = Claimed::Finished(claim.clone());
+    let taken = table.store.take_over(&bid("{}"), &finished, later(days - 1)).await.unwrap();
+    assert!(matches!(&taken, Claimed::Taken(next) if next.fence > claim.fence), "{taken:?}");
 }
 
 /// Holders come, work, die, come back too late; never do two of them end well.

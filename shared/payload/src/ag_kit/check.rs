@@ -1,5 +1,9 @@
-//! Whether a request is one of its dialect, before it goes to an agent: an agent that is asked in the other dialect answers all
-//! the same, and loses the conversation.
+//! Checks a request against its dialect before it goes to an agent: an agent that is asked in the other dialect answers all the
+//! same, and loses the conversation.
+//!
+//! A request is refused only where every era of its dialect forbids it. AG-UI 0.x wants a tool's `parameters` and text from a tool,
+//! 1.0 takes tools without and parts as well; the draft of interrupts resumes with one object, 1.0 with a list. Servers give a
+//! tool call its `type`.
 
 use std::fmt;
 
@@ -39,16 +43,21 @@ pub fn check(dialect: Dialect, request: &str) -> Result<(), Wrong> {
     }
 }
 
-/// What the other dialect alone has.
+/// Refuses a request that has a mark of the other dialect and none of its own.
 fn of_this_dialect(dialect: Dialect, request: &Part<'_>) -> Result<(), Wrong> {
-    let (strangers, other): (&[&str], _) = match dialect {
-        Dialect::AgKit => (&["threadId", "runId", "parentRunId", "forwardedProps"], Dialect::AgUi),
-        Dialect::AgUi => (&["conversationId"], Dialect::AgKit),
+    const KIT: &[&str] = &["conversationId"];
+    const UI: &[&str] = &["threadId", "runId", "parentRunId", "forwardedProps"];
+    let (own, foreign, other) = match dialect {
+        Dialect::AgKit => (KIT, UI, Dialect::AgUi),
+        Dialect::AgUi => (UI, KIT, Dialect::AgKit),
     };
+    if own.iter().any(|name| json::has_member(request.text, name)) {
+        return Ok(());
+    }
     let resume = request.member("resume")?.map(|resume| resume.text.starts_with('['));
     let foreign_resume = resume.is_some_and(|is_list| is_list != (dialect == Dialect::AgUi));
-    let stranger = strangers.iter().find(|name| json::has_member(request.text, name));
-    match stranger.copied().or(foreign_resume.then_some("resume")) {
+    let mark = foreign.iter().find(|name| json::has_member(request.text, name));
+    match mark.copied().or(foreign_resume.then_some("resume")) {
         None => Ok(()),
         Some(name) => {
             let rule = format!("this is a request in the dialect {other}; this agent speaks {dialect}");
@@ -61,7 +70,9 @@ fn kit(request: &Part<'_>) -> Result<(), Wrong> {
     for message in request.list("messages")? {
         said(&message, message.word("role", &["system", "user", "assistant", "tool"])?)?;
     }
-    tools(request)?;
+    for tool in tools(request)? {
+        tool.has("parameters")?;
+    }
     if let Some(resume) = request.member("resume")? {
         resume.is_object()?;
         resume.needs_text("interruptId")?;
@@ -76,10 +87,11 @@ fn ui(request: &Part<'_>) -> Result<(), Wrong> {
         let roles = ["developer", "system", "user", "assistant", "tool", "activity", "reasoning"];
         message.text("id")?;
         match message.word("role", &roles)? {
-            "user" => match message.needs("content")? {
-                content if content.text.starts_with('"') || content.text.starts_with('[') => {}
-                content => return Err(content.wrong("a string or an array is needed")),
-            },
+            "user" => message.needs_text_or_parts("content")?,
+            "tool" => {
+                message.needs_text_or_parts("content")?;
+                message.needs_text("toolCallId")?;
+            }
             "activity" | "reasoning" => {}
             role => said(&message, role)?,
         }
@@ -89,9 +101,11 @@ fn ui(request: &Part<'_>) -> Result<(), Wrong> {
         context.needs_text("description")?;
         context.needs_text("value")?;
     }
-    for resume in request.list("resume")? {
-        resume.needs_text("interruptId")?;
-        resume.word("status", &["resolved", "cancelled"])?;
+    if request.member("resume")?.is_none_or(|resume| !resume.text.starts_with('{')) {
+        for resume in request.list("resume")? {
+            resume.needs_text("interruptId")?;
+            resume.word("status", &["resolved", "cancelled"])?;
+        }
     }
     ["threadId", "runId", "parentRunId"].iter().try_for_each(|name| request.text(name))
 }
@@ -114,7 +128,9 @@ fn said(message: &Part<'_>, role: &str) -> Result<(), Wrong> {
 fn tool_calls(message: &Part<'_>) -> Result<(), Wrong> {
     for call in message.list("toolCalls")? {
         call.needs_text("id")?;
-        call.word("type", &["function"])?;
+        if call.member("type")?.is_some() {
+            call.word("type", &["function"])?;
+        }
         let function = call.needs("function")?;
         function.is_object()?;
         function.needs_text("name")?;
@@ -123,13 +139,13 @@ fn tool_calls(message: &Part<'_>) -> Result<(), Wrong> {
     Ok(())
 }
 
-fn tools(request: &Part<'_>) -> Result<(), Wrong> {
-    for tool in request.list("tools")? {
+fn tools<'a>(request: &Part<'a>) -> Result<Vec<Part<'a>>, Wrong> {
+    let tools = request.list("tools")?;
+    for tool in &tools {
         tool.needs_text("name")?;
         tool.needs_text("description")?;
-        tool.has("parameters")?;
     }
-    Ok(())
+    Ok(tools)
 }
 
 /// A value in a request, and where it is.
@@ -178,6 +194,12 @@ impl<'a> Part<'a> {
     fn needs_text(&self, name: &str) -> Result<(), Wrong> {
         self.needs(name)?;
         self.text(name)
+    }
+
+    fn needs_text_or_parts(&self, name: &str) -> Result<(), Wrong> {
+        let member = self.needs(name)?;
+        let is_either = member.text.starts_with(['"', '[']);
+        if is_either { Ok(()) } else { Err(member.wrong("a string or an array is needed")) }
     }
 
     fn word(&self, name: &str, words: &[&'static str]) -> Result<&'static str, Wrong> {
@@ -230,11 +252,20 @@ mod tests {
                 "tools": [tool]}),
             json!({"conversationId": "c", "resume": {"interruptId": "i", "payload": {"any": "JSON"}}}),
             json!({"conversationId": "c", "resume": {"interruptId": "i", "payload": null}}),
+            json!({"conversationId": "c", "messages": [], "runId": "r", "forwardedProps": {}}),
         ] {
             assert_eq!(kit(request.clone()), "", "{request}");
         }
         for request in [
             json!({"messages": []}),
+            // AG-UI 1.0: tools without parameters, parts from a tool.
+            json!({"threadId": "t", "messages": [{"id": "3", "role": "tool", "toolCallId": "c", "content": [{"type": "text", "text": "42"}]}],
+                "tools": [{"name": "f", "description": "d"}]}),
+            // The draft of interrupts.
+            json!({"threadId": "t", "messages": [], "resume": {"interruptId": "i", "payload": true}}),
+            // A call whose type the server fills in, and members that the other dialect happens to have.
+            json!({"threadId": "t", "conversationId": "c", "messages": [{"id": "1", "role": "assistant",
+                "toolCalls": [{"id": "c", "function": {"name": "f", "arguments": "{}"}}]}]}),
             json!({"threadId": "t", "runId": "r", "state": {}, "context": [{"description": "d", "value": "v"}], "forwardedProps": {},
                 "messages": [{"id": "1", "role": "user", "content": [{"type": "text", "text": "x"}]}, {"role": "developer", "content": "x"},
                 {"role": "assistant", "toolCalls": [call]}, {"role": "tool", "content": "x", "toolCallId": "c"}, {"role": "reasoning"}],
@@ -274,6 +305,13 @@ mod tests {
                 "resume[0].status: one of resolved, cancelled is needed",
             ),
             (json!({"messages": [], "runId": {}}), "runId: a string is needed"),
+            (
+                message(json!({"role": "tool", "toolCallId": "c", "content": {"secret": 1}})),
+                "messages[1].content: a string or an array is needed",
+            ),
+            (message(json!({"role": "tool", "content": []})), "messages[1].toolCallId: it is needed"),
+            (message(json!({"role": "system", "content": []})), "messages[1].content: a string is needed"),
+            (json!({"messages": [], "tools": [{"name": "f"}]}), "tools[0].description: it is needed"),
         ] {
             assert_eq!(ui(request), told);
         }

@@ -210,6 +210,8 @@ object! {
         event_type: String = "type",
         /// What failed.
         error: String = "error",
+        /// A code, which Gatehouse adds to an error event of its own.
+        code: String = "code",
     }
 }
 

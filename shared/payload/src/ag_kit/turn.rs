@@ -1,111 +1,185 @@
-//! A turn, put together from the events of an answer: what was said, which tools were called, how it ended.
+//! A turn, folded from the events of an answer: its messages and tool calls, and how it ended.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use crate::json;
 use crate::wire::{Field, Item, Raw, read};
 
 use super::{Dialect, kit, ui};
 
-/// What came of a turn so far.
+mod calls;
+mod interrupts;
+mod messages;
+
+pub use calls::Call;
+use calls::Calls;
+use interrupts::Interrupts;
+pub use messages::Message;
+use messages::Messages;
+
+/// A turn, as far as its events have come.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Turn {
     dialect: Dialect,
-    /// Whether what is said is kept, or only how it ends.
+    /// Whether the content is kept, or only how the turn ends.
     keeps: bool,
-    /// Where in `tool_calls` a call is, by its id.
-    places: HashMap<String, usize>,
-    /// The agent's text, its pieces joined.
-    pub text: String,
-    /// The tools it called, in the order in which it began to.
-    pub tool_calls: Vec<Call>,
-    /// What it waits for: AG-Kit's `interrupt` events, the elements of AG-UI's `interrupts`, or the values of its `on_interrupt`.
-    pub interrupts: Vec<Raw>,
-    /// What it used, where it says so.
+    messages: Messages,
+    calls: Calls,
+    interrupts: Interrupts,
+    /// The tokens used, where the agent reports them: the elements of `usage`.
     pub usage: Vec<Raw>,
-    /// How it ended; `None` as long as it has not.
+    /// How the last run ended; `None` while it has not.
     pub end: Option<End>,
-    /// How many events were no JSON object, or of no documented kind.
+    /// The agent's own words about the failure of the last run.
+    pub error: Option<AgentError>,
+    /// Number of events that were no JSON object, or of no documented type.
     pub odd: usize,
-    /// How many events came.
+    /// Number of events.
     pub events: usize,
 }
 
-/// A tool call.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Call {
-    /// Names it.
-    pub id: String,
-    /// The tool.
-    pub name: String,
-    /// Its arguments, their pieces joined: JSON text once it is complete.
-    pub arguments: String,
-    /// What it answered. Without a result the call is for the client to do.
-    pub result: Option<String>,
-}
-
-/// How a turn ended.
+/// How a run ended. Written as one word, with the reason behind `failed:`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum End {
-    /// Well.
+    /// It ended well.
     Completed,
     /// It waits for decisions.
     Interrupted,
-    /// It failed. A word or two, without what was said.
+    /// It was stopped on purpose.
+    Cancelled,
+    /// It failed. Holds a word or two, without the agent's text.
     Failed(String),
 }
 
-/// What AG-Kit's answers end with, in place of an event.
-const DONE: &str = "[DONE]";
+impl End {
+    /// The word without the reason.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            End::Completed => "completed",
+            End::Interrupted => "interrupted",
+            End::Cancelled => "cancelled",
+            End::Failed(_) => "failed",
+        }
+    }
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())?;
+        if let End::Failed(why) = self { write!(f, ":{why}") } else { Ok(()) }
+    }
+}
+
+/// An agent's error, in its own words.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct AgentError {
+    /// The code, where the agent names one.
+    pub code: Option<String>,
+    /// The text, where there is one.
+    pub message: Option<String>,
+}
+
+/// What an event changed in a turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// Neither a text nor a result.
+    Nothing,
+    /// A message has more text.
+    Text {
+        /// The message's place in [`Turn::messages`].
+        message: usize,
+        /// Where the new text begins in its content, in bytes.
+        from: usize,
+    },
+    /// A tool call has its result.
+    Result {
+        /// The call's place in [`Turn::tool_calls`].
+        call: usize,
+    },
+    /// A snapshot replaced messages and calls.
+    Snapshot,
+}
+
+/// The mark that ends an answer of AG-Kit, in place of an event.
+pub const DONE: &str = "[DONE]";
 
 impl Turn {
-    /// A turn in a dialect, of which nothing has come yet.
+    /// A turn without events.
     #[must_use]
     pub fn new(dialect: Dialect) -> Self {
         Turn {
             dialect,
             keeps: true,
-            places: HashMap::new(),
-            text: String::new(),
-            tool_calls: Vec::new(),
-            interrupts: Vec::new(),
+            messages: Messages::default(),
+            calls: Calls::default(),
+            interrupts: Interrupts::default(),
             usage: Vec::new(),
             end: None,
+            error: None,
             odd: 0,
             events: 0,
         }
     }
 
-    /// The same, for whoever wants to know no more than how it ends: nothing grows with what is said.
+    /// A turn that keeps no content and learns how it ends. Its size does not grow with the answer.
     #[must_use]
     pub fn watched(dialect: Dialect) -> Self {
         Turn { keeps: false, ..Self::new(dialect) }
     }
 
-    /// Takes the next event's data.
-    pub fn take(&mut self, data: &str) {
-        self.events += 1;
-        if data.trim() == DONE {
-            // Older AG-UI servers send it behind their own end, and it is no end there.
-            if self.dialect == Dialect::AgKit && self.end.is_none() {
-                let waits = !self.interrupts.is_empty();
-                self.end = Some(if waits { End::Interrupted } else { End::Completed });
-            }
-            return;
-        }
-        if !self.keeps && self.only_says(data) {
-            return;
-        }
-        let known = match self.dialect {
-            Dialect::AgKit => read(data).ok().is_some_and(|event| self.take_kit(event)),
-            Dialect::AgUi => read(data).ok().is_some_and(|event| self.take_ui(event)),
-        };
-        self.odd += usize::from(!known);
+    /// The messages, in the order in which they began.
+    #[must_use]
+    pub fn messages(&self) -> &[Message] {
+        &self.messages.list
     }
 
-    /// Whether an event, of a documented kind, can neither end the turn nor keep it waiting: most are, and they are the large
-    /// ones, so whoever only watches reads no more of them than their type.
-    fn only_says(&self, data: &str) -> bool {
+    /// The texts of the assistant messages, joined by a blank line.
+    #[must_use]
+    pub fn content(&self) -> String {
+        self.messages.answer()
+    }
+
+    /// The tool calls, in the order in which they began.
+    #[must_use]
+    pub fn tool_calls(&self) -> &[Call] {
+        &self.calls.list
+    }
+
+    /// The interrupts that the last run waits for: AG-Kit's `interrupt` events, the interrupts of an AG-UI outcome, or the values
+    /// of `on_interrupt`.
+    pub fn interrupts(&self) -> impl Iterator<Item = &Raw> {
+        self.interrupts.iter()
+    }
+
+    /// Takes the data of the next event.
+    pub fn take(&mut self, data: &str) -> Change {
+        self.events += 1;
+        if data.trim() == DONE {
+            // Older AG-UI servers send it after their own end; it is no end in that dialect.
+            if self.dialect == Dialect::AgKit && self.end.is_none() {
+                self.end = Some(if self.interrupts.is_empty() { End::Completed } else { End::Interrupted });
+            }
+            return Change::Nothing;
+        }
+        if !self.keeps && self.only_tells(data) {
+            return Change::Nothing;
+        }
+        let change = match self.dialect {
+            Dialect::AgKit => read(data).ok().and_then(|event| self.take_kit(event)),
+            Dialect::AgUi => read(data).ok().and_then(|event| self.take_ui(event)),
+        };
+        self.odd += usize::from(change.is_none());
+        change.unwrap_or(Change::Nothing)
+    }
+
+    /// Whether an event of a documented type can neither end a run nor interrupt it. Most are of this kind, and so are the large
+    /// ones: a watched turn reads their type alone.
+    fn only_tells(&self, data: &str) -> bool {
         let Some(kind) = json::text_member(data, "type") else { return false };
         let (kinds, deciding): (_, &[&str]) = match self.dialect {
             Dialect::AgKit => (kit::Event::KINDS, &["interrupt", "error"]),
@@ -114,75 +188,112 @@ impl Turn {
         kinds.contains(&kind.as_str()) && !deciding.contains(&kind.as_str())
     }
 
-    /// Whether the event was of a documented kind.
-    fn take_kit(&mut self, event: kit::Event) -> bool {
+    /// `None` where the event is of no documented type.
+    fn take_kit(&mut self, event: kit::Event) -> Option<Change> {
         use kit::Event as E;
         match event {
-            E::Text(event) => self.say(event.content.get()),
-            E::ToolCallStart(event) => self.begin(event.tool_call_id.get(), event.tool_call_name.get()),
-            E::ToolCallArgs(event) => self.argue(event.tool_call_id.get(), event.delta.get()),
-            E::ToolCallEnd(_) => {}
-            E::ToolResult(event) => self.result(event.tool_call_id.get(), event.result.get()),
-            E::Interrupt(event) => self.wait_for(raw(&event)),
-            E::Failure(_) => self.fail("error"),
-            // Without a type, and before anything else: it could not begin.
-            E::Other(raw) => {
-                let failure = raw.read::<kit::CouldNotBegin>().ok().filter(|failure| failure.error.get().is_some());
-                let could_not_begin = failure.is_some() && self.events == 1;
-                if could_not_begin {
-                    self.fail("could not begin");
-                }
-                return could_not_begin;
+            // Text before a tool call and text after it are two messages: the dialect has no ids to tell them apart by.
+            E::ToolCallStart(event) => {
+                self.messages.end(None);
+                self.calls.begin(id(&event.tool_call_id), id(&event.tool_call_name));
             }
+            E::Text(event) => return Some(self.say(None, None, &event.content)),
+            E::ToolCallArgs(event) => self.calls.argue(id(&event.tool_call_id), &text_or_empty(&event.delta)),
+            E::ToolCallEnd(event) => self.calls.end(id(&event.tool_call_id)),
+            E::ToolResult(event) => return Some(self.answer(id(&event.tool_call_id), &event.result)),
+            E::Interrupt(event) => self.wait_for(raw(&event), Interrupts::event),
+            E::Failure(event) => self.fail("error", text(&event.code), text(&event.error)),
+            E::Other(event) => return self.take_unknown(&event),
         }
-        true
+        Some(Change::Nothing)
     }
 
-    fn take_ui(&mut self, event: ui::Event) -> bool {
+    fn take_ui(&mut self, event: ui::Event) -> Option<Change> {
         use ui::Event as E;
         match event {
-            E::TextMessageContent(event) => self.say(event.delta.get()),
-            E::TextMessageChunk(event) => self.say(event.delta.get()),
-            E::ToolCallStart(event) => self.begin(event.tool_call_id.get(), event.tool_call_name.get()),
-            E::ToolCallArgs(event) => self.argue(event.tool_call_id.get(), event.delta.get()),
+            E::TextMessageStart(event) => {
+                self.messages.begin(id(&event.message_id), role(&event.role));
+            }
+            E::TextMessageContent(event) => return Some(self.say(id(&event.message_id), None, &event.delta)),
+            E::TextMessageChunk(event) => {
+                return Some(self.say(id(&event.message_id), role(&event.role), &event.delta));
+            }
+            E::TextMessageEnd(event) => self.messages.end(id(&event.message_id)),
+            E::ToolCallStart(event) => {
+                self.messages.end(None);
+                self.calls.begin(id(&event.tool_call_id), id(&event.tool_call_name));
+            }
+            E::ToolCallArgs(event) => self.calls.argue(id(&event.tool_call_id), &text_or_empty(&event.delta)),
+            E::ToolCallEnd(event) => self.calls.end(id(&event.tool_call_id)),
             E::ToolCallChunk(event) => {
-                if event.tool_call_name.get().is_some() {
-                    self.begin(event.tool_call_id.get(), event.tool_call_name.get());
-                }
-                self.argue(event.tool_call_id.get(), event.delta.get());
+                self.messages.end(None);
+                let (id, name) = (id(&event.tool_call_id), id(&event.tool_call_name));
+                self.calls.chunk(id, name, &text_or_empty(&event.delta));
             }
-            E::ToolCallResult(event) => self.result(event.tool_call_id.get(), event.content.get()),
+            E::ToolCallResult(event) => return Some(self.answer(id(&event.tool_call_id), &event.content)),
+            E::MessagesSnapshot(event) => {
+                self.replace(event.messages.get().into_iter().flatten().filter_map(Item::get));
+                return Some(Change::Snapshot);
+            }
             E::Custom(event) if event.name.get().is_some_and(|name| name == "on_interrupt") => {
-                self.wait_for(event.value.get().cloned());
+                self.wait_for(event.value.get().cloned(), Interrupts::custom);
             }
-            E::RunFinished(event) => {
-                self.used(&event.usage);
-                if let Some(ui::Outcome::Interrupt(waits)) = event.outcome.get() {
-                    waits.interrupts.get().into_iter().flatten().for_each(|waits| self.wait_for(raw(waits)));
-                }
-                let waits = !self.interrupts.is_empty();
-                self.end.get_or_insert(if waits { End::Interrupted } else { End::Completed });
-            }
-            // Several runs may follow each other in one answer.
-            E::RunStarted(_) => {
-                if matches!(self.end, Some(End::Completed | End::Interrupted)) {
-                    self.end = None;
-                }
-            }
+            E::RunFinished(event) => self.finish(&event),
+            E::RunStarted(_) => self.start(),
             E::RunError(event) => {
                 self.used(&event.usage);
-                // Its message may quote what was said.
-                self.fail("RUN_ERROR");
+                // A failure may be told after the run's end, and counts then too.
+                self.end = self.end.take().filter(|end| matches!(end, End::Failed(_)));
+                self.fail("RUN_ERROR", text(&event.code), text(&event.message));
             }
-            E::Other(_) => return false,
+            E::Other(event) => return self.take_unknown(&event),
             _ => {}
         }
-        true
+        Some(Change::Nothing)
     }
 
-    fn wait_for(&mut self, what: Option<Raw>) {
-        if self.keeps || self.interrupts.is_empty() {
-            self.interrupts.extend(what);
+    /// Takes an event without a type. As the first one, `{"error": …}` says that the agent could not begin; older servers of both
+    /// dialects send it.
+    fn take_unknown(&mut self, event: &Raw) -> Option<Change> {
+        let failure = event.read::<kit::CouldNotBegin>().ok().filter(|_| !json::has_member(event.text(), "type"))?;
+        if self.events > 1 || failure.error.get().is_none() {
+            return None;
+        }
+        self.fail("could not begin", None, text(&failure.error));
+        Some(Change::Nothing)
+    }
+
+    /// Several runs may follow each other in one answer. The last one decides how the turn ended.
+    fn start(&mut self) {
+        if self.end.take().is_some() {
+            self.error = None;
+            self.interrupts = Interrupts::default();
+        }
+    }
+
+    fn finish(&mut self, event: &ui::RunFinished) {
+        self.used(&event.usage);
+        let outcome = Outcome::of(event);
+        if let Outcome::Interrupt(interrupts) = &outcome {
+            let kept = if self.keeps { interrupts.len() } else { 1 };
+            self.interrupts.listed(interrupts.iter().take(kept).cloned().collect());
+        }
+        let end = match outcome {
+            Outcome::Success if self.interrupts.is_empty() => End::Completed,
+            Outcome::Success | Outcome::Interrupt(_) => End::Interrupted,
+            Outcome::Cancelled => End::Cancelled,
+            Outcome::Unknown => End::Failed("unknown-outcome".to_owned()),
+        };
+        // Servers in layers say the end twice: the one that tells more counts.
+        if matches!(self.end, None | Some(End::Completed)) {
+            self.end = Some(end);
+        }
+    }
+
+    /// A watched turn keeps one interrupt, whatever the number.
+    fn wait_for(&mut self, what: Option<Raw>, tell: fn(&mut Interrupts, Raw)) {
+        if let Some(what) = what.filter(|_| self.keeps || self.interrupts.is_empty()) {
+            tell(&mut self.interrupts, what);
         }
     }
 
@@ -192,135 +303,143 @@ impl Turn {
         }
     }
 
-    fn say(&mut self, text: Option<&String>) {
-        if !self.keeps {
-            return;
-        }
-        self.text.push_str(text.map(String::as_str).unwrap_or_default());
+    fn say(&mut self, id: Option<&str>, role: Option<&str>, delta: &Field<String>) -> Change {
+        let text = text_or_empty(delta);
+        let message = self.messages.append(id, role, &text);
+        let length = self.messages.list.get(message).map_or(0, |message| message.content.len());
+        Change::Text { message, from: length - text.len() }
     }
 
-    /// The call of this id, which begins here if nobody has begun it.
-    fn call(&mut self, id: Option<&String>) -> &mut Call {
-        let id = id.map(String::as_str).unwrap_or_default();
-        let next = self.tool_calls.len();
-        let at = *self.places.entry(id.to_owned()).or_insert(next);
-        if at == next {
-            self.tool_calls.push(Call { id: id.to_owned(), ..Call::default() });
-        }
-        &mut self.tool_calls[at]
+    fn answer(&mut self, id: Option<&str>, result: &Field<String>) -> Change {
+        Change::Result { call: self.calls.answer(id, &text_or_empty(result)) }
     }
 
-    fn begin(&mut self, id: Option<&String>, name: Option<&String>) {
-        if !self.keeps {
-            return;
+    fn replace<'m>(&mut self, snapshot: impl Iterator<Item = &'m ui::Message>) {
+        let (mut messages, mut calls) = (Messages::default(), Calls::default());
+        for message in snapshot {
+            let content = message.content.get().and_then(|content| text_of(content.text()));
+            match role(&message.role) {
+                Some("tool") => {
+                    calls.answer(id(&message.tool_call_id), content.as_deref().unwrap_or_default());
+                }
+                Some("activity" | "reasoning") => {}
+                role => {
+                    if let Some(content) = content {
+                        messages.end(None);
+                        messages.append(id(&message.id), role, &content);
+                    }
+                    for call in message.tool_calls.get().into_iter().flatten().filter_map(Item::get) {
+                        let function = call.function.get();
+                        calls.add(Call {
+                            id: id(&call.id).unwrap_or_default().to_owned(),
+                            name: function.and_then(|function| text(&function.name)).unwrap_or_default().into_owned(),
+                            arguments: function
+                                .map(|function| text_or_empty(&function.arguments).into_owned())
+                                .unwrap_or_default(),
+                            result: None,
+                        });
+                    }
+                }
+            }
         }
-        self.call(id).name = name.cloned().unwrap_or_default();
+        messages.end(None);
+        self.messages.replace(messages);
+        self.calls.replace(calls);
     }
 
-    fn argue(&mut self, id: Option<&String>, delta: Option<&String>) {
-        if !self.keeps {
-            return;
-        }
-        self.call(id).arguments.push_str(delta.map(String::as_str).unwrap_or_default());
-    }
-
-    fn result(&mut self, id: Option<&String>, result: Option<&String>) {
-        if !self.keeps {
-            return;
-        }
-        self.call(id).result = Some(result.cloned().unwrap_or_default());
-    }
-
-    fn fail(&mut self, why: &str) {
+    fn fail(&mut self, why: &str, code: Option<Cow<'_, str>>, message: Option<Cow<'_, str>>) {
         self.end.get_or_insert_with(|| End::Failed(why.to_owned()));
+        let own = |text: Option<Cow<'_, str>>| text.map(Cow::into_owned).filter(|text| !text.is_empty());
+        let error = self.error.get_or_insert_default();
+        error.code = error.code.take().or_else(|| own(code));
+        error.message = error.message.take().or_else(|| own(message));
     }
 }
 
-/// A value as JSON text again.
+/// What `RUN_FINISHED` says of its run.
+enum Outcome {
+    Success,
+    /// The run waits for these, as far as they are listed.
+    Interrupt(Vec<Raw>),
+    Cancelled,
+    /// A later release's outcome. It is not taken for success.
+    Unknown,
+}
+
+impl Outcome {
+    /// Reads an outcome: an object with a type, as AG-UI 1.0 has it, or a word beside an `interrupt`, as its draft had it. An absent
+    /// one is success, unless an interrupt stands beside it.
+    fn of(event: &ui::RunFinished) -> Outcome {
+        let beside: Vec<Raw> = event.interrupt.get().cloned().into_iter().collect();
+        let word = match &event.outcome {
+            Field::Absent | Field::Null if beside.is_empty() => return Outcome::Success,
+            Field::Absent | Field::Null => return Outcome::Interrupt(beside),
+            Field::Is(ui::Outcome::Interrupt(waits)) => {
+                let listed = waits.interrupts.get().into_iter().flatten().filter_map(raw);
+                return Outcome::Interrupt(listed.chain(beside).collect());
+            }
+            Field::Is(ui::Outcome::Success(_)) => return Outcome::Success,
+            Field::Is(ui::Outcome::Cancelled(_)) => return Outcome::Cancelled,
+            Field::Is(ui::Outcome::Other(_)) => return Outcome::Unknown,
+            Field::Odd(other) => other.read::<String>().ok(),
+        };
+        match word.as_deref() {
+            Some("success") => Outcome::Success,
+            Some("interrupt") => Outcome::Interrupt(beside),
+            Some("cancelled") => Outcome::Cancelled,
+            _ => Outcome::Unknown,
+        }
+    }
+}
+
+/// A value as JSON text.
 fn raw(value: &impl serde::Serialize) -> Option<Raw> {
     read(&serde_json::to_string(value).ok()?).ok()
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// An id or a name; `None` where it is empty or no string.
+fn id(field: &Field<String>) -> Option<&str> {
+    field.get().map(String::as_str).filter(|id| !id.is_empty())
+}
 
-    fn turn(dialect: Dialect, events: &[&str]) -> Turn {
-        let mut turn = Turn::new(dialect);
-        events.iter().for_each(|event| turn.take(event));
-        turn
-    }
+fn role(field: &Field<ui::Role>) -> Option<&str> {
+    field.get().map(ui::Role::as_str).filter(|role| !role.is_empty())
+}
 
-    #[test]
-    fn an_ag_kit_answer_is_its_text_its_calls_and_done() {
-        let turn = turn(
-            Dialect::AgKit,
-            &[
-                r#"{"type":"text","content":"It is "}"#,
-                r#"{"type":"tool-call-start","toolCallId":"a","toolCallName":"clock"}"#,
-                r#"{"type":"tool-call-start","toolCallId":"b","toolCallName":"map"}"#,
-                r#"{"type":"tool-call-args","toolCallId":"a","delta":"{\"zone\":"}"#,
-                r#"{"type":"tool-call-args","toolCallId":"b","delta":"{}"}"#,
-                r#"{"type":"tool-call-args","toolCallId":"a","delta":"\"UTC\"}"}"#,
-                r#"{"type":"tool-call-end","toolCallId":"a"}"#,
-                r#"{"type":"tool-result","toolCallId":"a","result":"nine"}"#,
-                r#"{"type":"text","content":"nine."}"#,
-                "[DONE]",
-            ],
-        );
-        assert_eq!((turn.text.as_str(), turn.end, turn.odd), ("It is nine.", Some(End::Completed), 0));
-        let calls: Vec<_> =
-            turn.tool_calls.iter().map(|c| (c.name.as_str(), c.arguments.as_str(), c.result.as_deref())).collect();
-        assert_eq!(calls, [("clock", r#"{"zone":"UTC"}"#, Some("nine")), ("map", "{}", None)]);
-    }
-
-    #[test]
-    fn an_interrupt_is_waited_for_and_nothing_ends_without_an_end() {
-        let interrupt = r#"{"type":"interrupt","id":"i","reason":null,"payload":[1]}"#;
-        assert_eq!(turn(Dialect::AgKit, &[interrupt]).end, None);
-        let interrupted = turn(Dialect::AgKit, &[interrupt, "[DONE]"]);
-        assert_eq!((interrupted.end, interrupted.interrupts.len()), (Some(End::Interrupted), 1));
-        let custom = r#"{"type":"CUSTOM","name":"on_interrupt","value":"{}"}"#;
-        let finished = r#"{"type":"RUN_FINISHED","threadId":"t","runId":"r"}"#;
-        assert_eq!(turn(Dialect::AgUi, &[custom, finished]).end, Some(End::Interrupted));
-        let outcome = r#"{"type":"RUN_FINISHED","outcome":{"type":"interrupt","interrupts":[{"id":"i"}]}}"#;
-        assert_eq!(turn(Dialect::AgUi, &[outcome]).end, Some(End::Interrupted));
-        assert_eq!(turn(Dialect::AgUi, &["[DONE]"]).end, None, "no end of this dialect");
-    }
-
-    #[test]
-    fn a_turn_that_is_only_watched_ends_the_same_and_keeps_nothing() {
-        let said = [
-            r#"{"type":"text","content":"x"}"#,
-            r#"{"type":"tool-call-args","toolCallId":"a","delta":"x"}"#,
-            r#"{"type":"interrupt","id":"i","payload":1}"#,
-            r#"{"type":"interrupt","id":"j","payload":1}"#,
-            "[DONE]",
-        ];
-        let mut watched = Turn::watched(Dialect::AgKit);
-        said.iter().for_each(|event| watched.take(event));
-        assert_eq!((watched.end.clone(), watched.events), (turn(Dialect::AgKit, &said).end, 5));
-        assert!(watched.text.is_empty() && watched.tool_calls.is_empty() && watched.interrupts.len() == 1);
-    }
-
-    #[test]
-    fn a_failure_is_told_without_its_words_and_the_first_end_counts() {
-        let untyped = r#"{"error": "Server error", "details": "secret"}"#;
-        assert_eq!(turn(Dialect::AgKit, &[untyped]).end, Some(End::Failed("could not begin".to_owned())));
-        let later = turn(Dialect::AgKit, &[r#"{"type":"text","content":"x"}"#, untyped]);
-        assert_eq!((later.end, later.odd), (None, 1), "behind other events it is one nobody knows");
-        let error = r#"{"type":"RUN_ERROR","message":"secret","code":"secret"}"#;
-        let (started, finished) = (r#"{"type":"RUN_STARTED"}"#, r#"{"type":"RUN_FINISHED"}"#);
-        assert_eq!(turn(Dialect::AgUi, &[started, finished, started]).end, None, "another run has begun");
-        assert_eq!(turn(Dialect::AgUi, &[started, error, started]).end, Some(End::Failed("RUN_ERROR".to_owned())));
-        assert_eq!(turn(Dialect::AgUi, &[error, error, finished]).end, Some(End::Failed("RUN_ERROR".to_owned())));
-    }
-
-    #[test]
-    fn what_is_no_json_or_of_no_known_kind_is_counted_and_harms_nothing() {
-        for dialect in [Dialect::AgKit, Dialect::AgUi] {
-            let turn = turn(dialect, &["{not json", "7", "{}", r#"{"type":"of-next-year"}"#, r#"{"type":"\ud800"}"#]);
-            assert_eq!((turn.odd, turn.events, turn.end), (5, 5, None), "{dialect}");
-        }
+/// The text of a member, whatever its type: see [`text_of`]. `None` where it is absent or `null`.
+fn text(field: &Field<String>) -> Option<Cow<'_, str>> {
+    match field {
+        Field::Is(text) => Some(Cow::Borrowed(text)),
+        Field::Odd(other) => text_of(other.text()),
+        Field::Absent | Field::Null => None,
     }
 }
+
+fn text_or_empty(field: &Field<String>) -> Cow<'_, str> {
+    text(field).unwrap_or_default()
+}
+
+/// The text of a value: a string as it is, parts that are all text joined, anything else as its JSON. `None` for `null`.
+fn text_of(value: &str) -> Option<Cow<'_, str>> {
+    #[derive(Deserialize)]
+    struct Part {
+        r#type: String,
+        text: String,
+    }
+    match value.as_bytes().first() {
+        Some(b'n') => None,
+        Some(b'"') => {
+            let literal = serde_json::from_str::<&RawValue>(value).ok();
+            literal.and_then(json::lossy_string).map(|text| Cow::Owned(text.into_owned()))
+        }
+        Some(b'[') => {
+            let parts: Option<Vec<Part>> = serde_json::from_str(value).ok();
+            let parts = parts.filter(|parts| parts.iter().all(|part| part.r#type == "text"));
+            Some(parts.map_or(Cow::Borrowed(value), |parts| parts.into_iter().map(|part| part.text).collect()))
+        }
+        _ => Some(Cow::Borrowed(value)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

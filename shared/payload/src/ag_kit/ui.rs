@@ -109,6 +109,8 @@ union! {
         Success(Succeeded) = "success",
         /// It waits for decisions.
         Interrupt(Interrupted) = "interrupt",
+        /// It was stopped on purpose.
+        Cancelled(Cancelled) = "cancelled",
     }
 }
 
@@ -116,6 +118,14 @@ object! {
     /// A run that ended well.
     Succeeded {
         /// `success`
+        kind: String = "type",
+    }
+}
+
+object! {
+    /// A run that was stopped on purpose.
+    Cancelled {
+        /// `cancelled`
         kind: String = "type",
     }
 }
@@ -289,8 +299,10 @@ event! {
         run_id: String = "runId",
         /// What came of it.
         result: Raw = "result",
-        /// How it ended; absent from older servers.
+        /// How it ended. Absent from older servers; a word in the draft of interrupts.
         outcome: Outcome = "outcome",
+        /// The interrupt, in the draft of interrupts.
+        interrupt: Raw = "interrupt",
         /// What it used.
         usage: Vec<Item<Usage>> = "usage",
     }

@@ -47,9 +47,13 @@ fn what_servers_took_is_right_and_what_they_refused_for_its_form_is_wrong() {
 fn recorded_answers_end_as_they_did() {
     for (name, dialect, answer) in samples(".sse") {
         let mut turn = Turn::new(dialect);
-        let mut blocks = Vec::new();
-        Reader::new(1 << 20).feed(answer, &mut blocks).unwrap();
-        blocks.into_iter().filter_map(|block| block.event).for_each(|event| turn.take(&event.data));
+        let mut reader = Reader::new(1 << 20);
+        reader.feed(answer);
+        while let Some(block) = reader.next_block().unwrap() {
+            if let Some(event) = block.event {
+                turn.take(&event.data);
+            }
+        }
         let end = match name.as_str() {
             // Cut by the server.
             "agkit_07_error_mid_stream.sse" => None,

@@ -50,11 +50,15 @@ fn each_rule_holds_whole_byte_by_byte_and_cut_in_two_anywhere() {
     for (rule, stream, expected) in CASES {
         let read = |chunks: &mut dyn Iterator<Item = &[u8]>| {
             let (mut reader, mut blocks) = (Reader::new(1 << 20), Vec::new());
-            chunks.for_each(|chunk| reader.feed(Bytes::copy_from_slice(chunk), &mut blocks).unwrap());
+            for chunk in chunks {
+                reader.feed(Bytes::copy_from_slice(chunk));
+                while let Some(block) = reader.next_block().unwrap() {
+                    blocks.push(block);
+                }
+            }
             let events = blocks.into_iter().filter_map(|block| block.event);
             let events: Vec<_> = events.map(|event| (event.name, event.data, event.last_event_id)).collect();
-            let told: Vec<_> =
-                events.iter().map(|(name, data, id)| (name.as_str(), data.as_str(), id.as_str())).collect();
+            let told: Vec<_> = events.iter().map(|(name, data, id)| (name.as_str(), data.as_str(), &**id)).collect();
             assert_eq!(told, expected, "{rule}");
         };
         read(&mut [stream].into_iter());

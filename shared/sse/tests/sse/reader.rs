@@ -6,12 +6,21 @@ use proptest::prelude::*;
 
 const LIMIT: usize = 1 << 20;
 
+/// Feeds a chunk, and adds the blocks that are complete with it.
+fn feed(reader: &mut Reader, chunk: &[u8], blocks: &mut Vec<Block>) -> Result<(), TooLarge> {
+    reader.feed(Bytes::copy_from_slice(chunk));
+    while let Some(block) = reader.next_block()? {
+        blocks.push(block);
+    }
+    Ok(())
+}
+
 /// The blocks of a stream that comes in these chunks, and what was left over.
 fn blocks<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Block>, Vec<u8>, Option<u64>) {
     let mut reader = Reader::new(LIMIT);
     let mut blocks = Vec::new();
     for chunk in chunks {
-        reader.feed(Bytes::copy_from_slice(chunk), &mut blocks).unwrap();
+        feed(&mut reader, chunk, &mut blocks).unwrap();
     }
     (blocks, reader.unfinished().to_vec(), reader.retry_ms())
 }
@@ -65,9 +74,9 @@ fn comments_unknown_fields_and_other_letter_cases_say_nothing() {
 fn a_name_is_good_for_one_event_and_an_id_for_all_that_follow() {
     let got =
         events("event: x\nid: 1\ndata: a\n\ndata: b\n\nid\ndata: c\n\nid: 2\0\ndata: d\n\nevent: y\n\ndata: e\n\n");
-    let told: Vec<_> = got.iter().map(|event| (event.name.as_str(), event.last_event_id.as_str())).collect();
+    let told: Vec<_> = got.iter().map(|event| (event.name.as_str(), &*event.last_event_id)).collect();
     assert_eq!(told, [("x", "1"), ("", "1"), ("", ""), ("", ""), ("", "")]);
-    assert_eq!(events("id: 7\n\ndata: a\n\n")[0].last_event_id, "7", "without data it is kept all the same");
+    assert_eq!(&*events("id: 7\n\ndata: a\n\n")[0].last_event_id, "7", "without data it is kept all the same");
 }
 
 #[test]
@@ -90,7 +99,7 @@ fn a_block_is_given_as_soon_as_its_blank_line_has_come() {
     let mut reader = Reader::new(LIMIT);
     let mut got = Vec::new();
     for (chunk, complete) in [("data: a\r", 0), ("\n\r", 1), ("\nda", 2), ("ta: b\n\n", 3)] {
-        reader.feed(chunk, &mut got).unwrap();
+        feed(&mut reader, chunk.as_bytes(), &mut got).unwrap();
         assert_eq!(got.len(), complete, "{chunk:?}");
     }
     assert_eq!(&got[1].bytes[..], b"\n", "the rest of the line end, and no event");
@@ -103,8 +112,7 @@ fn a_block_over_the_limit_is_an_error_however_it_comes_and_those_before_it_are_g
         let mut reader = Reader::new(32);
         let mut got = Vec::new();
         let stream = [b"data: fits\n\n".to_vec(), vec![b'\n'; 40], b"data:\n".repeat(8)].concat();
-        let result: Result<(), TooLarge> =
-            stream.chunks(size).try_for_each(|chunk| reader.feed(Bytes::copy_from_slice(chunk), &mut got));
+        let result: Result<(), TooLarge> = stream.chunks(size).try_for_each(|chunk| feed(&mut reader, chunk, &mut got));
         assert_eq!(result, Err(TooLarge { limit: 32 }), "{size}");
         assert_eq!(got.len(), 41, "empty data lines count, empty blocks do not add up");
     }
@@ -119,11 +127,38 @@ fn the_limit_is_the_same_wherever_a_line_end_is_cut() {
             let mut reader = Reader::new(32);
             let mut got = Vec::new();
             let (first, second) = stream.split_at(cut);
-            let result = reader
-                .feed(Bytes::copy_from_slice(first), &mut got)
-                .and_then(|()| reader.feed(Bytes::copy_from_slice(second), &mut got));
+            let result = feed(&mut reader, first, &mut got).and_then(|()| feed(&mut reader, second, &mut got));
             assert_eq!(result.is_ok(), fits, "{length} cut at {cut}");
         }
+    }
+}
+
+#[test]
+fn events_share_the_id_before_them() {
+    let id = "x".repeat(1000);
+    let got = events(&format!("id: {id}\n{}", "data: a\n\n".repeat(3)));
+    assert!(got.iter().all(|event| std::sync::Arc::ptr_eq(&event.last_event_id, &got[0].last_event_id)));
+    assert_eq!(*got[2].last_event_id, *id);
+}
+
+#[test]
+fn last_event_without_its_blank_line_is_given_at_the_end_of_the_stream() {
+    for (end, added) in
+        [("data: b", "\n\n"), ("data: b\n", "\n"), ("data: b\r", "\n\n"), ("data: b\r\n", "\n"), ("data", "\n\n")]
+    {
+        let mut reader = Reader::new(LIMIT);
+        let mut got = Vec::new();
+        feed(&mut reader, format!("data: a\n\n{end}").as_bytes(), &mut got).unwrap();
+        let last = reader.finish().unwrap();
+        assert_eq!(last.bytes, format!("{end}{added}"), "{end:?}");
+        let (whole, ..) = blocks([&last.bytes[..]]);
+        assert_eq!(whole, [last], "{end:?}: with the line ends it is a whole block");
+        assert_eq!(reader.finish(), None);
+    }
+    for nothing in ["", ": comment", "event: x", "data: a\n\n"] {
+        let mut reader = Reader::new(LIMIT);
+        feed(&mut reader, nothing.as_bytes(), &mut Vec::new()).unwrap();
+        assert_eq!(reader.finish(), None, "{nothing:?}");
     }
 }
 
@@ -179,7 +214,7 @@ proptest! {
         let name = |name: &str| if name.is_empty() { "message".to_owned() } else { name.to_owned() };
         let (blocks, ..) = blocks([&stream[..]]);
         let events = blocks.into_iter().filter_map(|block| block.event);
-        let ours: Vec<_> = events.map(|event| (name(&event.name), event.data, event.last_event_id)).collect();
+        let ours: Vec<_> = events.map(|event| (name(&event.name), event.data, event.last_event_id.to_string())).collect();
         prop_assert_eq!(ours, oracle(&stream));
     }
 }

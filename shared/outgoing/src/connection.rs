@@ -1,0 +1,127 @@
+//! Kept connections that servers close: a request of which no byte was sent may be sent again.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+
+use http::{Extensions, Request};
+use hyper_util::client::legacy::connect::Connection as Connects;
+use hyper_util::client::legacy::connect::{CaptureConnection, Connected, capture_connection};
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+/// A TCP connection that begins no request once the server has closed it.
+#[derive(Debug)]
+pub struct Connection {
+    stream: TcpStream,
+    /// Whether no request may be said to be unsent: bytes were written since the last ones were read, or the end was read.
+    is_asking: bool,
+    unsent: Unsent,
+}
+
+/// Whether the last request failed before any byte of it was sent.
+#[derive(Debug, Clone, Default)]
+struct Unsent(Arc<AtomicBool>);
+
+impl Connection {
+    pub(crate) fn new(stream: TcpStream) -> Self {
+        Connection { stream, is_asking: false, unsent: Unsent::default() }
+    }
+
+    /// Looks whether the server has closed the connection, which the runtime may not have noticed yet.
+    fn is_closed(&self) -> bool {
+        let peeked = SockRef::from(&self.stream).peek(&mut [MaybeUninit::uninit()]);
+        match peeked {
+            Ok(bytes) => bytes == 0,
+            Err(error) => !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted),
+        }
+    }
+
+    fn before_write(&self) -> io::Result<()> {
+        if !self.is_asking && self.is_closed() {
+            self.unsent.0.store(true, Ordering::Relaxed);
+            return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the server has closed the connection"));
+        }
+        Ok(())
+    }
+
+    fn after_write(&mut self, written: io::Result<usize>) -> io::Result<usize> {
+        match &written {
+            Ok(bytes) => self.is_asking |= *bytes > 0,
+            Err(_) if !self.is_asking => self.unsent.0.store(true, Ordering::Relaxed),
+            Err(_) => {}
+        }
+        written
+    }
+}
+
+impl Connects for Connection {
+    fn connected(&self) -> Connected {
+        self.stream.connected().extra(self.unsent.clone())
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = ready!(Pin::new(&mut self.stream).poll_read(cx, buffer));
+        // After the end TLS still writes its farewell, which is no request.
+        self.is_asking = buffer.filled().len() == before;
+        Poll::Ready(read)
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.before_write()?;
+        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes));
+        Poll::Ready(self.after_write(written))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.before_write()?;
+        let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, bytes));
+        Poll::Ready(self.after_write(written))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// Watches the connection that one request is sent on.
+#[derive(Debug)]
+pub struct Attempt(CaptureConnection);
+
+impl Attempt {
+    /// Watches `request`.
+    pub fn watch<B>(request: &mut Request<B>) -> Self {
+        Attempt(capture_connection(request))
+    }
+
+    /// Whether the request failed before any byte of it was sent, so that the server cannot have got it.
+    #[must_use]
+    pub fn is_unsent(&self) -> bool {
+        let mut extras = Extensions::new();
+        if let Some(connected) = self.0.connection_metadata().as_ref() {
+            connected.get_extras(&mut extras);
+        }
+        extras.get::<Unsent>().is_some_and(|unsent| unsent.0.load(Ordering::Relaxed))
+    }
+}

@@ -1,0 +1,87 @@
+//! The messages of a turn.
+
+use std::collections::HashMap;
+
+/// Role of a message that names none.
+const ASSISTANT: &str = "assistant";
+
+/// A message of a turn.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// The agent's id for the message. AG-Kit has no message ids.
+    pub id: Option<String>,
+    /// `assistant`, `user`, `system` or `developer`.
+    pub role: String,
+    /// The text, as far as it has come.
+    pub content: String,
+}
+
+/// Messages in the order in which they began.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Messages {
+    pub(super) list: Vec<Message>,
+    by_id: HashMap<String, usize>,
+    /// The message that text without an id continues.
+    open: Option<usize>,
+    /// Whether an assistant message has text.
+    has_answer: bool,
+}
+
+impl Messages {
+    /// Begins a message. One with a known id is continued.
+    pub(super) fn begin(&mut self, id: Option<&str>, role: Option<&str>) -> usize {
+        let known = id.and_then(|id| self.by_id.get(id).copied());
+        let at = known.unwrap_or_else(|| {
+            let at = self.list.len();
+            if let Some(id) = id {
+                self.by_id.insert(id.to_owned(), at);
+            }
+            let role = role.unwrap_or(ASSISTANT).to_owned();
+            self.list.push(Message { id: id.map(str::to_owned), role, content: String::new() });
+            at
+        });
+        self.open = Some(at);
+        at
+    }
+
+    /// Appends text: to the message with this id, or without one to the open message. Begins a message if there is none.
+    pub(super) fn append(&mut self, id: Option<&str>, role: Option<&str>, text: &str) -> usize {
+        let at = match (id, self.open) {
+            (None, Some(open)) => open,
+            _ => self.begin(id, role),
+        };
+        if let Some(message) = self.list.get_mut(at) {
+            message.content.push_str(text);
+            self.has_answer |= message.role == ASSISTANT && !message.content.is_empty();
+        }
+        at
+    }
+
+    /// Ends the open message, if it is the one with this id; without an id, whichever is open.
+    pub(super) fn end(&mut self, id: Option<&str>) {
+        if id.is_none_or(|id| self.by_id.get(id).copied() == self.open) {
+            self.open = None;
+        }
+    }
+
+    /// Puts a snapshot in the place of these messages. An empty message of the snapshot keeps the text that was received under
+    /// its id. A snapshot without an answer replaces no answer.
+    pub(super) fn replace(&mut self, mut snapshot: Messages) {
+        for message in snapshot.list.iter_mut().filter(|message| message.content.is_empty()) {
+            let before = message.id.as_ref().and_then(|id| self.by_id.get(id));
+            if let Some(before) = before.and_then(|at| self.list.get_mut(*at)) {
+                message.content = std::mem::take(&mut before.content);
+                snapshot.has_answer |= message.role == ASSISTANT && !message.content.is_empty();
+            }
+        }
+        if snapshot.has_answer || !self.has_answer {
+            *self = snapshot;
+        }
+    }
+
+    /// The texts of the assistant messages, joined by a blank line.
+    pub(super) fn answer(&self) -> String {
+        let texts = self.list.iter().filter(|message| message.role == ASSISTANT && !message.content.is_empty());
+        texts.map(|message| message.content.as_str()).collect::<Vec<_>>().join("\n\n")
+    }
+}
