@@ -33,13 +33,15 @@ pub struct Heard {
     pub body: Bytes,
 }
 
-/// What it answers: status, content type, and pieces as they are sent here. The answer ends when the sender does.
+/// An agent's answer: status, headers, and pieces as they are sent here. The answer ends when the sender does.
 #[derive(Debug)]
 pub struct Answer {
     /// The HTTP status.
     pub status: StatusCode,
     /// `text/event-stream`, usually.
     pub content_type: &'static str,
+    /// Headers besides, in place of the usual ones.
+    pub headers: HeaderMap,
     /// The pieces.
     pub pieces: mpsc::UnboundedReceiver<Piece>,
 }
@@ -49,7 +51,8 @@ impl Answer {
     #[must_use]
     pub fn stream() -> (mpsc::UnboundedSender<Piece>, Answer) {
         let (sender, pieces) = mpsc::unbounded_channel();
-        (sender, Answer { status: StatusCode::OK, content_type: "text/event-stream; charset=utf-8", pieces })
+        let content_type = "text/event-stream; charset=utf-8";
+        (sender, Answer { status: StatusCode::OK, content_type, headers: HeaderMap::new(), pieces })
     }
 
     /// A stream that says these pieces, and ends.
@@ -110,6 +113,7 @@ fn respond(answer: Answer) -> Response<http_server::Body> {
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static(answer.content_type));
     headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-cache, no-transform"));
+    headers.extend(answer.headers);
     response
 }
 

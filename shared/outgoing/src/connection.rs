@@ -125,3 +125,72 @@ impl Attempt {
         extras.get::<Unsent>().is_some_and(|unsent| unsent.0.load(Ordering::Relaxed))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+
+    use bytes::Bytes;
+    use http::Response;
+    use http_body_util::{BodyExt, Full};
+    use hyper::body::Incoming;
+    use hyper_util::client::legacy;
+    use hyper_util::rt::TokioExecutor;
+
+    use crate::{Client, Reach, Tls};
+
+    use super::*;
+
+    const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+
+    fn client() -> Client {
+        legacy::Client::builder(TokioExecutor::new()).build(Tls::none().unwrap().connector(Reach::Loopback, None))
+    }
+
+    async fn ask(client: &Client, port: u16) -> Result<Response<Incoming>, bool> {
+        let request = Request::post(format!("http://127.0.0.1:{port}/")).body(Full::new(Bytes::from("question")));
+        let mut request = request.unwrap();
+        let attempt = Attempt::watch(&mut request);
+        client.request(request).await.map_err(|_| attempt.is_unsent())
+    }
+
+    /// Takes a request, and leaves the connection to the caller.
+    fn take(listener: &TcpListener) -> std::net::TcpStream {
+        let (mut stream, _) = listener.accept().unwrap();
+        let (mut asked, mut piece) = (Vec::new(), [0; 1024]);
+        while !asked.ends_with(b"question") {
+            let length = stream.read(&mut piece).unwrap();
+            asked.extend_from_slice(&piece[..length]);
+        }
+        stream
+    }
+
+    #[tokio::test]
+    async fn request_on_a_connection_that_was_closed_before_is_unsent() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (port, client) = (listener.local_addr().unwrap().port(), client());
+        let (close, closing) = std::sync::mpsc::channel::<()>();
+        let server = std::thread::spawn(move || {
+            take(&listener).write_all(ANSWER).map(|()| closing.recv()).unwrap().unwrap();
+            listener
+        });
+        ask(&client, port).await.unwrap().into_body().collect().await.unwrap();
+        close.send(()).unwrap();
+        // The runtime does not run meanwhile, so that it cannot notice.
+        let listener = server.join().unwrap();
+        assert_eq!(ask(&client, port).await.map(drop), Err(true));
+        drop(listener);
+    }
+
+    #[tokio::test]
+    async fn request_that_was_read_is_not_unsent_however_the_connection_ends() {
+        for answer in [&b""[..], b"HTTP/1.1 20"] {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let (port, client) = (listener.local_addr().unwrap().port(), client());
+            let server = std::thread::spawn(move || take(&listener).write_all(answer).unwrap());
+            assert_eq!(ask(&client, port).await.map(drop), Err(false));
+            server.join().unwrap();
+        }
+    }
+}

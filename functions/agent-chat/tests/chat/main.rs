@@ -5,3 +5,4 @@ mod clients;
 mod keys;
 mod proxy;
 mod support;
+mod turns;

@@ -40,6 +40,17 @@ impl Chat {
         Self::of_clients(json!([]), limits, answer).await
     }
 
+    /// With an agent `own` at this address.
+    pub(crate) async fn of_agent(url: &str) -> Chat {
+        let mut chat = Self::saying(Vec::new()).await;
+        let mut secrets: Value = serde_json::from_str(&chat.secrets).unwrap();
+        secrets["agent_chat"]["agents"]["own"] = json!({"url": url, "dialect": "ag-kit"});
+        secrets["agent_chat"]["clients"][0]["agents"] = json!(["*"]);
+        chat.secrets = secrets.to_string();
+        chat.state = state(chat.stack.inbox(chat.clock.clone()), &chat.secrets, Limits::default());
+        chat
+    }
+
     /// With clients besides the usual.
     pub(crate) async fn of_clients(
         more: Value,

@@ -1,0 +1,322 @@
+//! Turns as agents in the field tell them, and what their clients get.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use agent_chat::Limits;
+use bytes::Bytes;
+use gatehouse_local::agent::{Answer, Piece};
+use http::{HeaderValue, StatusCode};
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+
+use crate::support::{Chat, DONE, KIT, TEXT, UI, problem, request, says, text, turn_id};
+
+/// Events as a stream.
+fn stream(events: &[Value]) -> String {
+    events.iter().map(|event| format!("data: {event}\n\n")).collect()
+}
+
+fn started() -> Value {
+    json!({"type": "RUN_STARTED", "threadId": "t", "runId": "r"})
+}
+
+fn finished() -> Value {
+    json!({"type": "RUN_FINISHED", "threadId": "t", "runId": "r"})
+}
+
+fn delta(id: &str, delta: &str) -> Value {
+    json!({"type": "TEXT_MESSAGE_CONTENT", "messageId": id, "delta": delta})
+}
+
+fn outcome(outcome: impl serde::Serialize) -> Value {
+    json!({"type": "RUN_FINISHED", "threadId": "t", "runId": "r", "outcome": outcome})
+}
+
+impl Chat {
+    /// Asks with these headers.
+    async fn ask(&self, agent: &str, headers: &[(&str, &str)]) -> http::Response<agent_chat::Body> {
+        let mut asked = request(agent);
+        for (name, value) in headers {
+            asked = asked.header(*name, *value);
+        }
+        let body = if agent == "ui" { UI } else { KIT };
+        self.send_request(asked.body(Bytes::from(body)).unwrap()).await
+    }
+
+    /// The answer as one object, with its status.
+    async fn object(&self, agent: &str) -> (u16, Value) {
+        let response = self.ask(agent, &[("accept", "application/json")]).await;
+        (response.status().as_u16(), serde_json::from_str(&text(response).await).unwrap())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn json_answer_has_messages_calls_and_their_text() {
+    let call = |kind: &str, more: Value| {
+        let mut event = json!({"type": kind, "toolCallId": "q"});
+        event.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        event
+    };
+    let events = [
+        started(),
+        delta("A", "Let me "),
+        delta("B", "Meanwhile"),
+        delta("A", "look."),
+        call("TOOL_CALL_START", json!({"toolCallName": "look"})),
+        call("TOOL_CALL_ARGS", json!({"delta": "{}"})),
+        call("TOOL_CALL_END", json!({})),
+        call("TOOL_CALL_RESULT", json!({"messageId": "m", "content": [{"type": "text", "text": "free"}]})),
+        json!({"type": "TEXT_MESSAGE_CHUNK", "messageId": "C", "delta": "It is "}),
+        json!({"type": "TEXT_MESSAGE_CHUNK", "delta": "free."}),
+        finished(),
+    ];
+    let (status, whole) = Chat::saying(vec![says(&stream(&events))]).await.object("ui").await;
+    assert_eq!((status, &whole["end"], &whole["error"]), (200, &json!("completed"), &Value::Null));
+    let message = |id: &str, content: &str| json!({"id": id, "role": "assistant", "content": content});
+    let messages = [message("A", "Let me look."), message("B", "Meanwhile"), message("C", "It is free.")];
+    assert_eq!(whole["messages"], json!(messages));
+    assert_eq!(whole["content"], "Let me look.\n\nMeanwhile\n\nIt is free.");
+    assert_eq!(whole["tool_calls"], json!([{"id": "q", "name": "look", "arguments": "{}", "result": "free"}]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn json_answer_says_why_a_turn_failed() {
+    let error = json!({"type": "RUN_ERROR", "message": "boom", "code": "X"});
+    let kit_error = json!({"type": "error", "error": "boom"});
+    let error_of = |code: &str, message: &str| json!({"code": code, "message": message});
+    let unknown = "the agent ended its run with an outcome of no known type";
+    let cut = "the agent ended without its end mark";
+    for (agent, events, expected) in [
+        ("ui", vec![started(), delta("m", "Part"), error.clone(), finished()], error_of("X", "boom")),
+        ("ui", vec![error], error_of("X", "boom")),
+        ("ui", vec![json!({"type": "RUN_ERROR"})], error_of("bad-agent", "the agent reported an error")),
+        ("ui", vec![started(), outcome("of-next-year")], error_of("bad-agent", unknown)),
+        ("ui", vec![started(), delta("m", "Part")], error_of("bad-agent", cut)),
+        ("kit", vec![json!({"type": "text", "content": "Part"}), kit_error], error_of("bad-agent", "boom")),
+        ("kit", vec![json!({"type": "text", "content": "Part"})], error_of("bad-agent", cut)),
+    ] {
+        let (status, whole) = Chat::saying(vec![says(&stream(&events))]).await.object(agent).await;
+        assert_eq!((status, &whole["end"], &whole["error"]), (502, &json!("failed"), &expected), "{events:?}");
+        let has_text = events.iter().any(|event| event.to_string().contains("Part"));
+        assert_eq!(whole["content"], if has_text { "Part" } else { "" });
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_outcome_decides_about_record_key_and_status() {
+    let interrupts = json!({"type": "interrupt", "interrupts": [{"id": "i"}]});
+    for (last, end, keeps_key) in [
+        (outcome(json!({"type": "success"})), "completed", true),
+        (outcome(interrupts), "interrupted", true),
+        (json!({"type": "RUN_FINISHED", "outcome": "interrupt", "interrupt": {"id": "i"}}), "interrupted", true),
+        (outcome(json!({"type": "cancelled"})), "cancelled", true),
+        (outcome("cancelled"), "cancelled", true),
+        (outcome(json!({"type": "of-next-year"})), "failed:unknown-outcome", false),
+        (outcome(7), "failed:unknown-outcome", false),
+    ] {
+        let said = stream(&[started(), delta("m", "Working on"), last.clone()]);
+        let chat = Chat::saying(vec![says(&said)]).await;
+        let first = chat.ask("ui", &[("idempotency-key", "k")]).await;
+        let id = turn_id(&first);
+        assert_eq!(text(first).await, said, "the agent's own end is the last word");
+        assert_eq!(chat.record(&id).await["end"], end, "{last}");
+        let again = chat.ask("ui", &[("idempotency-key", "k")]).await;
+        assert_eq!(again.headers().contains_key("idempotency-replayed"), keeps_key, "{last}");
+        assert_eq!(text(again).await, said);
+        let (status, whole) = chat.object("ui").await;
+        let expected = if keeps_key { 200 } else { 502 };
+        assert_eq!((status, &whole["end"]), (expected, &json!(end.split(':').next().unwrap())), "{last}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_runs_of_one_answer_are_one_turn() {
+    let (sender, answer) = Answer::stream();
+    let answer = Mutex::new(Some(answer));
+    let chat = Chat::with(Limits::default(), move |_| answer.lock().unwrap().take()).await;
+    let first = stream(&[started(), delta("m", "one "), finished()]);
+    let second = stream(&[started(), delta("n", "two"), finished()]);
+    sender.send(says(&first)).unwrap();
+    let response = chat.send("ui", UI).await;
+    let id = turn_id(&response);
+    let mut body = response.into_body();
+    let mut got = String::new();
+    while got.len() < first.len() {
+        got.push_str(std::str::from_utf8(&body.frame().await.unwrap().unwrap().into_data().unwrap()).unwrap());
+    }
+    // The agent ends its answer, not its first run.
+    sender.send(says(&second)).unwrap();
+    drop(sender);
+    while let Some(frame) = body.frame().await {
+        got.push_str(std::str::from_utf8(&frame.unwrap().into_data().unwrap()).unwrap());
+    }
+    assert_eq!(got, format!("{first}{second}"));
+    assert_eq!(chat.record(&id).await["end"], "completed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn agent_that_keeps_its_connection_after_the_end_is_waited_for_a_while() {
+    let failed = stream(&[json!({"type": "RUN_ERROR", "message": "x"})]);
+    let kit_failed = stream(&[json!({"type": "error", "error": "x"})]);
+    for (agent, said, end) in [
+        ("ui", stream(&[started(), finished()]), "completed"),
+        ("ui", failed, "failed:RUN_ERROR"),
+        ("kit", DONE.to_owned(), "completed"),
+        ("kit", kit_failed, "failed:error"),
+    ] {
+        let (sender, answer) = Answer::stream();
+        sender.send(says(&said)).unwrap();
+        let answer = Mutex::new(Some(answer));
+        let limits = Limits { after_end: Duration::from_millis(50), ..Limits::default() };
+        let chat = Chat::with(limits, move |_| answer.lock().unwrap().take()).await;
+        let response = chat.send(agent, if agent == "ui" { UI } else { KIT }).await;
+        let id = turn_id(&response);
+        assert_eq!(text(response).await, said);
+        assert_eq!(chat.record(&id).await["end"], end);
+        drop(sender);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn last_event_counts_without_its_blank_line_where_the_answer_ends_regularly() {
+    let (kit, ui) = (format!("{TEXT}{DONE}"), stream(&[started(), finished()]));
+    for (agent, whole) in [("kit", &kit), ("ui", &ui)] {
+        for missing in 1..=2 {
+            let said = &whole[..whole.len() - missing];
+            let chat = Chat::saying(vec![says(said)]).await;
+            let first = chat.ask(agent, &[("idempotency-key", "k")]).await;
+            let id = turn_id(&first);
+            assert_eq!(text(first).await, *whole, "the client gets the line ends");
+            let record = chat.record(&id).await;
+            assert_eq!((&record["end"], &record["received_bytes"]), (&json!("completed"), &json!(said.len())));
+            assert_eq!(text(chat.ask(agent, &[("idempotency-key", "k")]).await).await, *whole, "and so does a replay");
+
+            let cut = Chat::saying(vec![says(said), Piece::Cut]).await;
+            let cut = cut.send(agent, if agent == "ui" { UI } else { KIT }).await;
+            assert!(text(cut).await.contains("bad-agent"), "a cut connection ends nothing");
+        }
+    }
+    let half = Chat::saying(vec![says(&format!("{TEXT}data: {{\"type\":\"te"))]).await;
+    let got = text(half.send("kit", KIT).await).await;
+    assert!(got.starts_with(TEXT) && got.matches("data:").count() == 2, "half an event is none: {got}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redirect_is_named_with_its_status_and_place() {
+    for (status, place, told) in [
+        (307, "/send-message/?token=secret#x", "307 and redirects to /send-message/;"),
+        (
+            308,
+            "https://user:secret@agents.example.com/x?sig=secret",
+            "308 and redirects to https://agents.example.com/x;",
+        ),
+        (302, "\u{e9}", "302 and redirects to another place;"),
+    ] {
+        let chat = Chat::with(Limits::default(), move |_| {
+            let mut answer = Answer { status: StatusCode::from_u16(status).unwrap(), ..Answer::saying([]) };
+            answer.headers.insert("location", HeaderValue::from_bytes(place.as_bytes()).unwrap());
+            Some(answer)
+        });
+        let response = chat.await.send("kit", KIT).await;
+        let (status, detail) = problem(response).await;
+        assert!(status == 502 && detail.contains(told) && !detail.contains("secret"), "{detail}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn compressed_answer_is_named_as_the_cause() {
+    for (encoding, status) in [("gzip", 502), ("br, gzip", 502), ("Identity", 200), ("", 200)] {
+        let chat = Chat::with(Limits::default(), move |_| {
+            let mut answer = Answer::saying([says(DONE)]);
+            answer.headers.insert("content-encoding", HeaderValue::from_static(encoding));
+            Some(answer)
+        })
+        .await;
+        let response = chat.send("kit", KIT).await;
+        let (id, got) = (turn_id(&response), response.status().as_u16());
+        assert_eq!(got, status, "{encoding}");
+        if status == 502 {
+            assert!(problem(response).await.1.contains(&format!("Content-Encoding: {encoding}")));
+            assert_eq!(chat.record(&id).await["end"], "failed:content encoding");
+        }
+        assert_eq!(chat.agent.heard()[0].headers["accept-encoding"], "identity");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn agents_headers_are_passed_on_only_if_they_are_visible_ascii() {
+    let chat = Chat::with(Limits::default(), |_| {
+        let mut answer = Answer::saying([says(DONE)]);
+        answer.headers.insert("cache-control", HeaderValue::from_bytes(b"no-cache\xff").unwrap());
+        Some(answer)
+    })
+    .await;
+    let response = chat.send("kit", KIT).await;
+    assert!(!response.headers().contains_key("cache-control"), "{response:?}");
+    assert_eq!(response.headers()["content-type"], "text/event-stream; charset=utf-8");
+    assert_eq!(text(response).await, DONE);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stream_ends_with_an_error_event_when_it_is_as_long_as_may_be() {
+    let limits = Limits { answer: 10 * TEXT.len() + 5, ..Limits::default() };
+    let (sender, answer) = Answer::stream();
+    (0..30).for_each(|_| sender.send(says(TEXT)).unwrap());
+    let answer = Mutex::new(Some(answer));
+    let chat = Chat::with(limits, move |_| answer.lock().unwrap().take()).await;
+    let response = chat.send("kit", KIT).await;
+    let id = turn_id(&response);
+    let got = text(response).await;
+    drop(sender);
+    let events: Vec<&str> = got.split_inclusive("\n\n").collect();
+    let (last, whole) = events.split_last().unwrap();
+    assert!(whole.len() <= 10 && whole.iter().all(|event| *event == TEXT), "{got}");
+    assert!(last.contains("bad-agent") && last.contains(&format!("longer than {} bytes", limits.answer)), "{last}");
+    assert_eq!(chat.record(&id).await["end"], "failed:too long");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn turn_of_control_characters_is_recorded_whole_and_replayed() {
+    // JSON would make six bytes of each.
+    let event = format!("data: \"{}\"\n\n", "\u{1}".repeat(900_000));
+    let said: Vec<Piece> = vec![says(&event); 8].into_iter().chain([says(DONE)]).collect();
+    let chat = Chat::saying(said).await;
+    let first = text(chat.ask("kit", &[("idempotency-key", "k")]).await).await;
+    let again = chat.ask("kit", &[("idempotency-key", "k")]).await;
+    assert!(again.headers().contains_key("idempotency-replayed"));
+    assert!(text(again).await == first);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connection_that_the_agent_closed_before_the_request_is_replaced() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/x", listener.local_addr().unwrap());
+    let (heard, mut requests) = tokio::sync::mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let heard = heard.clone();
+            tokio::spawn(async move {
+                let mut asked = Vec::new();
+                while !asked.ends_with(KIT.as_bytes()) {
+                    if stream.read_buf(&mut asked).await.unwrap_or(0) == 0 {
+                        return;
+                    }
+                }
+                heard.send(()).unwrap();
+                let head = format!("content-type: text/event-stream\r\ncontent-length: {}", DONE.len());
+                // It says nothing of closing the connection, and does.
+                stream.write_all(format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n{DONE}").as_bytes()).await.unwrap();
+            });
+        }
+    });
+    let chat = Chat::of_agent(&url).await;
+    for n in 0..100 {
+        let response = chat.send("own", KIT).await;
+        assert_eq!(response.status(), 200, "{n}");
+        text(response).await;
+        requests.recv().await.unwrap();
+    }
+    assert!(requests.try_recv().is_err(), "each was asked once");
+}
