@@ -8,13 +8,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use aws_sdk_sqs::types::QueueAttributeName;
+use bytes::Bytes;
 use gatehouse_edge::secrets::DEVELOPMENT;
 use gatehouse_inbox::store::Record;
 use gatehouse_inbox::{Clock, EventId, Store};
+use gatehouse_local::agent::{Agent, Answer, Piece};
 use gatehouse_local::engine::{Engine, FREE};
 use gatehouse_local::{Delivery, Fault, FaultProxy, Rule, local_sdk};
 use rustix::process::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -582,4 +584,41 @@ fn files_of_a_data_directory_are_private_whatever_the_directory_allows() {
     }
     assert!(files >= 3, "{files}");
     dev.stop(Signal::TERM);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stop_waits_for_the_chat_turns_whose_clients_have_left() {
+    let (sender, answer) = Answer::stream();
+    let answer = std::sync::Mutex::new(Some(answer));
+    let agent = Agent::start(move |_| answer.lock().unwrap().take()).await.unwrap();
+    let secrets = json!({"agent_chat": {
+        "clients": [{"id": "web", "token": "client-token-in-confidence", "agents": ["*"]}],
+        "agents": {"kit": {"url": format!("{}/x", agent.url), "dialect": "ag-kit"}}}});
+    let folder = tempfile::tempdir().unwrap();
+    let data = ["--data-dir", folder.path().to_str().unwrap()];
+    let mut dev = Dev::start(&data, &[("GATEHOUSE_SECRETS", &secrets.to_string())]);
+    let lines = dev.lines();
+
+    sender.send(Piece::Says(Bytes::from("data: {\"type\":\"text\",\"content\":\"x\"}\n\n"))).unwrap();
+    let base = dev.base().strip_prefix("http://").unwrap().to_owned();
+    let body = r#"{"conversationId":"c","messages":[{"role":"user","content":"x"}]}"#;
+    let head = head_of(
+        &base,
+        &format!(
+            "POST /lambda-url/agent-chat/v1/aibot/bots/kit/send-message HTTP/1.1\r\nhost: {base}\r\ncontent-length: {}\r\n\
+             authorization: Bearer client-token-in-confidence\r\ncontent-type: application/json\r\n\r\n{body}",
+            body.len()
+        ),
+    );
+    let turn = head.lines().find_map(|line| line.strip_prefix("gatehouse-turn-id: ")).unwrap().trim().to_owned();
+    crate::signal(&dev.process.0, Signal::TERM);
+    lines.iter().find(|line| line.contains("waiting for the chat turns")).unwrap();
+    sender.send(Piece::Says(Bytes::from("data: [DONE]\n\n"))).unwrap();
+    drop(sender);
+    assert_eq!(dev.process.0.wait().unwrap().code(), Some(0));
+
+    let again = Dev::start(&data, &[]);
+    let record = again.record(&format!("ag-kit:{turn}")).await.unwrap();
+    let record: Value = serde_json::from_slice(&record.event.body).unwrap();
+    assert_eq!((&record["end"], &record["client_left"]), (&json!("completed"), &json!(true)));
 }

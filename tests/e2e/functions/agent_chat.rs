@@ -1,6 +1,7 @@
 //! The real binary under a Lambda Runtime API host, streaming.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use bytes::Bytes;
@@ -8,6 +9,9 @@ use gatehouse_local::agent::{Agent, Answer, Piece};
 use gatehouse_local::runtime_api::Invoked;
 use gatehouse_local::{Delivery, Fault, Options, Rule, Testbed};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
 
 const STREAM: &str = "data: {\"type\":\"text\",\"content\":\"in confidence\"}\n\ndata: [DONE]\n\n";
 const LONG_AGO: &str = "2026-01-01T00:00:00.000Z";
@@ -120,4 +124,118 @@ async fn a_limit_that_is_none_is_named_and_nothing_starts() {
         !succeeded && output.contains("CHAT_IDLE_SECONDS") && output.contains("seconds, from 1 to 900"),
         "{output}"
     );
+}
+
+/// How a Runtime API lets an answer down, once it has read the beginning.
+#[derive(Debug, Clone, Copy)]
+enum Broken {
+    /// It resets the connection.
+    Reset,
+    /// It closes the connection.
+    Closed,
+    /// It answers before the end, with this status, and reads on.
+    Early(u16),
+}
+
+/// A Runtime API that hands out `event`, lets its answer down, and tells when it was asked for the next invocation.
+async fn breaking_runtime(event: String, broken: Broken) -> (String, oneshot::Receiver<()>, oneshot::Receiver<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let (has_broken, breaks) = oneshot::channel();
+    let (is_asked, next) = oneshot::channel();
+    let told = Arc::new(Mutex::new((Some(event), Some(has_broken), Some(is_asked))));
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(serve_runtime(stream, Arc::clone(&told), broken));
+        }
+    });
+    (address, breaks, next)
+}
+
+type Told = (Option<String>, Option<oneshot::Sender<()>>, Option<oneshot::Sender<()>>);
+
+async fn serve_runtime(mut stream: TcpStream, told: Arc<Mutex<Told>>, broken: Broken) {
+    let mut heard = Vec::new();
+    while stream.read_buf(&mut heard).await.is_ok_and(|length| length > 0) {
+        if heard.starts_with(b"GET ") && heard.ends_with(b"\r\n\r\n") {
+            heard.clear();
+            let Some(event) = told.lock().unwrap().0.take() else {
+                told.lock().unwrap().2.take().map(|is_asked| is_asked.send(()));
+                continue;
+            };
+            let deadline = gatehouse_inbox::Clock::System.now().as_millis() + 60_000;
+            let head = format!(
+                "HTTP/1.1 200 OK\r\nlambda-runtime-aws-request-id: r-1\r\nlambda-runtime-deadline-ms: {deadline}\r\n\
+                 lambda-runtime-invoked-function-arn: arn:aws:lambda:us-east-1:000000000000:function:x\r\n\
+                 content-length: {}\r\n\r\n{event}",
+                event.len()
+            );
+            stream.write_all(head.as_bytes()).await.unwrap();
+        } else if String::from_utf8_lossy(&heard).contains("in confidence") {
+            heard.clear();
+            if let Broken::Early(status) = broken {
+                stream.write_all(format!("HTTP/1.1 {status} X\r\ncontent-length: 0\r\n\r\n").as_bytes()).await.unwrap();
+            }
+            let has_broken = told.lock().unwrap().1.take();
+            match broken {
+                Broken::Reset => stream.set_zero_linger().unwrap(),
+                Broken::Closed => {}
+                Broken::Early(_) => {
+                    has_broken.map(|has_broken| has_broken.send(()));
+                    continue;
+                }
+            }
+            drop(stream);
+            has_broken.map(|has_broken| has_broken.send(()));
+            return;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn turn_outlives_an_answer_that_the_runtime_api_lets_down() {
+    for broken in [Broken::Reset, Broken::Closed, Broken::Early(413), Broken::Early(202)] {
+        let stack = Testbed::start(Options { poll: false, ..Options::default() }).await.unwrap();
+        let (sender, answer) = Answer::stream();
+        let answers = Mutex::new(Some(answer));
+        let agent = Agent::start(move |_| answers.lock().unwrap().take()).await.unwrap();
+        let mut document: Value = serde_json::from_str(&secrets(&agent)).unwrap();
+        document["agent_chat"]["clients"][0]["limits"] = json!({"concurrent": 1});
+        let secrets = document.to_string();
+        let event = delivery(TOKEN).with_header("idempotency-key", "k").to_lambda_event();
+        let (runtime, breaks, mut next) = breaking_runtime(event.to_string(), broken).await;
+        let more = [("GATEHOUSE_SECRETS", secrets.as_str()), ("AWS_LAMBDA_RUNTIME_API", &runtime)];
+        let binary = env!("CARGO_BIN_EXE_under-test-agent-chat");
+        let host = stack.host(binary, agent_chat::TIMEOUT, &more).await.unwrap();
+
+        let (first, rest) = STREAM.split_at(STREAM.find("data: [DONE]").unwrap());
+        sender.send(Piece::Says(Bytes::from(first))).unwrap();
+        breaks.await.unwrap();
+        for _ in 0..20 {
+            sender.send(Piece::Says(Bytes::from(first))).unwrap();
+            tokio::task::yield_now().await;
+        }
+        assert!(next.try_recv().is_err(), "{broken:?}: the turn still runs");
+        sender.send(Piece::Says(Bytes::from(rest))).unwrap();
+        drop(sender);
+        tokio::time::timeout(Duration::from_secs(30), next).await.unwrap().unwrap();
+
+        // When the next invocation is asked for, everything is done.
+        let store = stack.store();
+        let now = gatehouse_inbox::Clock::System.now();
+        let claim = item(&stack, "claim:web:kit:k").await;
+        assert_eq!(claim["state"].as_s().unwrap(), "finished", "{broken:?}");
+        let id = format!("ag-kit:web:kit:k:{}", claim["fence"].as_n().unwrap());
+        let record = store.get(&gatehouse_inbox::EventId::from_stored(id), now).await.unwrap().unwrap();
+        let turn: Value = serde_json::from_slice(&record.event.body).unwrap();
+        assert_eq!((&turn["end"], &turn["events"]), (&json!("completed"), &json!(22)), "{broken:?}");
+        let slots = item(&stack, "slots:web").await;
+        assert!(slots["slots"].as_m().unwrap().is_empty(), "{broken:?}");
+        drop(host);
+    }
+}
+
+async fn item(stack: &Testbed, id: &str) -> std::collections::HashMap<String, AttributeValue> {
+    let get = stack.dynamodb_client().get_item().table_name(&stack.table).consistent_read(true);
+    get.key("event_id", AttributeValue::S(id.to_owned())).send().await.unwrap().item.unwrap()
 }

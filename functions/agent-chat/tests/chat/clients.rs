@@ -387,3 +387,38 @@ async fn an_agent_is_looked_for_in_the_public_internet_and_where_its_configurati
     let connected = tokio::time::timeout(Duration::from_millis(1), listener.accept()).await;
     assert!(connected.is_err(), "nobody has connected");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slot_of_a_finished_turn_is_free_as_soon_as_dynamodb_answers_again() {
+    let chat = Chat::of_clients(limited(json!({"concurrent": 1})), Limits::default(), done).await;
+    for _ in 0..2 {
+        chat.stack.dynamodb.fail(Rule::every(Fault::Cut).on("UpdateItem").containing("REMOVE slots").times(8));
+        assert_eq!(chat.status_as(LIMITED).await, 200, "the stream ends when the slot is free");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_key_set_of_one_issuer_delays_no_other_issuers_clients() {
+    let slow = Agent::start(|_| {
+        let (sender, answer) = Answer::stream();
+        // It never ends.
+        std::mem::forget(sender);
+        Some(answer)
+    });
+    let (slow, issuer) = (slow.await.unwrap(), Issuer::new().await);
+    let mut other = issuer.client();
+    other["issuer"] = json!("https://slow.example.com");
+    other["jwks_url"] = json!(format!("{}/keys", slow.url));
+    let chat = Chat::of_clients(json!([other, issuer.client()]), Limits::default(), done).await;
+    let chat = Arc::new(chat);
+    let mut claims = claims_of("u");
+    claims["iss"] = json!("https://slow.example.com");
+    let (waiting, token) = (Arc::clone(&chat), issuer.token(&issuer.header(), &claims));
+    let waiting = tokio::spawn(async move { waiting.status_as(&token).await });
+    while slow.heard().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(chat.status_as(&issuer.token_for("u")).await, 200);
+    assert!(!waiting.is_finished());
+    assert_eq!(waiting.await.unwrap(), 503);
+}

@@ -373,3 +373,89 @@ async fn of_many_who_send_the_same_at_once_one_asks_the_agent() {
     assert!(outcomes.iter().all(|(status, _)| [200, 409].contains(status)), "{outcomes:?}");
     assert_eq!(chat.agent.heard().len(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn key_whose_agent_was_not_asked_is_free_as_soon_as_dynamodb_answers_again() {
+    for (what, lost) in [
+        ("the claim's answer is lost", Rule::every(Fault::LoseAnswer).on("PutItem").containing("lease_until").times(2)),
+        ("the lease is not extended", Rule::every(Fault::Cut).on("UpdateItem").containing("lease_until").times(2)),
+    ] {
+        let chat = counting().await;
+        chat.stack.dynamodb.fail(lost);
+        // Longer than the refusal waits.
+        chat.stack.dynamodb.fail(Rule::every(Fault::Cut).on("UpdateItem").containing("failed").times(12));
+        assert_eq!(problem(chat.keyed("k", KIT).await).await.0, 503, "{what}");
+        assert_eq!(chat.agent.heard().len(), 0, "{what}");
+        // The clock stands still, so that no lease runs out.
+        let answered = async {
+            loop {
+                let response = chat.keyed("k", KIT).await;
+                match response.status().as_u16() {
+                    409 => tokio::task::yield_now().await,
+                    status => return status,
+                }
+            }
+        };
+        assert_eq!(tokio::time::timeout(Duration::from_secs(30), answered).await.unwrap(), 200, "{what}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn request_that_is_killed_before_its_agent_is_asked_shuts_its_key_for_seconds() {
+    let chat = counting().await;
+    chat.stack.dynamodb.fail(Rule::every(Fault::Hang).on("UpdateItem").containing("lease_until"));
+    let (instance, before) = (chat.instance(), chat.stack.dynamodb.counts().get("UpdateItem").copied());
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let doomed = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let state = instance();
+        runtime.block_on(async {
+            let request = request("kit").header("idempotency-key", "k").body(Bytes::from(KIT)).unwrap();
+            tokio::select! {
+                _ = agent_chat::handle(request, &state, Deadline::within(Duration::from_secs(60))) => panic!("answered"),
+                _ = stopped => {}
+            }
+        });
+        runtime.shutdown_background();
+    });
+    while chat.stack.dynamodb.counts().get("UpdateItem").copied() == before {
+        tokio::task::yield_now().await;
+    }
+    stop.send(()).unwrap();
+    tokio::task::spawn_blocking(|| doomed.join().unwrap()).await.unwrap();
+    chat.stack.dynamodb.heal();
+    let key = aws_sdk_dynamodb::types::AttributeValue::S("claim:web:kit:k".to_owned());
+    let get = chat.stack.dynamodb_client().get_item().table_name(&chat.stack.table).key("event_id", key);
+    let claim = get.send().await.unwrap().item.unwrap();
+    let lease = gatehouse_payload::time::Timestamp::parse(claim["lease_until"].as_s().unwrap()).unwrap();
+    let seconds = lease.as_secs() - chat.clock.now().as_secs();
+    assert!((10..=20).contains(&seconds), "{seconds}");
+    chat.clock.advance(seconds + 1);
+    assert_eq!(chat.keyed("k", KIT).await.status(), 200);
+    assert_eq!(chat.agent.heard().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn turn_that_waits_on_the_retry_queue_is_found_after_its_function_was_killed() {
+    let chat = counting().await;
+    chat.stack.dynamodb.fail(Rule::every(Fault::Cut).on("PutItem").containing("received_at"));
+    chat.stack.dynamodb.fail(Rule::every(Fault::Cut).on("UpdateItem").containing("finished"));
+    let keyed = request("kit").header("idempotency-key", "k").body(Bytes::from(KIT)).unwrap();
+    let response = agent_chat::handle(keyed, &chat.state, Deadline::within(Duration::from_secs(6))).await;
+    let first = text(response).await;
+    chat.state.turns.ended().await;
+    chat.stack.dynamodb.heal();
+    chat.clock.advance(66);
+    // Its lease is over and it has no record, but something waits on the queue.
+    let waits = chat.keyed("k", KIT).await;
+    assert!(waits.headers().contains_key("retry-after"));
+    assert_eq!(problem(waits).await.0, 409);
+    chat.stack.sqs.fail(Rule::every(Fault::Cut));
+    assert_eq!(problem(chat.keyed("k", KIT).await).await.0, 503, "whether it waits cannot be told");
+    chat.stack.sqs.heal();
+    chat.stack.take_batch().await.unwrap();
+    let again = chat.keyed("k", KIT).await;
+    assert!(is_replayed(&again));
+    assert_eq!(text(again).await, first);
+    assert_eq!(chat.agent.heard().len(), 1);
+}

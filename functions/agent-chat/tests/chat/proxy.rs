@@ -326,7 +326,8 @@ async fn a_turn_that_is_too_large_to_be_kept_whole_is_kept_as_far_as_it_can_be_r
 async fn an_agent_that_has_said_its_end_and_goes_on_is_not_waited_for() {
     let (sender, answer) = Answer::stream();
     let answer = std::sync::Mutex::new(Some(answer));
-    let chat = Chat::with(Limits::default(), move |_| answer.lock().unwrap().take()).await;
+    let limits = Limits { after_end: Duration::from_millis(300), ..Limits::default() };
+    let chat = Chat::with(limits, move |_| answer.lock().unwrap().take()).await;
     sender.send(says(&format!("{TEXT}{DONE}"))).unwrap();
     let mut body = chat.send("kit", KIT).await.into_body();
     let mut got = Vec::new();
