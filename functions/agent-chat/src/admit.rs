@@ -18,7 +18,7 @@ use crate::caller::{self, Caller};
 use crate::clean_up::CleanUp;
 use crate::key::{self, Key};
 use crate::record::Stored;
-use crate::{Asked, Bytes, PATHS, State};
+use crate::{Asked, Bytes, MARGIN, PATHS, State};
 
 /// How much longer than the invocation its claims hold, since a clock may be behind. In milliseconds.
 const GRACE: i64 = 5000;
@@ -103,7 +103,8 @@ async fn give_back(state: &Arc<State>, claim: Option<Claim>, slot: Option<Slot>,
         return;
     }
     let claim = claim.map(|claim| (claim, Settled::Failed));
-    let clean_up = CleanUp { claim, slot, until: deadline.instant() };
+    let until = deadline.instant();
+    let clean_up = CleanUp { claim, slot, until: until.checked_sub(MARGIN).unwrap_or(until) };
     let owner = Arc::clone(state);
     let cleaning_up = state.turns.spawn(async move { clean_up.run(&owner).await });
     let _ = timeout(SETTLE, cleaning_up).await;

@@ -57,6 +57,9 @@ pub const TIMEOUT: Duration = Duration::from_secs(300);
 /// The end of the invocation's time, which is left for the record, the claim and the slot.
 const RESERVE: Duration = Duration::from_secs(5);
 
+/// What is left of the invocation when everything is done.
+const MARGIN: Duration = Duration::from_millis(300);
+
 /// What an instance keeps between requests.
 #[derive(Debug)]
 pub struct State {

@@ -239,6 +239,11 @@ async fn requests() -> Result<Table, Error> {
     let other = String::from_utf8(small.to_vec())?.replace("A customer", "Another customer");
     let large = format!(r#"{{"noise":"{}"}}"#, noise(1, 1_500_000));
     let mut table = Table::new("Requests by what comes", "", &["", "DynamoDB", "SQS"]);
+    let count = || (stack.dynamodb.counts().values().sum::<usize>(), stack.sqs.counts().values().sum::<usize>());
+    let row = |what: &str, before: (usize, usize)| {
+        let after = count();
+        vec![what.into(), ((after.0 - before.0) as f64).into(), ((after.1 - before.1) as f64).into()]
+    };
     for (what, message_id, body) in [
         ("a new event", "msg_1", small.clone()),
         ("a duplicate", "msg_1", small),
@@ -246,13 +251,36 @@ async fn requests() -> Result<Table, Error> {
         ("a new event of 1.5 MB that hardly compress", "msg_2", large.clone().into()),
         ("a duplicate of it", "msg_2", large.into()),
     ] {
-        let count = || (stack.dynamodb.counts().values().sum::<usize>(), stack.sqs.counts().values().sum::<usize>());
         let before = count();
         Delivery::ada(message_id, body, Clock::System.now()).send(&stack.url).await?;
-        let after = count();
-        table.rows.push(vec![what.into(), ((after.0 - before.0) as f64).into(), ((after.1 - before.1) as f64).into()]);
+        table.rows.push(row(what, before));
+    }
+    for (what, key) in
+        [("a chat turn", None), ("a chat turn with a key", Some("k")), ("the same request again, a replay", Some("k"))]
+    {
+        let before = count();
+        let turn = chat_turn(key).send(&stack.url).await?;
+        if turn.status != 200 {
+            return Err(format!("a chat turn is {}: {}", turn.status, turn.body).into());
+        }
+        table.rows.push(row(what, before));
     }
     Ok(table)
+}
+
+/// A request to this machine's agent.
+fn chat_turn(key: Option<&str>) -> Delivery {
+    let token = "Bearer gatehouse-development-chat".to_owned();
+    let mut headers =
+        vec![("authorization".to_owned(), token), ("content-type".to_owned(), "application/json".to_owned())];
+    headers.extend(key.map(|key| ("idempotency-key".to_owned(), key.to_owned())));
+    Delivery {
+        function: "agent-chat".to_owned(),
+        path: "v1/aibot/bots/ag-kit/send-message".to_owned(),
+        method: "POST".to_owned(),
+        headers,
+        body: r#"{"conversationId":"c","messages":[{"role":"user","content":"Hello"}]}"#.into(),
+    }
 }
 
 /// Write units of a new event, by sample; of those of Ada and agntix again, for their target.

@@ -39,8 +39,9 @@ impl HttpConnector for Taken {
     }
 }
 
-/// The door, with the development secrets.
-pub(crate) fn door() -> Result<Door, Error> {
+/// A store and a queue that take everything.
+#[must_use]
+pub fn inbox() -> Inbox {
     let credentials = Credentials::new("guard", "guard", None, None, "guard");
     let sdk = SdkConfig::builder()
         .behavior_version(BehaviorVersion::v2026_01_12())
@@ -48,13 +49,21 @@ pub(crate) fn door() -> Result<Door, Error> {
         .credentials_provider(SharedCredentialsProvider::new(credentials))
         .http_client(SharedHttpClient::new(Taken))
         .build();
+    Inbox {
+        store: Store::new(&sdk, "EventTable", 90),
+        queues: Queues::new(&sdk, 1_048_576),
+        retry_queue: None,
+        clock: Clock::System,
+    }
+}
+
+/// The door, with the development secrets.
+///
+/// # Errors
+/// When the development document cannot be read.
+pub fn door() -> Result<Door, Error> {
     Ok(Door {
-        inbox: Inbox {
-            store: Store::new(&sdk, "EventTable", 90),
-            queues: Queues::new(&sdk, 1_048_576),
-            retry_queue: None,
-            clock: Clock::System,
-        },
+        inbox: inbox(),
         secrets: Keeper::fixed(DEVELOPMENT, true, Clock::System)?,
         redaction: Redaction::default(),
         skip: Skip::default(),
@@ -63,7 +72,10 @@ pub(crate) fn door() -> Result<Door, Error> {
 }
 
 /// A signed request.
-pub(crate) fn request(source: Source, body: &Bytes) -> Result<Request<Bytes>, Error> {
+///
+/// # Errors
+/// When the development document has no secret for the source.
+pub fn request(source: Source, body: &Bytes) -> Result<Request<Bytes>, Error> {
     let secrets = Secrets::parse(DEVELOPMENT, true)?;
     let parts = Parts { method: &Method::POST, headers: &HeaderMap::new(), body };
     let signature = source.sign(parts, &secrets, "msg_guard", Clock::System.now()).ok_or("nothing to sign with")?;
@@ -74,8 +86,11 @@ pub(crate) fn request(source: Source, body: &Bytes) -> Result<Request<Bytes>, Er
     Ok(request.body(body.clone())?)
 }
 
-/// Takes a request in, and sees that it is recorded.
-pub(crate) async fn receive(door: &Door, source: Source, request: Request<Bytes>) -> Result<(), Error> {
+/// Receives a request.
+///
+/// # Errors
+/// When it is not recorded.
+pub async fn receive(door: &Door, source: Source, request: Request<Bytes>) -> Result<(), Error> {
     let endpoint = Endpoint { function: "guard", paths: &["/"], source };
     let answer = door.receive(&endpoint, request, Deadline::within(Duration::from_secs(10))).await;
     let outcome = answer.headers().get("gatehouse-outcome").and_then(|outcome| outcome.to_str().ok());

@@ -12,12 +12,9 @@ use std::process::{Command, Stdio};
 use bytes::Bytes;
 use gatehouse_edge::Source;
 use gatehouse_edge::vapi::Channel;
+use guard::bounded::{self, Case, SIZES};
+use guard::{Error, door};
 use serde::{Deserialize, Serialize};
-
-mod door;
-
-/// Whatever keeps the guard from counting.
-type Error = Box<dyn std::error::Error + Send + Sync>;
 
 /// What is counted: an event each of three vendors, as it stands in the fixtures.
 const EVENTS: [(&str, Source, &str); 3] = [
@@ -51,6 +48,10 @@ fn main() -> Result<(), Error> {
         ["check"] => check(),
         ["update"] => update(),
         ["work", event, times] => work(event, times.parse()?),
+        ["read"] => {
+            read_all();
+            Ok(())
+        }
         ["allocations", ref bodies @ ..] => {
             for body in bodies {
                 println!("{}", allocations(Source::Ada, &Bytes::from(std::fs::read(body)?))?);
@@ -88,7 +89,75 @@ fn check() -> Result<(), Error> {
             println!("{name:<22} {now:>10} {what:<12} {:>+6.1} % {verdict}", change * 100.0);
         }
     }
-    if has_grown { Err("more than guard.json allows".into()) } else { Ok(()) }
+    if has_grown {
+        return Err("more than guard.json allows".into());
+    }
+    check_readers()
+}
+
+// === readers: what they take grows with the input and no faster ===
+
+/// How much more the longer input may take, for each byte that it is longer.
+const MORE: f64 = 1.3;
+/// Instructions that do not depend on the input: a runtime, a connection.
+const BASE: u64 = 2_000_000;
+
+/// Holds every reader with each of its inputs.
+fn check_readers() -> Result<(), Error> {
+    let counts = instructions_of_readers()?;
+    let cases = bounded::cases();
+    if counts.len() != 2 * cases.len() {
+        return Err(format!("valgrind counted {} readings of {}", counts.len(), 2 * cases.len()).into());
+    }
+    let mut most = (0.0_f64, String::new());
+    let mut failures = Vec::new();
+    for (case, counts) in cases.iter().zip(counts.chunks(2)) {
+        let [less, more] = *counts else { continue };
+        let bytes = (case.make)(SIZES.1).len() as f64 / (case.make)(SIZES.0).len() as f64;
+        let times = more as f64 / (less + BASE) as f64 / bytes;
+        let name = format!("{}: {}", case.reader, case.input);
+        if times > MORE {
+            failures.push(format!("{name}: {less} instructions grew to {more} for {bytes:.1} times the bytes"));
+        }
+        if times > most.0 {
+            most = (times, name);
+        }
+    }
+    println!("{} readings are linear; most by {} ({:.2})", cases.len(), most.1, most.0);
+    if failures.is_empty() { Ok(()) } else { Err(failures.join("\n").into()) }
+}
+
+/// The instructions of every reading, the shorter input before the longer.
+fn instructions_of_readers() -> Result<Vec<u64>, Error> {
+    let folder = std::env::temp_dir().join(format!("gatehouse-guard-{}", std::process::id()));
+    std::fs::create_dir_all(&folder)?;
+    let mut valgrind = Command::new("valgrind");
+    valgrind.args(["--tool=callgrind", "--toggle-collect=*measured_reading*", "--dump-after=*measured_reading*"]);
+    valgrind.arg(format!("--callgrind-out-file={}", folder.join("out").display()));
+    let ran = valgrind.arg(std::env::current_exe()?).arg("read").stdout(Stdio::null()).output();
+    let ran = ran.map_err(|error| format!("valgrind: {error}"))?;
+    let mut counts = Vec::new();
+    for n in 1.. {
+        let Ok(dump) = std::fs::read_to_string(folder.join(format!("out.{n}"))) else { break };
+        let total = dump.lines().find_map(|line| line.strip_prefix("totals: ")?.trim().parse().ok());
+        counts.push(total.ok_or("a dump of callgrind's has no totals")?);
+    }
+    std::fs::remove_dir_all(&folder)?;
+    if ran.status.success() { Ok(counts) } else { Err(String::from_utf8_lossy(&ran.stderr).into()) }
+}
+
+fn read_all() {
+    for case in bounded::cases() {
+        for size in [SIZES.0, SIZES.1] {
+            measured_reading(&case, &Bytes::from((case.make)(size)));
+        }
+    }
+}
+
+/// Callgrind counts what happens in here.
+#[inline(never)]
+fn measured_reading(case: &Case, input: &Bytes) {
+    (case.read)(std::hint::black_box(input));
 }
 
 fn update() -> Result<(), Error> {

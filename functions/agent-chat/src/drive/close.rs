@@ -13,14 +13,12 @@ use tokio::time::{Instant, timeout_at};
 use super::{Driver, Failure, Verdict};
 use crate::clean_up::CleanUp;
 use crate::record::{self, Outcome};
-use crate::{RESERVE, millis};
+use crate::{MARGIN, RESERVE, millis};
 
 /// What recording may take. The claim is settled after it.
 const RECORD: Duration = Duration::from_millis(3500);
 /// How long the client's stream waits for the claim to be settled and the slot to be freed.
 const SETTLE: Duration = Duration::from_secs(10);
-/// What is left of the invocation when everything is done.
-const MARGIN: Duration = Duration::from_millis(300);
 
 impl Driver {
     /// Sends the error event, where the agent sent no terminal one; records the turn; and only then ends the client's stream. Clean-up

@@ -431,7 +431,9 @@ async fn request_that_is_killed_before_its_agent_is_asked_shuts_its_key_for_seco
     let seconds = lease.as_secs() - chat.clock.now().as_secs();
     assert!((10..=20).contains(&seconds), "{seconds}");
     chat.clock.advance(seconds + 1);
-    assert_eq!(chat.keyed("k", KIT).await.status(), 200);
+    let others = chat.stack.sqs_client().send_message().queue_url(&chat.stack.retry_queue).message_body("{}");
+    others.send().await.unwrap();
+    assert_eq!(chat.keyed("k", OTHER).await.status(), 200, "whatever waits on the queue, and for any request");
     assert_eq!(chat.agent.heard().len(), 1);
 }
 
@@ -458,4 +460,27 @@ async fn turn_that_waits_on_the_retry_queue_is_found_after_its_function_was_kill
     assert!(is_replayed(&again));
     assert_eq!(text(again).await, first);
     assert_eq!(chat.agent.heard().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn key_costs_three_write_requests_more_and_a_replay_two_requests() {
+    let chat = counting().await;
+    let requests = async |key: Option<&str>| {
+        let before = chat.stack.dynamodb.counts();
+        let response = match key {
+            Some(key) => chat.keyed(key, KIT).await,
+            None => chat.send("kit", KIT).await,
+        };
+        text(response).await;
+        let new = |(operation, n): (String, usize)| (n - before.get(&operation).unwrap_or(&0), operation);
+        chat.stack.dynamodb.counts().into_iter().map(new).filter(|(n, _)| *n > 0).collect::<Vec<_>>()
+    };
+    // An instance looks at the table once.
+    requests(None).await;
+    let (put, update, get) = ("PutItem".to_owned(), "UpdateItem".to_owned(), "GetItem".to_owned());
+    assert_eq!(requests(None).await, [(1, put.clone())]);
+    assert_eq!(requests(Some("k")).await, [(2, put.clone()), (2, update)]);
+    let mut replay = requests(Some("k")).await;
+    replay.sort();
+    assert_eq!(replay, [(1, get), (1, put)]);
 }

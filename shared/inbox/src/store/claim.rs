@@ -22,6 +22,8 @@ const RUNNING: &str = "running";
 const FINISHED: &str = "finished";
 const FAILED: &str = "failed";
 const LOST: &str = "lost";
+/// Stands in a claim's item until its lease is extended: nothing was done under it yet.
+const UNASKED: &str = "unasked";
 
 /// How much longer than a record its claim is kept, in seconds: a record may wait on the queue for two weeks.
 const LONGER: i64 = 15 * 86_400;
@@ -117,8 +119,8 @@ impl Store {
     /// As [`claim`](Self::claim).
     pub async fn take_over(&self, bid: &Bid, seen: &Claimed, now: Timestamp) -> Result<Claimed, StoreError> {
         match seen {
-            Claimed::Lapsed(claim) => self.bid(bid, Some((claim.clone(), RUNNING)), now).await,
-            Claimed::Finished(claim) => self.bid(bid, Some((claim.clone(), FINISHED)), now).await,
+            Claimed::Lapsed(claim) => self.bid(bid, Some(Over::of(claim, RUNNING)), now).await,
+            Claimed::Finished(claim) => self.bid(bid, Some(Over::of(claim, FINISHED)), now).await,
             other => Ok(other.clone()),
         }
     }
@@ -144,7 +146,7 @@ impl Store {
         is_updated(update.send().await)
     }
 
-    /// Extends the lease of a claim, if it is still the caller's. Returns whether it was.
+    /// Extends the lease of a claim, if it is still the caller's, before anything is done under it. Returns whether it was.
     ///
     /// # Errors
     /// When DynamoDB did not take it; it may be extended all the same.
@@ -154,7 +156,7 @@ impl Store {
             .update_item()
             .table_name(&self.table)
             .key(attribute::EVENT_ID, text(claim.key.as_str()))
-            .update_expression("SET lease_until = :until")
+            .update_expression("SET lease_until = :until REMOVE unasked")
             .condition_expression("nonce = :nonce AND #state = :running")
             .expression_attribute_names("#state", STATE)
             .expression_attribute_values(":running", text(RUNNING))
@@ -164,14 +166,9 @@ impl Store {
     }
 
     /// Puts the claim's item where nothing stands, or in place of a claim that is `over`, in the state it was seen in.
-    async fn bid(
-        &self,
-        bid: &Bid,
-        mut over: Option<(Claim, &'static str)>,
-        now: Timestamp,
-    ) -> Result<Claimed, StoreError> {
+    async fn bid(&self, bid: &Bid, mut over: Option<Over>, now: Timestamp) -> Result<Claimed, StoreError> {
         for _ in 0..BIDS {
-            let fence = next_fence(over.as_ref().map(|(over, _)| over.fence), now);
+            let fence = next_fence(over.as_ref().map(|over| over.claim.fence), now);
             let put = self
                 .writer
                 .put_item()
@@ -180,11 +177,11 @@ impl Store {
                 .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
             let put = match &over {
                 None => put.condition_expression("attribute_not_exists(event_id)"),
-                Some((over, state)) => put
-                    .condition_expression("nonce = :nonce AND #state = :state")
+                Some(over) => put
+                    .condition_expression(over.condition())
                     .expression_attribute_names("#state", STATE)
-                    .expression_attribute_values(":state", text(state))
-                    .expression_attribute_values(":nonce", binary(over.nonce.as_bytes())),
+                    .expression_attribute_values(":state", text(over.state))
+                    .expression_attribute_values(":nonce", binary(over.claim.nonce.as_bytes())),
             };
             let held = match put.send().await {
                 Ok(_) => {
@@ -203,7 +200,7 @@ impl Store {
             };
             match holds(bid, &held, now)? {
                 Held::By(claimed) => return Ok(claimed),
-                Held::ByNobody(free, state) => over = Some((free, state)),
+                Held::ByNobody(free) => over = Some(free),
             }
         }
         // So many bid at once that somebody has it.
@@ -223,6 +220,7 @@ impl Store {
             (attribute::FINGERPRINT.to_owned(), binary(bid.fingerprint.as_bytes())),
             ("lease_until".to_owned(), text(&bid.until.to_string())),
             (STATE.to_owned(), text(RUNNING)),
+            (UNASKED.to_owned(), AttributeValue::Bool(true)),
             (attribute::EXPIRES_AT.to_owned(), self.claim_expires_at(now)),
         ])
     }
@@ -249,10 +247,32 @@ where
     }
 }
 
+/// A claim that is to be replaced, as it was seen.
+struct Over {
+    claim: Claim,
+    state: &'static str,
+    is_unasked: bool,
+}
+
+impl Over {
+    fn of(claim: &Claim, state: &'static str) -> Self {
+        Over { claim: claim.clone(), state, is_unasked: false }
+    }
+
+    /// Holds while nothing has become of the claim. The holder of an unasked one may still extend it.
+    fn condition(&self) -> &'static str {
+        if self.is_unasked {
+            "nonce = :nonce AND #state = :state AND attribute_exists(unasked)"
+        } else {
+            "nonce = :nonce AND #state = :state"
+        }
+    }
+}
+
 enum Held {
     By(Claimed),
-    /// Whoever had it has failed, or it has expired; in this state.
-    ByNobody(Claim, &'static str),
+    /// The claim has failed or expired, or its lease is over and nothing was done under it.
+    ByNobody(Over),
 }
 
 /// What the item that stands in a bid's place means for it.
@@ -271,7 +291,11 @@ fn holds(bid: &Bid, held: &Item, now: Timestamp) -> Result<Held, StoreError> {
     Ok(match state {
         // The answer to an earlier attempt of this very bid got lost.
         RUNNING if claim.nonce == bid.nonce => Held::By(Claimed::Taken(claim)),
-        _ if state == FAILED || is_expired(held, now) => Held::ByNobody(claim, state),
+        _ if state == FAILED || is_expired(held, now) => Held::ByNobody(Over::of(&claim, state)),
+        // Claims of the release before lack the mark: their agents may have been asked.
+        RUNNING if held.contains_key(UNASKED) && claim.until < now => {
+            Held::ByNobody(Over { claim, state, is_unasked: true })
+        }
         _ if !same => Held::By(Claimed::OtherRequest),
         FINISHED => Held::By(Claimed::Finished(claim)),
         LOST => Held::By(Claimed::Lost),

@@ -32,6 +32,13 @@ async fn taken(table: &Table, bid: &Bid, at: Timestamp) -> Claim {
     }
 }
 
+/// Takes a key, and begins to work under it.
+async fn begun(table: &Table, bid: &Bid, at: Timestamp) -> Claim {
+    let claim = taken(table, bid, at).await;
+    assert_eq!(table.store.extend(&claim, bid.until).await, Ok(true));
+    claim
+}
+
 #[tokio::test]
 async fn a_key_is_taken_once_and_stands_for_one_request() {
     let table = Table::new().await;
@@ -64,7 +71,7 @@ async fn a_key_whose_request_has_failed_is_free_for_any() {
 #[tokio::test]
 async fn a_lease_that_has_run_out_is_taken_over_by_one() {
     let table = Table::new().await;
-    let dead = taken(&table, &bid("{}"), now()).await;
+    let dead = begun(&table, &bid("{}"), now()).await;
     assert_eq!(table.store.claim(&bid("{}"), later(60)).await, Ok(Claimed::Running));
     assert_eq!(table.store.claim(&bid("[]"), later(61)).await, Ok(Claimed::OtherRequest));
     let lapsed = table.store.claim(&bid("{}"), later(61)).await.unwrap();
@@ -107,13 +114,43 @@ async fn a_lost_answer_costs_nobody_the_key() {
 }
 
 #[tokio::test]
-async fn a_new_key_costs_two_requests_and_a_known_one_one() {
+async fn claim_under_which_nothing_was_done_is_free_for_any_request_after_its_lease() {
+    let table = Table::new().await;
+    let slow = taken(&table, &Bid { until: later(15), ..bid("{}") }, now()).await;
+    assert_eq!(table.store.claim(&bid("{}"), later(15)).await, Ok(Claimed::Running));
+    // Until another request has taken it, it may still begin.
+    assert_eq!(table.store.extend(&slow, later(60)).await, Ok(true));
+    assert_eq!(table.store.claim(&bid("{}"), later(16)).await, Ok(Claimed::Running));
+
+    let table = Table::new().await;
+    let slow = taken(&table, &Bid { until: later(15), ..bid("{}") }, now()).await;
+    let next = taken(&table, &bid("[]"), later(16)).await;
+    assert!(next.fence > slow.fence);
+    assert_eq!(table.store.extend(&slow, later(60)).await, Ok(false), "it comes too late");
+}
+
+/// An extension and a request that takes the lapsed key over meet in every order; only one of them has the key.
+#[tokio::test]
+async fn key_is_extended_or_taken_over_and_never_both() {
+    for _ in 0..20 {
+        let table = Table::new().await;
+        let slow = taken(&table, &Bid { until: later(15), ..bid("{}") }, now()).await;
+        let next = bid("{}");
+        let (extended, claimed) =
+            futures_util::future::join(table.store.extend(&slow, later(60)), table.store.claim(&next, later(16))).await;
+        let is_taken = matches!(claimed, Ok(Claimed::Taken(_)));
+        assert_ne!(extended, Ok(is_taken), "{claimed:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_new_key_costs_three_requests_and_a_known_one_one() {
     let table = Table::new().await;
     let new = table.requests(async {
-        let claim = taken(&table, &bid("{}"), now()).await;
+        let claim = begun(&table, &bid("{}"), now()).await;
         table.store.settle(&claim, Settled::Finished, now()).await.unwrap();
     });
-    assert_eq!(new.await, [("PutItem".to_owned(), 1), ("UpdateItem".to_owned(), 1)]);
+    assert_eq!(new.await, [("PutItem".to_owned(), 1), ("UpdateItem".to_owned(), 2)]);
     let known = table.requests(async { drop(table.store.claim(&bid("{}"), now()).await) });
     assert_eq!(known.await, [("PutItem".to_owned(), 1)]);
 }
@@ -121,7 +158,7 @@ async fn a_new_key_costs_two_requests_and_a_known_one_one() {
 #[tokio::test]
 async fn a_key_that_was_finished_meanwhile_is_not_taken_over() {
     let table = Table::new().await;
-    let dead = taken(&table, &bid("{}"), now()).await;
+    let dead = begun(&table, &bid("{}"), now()).await;
     let seen = table.store.claim(&bid("{}"), later(61)).await.unwrap();
     // Somebody finds what the dead one has done.
     assert_eq!(table.store.settle(&dead, Settled::Finished, later(61)).await, Ok(true));
@@ -146,6 +183,7 @@ async fn lease_is_extended_by_its_holder_while_the_claim_runs() {
     let claim = taken(&table, &Bid { until: later(15), ..bid("{}") }, now()).await;
     assert_eq!(table.store.extend(&claim, later(300)).await, Ok(true));
     assert_eq!(table.store.claim(&bid("{}"), later(299)).await, Ok(Claimed::Running));
+    assert_eq!(table.store.claim(&bid("[]"), later(301)).await, Ok(Claimed::OtherRequest));
     let other = Claim { nonce: Nonce::random().unwrap(), ..claim.clone() };
     assert_eq!(table.store.extend(&other, later(900)).await, Ok(false));
     assert!(matches!(table.store.claim(&bid("{}"), later(301)).await, Ok(Claimed::Lapsed(_))));
@@ -227,7 +265,11 @@ async fn whatever_order_things_happen_in_one_attempt_at_most_is_what_the_key_sta
                     match claimed {
                         Claimed::Taken(claim) => {
                             assert!(finished.is_empty(), "taken although it is finished");
-                            holders.push(claim);
+                            // Some stop before they begin.
+                            if random.below(4) > 0 {
+                                assert_eq!(table.store.extend(&claim, bid.until).await, Ok(true));
+                                holders.push(claim);
+                            }
                         }
                         Claimed::Finished(claim) => assert_eq!(finished, BTreeSet::from([claim.fence])),
                         Claimed::Running => {}
@@ -239,5 +281,24 @@ async fn whatever_order_things_happen_in_one_attempt_at_most_is_what_the_key_sta
         assert!(finished.len() <= 1, "{finished:?}");
         let fences: BTreeSet<u64> = holders.iter().map(|holder| holder.fence).collect();
         assert_eq!(fences.len(), holders.len(), "no two have the same fence");
+    }
+}
+
+#[tokio::test]
+async fn claim_of_the_release_before_is_read_and_its_agent_may_have_been_asked() {
+    let table = Table::new().await;
+    let text = |text: &str| AttributeValue::S(text.to_owned());
+    let blob = |bytes: &[u8]| AttributeValue::B(aws_sdk_dynamodb::primitives::Blob::new(bytes));
+    for (state, expected) in [("running", "Lapsed"), ("finished", "Finished"), ("lost", "Lost"), ("failed", "Taken")] {
+        let put = table.client.put_item().table_name(Table::NAME).item("event_id", text("claim:web:kit:key"));
+        let put = put.item("v", AttributeValue::N("3".to_owned())).item("fence", AttributeValue::N("1".to_owned()));
+        let put = put.item("nonce", blob(&[7; 16])).item("fingerprint", blob(Fingerprint::of("{}").as_bytes()));
+        let put = put.item("lease_until", text(&later(60).to_string())).item("state", text(state));
+        put.item("expires_at", AttributeValue::N((now().as_secs() + 9_000_000).to_string())).send().await.unwrap();
+        let claimed = table.store.claim(&bid("{}"), later(61)).await.unwrap();
+        assert!(format!("{claimed:?}").starts_with(expected), "{state}: {claimed:?}");
+        if let Claimed::Lapsed(old) | Claimed::Finished(old) = &claimed {
+            assert_eq!(old.fence, 1, "its record is found by it");
+        }
     }
 }

@@ -166,7 +166,7 @@ impl Turn {
             }
             return Change::Nothing;
         }
-        if !self.keeps && self.only_tells(data) {
+        if !self.keeps && self.glance(data) {
             return Change::Nothing;
         }
         let change = match self.dialect {
@@ -177,15 +177,19 @@ impl Turn {
         change.unwrap_or(Change::Nothing)
     }
 
-    /// Whether an event of a documented type can neither end a run nor interrupt it. Most are of this kind, and so are the large
-    /// ones: a watched turn reads their type alone.
-    fn only_tells(&self, data: &str) -> bool {
+    /// Takes an event of a documented type whose content decides nothing, by its type alone. Most are of this kind, and so are the
+    /// large ones. Returns whether it was one.
+    fn glance(&mut self, data: &str) -> bool {
         let Some(kind) = json::text_member(data, "type") else { return false };
         let (kinds, deciding): (_, &[&str]) = match self.dialect {
             Dialect::AgKit => (kit::Event::KINDS, &["interrupt", "error"]),
-            Dialect::AgUi => (ui::Event::KINDS, &["RUN_STARTED", "RUN_FINISHED", "RUN_ERROR", "CUSTOM"]),
+            Dialect::AgUi => (ui::Event::KINDS, &["RUN_FINISHED", "RUN_ERROR", "CUSTOM"]),
         };
-        kinds.contains(&kind.as_str()) && !deciding.contains(&kind.as_str())
+        let is_one = kinds.contains(&kind.as_str()) && !deciding.contains(&kind.as_str());
+        if is_one && kind == "RUN_STARTED" {
+            self.start();
+        }
+        is_one
     }
 
     /// `None` where the event is of no documented type.

@@ -1,0 +1,403 @@
+//! Every reader of bytes from outside, with inputs that are made to cost much. What a reader takes must grow with the input and no
+//! faster: the test `bounded` compares allocations at two sizes, `.ci/guard` instructions.
+
+use std::fmt::Write as _;
+use std::io::{Read, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::time::Duration;
+
+use agent_chat::{KeySets, Limits, State, Turns, Upstream};
+use bytes::Bytes;
+use gatehouse_edge::secrets::Keeper;
+use gatehouse_edge::vapi::Channel;
+use gatehouse_edge::{Deadline, Redaction, Source};
+use gatehouse_inbox::store::Record;
+use gatehouse_inbox::{Clock, Event, EventId, Fingerprint, Marks, Nonce, Subject, fold};
+use gatehouse_payload::ag_kit::Dialect;
+use gatehouse_payload::ag_kit::check::check;
+use gatehouse_payload::ag_kit::turn::Turn;
+use gatehouse_payload::json::Document;
+use gatehouse_sse::Reader;
+use http::Request;
+use http_body_util::BodyExt;
+
+use crate::door;
+
+/// A reader with an input.
+#[derive(Debug, Clone, Copy)]
+pub struct Case {
+    /// The reader's name.
+    pub reader: &'static str,
+    /// The input's name.
+    pub input: &'static str,
+    /// Makes an input of about this size, in bytes.
+    pub make: fn(usize) -> Vec<u8>,
+    /// Reads it.
+    pub read: fn(&Bytes),
+}
+
+type Input = (&'static str, fn(usize) -> Vec<u8>);
+type Reads = (&'static str, fn(&Bytes));
+
+/// The sizes that are compared, in bytes.
+pub const SIZES: (usize, usize) = (8 * 1024, 32 * 1024);
+
+/// Every reader with each of its inputs.
+#[must_use]
+pub fn cases() -> Vec<Case> {
+    let with = |readers: &[Reads], inputs: &[Input]| -> Vec<Case> {
+        let pair = |&(reader, read): &Reads| {
+            inputs.iter().map(move |&(input, make)| Case { reader, input, make, read }).collect::<Vec<_>>()
+        };
+        readers.iter().flat_map(pair).collect()
+    };
+    let mut cases = with(&STREAM_READERS, &STREAMS);
+    cases.extend(with(&BODY_READERS, &BODIES));
+    cases.extend(with(&HEADER_READERS, &HEADERS));
+    cases.extend(with(&EVENT_READERS, &EVENTS));
+    cases
+}
+
+// === streams of agents ===
+
+const STREAM_READERS: [Reads; 8] = [
+    ("SSE reader", |stream| read_stream(stream, 8 * 1024, |_| {})),
+    ("SSE reader, byte by byte", |stream| read_stream(stream, 1, |_| {})),
+    ("turn of AG-Kit", |stream| fold_turn(stream, Turn::new(Dialect::AgKit))),
+    ("turn of AG-UI", |stream| fold_turn(stream, Turn::new(Dialect::AgUi))),
+    ("watched turn of AG-UI", |stream| fold_turn(stream, Turn::watched(Dialect::AgUi))),
+    ("proxy", |stream| proxy(stream, "ag-ui", "text/event-stream", UI)),
+    ("proxy, AG-Kit", |stream| proxy(stream, "ag-kit", "text/event-stream", KIT)),
+    ("proxy, as one object", |stream| proxy(stream, "ag-ui", "application/json", UI)),
+];
+
+const KIT: &str = r#"{"conversationId":"c","messages":[{"role":"user","content":"x"}]}"#;
+const UI: &str = r#"{"threadId":"c","messages":[{"id":"m","role":"user","content":"x"}]}"#;
+
+const STREAMS: [Input; 17] = [
+    ("line ends", |size| filled(size, |_| "\n".to_owned())),
+    ("CR and LF", |size| filled(size, |_| "\r\n".to_owned())),
+    ("comments", |size| filled(size, |_| ":\n\n".to_owned())),
+    ("a long id before every event", |size| {
+        let mut stream = format!("id: {}\n", "x".repeat(size / 2)).into_bytes();
+        stream.extend(filled(size / 2, |_| "data: 1\n\n".to_owned()));
+        stream
+    }),
+    ("an event of many lines", |size| filled(size, |_| "data\n".to_owned())),
+    ("no UTF-8", |size| filled(size, |_| "data: ".to_owned()).into_iter().map(|byte| byte | 0x80).collect()),
+    ("messages", |size| events(size, |n| format!(r#"{{"type":"TEXT_MESSAGE_START","messageId":"{n}"}}"#))),
+    ("pieces of two messages", |size| {
+        events(size, |n| format!(r#"{{"type":"TEXT_MESSAGE_CONTENT","messageId":"{}","delta":"x"}}"#, n % 2))
+    }),
+    ("calls of one id", |size| {
+        events(size, |n| match n % 3 {
+            0 => r#"{"type":"TOOL_CALL_START","toolCallId":"c","toolCallName":"f"}"#.to_owned(),
+            1 => r#"{"type":"TOOL_CALL_ARGS","toolCallId":"c","delta":"{}"}"#.to_owned(),
+            _ => r#"{"type":"TOOL_CALL_END","toolCallId":"c"}"#.to_owned(),
+        })
+    }),
+    ("results without a call", |size| {
+        events(size, |n| format!(r#"{{"type":"TOOL_CALL_RESULT","toolCallId":"{}","content":"x"}}"#, n % 7))
+    }),
+    ("calls in chunks", |size| {
+        events(size, |n| format!(r#"{{"type":"TOOL_CALL_CHUNK","toolCallId":"{}","toolCallName":"f"}}"#, n % 5))
+    }),
+    ("empty snapshots behind messages", |size| {
+        let mut stream =
+            events(size / 2, |n| format!(r#"{{"type":"TEXT_MESSAGE_CONTENT","messageId":"{n}","delta":"x"}}"#));
+        stream.extend(events(size / 2, |_| r#"{"type":"MESSAGES_SNAPSHOT","messages":[]}"#.to_owned()));
+        stream
+    }),
+    ("snapshots of one message", |size| {
+        events(size, |n| {
+            format!(r#"{{"type":"MESSAGES_SNAPSHOT","messages":[{{"id":"{n}","role":"assistant","content":"x"}}]}}"#)
+        })
+    }),
+    ("interrupts told twice", |size| {
+        events(size, |n| match n % 2 {
+            0 => format!(r#"{{"type":"CUSTOM","name":"on_interrupt","value":{{"id":"{n}"}}}}"#),
+            _ => format!(r#"{{"type":"RUN_FINISHED","outcome":{{"type":"interrupt","interrupts":[{{"id":"{n}"}}]}}}}"#),
+        })
+    }),
+    ("runs", |size| {
+        events(size, |n| format!(r#"{{"type":"{}"}}"#, if n % 2 == 0 { "RUN_STARTED" } else { "RUN_FINISHED" }))
+    }),
+    ("text of AG-Kit between calls", |size| {
+        events(size, |n| match n % 2 {
+            0 => r#"{"type":"text","content":"x"}"#.to_owned(),
+            _ => r#"{"type":"tool-call-start","toolCallId":"c","toolCallName":"f"}"#.to_owned(),
+        })
+    }),
+    ("a deep event", |size| format!("data: {{\"type\":{}\n\n", "[".repeat(size)).into_bytes()),
+];
+
+fn filled(size: usize, piece: impl Fn(usize) -> String) -> Vec<u8> {
+    let mut stream = String::with_capacity(size + 200);
+    for n in 0.. {
+        if stream.len() >= size {
+            break;
+        }
+        stream.push_str(&piece(n));
+    }
+    stream.into_bytes()
+}
+
+fn events(size: usize, event: impl Fn(usize) -> String) -> Vec<u8> {
+    filled(size, |n| format!("data: {}\n\n", event(n)))
+}
+
+fn read_stream(stream: &Bytes, chunk: usize, mut take: impl FnMut(&str)) {
+    let mut reader = Reader::new(1 << 20);
+    for at in (0..stream.len()).step_by(chunk) {
+        reader.feed(stream.slice(at..stream.len().min(at + chunk)));
+        while let Ok(Some(block)) = reader.next_block() {
+            if let Some(event) = block.event {
+                take(&event.data);
+            }
+        }
+    }
+    reader.finish();
+}
+
+fn fold_turn(stream: &Bytes, mut turn: Turn) {
+    read_stream(stream, 8 * 1024, |data| {
+        turn.take(data);
+    });
+    let _ = turn.content();
+}
+
+fn proxy(stream: &Bytes, dialect: &str, accept: &'static str, body: &'static str) {
+    with_agent(stream, dialect, |state| async move {
+        let request = chat_request().header("accept", accept).body(Bytes::from(body))?;
+        answered(request, &state).await
+    });
+}
+
+// === bodies of clients and vendors ===
+
+const BODY_READERS: [Reads; 9] = [
+    ("document, fingerprint, redaction", |body| {
+        if let Ok(document) = Document::read(body) {
+            let _ = Fingerprint::of(document.text());
+        }
+        let _ = Redaction::default().apply(body);
+    }),
+    ("request of AG-Kit", |body| check_request(Dialect::AgKit, body)),
+    ("request of AG-UI", |body| check_request(Dialect::AgUi, body)),
+    ("proxy's request", |body| {
+        let body = body.clone();
+        with_agent(&Bytes::from_static(b"data: [DONE]\n\n"), "ag-kit", |state| async move {
+            answered(chat_request().body(body)?, &state).await
+        });
+    }),
+    ("delivery of Vapi's to the server", |body| receive(Source::Vapi(Channel::Server), body)),
+    ("delivery of Vapi's to the client", |body| receive(Source::Vapi(Channel::Client), body)),
+    ("delivery of Ada's", |body| receive(Source::Ada, body)),
+    ("delivery of agntix'", |body| receive(Source::Agntix, body)),
+    ("delivery of Ada's that nobody has signed", |body| {
+        let _ = runtime().block_on(async {
+            let request = Request::post("/").header("content-type", "application/json").body(body.clone())?;
+            door::receive(&door::door()?, Source::Ada, request).await
+        });
+    }),
+];
+
+const BODIES: [Input; 9] = [
+    ("white space", |size| vec![b' '; size]),
+    ("depth", |size| format!("{{\"a\":{}{}}}", "[".repeat(size / 2), "]".repeat(size / 2)).into_bytes()),
+    ("members", |size| object(size, |n| format!("\"m{n}\":0"))),
+    ("one name", |size| object(size, |_| "\"messages\":[]".to_owned())),
+    ("elements", |size| array(size, "{\"messages\":", |_| "{\"role\":\"user\",\"content\":\"x\"}".to_owned())),
+    ("tool calls", |size| {
+        let call = |n| {
+            format!("{{\"id\":\"{n}\",\"type\":\"function\",\"function\":{{\"name\":\"f\",\"arguments\":\"{{}}\"}}}}")
+        };
+        let calls =
+            array(size, "{\"message\":{\"type\":\"tool-calls\",\"call\":{\"id\":\"c\"},\"toolCallList\":", call);
+        [calls, b"}".to_vec()].concat()
+    }),
+    ("escapes", |size| format!("{{\"a\":\"{}\"}}", "\\u00e9".repeat(size / 6)).into_bytes()),
+    ("quotes in a string", |size| format!("{{\"a\":\"{}\"}}", "\\\"{".repeat(size / 3)).into_bytes()),
+    ("credentials", |size| object(size, |n| format!("\"token{n}\":\"eyJhbGciOiJIUzI1NiJ9.eyJ9.x\""))),
+];
+
+fn object(size: usize, member: impl Fn(usize) -> String) -> Vec<u8> {
+    let mut object = String::from("{");
+    for n in 0.. {
+        if object.len() >= size {
+            break;
+        }
+        let _ = write!(object, "{}{}", if n == 0 { "" } else { "," }, member(n));
+    }
+    object.push('}');
+    object.into_bytes()
+}
+
+fn array(size: usize, before: &str, element: impl Fn(usize) -> String) -> Vec<u8> {
+    let mut object = format!("{before}[");
+    for n in 0.. {
+        if object.len() >= size {
+            break;
+        }
+        let _ = write!(object, "{}{}", if n == 0 { "" } else { "," }, element(n));
+    }
+    object.push_str("]}");
+    object.into_bytes()
+}
+
+fn check_request(dialect: Dialect, body: &Bytes) {
+    if let Ok(document) = Document::read(body) {
+        let _ = check(dialect, document.text());
+    }
+}
+
+fn receive(source: Source, body: &Bytes) {
+    // Some of the bodies are refused.
+    let _ = runtime().block_on(async { door::receive(&door::door()?, source, door::request(source, body)?).await });
+}
+
+// === headers of clients ===
+
+const HEADER_READERS: [Reads; 4] = [
+    ("Accept", |value| with_header("accept", value)),
+    ("Authorization", |value| with_header("authorization", value)),
+    ("Idempotency-Key", |value| with_header("idempotency-key", value)),
+    ("X-Request-Id", |value| with_header("x-request-id", value)),
+];
+
+const HEADERS: [Input; 4] = [
+    ("commas", |size| vec![b','; size]),
+    ("media ranges", |size| filled(size, |n| format!("application/x{n};q=0.5,"))),
+    ("quotes and semicolons", |size| filled(size, |_| "\";".to_owned())),
+    ("parts of a token", |size| format!("Bearer {}", "eyJ9.".repeat(size / 5)).into_bytes()),
+];
+
+fn with_header(name: &'static str, value: &Bytes) {
+    let value = value.clone();
+    with_agent(&Bytes::from_static(b"data: [DONE]\n\n"), "ag-kit", |state| async move {
+        let mut request = chat_request().body(Bytes::from_static(KIT.as_bytes()))?;
+        request.headers_mut().insert(name, http::HeaderValue::from_maybe_shared(value)?);
+        answered(request, &state).await
+    });
+}
+
+// === events of one subject ===
+
+const EVENT_READERS: [Reads; 2] = [
+    ("state of a call", |lines| fold_events(lines, "vapi", "call")),
+    ("state of a conversation", |lines| fold_events(lines, "ada", "conversation")),
+];
+
+const EVENTS: [Input; 3] = [
+    ("transcripts", |size| {
+        filled(size, |n| {
+            format!(
+                "{{\"message\":{{\"type\":\"transcript\",\"transcriptType\":\"final\",\"role\":\"user\",\"transcript\":\"x{n}\"}}}}\n"
+            )
+        })
+    }),
+    ("messages", |size| {
+        filled(size, |n| {
+            format!(
+                "{{\"type\":\"v1.conversation.message\",\"data\":{{\"message_id\":\"{n}\",\"content\":{{\"type\":\"text\",\"body\":\"x\"}}}}}}\n"
+            )
+        })
+    }),
+    ("a report of many messages", |size| {
+        let message = |n| format!("{{\"role\":\"user\",\"message\":\"x{n}\"}}");
+        let before = "{\"message\":{\"type\":\"end-of-call-report\",\"artifact\":{\"messages\":";
+        [array(size, before, message), b"}}".to_vec()].concat()
+    }),
+];
+
+fn fold_events(lines: &Bytes, vendor: &str, kind: &str) {
+    let record = |(n, line): (usize, &[u8])| -> Option<Record> {
+        let text = std::str::from_utf8(line).ok()?;
+        let now = gatehouse_payload::time::Timestamp::clamped(i64::try_from(n).ok()?);
+        let event_type = if vendor == "ada" {
+            "v1.conversation.message"
+        } else if text.contains("report") {
+            "end-of-call-report"
+        } else {
+            "transcript"
+        };
+        let event = Event {
+            id: EventId::new(&["bounded"], &[&n.to_string()]),
+            source: vendor.to_owned(),
+            event_type: Some(event_type.to_owned()),
+            subject: Some(Subject::new(vendor, kind, "c")),
+            occurred_at: now,
+            received_at: now,
+            fingerprint: Fingerprint::of("{}"),
+            nonce: Nonce::from_bytes(&[0; 16])?,
+            verified_by: "svix".to_owned(),
+            body: Bytes::copy_from_slice(line),
+            answer: None,
+            marks: Marks::default(),
+            is_one_question: false,
+        };
+        Some(Record { event, expires_at: i64::MAX, conflict: false })
+    };
+    let records: Vec<Record> = lines.split(|byte| *byte == b'\n').enumerate().filter_map(record).collect();
+    let _ = fold::conversation(&records);
+}
+
+// === the proxy in this process, in front of an agent on a thread of its own ===
+
+const TOKEN: &str = "client-token-in-confidence";
+
+fn chat_request() -> http::request::Builder {
+    Request::post("/v1/aibot/bots/a/send-message")
+        .header("authorization", format!("Bearer {TOKEN}"))
+        .header("content-type", "application/json")
+}
+
+async fn answered(request: Request<Bytes>, state: &Arc<State>) -> Result<(), crate::Error> {
+    let response = agent_chat::handle(request, state, Deadline::within(Duration::from_secs(60))).await;
+    let Ok(_) = response.into_body().collect().await;
+    state.turns.ended().await;
+    Ok(())
+}
+
+/// Runs a request to the proxy, whose agent answers with `stream`.
+#[allow(clippy::expect_used, reason = "a proxy that does not run measures nothing")]
+fn with_agent<F>(stream: &Bytes, dialect: &str, ask: impl FnOnce(Arc<State>) -> F)
+where
+    F: Future<Output = Result<(), crate::Error>>,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    let stream = stream.clone();
+    // A request that is refused leaves it behind.
+    std::thread::spawn(move || listener.accept().map(|(connection, _)| serve_agent(connection, &stream)));
+    let asked = async {
+        let document = serde_json::json!({"agent_chat": {
+            "clients": [{"id": "c", "token": TOKEN, "agents": ["*"]}],
+            "agents": {"a": {"url": format!("http://{address}/"), "dialect": dialect}}}});
+        let limits = Limits::default();
+        let state = State {
+            inbox: door::inbox(),
+            secrets: Keeper::fixed(&document.to_string(), true, Clock::System)?,
+            upstream: Upstream::new(limits.connect)?,
+            key_sets: KeySets::new(),
+            limits,
+            turns: Turns::new(),
+        };
+        ask(Arc::new(state)).await
+    };
+    runtime().block_on(asked).expect("a proxy that answers");
+}
+
+fn serve_agent(mut connection: TcpStream, stream: &[u8]) {
+    let mut heard = [0; 16 * 1024];
+    // The request is small, and comes in one piece.
+    let _ = connection.read(&mut heard);
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
+    let _ = connection.write_all(head.as_bytes()).and_then(|()| connection.write_all(stream));
+}
+
+#[allow(clippy::expect_used, reason = "a machine without a runtime measures nothing")]
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
+}
