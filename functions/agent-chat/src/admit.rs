@@ -98,7 +98,7 @@ pub(crate) async fn admit(
 }
 
 /// Gives a key and a slot back whose agent was not asked. The refusal waits for it a little; it is tried until it is done.
-async fn give_back(state: &Arc<State>, claim: Option<Claim>, slot: Option<Slot>, deadline: Deadline) {
+pub(crate) async fn give_back(state: &Arc<State>, claim: Option<Claim>, slot: Option<Slot>, deadline: Deadline) {
     if claim.is_none() && slot.is_none() {
         return;
     }

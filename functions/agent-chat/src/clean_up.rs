@@ -48,7 +48,7 @@ impl CleanUp {
             loop {
                 match attempt().await {
                     Ok(()) => return Ok(()),
-                    Err(error) if Instant::now() + pause >= self.until => return Err(error),
+                    Err(error) if !error.is_transient() || Instant::now() + pause >= self.until => return Err(error),
                     Err(_) => sleep(pause).await,
                 }
                 pause = (pause * 3 / 2).min(PAUSES.1);

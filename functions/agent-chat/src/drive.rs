@@ -70,6 +70,8 @@ struct Driver {
     until: Instant,
     /// When the agent must have sent its first event.
     first_by: Instant,
+    /// When the agent must have sent its next piece.
+    idle_by: Instant,
     /// When the agent must have ended its answer, once it has sent a terminal event.
     end_by: Option<Instant>,
     headers: HeaderMap,
@@ -92,13 +94,15 @@ pub(crate) async fn drive(
     until: Instant,
 ) {
     let (limits, began) = (state.limits, Instant::now());
+    let first_by = until.min(began + limits.first_event);
     let mut driver = Driver {
         verdict: Some(verdict),
         client: Client::new(pieces, limits.answer),
         held: Gathered::default(),
         began,
         until,
-        first_by: until.min(began + limits.first_event),
+        first_by,
+        idle_by: first_by,
         end_by: None,
         headers: HeaderMap::new(),
         turn: Turn::watched(asked.agent.dialect),
@@ -118,13 +122,12 @@ pub(crate) async fn drive(
 impl Driver {
     async fn run(&mut self) -> Result<(), Failure> {
         let mut body = self.ask().await?;
-        let mut idle_by = self.first_by;
         loop {
-            let limit = self.limit(idle_by);
             let came = match self.at_once(&mut body).await {
                 Some(came) => Some(came),
                 None => {
                     self.send_ready().await?;
+                    let limit = self.limit();
                     self.wait_for(body.frame(), limit).await
                 }
             };
@@ -133,7 +136,7 @@ impl Driver {
                     if let Ok(data) = frame.into_data() {
                         self.take(data).await?;
                     }
-                    idle_by = Instant::now() + self.state.limits.idle;
+                    self.idle_by = Instant::now() + self.state.limits.idle;
                 }
                 Some(Some(Err(_))) => {
                     self.send_ready().await?;
@@ -227,7 +230,7 @@ impl Driver {
             }
             if n.is_multiple_of(BLOCKS) {
                 tokio::task::yield_now().await;
-                if Instant::now() >= self.limit(self.until) {
+                if Instant::now() >= self.until.min(self.end_by.unwrap_or(self.until)) {
                     self.out_of_time()?;
                 }
             }
@@ -282,15 +285,23 @@ impl Driver {
         self.pass(block)
     }
 
+    /// Sends what is ready. The time for which the client is waited for is not the agent's.
     async fn send_ready(&mut self) -> Result<(), Failure> {
+        if !self.client.has_ready() {
+            return Ok(());
+        }
+        let began = Instant::now();
         self.client.send_ready(self.until).await?;
+        let waited = began.elapsed();
+        self.idle_by += waited;
+        self.end_by = self.end_by.map(|end_by| end_by + waited);
         self.end_is_sent = self.turn.end.is_some();
         Ok(())
     }
 
     /// The first limit that ends the turn if nothing comes.
-    fn limit(&self, idle_by: Instant) -> Instant {
-        let silent = if self.first_event.is_none() { self.first_by } else { idle_by };
+    fn limit(&self) -> Instant {
+        let silent = if self.first_event.is_none() { self.first_by } else { self.idle_by };
         self.end_by.unwrap_or(silent).min(self.until)
     }
 

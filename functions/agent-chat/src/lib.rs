@@ -112,7 +112,7 @@ pub async fn handle(request: Request<Bytes>, state: &Arc<State>, deadline: Deadl
     let started = Instant::now();
     let is_whole = accept::prefers_json(request.headers());
     let invocation = RequestId::among(request.extensions()).cloned();
-    let problem = match admit::admit(&request, state, deadline).await {
+    let problem = match admitted(request, state, deadline).await {
         Ok(Admitted::Ask(asked)) => return answer(*asked, state, deadline, started, is_whole).await,
         Ok(Admitted::Replay(stored, request_id)) => {
             return replay(*stored, invocation.as_ref(), request_id, started, is_whole).await;
@@ -126,6 +126,20 @@ pub async fn handle(request: Request<Bytes>, state: &Arc<State>, deadline: Deadl
     let request_id = invocation.as_ref().map(RequestId::as_str);
     tracing::info!(function, request_id, outcome, status, ms, problem = problem_slug, detail, why, "request");
     refusal(&problem, invocation.as_ref())
+}
+
+/// Admits a request in a task of its own: a client that leaves meanwhile leaves neither a key nor a slot taken.
+async fn admitted(request: Request<Bytes>, state: &Arc<State>, deadline: Deadline) -> Result<Admitted, Problem> {
+    let (tell, told) = oneshot::channel();
+    let owner = Arc::clone(state);
+    drop(state.turns.spawn(async move {
+        let admitted = admit::admit(&request, &owner, deadline).await;
+        if let Err(Ok(Admitted::Ask(asked))) = tell.send(admitted) {
+            admit::give_back(&owner, asked.claim, asked.slot, deadline).await;
+        }
+    }));
+    // The task has panicked, and the panic's line says where.
+    told.await.unwrap_or(Err(Problem::BadAgent("the request broke off".into())))
 }
 
 async fn answer(asked: Asked, state: &Arc<State>, deadline: Deadline, started: Instant, whole: bool) -> Response<Body> {

@@ -72,7 +72,7 @@ fn encoding(headers: &HeaderMap) -> Option<&str> {
     Some(value.to_str().ok().filter(is_word).unwrap_or("unknown"))
 }
 
-/// The place of a redirect without user, query and fragment, which may hold secrets.
+/// The place of a redirect without user, query and fragment, which may hold secrets. `None` where it cannot be told for certain.
 fn place_of(location: &str) -> Option<String> {
     let url: Uri = location.split('#').next()?.parse().ok()?;
     let authority = url.authority().map(|authority| authority.as_str().rsplit('@').next().unwrap_or_default());
@@ -80,7 +80,7 @@ fn place_of(location: &str) -> Option<String> {
         (Some(scheme), Some(authority)) => format!("{scheme}://{authority}{}", url.path()),
         _ => url.path().to_owned(),
     };
-    (place.len() <= PLACE).then_some(place)
+    (place.len() <= PLACE && !place.contains('@')).then_some(place)
 }
 
 fn is_short(value: &HeaderValue) -> bool {

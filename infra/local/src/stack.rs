@@ -230,6 +230,8 @@ impl Stack {
             task.abort();
         }
         self.server.shut_down_after(self.turns.ended()).await;
+        // A request that was being admitted may have begun a turn meanwhile.
+        self.turns.ended().await;
     }
 }
 

@@ -7,18 +7,43 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
-use http::{Extensions, Request};
+use http::{Extensions, Request, Uri};
+use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
 use hyper_util::client::legacy::connect::Connection as Connects;
 use hyper_util::client::legacy::connect::{CaptureConnection, Connected, capture_connection};
+use hyper_util::rt::TokioIo;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tower_service::Service;
 
-/// A TCP connection that begins no request once the server has closed it.
+use crate::connector::{Failure, Guarded};
+
+/// Connects, and watches what is asked over the connection.
+#[derive(Debug, Clone)]
+pub struct Watched(pub(crate) HttpsConnector<Guarded>);
+
+impl Service<Uri> for Watched {
+    type Response = TokioIo<Connection>;
+    type Error = Failure;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Failure>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, url: Uri) -> Self::Future {
+        let connecting = self.0.call(url);
+        Box::pin(async move { Ok(TokioIo::new(Connection::new(connecting.await?))) })
+    }
+}
+
+/// A connection that begins no request once the server has closed it. It sees plain text: what TLS itself reads and writes is neither
+/// a request nor an answer.
 #[derive(Debug)]
 pub struct Connection {
-    stream: TcpStream,
-    /// Whether no request may be said to be unsent: bytes were written since the last ones were read, or the end was read.
+    stream: TokioIo<MaybeHttpsStream<TokioIo<TcpStream>>>,
+    /// Whether a request may be under way: bytes were written since the last ones were read, or the end was read.
     is_asking: bool,
     unsent: Unsent,
 }
@@ -28,14 +53,17 @@ pub struct Connection {
 struct Unsent(Arc<AtomicBool>);
 
 impl Connection {
-    pub(crate) fn new(stream: TcpStream) -> Self {
-        Connection { stream, is_asking: false, unsent: Unsent::default() }
+    fn new(stream: MaybeHttpsStream<TokioIo<TcpStream>>) -> Self {
+        Connection { stream: TokioIo::new(stream), is_asking: false, unsent: Unsent::default() }
     }
 
     /// Looks whether the server has closed the connection, which the runtime may not have noticed yet.
     fn is_closed(&self) -> bool {
-        let peeked = SockRef::from(&self.stream).peek(&mut [MaybeUninit::uninit()]);
-        match peeked {
+        let socket = match self.stream.inner() {
+            MaybeHttpsStream::Http(stream) => stream.inner(),
+            MaybeHttpsStream::Https(stream) => stream.inner().get_ref().0.inner().inner(),
+        };
+        match SockRef::from(socket).peek(&mut [MaybeUninit::uninit()]) {
             Ok(bytes) => bytes == 0,
             Err(error) => !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted),
         }
@@ -61,7 +89,7 @@ impl Connection {
 
 impl Connects for Connection {
     fn connected(&self) -> Connected {
-        self.stream.connected().extra(self.unsent.clone())
+        self.stream.inner().connected().extra(self.unsent.clone())
     }
 }
 
@@ -69,7 +97,7 @@ impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let read = ready!(Pin::new(&mut self.stream).poll_read(cx, buffer));
-        // After the end TLS still writes its farewell, which is no request.
+        // After the end no request begins.
         self.is_asking = buffer.filled().len() == before;
         Poll::Ready(read)
     }
@@ -181,6 +209,45 @@ mod tests {
         let listener = server.join().unwrap();
         assert_eq!(ask(&client, port).await.map(drop), Err(true));
         drop(listener);
+    }
+
+    #[tokio::test]
+    async fn request_that_was_read_over_tls_is_not_unsent_although_tls_says_farewell() {
+        let signed = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        let key = rustls::pki_types::PrivateKeyDer::try_from(signed.signing_key.serialize_der()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider));
+        let config = config.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+        let config = Arc::new(config.with_single_cert(vec![signed.cert.der().clone()], key).unwrap());
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(signed.cert.der().clone()).unwrap();
+        let tls = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let tls = Tls(tls.with_root_certificates(roots).with_no_client_auth()).connector(Reach::Loopback, None);
+        let client: Client = legacy::Client::builder(TokioExecutor::new()).build(tls);
+
+        for answer in [&b""[..], b"HTTP/1.1 20"] {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let port = listener.local_addr().unwrap().port();
+            let config = Arc::clone(&config);
+            let server = std::thread::spawn(move || {
+                let (socket, _) = listener.accept().unwrap();
+                let mut stream = rustls::StreamOwned::new(rustls::ServerConnection::new(config).unwrap(), socket);
+                let (mut asked, mut piece) = (Vec::new(), [0; 1024]);
+                while !asked.ends_with(b"question") {
+                    let length = stream.read(&mut piece).unwrap();
+                    asked.extend_from_slice(&piece[..length]);
+                }
+                stream.write_all(answer).unwrap();
+                stream.conn.send_close_notify();
+                stream.flush().unwrap();
+            });
+            let request = Request::post(format!("https://localhost:{port}/")).body(Full::new(Bytes::from("question")));
+            let mut request = request.unwrap();
+            let attempt = Attempt::watch(&mut request);
+            client.request(request).await.unwrap_err();
+            assert!(!attempt.is_unsent());
+            server.join().unwrap();
+        }
     }
 
     #[tokio::test]

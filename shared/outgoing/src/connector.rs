@@ -9,18 +9,20 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::Uri;
-use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::{ConfigBuilderExt, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
 use hyper_util::rt::TokioIo;
 use rustls::{ClientConfig, RootCertStore};
+use tokio::net::TcpStream;
 use tower_service::Service;
 
 use crate::Reach;
 use crate::address::is_within;
-use crate::connection::Connection;
+use crate::connection::Watched;
 
-type Failure = Box<dyn std::error::Error + Send + Sync>;
+/// Why a connection could not be made.
+pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// How servers are verified.
 #[derive(Debug, Clone)]
@@ -51,10 +53,10 @@ impl Tls {
 
     /// Connections within `reach`: plain to this machine, over TLS to everywhere else. Connecting may take `limit`.
     #[must_use]
-    pub fn connector(&self, reach: Reach, limit: Option<Duration>) -> HttpsConnector<Guarded> {
+    pub fn connector(&self, reach: Reach, limit: Option<Duration>) -> Watched {
         let tls = HttpsConnectorBuilder::new().with_tls_config(self.0.clone());
         let tls = if reach == Reach::Loopback { tls.https_or_http() } else { tls.https_only() };
-        tls.enable_http1().wrap_connector(Guarded::new(reach, limit))
+        Watched(tls.enable_http1().wrap_connector(Guarded::new(reach, limit)))
     }
 }
 
@@ -76,7 +78,7 @@ impl Guarded {
 }
 
 impl Service<Uri> for Guarded {
-    type Response = TokioIo<Connection>;
+    type Response = TokioIo<TcpStream>;
     type Error = Failure;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Failure>> + Send>>;
 
@@ -91,7 +93,7 @@ impl Service<Uri> for Guarded {
             return Box::pin(async { Err(Failure::from(outside())) });
         }
         let connecting = self.http.call(url);
-        Box::pin(async move { Ok(TokioIo::new(Connection::new(connecting.await?.into_inner()))) })
+        Box::pin(async move { connecting.await.map_err(Failure::from) })
     }
 }
 

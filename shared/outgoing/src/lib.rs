@@ -3,7 +3,6 @@
 use bytes::Bytes;
 use http::Uri;
 use http_body_util::Full;
-use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy;
 
 pub mod address;
@@ -11,11 +10,11 @@ pub mod connection;
 pub mod connector;
 pub mod sdk;
 
-pub use connection::Attempt;
+pub use connection::{Attempt, Watched};
 pub use connector::{Guarded, Tls};
 
 /// An HTTP client whose requests have whole bodies.
-pub type Client = legacy::Client<HttpsConnector<Guarded>, Full<Bytes>>;
+pub type Client = legacy::Client<Watched, Full<Bytes>>;
 
 /// Whereto connections may lead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

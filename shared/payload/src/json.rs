@@ -125,7 +125,7 @@ fn object(value: &str) -> Result<&str, NotAnObject> {
 pub const MOST_PARTS: usize = 250_000;
 
 /// Whether it has too many members and elements.
-fn is_vast(value: &str) -> bool {
+pub(crate) fn is_vast(value: &str) -> bool {
     // Counting every comma is quick, and mostly enough.
     value.len() > MOST_PARTS
         && memchr_iter(b',', value.as_bytes()).count() > MOST_PARTS

@@ -32,6 +32,8 @@ impl Driver {
             self.client.send_last(last_word.clone());
         }
         let end = match (self.turn.end.take(), why) {
+            // No client can be sent the end of such a stream.
+            (Some(_), Some("too long")) if !self.end_is_sent => End::Failed("too long".to_owned()),
             (Some(end), _) => end,
             (None, why) => End::Failed(why.unwrap_or("cut").to_owned()),
         };

@@ -484,3 +484,15 @@ async fn key_costs_three_write_requests_more_and_a_replay_two_requests() {
     replay.sort();
     assert_eq!(replay, [(1, get), (1, put)]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn client_that_leaves_while_it_is_admitted_leaves_no_key_taken() {
+    let chat = counting().await;
+    let slow = Fault::Delay(Duration::from_millis(300));
+    chat.stack.dynamodb.fail(Rule::every(slow).on("UpdateItem").containing("lease_until"));
+    let left = tokio::time::timeout(Duration::from_millis(100), chat.keyed("k", KIT)).await;
+    assert!(left.is_err(), "it was still admitted");
+    chat.state.turns.ended().await;
+    assert_eq!(chat.agent.heard().len(), 0);
+    assert_eq!(chat.keyed("k", KIT).await.status(), 200);
+}

@@ -211,6 +211,7 @@ async fn redirect_is_named_with_its_status_and_place() {
             "https://user:secret@agents.example.com/x?sig=secret",
             "308 and redirects to https://agents.example.com/x;",
         ),
+        (307, "//user:secret@host/x", "307 and redirects to another place;"),
         (302, "\u{e9}", "302 and redirects to another place;"),
     ] {
         let chat = Chat::with(Limits::default(), move |_| {
@@ -261,14 +262,11 @@ async fn agents_headers_are_passed_on_only_if_they_are_visible_ascii() {
 #[tokio::test(flavor = "multi_thread")]
 async fn stream_ends_with_an_error_event_when_it_is_as_long_as_may_be() {
     let limits = Limits { answer: 10 * TEXT.len() + 5, ..Limits::default() };
-    let (sender, answer) = Answer::stream();
-    (0..30).for_each(|_| sender.send(says(TEXT)).unwrap());
-    let answer = Mutex::new(Some(answer));
-    let chat = Chat::with(limits, move |_| answer.lock().unwrap().take()).await;
+    let said: Vec<Piece> = vec![says(TEXT); 30].into_iter().chain([says(DONE)]).collect();
+    let chat = Chat::with(limits, move |_| Some(Answer::saying(said.clone()))).await;
     let response = chat.send("kit", KIT).await;
     let id = turn_id(&response);
     let got = text(response).await;
-    drop(sender);
     let events: Vec<&str> = got.split_inclusive("\n\n").collect();
     let (last, whole) = events.split_last().unwrap();
     assert!(whole.len() <= 10 && whole.iter().all(|event| *event == TEXT), "{got}");
@@ -319,4 +317,39 @@ async fn connection_that_the_agent_closed_before_the_request_is_replaced() {
         requests.recv().await.unwrap();
     }
     assert!(requests.try_recv().is_err(), "each was asked once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn time_for_which_a_slow_client_is_waited_for_is_not_the_agents_silence() {
+    let limit = Duration::from_millis(200);
+    let large = format!("data: {{\"type\":\"text\",\"content\":\"{}\"}}\n\n", "x".repeat(30_000));
+    for (agent, events) in [
+        ("kit", vec![large.clone(), large.clone(), large.clone(), DONE.to_owned()]),
+        (
+            "ui",
+            vec![
+                stream(&[started(), delta("m", &large), finished()]),
+                stream(&[started(), delta("n", &large), finished()]),
+            ],
+        ),
+    ] {
+        let said = events.clone();
+        let limits = Limits { idle: limit, after_end: limit, buffer: 1024, ..Limits::default() };
+        let pieces: Vec<Piece> = said.iter().map(|event| says(event)).collect();
+        let chat = Chat::with(limits, move |_| Some(Answer::saying(pieces.clone()))).await;
+        let response = chat.send(agent, if agent == "ui" { UI } else { KIT }).await;
+        let id = turn_id(&response);
+        let mut body = response.into_body();
+        let mut got = Vec::new();
+        let mut pause = tokio::time::interval(limit * 2);
+        while let Some(frame) = body.frame().await {
+            got.extend_from_slice(&frame.unwrap().into_data().unwrap());
+            if got.len() < 2 * large.len() {
+                pause.reset();
+                pause.tick().await;
+            }
+        }
+        assert!(got == said.concat().as_bytes(), "{agent}");
+        assert_eq!(chat.record(&id).await["end"], "completed");
+    }
 }

@@ -2,7 +2,7 @@
 //! same, and loses the conversation.
 //!
 //! A request is refused only where every era of its dialect forbids it. AG-UI 0.x wants a tool's `parameters` and text from a tool,
-//! 1.0 takes tools without and parts as well; the draft of interrupts resumes with one object, 1.0 with a list. Servers give a
+//! 1.0 takes tools without and parts as well, and drops messages of unknown roles; the draft of interrupts resumes with one object, 1.0 with a list. Servers give a
 //! tool call its `type`.
 
 use std::fmt;
@@ -84,16 +84,17 @@ fn kit(request: &Part<'_>) -> Result<(), Wrong> {
 fn ui(request: &Part<'_>) -> Result<(), Wrong> {
     request.needs("messages")?;
     for message in request.list("messages")? {
-        let roles = ["developer", "system", "user", "assistant", "tool", "activity", "reasoning"];
         message.text("id")?;
-        match message.word("role", &roles)? {
+        message.needs_text("role")?;
+        // 1.0 drops a message of a role it does not know.
+        match json::text_member(message.text, "role").unwrap_or_default().as_str() {
             "user" => message.needs_text_or_parts("content")?,
             "tool" => {
                 message.needs_text_or_parts("content")?;
                 message.needs_text("toolCallId")?;
             }
-            "activity" | "reasoning" => {}
-            role => said(&message, role)?,
+            role @ ("developer" | "system" | "assistant") => said(&message, role)?,
+            _ => {}
         }
     }
     tools(request)?;
@@ -261,6 +262,7 @@ mod tests {
             // AG-UI 1.0: tools without parameters, parts from a tool.
             json!({"threadId": "t", "messages": [{"id": "3", "role": "tool", "toolCallId": "c", "content": [{"type": "text", "text": "42"}]}],
                 "tools": [{"name": "f", "description": "d"}]}),
+            json!({"threadId": "t", "messages": [{"id": "1", "role": "of-next-year"}]}),
             // The draft of interrupts.
             json!({"threadId": "t", "messages": [], "resume": {"interruptId": "i", "payload": true}}),
             // A call whose type the server fills in, and members that the other dialect happens to have.
@@ -299,6 +301,8 @@ mod tests {
         }
         for (request, told) in [
             (json!({}), "messages: it is needed"),
+            (message(json!({"content": "x"})), "messages[1].role: it is needed"),
+            (message(json!({"role": 7})), "messages[1].role: a string is needed"),
             (message(json!({"role": "user", "content": 7})), "messages[1].content: a string or an array is needed"),
             (
                 json!({"messages": [], "resume": [{"interruptId": "i", "status": "secret"}]}),

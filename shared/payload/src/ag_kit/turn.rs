@@ -169,9 +169,14 @@ impl Turn {
         if !self.keeps && self.glance(data) {
             return Change::Nothing;
         }
+        if self.keeps && self.dialect == Dialect::AgUi && kind_of(data).as_deref() == Some("MESSAGES_SNAPSHOT") {
+            self.replace(data);
+            return Change::Snapshot;
+        }
+        let data = lean(data);
         let change = match self.dialect {
-            Dialect::AgKit => read(data).ok().and_then(|event| self.take_kit(event)),
-            Dialect::AgUi => read(data).ok().and_then(|event| self.take_ui(event)),
+            Dialect::AgKit => read(&data).ok().and_then(|event| self.take_kit(event)),
+            Dialect::AgUi => read(&data).ok().and_then(|event| self.take_ui(event)),
         };
         self.odd += usize::from(change.is_none());
         change.unwrap_or(Change::Nothing)
@@ -180,7 +185,7 @@ impl Turn {
     /// Takes an event of a documented type whose content decides nothing, by its type alone. Most are of this kind, and so are the
     /// large ones. Returns whether it was one.
     fn glance(&mut self, data: &str) -> bool {
-        let Some(kind) = json::text_member(data, "type") else { return false };
+        let Some(kind) = kind_of(data) else { return false };
         let (kinds, deciding): (_, &[&str]) = match self.dialect {
             Dialect::AgKit => (kit::Event::KINDS, &["interrupt", "error"]),
             Dialect::AgUi => (ui::Event::KINDS, &["RUN_FINISHED", "RUN_ERROR", "CUSTOM"]),
@@ -235,10 +240,6 @@ impl Turn {
                 self.calls.chunk(id, name, &text_or_empty(&event.delta));
             }
             E::ToolCallResult(event) => return Some(self.answer(id(&event.tool_call_id), &event.content)),
-            E::MessagesSnapshot(event) => {
-                self.replace(event.messages.get().into_iter().flatten().filter_map(Item::get));
-                return Some(Change::Snapshot);
-            }
             E::Custom(event) if event.name.get().is_some_and(|name| name == "on_interrupt") => {
                 self.wait_for(event.value.get().cloned(), Interrupts::custom);
             }
@@ -272,6 +273,8 @@ impl Turn {
         if self.end.take().is_some() {
             self.error = None;
             self.interrupts = Interrupts::default();
+            self.messages.end(None);
+            self.calls.end_all();
         }
     }
 
@@ -318,35 +321,42 @@ impl Turn {
         Change::Result { call: self.calls.answer(id, &text_or_empty(result)) }
     }
 
-    fn replace<'m>(&mut self, snapshot: impl Iterator<Item = &'m ui::Message>) {
+    /// Takes a snapshot, whose messages are read one by one. A message that is empty, or that only calls tools, keeps the text that was
+    /// received under its id.
+    fn replace(&mut self, data: &str) {
         let (mut messages, mut calls) = (Messages::default(), Calls::default());
-        for message in snapshot {
+        let list = json::pick(data, &["messages"]).get("messages");
+        let list: Vec<&RawValue> = list.and_then(|list| serde_json::from_str(list.get()).ok()).unwrap_or_default();
+        for message in list.into_iter().filter_map(|message| read::<ui::Message>(message.get()).ok()) {
             let content = message.content.get().and_then(|content| text_of(content.text()));
-            match role(&message.role) {
+            let (own, role) = (id(&message.id), role(&message.role));
+            match role {
                 Some("tool") => {
                     calls.answer(id(&message.tool_call_id), content.as_deref().unwrap_or_default());
+                    continue;
                 }
-                Some("activity" | "reasoning") => {}
-                role => {
-                    if let Some(content) = content {
-                        messages.end(None);
-                        messages.append(id(&message.id), role, &content);
-                    }
-                    for call in message.tool_calls.get().into_iter().flatten().filter_map(Item::get) {
-                        let function = call.function.get();
-                        calls.add(Call {
-                            id: id(&call.id).unwrap_or_default().to_owned(),
-                            name: function.and_then(|function| text(&function.name)).unwrap_or_default().into_owned(),
-                            arguments: function
-                                .map(|function| text_or_empty(&function.arguments).into_owned())
-                                .unwrap_or_default(),
-                            result: None,
-                        });
-                    }
-                }
+                Some("activity" | "reasoning") => continue,
+                _ => {}
+            }
+            let content = match content.as_deref() {
+                None | Some("") => self.messages.text(own).or(content.as_deref()),
+                content => content,
+            };
+            if let Some(content) = content {
+                let role = role.unwrap_or("assistant").to_owned();
+                messages.add(Message { id: own.map(str::to_owned), role, content: content.to_owned() });
+            }
+            for call in message.tool_calls.get().into_iter().flatten().filter_map(Item::get) {
+                let function = call.function.get();
+                let own = |field: Option<&Field<String>>| field.and_then(text).unwrap_or_default().into_owned();
+                calls.add(Call {
+                    id: id(&call.id).unwrap_or_default().to_owned(),
+                    name: own(function.map(|function| &function.name)),
+                    arguments: own(function.map(|function| &function.arguments)),
+                    result: None,
+                });
             }
         }
-        messages.end(None);
         self.messages.replace(messages);
         self.calls.replace(calls);
     }
@@ -394,6 +404,46 @@ impl Outcome {
             _ => Outcome::Unknown,
         }
     }
+}
+
+fn kind_of(event: &str) -> Option<String> {
+    json::text_member(event, "type")
+}
+
+/// An event as it is read. The types read nothing of an event with very many values, since one of its members may hold as many: such
+/// a member is read as the text of its JSON.
+fn lean(event: &str) -> Cow<'_, str> {
+    const READ: &[&str] = &[
+        "type",
+        "messageId",
+        "role",
+        "delta",
+        "content",
+        "toolCallId",
+        "toolCallName",
+        "result",
+        "name",
+        "value",
+        "id",
+        "payload",
+        "outcome",
+        "interrupt",
+        "usage",
+        "message",
+        "code",
+        "error",
+    ];
+    if !json::is_vast(event) {
+        return Cow::Borrowed(event);
+    }
+    let picked = json::pick(event, READ);
+    let member = |name: &&str| {
+        let value = picked.get(name)?.get();
+        let text =
+            if json::is_vast(value) { Cow::Owned(serde_json::to_string(value).ok()?) } else { Cow::Borrowed(value) };
+        Some(format!("\"{name}\":{text}"))
+    };
+    Cow::Owned(format!("{{{}}}", READ.iter().filter_map(member).collect::<Vec<_>>().join(",")))
 }
 
 /// A value as JSON text.

@@ -22,6 +22,8 @@ pub(super) struct Calls {
     by_id: HashMap<String, Occurrences>,
     /// The call that events without an id continue.
     last: Option<usize>,
+    /// How many of the calls were begun in earlier runs: they take no more arguments.
+    earlier: usize,
 }
 
 /// The calls of one id.
@@ -36,10 +38,19 @@ struct Occurrences {
 }
 
 impl Calls {
-    /// Begins a call. A call of this id that is open and has no arguments yet is the same call.
+    /// Ends all calls, since another run begins.
+    pub(super) fn end_all(&mut self) {
+        self.earlier = self.list.len();
+        self.last = None;
+    }
+
+    /// Begins a call. A call of this id and name that is open and has no arguments yet is the same call.
     pub(super) fn begin(&mut self, id: Option<&str>, name: Option<&str>) {
         let id = id.unwrap_or_default();
-        let same = self.open(id).filter(|at| self.list.get(*at).is_some_and(|call| call.arguments.is_empty()));
+        let is_same = |call: &Call| {
+            call.arguments.is_empty() && (call.name.is_empty() || name.is_none_or(|name| name == call.name))
+        };
+        let same = self.open(id).filter(|at| self.list.get(*at).is_some_and(is_same));
         let at = same.unwrap_or_else(|| self.push(id));
         self.name(at, name);
         self.last = Some(at);
@@ -161,7 +172,8 @@ impl Calls {
     }
 
     fn open(&self, id: &str) -> Option<usize> {
-        self.by_id.get(id).filter(|calls| calls.is_open)?.places.last().copied()
+        let newest = self.by_id.get(id).filter(|calls| calls.is_open)?.places.last().copied();
+        newest.filter(|at| *at >= self.earlier)
     }
 
     fn name(&mut self, at: usize, name: Option<&str>) {

@@ -8,40 +8,39 @@ use crate::wire::Raw;
 /// The interrupts of the current run.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct Interrupts {
-    told: Vec<Told>,
+    told: Vec<Raw>,
+    /// Those that `CUSTOM` events told. The outcome may list them again.
+    customs: Vec<(Option<String>, Raw)>,
     ids: HashSet<String>,
-    /// How many of `told` come from `CUSTOM` events and may be told again by the outcome.
-    customs: usize,
     /// Whether the run's outcome listed its interrupts.
     is_listed: bool,
 }
 
-#[derive(Debug, Clone, PartialEq)]
-struct Told {
-    id: Option<String>,
-    is_custom: bool,
-    what: Raw,
-}
-
 impl Interrupts {
     pub(super) fn is_empty(&self) -> bool {
-        self.told.is_empty()
+        self.told.is_empty() && self.customs.is_empty()
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Raw> {
-        self.told.iter().map(|told| &told.what)
+        self.told.iter().chain(self.customs.iter().map(|(_, what)| what))
     }
 
     /// Takes an `interrupt` event of AG-Kit.
     pub(super) fn event(&mut self, what: Raw) {
-        self.add(what, false);
+        self.add(what);
     }
 
     /// Takes the value of an `on_interrupt` event, which older AG-UI servers send. Newer ones send both, for older clients:
     /// behind the outcome's list it says nothing new unless it has an id of its own.
     pub(super) fn custom(&mut self, what: Raw) {
-        if !self.is_listed || id_of(&what).is_some() {
-            self.add(what, true);
+        let id = id_of(&what);
+        let is_known = match &id {
+            Some(id) => self.ids.contains(id),
+            None => self.is_listed || self.customs.last().is_some_and(|(_, last)| *last == what),
+        };
+        if !is_known {
+            self.ids.extend(id.clone());
+            self.customs.push((id, what));
         }
     }
 
@@ -52,31 +51,24 @@ impl Interrupts {
             return;
         }
         self.is_listed = true;
-        if self.customs > 0 {
-            let named: HashSet<String> = list.iter().filter_map(id_of).collect();
-            let ids = &mut self.ids;
-            self.told.retain(|told| {
-                let is_told_again = told.is_custom && told.id.as_ref().is_none_or(|id| named.contains(id));
-                if let (true, Some(id)) = (is_told_again, &told.id) {
-                    ids.remove(id);
-                }
-                !is_told_again
-            });
-            self.told.iter_mut().for_each(|told| told.is_custom = false);
-            self.customs = 0;
+        let named: HashSet<String> = list.iter().filter_map(id_of).collect();
+        for (id, what) in std::mem::take(&mut self.customs) {
+            match id {
+                Some(id) if named.contains(&id) => drop(self.ids.remove(&id)),
+                Some(_) => self.told.push(what),
+                None => {}
+            }
         }
-        list.into_iter().for_each(|what| self.add(what, false));
+        list.into_iter().for_each(|what| self.add(what));
     }
 
-    fn add(&mut self, what: Raw, is_custom: bool) {
-        let id = id_of(&what);
-        let is_new = match &id {
-            Some(id) => self.ids.insert(id.clone()),
-            None => self.told.last().is_none_or(|last| last.what != what),
+    fn add(&mut self, what: Raw) {
+        let is_new = match id_of(&what) {
+            Some(id) => self.ids.insert(id),
+            None => self.told.last().is_none_or(|last| *last != what),
         };
         if is_new {
-            self.customs += usize::from(is_custom);
-            self.told.push(Told { id, is_custom, what });
+            self.told.push(what);
         }
     }
 }

@@ -64,16 +64,23 @@ impl Messages {
         }
     }
 
-    /// Puts a snapshot in the place of these messages. An empty message of the snapshot keeps the text that was received under
-    /// its id. A snapshot without an answer replaces no answer.
-    pub(super) fn replace(&mut self, mut snapshot: Messages) {
-        for message in snapshot.list.iter_mut().filter(|message| message.content.is_empty()) {
-            let before = message.id.as_ref().and_then(|id| self.by_id.get(id));
-            if let Some(before) = before.and_then(|at| self.list.get_mut(*at)) {
-                message.content = std::mem::take(&mut before.content);
-                snapshot.has_answer |= message.role == ASSISTANT && !message.content.is_empty();
-            }
+    /// Adds a message that is complete, as snapshots have them.
+    pub(super) fn add(&mut self, message: Message) {
+        if let Some(id) = &message.id {
+            self.by_id.insert(id.clone(), self.list.len());
         }
+        self.has_answer |= message.role == ASSISTANT && !message.content.is_empty();
+        self.list.push(message);
+    }
+
+    /// The text that was received under an id.
+    pub(super) fn text(&self, id: Option<&str>) -> Option<&str> {
+        let message = self.list.get(*self.by_id.get(id?)?)?;
+        Some(message.content.as_str()).filter(|text| !text.is_empty())
+    }
+
+    /// Puts a snapshot in the place of these messages. A snapshot without an answer replaces no answer.
+    pub(super) fn replace(&mut self, snapshot: Messages) {
         if snapshot.has_answer || !self.has_answer {
             *self = snapshot;
         }

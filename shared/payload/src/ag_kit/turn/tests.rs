@@ -169,6 +169,11 @@ fn start_behind_an_end_or_a_result_begins_a_new_call_whatever_its_id() {
     // A server may leave the end out.
     let ([s1, a1, _, r1], [s2, a2, ..]) = (once("1", "a"), once("2", "b"));
     assert_eq!(calls(&ui(&[s1, a1, r1, s2, a2, call_result("c:0", "b")])), both);
+    let two = ui(&[call_start("c", "f"), call_start("c", "g"), call_args("c", "{}")]);
+    assert_eq!(calls(&two), [("c", "f", "", None), ("c", "g", "{}", None)]);
+    let runs =
+        ui(&[started(), call_start("c", "f"), finished(), started(), call_start("c", "f"), call_args("c", "{}")]);
+    assert_eq!(calls(&runs), [("c", "f", "", None), ("c", "f", "{}", None)]);
     // Told twice, a beginning is one.
     let twice = ui(&[call_start("c", ""), call_start("c", "f"), call_args("c", "{}")]);
     assert_eq!(calls(&twice), [("c", "f", "{}", None)]);
@@ -232,6 +237,9 @@ fn snapshot_replaces_what_was_streamed() {
     let turn = ui(&[text("x", "Book"), call_start("y", "z"), snapshot.clone(), text("a", " Anything else?")]);
     assert_eq!(messages(&turn), [(Some("u"), "user", "Hi"), (Some("a"), "assistant", "Booked. Anything else?")]);
     assert_eq!(calls(&turn), [("c", "book", r#"{"b":1}"#, Some("done")), ("c", "book", r#"{"b":1}"#, None)]);
+    let one_id = json!({"type": "MESSAGES_SNAPSHOT", "messages": [
+        {"id": "1", "role": "user", "content": "Hi"}, {"id": "1", "role": "assistant", "content": "Free."}]});
+    assert_eq!(ui(&[one_id]).content(), "Free.");
     let answered = ui(&[snapshot, call_result("c", "twice")]);
     assert_eq!(calls(&answered)[1].3, Some("twice"));
 }
@@ -248,6 +256,18 @@ fn snapshot_never_empties_a_text_that_was_received() {
         assert_eq!(turn.content(), "Hello", "{messages}");
         assert_eq!(calls(&turn), [("c", "f", "{}", Some("r"))], "{messages}");
     }
+    let before_call = json!({"type": "MESSAGES_SNAPSHOT", "messages": [
+        {"id": "a", "role": "assistant", "toolCalls": [{"id": "c", "function": {"name": "f", "arguments": "{}"}}]},
+        {"id": "b", "role": "assistant", "content": "Done."}]});
+    assert_eq!(ui(&[streamed.as_slice(), &[before_call]].concat()).content(), "Hello\n\nDone.");
+    let other = json!({"type": "MESSAGES_SNAPSHOT", "messages": [{"id": "b", "role": "developer", "content": ""}]});
+    let both = ui(&[
+        json!({"type": "TEXT_MESSAGE_START", "messageId": "b", "role": "developer"}),
+        text("b", "two"),
+        text("a", "one"),
+        other,
+    ]);
+    assert_eq!(messages(&both), [(Some("b"), "developer", "two"), (Some("a"), "assistant", "one")]);
     let again = ui(&[streamed.as_slice(), &[call_result("c", "")]].concat());
     assert_eq!(calls(&again), [("c", "f", "{}", Some("r"))]);
 }
@@ -342,6 +362,19 @@ fn error_keeps_the_agents_words_apart_from_the_end() {
 
 fn turn_of(dialect: Dialect, event: &Value) -> Turn {
     turn(dialect, std::slice::from_ref(event))
+}
+
+#[test]
+fn event_of_very_many_values_is_read_as_any_other() {
+    let many = format!("[{}0]", "0,".repeat(300_000));
+    let event = |event: &str| event.replace("MANY", &many);
+    for keeps in [true, false] {
+        let mut turn = if keeps { Turn::new(Dialect::AgUi) } else { Turn::watched(Dialect::AgUi) };
+        turn.take(&event(r#"{"type":"RUN_FINISHED","result":MANY,"outcome":{"type":"cancelled"}}"#));
+        assert_eq!((turn.end, turn.odd), (Some(End::Cancelled), 0));
+    }
+    let told = ui(&[json!(event(r#"{"type":"TOOL_CALL_RESULT","toolCallId":"c","content":MANY}"#))]);
+    assert_eq!(calls(&told), [("c", "", "", Some(many.as_str()))]);
 }
 
 #[test]
