@@ -35,38 +35,48 @@ pub struct Case {
     pub make: fn(usize) -> Vec<u8>,
     /// Reads it.
     pub read: fn(&Bytes),
+    /// The sizes that are compared, in bytes.
+    pub sizes: (usize, usize),
 }
 
 type Input = (&'static str, fn(usize) -> Vec<u8>);
 type Reads = (&'static str, fn(&Bytes));
 
-/// The sizes that are compared, in bytes.
-pub const SIZES: (usize, usize) = (8 * 1024, 32 * 1024);
+/// The sizes for readers that take much besides: a runtime, a connection, a signature.
+const SMALL: (usize, usize) = (16 * 1024, 64 * 1024);
+/// The sizes for readers that take nothing besides.
+const LARGE: (usize, usize) = (64 * 1024, 256 * 1024);
 
 /// Every reader with each of its inputs.
 #[must_use]
 pub fn cases() -> Vec<Case> {
-    let with = |readers: &[Reads], inputs: &[Input]| -> Vec<Case> {
+    let with = |readers: &[Reads], inputs: &[Input], sizes| -> Vec<Case> {
         let pair = |&(reader, read): &Reads| {
-            inputs.iter().map(move |&(input, make)| Case { reader, input, make, read }).collect::<Vec<_>>()
+            inputs.iter().map(move |&(input, make)| Case { reader, input, make, read, sizes }).collect::<Vec<_>>()
         };
         readers.iter().flat_map(pair).collect()
     };
-    let mut cases = with(&STREAM_READERS, &STREAMS);
-    cases.extend(with(&BODY_READERS, &BODIES));
-    cases.extend(with(&HEADER_READERS, &HEADERS));
-    cases.extend(with(&EVENT_READERS, &EVENTS));
-    cases
+    [
+        with(&STREAM_READERS, &STREAMS, LARGE),
+        with(&PROXIES, &STREAMS, SMALL),
+        with(&BODY_READERS, &BODIES, SMALL),
+        with(&HEADER_READERS, &HEADERS, SMALL),
+        with(&EVENT_READERS, &EVENTS, LARGE),
+    ]
+    .concat()
 }
 
 // === streams of agents ===
 
-const STREAM_READERS: [Reads; 8] = [
+const STREAM_READERS: [Reads; 5] = [
     ("SSE reader", |stream| read_stream(stream, 8 * 1024, |_| {})),
     ("SSE reader, byte by byte", |stream| read_stream(stream, 1, |_| {})),
     ("turn of AG-Kit", |stream| fold_turn(stream, Turn::new(Dialect::AgKit))),
     ("turn of AG-UI", |stream| fold_turn(stream, Turn::new(Dialect::AgUi))),
     ("watched turn of AG-UI", |stream| fold_turn(stream, Turn::watched(Dialect::AgUi))),
+];
+
+const PROXIES: [Reads; 3] = [
     ("proxy", |stream| proxy(stream, "ag-ui", "text/event-stream", UI)),
     ("proxy, AG-Kit", |stream| proxy(stream, "ag-kit", "text/event-stream", KIT)),
     ("proxy, as one object", |stream| proxy(stream, "ag-ui", "application/json", UI)),
@@ -75,7 +85,7 @@ const STREAM_READERS: [Reads; 8] = [
 const KIT: &str = r#"{"conversationId":"c","messages":[{"role":"user","content":"x"}]}"#;
 const UI: &str = r#"{"threadId":"c","messages":[{"id":"m","role":"user","content":"x"}]}"#;
 
-const STREAMS: [Input; 17] = [
+const STREAMS: [Input; 19] = [
     ("line ends", |size| filled(size, |_| "\n".to_owned())),
     ("CR and LF", |size| filled(size, |_| "\r\n".to_owned())),
     ("comments", |size| filled(size, |_| ":\n\n".to_owned())),
@@ -113,6 +123,14 @@ const STREAMS: [Input; 17] = [
         events(size, |n| {
             format!(r#"{{"type":"MESSAGES_SNAPSHOT","messages":[{{"id":"{n}","role":"assistant","content":"x"}}]}}"#)
         })
+    }),
+    ("a snapshot of empty messages", |size| {
+        let messages = array(size, "{\"type\":\"MESSAGES_SNAPSHOT\",\"messages\":", |_| "{}".to_owned());
+        [b"data: ", messages.as_slice(), b"\n\n"].concat()
+    }),
+    ("a run begins with a long history", |size| {
+        let start = array(size, "{\"input\":{\"messages\":", |_| "{\"role\":\"user\"}".to_owned());
+        [b"data: {\"type\":\"RUN_STARTED\",\"x\":", start.as_slice(), b"}}\n\n"].concat()
     }),
     ("interrupts told twice", |size| {
         events(size, |n| match n % 2 {

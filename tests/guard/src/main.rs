@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use bytes::Bytes;
 use gatehouse_edge::Source;
 use gatehouse_edge::vapi::Channel;
-use guard::bounded::{self, Case, SIZES};
+use guard::bounded::{self, Case};
 use guard::{Error, door};
 use serde::{Deserialize, Serialize};
 
@@ -113,7 +113,7 @@ fn check_readers() -> Result<(), Error> {
     let mut failures = Vec::new();
     for (case, counts) in cases.iter().zip(counts.chunks(2)) {
         let [less, more] = *counts else { continue };
-        let bytes = (case.make)(SIZES.1).len() as f64 / (case.make)(SIZES.0).len() as f64;
+        let bytes = (case.make)(case.sizes.1).len() as f64 / (case.make)(case.sizes.0).len() as f64;
         let times = more as f64 / (less + BASE) as f64 / bytes;
         let name = format!("{}: {}", case.reader, case.input);
         if times > MORE {
@@ -132,7 +132,8 @@ fn instructions_of_readers() -> Result<Vec<u64>, Error> {
     let folder = std::env::temp_dir().join(format!("gatehouse-guard-{}", std::process::id()));
     std::fs::create_dir_all(&folder)?;
     let mut valgrind = Command::new("valgrind");
-    valgrind.args(["--tool=callgrind", "--toggle-collect=*measured_reading*", "--dump-after=*measured_reading*"]);
+    valgrind.arg("--tool=callgrind");
+    valgrind.args(["--toggle-collect", "--dump-after"].map(|flag| format!("{flag}=guard::measured_reading")));
     valgrind.arg(format!("--callgrind-out-file={}", folder.join("out").display()));
     let ran = valgrind.arg(std::env::current_exe()?).arg("read").stdout(Stdio::null()).output();
     let ran = ran.map_err(|error| format!("valgrind: {error}"))?;
@@ -148,7 +149,7 @@ fn instructions_of_readers() -> Result<Vec<u64>, Error> {
 
 fn read_all() {
     for case in bounded::cases() {
-        for size in [SIZES.0, SIZES.1] {
+        for size in [case.sizes.0, case.sizes.1] {
             measured_reading(&case, &Bytes::from((case.make)(size)));
         }
     }

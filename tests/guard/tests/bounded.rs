@@ -3,7 +3,7 @@
 
 use allocation_counter::{AllocationInfo, measure};
 use bytes::Bytes;
-use guard::bounded::{Case, SIZES, cases};
+use guard::bounded::{Case, cases};
 
 /// How much more the longer input may take, for each byte that it is longer.
 const MORE: f64 = 1.3;
@@ -23,7 +23,7 @@ fn taken(case: &Case, size: usize) -> (usize, AllocationInfo) {
 fn every_reader_takes_memory_in_proportion_to_its_input() {
     let mut failures = Vec::new();
     for case in cases() {
-        let ((short, less), (long, more)) = (taken(&case, SIZES.0), taken(&case, SIZES.1));
+        let ((short, less), (long, more)) = (taken(&case, case.sizes.0), taken(&case, case.sizes.1));
         let name = format!("{}: {}", case.reader, case.input);
         let times = long as f64 / short as f64 * MORE;
         for (what, less, more, base) in [
