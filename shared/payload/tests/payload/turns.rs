@@ -6,6 +6,8 @@ use gatehouse_payload::ag_kit::Dialect;
 use gatehouse_payload::ag_kit::check::check;
 use gatehouse_payload::ag_kit::turn::{End, Turn};
 use gatehouse_sse::Reader;
+use proptest::prelude::*;
+use serde_json::{Value, json};
 
 fn samples(ending: &str) -> Vec<(String, Dialect, Vec<u8>)> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/samples/ag-kit");
@@ -64,5 +66,129 @@ fn recorded_answers_end_as_they_did() {
             _ => Some(End::Completed),
         };
         assert_eq!((turn.end, turn.odd), (end, 0), "{name}");
+    }
+}
+
+/// A part of a turn: a message's text in its pieces, or a call with its arguments in pieces, and its result.
+#[derive(Debug, Clone)]
+enum Part {
+    Text(Vec<String>),
+    Call { id: usize, arguments: Vec<String>, result: Option<String> },
+}
+
+fn parts() -> impl Strategy<Value = Vec<Part>> {
+    let pieces = || prop::collection::vec("[a-z \u{e9}\"\\\\]{1,4}", 1..4);
+    let part = prop_oneof![
+        pieces().prop_map(Part::Text),
+        (0..3_usize, pieces(), proptest::option::of("[a-z]{1,4}")).prop_map(|(id, arguments, result)| Part::Call {
+            id,
+            arguments,
+            result
+        }),
+    ];
+    prop::collection::vec(part, 0..8)
+}
+
+/// The way in which an agent tells a part.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Way {
+    /// A beginning, pieces, an end.
+    Events,
+    /// Chunks, of which the first alone names the part.
+    Chunks,
+}
+
+fn told(parts: &[Part], way: Way) -> Vec<Value> {
+    let mut events = vec![json!({"type": "RUN_STARTED"})];
+    for (n, part) in parts.iter().enumerate() {
+        match (part, way) {
+            (Part::Text(pieces), Way::Events) => {
+                let id = format!("m{n}");
+                events.push(json!({"type": "TEXT_MESSAGE_START", "messageId": id, "role": "assistant"}));
+                events.extend(
+                    pieces.iter().map(|piece| json!({"type": "TEXT_MESSAGE_CONTENT", "messageId": id, "delta": piece})),
+                );
+                events.push(json!({"type": "TEXT_MESSAGE_END", "messageId": id}));
+            }
+            (Part::Text(pieces), Way::Chunks) => {
+                let first = json!({"type": "TEXT_MESSAGE_CHUNK", "messageId": format!("m{n}")});
+                events.push(first);
+                events.extend(pieces.iter().map(|piece| json!({"type": "TEXT_MESSAGE_CHUNK", "delta": piece})));
+            }
+            (Part::Call { id, arguments, result }, way) => {
+                let id = format!("c{id}");
+                if way == Way::Events {
+                    events.push(json!({"type": "TOOL_CALL_START", "toolCallId": id, "toolCallName": "f"}));
+                    events.extend(
+                        arguments
+                            .iter()
+                            .map(|piece| json!({"type": "TOOL_CALL_ARGS", "toolCallId": id, "delta": piece})),
+                    );
+                    events.push(json!({"type": "TOOL_CALL_END", "toolCallId": id}));
+                } else {
+                    events.push(json!({"type": "TOOL_CALL_CHUNK", "toolCallId": id, "toolCallName": "f"}));
+                    events.extend(arguments.iter().map(|piece| json!({"type": "TOOL_CALL_CHUNK", "delta": piece})));
+                    // A chunk has no end, so that a call of the same id needs one before it.
+                    events.push(json!({"type": "TOOL_CALL_END", "toolCallId": id}));
+                }
+                if let Some(result) = result {
+                    events.push(json!({"type": "TOOL_CALL_RESULT", "toolCallId": id, "content": result}));
+                }
+            }
+        }
+    }
+    events.push(json!({"type": "RUN_FINISHED"}));
+    events
+}
+
+/// The same as one snapshot of the messages.
+fn snapshot(parts: &[Part]) -> Value {
+    let mut messages = Vec::new();
+    for (n, part) in parts.iter().enumerate() {
+        match part {
+            Part::Text(pieces) => {
+                messages.push(json!({"id": format!("m{n}"), "role": "assistant", "content": pieces.concat()}));
+            }
+            Part::Call { id, arguments, result } => {
+                let function = json!({"name": "f", "arguments": arguments.concat()});
+                let call = json!({"id": format!("c{id}"), "type": "function", "function": function});
+                messages.push(json!({"id": format!("a{n}"), "role": "assistant", "toolCalls": [call]}));
+                if let Some(result) = result {
+                    let call = format!("c{id}");
+                    let answer = json!({"id": format!("t{n}"), "role": "tool", "toolCallId": call, "content": result});
+                    messages.push(answer);
+                }
+            }
+        }
+    }
+    json!({"type": "MESSAGES_SNAPSHOT", "messages": messages})
+}
+
+fn fold(events: &[Value]) -> Turn {
+    let mut turn = Turn::new(Dialect::AgUi);
+    for event in events {
+        turn.take(&event.to_string());
+    }
+    turn
+}
+
+proptest! {
+    #![proptest_config(gatehouse_seeds::cases(512))]
+
+    #[test]
+    fn turn_is_the_same_however_it_is_told(parts in parts()) {
+        let events = fold(&told(&parts, Way::Events));
+        let chunks = fold(&told(&parts, Way::Chunks));
+        let restated = fold(&[told(&parts, Way::Events), vec![snapshot(&parts)]].concat());
+        let alone = fold(&[snapshot(&parts)]);
+        for other in [&chunks, &restated, &alone] {
+            prop_assert_eq!(events.messages(), other.messages());
+            prop_assert_eq!(events.content(), other.content());
+        }
+        prop_assert_eq!(events.tool_calls(), chunks.tool_calls());
+        // A snapshot says nothing of which call of an id a result belongs to: the oldest without one has it.
+        let counts = |turn: &Turn| (turn.tool_calls().len(), turn.tool_calls().iter().filter(|call| call.result.is_some()).count());
+        prop_assert_eq!(counts(&events), counts(&restated));
+        prop_assert_eq!(counts(&events), counts(&alone));
     }
 }
