@@ -134,7 +134,8 @@ async fn start(arguments: &Arguments, counts: Counts) -> Result<Dev, Error> {
     for doubt in rules.doubts() {
         tracing::warn!("{doubt}");
     }
-    // A delivery that is played again here must not be heard in a real call, unless somebody asked for rules of his own.
+    // A delivery that is played again here must not be heard in a real call, unless somebody asked for rules of his
+    // own.
     let hosts = if arguments.replies.is_some() { Hosts::VapiAndLoopback } else { Hosts::Loopback };
     let replies = Replies::new(rules, hosts)?;
     let said = match &arguments.replies {

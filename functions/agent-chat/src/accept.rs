@@ -6,8 +6,8 @@ use http::{HeaderMap, header};
 const JSON: (&str, &str) = ("application", "json");
 const STREAM: (&str, &str) = ("text", "event-stream");
 
-/// Whether the client prefers one JSON object. At equal quality the form that is named more exactly wins, and then the stream. A
-/// client that accepts neither gets the stream.
+/// Whether the client prefers one JSON object. At equal quality the form that is named more exactly wins, and then the
+/// stream. A client that accepts neither gets the stream.
 pub(crate) fn prefers_json(headers: &HeaderMap) -> bool {
     let ranges: Vec<Range<'_>> = headers
         .get_all(header::ACCEPT)

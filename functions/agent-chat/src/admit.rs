@@ -22,7 +22,8 @@ use crate::{Asked, Bytes, MARGIN, PATHS, State};
 
 /// How much longer than the invocation its claims hold, since a clock may be behind. In milliseconds.
 const GRACE: i64 = 5000;
-/// The lease of a key until its agent is asked: a request that stops before it shuts its key for no longer. In milliseconds.
+/// The lease of a key until its agent is asked: a request that stops before it shuts its key for no longer. In
+/// milliseconds.
 const ADMISSION: i64 = 15_000;
 /// How long a refusal waits for its key and slot to be free.
 const SETTLE: Duration = Duration::from_secs(2);
@@ -97,7 +98,8 @@ pub(crate) async fn admit(
     Ok(Admitted::Ask(Box::new(asked)))
 }
 
-/// Gives a key and a slot back whose agent was not asked. The refusal waits for it a little; it is tried until it is done.
+/// Gives a key and a slot back whose agent was not asked. The refusal waits for it a little; it is tried until it is
+/// done.
 pub(crate) async fn give_back(state: &Arc<State>, claim: Option<Claim>, slot: Option<Slot>, deadline: Deadline) {
     if claim.is_none() && slot.is_none() {
         return;
@@ -147,8 +149,8 @@ fn conversation(dialect: Dialect, document: &Document<'_>) -> Option<String> {
     json::text_member(document.text(), name).filter(|id| !id.is_empty())
 }
 
-/// The client's own, where it is one. Else the turn's id; under a key a hash of that, which tells the agent nothing, and the same
-/// for all attempts, so that it can know them by it.
+/// The client's own, where it is one. Else the turn's id; under a key a hash of that, which tells the agent nothing,
+/// and the same for all attempts, so that it can know them by it.
 fn request_id(request: &Request<Bytes>, turn_id: &str, claim: Option<&Claim>) -> HeaderValue {
     let is_id = |text: &str| (1..=200).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
     let own = request.headers().get("x-request-id").filter(|value| value.to_str().is_ok_and(is_id));

@@ -1,5 +1,5 @@
-//! Clean-up after a turn or a refused request: it is tried again for as long as the invocation lasts, so that a key or a slot is free as
-//! soon as DynamoDB answers again.
+//! Clean-up after a turn or a refused request: it is tried again for as long as the invocation lasts, so that a key or
+//! a slot is free as soon as DynamoDB answers again.
 
 use std::time::Duration;
 

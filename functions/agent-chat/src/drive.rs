@@ -1,4 +1,5 @@
-//! A turn, driven by a task of its own: it reads the agent's answer to its end, whether or not the client still listens.
+//! A turn, driven by a task of its own: it reads the agent's answer to its end, whether or not the client still
+//! listens.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -152,8 +153,8 @@ impl Driver {
         }
     }
 
-    /// What has come already while something is ready to be sent: an agent that sends much at once is passed on in few large
-    /// writes. `None` where nothing is ready, where enough is, or where nothing more has come.
+    /// What has come already while something is ready to be sent: an agent that sends much at once is passed on in few
+    /// large writes. `None` where nothing is ready, where enough is, or where nothing more has come.
     async fn at_once(&self, body: &mut Incoming) -> Option<Option<Result<Frame<Bytes>, hyper::Error>>> {
         if !self.client.has_ready() || self.client.is_full() {
             return None;
@@ -166,7 +167,8 @@ impl Driver {
         body.frame().now_or_never()
     }
 
-    /// Waits for the agent, and sends heartbeats meanwhile. `None` when the time is over, also if something has come by then.
+    /// Waits for the agent, and sends heartbeats meanwhile. `None` when the time is over, also if something has come by
+    /// then.
     async fn wait_for<T>(&mut self, what: impl Future<Output = T>, limit: Instant) -> Option<T> {
         if Instant::now() >= limit {
             return None;
@@ -272,7 +274,8 @@ impl Driver {
         Ok(())
     }
 
-    /// Takes the last event although its blank line is missing, where the agent ended its answer regularly and the event is whole.
+    /// Takes the last event although its blank line is missing, where the agent ended its answer regularly and the
+    /// event is whole.
     fn finish(&mut self) -> Result<(), Failure> {
         let came = self.reader.unfinished().len();
         let block =

@@ -1,4 +1,5 @@
-//! JSON Web Tokens (RFC 7519) of configured issuers' users, signed with RS256 or ES256, and the issuers' key sets (RFC 7517).
+//! JSON Web Tokens (RFC 7519) of configured issuers' users, signed with RS256 or ES256, and the issuers' key sets (RFC
+//! 7517).
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

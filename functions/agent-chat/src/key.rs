@@ -66,7 +66,8 @@ pub(crate) async fn take(
         let has_lapsed = matches!(claimed, Claimed::Lapsed(_));
         let mut kept = kept(state, claim).await?;
         if has_lapsed && kept == Kept::Not {
-            // The turn may have ended while DynamoDB was away: then it waits on the retry queue, or has just been recorded.
+            // The turn may have ended while DynamoDB was away: then it waits on the retry queue, or has just been
+            // recorded.
             if is_anything_queued(state).await? {
                 return Err(Problem::KeyInUse.into());
             }

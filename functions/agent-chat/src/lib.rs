@@ -1,8 +1,10 @@
-//! `POST /v1/aibot/bots/{AgentId}/send-message`: a streaming proxy in front of configured agents, in the dialect they speak.
+//! `POST /v1/aibot/bots/{AgentId}/send-message`: a streaming proxy in front of configured agents, in the dialect they
+//! speak.
 //!
-//! Whole events are passed on with their bytes unchanged, each as soon as it is complete. Failures before the first event return an
-//! HTTP status. Later failures end the stream with one error event in the client's dialect. Every turn is an event in the same inbox
-//! as all others. A turn outlives its connection: an invocation is over when [`State::turns`] have ended.
+//! Whole events are passed on with their bytes unchanged, each as soon as it is complete. Failures before the first
+//! event return an HTTP status. Later failures end the stream with one error event in the client's dialect. Every turn
+//! is an event in the same inbox as all others. A turn outlives its connection: an invocation is over when
+//! [`State::turns`] have ended.
 
 use std::sync::Arc;
 use std::time::Duration;

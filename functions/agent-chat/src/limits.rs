@@ -10,8 +10,8 @@ use gatehouse_inbox::config::ConfigError;
 pub struct Limits {
     /// `CHAT_CONNECT_SECONDS`: connecting to an agent; 3.
     pub connect: Duration,
-    /// `CHAT_COMMIT_SECONDS`: how long the status waits for the first event, so that an early failure has a status of its own;
-    /// 10.
+    /// `CHAT_COMMIT_SECONDS`: how long the status waits for the first event, so that an early failure has a status of
+    /// its own; 10.
     pub commit: Duration,
     /// `CHAT_FIRST_EVENT_SECONDS`: until the first event; 60.
     pub first_event: Duration,
@@ -23,10 +23,11 @@ pub struct Limits {
     pub heartbeat: Duration,
     /// `BODY_MAX_BYTES`: the largest request, in bytes; 1 MiB.
     pub body: usize,
-    /// `CHAT_EVENT_MAX_BYTES`: the largest event of an agent, in bytes; 1 MiB. Also what may come before the first event.
+    /// `CHAT_EVENT_MAX_BYTES`: the largest event of an agent, in bytes; 1 MiB. Also what may come before the first
+    /// event.
     pub event: usize,
-    /// `CHAT_BUFFER_BYTES`: how much of an answer may wait for a client that reads slowly, in bytes; 256 KiB. A larger event waits
-    /// alone.
+    /// `CHAT_BUFFER_BYTES`: how much of an answer may wait for a client that reads slowly, in bytes; 256 KiB. A larger
+    /// event waits alone.
     pub buffer: usize,
     /// `CHAT_ANSWER_MAX_BYTES`: the longest stream, in bytes; 190,000,000, since Lambda cuts a response at 200 MB.
     pub answer: usize,

@@ -1,5 +1,5 @@
-//! A turn as an event: the request, the answer byte for byte, and how it ended. Messages, tool calls and interrupts are folded from the
-//! answer when it is read ([`gatehouse_payload::ag_kit::turn`]).
+//! A turn as an event: the request, the answer byte for byte, and how it ended. Messages, tool calls and interrupts are
+//! folded from the answer when it is read ([`gatehouse_payload::ag_kit::turn`]).
 
 use std::collections::BTreeMap;
 

@@ -72,7 +72,8 @@ fn encoding(headers: &HeaderMap) -> Option<&str> {
     Some(value.to_str().ok().filter(is_word).unwrap_or("unknown"))
 }
 
-/// The place of a redirect without user, query and fragment, which may hold secrets. `None` where it cannot be told for certain.
+/// The place of a redirect without user, query and fragment, which may hold secrets. `None` where it cannot be told for
+/// certain.
 fn place_of(location: &str) -> Option<String> {
     let url: Uri = location.split('#').next()?.parse().ok()?;
     let authority = url.authority().map(|authority| authority.as_str().rsplit('@').next().unwrap_or_default());

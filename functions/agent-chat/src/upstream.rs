@@ -16,7 +16,8 @@ use tokio::time::timeout;
 const DOCUMENT: (Duration, usize) = (Duration::from_secs(3), 256 * 1024);
 /// How long an idle connection is kept. uvicorn and Node close theirs after 5 s.
 const KEPT: Duration = Duration::from_secs(4);
-/// How often a request is sent whose earlier attempts cannot have reached the agent: once for each stale connection, then on a new one.
+/// How often a request is sent whose earlier attempts cannot have reached the agent: once for each stale connection,
+/// then on a new one.
 const TRIES: usize = 4;
 /// How often connecting is tried.
 const CONNECTS: usize = 2;
@@ -66,8 +67,8 @@ impl Upstream {
         }
     }
 
-    /// Asks an agent. None of the client's headers is sent. The request is sent again only if the agent cannot have got it: if connecting
-    /// failed, or the agent had closed the connection before any byte was sent.
+    /// Asks an agent. None of the client's headers is sent. The request is sent again only if the agent cannot have got
+    /// it: if connecting failed, or the agent had closed the connection before any byte was sent.
     pub(crate) async fn ask(
         &self,
         agent: &Agent,

@@ -31,8 +31,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// Stops taking requests, and waits for `work` and for the requests that are being answered. Those may take a few seconds more
-    /// than the work.
+    /// Stops taking requests, and waits for `work` and for the requests that are being answered. Those may take a few
+    /// seconds more than the work.
     pub async fn shut_down_after(mut self, work: impl Future<Output = ()>) {
         let (done, working) = oneshot::channel();
         if let Some(stop) = self.stop.take() {

@@ -197,8 +197,8 @@ impl Stack {
         Store::new(&self.services.dynamodb, &self.table, 90)
     }
 
-    /// Moves everything on the dead-letter queue back to the retry queue, as the console's redrive does, and waits until
-    /// it is there.
+    /// Moves everything on the dead-letter queue back to the retry queue, as the console's redrive does, and waits
+    /// until it is there.
     ///
     /// # Errors
     /// When SQS does not take it, or cannot go through with it.
@@ -223,8 +223,8 @@ impl Stack {
         self.turns.running()
     }
 
-    /// Stops taking requests, and waits for those that are being answered and for all chat turns. A batch that is being taken is left
-    /// to the queue, which brings it back.
+    /// Stops taking requests, and waits for those that are being answered and for all chat turns. A batch that is being
+    /// taken is left to the queue, which brings it back.
     pub async fn shut_down(mut self) {
         if let Some(task) = self.poller.take() {
             task.abort();

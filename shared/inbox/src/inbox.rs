@@ -53,8 +53,8 @@ pub struct Unavailable {
 impl Inbox {
     /// Records `event`, or queues it. Returns before `deadline`, with what the time until then allows.
     ///
-    /// A write whose answer did not come in time may have succeeded; the queued envelope carries the same nonce, so that
-    /// whoever takes it finds that out.
+    /// A write whose answer did not come in time may have succeeded; the queued envelope carries the same nonce, so
+    /// that whoever takes it finds that out.
     ///
     /// # Errors
     /// When neither worked.

@@ -20,7 +20,8 @@ mod streaming;
 /// The longest path that is looked at, in bytes.
 const LONGEST_PATH: usize = 4096;
 
-/// Serves requests whose answers are whole, until Lambda ends the instance. `timeout` is the function's, where Lambda names no deadline.
+/// Serves requests whose answers are whole, until Lambda ends the instance. `timeout` is the function's, where Lambda
+/// names no deadline.
 ///
 /// # Errors
 /// When there is no Lambda to serve.
@@ -38,8 +39,9 @@ where
     lambda_runtime::run(ServiceBuilder::new().map_request(tame).service(service)).await
 }
 
-/// Serves requests whose answers come piece by piece, until Lambda ends the instance. An invocation is over when `ended` is ready too:
-/// work that outlives its answer ends before the instance is frozen, also if the answer could not be posted.
+/// Serves requests whose answers come piece by piece, until Lambda ends the instance. An invocation is over when
+/// `ended` is ready too: work that outlives its answer ends before the instance is frozen, also if the answer could not
+/// be posted.
 ///
 /// # Errors
 /// When there is no Lambda to serve.
@@ -73,8 +75,8 @@ fn invocation(request: lambda_http::Request, clock: &Clock, timeout: Duration) -
     (request, deadline)
 }
 
-/// Takes out what no endpoint looks at and `lambda_http` panics about where it is no part of a URL: host, scheme and query are whatever
-/// the sender wrote.
+/// Takes out what no endpoint looks at and `lambda_http` panics about where it is no part of a URL: host, scheme and
+/// query are whatever the sender wrote.
 fn tame(mut event: LambdaEvent<LambdaRequest>) -> LambdaEvent<LambdaRequest> {
     // The functions have no other kind of caller.
     if let LambdaRequest::ApiGatewayV2(request) = &mut event.payload {

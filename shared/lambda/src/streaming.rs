@@ -1,8 +1,9 @@
 //! Answers that come piece by piece, over a connection of their own to the Runtime API.
 //!
-//! `lambda_runtime` asks for invocations; it does not answer them here. Its own connection sends small writes only once those
-//! before are acknowledged (Nagle's algorithm), and the other side delays that for 40 ms: each stream's first event would wait
-//! for it. Nor does it take a connector, so the answer is posted by a client whose sockets have `TCP_NODELAY`.
+//! `lambda_runtime` asks for invocations; it does not answer them here. Its own connection sends small writes only once
+//! those before are acknowledged (Nagle's algorithm), and the other side delays that for 40 ms: each stream's first
+//! event would wait for it. Nor does it take a connector, so the answer is posted by a client whose sockets have
+//! `TCP_NODELAY`.
 //!
 //! <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-custom.html#runtimes-custom-response-streaming>
 
@@ -27,8 +28,8 @@ static DELIMITER: [u8; 8] = [0; 8];
 /// Names an invocation besides its request; goes back where it came along.
 const INVOCATION_ID: &str = "lambda-runtime-invocation-id";
 
-/// Has `handle` answer invocations, until Lambda ends the instance. An invocation is over when its answer has been posted, or could not
-/// be, and `ended` is ready: Lambda freezes the instance then.
+/// Has `handle` answer invocations, until Lambda ends the instance. An invocation is over when its answer has been
+/// posted, or could not be, and `ended` is ready: Lambda freezes the instance then.
 pub(crate) async fn run<H, F, B, E, D>(handle: H, ended: E) -> Result<(), Error>
 where
     H: Fn(LambdaEvent<LambdaRequest>) -> F,

@@ -38,8 +38,8 @@ impl Service<Uri> for Watched {
     }
 }
 
-/// A connection that begins no request once the server has closed it. It sees plain text: what TLS itself reads and writes is neither
-/// a request nor an answer.
+/// A connection that begins no request once the server has closed it. It sees plain text: what TLS itself reads and
+/// writes is neither a request nor an answer.
 #[derive(Debug)]
 pub struct Connection {
     stream: TokioIo<MaybeHttpsStream<TokioIo<TcpStream>>>,

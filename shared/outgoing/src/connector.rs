@@ -1,4 +1,5 @@
-//! Connections to allowed addresses alone: a name's addresses are looked at once it is resolved, so that it cannot lead elsewhere.
+//! Connections to allowed addresses alone: a name's addresses are looked at once it is resolved, so that it cannot lead
+//! elsewhere.
 
 use std::future::Future;
 use std::io;

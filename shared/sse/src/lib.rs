@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use memchr::memchr2;
 
-/// Reads a stream of server-sent events, in chunks cut anywhere. It hands blocks over one by one, so that its memory is bounded by
-/// the chunk and the largest block.
+/// Reads a stream of server-sent events, in chunks cut anywhere. It hands blocks over one by one, so that its memory is
+/// bounded by the chunk and the largest block.
 #[derive(Debug)]
 pub struct Reader {
     /// The largest block, in bytes.
@@ -30,8 +30,8 @@ pub struct Reader {
 pub struct Block {
     /// The block's bytes, as they came.
     pub bytes: Bytes,
-    /// The event it holds; `None` for comments, for fields without data, and for the LF of a line end whose CR ended the
-    /// block before.
+    /// The event it holds; `None` for comments, for fields without data, and for the LF of a line end whose CR ended
+    /// the block before.
     pub event: Option<Event>,
 }
 
@@ -84,8 +84,8 @@ impl Reader {
         };
     }
 
-    /// Gives the next complete block; `None` when the next chunk is needed. A block is complete when its blank line has come, though
-    /// an LF may still follow its CR.
+    /// Gives the next complete block; `None` when the next chunk is needed. A block is complete when its blank line has
+    /// come, though an LF may still follow its CR.
     ///
     /// # Errors
     /// When a block is larger than the limit.
@@ -123,8 +123,9 @@ impl Reader {
         self.within_limit(self.partial.len()).map(|()| None)
     }
 
-    /// Gives the event whose blank line is missing at the end of a stream, with the line ends added; `None` where there is no data.
-    /// The HTML standard discards such an event; servers that end their streams regularly rely on its being read.
+    /// Gives the event whose blank line is missing at the end of a stream, with the line ends added; `None` where there
+    /// is no data. The HTML standard discards such an event; servers that end their streams regularly rely on its being
+    /// read.
     pub fn finish(&mut self) -> Option<Block> {
         let ends: &[u8] = if self.partial.ends_with(b"\n") { b"\n" } else { b"\n\n" };
         let mut bytes = self.partial.split();

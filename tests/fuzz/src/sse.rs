@@ -1,8 +1,11 @@
-//! An event stream in whatever pieces: no byte lost, the same events, and never more than the limit in memory.
+//! An event stream in whatever pieces: no byte lost, the same events, and never more than the limit in memory. As a
+//! turn it ends the same whether its content is kept or not.
 //!
 //! The first byte is the size of the pieces, the rest is the stream.
 
 use bytes::Bytes;
+use gatehouse_payload::ag_kit::Dialect;
+use gatehouse_payload::ag_kit::turn::{Change, Turn};
 use gatehouse_sse::{Block, Reader};
 
 const LIMIT: usize = 256;
@@ -30,5 +33,16 @@ pub fn holds(input: &[u8]) {
     let bytes: Vec<u8> = whole.iter().flat_map(|block| block.bytes.to_vec()).chain(rest).collect();
     assert_eq!(bytes, stream);
     let events = |blocks: Vec<Block>| blocks.into_iter().filter_map(|block| block.event).collect::<Vec<_>>();
-    assert_eq!(events(whole), events(cut));
+    let (whole, cut) = (events(whole), events(cut));
+    assert_eq!(whole, cut);
+    for dialect in [Dialect::AgKit, Dialect::AgUi] {
+        let (mut turn, mut watched) = (Turn::new(dialect), Turn::watched(dialect));
+        for event in &whole {
+            if let Change::Text { message, from } = turn.take(&event.data) {
+                assert!(turn.messages()[message].content.is_char_boundary(from));
+            }
+            watched.take(&event.data);
+            assert_eq!(turn.end, watched.end);
+        }
+    }
 }

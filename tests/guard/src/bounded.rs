@@ -1,5 +1,5 @@
-//! Every reader of bytes from outside, with inputs that are made to cost much. What a reader takes must grow with the input and no
-//! faster: the test `bounded` compares allocations at two sizes, `.ci/guard` instructions.
+//! Every reader of bytes from outside, with inputs that are made to cost much. What a reader takes must grow with the
+//! input and no faster: the test `bounded` compares allocations at two sizes, `.ci/guard` instructions.
 
 use std::fmt::Write as _;
 use std::io::{Read, Write as _};
@@ -43,9 +43,9 @@ type Input = (&'static str, fn(usize) -> Vec<u8>);
 type Reads = (&'static str, fn(&Bytes));
 
 /// The sizes for readers that take much besides: a runtime, a connection, a signature.
-const SMALL: (usize, usize) = (16 * 1024, 64 * 1024);
+const SMALL: (usize, usize) = (8 * 1024, 32 * 1024);
 /// The sizes for readers that take nothing besides.
-const LARGE: (usize, usize) = (64 * 1024, 256 * 1024);
+const LARGE: (usize, usize) = (32 * 1024, 128 * 1024);
 
 /// Every reader with each of its inputs.
 #[must_use]

@@ -1,5 +1,5 @@
-//! A front function's door whose DynamoDB is a constant: what is left is Gatehouse's own work, from request to answer, the SDK's
-//! signing and encoding included.
+//! A front function's door whose DynamoDB is a constant: what is left is Gatehouse's own work, from request to answer,
+//! the SDK's signing and encoding included.
 
 use std::time::Duration;
 

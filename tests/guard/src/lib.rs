@@ -1,5 +1,5 @@
-//! What the guard measures: a front function's door without its network, and the readers of bytes from outside with inputs that
-//! are made to cost much.
+//! What the guard measures: a front function's door without its network, and the readers of bytes from outside with
+//! inputs that are made to cost much.
 
 pub mod bounded;
 pub mod door;

@@ -21,8 +21,8 @@ const RECORD: Duration = Duration::from_millis(3500);
 const SETTLE: Duration = Duration::from_secs(10);
 
 impl Driver {
-    /// Sends the error event, where the agent sent no terminal one; records the turn; and only then ends the client's stream. Clean-up
-    /// that DynamoDB does not take goes on until the invocation ends.
+    /// Sends the error event, where the agent sent no terminal one; records the turn; and only then ends the client's
+    /// stream. Clean-up that DynamoDB does not take goes on until the invocation ends.
     pub(super) async fn close(mut self, failure: Option<Failure>) {
         let (why, problem) = failure.map(|failure| (failure.why, failure.problem)).unzip();
         let is_answered = self.is_answered();

@@ -411,8 +411,9 @@ async fn request_that_is_killed_before_its_agent_is_asked_shuts_its_key_for_seco
         let state = instance();
         runtime.block_on(async {
             let request = request("kit").header("idempotency-key", "k").body(Bytes::from(KIT)).unwrap();
+            let deadline = Deadline::within(Duration::from_secs(60));
             tokio::select! {
-                _ = agent_chat::handle(request, &state, Deadline::within(Duration::from_secs(60))) => panic!("answered"),
+                _ = agent_chat::handle(request, &state, deadline) => panic!("answered"),
                 _ = stopped => {}
             }
         });

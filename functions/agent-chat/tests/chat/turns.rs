@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use agent_chat::Limits;
 use bytes::Bytes;
+use gatehouse_edge::Deadline;
 use gatehouse_local::agent::{Answer, Piece};
 use http::{HeaderValue, StatusCode};
 use http_body_util::BodyExt;
@@ -284,6 +285,28 @@ async fn turn_of_control_characters_is_recorded_whole_and_replayed() {
     let again = chat.ask("kit", &[("idempotency-key", "k")]).await;
     assert!(again.headers().contains_key("idempotency-replayed"));
     assert!(text(again).await == first);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn agent_that_never_pauses_is_held_to_the_time_of_the_turn() {
+    use std::io::{Read, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/x", listener.local_addr().unwrap());
+    let agent = std::thread::spawn(move || {
+        let (mut connection, _) = listener.accept().unwrap();
+        let _ = connection.read(&mut [0; 4096]).unwrap();
+        connection.write_all(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n").unwrap();
+        while connection.write_all(TEXT.repeat(100).as_bytes()).is_ok() {}
+    });
+    let chat = Chat::of_agent(&url).await;
+    let asked = request("own").body(Bytes::from(KIT)).unwrap();
+    // All but 300 ms are for the record.
+    let response = agent_chat::handle(asked, &chat.state, Deadline::within(Duration::from_millis(5300))).await;
+    let id = turn_id(&response);
+    let got = text(response).await;
+    assert!(got.starts_with(TEXT) && got.contains("\"code\":\"slow-agent\""), "{}", got.len());
+    assert_eq!(chat.record(&id).await["end"], "failed:deadline");
+    tokio::task::spawn_blocking(|| agent.join().unwrap()).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

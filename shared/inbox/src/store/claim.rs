@@ -1,8 +1,8 @@
 //! The claim on an idempotency key: who runs what it stands for, until when, and what came of it.
 //!
-//! An item of its own holds a fence, which grows whenever the key is taken, and a lease. Whoever holds the fence settles the
-//! claim; one that was overtaken changes nothing. A lease that has run out tells only that its holder is gone: what he did
-//! before is for the next to find out.
+//! An item of its own holds a fence, which grows whenever the key is taken, and a lease. Whoever holds the fence
+//! settles the claim; one that was overtaken changes nothing. A lease that has run out tells only that its holder is
+//! gone: what he did before is for the next to find out.
 
 use std::collections::HashMap;
 
@@ -97,7 +97,8 @@ pub enum Claimed {
     Finished(Claim),
     /// It was run to a good end, of which nothing is left.
     Lost,
-    /// Somebody ran it, and his lease ran out. Before it is [taken over](Store::take_over), look whether he got to the end.
+    /// Somebody ran it, and his lease ran out. Before it is [taken over](Store::take_over), look whether he got to the
+    /// end.
     Lapsed(Claim),
     /// The key stands for another request.
     OtherRequest,
@@ -112,8 +113,8 @@ impl Store {
         self.bid(bid, None, now).await
     }
 
-    /// Takes a key that [lapsed](Claimed::Lapsed), or one whose [finish](Claimed::Finished) has expired, unless somebody else
-    /// was faster or has said meanwhile what came of it.
+    /// Takes a key that [lapsed](Claimed::Lapsed), or one whose [finish](Claimed::Finished) has expired, unless
+    /// somebody else was faster or has said meanwhile what came of it.
     ///
     /// # Errors
     /// As [`claim`](Self::claim).
@@ -125,8 +126,8 @@ impl Store {
         }
     }
 
-    /// Writes what came of a claim, if it is still the caller's. Returns whether it was. A claim whose taking was not confirmed is
-    /// settled by its nonce.
+    /// Writes what came of a claim, if it is still the caller's. Returns whether it was. A claim whose taking was not
+    /// confirmed is settled by its nonce.
     ///
     /// # Errors
     /// When DynamoDB did not take it: then the lease runs out.
@@ -146,7 +147,8 @@ impl Store {
         is_updated(update.send().await)
     }
 
-    /// Extends the lease of a claim, if it is still the caller's, before anything is done under it. Returns whether it was.
+    /// Extends the lease of a claim, if it is still the caller's, before anything is done under it. Returns whether it
+    /// was.
     ///
     /// # Errors
     /// When DynamoDB did not take it; it may be extended all the same.
@@ -226,8 +228,8 @@ impl Store {
     }
 }
 
-/// The fence after `last`: at least the time in seconds. A record may still be written after its claim has expired, when a dead letter
-/// is redriven. A fence that counted anew from 1 would meet it.
+/// The fence after `last`: at least the time in seconds. A record may still be written after its claim has expired,
+/// when a dead letter is redriven. A fence that counted anew from 1 would meet it.
 fn next_fence(last: Option<u64>, now: Timestamp) -> u64 {
     let time = u64::try_from(now.as_secs()).unwrap_or_default();
     last.map_or(time, |last| time.max(last.saturating_add(1)))

@@ -1,9 +1,9 @@
-//! Checks a request against its dialect before it goes to an agent: an agent that is asked in the other dialect answers all the
-//! same, and loses the conversation.
+//! Checks a request against its dialect before it goes to an agent: an agent that is asked in the other dialect answers
+//! all the same, and loses the conversation.
 //!
-//! A request is refused only where every era of its dialect forbids it. AG-UI 0.x wants a tool's `parameters` and text from a tool,
-//! 1.0 takes tools without and parts as well, and drops messages of unknown roles; the draft of interrupts resumes with one object, 1.0 with a list. Servers give a
-//! tool call its `type`.
+//! A request is refused only where every era of its dialect forbids it. AG-UI 0.x wants a tool's `parameters` and text
+//! from a tool, 1.0 takes tools without and parts as well, and drops messages of unknown roles; the draft of interrupts
+//! resumes with one object, 1.0 with a list. Servers give a tool call its `type`.
 
 use std::fmt;
 
@@ -12,8 +12,8 @@ use crate::pointer::{Found, Pointer};
 
 use super::Dialect;
 
-/// Which rule a request breaks, and where. Shows nothing of what was sent: members are named by the dialect's own names and by
-/// position.
+/// Which rule a request breaks, and where. Shows nothing of what was sent: members are named by the dialect's own names
+/// and by position.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wrong {
     /// Such as `messages[2].content`; empty for the request itself.
@@ -260,8 +260,8 @@ mod tests {
         for request in [
             json!({"messages": []}),
             // AG-UI 1.0: tools without parameters, parts from a tool.
-            json!({"threadId": "t", "messages": [{"id": "3", "role": "tool", "toolCallId": "c", "content": [{"type": "text", "text": "42"}]}],
-                "tools": [{"name": "f", "description": "d"}]}),
+            json!({"threadId": "t", "tools": [{"name": "f", "description": "d"}], "messages": [
+                {"id": "3", "role": "tool", "toolCallId": "c", "content": [{"type": "text", "text": "42"}]}]}),
             json!({"threadId": "t", "messages": [{"id": "1", "role": "of-next-year"}]}),
             // The draft of interrupts.
             json!({"threadId": "t", "messages": [], "resume": {"interruptId": "i", "payload": true}}),

@@ -113,8 +113,8 @@ object! {
 }
 
 union! {
-    /// An event of the answer, told apart by `type`. One without, which is kept as [`Other`](Self::Other), may be how a server
-    /// says that it could not begin: see [`CouldNotBegin`].
+    /// An event of the answer, told apart by `type`. One without, which is kept as [`Other`](Self::Other), may be how a
+    /// server says that it could not begin: see [`CouldNotBegin`].
     Event by "type" {
         /// A piece of the answer's text.
         Text(Text) = "text",

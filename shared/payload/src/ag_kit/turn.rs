@@ -150,8 +150,8 @@ impl Turn {
         &self.calls.list
     }
 
-    /// The interrupts that the last run waits for: AG-Kit's `interrupt` events, the interrupts of an AG-UI outcome, or the values
-    /// of `on_interrupt`.
+    /// The interrupts that the last run waits for: AG-Kit's `interrupt` events, the interrupts of an AG-UI outcome, or
+    /// the values of `on_interrupt`.
     pub fn interrupts(&self) -> impl Iterator<Item = &Raw> {
         self.interrupts.iter()
     }
@@ -166,12 +166,8 @@ impl Turn {
             }
             return Change::Nothing;
         }
-        if !self.keeps && self.glance(data) {
-            return Change::Nothing;
-        }
-        if self.keeps && self.dialect == Dialect::AgUi && kind_of(data).as_deref() == Some("MESSAGES_SNAPSHOT") {
-            self.replace(data);
-            return Change::Snapshot;
+        if let Some(change) = self.glance(data) {
+            return change;
         }
         let data = lean(data);
         let change = match self.dialect {
@@ -182,19 +178,26 @@ impl Turn {
         change.unwrap_or(Change::Nothing)
     }
 
-    /// Takes an event of a documented type whose content decides nothing, by its type alone. Most are of this kind, and so are the
-    /// large ones. Returns whether it was one.
-    fn glance(&mut self, data: &str) -> bool {
-        let Some(kind) = kind_of(data) else { return false };
-        let (kinds, deciding): (_, &[&str]) = match self.dialect {
-            Dialect::AgKit => (kit::Event::KINDS, &["interrupt", "error"]),
-            Dialect::AgUi => (ui::Event::KINDS, &["RUN_FINISHED", "RUN_ERROR", "CUSTOM"]),
+    /// Takes an event by its type alone, where its other members are not read as a whole: a run that begins with a long
+    /// history, a snapshot, and for a watched turn everything that decides nothing. Most events are of the last kind,
+    /// and so are the large ones.
+    fn glance(&mut self, data: &str) -> Option<Change> {
+        let kind = kind_of(data)?;
+        let (kinds, deciding): (_, &[&str]) = match (self.dialect, kind.as_str()) {
+            (Dialect::AgUi, "RUN_STARTED") => {
+                self.start();
+                return Some(Change::Nothing);
+            }
+            (Dialect::AgUi, "MESSAGES_SNAPSHOT") if self.keeps => {
+                self.replace(data);
+                return Some(Change::Snapshot);
+            }
+            _ if self.keeps => return None,
+            (Dialect::AgKit, _) => (kit::Event::KINDS, &["interrupt", "error"]),
+            (Dialect::AgUi, _) => (ui::Event::KINDS, &["RUN_FINISHED", "RUN_ERROR", "CUSTOM"]),
         };
-        let is_one = kinds.contains(&kind.as_str()) && !deciding.contains(&kind.as_str());
-        if is_one && kind == "RUN_STARTED" {
-            self.start();
-        }
-        is_one
+        let kind = kind.as_str();
+        (kinds.contains(&kind) && !deciding.contains(&kind)).then_some(Change::Nothing)
     }
 
     /// `None` where the event is of no documented type.
@@ -244,7 +247,6 @@ impl Turn {
                 self.wait_for(event.value.get().cloned(), Interrupts::custom);
             }
             E::RunFinished(event) => self.finish(&event),
-            E::RunStarted(_) => self.start(),
             E::RunError(event) => {
                 self.used(&event.usage);
                 // A failure may be told after the run's end, and counts then too.
@@ -257,8 +259,8 @@ impl Turn {
         Some(Change::Nothing)
     }
 
-    /// Takes an event without a type. As the first one, `{"error": …}` says that the agent could not begin; older servers of both
-    /// dialects send it.
+    /// Takes an event without a type. As the first one, `{"error": …}` says that the agent could not begin; older
+    /// servers of both dialects send it.
     fn take_unknown(&mut self, event: &Raw) -> Option<Change> {
         let failure = event.read::<kit::CouldNotBegin>().ok().filter(|_| !json::has_member(event.text(), "type"))?;
         if self.events > 1 || failure.error.get().is_none() {
@@ -321,8 +323,8 @@ impl Turn {
         Change::Result { call: self.calls.answer(id, &text_or_empty(result)) }
     }
 
-    /// Takes a snapshot, whose messages are read one by one. A message that is empty, or that only calls tools, keeps the text that was
-    /// received under its id.
+    /// Takes a snapshot, whose messages are read one by one. A message that is empty, or that only calls tools, keeps
+    /// the text that was received under its id.
     fn replace(&mut self, data: &str) {
         let (mut messages, mut calls) = (Messages::default(), Calls::default());
         let list = json::pick(data, &["messages"]).get("messages");
@@ -381,8 +383,8 @@ enum Outcome {
 }
 
 impl Outcome {
-    /// Reads an outcome: an object with a type, as AG-UI 1.0 has it, or a word beside an `interrupt`, as its draft had it. An absent
-    /// one is success, unless an interrupt stands beside it.
+    /// Reads an outcome: an object with a type, as AG-UI 1.0 has it, or a word beside an `interrupt`, as its draft had
+    /// it. An absent one is success, unless an interrupt stands beside it.
     fn of(event: &ui::RunFinished) -> Outcome {
         let beside: Vec<Raw> = event.interrupt.get().cloned().into_iter().collect();
         let word = match &event.outcome {
@@ -410,8 +412,8 @@ fn kind_of(event: &str) -> Option<String> {
     json::text_member(event, "type")
 }
 
-/// An event as it is read. The types read nothing of an event with very many values, since one of its members may hold as many: such
-/// a member is read as the text of its JSON.
+/// An event as it is read. The types read nothing of an event with very many values, since one of its members may hold
+/// as many: such a member is read as the text of its JSON.
 fn lean(event: &str) -> Cow<'_, str> {
     const READ: &[&str] = &[
         "type",
@@ -473,7 +475,8 @@ fn text_or_empty(field: &Field<String>) -> Cow<'_, str> {
     text(field).unwrap_or_default()
 }
 
-/// The text of a value: a string as it is, parts that are all text joined, anything else as its JSON. `None` for `null`.
+/// The text of a value: a string as it is, parts that are all text joined, anything else as its JSON. `None` for
+/// `null`.
 fn text_of(value: &str) -> Option<Cow<'_, str>> {
     #[derive(Deserialize)]
     struct Part {

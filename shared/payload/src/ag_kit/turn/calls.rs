@@ -97,8 +97,8 @@ impl Calls {
         }
     }
 
-    /// Gives the oldest unanswered call of this id its result. Where all have one, the newest result is replaced, though not
-    /// by an empty text. Returns the call's place.
+    /// Gives the oldest unanswered call of this id its result. Where all have one, the newest result is replaced,
+    /// though not by an empty text. Returns the call's place.
     pub(super) fn answer(&mut self, id: Option<&str>, result: &str) -> usize {
         let unanswered = match id {
             Some(id) => self.by_id.get(id).and_then(|calls| calls.places.get(calls.answered).copied()),

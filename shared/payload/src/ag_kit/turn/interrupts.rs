@@ -30,8 +30,8 @@ impl Interrupts {
         self.add(what);
     }
 
-    /// Takes the value of an `on_interrupt` event, which older AG-UI servers send. Newer ones send both, for older clients:
-    /// behind the outcome's list it says nothing new unless it has an id of its own.
+    /// Takes the value of an `on_interrupt` event, which older AG-UI servers send. Newer ones send both, for older
+    /// clients: behind the outcome's list it says nothing new unless it has an id of its own.
     pub(super) fn custom(&mut self, what: Raw) {
         let id = id_of(&what);
         let is_known = match &id {
@@ -44,8 +44,8 @@ impl Interrupts {
         }
     }
 
-    /// Takes the interrupts that an outcome lists. They replace those that `CUSTOM` events told without an id or with the
-    /// same one.
+    /// Takes the interrupts that an outcome lists. They replace those that `CUSTOM` events told without an id or with
+    /// the same one.
     pub(super) fn listed(&mut self, list: Vec<Raw>) {
         if list.is_empty() {
             return;

@@ -44,7 +44,8 @@ impl Messages {
         at
     }
 
-    /// Appends text: to the message with this id, or without one to the open message. Begins a message if there is none.
+    /// Appends text: to the message with this id, or without one to the open message. Begins a message if there is
+    /// none.
     pub(super) fn append(&mut self, id: Option<&str>, role: Option<&str>, text: &str) -> usize {
         let at = match (id, self.open) {
             (None, Some(open)) => open,
