@@ -109,7 +109,9 @@ impl Chat {
             self.dialect = if self.dialect == Dialect::AgKit { Dialect::AgUi } else { Dialect::AgKit };
             response = self.client.open(&self.request(words, resumes.as_deref())?).await?;
         };
-        let (mut reader, mut turn, mut shown) = (Reader::new(EVENT_BYTES), Turn::new(self.dialect), Shown::default());
+        let request = json!({"messages": self.history}).to_string();
+        let mut turn = Turn::new(self.dialect).answering(&request);
+        let (mut reader, mut shown) = (Reader::new(EVENT_BYTES), Shown::default());
         'answer: while let Some(Ok(frame)) = body.frame().await {
             reader.feed(frame.into_data().unwrap_or_default());
             loop {

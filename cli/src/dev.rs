@@ -109,7 +109,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<bool, Error> {
     });
     let turns = dev.stack.running_turns();
     if turns > 0 {
-        tracing::info!(turns, "waiting for the chat turns that run; Ctrl-C again stops at once");
+        tracing::info!(turns, "waiting for the running chat turns; press Ctrl-C again to stop at once");
     }
     dev.stack.shut_down().await;
     tracing::info!("stopped");

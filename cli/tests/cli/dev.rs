@@ -612,7 +612,7 @@ async fn stop_waits_for_the_chat_turns_whose_clients_have_left() {
     );
     let turn = head.lines().find_map(|line| line.strip_prefix("gatehouse-turn-id: ")).unwrap().trim().to_owned();
     crate::signal(&dev.process.0, Signal::TERM);
-    lines.iter().find(|line| line.contains("waiting for the chat turns")).unwrap();
+    lines.iter().find(|line| line.contains("waiting for the running chat turns")).unwrap();
     sender.send(Piece::Says(Bytes::from("data: [DONE]\n\n"))).unwrap();
     drop(sender);
     assert_eq!(dev.process.0.wait().unwrap().code(), Some(0));

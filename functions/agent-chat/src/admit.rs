@@ -1,4 +1,4 @@
-//! Admission: what must be right about a request before its agent is asked.
+//! Admission: the checks of a request before its agent is asked.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -98,7 +98,7 @@ pub(crate) async fn admit(
     Ok(Admitted::Ask(Box::new(asked)))
 }
 
-/// Gives a key and a slot back whose agent was not asked. The refusal waits for it a little; it is tried until it is
+/// Releases the key and slot of a request whose agent was not asked. The refusal waits briefly; retries go on until
 /// done.
 pub(crate) async fn give_back(state: &Arc<State>, claim: Option<Claim>, slot: Option<Slot>, deadline: Deadline) {
     if claim.is_none() && slot.is_none() {
@@ -149,8 +149,8 @@ fn conversation(dialect: Dialect, document: &Document<'_>) -> Option<String> {
     json::text_member(document.text(), name).filter(|id| !id.is_empty())
 }
 
-/// The client's own, where it is one. Else the turn's id; under a key a hash of that, which tells the agent nothing,
-/// and the same for all attempts, so that it can know them by it.
+/// The request id for the agent: the client's own if it is valid, else the turn's id or, under a key, a hash of the
+/// key. The hash is the same for all attempts, so that the agent can recognize them. It does not reveal the key.
 fn request_id(request: &Request<Bytes>, turn_id: &str, claim: Option<&Claim>) -> HeaderValue {
     let is_id = |text: &str| (1..=200).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
     let own = request.headers().get("x-request-id").filter(|value| value.to_str().is_ok_and(is_id));

@@ -20,7 +20,7 @@ pub(crate) struct CleanUp {
     pub(crate) claim: Option<(Claim, Settled)>,
     /// A slot to be freed.
     pub(crate) slot: Option<Slot>,
-    /// When to give up: the claim's lease and the slot's own end remain then.
+    /// Deadline of the retries. After it, the claim's lease and the slot expire by themselves.
     pub(crate) until: Instant,
 }
 
@@ -31,12 +31,12 @@ impl CleanUp {
         let settle = async {
             if let Some((claim, settled)) = &self.claim {
                 let settling = || async { store.settle(claim, *settled, state.clock().now()).await.map(drop) };
-                self.again("a claim is left to its lease", settling).await;
+                self.again("the claim could not be settled; its lease expires by itself", settling).await;
             }
         };
         let free = async {
             if let Some(slot) = &self.slot {
-                self.again("a slot is left to end by itself", || store.free_slot(slot)).await;
+                self.again("the slot could not be freed; it expires by itself", || store.free_slot(slot)).await;
             }
         };
         tokio::join!(settle, free);

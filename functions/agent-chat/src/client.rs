@@ -73,7 +73,7 @@ impl Client {
         self.ready.len() >= AT_ONCE
     }
 
-    /// Sends what is ready. A client that reads slowly is waited for until `until`; one that has left is not.
+    /// Sends the ready blocks. Waits until `until` for a client that reads slowly, but not for one that has left.
     ///
     /// # Errors
     /// When it was not sent in time, or the stream would become too long. Nothing may follow it then.
@@ -120,7 +120,7 @@ impl Client {
         }
     }
 
-    /// Behind a heartbeat a byte order mark is no longer at the beginning, where alone it counts as one.
+    /// Removes a byte order mark that would follow a heartbeat: it is valid only at the beginning of a stream.
     fn without_mark(&mut self, bytes: Bytes) -> Bytes {
         let is_behind = std::mem::take(&mut self.is_first) && self.sent > 0;
         if is_behind && bytes.starts_with(MARK) { bytes.slice(MARK.len()..) } else { bytes }

@@ -26,7 +26,7 @@ use crate::{Asked, State, reply};
 
 mod close;
 
-/// After so many blocks of one chunk other tasks have their turn, and the limits are looked at.
+/// Number of blocks of one chunk after which the task yields and checks its limits.
 const BLOCKS: usize = 256;
 
 /// Whether there is an answer.
@@ -210,7 +210,7 @@ impl Driver {
     async fn take(&mut self, data: Bytes) -> Result<(), Failure> {
         self.received += data.len();
         if self.client.has_left && self.received > self.state.limits.answer {
-            return Err(Failure::bad("too long", "the answer is too long, and nobody reads it"));
+            return Err(Failure::bad("too long", "the answer is longer than the limit, and the client has left"));
         }
         let room = KEPT.saturating_sub(self.answer.len());
         self.answer.extend_from_slice(data.get(..room.min(data.len())).unwrap_or_default());
@@ -265,7 +265,7 @@ impl Driver {
         if self.first_event.is_none() {
             self.held.push(block.bytes);
             let is_much = self.held.len() > self.state.limits.event;
-            return if is_much { Err(Failure::bad("no event", "the agent sent much, and no event")) } else { Ok(()) };
+            return if is_much { Err(Failure::bad("no event", "the agent sent data but no event")) } else { Ok(()) };
         }
         if self.held.len() > 0 {
             self.client.push(self.held.take());
@@ -288,7 +288,7 @@ impl Driver {
         self.pass(block)
     }
 
-    /// Sends what is ready. The time for which the client is waited for is not the agent's.
+    /// Sends the ready blocks. Time spent waiting for the client does not count against the agent's timeouts.
     async fn send_ready(&mut self) -> Result<(), Failure> {
         if !self.client.has_ready() {
             return Ok(());

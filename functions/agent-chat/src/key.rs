@@ -76,7 +76,7 @@ pub(crate) async fn take(
         match kept {
             Kept::Well(stored) => {
                 if has_lapsed && let Err(error) = store.settle(claim, Settled::Finished, now()).await {
-                    tracing::warn!(error = error.to_string(), "a claim is left to its lease");
+                    tracing::warn!(error = error.to_string(), "the expired claim could not be settled as finished");
                 }
                 return Ok(Key::Answered(stored));
             }

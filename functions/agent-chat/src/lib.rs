@@ -16,6 +16,7 @@ use gatehouse_edge::{Deadline, Problem, RequestId};
 use gatehouse_inbox::store::claim::Claim;
 use gatehouse_inbox::store::slots::Slot;
 use gatehouse_inbox::{Clock, Inbox};
+use gatehouse_payload::ag_kit::Dialect;
 use gatehouse_payload::time::Timestamp;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use tokio::sync::oneshot;
@@ -109,15 +110,41 @@ struct Asked {
     request: String,
 }
 
-/// Takes a request to its agent, and the answer to the client.
+/// The form of the answer that a client prefers.
+enum Form {
+    /// The agent's event stream.
+    Stream,
+    /// One object when the turn is over. Holds the request, whose messages are no part of the answer.
+    Object(Bytes),
+}
+
+/// A turn whose agent is being asked.
+struct Begun {
+    turn_id: String,
+    request_id: HeaderValue,
+    dialect: Dialect,
+    verdict: oneshot::Receiver<Verdict>,
+    pieces: Pieces,
+}
+
+/// How a request is answered.
+enum Answering {
+    /// By its agent.
+    Begun(Begun),
+    /// By a recorded turn; the request's own id goes along.
+    Replay(Box<Stored>, HeaderValue),
+}
+
+/// Forwards a request to its agent, and the answer to the client.
 pub async fn handle(request: Request<Bytes>, state: &Arc<State>, deadline: Deadline) -> Response<Body> {
     let started = Instant::now();
-    let is_whole = accept::prefers_json(request.headers());
+    let prefers_object = accept::prefers_json(request.headers());
+    let form = if prefers_object { Form::Object(request.body().clone()) } else { Form::Stream };
     let invocation = RequestId::among(request.extensions()).cloned();
-    let problem = match admitted(request, state, deadline).await {
-        Ok(Admitted::Ask(asked)) => return answer(*asked, state, deadline, started, is_whole).await,
-        Ok(Admitted::Replay(stored, request_id)) => {
-            return replay(*stored, invocation.as_ref(), request_id, started, is_whole).await;
+    let problem = match begin(request, state, deadline).await {
+        Ok(Answering::Begun(begun)) => return answer(begun, invocation.as_ref(), state, deadline, &form).await,
+        Ok(Answering::Replay(stored, request_id)) => {
+            return replay(*stored, invocation.as_ref(), request_id, started, &form).await;
         }
         Err(problem) => problem,
     };
@@ -130,39 +157,58 @@ pub async fn handle(request: Request<Bytes>, state: &Arc<State>, deadline: Deadl
     refusal(&problem, invocation.as_ref())
 }
 
-/// Admits a request in a task of its own: a client that leaves meanwhile leaves neither a key nor a slot taken.
-async fn admitted(request: Request<Bytes>, state: &Arc<State>, deadline: Deadline) -> Result<Admitted, Problem> {
+/// Admits a request and drives its turn, in a task of their own. A client that leaves during the admission leaves
+/// neither a key nor a slot taken; one that leaves later stops nothing.
+async fn begin(request: Request<Bytes>, state: &Arc<State>, deadline: Deadline) -> Result<Answering, Problem> {
     let (tell, told) = oneshot::channel();
     let owner = Arc::clone(state);
     drop(state.turns.spawn(async move {
-        let admitted = admit::admit(&request, &owner, deadline).await;
-        if let Err(Ok(Admitted::Ask(asked))) = tell.send(admitted) {
+        let asked = match admit::admit(&request, &owner, deadline).await {
+            Ok(Admitted::Ask(asked)) => asked,
+            Ok(Admitted::Replay(stored, request_id)) => {
+                // A client that has left needs no replay.
+                let _ = tell.send(Ok(Answering::Replay(stored, request_id)));
+                return;
+            }
+            Err(problem) => {
+                let _ = tell.send(Err(problem));
+                return;
+            }
+        };
+        let (tell_verdict, verdict) = oneshot::channel();
+        let (sender, pieces) = pieces::channel(owner.limits.buffer);
+        let (turn_id, request_id, dialect) = (asked.turn_id.clone(), asked.request_id.clone(), asked.agent.dialect);
+        if tell.send(Ok(Answering::Begun(Begun { turn_id, request_id, dialect, verdict, pieces }))).is_err() {
             admit::give_back(&owner, asked.claim, asked.slot, deadline).await;
+            return;
         }
+        let until = deadline.instant().checked_sub(RESERVE).unwrap_or_else(Instant::now);
+        drive::drive(owner, *asked, tell_verdict, sender, until).await;
     }));
     // The task has panicked, and the panic's line says where.
-    told.await.unwrap_or(Err(Problem::BadAgent("the request broke off".into())))
+    told.await.unwrap_or(Err(Problem::BadAgent("the proxy failed before it asked the agent; try again".into())))
 }
 
-async fn answer(asked: Asked, state: &Arc<State>, deadline: Deadline, started: Instant, whole: bool) -> Response<Body> {
-    let invocation = asked.invocation.clone();
-    let (turn_id, request_id, dialect) = (asked.turn_id.clone(), asked.request_id.clone(), asked.agent.dialect);
-    let until = deadline.instant().checked_sub(RESERVE).unwrap_or(started);
-    let (tell, verdict) = oneshot::channel();
-    let (sender, pieces) = pieces::channel(state.limits.buffer);
-    // A body that is dropped stops nothing.
-    drop(state.turns.spawn(drive::drive(Arc::clone(state), asked, tell, sender, until)));
-    // A status that goes out with the whole answer can wait for it: the driver ends in time.
-    let patience = if whole { deadline.left() } else { state.limits.commit };
-    let answered = match timeout(patience, verdict).await {
-        Ok(Ok(Verdict::Refused(problem))) => Err(problem),
+async fn answer(
+    begun: Begun,
+    invocation: Option<&RequestId>,
+    state: &State,
+    deadline: Deadline,
+    form: &Form,
+) -> Response<Body> {
+    let Begun { turn_id, request_id, dialect, verdict, pieces } = begun;
+    // A status that is sent with the whole answer can wait for it: the driver ends in time.
+    let patience = if matches!(form, Form::Object(_)) { deadline.left() } else { state.limits.commit };
+    let verdict = timeout(patience, verdict).await;
+    let answered = match (verdict, form) {
+        (Ok(Ok(Verdict::Refused(problem))), _) => Err(problem),
         // The driver has panicked, and the panic's line says where.
-        Ok(Err(_)) => Err(Problem::BadAgent("the turn broke off".into())),
-        _ if whole => whole::answer(dialect, &turn_id, pieces).await,
-        Ok(Ok(Verdict::Answers(headers))) => Ok(with_headers(Body::Pieces(pieces), headers)),
-        Err(_) => Ok(with_headers(Body::Pieces(pieces), drive::usual_headers())),
+        (Ok(Err(_)), _) => Err(Problem::BadAgent("the turn broke off".into())),
+        (_, Form::Object(request)) => whole::answer(dialect, request, &turn_id, pieces).await,
+        (Ok(Ok(Verdict::Answers(headers))), Form::Stream) => Ok(with_headers(Body::Pieces(pieces), headers)),
+        (Err(_), Form::Stream) => Ok(with_headers(Body::Pieces(pieces), drive::usual_headers())),
     };
-    let response = answered.unwrap_or_else(|problem| refusal(&problem, invocation.as_ref()));
+    let response = answered.unwrap_or_else(|problem| refusal(&problem, invocation));
     named(response, &turn_id, request_id)
 }
 
@@ -172,16 +218,17 @@ async fn replay(
     invocation: Option<&RequestId>,
     request_id: HeaderValue,
     started: Instant,
-    whole: bool,
+    form: &Form,
 ) -> Response<Body> {
     let Stored { turn_id, dialect, headers, answer } = stored;
-    let answered = if whole {
-        let (sender, pieces) = pieces::channel(1);
-        sender.send_beyond(answer);
-        drop(sender);
-        whole::answer(dialect, &turn_id, pieces).await
-    } else {
-        Ok(with_headers(Body::Whole(answer), headers))
+    let answered = match form {
+        Form::Stream => Ok(with_headers(Body::Whole(answer), headers)),
+        Form::Object(request) => {
+            let (sender, pieces) = pieces::channel(1);
+            sender.send_beyond(answer);
+            drop(sender);
+            whole::answer(dialect, request, &turn_id, pieces).await
+        }
     };
     let mut response = answered.unwrap_or_else(|problem| refusal(&problem, invocation));
     response.headers_mut().insert("idempotency-replayed", HeaderValue::from_static("true"));

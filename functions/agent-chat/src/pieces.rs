@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn channel_holds_so_many_bytes_however_many_pieces_they_are() {
+    async fn channel_is_bounded_by_bytes_not_by_pieces() {
         let (sender, mut pieces) = channel(100);
         for _ in 0..100 {
             sender.try_send(piece(1)).unwrap();

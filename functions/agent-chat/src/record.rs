@@ -244,7 +244,7 @@ fn whole_events(answer: Bytes) -> Bytes {
     let mut reader = Reader::new(LARGEST_EVENT);
     reader.feed(answer.clone());
     let mut whole = 0;
-    // Nothing was sent of what came behind an event that was too large.
+    // The client was sent nothing that came after an event that was too large.
     while let Ok(Some(block)) = reader.next_block() {
         whole += block.bytes.len();
     }

@@ -39,7 +39,7 @@ pub(crate) fn check(head: &Parts) -> Result<HeaderMap, Failure> {
     }
     if let Some(encoding) = encoding(&head.headers) {
         let detail = format!(
-            "the agent compressed its answer (Content-Encoding: {encoding}), which it was not asked to; send it without"
+            "the agent compressed its answer (Content-Encoding: {encoding}) without being asked; turn compression off"
         );
         return Err(Failure::bad("content encoding", detail));
     }

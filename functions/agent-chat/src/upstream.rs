@@ -16,7 +16,7 @@ use tokio::time::timeout;
 const DOCUMENT: (Duration, usize) = (Duration::from_secs(3), 256 * 1024);
 /// How long an idle connection is kept. uvicorn and Node close theirs after 5 s.
 const KEPT: Duration = Duration::from_secs(4);
-/// How often a request is sent whose earlier attempts cannot have reached the agent: once for each stale connection,
+/// Most attempts of a request, as long as none can have reached the agent: once for each stale connection,
 /// then on a new one.
 const TRIES: usize = 4;
 /// How often connecting is tried.

@@ -73,13 +73,19 @@ impl<'a> WholeCall<'a> {
     }
 }
 
-/// Waits for the end of a turn. A failed one has the status 502, and what had come by then.
+/// Waits for the end of the turn that answers `request`. A failed one has the status 502, and what had come by then.
 ///
 /// # Errors
 /// When the answer is too large.
-pub(crate) async fn answer(dialect: Dialect, turn_id: &str, mut pieces: Pieces) -> Result<Response<Body>, Problem> {
+pub(crate) async fn answer(
+    dialect: Dialect,
+    request: &[u8],
+    turn_id: &str,
+    mut pieces: Pieces,
+) -> Result<Response<Body>, Problem> {
     // What comes here has been through a reader with the configured limit.
-    let (mut reader, mut turn) = (Reader::new(LARGEST_EVENT), Turn::new(dialect));
+    let mut turn = Turn::new(dialect).answering(std::str::from_utf8(request).unwrap_or_default());
+    let mut reader = Reader::new(LARGEST_EVENT);
     let mut bytes = 0;
     while let Some(piece) = pieces.recv().await {
         bytes += piece.len();

@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn request_that_was_read_over_tls_is_not_unsent_although_tls_says_farewell() {
+    async fn request_read_over_tls_counts_as_sent_despite_close_notify() {
         let signed = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
         let key = rustls::pki_types::PrivateKeyDer::try_from(signed.signing_key.serialize_der()).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());

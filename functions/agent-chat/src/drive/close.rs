@@ -32,7 +32,7 @@ impl Driver {
             self.client.send_last(last_word.clone());
         }
         let end = match (self.turn.end.take(), why) {
-            // No client can be sent the end of such a stream.
+            // The stream's limit kept the agent's terminal event from the client.
             (Some(_), Some("too long")) if !self.end_is_sent => End::Failed("too long".to_owned()),
             (Some(end), _) => end,
             (None, why) => End::Failed(why.unwrap_or("cut").to_owned()),

@@ -401,7 +401,7 @@ async fn key_whose_agent_was_not_asked_is_free_as_soon_as_dynamodb_answers_again
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn request_that_is_killed_before_its_agent_is_asked_shuts_its_key_for_seconds() {
+async fn request_killed_before_its_agent_is_asked_blocks_its_key_for_seconds() {
     let chat = counting().await;
     chat.stack.dynamodb.fail(Rule::every(Fault::Hang).on("UpdateItem").containing("lease_until"));
     let (instance, before) = (chat.instance(), chat.stack.dynamodb.counts().get("UpdateItem").copied());

@@ -82,6 +82,20 @@ async fn json_answer_has_messages_calls_and_their_text() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn json_answer_leaves_out_the_requests_own_messages() {
+    let restated = json!({"type": "MESSAGES_SNAPSHOT", "messages": [
+        {"id": "m", "role": "user", "content": "Hello"}, {"id": "a", "role": "assistant", "content": "New"}]});
+    let chat = Chat::saying(vec![says(&stream(&[started(), restated, finished()]))]).await;
+    for replayed in [false, true] {
+        let response = chat.ask("ui", &[("accept", "application/json"), ("idempotency-key", "k")]).await;
+        assert_eq!(response.headers().contains_key("idempotency-replayed"), replayed);
+        let whole: Value = serde_json::from_str(&text(response).await).unwrap();
+        assert_eq!(whole["messages"], json!([{"id": "a", "role": "assistant", "content": "New"}]));
+        assert_eq!(whole["content"], "New");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn json_answer_says_why_a_turn_failed() {
     let error = json!({"type": "RUN_ERROR", "message": "boom", "code": "X"});
     let kit_error = json!({"type": "error", "error": "boom"});
@@ -261,7 +275,7 @@ async fn agents_headers_are_passed_on_only_if_they_are_visible_ascii() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn stream_ends_with_an_error_event_when_it_is_as_long_as_may_be() {
+async fn stream_over_the_answer_limit_ends_with_an_error_event() {
     let limits = Limits { answer: 10 * TEXT.len() + 5, ..Limits::default() };
     let said: Vec<Piece> = vec![says(TEXT); 30].into_iter().chain([says(DONE)]).collect();
     let chat = Chat::with(limits, move |_| Some(Answer::saying(said.clone()))).await;
@@ -343,7 +357,7 @@ async fn connection_that_the_agent_closed_before_the_request_is_replaced() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn time_for_which_a_slow_client_is_waited_for_is_not_the_agents_silence() {
+async fn wait_for_a_slow_client_does_not_count_as_agent_silence() {
     let limit = Duration::from_millis(200);
     let large = format!("data: {{\"type\":\"text\",\"content\":\"{}\"}}\n\n", "x".repeat(30_000));
     for (agent, events) in [

@@ -2,7 +2,7 @@
 //!
 //! An item of its own holds a fence, which grows whenever the key is taken, and a lease. Whoever holds the fence
 //! settles the claim; one that was overtaken changes nothing. A lease that has run out tells only that its holder is
-//! gone: what he did before is for the next to find out.
+//! gone. The next holder must find out whether the work was done.
 
 use std::collections::HashMap;
 
@@ -97,7 +97,7 @@ pub enum Claimed {
     Finished(Claim),
     /// It was run to a good end, of which nothing is left.
     Lost,
-    /// Somebody ran it, and his lease ran out. Before it is [taken over](Store::take_over), look whether he got to the
+    /// Its lease has expired. Before it is [taken over](Store::take_over), check whether its holder got to the
     /// end.
     Lapsed(Claim),
     /// The key stands for another request.

@@ -1,6 +1,7 @@
 //! A turn, folded from the events of an answer: its messages and tool calls, and how it ended.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::fmt;
 
 use serde::Deserialize;
@@ -27,6 +28,8 @@ pub struct Turn {
     dialect: Dialect,
     /// Whether the content is kept, or only how the turn ends.
     keeps: bool,
+    /// The ids of the request's messages.
+    history: HashSet<String>,
     messages: Messages,
     calls: Calls,
     interrupts: Interrupts,
@@ -115,6 +118,7 @@ impl Turn {
         Turn {
             dialect,
             keeps: true,
+            history: HashSet::new(),
             messages: Messages::default(),
             calls: Calls::default(),
             interrupts: Interrupts::default(),
@@ -124,6 +128,16 @@ impl Turn {
             odd: 0,
             events: 0,
         }
+    }
+
+    /// The answer to a request, which is JSON. Snapshots restate the request's messages; they are no part of the
+    /// answer.
+    #[must_use]
+    pub fn answering(self, request: &str) -> Self {
+        let messages = json::pick(request, &["messages"]).get("messages");
+        let messages: Option<Vec<&RawValue>> = messages.and_then(|list| serde_json::from_str(list.get()).ok());
+        let ids = messages.into_iter().flatten().filter_map(|message| json::text_member(message.get(), "id"));
+        Turn { history: ids.collect(), ..self }
     }
 
     /// A turn that keeps no content and learns how it ends. Its size does not grow with the answer.
@@ -207,12 +221,14 @@ impl Turn {
             // Text before a tool call and text after it are two messages: the dialect has no ids to tell them apart by.
             E::ToolCallStart(event) => {
                 self.messages.end(None);
-                self.calls.begin(id(&event.tool_call_id), id(&event.tool_call_name));
+                self.calls.begin(id(&event.tool_call_id).as_deref(), id(&event.tool_call_name).as_deref());
             }
             E::Text(event) => return Some(self.say(None, None, &event.content)),
-            E::ToolCallArgs(event) => self.calls.argue(id(&event.tool_call_id), &text_or_empty(&event.delta)),
-            E::ToolCallEnd(event) => self.calls.end(id(&event.tool_call_id)),
-            E::ToolResult(event) => return Some(self.answer(id(&event.tool_call_id), &event.result)),
+            E::ToolCallArgs(event) => {
+                self.calls.argue(id(&event.tool_call_id).as_deref(), &text_or_empty(&event.delta))
+            }
+            E::ToolCallEnd(event) => self.calls.end(id(&event.tool_call_id).as_deref()),
+            E::ToolResult(event) => return Some(self.answer(id(&event.tool_call_id).as_deref(), &event.result)),
             E::Interrupt(event) => self.wait_for(raw(&event), Interrupts::event),
             E::Failure(event) => self.fail("error", text(&event.code), text(&event.error)),
             E::Other(event) => return self.take_unknown(&event),
@@ -224,27 +240,33 @@ impl Turn {
         use ui::Event as E;
         match event {
             E::TextMessageStart(event) => {
-                self.messages.begin(id(&event.message_id), role(&event.role));
+                self.messages.begin(id(&event.message_id).as_deref(), role(&event.role));
             }
-            E::TextMessageContent(event) => return Some(self.say(id(&event.message_id), None, &event.delta)),
+            E::TextMessageContent(event) => {
+                return Some(self.say(id(&event.message_id).as_deref(), None, &event.delta));
+            }
             E::TextMessageChunk(event) => {
-                return Some(self.say(id(&event.message_id), role(&event.role), &event.delta));
+                return Some(self.say(id(&event.message_id).as_deref(), role(&event.role), &event.delta));
             }
-            E::TextMessageEnd(event) => self.messages.end(id(&event.message_id)),
+            E::TextMessageEnd(event) => self.messages.end(id(&event.message_id).as_deref()),
             E::ToolCallStart(event) => {
                 self.messages.end(None);
-                self.calls.begin(id(&event.tool_call_id), id(&event.tool_call_name));
+                self.calls.begin(id(&event.tool_call_id).as_deref(), id(&event.tool_call_name).as_deref());
             }
-            E::ToolCallArgs(event) => self.calls.argue(id(&event.tool_call_id), &text_or_empty(&event.delta)),
-            E::ToolCallEnd(event) => self.calls.end(id(&event.tool_call_id)),
+            E::ToolCallArgs(event) => {
+                self.calls.argue(id(&event.tool_call_id).as_deref(), &text_or_empty(&event.delta))
+            }
+            E::ToolCallEnd(event) => self.calls.end(id(&event.tool_call_id).as_deref()),
             E::ToolCallChunk(event) => {
                 self.messages.end(None);
                 let (id, name) = (id(&event.tool_call_id), id(&event.tool_call_name));
-                self.calls.chunk(id, name, &text_or_empty(&event.delta));
+                self.calls.chunk(id.as_deref(), name.as_deref(), &text_or_empty(&event.delta));
             }
-            E::ToolCallResult(event) => return Some(self.answer(id(&event.tool_call_id), &event.content)),
+            E::ToolCallResult(event) => return Some(self.answer(id(&event.tool_call_id).as_deref(), &event.content)),
             E::Custom(event) if event.name.get().is_some_and(|name| name == "on_interrupt") => {
-                self.wait_for(event.value.get().cloned(), Interrupts::custom);
+                // Some servers leave a value out that is `null`.
+                let value = event.value.get().cloned().or_else(|| read("null").ok());
+                self.wait_for(value, Interrupts::custom);
             }
             E::RunFinished(event) => self.finish(&event),
             E::RunError(event) => {
@@ -320,6 +342,7 @@ impl Turn {
     }
 
     fn answer(&mut self, id: Option<&str>, result: &Field<String>) -> Change {
+        self.messages.end(None);
         Change::Result { call: self.calls.answer(id, &text_or_empty(result)) }
     }
 
@@ -332,9 +355,13 @@ impl Turn {
         for message in list.into_iter().filter_map(|message| read::<ui::Message>(message.get()).ok()) {
             let content = message.content.get().and_then(|content| text_of(content.text()));
             let (own, role) = (id(&message.id), role(&message.role));
+            let own = own.as_deref();
+            if own.is_some_and(|id| self.history.contains(id) && !self.messages.has(id)) {
+                continue;
+            }
             match role {
                 Some("tool") => {
-                    calls.answer(id(&message.tool_call_id), content.as_deref().unwrap_or_default());
+                    calls.answer(id(&message.tool_call_id).as_deref(), content.as_deref().unwrap_or_default());
                     continue;
                 }
                 Some("activity" | "reasoning") => continue,
@@ -352,7 +379,7 @@ impl Turn {
                 let function = call.function.get();
                 let own = |field: Option<&Field<String>>| field.and_then(text).unwrap_or_default().into_owned();
                 calls.add(Call {
-                    id: id(&call.id).unwrap_or_default().to_owned(),
+                    id: id(&call.id).unwrap_or_default().into_owned(),
                     name: own(function.map(|function| &function.name)),
                     arguments: own(function.map(|function| &function.arguments)),
                     result: None,
@@ -391,8 +418,11 @@ impl Outcome {
             Field::Absent | Field::Null if beside.is_empty() => return Outcome::Success,
             Field::Absent | Field::Null => return Outcome::Interrupt(beside),
             Field::Is(ui::Outcome::Interrupt(waits)) => {
-                let listed = waits.interrupts.get().into_iter().flatten().filter_map(raw);
-                return Outcome::Interrupt(listed.chain(beside).collect());
+                let listed: Vec<Raw> = waits.interrupts.get().into_iter().flatten().filter_map(raw).collect();
+                // Without an id it is one of those listed.
+                let is_listed = |beside: &Raw| !listed.is_empty() && interrupts::id_of(beside).is_none();
+                let beside: Vec<Raw> = beside.into_iter().filter(|beside| !is_listed(beside)).collect();
+                return Outcome::Interrupt([listed, beside].concat());
             }
             Field::Is(ui::Outcome::Success(_)) => return Outcome::Success,
             Field::Is(ui::Outcome::Cancelled(_)) => return Outcome::Cancelled,
@@ -453,9 +483,9 @@ fn raw(value: &impl serde::Serialize) -> Option<Raw> {
     read(&serde_json::to_string(value).ok()?).ok()
 }
 
-/// An id or a name; `None` where it is empty or no string.
-fn id(field: &Field<String>) -> Option<&str> {
-    field.get().map(String::as_str).filter(|id| !id.is_empty())
+/// An id or a name, of whatever type; `None` where it is empty.
+fn id(field: &Field<String>) -> Option<Cow<'_, str>> {
+    text(field).filter(|id| !id.is_empty())
 }
 
 fn role(field: &Field<ui::Role>) -> Option<&str> {

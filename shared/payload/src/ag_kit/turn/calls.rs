@@ -33,6 +33,8 @@ struct Occurrences {
     places: Vec<usize>,
     /// How many of the oldest have a result.
     answered: usize,
+    /// The first call of the current run that has no result yet, as an index of `places`, and the run's beginning.
+    next: (usize, usize),
     /// Whether the newest still takes arguments.
     is_open: bool,
 }
@@ -97,11 +99,12 @@ impl Calls {
         }
     }
 
-    /// Gives the oldest unanswered call of this id its result. Where all have one, the newest result is replaced,
-    /// though not by an empty text. Returns the call's place.
+    /// Gives the oldest unanswered call of this id its result; those of the current run come first. Where all have one,
+    /// the newest result is replaced, though not by an empty text. Returns the call's place.
     pub(super) fn answer(&mut self, id: Option<&str>, result: &str) -> usize {
+        let earlier = self.earlier;
         let unanswered = match id {
-            Some(id) => self.by_id.get(id).and_then(|calls| calls.places.get(calls.answered).copied()),
+            Some(id) => self.by_id.get_mut(id).and_then(|calls| calls.unanswered(&self.list, earlier)),
             None => self.last,
         };
         let id = id.unwrap_or_default();
@@ -111,11 +114,7 @@ impl Calls {
                 call.result = Some(result.to_owned());
             }
             if let Some(calls) = self.by_id.get_mut(&call.id) {
-                let is_newest = calls.places.last() == Some(&at);
-                calls.is_open &= !is_newest;
-                while calls.places.get(calls.answered).is_some_and(|at| self.list.get(*at).is_some_and(is_answered)) {
-                    calls.answered += 1;
-                }
+                calls.is_open &= calls.places.last() != Some(&at);
             }
         }
         at
@@ -132,7 +131,7 @@ impl Calls {
         }
     }
 
-    /// Puts a snapshot in the place of these calls. What the snapshot leaves empty keeps what was received for the same
+    /// Replaces these calls by a snapshot. What the snapshot leaves empty keeps what was received for the same
     /// occurrence. A snapshot without calls replaces none.
     pub(super) fn replace(&mut self, mut snapshot: Calls) {
         if snapshot.list.is_empty() {
@@ -149,11 +148,6 @@ impl Calls {
                     }
                 }
             }
-        }
-        let list = &snapshot.list;
-        for calls in snapshot.by_id.values_mut() {
-            let answered = calls.places.iter().take_while(|at| list.get(**at).is_some_and(is_answered));
-            calls.answered = answered.count();
         }
         *self = snapshot;
     }
@@ -181,6 +175,22 @@ impl Calls {
         if let (Some(call), Some(name)) = (call, name) {
             name.clone_into(&mut call.name);
         }
+    }
+}
+
+impl Occurrences {
+    /// The oldest call without a result, of the run that began with the call `earlier` if it has one. The pointers only
+    /// advance.
+    fn unanswered(&mut self, list: &[Call], earlier: usize) -> Option<usize> {
+        if self.next.1 != earlier {
+            self.next = (self.places.partition_point(|at| *at < earlier), earlier);
+        }
+        for pointer in [&mut self.next.0, &mut self.answered] {
+            while self.places.get(*pointer).is_some_and(|at| list.get(*at).is_some_and(is_answered)) {
+                *pointer += 1;
+            }
+        }
+        self.places.get(self.next.0).or(self.places.get(self.answered)).copied()
     }
 }
 

@@ -52,6 +52,10 @@ impl Interrupts {
         }
         self.is_listed = true;
         let named: HashSet<String> = list.iter().filter_map(id_of).collect();
+        // A list without ids tells again what has ids already.
+        if named.is_empty() && self.customs.iter().any(|(id, _)| id.is_some()) {
+            return;
+        }
         for (id, what) in std::mem::take(&mut self.customs) {
             match id {
                 Some(id) if named.contains(&id) => drop(self.ids.remove(&id)),
@@ -74,7 +78,7 @@ impl Interrupts {
 }
 
 /// The id of an interrupt: an object's `id` or `interruptId`. The object may stand in a string.
-fn id_of(what: &Raw) -> Option<String> {
+pub(super) fn id_of(what: &Raw) -> Option<String> {
     let inner: Option<String> = what.read().ok();
     let object = inner.as_deref().unwrap_or(what.text());
     let id = |name| json::text_member(object, name).filter(|id| !id.is_empty());

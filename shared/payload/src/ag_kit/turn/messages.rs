@@ -28,9 +28,11 @@ pub(super) struct Messages {
 }
 
 impl Messages {
-    /// Begins a message. One with a known id is continued.
+    /// Begins a message. One with a known id and the same role is continued.
     pub(super) fn begin(&mut self, id: Option<&str>, role: Option<&str>) -> usize {
-        let known = id.and_then(|id| self.by_id.get(id).copied());
+        let has_role =
+            |at: &usize| self.list.get(*at).is_some_and(|message| role.is_none_or(|role| role == message.role));
+        let known = id.and_then(|id| self.by_id.get(id).copied()).filter(has_role);
         let at = known.unwrap_or_else(|| {
             let at = self.list.len();
             if let Some(id) = id {
@@ -74,13 +76,18 @@ impl Messages {
         self.list.push(message);
     }
 
+    /// Whether a message of this id has begun.
+    pub(super) fn has(&self, id: &str) -> bool {
+        self.by_id.contains_key(id)
+    }
+
     /// The text that was received under an id.
     pub(super) fn text(&self, id: Option<&str>) -> Option<&str> {
         let message = self.list.get(*self.by_id.get(id?)?)?;
         Some(message.content.as_str()).filter(|text| !text.is_empty())
     }
 
-    /// Puts a snapshot in the place of these messages. A snapshot without an answer replaces no answer.
+    /// Replaces these messages by a snapshot. A snapshot without an answer replaces no answer.
     pub(super) fn replace(&mut self, snapshot: Messages) {
         if snapshot.has_answer || !self.has_answer {
             *self = snapshot;

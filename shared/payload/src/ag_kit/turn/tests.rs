@@ -93,6 +93,13 @@ fn ag_kit_answer_is_its_messages_and_calls() {
     assert_eq!(messages(&turn), [(None, "assistant", "I look it up."), (None, "assistant", "It is nine.")]);
     assert_eq!(turn.content(), "I look it up.\n\nIt is nine.");
     assert_eq!(calls(&turn), [("a", "clock", r#"{"zone":"UTC"}"#, Some("nine")), ("b", "map", "{}", None)]);
+    let told = kit(&[
+        json!({"type": "tool-call-start", "toolCallId": "a", "toolCallName": "clock"}),
+        json!({"type": "text", "content": "Checking."}),
+        json!({"type": "tool-result", "toolCallId": "a", "result": "nine"}),
+        json!({"type": "text", "content": "Found."}),
+    ]);
+    assert_eq!(told.content(), "Checking.\n\nFound.");
 }
 
 #[test]
@@ -118,6 +125,19 @@ fn interleaved_messages_are_kept_whole_by_id_in_the_order_in_which_they_began() 
         ]
     );
     assert_eq!(turn.content(), "one again\n\nthree");
+    let roles = ui(&[
+        json!({"type": "TEXT_MESSAGE_START", "messageId": "m", "role": "developer"}),
+        text("m", "x"),
+        text_start("m"),
+        text("m", "answer"),
+    ]);
+    assert_eq!(messages(&roles), [(Some("m"), "developer", "x"), (Some("m"), "assistant", "answer")]);
+    let numbers = ui(&[
+        json!({"type": "TEXT_MESSAGE_START", "messageId": 1}),
+        json!({"type": "TEXT_MESSAGE_START", "messageId": 2}),
+        json!({"type": "TEXT_MESSAGE_CONTENT", "messageId": 1, "delta": "a"}),
+    ]);
+    assert_eq!(messages(&numbers), [(Some("1"), "assistant", "a"), (Some("2"), "assistant", "")]);
 }
 
 #[test]
@@ -169,6 +189,11 @@ fn start_behind_an_end_or_a_result_begins_a_new_call_whatever_its_id() {
     // A server may leave the end out.
     let ([s1, a1, _, r1], [s2, a2, ..]) = (once("1", "a"), once("2", "b"));
     assert_eq!(calls(&ui(&[s1, a1, r1, s2, a2, call_result("c:0", "b")])), both);
+    let pending = [call_start("c:0", "list"), call_args("c:0", "1"), call_end("c:0")];
+    let next = [&pending[..], &[finished(), started()], &once("2", "b"), &once("3", "d")].concat();
+    let next = ui(&next);
+    let results: Vec<Option<&str>> = calls(&next).into_iter().map(|call| call.3).collect();
+    assert_eq!(results, [None, Some("b"), Some("d")], "a result is the current run's");
     let two = ui(&[call_start("c", "f"), call_start("c", "g"), call_args("c", "{}")]);
     assert_eq!(calls(&two), [("c", "f", "", None), ("c", "g", "{}", None)]);
     let runs =
@@ -245,6 +270,28 @@ fn snapshot_replaces_what_was_streamed() {
 }
 
 #[test]
+fn snapshot_restates_the_requests_messages_which_are_no_part_of_the_answer() {
+    let call = json!({"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}});
+    let history = [
+        json!({"id": "u1", "role": "user", "content": "Hi"}),
+        json!({"id": "a1", "role": "assistant", "content": "Old", "toolCalls": [call]}),
+        json!({"id": "t1", "role": "tool", "toolCallId": "c", "content": "old"}),
+    ];
+    let answer = json!({"id": "m2", "role": "assistant", "content": "New"});
+    let all = [history.as_slice(), &[answer]].concat();
+    let snapshot = json!({"type": "MESSAGES_SNAPSHOT", "messages": all});
+    let request = json!({"threadId": "t", "messages": history}).to_string();
+    for streamed in [vec![], vec![text("m2", "New")], vec![text("m2", "Ne")]] {
+        let mut turn = Turn::new(Dialect::AgUi).answering(&request);
+        for event in streamed.iter().chain([&snapshot]) {
+            turn.take(&event.to_string());
+        }
+        assert_eq!((messages(&turn), calls(&turn)), (vec![(Some("m2"), "assistant", "New")], vec![]));
+    }
+    assert_eq!(ui(&[snapshot]).content(), "Old\n\nNew");
+}
+
+#[test]
 fn snapshot_never_empties_a_text_that_was_received() {
     let streamed =
         [text("a", "Hello"), call_start("c", "f"), call_args("c", "{}"), call_end("c"), call_result("c", "r")];
@@ -314,6 +361,10 @@ fn interrupt_told_in_two_ways_is_one() {
     assert_eq!(told(&[on_interrupt("Refund?"), listed(&["i"])]), [i], "without an id it is what the list names");
     assert_eq!(told(&[on_interrupt(json!({"id": "j"})), listed(&["i"])]), [j, i], "another one");
     assert_eq!(told(&[listed(&["i", "j", "i"])]), [i, j]);
+    let beside = |outcome: Value| json!({"type": "RUN_FINISHED", "outcome": outcome, "interrupt": {"payload": 1}});
+    assert_eq!(told(&[beside(json!({"type": "interrupt", "interrupts": [{"id": "i"}]}))]), [i]);
+    assert_eq!(told(&[on_interrupt(json!({"id": "i"})), beside(json!("interrupt"))]), [i]);
+    assert_eq!(told(&[json!({"type": "CUSTOM", "name": "on_interrupt"}), finished()]), ["null"]);
     assert_eq!(told(&[listed(&["i"]), on_interrupt("Refund?"), on_interrupt(json!({"id": "i"}))]), [i]);
     assert_eq!(told(&[on_interrupt("a"), on_interrupt("a"), on_interrupt("b"), finished()]), ["\"a\"", "\"b\""]);
     let event = json!({"type": "interrupt", "id": "i", "payload": 1});
