@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use bytes::Bytes;
 use clap::Args;
 use gatehouse_edge::secrets::{DEVELOPMENT, Secrets};
-use gatehouse_inbox::{Clock, Nonce};
+use gatehouse_inbox::{Clock, Nonce, Outcome};
 use gatehouse_local::delivery::{Client, Delivery, Sender, secret_of, url_of};
 use gatehouse_local::{Answer, Error};
 use serde_json::{Value, json};
@@ -229,10 +229,15 @@ fn turn(document: &str) -> Option<Delivery> {
     })
 }
 
+fn is_taken(outcome: &str) -> bool {
+    let outcome = Outcome::named(outcome);
+    matches!(outcome, Some(Outcome::Recorded | Outcome::Queued | Outcome::Skipped))
+}
+
 /// A vendor's probe is recorded. The proxy knows the client, and has no such agent, or none the client may call.
 fn is_right(endpoint: &Endpoint, answer: &Answer) -> bool {
     match endpoint.sender {
-        Some(_) => answer.status == 200 && ["recorded", "queued", "skipped"].contains(&answer.outcome()),
+        Some(_) => answer.status == 200 && is_taken(answer.outcome()),
         None => [403, 404].contains(&answer.status) && answer.header("content-type") == "application/problem+json",
     }
 }

@@ -4,6 +4,9 @@ use std::borrow::Cow;
 use std::io::{IsTerminal, Read, Write};
 use std::path::Path;
 
+use anstyle::{AnsiColor, Style};
+use gatehouse_inbox::Outcome;
+use gatehouse_inbox::outcome::Severity;
 use gatehouse_local::Error;
 
 /// A variable of the environment; empty is unset.
@@ -122,6 +125,17 @@ pub(crate) fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
 /// As one word for a POSIX shell.
 pub(crate) fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+/// The style of an outcome's word. Any other word is plain.
+pub(crate) fn style_of(word: &str) -> Style {
+    match Outcome::named(word).map(Outcome::severity) {
+        Some(Severity::Normal) => AnsiColor::Green.on_default(),
+        Some(Severity::Repeated) => Style::new().dimmed(),
+        Some(Severity::Notice) => AnsiColor::Yellow.on_default(),
+        Some(Severity::Error) => AnsiColor::Red.on_default(),
+        None => Style::new(),
+    }
 }
 
 #[cfg(test)]

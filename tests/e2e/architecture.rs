@@ -203,6 +203,19 @@ fn every_variable_the_code_reads_is_documented() {
 }
 
 #[test]
+fn outcome_tables_of_readme_and_operations_name_every_outcome() {
+    let words: BTreeSet<&str> = gatehouse_inbox::Outcome::ALL.into_iter().map(|outcome| outcome.as_str()).collect();
+    let readme = read("README.md");
+    let table = readme.split("| outcome | means |").nth(1).unwrap().split("\n\n").next().unwrap();
+    let rows: BTreeSet<&str> = table.lines().filter_map(|row| row.strip_prefix("| `")?.split('`').next()).collect();
+    assert_eq!(rows, words);
+    let operations = read("docs/operations.md");
+    let metrics = operations.lines().find(|row| row.starts_with("| `recorded`")).unwrap();
+    let metrics: BTreeSet<&str> = metrics.split('|').nth(1).unwrap().split('`').skip(1).step_by(2).collect();
+    assert_eq!(metrics, words);
+}
+
+#[test]
 fn the_readme_says_the_two_commands_first() {
     let readme = read("README.md");
     let first_block = readme.split("```").nth(1).unwrap();

@@ -17,6 +17,8 @@ use tracing_subscriber::filter::{Targets, filter_fn};
 use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
+use crate::shell::style_of;
+
 /// How long the last lines may take.
 const FAREWELL: Duration = Duration::from_secs(1);
 /// How many lines may wait for a reader that is slower than the events.
@@ -141,7 +143,7 @@ impl Fields {
             for implied in ["source", "problem", "message_id", "request_id", "event_type"] {
                 self.take(implied);
             }
-            let outcome = styled(&format!("{outcome:<13}"), outcome_style(&outcome));
+            let outcome = styled(&format!("{outcome:<13}"), style_of(&outcome));
             let _ = write!(line, "  {function:<21}  {status:<3}  {outcome}  {ms:>4} ms  {id}");
         } else {
             let style = if level <= Level::WARN { AnsiColor::Yellow.on_default() } else { Style::new() };
@@ -153,15 +155,6 @@ impl Fields {
         }
         line.push('\n');
         line
-    }
-}
-
-fn outcome_style(outcome: &str) -> Style {
-    match outcome {
-        "recorded" => AnsiColor::Green.on_default(),
-        "duplicate" => Style::new().dimmed(),
-        "conflict" | "queued" => AnsiColor::Yellow.on_default(),
-        _ => AnsiColor::Red.on_default(),
     }
 }
 
@@ -203,7 +196,14 @@ mod tests {
 
     #[test]
     fn an_outcome_has_the_colour_of_what_it_means() {
-        for (outcome, code) in [("recorded", "\u{1b}[32m"), ("queued", "\u{1b}[33m"), ("refused", "\u{1b}[31m")] {
+        for (outcome, code) in [
+            ("recorded", "\u{1b}[32m"),
+            ("skipped", "\u{1b}[32m"),
+            ("erased", "\u{1b}[32m"),
+            ("replayed", "\u{1b}[32m"),
+            ("queued", "\u{1b}[33m"),
+            ("refused", "\u{1b}[31m"),
+        ] {
             let fields = vec![("function", "f".to_owned()), ("outcome", outcome.to_owned())];
             assert!(Fields(fields).into_line(Level::INFO).contains(&format!("{code}{outcome}")));
         }

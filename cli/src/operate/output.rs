@@ -8,7 +8,7 @@ use gatehouse_local::Error;
 use gatehouse_payload::time::Timestamp;
 use serde::Serialize;
 
-use crate::shell::print;
+use crate::shell::{print, style_of};
 
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct Form {
@@ -64,7 +64,7 @@ impl Table {
             let mut line = String::new();
             for (cell, width) in row.iter().zip(&widths) {
                 let padding = " ".repeat(width - cell.chars().count() + 2);
-                let style = if n == 0 { Style::new().dimmed() } else { style_of(cell) };
+                let style = if n == 0 { Style::new().dimmed() } else { style_of_cell(cell) };
                 write!(line, "{style}{cell}{style:#}{padding}")?;
             }
             writeln!(text, "{}", line.trim_end())?;
@@ -80,7 +80,7 @@ pub(crate) struct Facts(String);
 impl Facts {
     pub(crate) fn add(&mut self, name: &str, value: impl AsRef<str>) {
         let (dim, value) = (Style::new().dimmed(), shown(value.as_ref()));
-        let style = style_of(&value);
+        let style = style_of_cell(&value);
         let _ = writeln!(self.0, "{dim}{name:<12}{dim:#} {style}{value}{style:#}");
     }
 
@@ -118,13 +118,13 @@ pub(crate) fn shown(text: &str) -> String {
     if text.chars().any(char::is_control) { text.escape_debug().to_string() } else { text.to_owned() }
 }
 
-fn style_of(cell: &str) -> Style {
+fn style_of_cell(cell: &str) -> Style {
     match cell.split(':').next().unwrap_or_default() {
-        "recorded" | "ok" => AnsiColor::Green.on_default(),
-        "conflict" | "queued" | "waiting" | "warning" | "missing" => AnsiColor::Yellow.on_default(),
-        "dead" | "refused" | "unrecorded" | "failed" | "wrong" => AnsiColor::Red.on_default(),
-        "duplicate" | "-" => Style::new().dimmed(),
-        _ => Style::new(),
+        "ok" => AnsiColor::Green.on_default(),
+        "waiting" | "warning" | "missing" => AnsiColor::Yellow.on_default(),
+        "dead" | "wrong" => AnsiColor::Red.on_default(),
+        "-" => Style::new().dimmed(),
+        word => style_of(word),
     }
 }
 

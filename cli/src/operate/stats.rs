@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use clap::Args;
-use gatehouse_inbox::Clock;
+use gatehouse_inbox::{Clock, Outcome};
 use gatehouse_local::Error;
 use gatehouse_local::about::Count;
 use gatehouse_payload::time::Timestamp;
@@ -30,7 +30,14 @@ Examples:
   gatehouse stats --since 7d --json | jq 'select(.outcome == \"conflict\")'";
 
 /// The outcomes that have a column in any case.
-const COLUMNS: [&str; 6] = ["recorded", "duplicate", "conflict", "refused", "queued", "dead-lettered"];
+const COLUMNS: [Outcome; 6] = [
+    Outcome::Recorded,
+    Outcome::Duplicate,
+    Outcome::Conflict,
+    Outcome::Refused,
+    Outcome::Queued,
+    Outcome::DeadLettered,
+];
 /// What the lines are asked.
 const QUERY: &str = "filter ispresent(outcome) | parse event_id \"*:*\" as vendor, rest \
                      | stats count(*) as n by coalesce(source, vendor) as of, event_type, outcome | limit 10000";
@@ -78,9 +85,10 @@ pub(crate) async fn run(arguments: Arguments) -> Verdict {
 }
 
 fn table(counts: &Counts) -> Table {
+    let columns = COLUMNS.map(Outcome::as_str);
     let others: BTreeSet<&str> =
-        counts.values().flat_map(|of| of.keys()).map(String::as_str).filter(|of| !COLUMNS.contains(of)).collect();
-    let outcomes: Vec<&str> = COLUMNS.into_iter().chain(others).collect();
+        counts.values().flat_map(|of| of.keys()).map(String::as_str).filter(|of| !columns.contains(of)).collect();
+    let outcomes: Vec<&str> = columns.into_iter().chain(others).collect();
     let heading = ["SOURCE", "TYPE"].into_iter().map(str::to_owned);
     let mut table = Table::of(heading.chain(outcomes.iter().map(|name| name.to_ascii_uppercase())).collect());
     let cell = |n: u64| if n == 0 { "-".to_owned() } else { n.to_string() };

@@ -15,7 +15,7 @@ use gatehouse_edge::secrets::Keeper;
 use gatehouse_edge::{Deadline, Problem, RequestId};
 use gatehouse_inbox::store::claim::Claim;
 use gatehouse_inbox::store::slots::Slot;
-use gatehouse_inbox::{Clock, Inbox};
+use gatehouse_inbox::{Clock, Inbox, Outcome};
 use gatehouse_payload::ag_kit::Dialect;
 use gatehouse_payload::time::Timestamp;
 use http::{HeaderMap, HeaderValue, Request, Response};
@@ -150,7 +150,7 @@ pub async fn handle(request: Request<Bytes>, state: &Arc<State>, deadline: Deadl
     };
     let (status, detail, why) = (problem.status().as_u16(), problem.log_detail(), problem.why());
     let (ms, problem_slug) = (millis(started.elapsed()), problem.slug());
-    let outcome = if problem.status().is_server_error() { "unavailable" } else { "refused" };
+    let outcome = problem.outcome().as_str();
     let function = FUNCTION;
     let request_id = invocation.as_ref().map(RequestId::as_str);
     tracing::info!(function, request_id, outcome, status, ms, problem = problem_slug, detail, why, "request");
@@ -233,7 +233,7 @@ async fn replay(
     let mut response = answered.unwrap_or_else(|problem| refusal(&problem, invocation));
     response.headers_mut().insert("idempotency-replayed", HeaderValue::from_static("true"));
     let event_id = gatehouse_edge::chat::event_id(&turn_id);
-    let (function, outcome, ms) = (FUNCTION, "replayed", millis(started.elapsed()));
+    let (function, outcome, ms) = (FUNCTION, Outcome::Replayed.as_str(), millis(started.elapsed()));
     let (event_id, invocation) = (event_id.as_str(), invocation.map(RequestId::as_str));
     tracing::info!(function, request_id = invocation, event_id, outcome, ms, "request");
     named(response, &turn_id, request_id)

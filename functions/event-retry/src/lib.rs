@@ -143,14 +143,14 @@ async fn take(message: &SqsMessage, state: &State, deadline: Deadline, recorder:
     };
     let receives = receives(message);
     let (outcome, failure, done) = match result {
-        Ok(outcome) => (outcome.as_str(), None, true),
+        Ok(outcome) => (outcome, None, true),
         Err(failure) if receives < MAX_RECEIVES => {
             come_again(message, state, &failure, receives).await;
-            ("failed", Some(failure), false)
+            (Outcome::Failed, Some(failure), false)
         }
         Err(failure) => {
             let sent = dead_letter(message, state, &failure, receives).await;
-            (if sent { "dead-lettered" } else { "failed" }, Some(failure), sent)
+            (if sent { Outcome::DeadLettered } else { Outcome::Failed }, Some(failure), sent)
         }
     };
     let Named { event_id, event_type } = named.unwrap_or_default();
@@ -158,7 +158,7 @@ async fn take(message: &SqsMessage, state: &State, deadline: Deadline, recorder:
     let message_id = message.message_id.as_deref();
     let (reason, error) = failure.map(|failure| (failure.reason, failure.error)).unzip();
     let ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-    let function = "event-retry";
+    let (function, outcome) = ("event-retry", outcome.as_str());
     tracing::info!(function, event_type, event_id, message_id, outcome, receives, ms, reason, error, "message");
     done
 }

@@ -1,6 +1,6 @@
 //! Ada: Svix signatures; the event's id is the message id the signature covers, since the body has none.
 
-use gatehouse_inbox::{EventId, Subject};
+use gatehouse_inbox::{EventId, Outcome, Subject};
 use gatehouse_payload::ada::{Data, Envelope, readable};
 use gatehouse_payload::json::Document;
 use gatehouse_payload::time::Timestamp;
@@ -43,6 +43,6 @@ pub fn identify(verified: &Verified) -> Identity {
 
 /// `{"status": …, "event_id": …}`
 #[must_use]
-pub fn respond(outcome: &str, id: &EventId) -> String {
-    serde_json::json!({"status": outcome, "event_id": id.as_str()}).to_string()
+pub fn respond(outcome: Outcome, id: &EventId) -> String {
+    serde_json::json!({"status": outcome.as_str(), "event_id": id.as_str()}).to_string()
 }

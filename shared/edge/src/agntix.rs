@@ -1,6 +1,6 @@
 //! agntix: Svix signatures; the start and the end of a session are identified by the session, all else by the message id.
 
-use gatehouse_inbox::{EventId, Subject};
+use gatehouse_inbox::{EventId, Outcome, Subject};
 use gatehouse_payload::agntix::{Envelope, readable};
 use gatehouse_payload::json::Document;
 use gatehouse_payload::time::Timestamp;
@@ -42,6 +42,6 @@ pub fn identify(document: &Document<'_>, verified: &Verified) -> Identity {
 
 /// As for Ada: both senders are Svix.
 #[must_use]
-pub fn respond(outcome: &str, id: &EventId) -> String {
+pub fn respond(outcome: Outcome, id: &EventId) -> String {
     ada::respond(outcome, id)
 }

@@ -12,10 +12,10 @@ use http::{HeaderValue, Request, Response, header};
 use tokio::time::{Instant, timeout_at};
 
 use crate::answering::{Action, Answering, Decision, Unanswered};
-use crate::log::{RequestLine, Told, UNRECORDED};
+use crate::log::{RequestLine, Told};
 use crate::scheme::Parts;
 use crate::secrets::{DEVELOPMENT, Keeper, Look};
-use crate::skip::{SKIPPED, Skip};
+use crate::skip::Skip;
 use crate::{Deadline, Problem, Redaction, RequestId, Source, Verified, gate};
 
 /// By when every request is answered, whatever fails: Vapi waits 7.5 s for some answers, cold start included.
@@ -161,9 +161,9 @@ impl Door {
         if self.skip.names(&event) {
             self.secrets.refresh_if_stale().await;
             let body = answer.or(otherwise.map(str::to_owned));
-            let body = body.unwrap_or_else(|| endpoint.source.respond(SKIPPED, &event.id));
+            let body = body.unwrap_or_else(|| endpoint.source.respond(Outcome::Skipped, &event.id));
             let told = Told { rule: by, fault, event: Some(event), ..Told::default() };
-            return Ok(Taken { body, outcome: SKIPPED, told });
+            return Ok(Taken { body, outcome: Outcome::Skipped, told });
         }
         event.answer = answer;
         event.body = self.redaction.apply(&event.body);
@@ -183,25 +183,29 @@ impl Door {
                     // It is answered by what was decided then.
                     told.rule = None;
                 }
-                (Some(outcome), answer.filter(|answer| !only_if_still_so || Some(answer) == event.answer.as_ref()))
+                (outcome, answer.filter(|answer| !only_if_still_so || Some(answer) == event.answer.as_ref()))
             }
             Err(error) => {
                 told.error = Some(error.to_string());
                 if !is_awaited {
                     told.event = Some(event);
-                    return Err(Refused { problem: Problem::NotDurable, outcome: "unavailable", told: Box::new(told) });
+                    return Err(Refused {
+                        problem: Problem::NotDurable,
+                        outcome: Outcome::Unavailable,
+                        told: Box::new(told),
+                    });
                 }
-                (None, event.answer.clone())
+                (Outcome::Unrecorded, event.answer.clone())
             }
         };
-        let word = outcome.map_or(UNRECORDED, Outcome::as_str);
         if let Some(detail) = unsupported {
             told.event = Some(event);
-            return Err(Refused { problem: Problem::Unsupported(detail), outcome: word, told: Box::new(told) });
+            return Err(Refused { problem: Problem::Unsupported(detail), outcome, told: Box::new(told) });
         }
-        let body = answer.or(otherwise.map(str::to_owned)).unwrap_or_else(|| endpoint.source.respond(word, &event.id));
+        let body =
+            answer.or(otherwise.map(str::to_owned)).unwrap_or_else(|| endpoint.source.respond(outcome, &event.id));
         told.event = Some(event);
-        Ok(Taken { body, outcome: word, told })
+        Ok(Taken { body, outcome, told })
     }
 
     async fn verify(&self, source: Source, request: &Request<Bytes>) -> Result<Verified, Problem> {
@@ -238,7 +242,7 @@ impl Door {
         let received_at = self.clock().now();
         let nonce = Nonce::random().map_err(|error| {
             let told = Told { error: Some(format!("no random bytes: {error}")), ..Told::default() };
-            Refused { problem: Problem::NotDurable, outcome: "unavailable", told: Box::new(told) }
+            Refused { problem: Problem::NotDurable, outcome: Outcome::Unavailable, told: Box::new(told) }
         })?;
         let fingerprint = source.fingerprint(&document);
         let identity = source.identify(&document, &verified, &fingerprint, &nonce);
@@ -258,19 +262,19 @@ impl Door {
 
 struct Taken {
     body: String,
-    outcome: &'static str,
+    outcome: Outcome,
     told: Told,
 }
 
 struct Refused {
     problem: Problem,
-    outcome: &'static str,
+    outcome: Outcome,
     told: Box<Told>,
 }
 
 impl From<Problem> for Refused {
     fn from(problem: Problem) -> Self {
-        let outcome = if problem.status().is_server_error() { "unavailable" } else { "refused" };
+        let outcome = problem.outcome();
         Refused { problem, outcome, told: Box::default() }
     }
 }
@@ -282,10 +286,10 @@ async fn act(action: Action, end: Instant) -> Result<(), String> {
 }
 
 /// Every answer says what became of the delivery, and of which event.
-fn answer(mut response: Response<String>, outcome: &'static str, event: Option<&Event>) -> Response<String> {
+fn answer(mut response: Response<String>, outcome: Outcome, event: Option<&Event>) -> Response<String> {
     let headers = response.headers_mut();
     headers.entry(header::CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
-    headers.insert("gatehouse-outcome", HeaderValue::from_static(outcome));
+    headers.insert("gatehouse-outcome", HeaderValue::from_static(outcome.as_str()));
     // Ids are made of visible ASCII.
     if let Some(id) = event.and_then(|event| HeaderValue::from_str(event.id.as_str()).ok()) {
         headers.insert("gatehouse-event-id", id);

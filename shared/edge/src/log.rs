@@ -32,15 +32,12 @@ pub use line::{NAMESPACE, OUTCOMES, SERVER_ERROR, UNVERIFIED, WEBHOOK_MS};
 
 use std::time::Duration;
 
-use gatehouse_inbox::Event;
+use gatehouse_inbox::{Event, Outcome};
 use tracing::{Level, Metadata};
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{Targets, filter_fn};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-
-/// The outcome of an event that was answered and that neither DynamoDB nor SQS took; the template counts the lines that say so.
-pub const UNRECORDED: &str = "unrecorded";
 
 /// What a request came to.
 #[derive(Debug)]
@@ -48,7 +45,7 @@ pub(crate) struct RequestLine<'r> {
     pub(crate) function: &'static str,
     pub(crate) source: &'static str,
     pub(crate) request_id: Option<&'r str>,
-    pub(crate) outcome: &'static str,
+    pub(crate) outcome: Outcome,
     pub(crate) status: u16,
     pub(crate) took: Duration,
     pub(crate) told: Told,
@@ -87,8 +84,10 @@ impl RequestLine<'_> {
         let dated = marks.undated.then_some(false);
         let action_error = action.as_ref().and_then(|done| done.as_ref().err());
         let action = action.as_ref().map(|done| if done.is_ok() { "done" } else { "failed" });
+        let is_urgent = outcome == Outcome::Unrecorded;
+        let outcome = outcome.as_str();
         line!(
-            outcome == UNRECORDED,
+            is_urgent,
             function,
             source,
             request_id,

@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 
+use gatehouse_inbox::Outcome;
 use http::{HeaderValue, Response, StatusCode, header};
 
 use crate::{RequestId, Unverified};
@@ -89,6 +90,12 @@ impl Problem {
             Problem::Unsupported(_) => StatusCode::NOT_IMPLEMENTED,
             Problem::NoSecrets(_) | Problem::NotDurable | Problem::KeyUnknown => StatusCode::SERVICE_UNAVAILABLE,
         }
+    }
+
+    /// The outcome of a request that is answered with this problem.
+    #[must_use]
+    pub fn outcome(&self) -> Outcome {
+        if self.status().is_server_error() { Outcome::Unavailable } else { Outcome::Refused }
     }
 
     /// The last part of the problem's type, `urn:gatehouse:problem:<slug>`.

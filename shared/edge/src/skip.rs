@@ -5,9 +5,6 @@ use std::collections::HashSet;
 use gatehouse_inbox::Event;
 use gatehouse_inbox::config::ConfigError;
 
-/// The outcome of an event that was verified, answered, and not kept because the list says so.
-pub const SKIPPED: &str = "skipped";
-
 /// Kinds of events: `vapi:speech-update`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Skip(HashSet<String>);

@@ -1,7 +1,7 @@
 //! Which vendor, and the four verbs by vendor.
 
 use gatehouse_inbox::queue::Envelope;
-use gatehouse_inbox::{Event, EventId, Fingerprint, Marks, Nonce};
+use gatehouse_inbox::{Event, EventId, Fingerprint, Marks, Nonce, Outcome};
 use gatehouse_payload::json::Document;
 use gatehouse_payload::time::Timestamp;
 
@@ -160,7 +160,7 @@ impl Source {
 
     /// The body of a 200, where nothing better was decided.
     #[must_use]
-    pub fn respond(self, outcome: &str, id: &EventId) -> String {
+    pub fn respond(self, outcome: Outcome, id: &EventId) -> String {
         match self {
             Source::Ada => ada::respond(outcome, id),
             Source::Agntix => agntix::respond(outcome, id),

@@ -111,7 +111,10 @@ async fn a_turn_that_neither_the_table_nor_the_queue_takes_is_an_error_with_the_
     assert_eq!(answer["body"], STREAM, "the client has its answer");
     let output = host.kill().await.unwrap();
     let line: Value = output.lines().filter_map(|line| serde_json::from_str(line).ok()).next_back().unwrap();
-    assert_eq!((&line["level"], &line["outcome"]), (&json!("ERROR"), &json!(gatehouse_edge::log::UNRECORDED)));
+    assert_eq!(
+        (&line["level"], &line["outcome"]),
+        (&json!("ERROR"), &json!(gatehouse_inbox::Outcome::Unrecorded.as_str()))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use gatehouse_inbox::store::{Place, conflict_key};
-use gatehouse_inbox::{Clock, EventId, Fingerprint, Nonce};
+use gatehouse_inbox::{Clock, EventId, Fingerprint, Nonce, Outcome};
 use gatehouse_local::Error;
 use serde::{Deserialize, Serialize};
 
@@ -20,10 +20,14 @@ use crate::shell::print;
 const OTHER: &str = "other";
 const PENDING: &str = "pending";
 const WAITING: &str = "waiting on the retry queue";
-/// The outcomes that leave nothing to do.
-const GOOD: [&str; 4] = ["recorded", "duplicate", "conflict", "erased"];
 /// How many entries are looked up at once.
 const BATCH: usize = 100;
+
+/// Whether a dead letter is settled: the table has its event, or keeps it out.
+fn leaves_nothing_to_do(outcome: &str) -> bool {
+    use Outcome::{Conflict, Duplicate, Erased, Recorded};
+    Outcome::named(outcome).is_some_and(|outcome| [Recorded, Duplicate, Conflict, Erased].contains(&outcome))
+}
 
 #[derive(Debug)]
 pub(super) struct Receipt {
@@ -104,12 +108,12 @@ impl Receipt {
 
     /// Whether nothing is left to do about any.
     pub(super) fn is_good(&self) -> bool {
-        self.entries.iter().all(|entry| GOOD.contains(&entry.outcome.as_str()))
+        self.entries.iter().all(|entry| leaves_nothing_to_do(&entry.outcome))
     }
 
     /// Looks some of those up that are not recorded yet: how many are left.
     pub(super) async fn look(&mut self, deployment: &Deployment) -> Result<usize, Error> {
-        let is_open = |entry: &&mut Entry| !GOOD.contains(&entry.outcome.as_str());
+        let is_open = |entry: &&mut Entry| !leaves_nothing_to_do(&entry.outcome);
         let mut some: Vec<_> = self.entries.iter_mut().filter(is_open).take(BATCH).collect();
         settle(deployment, &mut some, &HashMap::new()).await?;
         Ok(self.entries.iter_mut().filter(is_open).count())
@@ -125,8 +129,7 @@ impl Receipt {
         let by_message = dead.iter().map(|letter| (letter.message_id.as_str(), letter));
         let by_event = dead.iter().filter_map(|letter| Some((letter.event_id.as_deref()?, letter)));
         let dead: HashMap<&str, &Letter> = by_message.chain(by_event).collect();
-        let mut open: Vec<_> =
-            self.entries.iter_mut().filter(|entry| !GOOD.contains(&entry.outcome.as_str())).collect();
+        let mut open: Vec<_> = self.entries.iter_mut().filter(|entry| !leaves_nothing_to_do(&entry.outcome)).collect();
         for part in open.chunks_mut(BATCH) {
             settle(deployment, part, &dead).await?;
         }

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use gatehouse_edge::log::UNRECORDED;
 use gatehouse_edge::{Problem, RequestId};
 use gatehouse_inbox::store::claim::Settled;
 use gatehouse_payload::ag_kit::Dialect;
@@ -15,6 +14,7 @@ use crate::clean_up::CleanUp;
 use crate::record::{self, Outcome};
 use crate::{MARGIN, RESERVE, millis};
 
+const UNRECORDED: &str = gatehouse_inbox::Outcome::Unrecorded.as_str();
 /// What recording may take. The claim is settled after it.
 const RECORD: Duration = Duration::from_millis(3500);
 /// How long the client's stream waits for the claim to be settled and the slot to be freed.
