@@ -4,9 +4,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use gatehouse_edge::secrets::{DEVELOPMENT, Keeper};
+use gatehouse_edge::secrets::{DEVELOPMENT, SecretsCache};
 use gatehouse_edge::signature::SigningKey;
-use gatehouse_edge::{Deadline, Door, Redaction, Skip};
+use gatehouse_edge::{Deadline, Receiver, Redaction, Skip};
 use gatehouse_inbox::Clock;
 use gatehouse_inbox::event::BODY_LIMIT;
 use gatehouse_local::{Fault, Rule, SecretsManager, Testbed, local_sdk};
@@ -19,7 +19,7 @@ const OLD: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const NEW: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
 
 struct Front {
-    door: Door,
+    door: Receiver,
     manager: SecretsManager,
     clock: Clock,
     stack: Testbed,
@@ -36,9 +36,9 @@ impl Front {
             (stack().await, SecretsManager::start(document).await.unwrap(), Clock::manual(now()));
         let inbox = stack.inbox(clock.clone());
         let sdk = local_sdk(&manager.proxy.url());
-        let secrets = Keeper::manager(&sdk, "arn:secrets".to_owned(), false, clock.clone());
+        let secrets = SecretsCache::manager(&sdk, "arn:secrets".to_owned(), false, clock.clone());
         Front {
-            door: Door {
+            door: Receiver {
                 inbox,
                 secrets,
                 redaction: Redaction::default(),

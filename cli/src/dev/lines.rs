@@ -31,8 +31,8 @@ pub(super) enum Stream {
     Stderr,
 }
 
-/// The lines' way out: a thread of their own, since a pipe that nobody reads must not hold up a request. What does not fit
-/// is left out, and counted.
+/// The lines' way out: a thread of their own, since a pipe that nobody reads must not hold up a request. What does not
+/// fit is left out, and counted.
 pub(super) struct Lines {
     sender: SyncSender<Option<String>>,
     /// Disconnected when everything is written.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use gatehouse_edge::chat::{self, claim_key, slots_key};
 use gatehouse_edge::{Deadline, Problem, RequestId, gate};
-use gatehouse_inbox::store::claim::{Claim, Settled};
+use gatehouse_inbox::store::claim::{Claim, Completion};
 use gatehouse_inbox::store::slots::{Full, Slot};
 use gatehouse_inbox::{Fingerprint, Nonce};
 use gatehouse_payload::ag_kit::{Dialect, check::check};
@@ -14,9 +14,9 @@ use gatehouse_payload::time::Timestamp;
 use http::{HeaderValue, Request};
 use tokio::time::timeout;
 
-use crate::caller::{self, Caller};
+use crate::auth::{self, Caller};
 use crate::clean_up::CleanUp;
-use crate::key::{self, Key};
+use crate::idempotency::{self, Key};
 use crate::record::Stored;
 use crate::{Asked, Bytes, MARGIN, PATHS, State};
 
@@ -44,7 +44,7 @@ pub(crate) async fn admit(
 ) -> Result<Admitted, Problem> {
     let agent_id = agent_id(request.uri().path()).ok_or(Problem::NotFound { paths: PATHS })?;
     gate::check_form(request, state.limits.body)?;
-    let (client, agent) = caller::authorize(request, state, agent_id).await?;
+    let (client, agent) = auth::authorize(request, state, agent_id).await?;
     let document = Document::read(request.body()).map_err(|error| Problem::NotAnObject(error.to_string()))?;
     // A string that holds an object is taken from webhooks alone; agents take none.
     if !request.body().trim_ascii_start().starts_with(b"{") {
@@ -55,12 +55,12 @@ pub(crate) async fn admit(
     let in_ms = |ms: i64| Timestamp::clamped(now.as_millis().saturating_add(ms));
     let lease = in_ms(i64::try_from(deadline.left().as_millis()).unwrap_or(i64::MAX / 2) + GRACE);
     let nonce = Nonce::random().map_err(|_| Problem::NotDurable)?;
-    let (turn_id, claim) = match key::header(request)? {
+    let (turn_id, claim) = match idempotency::header(request)? {
         None => (chat::new_turn_id(), None),
         Some(key) => {
             let key = claim_key(&client.id, agent_id, &key);
             let fingerprint = Fingerprint::of(document.text());
-            match key::take(state, key, fingerprint, nonce, in_ms(ADMISSION).min(lease)).await {
+            match idempotency::take(state, key, fingerprint, nonce, in_ms(ADMISSION).min(lease)).await {
                 Ok(Key::Taken(claim)) => (chat::turn_id(&claim), Some(claim)),
                 Ok(Key::Answered(stored)) => {
                     let request_id = request_id(request, &stored.turn_id, None);
@@ -89,7 +89,7 @@ pub(crate) async fn admit(
     };
     let mut admitted = take_slot(state, &mut asked, nonce, lease).await;
     if let (Ok(()), Some(claim)) = (&admitted, &mut asked.claim) {
-        admitted = key::extend(state, claim, lease).await;
+        admitted = idempotency::extend(state, claim, lease).await;
     }
     if let Err(problem) = admitted {
         give_back(state, asked.claim, asked.slot, deadline).await;
@@ -104,7 +104,7 @@ pub(crate) async fn give_back(state: &Arc<State>, claim: Option<Claim>, slot: Op
     if claim.is_none() && slot.is_none() {
         return;
     }
-    let claim = claim.map(|claim| (claim, Settled::Failed));
+    let claim = claim.map(|claim| (claim, Completion::Failed));
     let until = deadline.instant();
     let clean_up = CleanUp { claim, slot, until: until.checked_sub(MARGIN).unwrap_or(until) };
     let owner = Arc::clone(state);

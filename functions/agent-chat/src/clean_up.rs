@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use gatehouse_inbox::StoreError;
-use gatehouse_inbox::store::claim::{Claim, Settled};
+use gatehouse_inbox::store::claim::{Claim, Completion};
 use gatehouse_inbox::store::slots::Slot;
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -17,7 +17,7 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from
 #[derive(Debug)]
 pub(crate) struct CleanUp {
     /// A claim, and what came of it.
-    pub(crate) claim: Option<(Claim, Settled)>,
+    pub(crate) claim: Option<(Claim, Completion)>,
     /// A slot to be freed.
     pub(crate) slot: Option<Slot>,
     /// Deadline of the retries. After it, the claim's lease and the slot expire by themselves.

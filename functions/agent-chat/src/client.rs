@@ -3,8 +3,8 @@
 use bytes::{Bytes, BytesMut};
 use tokio::time::{Instant, timeout_at};
 
-use crate::drive::Failure;
 use crate::pieces::{NotSent, Sender};
+use crate::relay::Failure;
 
 /// Keep-alive comment, sent while the agent is silent. SSE clients ignore it.
 const HEARTBEAT: &[u8] = b": \n\n";

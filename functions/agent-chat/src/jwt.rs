@@ -19,18 +19,18 @@ use tokio::time::Instant;
 
 use crate::{State, Upstream};
 
-/// How far clocks may be apart, in seconds.
+/// The tolerated clock skew, in seconds.
 const SKEW: u64 = 60;
-/// From which age on a key set is looked up again.
-const STALE: Duration = Duration::from_secs(600);
-/// From which age on it is not used any more, if it cannot be looked up again: a key may have been revoked.
-const TOO_OLD: Duration = Duration::from_secs(3600);
-/// How long a key nobody knows is not worth another look-up.
-const LOOK_AGAIN: Duration = Duration::from_secs(30);
-/// How long an issuer that cannot be reached is not asked again.
-const PAUSE: Duration = Duration::from_secs(5);
+/// The age at which a key set is refreshed.
+const REFRESH_AFTER: Duration = Duration::from_secs(600);
+/// The age at which a key set is no longer used, since a key may have been revoked.
+const MAX_AGE: Duration = Duration::from_secs(3600);
+/// The pause between two refreshes because of an unknown key.
+const UNKNOWN_KEY_COOLDOWN: Duration = Duration::from_secs(30);
+/// The pause after a failed refresh.
+const FAILURE_COOLDOWN: Duration = Duration::from_secs(5);
 
-/// Issuers' keys, as they were last looked up.
+/// A cache of the issuers' key sets.
 #[derive(Debug)]
 pub struct KeySets {
     sets: Mutex<HashMap<Uri, Arc<Entry>>>,
@@ -40,7 +40,7 @@ pub struct KeySets {
 #[derive(Debug, Default)]
 struct Entry {
     set: Mutex<KeySet>,
-    looking_up: tokio::sync::Mutex<()>,
+    refreshing: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -51,13 +51,13 @@ struct KeySet {
 }
 
 impl KeySet {
-    /// Whether it was looked up within `age`.
+    /// Whether it was fetched within `age`.
     fn is_current(&self, age: Duration) -> bool {
         self.loaded_at.is_some_and(|at| at.elapsed() < age)
     }
 
     fn is_old(&self) -> bool {
-        !self.is_current(STALE)
+        !self.is_current(REFRESH_AFTER)
     }
 }
 
@@ -68,17 +68,17 @@ struct Key {
     key: DecodingKey,
 }
 
-/// What is wrong with a token where other keys may do.
-const KEYS: [&str; 2] = ["unknown key", "signature"];
+/// The errors that newer keys may resolve.
+const KEY_ERRORS: [&str; 2] = ["unknown key", "signature"];
 
-/// What a token must say besides `exp` and `aud`.
+/// The claims that a token needs besides `exp` and `aud`.
 #[derive(Deserialize)]
 struct Claims {
     iss: String,
     sub: String,
 }
 
-/// The client a token is of, and what it may do.
+/// Verifies a token. Returns its client and the client's rights.
 pub(crate) async fn verify<'i>(
     token: &str,
     issuers: &'i [Issuer],
@@ -90,7 +90,7 @@ pub(crate) async fn verify<'i>(
         iss: String,
     }
     let header = jsonwebtoken::decode_header(token).map_err(|_| Problem::NoClient("unknown token"))?;
-    // Until it is verified it says no more than whose keys to look at.
+    // Unverified: it only selects the issuer whose keys verify it.
     let from: From =
         jsonwebtoken::dangerous::insecure_decode_claims(token).map_err(|_| Problem::NoClient("no issuer"))?;
     // `crit` names extensions a verifier must support; we support none.
@@ -102,20 +102,20 @@ pub(crate) async fn verify<'i>(
     }
     let mut refusal = Problem::NoClient("unknown issuer");
     for issuer in issuers.iter().filter(|issuer| issuer.issuer == from.iss) {
-        let mut kept = state.key_sets.kept(issuer);
-        if kept.is_old() {
-            kept = state.key_sets.look_up(issuer, &state.upstream, STALE).await;
+        let mut cached = state.key_sets.cached(issuer);
+        if cached.is_old() {
+            cached = state.key_sets.refresh(issuer, &state.upstream, REFRESH_AFTER).await;
         }
-        let mut verdict = check(token, &header, issuer, &kept.keys);
-        if verdict.as_ref().is_err_and(|why| KEYS.contains(why)) {
-            // It may have been published since.
-            kept = state.key_sets.look_up(issuer, &state.upstream, LOOK_AGAIN).await;
-            verdict = check(token, &header, issuer, &kept.keys);
+        let mut verdict = check(token, &header, issuer, &cached.keys);
+        if verdict.as_ref().is_err_and(|why| KEY_ERRORS.contains(why)) {
+            // The issuer may have published a new key.
+            cached = state.key_sets.refresh(issuer, &state.upstream, UNKNOWN_KEY_COOLDOWN).await;
+            verdict = check(token, &header, issuer, &cached.keys);
         }
         match verdict {
             Ok(sub) => return Ok((issuer.client_id(&sub), &issuer.rights)),
-            // Nobody can tell, unless another entry of the issuer's can.
-            Err(why) if KEYS.contains(&why) && !kept.is_current(LOOK_AGAIN) => refusal = NO_KEYS,
+            // The keys are unavailable, unless another entry of the issuer's has them.
+            Err(why) if KEY_ERRORS.contains(&why) && !cached.is_current(UNKNOWN_KEY_COOLDOWN) => refusal = NO_KEYS,
             Err(why) if !matches!(refusal, Problem::NoSecrets(_)) => refusal = Problem::NoClient(why),
             Err(_) => {}
         }
@@ -123,10 +123,10 @@ pub(crate) async fn verify<'i>(
     Err(refusal)
 }
 
-/// Whose token it is, if one of the keys has signed it for here and now; else what is wrong with it.
+/// Checks a token against the keys that fit. Returns its subject, or the error.
 fn check(token: &str, header: &Header, issuer: &Issuer, keys: &[Key]) -> Result<String, &'static str> {
     let fits = |key: &&Key| key.algorithm == header.alg && (header.kid.is_none() || key.id == header.kid);
-    let [mut why, signature] = KEYS;
+    let [mut why, signature] = KEY_ERRORS;
     for key in keys.iter().filter(fits) {
         match jsonwebtoken::decode::<Claims>(token, &key.key, &expected(issuer, key.algorithm)) {
             Ok(valid) if valid.claims.iss == issuer.issuer && !valid.claims.sub.is_empty() => {
@@ -134,8 +134,8 @@ fn check(token: &str, header: &Header, issuer: &Issuer, keys: &[Key]) -> Result<
             }
             Ok(_) => return Err("no subject"),
             Err(error) if matches!(error.kind(), ErrorKind::InvalidSignature) => why = signature,
-            // Signed it was, so no other key will do better.
-            Err(error) => return Err(told(error.kind())),
+            // The signature is right, so no other key changes the verdict.
+            Err(error) => return Err(error_code(error.kind())),
         }
     }
     Err(why)
@@ -151,7 +151,7 @@ fn expected(issuer: &Issuer, algorithm: Algorithm) -> Validation {
     expected
 }
 
-fn told(error: &ErrorKind) -> &'static str {
+fn error_code(error: &ErrorKind) -> &'static str {
     match error {
         ErrorKind::ExpiredSignature => "expired",
         ErrorKind::ImmatureSignature => "not valid yet",
@@ -162,28 +162,28 @@ fn told(error: &ErrorKind) -> &'static str {
 }
 
 impl KeySets {
-    /// None yet; they are looked up when a token needs them.
+    /// An empty cache. Keys are fetched when a token needs them.
     #[must_use]
     pub fn new() -> Self {
-        // It is this one already if it is any.
+        // A second call finds the same provider.
         let _ = PROVIDER.install_default();
         KeySets { sets: Mutex::default() }
     }
 
-    /// An issuer's keys, as far as they are known.
-    fn kept(&self, issuer: &Issuer) -> KeySet {
-        self.entry(issuer).kept()
+    /// An issuer's cached keys.
+    fn cached(&self, issuer: &Issuer) -> KeySet {
+        self.entry(issuer).cached()
     }
 
-    /// An issuer's keys, looked up unless they were within `age`, or it was tried just now.
-    async fn look_up(&self, issuer: &Issuer, upstream: &Upstream, age: Duration) -> KeySet {
+    /// Refreshes an issuer's keys, unless they were fetched within `age`, or a refresh has just failed.
+    async fn refresh(&self, issuer: &Issuer, upstream: &Upstream, age: Duration) -> KeySet {
         let entry = self.entry(issuer);
-        // A request that waits here finds what the one before has looked up.
-        let _one_at_a_time = entry.looking_up.lock().await;
-        let kept = entry.kept();
-        let pause = if kept.loaded_at.is_none() { PAUSE } else { LOOK_AGAIN };
-        if kept.is_current(age) || kept.tried_at.is_some_and(|at| at.elapsed() < pause) {
-            return kept;
+        // A request that waits here finds the keys that the one before has fetched.
+        let _one_at_a_time = entry.refreshing.lock().await;
+        let cached = entry.cached();
+        let pause = if cached.loaded_at.is_none() { FAILURE_COOLDOWN } else { UNKNOWN_KEY_COOLDOWN };
+        if cached.is_current(age) || cached.tried_at.is_some_and(|at| at.elapsed() < pause) {
+            return cached;
         }
         let fetched = upstream.fetch(&issuer.jwks_url, issuer.is_private).await;
         let keys = fetched.as_deref().map(read).unwrap_or_default();
@@ -199,7 +199,7 @@ impl KeySets {
                 tracing::warn!(issuer = issuer.issuer, what, "the issuer's keys could not be looked up");
             }
         }
-        entry.kept()
+        entry.cached()
     }
 
     fn entry(&self, issuer: &Issuer) -> Arc<Entry> {
@@ -209,12 +209,12 @@ impl KeySets {
 
 impl Entry {
     /// The keys, unless they are too old.
-    fn kept(&self) -> KeySet {
-        let mut kept = locked(&self.set).clone();
-        if kept.loaded_at.is_none_or(|at| at.elapsed() >= TOO_OLD) {
-            kept.keys = Arc::default();
+    fn cached(&self) -> KeySet {
+        let mut cached = locked(&self.set).clone();
+        if cached.loaded_at.is_none_or(|at| at.elapsed() >= MAX_AGE) {
+            cached.keys = Arc::default();
         }
-        kept
+        cached
     }
 }
 
@@ -229,14 +229,14 @@ impl Default for KeySets {
     }
 }
 
-/// The keys of a set that can be used here.
+/// The usable keys of a set.
 fn read(set: &[u8]) -> Vec<Key> {
     #[derive(Deserialize, Default)]
     struct Set {
         keys: Vec<Box<RawValue>>,
     }
     let set: Set = serde_json::from_slice(set).unwrap_or_default();
-    // A key of a kind that is not known here says nothing about the others.
+    // A key of an unknown kind does not invalidate the others.
     let known = set.keys.iter().filter_map(|key| serde_json::from_str::<Jwk>(key.get()).ok());
     known.filter_map(|key| usable(&key)).collect()
 }
@@ -258,7 +258,7 @@ fn usable(key: &Jwk) -> Option<Key> {
     Some(Key { id: key.common.key_id.clone(), algorithm, key: DecodingKey::from_jwk(key).ok()? })
 }
 
-/// `jsonwebtoken` with the cryptography that TLS uses here. It signs nothing.
+/// The cryptography for `jsonwebtoken`, the same as for TLS. It signs nothing.
 static PROVIDER: CryptoProvider = CryptoProvider {
     signer_factory: |_, _| Err(Error::from(ErrorKind::InvalidAlgorithm)),
     verifier_factory: |algorithm, key| Ok(Box::new(Verifier { algorithm: *algorithm, key: key.clone() })),

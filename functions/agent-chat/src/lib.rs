@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use gatehouse_edge::chat::Agent;
-use gatehouse_edge::secrets::Keeper;
+use gatehouse_edge::secrets::SecretsCache;
 use gatehouse_edge::{Deadline, Problem, RequestId};
 use gatehouse_inbox::store::claim::Claim;
 use gatehouse_inbox::store::slots::Slot;
@@ -24,29 +24,29 @@ use tokio::time::{Instant, timeout};
 
 mod accept;
 mod admit;
+mod auth;
 mod body;
-mod caller;
 mod clean_up;
 mod client;
-mod drive;
+mod idempotency;
+mod json_response;
 mod jwt;
-mod key;
 mod limits;
 mod pieces;
 mod record;
+mod relay;
 mod reply;
 mod turns;
 mod upstream;
-mod whole;
 
 use admit::Admitted;
+use auth::Caller;
 pub use body::Body;
-use caller::Caller;
-use drive::Verdict;
 pub use jwt::KeySets;
 pub use limits::Limits;
 pub use pieces::Pieces;
 use record::Stored;
+use relay::ResponseHead;
 pub use turns::Turns;
 pub use upstream::Upstream;
 
@@ -69,7 +69,7 @@ pub struct State {
     /// Records turns.
     pub inbox: Inbox,
     /// Knows clients and agents.
-    pub secrets: Keeper,
+    pub secrets: SecretsCache,
     /// Asks agents.
     pub upstream: Upstream,
     /// The keys of the issuers of tokens.
@@ -123,7 +123,7 @@ struct Begun {
     turn_id: String,
     request_id: HeaderValue,
     dialect: Dialect,
-    verdict: oneshot::Receiver<Verdict>,
+    verdict: oneshot::Receiver<ResponseHead>,
     pieces: Pieces,
 }
 
@@ -183,9 +183,9 @@ async fn begin(request: Request<Bytes>, state: &Arc<State>, deadline: Deadline) 
             return;
         }
         let until = deadline.instant().checked_sub(RESERVE).unwrap_or_else(Instant::now);
-        drive::drive(owner, *asked, tell_verdict, sender, until).await;
+        relay::run(owner, *asked, tell_verdict, sender, until).await;
     }));
-    // The task has panicked, and the panic's line says where.
+    // The task has panicked, and the panic's log line says where.
     told.await.unwrap_or(Err(Problem::BadAgent("the proxy failed before it asked the agent; try again".into())))
 }
 
@@ -197,16 +197,16 @@ async fn answer(
     form: &Form,
 ) -> Response<Body> {
     let Begun { turn_id, request_id, dialect, verdict, pieces } = begun;
-    // A status that is sent with the whole answer can wait for it: the driver ends in time.
+    // A status that is sent with the whole answer can wait for it: the turn ends in time.
     let patience = if matches!(form, Form::Object(_)) { deadline.left() } else { state.limits.commit };
     let verdict = timeout(patience, verdict).await;
     let answered = match (verdict, form) {
-        (Ok(Ok(Verdict::Refused(problem))), _) => Err(problem),
-        // The driver has panicked, and the panic's line says where.
+        (Ok(Ok(ResponseHead::Refused(problem))), _) => Err(problem),
+        // The turn's task has panicked, and the panic's log line says where.
         (Ok(Err(_)), _) => Err(Problem::BadAgent("the turn broke off".into())),
-        (_, Form::Object(request)) => whole::answer(dialect, request, &turn_id, pieces).await,
-        (Ok(Ok(Verdict::Answers(headers))), Form::Stream) => Ok(with_headers(Body::Pieces(pieces), headers)),
-        (Err(_), Form::Stream) => Ok(with_headers(Body::Pieces(pieces), drive::usual_headers())),
+        (_, Form::Object(request)) => json_response::answer(dialect, request, &turn_id, pieces).await,
+        (Ok(Ok(ResponseHead::Answers(headers))), Form::Stream) => Ok(with_headers(Body::Pieces(pieces), headers)),
+        (Err(_), Form::Stream) => Ok(with_headers(Body::Pieces(pieces), relay::usual_headers())),
     };
     let response = answered.unwrap_or_else(|problem| refusal(&problem, invocation));
     named(response, &turn_id, request_id)
@@ -227,7 +227,7 @@ async fn replay(
             let (sender, pieces) = pieces::channel(1);
             sender.send_beyond(answer);
             drop(sender);
-            whole::answer(dialect, request, &turn_id, pieces).await
+            json_response::answer(dialect, request, &turn_id, pieces).await
         }
     };
     let mut response = answered.unwrap_or_else(|problem| refusal(&problem, invocation));

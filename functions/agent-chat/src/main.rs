@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use agent_chat::{KeySets, Limits, State, TIMEOUT, Turns, Upstream, handle};
-use gatehouse_edge::Door;
+use gatehouse_edge::Receiver;
 use gatehouse_lambda::Error;
 
 #[tokio::main(flavor = "current_thread")]
@@ -17,7 +17,7 @@ async fn main() -> Result<(), Error> {
 
 async fn start() -> Result<State, Error> {
     let limits = Limits::read(&|name| std::env::var(name).ok())?;
-    let Door { inbox, secrets, .. } = Door::from_env().await?;
+    let Receiver { inbox, secrets, .. } = Receiver::from_env().await?;
     let upstream = Upstream::new(limits.connect)?;
     Ok(State { inbox, secrets, upstream, key_sets: KeySets::new(), limits, turns: Turns::new() })
 }

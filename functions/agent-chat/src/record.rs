@@ -196,21 +196,21 @@ pub(crate) struct Stored {
     pub(crate) answer: Bytes,
 }
 
-/// What of a turn was recorded.
+/// The replay that a turn's record allows.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Kept {
-    /// All of it, and it ended well.
-    Well(Stored),
-    /// It ended well, but its answer was cut, or has been erased.
-    InPart,
-    /// It failed.
-    Badly,
-    /// Nothing.
-    Not,
+pub(crate) enum Replay {
+    /// The turn ended well, and its record is whole.
+    Complete(Stored),
+    /// The turn ended well, but its answer was cut or has been erased.
+    Partial,
+    /// The turn failed.
+    Failed,
+    /// There is no record.
+    Missing,
 }
 
-/// Reads a turn's record again.
-pub(crate) fn kept(body: &[u8]) -> Kept {
+/// Reads a turn's record.
+pub(crate) fn replay_of(body: &[u8]) -> Replay {
     #[derive(Deserialize)]
     struct Read {
         turn_id: String,
@@ -223,9 +223,9 @@ pub(crate) fn kept(body: &[u8]) -> Kept {
         #[serde(default)]
         answer_cut: bool,
     }
-    let Ok(read) = serde_json::from_slice::<Read>(body) else { return Kept::InPart };
+    let Ok(read) = serde_json::from_slice::<Read>(body) else { return Replay::Partial };
     if !["completed", "interrupted", "cancelled"].contains(&read.end.as_str()) {
-        return Kept::Badly;
+        return Replay::Failed;
     }
     let base64 = |text: String| BASE64.decode(text.as_bytes()).ok();
     let answer = read.answer.map(String::into_bytes).or_else(|| base64(read.answer_base64?));
@@ -233,9 +233,14 @@ pub(crate) fn kept(body: &[u8]) -> Kept {
         (Some(answer), Some(dialect)) if !read.answer_cut => {
             let header = |(name, value): (String, String)| Some((name.parse().ok()?, value.parse().ok()?));
             let headers: HeaderMap = read.headers.into_iter().filter_map(header).collect();
-            Kept::Well(Stored { turn_id: read.turn_id, dialect, headers, answer: whole_events(Bytes::from(answer)) })
+            Replay::Complete(Stored {
+                turn_id: read.turn_id,
+                dialect,
+                headers,
+                answer: whole_events(Bytes::from(answer)),
+            })
         }
-        _ => Kept::InPart,
+        _ => Replay::Partial,
     }
 }
 

@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 
 use gatehouse_edge::Problem;
 
-use crate::drive::Failure;
+use crate::relay::Failure;
 
 /// The longest place of a redirect that is shown, in bytes.
 const PLACE: usize = 200;

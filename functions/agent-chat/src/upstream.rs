@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use gatehouse_edge::chat::Agent;
-use gatehouse_outgoing::{Attempt, Client, Reach, Tls};
+use gatehouse_outgoing::{Attempt, Client, NetworkScope, Tls};
 use http::{HeaderValue, Method, Request, Response, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
@@ -52,16 +52,16 @@ impl Upstream {
             client.build(tls.connector(reach, Some(connect)))
         };
         Ok(Upstream {
-            public: client(Reach::Public),
-            private: client(Reach::Private),
-            loopback: client(Reach::Loopback),
+            public: client(NetworkScope::Public),
+            private: client(NetworkScope::Private),
+            loopback: client(NetworkScope::Loopback),
         })
     }
 
     /// What reaches `url`: this machine where it is named, private networks where the configuration says so.
     fn client(&self, url: &Uri, is_private: bool) -> &Client {
         match is_private {
-            _ if Reach::is_loopback(url) => &self.loopback,
+            _ if NetworkScope::is_loopback(url) => &self.loopback,
             true => &self.private,
             false => &self.public,
         }

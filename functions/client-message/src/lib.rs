@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use gatehouse_edge::vapi::Channel;
-use gatehouse_edge::{Answering, Deadline, Decision, Door, Endpoint, Source};
+use gatehouse_edge::{Answering, Deadline, Decision, Endpoint, Receiver, Source};
 use gatehouse_inbox::{Clock, Event};
 use gatehouse_replies::{Replies, Said, ask};
 use http::{Request, Response};
@@ -27,7 +27,7 @@ pub const TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct State<A = Code> {
     /// Takes messages in.
-    pub door: Door,
+    pub door: Receiver,
     /// Replies by rules.
     pub replies: Replies,
     /// Replies in Rust.

@@ -1,7 +1,7 @@
 //! Wiring: the Lambda runtime around [`client_message::handle`].
 
 use client_message::{Code, State, TIMEOUT, handle};
-use gatehouse_edge::Door;
+use gatehouse_edge::Receiver;
 use gatehouse_lambda::Error;
 use gatehouse_replies::Replies;
 
@@ -13,5 +13,5 @@ async fn main() -> Result<(), Error> {
 }
 
 async fn start() -> Result<State, Error> {
-    Ok(State { replies: Replies::deployed()?, door: Door::from_env().await?, answers: Code })
+    Ok(State { replies: Replies::deployed()?, door: Receiver::from_env().await?, answers: Code })
 }

@@ -1,8 +1,8 @@
 //! The retry queue's consumer: records what the front door could not, by the same code.
 //!
-//! A message ends in one of three ways. It is recorded, and reported as done. It fails and comes again: after a while when
-//! waiting can help, at once when it cannot. On its last permitted receive a copy goes to the dead-letter queue, with its
-//! reason, and it is reported as done; the queue's own redrive policy stays as the net beneath.
+//! A message ends in one of three ways. It is recorded, and reported as done. It fails and comes again: after a while
+//! when waiting can help, at once when it cannot. On its last permitted receive a copy goes to the dead-letter queue,
+//! with its reason, and it is reported as done; the queue's own redrive policy stays as the net beneath.
 
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
@@ -107,7 +107,8 @@ pub async fn handle_with(
     deadline: Deadline,
     recorder: &impl Record,
 ) -> SqsBatchResponse {
-    // What was erased stays so, however long it waited here. Where it cannot be learned, recording tells what DynamoDB lacks.
+    // What was erased stays so, however long it waited here. Where it cannot be learned, recording tells what DynamoDB
+    // lacks.
     let _ = state.store.learn_what_is_erased(state.clock.now()).await;
     let mut response = SqsBatchResponse::default();
     for message in batch.records {
@@ -205,8 +206,8 @@ fn receives(message: &SqsMessage) -> u32 {
     message.attributes.get("ApproximateReceiveCount").and_then(|count| count.parse().ok()).unwrap_or(1)
 }
 
-/// Hides the message for as long as its failure asks for. Where SQS does not take the change, the queue's own visibility
-/// timeout brings it back.
+/// Hides the message for as long as its failure asks for. Where SQS does not take the change, the queue's own
+/// visibility timeout brings it back.
 async fn come_again(message: &SqsMessage, state: &State, failure: &Failure, receives: u32) {
     let Some(handle) = message.receipt_handle.as_deref() else { return };
     let delay = if failure.wait { back_off(state.visibility, receives) } else { Duration::ZERO };

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use gatehouse_edge::vapi::Channel;
-use gatehouse_edge::{Answering, Deadline, Decision, Door, Endpoint, Source};
+use gatehouse_edge::{Answering, Deadline, Decision, Endpoint, Receiver, Source};
 use gatehouse_inbox::{Clock, Event};
 use gatehouse_replies::{Asked, Kind, Replies, Said, ask};
 use http::{Request, Response};
@@ -33,7 +33,7 @@ const NO_AUDIO: &str = "Gatehouse does not synthesise speech: let voice.server o
 #[derive(Debug)]
 pub struct State<A = Code> {
     /// Takes messages in.
-    pub door: Door,
+    pub door: Receiver,
     /// Answers by rules.
     pub replies: Replies,
     /// Answers in Rust.

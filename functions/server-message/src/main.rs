@@ -1,6 +1,6 @@
 //! Wiring: the Lambda runtime around [`server_message::handle`].
 
-use gatehouse_edge::Door;
+use gatehouse_edge::Receiver;
 use gatehouse_lambda::Error;
 use gatehouse_replies::Replies;
 use server_message::{Code, State, TIMEOUT, handle};
@@ -13,5 +13,5 @@ async fn main() -> Result<(), Error> {
 }
 
 async fn start() -> Result<State, Error> {
-    Ok(State { replies: Replies::deployed()?, door: Door::from_env().await?, answers: Code })
+    Ok(State { replies: Replies::deployed()?, door: Receiver::from_env().await?, answers: Code })
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use gatehouse_edge::{Deadline, Door, Endpoint, Source};
+use gatehouse_edge::{Deadline, Endpoint, Receiver, Source};
 use http::{Request, Response};
 
 /// Where the function answers, and whom.
@@ -12,7 +12,7 @@ pub const ENDPOINT: Endpoint = Endpoint { function: "session-lifecycle", paths: 
 pub const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What an instance keeps between requests.
-pub type State = Door;
+pub type State = Receiver;
 
 /// Takes one delivery in. Answers `{"status": …, "event_id": …}`, or a problem document.
 pub async fn handle(request: Request<Bytes>, state: &State, deadline: Deadline) -> Response<String> {

@@ -40,7 +40,7 @@ pub struct Engine {
 enum Running {
     Task(AbortOnDrop),
     Server(Server),
-    Guarded(Box<Engine>, Server),
+    SsrfGuard(Box<Engine>, Server),
 }
 
 impl Engine {
@@ -74,7 +74,7 @@ impl Engine {
                 }
             }
         });
-        Ok(Engine { address, _running: Running::Guarded(Box::new(engine), server) })
+        Ok(Engine { address, _running: Running::SsrfGuard(Box::new(engine), server) })
     }
 
     fn dynamodb_on(listener: TcpListener, data: Option<&DataDir>) -> Result<Self, Error> {

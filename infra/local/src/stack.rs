@@ -9,8 +9,8 @@ use aws_config::SdkConfig;
 use aws_sdk_sqs::operation::create_queue::CreateQueueError;
 use aws_sdk_sqs::types::QueueAttributeName;
 use event_retry::State as RetryState;
-use gatehouse_edge::secrets::{DEVELOPMENT, Keeper};
-use gatehouse_edge::{Door, Redaction, Skip};
+use gatehouse_edge::secrets::{DEVELOPMENT, SecretsCache};
+use gatehouse_edge::{Receiver, Redaction, Skip};
 use gatehouse_inbox::aws::code_of;
 use gatehouse_inbox::event::BODY_LIMIT;
 use gatehouse_inbox::queue::Queues;
@@ -333,7 +333,7 @@ fn agent_chat(
 ) -> Result<(&'static str, Function), Error> {
     let state = Arc::new(agent_chat::State {
         inbox: inbox.clone(),
-        secrets: Keeper::fixed(&options.secrets, true, options.clock.clone())?,
+        secrets: SecretsCache::fixed(&options.secrets, true, options.clock.clone())?,
         upstream: agent_chat::Upstream::new(options.chat.connect)?,
         key_sets: agent_chat::KeySets::new(),
         limits: options.chat,
@@ -356,10 +356,10 @@ fn functions(
     template: &Template,
     turns: &Turns,
 ) -> Result<BTreeMap<&'static str, Function>, Error> {
-    let door = || -> Result<Door, Error> {
-        let secrets = Keeper::fixed(&options.secrets, true, options.clock.clone())?;
+    let door = || -> Result<Receiver, Error> {
+        let secrets = SecretsCache::fixed(&options.secrets, true, options.clock.clone())?;
         let (redaction, skip) = (options.redaction.clone(), options.skip.clone());
-        Ok(Door { inbox: inbox.clone(), secrets, redaction, skip, body_limit: BODY_LIMIT })
+        Ok(Receiver { inbox: inbox.clone(), secrets, redaction, skip, body_limit: BODY_LIMIT })
     };
     let replies = || options.replies.clone();
     let client_message = client_message::State { door: door()?, replies: replies(), answers: client_message::Code };

@@ -111,7 +111,8 @@ impl Template {
         Ok(attributes)
     }
 
-    /// A value with what its `!If`s come to, every parameter at its default. What comes to `AWS::NoValue` is left out of lists.
+    /// A value with what its `!If`s come to, every parameter at its default. What comes to `AWS::NoValue` is left out
+    /// of lists.
     fn resolved(&self, value: &Value) -> Value {
         match value {
             Value::Array(items) => match self.chosen(items) {
@@ -135,8 +136,8 @@ impl Template {
         Some(if holds { then } else { otherwise })
     }
 
-    /// Creates the table under its logical id, with its indexes and its expiry, unless it is there. An index it lacks, since an
-    /// earlier release made it, is added.
+    /// Creates the table under its logical id, with its indexes and its expiry, unless it is there. An index it lacks,
+    /// since an earlier release made it, is added.
     ///
     /// # Errors
     /// When the template has no such table, or DynamoDB does not take it.

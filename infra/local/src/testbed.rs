@@ -5,8 +5,8 @@ use std::ops::Deref;
 use std::path::Path;
 use std::time::Duration;
 
-use gatehouse_edge::secrets::{DEVELOPMENT, Keeper};
-use gatehouse_edge::{Door, Redaction, Skip};
+use gatehouse_edge::secrets::{DEVELOPMENT, SecretsCache};
+use gatehouse_edge::{Receiver, Redaction, Skip};
 use gatehouse_inbox::event::BODY_LIMIT;
 use gatehouse_inbox::queue::Queues;
 use gatehouse_inbox::{Clock, Inbox, Store};
@@ -60,9 +60,9 @@ impl Testbed {
     ///
     /// # Errors
     /// When the development document is no document.
-    pub fn door(&self) -> Result<Door, Error> {
-        let secrets = Keeper::fixed(DEVELOPMENT, true, Clock::System)?;
-        Ok(Door {
+    pub fn door(&self) -> Result<Receiver, Error> {
+        let secrets = SecretsCache::fixed(DEVELOPMENT, true, Clock::System)?;
+        Ok(Receiver {
             inbox: self.inbox(Clock::System),
             secrets,
             redaction: Redaction::default(),

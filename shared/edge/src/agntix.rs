@@ -1,4 +1,5 @@
-//! agntix: Svix signatures; the start and the end of a session are identified by the session, all else by the message id.
+//! agntix: Svix signatures; the start and the end of a session are identified by the session, all else by the message
+//! id.
 
 use gatehouse_inbox::{EventId, Outcome, Subject};
 use gatehouse_payload::agntix::{Envelope, readable};

@@ -20,9 +20,9 @@
 //!
 //! The line of an `unrecorded` event has the level `error`: its sender has an answer, and nobody has the event.
 //!
-//! Every line with an `outcome` is a metric as well, in CloudWatch's embedded metric format: in the namespace [`NAMESPACE`], by the
-//! dimension `stack`, a count of [`OUTCOMES`] and one of its outcome's name, [`SERVER_ERROR`] and [`UNVERIFIED`], and [`WEBHOOK_MS`] of
-//! vendors' deliveries.
+//! Every line with an `outcome` is a metric as well, in CloudWatch's embedded metric format: in the namespace
+//! [`NAMESPACE`], by the dimension `stack`, a count of [`OUTCOMES`] and one of its outcome's name, [`SERVER_ERROR`] and
+//! [`UNVERIFIED`], and [`WEBHOOK_MS`] of vendors' deliveries.
 //!
 //! Never a payload, a secret or a token: `call.monitor.controlUrl` alone would let a reader steer a live call.
 
@@ -48,12 +48,12 @@ pub(crate) struct RequestLine<'r> {
     pub(crate) outcome: Outcome,
     pub(crate) status: u16,
     pub(crate) took: Duration,
-    pub(crate) told: Told,
+    pub(crate) told: LogContext,
 }
 
 /// What there is to tell about a request besides.
 #[derive(Debug, Default)]
-pub(crate) struct Told {
+pub(crate) struct LogContext {
     pub(crate) event: Option<Event>,
     pub(crate) problem: Option<(&'static str, String)>,
     pub(crate) why: Option<&'static str>,
@@ -73,7 +73,7 @@ macro_rules! line {
 impl RequestLine<'_> {
     pub(crate) fn write(self) {
         let RequestLine { function, source, request_id, outcome, status, .. } = self;
-        let Told { event, problem, why, rule, fault, action, error } = self.told;
+        let LogContext { event, problem, why, rule, fault, action, error } = self.told;
         let event_id = event.as_ref().map(|event| event.id.as_str());
         let event_type = event.as_ref().and_then(|event| event.event_type.as_deref()).filter(|name| is_word(name));
         let marks = event.as_ref().map(|event| event.marks).unwrap_or_default();
@@ -118,8 +118,8 @@ pub fn is_word(name: &str) -> bool {
     name.len() <= 64 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
 }
 
-/// Whether a line may be written at all. Below `info` only Gatehouse's own may, whatever `RUST_LOG` says: the Lambda runtime
-/// and the SDK trace whole requests, with the bodies and the tokens in them.
+/// Whether a line may be written at all. Below `info` only Gatehouse's own may, whatever `RUST_LOG` says: the Lambda
+/// runtime and the SDK trace whole requests, with the bodies and the tokens in them.
 #[must_use]
 pub fn is_safe(line: &Metadata<'_>) -> bool {
     *line.level() <= Level::INFO || line.target().starts_with("gatehouse")

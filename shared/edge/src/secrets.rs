@@ -3,10 +3,10 @@
 //! Every value stands in a list, so that the old and the new are valid side by side during a rotation. A part that cannot
 //! be used closes its vendor alone; of a part's values only the usable ones count, and [`Secrets::defects`] names the rest.
 
-mod keeper;
+mod cache;
 mod secret;
 
-pub use keeper::{Keeper, Look};
+pub use cache::{Refresh, SecretsCache};
 pub use secret::Secret;
 
 use std::borrow::Cow;

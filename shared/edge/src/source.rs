@@ -74,8 +74,8 @@ impl Source {
         }
     }
 
-    /// The headers a delivery of this source carries, signed with the first of its secrets: the vendor's part, for tools
-    /// and tests. `None` when there is no secret.
+    /// The headers a delivery of this source carries, signed with the first of its secrets: the vendor's part, for
+    /// tools and tests. `None` when there is no secret.
     #[must_use]
     pub fn sign(
         self,

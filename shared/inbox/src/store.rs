@@ -12,6 +12,7 @@ use aws_sdk_dynamodb::config::Intercept;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{KeysAndAttributes, ReturnValuesOnConditionCheckFailure};
 use futures_util::{TryStreamExt, stream};
 use gatehouse_payload::time::Timestamp;
@@ -439,6 +440,17 @@ impl Store {
 
 fn timeline_order(record: &Record) -> (Timestamp, &str, bool, crate::Fingerprint) {
     (record.event.occurred_at, record.event.id.as_str(), record.conflict, record.event.fingerprint)
+}
+
+/// Whether the condition of an update held.
+fn condition_held<T, R: std::fmt::Debug>(updated: Result<T, SdkError<UpdateItemError, R>>) -> Result<bool, StoreError> {
+    match updated {
+        Ok(_) => Ok(true),
+        Err(error) if error.as_service_error().is_some_and(UpdateItemError::is_conditional_check_failed_exception) => {
+            Ok(false)
+        }
+        Err(error) => Err(failure("UpdateItem", &error)),
+    }
 }
 
 fn failure<E: ProvideErrorMetadata, R>(operation: &'static str, error: &SdkError<E, R>) -> StoreError {

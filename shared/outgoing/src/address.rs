@@ -2,16 +2,16 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::Reach;
+use crate::NetworkScope;
 
 /// Whether a connection to `address` is within `reach`.
 #[must_use]
-pub fn is_within(reach: Reach, address: IpAddr) -> bool {
+pub fn is_within(reach: NetworkScope, address: IpAddr) -> bool {
     let address = embedded(address);
     match reach {
-        Reach::Public => is_public(address),
-        Reach::Private => is_public(address) || is_private(address),
-        Reach::Loopback => address.is_loopback(),
+        NetworkScope::Public => is_public(address),
+        NetworkScope::Private => is_public(address) || is_private(address),
+        NetworkScope::Loopback => address.is_loopback(),
     }
 }
 
@@ -78,7 +78,7 @@ mod tests {
     fn each_address_is_within_its_reach_alone() {
         let reaches = |address: &str| {
             let address = address.parse().unwrap();
-            [Reach::Public, Reach::Private, Reach::Loopback].map(|reach| is_within(reach, address))
+            [NetworkScope::Public, NetworkScope::Private, NetworkScope::Loopback].map(|reach| is_within(reach, address))
         };
         for public in ["1.1.1.1", "52.94.236.248", "172.32.0.1", "192.0.1.1", "2606:4700::1111", "::ffff:8.8.8.8"] {
             assert_eq!(reaches(public), [true, true, false], "{public}");

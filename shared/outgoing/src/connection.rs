@@ -17,11 +17,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tower_service::Service;
 
-use crate::connector::{Failure, Guarded};
+use crate::connector::{Failure, SsrfGuard};
 
 /// Connects, and watches what is asked over the connection.
 #[derive(Debug, Clone)]
-pub struct Watched(pub(crate) HttpsConnector<Guarded>);
+pub struct Watched(pub(crate) HttpsConnector<SsrfGuard>);
 
 impl Service<Uri> for Watched {
     type Response = TokioIo<Connection>;
@@ -166,14 +166,15 @@ mod tests {
     use hyper_util::client::legacy;
     use hyper_util::rt::TokioExecutor;
 
-    use crate::{Client, Reach, Tls};
+    use crate::{Client, NetworkScope, Tls};
 
     use super::*;
 
     const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
     fn client() -> Client {
-        legacy::Client::builder(TokioExecutor::new()).build(Tls::none().unwrap().connector(Reach::Loopback, None))
+        legacy::Client::builder(TokioExecutor::new())
+            .build(Tls::none().unwrap().connector(NetworkScope::Loopback, None))
     }
 
     async fn ask(client: &Client, port: u16) -> Result<Response<Incoming>, bool> {
@@ -222,7 +223,7 @@ mod tests {
         let mut roots = rustls::RootCertStore::empty();
         roots.add(signed.cert.der().clone()).unwrap();
         let tls = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-        let tls = Tls(tls.with_root_certificates(roots).with_no_client_auth()).connector(Reach::Loopback, None);
+        let tls = Tls(tls.with_root_certificates(roots).with_no_client_auth()).connector(NetworkScope::Loopback, None);
         let client: Client = legacy::Client::builder(TokioExecutor::new()).build(tls);
 
         for answer in [&b""[..], b"HTTP/1.1 20"] {

@@ -18,7 +18,7 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tower_service::Service;
 
-use crate::Reach;
+use crate::NetworkScope;
 use crate::address::is_within;
 use crate::connection::Watched;
 
@@ -54,31 +54,31 @@ impl Tls {
 
     /// Connections within `reach`: plain to this machine, over TLS to everywhere else. Connecting may take `limit`.
     #[must_use]
-    pub fn connector(&self, reach: Reach, limit: Option<Duration>) -> Watched {
+    pub fn connector(&self, reach: NetworkScope, limit: Option<Duration>) -> Watched {
         let tls = HttpsConnectorBuilder::new().with_tls_config(self.0.clone());
-        let tls = if reach == Reach::Loopback { tls.https_or_http() } else { tls.https_only() };
-        Watched(tls.enable_http1().wrap_connector(Guarded::new(reach, limit)))
+        let tls = if reach == NetworkScope::Loopback { tls.https_or_http() } else { tls.https_only() };
+        Watched(tls.enable_http1().wrap_connector(SsrfGuard::new(reach, limit)))
     }
 }
 
 /// Connects within a reach.
 #[derive(Debug, Clone)]
-pub struct Guarded {
-    reach: Reach,
-    http: HttpConnector<Within>,
+pub struct SsrfGuard {
+    reach: NetworkScope,
+    http: HttpConnector<ScopedResolver>,
 }
 
-impl Guarded {
-    fn new(reach: Reach, limit: Option<Duration>) -> Self {
-        let mut http = HttpConnector::new_with_resolver(Within { reach, names: GaiResolver::new() });
+impl SsrfGuard {
+    fn new(reach: NetworkScope, limit: Option<Duration>) -> Self {
+        let mut http = HttpConnector::new_with_resolver(ScopedResolver { reach, names: GaiResolver::new() });
         http.enforce_http(false);
         http.set_nodelay(true);
         http.set_connect_timeout(limit);
-        Guarded { reach, http }
+        SsrfGuard { reach, http }
     }
 }
 
-impl Service<Uri> for Guarded {
+impl Service<Uri> for SsrfGuard {
     type Response = TokioIo<TcpStream>;
     type Error = Failure;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Failure>> + Send>>;
@@ -91,7 +91,7 @@ impl Service<Uri> for Guarded {
         // Nobody resolves what is an address already.
         let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
         if host.parse::<IpAddr>().is_ok_and(|address| !is_within(self.reach, address)) {
-            return Box::pin(async { Err(Failure::from(outside())) });
+            return Box::pin(async { Err(Failure::from(blocked_address())) });
         }
         let connecting = self.http.call(url);
         Box::pin(async move { connecting.await.map_err(Failure::from) })
@@ -100,12 +100,12 @@ impl Service<Uri> for Guarded {
 
 /// Resolves names to addresses within a reach.
 #[derive(Debug, Clone)]
-struct Within {
-    reach: Reach,
+struct ScopedResolver {
+    reach: NetworkScope,
     names: GaiResolver,
 }
 
-impl Service<Name> for Within {
+impl Service<Name> for ScopedResolver {
     type Response = std::vec::IntoIter<SocketAddr>;
     type Error = io::Error;
     type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
@@ -118,13 +118,13 @@ impl Service<Name> for Within {
         let (reach, resolving) = (self.reach, self.names.call(name));
         Box::pin(async move {
             let within: Vec<_> = resolving.await?.filter(|address| is_within(reach, address.ip())).collect();
-            if within.is_empty() { Err(outside()) } else { Ok(within.into_iter()) }
+            if within.is_empty() { Err(blocked_address()) } else { Ok(within.into_iter()) }
         })
     }
 }
 
 /// Says nothing of what is where.
-fn outside() -> io::Error {
+fn blocked_address() -> io::Error {
     io::Error::new(io::ErrorKind::PermissionDenied, "the address is not one that may be connected to")
 }
 
@@ -132,8 +132,8 @@ fn outside() -> io::Error {
 mod tests {
     use super::*;
 
-    async fn connects(reach: Reach, url: &str) -> bool {
-        let mut connector = Guarded::new(reach, Some(Duration::from_secs(5)));
+    async fn connects(reach: NetworkScope, url: &str) -> bool {
+        let mut connector = SsrfGuard::new(reach, Some(Duration::from_secs(5)));
         std::future::poll_fn(|cx| connector.poll_ready(cx)).await.unwrap();
         connector.call(url.parse().unwrap()).await.is_ok()
     }
@@ -144,15 +144,15 @@ mod tests {
         let port = listener.local_addr().unwrap().port();
         for host in ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]"] {
             let url = format!("http://{host}:{port}/");
-            assert!(!connects(Reach::Public, &url).await, "{host}");
-            assert!(!connects(Reach::Private, &url).await, "{host}");
+            assert!(!connects(NetworkScope::Public, &url).await, "{host}");
+            assert!(!connects(NetworkScope::Private, &url).await, "{host}");
         }
         for host in ["127.0.0.1", "localhost"] {
-            assert!(connects(Reach::Loopback, &format!("http://{host}:{port}/")).await, "{host}");
+            assert!(connects(NetworkScope::Loopback, &format!("http://{host}:{port}/")).await, "{host}");
         }
         for elsewhere in ["http://169.254.169.254/", "http://10.0.0.1/", "http://[fd00:ec2::254]/"] {
-            assert!(!connects(Reach::Loopback, elsewhere).await, "{elsewhere}");
-            assert!(!connects(Reach::Public, elsewhere).await, "{elsewhere}");
+            assert!(!connects(NetworkScope::Loopback, elsewhere).await, "{elsewhere}");
+            assert!(!connects(NetworkScope::Public, elsewhere).await, "{elsewhere}");
         }
     }
 }

@@ -11,14 +11,14 @@ pub mod connector;
 pub mod sdk;
 
 pub use connection::{Attempt, Watched};
-pub use connector::{Guarded, Tls};
+pub use connector::{SsrfGuard, Tls};
 
 /// An HTTP client whose requests have whole bodies.
 pub type Client = legacy::Client<Watched, Full<Bytes>>;
 
 /// Whereto connections may lead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Reach {
+pub enum NetworkScope {
     /// The public Internet.
     Public,
     /// That, and private networks; neither this machine nor the cloud's metadata.
@@ -27,7 +27,7 @@ pub enum Reach {
     Loopback,
 }
 
-impl Reach {
+impl NetworkScope {
     /// Whether a URL names this machine: then it means nothing else.
     #[must_use]
     pub fn is_loopback(url: &Uri) -> bool {

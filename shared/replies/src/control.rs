@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use gatehouse_edge::answering::Action;
-use gatehouse_outgoing::{Client, Reach, Tls};
+use gatehouse_outgoing::{Client, NetworkScope, Tls};
 use gatehouse_payload::pointer::Pointer;
 use http::{Method, Request, Uri, header};
 use http_body_util::Full;
@@ -53,7 +53,7 @@ impl Control {
         Box::new(move |until| {
             Box::pin(async move {
                 let url = url?;
-                let reach = if Reach::is_loopback(&url) { Reach::Loopback } else { Reach::Public };
+                let reach = if NetworkScope::is_loopback(&url) { NetworkScope::Loopback } else { NetworkScope::Public };
                 // A connection kept over Lambda's freeze would be a dead one, so each action has its own.
                 let mut client = hyper_util::client::legacy::Client::builder(TokioExecutor::new());
                 let client: Client = client.retry_canceled_requests(false).build(tls.connector(reach, None));

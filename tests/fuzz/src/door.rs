@@ -13,8 +13,8 @@ use aws_smithy_runtime_api::client::http::{
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
-use gatehouse_edge::secrets::Keeper;
-use gatehouse_edge::{Deadline, Door, Redaction, Skip};
+use gatehouse_edge::secrets::SecretsCache;
+use gatehouse_edge::{Deadline, Receiver, Redaction, Skip};
 use gatehouse_inbox::event::BODY_LIMIT;
 use gatehouse_inbox::queue::Queues;
 use gatehouse_inbox::{Clock, Inbox, Store};
@@ -40,7 +40,7 @@ impl HttpClient for Table {
     }
 }
 
-fn door(document: &str, table: &Table, clock: Clock) -> Door {
+fn door(document: &str, table: &Table, clock: Clock) -> Receiver {
     let credentials = Credentials::new("fuzz", "fuzz", None, None, "fuzz");
     let sdk = SdkConfig::builder()
         .behavior_version(BehaviorVersion::v2026_01_12())
@@ -54,8 +54,8 @@ fn door(document: &str, table: &Table, clock: Clock) -> Door {
         retry_queue: None,
         clock: clock.clone(),
     };
-    let secrets = Keeper::fixed(document, false, clock).expect("the document is JSON");
-    Door { inbox, secrets, redaction: Redaction::default(), skip: Skip::default(), body_limit: BODY_LIMIT }
+    let secrets = SecretsCache::fixed(document, false, clock).expect("the document is JSON");
+    Receiver { inbox, secrets, redaction: Redaction::default(), skip: Skip::default(), body_limit: BODY_LIMIT }
 }
 
 /// Sends the request.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use agent_chat::{KeySets, Limits, State, Turns, Upstream};
 use bytes::Bytes;
-use gatehouse_edge::secrets::Keeper;
+use gatehouse_edge::secrets::SecretsCache;
 use gatehouse_edge::vapi::Channel;
 use gatehouse_edge::{Deadline, Redaction, Source};
 use gatehouse_inbox::store::Record;
@@ -396,7 +396,7 @@ where
         let limits = Limits::default();
         let state = State {
             inbox: door::inbox(),
-            secrets: Keeper::fixed(&document.to_string(), true, Clock::System)?,
+            secrets: SecretsCache::fixed(&document.to_string(), true, Clock::System)?,
             upstream: Upstream::new(limits.connect)?,
             key_sets: KeySets::new(),
             limits,

@@ -14,8 +14,8 @@ use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
 use bytes::Bytes;
 use gatehouse_edge::scheme::Parts;
-use gatehouse_edge::secrets::{DEVELOPMENT, Keeper, Secrets};
-use gatehouse_edge::{Deadline, Door, Endpoint, Redaction, Skip, Source};
+use gatehouse_edge::secrets::{DEVELOPMENT, Secrets, SecretsCache};
+use gatehouse_edge::{Deadline, Endpoint, Receiver, Redaction, Skip, Source};
 use gatehouse_inbox::event::BODY_LIMIT;
 use gatehouse_inbox::queue::Queues;
 use gatehouse_inbox::{Clock, Inbox, Store};
@@ -61,10 +61,10 @@ pub fn inbox() -> Inbox {
 ///
 /// # Errors
 /// When the development document cannot be read.
-pub fn door() -> Result<Door, Error> {
-    Ok(Door {
+pub fn door() -> Result<Receiver, Error> {
+    Ok(Receiver {
         inbox: inbox(),
-        secrets: Keeper::fixed(DEVELOPMENT, true, Clock::System)?,
+        secrets: SecretsCache::fixed(DEVELOPMENT, true, Clock::System)?,
         redaction: Redaction::default(),
         skip: Skip::default(),
         body_limit: BODY_LIMIT,
@@ -90,7 +90,7 @@ pub fn request(source: Source, body: &Bytes) -> Result<Request<Bytes>, Error> {
 ///
 /// # Errors
 /// When it is not recorded.
-pub async fn receive(door: &Door, source: Source, request: Request<Bytes>) -> Result<(), Error> {
+pub async fn receive(door: &Receiver, source: Source, request: Request<Bytes>) -> Result<(), Error> {
     let endpoint = Endpoint { function: "guard", paths: &["/"], source };
     let answer = door.receive(&endpoint, request, Deadline::within(Duration::from_secs(10))).await;
     let outcome = answer.headers().get("gatehouse-outcome").and_then(|outcome| outcome.to_str().ok());

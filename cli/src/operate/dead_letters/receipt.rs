@@ -1,5 +1,5 @@
-//! A redrive's receipt: a file with a JSON line for each dead letter, which says what became of it, and by which an interrupted
-//! redrive is gone on with.
+//! A redrive's receipt: a file with a JSON line for each dead letter, which says what became of it, and by which an
+//! interrupted redrive is gone on with.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Write;

@@ -7,7 +7,7 @@ use agent_chat::{Body, KeySets, Limits, State, Turns, Upstream};
 use bytes::Bytes;
 use gatehouse_edge::Deadline;
 use gatehouse_edge::chat::event_id;
-use gatehouse_edge::secrets::Keeper;
+use gatehouse_edge::secrets::SecretsCache;
 use gatehouse_inbox::{Clock, Inbox};
 use gatehouse_local::agent::{Agent, Answer, Heard, Piece};
 use gatehouse_local::{Options, Testbed};
@@ -113,7 +113,7 @@ impl Chat {
 }
 
 pub(crate) fn state(inbox: Inbox, secrets: &str, limits: Limits) -> Arc<State> {
-    let secrets = Keeper::fixed(secrets, false, Clock::System).unwrap();
+    let secrets = SecretsCache::fixed(secrets, false, Clock::System).unwrap();
     let upstream = Upstream::new(limits.connect).unwrap();
     Arc::new(State { inbox, secrets, upstream, key_sets: KeySets::new(), limits, turns: Turns::new() })
 }

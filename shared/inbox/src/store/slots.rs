@@ -11,7 +11,7 @@ use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailur
 use gatehouse_payload::time::Timestamp;
 
 use super::item::{self, Item, attribute, number, number_of, text};
-use super::{Store, StoreError, failure};
+use super::{Store, StoreError, condition_held, failure};
 use crate::event::{EventId, Nonce};
 
 /// How often it is tried anew because others take slots at the same moment.
@@ -125,13 +125,7 @@ impl Store {
             .update_expression("REMOVE slots.#slot")
             .condition_expression("attribute_exists(slots.#slot)")
             .expression_attribute_names("#slot", slot.nonce.to_string());
-        match update.send().await {
-            Ok(_) => Ok(()),
-            Err(error) => match error.as_service_error() {
-                Some(UpdateItemError::ConditionalCheckFailedException(_)) => Ok(()),
-                _ => Err(failure("UpdateItem", &error)),
-            },
-        }
+        condition_held(update.send().await).map(drop)
     }
 
     /// Adds a slot where `change`'s condition holds; else what stands there.

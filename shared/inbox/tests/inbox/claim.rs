@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use futures_util::future::join_all;
-use gatehouse_inbox::store::claim::{Bid, Claim, Claimed, Settled};
+use gatehouse_inbox::store::claim::{Claim, Completion, LockOutcome, LockRequest};
 use gatehouse_inbox::{EventId, Fingerprint, Nonce};
 use gatehouse_local::random::Random;
 use gatehouse_local::{Fault, Rule};
@@ -12,8 +12,8 @@ use gatehouse_payload::time::Timestamp;
 
 use crate::table::{TTL_DAYS, Table, now};
 
-fn bid(body: &str) -> Bid {
-    Bid {
+fn lock_request(body: &str) -> LockRequest {
+    LockRequest {
         key: EventId::new(&["claim"], &["web", "kit", "key"]),
         fingerprint: Fingerprint::of(body),
         nonce: Nonce::random().unwrap(),
@@ -25,67 +25,67 @@ fn later(seconds: i64) -> Timestamp {
     Timestamp::clamped(now().as_millis() + seconds * 1000)
 }
 
-async fn taken(table: &Table, bid: &Bid, at: Timestamp) -> Claim {
-    match table.store.claim(bid, at).await {
-        Ok(Claimed::Taken(claim)) => claim,
+async fn taken(table: &Table, wanted: &LockRequest, at: Timestamp) -> Claim {
+    match table.store.acquire(wanted, at).await {
+        Ok(LockOutcome::Taken(claim)) => claim,
         other => panic!("{other:?}"),
     }
 }
 
 /// Takes a key, and begins to work under it.
-async fn begun(table: &Table, bid: &Bid, at: Timestamp) -> Claim {
-    let claim = taken(table, bid, at).await;
-    assert_eq!(table.store.extend(&claim, bid.until).await, Ok(true));
+async fn begun(table: &Table, wanted: &LockRequest, at: Timestamp) -> Claim {
+    let claim = taken(table, wanted, at).await;
+    assert_eq!(table.store.extend(&claim, wanted.until).await, Ok(true));
     claim
 }
 
 #[tokio::test]
 async fn a_key_is_taken_once_and_stands_for_one_request() {
     let table = Table::new().await;
-    let first = bid("{}");
+    let first = lock_request("{}");
     let claim = taken(&table, &first, now()).await;
     assert_eq!(i64::try_from(claim.fence), Ok(now().as_secs()));
-    assert_eq!(table.store.claim(&bid("{}"), now()).await, Ok(Claimed::Running));
-    assert_eq!(table.store.claim(&bid("[]"), now()).await, Ok(Claimed::OtherRequest));
-    assert_eq!(table.store.settle(&claim, Settled::Finished, now()).await, Ok(true));
-    assert_eq!(table.store.claim(&bid("{}"), now()).await, Ok(Claimed::Finished(claim.clone())));
+    assert_eq!(table.store.acquire(&lock_request("{}"), now()).await, Ok(LockOutcome::Running));
+    assert_eq!(table.store.acquire(&lock_request("[]"), now()).await, Ok(LockOutcome::OtherRequest));
+    assert_eq!(table.store.settle(&claim, Completion::Finished, now()).await, Ok(true));
+    assert_eq!(table.store.acquire(&lock_request("{}"), now()).await, Ok(LockOutcome::Finished(claim.clone())));
     assert_eq!(
-        table.store.claim(&bid("{}"), later(120)).await,
-        Ok(Claimed::Finished(claim)),
+        table.store.acquire(&lock_request("{}"), later(120)).await,
+        Ok(LockOutcome::Finished(claim)),
         "whatever its lease says"
     );
-    assert_eq!(table.store.claim(&bid("[]"), now()).await, Ok(Claimed::OtherRequest));
+    assert_eq!(table.store.acquire(&lock_request("[]"), now()).await, Ok(LockOutcome::OtherRequest));
 }
 
 #[tokio::test]
 async fn a_key_whose_request_has_failed_is_free_for_any() {
     let table = Table::new().await;
-    let claim = taken(&table, &bid("{}"), now()).await;
-    assert_eq!(table.store.settle(&claim, Settled::Failed, now()).await, Ok(true));
-    let next = taken(&table, &bid("[]"), now()).await;
+    let claim = taken(&table, &lock_request("{}"), now()).await;
+    assert_eq!(table.store.settle(&claim, Completion::Failed, now()).await, Ok(true));
+    let next = taken(&table, &lock_request("[]"), now()).await;
     assert_eq!(next.fence, claim.fence + 1);
-    assert_eq!(table.store.settle(&claim, Settled::Finished, now()).await, Ok(false), "it is another's by now");
-    assert_eq!(table.store.claim(&bid("[]"), now()).await, Ok(Claimed::Running));
+    assert_eq!(table.store.settle(&claim, Completion::Finished, now()).await, Ok(false), "it is another's by now");
+    assert_eq!(table.store.acquire(&lock_request("[]"), now()).await, Ok(LockOutcome::Running));
 }
 
 #[tokio::test]
 async fn a_lease_that_has_run_out_is_taken_over_by_one() {
     let table = Table::new().await;
-    let dead = begun(&table, &bid("{}"), now()).await;
-    assert_eq!(table.store.claim(&bid("{}"), later(60)).await, Ok(Claimed::Running));
-    assert_eq!(table.store.claim(&bid("[]"), later(61)).await, Ok(Claimed::OtherRequest));
-    let lapsed = table.store.claim(&bid("{}"), later(61)).await.unwrap();
-    assert_eq!(lapsed, Claimed::Lapsed(dead.clone()));
-    let bids: Vec<Bid> = (0..8).map(|_| Bid { until: later(200), ..bid("{}") }).collect();
-    let taken = join_all(bids.iter().map(|bid| table.store.take_over(bid, &lapsed, later(61)))).await;
+    let dead = begun(&table, &lock_request("{}"), now()).await;
+    assert_eq!(table.store.acquire(&lock_request("{}"), later(60)).await, Ok(LockOutcome::Running));
+    assert_eq!(table.store.acquire(&lock_request("[]"), later(61)).await, Ok(LockOutcome::OtherRequest));
+    let lapsed = table.store.acquire(&lock_request("{}"), later(61)).await.unwrap();
+    assert_eq!(lapsed, LockOutcome::Expired(dead.clone()));
+    let requests: Vec<LockRequest> = (0..8).map(|_| LockRequest { until: later(200), ..lock_request("{}") }).collect();
+    let taken = join_all(requests.iter().map(|wanted| table.store.take_over(wanted, &lapsed, later(61)))).await;
     let fences: Vec<u64> = taken
         .iter()
-        .filter_map(|taken| if let Ok(Claimed::Taken(claim)) = taken { Some(claim.fence) } else { None })
+        .filter_map(|taken| if let Ok(LockOutcome::Taken(claim)) = taken { Some(claim.fence) } else { None })
         .collect();
     assert!(fences.len() == 1 && fences[0] > dead.fence, "{fences:?}");
-    assert_eq!(taken.iter().filter(|taken| **taken == Ok(Claimed::Running)).count(), 7);
+    assert_eq!(taken.iter().filter(|taken| **taken == Ok(LockOutcome::Running)).count(), 7);
     assert_eq!(
-        table.store.settle(&dead, Settled::Finished, later(62)).await,
+        table.store.settle(&dead, Completion::Finished, later(62)).await,
         Ok(false),
         "who was thought dead changes nothing"
     );
@@ -94,37 +94,37 @@ async fn a_lease_that_has_run_out_is_taken_over_by_one() {
 #[tokio::test]
 async fn of_many_who_bid_at_once_one_has_it() {
     let table = Table::new().await;
-    let bids: Vec<Bid> = (0..12).map(|_| bid("{}")).collect();
-    let outcomes = join_all(bids.iter().map(|bid| table.store.claim(bid, now()))).await;
-    assert_eq!(outcomes.iter().filter(|taken| matches!(taken, Ok(Claimed::Taken(_)))).count(), 1);
-    assert_eq!(outcomes.iter().filter(|taken| **taken == Ok(Claimed::Running)).count(), 11);
+    let requests: Vec<LockRequest> = (0..12).map(|_| lock_request("{}")).collect();
+    let outcomes = join_all(requests.iter().map(|wanted| table.store.acquire(wanted, now()))).await;
+    assert_eq!(outcomes.iter().filter(|taken| matches!(taken, Ok(LockOutcome::Taken(_)))).count(), 1);
+    assert_eq!(outcomes.iter().filter(|taken| **taken == Ok(LockOutcome::Running)).count(), 11);
 }
 
 #[tokio::test]
 async fn a_lost_answer_costs_nobody_the_key() {
     let table = Table::new().await;
     table.proxy.fail(Rule::every(Fault::LoseAnswer).on("PutItem").times(1));
-    let claim = taken(&table, &bid("{}"), now()).await;
+    let claim = taken(&table, &lock_request("{}"), now()).await;
     table.proxy.fail(Rule::every(Fault::LoseAnswer).on("UpdateItem").times(1));
-    assert_eq!(table.store.settle(&claim, Settled::Failed, now()).await, Ok(true));
+    assert_eq!(table.store.settle(&claim, Completion::Failed, now()).await, Ok(true));
     table.proxy.fail(Rule::every(Fault::LoseAnswer).on("PutItem").times(1));
-    assert_eq!(taken(&table, &bid("{}"), now()).await.fence, claim.fence + 1);
+    assert_eq!(taken(&table, &lock_request("{}"), now()).await.fence, claim.fence + 1);
     table.proxy.fail(Rule::every(Fault::Cut));
-    assert!(table.store.claim(&bid("{}"), now()).await.is_err_and(|error| error.is_transient()));
+    assert!(table.store.acquire(&lock_request("{}"), now()).await.is_err_and(|error| error.is_transient()));
 }
 
 #[tokio::test]
 async fn claim_under_which_nothing_was_done_is_free_for_any_request_after_its_lease() {
     let table = Table::new().await;
-    let slow = taken(&table, &Bid { until: later(15), ..bid("{}") }, now()).await;
-    assert_eq!(table.store.claim(&bid("{}"), later(15)).await, Ok(Claimed::Running));
+    let slow = taken(&table, &LockRequest { until: later(15), ..lock_request("{}") }, now()).await;
+    assert_eq!(table.store.acquire(&lock_request("{}"), later(15)).await, Ok(LockOutcome::Running));
     // Until another request has taken it, it may still begin.
     assert_eq!(table.store.extend(&slow, later(60)).await, Ok(true));
-    assert_eq!(table.store.claim(&bid("{}"), later(16)).await, Ok(Claimed::Running));
+    assert_eq!(table.store.acquire(&lock_request("{}"), later(16)).await, Ok(LockOutcome::Running));
 
     let table = Table::new().await;
-    let slow = taken(&table, &Bid { until: later(15), ..bid("{}") }, now()).await;
-    let next = taken(&table, &bid("[]"), later(16)).await;
+    let slow = taken(&table, &LockRequest { until: later(15), ..lock_request("{}") }, now()).await;
+    let next = taken(&table, &lock_request("[]"), later(16)).await;
     assert!(next.fence > slow.fence);
     assert_eq!(table.store.extend(&slow, later(60)).await, Ok(false), "it comes too late");
 }
@@ -134,11 +134,12 @@ async fn claim_under_which_nothing_was_done_is_free_for_any_request_after_its_le
 async fn key_is_extended_or_taken_over_and_never_both() {
     for _ in 0..20 {
         let table = Table::new().await;
-        let slow = taken(&table, &Bid { until: later(15), ..bid("{}") }, now()).await;
-        let next = bid("{}");
+        let slow = taken(&table, &LockRequest { until: later(15), ..lock_request("{}") }, now()).await;
+        let next = lock_request("{}");
         let (extended, claimed) =
-            futures_util::future::join(table.store.extend(&slow, later(60)), table.store.claim(&next, later(16))).await;
-        let is_taken = matches!(claimed, Ok(Claimed::Taken(_)));
+            futures_util::future::join(table.store.extend(&slow, later(60)), table.store.acquire(&next, later(16)))
+                .await;
+        let is_taken = matches!(claimed, Ok(LockOutcome::Taken(_)));
         assert_ne!(extended, Ok(is_taken), "{claimed:?}");
     }
 }
@@ -147,47 +148,48 @@ async fn key_is_extended_or_taken_over_and_never_both() {
 async fn a_new_key_costs_three_requests_and_a_known_one_one() {
     let table = Table::new().await;
     let new = table.requests(async {
-        let claim = begun(&table, &bid("{}"), now()).await;
-        table.store.settle(&claim, Settled::Finished, now()).await.unwrap();
+        let claim = begun(&table, &lock_request("{}"), now()).await;
+        table.store.settle(&claim, Completion::Finished, now()).await.unwrap();
     });
     assert_eq!(new.await, [("PutItem".to_owned(), 1), ("UpdateItem".to_owned(), 2)]);
-    let known = table.requests(async { drop(table.store.claim(&bid("{}"), now()).await) });
+    let known = table.requests(async { drop(table.store.acquire(&lock_request("{}"), now()).await) });
     assert_eq!(known.await, [("PutItem".to_owned(), 1)]);
 }
 
 #[tokio::test]
 async fn a_key_that_was_finished_meanwhile_is_not_taken_over() {
     let table = Table::new().await;
-    let dead = begun(&table, &bid("{}"), now()).await;
-    let seen = table.store.claim(&bid("{}"), later(61)).await.unwrap();
+    let dead = begun(&table, &lock_request("{}"), now()).await;
+    let seen = table.store.acquire(&lock_request("{}"), later(61)).await.unwrap();
     // Somebody finds what the dead one has done.
-    assert_eq!(table.store.settle(&dead, Settled::Finished, later(61)).await, Ok(true));
-    assert_eq!(table.store.take_over(&bid("{}"), &seen, later(61)).await, Ok(Claimed::Finished(dead)));
+    assert_eq!(table.store.settle(&dead, Completion::Finished, later(61)).await, Ok(true));
+    assert_eq!(table.store.take_over(&lock_request("{}"), &seen, later(61)).await, Ok(LockOutcome::Finished(dead)));
 }
 
 #[tokio::test]
 async fn unconfirmed_claim_is_settled_by_its_nonce_and_no_other_is() {
     let table = Table::new().await;
-    let lost = bid("{}");
+    let lost = lock_request("{}");
     taken(&table, &lost, now()).await;
-    let settle = async |bid: &Bid| table.store.settle(&bid.unconfirmed(), Settled::Failed, now()).await;
-    assert_eq!(settle(&bid("{}")).await, Ok(false));
-    assert_eq!(table.store.claim(&bid("{}"), now()).await, Ok(Claimed::Running));
+    let settle =
+        async |wanted: &LockRequest| table.store.settle(&wanted.unconfirmed(), Completion::Failed, now()).await;
+    assert_eq!(settle(&lock_request("{}")).await, Ok(false));
+    assert_eq!(table.store.acquire(&lock_request("{}"), now()).await, Ok(LockOutcome::Running));
     assert_eq!(settle(&lost).await, Ok(true));
-    taken(&table, &bid("[]"), now()).await;
+    taken(&table, &lock_request("[]"), now()).await;
 }
 
 #[tokio::test]
 async fn lease_is_extended_by_its_holder_while_the_claim_runs() {
     let table = Table::new().await;
-    let claim = taken(&table, &Bid { until: later(15), ..bid("{}") }, now()).await;
+    let claim = taken(&table, &LockRequest { until: later(15), ..lock_request("{}") }, now()).await;
     assert_eq!(table.store.extend(&claim, later(300)).await, Ok(true));
-    assert_eq!(table.store.claim(&bid("{}"), later(299)).await, Ok(Claimed::Running));
-    assert_eq!(table.store.claim(&bid("[]"), later(301)).await, Ok(Claimed::OtherRequest));
+    assert_eq!(table.store.acquire(&lock_request("{}"), later(299)).await, Ok(LockOutcome::Running));
+    assert_eq!(table.store.acquire(&lock_request("[]"), later(301)).await, Ok(LockOutcome::OtherRequest));
     let other = Claim { nonce: Nonce::random().unwrap(), ..claim.clone() };
     assert_eq!(table.store.extend(&other, later(900)).await, Ok(false));
-    assert!(matches!(table.store.claim(&bid("{}"), later(301)).await, Ok(Claimed::Lapsed(_))));
-    assert_eq!(table.store.settle(&claim, Settled::Failed, now()).await, Ok(true));
+    assert!(matches!(table.store.acquire(&lock_request("{}"), later(301)).await, Ok(LockOutcome::Expired(_))));
+    assert_eq!(table.store.settle(&claim, Completion::Failed, now()).await, Ok(true));
     assert_eq!(table.store.extend(&claim, later(900)).await, Ok(false), "it is settled");
 }
 
@@ -197,44 +199,44 @@ async fn fence_is_greater_than_that_of_any_earlier_claim_also_of_one_that_was_re
     let table = Table::new().await;
     let mut last = 0;
     for (seconds, is_removed) in [(0, false), (0, false), (60, true), (61, false), (200 * 86_400, true)] {
-        let key = bid("{}").key;
+        let key = lock_request("{}").key;
         if is_removed {
             let delete = table.client.delete_item().table_name(Table::NAME);
             delete.key("event_id", AttributeValue::S(key.as_str().to_owned())).send().await.unwrap();
         }
         let at = later(seconds);
-        let claim = taken(&table, &bid("{}"), at).await;
+        let claim = taken(&table, &lock_request("{}"), at).await;
         assert!(claim.fence > last, "{} after {last}", claim.fence);
         last = claim.fence;
-        assert_eq!(table.store.settle(&claim, Settled::Failed, at).await, Ok(true));
+        assert_eq!(table.store.settle(&claim, Completion::Failed, at).await, Ok(true));
     }
 }
 
 #[tokio::test]
 async fn what_was_done_and_is_lost_is_not_done_again() {
     let table = Table::new().await;
-    let claim = taken(&table, &bid("{}"), now()).await;
-    assert_eq!(table.store.settle(&claim, Settled::Lost, now()).await, Ok(true));
-    assert_eq!(table.store.claim(&bid("{}"), later(400)).await, Ok(Claimed::Lost));
-    assert_eq!(table.store.claim(&bid("[]"), now()).await, Ok(Claimed::OtherRequest));
+    let claim = taken(&table, &lock_request("{}"), now()).await;
+    assert_eq!(table.store.settle(&claim, Completion::Lost, now()).await, Ok(true));
+    assert_eq!(table.store.acquire(&lock_request("{}"), later(400)).await, Ok(LockOutcome::Lost));
+    assert_eq!(table.store.acquire(&lock_request("[]"), now()).await, Ok(LockOutcome::OtherRequest));
 }
 
 #[tokio::test]
 async fn a_key_outlives_its_record_by_what_a_queue_holds_and_its_fence_goes_on() {
     let table = Table::new().await;
-    let claim = taken(&table, &bid("{}"), now()).await;
-    table.store.settle(&claim, Settled::Finished, now()).await.unwrap();
+    let claim = taken(&table, &lock_request("{}"), now()).await;
+    table.store.settle(&claim, Completion::Finished, now()).await.unwrap();
     let days = i64::from(TTL_DAYS + 15) * 86_400;
-    let seen = table.store.claim(&bid("{}"), later(days)).await.unwrap();
-    assert!(matches!(seen, Claimed::Finished(_)), "{seen:?}");
-    assert!(taken(&table, &bid("[]"), later(days + 1)).await.fence > claim.fence);
+    let seen = table.store.acquire(&lock_request("{}"), later(days)).await.unwrap();
+    assert!(matches!(seen, LockOutcome::Finished(_)), "{seen:?}");
+    assert!(taken(&table, &lock_request("[]"), later(days + 1)).await.fence > claim.fence);
 
     let table = Table::new().await;
-    let claim = taken(&table, &bid("{}"), now()).await;
-    table.store.settle(&claim, Settled::Finished, now()).await.unwrap();
-    let finished = Claimed::Finished(claim.clone());
-    let taken = table.store.take_over(&bid("{}"), &finished, later(days - 1)).await.unwrap();
-    assert!(matches!(&taken, Claimed::Taken(next) if next.fence > claim.fence), "{taken:?}");
+    let claim = taken(&table, &lock_request("{}"), now()).await;
+    table.store.settle(&claim, Completion::Finished, now()).await.unwrap();
+    let finished = LockOutcome::Finished(claim.clone());
+    let taken = table.store.take_over(&lock_request("{}"), &finished, later(days - 1)).await.unwrap();
+    assert!(matches!(&taken, LockOutcome::Taken(next) if next.fence > claim.fence), "{taken:?}");
 }
 
 /// Holders come, work, die, come back too late; never do two of them end well.
@@ -251,28 +253,28 @@ async fn whatever_order_things_happen_in_one_attempt_at_most_is_what_the_key_sta
                 1 if !holders.is_empty() => {
                     let holder = holders.swap_remove(random.below(holders.len()));
                     let well = random.below(3) == 0;
-                    let settled = if well { Settled::Finished } else { Settled::Failed };
+                    let settled = if well { Completion::Finished } else { Completion::Failed };
                     if table.store.settle(&holder, settled, later(time)).await.unwrap() && well {
                         finished.insert(holder.fence);
                     }
                 }
                 _ => {
-                    let bid = Bid { until: later(time + 30), ..bid("{}") };
-                    let mut claimed = table.store.claim(&bid, later(time)).await.unwrap();
-                    if let Claimed::Lapsed(_) = &claimed {
-                        claimed = table.store.take_over(&bid, &claimed, later(time)).await.unwrap();
+                    let wanted = LockRequest { until: later(time + 30), ..lock_request("{}") };
+                    let mut claimed = table.store.acquire(&wanted, later(time)).await.unwrap();
+                    if let LockOutcome::Expired(_) = &claimed {
+                        claimed = table.store.take_over(&wanted, &claimed, later(time)).await.unwrap();
                     }
                     match claimed {
-                        Claimed::Taken(claim) => {
+                        LockOutcome::Taken(claim) => {
                             assert!(finished.is_empty(), "taken although it is finished");
                             // Some stop before they begin.
                             if random.below(4) > 0 {
-                                assert_eq!(table.store.extend(&claim, bid.until).await, Ok(true));
+                                assert_eq!(table.store.extend(&claim, wanted.until).await, Ok(true));
                                 holders.push(claim);
                             }
                         }
-                        Claimed::Finished(claim) => assert_eq!(finished, BTreeSet::from([claim.fence])),
-                        Claimed::Running => {}
+                        LockOutcome::Finished(claim) => assert_eq!(finished, BTreeSet::from([claim.fence])),
+                        LockOutcome::Running => {}
                         other => panic!("{other:?}"),
                     }
                 }
@@ -289,15 +291,15 @@ async fn claim_of_the_release_before_is_read_and_its_agent_may_have_been_asked()
     let table = Table::new().await;
     let text = |text: &str| AttributeValue::S(text.to_owned());
     let blob = |bytes: &[u8]| AttributeValue::B(aws_sdk_dynamodb::primitives::Blob::new(bytes));
-    for (state, expected) in [("running", "Lapsed"), ("finished", "Finished"), ("lost", "Lost"), ("failed", "Taken")] {
+    for (state, expected) in [("running", "Expired"), ("finished", "Finished"), ("lost", "Lost"), ("failed", "Taken")] {
         let put = table.client.put_item().table_name(Table::NAME).item("event_id", text("claim:web:kit:key"));
         let put = put.item("v", AttributeValue::N("3".to_owned())).item("fence", AttributeValue::N("1".to_owned()));
         let put = put.item("nonce", blob(&[7; 16])).item("fingerprint", blob(Fingerprint::of("{}").as_bytes()));
         let put = put.item("lease_until", text(&later(60).to_string())).item("state", text(state));
         put.item("expires_at", AttributeValue::N((now().as_secs() + 9_000_000).to_string())).send().await.unwrap();
-        let claimed = table.store.claim(&bid("{}"), later(61)).await.unwrap();
+        let claimed = table.store.acquire(&lock_request("{}"), later(61)).await.unwrap();
         assert!(format!("{claimed:?}").starts_with(expected), "{state}: {claimed:?}");
-        if let Claimed::Lapsed(old) | Claimed::Finished(old) = &claimed {
+        if let LockOutcome::Expired(old) | LockOutcome::Finished(old) = &claimed {
             assert_eq!(old.fence, 1, "its record is found by it");
         }
     }

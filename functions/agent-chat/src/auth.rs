@@ -1,30 +1,30 @@
-//! Who calls, and whether he may.
+//! Authenticates the client and checks its access to the agent.
 
 use gatehouse_edge::Problem;
 use gatehouse_edge::chat::{Agent, AgentChat};
-use gatehouse_edge::secrets::Look;
+use gatehouse_edge::secrets::Refresh;
 use gatehouse_inbox::store::slots::Limits;
 use http::{Request, header};
 
 use crate::{Bytes, State, jwt};
 
-/// A client that is known.
+/// An authenticated client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Caller {
     /// The client's id, or `<issuer>:<sub>`.
     pub(crate) id: String,
-    /// For the record: `token` or `jwt`.
+    /// The way of authentication, for the record: `token` or `jwt`.
     pub(crate) verified_by: &'static str,
     pub(crate) limits: Limits,
 }
 
-/// What cannot be told now: it may be known next time.
+/// The client list is unavailable; the same request may succeed later.
 const UNKNOWN: Problem = Problem::NoSecrets("the clients cannot be looked up; send the same request again");
 
-/// Nobody may chat.
+/// No client is configured.
 const CLOSED: Problem = Problem::NoSecrets("no usable client is configured; the log names what is wrong");
 
-/// Who calls, and the agent.
+/// Authenticates the client. Returns it with the agent that it asks.
 pub(crate) async fn authorize(
     request: &Request<Bytes>,
     state: &State,
@@ -36,11 +36,11 @@ pub(crate) async fn authorize(
     if !matches!(verdict, Err(Problem::NoClient(_) | Problem::NoAgent | Problem::Forbidden | CLOSED)) {
         return verdict;
     }
-    // It may have been configured since.
+    // The client or the agent may have been added since.
     match state.secrets.look_again(&secrets).await {
-        Look::Again(newer) => allowed(&newer.agent_chat, state, token, agent_id).await,
-        Look::Current => verdict,
-        Look::Unknown => Err(UNKNOWN),
+        Refresh::New(newer) => allowed(&newer.agent_chat, state, token, agent_id).await,
+        Refresh::Unchanged => verdict,
+        Refresh::Unavailable => Err(UNKNOWN),
     }
 }
 

@@ -31,7 +31,7 @@ const BLOCKS: usize = 256;
 
 /// Whether there is an answer.
 #[derive(Debug)]
-pub(crate) enum Verdict {
+pub(crate) enum ResponseHead {
     /// There is one. The client gets these headers of the agent's.
     Answers(HeaderMap),
     /// There is none. The turn is recorded, and over.
@@ -59,10 +59,10 @@ impl Failure {
     }
 }
 
-struct Driver {
+struct TurnRelay {
     state: Arc<State>,
     asked: Asked,
-    verdict: Option<oneshot::Sender<Verdict>>,
+    verdict: Option<oneshot::Sender<ResponseHead>>,
     client: Client,
     /// The blocks before the first event. They are not sent until the status is.
     held: Gathered,
@@ -87,16 +87,16 @@ struct Driver {
 }
 
 /// Drives a turn to its end, which comes before `until`, and records it.
-pub(crate) async fn drive(
+pub(crate) async fn run(
     state: Arc<State>,
     asked: Asked,
-    verdict: oneshot::Sender<Verdict>,
+    verdict: oneshot::Sender<ResponseHead>,
     pieces: Sender,
     until: Instant,
 ) {
     let (limits, began) = (state.limits, Instant::now());
     let first_by = until.min(began + limits.first_event);
-    let mut driver = Driver {
+    let mut relay = TurnRelay {
         verdict: Some(verdict),
         client: Client::new(pieces, limits.answer),
         held: Gathered::default(),
@@ -116,11 +116,11 @@ pub(crate) async fn drive(
         state,
         asked,
     };
-    let failure = driver.run().await.err();
-    driver.close(failure).await;
+    let failure = relay.run().await.err();
+    relay.close(failure).await;
 }
 
-impl Driver {
+impl TurnRelay {
     async fn run(&mut self) -> Result<(), Failure> {
         let mut body = self.ask().await?;
         loop {
@@ -330,7 +330,7 @@ impl Driver {
     fn commit(&mut self) {
         if let Some(verdict) = self.verdict.take() {
             // The response may have been sent without it.
-            let _ = verdict.send(Verdict::Answers(self.headers.clone()));
+            let _ = verdict.send(ResponseHead::Answers(self.headers.clone()));
         }
     }
 

@@ -15,8 +15,8 @@ use super::Secrets;
 const CALL_LIMIT: Duration = Duration::from_millis(1500);
 /// From which age on the document is refreshed, alongside a record. In seconds.
 const STALE: i64 = 300;
-/// From which age on it is refreshed before anything is verified: an instance may have slept while a secret was revoked.
-/// In seconds.
+/// From which age on it is refreshed before anything is verified: an instance may have slept while a secret was
+/// revoked. In seconds.
 const TOO_OLD: i64 = 900;
 /// How long a mismatch is not worth another look-up. In seconds.
 const LOOK_AGAIN: i64 = 30;
@@ -25,7 +25,7 @@ const LOOK_FOR_ANY: i64 = 5;
 
 /// Keeps the current secrets.
 #[derive(Debug)]
-pub struct Keeper {
+pub struct SecretsCache {
     origin: Origin,
     development: bool,
     clock: Clock,
@@ -49,18 +49,18 @@ struct State {
     tried_at: Option<Timestamp>,
 }
 
-/// What looking again after a mismatch came to.
+/// The result of reloading the secrets after a failed verification.
 #[derive(Debug, Clone)]
-pub enum Look {
-    /// Looked up just now: try these.
-    Again(Arc<Secrets>),
-    /// Looked up within the last half minute: the mismatch stands.
-    Current,
-    /// Could not be looked up: the secret may have been rotated, nobody can tell.
-    Unknown,
+pub enum Refresh {
+    /// The document was reloaded. Verify with these secrets.
+    New(Arc<Secrets>),
+    /// The document was loaded within the last half minute. The verification failed for good.
+    Unchanged,
+    /// The document could not be loaded. The secret may have been rotated.
+    Unavailable,
 }
 
-impl Keeper {
+impl SecretsCache {
     /// Secrets that never change: those of `document`.
     ///
     /// # Errors
@@ -69,14 +69,20 @@ impl Keeper {
         let secrets = Secrets::parse(document, development)?;
         name_defects(&secrets);
         let state = Mutex::new(State { secrets: Some(Arc::new(secrets)), ..State::default() });
-        Ok(Keeper { origin: Origin::Fixed, development, clock, state, look_up: tokio::sync::Mutex::default() })
+        Ok(SecretsCache { origin: Origin::Fixed, development, clock, state, look_up: tokio::sync::Mutex::default() })
     }
 
     /// No secrets at all: every delivery is answered with 503.
     #[must_use]
     pub fn closed(clock: Clock) -> Self {
         let origin = Origin::Fixed;
-        Keeper { origin, development: false, clock, state: Mutex::default(), look_up: tokio::sync::Mutex::default() }
+        SecretsCache {
+            origin,
+            development: false,
+            clock,
+            state: Mutex::default(),
+            look_up: tokio::sync::Mutex::default(),
+        }
     }
 
     /// Secrets kept in Secrets Manager; nothing is looked up yet.
@@ -88,7 +94,7 @@ impl Keeper {
             .retry_config(limits.retries())
             .build();
         let origin = Origin::Manager { client: Client::from_conf(config), arn };
-        Keeper { origin, development, clock, state: Mutex::default(), look_up: tokio::sync::Mutex::default() }
+        SecretsCache { origin, development, clock, state: Mutex::default(), look_up: tokio::sync::Mutex::default() }
     }
 
     /// The secrets, looked up if there are none yet or if they are too old. `None` when there are none.
@@ -106,8 +112,8 @@ impl Keeper {
         if wanted { self.load().await.or(kept) } else { kept }
     }
 
-    /// Refreshes an old document; meant to run beside a record, since nothing runs between requests. A failure leaves the
-    /// old one in use.
+    /// Refreshes an old document; meant to run beside a record, since nothing runs between requests. A failure leaves
+    /// the old one in use.
     pub async fn refresh_if_stale(&self) {
         if self.age().is_some_and(|age| age >= STALE)
             && let Ok(_alone) = self.look_up.try_lock()
@@ -117,17 +123,17 @@ impl Keeper {
         }
     }
 
-    /// Looks again after a mismatch with what [`Keeper::get`] gave, at most every half minute.
-    pub async fn look_again(&self, mismatched: &Arc<Secrets>) -> Look {
+    /// Looks again after a mismatch with what [`SecretsCache::get`] gave, at most every half minute.
+    pub async fn look_again(&self, mismatched: &Arc<Secrets>) -> Refresh {
         let _alone = self.look_up.lock().await;
         match (self.state(|state| state.secrets.clone()), self.age()) {
             // Somebody else has looked meanwhile.
-            (Some(secrets), _) if !Arc::ptr_eq(&secrets, mismatched) => Look::Again(secrets),
+            (Some(secrets), _) if !Arc::ptr_eq(&secrets, mismatched) => Refresh::New(secrets),
             // A fixed document has no age.
-            (_, None) => Look::Current,
-            (_, Some(_)) if self.may_try(LOOK_AGAIN) => self.load().await.map_or(Look::Unknown, Look::Again),
-            (_, Some(age)) if age > LOOK_AGAIN => Look::Unknown,
-            (_, Some(_)) => Look::Current,
+            (_, None) => Refresh::Unchanged,
+            (_, Some(_)) if self.may_try(LOOK_AGAIN) => self.load().await.map_or(Refresh::Unavailable, Refresh::New),
+            (_, Some(age)) if age > LOOK_AGAIN => Refresh::Unavailable,
+            (_, Some(_)) => Refresh::Unchanged,
         }
     }
 

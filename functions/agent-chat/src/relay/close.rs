@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use gatehouse_edge::{Problem, RequestId};
-use gatehouse_inbox::store::claim::Settled;
+use gatehouse_inbox::store::claim::Completion;
 use gatehouse_payload::ag_kit::Dialect;
 use gatehouse_payload::ag_kit::turn::End;
 use tokio::time::{Instant, timeout_at};
 
-use super::{Driver, Failure, Verdict};
+use super::{Failure, ResponseHead, TurnRelay};
 use crate::clean_up::CleanUp;
 use crate::record::{self, Outcome};
 use crate::{MARGIN, RESERVE, millis};
@@ -20,7 +20,7 @@ const RECORD: Duration = Duration::from_millis(3500);
 /// How long the client's stream waits for the claim to be settled and the slot to be freed.
 const SETTLE: Duration = Duration::from_secs(10);
 
-impl Driver {
+impl TurnRelay {
     /// Sends the error event, where the agent sent no terminal one; records the turn; and only then ends the client's
     /// stream. Clean-up that DynamoDB does not take goes on until the invocation ends.
     pub(super) async fn close(mut self, failure: Option<Failure>) {
@@ -52,9 +52,9 @@ impl Driver {
         };
         let is_durable = self.record(&outcome).await;
         let settled = match (&outcome.end, is_durable) {
-            (End::Failed(_), _) => Settled::Failed,
-            (_, true) => Settled::Finished,
-            (_, false) => Settled::Lost,
+            (End::Failed(_), _) => Completion::Failed,
+            (_, true) => Completion::Finished,
+            (_, false) => Completion::Lost,
         };
         drop(outcome);
         let clean_up = CleanUp {
@@ -65,7 +65,7 @@ impl Driver {
         let mut cleaning_up = std::pin::pin!(clean_up.run(&self.state));
         let is_clean = timeout_at(Instant::now() + SETTLE, &mut cleaning_up).await.is_ok();
         if let (Some(verdict), Some(problem)) = (self.verdict.take(), problem) {
-            let is_late = verdict.send(Verdict::Refused(problem)).is_err();
+            let is_late = verdict.send(ResponseHead::Refused(problem)).is_err();
             if let (true, false, Some(last_word)) = (is_late, is_answered, last_word) {
                 // The status was sent while the turn was recorded.
                 self.client.send_last(last_word);

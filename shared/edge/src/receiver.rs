@@ -12,9 +12,9 @@ use http::{HeaderValue, Request, Response, header};
 use tokio::time::{Instant, timeout_at};
 
 use crate::answering::{Action, Answering, Decision, Unanswered};
-use crate::log::{RequestLine, Told};
+use crate::log::{LogContext, RequestLine};
 use crate::scheme::Parts;
-use crate::secrets::{DEVELOPMENT, Keeper, Look};
+use crate::secrets::{DEVELOPMENT, Refresh, SecretsCache};
 use crate::skip::Skip;
 use crate::{Deadline, Problem, Redaction, RequestId, Source, Verified, gate};
 
@@ -42,11 +42,11 @@ pub struct Endpoint {
 
 /// What a front function needs to take events in.
 #[derive(Debug)]
-pub struct Door {
+pub struct Receiver {
     /// Records them.
     pub inbox: Inbox,
     /// Verifies them.
-    pub secrets: Keeper,
+    pub secrets: SecretsCache,
     /// What of them is not kept.
     pub redaction: Redaction,
     /// Which of them are not kept at all.
@@ -55,10 +55,10 @@ pub struct Door {
     pub body_limit: usize,
 }
 
-impl Door {
+impl Receiver {
     /// Builds the door from the environment, then looks the secrets up and opens the connection to DynamoDB, both at
-    /// once, unless `CONNECT_AT_START` is `false`. What fails in the latter two is for the first request to find, and without usable secrets every delivery is
-    /// answered with 503: whoever sends it will send it again.
+    /// once, unless `CONNECT_AT_START` is `false`. What fails in the latter two is for the first request to find, and
+    /// without usable secrets every delivery is answered with 503: whoever sends it will send it again.
     ///
     /// # Errors
     /// When a variable about the table or the queue is missing or not usable.
@@ -73,16 +73,18 @@ impl Door {
         let development = get("AWS_SAM_LOCAL").is_some_and(|value| value == "true");
         let document = get("GATEHOUSE_SECRETS").or_else(|| development.then(|| DEVELOPMENT.to_owned()));
         let secrets = match (get("SECRETS_ARN").filter(|arn| !arn.is_empty()), document) {
-            (Some(arn), _) => Keeper::manager(&sdk, arn, development, clock.clone()),
-            (None, Some(document)) => Keeper::fixed(&document, development, clock.clone()).unwrap_or_else(|error| {
-                tracing::error!(%error, "GATEHOUSE_SECRETS is not usable: every delivery is answered with 503");
-                Keeper::closed(clock.clone())
-            }),
+            (Some(arn), _) => SecretsCache::manager(&sdk, arn, development, clock.clone()),
+            (None, Some(document)) => {
+                SecretsCache::fixed(&document, development, clock.clone()).unwrap_or_else(|error| {
+                    tracing::error!(%error, "GATEHOUSE_SECRETS is not usable: every delivery is answered with 503");
+                    SecretsCache::closed(clock.clone())
+                })
+            }
             (None, None) => {
                 tracing::error!(
                     "neither SECRETS_ARN nor GATEHOUSE_SECRETS is set: every delivery is answered with 503"
                 );
-                Keeper::closed(clock.clone())
+                SecretsCache::closed(clock.clone())
             }
         };
         let inbox = Inbox {
@@ -91,7 +93,7 @@ impl Door {
             retry_queue: config.retry_queue,
             clock,
         };
-        let door = Door { inbox, secrets, redaction, skip, body_limit };
+        let door = Receiver { inbox, secrets, redaction, skip, body_limit };
         if get("CONNECT_AT_START").is_none_or(|value| value != "false") {
             tokio::join!(door.secrets.get(), door.inbox.store.warm(door.clock().now()));
         }
@@ -125,7 +127,7 @@ impl Door {
             Ok(Taken { body, outcome, told }) => (Response::new(body), outcome, told),
             Err(Refused { problem, outcome, told }) => {
                 let why = problem.why();
-                let told = Told { problem: Some((problem.slug(), problem.log_detail())), why, ..*told };
+                let told = LogContext { problem: Some((problem.slug(), problem.log_detail())), why, ..*told };
                 (problem.to_response(request_id), outcome, told)
             }
         };
@@ -162,13 +164,13 @@ impl Door {
             self.secrets.refresh_if_stale().await;
             let body = answer.or(otherwise.map(str::to_owned));
             let body = body.unwrap_or_else(|| endpoint.source.respond(Outcome::Skipped, &event.id));
-            let told = Told { rule: by, fault, event: Some(event), ..Told::default() };
+            let told = LogContext { rule: by, fault, event: Some(event), ..LogContext::default() };
             return Ok(Taken { body, outcome: Outcome::Skipped, told });
         }
         event.answer = answer;
         event.body = self.redaction.apply(&event.body);
         let (recorded, ()) = tokio::join!(self.inbox.record(&event, end), self.secrets.refresh_if_stale());
-        let mut told = Told { rule: by, fault, ..Told::default() };
+        let mut told = LogContext { rule: by, fault, ..LogContext::default() };
         let (outcome, answer) = match recorded {
             Ok(Receipt { outcome, answer, error }) => {
                 told.error = error.map(|error| error.to_string());
@@ -218,12 +220,12 @@ impl Door {
         // Either may be the trace of a change that has not reached this instance yet.
         if verdict.as_ref().is_err_and(|unverified| unverified.may_match_later) || !source.is_open(&secrets) {
             match self.secrets.look_again(&secrets).await {
-                Look::Current => {}
-                Look::Again(newer) => {
+                Refresh::Unchanged => {}
+                Refresh::New(newer) => {
                     verdict = source.verify(parts, &newer, now);
                     secrets = newer;
                 }
-                Look::Unknown => {
+                Refresh::Unavailable => {
                     let detail = "no secret matches, and whether there is a newer one cannot be looked up; send the same delivery again";
                     return Err(Problem::NoSecrets(detail));
                 }
@@ -241,7 +243,7 @@ impl Door {
         let document = Document::read(body).map_err(|error| Problem::NotAnObject(error.to_string()))?;
         let received_at = self.clock().now();
         let nonce = Nonce::random().map_err(|error| {
-            let told = Told { error: Some(format!("no random bytes: {error}")), ..Told::default() };
+            let told = LogContext { error: Some(format!("no random bytes: {error}")), ..LogContext::default() };
             Refused { problem: Problem::NotDurable, outcome: Outcome::Unavailable, told: Box::new(told) }
         })?;
         let fingerprint = source.fingerprint(&document);
@@ -263,13 +265,13 @@ impl Door {
 struct Taken {
     body: String,
     outcome: Outcome,
-    told: Told,
+    told: LogContext,
 }
 
 struct Refused {
     problem: Problem,
     outcome: Outcome,
-    told: Box<Told>,
+    told: Box<LogContext>,
 }
 
 impl From<Problem> for Refused {

@@ -5,13 +5,13 @@ use std::time::Duration;
 use gatehouse_edge::Problem;
 use gatehouse_edge::chat;
 use gatehouse_inbox::store::Place;
-use gatehouse_inbox::store::claim::{Bid, Claim, Claimed, Settled};
+use gatehouse_inbox::store::claim::{Claim, Completion, LockOutcome, LockRequest};
 use gatehouse_inbox::{EventId, Fingerprint, Nonce, StoreError};
 use gatehouse_payload::time::Timestamp;
 use http::Request;
 use tokio::time::timeout;
 
-use crate::record::{self, Kept, Stored};
+use crate::record::{self, Replay, Stored};
 use crate::{Bytes, State};
 
 /// The longest key, in bytes.
@@ -59,42 +59,43 @@ pub(crate) async fn take(
     nonce: Nonce,
     lease: Timestamp,
 ) -> Result<Key, Refused> {
-    let bid = Bid { key, fingerprint, nonce, until: lease };
+    let wanted = LockRequest { key, fingerprint, nonce, until: lease };
     let (store, now) = (&state.inbox.store, || state.clock().now());
-    let mut claimed = store.claim(&bid, now()).await.map_err(|error| unconfirmed(&bid, &error))?;
-    if let Claimed::Lapsed(claim) | Claimed::Finished(claim) = &claimed {
-        let has_lapsed = matches!(claimed, Claimed::Lapsed(_));
-        let mut kept = kept(state, claim).await?;
-        if has_lapsed && kept == Kept::Not {
+    let mut claimed = store.acquire(&wanted, now()).await.map_err(|error| unconfirmed(&wanted, &error))?;
+    if let LockOutcome::Expired(claim) | LockOutcome::Finished(claim) = &claimed {
+        let has_expired = matches!(claimed, LockOutcome::Expired(_));
+        let mut replay = replay_of(state, claim).await?;
+        if has_expired && replay == Replay::Missing {
             // The turn may have ended while DynamoDB was away: then it waits on the retry queue, or has just been
             // recorded.
             if is_anything_queued(state).await? {
                 return Err(Problem::KeyInUse.into());
             }
-            kept = self::kept(state, claim).await?;
+            replay = replay_of(state, claim).await?;
         }
-        match kept {
-            Kept::Well(stored) => {
-                if has_lapsed && let Err(error) = store.settle(claim, Settled::Finished, now()).await {
+        match replay {
+            Replay::Complete(stored) => {
+                if has_expired && let Err(error) = store.settle(claim, Completion::Finished, now()).await {
                     tracing::warn!(error = error.to_string(), "the expired claim could not be settled as finished");
                 }
                 return Ok(Key::Answered(stored));
             }
-            Kept::InPart => return Err(Problem::NotReplayable.into()),
-            Kept::Badly | Kept::Not => {
-                if let Some(problem) = missing(state, claim).filter(|_| !has_lapsed) {
+            Replay::Partial => return Err(Problem::NotReplayable.into()),
+            Replay::Failed | Replay::Missing => {
+                if let Some(problem) = missing(state, claim).filter(|_| !has_expired) {
                     return Err(problem.into());
                 }
-                claimed = store.take_over(&bid, &claimed, now()).await.map_err(|error| unconfirmed(&bid, &error))?;
+                claimed =
+                    store.take_over(&wanted, &claimed, now()).await.map_err(|error| unconfirmed(&wanted, &error))?;
             }
         }
     }
     match claimed {
-        Claimed::Taken(claim) => Ok(Key::Taken(claim)),
-        Claimed::OtherRequest => Err(Problem::KeyReused.into()),
-        Claimed::Lost => Err(Problem::NotReplayable.into()),
+        LockOutcome::Taken(claim) => Ok(Key::Taken(claim)),
+        LockOutcome::OtherRequest => Err(Problem::KeyReused.into()),
+        LockOutcome::Lost => Err(Problem::NotReplayable.into()),
         // The next request finds what has become of it.
-        Claimed::Running | Claimed::Lapsed(_) | Claimed::Finished(_) => Err(Problem::KeyInUse.into()),
+        LockOutcome::Running | LockOutcome::Expired(_) | LockOutcome::Finished(_) => Err(Problem::KeyInUse.into()),
     }
 }
 
@@ -128,21 +129,21 @@ async fn is_anything_queued(state: &State) -> Result<bool, Problem> {
     })
 }
 
-async fn kept(state: &State, claim: &Claim) -> Result<Kept, Problem> {
+async fn replay_of(state: &State, claim: &Claim) -> Result<Replay, Problem> {
     let id = chat::event_id(&chat::turn_id(claim));
     match timeout(READ, state.inbox.store.look(&id, state.clock().now())).await {
-        Ok(Ok(Place::Record(record))) => Ok(record::kept(&record.event.body)),
-        Ok(Ok(Place::Empty)) => Ok(Kept::Not),
-        Ok(Ok(Place::Erased(_))) => Ok(Kept::InPart),
+        Ok(Ok(Place::Record(record))) => Ok(record::replay_of(&record.event.body)),
+        Ok(Ok(Place::Empty)) => Ok(Replay::Missing),
+        Ok(Ok(Place::Erased(_))) => Ok(Replay::Partial),
         Ok(Ok(Place::Damaged(damaged))) => Err(unknown(&damaged.into())),
         Ok(Err(error)) => Err(unknown(&error)),
         Err(_) => Err(Problem::KeyUnknown),
     }
 }
 
-/// A bid whose answer did not come may have been taken: it is withdrawn by its nonce.
-fn unconfirmed(bid: &Bid, error: &StoreError) -> Refused {
-    Refused { problem: unknown(error), unconfirmed: Some(bid.unconfirmed()) }
+/// A wanted whose answer did not come may have been taken: it is withdrawn by its nonce.
+fn unconfirmed(wanted: &LockRequest, error: &StoreError) -> Refused {
+    Refused { problem: unknown(error), unconfirmed: Some(wanted.unconfirmed()) }
 }
 
 fn unknown(error: &StoreError) -> Problem {
