@@ -202,6 +202,33 @@ fn every_variable_the_code_reads_is_documented() {
     assert!(missing.is_empty(), "{missing:?}");
 }
 
+/// The modules that a crate's README lists, by their first name.
+fn listed_modules(readme: &str) -> BTreeSet<String> {
+    let rows = readme.lines().filter_map(|row| row.strip_prefix("| `")?.split(" | ").next());
+    let names = rows.flat_map(|names| names.split('`').step_by(2).map(str::to_owned).collect::<Vec<_>>());
+    names.map(|name| name.split("::").next().unwrap_or_default().to_owned()).filter(|name| !name.is_empty()).collect()
+}
+
+#[test]
+fn readme_of_each_crate_lists_its_modules() {
+    for folder in [
+        "shared/edge",
+        "shared/inbox",
+        "shared/lambda",
+        "shared/outgoing",
+        "shared/payload",
+        "shared/replies",
+        "infra/local",
+    ] {
+        let source = read(&format!("{folder}/src/lib.rs"));
+        let modules = source.lines().filter_map(|line| {
+            line.trim_start_matches("pub ").strip_prefix("mod ")?.strip_suffix(';').map(str::to_owned)
+        });
+        let modules: BTreeSet<String> = modules.collect();
+        assert_eq!(listed_modules(&read(&format!("{folder}/README.md"))), modules, "{folder}");
+    }
+}
+
 #[test]
 fn outcome_tables_of_readme_and_operations_name_every_outcome() {
     let words: BTreeSet<&str> = gatehouse_inbox::Outcome::ALL.into_iter().map(|outcome| outcome.as_str()).collect();

@@ -19,23 +19,23 @@ pub const RECORD_LIMIT: usize = 24 * 1024 * 1024;
 pub struct Event {
     /// The idempotency key.
     pub id: EventId,
-    /// The vendor: `ada`, `agntix`, `vapi`.
+    /// The vendor: `ada`, `agntix`, `vapi`; `ag-kit` for a chat turn.
     pub source: String,
-    /// The vendor's name for the kind of event; absent when the body does not tell.
+    /// The vendor's name for the type of the event; absent when the body does not name one.
     pub event_type: Option<String>,
-    /// Whom the event is about; absent when the body does not tell.
+    /// The subject that the event is about; absent when the body does not name one.
     pub subject: Option<Subject>,
-    /// When it happened; the received time where that cannot be read ([`Marks::undated`]).
+    /// The time of the event; the received time where the body has none ([`Marks::undated`]).
     pub occurred_at: Timestamp,
-    /// When the front door took it.
+    /// The time at which the front door received it.
     pub received_at: Timestamp,
-    /// What it says.
+    /// The hash of its canonical message.
     pub fingerprint: Fingerprint,
-    /// This attempt at recording it.
+    /// The nonce of this attempt to record it.
     pub nonce: Nonce,
     /// The scheme that verified it: `svix`, `webhook`, `bearer:authorization`, …
     pub verified_by: String,
-    /// The body as delivered, byte for byte: UTF-8.
+    /// The body as delivered, UTF-8. The front door redacts credentials before it is recorded.
     pub body: Bytes,
     /// What its sender is answered with, where that was decided for this event: JSON text. It is kept with the record, so
     /// that a duplicate is answered like the first.

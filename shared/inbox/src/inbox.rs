@@ -32,7 +32,7 @@ pub struct Inbox {
 /// What became of an event, durable either way.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Receipt {
-    /// Recorded, duplicate, conflict or queued.
+    /// Recorded, duplicate, conflict, erased or queued.
     pub outcome: Outcome,
     /// What the delivery is answered with: an earlier one's answer, where there is one.
     pub answer: Option<String>,

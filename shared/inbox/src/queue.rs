@@ -51,7 +51,7 @@ pub struct Envelope {
     pub received_at: Timestamp,
     /// The scheme that verified it.
     pub verified_by: String,
-    /// The body as delivered.
+    /// The body as delivered, after redaction.
     pub body: Bytes,
     /// What its sender has been answered with, where that was decided for this event.
     pub answer: Option<String>,

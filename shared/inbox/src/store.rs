@@ -87,7 +87,7 @@ impl StoreError {
 /// What recording an event came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recorded {
-    /// Recorded, duplicate or conflict.
+    /// Recorded, duplicate, conflict or erased.
     pub outcome: Outcome,
     /// What the delivery is answered with: what the item that stands for it holds, be it this one's or an earlier one's.
     pub answer: Option<String>,

@@ -1,6 +1,4 @@
-//! Lambda's runtime around a handler: what a function URL was asked, as a request with a deadline and a name.
-//!
-//! Handlers know nothing of it; a function's `main.rs` puts the two together.
+#![doc = include_str!("../README.md")]
 
 use std::convert::Infallible;
 use std::time::Duration;
