@@ -251,7 +251,8 @@ async fn secrets_that_never_answer_cost_at_most_their_share_of_the_five_seconds(
     assert!(started.elapsed() < std::time::Duration::from_secs(2));
 }
 
-/// Twelve senders that never pause, while every step of a rotation is taken, the look-ups fail for a while, and forgeries come.
+/// Twelve senders that never pause, while every step of a rotation is taken, the look-ups fail for a while, and
+/// forgeries come.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rotation_under_load_loses_nothing_and_refuses_nobody() {
     const SENDERS: usize = 12;

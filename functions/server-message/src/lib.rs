@@ -103,8 +103,8 @@ impl<A: Answers> Answering for State<A> {
 
 /// Takes one message in. Answers with what the rules or the code say, else `{}`, or with a problem document.
 ///
-/// A duplicate is answered like the first: Vapi sends one again only when it has not seen the answer. Where nothing can take
-/// the event, a message whose sender waits for the answer gets it all the same, as `unrecorded`.
+/// A duplicate is answered like the first: Vapi sends one again only when it has not seen the answer. Where nothing can
+/// take the event, a message whose sender waits for the answer gets it all the same, as `unrecorded`.
 pub async fn handle<A: Answers>(request: Request<Bytes>, state: &State<A>, deadline: Deadline) -> Response<String> {
     state.door.receive_and_answer(&ENDPOINT, request, deadline, state).await
 }

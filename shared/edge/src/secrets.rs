@@ -1,7 +1,8 @@
 //! The secrets document: one JSON object with a part for each vendor.
 //!
-//! Every value stands in a list, so that the old and the new are valid side by side during a rotation. A part that cannot
-//! be used closes its vendor alone; of a part's values only the usable ones count, and [`Secrets::defects`] names the rest.
+//! Every value stands in a list, so that the old and the new are valid side by side during a rotation. A part that
+//! cannot be used closes its vendor alone; of a part's values only the usable ones count, and [`Secrets::defects`]
+//! names the rest.
 
 mod cache;
 mod secret;

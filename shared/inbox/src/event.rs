@@ -11,7 +11,8 @@ use sha2::{Digest, Sha256};
 
 /// The largest body a function URL delivers. In bytes.
 pub const BODY_LIMIT: usize = 6 * 1024 * 1024;
-/// The largest body of a record: a turn of a chat holds a request, an answer of 8 MiB, and what escaping adds. In bytes.
+/// The largest body of a record: a turn of a chat holds a request, an answer of 8 MiB, and what escaping adds. In
+/// bytes.
 pub const RECORD_LIMIT: usize = 24 * 1024 * 1024;
 
 /// A verified, identified delivery, ready to be recorded.
@@ -37,8 +38,8 @@ pub struct Event {
     pub verified_by: String,
     /// The body as delivered, UTF-8. The front door redacts credentials before it is recorded.
     pub body: Bytes,
-    /// What its sender is answered with, where that was decided for this event: JSON text. It is kept with the record, so
-    /// that a duplicate is answered like the first.
+    /// What its sender is answered with, where that was decided for this event: JSON text. It is kept with the record,
+    /// so that a duplicate is answered like the first.
     pub answer: Option<String>,
     /// What could not be read from it.
     pub marks: Marks,

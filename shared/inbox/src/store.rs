@@ -89,7 +89,8 @@ impl StoreError {
 pub struct Recorded {
     /// Recorded, duplicate, conflict or erased.
     pub outcome: Outcome,
-    /// What the delivery is answered with: what the item that stands for it holds, be it this one's or an earlier one's.
+    /// What the delivery is answered with: what the item that stands for it holds, be it this one's or an earlier
+    /// one's.
     pub answer: Option<String>,
 }
 
@@ -168,8 +169,8 @@ impl Store {
         self.ttl_seconds
     }
 
-    /// Opens the connection before the first event needs it, and learns what was erased. A failure is for the first event
-    /// to find.
+    /// Opens the connection before the first event needs it, and learns what was erased. A failure is for the first
+    /// event to find.
     pub async fn warm(&self, now: Timestamp) {
         self.learn_in_passing(now).await;
     }
@@ -306,8 +307,8 @@ impl Store {
         Ok(unpack(head, &chunks)?)
     }
 
-    /// A page of a subject's events, oldest first; at most `limit` (1–100) of them. Expired ones are left out, so a page
-    /// may be short, or empty, with more to come.
+    /// A page of a subject's events, oldest first; at most `limit` (1–100) of them. Expired ones are left out, so a
+    /// page may be short, or empty, with more to come.
     ///
     /// The index is eventually consistent: an event may be missing for a moment after it was recorded.
     ///

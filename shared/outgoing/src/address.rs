@@ -1,4 +1,5 @@
-//! Which IP addresses are the public Internet's (RFC 6890 and its registries), which a private network's, which this machine's.
+//! Which IP addresses are the public Internet's (RFC 6890 and its registries), which a private network's, which this
+//! machine's.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

@@ -1,7 +1,7 @@
 //! Steering a live call: a message of ours, posted to the call's `controlUrl`.
 //!
-//! Who knows that URL can steer the call, and it comes from the message. So it is used only where it leads to Vapi, is never
-//! logged, and no redirect is followed.
+//! Who knows that URL can steer the call, and it comes from the message. So it is used only where it leads to Vapi, is
+//! never logged, and no redirect is followed.
 
 use bytes::Bytes;
 use gatehouse_edge::answering::Action;
@@ -45,7 +45,8 @@ impl Control {
         Ok(Control { hosts, tls: tls? })
     }
 
-    /// Posts `messages`, one after the other, to the call that `said` is about. Nothing is sent before the action is called.
+    /// Posts `messages`, one after the other, to the call that `said` is about. Nothing is sent before the action is
+    /// called.
     #[must_use]
     pub fn act(&self, said: &Said, messages: Vec<String>) -> Action {
         let url = url(self.hosts, said);

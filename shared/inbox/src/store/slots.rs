@@ -1,7 +1,8 @@
 //! How much one holder does at a time, and in a minute: slots that free themselves.
 //!
-//! One item per holder has a map of the slots that are taken, each with the time it ends by itself, and a count of those taken
-//! in the current minute. A slot is taken and freed by its own name, so that what is freed twice or too late frees no other.
+//! One item per holder has a map of the slots that are taken, each with the time it ends by itself, and a count of
+//! those taken in the current minute. A slot is taken and freed by its own name, so that what is freed twice or too
+//! late frees no other.
 
 use std::collections::HashMap;
 
