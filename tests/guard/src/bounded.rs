@@ -241,27 +241,24 @@ const BODIES: [Input; 9] = [
 ];
 
 fn object(size: usize, member: impl Fn(usize) -> String) -> Vec<u8> {
-    let mut object = String::from("{");
-    for n in 0.. {
-        if object.len() >= size {
-            break;
-        }
-        let _ = write!(object, "{}{}", if n == 0 { "" } else { "," }, member(n));
-    }
-    object.push('}');
-    object.into_bytes()
+    joined(size, "{", "}", member)
 }
 
 fn array(size: usize, before: &str, element: impl Fn(usize) -> String) -> Vec<u8> {
-    let mut object = format!("{before}[");
+    joined(size, &format!("{before}["), "]}", element)
+}
+
+/// `before`, as many parts with commas between them as it takes to reach `size`, and `after`.
+fn joined(size: usize, before: &str, after: &str, part: impl Fn(usize) -> String) -> Vec<u8> {
+    let mut text = before.to_owned();
     for n in 0.. {
-        if object.len() >= size {
+        if text.len() >= size {
             break;
         }
-        let _ = write!(object, "{}{}", if n == 0 { "" } else { "," }, element(n));
+        let _ = write!(text, "{}{}", if n == 0 { "" } else { "," }, part(n));
     }
-    object.push_str("]}");
-    object.into_bytes()
+    text.push_str(after);
+    text.into_bytes()
 }
 
 fn check_request(dialect: Dialect, body: &Bytes) {
@@ -311,14 +308,16 @@ const EVENTS: [Input; 3] = [
     ("transcripts", |size| {
         filled(size, |n| {
             format!(
-                "{{\"message\":{{\"type\":\"transcript\",\"transcriptType\":\"final\",\"role\":\"user\",\"transcript\":\"x{n}\"}}}}\n"
+                "{{\"message\":{{\"type\":\"transcript\",\"transcriptType\":\"final\",\"role\":\"user\",\
+                 \"transcript\":\"x{n}\"}}}}\n"
             )
         })
     }),
     ("messages", |size| {
         filled(size, |n| {
             format!(
-                "{{\"type\":\"v1.conversation.message\",\"data\":{{\"message_id\":\"{n}\",\"content\":{{\"type\":\"text\",\"body\":\"x\"}}}}}}\n"
+                "{{\"type\":\"v1.conversation.message\",\"data\":{{\"message_id\":\"{n}\",\
+                 \"content\":{{\"type\":\"text\",\"body\":\"x\"}}}}}}\n"
             )
         })
     }),
