@@ -255,3 +255,36 @@ fn whole_events(answer: Bytes) -> Bytes {
     }
     answer.slice(..whole)
 }
+
+#[cfg(test)]
+#[allow(clippy::panic)]
+mod tests {
+    use super::{Replay, replay_of};
+
+    /// A turn as the release before bounded resources recorded it. Its members may only grow.
+    fn recorded_before(end: &str, answer: &str) -> String {
+        format!(
+            "{{\"type\":\"turn\",\"turn_id\":\"t1\",\"client\":\"web\",\"agent\":\"kit\",\"dialect\":\"ag-kit\",\
+             \"conversation\":\"c\",\"request_id\":\"r\",\"began_at\":\"2026-11-01T09:00:00Z\",\"end\":\"{end}\",\
+             \"first_event_ms\":3,\"duration_ms\":9,\"received_bytes\":14,\"sent_bytes\":14,\"events\":1,\
+             \"headers\":{{\"content-type\":\"text/event-stream\"}},\"request\":{{\"messages\":[]}},{answer}}}"
+        )
+    }
+
+    #[test]
+    fn turns_of_the_release_before_are_replayed() {
+        for end in ["completed", "interrupted"] {
+            for answer in [r#""answer":"data: [DONE]\n\n""#, r#""answer_base64":"ZGF0YTogW0RPTkVdCgo=""#] {
+                let Replay::Complete(stored) = replay_of(recorded_before(end, answer).as_bytes()) else {
+                    panic!("{end} {answer}")
+                };
+                assert_eq!((stored.turn_id.as_str(), &*stored.answer), ("t1", &b"data: [DONE]\n\n"[..]));
+                assert_eq!(stored.headers["content-type"], "text/event-stream");
+            }
+            let cut = recorded_before(end, r#""answer":"data: [DONE]\n\n","answer_cut":true"#);
+            assert_eq!(replay_of(cut.as_bytes()), Replay::Partial);
+        }
+        let failed = recorded_before("failed:cut", r#""answer":"data: x\n\n""#);
+        assert_eq!(replay_of(failed.as_bytes()), Replay::Failed);
+    }
+}
