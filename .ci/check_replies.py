@@ -1,4 +1,5 @@
-"""Holds the rules files to their JSON Schema, with a validator that is not ours; and the schema to what it must refuse."""
+"""Validates the rules files against their JSON Schema with an independent validator, and checks that the schema rejects
+wrong rules."""
 import copy
 import json
 
@@ -14,11 +15,12 @@ schema = read("functions/replies.schema.json")
 Draft7Validator.check_schema(schema)
 validator = Draft7Validator(schema)
 development = read("functions/replies.dev.json")
-for path, rules in [("functions/replies.json", read("functions/replies.json")), ("functions/replies.dev.json", development)]:
+files = {"functions/replies.json": read("functions/replies.json"), "functions/replies.dev.json": development}
+for path, rules in files.items():
     for error in validator.iter_errors(rules):
         raise SystemExit(f"{path}: {error.json_path}: {error.message}")
 
-CALLED = {"type": "number", "number": "+1"}
+DESTINATION = {"type": "number", "number": "+1"}
 WRONG = [
     ("client", {"when": {"type": "hang"}}),
     ("client", {"when": {"type": "hang", "tool": "x"}, "act": {"type": "end-call"}}),
@@ -26,7 +28,7 @@ WRONG = [
     ("client", {"when": {"type": "hang"}, "reply": {"message": {"type": "add-message", "message": {"role": "user"}}}}),
     ("server", {"when": {"type": "status-update"}, "reply": {}}),
     ("server", {"when": {"type": "assistant-request"}, "reply": {"assistantID": "x"}}),
-    ("server", {"when": {"type": "transfer-destination-request"}, "reply": {"destination": CALLED}}),
+    ("server", {"when": {"type": "transfer-destination-request"}, "reply": {"destination": DESTINATION}}),
     ("server", {"when": {"type": "tool-calls"}, "reply": {"results": []}}),
     ("server", {"when": {"type": "campaign.predial"}, "reply": {"eligible": "yes"}}),
     ("server", {"when": {"type": "hang", "where": {"/a": {"is": 1}}}, "act": {"type": "end-call"}}),
@@ -35,5 +37,5 @@ for channel, rule in WRONG:
     rules = copy.deepcopy(development)
     rules[channel].append(rule)
     if validator.is_valid(rules):
-        raise SystemExit(f"functions/replies.schema.json takes a wrong {channel} rule: {json.dumps(rule)}")
-print("the rules files follow their schema, and it refuses wrong rules")
+        raise SystemExit(f"functions/replies.schema.json accepts a wrong {channel} rule: {json.dumps(rule)}")
+print("the rules files match their schema, and the schema rejects wrong rules")

@@ -1,6 +1,7 @@
-"""Holds what SAM makes of infra/template.yaml, with each set of parameters, to cfn-lint and to what it promises.
+"""Translates infra/template.yaml to CloudFormation with each set of parameters, and checks the result.
 
-The untranslated template is not enough: cfn-lint finds most mistakes only in plain CloudFormation.
+Checks permissions, invariants and function URLs, and runs cfn-lint. cfn-lint finds most mistakes only in plain
+CloudFormation.
 """
 import copy
 import itertools
@@ -18,7 +19,7 @@ INFRA = Path(__file__).parent.parent / "infra"
 TEMPLATE = INFRA.joinpath("template.yaml").read_text(encoding="utf-8")
 PERMISSIONS = yaml.safe_load(INFRA.joinpath("permissions.yaml").read_text(encoding="utf-8"))
 
-# Every parameter that changes what is made, and not a value alone.
+# The parameters that change which resources are created, or how they are connected.
 PARAMETERS = {
     "Environment": ["dev", "prod"],
     "Canary": ["false", "true"],
@@ -34,8 +35,8 @@ class NoManagedPolicies:
         return {}
 
 
-def translated(template, parameters):
-    """Plain CloudFormation. Code locations are replaced, since nothing is built."""
+def translate(template, parameters):
+    """Returns the template as plain CloudFormation. Replaces code locations, because nothing is built."""
     template = copy.deepcopy(template)
     for resource in template["Resources"].values():
         if resource["Type"] == "AWS::Serverless::Function":
@@ -44,7 +45,7 @@ def translated(template, parameters):
 
 
 def lint(stack):
-    """What cfn-lint says; nothing if all is well. SAM uses up the parameter that decides about canaries."""
+    """Returns the findings of cfn-lint. Ignores W2001: SAM evaluates the parameter Canary, so it looks unused."""
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         json.dump(stack, file, default=str)
         file.flush()
@@ -53,13 +54,13 @@ def lint(stack):
 
 
 def urls(stack):
-    """Each function URL with what it leads to."""
-    of_type = (item for item in stack["Resources"].items() if item[1]["Type"] == "AWS::Lambda::Url")
-    return {name: json.dumps([url["Properties"]["TargetFunctionArn"], url["Properties"].get("Qualifier")]) for name, url in of_type}
+    """Returns the target of each function URL."""
+    urls = {name: item["Properties"] for name, item in stack["Resources"].items() if item["Type"] == "AWS::Lambda::Url"}
+    return {name: json.dumps([url["TargetFunctionArn"], url.get("Qualifier")]) for name, url in urls.items()}
 
 
 def target(resource, function):
-    """A statement's resource in a word of permissions.yaml; None for what is none of the stack's own."""
+    """Returns a statement's resource as permissions.yaml names it; None if it does not belong to the stack."""
     match resource:
         case "*":
             return "*"
@@ -71,63 +72,79 @@ def target(resource, function):
 
 
 def granted(stack, function):
-    """What a function's role allows, as (action, target); and what else is wrong with the role."""
+    """Returns what a function's role allows, as (action, target), and other problems of the role."""
     properties = stack["Resources"][function]["Properties"]
     role = properties["Role"].get("Fn::GetAtt", [None])[0] if isinstance(properties["Role"], dict) else None
     if role != f"{function}Role":
-        return set(), [f"{function} has another role than its own"]
+        return set(), [f"{function} does not use the role {function}Role"]
     role = stack["Resources"][role]["Properties"]
-    wrong = [f"{function}Role has {name}" for name in role if name not in ("AssumeRolePolicyDocument", "Policies")]
-    trusted = [(statement.get("Principal"), statement.get("Action")) for statement in role["AssumeRolePolicyDocument"]["Statement"]]
+    expected = ("AssumeRolePolicyDocument", "Policies")
+    problems = [f"{function}Role has the property {name}" for name in role if name not in expected]
+    trusted = [
+        (statement.get("Principal"), statement.get("Action"))
+        for statement in role["AssumeRolePolicyDocument"]["Statement"]
+    ]
     if trusted != [({"Service": "lambda.amazonaws.com"}, "sts:AssumeRole")]:
-        wrong.append(f"{function}Role can be taken by others than Lambda")
+        problems.append(f"{function}Role can be assumed by others than Lambda")
     allowed = set()
     for policy in role["Policies"]:
         for statement in policy["PolicyDocument"]["Statement"]:
             if "Fn::If" in statement:
                 statement = statement["Fn::If"][1]
             if set(statement) != {"Effect", "Action", "Resource"} or statement["Effect"] != "Allow":
-                wrong.append(f"{function}Role: a statement of another shape")
+                problems.append(f"{function}Role has a statement of an unexpected form")
                 continue
-            actions, resources = (value if isinstance(value, list) else [value] for value in (statement["Action"], statement["Resource"]))
+            actions, resources = (
+                value if isinstance(value, list) else [value] for value in (statement["Action"], statement["Resource"])
+            )
             for action, resource in itertools.product(actions, resources):
-                word = target(resource, function)
-                if word is None or "*" in action:
-                    wrong.append(f"{function}Role: {action} on {json.dumps(resource)}")
-                allowed.add((action, word))
-    return allowed, wrong
+                name = target(resource, function)
+                if name is None or "*" in action:
+                    problems.append(f"{function}Role allows {action} on {json.dumps(resource)}")
+                allowed.add((action, name))
+    return allowed, problems
 
 
 def permissions(stack):
-    """What differs from permissions.yaml."""
+    """Returns the differences from permissions.yaml."""
     functions = [name for name, resource in stack["Resources"].items() if resource["Type"] == "AWS::Lambda::Function"]
-    wrong = [f"{name} is not in permissions.yaml" for name in functions if name not in PERMISSIONS]
-    roles = [name for name, resource in stack["Resources"].items() if resource["Type"] in ("AWS::IAM::Role", "AWS::IAM::Policy", "AWS::IAM::ManagedPolicy")]
-    wrong += [f"{name} is nobody's" for name in roles if name.removesuffix("Role") not in PERMISSIONS and name != "CodeDeployServiceRole"]
+    problems = [f"{name} is not in permissions.yaml" for name in functions if name not in PERMISSIONS]
+    types = ("AWS::IAM::Role", "AWS::IAM::Policy", "AWS::IAM::ManagedPolicy")
+    roles = [name for name, resource in stack["Resources"].items() if resource["Type"] in types]
+    known = {f"{function}Role" for function in PERMISSIONS} | {"CodeDeployServiceRole"}
+    problems += [f"{name} belongs to no function" for name in roles if name not in known]
     for function, lines in PERMISSIONS.items():
         allowed, more = granted(stack, function)
         listed = {(action, resource) for action, resource, *_ in lines}
-        wrong += more
-        wrong += [f"{function} may {action} on {resource}, which is not listed" for action, resource in allowed - listed]
-        wrong += [f"{function} may not {action} on {resource}, which is listed" for action, resource in listed - allowed]
-    return wrong
+        problems += more
+        problems += [f"{function}Role allows {action} on {name}: not listed" for action, name in allowed - listed]
+        problems += [f"{function}Role does not allow {action} on {name}: listed" for action, name in listed - allowed]
+    return problems
 
 
-def promises(stack):
-    """What cfn-lint cannot see behind the alias, and what else the documents promise."""
+def invariants(stack):
+    """Returns the invariants that do not hold. cfn-lint cannot check them: the alias hides some values from it."""
     resources = {name: resource["Properties"] for name, resource in stack["Resources"].items()}
-    retry, source = resources["RetryQueue"], resources["EventRetryRetryQueue"]
-    table, functions = resources["EventTable"], [stack["Resources"][name] for name in PERMISSIONS]
-    kept = {
-        "the retry queue hides a message for six times as long as its consumer may take": retry["VisibilityTimeout"] >= 6 * resources["EventRetry"]["Timeout"],
+    retry, source, table = resources["RetryQueue"], resources["EventRetryRetryQueue"], resources["EventTable"]
+    retention = [resources[name]["MessageRetentionPeriod"] for name in ("RetryQueue", "DeadLetterQueue")]
+    log_formats = [resources[name]["LoggingConfig"]["LogFormat"] for name in PERMISSIONS]
+    named = [
+        name
+        for name, resource in stack["Resources"].items()
+        if f"{resource['Type'].rsplit('::', 1)[1]}Name" in resource["Properties"]
+    ]
+    holds = {
+        "the retry queue's visibility timeout is six times event-retry's timeout":
+            retry["VisibilityTimeout"] >= 6 * resources["EventRetry"]["Timeout"],
         "a message is received five times": retry["RedrivePolicy"]["maxReceiveCount"] == 5,
-        "both queues keep messages for 14 days": all(resources[name]["MessageRetentionPeriod"] == 14 * 86400 for name in ("RetryQueue", "DeadLetterQueue")),
-        "one message of a batch can fail alone": source["FunctionResponseTypes"] == ["ReportBatchItemFailures"],
-        "the table's stream holds new images": table["StreamSpecification"] == {"StreamViewType": "NEW_IMAGE"},
-        "each function's lines are kept in its own log group": all(function["Properties"]["LoggingConfig"]["LogFormat"] == "JSON" for function in functions),
-        "nothing has a name of its own": not any(f"{resource['Type'].rsplit('::', 1)[1]}Name" in resource["Properties"] for resource in stack["Resources"].values()),
+        "both queues retain messages for 14 days": retention == [14 * 86400] * 2,
+        "the messages of a batch can fail independently":
+            source["FunctionResponseTypes"] == ["ReportBatchItemFailures"],
+        "the table's stream has new images": table["StreamSpecification"] == {"StreamViewType": "NEW_IMAGE"},
+        "each function logs JSON": all(log_format == "JSON" for log_format in log_formats),
+        "no resource has a fixed name": not named,
     }
-    return [f"not kept: {promise}" for promise, is_kept in kept.items() if not is_kept]
+    return [f"does not hold: {invariant}" for invariant, is_true in holds.items() if not is_true]
 
 
 def statements(template, function):
@@ -138,50 +155,77 @@ def allow(action, resource):
     return {"Effect": "Allow", "Action": action, "Resource": resource}
 
 
-# What somebody may do to the template by mistake, and cfn-lint finds only in what SAM makes of it.
+def properties_of(template, name):
+    return template["Resources"][name]["Properties"]
+
+
+def event_source(template):
+    return properties_of(template, "EventRetry")["Events"]["RetryQueue"]["Properties"]
+
+
+def trust(template, name):
+    return properties_of(template, name)["AssumeRolePolicyDocument"]["Statement"][0]
+
+
+TABLE = {"Fn::GetAtt": ["EventTable", "Arn"]}
+
+# Mistakes that can be detected only in the translated template.
 MISTAKES = {
-    "a streaming mode that does not exist": lambda t: t["Resources"]["AgentChat"]["Properties"]["FunctionUrlConfig"].update(InvokeMode="STREAM"),
-    "a runtime that does not exist": lambda t: t["Globals"]["Function"].update(Runtime="provided.al2024"),
-    "a concurrency Lambda does not take": lambda t: t["Resources"]["EventRetry"]["Properties"]["Events"]["RetryQueue"]["Properties"].update(ScalingConfig={"MaximumConcurrency": 1}),
-    "a visibility below the consumer's timeout": lambda t: t["Resources"]["RetryQueue"]["Properties"].update(VisibilityTimeout=5),
-    "a misspelt response type": lambda t: t["Resources"]["EventRetry"]["Properties"]["Events"]["RetryQueue"]["Properties"].update(FunctionResponseTypes=["ReportBatchItemFailure"]),
-    "SnapStart, which this runtime has not": lambda t: t["Globals"]["Function"].update(SnapStart={"ApplyOn": "PublishedVersions"}),
+    "an unknown invoke mode": lambda t: properties_of(t, "AgentChat")["FunctionUrlConfig"].update(InvokeMode="STREAM"),
+    "an unknown runtime": lambda t: t["Globals"]["Function"].update(Runtime="provided.al2024"),
+    "a concurrency below the minimum": lambda t: event_source(t).update(ScalingConfig={"MaximumConcurrency": 1}),
+    "a visibility timeout below the function's timeout":
+        lambda t: properties_of(t, "RetryQueue").update(VisibilityTimeout=5),
+    "a misspelt response type": lambda t: event_source(t).update(FunctionResponseTypes=["ReportBatchItemFailure"]),
+    "SnapStart, which this runtime does not support":
+        lambda t: t["Globals"]["Function"].update(SnapStart={"ApplyOn": "PublishedVersions"}),
 }
 
+# Changes of roles that the comparison with permissions.yaml must detect.
 TAMPERING = {
-    "every action on the table": lambda t: statements(t, "ServerMessage").append(allow("dynamodb:*", {"Fn::GetAtt": ["EventTable", "Arn"]})),
+    "every action on the table": lambda t: statements(t, "ServerMessage").append(allow("dynamodb:*", TABLE)),
     "every queue": lambda t: statements(t, "ClientMessage").append(allow("sqs:SendMessage", "*")),
-    "a foreign table": lambda t: statements(t, "EventRetry").append(allow("dynamodb:PutItem", "arn:aws:dynamodb:eu-north-1:444455556666:table/T")),
-    "a right nobody listed": lambda t: statements(t, "AgentChat").append(allow("dynamodb:DeleteItem", {"Fn::GetAtt": ["EventTable", "Arn"]})),
-    "a right that is missing": lambda t: statements(t, "SessionLifecycle").pop(),
-    "a policy of AWS'": lambda t: t["Resources"]["AgentChatRole"]["Properties"].update(ManagedPolicyArns=["arn:aws:iam::aws:policy/AdministratorAccess"]),
-    "another's role": lambda t: t["Resources"]["ClientMessage"]["Properties"].update(Role={"Fn::GetAtt": ["AgentChatRole", "Arn"]}),
-    "a principal besides": lambda t: t["Resources"]["AgentChatRole"]["Properties"]["AssumeRolePolicyDocument"]["Statement"][0].update(Principal={"AWS": "*"}),
+    "a table of another stack": lambda t: statements(t, "EventRetry").append(
+        allow("dynamodb:PutItem", "arn:aws:dynamodb:eu-north-1:444455556666:table/T")
+    ),
+    "an unlisted permission": lambda t: statements(t, "AgentChat").append(allow("dynamodb:DeleteItem", TABLE)),
+    "a missing permission": lambda t: statements(t, "SessionLifecycle").pop(),
+    "a managed policy": lambda t: properties_of(t, "AgentChatRole").update(
+        ManagedPolicyArns=["arn:aws:iam::aws:policy/AdministratorAccess"]
+    ),
+    "the role of another function":
+        lambda t: properties_of(t, "ClientMessage").update(Role={"Fn::GetAtt": ["AgentChatRole", "Arn"]}),
+    "another principal": lambda t: trust(t, "AgentChatRole").update(Principal={"AWS": "*"}),
 }
+
+
+def detects(change, check):
+    """Whether a check fails after a change of the template."""
+    template = yaml_parse(TEMPLATE)
+    change(template)
+    return bool(check(translate(template, {})))
 
 
 def main():
     template, failed = yaml_parse(TEMPLATE), []
     sets = [dict(zip(PARAMETERS, values)) for values in itertools.product(*PARAMETERS.values())]
-    expected = urls(translated(template, sets[0]))
+    expected = urls(translate(template, sets[0]))
     for parameters in sets:
-        stack = translated(template, parameters)
-        failed += [f"{parameters}: {line}" for line in permissions(stack) + promises(stack)]
+        stack = translate(template, parameters)
+        failed += [f"{parameters}: {line}" for line in permissions(stack) + invariants(stack)]
         if urls(stack) != expected or len(expected) != 5 or not all("live" in url for url in expected.values()):
-            failed.append(f"{parameters}: a function URL is another one, or leads elsewhere")
-    print(f"{len(sets)} sets of parameters, translated: permissions, promises and the same {len(expected)} function URLs")
-    # cfn-lint looks at both sides of every condition by itself; what SAM decides is another template.
+            failed.append(f"{parameters}: the function URLs or their targets differ: {urls(stack)}")
+    print(f"checked {len(sets)} sets of parameters: permissions, invariants and {len(expected)} function URLs")
+    # cfn-lint itself checks both sides of every condition. These parameters cover what SAM evaluates.
     for parameters in ({}, {"Canary": "true"}, {"SourceIndex": "false"}):
-        failed += [f"{parameters}: {line}" for line in [lint(translated(template, parameters))] if line]
-    for what, make in MISTAKES.items():
-        wrong = yaml_parse(TEMPLATE)
-        make(wrong)
-        stack = translated(wrong, {})
-        print(f"  noticed: {what}" if promises(stack) or lint(stack) else failed.append(f"unnoticed: {what}") or f"  UNNOTICED: {what}")
-    for what, tamper in TAMPERING.items():
-        wrong = yaml_parse(TEMPLATE)
-        tamper(wrong)
-        print(f"  noticed: {what}" if permissions(translated(wrong, {})) else failed.append(f"unnoticed: {what}") or f"  UNNOTICED: {what}")
+        failed += [f"{parameters}: {line}" for line in [lint(translate(template, parameters))] if line]
+    cases = [(name, change, lambda stack: invariants(stack) or lint(stack)) for name, change in MISTAKES.items()]
+    cases += [(name, change, permissions) for name, change in TAMPERING.items()]
+    for name, change, check in cases:
+        if detects(change, check):
+            print(f"  detected: {name}")
+        else:
+            failed.append(f"not detected: {name}")
     sys.exit("\n".join(failed) or None)
 
 

@@ -1,4 +1,5 @@
-"""Deploys what `sam build` has built onto ministack, tries it, and takes it down again."""
+"""Deploys the output of `sam build` to ministack, tests the stack, and deletes it. Then runs the functions locally with
+SAM and cargo-lambda."""
 import contextlib
 import http.server
 import json
@@ -28,27 +29,29 @@ def free_port():
 
 @contextlib.contextmanager
 def ministack():
-    """The emulator on loopback; its address."""
+    """Runs the emulator on loopback and yields its URL."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     with tempfile.TemporaryDirectory() as state, open(os.path.join(state, "log"), "w+", encoding="utf-8") as log:
-        # By default it listens on every interface. What its functions inherit points back at it.
         settings = {
-            "BIND_HOST": "127.0.0.1", "GATEWAY_PORT": str(port), "MINISTACK_HOST": "localhost", "S3_DATA_DIR": f"{state}/s3",
-            "STATE_DIR": f"{state}/state", "TMPDIR": state, "SFTP_ENABLED": "0", "IOT_MTLS_ENABLED": "0", "LAMBDA_EXECUTOR": "local",
+            # The default is every interface.
+            "BIND_HOST": "127.0.0.1", "GATEWAY_PORT": str(port), "MINISTACK_HOST": "localhost",
+            "S3_DATA_DIR": f"{state}/s3", "STATE_DIR": f"{state}/state", "TMPDIR": state,
+            "SFTP_ENABLED": "0", "IOT_MTLS_ENABLED": "0", "LAMBDA_EXECUTOR": "local",
+            # Functions inherit this variable, so they use the emulator.
             "AWS_ENDPOINT_URL": url,
         }
-        running = subprocess.Popen(["ministack"], env=os.environ | settings, stdout=log, stderr=log)
+        process = subprocess.Popen(["ministack"], env=os.environ | settings, stdout=log, stderr=log)
         try:
-            wait(lambda: answers(url), 30, "ministack to answer")
+            wait(lambda: answers(url), 30, "ministack does not respond")
             yield url
         except BaseException:
             log.seek(0)
             print(log.read()[-6000:], file=sys.stderr)
             raise
         finally:
-            running.terminate()
-            running.wait(10)
+            process.terminate()
+            process.wait(10)
 
 
 def answers(url):
@@ -65,32 +68,33 @@ def status_of(request):
         return error.code
 
 
-def wait(is_so, seconds, what):
+def wait(condition, seconds, description):
     end = time.monotonic() + seconds
-    while not is_so():
+    while not condition():
         if time.monotonic() > end:
-            raise SystemExit(f"waited {seconds} s for {what}")
+            raise SystemExit(f"timeout after {seconds} s: {description}")
         time.sleep(0.2)
 
 
 def run(*command, expect=0):
-    """What a command prints."""
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
-    text = ended.stdout + ended.stderr
-    if ended.returncode != expect:
-        raise SystemExit(f"{' '.join(command)}: {ended.returncode}\n{text}")
+    """Runs a command and returns its output. Fails if the exit code is not `expect`."""
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    text = result.stdout + result.stderr
+    if result.returncode != expect:
+        raise SystemExit(f"{' '.join(command)}: exit code {result.returncode}, expected {expect}\n{text}")
     return text
 
 
 def deploy():
-    return run("sam", "deploy", "--stack-name", STACK, "--resolve-s3", "--capabilities", "CAPABILITY_IAM", "--no-confirm-changeset",
-               "--no-progressbar", "--parameter-overrides", "Architecture=x86_64")
+    return run("sam", "deploy", "--stack-name", STACK, "--resolve-s3", "--capabilities", "CAPABILITY_IAM",
+               "--no-confirm-changeset", "--no-progressbar", "--parameter-overrides", "Architecture=x86_64")
 
 
-def step(what, began):
-    print(f"  {time.monotonic() - began:5.1f} s  {what}", flush=True)
+def step(description, began):
+    print(f"  {time.monotonic() - began:5.1f} s  {description}", flush=True)
 
 
+# Function, event, vendor that signs it, and expected text in the output.
 INVOCATIONS = [
     ("ConversationWebhooks", "events/ada.json", "ada", '"gatehouse-outcome": "recorded"'),
     ("SessionLifecycle", "events/agntix.json", "agntix", '"gatehouse-outcome": "recorded"'),
@@ -102,12 +106,14 @@ IMAGE = "public.ecr.aws/lambda/provided:al2023-x86_64"
 
 
 def sam_local(gatehouse, began):
-    """Each function in a container, against the engines of a stack beside it."""
+    """Runs each function in a container, with the engines of a local stack."""
     if subprocess.run(["docker", "info"], capture_output=True, check=False).returncode != 0:
-        print("  SKIPPED, no container engine: `sam local invoke` of every function against the engines of a `gatehouse dev`", flush=True)
+        print("  SKIPPED, no container engine: `sam local invoke` of each function with `gatehouse dev`", flush=True)
         return
-    is_there = subprocess.run(["docker", "image", "inspect", IMAGE], capture_output=True, check=False).returncode == 0
-    dev = subprocess.Popen([gatehouse, "dev", "--host", "0.0.0.0", "--port", "0", "--json"], env=os.environ | {"GATEHOUSE_SECRETS": "{}"},
+    inspect = subprocess.run(["docker", "image", "inspect", IMAGE], capture_output=True, check=False)
+    options = ["--skip-pull-image"] if inspect.returncode == 0 else []
+    dev = subprocess.Popen([gatehouse, "dev", "--host", "0.0.0.0", "--port", "0", "--json"],
+                           env=os.environ | {"GATEHOUSE_SECRETS": "{}"},
                            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
         ready = json.loads(dev.stdout.readline())
@@ -125,26 +131,26 @@ def sam_local(gatehouse, began):
                 with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
                     file.write(signed)
                     file.flush()
-                    told = run("sam", "local", "invoke", function, "-e", file.name, "--env-vars", env.name, *["--skip-pull-image"] * is_there)
-                if expected not in told:
-                    raise SystemExit(f"sam local invoke {function}: {told}")
+                    output = run("sam", "local", "invoke", function, "-e", file.name, "--env-vars", env.name, *options)
+                if expected not in output:
+                    raise SystemExit(f"sam local invoke {function}: no {expected} in the output: {output}")
         local = boto3.client("dynamodb", endpoint_url=ready["dynamodb"].replace("0.0.0.0", "127.0.0.1"))
-        held = local.scan(TableName=ready["table"])["Count"]
-        if held != 5:
-            raise SystemExit(f"the table beside the containers holds {held} events, and not 5")
+        count = local.scan(TableName=ready["table"])["Count"]
+        if count != 5:
+            raise SystemExit(f"the containers recorded {count} events, expected 5")
     finally:
         dev.terminate()
         dev.wait(10)
-    step(f"`sam local invoke`: {len(INVOCATIONS)} functions, 5 events in the table beside them", began)
+    step(f"`sam local invoke`: {len(INVOCATIONS)} functions ran and recorded 5 events", began)
 
 
 EVENTS = [b'data: {"type":"text","content":"%d"}\n\n' % n for n in range(5)] + [b"data: [DONE]\n\n"]
 
 
 class Agent(http.server.BaseHTTPRequestHandler):
-    """Says each event only when the client has heard the one before, so that nobody can keep one back."""
+    """Sends each event only after the client has received the previous one, so that buffering anywhere would block."""
 
-    heard = queue.Queue()
+    received = queue.Queue()
 
     def do_POST(self):
         self.rfile.read(int(self.headers["content-length"]))
@@ -154,38 +160,43 @@ class Agent(http.server.BaseHTTPRequestHandler):
         for event in EVENTS:
             self.wfile.write(event)
             if event is not EVENTS[-1]:
-                self.heard.get(timeout=60)
+                self.received.get(timeout=60)
 
     def log_message(self, *_):
         pass
 
 
 def cargo_lambda_watch(gatehouse, began):
-    """agent-chat as Lambda runs it, streaming."""
+    """Runs agent-chat with the streaming of Lambda."""
     agent = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Agent)
     threading.Thread(target=agent.serve_forever, daemon=True).start()
     chat = {"clients": [{"id": "rehearsal", "token": "a-token-of-the-rehearsal", "agents": ["*"]}],
             "agents": {"a": {"url": f"http://127.0.0.1:{agent.server_port}/send-message", "dialect": "ag-kit"}}}
-    dev = subprocess.Popen([gatehouse, "dev", "--port", "0", "--json"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    dev = subprocess.Popen([gatehouse, "dev", "--port", "0", "--json"],
+                           stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     ready, port = json.loads(dev.stdout.readline()), free_port()
-    settings = {"GATEHOUSE_SECRETS": json.dumps({"agent_chat": chat}), "TABLE_NAME": ready["table"], "AWS_ENDPOINT_URL_DYNAMODB": ready["dynamodb"],
-                "AWS_ENDPOINT_URL_SQS": ready["sqs"], "RETRY_QUEUE_URL": ready["retry_queue"]}
+    settings = {"GATEHOUSE_SECRETS": json.dumps({"agent_chat": chat}), "TABLE_NAME": ready["table"],
+                "AWS_ENDPOINT_URL_DYNAMODB": ready["dynamodb"], "AWS_ENDPOINT_URL_SQS": ready["sqs"],
+                "RETRY_QUEUE_URL": ready["retry_queue"]}
     with tempfile.TemporaryFile("w+") as log:
-        watch = subprocess.Popen(["cargo", "lambda", "watch", "--ignore-changes", "--invoke-address", "127.0.0.1", "--invoke-port", str(port)],
-                                 cwd="functions/agent-chat", env=os.environ | settings, stdout=log, stderr=log, start_new_session=True)
+        command = ["cargo", "lambda", "watch", "--ignore-changes", "--invoke-address", "127.0.0.1",
+                   "--invoke-port", str(port)]
+        watch = subprocess.Popen(command, cwd="functions/agent-chat", env=os.environ | settings, stdout=log, stderr=log,
+                                 start_new_session=True)
         try:
-            wait(lambda: is_open(port), 60, "`cargo lambda watch` to listen")
-            request = urllib.request.Request(f"http://127.0.0.1:{port}/lambda-url/agent-chat/v1/aibot/bots/a/send-message", method="POST",
+            wait(lambda: is_open(port), 60, "`cargo lambda watch` does not listen")
+            chat_url = f"http://127.0.0.1:{port}/lambda-url/agent-chat/v1/aibot/bots/a/send-message"
+            request = urllib.request.Request(chat_url, method="POST",
                                              data=b'{"conversationId":"c","messages":[{"role":"user","content":"hi"}]}')
             request.add_header("content-type", "application/json")
             request.add_header("authorization", "Bearer a-token-of-the-rehearsal")
-            # The first request has it built.
-            with urllib.request.urlopen(request, timeout=600) as answer:
+            # The first request starts the build of the function.
+            with urllib.request.urlopen(request, timeout=600) as response:
                 for event in EVENTS:
-                    told = answer.readline() + answer.readline()
-                    if told != event:
-                        raise SystemExit(f"{told} instead of {event}")
-                    Agent.heard.put(True)
+                    received = response.readline() + response.readline()
+                    if received != event:
+                        raise SystemExit(f"agent-chat sent {received}, expected {event}")
+                    Agent.received.put(True)
         except BaseException:
             log.seek(0)
             print(log.read()[-4000:], file=sys.stderr)
@@ -196,7 +207,7 @@ def cargo_lambda_watch(gatehouse, began):
             dev.terminate()
             dev.wait(10)
             agent.shutdown()
-    step(f"`cargo lambda watch`: {len(EVENTS)} events of agent-chat, each before the next was said", began)
+    step(f"`cargo lambda watch`: agent-chat streamed {len(EVENTS)} events without buffering", began)
 
 
 def is_open(port):
@@ -208,18 +219,20 @@ def main():
     gatehouse, began = os.environ["GATEHOUSE"], time.monotonic()
     with ministack() as url:
         os.environ["AWS_ENDPOINT_URL"] = url
-        step("ministack is there", began)
+        step("ministack runs", began)
         deploy()
-        outputs = {o["OutputKey"]: o["OutputValue"] for o in boto3.client("cloudformation").describe_stacks(StackName=STACK)["Stacks"][0]["Outputs"]}
+        stack = boto3.client("cloudformation").describe_stacks(StackName=STACK)["Stacks"][0]
+        outputs = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
         step(f"deployed: {len(outputs)} outputs", began)
 
-        for whose in ("ada", "agntix"):
-            run(gatehouse, "secrets", "set", whose, WHSEC, "--stack", STACK)
+        for vendor in ("ada", "agntix"):
+            run(gatehouse, "secrets", "set", vendor, WHSEC, "--stack", STACK)
         run(gatehouse, "secrets", "set", "vapi", "--new", "--stack", STACK)
         run(gatehouse, "secrets", "set", "client:rehearsal", "--new", "--agents", "*", "--stack", STACK)
-        # The addresses are AWS'; the emulator serves them below its own.
+        # The outputs have AWS' host names. The emulator serves the functions below its own URL.
         at = lambda output, path="": f"{url}/_aws/lambda-url/{outputs[output].split('//')[1].split('.')[0]}/{path}"
-        document = json.loads(boto3.client("secretsmanager").get_secret_value(SecretId=outputs["SecretsArn"])["SecretString"])
+        secret = boto3.client("secretsmanager").get_secret_value(SecretId=outputs["SecretsArn"])
+        document = json.loads(secret["SecretString"])
         token = document["vapi"]["schemes"][0]["values"][0]
         for vendor, output, path, secret in [
             ("ada", "ConversationWebhooksUrl", "", WHSEC),
@@ -227,23 +240,26 @@ def main():
             ("vapi-client", "ClientMessageUrl", "client", token),
             ("vapi-server", "ServerMessageUrl", "server", token),
         ]:
-            told = run(gatehouse, "send", vendor, "--to", at(output, path), "--secret", secret)
-            if not told.startswith("200 recorded"):
-                raise SystemExit(f"{vendor}: {told}")
-        chat = urllib.request.Request(at("AgentChatUrl", "v1/aibot/bots/nobody/send-message"), data=b"{}", method="POST")
+            result = run(gatehouse, "send", vendor, "--to", at(output, path), "--secret", secret)
+            if not result.startswith("200 recorded"):
+                raise SystemExit(f"gatehouse send {vendor}: {result}")
+        chat_url = at("AgentChatUrl", "v1/aibot/bots/unknown/send-message")
+        chat = urllib.request.Request(chat_url, data=b"{}", method="POST")
         chat.add_header("content-type", "application/json")
         chat.add_header("authorization", f"Bearer {document['agent_chat']['clients'][0]['token']}")
         status = status_of(chat)
         if status != 404:
-            raise SystemExit(f"agent-chat: {status}, and not 404 for an agent that is not there")
-        step("every function URL takes what is signed", began)
+            raise SystemExit(f"agent-chat: {status}, expected 404 for an unknown agent")
+        step("every function URL accepts authenticated requests", began)
 
         table = boto3.client("dynamodb").scan(TableName=outputs["EventTableName"])
         types = sorted(item["event_type"]["S"] for item in table["Items"])
         if len(types) != 4:
-            raise SystemExit(f"the table holds {types}")
+            raise SystemExit(f"the table has events of the types {types}, expected four")
         lines = lambda *command, expect=0: [
-            json.loads(line) for line in run(gatehouse, *command, "--stack", STACK, "--json", expect=expect).splitlines() if line.startswith("{")
+            json.loads(line)
+            for line in run(gatehouse, *command, "--stack", STACK, "--json", expect=expect).splitlines()
+            if line.startswith("{")
         ]
         listed = lines("events", "list")
         if sorted(event["type"] for event in listed) != types:
@@ -251,37 +267,38 @@ def main():
         shown = lines("events", "show", listed[0]["event_id"])
         if shown[0]["state"] != "recorded":
             raise SystemExit(f"gatehouse events show: {shown}")
-        step("the table holds the four events, and gatehouse events lists and shows them", began)
+        step("the table has the four events, and `gatehouse events` lists and shows them", began)
 
         sqs = boto3.client("sqs")
         sqs.send_message(QueueUrl=outputs["RetryQueueUrl"], MessageBody="no envelope")
         dead = outputs["DeadLetterQueueUrl"]
-        count = lambda: sqs.get_queue_attributes(QueueUrl=dead, AttributeNames=["All"])["Attributes"]["ApproximateNumberOfMessages"]
-        wait(lambda: count() == "1", 90, "the poison message on the dead-letter queue")
-        letter = lines("dead-letters", "list")
-        if [found["reason"] for found in letter] != ["unreadable"]:
-            raise SystemExit(f"gatehouse dead-letters list: {letter}")
+        attributes = lambda: sqs.get_queue_attributes(QueueUrl=dead, AttributeNames=["All"])["Attributes"]
+        has_one = lambda: attributes()["ApproximateNumberOfMessages"] == "1"
+        wait(has_one, 90, "the poison message is not on the dead-letter queue")
+        letters = lines("dead-letters", "list")
+        if [letter["reason"] for letter in letters] != ["unreadable"]:
+            raise SystemExit(f"gatehouse dead-letters list: {letters}")
         doctor = {finding["check"]: finding for finding in lines("doctor", expect=1)}
-        # The emulator describes neither indexes nor expiry.
+        # The emulator does not report indexes and TTL, so those checks are left out.
         for check in ("table", "redrive policy", "receives", "secrets of ada", "secrets of vapi"):
             if doctor[check]["state"] != "ok":
                 raise SystemExit(f"gatehouse doctor: {doctor}")
         if doctor["dead letters"]["state"] != "wrong":
             raise SystemExit(f"gatehouse doctor: {doctor}")
-        step("a poison message is a dead letter; gatehouse dead-letters says why, and the doctor that it is there", began)
+        step("a poison message is dead-lettered; `gatehouse dead-letters` and `gatehouse doctor` report it", began)
 
         if "No changes to deploy" not in deploy():
-            raise SystemExit("a second deployment changes something")
+            raise SystemExit("a second deployment changes the stack")
         step("a second deployment changes nothing", began)
         run("sam", "delete", "--stack-name", STACK, "--no-prompts")
-        left = [
+        remaining = [
             *boto3.client("dynamodb").list_tables()["TableNames"],
             *sqs.list_queues().get("QueueUrls", []),
             *(function["FunctionName"] for function in boto3.client("lambda").list_functions()["Functions"]),
         ]
-        if left:
-            raise SystemExit(f"`sam delete` leaves {left}")
-        step("`sam delete` leaves nothing", began)
+        if remaining:
+            raise SystemExit(f"`sam delete` did not delete {remaining}")
+        step("`sam delete` deletes everything", began)
     del os.environ["AWS_ENDPOINT_URL"]
     cargo_lambda_watch(gatehouse, began)
     sam_local(gatehouse, began)

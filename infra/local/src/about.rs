@@ -1,4 +1,4 @@
-//! What a running local stack tells about itself, at `GET /gatehouse`: where its parts are, and what it has counted.
+//! Describes a running local stack at `GET /gatehouse`: the URLs of its parts, and its event counts.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,12 +10,12 @@ use tracing::{Event, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
-/// The path it is told at.
+/// The path of the description.
 pub const PATH: &str = "/gatehouse";
-/// How long is counted, in minutes.
-const KEPT: usize = 24 * 60;
+/// How long counts are kept, in minutes.
+const RETENTION: usize = 24 * 60;
 
-/// A stack's parts.
+/// The URLs and names of a stack's parts.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct About {
     /// Each function's URL, by its name.
@@ -32,32 +32,32 @@ pub struct About {
     pub dead_letter_queue: String,
 }
 
-/// How often something came to an outcome within a minute.
+/// The number of events with the same source, type and outcome in one minute.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Count {
     /// The minute, in minutes since 1970.
     pub minute: i64,
-    /// The vendor; empty where the line names none.
+    /// The vendor; empty if the log line does not name one.
     pub source: String,
-    /// The vendor's name for the kind of event; empty where it is not known, as of what was refused.
+    /// The vendor's event type; empty if it is unknown, for example for a refused request.
     pub event_type: String,
-    /// In the log's word.
+    /// The outcome, as the log line names it.
     pub outcome: String,
-    /// How often.
+    /// The number of events.
     pub count: u64,
 }
 
-/// The answer at [`PATH`].
+/// The response at [`PATH`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Answer {
-    /// The stack.
+    /// The stack's parts.
     #[serde(flatten)]
     pub about: About,
-    /// What it counted within the last day.
+    /// The counts of the last day.
     pub counts: Vec<Count>,
 }
 
-/// Counts the functions' log lines, as CloudWatch would; clones share the counts. A `tracing` layer.
+/// A `tracing` layer that counts the functions' log lines, like CloudWatch metrics. Clones share the counts.
 #[derive(Debug, Clone, Default)]
 pub struct Counts(Arc<Mutex<VecDeque<Minute>>>);
 
@@ -75,18 +75,18 @@ struct Kind {
 }
 
 impl Counts {
-    /// What was counted within the last day, by the minute.
+    /// Returns the counts of the last day, by minute.
     #[must_use]
     pub fn read(&self) -> Vec<Count> {
         let minutes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let of = |at: &Minute, (kind, count): (&Kind, &u64)| Count {
+        let count_of = |at: &Minute, (kind, count): (&Kind, &u64)| Count {
             minute: at.minute,
             source: kind.source.clone(),
             event_type: kind.event_type.clone(),
             outcome: kind.outcome.clone(),
             count: *count,
         };
-        minutes.iter().flat_map(|at| at.counts.iter().map(move |kind| of(at, kind))).collect()
+        minutes.iter().flat_map(|at| at.counts.iter().map(move |kind| count_of(at, kind))).collect()
     }
 
     fn add(&self, kind: Kind) {
@@ -94,8 +94,8 @@ impl Counts {
         let mut minutes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if minutes.back().is_none_or(|last| last.minute != minute) {
             minutes.push_back(Minute { minute, counts: BTreeMap::new() });
-            let gone = minutes.len().saturating_sub(KEPT);
-            minutes.drain(..gone);
+            let expired = minutes.len().saturating_sub(RETENTION);
+            minutes.drain(..expired);
         }
         if let Some(last) = minutes.back_mut() {
             *last.counts.entry(kind).or_default() += 1;
@@ -119,7 +119,7 @@ impl Visit for Kind {
             "outcome" => self.outcome = value.to_owned(),
             "source" => self.source = value.to_owned(),
             "event_type" => self.event_type = value.to_owned(),
-            // A message of the retry queue's names its event alone.
+            // event-retry's log lines have no source; the event id starts with it.
             "event_id" if self.source.is_empty() => {
                 self.source = value.split(':').next().unwrap_or_default().to_owned();
             }
@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_counted_by_source_type_and_outcome_and_only_those_with_an_outcome() {
+    fn counts_group_log_lines_by_source_type_and_outcome() {
         let counts = Counts::default();
         tracing::subscriber::with_default(tracing_subscriber::registry().with(counts.clone()), || {
             for _ in 0..2 {
@@ -146,10 +146,10 @@ mod tests {
             tracing::info!(function = "event-retry", event_id = "ada:msg_1", outcome = "dead-lettered", "message");
             tracing::info!("ready");
         });
-        let mut told: Vec<_> =
+        let mut counted: Vec<_> =
             counts.read().into_iter().map(|c| (c.source, c.event_type, c.outcome, c.count)).collect();
-        told.sort();
-        let words = |source: &str, kind: &str, outcome: &str, n| (source.into(), kind.into(), outcome.into(), n);
-        assert_eq!(told, [words("ada", "", "dead-lettered", 1), words("ada", "v1.x", "recorded", 2)]);
+        counted.sort();
+        let count = |source: &str, kind: &str, outcome: &str, n| (source.into(), kind.into(), outcome.into(), n);
+        assert_eq!(counted, [count("ada", "", "dead-lettered", 1), count("ada", "v1.x", "recorded", 2)]);
     }
 }

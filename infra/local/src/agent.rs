@@ -1,4 +1,4 @@
-//! An agent that says what it is told to, over a real connection: to try the chat proxy on.
+//! A scripted HTTP agent, to test the chat proxy over a real connection.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -15,39 +15,39 @@ use crate::Error;
 use crate::engine::{FREE, bind, reachable};
 use crate::http_server::{self, Server};
 
-/// A part of an answer.
+/// A part of a response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Piece {
-    /// These bytes, at once.
+    /// Bytes, sent in one chunk.
     Says(Bytes),
-    /// The connection is cut.
+    /// Closes the connection.
     Cut,
 }
 
-/// What the agent heard.
+/// A request that the agent received.
 #[derive(Debug, Clone)]
 pub struct Heard {
     /// The request's headers.
     pub headers: HeaderMap,
-    /// Its body.
+    /// The request's body.
     pub body: Bytes,
 }
 
-/// An agent's answer: status, headers, and pieces as they are sent here. The answer ends when the sender does.
+/// An agent's response. Its body consists of the pieces from a channel, and ends when the sender is dropped.
 #[derive(Debug)]
 pub struct Answer {
     /// The HTTP status.
     pub status: StatusCode,
-    /// `text/event-stream`, usually.
+    /// Usually `text/event-stream`.
     pub content_type: &'static str,
-    /// Headers besides, in place of the usual ones.
+    /// Further headers. They replace the default ones.
     pub headers: HeaderMap,
-    /// The pieces.
+    /// The body's pieces.
     pub pieces: mpsc::UnboundedReceiver<Piece>,
 }
 
 impl Answer {
-    /// A stream, and what to say it with.
+    /// Creates a streamed response, and the sender of its pieces.
     #[must_use]
     pub fn stream() -> (mpsc::UnboundedSender<Piece>, Answer) {
         let (sender, pieces) = mpsc::unbounded_channel();
@@ -55,60 +55,60 @@ impl Answer {
         (sender, Answer { status: StatusCode::OK, content_type, headers: HeaderMap::new(), pieces })
     }
 
-    /// A stream that says these pieces, and ends.
+    /// Creates a response that consists of these pieces.
     #[must_use]
     pub fn saying(pieces: impl IntoIterator<Item = Piece>) -> Answer {
         let (sender, answer) = Self::stream();
-        // The receiver is in the answer.
+        // Sending cannot fail: `answer` owns the receiver.
         pieces.into_iter().for_each(|piece| drop(sender.send(piece)));
         answer
     }
 }
 
-/// How many requests an agent remembers: one that runs for days must not remember all.
-const KEPT: usize = 100;
+/// Number of requests that an agent remembers. The limit bounds the memory of an agent that runs for days.
+const MAX_REQUESTS: usize = 100;
 
 /// A running agent; it stops when dropped.
 #[derive(Debug)]
 pub struct Agent {
-    /// Where it takes messages, for every path: `http://127.0.0.1:<port>`.
+    /// The agent's URL: `http://127.0.0.1:<port>`. It accepts every path.
     pub url: String,
-    heard: Arc<Mutex<VecDeque<Heard>>>,
+    requests: Arc<Mutex<VecDeque<Heard>>>,
     _server: Server,
 }
 
 impl Agent {
-    /// Starts an agent on a free port. `answer` is asked for each request; `None` closes the connection.
+    /// Starts an agent on a free port. `answer` is called for each request; `None` closes the connection.
     ///
     /// # Errors
-    /// When there is no port.
+    /// If no port is free.
     pub async fn start(answer: impl Fn(&Heard) -> Option<Answer> + Send + Sync + 'static) -> Result<Agent, Error> {
         let listener = bind(FREE).await?;
         let url = format!("http://{}", reachable(listener.local_addr()?));
-        let heard = Arc::new(Mutex::new(VecDeque::new()));
-        let (answer, list) = (Arc::new(answer), Arc::clone(&heard));
+        let requests = Arc::new(Mutex::new(VecDeque::new()));
+        let (answer, shared) = (Arc::new(answer), Arc::clone(&requests));
         let server = http_server::serve_bodies(listener, move |request: Request<Bytes>| {
             let (head, body) = request.into_parts();
-            let heard = Heard { headers: head.headers, body };
-            let response = answer(&heard).map(respond);
-            let mut list = list.lock().unwrap_or_else(PoisonError::into_inner);
-            list.truncate(KEPT - 1);
-            list.push_front(heard);
-            drop(list);
+            let request = Heard { headers: head.headers, body };
+            let response = answer(&request).map(respond);
+            let mut requests = shared.lock().unwrap_or_else(PoisonError::into_inner);
+            requests.truncate(MAX_REQUESTS - 1);
+            requests.push_front(request);
+            drop(requests);
             async move { response }
         });
-        Ok(Agent { url, heard, _server: server })
+        Ok(Agent { url, requests, _server: server })
     }
 
-    /// What it heard last, the latest first.
+    /// Returns the latest requests, newest first.
     #[must_use]
     pub fn heard(&self) -> Vec<Heard> {
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 }
 
 fn respond(answer: Answer) -> Response<http_server::Body> {
-    let mut response = Response::new(Saying { pieces: answer.pieces, cuts: false }.boxed_unsync());
+    let mut response = Response::new(PieceBody { pieces: answer.pieces, cut_pending: false }.boxed_unsync());
     *response.status_mut() = answer.status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static(answer.content_type));
@@ -117,23 +117,24 @@ fn respond(answer: Answer) -> Response<http_server::Body> {
     response
 }
 
-struct Saying {
+/// A body that is sent as its pieces arrive.
+struct PieceBody {
     pieces: mpsc::UnboundedReceiver<Piece>,
-    /// The connection is about to be cut: what was said before goes out first.
-    cuts: bool,
+    /// Whether to close the connection at the next poll. The earlier pieces are sent first.
+    cut_pending: bool,
 }
 
-impl http_body::Body for Saying {
+impl http_body::Body for PieceBody {
     type Data = Bytes;
     type Error = std::io::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<std::io::Result<Frame<Bytes>>>> {
-        if self.cuts {
-            return Poll::Ready(Some(Err(std::io::Error::other("cut, as told"))));
+        if self.cut_pending {
+            return Poll::Ready(Some(Err(std::io::Error::other("connection closed by a Cut piece"))));
         }
         match self.pieces.poll_recv(cx) {
             Poll::Ready(Some(Piece::Cut)) => {
-                self.cuts = true;
+                self.cut_pending = true;
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }

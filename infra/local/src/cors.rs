@@ -1,7 +1,6 @@
-//! What a function URL does about cross-origin requests, so that handlers need not: it answers preflights by itself and
-//! marks the answers of the function.
+//! Emulates the CORS support of function URLs: they answer preflights and add headers to the function's responses.
 //!
-//! <https://docs.aws.amazon.com/lambda/latest/api/API_Cors.html>; what the headers mean is the Fetch standard's.
+//! <https://docs.aws.amazon.com/lambda/latest/api/API_Cors.html>; the Fetch standard defines the headers.
 
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
@@ -11,26 +10,26 @@ use http::header::{
 use http::{HeaderName, HeaderValue, Method, Request, Response};
 use serde::Deserialize;
 
-/// A `FunctionUrlConfig`'s `Cors` block.
+/// The `Cors` block of a `FunctionUrlConfig`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "PascalCase", default, deny_unknown_fields)]
 pub struct Cors {
-    /// Who may call: origins, or `*`.
+    /// Allowed origins, or `*`.
     pub allow_origins: Vec<String>,
-    /// By which methods.
+    /// Allowed methods.
     pub allow_methods: Vec<String>,
-    /// With which headers.
+    /// Allowed request headers.
     pub allow_headers: Vec<String>,
-    /// Which headers of the answer a script may read.
+    /// Response headers that a script may read.
     pub expose_headers: Vec<String>,
-    /// How long a preflight is remembered. In seconds.
+    /// How long browsers cache a preflight. In seconds.
     pub max_age: u32,
-    /// Whether cookies may be sent.
+    /// Whether requests may include credentials.
     pub allow_credentials: bool,
 }
 
 impl Cors {
-    /// The answer to a preflight; `None` for any other request.
+    /// Returns the response to a preflight; `None` for any other request.
     #[must_use]
     pub fn preflight<B>(&self, request: &Request<B>) -> Option<Response<String>> {
         let origin = request.headers().get(ORIGIN)?;
@@ -47,22 +46,22 @@ impl Cors {
         Some(response)
     }
 
-    /// Tells the browser whether a script from `origin` may read the answer.
+    /// Adds the headers that allow a script from `origin` to read the response.
     pub fn mark<B>(&self, origin: &HeaderValue, response: &mut Response<B>) {
         if self.allow(origin, response) {
             set(response, ACCESS_CONTROL_EXPOSE_HEADERS, &self.expose_headers.join(","));
         }
     }
 
-    /// Whether the origin may call; a browser takes the absence of the headers for a no.
+    /// Adds the headers for an allowed origin and returns whether it is allowed. Browsers block responses without them.
     fn allow<B>(&self, origin: &HeaderValue, response: &mut Response<B>) -> bool {
         response.headers_mut().append(VARY, HeaderValue::from_static("Origin"));
-        let anyone = self.allow_origins.iter().any(|allowed| allowed == "*");
-        if !anyone && !self.allow_origins.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes()) {
+        let any_origin = self.allow_origins.iter().any(|allowed| allowed == "*");
+        if !any_origin && !self.allow_origins.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes()) {
             return false;
         }
-        // Beside credentials the standard takes no wildcard.
-        let wildcard = anyone && !self.allow_credentials;
+        // The standard does not allow a wildcard together with credentials.
+        let wildcard = any_origin && !self.allow_credentials;
         let allowed = if wildcard { HeaderValue::from_static("*") } else { origin.clone() };
         response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, allowed);
         if self.allow_credentials {
@@ -103,11 +102,11 @@ mod tests {
     }
 
     #[test]
-    fn a_preflight_is_answered_with_what_is_allowed() {
-        for (origins, told) in [(&["*"], "*"), (&["https://app.example"], "https://app.example")] {
+    fn preflight_response_lists_allowed_methods_and_headers() {
+        for (origins, allowed) in [(&["*"], "*"), (&["https://app.example"], "https://app.example")] {
             let answer = cors(origins).preflight(&preflight("OPTIONS")).unwrap();
             assert_eq!(answer.status(), 200);
-            assert_eq!(header(&answer, "access-control-allow-origin"), Some(told));
+            assert_eq!(header(&answer, "access-control-allow-origin"), Some(allowed));
             assert_eq!(header(&answer, "access-control-allow-methods"), Some("POST"));
             assert_eq!(header(&answer, "access-control-allow-headers"), Some("authorization,content-type"));
             assert_eq!(header(&answer, "access-control-max-age"), Some("600"));
@@ -116,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn an_origin_that_is_not_listed_is_told_nothing() {
+    fn unlisted_origin_gets_no_cors_headers() {
         let answer = cors(&["https://other.example"]).preflight(&preflight("OPTIONS")).unwrap();
         assert!(answer.headers().keys().all(|name| name == "vary"), "{answer:?}");
         let mut answer = Response::new(String::new());
@@ -125,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_preflight_goes_to_the_function_and_its_answer_is_marked() {
+    fn other_requests_go_to_the_function_and_responses_get_headers() {
         assert!(cors(&["*"]).preflight(&preflight("POST")).is_none());
         let plain = Request::builder().method("OPTIONS").body(()).unwrap();
         assert!(cors(&["*"]).preflight(&plain).is_none());
@@ -136,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn beside_credentials_the_origin_is_named() {
+    fn wildcard_with_credentials_names_the_origin() {
         let cors = Cors { allow_credentials: true, ..cors(&["*"]) };
         let answer = cors.preflight(&preflight("OPTIONS")).unwrap();
         assert_eq!(header(&answer, "access-control-allow-origin"), Some("https://app.example"));

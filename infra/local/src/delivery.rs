@@ -1,4 +1,4 @@
-//! Signed deliveries, as the vendors send them.
+//! Builds and sends signed deliveries like those of the vendors.
 
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -29,17 +29,17 @@ use crate::random::Random;
 pub struct Delivery {
     /// The function's name.
     pub function: String,
-    /// The path behind its URL.
+    /// The path after the function's URL.
     pub path: String,
-    /// `POST`, unless it is to be refused.
+    /// `POST`, except in tests of rejected methods.
     pub method: String,
-    /// The headers, signatures among them.
+    /// The headers, including signatures.
     pub headers: Vec<(String, String)>,
     /// The body.
     pub body: Bytes,
 }
 
-/// What came back.
+/// The response to a delivery.
 #[derive(Debug, Clone)]
 pub struct Answer {
     /// The HTTP status.
@@ -48,7 +48,7 @@ pub struct Answer {
     pub headers: HeaderMap,
     /// The body, as text.
     pub body: String,
-    /// From the first byte sent to the last received.
+    /// Time from sending the request to the last byte of the response.
     pub took: Duration,
 }
 
@@ -159,7 +159,7 @@ impl Delivery {
         Self::signed(sender, &SECRETS, message_id, body, at).expect("the development document has every secret")
     }
 
-    /// The same with one header set, or changed.
+    /// Sets a header.
     #[must_use]
     pub fn with_header(mut self, name: &str, value: &str) -> Self {
         self.headers.retain(|header| header.0 != name);
@@ -167,26 +167,26 @@ impl Delivery {
         self
     }
 
-    /// The same without a header.
+    /// Removes a header.
     #[must_use]
     pub fn without_header(mut self, name: &str) -> Self {
         self.headers.retain(|header| header.0 != name);
         self
     }
 
-    /// The same with another body, under the signature of the first.
+    /// Replaces the body without signing it again.
     #[must_use]
     pub fn with_body(self, body: impl Into<Bytes>) -> Self {
         Delivery { body: body.into(), ..self }
     }
 
-    /// The event a function URL makes of it (payload format 2.0).
+    /// Converts the delivery to the event that a function URL passes to Lambda (payload format 2.0).
     #[must_use]
     pub fn to_lambda_event(&self) -> Value {
         let path = format!("/{}", self.path);
         let headers: serde_json::Map<String, Value> =
             self.headers.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str()))).collect();
-        // Lambda sends as base64 what it cannot send as text.
+        // Lambda encodes a body that is not UTF-8 as base64.
         let (body, is_base64) = match std::str::from_utf8(&self.body) {
             Ok(text) => (text.to_owned(), false),
             Err(_) => (BASE64.encode(&self.body), true),
@@ -221,27 +221,27 @@ impl Delivery {
         })
     }
 
-    /// Sends it to the functions at `base`, over a connection of its own.
+    /// Sends the delivery to the local stack at `base` over a new connection.
     ///
     /// # Errors
-    /// When there is no whole answer.
+    /// If there is no complete response.
     pub async fn send(&self, base: &str) -> Result<Answer, Error> {
         let url = url(base, &self.function, &self.path);
         Client::new(&url)?.send(self).await
     }
 }
 
-/// Reads an `http` or `https` URL.
+/// Parses an `http` or `https` URL.
 ///
 /// # Errors
-/// When it is neither.
+/// If it is not one.
 pub fn url_of(text: &str) -> Result<Uri, Error> {
     let url = text.parse::<Uri>().ok().filter(|url| url.host().is_some());
     let url = url.filter(|url| matches!(url.scheme_str(), Some("http" | "https")));
     Ok(url.ok_or_else(|| format!("{text} is not a URL that begins with http:// or https://"))?)
 }
 
-/// Posts deliveries to one URL, over connections that are kept.
+/// A client that posts deliveries to one URL and reuses its connections.
 #[derive(Debug, Clone)]
 pub struct Client {
     url: Uri,
@@ -249,10 +249,10 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client for an `http` or `https` URL.
+    /// Creates a client for an `http` or `https` URL.
     ///
     /// # Errors
-    /// When it is neither, or the machine has no root certificates for the latter.
+    /// If the URL is invalid, or `https` is used and the machine has no root certificates.
     pub fn new(url: &str) -> Result<Self, Error> {
         let url = url_of(url)?;
         let tls = HttpsConnectorBuilder::new();
@@ -260,7 +260,7 @@ impl Client {
         let connector = if url.scheme_str() == Some("https") {
             tls.with_provider_and_native_roots(provider)?
         } else {
-            // Nothing is verified over plain HTTP, and reading the machine's roots takes a while.
+            // Plain HTTP needs no root certificates, and loading the machine's is slow.
             tls.with_tls_config(
                 rustls::ClientConfig::builder_with_provider(Arc::new(provider))
                     .with_safe_default_protocol_versions()?
@@ -272,10 +272,10 @@ impl Client {
         Ok(Client { url, http: HttpClient::builder(TokioExecutor::new()).build(connector) })
     }
 
-    /// Posts a delivery, and gives its answer as soon as it begins.
+    /// Posts a delivery and returns the response as soon as its head has arrived.
     ///
     /// # Errors
-    /// When there is none.
+    /// If there is no response.
     pub async fn open(&self, delivery: &Delivery) -> Result<Response<Incoming>, Error> {
         let mut request = Request::builder().method(delivery.method.as_str()).uri(self.url.clone());
         for (name, value) in &delivery.headers {
@@ -284,10 +284,10 @@ impl Client {
         Ok(self.http.request(request.body(Full::new(delivery.body.clone()))?).await?)
     }
 
-    /// Posts a delivery.
+    /// Posts a delivery and returns the complete response.
     ///
     /// # Errors
-    /// When there is no whole answer.
+    /// If there is no complete response.
     pub async fn send(&self, delivery: &Delivery) -> Result<Answer, Error> {
         let started = Instant::now();
         let (parts, body) = self.open(delivery).await?.into_parts();
@@ -302,26 +302,26 @@ impl Client {
 }
 
 impl Answer {
-    /// A header's value, or nothing.
+    /// Returns a header's value; empty if the header is missing.
     #[must_use]
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 
-    /// `Gatehouse-Outcome`.
+    /// Returns the header `Gatehouse-Outcome`.
     #[must_use]
     pub fn outcome(&self) -> &str {
         self.header("gatehouse-outcome")
     }
 
-    /// `Gatehouse-Event-Id`.
+    /// Returns the header `Gatehouse-Event-Id`.
     #[must_use]
     pub fn event_id(&self) -> &str {
         self.header("gatehouse-event-id")
     }
 }
 
-/// As Lambda writes it: `21/Nov/2026:04:25:02 +0000`.
+/// Formats a time like Lambda: `21/Nov/2026:04:25:02 +0000`.
 fn common_log_time(at: Timestamp) -> String {
     const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     let iso = at.to_string();
@@ -330,25 +330,25 @@ fn common_log_time(at: Timestamp) -> String {
     format!("{}/{}/{}:{} +0000", part(8..10), month.unwrap_or(&""), part(0..4), part(11..19))
 }
 
-/// About `length` bytes that hardly compress, and stand in a JSON string as they are; others for another `seed`.
+/// Returns `length` bytes, pseudorandom by `seed`, that hardly compress and need no escaping in a JSON string.
 #[must_use]
 pub fn noise(seed: u64, length: usize) -> String {
     let mut random = Random::new(seed);
     let mut byte = || random.next().to_le_bytes()[0];
-    // Printable ASCII without the quote, the backslash and what could make a URL with a password.
+    // Printable ASCII without quote and backslash, and without the colon, which could form a URL with a password.
     (0..length)
         .map(|_| char::from(b' ' + byte() % 95))
         .map(|c| if matches!(c, '"' | '\\' | ':') { 'x' } else { c })
         .collect()
 }
 
-/// A value of the development document, by JSON pointer.
+/// Returns a value of the development document by its JSON pointer.
 #[must_use]
 pub fn secret(pointer: &str) -> String {
     secret_of(DEVELOPMENT, pointer)
 }
 
-/// A value of a secrets document, by JSON pointer; empty where there is none.
+/// Returns a value of a secrets document by its JSON pointer; empty if there is none.
 #[must_use]
 pub fn secret_of(document: &str, pointer: &str) -> String {
     let document: Value = serde_json::from_str(document).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! DynamoDB and SQS, embedded, on loopback ports.
+//! Embedded DynamoDB and SQS servers, in memory or in a data directory.
 
 use std::fs::{File, TryLockError};
 use std::io::ErrorKind;
@@ -15,6 +15,7 @@ use crate::http_server::Server;
 use crate::sqs::Sqs;
 use crate::{Error, http_server};
 
+/// A task that is aborted when this is dropped.
 #[derive(Debug)]
 struct AbortOnDrop(JoinHandle<()>);
 
@@ -30,42 +31,43 @@ pub const FREE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0)
 /// A running engine; it stops when dropped.
 #[derive(Debug)]
 pub struct Engine {
-    /// Where it can be reached from this machine.
+    /// The address at which this machine reaches it.
     pub address: SocketAddr,
-    _running: Running,
+    _parts: Parts,
 }
 
 #[derive(Debug)]
-#[allow(dead_code, reason = "held until it is dropped, which stops it")]
-enum Running {
+#[allow(dead_code, reason = "dropping it stops the engine")]
+enum Parts {
     Task(AbortOnDrop),
     Server(Server),
-    SsrfGuard(Box<Engine>, Server),
+    /// An engine behind a server that checks the host name.
+    Guarded(Box<Engine>, Server),
 }
 
 impl Engine {
-    /// Starts DynamoDB: in memory, or with what `data` keeps. It answers to any host.
+    /// Starts DynamoDB, in memory or in a data directory. It accepts every host name.
     ///
     /// # Errors
-    /// When the port is taken, the engine does not start, or the file is not its own.
+    /// If the port is in use, the engine does not start, or the file is not a DynamoDB database.
     pub async fn dynamodb(at: SocketAddr, data: Option<&DataDir>) -> Result<Self, Error> {
         let listener = bind(at).await?;
         Self::dynamodb_on(listener, data)
     }
 
-    /// The same, answering to `hosts` only. The engine itself cannot tell hosts apart and lets every web page in, so
-    /// that it listens where no page finds it, behind a server that does.
+    /// Starts DynamoDB and accepts requests for `hosts` only. The engine itself accepts every host and every web page.
+    /// It therefore listens at a random loopback address, behind a server that checks the host.
     ///
     /// # Errors
     /// As [`dynamodb`](Self::dynamodb).
     pub async fn dynamodb_for(hosts: Hosts, at: SocketAddr, data: Option<&DataDir>) -> Result<Self, Error> {
         let listener = bind(at).await?;
         let address = reachable(listener.local_addr()?);
-        let engine = Self::dynamodb_on(hidden().await?, data)?;
+        let engine = Self::dynamodb_on(bind_hidden().await?, data)?;
         let upstream = Upstream::new(engine.address);
         let server = http_server::serve(listener, move |mut request| {
             let (refusal, upstream) = (hosts.refusal(&request), upstream.clone());
-            // Without it, the engine tells no browser that a page may read its answer.
+            // Without an `Origin` header, the engine sends no CORS headers, so no web page can read its responses.
             request.headers_mut().remove(http::header::ORIGIN);
             async move {
                 match refusal {
@@ -74,7 +76,7 @@ impl Engine {
                 }
             }
         });
-        Ok(Engine { address, _running: Running::SsrfGuard(Box::new(engine), server) })
+        Ok(Engine { address, _parts: Parts::Guarded(Box::new(engine), server) })
     }
 
     fn dynamodb_on(listener: TcpListener, data: Option<&DataDir>) -> Result<Self, Error> {
@@ -92,19 +94,19 @@ impl Engine {
         };
         let task = tokio::spawn(dynoxide::server::serve_on(listener, database));
         let task = AbortOnDrop(task);
-        Ok(Engine { address, _running: Running::Task(task) })
+        Ok(Engine { address, _parts: Parts::Task(task) })
     }
 
-    /// Starts SQS: in memory, or with what `data` keeps. Queue URLs point at the engine itself; the SDK goes where its
-    /// endpoint says.
+    /// Starts SQS, in memory or in a data directory. Queue URLs contain the engine's address, but an SDK sends its
+    /// requests to its endpoint URL.
     ///
     /// # Errors
-    /// When the port is taken, or the file is not its own, or cannot be written.
+    /// If the port is in use, or the file is not a queue database or cannot be written.
     pub async fn sqs(at: SocketAddr, data: Option<&DataDir>) -> Result<Self, Error> {
         Self::sqs_for(Hosts::any(), at, data).await
     }
 
-    /// The same, answering to `hosts` only.
+    /// Starts SQS and accepts requests for `hosts` only.
     ///
     /// # Errors
     /// As [`sqs`](Self::sqs).
@@ -125,39 +127,39 @@ impl Engine {
                 }
             }
         });
-        Ok(Engine { address, _running: Running::Server(server) })
+        Ok(Engine { address, _parts: Parts::Server(server) })
     }
 
-    /// Its endpoint URL.
+    /// Returns the engine's endpoint URL.
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 }
 
-/// Listens at an address.
+/// Binds a listener to an address.
 ///
 /// # Errors
-/// When the port is taken, or the address is not this machine's.
+/// If the port is in use, or the address does not belong to this machine.
 pub async fn bind(at: SocketAddr) -> Result<TcpListener, Error> {
     TcpListener::bind(at).await.map_err(|error| match error.kind() {
         ErrorKind::AddrInUse => format!("port {} on {} is in use", at.port(), at.ip()).into(),
-        _ => format!("{at} cannot be listened on: {error}").into(),
+        _ => format!("cannot listen on {at}: {error}").into(),
     })
 }
 
-/// A listener on a loopback address that chance chooses, where there is more than one.
-async fn hidden() -> Result<TcpListener, Error> {
-    let chance = Nonce::random().map_err(|error| format!("no random bytes: {error}"))?;
-    let [a, b, c, ..] = *chance.as_bytes();
+/// Binds a listener to a free port of a random loopback address, if the system has more than one.
+async fn bind_hidden() -> Result<TcpListener, Error> {
+    let random = Nonce::random().map_err(|error| format!("the system provides no random bytes: {error}"))?;
+    let [a, b, c, ..] = *random.as_bytes();
     match TcpListener::bind((Ipv4Addr::new(127, a, b, c.clamp(1, 254)), 0)).await {
         Ok(listener) => Ok(listener),
-        // Only some systems have all of 127.0.0.0/8.
+        // Some systems have only 127.0.0.1.
         Err(_) => bind(FREE).await,
     }
 }
 
-/// What to call an address that may be "every interface": loopback is one of them.
+/// Returns an address that a client can connect to: loopback in place of the unspecified address.
 #[must_use]
 pub fn reachable(mut address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
@@ -166,7 +168,7 @@ pub fn reachable(mut address: SocketAddr) -> SocketAddr {
     address
 }
 
-/// A directory that keeps events and queued messages. One process at a time has it, until this is dropped.
+/// A directory that stores events and queued messages. It is locked until dropped: only one process can use it.
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
@@ -174,16 +176,16 @@ pub struct DataDir {
 }
 
 impl DataDir {
-    /// Opens the directory; creates it where there is none.
+    /// Opens and locks the directory. Creates it if it does not exist.
     ///
     /// # Errors
-    /// When it cannot be written, or another process holds it.
+    /// If it cannot be written, or another process uses it.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let unusable = |why: &dyn std::fmt::Display| format!("{} cannot hold data: {why}", path.display());
+        let unusable = |reason: &dyn std::fmt::Display| format!("{} cannot hold data: {reason}", path.display());
         if path.is_file() {
             return Err(unusable(&"it is a file").into());
         }
-        create_private(path).map_err(|error| unusable(&error))?;
+        private_directory(path).map_err(|error| unusable(&error))?;
         let lock = private_file(&path.join("lock")).map_err(|error| unusable(&error))?;
         match lock.try_lock() {
             Ok(()) => Ok(DataDir { path: path.to_owned(), _lock: lock }),
@@ -192,25 +194,26 @@ impl DataDir {
         }
     }
 
-    /// Where it is.
+    /// The directory's path.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// A file of the directory, which SQLite has found to be one of its own, or none yet, and can write to.
+    /// Returns the path of a database file after checking that SQLite can write to it. Creates the file if it does not
+    /// exist.
     fn writable(&self, name: &str) -> Result<PathBuf, Error> {
         let path = self.path.join(name);
-        // SQLite's other files have the rights of this one.
+        // SQLite creates its other files with the permissions of this one.
         private_file(&path).map_err(|error| format!("{} cannot be used: {error}", path.display()))?;
-        let try_it = || rusqlite::Connection::open(&path)?.execute_batch("BEGIN IMMEDIATE; ROLLBACK;");
-        try_it().map_err(|error| format!("{} cannot be used: {error}", path.display()))?;
+        let lock = || rusqlite::Connection::open(&path)?.execute_batch("BEGIN IMMEDIATE; ROLLBACK;");
+        lock().map_err(|error| format!("{} cannot be used: {error}", path.display()))?;
         Ok(path)
     }
 }
 
-/// Opens a file and creates it if it does not exist. Only its owner can read it, because it contains conversations.
-/// The permissions of its directory do not matter.
+/// Opens a file, or creates it. Only its owner can read it, because it contains conversations. The permissions of an
+/// existing directory may be weaker.
 fn private_file(path: &Path) -> std::io::Result<File> {
     let mut options = File::options();
     options.read(true).write(true).create(true).truncate(false);
@@ -222,8 +225,8 @@ fn private_file(path: &Path) -> std::io::Result<File> {
     Ok(file)
 }
 
-/// Creates a directory, and those above it, for nobody else to read: it will hold whole conversations.
-fn create_private(path: &Path) -> std::io::Result<()> {
+/// Creates a directory and its parents. Only the owner can read them, because they will contain conversations.
+fn private_directory(path: &Path) -> std::io::Result<()> {
     let mut builder = std::fs::DirBuilder::new();
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);

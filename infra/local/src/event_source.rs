@@ -1,4 +1,4 @@
-//! Plays Lambda's event source mapping: receives batches, calls the function, deletes what it reports as done.
+//! Emulates Lambda's event source mapping: receives batches, calls event-retry, and deletes messages that succeeded.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,59 +13,59 @@ use tokio::task::JoinHandle;
 
 use crate::Error;
 
-/// What became of one batch.
+/// The result of one batch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Batch {
-    /// How many messages the function got.
+    /// Number of messages that were received.
     pub received: usize,
-    /// The ids of those it reported as failed.
+    /// Ids of the messages that the function reported as failed.
     pub failed: Vec<String>,
 }
 
-/// A queue and the function that takes its batches.
+/// A queue and the function that handles its batches.
 #[derive(Debug, Clone)]
 pub struct EventSource {
-    /// A client for SQS.
+    /// An SQS client.
     pub client: Client,
     /// The queue's URL.
     pub queue: String,
-    /// How long a batch is away.
+    /// The visibility timeout of a batch.
     pub visibility: Duration,
     /// The function's state.
     pub function: Arc<State>,
 }
 
 impl EventSource {
-    /// Takes batches until the returned task is aborted. The number on the channel counts them.
+    /// Handles batches until the returned task is aborted. The channel has the number of batches so far.
     #[must_use]
     pub fn poll(self) -> (JoinHandle<()>, watch::Receiver<u64>) {
         let (count, batches) = watch::channel(0);
         let task = tokio::spawn(async move {
-            let mut away = false;
+            let mut failing = false;
             loop {
                 match self.take_batch(Duration::from_secs(1)).await {
                     Ok(batch) if batch.received > 0 => count.send_modify(|count| *count += 1),
                     Ok(_) => {}
-                    // As patient as Lambda, only quicker.
+                    // Lambda also retries without end, but waits longer.
                     Err(error) => {
-                        if !away {
-                            tracing::warn!(%error, "the retry queue cannot be read; trying on");
+                        if !failing {
+                            tracing::warn!(%error, "receiving from the retry queue failed; retrying");
                         }
-                        away = true;
+                        failing = true;
                         tokio::time::sleep(Duration::from_millis(100)).await;
                         continue;
                     }
                 }
-                away = false;
+                failing = false;
             }
         });
         (task, batches)
     }
 
-    /// Receives one batch, waiting for it at most `wait`, and lets the function take it.
+    /// Receives one batch, waiting at most `wait`, and calls the function with it.
     ///
     /// # Errors
-    /// When SQS does not answer. Messages received then come again.
+    /// If an SQS request fails. Messages that were received become visible again.
     pub async fn take_batch(&self, wait: Duration) -> Result<Batch, Error> {
         let Some(event) = self.receive(wait).await? else { return Ok(Batch::default()) };
         let deadline = Deadline::within(event_retry::TIMEOUT);
@@ -73,10 +73,10 @@ impl EventSource {
         self.settle(event, &response).await
     }
 
-    /// Receives a batch, waiting for it at most `wait`; `None` when nothing came.
+    /// Receives one batch, waiting at most `wait`; `None` if the queue stayed empty.
     ///
     /// # Errors
-    /// When SQS does not answer.
+    /// If the SQS request fails.
     pub async fn receive(&self, wait: Duration) -> Result<Option<SqsEvent>, Error> {
         let receive = self.client.receive_message().queue_url(&self.queue).max_number_of_messages(10);
         let receive = receive
@@ -86,14 +86,14 @@ impl EventSource {
             .message_attribute_names("All");
         let messages = receive.send().await?.messages.unwrap_or_default();
         let mut event = SqsEvent::default();
-        event.records = messages.into_iter().map(record).collect();
+        event.records = messages.into_iter().map(record_of).collect();
         Ok((!event.records.is_empty()).then_some(event))
     }
 
-    /// Deletes what the function did not report as failed.
+    /// Deletes the messages that the function did not report as failed.
     ///
     /// # Errors
-    /// When SQS does not answer. The rest then comes again.
+    /// If an SQS request fails. Messages that were not deleted become visible again.
     pub async fn settle(&self, event: SqsEvent, response: &SqsBatchResponse) -> Result<Batch, Error> {
         let failures = response.batch_item_failures.iter();
         let failed: Vec<String> = failures.map(|failure| failure.item_identifier.clone()).collect();
@@ -107,10 +107,10 @@ impl EventSource {
         Ok(Batch { received, failed })
     }
 
-    /// Lets all of a batch come again at once, as it would some time after its function has died.
+    /// Makes the messages of a batch visible again at once. In AWS, that happens some time after a function crashed.
     ///
     /// # Errors
-    /// When SQS does not answer.
+    /// If an SQS request fails.
     pub async fn release(&self, event: SqsEvent) -> Result<(), Error> {
         for record in event.records {
             let change = self.client.change_message_visibility().queue_url(&self.queue).visibility_timeout(0);
@@ -120,8 +120,8 @@ impl EventSource {
     }
 }
 
-/// A message as Lambda hands it to a function.
-fn record(message: Message) -> SqsMessage {
+/// Converts a message to the form that Lambda passes to a function.
+fn record_of(message: Message) -> SqsMessage {
     let mut record = SqsMessage::default();
     record.message_id = message.message_id;
     record.receipt_handle = message.receipt_handle;

@@ -1,4 +1,4 @@
-//! A proxy between the SDK and an engine: counts what passes, and fails it as told.
+//! A proxy between an SDK and an engine. It counts requests, and makes them fail by rules.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -16,80 +16,80 @@ use crate::http_server::Server;
 use crate::random::Random;
 use crate::{Error, http_server};
 
-/// What happens to a request a rule matches.
+/// What happens to a request that a rule matches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
     /// The connection is closed before the engine sees the request.
     Cut,
-    /// It is taken and never answered; the engine does not see it.
+    /// The proxy never responds; the engine does not see the request.
     Hang,
-    /// It passes, but later.
+    /// The request is forwarded after a delay.
     Delay(Duration),
-    /// The engine applies it, and its answer is lost with the connection.
+    /// The engine applies the request, but the connection is closed without a response.
     LoseAnswer,
-    /// The engine applies it, and it is never answered.
+    /// The engine applies the request, but the proxy never responds.
     HoldAnswer,
-    /// It is refused: the HTTP status and the AWS error code. The engine does not see it.
+    /// The proxy returns an error with this HTTP status and AWS error code; the engine does not see the request.
     Refuse(u16, &'static str),
 }
 
 impl Fault {
-    /// DynamoDB has no capacity left.
+    /// DynamoDB throttles the request.
     pub const THROTTLE: Fault = Fault::Refuse(400, "ProvisionedThroughputExceededException");
     /// Another transaction holds the item.
     pub const TRANSACTION_CONFLICT: Fault = Fault::Refuse(400, "TransactionConflictException");
-    /// The service has a fault of its own.
+    /// The service has an internal error.
     pub const INTERNAL: Fault = Fault::Refuse(500, "InternalServerError");
-    /// What was sent is refused for its content, now and always.
+    /// The request is invalid; a retry would fail too.
     pub const INVALID: Fault = Fault::Refuse(400, "ValidationException");
 }
 
-/// Which requests fail, and how.
+/// A rule: which requests fail, and how.
 #[derive(Debug, Clone)]
 pub struct Rule {
     fault: Fault,
     operation: Option<&'static str>,
     containing: Option<String>,
-    passing: u32,
+    skip: u32,
     times: Option<u32>,
-    sometimes: Option<(f64, Random)>,
+    share: Option<(f64, Random)>,
 }
 
 impl Rule {
-    /// Every request fails by `fault`, until the rules are cleared.
+    /// A rule that applies to every request until the rules are cleared.
     #[must_use]
     pub fn every(fault: Fault) -> Self {
-        Rule { fault, operation: None, containing: None, passing: 0, times: None, sometimes: None }
+        Rule { fault, operation: None, containing: None, skip: 0, times: None, share: None }
     }
 
-    /// Only requests of an operation, such as `PutItem`.
+    /// Limits the rule to an operation, such as `PutItem`.
     #[must_use]
     pub fn on(self, operation: &'static str) -> Self {
         Rule { operation: Some(operation), ..self }
     }
 
-    /// Only requests whose body contains `text`.
+    /// Limits the rule to requests whose body contains `text`.
     #[must_use]
     pub fn containing(self, text: &str) -> Self {
         Rule { containing: Some(text.to_owned()), ..self }
     }
 
-    /// Only after `passing` of them have passed.
+    /// Does not apply the rule to the first `skip` requests that match.
     #[must_use]
-    pub fn after(self, passing: u32) -> Self {
-        Rule { passing, ..self }
+    pub fn after(self, skip: u32) -> Self {
+        Rule { skip, ..self }
     }
 
-    /// Only the first `times` requests.
+    /// Applies the rule `times` times.
     #[must_use]
     pub fn times(self, times: u32) -> Self {
         Rule { times: Some(times), ..self }
     }
 
-    /// Only a share of them, from 0 to 1; which ones, `seed` decides.
+    /// Applies the rule to a random share of the requests, from 0 to 1. `seed` makes the choice reproducible.
     #[must_use]
     pub fn sometimes(self, share: f64, seed: u64) -> Self {
-        Rule { sometimes: Some((share, Random::new(seed))), ..self }
+        Rule { share: Some((share, Random::new(seed))), ..self }
     }
 
     fn matches(&self, operation: &str, body: &[u8]) -> bool {
@@ -98,14 +98,14 @@ impl Rule {
             && self.containing.as_ref().is_none_or(|text| memmem::find(body, text.as_bytes()).is_some())
     }
 
-    /// Whether it strikes a request that it matches.
-    fn strikes(&mut self) -> bool {
-        if self.passing > 0 {
-            self.passing -= 1;
+    /// Decides whether the rule applies to a request that it matches.
+    fn applies(&mut self) -> bool {
+        if self.skip > 0 {
+            self.skip -= 1;
             return false;
         }
-        if let Some((share, random)) = &mut self.sometimes {
-            #[allow(clippy::cast_precision_loss, reason = "a share")]
+        if let Some((share, random)) = &mut self.share {
+            #[allow(clippy::cast_precision_loss, reason = "53 bits fit into an f64")]
             let drawn = (random.next() >> 11) as f64 / (1u64 << 53) as f64;
             if drawn >= *share {
                 return false;
@@ -123,77 +123,77 @@ struct State {
 }
 
 impl State {
-    /// Counts a request, and says what is to happen to it.
-    fn meet(&mut self, operation: &str, body: &[u8]) -> Option<Fault> {
+    /// Counts a request and returns its fault, if a rule applies.
+    fn record(&mut self, operation: &str, body: &[u8]) -> Option<Fault> {
         *self.counts.entry(operation.to_owned()).or_default() += 1;
         let rule = self.rules.iter_mut().find(|rule| rule.matches(operation, body))?;
-        rule.strikes().then(|| rule.fault.clone())
+        rule.applies().then(|| rule.fault.clone())
     }
 }
 
 /// A running proxy; it stops when dropped.
 #[derive(Debug)]
 pub struct FaultProxy {
-    /// Where it listens.
+    /// The proxy's address.
     pub address: SocketAddr,
     state: Arc<Mutex<State>>,
-    struck: watch::Sender<u64>,
+    faults: watch::Sender<u64>,
     _server: Server,
 }
 
 impl FaultProxy {
-    /// Starts a proxy in front of `upstream`. It lets everything pass.
+    /// Starts a proxy in front of `upstream`, without rules.
     ///
     /// # Errors
-    /// When no port is free.
+    /// If no port is free.
     pub async fn start(upstream: SocketAddr) -> Result<Self, Error> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let state = Arc::new(Mutex::new(State::default()));
-        let struck = watch::channel(0).0;
-        let path = Path { upstream: Upstream::new(upstream), state: Arc::clone(&state), struck: struck.clone() };
-        let server = http_server::serve(listener, move |request| pass(request, path.clone()));
-        Ok(FaultProxy { address, state, struck, _server: server })
+        let faults = watch::channel(0).0;
+        let proxy = Proxy { upstream: Upstream::new(upstream), state: Arc::clone(&state), faults: faults.clone() };
+        let server = http_server::serve(listener, move |request| handle(request, proxy.clone()));
+        Ok(FaultProxy { address, state, faults, _server: server })
     }
 
-    /// The URL to give the SDK.
+    /// Returns the endpoint URL for an SDK.
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Adds a rule; of several that match, the first counts.
+    /// Adds a rule. If several match a request, the first one decides.
     pub fn fail(&self, rule: Rule) {
         self.state(|state| state.rules.push(rule));
     }
 
-    /// Lets everything pass again.
+    /// Removes all rules.
     pub fn heal(&self) {
         self.state(|state| state.rules.clear());
     }
 
-    /// Waits for the next fault to strike: a request has come, or has been applied where the fault is in its answer.
+    /// Waits for the next fault. A fault of the response occurs after the engine has applied the request.
     pub fn struck(&self) -> impl Future<Output = ()> + Send + use<> {
-        let mut struck = self.struck.subscribe();
-        let before = *struck.borrow();
-        // An error means that the proxy is gone, and nothing will strike any more.
-        async move { drop(struck.wait_for(|times| *times > before).await) }
+        let mut faults = self.faults.subscribe();
+        let before = *faults.borrow();
+        // An error means that the proxy has stopped, so no further fault can occur.
+        async move { drop(faults.wait_for(|count| *count > before).await) }
     }
 
-    /// How many faults have struck.
+    /// Returns the number of faults so far.
     #[must_use]
     pub fn strikes(&self) -> u64 {
-        *self.struck.borrow()
+        *self.faults.borrow()
     }
 
-    /// How many requests have come, by operation.
+    /// Returns the number of requests by operation.
     #[must_use]
     pub fn counts(&self) -> BTreeMap<String, usize> {
         self.state(|state| state.counts.clone())
     }
 
-    /// Counts from zero again.
-    pub(crate) fn forget(&self) {
+    /// Resets the request counts.
+    pub(crate) fn reset_counts(&self) {
         self.state(|state| state.counts.clear());
     }
 
@@ -202,45 +202,46 @@ impl FaultProxy {
     }
 }
 
+/// What the request handler needs.
 #[derive(Debug, Clone)]
-struct Path {
+struct Proxy {
     upstream: Upstream,
     state: Arc<Mutex<State>>,
-    struck: watch::Sender<u64>,
+    faults: watch::Sender<u64>,
 }
 
-async fn pass(request: Request<Bytes>, path: Path) -> Option<Response<Bytes>> {
+async fn handle(request: Request<Bytes>, proxy: Proxy) -> Option<Response<Bytes>> {
     let target = request.headers().get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
     let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
-    let fault = path.state.lock().unwrap_or_else(PoisonError::into_inner).meet(&operation, request.body());
-    let strike = || path.struck.send_modify(|times| *times += 1);
+    let fault = proxy.state.lock().unwrap_or_else(PoisonError::into_inner).record(&operation, request.body());
+    let count_fault = || proxy.faults.send_modify(|count| *count += 1);
     if fault.as_ref().is_some_and(|fault| !matches!(fault, Fault::LoseAnswer | Fault::HoldAnswer)) {
-        strike();
+        count_fault();
     }
     match fault {
         Some(Fault::Cut) => return None,
         Some(Fault::Hang) => std::future::pending::<()>().await,
-        Some(Fault::Refuse(status, code)) => return Some(refusal(status, code)),
-        Some(Fault::Delay(by)) => tokio::time::sleep(by).await,
+        Some(Fault::Refuse(status, code)) => return Some(error_response(status, code)),
+        Some(Fault::Delay(delay)) => tokio::time::sleep(delay).await,
         Some(Fault::LoseAnswer | Fault::HoldAnswer) | None => {}
     }
-    let answer = path.upstream.forward(request).await?;
+    let response = proxy.upstream.forward(request).await?;
     match fault {
         Some(Fault::LoseAnswer) => {
-            strike();
+            count_fault();
             None
         }
         Some(Fault::HoldAnswer) => {
-            strike();
+            count_fault();
             std::future::pending().await
         }
-        _ => Some(answer),
+        _ => Some(response),
     }
 }
 
-fn refusal(status: u16, code: &str) -> Response<Bytes> {
+fn error_response(status: u16, code: &str) -> Response<Bytes> {
     let body =
-        serde_json::json!({"__type": format!("com.amazonaws.fault#{code}"), "message": "refused by the fault proxy"});
+        serde_json::json!({"__type": format!("com.amazonaws.fault#{code}"), "message": "injected by the fault proxy"});
     let mut response = Response::new(Bytes::from(body.to_string()));
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     response.headers_mut().insert("content-type", http::HeaderValue::from_static("application/x-amz-json-1.0"));

@@ -1,4 +1,4 @@
-//! Passes whole requests on to a server on this machine.
+//! Forwards requests to a server on this machine.
 
 use std::net::SocketAddr;
 
@@ -9,7 +9,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 
-/// The way to one server, over connections that are kept.
+/// A client for one server. Reuses its connections.
 #[derive(Debug, Clone)]
 pub(crate) struct Upstream {
     address: SocketAddr,
@@ -21,14 +21,14 @@ impl Upstream {
         Upstream { address, client: Client::builder(TokioExecutor::new()).build_http() }
     }
 
-    /// The server's whole response. `None`: the server closed the connection without a response.
+    /// Forwards a request and returns the response. `None` if there is no complete response.
     pub(crate) async fn forward(&self, request: Request<Bytes>) -> Option<Response<Bytes>> {
-        let resource = request.uri().path_and_query().map_or("/", |path| path.as_str());
-        let uri: Uri = format!("http://{}{resource}", self.address).parse().ok()?;
+        let path_and_query = request.uri().path_and_query().map_or("/", |path| path.as_str());
+        let uri: Uri = format!("http://{}{path_and_query}", self.address).parse().ok()?;
         let (mut parts, body) = request.into_parts();
         parts.uri = uri;
-        let answer = self.client.request(Request::from_parts(parts, Full::new(body))).await.ok()?;
-        let (parts, body) = answer.into_parts();
+        let response = self.client.request(Request::from_parts(parts, Full::new(body))).await.ok()?;
+        let (parts, body) = response.into_parts();
         Some(Response::from_parts(parts, body.collect().await.ok()?.to_bytes()))
     }
 }

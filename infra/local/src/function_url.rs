@@ -1,4 +1,4 @@
-//! Function URLs: `/lambda-url/<function>/<path>`, the path `cargo lambda watch` uses.
+//! Serves function URLs at `/lambda-url/<function>/<path>`, the path that `cargo lambda watch` uses.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -16,18 +16,18 @@ use crate::cors::Cors;
 use crate::hosts::Hosts;
 use crate::http_server::{self, Body, Server, whole};
 
-/// A front function's handler with its state.
+/// The request handler of a function, with its state.
 pub type Handler =
     Arc<dyn Fn(Request<Bytes>, Deadline) -> Pin<Box<dyn Future<Output = Response<Body>> + Send>> + Send + Sync>;
 
-/// A front function, and what its URL is configured to do by itself.
+/// A function and the configuration of its URL.
 #[derive(Clone)]
 pub struct Function {
-    /// Called for every request but preflights.
+    /// Called for every request except CORS preflights.
     pub handler: Handler,
-    /// Its timeout.
+    /// The function's timeout.
     pub timeout: std::time::Duration,
-    /// The `Cors` block of its URL.
+    /// The `Cors` block of the function's URL.
     pub cors: Option<Cors>,
 }
 
@@ -37,7 +37,7 @@ impl std::fmt::Debug for Function {
     }
 }
 
-/// Serves `functions`, by name, and at [`about::PATH`] what `about` says, to requests for one of `hosts`.
+/// Serves `functions` by name, and the stack's description at [`about::PATH`]. Accepts requests for `hosts` only.
 pub fn serve(
     listener: TcpListener,
     hosts: Hosts,
@@ -52,8 +52,8 @@ pub fn serve(
                 return Some(refusal.map(whole));
             }
             if request.method() == http::Method::GET && request.uri().path() == about::PATH {
-                let answer = serde_json::to_string(&about()).unwrap_or_default();
-                return Some(Response::new(answer).map(whole));
+                let description = serde_json::to_string(&about()).unwrap_or_default();
+                return Some(Response::new(description).map(whole));
             }
             Some(call(&functions, request).await)
         }
@@ -62,14 +62,14 @@ pub fn serve(
 
 async fn call(functions: &BTreeMap<&'static str, Function>, mut request: Request<Bytes>) -> Response<Body> {
     let path = request.uri().path().to_owned();
-    let named = path.strip_prefix("/lambda-url/").map(|rest| rest.split_once('/').unwrap_or((rest, "")));
-    let Some((function, rest)) = named.and_then(|(name, rest)| Some((functions.get(name)?, rest))) else {
-        return no_such_function(&path, functions).map(whole);
+    let target = path.strip_prefix("/lambda-url/").map(|rest| rest.split_once('/').unwrap_or((rest, "")));
+    let Some((function, rest)) = target.and_then(|(name, rest)| Some((functions.get(name)?, rest))) else {
+        return unknown_function(&path, functions).map(whole);
     };
     let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
     match format!("/{rest}{query}").parse::<Uri>() {
         Ok(uri) => *request.uri_mut() = uri,
-        Err(_) => return no_such_function(&path, functions).map(whole),
+        Err(_) => return unknown_function(&path, functions).map(whole),
     }
     if let Some(preflight) = function.cors.as_ref().and_then(|cors| cors.preflight(&request)) {
         return preflight.map(whole);
@@ -85,7 +85,7 @@ async fn call(functions: &BTreeMap<&'static str, Function>, mut request: Request
     response
 }
 
-/// Lambda delivers a header that stands several times as one, its values joined by commas.
+/// Joins the values of a repeated header with commas, as Lambda does.
 fn join_repeated_headers(request: &mut Request<Bytes>) {
     let headers = request.headers_mut();
     let names: Vec<_> = headers.keys().cloned().collect();
@@ -99,12 +99,11 @@ fn join_repeated_headers(request: &mut Request<Bytes>) {
     }
 }
 
-fn no_such_function(path: &str, functions: &BTreeMap<&'static str, Function>) -> Response<String> {
+fn unknown_function(path: &str, functions: &BTreeMap<&'static str, Function>) -> Response<String> {
     let names: Vec<&str> = functions.keys().copied().collect();
-    tracing::warn!(path, "no function has this path: 404");
-    let detail =
-        format!("there is no such function; /lambda-url/<function>/<path> takes one of: {}\n", names.join(", "));
-    let mut response = Response::new(detail);
+    tracing::warn!(path, "no function is served at this path: 404");
+    let message = format!("unknown function; call /lambda-url/<function>/<path> with one of: {}\n", names.join(", "));
+    let mut response = Response::new(message);
     *response.status_mut() = StatusCode::NOT_FOUND;
     response
 }

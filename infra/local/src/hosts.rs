@@ -1,15 +1,17 @@
-//! The names by which a local server may be called. A web page whose own name is made to lead to this machine sends
-//! that name as `Host`, and is refused: otherwise it could read what is stored here.
+//! The host names that a local server accepts.
+//!
+//! This prevents DNS rebinding: a web page whose host name resolves to this machine could otherwise read stored events.
+//! Its requests have that name as `Host`, and are rejected.
 
 use std::net::{IpAddr, UdpSocket};
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 
-/// The name of the machine that runs a container.
-const OF_CONTAINERS: &str = "host.docker.internal";
+/// The name of the host machine, as seen from a container.
+const CONTAINER_HOST: &str = "host.docker.internal";
 
-/// The hosts that a server answers to.
+/// The host names that a server accepts.
 #[derive(Debug, Clone, Default)]
 pub struct Hosts(Option<Names>);
 
@@ -21,33 +23,37 @@ struct Names {
 }
 
 impl Hosts {
-    /// Every host: for a server that a test starts for itself.
+    /// Accepts every host name; for servers of tests.
     #[must_use]
     pub fn any() -> Self {
         Hosts(None)
     }
 
-    /// Loopback addresses, `localhost`, `*.localhost`, `host` (what the server was told to listen on, which is
-    /// `address`) and `allowed`. Where the address is not loopback, also this machine's addresses and
-    /// `host.docker.internal`.
+    /// Accepts loopback addresses, `localhost`, `*.localhost`, `host` and `allowed`. `host` is the name that the server
+    /// was configured to listen on, and `address` is its address. If that is not a loopback address, this machine's
+    /// addresses and `host.docker.internal` are accepted too.
     #[must_use]
     pub fn of(host: &str, address: IpAddr, allowed: &[String]) -> Self {
-        let names =
-            allowed.iter().map(String::as_str).chain([host]).map(|name| unbracketed(&plain(name)).to_owned()).collect();
+        let names = allowed
+            .iter()
+            .map(String::as_str)
+            .chain([host])
+            .map(|name| without_brackets(&normalized(name)).to_owned())
+            .collect();
         Hosts(Some(Names { names, is_open: !address.is_loopback() }))
     }
 
-    /// The answer to a request for another host: 421. `None` where the request may be answered.
+    /// Returns a 421 response if the request is for another host; `None` if it is accepted.
     #[must_use]
     pub fn refusal<B>(&self, request: &Request<B>) -> Option<Response<Bytes>> {
         let names = self.0.as_ref()?;
         let headers = request.headers().get_all(header::HOST).iter().map(|host| host.to_str().unwrap_or_default());
-        let in_line = request.uri().authority().map(|authority| authority.as_str());
-        if headers.chain(in_line).all(|host| names.takes(host)) {
+        let target = request.uri().authority().map(|authority| authority.as_str());
+        if headers.chain(target).all(|host| names.contains(host)) {
             return None;
         }
-        let why = "421: this server answers to localhost only; gatehouse dev --allow-host NAME allows another name\n";
-        let mut response = Response::new(Bytes::from_static(why.as_bytes()));
+        let message = "421: this server accepts localhost only; gatehouse dev --allow-host NAME allows another name\n";
+        let mut response = Response::new(Bytes::from_static(message.as_bytes()));
         *response.status_mut() = StatusCode::MISDIRECTED_REQUEST;
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
         Some(response)
@@ -55,30 +61,30 @@ impl Hosts {
 }
 
 impl Names {
-    fn takes(&self, host: &str) -> bool {
-        let name = unbracketed(&plain(host)).to_owned();
+    fn contains(&self, host: &str) -> bool {
+        let name = without_brackets(&normalized(host)).to_owned();
         if let Ok(address) = name.parse::<IpAddr>() {
-            // An address can be listened on only by the machine it belongs to.
+            // A socket can be bound only to an address of this machine.
             let is_own = || self.is_open && !address.is_unspecified() && UdpSocket::bind((address, 0)).is_ok();
             return address.is_loopback() || self.names.contains(&name) || is_own();
         }
         name == "localhost"
             || name.ends_with(".localhost")
             || self.names.contains(&name)
-            || (self.is_open && name == OF_CONTAINERS)
+            || (self.is_open && name == CONTAINER_HOST)
     }
 }
 
-/// An IPv6 address stands in brackets where a port may follow.
-fn unbracketed(name: &str) -> &str {
+/// Removes the brackets of an IPv6 address.
+fn without_brackets(name: &str) -> &str {
     name.trim_start_matches('[').trim_end_matches(']')
 }
 
-/// A host without its port, in small letters and without a dot at its end.
-fn plain(host: &str) -> String {
+/// Returns a host in lower case, without its port and without a trailing dot.
+fn normalized(host: &str) -> String {
     let host = host.trim();
     let name = match host.rsplit_once(':') {
-        // An IPv6 address has colons too, and stands in brackets where a port follows.
+        // An IPv6 address contains colons. It is in brackets if a port follows.
         Some((name, port))
             if port.bytes().all(|byte| byte.is_ascii_digit()) && (!name.contains(':') || name.ends_with(']')) =>
         {
@@ -99,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn only_names_of_this_machine_and_allowed_ones_are_answered() {
+    fn hosts_accept_this_machine_and_allowed_names_only() {
         let loopback = Hosts::of("127.0.0.1", IpAddr::from([127, 0, 0, 1]), &["My.Box".to_owned()]);
         for host in [
             "127.0.0.1:9000",

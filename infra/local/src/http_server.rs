@@ -1,4 +1,4 @@
-//! A small HTTP/1 server on a listener, for whoever answers whole requests with whole responses.
+//! A small HTTP/1 server. Handlers get complete requests.
 
 use std::future::Future;
 use std::time::Duration;
@@ -15,28 +15,28 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-/// More than any body that must be taken whole.
-const LIMIT: usize = 16 * 1024 * 1024;
-/// How long requests that are being answered may take to end, and half-sent ones may hold everything up.
-const GRACE: Duration = Duration::from_secs(5);
-/// How long a request may take to come in: first its head, then its body.
-const SLOWEST: Duration = Duration::from_secs(30);
+/// Maximum size of a request body: more than any function accepts. In bytes.
+const MAX_BODY_BYTES: usize = 16 * 1024 * 1024;
+/// How long a shutdown waits for requests in progress, including incomplete ones.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
+/// Timeout for reading a request's head, and again for its body.
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A running server; it stops at once when dropped.
 #[derive(Debug)]
 pub struct Server {
-    /// Stops it. What is sent along ends when the work does that its requests wait for.
+    /// Starts the shutdown. The receiver that is sent ends when the work that requests wait for has ended.
     stop: Option<oneshot::Sender<oneshot::Receiver<()>>>,
     task: JoinHandle<()>,
 }
 
 impl Server {
-    /// Stops taking requests, and waits for `work` and for the requests that are being answered. Those may take a few
-    /// seconds more than the work.
+    /// Stops accepting connections, then waits for `work` and for the requests in progress. These may take a few
+    /// seconds longer than `work`.
     pub async fn shut_down_after(mut self, work: impl Future<Output = ()>) {
         let (done, working) = oneshot::channel();
         if let Some(stop) = self.stop.take() {
-            // A server whose task has ended needs no telling.
+            // Sending fails only if the server's task has already ended.
             let _ = stop.send(working);
         }
         work.await;
@@ -51,7 +51,7 @@ impl Drop for Server {
     }
 }
 
-/// Serves `answer`. `None` closes the connection without an answer.
+/// Serves a handler. If it returns `None`, the connection is closed without a response.
 pub fn serve<A, F>(listener: TcpListener, answer: A) -> Server
 where
     A: Fn(Request<Bytes>) -> F + Clone + Send + Sync + 'static,
@@ -63,15 +63,15 @@ where
     })
 }
 
-/// What is sent piece by piece. An error closes the connection in the middle.
+/// A streamed response body. An error closes the connection.
 pub type Body = UnsyncBoxBody<Bytes, std::io::Error>;
 
-/// A body that is there.
+/// Returns a body that consists of `bytes`.
 pub fn whole(bytes: impl Into<Bytes>) -> Body {
     Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
 }
 
-/// The same for answers that come piece by piece.
+/// Like [`serve`], for handlers with streamed responses.
 pub fn serve_bodies<A, F>(listener: TcpListener, answer: A) -> Server
 where
     A: Fn(Request<Bytes>) -> F + Clone + Send + Sync + 'static,
@@ -89,20 +89,20 @@ where
             let answer = answer.clone();
             let service = service_fn(move |request| exchange(answer.clone(), request));
             let mut builder = hyper::server::conn::http1::Builder::new();
-            builder.timer(TokioTimer::new()).header_read_timeout(SLOWEST);
+            builder.timer(TokioTimer::new()).header_read_timeout(READ_TIMEOUT);
             let connection = builder.serve_connection(TokioIo::new(stream), service);
             let connection = graceful.watch(connection);
-            // A connection that ends in an error is the client's to notice.
+            // The client sees a connection error itself; the server need not report it.
             connections.spawn(async move { drop(connection.await) });
             while connections.try_join_next().is_some() {}
         };
         drop(listener);
         let grace = async {
             if let Ok(working) = working {
-                // It ends by being dropped.
+                // The sender never sends: the receiver ends when the sender is dropped.
                 let _ = working.await;
             }
-            sleep(GRACE).await;
+            sleep(SHUTDOWN_TIMEOUT).await;
         };
         tokio::select! {
             () = graceful.shutdown() => {}
@@ -112,24 +112,25 @@ where
     Server { stop: Some(stop), task }
 }
 
-/// The next connection, however long it takes.
+/// Accepts the next connection. Retries after errors.
 async fn accept(listener: &TcpListener) -> TcpStream {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => return stream,
-            // Out of file descriptors, most likely: some will be closed.
+            // Most likely the process is out of file descriptors until a connection is closed.
             Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
         }
     }
 }
 
+/// Reads a request's body and calls the handler.
 async fn exchange<A, F>(answer: A, request: Request<hyper::body::Incoming>) -> Result<Response<Body>, Closed>
 where
     A: Fn(Request<Bytes>) -> F,
     F: Future<Output = Option<Response<Body>>>,
 {
     let (parts, body) = request.into_parts();
-    let body = match timeout(SLOWEST, Limited::new(body, LIMIT).collect()).await {
+    let body = match timeout(READ_TIMEOUT, Limited::new(body, MAX_BODY_BYTES).collect()).await {
         Ok(Ok(body)) => body.to_bytes(),
         Ok(Err(error)) if error.is::<LengthLimitError>() => return Ok(too_large()),
         Ok(Err(_)) | Err(_) => return Err(Closed),
@@ -137,15 +138,15 @@ where
     answer(Request::from_parts(parts, body)).await.ok_or(Closed)
 }
 
-/// The rest of the body is not read, so the connection ends here.
+/// Returns a 413 response. It closes the connection, because the rest of the body is not read.
 fn too_large() -> Response<Body> {
-    let mut response = Response::new(whole("the request's body is too large\n"));
+    let mut response = Response::new(whole("the request body is too large\n"));
     *response.status_mut() = StatusCode::PAYLOAD_TOO_LARGE;
     response.headers_mut().insert(header::CONNECTION, header::HeaderValue::from_static("close"));
     response
 }
 
-/// The connection is to be closed without an answer.
+/// Closes the connection without a response.
 #[derive(Debug, thiserror::Error)]
 #[error("closed")]
 struct Closed;

@@ -33,5 +33,5 @@ pub use sqs::arn as queue_arn;
 pub use stack::{Options, Stack};
 pub use testbed::Testbed;
 
-/// Whatever keeps the local stack from starting or going on.
+/// An error of the local stack.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;

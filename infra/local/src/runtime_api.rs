@@ -1,4 +1,4 @@
-//! Plays the Lambda Runtime API for one real function binary, so that a test runs what is deployed.
+//! Emulates the Lambda Runtime API for a function binary, so that tests run the deployed program.
 //!
 //! <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>
 
@@ -19,16 +19,16 @@ use tokio::sync::{Mutex as AsyncMutex, mpsc, oneshot};
 use crate::http_server::Server;
 use crate::{Error, http_server};
 
-/// How an invocation ended.
+/// The result of an invocation.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Invoked {
-    /// The function answered.
+    /// The function's response.
     Answered(Value),
-    /// The function reported an error: the handler's, or a panic.
+    /// The error that the function reported: from its handler, or a panic.
     Failed(Value),
 }
 
-/// A running function.
+/// A running function binary.
 #[derive(Debug)]
 pub struct Host {
     invocations: mpsc::UnboundedSender<Invocation>,
@@ -39,22 +39,22 @@ pub struct Host {
 #[derive(Debug)]
 struct Invocation {
     event: Bytes,
-    done: oneshot::Sender<Invoked>,
+    result: oneshot::Sender<Invoked>,
 }
 
 #[derive(Debug)]
 struct Shared {
-    waiting: AsyncMutex<mpsc::UnboundedReceiver<Invocation>>,
+    queued: AsyncMutex<mpsc::UnboundedReceiver<Invocation>>,
     running: Mutex<HashMap<String, oneshot::Sender<Invoked>>>,
     count: AtomicU64,
     timeout_ms: i64,
 }
 
 impl Host {
-    /// Starts the binary with nothing in its environment but `variables` and what Lambda sets.
+    /// Starts a function binary. Its environment has only `variables` and the variables that Lambda sets.
     ///
     /// # Errors
-    /// When no port is free or the binary cannot be started.
+    /// If no port is free or the binary cannot be started.
     pub async fn start(
         binary: impl AsRef<Path>,
         variables: impl IntoIterator<Item = (&str, &str)>,
@@ -62,13 +62,9 @@ impl Host {
     ) -> Result<Host, Error> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
-        let (invocations, waiting) = mpsc::unbounded_channel();
-        let shared = Shared {
-            waiting: AsyncMutex::new(waiting),
-            running: Mutex::default(),
-            count: AtomicU64::new(0),
-            timeout_ms,
-        };
+        let (invocations, queued) = mpsc::unbounded_channel();
+        let shared =
+            Shared { queued: AsyncMutex::new(queued), running: Mutex::default(), count: AtomicU64::new(0), timeout_ms };
         let shared = Arc::new(shared);
         let server = http_server::serve(listener, move |request| {
             let shared = Arc::clone(&shared);
@@ -91,33 +87,33 @@ impl Host {
         Ok(Host { invocations, process, _server: server })
     }
 
-    /// Invokes the function and waits for its end.
+    /// Invokes the function and waits for the result.
     ///
     /// # Errors
-    /// When the process ended before it answered.
+    /// If the process ends first.
     pub async fn invoke(&mut self, event: &Value) -> Result<Invoked, Error> {
-        let (done, result) = oneshot::channel();
-        self.invocations.send(Invocation { event: Bytes::from(event.to_string()), done })?;
+        let (sender, result) = oneshot::channel();
+        self.invocations.send(Invocation { event: Bytes::from(event.to_string()), result: sender })?;
         tokio::select! {
             invoked = result => Ok(invoked?),
-            status = self.process.wait() => Err(format!("the function ended: {}", status?).into()),
+            status = self.process.wait() => Err(format!("the function's process ended: {}", status?).into()),
         }
     }
 
-    /// Waits until the process ends by itself: what it printed, and whether it succeeded.
+    /// Waits until the process ends. Returns whether it succeeded, and its output.
     ///
     /// # Errors
-    /// When its output cannot be read.
+    /// If its output cannot be read.
     pub async fn finish(mut self) -> Result<(bool, String), Error> {
         let (stdout, stderr) = (self.process.stdout.take(), self.process.stderr.take());
         let status = self.process.wait().await?;
         Ok((status.success(), read(stdout, stderr).await?))
     }
 
-    /// Kills the process: what it printed until then.
+    /// Kills the process and returns its output.
     ///
     /// # Errors
-    /// When its output cannot be read.
+    /// If its output cannot be read.
     pub async fn kill(mut self) -> Result<String, Error> {
         let (stdout, stderr) = (self.process.stdout.take(), self.process.stderr.take());
         self.process.kill().await?;
@@ -125,6 +121,7 @@ impl Host {
     }
 }
 
+/// Reads a process' standard output and standard error to their ends.
 async fn read(
     stdout: Option<tokio::process::ChildStdout>,
     stderr: Option<tokio::process::ChildStderr>,
@@ -140,6 +137,7 @@ async fn read(
     Ok(text)
 }
 
+/// Handles a request of the function's runtime.
 async fn answer(shared: &Shared, request: Request<Bytes>) -> Option<Response<Bytes>> {
     let path = request.uri().path().trim_start_matches("/2018-06-01/runtime/").to_owned();
     if path == "invocation/next" {
@@ -147,32 +145,35 @@ async fn answer(shared: &Shared, request: Request<Bytes>) -> Option<Response<Byt
     }
     let mut parts = path.trim_start_matches("invocation/").split('/');
     let (id, verb) = (parts.next()?, parts.next()?);
-    let body = streamed(request.body()).or_else(|| serde_json::from_slice(request.body()).ok()).unwrap_or_default();
-    let done = shared.running.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
-    if let Some(done) = done {
-        // Whoever invoked may have stopped waiting.
-        let _ = done.send(if verb == "response" { Invoked::Answered(body) } else { Invoked::Failed(body) });
+    let body =
+        parse_streamed(request.body()).or_else(|| serde_json::from_slice(request.body()).ok()).unwrap_or_default();
+    let result = shared.running.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+    if let Some(result) = result {
+        // The caller may have stopped waiting.
+        let _ = result.send(if verb == "response" { Invoked::Answered(body) } else { Invoked::Failed(body) });
     }
     let mut accepted = Response::new(Bytes::from_static(b"{\"status\":\"OK\"}"));
     *accepted.status_mut() = StatusCode::ACCEPTED;
     Some(accepted)
 }
 
-/// A streamed answer, as a buffered one would look: its head, eight zeros, and the body behind them.
-fn streamed(answer: &Bytes) -> Option<Value> {
+/// Converts a streamed response to the form of a buffered one. It consists of a JSON head, eight zero bytes and the
+/// body. `None` if the response is not streamed.
+fn parse_streamed(response: &Bytes) -> Option<Value> {
     const ZEROS: &[u8] = &[0; 8];
-    let at = memchr::memmem::find(answer, ZEROS)?;
-    let mut head: Value = serde_json::from_slice(answer.get(..at)?).ok()?;
-    let body = String::from_utf8_lossy(answer.get(at + ZEROS.len()..)?);
+    let at = memchr::memmem::find(response, ZEROS)?;
+    let mut head: Value = serde_json::from_slice(response.get(..at)?).ok()?;
+    let body = String::from_utf8_lossy(response.get(at + ZEROS.len()..)?);
     head.as_object_mut()?.insert("body".to_owned(), Value::from(body));
     Some(head)
 }
 
+/// Waits for the next invocation.
 async fn next(shared: &Shared) -> Option<Response<Bytes>> {
-    let Invocation { event, done } = shared.waiting.lock().await.recv().await?;
+    let Invocation { event, result } = shared.queued.lock().await.recv().await?;
     let mut running = shared.running.lock().unwrap_or_else(PoisonError::into_inner);
     let id = format!("invocation-{}", shared.count.fetch_add(1, Ordering::Relaxed));
-    running.insert(id.clone(), done);
+    running.insert(id.clone(), result);
     let deadline = Clock::System.now().as_millis() + shared.timeout_ms;
     let mut response = Response::new(event);
     let headers = response.headers_mut();

@@ -1,4 +1,16 @@
-//! The agent of one's own machine: it speaks both dialects, and what it does is asked for in plain words.
+//! The script of the built-in test agent. It supports both dialects.
+//!
+//! Words in the last user message select what the agent does:
+//!
+//! | word | behaviour |
+//! |---|---|
+//! | `tool` | calls a tool |
+//! | `approve` | asks for a decision, which the next request contains |
+//! | `slow` | pauses before each event |
+//! | `cut` | closes the connection in the middle of an event |
+//! | `error` | fails before the first text |
+//!
+//! Any other message is repeated.
 
 use std::time::Duration;
 
@@ -7,52 +19,43 @@ use serde_json::{Value, json};
 
 use crate::agent::{Answer, Heard, Piece};
 
-/// What can be asked for, and what happens then.
-pub const WORDS: [(&str, &str); 5] = [
-    ("tool", "calls a tool of its own"),
-    ("approve", "waits for a decision, which the next request brings"),
-    ("slow", "takes its time"),
-    ("cut", "breaks off in the middle"),
-    ("error", "cannot begin"),
-];
-
-/// Between two pieces of a slow answer.
+/// Pause before each event of a slow response.
 const PAUSE: Duration = Duration::from_millis(400);
 
-/// What the agent says to a request. Its dialect is that of the request.
+/// Returns the agent's response, in the dialect of the request.
 #[must_use]
-pub fn answer(heard: &Heard) -> Option<Answer> {
-    let request: Value = serde_json::from_slice(&heard.body).unwrap_or_default();
-    let voice =
-        if request.get("threadId").is_some() || request.get("runId").is_some() { Voice::Ui } else { Voice::Kit };
-    let said = last_words(&request);
-    let asks = |word: &str| said.to_lowercase().contains(word);
+pub fn answer(request: &Heard) -> Option<Answer> {
+    let request: Value = serde_json::from_slice(&request.body).unwrap_or_default();
+    let format =
+        if request.get("threadId").is_some() || request.get("runId").is_some() { Format::AgUi } else { Format::AgKit };
+    let message = last_user_message(&request);
+    let asks_for = |word: &str| message.to_lowercase().contains(word);
     let resumes = request.get("resume").is_some_and(|resume| !resume.is_null());
-    let mut events = voice.begin(&request);
+    let mut events = format.start(&request);
     if resumes {
-        events.extend(voice.text("It is decided, then."));
-    } else if asks("error") {
-        return Some(Answer::saying(voice.cannot_begin().map(|event| Piece::Says(line(&event)))));
-    } else if asks("tool") {
-        events.extend(voice.tool());
-        events.extend(voice.text("It is nine o'clock."));
-    } else if asks("approve") {
-        events.extend(voice.text("Shall I book berth C14?"));
-        return Some(saying(events.iter().chain(&voice.interrupt()).map(line).chain(voice.done(&request))));
+        events.extend(format.text("It is decided, then."));
+    } else if asks_for("error") {
+        return Some(Answer::saying(format.error().map(|event| Piece::Says(sse_event(&event)))));
+    } else if asks_for("tool") {
+        events.extend(format.tool_call());
+        events.extend(format.text("It is nine o'clock."));
+    } else if asks_for("approve") {
+        events.extend(format.text("Shall I book berth C14?"));
+        return Some(at_once(events.iter().chain(&format.interrupt()).map(sse_event).chain(format.end(&request))));
     } else {
-        events.extend(voice.text(&format!("You said: {said}")));
+        events.extend(format.text(&format!("You said: {message}")));
     }
-    let mut pieces: Vec<Bytes> = events.iter().map(line).collect();
-    if asks("cut") {
+    let mut pieces: Vec<Bytes> = events.iter().map(sse_event).collect();
+    if asks_for("cut") {
         let half = pieces.pop().map(|piece| piece.slice(..piece.len() / 2));
         let pieces = pieces.into_iter().chain(half).map(Piece::Says);
         return Some(Answer::saying(pieces.chain([Piece::Cut])));
     }
-    pieces.extend(voice.done(&request));
-    Some(if asks("slow") { slowly(pieces) } else { saying(pieces) })
+    pieces.extend(format.end(&request));
+    Some(if asks_for("slow") { slowly(pieces) } else { at_once(pieces) })
 }
 
-fn saying(pieces: impl IntoIterator<Item = Bytes>) -> Answer {
+fn at_once(pieces: impl IntoIterator<Item = Bytes>) -> Answer {
     Answer::saying(pieces.into_iter().map(Piece::Says))
 }
 
@@ -69,28 +72,29 @@ fn slowly(pieces: Vec<Bytes>) -> Answer {
     answer
 }
 
-/// The last message that is the customer's.
-fn last_words(request: &Value) -> String {
+/// Returns the text of the last user message.
+fn last_user_message(request: &Value) -> String {
     let messages = request["messages"].as_array().map(Vec::as_slice).unwrap_or_default();
     let last = messages.iter().rev().find(|message| message["role"] == "user");
     last.and_then(|message| message["content"].as_str()).unwrap_or("nothing").to_owned()
 }
 
-fn line(event: &Value) -> Bytes {
+fn sse_event(event: &Value) -> Bytes {
     Bytes::from(format!("data: {event}\n\n"))
 }
 
+/// Writes events in one of the dialects.
 #[derive(Debug, Clone, Copy)]
-enum Voice {
-    Kit,
-    Ui,
+enum Format {
+    AgKit,
+    AgUi,
 }
 
-impl Voice {
-    fn begin(self, request: &Value) -> Vec<Value> {
+impl Format {
+    fn start(self, request: &Value) -> Vec<Value> {
         match self {
-            Voice::Kit => Vec::new(),
-            Voice::Ui => {
+            Format::AgKit => Vec::new(),
+            Format::AgUi => {
                 vec![json!({"type": "RUN_STARTED", "threadId": request["threadId"], "runId": request["runId"]})]
             }
         }
@@ -99,8 +103,8 @@ impl Voice {
     fn text(self, text: &str) -> Vec<Value> {
         let words = text.split_inclusive(' ');
         match self {
-            Voice::Kit => words.map(|word| json!({"type": "text", "content": word})).collect(),
-            Voice::Ui => {
+            Format::AgKit => words.map(|word| json!({"type": "text", "content": word})).collect(),
+            Format::AgUi => {
                 let mut events = vec![json!({"type": "TEXT_MESSAGE_START", "messageId": "m1", "role": "assistant"})];
                 events.extend(
                     words.map(|word| json!({"type": "TEXT_MESSAGE_CONTENT", "messageId": "m1", "delta": word})),
@@ -111,16 +115,16 @@ impl Voice {
         }
     }
 
-    fn tool(self) -> Vec<Value> {
+    fn tool_call(self) -> Vec<Value> {
         match self {
-            Voice::Kit => vec![
+            Format::AgKit => vec![
                 json!({"type": "tool-call-start", "toolCallId": "t1", "toolCallName": "clock"}),
                 json!({"type": "tool-call-args", "toolCallId": "t1", "delta": "{\"zone\":"}),
                 json!({"type": "tool-call-args", "toolCallId": "t1", "delta": "\"UTC\"}"}),
                 json!({"type": "tool-call-end", "toolCallId": "t1"}),
                 json!({"type": "tool-result", "toolCallId": "t1", "result": "09:00"}),
             ],
-            Voice::Ui => vec![
+            Format::AgUi => vec![
                 json!({"type": "TOOL_CALL_START", "toolCallId": "t1", "toolCallName": "clock"}),
                 json!({"type": "TOOL_CALL_ARGS", "toolCallId": "t1", "delta": "{\"zone\":"}),
                 json!({"type": "TOOL_CALL_ARGS", "toolCallId": "t1", "delta": "\"UTC\"}"}),
@@ -132,26 +136,27 @@ impl Voice {
 
     fn interrupt(self) -> Vec<Value> {
         match self {
-            Voice::Kit => {
+            Format::AgKit => {
                 vec![json!({"type": "interrupt", "id": "i1", "reason": "approval", "payload": {"berth": "C14"}})]
             }
-            Voice::Ui => vec![json!({"type": "CUSTOM", "name": "on_interrupt", "value": "{\"berth\":\"C14\"}"})],
+            Format::AgUi => vec![json!({"type": "CUSTOM", "name": "on_interrupt", "value": "{\"berth\":\"C14\"}"})],
         }
     }
 
-    /// The events of an agent that cannot begin.
-    fn cannot_begin(self) -> [Value; 1] {
+    /// Returns the events of an agent that fails before it answers.
+    fn error(self) -> [Value; 1] {
         match self {
-            Voice::Kit => [json!({"error": "Server error", "details": "as you asked"})],
-            Voice::Ui => [json!({"type": "RUN_ERROR", "message": "as you asked", "code": "asked-for"})],
+            Format::AgKit => [json!({"error": "Server error", "details": "as you asked"})],
+            Format::AgUi => [json!({"type": "RUN_ERROR", "message": "as you asked", "code": "asked-for"})],
         }
     }
 
-    fn done(self, request: &Value) -> Option<Bytes> {
+    /// Returns the last event.
+    fn end(self, request: &Value) -> Option<Bytes> {
         Some(match self {
-            Voice::Kit => Bytes::from_static(b"data: [DONE]\n\n"),
-            Voice::Ui => {
-                line(&json!({"type": "RUN_FINISHED", "threadId": request["threadId"], "runId": request["runId"]}))
+            Format::AgKit => Bytes::from_static(b"data: [DONE]\n\n"),
+            Format::AgUi => {
+                sse_event(&json!({"type": "RUN_FINISHED", "threadId": request["threadId"], "runId": request["runId"]}))
             }
         })
     }

@@ -1,4 +1,4 @@
-//! A Secrets Manager that holds one secret, whatever it is asked for by: for tests of what reads and writes it.
+//! A fake Secrets Manager with one secret, for tests. It ignores the secret's name.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,63 +10,66 @@ use tokio::net::TcpListener;
 use crate::http_server::{self, Server};
 use crate::{Error, FaultProxy};
 
-/// The secret, and what it can be reached by.
+/// A running Secrets Manager; it stops when dropped.
 #[derive(Debug)]
 pub struct SecretsManager {
-    held: Arc<Mutex<String>>,
-    /// Stands before it: counts requests, and fails them when told.
+    secret: Arc<Mutex<String>>,
+    /// Fault proxy in front of it. Clients use the proxy's address.
     pub proxy: FaultProxy,
     _server: Server,
 }
 
 impl SecretsManager {
-    /// Starts one on a free port of the loopback address.
+    /// Starts a Secrets Manager on a free loopback port. `text` is the secret.
     ///
     /// # Errors
-    /// When there is none.
+    /// If no port is free.
     pub async fn start(text: &str) -> Result<Self, Error> {
-        let held = Arc::new(Mutex::new(text.to_owned()));
+        let secret = Arc::new(Mutex::new(text.to_owned()));
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let proxy = FaultProxy::start(listener.local_addr()?).await?;
-        let answering = Arc::clone(&held);
+        let shared = Arc::clone(&secret);
         let server = http_server::serve(listener, move |request| {
-            let response = answer(&answering, &request);
+            let response = answer(&shared, &request);
             async move { Some(response) }
         });
-        Ok(SecretsManager { held, proxy, _server: server })
+        Ok(SecretsManager { secret, proxy, _server: server })
     }
 
-    /// Its text.
+    /// Returns the secret.
     #[must_use]
     pub fn text(&self) -> String {
-        lock(&self.held).clone()
+        lock(&self.secret).clone()
     }
 
-    /// Puts another text in its place.
+    /// Replaces the secret.
     pub fn put(&self, text: &str) {
-        text.clone_into(&mut lock(&self.held));
+        text.clone_into(&mut lock(&self.secret));
     }
 }
 
-fn lock(held: &Mutex<String>) -> std::sync::MutexGuard<'_, String> {
-    // It is whole at every moment.
-    held.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(secret: &Mutex<String>) -> std::sync::MutexGuard<'_, String> {
+    // A panic cannot leave a partly written secret, so a poisoned lock is safe to use.
+    secret.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn answer(held: &Mutex<String>, request: &Request<Bytes>) -> Response<Bytes> {
+fn answer(secret: &Mutex<String>, request: &Request<Bytes>) -> Response<Bytes> {
     let target = request.headers().get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
     let body: Value = serde_json::from_slice(request.body()).unwrap_or_default();
-    let (status, answer) = match (target, body["SecretString"].as_str()) {
+    let (status, output) = match (target, body["SecretString"].as_str()) {
         ("secretsmanager.GetSecretValue", _) => {
-            (StatusCode::OK, json!({"Name": body["SecretId"], "SecretString": *lock(held)}))
+            (StatusCode::OK, json!({"Name": body["SecretId"], "SecretString": *lock(secret)}))
         }
         ("secretsmanager.PutSecretValue", Some(text)) => {
-            text.clone_into(&mut lock(held));
+            text.clone_into(&mut lock(secret));
             (StatusCode::OK, json!({"Name": body["SecretId"]}))
         }
-        _ => (StatusCode::BAD_REQUEST, json!({"__type": "InvalidRequestException", "message": "not done here"})),
+        _ => (
+            StatusCode::BAD_REQUEST,
+            json!({"__type": "InvalidRequestException", "message": "only Get- and PutSecretValue are supported"}),
+        ),
     };
-    let mut response = Response::new(Bytes::from(answer.to_string()));
+    let mut response = Response::new(Bytes::from(output.to_string()));
     *response.status_mut() = status;
     response
 }

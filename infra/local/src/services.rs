@@ -1,51 +1,51 @@
-//! DynamoDB and SQS as an SDK reaches them.
+//! SDK settings for DynamoDB and SQS.
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use gatehouse_outgoing::sdk::{https_client, plain_client};
 
-/// The largest message SQS takes, the embedded one too. In bytes.
+/// The largest message that SQS and the local SQS accept. In bytes.
 pub const QUEUE_MAX_BYTES: usize = 1_048_576;
 
-/// Where DynamoDB and SQS are.
+/// The DynamoDB and SQS that a stack uses.
 #[derive(Debug, Clone)]
 pub struct Services {
-    /// How to reach DynamoDB.
+    /// SDK settings for DynamoDB.
     pub dynamodb: SdkConfig,
-    /// How to reach SQS.
+    /// SDK settings for SQS.
     pub sqs: SdkConfig,
-    /// The largest message it takes. In bytes.
+    /// The largest message that SQS accepts. In bytes.
     pub queue_max_bytes: usize,
 }
 
 impl Services {
-    /// The embedded engines, by their URLs.
+    /// The embedded engines at these URLs.
     #[must_use]
     pub fn embedded(dynamodb: &str, sqs: &str) -> Self {
         Services { dynamodb: local_sdk(dynamodb), sqs: local_sdk(sqs), queue_max_bytes: QUEUE_MAX_BYTES }
     }
 
-    /// A client for DynamoDB.
+    /// Creates a DynamoDB client.
     #[must_use]
     pub fn dynamodb_client(&self) -> aws_sdk_dynamodb::Client {
         aws_sdk_dynamodb::Client::new(&self.dynamodb)
     }
 
-    /// A client for SQS.
+    /// Creates an SQS client.
     #[must_use]
     pub fn sqs_client(&self) -> aws_sdk_sqs::Client {
         aws_sdk_sqs::Client::new(&self.sqs)
     }
 }
 
-/// SDK settings for an engine on this machine: no environment, no TLS.
+/// Returns SDK settings for an engine on this machine: no TLS, and nothing is read from the environment.
 #[must_use]
 pub fn local_sdk(endpoint: &str) -> SdkConfig {
     sdk(endpoint, "us-east-1".to_owned(), Credentials::new("local", "local", None, None, "gatehouse-local"))
 }
 
-/// SDK settings for a service someone else runs: region and credentials as `get` reads them from the environment.
+/// Returns SDK settings for a service at another endpoint. `get` reads region and credentials from the environment.
 #[must_use]
 pub fn foreign_sdk(endpoint: &str, get: &dyn Fn(&str) -> Option<String>) -> SdkConfig {
     let or_local = |name| get(name).unwrap_or_else(|| "local".to_owned());

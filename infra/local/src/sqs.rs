@@ -1,7 +1,7 @@
-//! SQS on one machine: standard queues over SQLite, speaking the AWS JSON protocol.
+//! A local SQS: standard queues in SQLite, with the AWS JSON protocol.
 //!
-//! There are crates that play SQS, but the ones that can be embedded keep messages in memory, take none over 256 KiB and
-//! do not redrive. Left out here, and refused by name: FIFO queues, permissions, and the older query protocol.
+//! Existing SQS emulators that can be embedded keep messages in memory, are limited to 256 KiB and do not redrive. This
+//! one does not support FIFO queues, permissions and the older query protocol, and rejects such requests.
 //!
 //! <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/>
 
@@ -9,6 +9,7 @@ mod attributes;
 mod digest;
 mod error;
 mod moves;
+mod queues;
 mod store;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,21 +27,21 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use crate::Error;
-use attributes::Attributes;
 use digest::MessageAttributes;
 use error::{Kind, SqsError};
 use store::{Message, Queue, Store, now};
 
-const NO_FIFO: &str = "this local SQS has no FIFO queues; Gatehouse uses none";
-/// The most a message, or a batch of them, may be. In bytes.
-const LARGEST: usize = 1_048_576;
+const NO_FIFO: &str = "the local SQS does not support FIFO queues";
+/// Maximum size of a message, and of a batch. In bytes.
+const MAX_BYTES: usize = 1_048_576;
 
-/// The service; clones share it.
+/// The SQS service. Clones share its queues.
 #[derive(Debug, Clone)]
 pub(crate) struct Sqs {
     store: Arc<Mutex<Store>>,
-    /// Told whenever a message may have become visible.
+    /// Notified whenever a message may have become visible.
     arrivals: watch::Sender<()>,
+    /// What queue URLs start with.
     base: String,
 }
 
@@ -48,10 +49,10 @@ type Result<T> = std::result::Result<T, SqsError>;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct OfQueue<T> {
+struct QueueRequest<T> {
     queue_url: String,
     #[serde(flatten)]
-    of: T,
+    parameters: T,
 }
 
 #[derive(Deserialize)]
@@ -65,57 +66,7 @@ struct Entries<T> {
 struct Entry<T> {
     id: String,
     #[serde(flatten)]
-    of: T,
-}
-
-#[derive(Deserialize)]
-struct Nothing {}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Create {
-    queue_name: String,
-    #[serde(default)]
-    attributes: Attributes,
-    // In this operation alone, AWS writes it small.
-    #[serde(default, alias = "tags")]
-    tags: Attributes,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Named {
-    queue_name: String,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct List {
-    #[serde(default)]
-    queue_name_prefix: String,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Wanted {
-    #[serde(default)]
-    attribute_names: Vec<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Given {
-    #[serde(default)]
-    attributes: Attributes,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Tags {
-    #[serde(default)]
-    tags: Attributes,
-    #[serde(default)]
-    tag_keys: Vec<String>,
+    parameters: T,
 }
 
 #[derive(Deserialize)]
@@ -149,34 +100,33 @@ struct Delete {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Hide {
+struct ChangeVisibility {
     receipt_handle: String,
     visibility_timeout: i64,
 }
 
 impl Sqs {
-    /// Opens the queues that a file holds, or none, and goes on with what was being moved. Queue URLs point at
-    /// `address`.
+    /// Opens the queues in `file`, or in memory, and resumes running move tasks. Queue URLs point at `address`.
     ///
     /// # Errors
-    /// When the file is not of queues, or cannot be written.
+    /// If the file is not a queue database or cannot be written.
     pub(crate) fn open(address: SocketAddr, file: Option<&Path>) -> std::result::Result<Self, Error> {
         let store = Arc::new(Mutex::new(Store::open(file)?));
         let sqs = Sqs { store, arrivals: watch::channel(()).0, base: format!("http://{address}/000000000000") };
-        sqs.go_on()?;
+        sqs.resume_moves()?;
         Ok(sqs)
     }
 
-    /// Answers a request of any SDK.
+    /// Handles a request of an SDK.
     pub(crate) async fn answer(&self, request: Request<Bytes>) -> Response<Bytes> {
         let target = request.headers().get("x-amz-target").and_then(|target| target.to_str().ok());
         let operation = target.and_then(|target| target.strip_prefix("AmazonSQS."));
         let result = match operation {
             Some("ReceiveMessage") => self.receive(request.body()).await,
-            Some(operation) => self.operate(operation, request.body()),
+            Some(operation) => self.run(operation, request.body()),
             None => Err(SqsError::new(
                 Kind::UnsupportedOperation,
-                "POST with the header X-Amz-Target: AmazonSQS.<operation>; this local SQS speaks the JSON protocol alone",
+                "the local SQS supports the JSON protocol only: POST with X-Amz-Target: AmazonSQS.<operation>",
             )),
         };
         let mut response =
@@ -197,110 +147,53 @@ impl Sqs {
         format!("{}/{queue}", self.base)
     }
 
-    /// Every operation but `ReceiveMessage`, which may wait.
-    fn operate(&self, operation: &str, body: &[u8]) -> Result<Value> {
+    /// Runs any operation except `ReceiveMessage`, which may wait.
+    fn run(&self, operation: &str, body: &[u8]) -> Result<Value> {
         let output = {
             let mut store = self.store();
-            self.change(&mut store, operation, body)
+            self.execute(&mut store, operation, body)
         };
         self.arrivals.send_replace(());
         output
     }
 
-    fn change(&self, store: &mut Store, operation: &str, body: &[u8]) -> Result<Value> {
+    /// Runs an operation while the store is locked.
+    fn execute(&self, store: &mut Store, operation: &str, body: &[u8]) -> Result<Value> {
         match operation {
-            "CreateQueue" => {
-                let Create { queue_name, attributes, tags } = read(body)?;
-                check_name(&queue_name)?;
-                check_attributes(store, &attributes)?;
-                store.create(&queue_name, &attributes, &tags)?;
-                Ok(json!({"QueueUrl": self.url(&queue_name)}))
-            }
-            "GetQueueUrl" => Ok(json!({"QueueUrl": self.url(&store.queue(&read::<Named>(body)?.queue_name)?.name)})),
-            "ListQueues" => {
-                let queues = store.queues(&read::<List>(body)?.queue_name_prefix)?;
-                Ok(json!({"QueueUrls": queues.iter().map(|queue| self.url(&queue.name)).collect::<Vec<_>>()}))
-            }
-            "DeleteQueue" => {
-                let (queue, Nothing {}) = of_queue(store, body)?;
-                store.delete_queue(&queue.name)?;
-                Ok(json!({}))
-            }
-            "GetQueueAttributes" => {
-                let (queue, wanted) = of_queue::<Wanted>(store, body)?;
-                tell(store, &queue, &wanted.attribute_names)
-            }
-            "SetQueueAttributes" => {
-                let (mut queue, given) = of_queue::<Given>(store, body)?;
-                check_attributes(store, &given.attributes)?;
-                queue.attributes.extend(given.attributes);
-                // An empty policy takes the policy away.
-                queue.attributes.retain(|_, value| !value.is_empty());
-                store.set(&queue.name, &queue.attributes, &queue.tags)?;
-                Ok(json!({}))
-            }
-            "TagQueue" | "UntagQueue" => {
-                let (mut queue, change) = of_queue::<Tags>(store, body)?;
-                queue.tags.extend(change.tags);
-                queue.tags.retain(|name, _| !change.tag_keys.contains(name));
-                store.set(&queue.name, &queue.attributes, &queue.tags)?;
-                Ok(json!({}))
-            }
-            "ListQueueTags" => Ok(json!({"Tags": of_queue::<Nothing>(store, body)?.0.tags})),
-            "PurgeQueue" => {
-                let (queue, Nothing {}) = of_queue(store, body)?;
-                store.purge(&queue)?;
-                Ok(json!({}))
-            }
-            "SendMessage" => {
-                let (queue, message) = of_queue(store, body)?;
-                send(store, &queue, &message)
-            }
-            "SendMessageBatch" => {
-                let (queue, batch) = of_queue::<Entries<Send>>(store, body)?;
-                if batch.entries.iter().map(|entry| size_of(&entry.of)).sum::<usize>() > LARGEST {
-                    let message = format!("The batch is larger than {LARGEST} bytes.");
-                    return Err(SqsError::new(Kind::BatchRequestTooLong, message));
-                }
-                each(batch, |message| send(store, &queue, &message))
-            }
-            "DeleteMessage" => {
-                let (queue, delete) = of_queue::<Delete>(store, body)?;
-                store.delete(&queue.name, &delete.receipt_handle)?;
-                Ok(json!({}))
-            }
-            "DeleteMessageBatch" => {
-                let (queue, batch) = of_queue::<Entries<Delete>>(store, body)?;
-                each(batch, |delete| store.delete(&queue.name, &delete.receipt_handle).map(|()| json!({})))
-            }
-            "ChangeMessageVisibility" => {
-                let (queue, change) = of_queue::<Hide>(store, body)?;
-                hide(store, &queue, &change)
-            }
-            "ChangeMessageVisibilityBatch" => {
-                let (queue, batch) = of_queue::<Entries<Hide>>(store, body)?;
-                each(batch, |change| hide(store, &queue, &change))
-            }
-            "ListDeadLetterSourceQueues" => {
-                let (queue, Nothing {}) = of_queue(store, body)?;
-                let sources = store.sources(&queue.name)?;
-                // In this operation alone, AWS writes it small.
-                Ok(json!({"queueUrls": sources.iter().map(|queue| self.url(&queue.name)).collect::<Vec<_>>()}))
-            }
+            "CreateQueue" => self.create_queue(store, body),
+            "GetQueueUrl" => self.queue_url(store, body),
+            "ListQueues" => self.list_queues(store, body),
+            "ListDeadLetterSourceQueues" => self.list_source_queues(store, body),
+            "DeleteQueue" => queues::delete(store, body),
+            "GetQueueAttributes" => queues::get_attributes(store, body),
+            "SetQueueAttributes" => queues::set_attributes(store, body),
+            "TagQueue" | "UntagQueue" => queues::change_tags(store, body),
+            "ListQueueTags" => queues::list_tags(store, body),
+            "PurgeQueue" => queues::purge(store, body),
+            "SendMessage" => single(store, body, send),
+            "SendMessageBatch" => send_batch(store, body),
+            "DeleteMessage" => single(store, body, delete),
+            "DeleteMessageBatch" => batch(store, body, delete),
+            "ChangeMessageVisibility" => single(store, body, change_visibility),
+            "ChangeMessageVisibilityBatch" => batch(store, body, change_visibility),
             "StartMessageMoveTask" => self.start_move(store, body),
             "ListMessageMoveTasks" => moves::list(store, body),
             "CancelMessageMoveTask" => moves::cancel(store, body),
-            other => Err(SqsError::new(Kind::UnsupportedOperation, format!("this local SQS has no {other}"))),
+            other => Err(SqsError::new(
+                Kind::UnsupportedOperation,
+                format!("the local SQS does not support the operation {other}"),
+            )),
         }
     }
 
+    /// `ReceiveMessage`: returns as soon as a message is visible, or when the wait time has passed.
     async fn receive(&self, body: &[u8]) -> Result<Value> {
-        let (queue, wanted) = of_queue::<Receive>(&self.store(), body)?;
-        let max = within(wanted.max_number_of_messages, "MaxNumberOfMessages", 1, 10)?.unwrap_or(1);
+        let (queue, request) = parse_for_queue::<Receive>(&self.store(), body)?;
+        let max = in_range(request.max_number_of_messages, "MaxNumberOfMessages", 1, 10)?.unwrap_or(1);
         let default = |name| attributes::number(&queue.attributes, name);
-        let visibility = within(wanted.visibility_timeout, "VisibilityTimeout", 0, 43_200)?;
+        let visibility = in_range(request.visibility_timeout, "VisibilityTimeout", 0, 43_200)?;
         let visibility = visibility.unwrap_or_else(|| default("VisibilityTimeout"));
-        let wait = within(wanted.wait_time_seconds, "WaitTimeSeconds", 0, 20)?;
+        let wait = in_range(request.wait_time_seconds, "WaitTimeSeconds", 0, 20)?;
         let wait = wait.unwrap_or_else(|| default("ReceiveMessageWaitTimeSeconds"));
         let deadline = Instant::now() + Duration::from_secs(u64::try_from(wait).unwrap_or_default());
         let mut arrivals = self.arrivals.subscribe();
@@ -308,12 +201,12 @@ impl Sqs {
             arrivals.mark_unchanged();
             let (messages, next) = {
                 let mut store = self.store();
-                // It may have been changed, or deleted, meanwhile.
+                // Read again: the queue may have been changed or deleted while this request waited.
                 let queue = store.queue(&queue.name)?;
                 (store.receive(&queue, max, visibility)?, store.next_visible(&queue.name)?)
             };
             if !messages.is_empty() || Instant::now() >= deadline {
-                let messages: Vec<Value> = messages.iter().map(|message| show(message, &wanted)).collect();
+                let messages: Vec<Value> = messages.iter().map(|message| message_json(message, &request)).collect();
                 return Ok(if messages.is_empty() { json!({}) } else { json!({"Messages": messages}) });
             }
             let until_next = next.map(|at| u64::try_from(at - now()).unwrap_or_default());
@@ -326,12 +219,13 @@ impl Sqs {
     }
 }
 
-/// The ARN of a queue of the embedded SQS.
+/// Returns the ARN of a queue of the local SQS.
 #[must_use]
 pub fn arn(queue: &str) -> String {
     format!("arn:aws:sqs:us-east-1:000000000000:{queue}")
 }
 
+/// Parses a request body. An empty body counts as an empty object.
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
     let body = if body.is_empty() { b"{}" } else { body };
     serde_json::from_slice(body).map_err(|error| match error.to_string() {
@@ -340,70 +234,24 @@ fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
     })
 }
 
-/// The queue a request is about, and the rest of it.
-fn of_queue<T: DeserializeOwned>(store: &Store, body: &[u8]) -> Result<(Queue, T)> {
-    let OfQueue { queue_url, of } = read::<OfQueue<T>>(body)?;
+/// Parses a request that names a queue. Returns the queue and the other parameters.
+fn parse_for_queue<T: DeserializeOwned>(store: &Store, body: &[u8]) -> Result<(Queue, T)> {
+    let QueueRequest { queue_url, parameters } = read::<QueueRequest<T>>(body)?;
     let name = queue_url.rsplit('/').find(|segment| !segment.is_empty()).unwrap_or_default();
-    Ok((store.queue(name)?, of))
+    Ok((store.queue(name)?, parameters))
 }
 
-fn check_name(name: &str) -> Result<()> {
-    if name.ends_with(".fifo") {
-        return Err(SqsError::new(Kind::UnsupportedOperation, NO_FIFO));
-    }
-    let valid = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-    if name.is_empty() || name.len() > 80 || !name.chars().all(valid) {
-        return Err(SqsError::invalid(
-            "Can only include alphanumeric characters, hyphens, or underscores. 1 to 80 in length",
-        ));
-    }
-    Ok(())
-}
-
-fn check_attributes(store: &Store, given: &Attributes) -> Result<()> {
-    attributes::check(given)?;
-    if let Some(policy) = attributes::RedrivePolicy::of(given) {
-        let name = policy.target_arn.rsplit(':').next().unwrap_or_default();
-        if arn(name) != policy.target_arn || store.find(name)?.is_none() {
-            return Err(SqsError::invalid(format!(
-                "Value for parameter RedrivePolicy is invalid. Reason: Dead letter target {} does not exist.",
-                policy.target_arn
-            )));
-        }
-    }
-    Ok(())
-}
-
-fn within(value: Option<i64>, name: &str, least: i64, most: i64) -> Result<Option<i64>> {
+/// Checks that an optional parameter is between `min` and `max`.
+fn in_range(value: Option<i64>, name: &str, min: i64, max: i64) -> Result<Option<i64>> {
     match value {
-        Some(value) if !(least..=most).contains(&value) => Err(SqsError::invalid(format!(
-            "Value {value} for parameter {name} is invalid. Reason: Must be between {least} and {most}, if provided."
+        Some(value) if !(min..=max).contains(&value) => Err(SqsError::invalid(format!(
+            "Value {value} for parameter {name} is invalid. Reason: Must be between {min} and {max}, if provided."
         ))),
         value => Ok(value),
     }
 }
 
-/// A queue's attributes.
-fn tell(store: &Store, queue: &Queue, wanted: &[String]) -> Result<Value> {
-    if let Some(unknown) = wanted.iter().find(|name| *name != "All" && !attributes::is_known(name)) {
-        return Err(SqsError::new(Kind::InvalidAttributeName, format!("Unknown Attribute {unknown}.")));
-    }
-    let mut whole = attributes::whole(&queue.attributes);
-    let (visible, taken, delayed) = store.counts(&queue.name)?;
-    let seconds = |ms: i64| (ms / 1000).to_string();
-    let told = [
-        arn(&queue.name),
-        seconds(queue.created_at),
-        seconds(queue.modified_at),
-        visible.to_string(),
-        taken.to_string(),
-        delayed.to_string(),
-    ];
-    whole.extend(attributes::TOLD.map(str::to_owned).into_iter().zip(told));
-    whole.retain(|name, _| wanted.iter().any(|wanted| wanted == "All" || wanted == name));
-    Ok(if whole.is_empty() { json!({}) } else { json!({"Attributes": whole}) })
-}
-
+/// Size of a message: its body and attributes. In bytes.
 fn size_of(message: &Send) -> usize {
     let attribute = |(name, value): (&String, &digest::AttributeValue)| {
         let text = value.string_value.as_ref().or(value.binary_value.as_ref()).map_or(0, String::len);
@@ -413,12 +261,12 @@ fn size_of(message: &Send) -> usize {
 }
 
 fn send(store: &mut Store, queue: &Queue, message: &Send) -> Result<Value> {
-    let delay = within(message.delay_seconds, "DelaySeconds", 0, 900)?;
+    let delay = in_range(message.delay_seconds, "DelaySeconds", 0, 900)?;
     let delay = delay.unwrap_or_else(|| attributes::number(&queue.attributes, "DelaySeconds"));
-    let most = attributes::number(&queue.attributes, "MaximumMessageSize");
-    if size_of(message) > usize::try_from(most).unwrap_or(LARGEST) {
+    let max = attributes::number(&queue.attributes, "MaximumMessageSize");
+    if size_of(message) > usize::try_from(max).unwrap_or(MAX_BYTES) {
         return Err(SqsError::invalid(format!(
-            "One or more parameters are invalid. Reason: Message must be shorter than {most} bytes."
+            "One or more parameters are invalid. Reason: Message must be shorter than {max} bytes."
         )));
     }
     if message.message_body.is_empty() {
@@ -427,7 +275,7 @@ fn send(store: &mut Store, queue: &Queue, message: &Send) -> Result<Value> {
     if message.message_attributes.len() > 10 {
         return Err(SqsError::invalid("Number of message attributes exceeds the allowed maximum [10]."));
     }
-    // What XML, which the older protocol is, cannot hold.
+    // SQS rejects characters that XML, the format of the query protocol, cannot represent.
     let allowed = |c: char| c >= ' ' && !matches!(c, '\u{FFFE}' | '\u{FFFF}') || matches!(c, '\t' | '\n' | '\r');
     if !message.message_body.chars().all(allowed) {
         return Err(SqsError::new(
@@ -437,22 +285,51 @@ fn send(store: &mut Store, queue: &Queue, message: &Send) -> Result<Value> {
     }
     let id = store.send(&queue.name, &message.message_body, &message.message_attributes, delay)?;
     let mut output = json!({"MessageId": id, "MD5OfMessageBody": digest::of_body(&message.message_body)});
-    if let Some(sum) = digest::of_attributes(&message.message_attributes) {
-        output["MD5OfMessageAttributes"] = Value::String(sum);
+    if let Some(md5) = digest::of_attributes(&message.message_attributes) {
+        output["MD5OfMessageAttributes"] = Value::String(md5);
     }
     Ok(output)
 }
 
-fn hide(store: &mut Store, queue: &Queue, change: &Hide) -> Result<Value> {
-    within(Some(change.visibility_timeout), "VisibilityTimeout", 0, 43_200)?;
-    store.hide(&queue.name, &change.receipt_handle, change.visibility_timeout)?;
+fn send_batch(store: &mut Store, body: &[u8]) -> Result<Value> {
+    let (queue, batch) = parse_for_queue::<Entries<Send>>(store, body)?;
+    if batch.entries.iter().map(|entry| size_of(&entry.parameters)).sum::<usize>() > MAX_BYTES {
+        let message = format!("The batch is larger than {MAX_BYTES} bytes.");
+        return Err(SqsError::new(Kind::BatchRequestTooLong, message));
+    }
+    run_batch(batch, |message| send(store, &queue, &message))
+}
+
+fn delete(store: &mut Store, queue: &Queue, delete: &Delete) -> Result<Value> {
+    store.delete(&queue.name, &delete.receipt_handle)?;
     Ok(json!({}))
 }
 
-/// Does a batch: what fails, fails alone.
-fn each<T>(batch: Entries<T>, mut one: impl FnMut(T) -> Result<Value>) -> Result<Value> {
+fn change_visibility(store: &mut Store, queue: &Queue, change: &ChangeVisibility) -> Result<Value> {
+    in_range(Some(change.visibility_timeout), "VisibilityTimeout", 0, 43_200)?;
+    store.change_visibility(&queue.name, &change.receipt_handle, change.visibility_timeout)?;
+    Ok(json!({}))
+}
+
+/// An operation on one message of a queue.
+type Operation<T> = fn(&mut Store, &Queue, &T) -> Result<Value>;
+
+/// Runs an operation for a request about one message.
+fn single<T: DeserializeOwned>(store: &mut Store, body: &[u8], operation: Operation<T>) -> Result<Value> {
+    let (queue, parameters) = parse_for_queue(store, body)?;
+    operation(store, &queue, &parameters)
+}
+
+/// Runs an operation for each entry of a batch request.
+fn batch<T: DeserializeOwned>(store: &mut Store, body: &[u8], operation: Operation<T>) -> Result<Value> {
+    let (queue, batch) = parse_for_queue(store, body)?;
+    run_batch(batch, |parameters| operation(store, &queue, &parameters))
+}
+
+/// Runs `run` for each entry of a batch and reports each result. A failed entry does not affect the others.
+fn run_batch<T>(batch: Entries<T>, mut run: impl FnMut(T) -> Result<Value>) -> Result<Value> {
     let ids: BTreeSet<&String> = batch.entries.iter().map(|entry| &entry.id).collect();
-    let refused = match batch.entries.len() {
+    let error = match batch.entries.len() {
         0 => Some((Kind::EmptyBatchRequest, "The batch request doesn't contain any entries.")),
         1..=10 if ids.len() < batch.entries.len() => {
             Some((Kind::BatchEntryIdsNotDistinct, "Two entries have the same Id."))
@@ -460,18 +337,18 @@ fn each<T>(batch: Entries<T>, mut one: impl FnMut(T) -> Result<Value>) -> Result
         1..=10 => None,
         _ => Some((Kind::TooManyEntriesInBatchRequest, "The batch request contains more than 10 entries.")),
     };
-    if let Some((kind, message)) = refused {
+    if let Some((kind, message)) = error {
         return Err(SqsError::new(kind, message));
     }
     let (mut successful, mut failed) = (Vec::new(), Vec::new());
-    for Entry { id, of } in batch.entries {
-        match one(of) {
+    for Entry { id, parameters } in batch.entries {
+        match run(parameters) {
             Ok(mut output) => {
                 output["Id"] = Value::String(id);
                 successful.push(output);
             }
-            Err(error) => failed.push(json!({
-                "Id": id, "Code": error.kind.code(), "SenderFault": error.kind.is_senders(), "Message": error.message,
+            Err(SqsError { kind, message }) => failed.push(json!({
+                "Id": id, "Code": kind.code(), "SenderFault": kind.is_client_fault(), "Message": message,
             })),
         }
     }
@@ -482,8 +359,8 @@ fn each<T>(batch: Entries<T>, mut one: impl FnMut(T) -> Result<Value>) -> Result
     Ok(output)
 }
 
-/// A message with what the receiver asked for.
-fn show(message: &Message, wanted: &Receive) -> Value {
+/// Formats a received message, with the attributes that the request names.
+fn message_json(message: &Message, request: &Receive) -> Value {
     let system = [
         ("SenderId", Some("AIDALOCAL".to_owned())),
         ("SentTimestamp", Some(message.sent_at.to_string())),
@@ -491,35 +368,35 @@ fn show(message: &Message, wanted: &Receive) -> Value {
         ("ApproximateFirstReceiveTimestamp", Some(message.first_received_at.to_string())),
         ("DeadLetterQueueSourceArn", message.source.clone()),
     ];
-    let names = || wanted.attribute_names.iter().chain(&wanted.message_system_attribute_names);
+    let names = || request.attribute_names.iter().chain(&request.message_system_attribute_names);
     let system: BTreeMap<&str, String> = system
         .into_iter()
         .filter(|(name, _)| names().any(|wanted| wanted == "All" || wanted == name))
         .filter_map(|(name, value)| Some((name, value?)))
         .collect();
-    // `All`, `.*`, a name, or the beginning of names: `trace.*`.
+    // A request names `All`, `.*`, a name, or a prefix such as `trace.*`.
     let matches = |name: &str, wanted: &String| match wanted.strip_suffix(".*") {
-        Some(beginning) => name.starts_with(beginning),
+        Some(prefix) => name.starts_with(prefix),
         None => wanted == "All" || wanted == name,
     };
     let attributes: MessageAttributes = message
         .attributes
         .iter()
-        .filter(|(name, _)| wanted.message_attribute_names.iter().any(|wanted| matches(name, wanted)))
+        .filter(|(name, _)| request.message_attribute_names.iter().any(|wanted| matches(name, wanted)))
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect();
-    let mut shown = json!({
+    let mut output = json!({
         "MessageId": message.id,
         "ReceiptHandle": message.handle,
         "Body": message.body,
         "MD5OfBody": digest::of_body(&message.body),
     });
     if !system.is_empty() {
-        shown["Attributes"] = json!(system);
+        output["Attributes"] = json!(system);
     }
-    if let Some(sum) = digest::of_attributes(&attributes) {
-        shown["MessageAttributes"] = json!(attributes);
-        shown["MD5OfMessageAttributes"] = Value::String(sum);
+    if let Some(md5) = digest::of_attributes(&attributes) {
+        output["MessageAttributes"] = json!(attributes);
+        output["MD5OfMessageAttributes"] = Value::String(md5);
     }
-    shown
+    output
 }

@@ -1,4 +1,4 @@
-//! The functions, served together over DynamoDB and SQS.
+//! The local stack: all functions in one process, with DynamoDB and SQS.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -34,35 +34,35 @@ use crate::services::Services;
 use crate::template::Template;
 use crate::{Error, script};
 
-/// What may differ from one stack to the next.
+/// The settings of a stack.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// The secrets document.
     pub secrets: String,
-    /// What Vapi's messages are answered with.
+    /// The rules for replies to Vapi's messages.
     pub replies: Replies,
-    /// What is not kept of events.
+    /// Which values are removed from events.
     pub redaction: Redaction,
-    /// Which events are not kept at all.
+    /// Which events are not recorded.
     pub skip: Skip,
     /// Time and size limits of a chat turn.
     pub chat: agent_chat::Limits,
-    /// The retry queue's visibility timeout, from which the back-off grows: whole seconds.
+    /// The retry queue's visibility timeout, on which the back-off is based. Whole seconds.
     pub visibility: Duration,
-    /// How long a batch is away when nobody says anything about its messages. In AWS that is the queue's visibility
-    /// timeout; here the latter may be shorter than a batch may take, which would bring messages back too early.
+    /// The visibility timeout of a received batch. AWS uses that of the queue. Here the queue's may be shorter than the
+    /// handling of a batch, and messages would become visible again too early.
     pub batch_visibility: Duration,
     /// `EVENT_TTL_DAYS`
     pub ttl_days: u32,
-    /// Tells the functions the time.
+    /// The functions' clock.
     pub clock: Clock,
-    /// What the functions use in place of the services: proxies in front of them.
+    /// Proxies that the functions use in place of the services.
     pub through: Option<Services>,
-    /// What is told of what the functions have logged.
+    /// The counts of log lines that the description at `/gatehouse` shows.
     pub counts: Counts,
-    /// The hosts that the functions answer to.
+    /// The host names that the functions accept.
     pub hosts: Hosts,
-    /// Whether the event source takes batches by itself; else [`Stack::take_batch`] does.
+    /// Whether batches are handled in the background. Otherwise the caller uses [`Stack::take_batch`].
     pub poll: bool,
 }
 
@@ -89,27 +89,27 @@ impl Default for Options {
 /// A running stack; it stops when dropped.
 #[derive(Debug)]
 pub struct Stack {
-    /// Where the functions are: `http://127.0.0.1:<port>`.
+    /// Base URL of the functions: `http://127.0.0.1:<port>`.
     pub url: String,
-    /// Where its parts are.
+    /// The URLs and names of the stack's parts.
     pub about: About,
-    /// Counts the batches the event source has taken.
+    /// The number of batches that were handled in the background.
     pub batches: watch::Receiver<u64>,
     source: EventSource,
     services: Services,
     server: Server,
     poller: Option<JoinHandle<()>>,
-    /// The chat turns that run.
+    /// The running chat turns.
     turns: Turns,
-    /// The agent of this machine, where nobody has configured another.
+    /// The built-in test agent, if no other is configured.
     _agent: Option<Agent>,
 }
 
 impl Stack {
-    /// Creates in `services` what the template names, unless it is there, and serves the functions on `listener`.
+    /// Creates the template's table and queues in `services`, if missing, and serves the functions on `listener`.
     ///
     /// # Errors
-    /// When a part does not start.
+    /// If a part does not start.
     pub async fn start(options: Options, services: Services, listener: TcpListener) -> Result<Stack, Error> {
         let template = Template::read()?;
         let table = "EventTable".to_owned();
@@ -157,51 +157,50 @@ impl Stack {
         Ok(Stack { url, about, batches, source, services, server, poller, turns, _agent: agent })
     }
 
-    /// Lets the event source take one batch now.
+    /// Receives one batch from the retry queue and handles it.
     ///
     /// # Errors
-    /// When SQS does not answer.
+    /// If an SQS request fails.
     pub async fn take_batch(&self) -> Result<Batch, Error> {
         self.take_batch_within(Duration::from_secs(5)).await
     }
 
-    /// Lets the event source take one batch, waiting for it at most `wait`: whole seconds.
+    /// Receives one batch from the retry queue, waiting at most `wait` (whole seconds), and handles it.
     ///
     /// # Errors
-    /// When SQS does not answer.
+    /// If an SQS request fails.
     pub async fn take_batch_within(&self, wait: Duration) -> Result<Batch, Error> {
         self.source.take_batch(wait).await
     }
 
-    /// Receives the retry queue's batches, for whoever plays the function.
+    /// Returns the event source of the retry queue, for tests that call the function themselves.
     #[must_use]
     pub fn event_source(&self) -> &EventSource {
         &self.source
     }
 
-    /// A client of its own, past any proxy.
+    /// Creates a DynamoDB client that bypasses any proxy.
     #[must_use]
     pub fn dynamodb_client(&self) -> aws_sdk_dynamodb::Client {
         self.services.dynamodb_client()
     }
 
-    /// A client of its own, past any proxy.
+    /// Creates an SQS client that bypasses any proxy.
     #[must_use]
     pub fn sqs_client(&self) -> aws_sdk_sqs::Client {
         self.services.sqs_client()
     }
 
-    /// A store of its own, past any proxy.
+    /// Creates a store that bypasses any proxy.
     #[must_use]
     pub fn store(&self) -> Store {
         Store::new(&self.services.dynamodb, &self.table, 90)
     }
 
-    /// Moves everything on the dead-letter queue back to the retry queue, as the console's redrive does, and waits
-    /// until it is there.
+    /// Redrives the dead-letter queue to the retry queue, like the AWS console, and waits until all messages are moved.
     ///
     /// # Errors
-    /// When SQS does not take it, or cannot go through with it.
+    /// If an SQS request or the redrive fails.
     pub async fn redrive(&self) -> Result<(), Error> {
         let client = self.sqs_client();
         let (from, to) = (arn(&client, &self.dead_letter_queue).await?, arn(&client, &self.retry_queue).await?);
@@ -217,20 +216,20 @@ impl Stack {
         }
     }
 
-    /// Number of chat turns that run, also those whose clients have left.
+    /// Returns the number of running chat turns, including those whose clients have disconnected.
     #[must_use]
     pub fn running_turns(&self) -> usize {
         self.turns.running()
     }
 
-    /// Stops taking requests, and waits for those that are being answered and for all chat turns. A batch that is being
-    /// taken is left to the queue, which brings it back.
+    /// Stops accepting requests, then waits for requests in progress and for all chat turns. A batch in progress is
+    /// abandoned; its messages become visible again.
     pub async fn shut_down(mut self) {
         if let Some(task) = self.poller.take() {
             task.abort();
         }
         self.server.shut_down_after(self.turns.ended()).await;
-        // A request that was being admitted may have begun a turn meanwhile.
+        // A request in progress may have started another turn.
         self.turns.ended().await;
     }
 }
@@ -243,7 +242,8 @@ impl std::ops::Deref for Stack {
     }
 }
 
-/// With the development document, agents that speak both dialects: `ag-kit` and `ag-ui`.
+/// Starts the built-in test agent and adds it to the development document, once for each dialect. Other documents are
+/// not changed.
 async fn with_an_agent(options: Options) -> Result<(Options, Option<Agent>), Error> {
     if options.secrets != DEVELOPMENT {
         return Ok((options, None));
@@ -261,7 +261,7 @@ fn unusable(service: &str, sdk: &SdkConfig, error: &Error) -> Error {
     format!("{service} at {} cannot be used: {error}", sdk.endpoint_url().unwrap_or_default()).into()
 }
 
-/// The URLs of the retry queue and the dead-letter queue.
+/// Creates the queues. Returns the URLs of the retry queue and the dead-letter queue.
 async fn create_queues(
     client: &aws_sdk_sqs::Client,
     template: &Template,
@@ -272,7 +272,7 @@ async fn create_queues(
     Ok((retry_queue, dead_letter_queue))
 }
 
-/// The queue's URL and ARN.
+/// Creates a queue, or updates its attributes. Returns its URL and ARN.
 async fn create_queue(
     client: &aws_sdk_sqs::Client,
     template: &Template,
@@ -289,7 +289,7 @@ async fn create_queue(
     let create = client.create_queue().queue_name(logical_id).set_attributes(Some(attributes.clone()));
     let url = match create.send().await {
         Ok(created) => created.queue_url,
-        // It is there from an earlier run, which may have had other settings.
+        // An earlier run created it with other settings.
         Err(error) if error.as_service_error().is_some_and(CreateQueueError::is_queue_name_exists) => {
             let url = client.get_queue_url().queue_name(logical_id).send().await?.queue_url;
             let set = client.set_queue_attributes().set_queue_url(url.clone()).set_attributes(Some(attributes));
@@ -309,8 +309,8 @@ async fn arn(client: &aws_sdk_sqs::Client, queue: &str) -> Result<String, Error>
     Ok(attributes.remove(&QueueAttributeName::QueueArn).ok_or("the queue has no ARN")?)
 }
 
-/// A function's name, and its handler with its state. A macro, since no signature says that what an async handler
-/// returns may cross threads.
+/// A function's name, and its handler with its state. A macro, because a generic function cannot require that the
+/// future of an async handler is `Send`.
 macro_rules! function {
     ($function:ident, $state:expr, $template:expr) => {{
         let state = Arc::new($state);
@@ -324,7 +324,7 @@ macro_rules! function {
     }};
 }
 
-/// The one that answers piece by piece.
+/// Creates agent-chat's handler, which streams its responses.
 fn agent_chat(
     options: &Options,
     inbox: &Inbox,
@@ -373,7 +373,7 @@ fn functions(
     ]))
 }
 
-/// `client-message` is `ClientMessage` in the template.
+/// Returns a function's logical id in the template: `ClientMessage` for `client-message`.
 fn logical_id(function: &str) -> String {
     let mut words = function.split('-').map(|word| word.split_at(1));
     words.by_ref().fold(String::new(), |id, (initial, rest)| id + &initial.to_ascii_uppercase() + rest)

@@ -1,4 +1,4 @@
-//! What `infra/template.yaml` says, so that the local stack and the deployed one cannot drift.
+//! Reads `infra/template.yaml`, so that the local stack and the deployed one have the same configuration.
 
 use std::collections::BTreeMap;
 
@@ -14,12 +14,12 @@ use serde_json::Value;
 use crate::Error;
 use crate::cors::Cors;
 
-/// The template as it stands in the repository.
+/// The template's text.
 const TEMPLATE: &str = include_str!("../../template.yaml");
-/// What `!Ref AWS::NoValue` is read as.
+/// The text that `!Ref AWS::NoValue` is read as.
 const NO_VALUE: &str = "AWS::NoValue";
 
-/// The template's resources. Tags such as `!Ref` are read as the text behind them: a logical id.
+/// The parsed template. YAML tags are ignored: `!Ref EventTable` is read as the text `EventTable`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Template {
@@ -40,10 +40,10 @@ struct Resource {
 }
 
 impl Template {
-    /// Reads the template.
+    /// Parses the template.
     ///
     /// # Errors
-    /// When it is not the YAML of a SAM template.
+    /// If it is not a SAM template in YAML.
     pub fn read() -> Result<Self, Error> {
         Ok(serde_saphyr::from_str(TEMPLATE)?)
     }
@@ -53,22 +53,22 @@ impl Template {
         Ok(&resource.ok_or_else(|| format!("the template has no resource {logical_id}"))?.properties)
     }
 
-    /// The logical ids of the resources of a type.
+    /// Returns the logical ids of the resources of a type.
     pub fn resources_of<'t>(&'t self, resource_type: &'t str) -> impl Iterator<Item = &'t str> {
         self.resources.iter().filter(move |(_, resource)| resource.r#type == resource_type).map(|(id, _)| id.as_str())
     }
 
-    /// A function's property: its own, else the one all functions share.
+    /// Returns a property of a function, or else the one in `Globals`.
     #[must_use]
     pub fn function(&self, logical_id: &str, property: &str) -> Value {
         let own = self.properties(logical_id).ok().and_then(|properties| properties.get(property)).cloned();
         own.unwrap_or_else(|| self.globals["Function"][property].clone())
     }
 
-    /// What a function's URL does about cross-origin requests, with every parameter at its default.
+    /// Returns the `Cors` block of a function's URL, with the default values of parameters.
     ///
     /// # Errors
-    /// When its `Cors` block has another shape than AWS takes.
+    /// If AWS would not accept the block.
     pub fn cors(&self, logical_id: &str) -> Result<Option<Cors>, Error> {
         let mut cors = self.function(logical_id, "FunctionUrlConfig")["Cors"].clone();
         let Some(members) = cors.as_object_mut() else { return Ok(None) };
@@ -81,10 +81,10 @@ impl Template {
         Ok(Some(serde_json::from_value(cors)?))
     }
 
-    /// A queue's attributes as `CreateQueue` takes them; `arn_of` resolves another queue's logical id.
+    /// Returns a queue's attributes in the form of `CreateQueue`. `arn_of` returns the ARN of another queue.
     ///
     /// # Errors
-    /// When the template has no such queue.
+    /// If the template has no such queue, or `arn_of` returns `None`.
     pub fn queue_attributes(
         &self,
         logical_id: &str,
@@ -99,7 +99,8 @@ impl Template {
                     if let Some(target) = policy.get("deadLetterTargetArn").and_then(Value::as_str) {
                         let target = target.trim_end_matches(".Arn");
                         let arn = arn_of(target);
-                        let arn = arn.ok_or_else(|| format!("{logical_id} names {target}, which is no queue yet"))?;
+                        let arn =
+                            arn.ok_or_else(|| format!("{logical_id} names {target}, which has not been created"))?;
                         policy.insert("deadLetterTargetArn".to_owned(), Value::String(arn));
                     }
                     Value::Object(policy).to_string()
@@ -111,23 +112,21 @@ impl Template {
         Ok(attributes)
     }
 
-    /// A value with what its `!If`s come to, every parameter at its default. What comes to `AWS::NoValue` is left out
-    /// of lists.
-    fn resolved(&self, value: &Value) -> Value {
+    /// Resolves the `!If`s of a value with the default values of parameters. Removes `AWS::NoValue` from lists.
+    fn resolve(&self, value: &Value) -> Value {
         match value {
-            Value::Array(items) => match self.chosen(items) {
-                Some(chosen) => self.resolved(chosen),
-                None => items.iter().map(|item| self.resolved(item)).filter(|item| item != NO_VALUE).collect(),
+            Value::Array(items) => match self.branch(items) {
+                Some(branch) => self.resolve(branch),
+                None => items.iter().map(|item| self.resolve(item)).filter(|item| item != NO_VALUE).collect(),
             },
-            Value::Object(members) => {
-                members.iter().map(|(name, value)| (name.clone(), self.resolved(value))).collect()
-            }
+            Value::Object(members) => members.iter().map(|(name, value)| (name.clone(), self.resolve(value))).collect(),
             other => other.clone(),
         }
     }
 
-    /// The branch of an `!If`, of whose condition the template says `!Equals [!Ref <parameter>, <value>]`.
-    fn chosen<'v>(&self, items: &'v [Value]) -> Option<&'v Value> {
+    /// Returns the selected branch of an `!If`. Supports conditions of the form `!Equals [!Ref <parameter>, <value>]`;
+    /// `None` for any other list.
+    fn branch<'v>(&self, items: &'v [Value]) -> Option<&'v Value> {
         let [Value::String(condition), then, otherwise] = items else { return None };
         let [Value::String(parameter), wanted] = self.conditions.get(condition)?.as_array()?.as_slice() else {
             return None;
@@ -136,25 +135,25 @@ impl Template {
         Some(if holds { then } else { otherwise })
     }
 
-    /// Creates the table under its logical id, with its indexes and its expiry, unless it is there. An index it lacks,
-    /// since an earlier release made it, is added.
+    /// Creates the table, with its indexes and TTL, under its logical id. If the table exists, adds missing indexes: an
+    /// earlier release may have created it.
     ///
     /// # Errors
-    /// When the template has no such table, or DynamoDB does not take it.
+    /// If the template has no such table, or a DynamoDB request fails.
     pub async fn create_table(&self, client: &aws_sdk_dynamodb::Client, logical_id: &str) -> Result<(), Error> {
-        let table: Table = serde_json::from_value(self.resolved(self.properties(logical_id)?))?;
+        let table: Table = serde_json::from_value(self.resolve(self.properties(logical_id)?))?;
         match client.describe_table().table_name(logical_id).send().await {
             Ok(found) => {
                 let found = found.table.and_then(|table| table.global_secondary_indexes).unwrap_or_default();
                 let has = |wanted: &&Index| found.iter().any(|index| index.index_name() == Some(&wanted.index_name));
                 for missing in table.global_secondary_indexes.iter().filter(|wanted| !has(wanted)) {
-                    let unusable = |error: &dyn std::fmt::Display| {
-                        format!("its table {logical_id} has no index {}: {error}", missing.index_name)
+                    let failed = |error: &dyn std::fmt::Display| {
+                        format!("cannot add the index {} to the table {logical_id}: {error}", missing.index_name)
                     };
-                    let update = GlobalSecondaryIndexUpdate::builder().create(missing.added()?).build();
+                    let update = GlobalSecondaryIndexUpdate::builder().create(missing.create_action()?).build();
                     let update = client.update_table().table_name(logical_id).global_secondary_index_updates(update);
                     let update = update.set_attribute_definitions(Some(table.definitions()?));
-                    update.send().await.map_err(|error| unusable(&code_of(&error)))?;
+                    update.send().await.map_err(|error| failed(&code_of(&error)))?;
                 }
                 return Ok(());
             }
@@ -171,9 +170,9 @@ impl Template {
             .set_key_schema(Some(keys))
             .set_global_secondary_indexes(Some(indexes));
         create.send().await?;
-        let expiry = &table.time_to_live_specification;
-        let expiry = TimeToLiveSpecification::builder().attribute_name(&expiry.attribute_name).enabled(expiry.enabled);
-        client.update_time_to_live().table_name(logical_id).time_to_live_specification(expiry.build()?).send().await?;
+        let ttl = &table.time_to_live_specification;
+        let ttl = TimeToLiveSpecification::builder().attribute_name(&ttl.attribute_name).enabled(ttl.enabled);
+        client.update_time_to_live().table_name(logical_id).time_to_live_specification(ttl.build()?).send().await?;
         Ok(())
     }
 }
@@ -185,7 +184,7 @@ struct Table {
     attribute_definitions: Vec<Attribute>,
     key_schema: Vec<Key>,
     global_secondary_indexes: Vec<Index>,
-    time_to_live_specification: Expiry,
+    time_to_live_specification: TimeToLive,
 }
 
 #[derive(Deserialize)]
@@ -222,7 +221,7 @@ impl Index {
         index.projection(self.projection.build()).build()
     }
 
-    fn added(&self) -> Result<CreateGlobalSecondaryIndexAction, BuildError> {
+    fn create_action(&self) -> Result<CreateGlobalSecondaryIndexAction, BuildError> {
         let index = CreateGlobalSecondaryIndexAction::builder().index_name(&self.index_name);
         index.set_key_schema(Some(self.keys()?)).projection(self.projection.build()).build()
     }
@@ -260,7 +259,7 @@ struct ProjectionType {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Expiry {
+struct TimeToLive {
     attribute_name: String,
     enabled: bool,
 }
@@ -270,7 +269,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn event_retry_knows_its_queues_limits() {
+    fn event_retry_constants_match_the_retry_queue() {
         let template = Template::read().unwrap();
         let attributes = template.queue_attributes("RetryQueue", &|id| Some(format!("arn:{id}"))).unwrap();
         let policy: Value = serde_json::from_str(&attributes["RedrivePolicy"]).unwrap();
@@ -280,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn each_function_knows_its_timeout() {
+    fn timeouts_match_the_functions_constants() {
         let template = Template::read().unwrap();
         for (logical_id, timeout) in [
             ("ClientMessage", client_message::TIMEOUT),
@@ -296,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_browser_calls_has_a_cors_block_and_what_servers_call_has_none() {
+    fn only_functions_for_browsers_have_a_cors_block() {
         let template = Template::read().unwrap();
         let cors = template.cors("ClientMessage").unwrap().unwrap();
         assert_eq!((cors.allow_origins, cors.allow_methods), (vec!["*".to_owned()], vec!["POST".to_owned()]));
@@ -304,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn alarms_watch_the_metrics_that_the_log_lines_are() {
+    fn alarms_use_the_metrics_of_log_lines() {
         use gatehouse_edge::log::{NAMESPACE, SERVER_ERROR, UNVERIFIED, WEBHOOK_MS};
         use gatehouse_inbox::Outcome;
         let template = Template::read().unwrap();
@@ -322,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn queues_keep_messages_for_two_weeks() {
+    fn queues_retain_messages_for_two_weeks() {
         let template = Template::read().unwrap();
         for queue in template.resources_of("AWS::SQS::Queue") {
             let attributes = template.queue_attributes(queue, &|_| Some(String::new())).unwrap();

@@ -1,4 +1,4 @@
-//! A stack on engines of its own, in memory, with a fault proxy before each.
+//! A stack with in-memory engines and a fault proxy in front of each, for tests.
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
@@ -16,13 +16,13 @@ use crate::runtime_api::Host;
 use crate::services::{QUEUE_MAX_BYTES, Services};
 use crate::{Error, FaultProxy, Options, Stack, local_sdk};
 
-/// A stack whose functions see DynamoDB and SQS through proxies; it stops when dropped.
+/// A running stack whose functions use DynamoDB and SQS through fault proxies; it stops when dropped.
 #[derive(Debug)]
 pub struct Testbed {
     stack: Stack,
-    /// What the functions see of DynamoDB.
+    /// The functions' proxy to DynamoDB.
     pub dynamodb: FaultProxy,
-    /// What the functions see of SQS.
+    /// The functions' proxy to SQS.
     pub sqs: FaultProxy,
     _engines: [Engine; 2],
 }
@@ -31,7 +31,7 @@ impl Testbed {
     /// Starts engines, proxies and stack on free loopback ports.
     ///
     /// # Errors
-    /// When a part does not start.
+    /// If a part does not start.
     pub async fn start(options: Options) -> Result<Testbed, Error> {
         let engines = [Engine::dynamodb(FREE, None).await?, Engine::sqs(FREE, None).await?];
         let dynamodb = FaultProxy::start(engines[0].address).await?;
@@ -39,12 +39,12 @@ impl Testbed {
         let through = Some(Services::embedded(&dynamodb.url(), &sqs.url()));
         let services = Services::embedded(&engines[0].url(), &engines[1].url());
         let stack = Stack::start(Options { through, ..options }, services, bind(FREE).await?).await?;
-        // What counts is what events cost.
-        dynamodb.forget();
+        // Setting up the stack made requests; tests count only those of events.
+        dynamodb.reset_counts();
         Ok(Testbed { stack, dynamodb, sqs, _engines: engines })
     }
 
-    /// Records as its functions do.
+    /// Creates an inbox like that of the stack's functions.
     #[must_use]
     pub fn inbox(&self, clock: Clock) -> Inbox {
         let (dynamodb, sqs) = (local_sdk(&self.dynamodb.url()), local_sdk(&self.sqs.url()));
@@ -56,10 +56,10 @@ impl Testbed {
         }
     }
 
-    /// A front function's door into it, with the development secrets.
+    /// Creates a receiver like that of a webhook function, with the development secrets.
     ///
     /// # Errors
-    /// When the development document is no document.
+    /// If the development document cannot be parsed.
     pub fn door(&self) -> Result<Receiver, Error> {
         let secrets = SecretsCache::fixed(DEVELOPMENT, true, Clock::System)?;
         Ok(Receiver {
@@ -71,10 +71,10 @@ impl Testbed {
         })
     }
 
-    /// Starts a function binary as a part of it. Of `more` variables, those that are there already are replaced.
+    /// Starts a function binary that uses this stack. `more` adds or replaces environment variables.
     ///
     /// # Errors
-    /// When the binary cannot be started.
+    /// If the binary cannot be started.
     pub async fn host(
         &self,
         binary: impl AsRef<Path>,
@@ -87,7 +87,7 @@ impl Testbed {
         Host::start(binary, variables.chain(more.iter().copied()), timeout_ms).await
     }
 
-    /// What a function binary needs in its environment to be part of it.
+    /// Returns the environment variables of a function binary that uses this stack.
     #[must_use]
     pub fn environment(&self) -> BTreeMap<&'static str, String> {
         BTreeMap::from([

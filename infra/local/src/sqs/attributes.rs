@@ -1,4 +1,4 @@
-//! A queue's attributes: which there are, and what they may be.
+//! Queue attributes: their names, valid values and defaults.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use super::error::{Kind, SqsError};
 
 pub(super) type Attributes = BTreeMap<String, String>;
 
-/// Those that are numbers: least, most, and what they are when nobody says.
+/// Numeric attributes: name, minimum, maximum and default.
 const NUMBERS: [(&str, i64, i64, i64); 6] = [
     ("DelaySeconds", 0, 900, 0),
     ("MaximumMessageSize", 1024, 1_048_576, 1_048_576),
@@ -17,10 +17,10 @@ const NUMBERS: [(&str, i64, i64, i64); 6] = [
     ("VisibilityTimeout", 0, 43_200, 30),
     ("KmsDataKeyReusePeriodSeconds", 60, 86_400, 300),
 ];
-/// Those that are kept as they are given.
+/// Text attributes. They are stored unchanged.
 const TEXTS: [&str; 5] = ["Policy", "RedrivePolicy", "RedriveAllowPolicy", "SqsManagedSseEnabled", "KmsMasterKeyId"];
-/// Those that tell, and cannot be set.
-pub(super) const TOLD: [&str; 6] = [
+/// Read-only attributes. They are computed, and cannot be set.
+pub(super) const COMPUTED: [&str; 6] = [
     "QueueArn",
     "CreatedTimestamp",
     "LastModifiedTimestamp",
@@ -29,7 +29,7 @@ pub(super) const TOLD: [&str; 6] = [
     "ApproximateNumberOfMessagesDelayed",
 ];
 
-/// Where messages go that were received too often.
+/// The dead-letter queue, and the number of receives after which a message moves there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct RedrivePolicy {
     pub(super) target_arn: String,
@@ -37,7 +37,7 @@ pub(super) struct RedrivePolicy {
 }
 
 impl RedrivePolicy {
-    /// Reads a policy. The count may be a number or, as in many of AWS' own examples, a string.
+    /// Parses a policy. `maxReceiveCount` may be a number or a string; many of AWS' examples use a string.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let policy: Value = serde_json::from_str(text).ok()?;
         let target_arn = policy["deadLetterTargetArn"].as_str()?.to_owned();
@@ -51,14 +51,14 @@ impl RedrivePolicy {
     }
 }
 
-/// Checks what a caller sets.
-pub(super) fn check(given: &Attributes) -> Result<(), SqsError> {
-    for (name, value) in given {
-        let wrong = || SqsError::invalid(format!("Invalid value for the parameter {name}."));
-        if let Some((_, least, most, _)) = NUMBERS.iter().find(|number| number.0 == name) {
-            value.parse().ok().filter(|n| (*least..=*most).contains(n)).ok_or_else(wrong)?;
+/// Validates the attributes of a request.
+pub(super) fn validate(requested: &Attributes) -> Result<(), SqsError> {
+    for (name, value) in requested {
+        let invalid = || SqsError::invalid(format!("Invalid value for the parameter {name}."));
+        if let Some((_, min, max, _)) = NUMBERS.iter().find(|number| number.0 == name) {
+            value.parse().ok().filter(|n| (*min..=*max).contains(n)).ok_or_else(invalid)?;
         } else if name == "RedrivePolicy" && !value.is_empty() {
-            RedrivePolicy::parse(value).ok_or_else(wrong)?;
+            RedrivePolicy::parse(value).ok_or_else(invalid)?;
         } else if name == "FifoQueue" {
             return Err(SqsError::new(Kind::UnsupportedOperation, super::NO_FIFO));
         } else if !TEXTS.contains(&name.as_str()) {
@@ -68,23 +68,22 @@ pub(super) fn check(given: &Attributes) -> Result<(), SqsError> {
     Ok(())
 }
 
-/// A number, as set or by default.
+/// Returns a numeric attribute, or its default if it is not set.
 pub(super) fn number(attributes: &Attributes, name: &str) -> i64 {
     let default = NUMBERS.iter().find(|number| number.0 == name).map_or(0, |number| number.3);
     attributes.get(name).and_then(|value| value.parse().ok()).unwrap_or(default)
 }
 
-/// All that can be set, with the defaults.
-pub(super) fn whole(attributes: &Attributes) -> Attributes {
+/// Returns all attributes that can be set. Those that are not set have their defaults.
+pub(super) fn with_defaults(attributes: &Attributes) -> Attributes {
     let defaults = NUMBERS.iter().filter(|number| number.0 != "KmsDataKeyReusePeriodSeconds");
-    let mut whole: Attributes =
-        defaults.map(|(name, _, _, default)| ((*name).to_owned(), default.to_string())).collect();
-    whole.insert("SqsManagedSseEnabled".to_owned(), "true".to_owned());
-    whole.extend(attributes.clone());
-    whole
+    let mut all: Attributes = defaults.map(|(name, _, _, default)| ((*name).to_owned(), default.to_string())).collect();
+    all.insert("SqsManagedSseEnabled".to_owned(), "true".to_owned());
+    all.extend(attributes.clone());
+    all
 }
 
-/// Whether there is an attribute of this name.
+/// Whether an attribute of this name exists.
 pub(super) fn is_known(name: &str) -> bool {
-    NUMBERS.iter().any(|number| number.0 == name) || TEXTS.contains(&name) || TOLD.contains(&name)
+    NUMBERS.iter().any(|number| number.0 == name) || TEXTS.contains(&name) || COMPUTED.contains(&name)
 }

@@ -1,4 +1,4 @@
-//! The MD5 sums by which SDKs check that a message arrived whole.
+//! MD5 digests that SDKs use to verify that a message arrived unchanged.
 //!
 //! <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-message-metadata.html>
 
@@ -12,45 +12,46 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct AttributeValue {
-    /// `String`, `Number` or `Binary`, perhaps with a label after a dot.
+    /// `String`, `Number` or `Binary`, optionally followed by a dot and a label.
     pub(super) data_type: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) string_value: Option<String>,
-    /// In base64.
+    /// Encoded as base64.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) binary_value: Option<String>,
 }
 
-/// By name, which is the order the sum wants.
+/// Message attributes, sorted by name: the digest needs this order.
 pub(super) type MessageAttributes = BTreeMap<String, AttributeValue>;
 
+/// Returns the digest of a message body.
 pub(super) fn of_body(body: &str) -> String {
     HEXLOWER.encode(&Md5::digest(body.as_bytes()))
 }
 
-/// `None` without attributes.
+/// Returns the digest of a message's attributes; `None` if it has none.
 pub(super) fn of_attributes(attributes: &MessageAttributes) -> Option<String> {
-    let mut sum = Md5::new();
+    let mut digest = Md5::new();
     for (name, value) in attributes {
-        add(&mut sum, name.as_bytes());
-        add(&mut sum, value.data_type.as_bytes());
+        add(&mut digest, name.as_bytes());
+        add(&mut digest, value.data_type.as_bytes());
         match (&value.string_value, &value.binary_value) {
             (Some(text), _) => {
-                sum.update([1]);
-                add(&mut sum, text.as_bytes());
+                digest.update([1]);
+                add(&mut digest, text.as_bytes());
             }
             (None, binary) => {
-                sum.update([2]);
+                digest.update([2]);
                 let binary = BASE64.decode(binary.as_deref().unwrap_or_default().as_bytes());
-                add(&mut sum, &binary.unwrap_or_default());
+                add(&mut digest, &binary.unwrap_or_default());
             }
         }
     }
-    (!attributes.is_empty()).then(|| HEXLOWER.encode(&sum.finalize()))
+    (!attributes.is_empty()).then(|| HEXLOWER.encode(&digest.finalize()))
 }
 
-/// A part, after its length.
-fn add(sum: &mut Md5, part: &[u8]) {
-    sum.update(u32::try_from(part.len()).unwrap_or(u32::MAX).to_be_bytes());
-    sum.update(part);
+/// Adds a value, preceded by its length.
+fn add(digest: &mut Md5, value: &[u8]) {
+    digest.update(u32::try_from(value.len()).unwrap_or(u32::MAX).to_be_bytes());
+    digest.update(value);
 }

@@ -1,9 +1,9 @@
-//! SQS' errors, as its JSON protocol writes them.
+//! SQS errors in the JSON protocol.
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode};
 
-/// What was wrong: the error's shape, and its code in the older protocol, which SDKs show.
+/// The kind of an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     QueueDoesNotExist,
@@ -25,6 +25,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
+    /// Returns the error's shape name, and its code in the older query protocol. SDKs show the code.
     fn names(self) -> (&'static str, &'static str) {
         match self {
             Kind::QueueDoesNotExist => ("QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue"),
@@ -50,17 +51,18 @@ impl Kind {
         }
     }
 
-    /// The code in the older protocol.
+    /// Returns the code in the query protocol.
     pub(super) fn code(self) -> &'static str {
         self.names().1
     }
 
-    pub(super) fn is_senders(self) -> bool {
+    /// Whether the client caused the error, rather than the service.
+    pub(super) fn is_client_fault(self) -> bool {
         self != Kind::InternalError
     }
 }
 
-/// A refused request.
+/// A request that was rejected or failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub(super) struct SqsError {
@@ -82,8 +84,8 @@ impl SqsError {
         let body = serde_json::json!({"__type": format!("com.amazonaws.sqs#{shape}"), "message": self.message});
         let mut response = Response::new(Bytes::from(body.to_string()));
         *response.status_mut() =
-            if self.kind.is_senders() { StatusCode::BAD_REQUEST } else { StatusCode::INTERNAL_SERVER_ERROR };
-        let fault = if self.kind.is_senders() { "Sender" } else { "Receiver" };
+            if self.kind.is_client_fault() { StatusCode::BAD_REQUEST } else { StatusCode::INTERNAL_SERVER_ERROR };
+        let fault = if self.kind.is_client_fault() { "Sender" } else { "Receiver" };
         if let Ok(value) = HeaderValue::from_str(&format!("{code};{fault}")) {
             response.headers_mut().insert("x-amzn-query-error", value);
         }
@@ -93,6 +95,6 @@ impl SqsError {
 
 impl From<rusqlite::Error> for SqsError {
     fn from(error: rusqlite::Error) -> Self {
-        SqsError::new(Kind::InternalError, format!("the queues' file: {error}"))
+        SqsError::new(Kind::InternalError, format!("the queue database failed: {error}"))
     }
 }

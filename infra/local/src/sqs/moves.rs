@@ -1,6 +1,6 @@
-//! Message move tasks: asked for, told of, cancelled, and carried out in the background.
+//! Starts, lists, cancels and runs message move tasks.
 //!
-//! Asynchronous, as in AWS, so that whoever redrives can watch it and take it back.
+//! Tasks run in the background, as in AWS, so that a client can watch and cancel a redrive.
 
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -11,13 +11,14 @@ use tokio::task::yield_now;
 use tokio::time::sleep;
 
 use super::store::Store;
-use super::{Result, Sqs, read, within};
+use super::{Result, Sqs, in_range, read};
 
-/// How many messages move at once where no rate is given: few enough that requests get their turn.
-const PIECE: i64 = 100;
-/// A task with a rate moves a tenth of it in each.
+/// Messages moved at a time by a task without a rate. The store is locked meanwhile, so the number is small.
+const PIECE_SIZE: i64 = 100;
+/// Interval at which a task with a rate moves a tenth of that rate.
 const TICK: Duration = Duration::from_millis(100);
-const UNTIL_NEXT_TRY: Duration = Duration::from_secs(1);
+/// Pause after a failed attempt.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -40,47 +41,51 @@ struct Cancel {
     task_handle: String,
 }
 
+/// `ListMessageMoveTasks`: returns the latest tasks of a queue.
 pub(super) fn list(store: &Store, body: &[u8]) -> Result<Value> {
     let List { source_arn, max_results } = read(body)?;
-    let max = within(max_results, "MaxResults", 1, 10)?.unwrap_or(1);
+    let max = in_range(max_results, "MaxResults", 1, 10)?.unwrap_or(1);
     Ok(json!({"Results": store.tasks(&source_arn, max)?}))
 }
 
+/// `CancelMessageMoveTask`: stops a running task. Messages that were moved stay moved.
 pub(super) fn cancel(store: &mut Store, body: &[u8]) -> Result<Value> {
     let Cancel { task_handle } = read(body)?;
     Ok(json!({"ApproximateNumberOfMessagesMoved": store.cancel_task(&task_handle)?}))
 }
 
 impl Sqs {
+    /// `StartMessageMoveTask`: records a task and starts it.
     pub(super) fn start_move(&self, store: &mut Store, body: &[u8]) -> Result<Value> {
         let Start { source_arn, destination_arn, max_number_of_messages_per_second: rate } = read(body)?;
-        let rate = within(rate, "MaxNumberOfMessagesPerSecond", 1, 500)?;
+        let rate = in_range(rate, "MaxNumberOfMessagesPerSecond", 1, 500)?;
         let task = store.start_task(&source_arn, destination_arn.as_deref(), rate)?;
-        self.carry_out(task, rate);
+        self.run_move(task, rate);
         Ok(json!({"TaskHandle": task.to_string()}))
     }
 
-    /// Carries out what was running when the last process ended. A redrive that was answered is kept like a message
-    /// that was: what has moved is counted, the rest still waits, so that there is nothing to make up for.
-    pub(super) fn go_on(&self) -> Result<()> {
+    /// Resumes the tasks that were running when the last process ended. Each piece is moved and counted in one
+    /// transaction, so no message is lost or counted twice.
+    pub(super) fn resume_moves(&self) -> Result<()> {
         for (task, rate) in self.store().running_tasks()? {
-            self.carry_out(task, rate);
+            self.run_move(task, rate);
         }
         Ok(())
     }
 
-    /// Moves piece by piece until the task is over, or the service is gone: this alone does not keep it.
-    fn carry_out(&self, task: i64, rate: Option<i64>) {
+    /// Moves messages piece by piece until the task has ended. Holds only a weak reference to the store, so it also
+    /// stops when the service is dropped.
+    fn run_move(&self, task: i64, rate: Option<i64>) {
         let (store, arrivals) = (Arc::downgrade(&self.store), self.arrivals.clone());
         tokio::spawn(async move {
-            // In tenths of a message.
+            // Messages that may be moved now, in tenths of a message.
             let mut due = 0;
             loop {
-                due += rate.unwrap_or(10 * PIECE);
-                let most = due / 10;
+                due += rate.unwrap_or(10 * PIECE_SIZE);
+                let max = due / 10;
                 due %= 10;
                 let Some(store) = store.upgrade() else { return };
-                let piece = store.lock().unwrap_or_else(PoisonError::into_inner).move_piece(task, most);
+                let piece = store.lock().unwrap_or_else(PoisonError::into_inner).move_piece(task, max);
                 drop(store);
                 arrivals.send_replace(());
                 match piece {
@@ -88,8 +93,8 @@ impl Sqs {
                     Ok(true) if rate.is_some() => sleep(TICK).await,
                     Ok(true) => yield_now().await,
                     Err(error) => {
-                        tracing::warn!(%error, "messages cannot be moved; trying on");
-                        sleep(UNTIL_NEXT_TRY).await;
+                        tracing::warn!(%error, "moving messages failed; retrying");
+                        sleep(RETRY_DELAY).await;
                     }
                 }
             }

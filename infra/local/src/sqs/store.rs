@@ -1,6 +1,6 @@
-//! Queues and messages in SQLite: the one place that knows their state.
+//! Stores queues and messages in SQLite.
 //!
-//! Every change is committed before it is answered, so that what was acknowledged survives a `kill -9`. Times are in
+//! Every change is committed before the response is sent, so acknowledged messages survive a `kill -9`. Times are in
 //! milliseconds since 1970.
 
 mod moves;
@@ -36,32 +36,34 @@ const SCHEMA: &str = "
         visible_at INTEGER NOT NULL,
         receives INTEGER NOT NULL DEFAULT 0,
         first_received_at INTEGER,
-        handle TEXT,              -- the latest receipt handle: no other deletes
-        taken INTEGER NOT NULL DEFAULT 0,  -- hidden because someone is taking it, rather than because someone asked
+        handle TEXT,              -- the latest receipt handle; only this one deletes the message
+        taken INTEGER NOT NULL DEFAULT 0,  -- hidden by a receive, not by ChangeMessageVisibility
         source TEXT               -- the ARN of the queue whose redrive policy moved it here
     );
     CREATE INDEX IF NOT EXISTS by_visibility ON messages (queue, visible_at, seq);
     CREATE TABLE IF NOT EXISTS tasks (
         seq INTEGER PRIMARY KEY AUTOINCREMENT,
-        source TEXT NOT NULL,     -- a queue's name, as the destination is
-        destination TEXT,         -- none: every message goes back where it came from
-        rate INTEGER,             -- messages a second; none: as fast as it goes
+        source TEXT NOT NULL,     -- name of a queue, like destination
+        destination TEXT,         -- NULL: every message returns to its source queue
+        rate INTEGER,             -- messages per second; NULL: no limit
         status TEXT NOT NULL,
         moved INTEGER NOT NULL DEFAULT 0,
-        to_move INTEGER NOT NULL, -- what was visible at the start
+        to_move INTEGER NOT NULL, -- number of visible messages at the start
         failure TEXT,
         started_at INTEGER NOT NULL
     );
-    DROP TABLE IF EXISTS moves;   -- an older version's, and all of them over
+    DROP TABLE IF EXISTS moves;   -- of an older version; its moves had all ended
 ";
 
 pub(super) type Result<T> = std::result::Result<T, SqsError>;
 
+/// The queues of one SQLite database.
 #[derive(Debug)]
 pub(super) struct Store {
     connection: Connection,
 }
 
+/// A queue. `attributes` holds only those that were set.
 #[derive(Debug, Clone)]
 pub(super) struct Queue {
     pub(super) name: String,
@@ -72,6 +74,7 @@ pub(super) struct Queue {
     purged_at: i64,
 }
 
+/// A received message.
 #[derive(Debug)]
 pub(super) struct Message {
     pub(super) id: String,
@@ -93,8 +96,8 @@ fn name_of(arn: &str) -> &str {
 }
 
 impl Store {
-    /// Opens the file, or a store that ends with the process. What was being taken when the last process ended is visible
-    /// again, and what is older than its queue's retention period is gone.
+    /// Opens a database file, or an in-memory database. Messages that were in flight when the last process ended become
+    /// visible again; those older than their queue's retention period are deleted.
     pub(super) fn open(path: Option<&Path>) -> std::result::Result<Self, Error> {
         let connection = match path {
             Some(path) => Connection::open(path)?,
@@ -111,33 +114,37 @@ impl Store {
         Ok(store)
     }
 
-    fn change(&mut self) -> Result<Transaction<'_>> {
+    /// Begins a transaction that can write.
+    fn transaction(&mut self) -> Result<Transaction<'_>> {
         Ok(self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?)
     }
 
+    /// Returns a queue by its name; `None` if it does not exist.
     pub(super) fn find(&self, name: &str) -> Result<Option<Queue>> {
         let select = "SELECT name, attributes, tags, created_at, modified_at, purged_at FROM queues WHERE name = ?1";
-        Ok(self.connection.prepare_cached(select)?.query_row([name], queue).optional()?)
+        Ok(self.connection.prepare_cached(select)?.query_row([name], queue_of).optional()?)
     }
 
-    /// The queue a request names by URL, ARN or name.
+    /// Returns a queue by its name.
     pub(super) fn queue(&self, name: &str) -> Result<Queue> {
         self.find(name)?.ok_or_else(|| {
             SqsError::new(Kind::QueueDoesNotExist, format!("The specified queue does not exist: {name:?}."))
         })
     }
 
+    /// Returns the queues whose names start with `prefix`, sorted by name.
     pub(super) fn queues(&self, prefix: &str) -> Result<Vec<Queue>> {
         let select = "SELECT name, attributes, tags, created_at, modified_at, purged_at FROM queues ORDER BY name";
         let mut select = self.connection.prepare_cached(select)?;
-        let queues = select.query_map([], queue)?.collect::<rusqlite::Result<Vec<_>>>()?;
+        let queues = select.query_map([], queue_of)?.collect::<rusqlite::Result<Vec<_>>>()?;
         Ok(queues.into_iter().filter(|queue| queue.name.starts_with(prefix)).collect())
     }
 
-    pub(super) fn create(&mut self, name: &str, given: &Attributes, tags: &Attributes) -> Result<()> {
+    /// Creates a queue, unless it exists with the same attributes.
+    pub(super) fn create(&mut self, name: &str, requested: &Attributes, tags: &Attributes) -> Result<()> {
         if let Some(queue) = self.find(name)? {
-            let has = attributes::whole(&queue.attributes);
-            return match given.iter().find(|(name, value)| has.get(*name) != Some(value)) {
+            let current = attributes::with_defaults(&queue.attributes);
+            return match requested.iter().find(|(name, value)| current.get(*name) != Some(value)) {
                 None => Ok(()),
                 Some((attribute, _)) => Err(SqsError::new(
                     Kind::QueueNameExists,
@@ -148,36 +155,38 @@ impl Store {
             };
         }
         let insert = "INSERT INTO queues (name, attributes, tags, created_at, modified_at) VALUES (?1, ?2, ?3, ?4, ?4)";
-        self.connection.execute(insert, params![name, json(given), json(tags), now()])?;
+        self.connection.execute(insert, params![name, json(requested), json(tags), now()])?;
         Ok(())
     }
 
-    /// Replaces attributes and tags.
+    /// Replaces a queue's attributes and tags.
     pub(super) fn set(&mut self, name: &str, attributes: &Attributes, tags: &Attributes) -> Result<()> {
         let update = "UPDATE queues SET attributes = ?2, tags = ?3, modified_at = ?4 WHERE name = ?1";
         self.connection.execute(update, params![name, json(attributes), json(tags), now()])?;
         Ok(())
     }
 
+    /// Deletes a queue and its messages.
     pub(super) fn delete_queue(&mut self, name: &str) -> Result<()> {
-        let change = self.change()?;
-        change.execute("DELETE FROM messages WHERE queue = ?1", [name])?;
-        change.execute("DELETE FROM queues WHERE name = ?1", [name])?;
-        Ok(change.commit()?)
+        let transaction = self.transaction()?;
+        transaction.execute("DELETE FROM messages WHERE queue = ?1", [name])?;
+        transaction.execute("DELETE FROM queues WHERE name = ?1", [name])?;
+        Ok(transaction.commit()?)
     }
 
+    /// Deletes the messages of a queue, at most once a minute.
     pub(super) fn purge(&mut self, queue: &Queue) -> Result<()> {
         if now() - queue.purged_at < 60_000 {
             let message = format!("Only one PurgeQueue operation on {} is allowed every 60 seconds.", queue.name);
             return Err(SqsError::new(Kind::PurgeQueueInProgress, message));
         }
-        let change = self.change()?;
-        change.execute("DELETE FROM messages WHERE queue = ?1", [&queue.name])?;
-        change.execute("UPDATE queues SET purged_at = ?2 WHERE name = ?1", params![queue.name, now()])?;
-        Ok(change.commit()?)
+        let transaction = self.transaction()?;
+        transaction.execute("DELETE FROM messages WHERE queue = ?1", [&queue.name])?;
+        transaction.execute("UPDATE queues SET purged_at = ?2 WHERE name = ?1", params![queue.name, now()])?;
+        Ok(transaction.commit()?)
     }
 
-    /// How many messages are visible, taken or hidden, and delayed.
+    /// Counts the messages that are visible, in flight, and delayed.
     pub(super) fn counts(&self, queue: &str) -> Result<(i64, i64, i64)> {
         let select = "SELECT COALESCE(SUM(visible_at <= ?2), 0), COALESCE(SUM(visible_at > ?2 AND receives > 0), 0), \
                       COALESCE(SUM(visible_at > ?2 AND receives = 0), 0) FROM messages WHERE queue = ?1";
@@ -185,7 +194,7 @@ impl Store {
         Ok(self.connection.prepare_cached(select)?.query_row(params![queue, now()], row)?)
     }
 
-    /// The new message's id.
+    /// Stores a message and returns its id. `delay` is in seconds.
     pub(super) fn send(
         &mut self,
         queue: &str,
@@ -201,29 +210,30 @@ impl Store {
         Ok(id)
     }
 
-    /// Up to `max` messages, hidden for `visibility` seconds from now on. Those that the redrive policy takes away move
-    /// instead.
+    /// Receives up to `max` messages and hides them for `visibility` seconds. A message that reached the redrive
+    /// policy's limit is moved to the dead-letter queue instead.
     pub(super) fn receive(&mut self, queue: &Queue, max: i64, visibility: i64) -> Result<Vec<Message>> {
         let now = now();
         let policy = RedrivePolicy::of(&queue.attributes);
-        // Without its target a policy moves nothing.
+        // A policy whose target does not exist moves nothing.
         let policy = match policy {
             Some(policy) if self.find(name_of(&policy.target_arn))?.is_some() => Some(policy),
             _ => None,
         };
         let mut messages = Vec::new();
-        let mut change: Option<Transaction<'_>> = None;
+        let mut transaction: Option<Transaction<'_>> = None;
         while i64::try_from(messages.len()).unwrap_or(max) < max {
-            let connection: &Connection = change.as_deref().unwrap_or(&self.connection);
+            let connection: &Connection = transaction.as_deref().unwrap_or(&self.connection);
             let select = "SELECT id, body, attributes, sent_at, receives, first_received_at, source FROM messages \
                           WHERE queue = ?1 AND visible_at <= ?2 ORDER BY visible_at, seq LIMIT 1";
-            let found = connection.prepare_cached(select)?.query_row(params![queue.name, now], message).optional()?;
+            let found =
+                connection.prepare_cached(select)?.query_row(params![queue.name, now], message_of).optional()?;
             let Some(mut message) = found else { break };
-            if change.is_none() {
-                // Nothing is written, not even an empty change, where there is nothing to receive.
-                change = Some(Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate)?);
+            if transaction.is_none() {
+                // Begins only now, so that polling an empty queue does not lock the database for writing.
+                transaction = Some(Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate)?);
             }
-            let connection: &Connection = change.as_deref().unwrap_or(&self.connection);
+            let connection: &Connection = transaction.as_deref().unwrap_or(&self.connection);
             if let Some(policy) = policy.as_ref().filter(|policy| message.receives >= policy.max_receives) {
                 let update = "UPDATE messages SET queue = :target, source = :source, receives = 0, \
                               first_received_at = NULL, handle = NULL, visible_at = :now WHERE id = :id";
@@ -241,7 +251,7 @@ impl Store {
             let update = "UPDATE messages SET receives = :receives, first_received_at = :first, handle = :handle, \
                           visible_at = :until, taken = 1 WHERE id = :id";
             let mut update = connection.prepare_cached(update)?;
-            // A message that stays visible must not be received twice by one call.
+            // One call must not receive a message twice, even with a visibility timeout of 0.
             let until = now + (visibility * 1000).max(1);
             update.execute(named_params! {
                 ":receives": message.receives, ":first": message.first_received_at, ":handle": message.handle,
@@ -249,29 +259,29 @@ impl Store {
             })?;
             messages.push(message);
         }
-        if let Some(change) = change {
-            change.commit()?;
+        if let Some(transaction) = transaction {
+            transaction.commit()?;
         }
         Ok(messages)
     }
 
-    /// When the next hidden message shows again.
+    /// Returns when the next message becomes visible; `None` if the queue is empty.
     pub(super) fn next_visible(&self, queue: &str) -> Result<Option<i64>> {
         let select = "SELECT MIN(visible_at) FROM messages WHERE queue = ?1";
         Ok(self.connection.prepare_cached(select)?.query_row([queue], |row| row.get(0))?)
     }
 
-    /// Deletes by a receipt handle. One that has been superseded deletes nothing, and is no error.
+    /// Deletes a message by its receipt handle. A superseded handle deletes nothing, without an error.
     pub(super) fn delete(&mut self, queue: &str, handle: &str) -> Result<()> {
-        let id = id_of(queue, handle)?;
+        let id = message_id_of(queue, handle)?;
         let mut delete = self.connection.prepare_cached("DELETE FROM messages WHERE id = ?1 AND handle = ?2")?;
         delete.execute([id, handle])?;
         Ok(())
     }
 
-    /// Hides a message that is being taken for so many seconds from now.
-    pub(super) fn hide(&mut self, queue: &str, handle: &str, seconds: i64) -> Result<()> {
-        let (id, now) = (id_of(queue, handle)?, now());
+    /// Sets the visibility timeout of a message in flight to `seconds` from now.
+    pub(super) fn change_visibility(&mut self, queue: &str, handle: &str, seconds: i64) -> Result<()> {
+        let (id, now) = (message_id_of(queue, handle)?, now());
         let update = "UPDATE messages SET visible_at = ?3, taken = 0 WHERE id = ?1 AND handle = ?2 AND visible_at > ?4";
         let mut update = self.connection.prepare_cached(update)?;
         if update.execute(params![id, handle, now + seconds * 1000, now])? == 0 {
@@ -281,16 +291,16 @@ impl Store {
         Ok(())
     }
 
-    /// Whether some queue's redrive policy points here.
+    /// Returns the queues whose redrive policies name this queue.
     pub(super) fn sources(&self, queue: &str) -> Result<Vec<Queue>> {
-        let points_here = |source: &Queue| {
+        let targets_queue = |source: &Queue| {
             RedrivePolicy::of(&source.attributes).is_some_and(|policy| policy.target_arn == arn(queue))
         };
-        Ok(self.queues("")?.into_iter().filter(points_here).collect())
+        Ok(self.queues("")?.into_iter().filter(targets_queue).collect())
     }
 }
 
-fn queue(row: &Row<'_>) -> rusqlite::Result<Queue> {
+fn queue_of(row: &Row<'_>) -> rusqlite::Result<Queue> {
     Ok(Queue {
         name: row.get(0)?,
         attributes: read(row, 1)?,
@@ -301,7 +311,7 @@ fn queue(row: &Row<'_>) -> rusqlite::Result<Queue> {
     })
 }
 
-fn message(row: &Row<'_>) -> rusqlite::Result<Message> {
+fn message_of(row: &Row<'_>) -> rusqlite::Result<Message> {
     Ok(Message {
         id: row.get(0)?,
         body: row.get(1)?,
@@ -315,34 +325,32 @@ fn message(row: &Row<'_>) -> rusqlite::Result<Message> {
 }
 
 fn json(value: &impl serde::Serialize) -> String {
-    // Maps from text to text, or to plain structs: they have a JSON form.
+    // Maps with string keys always serialize.
     serde_json::to_string(value).unwrap_or_default()
 }
 
 fn read<T: serde::de::DeserializeOwned>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
     let text: String = row.get(column)?;
-    let wrong = |error| rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, Box::new(error));
-    serde_json::from_str(&text).map_err(wrong)
+    let invalid =
+        |error| rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, Box::new(error));
+    serde_json::from_str(&text).map_err(invalid)
 }
 
-/// The message a receipt handle belongs to: `<queue>:<message id>:<nonce>`.
-fn id_of<'h>(queue: &str, handle: &'h str) -> Result<&'h str> {
+/// Returns the message id of a receipt handle: `<queue>:<message id>:<nonce>`.
+fn message_id_of<'h>(queue: &str, handle: &'h str) -> Result<&'h str> {
     let mut parts = handle.split(':');
     match (parts.next(), parts.next(), parts.next(), parts.next()) {
-        (Some(of), Some(id), Some(_), None) if of == queue => Ok(id),
-        _ => Err(SqsError::new(Kind::ReceiptHandleIsInvalid, "The input receipt handle is not one of this queue.")),
+        (Some(name), Some(id), Some(_), None) if name == queue => Ok(id),
+        _ => Err(SqsError::new(Kind::ReceiptHandleIsInvalid, "The receipt handle does not belong to this queue.")),
     }
 }
 
-/// A random UUID (version 4).
+/// Returns a random UUID (version 4).
 pub(super) fn uuid() -> Result<String> {
-    let mut bytes = *Nonce::random().map_err(no_random)?.as_bytes();
-    bytes[6] = (bytes[6] & 0x0F) | 0x40;
-    bytes[8] = (bytes[8] & 0x3F) | 0x80;
-    let hex = data_encoding::HEXLOWER.encode(&bytes);
-    Ok(format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]))
+    let bytes = *Nonce::random().map_err(no_random)?.as_bytes();
+    Ok(uuid::Builder::from_random_bytes(bytes).into_uuid().to_string())
 }
 
 fn no_random(error: impl std::fmt::Display) -> SqsError {
-    SqsError::new(Kind::InternalError, format!("no random bytes: {error}"))
+    SqsError::new(Kind::InternalError, format!("the system provides no random bytes: {error}"))
 }

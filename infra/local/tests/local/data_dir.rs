@@ -1,4 +1,4 @@
-//! What a data directory keeps when the process that wrote it is gone.
+//! Tests that a data directory keeps its contents when the process ends.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use gatehouse_inbox::Clock;
 use gatehouse_local::engine::{DataDir, Engine, FREE};
 use gatehouse_local::local_sdk;
 
-use super::sqs::{Queue, arn, told};
+use super::sqs::{Queue, arn, attribute};
 
 fn directory() -> (tempfile::TempDir, DataDir) {
     let folder = tempfile::tempdir().unwrap();
@@ -16,17 +16,17 @@ fn directory() -> (tempfile::TempDir, DataDir) {
 }
 
 #[tokio::test]
-async fn messages_come_back_in_order_with_their_ids_and_attributes_and_deleted_ones_do_not() {
+async fn messages_survive_a_restart_in_order_with_ids_and_attributes() {
     let (_folder, data) = directory();
     let queue = Queue::open(Some(&data)).await;
-    let gone = queue.send("gone").await;
+    let deleted = queue.send("deleted").await;
     let delivered = queue.receive().await;
-    assert_eq!(delivered[0].message_id(), Some(gone.as_str()));
+    assert_eq!(delivered[0].message_id(), Some(deleted.as_str()));
     queue.delete(&delivered[0]).await;
     let first = queue.send("first").await;
-    let attribute = aws_sdk_sqs::types::MessageAttributeValue::builder().data_type("String").string_value("because");
+    let reason = aws_sdk_sqs::types::MessageAttributeValue::builder().data_type("String").string_value("because");
     let send = queue.client.send_message().queue_url(&queue.url).message_body("second");
-    send.message_attributes("reason", attribute.build().unwrap()).send().await.unwrap();
+    send.message_attributes("reason", reason.build().unwrap()).send().await.unwrap();
 
     let queue = queue.restart(&data).await;
     let messages = queue.receive().await;
@@ -41,25 +41,25 @@ async fn messages_come_back_in_order_with_their_ids_and_attributes_and_deleted_o
 }
 
 #[tokio::test]
-async fn a_message_that_was_being_taken_comes_back_at_once_and_its_receives_go_on_counting() {
+async fn message_in_flight_is_visible_after_a_restart() {
     let (_folder, data) = directory();
     let mut queue = Queue::open(Some(&data)).await;
-    let id = queue.send("taken").await;
+    let id = queue.send("in flight").await;
     let sent_at = Clock::System.now().as_millis();
     for count in ["1", "2", "3"] {
         let [message] = queue.receive().await.try_into().unwrap();
         assert_eq!(
-            (told(&message, &MessageSystemAttributeName::ApproximateReceiveCount), message.message_id()),
+            (attribute(&message, &MessageSystemAttributeName::ApproximateReceiveCount), message.message_id()),
             (count.to_owned(), Some(id.as_str()))
         );
-        let told: i64 = told(&message, &MessageSystemAttributeName::SentTimestamp).parse().unwrap();
-        assert!((told - sent_at).abs() < 5_000);
+        let timestamp: i64 = attribute(&message, &MessageSystemAttributeName::SentTimestamp).parse().unwrap();
+        assert!((timestamp - sent_at).abs() < 5_000);
         queue = queue.restart(&data).await;
     }
 }
 
 #[tokio::test]
-async fn a_message_that_was_hidden_stays_hidden() {
+async fn hidden_message_stays_hidden_after_a_restart() {
     let (_folder, data) = directory();
     let queue = Queue::open(Some(&data)).await;
     queue.send("hidden").await;
@@ -72,7 +72,7 @@ async fn a_message_that_was_hidden_stays_hidden() {
 }
 
 #[tokio::test]
-async fn receives_count_towards_the_redrive_policy_over_restarts() {
+async fn receive_count_survives_restarts() {
     let (_folder, data) = directory();
     let mut queue = Queue::open(Some(&data)).await.named("dead").await.named("orders").await;
     queue.redrive_to("dead", "3").await;
@@ -81,15 +81,15 @@ async fn receives_count_towards_the_redrive_policy_over_restarts() {
         assert_eq!(queue.receive().await.len(), 1);
         queue = queue.restart(&data).await;
     }
-    assert_eq!(queue.receive().await.len(), 0, "moved");
+    assert_eq!(queue.receive().await.len(), 0, "moved to the dead-letter queue");
     let dead = queue.restart(&data).await.named("dead").await;
     let [letter] = dead.receive().await.try_into().unwrap();
     assert_eq!(letter.message_id(), Some(id.as_str()));
-    assert_eq!(told(&letter, &MessageSystemAttributeName::DeadLetterQueueSourceArn), arn("orders"));
+    assert_eq!(attribute(&letter, &MessageSystemAttributeName::DeadLetterQueueSourceArn), arn("orders"));
 }
 
 #[tokio::test]
-async fn a_receipt_handle_is_good_over_a_restart_and_a_superseded_one_stays_so() {
+async fn receipt_handle_survives_a_restart_unless_superseded() {
     let (_folder, data) = directory();
     let queue = Queue::open(Some(&data)).await;
     queue.send("x").await;
@@ -103,7 +103,7 @@ async fn a_receipt_handle_is_good_over_a_restart_and_a_superseded_one_stays_so()
 }
 
 #[tokio::test]
-async fn batches_moves_purges_settings_and_deleted_queues_are_kept_as_well() {
+async fn batches_moves_purges_and_settings_survive_a_restart() {
     let (_folder, data) = directory();
     let queue = Queue::open(Some(&data)).await.named("other").await.named("orders").await;
     let entry = |id: &str| SendMessageBatchRequestEntry::builder().id(id).message_body(id).build().unwrap();
@@ -129,12 +129,12 @@ async fn batches_moves_purges_settings_and_deleted_queues_are_kept_as_well() {
     other.client.purge_queue().queue_url(&other.url).send().await.unwrap();
 
     let queue = other.restart(&data).await;
-    assert_eq!(queue.bodies().await, Vec::<String>::new(), "a queue of that name, but a new one");
+    assert_eq!(queue.bodies().await, Vec::<String>::new(), "the deleted queue was created again");
     assert_eq!(queue.named("other").await.bodies().await, Vec::<String>::new());
 }
 
 #[tokio::test]
-async fn a_move_goes_on_after_a_restart() {
+async fn move_task_resumes_after_a_restart() {
     let (_folder, data) = directory();
     let orders = Queue::open(Some(&data)).await.named("dead").await.named("orders").await;
     orders.redrive_to("dead", "1").await;
@@ -151,7 +151,7 @@ async fn a_move_goes_on_after_a_restart() {
 }
 
 #[tokio::test]
-async fn a_file_of_an_older_version_is_taken_over_but_for_its_finished_moves() {
+async fn file_of_an_older_version_is_migrated() {
     let (folder, data) = directory();
     let orders = Queue::open(Some(&data)).await.named("dead").await.named("orders").await;
     orders.redrive_to("dead", "1").await;
@@ -171,7 +171,7 @@ async fn a_file_of_an_older_version_is_taken_over_but_for_its_finished_moves() {
 }
 
 #[tokio::test]
-async fn items_are_there_after_a_restart() {
+async fn items_survive_a_restart() {
     let (_folder, data) = directory();
     let engine = Engine::dynamodb(FREE, Some(&data)).await.unwrap();
     let template = gatehouse_local::template::Template::read().unwrap();
@@ -189,18 +189,18 @@ async fn items_are_there_after_a_restart() {
 }
 
 #[tokio::test]
-async fn a_directory_that_cannot_hold_data_is_refused_in_one_sentence() {
-    let (folder, _data) = directory();
+async fn unusable_directory_or_file_is_rejected() {
+    let (folder, data) = directory();
     let file = folder.path().join("file");
     std::fs::write(&file, "not a directory").unwrap();
-    let refusal = |path: &Path| DataDir::open(path).unwrap_err().to_string();
-    assert_eq!(refusal(&file), format!("{} cannot hold data: it is a file", file.display()));
-    assert!(refusal(folder.path()).ends_with("another `gatehouse dev` is using it"));
+    let error = |path: &Path| DataDir::open(path).unwrap_err().to_string();
+    assert_eq!(error(&file), format!("{} cannot hold data: it is a file", file.display()));
+    assert!(error(folder.path()).ends_with("another `gatehouse dev` is using it"));
 
-    std::fs::write(folder.path().join("queues.db"), "what is this? certainly not SQLite").unwrap();
-    let error = Engine::sqs(FREE, Some(&_data)).await.unwrap_err().to_string();
+    std::fs::write(folder.path().join("queues.db"), "not an SQLite database").unwrap();
+    let error = Engine::sqs(FREE, Some(&data)).await.unwrap_err().to_string();
     assert!(error.contains("queues.db cannot be used: "), "{error}");
-    std::fs::write(folder.path().join("events.db"), "what is this? certainly not SQLite").unwrap();
-    let error = Engine::dynamodb(FREE, Some(&_data)).await.unwrap_err().to_string();
+    std::fs::write(folder.path().join("events.db"), "not an SQLite database").unwrap();
+    let error = Engine::dynamodb(FREE, Some(&data)).await.unwrap_err().to_string();
     assert!(error.contains("events.db cannot be used: "), "{error}");
 }

@@ -1,4 +1,4 @@
-//! What the fault proxy does to a request, and to which.
+//! Tests of the fault proxy: its faults, and which requests a rule matches.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::time::Duration;
@@ -10,7 +10,7 @@ use gatehouse_local::template::Template;
 use gatehouse_local::{Fault, FaultProxy, Rule, local_sdk};
 use tokio::time::{Instant, timeout};
 
-/// A table behind a proxy, and a client that tries once.
+/// A table behind a proxy, and a client without retries.
 struct Bed {
     proxy: FaultProxy,
     through: Client,
@@ -24,12 +24,12 @@ impl Bed {
         let direct = Client::new(&local_sdk(&engine.url()));
         Template::read().unwrap().create_table(&direct, "EventTable").await.unwrap();
         let proxy = FaultProxy::start(engine.address).await.unwrap();
-        let once = aws_sdk_dynamodb::config::Builder::from(&local_sdk(&proxy.url()));
-        let once = once.retry_config(aws_sdk_dynamodb::config::retry::RetryConfig::disabled());
-        Bed { proxy, through: Client::from_conf(once.build()), direct, _engine: engine }
+        let config = aws_sdk_dynamodb::config::Builder::from(&local_sdk(&proxy.url()));
+        let config = config.retry_config(aws_sdk_dynamodb::config::retry::RetryConfig::disabled());
+        Bed { proxy, through: Client::from_conf(config.build()), direct, _engine: engine }
     }
 
-    /// `ok`, the error's code, or `connection`.
+    /// Writes an item. Returns `ok`, the error's code, or `connection`.
     async fn put(&self, id: &str) -> String {
         let put = self.through.put_item().table_name("EventTable").item("event_id", AttributeValue::S(id.to_owned()));
         match put.send().await {
@@ -41,14 +41,14 @@ impl Bed {
         }
     }
 
-    async fn is_there(&self, id: &str) -> bool {
+    async fn exists(&self, id: &str) -> bool {
         let get = self.direct.get_item().table_name("EventTable").key("event_id", AttributeValue::S(id.to_owned()));
         get.send().await.unwrap().item.is_some()
     }
 }
 
 #[tokio::test]
-async fn each_fault_is_seen_as_what_it_is_and_applied_or_not() {
+async fn each_fault_has_its_error_and_applies_the_write_or_not() {
     for (fault, seen, applied) in [
         (Fault::Cut, "connection", false),
         (Fault::LoseAnswer, "connection", true),
@@ -59,7 +59,7 @@ async fn each_fault_is_seen_as_what_it_is_and_applied_or_not() {
     ] {
         let bed = Bed::new().await;
         bed.proxy.fail(Rule::every(fault.clone()));
-        assert_eq!((bed.put("a").await.as_str(), bed.is_there("a").await), (seen, applied), "{fault:?}");
+        assert_eq!((bed.put("a").await.as_str(), bed.exists("a").await), (seen, applied), "{fault:?}");
         assert_eq!(bed.proxy.strikes(), 1);
         bed.proxy.heal();
         assert_eq!(bed.put("a").await, "ok");
@@ -67,7 +67,7 @@ async fn each_fault_is_seen_as_what_it_is_and_applied_or_not() {
 }
 
 #[tokio::test]
-async fn a_held_answer_is_one_that_never_comes_though_the_request_was_applied() {
+async fn hang_and_hold_answer_never_respond() {
     let bed = Bed::new().await;
     for (fault, id, applied) in [(Fault::HoldAnswer, "a", true), (Fault::Hang, "b", false)] {
         bed.proxy.fail(Rule::every(fault));
@@ -76,13 +76,13 @@ async fn a_held_answer_is_one_that_never_comes_though_the_request_was_applied() 
             seen = bed.put(id) => unreachable!("{seen}"),
             () = struck => {}
         }
-        assert_eq!(bed.is_there(id).await, applied);
+        assert_eq!(bed.exists(id).await, applied);
         bed.proxy.heal();
     }
 }
 
 #[tokio::test]
-async fn a_delayed_request_passes_later() {
+async fn delayed_request_is_forwarded_later() {
     let bed = Bed::new().await;
     bed.proxy.fail(Rule::every(Fault::Delay(Duration::from_millis(150))));
     let started = Instant::now();
@@ -91,7 +91,7 @@ async fn a_delayed_request_passes_later() {
 }
 
 #[tokio::test]
-async fn a_rule_chooses_by_operation_content_and_count() {
+async fn rule_matches_by_operation_content_and_count() {
     let bed = Bed::new().await;
     bed.proxy.fail(Rule::every(Fault::INTERNAL).on("PutItem").containing("ada:").after(1).times(2));
     let mut seen = Vec::new();
@@ -105,7 +105,7 @@ async fn a_rule_chooses_by_operation_content_and_count() {
 }
 
 #[tokio::test]
-async fn which_share_of_the_requests_fails_a_seed_repeats() {
+async fn seed_reproduces_which_requests_fail() {
     let mut runs = Vec::new();
     for seed in [1, 1, 2] {
         let bed = Bed::new().await;

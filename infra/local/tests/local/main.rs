@@ -1,4 +1,4 @@
-//! The parts of the local stack, as an SDK sees them.
+//! Tests of the local stack's parts through an SDK.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod data_dir;

@@ -1,4 +1,4 @@
-//! Moving messages off a dead-letter queue, as an SDK sees it: what AWS documents, and where it does not, what it does.
+//! Tests of message move tasks through an SDK. They follow AWS' documentation, or AWS' behaviour where that is silent.
 
 use std::collections::BTreeSet;
 
@@ -7,16 +7,16 @@ use aws_sdk_sqs::types::{
     MessageAttributeValue, MessageSystemAttributeName, QueueAttributeName, SendMessageBatchRequestEntry,
 };
 
-use super::sqs::{Queue, arn, code, told};
+use super::sqs::{Queue, arn, attribute, code};
 
-/// A dead-letter queue, with `orders` before it.
+/// Creates a dead-letter queue for the queue `orders`.
 async fn dead() -> Queue {
     let orders = Queue::new().await.named("dead").await.named("orders").await;
     orders.redrive_to("dead", "1").await;
     orders.named("dead").await
 }
 
-/// The same, with so many messages, called by their numbers: their ids.
+/// Creates a dead-letter queue with numbered messages. Returns their ids.
 async fn dead_with(messages: usize) -> (Queue, BTreeSet<String>) {
     let dead = dead().await;
     let numbers: Vec<usize> = (0..messages).collect();
@@ -34,7 +34,7 @@ fn start_at(queue: &Queue, to: Option<&str>) -> StartMessageMoveTaskFluentBuilde
     queue.client.start_message_move_task().source_arn(arn("dead")).set_destination_arn(to.map(arn))
 }
 
-/// Starts a move to `orders`, of so many a second: its handle.
+/// Starts a move to `orders` with a rate per second. Returns the task's handle.
 async fn start(queue: &Queue, rate: Option<i32>) -> String {
     let start = start_at(queue, Some("orders")).set_max_number_of_messages_per_second(rate);
     start.send().await.unwrap().task_handle.unwrap()
@@ -42,22 +42,22 @@ async fn start(queue: &Queue, rate: Option<i32>) -> String {
 
 async fn cancel(queue: &Queue, handle: &str) -> Result<i64, String> {
     let cancelled = queue.client.cancel_message_move_task().task_handle(handle).send().await;
-    cancelled.map(|told| told.approximate_number_of_messages_moved).map_err(|error| code(Err::<(), _>(error)))
+    cancelled.map(|output| output.approximate_number_of_messages_moved).map_err(|error| code(Err::<(), _>(error)))
 }
 
-/// Waits until a message has come.
+/// Waits until a message is visible.
 async fn wait_for_one(queue: &Queue) {
     let receive = queue.client.receive_message().queue_url(&queue.url).wait_time_seconds(20).visibility_timeout(0);
     assert_eq!(receive.send().await.unwrap().messages.unwrap().len(), 1);
 }
 
-/// How many are visible.
+/// Returns the number of visible messages.
 async fn visible(queue: &Queue) -> i64 {
     queue.count(QueueAttributeName::ApproximateNumberOfMessages).await.parse().unwrap()
 }
 
 #[tokio::test]
-async fn everything_is_moved_in_the_background_under_new_ids_and_in_order() {
+async fn move_keeps_order_and_gives_new_ids() {
     let (dead, ids) = dead_with(250).await;
     start(&dead, None).await;
     let task = dead.task_over("dead").await;
@@ -67,14 +67,14 @@ async fn everything_is_moved_in_the_background_under_new_ids_and_in_order() {
     assert_eq!(task.approximate_number_of_messages_moved(), 250);
     assert_eq!(task.max_number_of_messages_per_second(), None);
     assert!(task.started_timestamp() > 0);
-    assert_eq!(task.task_handle(), None, "there is nothing left to cancel");
+    assert_eq!(task.task_handle(), None, "an ended task cannot be cancelled");
 
     assert_eq!(visible(&dead).await, 0);
     let orders = dead.named("orders").await;
     let (mut bodies, mut new_ids) = (Vec::new(), BTreeSet::new());
     while bodies.len() < 250 {
         let messages = orders.receive().await;
-        assert!(!messages.is_empty(), "only {} came", bodies.len());
+        assert!(!messages.is_empty(), "only {} messages arrived", bodies.len());
         for message in messages {
             bodies.push(message.body.unwrap());
             new_ids.insert(message.message_id.unwrap());
@@ -85,7 +85,7 @@ async fn everything_is_moved_in_the_background_under_new_ids_and_in_order() {
 }
 
 #[tokio::test]
-async fn a_slow_move_can_be_watched_and_cancelled_and_leaves_the_rest_where_it_is() {
+async fn cancelled_move_leaves_the_rest_on_the_queue() {
     let (dead, _) = dead_with(100).await;
     let handle = start(&dead, Some(5)).await;
     let task = dead.task("dead").await;
@@ -110,18 +110,18 @@ async fn a_slow_move_can_be_watched_and_cancelled_and_leaves_the_rest_where_it_i
 }
 
 #[tokio::test]
-async fn one_move_at_a_time_leaves_a_queue() {
+async fn second_move_from_the_same_queue_is_rejected() {
     let (dead, _) = dead_with(100).await;
     let handle = start(&dead, Some(1)).await;
     let second = start_at(&dead, Some("orders")).send().await;
     assert_eq!(code(second), "InvalidParameterValue");
-    assert_eq!(dead.task("dead").await.task_handle(), Some(&*handle), "the first is not disturbed");
+    assert_eq!(dead.task("dead").await.task_handle(), Some(&*handle), "the first task continues");
     cancel(&dead, &handle).await.unwrap();
     start(&dead, None).await;
 }
 
 #[tokio::test]
-async fn a_move_that_is_over_or_unknown_cannot_be_cancelled() {
+async fn ended_or_unknown_move_cannot_be_cancelled() {
     let (dead, _) = dead_with(100).await;
     let not_found = Err("ResourceNotFoundException".to_owned());
     let slow = start(&dead, Some(1)).await;
@@ -134,22 +134,22 @@ async fn a_move_that_is_over_or_unknown_cannot_be_cancelled() {
 }
 
 #[tokio::test]
-async fn a_message_that_someone_has_stays_theirs() {
+async fn message_in_flight_is_not_moved() {
     let dead = dead().await;
-    dead.send("someone's").await;
-    let [held] = dead.receive().await.try_into().unwrap();
-    dead.send("nobody's").await;
+    dead.send("in flight").await;
+    let [in_flight] = dead.receive().await.try_into().unwrap();
+    dead.send("visible").await;
     start(&dead, None).await;
     let task = dead.task_over("dead").await;
     assert_eq!(task.approximate_number_of_messages_to_move(), Some(1));
     assert_eq!((task.status(), task.approximate_number_of_messages_moved()), (Some("COMPLETED"), 1));
-    dead.hide(&held, 0).await.unwrap();
-    assert_eq!(dead.bodies().await, ["someone's"]);
-    assert_eq!(dead.named("orders").await.bodies().await, ["nobody's"]);
+    dead.hide(&in_flight, 0).await.unwrap();
+    assert_eq!(dead.bodies().await, ["in flight"]);
+    assert_eq!(dead.named("orders").await.bodies().await, ["visible"]);
 }
 
 #[tokio::test]
-async fn what_comes_after_the_start_stays() {
+async fn message_sent_after_the_start_is_not_moved() {
     let (dead, _) = dead_with(5).await;
     start(&dead, Some(10)).await;
     let orders = dead.named("orders").await;
@@ -162,7 +162,7 @@ async fn what_comes_after_the_start_stays() {
 }
 
 #[tokio::test]
-async fn a_moved_message_keeps_its_attributes_and_is_counted_anew() {
+async fn moved_message_keeps_attributes_and_resets_receive_count() {
     let dead = dead().await;
     let reason = MessageAttributeValue::builder().data_type("String").string_value("because").build().unwrap();
     let send = dead.client.send_message().queue_url(&dead.url).message_body("letter");
@@ -174,15 +174,15 @@ async fn a_moved_message_keeps_its_attributes_and_is_counted_anew() {
     let [moved] = dead.named("orders").await.receive().await.try_into().unwrap();
     assert_eq!(moved.message_attributes.as_ref().unwrap()["reason"], reason);
     assert_eq!(moved.md5_of_message_attributes, letter.md5_of_message_attributes);
-    assert_eq!(told(&moved, &MessageSystemAttributeName::ApproximateReceiveCount), "1");
+    assert_eq!(attribute(&moved, &MessageSystemAttributeName::ApproximateReceiveCount), "1");
 }
 
 #[tokio::test]
-async fn a_move_to_a_queue_that_is_gone_fails_with_the_reason_and_loses_nothing() {
+async fn move_to_a_deleted_queue_fails_and_loses_nothing() {
     let orders = dead().await.named("other").await.named("orders").await;
     orders.send("poison").await;
     orders.receive_for(0).await;
-    // Waits, as it is hidden for a moment.
+    // Waits, because the message is hidden for a millisecond.
     let receive = orders.client.receive_message().queue_url(&orders.url).wait_time_seconds(1).send().await.unwrap();
     assert!(receive.messages.is_none(), "dead-lettered");
     orders.client.delete_queue().queue_url(&orders.url).send().await.unwrap();
@@ -198,18 +198,18 @@ async fn a_move_to_a_queue_that_is_gone_fails_with_the_reason_and_loses_nothing(
 }
 
 #[tokio::test]
-async fn a_move_that_makes_no_sense_is_refused() {
+async fn invalid_move_is_rejected() {
     let queue = Queue::new().await.named("dead").await.named("orders").await;
     let start = |from, to: Option<&str>| {
         queue.client.start_message_move_task().source_arn(arn(from)).set_destination_arn(to.map(arn)).send()
     };
     assert_eq!(code(start("orders", Some("dead")).await), "InvalidParameterValue", "not a dead-letter queue");
     queue.redrive_to("dead", "1").await;
-    assert_eq!(code(start("dead", Some("dead")).await), "InvalidParameterValue", "onto itself");
+    assert_eq!(code(start("dead", Some("dead")).await), "InvalidParameterValue", "same queue");
     assert_eq!(code(start("dead", Some("nowhere")).await), "AWS.SimpleQueueService.NonExistentQueue");
     let dead = queue.client.get_queue_url().queue_name("dead").send().await.unwrap().queue_url.unwrap();
     queue.client.send_message().queue_url(&dead).message_body("sent there directly").send().await.unwrap();
-    assert_eq!(code(start("dead", None).await), "InvalidParameterValue", "its source is unknown");
+    assert_eq!(code(start("dead", None).await), "InvalidParameterValue", "the source of a message is unknown");
     for rate in [0, 501] {
         let start = start_at(&queue, Some("orders")).max_number_of_messages_per_second(rate);
         assert_eq!(code(start.send().await), "InvalidParameterValue", "{rate} a second");

@@ -1,4 +1,4 @@
-//! The local SQS, as an SDK sees it: what AWS documents for standard queues.
+//! Tests of the local SQS through an SDK. They follow AWS' documentation of standard queues.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use gatehouse_local::engine::{DataDir, Engine, FREE};
 use gatehouse_local::local_sdk;
 use tokio::time::{Instant, timeout};
 
-/// A queue on an engine of its own.
+/// A queue on its own engine.
 pub(super) struct Queue {
     pub(super) client: Client,
     pub(super) url: String,
@@ -36,13 +36,13 @@ impl Queue {
         Queue { client, url, engine }
     }
 
-    /// As after a `kill -9`: nothing is flushed or said goodbye to.
+    /// Restarts the engine as after a `kill -9`, without a shutdown.
     pub(super) async fn restart(self, data: &DataDir) -> Queue {
         drop(self.engine);
         Queue::open(Some(data)).await
     }
 
-    /// Another queue of the same engine, made if need be.
+    /// Switches to another queue of the same engine. Creates it if it does not exist.
     pub(super) async fn named(self, name: &str) -> Queue {
         let url = self.client.create_queue().queue_name(name).send().await.unwrap().queue_url.unwrap();
         Queue { url, ..self }
@@ -52,7 +52,7 @@ impl Queue {
         self.client.set_queue_attributes().queue_url(&self.url).attributes(name, value).send().await.unwrap();
     }
 
-    /// After so many receives, to that queue.
+    /// Sets a redrive policy: after `after` receives, messages move to the queue `dead`.
     pub(super) async fn redrive_to(&self, dead: &str, after: &str) {
         let policy = format!(r#"{{"deadLetterTargetArn":"{}","maxReceiveCount":{after}}}"#, arn(dead));
         self.set(QueueAttributeName::RedrivePolicy, &policy).await;
@@ -89,14 +89,14 @@ impl Queue {
         hidden.map(drop).map_err(|error| error.code().unwrap().to_owned())
     }
 
-    /// The latest move out of a queue.
+    /// Returns the latest move task of a queue.
     pub(super) async fn task(&self, from: &str) -> ListMessageMoveTasksResultEntry {
         let tasks = self.client.list_message_move_tasks().source_arn(arn(from)).send().await.unwrap();
         let [task] = tasks.results.unwrap().try_into().unwrap();
         task
     }
 
-    /// The same, once it is over. SQS tells nobody when: each answer is asked for as soon as the one before is there.
+    /// Waits until the latest move task of a queue has ended. Polls without a pause, because SQS sends no notification.
     pub(super) async fn task_over(&self, from: &str) -> ListMessageMoveTasksResultEntry {
         let over = async {
             let mut task = self.task(from).await;
@@ -114,7 +114,7 @@ impl Queue {
     }
 }
 
-pub(super) fn told(message: &Message, name: &MessageSystemAttributeName) -> String {
+pub(super) fn attribute(message: &Message, name: &MessageSystemAttributeName) -> String {
     message.attributes.as_ref().unwrap()[name].clone()
 }
 
@@ -123,13 +123,13 @@ pub(super) fn code<T: std::fmt::Debug, E: ProvideErrorMetadata>(result: Result<T
 }
 
 #[tokio::test]
-async fn a_message_is_received_once_hidden_and_gone_when_deleted() {
+async fn received_message_is_hidden_until_deleted() {
     let queue = Queue::new().await;
     let id = queue.send("hello").await;
     let [message] = queue.receive().await.try_into().unwrap();
     assert_eq!((message.message_id(), message.body()), (Some(id.as_str()), Some("hello")));
     assert_eq!(message.md5_of_body(), Some("5d41402abc4b2a76b9719d911017c592"));
-    assert_eq!(told(&message, &MessageSystemAttributeName::ApproximateReceiveCount), "1");
+    assert_eq!(attribute(&message, &MessageSystemAttributeName::ApproximateReceiveCount), "1");
     assert_eq!(queue.bodies().await, Vec::<String>::new());
     assert_eq!(queue.count(QueueAttributeName::ApproximateNumberOfMessagesNotVisible).await, "1");
     queue.delete(&message).await;
@@ -137,42 +137,42 @@ async fn a_message_is_received_once_hidden_and_gone_when_deleted() {
 }
 
 #[tokio::test]
-async fn attributes_come_back_with_the_sum_the_sdks_check() {
+async fn message_attributes_are_returned_with_their_md5() {
     let queue = Queue::new().await;
     let text = MessageAttributeValue::builder().data_type("String").string_value("because").build().unwrap();
     let bytes = aws_sdk_sqs::primitives::Blob::new([0, 255]);
     let binary = MessageAttributeValue::builder().data_type("Binary").binary_value(bytes).build().unwrap();
     let send = queue.client.send_message().queue_url(&queue.url).message_body("x");
     let send = send.message_attributes("reason", text.clone()).message_attributes("blob", binary.clone());
-    // The SDK itself refuses an answer whose sums are wrong.
+    // The SDK also verifies the digests.
     let sent = send.send().await.unwrap();
     let [message] = queue.receive().await.try_into().unwrap();
     assert_eq!(message.md5_of_message_attributes, sent.md5_of_message_attributes);
     let attributes: BTreeMap<_, _> = message.message_attributes.unwrap().into_iter().collect();
     assert_eq!(attributes, BTreeMap::from([("reason".to_owned(), text), ("blob".to_owned(), binary)]));
-    // Computed in Python, from AWS' description.
+    // This digest was computed in Python from AWS' description.
     assert_eq!(sent.md5_of_message_attributes.as_deref(), Some(MD5_OF_ATTRIBUTES));
 }
 
 const MD5_OF_ATTRIBUTES: &str = "4bed6df5257e92dbea07c1812312d484";
 
 #[tokio::test]
-async fn a_superseded_receipt_handle_deletes_nothing_and_a_late_one_still_deletes() {
+async fn only_the_latest_receipt_handle_deletes() {
     let queue = Queue::new().await;
     queue.send("late").await;
     let [first] = queue.receive().await.try_into().unwrap();
     queue.hide(&first, 0).await.unwrap();
     let [second] = queue.receive().await.try_into().unwrap();
     queue.delete(&first).await;
-    assert_eq!(queue.count(QueueAttributeName::ApproximateNumberOfMessagesNotVisible).await, "1", "the second has it");
+    assert_eq!(queue.count(QueueAttributeName::ApproximateNumberOfMessagesNotVisible).await, "1", "still in flight");
     queue.hide(&second, 0).await.unwrap();
-    assert_eq!(queue.count(QueueAttributeName::ApproximateNumberOfMessages).await, "1", "nobody has it");
+    assert_eq!(queue.count(QueueAttributeName::ApproximateNumberOfMessages).await, "1", "visible again");
     queue.delete(&second).await;
-    assert!(queue.receive().await.is_empty(), "the second was the last to have it");
+    assert!(queue.receive().await.is_empty(), "deleted after its visibility timeout");
 }
 
 #[tokio::test]
-async fn a_receipt_handle_of_another_queue_is_refused() {
+async fn receipt_handle_of_another_queue_is_rejected() {
     let queue = Queue::new().await;
     queue.send("x").await;
     let [message] = queue.receive().await.try_into().unwrap();
@@ -184,13 +184,13 @@ async fn a_receipt_handle_of_another_queue_is_refused() {
 }
 
 #[tokio::test]
-async fn visibility_can_be_ended_extended_and_only_while_in_flight() {
+async fn visibility_changes_only_while_in_flight() {
     let queue = Queue::new().await;
     queue.send("x").await;
     let [message] = queue.receive().await.try_into().unwrap();
     assert_eq!(queue.hide(&message, 0).await, Ok(()));
     let [again] = queue.receive().await.try_into().unwrap();
-    assert_eq!(told(&again, &MessageSystemAttributeName::ApproximateReceiveCount), "2");
+    assert_eq!(attribute(&again, &MessageSystemAttributeName::ApproximateReceiveCount), "2");
     assert_eq!(queue.hide(&message, 10).await, Err("AWS.SimpleQueueService.MessageNotInflight".to_owned()));
     assert_eq!(queue.hide(&again, 3600).await, Ok(()));
     assert_eq!(queue.hide(&again, 43_201).await, Err("InvalidParameterValue".to_owned()));
@@ -199,7 +199,7 @@ async fn visibility_can_be_ended_extended_and_only_while_in_flight() {
 }
 
 #[tokio::test]
-async fn a_long_poll_ends_with_a_message_or_with_its_time() {
+async fn long_poll_ends_with_a_message_or_at_its_timeout() {
     let queue = Queue::new().await;
     let poll = |seconds| queue.client.receive_message().queue_url(&queue.url).wait_time_seconds(seconds).send();
     let started = Instant::now();
@@ -207,14 +207,14 @@ async fn a_long_poll_ends_with_a_message_or_with_its_time() {
     assert!(started.elapsed() >= Duration::from_secs(1));
     let (received, _) = tokio::join!(timeout(Duration::from_secs(10), poll(20)), queue.send("at last"));
     assert_eq!(received.unwrap().unwrap().messages.unwrap().len(), 1);
-    // One that shows again by itself is noticed as well.
+    // A message whose visibility timeout ends also ends the poll.
     queue.send("back").await;
     queue.receive_for(1).await;
     assert_eq!(timeout(Duration::from_secs(10), poll(20)).await.unwrap().unwrap().messages.unwrap().len(), 1);
 }
 
 #[tokio::test]
-async fn delays_are_the_messages_own_or_the_queues() {
+async fn delay_is_the_messages_own_or_the_queues() {
     let queue = Queue::new().await;
     let send = queue.client.send_message().queue_url(&queue.url).message_body("later").delay_seconds(1);
     send.send().await.unwrap();
@@ -230,7 +230,7 @@ async fn delays_are_the_messages_own_or_the_queues() {
 }
 
 #[tokio::test]
-async fn the_redrive_policy_moves_what_was_received_too_often_and_a_task_moves_it_back() {
+async fn redrive_policy_dead_letters_and_move_task_redrives() {
     for count in ["2", "\"2\""] {
         let queue = Queue::new().await.named("dead").await.named("orders").await;
         queue.redrive_to("dead", count).await;
@@ -243,7 +243,7 @@ async fn the_redrive_policy_moves_what_was_received_too_often_and_a_task_moves_i
         let dead = queue.named("dead").await;
         let [letter] = dead.receive().await.try_into().unwrap();
         assert_eq!(letter.message_id(), Some(id.as_str()));
-        assert_eq!(told(&letter, &MessageSystemAttributeName::DeadLetterQueueSourceArn), arn("orders"));
+        assert_eq!(attribute(&letter, &MessageSystemAttributeName::DeadLetterQueueSourceArn), arn("orders"));
         dead.hide(&letter, 0).await.unwrap();
 
         let sources = dead.client.list_dead_letter_source_queues().queue_url(&dead.url).send().await.unwrap();
@@ -251,13 +251,13 @@ async fn the_redrive_policy_moves_what_was_received_too_often_and_a_task_moves_i
         dead.client.start_message_move_task().source_arn(arn("dead")).send().await.unwrap();
         assert_eq!(dead.task_over("dead").await.status(), Some("COMPLETED"));
         let [message] = dead.named("orders").await.receive().await.try_into().unwrap();
-        assert_eq!(told(&message, &MessageSystemAttributeName::ApproximateReceiveCount), "1");
-        assert_ne!(message.message_id(), Some(id.as_str()), "as in AWS, under a new id");
+        assert_eq!(attribute(&message, &MessageSystemAttributeName::ApproximateReceiveCount), "1");
+        assert_ne!(message.message_id(), Some(id.as_str()), "a move gives a new id, as in AWS");
     }
 }
 
 #[tokio::test]
-async fn in_a_batch_each_entry_succeeds_or_fails_alone() {
+async fn batch_entries_succeed_or_fail_independently() {
     let queue = Queue::new().await;
     let entry = |id: &str, delay| {
         let entry = SendMessageBatchRequestEntry::builder().id(id).message_body(id).delay_seconds(delay);
@@ -289,26 +289,26 @@ async fn in_a_batch_each_entry_succeeds_or_fails_alone() {
 }
 
 #[tokio::test]
-async fn a_message_may_have_a_mebibyte_and_not_a_byte_more() {
+async fn message_may_be_one_mebibyte_at_most() {
     let queue = Queue::new().await;
     let send = |length| queue.client.send_message().queue_url(&queue.url).message_body("x".repeat(length)).send();
     assert!(send(1_048_576).await.is_ok());
     assert_eq!(code(send(1_048_577).await), "InvalidParameterValue");
     queue.set(QueueAttributeName::MaximumMessageSize, "1024").await;
     assert_eq!(code(send(1_025).await), "InvalidParameterValue");
-    assert_eq!(queue.receive().await.len(), 1, "what was taken before is still there");
+    assert_eq!(queue.receive().await.len(), 1, "the earlier message is still there");
     let control = queue.client.send_message().queue_url(&queue.url).message_body("\u{1}").send().await;
     assert_eq!(code(control), "InvalidMessageContents");
 }
 
 #[tokio::test]
-async fn queues_are_made_once_listed_tagged_and_deleted() {
+async fn queues_are_created_listed_tagged_and_deleted() {
     let queue = Queue::new().await;
     let create = |value: &str| {
         let create = queue.client.create_queue().queue_name("orders");
         create.attributes(QueueAttributeName::VisibilityTimeout, value).send()
     };
-    assert_eq!(create("30").await.unwrap().queue_url.as_deref(), Some(queue.url.as_str()), "the default it has");
+    assert_eq!(create("30").await.unwrap().queue_url.as_deref(), Some(queue.url.as_str()), "equal to the default");
     assert_eq!(code(create("31").await), "QueueAlreadyExists");
     let tagged = queue.client.create_queue().queue_name("tagged").tags("team", "voice").send().await.unwrap();
     let tags = queue.client.list_queue_tags().set_queue_url(tagged.queue_url.clone()).send().await.unwrap();
@@ -316,8 +316,8 @@ async fn queues_are_made_once_listed_tagged_and_deleted() {
     let listed = queue.client.list_queues().queue_name_prefix("tag").send().await.unwrap();
     assert_eq!(listed.queue_urls.unwrap(), [tagged.queue_url.clone().unwrap()]);
     queue.client.delete_queue().set_queue_url(tagged.queue_url.clone()).send().await.unwrap();
-    let gone = queue.client.receive_message().set_queue_url(tagged.queue_url).send().await;
-    assert!(gone.unwrap_err().as_service_error().unwrap().is_queue_does_not_exist());
+    let deleted = queue.client.receive_message().set_queue_url(tagged.queue_url).send().await;
+    assert!(deleted.unwrap_err().as_service_error().unwrap().is_queue_does_not_exist());
     let fifo = queue.client.create_queue().queue_name("orders.fifo").send().await;
     assert_eq!(code(fifo), "AWS.SimpleQueueService.UnsupportedOperation");
     let wrong = queue.client.create_queue().queue_name("no spaces").send().await;
@@ -327,7 +327,7 @@ async fn queues_are_made_once_listed_tagged_and_deleted() {
 }
 
 #[tokio::test]
-async fn numbers_out_of_range_are_refused_and_hurt_nothing() {
+async fn numbers_out_of_range_are_rejected() {
     let queue = Queue::new().await;
     queue.send("x").await;
     let receive = || queue.client.receive_message().queue_url(&queue.url);
@@ -343,7 +343,7 @@ async fn numbers_out_of_range_are_refused_and_hurt_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn eight_receivers_at_once_receive_every_message_once() {
+async fn concurrent_receivers_get_each_message_once() {
     let queue = Queue::new().await;
     for n in 0..200 {
         queue.send(&n.to_string()).await;

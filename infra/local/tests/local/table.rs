@@ -1,4 +1,4 @@
-//! The table, as the template says.
+//! Tests that the table is created from the template.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use gatehouse_local::engine::{Engine, FREE};
@@ -8,7 +8,7 @@ use gatehouse_local::template::Template;
 const NAME: &str = "EventTable";
 
 #[tokio::test]
-async fn an_index_that_an_earlier_release_did_not_have_is_added_and_filled() {
+async fn create_table_adds_a_missing_index_and_fills_it() {
     let engine = Engine::dynamodb(FREE, None).await.unwrap();
     let client = aws_sdk_dynamodb::Client::new(&local_sdk(&engine.url()));
     let template = Template::read().unwrap();
@@ -36,5 +36,5 @@ async fn an_index_that_an_earlier_release_did_not_have_is_added_and_filled() {
     let query = client.query().table_name(NAME).index_name("by-source").key_condition_expression("source_hour = :hour");
     let found = query.expression_attribute_values(":hour", text("ada/2026-11-21T17")).send().await.unwrap();
     assert_eq!(found.count(), 1);
-    assert!(!found.items()[0].contains_key("payload"), "a list reads no payload");
+    assert!(!found.items()[0].contains_key("payload"), "the index has no payload");
 }
