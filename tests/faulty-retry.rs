@@ -1,4 +1,4 @@
-//! A function wired like `event-retry` whose recorder fails as an event's id tells it to.
+//! A function like `event-retry` whose recorder panics or exits for some event ids.
 
 use std::convert::Infallible;
 
@@ -11,10 +11,10 @@ use lambda_runtime::{Error, LambdaEvent, service_fn};
 struct Faulty;
 
 impl Record for Faulty {
-    #[allow(clippy::panic, reason = "it is what this function is for")]
+    #[allow(clippy::panic, reason = "tests need a recorder that panics")]
     async fn record(&self, event: &Event) -> Result<Outcome, StoreError> {
         match event.id.as_str() {
-            "ada:panic" => panic!("as told"),
+            "ada:panic" => panic!("for a test"),
             "ada:exit" => std::process::exit(1),
             _ => Ok(Outcome::Recorded),
         }
@@ -26,7 +26,7 @@ async fn main() -> Result<(), Error> {
     gatehouse_edge::log::init();
     let state = &State::from_env().await?;
     lambda_runtime::run(service_fn(|event: LambdaEvent<SqsEvent>| async move {
-        assert!(!event.payload.records.is_empty(), "the handler itself panics at an empty batch");
+        assert!(!event.payload.records.is_empty(), "the handler panics at an empty batch, for a test");
         let deadline = Deadline::from_lambda(Some(event.context.deadline), state.clock.now(), TIMEOUT);
         Ok::<_, Infallible>(event_retry::handle_with(event.payload, state, deadline, &Faulty).await)
     }))

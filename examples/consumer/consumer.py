@@ -1,4 +1,4 @@
-"""The same in Python 3.14: acts once on every session that ends."""
+"""The consumer in Python 3.14: acts at most once on every session that ends."""
 import base64
 import json
 import os
@@ -11,9 +11,9 @@ acted = boto3.resource("dynamodb").Table(os.environ["ACTED_TABLE"])
 
 
 def payload(image):
-    if "B" in (held := image.get("payload", {})):
-        return json.loads(zstd.decompress(base64.b64decode(held["B"])))
-    return json.loads(held["S"]) if "S" in held else None  # in chunks: docs/table.md
+    if "B" in (attribute := image.get("payload", {})):
+        return json.loads(zstd.decompress(base64.b64decode(attribute["B"])))
+    return json.loads(attribute["S"]) if "S" in attribute else None  # None: stored in chunks, see docs/table.md
 
 
 def handler(batch, _):

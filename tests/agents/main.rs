@@ -1,5 +1,6 @@
-//! The proxy before the real AG-Kit servers of the Python package index, with every answer cut to single bytes, and cut off at
-//! every event. Needs those servers, so it is a target that `cargo test` leaves out: `.ci/check-agents` installs them and runs it.
+//! Tests agent-chat with the AG-Kit servers of the Python package index. Their responses are split into chunks, and cut
+//! off at every event. `cargo test` skips this target, because it needs those servers: `.ci/check-agents` installs them
+//! and runs it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod chopper;
@@ -8,7 +9,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 
 use bytes::Bytes;
-use chopper::{Chopper, Way};
+use chopper::{Chopper, Mode};
 use gatehouse_inbox::Clock;
 use gatehouse_local::delivery::{Client, Delivery};
 use gatehouse_local::runtime_api::Invoked;
@@ -21,8 +22,8 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
 const TOKEN: &str = "client-token-for-the-servers";
-/// What the agent of `server.py` can be asked for.
-const SAID: [&str; 7] = ["words", "tools", "large", "interrupt", "break", "break at once", "nothing"];
+/// Messages that the agent of `server.py` understands.
+const PROMPTS: [&str; 7] = ["words", "tools", "large", "interrupt", "break", "break at once", "nothing"];
 
 /// A server of one dialect.
 struct Server {
@@ -51,16 +52,16 @@ impl Server {
         [Server::start("0.1.1", "ag-kit").await, Server::start("0.1.22", "ag-ui").await]
     }
 
-    /// A request that says this.
-    fn body(&self, said: &str) -> Value {
-        let message = json!({"id": "m", "role": "user", "content": said});
+    /// A request with this user message.
+    fn body(&self, prompt: &str) -> Value {
+        let message = json!({"id": "m", "role": "user", "content": prompt});
         match self.dialect {
             "ag-kit" => json!({"conversationId": "c", "messages": [message]}),
             _ => json!({"threadId": "c", "runId": "r", "messages": [message]}),
         }
     }
 
-    /// What the server itself answers: its status, and the bytes until it ended or was cut.
+    /// Sends a request to the server without agent-chat. Returns the status and the bytes of the body.
     async fn directly(&self, path: &str, body: &Value) -> (u16, Vec<u8>) {
         let client = Client::new(&format!("http://127.0.0.1:{}{path}", self.port)).unwrap();
         let headers = vec![("content-type".to_owned(), "application/json".to_owned())];
@@ -74,7 +75,7 @@ impl Server {
         (status, bytes)
     }
 
-    /// Its answer as it is on the wire, head and all.
+    /// Sends a request to the server. Returns all bytes of the response, including its head.
     async fn on_the_wire(&self, body: &Value) -> Vec<u8> {
         let body = body.to_string();
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
@@ -89,13 +90,13 @@ impl Server {
         wire
     }
 
-    /// The proxy before it, reached by way of a chopper.
-    async fn through(&self, stack: &Testbed, path: &str, body: &Value, way: Way) -> Response<Bytes> {
-        let chopper = Chopper::start(self.port, way).await;
+    /// Sends a request to agent-chat, which reaches the server through a [`Chopper`].
+    async fn through(&self, stack: &Testbed, path: &str, body: &Value, mode: Mode) -> Response<Bytes> {
+        let chopper = Chopper::start(self.port, mode).await;
         let url = format!("http://{}{path}", chopper.address);
         let secrets = json!({"agent_chat": {"clients": [{"id": "web", "token": TOKEN, "agents": ["*"]}],
                              "agents": {"a": {"url": url, "dialect": self.dialect}}}});
-        // The deployed binary where CI has built it, else the one that `cargo test` builds.
+        // The deployed binary if CI has built it, otherwise the one that `cargo test` builds.
         let binary = std::env::var("GATEHOUSE_AGENT_CHAT");
         let binary = binary.unwrap_or_else(|_| env!("CARGO_BIN_EXE_under-test-agent-chat").to_owned());
         let secrets = secrets.to_string();
@@ -123,87 +124,93 @@ async fn stack() -> Testbed {
     Testbed::start(Options { poll: false, ..Options::default() }).await.unwrap()
 }
 
-/// Where each event ends: these servers end lines with LF alone.
+/// The end of each event. These servers end lines with LF.
 fn ends(bytes: &[u8]) -> Vec<usize> {
     bytes.windows(2).enumerate().filter(|(_, two)| two == b"\n\n").map(|(at, _)| at + 2).collect()
 }
 
-/// Holds what came through to what the server had said by then.
-fn hold(what: &str, dialect: &str, said: &[u8], response: &Response<Bytes>) {
-    let (status, got) = (response.status().as_u16(), response.body());
-    let told = String::from_utf8_lossy(said);
-    let events: Vec<&str> = told.split_inclusive("\n\n").filter(|event| event.ends_with("\n\n")).collect();
-    let could_not_begin = events.first().is_some_and(|event| event.starts_with("data: {\"error\""));
-    if events.is_empty() || could_not_begin {
-        assert_eq!(status, 502, "{what}");
+/// Checks the response of agent-chat against the bytes that the server had sent.
+fn check_response(name: &str, dialect: &str, sent: &[u8], response: &Response<Bytes>) {
+    let (status, relayed) = (response.status().as_u16(), response.body());
+    let text = String::from_utf8_lossy(sent);
+    let events: Vec<&str> = text.split_inclusive("\n\n").filter(|event| event.ends_with("\n\n")).collect();
+    let failed_to_start = events.first().is_some_and(|event| event.starts_with("data: {\"error\""));
+    if events.is_empty() || failed_to_start {
+        assert_eq!(status, 502, "{name}");
         return;
     }
-    assert_eq!(status, 200, "{what}");
+    assert_eq!(status, 200, "{name}");
     let marks: &[&str] = match dialect {
         "ag-kit" => &["data: [DONE]\n\n"],
         _ => &["data: {\"type\":\"RUN_FINISHED\"", "data: {\"type\":\"RUN_ERROR\""],
     };
     let has_ended = events.iter().any(|event| marks.iter().any(|mark| event.starts_with(mark)));
     let whole = events.concat();
-    let tail = got.strip_prefix(whole.as_bytes()).unwrap_or_else(|| panic!("{what}: {}", String::from_utf8_lossy(got)));
+    let tail = relayed.strip_prefix(whole.as_bytes());
+    let tail = tail.unwrap_or_else(|| panic!("{name}: {}", String::from_utf8_lossy(relayed)));
     if has_ended {
-        assert!(tail.is_empty(), "{what}: {}", String::from_utf8_lossy(tail));
+        assert!(tail.is_empty(), "{name}: {}", String::from_utf8_lossy(tail));
     } else {
         let kind = if dialect == "ag-kit" { "error" } else { "RUN_ERROR" };
         let event: Value = serde_json::from_slice(tail.strip_prefix(b"data: ").unwrap()).unwrap();
-        assert_eq!(event["type"], kind, "{what}");
-        assert!(!event.to_string().contains("in confidence"), "{what}");
+        assert_eq!(event["type"], kind, "{name}");
+        assert!(!event.to_string().contains("in confidence"), "{name}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_real_server_says_comes_through_whatever_pieces_it_comes_in() {
+async fn response_in_chunks_of_any_size_is_relayed_unchanged() {
     let stack = stack().await;
     for server in Server::both().await {
-        for said in SAID {
-            let body = server.body(said);
+        for prompt in PROMPTS {
+            let body = server.body(prompt);
             let (status, direct) = server.directly("/send-message", &body).await;
             assert_eq!(status, 200);
-            for way in [Way::Pieces(usize::MAX), Way::Pieces(1), Way::Pieces(7)] {
-                // A byte at a time, the large one would take a minute.
-                if said == "large" && way == Way::Pieces(1) {
+            for mode in [Mode::Chunks(usize::MAX), Mode::Chunks(1), Mode::Chunks(7)] {
+                // The large response would take a minute with one byte at a time.
+                if prompt == "large" && mode == Mode::Chunks(1) {
                     continue;
                 }
-                let what = format!("{} {said}, {way:?}", server.dialect);
-                let response = server.through(&stack, "/send-message", &body, way).await;
-                hold(&what, server.dialect, &direct, &response);
+                let name = format!("{} {prompt}, {mode:?}", server.dialect);
+                let response = server.through(&stack, "/send-message", &body, mode).await;
+                check_response(&name, server.dialect, &direct, &response);
                 let turn_id = response.headers()["gatehouse-turn-id"].to_str().unwrap();
                 let id = gatehouse_edge::chat::event_id(turn_id);
                 let turn = stack.store().get(&id, Clock::System.now()).await.unwrap().unwrap();
                 let turn: Value = serde_json::from_slice(&turn.event.body).unwrap();
-                assert_eq!(turn["answer"].as_str().unwrap().as_bytes(), direct, "{what}");
+                assert_eq!(turn["answer"].as_str().unwrap().as_bytes(), direct, "{name}");
             }
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_real_server_that_is_cut_off_anywhere_ends_in_one_error_event() {
+async fn response_that_is_cut_off_ends_in_one_error_event() {
     let stack = stack().await;
     let mut cuts = 0;
     for server in Server::both().await {
-        for said in SAID {
-            let body = server.body(said);
+        for prompt in PROMPTS {
+            let body = server.body(prompt);
             let wire = server.on_the_wire(&body).await;
             let head = wire.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
             let after = ends(&wire).into_iter().filter(|end| *end > head);
             for cut in [head].into_iter().chain(after.flat_map(|end| [end - 3, end - 1, end])) {
-                let response = server.through(&stack, "/send-message", &body, Way::CutAfter(cut)).await;
-                // What is on the wire is the events, and chunks' lengths between them.
+                let response = server.through(&stack, "/send-message", &body, Mode::CutAfter(cut)).await;
+                // The body consists of events and, between them, the lengths of HTTP chunks.
                 let start = wire.windows(6).position(|six| six == b"data: ").unwrap_or(cut).min(cut);
                 let passed = wire.get(start..cut).unwrap();
-                let said_by_then: Vec<u8> = passed
+                let sent: Vec<u8> = passed
                     .split_inclusive(|byte| *byte == b'\n')
                     .filter(|line| !line.ends_with(b"\r\n"))
                     .flatten()
                     .copied()
                     .collect();
-                hold(&format!("{} {said}, cut after {cut}", server.dialect), server.dialect, &said_by_then, &response);
+                check_response(
+                    &format!("{} {prompt}, cut after {cut}", server.dialect),
+                    server.dialect,
+                    &sent,
+                    &response,
+                );
                 cuts += 1;
             }
         }
@@ -212,18 +219,18 @@ async fn a_real_server_that_is_cut_off_anywhere_ends_in_one_error_event() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_real_server_that_cannot_begin_is_502_and_its_words_are_not_shown() {
+async fn failed_start_returns_502_without_the_server_error() {
     let stack = stack().await;
     for server in Server::both().await {
         let response =
-            server.through(&stack, "/broken/send-message", &server.body("words"), Way::Pieces(usize::MAX)).await;
+            server.through(&stack, "/broken/send-message", &server.body("words"), Mode::Chunks(usize::MAX)).await;
         assert_eq!(response.status(), 502, "{}", server.dialect);
         assert!(!String::from_utf8_lossy(response.body()).contains("in confidence"));
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_real_server_takes_is_taken_and_what_it_refuses_is_refused() {
+async fn proxy_accepts_exactly_the_requests_the_server_accepts() {
     let stack = stack().await;
     let [kit, ui] = Server::both().await;
     let user = json!({"id": "m", "role": "user", "content": "nothing"});
@@ -262,14 +269,14 @@ async fn what_a_real_server_takes_is_taken_and_what_it_refuses_is_refused() {
         (&ui, with(&ui, "resume", json!({"interruptId": "i", "payload": "yes"}))),
         (&ui, json!({"threadId": "c"})),
     ];
-    let (mut taken, mut differ) = (0, Vec::new());
+    let (mut accepted, mut differ) = (0, Vec::new());
     for (server, body) in cases {
         let (direct, _) = server.directly("/send-message", &body).await;
-        let through = server.through(&stack, "/send-message", &body, Way::Pieces(usize::MAX)).await.status().as_u16();
-        taken += usize::from(through == 200);
+        let through = server.through(&stack, "/send-message", &body, Mode::Chunks(usize::MAX)).await.status().as_u16();
+        accepted += usize::from(through == 200);
         if (direct == 200) != (through == 200) || (direct != 200 && ![400, 422].contains(&through)) {
             differ.push(format!("{} {body}: {direct} directly, {through} through", server.dialect));
         }
     }
-    assert!(differ.is_empty() && taken > 10, "{}", differ.join("\n"));
+    assert!(differ.is_empty() && accepted > 10, "{}", differ.join("\n"));
 }

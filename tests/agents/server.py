@@ -1,8 +1,9 @@
-"""The AG-Kit server of the Python package index around an agent that does what the last message says.
+"""Runs the AG-Kit server of the Python package index with a test agent. The last user message selects its response.
 
-    python server.py        prints the port it listens on, and serves until it is killed
+    python server.py        prints its port and serves until it is killed
 
-Speaks AG-Kit with cloudbase-agent-server 0.1.1 and AG-UI with 0.1.22: the events are the same, the servers translate them.
+Speaks AG-Kit with cloudbase-agent-server 0.1.1 and AG-UI with 0.1.22. The agent's events are the same; the servers
+translate them.
 """
 import asyncio
 import json
@@ -35,39 +36,39 @@ def call(name, *parts, result=None):
 
 class Agent:
     async def run(self, run):
-        said = next((m.content for m in reversed(run.messages) if m.role == "user"), "")
+        prompt = next((m.content for m in reversed(run.messages) if m.role == "user"), "")
         ids = {"thread_id": run.thread_id or "t", "run_id": run.run_id or "r"}
         yield e.RunStartedEvent(type="RUN_STARTED", **ids)
-        for event in self.says(said):
+        for event in self.respond(prompt):
             if isinstance(event, float):
                 await asyncio.sleep(event)
             else:
                 yield event
         yield e.RunFinishedEvent(type="RUN_FINISHED", **ids)
 
-    def says(self, said):
-        if said == "words":
+    def respond(self, prompt):
+        if prompt == "words":
             yield from text(TEXT.split(" "))
-        elif said == "tools":
+        elif prompt == "tools":
             yield from call("clock", '{"zone":', '"UTC"}', result="nine")
             yield from call("open", "{}")
             yield from text(["It is nine."])
-        elif said == "large":
+        elif prompt == "large":
             yield from text(["x" * 300_000, "y" * 100_000])
-        elif said == "interrupt":
+        elif prompt == "interrupt":
             yield from text(["Shall I?"])
             yield e.CustomEvent(
                 type="CUSTOM", name="on_interrupt", value=json.dumps({"berth": "C14"}), raw_event="i1")
-        elif said == "break":
+        elif prompt == "break":
             yield from text(["a", "b"])
             raise RuntimeError("in confidence")
-        elif said == "break at once":
+        elif prompt == "break at once":
             raise RuntimeError("in confidence")
-        elif said == "pauses":
+        elif prompt == "pauses":
             for word in "one two three".split():
                 yield 0.2
                 yield from text([word])
-        # "nothing" says nothing.
+        # "nothing" has no events.
 
 
 def create(*_):
@@ -84,7 +85,7 @@ def main():
     built, broken = app().build(create), app().build(fails)
 
     async def serve(scope, receive, send):
-        """Everything below /broken goes to a server that cannot make its agent."""
+        """Routes paths below /broken to a server that fails to create its agent."""
         if scope["type"] == "http" and scope["path"].startswith("/broken"):
             path = scope["path"].removeprefix("/broken")
             return await broken({**scope, "path": path, "raw_path": path.encode()}, receive, send)

@@ -1,4 +1,4 @@
-//! What Vapi's messages are answered with, and what is done about them.
+//! Tests replies to Vapi's messages and actions on live calls.
 
 use std::sync::{Arc, Mutex};
 
@@ -31,7 +31,7 @@ async fn with_rules(rules: &Value) -> Testbed {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_message_that_wants_an_answer_gets_what_its_rule_says_and_every_other_an_empty_object() {
+async fn each_request_gets_the_reply_of_its_rule() {
     let number = json!({"type": "number", "number": "+4670000000"});
     let answers = [
         ("assistant-request", json!({"assistantId": "a"})),
@@ -53,7 +53,7 @@ async fn each_message_that_wants_an_answer_gets_what_its_rule_says_and_every_oth
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_rules_nothing_is_said_and_nobody_is_called() {
+async fn without_rules_replies_are_empty_and_predial_is_ineligible() {
     let stack = stack().await;
     for name in ["assistant-request", "tool-calls", "transfer-destination-request", "knowledge-base-request"] {
         assert_eq!(answer(&stack, &message(name, json!({}))).await, json!({}), "{name}");
@@ -62,7 +62,7 @@ async fn without_rules_nothing_is_said_and_nobody_is_called() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn both_paths_take_server_messages_and_no_other_does() {
+async fn only_two_paths_accept_server_messages() {
     let stack = stack().await;
     let delivery = Delivery::vapi_server(message("hang", json!({})).to_string());
     for (path, status) in [("server", 200), ("", 200), ("server/", 200), ("client", 404), ("server/x", 404)] {
@@ -73,14 +73,14 @@ async fn both_paths_take_server_messages_and_no_other_does() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_tool_call_gets_its_own_result_in_the_calls_order() {
+async fn each_tool_call_gets_its_result_in_call_order() {
     let rules = json!({"server": [
         {"when": {"type": "tool-calls", "tool": "weather"}, "reply": {"result": "Sunny\non {{/tool/arguments/day}}"}},
         {"when": {"type": "tool-calls", "tool": "find_berth", "where": {"/tool/arguments/day": "Friday"}},
          "reply": {"error": "No berth on {{/tool/arguments/day}} for {{/customer/name|you}}."}},
     ]});
     let stack = with_rules(&rules).await;
-    // Of the two, one has its arguments as an object and the other as a string.
+    // One of the two calls has its arguments as an object, the other as a string.
     let expected = json!({"results": [
         {"toolCallId": "call_b2", "name": "find_berth", "error": "No berth on Friday for you."},
         {"toolCallId": "call_a1", "name": "weather", "result": "Sunny on Friday"},
@@ -89,7 +89,7 @@ async fn every_tool_call_gets_its_own_result_in_the_calls_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tool_nobody_answers_for_is_told_so_beside_one_that_has_a_result() {
+async fn tool_without_rule_gets_an_error_beside_another_result() {
     let rules = json!({"server": [{"when": {"type": "tool-calls", "tool": "weather"}, "reply": {"result": "Sunny"}}]});
     let stack = with_rules(&rules).await;
     let results = answer(&stack, &serde_json::from_str(TOOL_CALLS).unwrap()).await;
@@ -98,7 +98,7 @@ async fn a_tool_nobody_answers_for_is_told_so_beside_one_that_has_a_result() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_voice_request_is_recorded_and_told_who_could_answer_it() {
+async fn voice_request_is_recorded_and_answered_with_501() {
     let stack = stack().await;
     let request = message("voice-request", json!({"text": "Hello", "sampleRate": 24000}));
     for outcome in ["recorded", "duplicate"] {
@@ -110,7 +110,7 @@ async fn a_voice_request_is_recorded_and_told_who_could_answer_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn when_nothing_can_take_the_event_only_who_waits_for_an_answer_gets_one() {
+async fn total_outage_still_answers_requests_of_live_calls() {
     let rules = json!({"server": [{"when": {"type": "assistant-request"}, "reply": {"assistantId": "a"}}]});
     let stack = with_rules(&rules).await;
     stack.dynamodb.fail(Rule::every(Fault::Cut));
@@ -131,7 +131,7 @@ async fn when_nothing_can_take_the_event_only_who_waits_for_an_answer_gets_one()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_queued_events_answer_is_recorded_with_it() {
+async fn reply_to_queued_event_is_recorded_with_the_event() {
     let rules = json!({"server": [{"when": {"type": "assistant-request"}, "reply": {"assistantId": "a"}}]});
     let stack = with_rules(&rules).await;
     let delivery = Delivery::vapi_server(message("assistant-request", json!({})).to_string());
@@ -143,10 +143,10 @@ async fn a_queued_events_answer_is_recorded_with_it() {
     assert_eq!(record(&stack, answer.event_id()).await.unwrap().event.answer, Some(answer.body));
 }
 
-/// The far end of a live call.
+/// A test server for the control URL of a live call. It records the requests that it receives.
 pub(crate) struct Call {
     pub(crate) url: String,
-    heard: Arc<Mutex<Vec<Value>>>,
+    received: Arc<Mutex<Vec<Value>>>,
     _server: Server,
 }
 
@@ -154,16 +154,16 @@ impl Call {
     pub(crate) async fn answering(status: u16) -> Call {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/control-in-confidence", listener.local_addr().unwrap());
-        let heard = Arc::new(Mutex::new(Vec::new()));
-        let (said, own) = (Arc::clone(&heard), url.clone());
+        let received = Arc::new(Mutex::new(Vec::new()));
+        let (requests, location) = (Arc::clone(&received), url.clone());
         let server = http_server::serve(listener, move |request| {
             assert_eq!(request.headers()["content-type"], "application/json");
-            said.lock().unwrap().push(serde_json::from_slice(request.body()).unwrap());
-            // A redirect would lead back here.
-            let response = Response::builder().status(status).header("location", &own).body(Bytes::new()).unwrap();
+            requests.lock().unwrap().push(serde_json::from_slice(request.body()).unwrap());
+            // A client that follows redirects would send its request here a second time.
+            let response = Response::builder().status(status).header("location", &location).body(Bytes::new()).unwrap();
             async move { Some(response) }
         });
-        Call { url, heard, _server: server }
+        Call { url, received, _server: server }
     }
 
     fn hang(&self, id: &str, text: &str) -> Delivery {
@@ -171,23 +171,23 @@ impl Call {
         Delivery::vapi_server(message("hang", json!({"call": call, "text": text})).to_string())
     }
 
-    pub(crate) fn heard(&self) -> Vec<Value> {
-        self.heard.lock().unwrap().clone()
+    pub(crate) fn received(&self) -> Vec<Value> {
+        self.received.lock().unwrap().clone()
     }
 }
 
-fn say_something() -> Value {
+fn say_rule() -> Value {
     json!({"server": [{"when": {"type": "hang"}, "act": {"type": "say", "content": "One moment, {{/text}}."}}]})
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_live_call_is_steered_once_when_its_event_is_recorded_and_never_else() {
-    let (stack, call) = (with_rules(&say_something()).await, Call::answering(200).await);
+async fn action_runs_once_when_its_event_is_recorded() {
+    let (stack, call) = (with_rules(&say_rule()).await, Call::answering(200).await);
     let delivery = call.hang("call_1", "please");
     let first = send(&stack, &delivery).await;
     assert_eq!((first.outcome(), first.body.as_str()), ("recorded", "{}"));
-    let said = vec![json!({"type": "say", "content": "One moment, please."})];
-    assert_eq!(call.heard(), said, "before the answer");
+    let expected = vec![json!({"type": "say", "content": "One moment, please."})];
+    assert_eq!(call.received(), expected, "before the answer");
 
     assert_eq!(send(&stack, &delivery).await.outcome(), "duplicate");
     stack.dynamodb.fail(Rule::every(Fault::Cut));
@@ -197,38 +197,38 @@ async fn a_live_call_is_steered_once_when_its_event_is_recorded_and_never_else()
     stack.dynamodb.heal();
     stack.sqs.heal();
     stack.take_batch().await.unwrap();
-    assert_eq!(messages(&stack, &stack.retry_queue).await, 0, "recorded, by the consumer");
+    assert_eq!(messages(&stack, &stack.retry_queue).await, 0, "event-retry recorded it");
     assert_eq!(send(&stack, &call.hang("call_2", "queued")).await.outcome(), "duplicate");
-    assert_eq!(call.heard(), said);
+    assert_eq!(call.received(), expected);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_conflict_and_a_repeated_question_steer_nothing() {
+async fn conflict_and_repeated_request_run_no_action() {
     for (kind, again) in [("session.created", "conflict"), ("tool-calls", "duplicate")] {
         let rules = json!({"server": [{"when": {"type": kind}, "act": {"type": "end-call"}}]});
         let (stack, call) = (with_rules(&rules).await, Call::answering(200).await);
-        let told = |text: &str| {
+        let delivery = |text: &str| {
             let call = json!({"id": "call_1", "monitor": {"controlUrl": call.url}});
             let calls = json!([{"id": "t", "name": "n"}]);
             let own = json!({"call": call, "session": {"id": "s"}, "toolCallList": calls, "text": text});
             Delivery::vapi_server(message(kind, own).to_string())
         };
-        assert_eq!(send(&stack, &told("first")).await.outcome(), "recorded");
-        assert_eq!(send(&stack, &told("second")).await.outcome(), again);
-        assert_eq!(call.heard(), [json!({"type": "end-call"})]);
+        assert_eq!(send(&stack, &delivery("first")).await.outcome(), "recorded");
+        assert_eq!(send(&stack, &delivery("second")).await.outcome(), again);
+        assert_eq!(call.received(), [json!({"type": "end-call"})]);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_event_whose_id_is_a_guess_steers_nothing() {
-    let (stack, call) = (with_rules(&say_something()).await, Call::answering(200).await);
+async fn event_with_weak_id_runs_no_action() {
+    let (stack, call) = (with_rules(&say_rule()).await, Call::answering(200).await);
     let undated = json!({"message": {"type": "hang", "text": "x", "call": {"monitor": {"controlUrl": call.url}}}});
     assert_eq!(send(&stack, &Delivery::vapi_server(undated.to_string())).await.outcome(), "recorded");
-    assert_eq!(call.heard(), [Value::Null; 0]);
+    assert_eq!(call.received(), [Value::Null; 0]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn many_rules_and_a_large_message_cost_no_event() {
+async fn large_message_is_matched_against_many_rules() {
     let rules: Vec<Value> = (0..200)
         .map(|n| json!({"when": {"type": "assistant-request", "where": {"/customer/number": n}}, "reply": {"assistantId": "a"}}))
         .collect();
@@ -239,9 +239,9 @@ async fn many_rules_and_a_large_message_cost_no_event() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_that_never_answers_costs_its_event_nothing_but_the_wait() {
-    let stack = with_rules(&say_something()).await;
-    // It takes connections, and nobody reads from them.
+async fn event_is_recorded_although_its_call_never_answers() {
+    let stack = with_rules(&say_rule()).await;
+    // The listener accepts connections, but nothing reads from them.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let call = json!({"id": "call_1", "monitor": {"controlUrl": url}});
@@ -253,13 +253,13 @@ async fn a_call_that_never_answers_costs_its_event_nothing_but_the_wait() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_that_cannot_be_steered_changes_nothing_for_its_event_and_no_redirect_is_followed() {
-    let stack = with_rules(&say_something()).await;
+async fn event_is_recorded_although_its_action_fails() {
+    let stack = with_rules(&say_rule()).await;
     for status in [302, 404, 500] {
         let call = Call::answering(status).await;
         let answer = send(&stack, &call.hang(&format!("call_{status}"), "x")).await;
         assert_eq!((answer.status, answer.outcome(), answer.body.as_str()), (200, "recorded", "{}"));
-        assert_eq!(call.heard().len(), 1, "{status}");
+        assert_eq!(call.received().len(), 1, "{status}");
     }
     for url in [json!("https://example.com/control"), json!("ftp://api.vapi.ai"), json!(7), Value::Null] {
         let call = json!({"id": url.to_string(), "monitor": {"controlUrl": url}});

@@ -1,4 +1,4 @@
-//! The documents and the dependency rules, held to the code.
+//! Checks that the documents and the dependency rules agree with the code.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ fn toml(path: &str) -> serde_json::Value {
     basic_toml::from_str(&read(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// Every crate's folder, with what it depends on outside tests.
+/// The folder of every crate, with its dependencies (without dev-dependencies).
 fn crates() -> BTreeMap<String, BTreeSet<String>> {
     let mut crates = BTreeMap::new();
     for member in toml("Cargo.toml")["workspace"]["members"].as_array().unwrap() {
@@ -37,7 +37,7 @@ fn crates() -> BTreeMap<String, BTreeSet<String>> {
     crates
 }
 
-/// Path and text of every source file below a crate's `src`.
+/// Paths and texts of the source files below a crate's `src`.
 fn sources(folder: &str) -> Vec<(String, String)> {
     rust_files(&format!("{folder}/src"))
 }
@@ -59,12 +59,12 @@ fn rust_files(folder: &str) -> Vec<(String, String)> {
 }
 
 #[test]
-fn the_code_map_lists_exactly_the_crates_there_are() {
+fn code_map_lists_exactly_the_workspace_crates() {
     let page = read("ARCHITECTURE.md");
     let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
     let listed: BTreeSet<String> = rows.map(str::to_owned).collect();
-    let there: BTreeSet<String> = crates().into_keys().collect();
-    assert_eq!(listed, there);
+    let folders: BTreeSet<String> = crates().into_keys().collect();
+    assert_eq!(listed, folders);
 }
 
 #[test]
@@ -94,48 +94,48 @@ fn dependencies_point_one_way() {
 }
 
 #[test]
-fn payload_names_no_aws_crate_and_no_http_crate() {
+fn payload_depends_on_no_aws_or_http_crate() {
     let crates = crates();
-    let named = |name: &str| name.starts_with("aws") || ["http", "hyper", "tokio", "bytes"].contains(&name);
-    assert!(!crates["shared/payload"].iter().any(|dependency| named(dependency)));
+    let forbidden = |name: &str| name.starts_with("aws") || ["http", "hyper", "tokio", "bytes"].contains(&name);
+    assert!(!crates["shared/payload"].iter().any(|dependency| forbidden(dependency)));
 }
 
 #[test]
-fn among_functions_and_shared_only_inbox_names_dynamodb_and_sqs() {
+fn only_inbox_depends_on_dynamodb_and_sqs() {
     for (folder, dependencies) in crates() {
-        let ours = folder.starts_with("functions/") || folder.starts_with("shared/");
-        let names = dependencies.iter().any(|name| name == "aws-sdk-dynamodb" || name == "aws-sdk-sqs");
-        assert_eq!(ours && names, folder == "shared/inbox", "{folder}");
+        let deployed = folder.starts_with("functions/") || folder.starts_with("shared/");
+        let depends = dependencies.iter().any(|name| name == "aws-sdk-dynamodb" || name == "aws-sdk-sqs");
+        assert_eq!(deployed && depends, folder == "shared/inbox", "{folder}");
     }
 }
 
 #[test]
-fn functions_link_no_engine_and_no_command_line() {
+fn functions_link_no_database_engine_and_no_cli() {
     for (folder, dependencies) in crates() {
         if folder.starts_with("functions/") || folder.starts_with("shared/") {
-            let foreign = |name: &&String| {
+            let forbidden = |name: &&String| {
                 ["dynoxide-rs", "rusqlite", "clap", "gatehouse-local"].iter().any(|f| name.starts_with(f))
             };
-            assert_eq!(dependencies.iter().find(foreign), None, "{folder}");
+            assert_eq!(dependencies.iter().find(forbidden), None, "{folder}");
         }
     }
 }
 
 #[test]
-fn of_a_functions_files_only_main_names_the_lambda_runtime_and_it_is_short() {
+fn only_main_uses_the_lambda_runtime_and_it_is_short() {
     for folder in crates().into_keys().filter(|folder| folder.starts_with("functions/")) {
         for (path, text) in sources(&folder) {
             let main = path.ends_with("main.rs");
             let runtime = ["lambda_runtime::", "lambda_http::", "gatehouse_lambda::"];
             assert_eq!(runtime.iter().any(|name| text.contains(name)), main, "{path}");
-            assert!(!main || text.lines().count() <= 40, "{path} is wiring");
+            assert!(!main || text.lines().count() <= 40, "{path} has more than 40 lines");
         }
     }
 }
 
 #[test]
-fn every_property_prints_its_seed() {
-    // In two parts, since this file is looked through as well.
+fn every_property_test_prints_its_seed() {
+    // In two parts, because this file is searched too and must not match.
     let (block, call) = ("proptest", "! {");
     let mut properties = 0;
     for (path, text) in crates().into_keys().flat_map(|folder| rust_files(&folder)) {
@@ -149,7 +149,7 @@ fn every_property_prints_its_seed() {
 }
 
 #[test]
-fn a_crate_whose_unit_tests_are_not_built_has_none() {
+fn crate_with_disabled_unit_tests_contains_none() {
     for folder in crates().into_keys() {
         if toml(&format!("{folder}/Cargo.toml"))["lib"]["test"] == false {
             for (path, text) in sources(&folder) {
@@ -160,7 +160,7 @@ fn a_crate_whose_unit_tests_are_not_built_has_none() {
 }
 
 #[test]
-fn files_fit_in_one_sitting() {
+fn source_files_have_at_most_600_lines() {
     for folder in crates().into_keys().filter(|folder| folder != "tests") {
         for (path, text) in sources(&folder) {
             assert!(text.lines().count() <= 600, "{path}");
@@ -168,9 +168,9 @@ fn files_fit_in_one_sitting() {
     }
 }
 
-/// Nothing else shows it: how long a comparison takes cannot be seen from here.
+/// Counts the constant-time comparisons in the source, because a test cannot measure the timing reliably.
 #[test]
-fn what_verifies_compares_in_constant_time() {
+fn secrets_are_compared_in_constant_time() {
     for (file, comparisons) in [("signature.rs", 1), ("scheme.rs", 2), ("chat.rs", 1)] {
         let text = read(&format!("shared/edge/src/{file}"));
         let code = text.split("#[cfg(test)]").next().unwrap();
@@ -179,20 +179,20 @@ fn what_verifies_compares_in_constant_time() {
 }
 
 #[test]
-fn every_variable_the_code_reads_is_documented() {
+fn every_environment_variable_is_documented() {
     let page = read("docs/configuration.md");
     let is_variable = |word: &&str| {
         let upper = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
-        // AG-UI's events look like variables.
+        // The names of AG-UI's events look like environment variables.
         let is_event = gatehouse_payload::ag_kit::ui::Event::KINDS.contains(word);
         word.contains('_') && word.len() > 3 && word.chars().all(upper) && !word.starts_with("AWS_LAMBDA_") && !is_event
     };
     let mut found = BTreeSet::new();
-    // `payload` reads no environment, and is full of vendors' words.
-    let reads_it = |folder: &String| {
+    // `payload` reads no environment variables, but contains many names of vendors that look like them.
+    let is_searched = |folder: &String| {
         !folder.starts_with("tests") && !["shared/payload", "examples/consumer"].contains(&folder.as_str())
     };
-    for folder in crates().into_keys().filter(reads_it) {
+    for folder in crates().into_keys().filter(is_searched) {
         for (_, text) in sources(&folder) {
             found.extend(text.split('"').skip(1).step_by(2).filter(is_variable).map(str::to_owned));
         }
@@ -202,7 +202,7 @@ fn every_variable_the_code_reads_is_documented() {
     assert!(missing.is_empty(), "{missing:?}");
 }
 
-/// The modules that a crate's README lists, by their first name.
+/// The top-level modules that a crate's README lists.
 fn listed_modules(readme: &str) -> BTreeSet<String> {
     let rows = readme.lines().filter_map(|row| row.strip_prefix("| `")?.split(" | ").next());
     let names = rows.flat_map(|names| names.split('`').step_by(2).map(str::to_owned).collect::<Vec<_>>());
@@ -230,7 +230,7 @@ fn readme_of_each_crate_lists_its_modules() {
 }
 
 #[test]
-fn outcome_tables_of_readme_and_operations_name_every_outcome() {
+fn outcome_tables_name_every_outcome() {
     let words: BTreeSet<&str> = gatehouse_inbox::Outcome::ALL.into_iter().map(|outcome| outcome.as_str()).collect();
     let readme = read("README.md");
     let table = readme.split("| outcome | means |").nth(1).unwrap().split("\n\n").next().unwrap();
@@ -243,7 +243,7 @@ fn outcome_tables_of_readme_and_operations_name_every_outcome() {
 }
 
 #[test]
-fn the_readme_says_the_two_commands_first() {
+fn readme_starts_with_the_two_commands() {
     let readme = read("README.md");
     let first_block = readme.split("```").nth(1).unwrap();
     let commands = first_block.lines().filter_map(|line| line.split('#').next()).map(str::trim);

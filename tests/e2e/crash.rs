@@ -1,8 +1,8 @@
-//! Every function is struck at every point where it talks to DynamoDB or SQS, in every way: killed, cut off, kept waiting,
-//! refused. Then the stores are held to the invariants.
+//! Injects every fault into every function at every request that it makes to DynamoDB or SQS: the process is killed, or
+//! the request is cut off, delayed or refused. Then checks the invariants on the stored data.
 //!
-//! A seed decides a case: which function, where, how, and with what events. A failing case prints the command that
-//! replays it; `GATEHOUSE_SEEDS=<count>` plays more.
+//! A seed determines a case: the function, the request, the fault and the events. A failing case prints the command
+//! that replays it. `GATEHOUSE_SEEDS=<count>` runs more cases.
 
 mod case;
 mod front;
@@ -19,34 +19,34 @@ use invariants::Checked;
 use serde_json::Value;
 use tokio::time::timeout;
 
-/// How many cases are played at the same moment.
-const AT_ONCE: usize = 8;
-/// How a case says that nothing was struck: on a busy machine a function may run out of time before it gets there.
-const MISSED: &str = "the blow missed";
-/// How often such a case is tried.
-const TRIES: usize = 4;
+/// Number of cases that run concurrently.
+const CONCURRENCY: usize = 8;
+/// Error of a case whose fault was not reached: on a busy machine, a function may exceed its deadline before it.
+const MISSED: &str = "the fault was not reached";
+/// Number of attempts at a case whose fault is not reached.
+const ATTEMPTS: usize = 4;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_strikes_whichever_function_wherever_the_invariants_hold() {
+async fn invariants_hold_after_every_injected_fault() {
     let seeds = gatehouse_seeds::seeds(u64::try_from(CASES.len()).unwrap());
     let failures: Vec<String> = stream::iter(seeds.clone())
         .map(|seed| async move {
             let case = Case::of(seed);
-            let mut why = String::new();
-            for _ in 0..TRIES {
-                // A task of its own: a case that panics fails alone.
-                why = match tokio::spawn(play(case.clone())).await {
+            let mut error = String::new();
+            for _ in 0..ATTEMPTS {
+                // Each case runs in its own task, so that a panic fails only this case.
+                error = match tokio::spawn(play(case.clone())).await {
                     Ok(Ok(())) => return None,
-                    Ok(Err(why)) => why,
+                    Ok(Err(error)) => error,
                     Err(panic) => panic.to_string(),
                 };
-                if !why.starts_with(MISSED) {
+                if !error.starts_with(MISSED) {
                     break;
                 }
             }
-            Some(format!("{case}: {why}\n{}", gatehouse_seeds::replay(seed)))
+            Some(format!("{case}: {error}\n{}", gatehouse_seeds::replay(seed)))
         })
-        .buffer_unordered(AT_ONCE)
+        .buffer_unordered(CONCURRENCY)
         .filter_map(std::future::ready)
         .collect()
         .await;
@@ -54,10 +54,10 @@ async fn whatever_strikes_whichever_function_wherever_the_invariants_hold() {
 }
 
 #[test]
-fn every_function_is_struck_at_every_point_it_has_in_every_way() {
-    let places: BTreeSet<_> = CASES.iter().map(|(f, point, _)| (format!("{f:?}"), format!("{point:?}"))).collect();
-    let ways: BTreeSet<_> = CASES.iter().map(|(_, _, blow)| format!("{blow:?}")).collect();
-    assert_eq!((places.len(), ways.len(), CASES.len()), (26, 10, 260));
+fn crash_cases_cover_every_function_point_and_fault() {
+    let points: BTreeSet<_> = CASES.iter().map(|(f, point, _)| (format!("{f:?}"), format!("{point:?}"))).collect();
+    let failures: BTreeSet<_> = CASES.iter().map(|(_, _, failure)| format!("{failure:?}")).collect();
+    assert_eq!((points.len(), failures.len(), CASES.len()), (26, 10, 260));
 }
 
 async fn play(case: Case) -> Checked {
@@ -67,11 +67,11 @@ async fn play(case: Case) -> Checked {
     }
 }
 
-/// Invokes the real binary, and kills it when the blow falls.
+/// Invokes the binary and kills it when the fault is reached.
 async fn kill_when(struck: impl Future<Output = ()>, mut host: Host, event: &Value) -> Checked {
     tokio::select! {
-        answer = host.invoke(event) => return Err(format!("{MISSED}: answered before it, {answer:?}")),
-        blow = timeout(Duration::from_secs(20), struck) => blow.map_err(|_| MISSED.to_owned())?,
+        answer = host.invoke(event) => return Err(format!("{MISSED}: the function answered first, {answer:?}")),
+        reached = timeout(Duration::from_secs(20), struck) => reached.map_err(|_| MISSED.to_owned())?,
     }
     host.kill().await.unwrap();
     Ok(())

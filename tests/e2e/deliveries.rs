@@ -1,4 +1,4 @@
-//! What comes in, and what is answered.
+//! Tests deliveries and the responses to them.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::support::{MESSAGE, items, now, record, replies, send, send_message, stack, stack_with, timeline};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_new_event_costs_one_request_to_dynamodb_and_none_to_sqs_and_so_does_a_duplicate() {
+async fn new_event_and_duplicate_cost_one_dynamodb_request_each() {
     let stack = stack().await;
     for (outcome, puts) in [("recorded", 1), ("duplicate", 2)] {
         assert_eq!(send_message(&stack, "msg_1").await.outcome(), outcome);
@@ -20,7 +20,7 @@ async fn a_new_event_costs_one_request_to_dynamodb_and_none_to_sqs_and_so_does_a
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_answer_names_outcome_and_event_and_svix_senders_get_them_in_the_body_too() {
+async fn response_names_outcome_and_event_in_headers_and_body() {
     let stack = stack().await;
     let answer = send_message(&stack, "msg_1").await;
     assert_eq!((answer.status, answer.outcome(), answer.event_id()), (200, "recorded", "ada:msg_1"));
@@ -30,7 +30,7 @@ async fn every_answer_names_outcome_and_event_and_svix_senders_get_them_in_the_b
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_body_that_is_not_what_its_vendor_documents_is_recorded_as_it_came() {
+async fn undocumented_body_is_recorded_unchanged() {
     let stack = stack().await;
     let deep = format!(r#"{{"a":{}{}}}"#, "[".repeat(20_000), "]".repeat(20_000));
     let bodies = [
@@ -61,7 +61,7 @@ async fn a_body_that_is_not_what_its_vendor_documents_is_recorded_as_it_came() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn attributes_no_vendor_would_send_do_not_keep_an_event_out() {
+async fn event_with_extreme_attributes_is_recorded() {
     let stack = stack().await;
     let long = "x".repeat(300_000);
     let bodies = [
@@ -80,7 +80,7 @@ async fn attributes_no_vendor_would_send_do_not_keep_an_event_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_vapi_message_is_one_event_in_every_wrapping() {
+async fn vapi_message_is_one_event_in_every_wrapping() {
     let stack = stack().await;
     let wrapped = include_str!("../fixtures/vapi/status-update-ended.json");
     let bare = serde_json::from_str::<Value>(wrapped).unwrap()["message"].to_string();
@@ -98,7 +98,7 @@ async fn a_vapi_message_is_one_event_in_every_wrapping() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_vapi_call_reads_back_as_a_conversation() {
+async fn vapi_call_folds_into_a_conversation() {
     let stack = stack().await;
     for body in [
         include_str!("../fixtures/vapi/end-of-call-report.json"),
@@ -116,7 +116,7 @@ async fn a_vapi_call_reads_back_as_a_conversation() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_configured_reply_is_sent_for_duplicates_too() {
+async fn duplicate_gets_the_configured_reply() {
     let reply = include_str!("../fixtures/vapi/add-message.json");
     let rules = format!(r#"{{"client":[{{"when":{{"type":"tool-calls"}},"reply":{reply}}}]}}"#);
     let stack = stack_with(Options { replies: replies(&rules), ..Options::default() }).await;
@@ -129,7 +129,7 @@ async fn a_configured_reply_is_sent_for_duplicates_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_unverified_is_stored() {
+async fn unverified_delivery_is_not_stored() {
     let stack = stack().await;
     let good = Delivery::ada("msg_1", MESSAGE, now());
     let of_agntix = Delivery { function: good.function.clone(), ..Delivery::agntix("msg_1", MESSAGE, now()) };
@@ -158,7 +158,7 @@ async fn nothing_unverified_is_stored() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn refusals_say_what_would_be_right() {
+async fn refusal_names_what_was_expected() {
     let stack = stack().await;
     let good = || Delivery::ada("msg_1", MESSAGE, now());
     let with_path = |path: &str| Delivery { path: path.to_owned(), ..good() };
@@ -172,19 +172,19 @@ async fn refusals_say_what_would_be_right() {
         (Delivery::ada("msg_1", vec![b'{', 0xff], now()), 400, "byte 1"),
         (Delivery::ada("msg_1", vec![b' '; 6 * 1024 * 1024 + 1], now()), 413, "6291456"),
     ];
-    for (delivery, status, told) in cases {
+    for (delivery, status, detail) in cases {
         let answer = send(&stack, &delivery).await;
         let problem: Value = serde_json::from_str(&answer.body).unwrap();
         assert_eq!((answer.status, &problem["status"]), (status, &json!(status)));
         assert!(problem["type"].as_str().unwrap().starts_with("urn:gatehouse:problem:"));
-        assert!(problem["detail"].as_str().unwrap().contains(told), "{problem}");
+        assert!(problem["detail"].as_str().unwrap().contains(detail), "{problem}");
         assert_eq!(answer.header("allow"), if status == 405 { "POST" } else { "" });
     }
     assert_eq!(items(&stack).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_twenty_four_copies_at_once_one_is_recorded() {
+async fn one_of_24_concurrent_copies_is_recorded() {
     let stack = stack().await;
     let delivery = Delivery::ada("msg_1", MESSAGE, now());
     let answers = futures_util::future::join_all((0..24).map(|_| send(&stack, &delivery))).await;
@@ -193,7 +193,7 @@ async fn of_twenty_four_copies_at_once_one_is_recorded() {
     assert_eq!(items(&stack).await, 1);
 }
 
-/// Every reference payload, where they lie beside the repository.
+/// Sends every collected payload. Passes without the folder `../shared/samples`, which is outside the repository.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_collected_sample_is_recorded_and_parsed() {
     let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/samples");
@@ -210,7 +210,7 @@ async fn every_collected_sample_is_recorded_and_parsed() {
             };
             let answer = send(&stack, &delivery).await;
             assert_eq!(answer.status, 200, "{name}: {}", answer.body);
-            // Two samples show one tool call as client and as server message, which differ: a conflict.
+            // Two samples contain the same tool call as client message and as server message: a conflict.
             assert!(["recorded", "duplicate", "conflict"].contains(&answer.outcome()), "{name}: {}", answer.outcome());
             assert!(!record(&stack, answer.event_id()).await.unwrap().event.marks.unparsed, "{name}");
         }
@@ -218,7 +218,7 @@ async fn every_collected_sample_is_recorded_and_parsed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_list_skips_is_answered_and_not_kept_and_only_if_it_is_verified() {
+async fn skipped_event_is_verified_and_answered_but_not_stored() {
     let skip = Skip::read(&|_| Some("vapi:hang, ada:v1.conversation.message".to_owned())).unwrap();
     let stack = stack_with(Options { skip, ..Options::default() }).await;
     let hang = Delivery::vapi_server(r#"{"message":{"type":"hang","call":{"id":"c"}}}"#);

@@ -1,4 +1,5 @@
-//! Two releases run at once during a deployment: what the one before wrote is read. Each format keeps its fixture.
+//! Tests that stored formats of earlier releases are still read. During a deployment, two releases run at once. Each
+//! format has a fixture.
 
 use std::collections::HashMap;
 
@@ -12,13 +13,13 @@ use serde_json::Value;
 
 use crate::support::stack;
 
-/// While the fixtures have not expired.
+/// A time before the fixtures expire.
 const NOW: &str = "2026-11-22T00:00:00Z";
 
 const RECORDS: [&str; 1] = [include_str!("../fixtures/formats/record-1.json")];
 const ENVELOPES: [&str; 1] = [include_str!("../fixtures/formats/envelope-1.json")];
 
-/// An item as the AWS CLI shows it.
+/// Parses an item in the JSON format of the AWS CLI.
 fn item(json: &str) -> HashMap<String, AttributeValue> {
     let attribute = |value: &Value| match value.as_object().unwrap().iter().next().unwrap() {
         (kind, text) if kind == "S" => AttributeValue::S(text.as_str().unwrap().to_owned()),
@@ -29,7 +30,7 @@ fn item(json: &str) -> HashMap<String, AttributeValue> {
     attributes.iter().map(|(name, value)| (name.clone(), attribute(value))).collect()
 }
 
-fn is_what_was_told(event: &Event) {
+fn assert_is_fixture(event: &Event) {
     assert_eq!((event.id.as_str(), event.verified_by.as_str()), ("ada:msg_format_1", "svix"));
     assert_eq!(event.received_at.to_string(), "2026-11-21T14:36:32.469Z");
     assert_eq!(event.subject.as_ref().unwrap().as_str(), "ada:conversation:format-1");
@@ -45,7 +46,7 @@ async fn records_of_every_format_are_read() {
         let put = stack.dynamodb_client().put_item().table_name(&stack.table).set_item(Some(item(record)));
         put.send().await.unwrap();
         let id = EventId::from_stored("ada:msg_format_1".to_owned());
-        is_what_was_told(&stack.store().get(&id, now).await.unwrap().unwrap().event);
+        assert_is_fixture(&stack.store().get(&id, now).await.unwrap().unwrap().event);
     }
 }
 
@@ -57,6 +58,6 @@ async fn envelopes_of_every_format_are_recorded() {
         send.send().await.unwrap();
         stack.take_batch().await.unwrap();
         let record = crate::support::record(&stack, "ada:msg_format_1").await.unwrap();
-        is_what_was_told(&record.event);
+        assert_is_fixture(&record.event);
     }
 }

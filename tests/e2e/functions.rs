@@ -1,4 +1,4 @@
-//! The deployed binaries under a Lambda Runtime API host.
+//! Tests the binaries that are deployed, with a local Lambda Runtime API.
 
 mod agent_chat;
 mod client_message;

@@ -1,4 +1,4 @@
-//! The whole stack through its public surface.
+//! Tests the whole stack through its public interfaces.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod answers;

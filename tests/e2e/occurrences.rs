@@ -1,4 +1,4 @@
-//! Occurrences and resends of every type of every vendor: outcomes, answers and actions.
+//! Tests new occurrences and resends of every Vapi event type: outcomes, replies and actions.
 
 use gatehouse_inbox::Clock;
 use gatehouse_local::{Delivery, Options, Testbed};
@@ -12,7 +12,7 @@ use crate::support::{replies, send, stack_with};
 
 const FIRST: u64 = 1_795_173_390_500;
 
-/// What a second delivery of a type is, by what differs in it. Written from `docs/table.md`, not from the code.
+/// The expected outcome of a second delivery. Written from `docs/table.md`, not from the code.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Expected {
     Recorded,
@@ -20,15 +20,16 @@ enum Expected {
     Conflict,
 }
 
+/// The difference between a second delivery and the first.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Differs {
     Nothing,
     Time,
-    /// A member that every message may have.
+    /// A member that messages of every type may have.
     Common,
-    /// What the message itself says, about something else.
+    /// The object that the message is about, such as the call, session or tool arguments.
     Own,
-    /// What the message itself says, about the same.
+    /// A member that does not identify the object.
     Detail,
 }
 
@@ -57,13 +58,13 @@ fn expected(kind: &str, differs: Differs) -> Expected {
         Differs::Time | Differs::Common if ANSWERED.contains(&kind) || NAMED.contains(&kind) => Expected::Duplicate,
         Differs::Time | Differs::Common => Expected::Recorded,
         Differs::Detail if NAMED.contains(&kind) => Expected::Conflict,
-        // Campaign and contact, the call, or the tool calls are all that these ask about.
+        // Only the campaign and contact, the call, or the tool calls identify these requests.
         Differs::Detail if CLOSED.contains(&kind) => Expected::Duplicate,
         Differs::Detail => Expected::Recorded,
     }
 }
 
-/// A message of a type, about the call, chat, session and contact of this name.
+/// A message of a type about the call, chat, session and contact with this name.
 fn message(kind: &str, name: &str, differs: Differs, control_url: &str) -> Value {
     let own = if differs == Differs::Own { "Friday" } else { "Monday" };
     let id = if differs == Differs::Own { format!("{name}-other") } else { name.to_owned() };
@@ -92,7 +93,7 @@ fn message(kind: &str, name: &str, differs: Differs, control_url: &str) -> Value
 }
 
 async fn stack() -> Testbed {
-    // Answers say when they were made, so that a first answer can be told from a second.
+    // Replies contain the message's time, so that the first reply differs from later ones.
     let act = json!({"type": "say", "content": "{{/timestamp}}"});
     let mut rules = vec![
         json!({"when": {"type": "tool-calls", "tool": "find"}, "reply": {"result": "{{/timestamp}}"}, "act": act}),
@@ -108,7 +109,7 @@ async fn stack() -> Testbed {
 }
 
 #[test]
-fn every_type_tells_a_resend_from_an_occurrence_and_repeats_no_answer_and_no_action() {
+fn every_type_distinguishes_resends_from_new_occurrences() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let stack = runtime.block_on(stack());
     let kinds: Vec<&str> = EventType::WORDS.iter().copied().filter(|kind| *kind != "voice-request").collect();
@@ -128,24 +129,24 @@ fn every_type_tells_a_resend_from_an_occurrence_and_repeats_no_answer_and_no_act
             };
             let (outcome, first) = deliver(Differs::Nothing).await;
             prop_assert_eq!(&outcome, "recorded", "{}", kind);
-            prop_assert_eq!(call.heard().len(), 1, "{} acts once", kind);
+            prop_assert_eq!(call.received().len(), 1, "{} runs one action", kind);
             let mut seen = vec![Differs::Nothing];
             for differs in later {
-                let before = call.heard().len();
+                let before = call.received().len();
                 let (outcome, body) = deliver(differs).await;
-                let is_again = seen.contains(&differs) && expected(kind, differs) == Expected::Recorded;
+                let is_repeated = seen.contains(&differs) && expected(kind, differs) == Expected::Recorded;
                 let expected = match expected(kind, differs) {
-                    // The same other occurrence came before.
-                    _ if is_again && !STREAMED.contains(&kind) => "duplicate",
+                    // The same new occurrence was delivered before.
+                    _ if is_repeated && !STREAMED.contains(&kind) => "duplicate",
                     Expected::Recorded => "recorded",
                     Expected::Duplicate => "duplicate",
                     Expected::Conflict => "conflict",
                 };
                 prop_assert_eq!(&outcome, expected, "{} {:?} after {:?}", kind, differs, &seen);
-                let acted = call.heard().len() - before;
+                let acted = call.received().len() - before;
                 prop_assert_eq!(acted, usize::from(expected == "recorded"), "{} {:?}", kind, differs);
                 if expected == "duplicate" && ![Differs::Own, Differs::Detail].contains(&differs) {
-                    prop_assert_eq!(&body, &first, "{} {:?} gets the first answer", kind, differs);
+                    prop_assert_eq!(&body, &first, "{} {:?} gets the first reply", kind, differs);
                 }
                 seen.push(differs);
             }
@@ -156,7 +157,7 @@ fn every_type_tells_a_resend_from_an_occurrence_and_repeats_no_answer_and_no_act
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_id_decides_for_the_vendors_that_sign_one() {
+async fn signed_message_id_identifies_the_event() {
     let stack = stack().await;
     let body = r#"{"type":"v1.conversation.message","data":{"conversation_id":"c"}}"#;
     for (id, body, outcome) in [
@@ -170,7 +171,7 @@ async fn a_message_id_decides_for_the_vendors_that_sign_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_older_function_call_is_answered_by_the_rules_about_its_tool() {
+async fn legacy_function_call_is_answered_by_its_tool_rule() {
     let stack = stack().await;
     let call = json!({"name": "find", "parameters": {"day": "Monday"}});
     let body = |at: u64| json!({"message": {"type": "function-call", "timestamp": at, "call": {"id": "c"}, "functionCall": call}});
@@ -184,7 +185,7 @@ async fn an_older_function_call_is_answered_by_the_rules_about_its_tool() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_byte_order_mark_and_a_doubled_content_type_keep_no_event_out() {
+async fn byte_order_mark_and_doubled_content_type_are_accepted() {
     let stack = stack().await;
     let body = "\u{feff}{\"message\":{\"type\":\"hang\",\"timestamp\":1790000000000,\"call\":{\"id\":\"c\"}}}";
     let delivery = Delivery::vapi_server(body).with_header("content-type", "Application/JSON, application/json");

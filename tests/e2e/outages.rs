@@ -1,4 +1,4 @@
-//! What happens to events while DynamoDB or SQS fails.
+//! Tests what happens to events while DynamoDB or SQS fails.
 
 use std::time::Duration;
 
@@ -7,11 +7,11 @@ use gatehouse_local::{Delivery, Fault, Rule};
 
 use crate::support::{MESSAGE, items, messages, now, record, send, send_message, stack, timeline};
 
-/// The promise, whatever fails.
+/// The promised response time, also during outages.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_dynamodb_does_the_event_is_queued_and_recorded_later() {
+async fn dynamodb_failure_queues_the_event_and_records_it_later() {
     let stack = stack().await;
     for (n, fault) in [
         Fault::Cut,
@@ -40,7 +40,7 @@ async fn whatever_dynamodb_does_the_event_is_queued_and_recorded_later() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_queue_brings_back_is_the_event_the_front_door_would_have_recorded() {
+async fn queued_event_equals_the_directly_recorded_event() {
     let stack = stack().await;
     let deliveries = [
         Delivery::ada("msg_1", MESSAGE, now()),
@@ -49,9 +49,9 @@ async fn what_the_queue_brings_back_is_the_event_the_front_door_would_have_recor
         Delivery::vapi_client(r#"{"message":{"type":"hang"}}"#),
         Delivery::ada("msg_2", r#"{"type":7}"#, now()),
     ];
-    let directly = crate::support::stack().await;
+    let healthy = crate::support::stack().await;
     for delivery in deliveries {
-        let expected = record(&directly, send(&directly, &delivery).await.event_id()).await.unwrap().event;
+        let expected = record(&healthy, send(&healthy, &delivery).await.event_id()).await.unwrap().event;
         stack.dynamodb.fail(Rule::every(Fault::Cut));
         let answer = send(&stack, &delivery).await;
         stack.dynamodb.heal();
@@ -70,7 +70,7 @@ async fn what_the_queue_brings_back_is_the_event_the_front_door_would_have_recor
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_dynamodb_and_sqs_down_nothing_is_acknowledged_and_the_vendors_retry_is_recorded() {
+async fn total_outage_acknowledges_nothing_and_retry_is_recorded() {
     let stack = stack().await;
     let delivery = Delivery::ada("msg_1", MESSAGE, now());
     for (dynamodb, sqs) in
@@ -90,7 +90,7 @@ async fn with_dynamodb_and_sqs_down_nothing_is_acknowledged_and_the_vendors_retr
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_write_that_succeeded_but_was_never_answered_is_recognised_by_whoever_takes_it_from_the_queue() {
+async fn retry_recognizes_its_own_write_after_a_lost_response() {
     let stack = stack().await;
     stack.dynamodb.fail(Rule::every(Fault::LoseAnswer).on("PutItem"));
     assert_eq!(send_message(&stack, "msg_1").await.outcome(), "queued");
@@ -102,7 +102,7 @@ async fn a_write_that_succeeded_but_was_never_answered_is_recognised_by_whoever_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_conflict_whose_second_write_fails_is_queued_and_ends_beside_the_record() {
+async fn conflict_with_failed_write_is_queued_and_then_stored() {
     let stack = stack().await;
     assert_eq!(send_message(&stack, "msg_1").await.outcome(), "recorded");
     let other = Delivery::ada("msg_1", MESSAGE.replace("Friday", "Monday"), now());
@@ -110,20 +110,20 @@ async fn a_conflict_whose_second_write_fails_is_queued_and_ends_beside_the_recor
     assert_eq!(send(&stack, &other).await.outcome(), "queued");
     stack.dynamodb.heal();
     stack.take_batch().await.unwrap();
-    let kept = timeline(&stack, "ada:conversation:673da1f0c2b94e5f8a017b11").await;
-    let kept: Vec<_> = kept.iter().map(|record| (record.conflict, &*record.event.body)).collect();
-    assert_eq!(kept, [(false, MESSAGE.as_bytes()), (true, &*other.body)]);
+    let records = timeline(&stack, "ada:conversation:673da1f0c2b94e5f8a017b11").await;
+    let stored: Vec<_> = records.iter().map(|record| (record.conflict, &*record.event.body)).collect();
+    assert_eq!(stored, [(false, MESSAGE.as_bytes()), (true, &*other.body)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_large_event_cut_between_its_chunks_and_its_head_is_whole_once_it_is_there() {
+async fn large_event_cut_before_its_head_is_recorded_on_retry() {
     let stack = stack().await;
     let body = format!(r#"{{"noise":"{}"}}"#, noise(1, 1_500_000));
     let delivery = Delivery::ada("msg_1", body.clone(), now());
     // The head is the only item that names the event.
     stack.dynamodb.fail(Rule::every(Fault::Cut).on("PutItem").containing("ada:msg_1"));
     let answer = send(&stack, &delivery).await;
-    assert_eq!((answer.status, answer.outcome()), (503, "unavailable"), "its envelope is larger than the queue takes");
+    assert_eq!((answer.status, answer.outcome()), (503, "unavailable"), "its envelope exceeds the queue's size limit");
     assert!(answer.took < ANSWER_WITHIN);
     assert!(record(&stack, "ada:msg_1").await.is_none());
     assert!(items(&stack).await > 0, "orphan chunks, which expire");
@@ -133,7 +133,7 @@ async fn a_large_event_cut_between_its_chunks_and_its_head_is_whole_once_it_is_t
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_large_event_that_compresses_goes_through_the_queue() {
+async fn compressible_large_event_fits_the_queue() {
     let stack = stack().await;
     let body = format!(r#"{{"noise":"{}"}}"#, "abcdefgh".repeat(200_000));
     stack.dynamodb.fail(Rule::every(Fault::Cut));

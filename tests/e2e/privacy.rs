@@ -1,15 +1,15 @@
-//! No secret, token or payload text in any log line or error answer.
+//! Tests that log lines and error responses contain no secret, token or payload text.
 
 use gatehouse_local::runtime_api::Invoked;
 use gatehouse_local::{Delivery, Fault, Rule};
 
 use crate::support::{now, send, stack};
 
-/// Stands in every body, token and signature the tests below send.
+/// Text that is part of every body, token and signature that these tests send.
 const MARK: &str = "c0ffee-in-confidence";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_refusal_echoes_what_was_sent() {
+async fn refusal_echoes_nothing_of_its_request() {
     let stack = stack().await;
     let body = format!(r#"{{"type":"{MARK}","secret":"{MARK}"}}"#);
     for delivery in [
@@ -30,18 +30,15 @@ async fn no_refusal_echoes_what_was_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_carries_credentials_is_not_kept_by_whichever_way_an_event_is_recorded() {
+async fn credentials_are_redacted_in_recorded_and_queued_events() {
     let stack = stack().await;
     let call = |id: &str| {
         serde_json::json!({"message": {"type": "hang", "timestamp": 1_795_173_390_500_u64,
             "call": {"id": id, "monitor": {"controlUrl": format!("https://{MARK}/control")}},
             "phoneNumber": {"twilioAuthToken": MARK}}})
     };
-    let by_the_table = Delivery::vapi_client(call("c1").to_string());
-    let outcomes = [
-        send(&stack, &by_the_table).await.outcome().to_owned(),
-        send(&stack, &by_the_table).await.outcome().to_owned(),
-    ];
+    let direct = Delivery::vapi_client(call("c1").to_string());
+    let outcomes = [send(&stack, &direct).await.outcome().to_owned(), send(&stack, &direct).await.outcome().to_owned()];
     assert_eq!(outcomes, ["recorded", "duplicate"]);
     stack.dynamodb.fail(Rule::every(Fault::Cut));
     assert_eq!(send(&stack, &Delivery::vapi_client(call("c2").to_string())).await.outcome(), "queued");
@@ -56,9 +53,9 @@ async fn what_carries_credentials_is_not_kept_by_whichever_way_an_event_is_recor
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_log_line_of_a_function_shows_a_payload_or_a_token_whatever_fails() {
+async fn log_lines_of_failures_show_no_payload_or_token() {
     let stack = stack().await;
-    // It panics at what the front door queues, and takes everything else like event-retry.
+    // Works like event-retry, but panics when it records the queued event.
     let binary = env!("CARGO_BIN_EXE_faulty-retry");
     let mut retry = stack.host(binary, event_retry::TIMEOUT, &[("RUST_LOG", "info")]).await.unwrap();
     let body = format!(r#"{{"type":"v1.x","secret":"{MARK}","data":{{"conversation_id":["{MARK}"]}}}}"#);
@@ -68,7 +65,7 @@ async fn no_log_line_of_a_function_shows_a_payload_or_a_token_whatever_fails() {
     let receive = stack.sqs_client().receive_message().queue_url(&stack.retry_queue).wait_time_seconds(5).send().await;
     let message = receive.unwrap().messages.unwrap().remove(0);
     for body in
-        [message.body.as_deref().unwrap(), &format!("{MARK} is no envelope"), &format!(r#"{{"v":1,"x":"{MARK}"}}"#)]
+        [message.body.as_deref().unwrap(), &format!("{MARK} not an envelope"), &format!(r#"{{"v":1,"x":"{MARK}"}}"#)]
     {
         let batch = serde_json::json!({"Records": [
             {"messageId": "m", "receiptHandle": MARK, "body": body, "attributes": {"ApproximateReceiveCount": "5"}}]});

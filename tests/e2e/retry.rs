@@ -1,4 +1,4 @@
-//! The retry queue: every queued event ends recorded or on the dead-letter queue.
+//! Tests that every event on the retry queue is recorded or moved to the dead-letter queue.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,7 +14,7 @@ async fn put(stack: &Testbed, message: &str) {
     send.send().await.unwrap();
 }
 
-/// The dead letters: their bodies and attributes.
+/// The bodies and attributes of the dead letters.
 async fn dead_letters(stack: &Testbed) -> Vec<(String, BTreeMap<String, String>)> {
     let receive = stack.sqs_client().receive_message().queue_url(&stack.dead_letter_queue);
     let receive = receive.max_number_of_messages(10).message_attribute_names("All").visibility_timeout(0);
@@ -28,7 +28,7 @@ async fn dead_letters(stack: &Testbed) -> Vec<(String, BTreeMap<String, String>)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_unreadable_message_is_dead_lettered_on_its_fifth_receive_without_waiting() {
+async fn unreadable_message_is_dead_lettered_on_fifth_receive() {
     let stack = stack().await;
     put(&stack, "not an envelope").await;
     for receive in 1..=5 {
@@ -43,13 +43,13 @@ async fn an_unreadable_message_is_dead_lettered_on_its_fifth_receive_without_wai
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_transient_failure_waits_for_the_visibility_timeout_and_is_not_dead_lettered() {
+async fn transient_failure_waits_for_the_visibility_timeout() {
     let stack = stack_with(Options { visibility: Duration::from_secs(1), ..Options::default() }).await;
     stack.dynamodb.fail(Rule::every(Fault::Cut));
     assert_eq!(send_message(&stack, "msg_1").await.outcome(), "queued");
     assert_eq!(stack.take_batch().await.unwrap().failed.len(), 1);
     stack.dynamodb.heal();
-    // Long polling waits for the message to show again.
+    // Long polling waits until the message is visible again.
     let batch = stack.take_batch().await.unwrap();
     assert_eq!((batch.received, batch.failed.len()), (1, 0));
     assert!(record(&stack, "ada:msg_1").await.is_some());
@@ -57,7 +57,7 @@ async fn a_transient_failure_waits_for_the_visibility_timeout_and_is_not_dead_le
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dynamodb_that_never_answers_does_not_use_up_the_receives() {
+async fn hanging_dynamodb_does_not_use_up_the_receives() {
     let stack = stack().await;
     stack.dynamodb.fail(Rule::every(Fault::Hang));
     assert_eq!(send_message(&stack, "msg_1").await.outcome(), "queued");
@@ -68,7 +68,7 @@ async fn a_dynamodb_that_never_answers_does_not_use_up_the_receives() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_poison_message_is_dead_lettered_with_its_reason_redriven_and_recorded_once_the_cause_is_gone() {
+async fn poison_message_is_dead_lettered_then_redriven_and_recorded() {
     let stack = stack().await;
     stack.dynamodb.fail(Rule::every(Fault::INVALID).on("PutItem").containing("ada:msg_1"));
     assert_eq!(send_message(&stack, "msg_1").await.outcome(), "queued");
@@ -78,17 +78,17 @@ async fn a_poison_message_is_dead_lettered_with_its_reason_redriven_and_recorded
     let [(_, attributes)] = dead_letters(&stack).await.try_into().unwrap();
     assert_eq!((attributes["reason"].as_str(), attributes["attempts"].as_str()), ("refused", "5"));
     assert!(attributes["last_error"].contains("ValidationException"));
-    assert_eq!(attributes["first_error"], "DynamoDB PutItem: ValidationException", "why the front door queued it");
+    assert_eq!(attributes["first_error"], "DynamoDB PutItem: ValidationException", "why the receiver queued it");
 
-    // Redriven too early, it comes back with its history.
+    // A message that is redriven too early becomes a dead letter again and retains its history.
     stack.redrive().await.unwrap();
     for _ in 0..5 {
         assert_eq!(stack.take_batch().await.unwrap().received, 1);
     }
-    let [(_, again)] = dead_letters(&stack).await.try_into().unwrap();
-    assert_eq!(again["attempts"], "10");
-    for told in ["first_failed_at", "first_error"] {
-        assert_eq!(again[told], attributes[told]);
+    let [(_, second)] = dead_letters(&stack).await.try_into().unwrap();
+    assert_eq!(second["attempts"], "10");
+    for name in ["first_failed_at", "first_error"] {
+        assert_eq!(second[name], attributes[name]);
     }
 
     stack.dynamodb.heal();
@@ -99,7 +99,7 @@ async fn a_poison_message_is_dead_lettered_with_its_reason_redriven_and_recorded
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn redriving_what_is_recorded_changes_nothing() {
+async fn redriving_a_recorded_event_changes_nothing() {
     let stack = stack().await;
     let message = envelope("a");
     for _ in 0..2 {
@@ -110,7 +110,7 @@ async fn redriving_what_is_recorded_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_whose_dead_letter_cannot_be_sent_stays_for_the_redrive_policy() {
+async fn failed_dead_letter_send_leaves_message_to_redrive_policy() {
     let stack = stack_with(Options { batch_visibility: Duration::from_secs(1), ..Options::default() }).await;
     put(&stack, "not an envelope").await;
     for _ in 0..4 {
@@ -118,7 +118,7 @@ async fn a_message_whose_dead_letter_cannot_be_sent_stays_for_the_redrive_policy
     }
     stack.sqs.fail(Rule::every(Fault::Cut).on("SendMessage"));
     assert_eq!(stack.take_batch().await.unwrap().failed.len(), 1);
-    // The sixth receive never comes: SQS moves the message by itself.
+    // There is no sixth receive, because the redrive policy of the queue moves the message.
     assert_eq!(stack.take_batch().await.unwrap().received, 0);
     assert_eq!(dead_letters(&stack).await[0].0, "not an envelope");
 }
@@ -142,7 +142,7 @@ async fn one_failing_record_in_a_batch_fails_alone() {
     }
 }
 
-/// The binary that panics as told.
+/// Starts the function whose recorder panics or exits for some event ids.
 async fn faulty(stack: &Testbed) -> Host {
     stack.host(env!("CARGO_BIN_EXE_faulty-retry"), event_retry::TIMEOUT, &[]).await.unwrap()
 }
@@ -153,7 +153,7 @@ fn batch(ids: &[&str]) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_panic_in_one_record_fails_that_record_only() {
+async fn panic_in_one_record_fails_only_that_record() {
     let stack = stack().await;
     let mut host = faulty(&stack).await;
     let Invoked::Answered(answer) = host.invoke(&batch(&["a", "panic", "b"])).await.unwrap() else { panic!("failed") };
@@ -161,7 +161,7 @@ async fn a_panic_in_one_record_fails_that_record_only() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_panic_of_the_handler_is_reported_and_the_next_batch_is_taken() {
+async fn handler_panic_is_reported_and_next_batch_succeeds() {
     let stack = stack().await;
     let mut host = faulty(&stack).await;
     assert!(matches!(host.invoke(&json!({"Records": []})).await.unwrap(), Invoked::Failed(_)));
@@ -170,7 +170,7 @@ async fn a_panic_of_the_handler_is_reported_and_the_next_batch_is_taken() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_process_that_dies_in_the_middle_of_a_batch_is_noticed() {
+async fn process_exit_in_a_batch_is_reported() {
     let stack = stack().await;
     let mut host = faulty(&stack).await;
     assert!(host.invoke(&batch(&["a", "exit", "b"])).await.is_err());

@@ -1,4 +1,4 @@
-//! The fuzz targets hold for their seeds, and for every fixture. What a fuzzer found becomes a seed.
+//! Runs the fuzz targets on their seeds and on all fixtures. Every input that a fuzzer found becomes a seed.
 
 #[allow(clippy::expect_used, unreachable_pub, reason = "a library of its own")]
 #[path = "../fuzz/src/lib.rs"]
@@ -6,7 +6,7 @@ mod targets;
 
 use std::path::{Path, PathBuf};
 
-/// Every file below a folder of this crate.
+/// Lists the files below a folder of this crate.
 fn files(folder: &str) -> Vec<PathBuf> {
     let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)];
     let mut files = Vec::new();
@@ -20,26 +20,26 @@ fn files(folder: &str) -> Vec<PathBuf> {
     files
 }
 
-fn all_hold(folder: &str, holds: fn(&[u8])) {
+fn check_all(folder: &str, check: fn(&[u8])) {
     for file in files(folder) {
         println!("{}", file.display());
-        holds(&std::fs::read(file).unwrap());
+        check(&std::fs::read(file).unwrap());
     }
 }
 
 #[test]
-fn nobody_gets_in_but_by_what_was_signed() {
-    all_hold("fuzz/seeds/delivery", targets::verify::holds);
-    all_hold("fuzz/seeds/delivery", targets::door::holds);
+fn only_signed_delivery_seeds_are_accepted() {
+    check_all("fuzz/seeds/delivery", targets::verify::check);
+    check_all("fuzz/seeds/delivery", targets::door::check);
 }
 
 #[test]
-fn every_reader_makes_something_of_every_body() {
-    all_hold("fuzz/seeds/payload", targets::payload::holds);
-    all_hold("fixtures", targets::payload::holds);
+fn every_parser_handles_every_payload_seed() {
+    check_all("fuzz/seeds/payload", targets::payload::check_body);
+    check_all("fixtures", targets::payload::check_body);
 }
 
 #[test]
-fn a_stream_is_read_the_same_in_whatever_pieces() {
-    all_hold("fuzz/seeds/sse", targets::sse::holds);
+fn sse_stream_parses_the_same_in_any_chunks() {
+    check_all("fuzz/seeds/sse", targets::sse::check);
 }

@@ -1,4 +1,4 @@
-//! A stack that takes batches only when told, and what tests ask of it.
+//! Helpers for a stack that takes batches from the retry queue only when a test calls `take_batch`.
 
 use gatehouse_inbox::queue::Envelope;
 use gatehouse_inbox::store::Record;
@@ -13,7 +13,7 @@ pub(crate) fn now() -> Timestamp {
     Clock::System.now()
 }
 
-/// A message of the retry queue: an event of Ada with this id.
+/// A message of the retry queue with an event of Ada. `id` is its message id.
 pub(crate) fn envelope(id: &str) -> String {
     let body = r#"{"type":"v1.conversation.created","data":{"conversation_id":"c"}}"#;
     let envelope = Envelope {
@@ -37,7 +37,7 @@ pub(crate) async fn stack_with(options: Options) -> Testbed {
     Testbed::start(Options { poll: false, ..options }).await.unwrap()
 }
 
-/// Rules, from a file's text.
+/// Parses the text of a rules file.
 pub(crate) fn replies(rules: &str) -> Replies {
     Replies::parse("rules", rules, Hosts::VapiAndLoopback).unwrap()
 }
@@ -46,7 +46,7 @@ pub(crate) async fn send(stack: &Testbed, delivery: &Delivery) -> Answer {
     delivery.send(&stack.url).await.unwrap()
 }
 
-/// Sends one message of Ada's under `message_id`.
+/// Sends a sample event of Ada with the message id `message_id`.
 pub(crate) async fn send_message(stack: &Testbed, message_id: &str) -> Answer {
     send(stack, &Delivery::ada(message_id, MESSAGE, now())).await
 }
@@ -59,7 +59,7 @@ pub(crate) async fn timeline(stack: &Testbed, subject: &str) -> Vec<Record> {
     stack.store().whole_timeline(&Subject::from_stored(subject.to_owned()), now()).await.unwrap().records
 }
 
-/// How many items the table holds, of whatever kind.
+/// Counts all items in the table.
 pub(crate) async fn items(stack: &Testbed) -> usize {
     let mut scan = stack.dynamodb_client().scan().table_name(&stack.table).into_paginator().items().send();
     let mut count = 0;
@@ -70,7 +70,7 @@ pub(crate) async fn items(stack: &Testbed) -> usize {
     count
 }
 
-/// How many messages a queue holds, visible or not.
+/// Counts the messages in a queue, visible or not.
 pub(crate) async fn messages(stack: &Testbed, queue: &str) -> usize {
     use aws_sdk_sqs::types::QueueAttributeName as Name;
     let names = [Name::ApproximateNumberOfMessages, Name::ApproximateNumberOfMessagesNotVisible];

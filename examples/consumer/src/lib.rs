@@ -1,4 +1,4 @@
-//! What a consumer of the table's stream needs: which events are new, and what was sent.
+//! Decodes new events from the table's stream.
 
 use std::io;
 
@@ -9,12 +9,12 @@ use serde_json::Value;
 /// A batch of the stream (event source mapping, `NEW_IMAGE`).
 #[derive(Debug, Deserialize)]
 pub struct Batch {
-    /// Changes of the table, in the order they were made for each key.
+    /// Changes to the table, in order for each key.
     #[serde(rename = "Records")]
     pub changes: Vec<Change>,
 }
 
-/// A change of the table.
+/// A change to the table.
 #[derive(Debug, Deserialize)]
 pub struct Change {
     #[serde(rename = "eventName")]
@@ -30,28 +30,28 @@ struct Images {
     new: Value,
 }
 
-/// An event as it was recorded.
+/// A recorded event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
-    /// Its id: the same for every delivery of it.
+    /// The event id, which is the same for every delivery of the event.
     pub id: String,
-    /// The vendor's name for its kind.
+    /// The vendor's name of the event type.
     pub event_type: String,
-    /// The body as stored; `None` where it lies in chunks, which the table's `chunk:…` items hold (docs/table.md).
+    /// The stored body, or `None` if it is stored in `chunk:…` items (docs/table.md).
     pub payload: Option<Vec<u8>>,
 }
 
 impl Change {
-    /// Where it stands in the stream: what a batch is told to go on from.
+    /// The sequence number, which identifies the change in a batch response.
     #[must_use]
     pub fn sequence(&self) -> &str {
         &self.dynamodb.sequence
     }
 
-    /// The event, if the change is one: no chunk, claim, slot or conflict, and nothing that expired.
+    /// Decodes the event. Returns `None` if the change is not a new event but, for example, a conflict or an expiry.
     ///
     /// # Errors
-    /// When the payload cannot be decoded.
+    /// Fails if the payload cannot be decoded.
     pub fn event(&self) -> io::Result<Option<Event>> {
         let text = |name: &str| self.dynamodb.new[name]["S"].as_str().map(str::to_owned);
         let is_new = self.kind == "INSERT" && self.dynamodb.new["conflict_of"].is_null();
@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_event_is_read_from_the_stream_and_everything_else_is_passed_over() {
+    fn only_new_events_are_decoded_from_the_stream() {
         let record: Value =
             serde_json::from_str(include_str!("../../../tests/fixtures/formats/record-1.json")).unwrap();
         let change = |kind: &str, image: Value| -> Option<Event> {

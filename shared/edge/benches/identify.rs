@@ -1,10 +1,10 @@
-//! Processor time for one delivery, by sample: `cargo bench -p gatehouse-edge`
+//! Measures the processor time of one delivery for each sample: `cargo bench -p gatehouse-edge`
 //!
-//! - `verify`: the signature of a body, by size;
-//! - `identify`: what the front door does with a body: read, identify, fingerprint;
-//! - `whole`: the message, parsed into its documented type;
+//! - `verify`: computes the signature of a body, by size;
+//! - `identify`: reads, identifies and fingerprints a body, like the receiver;
+//! - `whole`: parses the message into its documented type.
 //!
-//! A sample beside the repository (`../shared/samples`) is measured too where it is there.
+//! Includes the samples in `../shared/samples`, outside the repository, if they are present.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::fmt;
@@ -44,7 +44,7 @@ fn samples() -> Vec<Sample> {
             paths.sort();
             for path in paths.iter().filter(|path| path.extension().is_some_and(|e| e == "json")) {
                 let name = path.file_stem().unwrap().to_string_lossy();
-                // What goes to Vapi, and what is no event.
+                // Skips messages to Vapi and files that are not events.
                 if !["inbound_", "response_", "add-message", "_index"].iter().any(|start| name.starts_with(start)) {
                     let (name, body) = (format!("{vendor}/{name}"), std::fs::read_to_string(path).unwrap());
                     samples.push(Sample { name, source, body });

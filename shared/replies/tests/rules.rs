@@ -1,4 +1,4 @@
-//! Rules files: which are right, and what they say to a message.
+//! Tests parsing of rules files and the replies that rules choose.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
 use std::collections::BTreeMap;
@@ -17,8 +17,8 @@ fn choose(rules: &Rules, channel: Channel, message: &Value) -> Chosen {
     rules.choose(channel, &Said::of(message.to_string().as_bytes()), &BTreeMap::new(), None)
 }
 
-/// What a client message is answered with, where the reply is a `say`.
-fn said(rule: Value, message: Value) -> Option<String> {
+/// The text of the `say` reply that a rule gives to a client message.
+fn reply_text(rule: Value, message: Value) -> Option<String> {
     let chosen = choose(&rules(&json!({"client": [rule]})), Channel::Client, &message);
     let reply: Value = serde_json::from_str(&chosen.reply?).unwrap();
     Some(reply["message"]["content"].as_str().unwrap().to_owned())
@@ -28,7 +28,7 @@ fn say(text: &str) -> Value {
     json!({"message": {"type": "say", "content": text}})
 }
 
-fn wrong(file: &Value) -> String {
+fn parse_error(file: &Value) -> String {
     Rules::parse("rules.json", &file.to_string()).unwrap_err().to_string()
 }
 
@@ -37,7 +37,7 @@ fn repository(path: &str) -> String {
 }
 
 #[test]
-fn the_files_of_this_repository_are_right_and_the_one_for_development_has_the_published_example() {
+fn rules_files_of_the_repository_are_valid() {
     Rules::parse("functions/replies.json", &repository("functions/replies.json")).unwrap();
     let development = Rules::parse("functions/replies.dev.json", &repository("functions/replies.dev.json")).unwrap();
     assert_eq!(development.doubts(), [""; 0]);
@@ -48,7 +48,7 @@ fn the_files_of_this_repository_are_right_and_the_one_for_development_has_the_pu
 }
 
 #[test]
-fn the_schema_for_editors_is_the_one_of_the_types() {
+fn checked_in_schema_matches_the_types() {
     let schema = gatehouse_replies::schema::schema();
     let checked_in: Value = serde_json::from_str(&repository("functions/replies.schema.json")).unwrap();
     let command = "cargo run -p gatehouse-replies --example schema --features schema > functions/replies.schema.json";
@@ -56,7 +56,7 @@ fn the_schema_for_editors_is_the_one_of_the_types() {
 }
 
 #[test]
-fn the_first_rule_that_applies_decides() {
+fn first_matching_rule_decides() {
     let rules = rules(&json!({"client": [
         {"when": {"type": "hang", "where": {"/call/id": "c1"}}, "reply": say("first")},
         {"when": {"type": "hang"}, "reply": say("{{/call/name}}")},
@@ -72,16 +72,16 @@ fn the_first_rule_that_applies_decides() {
     let other = choose(&rules, Channel::Client, &json!({"message": {"type": "metadata"}}));
     assert_eq!(other, Chosen::default());
     let server = choose(&rules, Channel::Server, &json!({"message": {"type": "hang", "call": {"id": "c1"}}}));
-    assert_eq!(server, Chosen::default(), "a client's rule");
+    assert_eq!(server, Chosen::default(), "a client rule");
 }
 
 #[test]
-fn conditions_look_at_what_stands_at_a_pointer() {
+fn condition_tests_the_value_at_its_pointer() {
     let message =
         json!({"message": {"type": "hang", "text": "abc", "n": 1.0, "t": true, "z": null, "list": [{"a": 7}]}});
     let holds = |at: &str, condition: Value| {
         let rule = json!({"when": {"type": "hang", "where": {at: condition}}, "reply": say("x")});
-        said(rule, message.clone()).is_some()
+        reply_text(rule, message.clone()).is_some()
     };
     for (at, condition) in [
         ("/text", json!("abc")),
@@ -117,7 +117,7 @@ fn conditions_look_at_what_stands_at_a_pointer() {
 }
 
 #[test]
-fn where_it_is_unclear_what_is_said_no_rule_applies() {
+fn no_rule_applies_to_an_ambiguous_value() {
     for condition in
         [json!({"not": true}), json!({"not": "x"}), json!(true), json!({"exists": true}), json!({"exists": false})]
     {
@@ -144,9 +144,9 @@ fn long_numbers_are_compared_digit_by_digit() {
 }
 
 #[test]
-fn a_transcripts_rule_takes_both_names_and_the_final_ones_rule_final_ones_alone() {
+fn final_transcript_rule_ignores_partial_transcripts() {
     let takes =
-        |rule: &str, message: Value| said(json!({"when": {"type": rule}, "reply": say("x")}), message).is_some();
+        |rule: &str, message: Value| reply_text(json!({"when": {"type": rule}, "reply": say("x")}), message).is_some();
     let bracket = r#"transcript[transcriptType="final"]"#;
     let partial = json!({"message": {"type": "transcript", "transcriptType": "partial"}});
     let whole = json!({"message": {"type": "transcript", "transcriptType": "final"}});
@@ -158,16 +158,16 @@ fn a_transcripts_rule_takes_both_names_and_the_final_ones_rule_final_ones_alone(
 }
 
 #[test]
-fn text_is_taken_from_the_message_in_whatever_wrapping_it_came() {
+fn template_reads_the_message_in_any_wrapping() {
     let rule = json!({"when": {"type": "hang"}, "reply": say("{{/a/b}} {{/n}} {{/t}} {{/z|nothing}}")});
     let message = json!({"type": "hang", "a": {"b": "\"quoted\"\n"}, "n": 1.50, "t": true, "z": null});
     for wrapped in [message.clone(), json!({"message": message}), json!(json!({"message": message}).to_string())] {
-        assert_eq!(said(rule.clone(), wrapped).unwrap(), "\"quoted\"\n 1.5 true nothing");
+        assert_eq!(reply_text(rule.clone(), wrapped).unwrap(), "\"quoted\"\n 1.5 true nothing");
     }
 }
 
 #[test]
-fn what_comes_to_something_vapi_would_not_understand_is_not_sent_and_says_why_without_the_text() {
+fn invalid_reply_is_reported_without_its_text_and_not_sent() {
     let number = json!({"message": {"type": "transfer", "destination": {"type": "number", "number": "{{/number|+4670000000}}"}}});
     let control = json!({"message": {"type": "control", "control": "{{/what|mute-assistant}}"}});
     for (reply, member, text) in [
@@ -181,13 +181,13 @@ fn what_comes_to_something_vapi_would_not_understand_is_not_sent_and_says_why_wi
         let chosen = choose(&rules, Channel::Client, &json!({"message": {"type": "hang", member: text}}));
         assert_eq!((chosen.reply, chosen.rules.len(), chosen.faults.len()), (None, 1, 1), "{:?}", chosen.faults);
         assert!(chosen.faults[0].starts_with("client rule 1: reply: "), "{:?}", chosen.faults);
-        assert!(chosen.act.is_empty(), "what was not said is not followed up");
+        assert!(chosen.act.is_empty(), "without its reply, the rule runs no act");
         assert!(!chosen.faults[0].contains("in-confidence"), "{:?}", chosen.faults);
     }
 }
 
 #[test]
-fn each_of_vapis_inbound_messages_may_be_a_reply_and_an_act() {
+fn every_inbound_message_can_be_a_reply_and_an_act() {
     for message in [
         json!({"type": "add-message", "message": {"role": "system", "content": "Be brief."}}),
         json!({"type": "control", "control": "mute-assistant"}),
@@ -205,7 +205,7 @@ fn each_of_vapis_inbound_messages_may_be_a_reply_and_an_act() {
 }
 
 #[test]
-fn an_action_that_needs_text_the_message_has_not_is_left_out_and_told() {
+fn action_with_missing_text_is_omitted_and_reported() {
     let act = json!({"type": "say", "content": "{{/name}}"});
     let both = json!({"when": {"type": "hang"}, "reply": say("x"), "act": act});
     let alone = json!({"when": {"type": "hang"}, "act": act});
@@ -217,7 +217,7 @@ fn an_action_that_needs_text_the_message_has_not_is_left_out_and_told() {
     let chosen = choose(&rules(&json!({"client": [alone, next]})), Channel::Client, &message);
     assert!(
         chosen.reply.is_some_and(|reply| reply.contains('y')) && chosen.faults.is_empty(),
-        "it is for the next rule"
+        "a rule with only an act does not apply, so the next one does"
     );
 }
 
@@ -227,7 +227,7 @@ fn results(rules: &Rules, calls: &Value) -> (Value, Chosen) {
 }
 
 #[test]
-fn a_result_that_is_too_long_costs_no_other() {
+fn oversized_result_does_not_affect_other_results() {
     let rules = rules(&json!({"server": [
         {"when": {"type": "tool-calls"}, "reply": {"result": "{{/tool/arguments/x}}"}}]}));
     let call = |id: &str, x: &str| json!({"id": id, "function": {"name": "f", "arguments": {"x": x}}});
@@ -240,7 +240,7 @@ fn a_result_that_is_too_long_costs_no_other() {
 }
 
 #[test]
-fn a_tools_rule_that_only_acts_says_nothing_about_its_result() {
+fn tool_rule_with_only_an_act_gives_no_result() {
     let rules = rules(&json!({"server": [
         {"when": {"type": "tool-calls", "tool": "a"}, "act": {"type": "end-call"}},
         {"when": {"type": "tool-calls", "tool": "b"}, "reply": {"result": "b"}},
@@ -252,7 +252,7 @@ fn a_tools_rule_that_only_acts_says_nothing_about_its_result() {
 }
 
 #[test]
-fn tool_calls_are_found_in_every_documented_form_and_the_nameless_are_told() {
+fn tool_calls_are_read_in_every_documented_form() {
     let schema = json!({"properties": {"city": {"type": "string"}}});
     for call in [
         json!({"id": "c", "type": "function", "function": {"name": "f", "arguments": {"city": "Oslo"}}}),
@@ -280,7 +280,7 @@ fn tool_calls_are_found_in_every_documented_form_and_the_nameless_are_told() {
 }
 
 #[test]
-fn after_its_time_no_rule_is_asked() {
+fn rules_are_not_evaluated_after_the_deadline() {
     let rules = rules(&json!({"client": [{"when": {"type": "hang"}, "reply": say("x")}]}));
     let said = Said::of(br#"{"message":{"type":"hang"}}"#);
     let chosen = rules.choose(Channel::Client, &said, &BTreeMap::new(), Some(tokio::time::Instant::now()));
@@ -288,10 +288,10 @@ fn after_its_time_no_rule_is_asked() {
 }
 
 #[test]
-fn a_wrong_file_is_told_by_file_rule_and_member() {
+fn error_names_file_rule_and_member() {
     let server = |rule: Value| json!({"server": [{"when": {"type": "hang"}, "act": {"type": "end-call"}}, rule]});
     let when = |name: &str| json!({"type": name});
-    for (file, told) in [
+    for (file, expected) in [
         (json!([]), "rules.json: an object is needed"),
         (json!({"rules": []}), "rules.json: unknown field `rules`"),
         (json!({"server": {}}), "rules.json: an array is needed"),
@@ -362,10 +362,10 @@ fn a_wrong_file_is_told_by_file_rule_and_member() {
             "client rule 1: reply: a place that begins with {{/ ends with }}",
         ),
     ] {
-        let why = wrong(&file);
-        assert!(why.contains(told), "{why}\nshould hold: {told}");
+        let error = parse_error(&file);
+        assert!(error.contains(expected), "{error}\nshould contain: {expected}");
     }
-    for (twice, told) in [
+    for (twice, expected) in [
         (
             r#"{"server":[{"when":{"type":"hang"},"when":{"type":"hang"},"act":{"type":"end-call"}}]}"#,
             "when: it stands twice",
@@ -375,15 +375,15 @@ fn a_wrong_file_is_told_by_file_rule_and_member() {
             "reply.eligible: it stands twice",
         ),
     ] {
-        let why = Rules::parse("rules.json", twice).unwrap_err().to_string();
-        assert_eq!(why, format!("rules.json: server rule 1: {told}"));
+        let error = Rules::parse("rules.json", twice).unwrap_err().to_string();
+        assert_eq!(error, format!("rules.json: server rule 1: {expected}"));
     }
     let cut_short = Rules::parse("rules.json", "{\n  \"client\": [").unwrap_err().to_string();
     assert!(cut_short.contains("line 2"), "{cut_short}");
 }
 
 #[test]
-fn what_can_hardly_be_meant_is_doubted() {
+fn doubtful_rules_are_reported() {
     let act = json!({"type": "end-call"});
     let of = |rules_of: Value| rules(&rules_of).doubts();
     let doubts = of(json!({
@@ -392,7 +392,7 @@ fn what_can_hardly_be_meant_is_doubted() {
     }));
     assert!(doubts[0].contains("client rule 1") && doubts[0].contains("workflow.node.start"), "{doubts:?}");
     assert!(doubts[1].contains("server rule 1") && doubts.len() == 2, "{doubts:?}");
-    for (rule, told) in [
+    for (rule, expected) in [
         (
             json!({"when": {"type": "hang", "where": {"/message/call/id": "c"}}, "act": act}),
             "/message/call/id begins in the message",
@@ -405,7 +405,7 @@ fn what_can_hardly_be_meant_is_doubted() {
         (json!({"when": {"type": "hang"}, "reply": say("{{call/id}}")}), "{{call/id}} is sent to Vapi as it stands"),
     ] {
         let doubts = of(json!({"client": [rule]}));
-        assert!(doubts.len() == 1 && doubts[0].contains(told), "{doubts:?}");
+        assert!(doubts.len() == 1 && doubts[0].contains(expected), "{doubts:?}");
     }
     let first = json!({"when": {"type": "hang"}, "reply": say("{{/x|y}}")});
     let never = json!({"when": {"type": "hang", "where": {"/x": 1}}, "act": act});
@@ -414,7 +414,7 @@ fn what_can_hardly_be_meant_is_doubted() {
         ["rules.json: client rule 2: client rule 1 always applies first"]
     );
     assert_eq!(of(json!({"client": [never, first]})), [""; 0]);
-    // They have no schema, and are sent all the same.
+    // Vapi sends these types although it documents no schema for them.
     for sent in ["status-update", "language-changed", "tool.completed", "function-call"] {
         assert_eq!(of(json!({"client": [{"when": {"type": sent}, "act": act}]})), [""; 0], "{sent}");
     }
@@ -424,9 +424,9 @@ proptest! {
     #![proptest_config(gatehouse_seeds::cases(256))]
 
     #[test]
-    fn whatever_a_message_holds_a_reply_keeps_its_form(text in "\\PC{0,40}|[\"\\\\{}/|]{0,12}") {
+    fn any_text_is_escaped_in_a_reply(text in "\\PC{0,40}|[\"\\\\{}/|]{0,12}") {
         let rule = json!({"when": {"type": "hang"}, "reply": say("<{{/text}}>")});
-        prop_assert_eq!(said(rule, json!({"message": {"type": "hang", "text": text}})), Some(format!("<{text}>")));
+        prop_assert_eq!(reply_text(rule, json!({"message": {"type": "hang", "text": text}})), Some(format!("<{text}>")));
     }
 
     #[test]

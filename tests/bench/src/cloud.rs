@@ -1,7 +1,8 @@
-//! What the functions reach over TLS: the embedded DynamoDB and a Secrets Manager, with a clock beside them.
+//! The services that functions reach over TLS: the embedded DynamoDB and a Secrets Manager.
 //!
-//! One server ends TLS for both and passes each request on. The time an engine takes, from the whole request to the whole
-//! answer, is noted, so that it can be taken off what a function took; TLS and the way there and back are the function's.
+//! One server terminates TLS for both and forwards each request. It measures the time of the engines, from the complete
+//! request to the complete response, so that this time can be subtracted from a function's time. TLS and the network
+//! are part of the function's time.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -27,29 +28,29 @@ use tokio::net::TcpListener;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
-/// The event table, by its name in the template.
+/// The event table's name in the template.
 pub(crate) const TABLE: &str = "EventTable";
-/// Where Powertools keeps what it has seen.
+/// The table of Powertools' idempotency records.
 pub(crate) const IDEMPOTENCY_TABLE: &str = "idempotency";
 /// The secret's name.
 pub(crate) const SECRET: &str = "gatehouse-bench";
 
-/// Engines behind TLS; they stop when dropped.
+/// Engines behind TLS. They stop when this value is dropped.
 #[derive(Debug)]
 pub(crate) struct Cloud {
-    /// Where both services are.
+    /// The URL of both services.
     pub(crate) url: String,
-    noted: Arc<Mutex<Noted>>,
+    usage: Arc<Mutex<Usage>>,
     folder: PathBuf,
     authority: String,
     _engine: Engine,
     _secrets: SecretsManager,
 }
 
-/// What the engines did.
+/// The work of the engines.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Noted {
-    /// How long at least one of them was at work.
+pub(crate) struct Usage {
+    /// The time during which at least one of them was processing a request.
     pub(crate) busy: Duration,
     /// Requests by operation.
     pub(crate) requests: BTreeMap<String, usize>,
@@ -58,17 +59,17 @@ pub(crate) struct Noted {
 }
 
 impl Cloud {
-    /// Starts the engines. `folder` is for the certificates that the functions are to trust.
+    /// Starts the engines. [`Cloud::bundle`] writes certificates to `folder`.
     ///
     /// # Errors
-    /// When something does not start.
+    /// Fails if an engine or the server does not start.
     pub(crate) async fn start(folder: &Path, secrets: &str) -> Result<Cloud, Error> {
         let engine = Engine::dynamodb(FREE, None).await?;
         let dynamodb = aws_sdk_dynamodb::Client::new(&local_sdk(&engine.url()));
         Template::read()?.create_table(&dynamodb, TABLE).await?;
         create_idempotency_table(&dynamodb).await?;
         let secrets = SecretsManager::start(secrets).await?;
-        let noted = Arc::<Mutex<Noted>>::default();
+        let usage = Arc::<Mutex<Usage>>::default();
         let (tls, authority) = certificates()?;
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let port = listener.local_addr()?.port();
@@ -76,21 +77,21 @@ impl Cloud {
             dynamodb: engine.url(),
             secrets: secrets.proxy.url(),
             client: Client::builder(TokioExecutor::new()).build_http(),
-            noted: Arc::clone(&noted),
+            usage: Arc::clone(&usage),
         });
         tokio::spawn(serve(listener, tls.clone(), Arc::clone(&gateway)));
-        // Where `localhost` is an IPv6 address too, whoever asks there is answered.
+        // Some clients resolve `localhost` to its IPv6 address.
         if let Ok(listener) = TcpListener::bind(("::1", port)).await {
             tokio::spawn(serve(listener, tls, gateway));
         }
         let url = format!("https://localhost:{port}");
-        Ok(Cloud { url, noted, folder: folder.to_owned(), authority, _engine: engine, _secrets: secrets })
+        Ok(Cloud { url, usage, folder: folder.to_owned(), authority, _engine: engine, _secrets: secrets })
     }
 
-    /// A bundle of certificates: those of `roots`, as a machine has them, and the bench's own.
+    /// Writes a bundle of certificates: those in the first readable file of `roots`, and the bench's own.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// Fails if the file cannot be written.
     pub(crate) fn bundle(&self, name: &str, roots: &[&Path]) -> Result<PathBuf, Error> {
         let roots = roots.iter().find_map(|path| std::fs::read_to_string(path).ok()).unwrap_or_default();
         let path = self.folder.join(name);
@@ -98,17 +99,17 @@ impl Cloud {
         Ok(path)
     }
 
-    /// What the engines did since this was last asked.
-    pub(crate) fn take(&self) -> Noted {
-        std::mem::take(&mut lock(&self.noted))
+    /// Returns the work of the engines since the last call.
+    pub(crate) fn take(&self) -> Usage {
+        std::mem::take(&mut lock(&self.usage))
     }
 }
 
-fn lock(noted: &Mutex<Noted>) -> std::sync::MutexGuard<'_, Noted> {
-    noted.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(usage: &Mutex<Usage>) -> std::sync::MutexGuard<'_, Usage> {
+    usage.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// As Powertools' documentation has it.
+/// Creates the table as Powertools' documentation describes it.
 async fn create_idempotency_table(dynamodb: &aws_sdk_dynamodb::Client) -> Result<(), Error> {
     let key = KeySchemaElement::builder().attribute_name("id").key_type(KeyType::Hash).build()?;
     let id = AttributeDefinition::builder().attribute_name("id").attribute_type(ScalarAttributeType::S).build()?;
@@ -117,11 +118,11 @@ async fn create_idempotency_table(dynamodb: &aws_sdk_dynamodb::Client) -> Result
     Ok(())
 }
 
-/// A server's certificate, and the authority that vouches for it.
+/// Creates the server's certificate and the authority that signs it.
 fn certificates() -> Result<(TlsAcceptor, String), Error> {
     let mut authority = CertificateParams::default();
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    // Python is strict about what an authority must say of itself.
+    // Python requires these key usages of an authority.
     authority.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     authority.distinguished_name.push(DnType::CommonName, "An authority of the bench");
     let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate()?)?;
@@ -143,7 +144,7 @@ struct Gateway {
     dynamodb: String,
     secrets: String,
     client: Client<HttpConnector, Full<Bytes>>,
-    noted: Arc<Mutex<Noted>>,
+    usage: Arc<Mutex<Usage>>,
 }
 
 async fn serve(listener: TcpListener, tls: TlsAcceptor, gateway: Arc<Gateway>) {
@@ -154,7 +155,7 @@ async fn serve(listener: TcpListener, tls: TlsAcceptor, gateway: Arc<Gateway>) {
             let Ok(stream) = tls.accept(stream).await else { return };
             let service = service_fn(move |request| {
                 let gateway = Arc::clone(&gateway);
-                async move { gateway.pass_on(request).await }
+                async move { gateway.forward(request).await }
             });
             let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
             // A function that is killed leaves its connections open.
@@ -164,7 +165,7 @@ async fn serve(listener: TcpListener, tls: TlsAcceptor, gateway: Arc<Gateway>) {
 }
 
 impl Gateway {
-    async fn pass_on(&self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, io::Error> {
+    async fn forward(&self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, io::Error> {
         let (mut head, body) = request.into_parts();
         let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
         let target = head.headers.get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
@@ -173,33 +174,33 @@ impl Gateway {
         head.uri = format!("{to}{}", head.uri.path()).parse::<Uri>().map_err(io::Error::other)?;
         head.headers.remove(header::HOST);
         self.begin(operation);
-        let answered = async {
-            let answer =
+        let forwarded = async {
+            let response =
                 self.client.request(Request::from_parts(head, Full::new(body))).await.map_err(io::Error::other)?;
-            let (head, body) = answer.into_parts();
+            let (head, body) = response.into_parts();
             let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
             Ok(Response::from_parts(head, Full::new(body)))
         };
-        let answered = answered.await;
+        let forwarded = forwarded.await;
         self.end();
-        answered
+        forwarded
     }
 
     fn begin(&self, operation: String) {
-        let mut noted = lock(&self.noted);
-        *noted.requests.entry(operation).or_default() += 1;
-        noted.at_work += 1;
-        noted.since.get_or_insert_with(Instant::now);
+        let mut usage = lock(&self.usage);
+        *usage.requests.entry(operation).or_default() += 1;
+        usage.at_work += 1;
+        usage.since.get_or_insert_with(Instant::now);
     }
 
     fn end(&self) {
-        let mut noted = lock(&self.noted);
-        // Somebody may have taken what was noted meanwhile.
-        noted.at_work = noted.at_work.saturating_sub(1);
-        if noted.at_work == 0
-            && let Some(since) = noted.since.take()
+        let mut usage = lock(&self.usage);
+        // `Cloud::take` may have reset the counter meanwhile.
+        usage.at_work = usage.at_work.saturating_sub(1);
+        if usage.at_work == 0
+            && let Some(since) = usage.since.take()
         {
-            noted.busy += since.elapsed();
+            usage.busy += since.elapsed();
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Cold starts: from the process's start to its first question for an event, and to its first answer.
+//! Measures cold starts: from the start of the process to its first request for an event, and to its first answer.
 
 use bytes::Bytes;
 use gatehouse_local::Error;
@@ -10,7 +10,7 @@ use crate::process::{self, Process, WHOLE_CPU_MB};
 use crate::report::{Cell, Report, Table, Target, Times, ms};
 use crate::{Bench, HEADLINE};
 
-/// Memory sizes of Lambda at which a function gets a part of a processor. In MB.
+/// Memory sizes in MB at which Lambda gives a function a part of a processor.
 const PARTS: [u32; 3] = [128, 256, 512];
 
 #[derive(Default)]
@@ -21,15 +21,17 @@ struct Measured {
     memory: Times,
 }
 
+/// Measures all contenders.
+///
 /// # Errors
-/// When a function does not start or answer.
+/// Fails if a function does not start or answer.
 pub(crate) async fn run(bench: &Bench) -> Result<Report, Error> {
-    let mut report = whole(bench).await?;
-    report.tables.push(parts(bench).await?);
+    let mut report = whole_processor(bench).await?;
+    report.tables.push(part_of_processor(bench).await?);
     Ok(report)
 }
 
-async fn whole(bench: &Bench) -> Result<Report, Error> {
+async fn whole_processor(bench: &Bench) -> Result<Report, Error> {
     let mut contenders = vec![
         bench.headline.clone(),
         bench.headline.with("the same, CONNECT_AT_START=false", "CONNECT_AT_START", "false"),
@@ -42,9 +44,10 @@ async fn whole(bench: &Bench) -> Result<Report, Error> {
 
     let mut table = Table::new(
         "Cold start, one processor",
-        "Milliseconds, least · median · 99th percentile. Ready: from the process's start to its first question for an event; first answer: to \
-         the end of the first answer, secrets and a connection to DynamoDB over TLS included, and the engine's own time too.",
-        &["", "ready", "first answer", "of it the event", "peak RSS, MB", "deployed, MB", "zipped, MB"],
+        "Milliseconds: minimum · median · 99th percentile. Ready: from the start of the process to its first request \
+         for an event. First answer: to the end of the first answer, including the loading of secrets, a TLS \
+         connection to DynamoDB and the engine's own time.",
+        &["", "ready", "first answer", "of which the event", "peak RSS, MB", "deployed, MB", "zipped, MB"],
     );
     for (contender, measured) in contenders.iter().zip(&measured) {
         table.rows.push(vec![
@@ -59,23 +62,23 @@ async fn whole(bench: &Bench) -> Result<Report, Error> {
     }
     let of = |name: &str| contenders.iter().position(|c| c.name.starts_with(name)).and_then(|at| measured.get(at));
     let mut targets = vec![
-        Target::most("peak RSS after the first answer, MB", measured[0].memory.median(), 12.0),
-        Target::most("zip of conversation-webhooks, MB", contenders[0].zip_bytes as f64 / 1e6, 4.0),
+        Target::at_most("peak RSS after the first answer, MB", measured[0].memory.median(), 12.0),
+        Target::at_most("zip of conversation-webhooks, MB", contenders[0].zip_bytes as f64 / 1e6, 4.0),
     ];
     for (peer, ready, answer) in [("Python", 25.0, 10.0), ("Node", 15.0, 10.0)] {
         let Some(theirs) = of(peer) else { continue };
         targets.extend([
-            Target::least(
+            Target::at_least(
                 &format!("start to ready, unconnected: times faster than {peer}"),
                 theirs.ready.median() / measured[1].ready.median(),
                 ready,
             ),
-            Target::least(
+            Target::at_least(
                 &format!("start to first answer: times faster than {peer}"),
                 theirs.answered.median() / measured[0].answered.median(),
                 answer,
             ),
-            Target::least(
+            Target::at_least(
                 &format!("peak RSS: times less than {peer}"),
                 theirs.memory.median() / measured[0].memory.median(),
                 4.0,
@@ -89,11 +92,12 @@ fn megabytes(bytes: u64) -> Cell {
     Cell::Number(bytes as f64 / 1e6)
 }
 
-async fn parts(bench: &Bench) -> Result<Table, Error> {
+async fn part_of_processor(bench: &Bench) -> Result<Table, Error> {
     let mut table = Table::new(
         "Cold start on a part of a processor",
-        "Milliseconds from the process's start to the end of the first answer, median. The part is what Lambda gives for the memory (of 1,769 MB \
-         for a whole one), in periods of 20 ms. Lambda does not say how it treats a start, so these are what the arithmetic gives.",
+        "Median milliseconds from the start of the process to the end of the first answer. The part is Lambda's share \
+         for the memory (1,769 MB is a whole processor), in periods of 20 ms. Lambda does not document how it \
+         throttles a start, so these figures are estimates.",
         &["", "128 MB (7 %)", "256 MB (14 %)", "512 MB (29 %)"],
     );
     if let Err(error) = process::can_throttle() {
@@ -113,7 +117,7 @@ async fn parts(bench: &Bench) -> Result<Table, Error> {
     Ok(table)
 }
 
-/// Interleaved: each contender once, then each once more.
+/// Measures contenders in turn, `runs` times each.
 async fn measure(bench: &Bench, contenders: &[Contender], memory: u32, runs: usize) -> Result<Vec<Measured>, Error> {
     let mut all: Vec<Measured> = contenders.iter().map(|_| Measured::default()).collect();
     for _ in 0..runs {
@@ -135,10 +139,10 @@ async fn start(bench: &Bench, contender: &Contender, memory: u32, measured: &mut
     measured.answered.push(ms(answer.ended - process.started));
     measured.memory.push(process.memory()?.0);
     process.stop().await;
-    is_well(&answer.body)
+    check_answer(&answer.body)
 }
 
-/// What a function is asked first.
+/// The first event of a function.
 fn first_event(name: &str, bench: &Bench) -> Result<Bytes, Error> {
     let function = name.split(',').next().unwrap_or(name);
     Ok(match function {
@@ -151,14 +155,14 @@ fn first_event(name: &str, bench: &Bench) -> Result<Bytes, Error> {
     })
 }
 
-/// Whether an answer is the one that was meant, so that nobody is measured refusing.
+/// Checks that a function has accepted its event, so that no refusal is measured.
 ///
 /// # Errors
-/// When it is not.
-pub(crate) fn is_well(answer: &[u8]) -> Result<(), Error> {
+/// Fails if the status is not 200 or a message of the batch failed.
+pub(crate) fn check_answer(answer: &[u8]) -> Result<(), Error> {
     let text = String::from_utf8_lossy(answer);
-    let is_well = text.contains(r#""statusCode":200"#)
+    let is_accepted = text.contains(r#""statusCode":200"#)
         || text.contains(r#""statusCode": 200"#)
         || text.contains("batchItemFailures\":[]");
-    if is_well { Ok(()) } else { Err(format!("an answer that is no 200: {text:.300}").into()) }
+    if is_accepted { Ok(()) } else { Err(format!("the function did not accept its event: {text:.300}").into()) }
 }

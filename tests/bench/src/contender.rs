@@ -1,4 +1,4 @@
-//! Who is measured: our functions as they are deployed, and the same webhook in Python and in Node.
+//! The contenders: Gatehouse's functions as they are deployed, and the same webhook in Python and in Node.js.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -12,22 +12,22 @@ use serde::Deserialize;
 use crate::cloud::{Cloud, IDEMPOTENCY_TABLE, SECRET, TABLE};
 use crate::process::Program;
 
-/// Where a Linux distribution keeps its root certificates, by distribution.
+/// Files with root certificates, by Linux distribution.
 const ROOTS: [&str; 3] =
     ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
-/// What a zip file adds to its one file: two headers and an end, with its name twice.
+/// Bytes that a zip archive adds to its only file: two headers and a trailer, with the file's name twice.
 const ZIP_FRAME: usize = 30 + 46 + 22 + 2 * "bootstrap".len();
 
-/// One of those who are compared.
+/// A program that is measured.
 #[derive(Debug, Clone)]
 pub(crate) struct Contender {
-    /// As it stands in the tables.
+    /// The name in the tables.
     pub(crate) name: String,
-    /// How it is started.
+    /// The command and its environment.
     pub(crate) program: Program,
-    /// What is deployed, in bytes.
+    /// Size of the deployment package, in bytes.
     pub(crate) bytes: u64,
-    /// The same as it is uploaded, in bytes.
+    /// Size of the zipped deployment package, in bytes.
     pub(crate) zip_bytes: u64,
 }
 
@@ -35,10 +35,10 @@ fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
 }
 
-/// Builds functions as `sam build` does: one at a time, so that none gets the features of another.
+/// Builds functions as `sam build` does: one at a time, so that none is built with the features of another.
 ///
 /// # Errors
-/// When one does not compile.
+/// Fails if a function does not compile.
 pub(crate) fn build(functions: &[&str]) -> Result<(), Error> {
     for function in functions {
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
@@ -50,16 +50,16 @@ pub(crate) fn build(functions: &[&str]) -> Result<(), Error> {
     Ok(())
 }
 
-/// The folder of the release binaries: this one's, which is one of them.
+/// The folder of the release binaries, which is found from this binary's path.
 fn binaries() -> Result<PathBuf, Error> {
     let own = std::env::current_exe()?;
-    Ok(own.parent().and_then(Path::parent).ok_or("the bench stands in no folder")?.join("release"))
+    Ok(own.parent().and_then(Path::parent).ok_or("the bench is not in a folder of cargo's")?.join("release"))
 }
 
-/// One of our functions, from `folder` or from where cargo puts it.
+/// One of Gatehouse's functions, from `folder` or from cargo's folder.
 ///
 /// # Errors
-/// When it is not there.
+/// Fails if the binary does not exist.
 pub(crate) fn gatehouse(name: &str, function: &str, folder: Option<&Path>, cloud: &Cloud) -> Result<Contender, Error> {
     let binary = folder.map_or_else(binaries, |folder| Ok(folder.to_owned()))?.join(function);
     let bytes = std::fs::read(&binary).map_err(|error| format!("{}: {error}", binary.display()))?;
@@ -86,17 +86,17 @@ pub(crate) fn gatehouse(name: &str, function: &str, folder: Option<&Path>, cloud
     })
 }
 
-/// How often events of Ada's with these bodies allocate, as the guard counts it.
+/// Counts the allocations of Ada events with these bodies with the guard.
 ///
 /// # Errors
-/// When it does not count.
+/// Fails if the guard does not run or prints no counts.
 pub(crate) fn allocations(bodies: &[PathBuf]) -> Result<Vec<f64>, Error> {
     let guard = Command::new(binaries()?.join("guard")).arg("allocations").args(bodies).output()?;
     let text = String::from_utf8_lossy(&guard.stdout);
     Ok(text.lines().map(str::parse).collect::<Result<_, _>>()?)
 }
 
-/// What `peers/install` says of what it has installed.
+/// The content of `ready.json`, which `peers/install` writes.
 #[derive(Debug, Deserialize)]
 struct Installed {
     python: Peer,
@@ -114,23 +114,23 @@ struct Peer {
     zip_bytes: u64,
 }
 
-/// The peers, installed where they are not yet.
+/// Installs the peers if necessary and returns them.
 ///
 /// # Errors
-/// When they cannot be installed.
+/// Fails if they cannot be installed.
 pub(crate) fn peers(cloud: &Cloud) -> Result<[Contender; 2], Error> {
     let folder = binaries()?.join("../bench-peers");
     std::fs::create_dir_all(&folder)?;
     let folder = folder.canonicalize()?;
     let install = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/install");
-    // What pip and npm say is no part of the tables.
+    // The output of pip and npm must not appear between the tables.
     let status = Command::new(install).arg(&folder).stdout(Stdio::null()).status()?;
     if !status.success() {
-        return Err("the peers could not be installed; without them: --no-peers".into());
+        return Err("the peers could not be installed; pass --no-peers to measure without them".into());
     }
     let Installed { python, node } = serde_json::from_slice(&std::fs::read(folder.join("ready.json"))?)?;
     let contender = |language: &str, peer: Peer, bundle: &str| -> Result<Contender, Error> {
-        // What Python trusts by itself; Node has its own built in, and adds the bundle to them.
+        // The certificates that Python trusts by default. Node has built-in ones and adds the bundle to them.
         let roots = peer.cwd.join("botocore/cacert.pem");
         let bundle = cloud.bundle(bundle, &[&roots])?;
         let mut variables: Vec<(String, String)> = peer.env.into_iter().collect();
@@ -152,7 +152,7 @@ pub(crate) fn peers(cloud: &Cloud) -> Result<[Contender; 2], Error> {
 }
 
 impl Contender {
-    /// The same with another variable, under another name.
+    /// A copy with another name and one changed environment variable.
     #[must_use]
     pub(crate) fn with(&self, name: &str, variable: &str, value: &str) -> Contender {
         let mut other = self.clone();

@@ -1,4 +1,4 @@
-//! What events cost: requests, write units and billed milliseconds, and in dollars by a dated table of prices.
+//! Measures the cost of events: requests, write units, billed milliseconds, and dollars by a dated table of prices.
 
 use std::path::{Path, PathBuf};
 
@@ -15,13 +15,13 @@ use crate::report::{Report, Table, Target};
 use crate::warm::{self, Kind, SIZES, size};
 use crate::{Bench, MEMORY, event};
 
-/// Prices as they were published, and when.
+/// Published prices and their dates.
 const PRICES: &str = include_str!("../prices.json");
-/// What DynamoDB takes for a write, in ms: not measured here. AWS says single-digit milliseconds.
+/// Assumed time of a DynamoDB write in ms. It is not measured here; AWS states single-digit milliseconds.
 const DYNAMODB_MS: f64 = 5.0;
-/// What Lambda logs of itself for an invocation, in bytes: start, end and report as JSON. An estimate.
+/// Estimated bytes that Lambda logs for an invocation: start, end and report as JSON.
 const PLATFORM_LOG: f64 = 700.0;
-/// A message that is stored within 1 KB, in bytes.
+/// Bytes of a message whose item is smaller than 1 KB.
 const SMALL: usize = 800;
 /// The index that can be left out.
 const OPTIONAL_INDEX: &str = "by-source";
@@ -46,16 +46,16 @@ struct Aws {
 /// A hosted gateway.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Gateway {
-    /// Whose, and which plan.
+    /// The provider and the plan.
     pub(crate) name: String,
     monthly: f64,
     included: f64,
-    /// Up to how many events in a month, and dollars for a million of them.
+    /// The upper limit of each tier in events a month, and the dollars for a million events in it.
     tiers: Vec<(Option<f64>, f64)>,
 }
 
 impl Gateway {
-    /// Dollars for so many events in a month.
+    /// The price in dollars of this number of events in a month.
     #[must_use]
     pub(crate) fn month(&self, events: f64) -> f64 {
         let (mut dollars, mut from) = (self.monthly, self.included);
@@ -68,7 +68,7 @@ impl Gateway {
     }
 }
 
-/// What writing an event takes.
+/// The cost of writing an event: bytes, write units and requests.
 #[derive(Debug, Clone, Copy, Default)]
 struct Units {
     body: usize,
@@ -87,8 +87,10 @@ impl Units {
     }
 }
 
+/// Measures the costs and compares them with hosted gateways.
+///
 /// # Errors
-/// When an event is not recorded.
+/// Fails if an event is not recorded.
 pub(crate) async fn run(bench: &Bench) -> Result<Report, Error> {
     let prices: Prices = serde_json::from_str(PRICES)?;
     let mut report = Report::default();
@@ -96,7 +98,7 @@ pub(crate) async fn run(bench: &Bench) -> Result<Report, Error> {
     let (samples, of_samples) = samples().await?;
     report.tables.push(samples);
     let worst = of_samples.iter().map(|(_, units)| units.table).fold(0.0, f64::max);
-    report.targets.push(Target::most("write units of the table for an Ada or agntix sample, the most", worst, 1.0));
+    report.targets.push(Target::at_most("most write units of the table for an Ada or agntix sample", worst, 1.0));
 
     let memory = match process::can_throttle() {
         Ok(()) => MEMORY,
@@ -112,9 +114,10 @@ pub(crate) async fn run(bench: &Bench) -> Result<Report, Error> {
     let mut table = Table::new(
         "Dollars for a million events",
         &format!(
-            "Prices of {}, read {}, without free tiers. Billed: the event's own time at {MEMORY} MB, in the mean (arm64's price), and {DYNAMODB_MS} ms for DynamoDB's answer, \
-             which is not measured here. Logs: its line and some {PLATFORM_LOG} bytes of Lambda's own. Units in the table, in the index by-subject, and in \
-             by-source where `SourceIndex` is true.",
+            "Prices of {}, read {}, without free tiers. Billed: the event's mean own time at {MEMORY} MB (arm64's \
+             price), and {DYNAMODB_MS} ms for DynamoDB's response, which is not measured here. Logs: the event's line \
+             and about {PLATFORM_LOG} bytes of Lambda's own. Write units: in the table, in the index by-subject, and \
+             in by-source if `SourceIndex` is true.",
             prices.region, prices.read
         ),
         &[
@@ -134,7 +137,7 @@ pub(crate) async fn run(bench: &Bench) -> Result<Report, Error> {
     let logs = (line + PLATFORM_LOG) / 1e9 * prices.aws.logs_gb * 1e6;
     let mut of_size = Vec::new();
     for (kind, billed) in [Kind::Ours, Kind::Report].into_iter().zip(&billed) {
-        // A message whose item stays within a write unit takes no longer than one that does not.
+        // The time of the smallest measured size also applies to a message whose item fits one write unit.
         let small = (kind == Kind::Ours).then_some((&SMALL, billed.first().unwrap_or(&f64::NAN)));
         for (&bytes, &ms) in small.into_iter().chain(SIZES.iter().zip(billed)) {
             let delivery = if kind == Kind::Ours { event::ada(bytes) } else { event::report(bytes) };
@@ -165,34 +168,34 @@ pub(crate) async fn run(bench: &Bench) -> Result<Report, Error> {
     for &(kind, bytes, units, dollars, listed) in &of_size {
         match (kind, bytes) {
             (Kind::Ours, SMALL) => {
-                report.targets.push(Target::most(
+                report.targets.push(Target::at_most(
                     "dollars for a million, up to 1 KB stored, SourceIndex=false",
                     dollars,
                     1.60,
                 ));
-                report.targets.push(Target::most(
+                report.targets.push(Target::at_most(
                     "dollars for a million, up to 1 KB stored, SourceIndex=true",
                     listed,
                     1.60,
                 ));
-                report.targets.push(Target::most("SQS requests of a new event", units.sqs as f64, 0.0));
-                report.targets.push(Target::most("DynamoDB requests of a new event", units.requests as f64, 1.0));
+                report.targets.push(Target::at_most("SQS requests of a new event", units.sqs as f64, 0.0));
+                report.targets.push(Target::at_most("DynamoDB requests of a new event", units.requests as f64, 1.0));
             }
             (Kind::Report, 3_000) => {
-                report.targets.push(Target::most(
-                    "dollars for a million 3 KB reports of Vapi's, SourceIndex=false",
+                report.targets.push(Target::at_most(
+                    "dollars for a million 3 KB Vapi reports, SourceIndex=false",
                     dollars,
                     2.20,
                 ));
-                report.targets.push(Target::most(
-                    "dollars for a million 3 KB reports of Vapi's, SourceIndex=true",
+                report.targets.push(Target::at_most(
+                    "dollars for a million 3 KB Vapi reports, SourceIndex=true",
                     listed,
                     2.20,
                 ));
             }
             (Kind::Report, 20_000) => {
-                report.targets.push(Target::most(
-                    "write units of a 20 KB report in the table, of storing it raw",
+                report.targets.push(Target::at_most(
+                    "write units of a 20 KB report in the table, relative to storing it raw",
                     units.table / units.raw,
                     0.25,
                 ));
@@ -213,9 +216,10 @@ pub(crate) async fn run(bench: &Bench) -> Result<Report, Error> {
 
 fn gateways(prices: &Prices, ours: &[(Kind, usize, f64, f64)]) -> Table {
     let mut table = Table::new(
-        "A month beside hosted gateways",
+        "A month, compared with hosted gateways",
         &format!(
-            "Dollars, prices as published (prices.json has sources and dates, read {}). They differ in what they do besides.",
+            "Dollars, with published prices (prices.json has sources and dates, read {}). The gateways also differ in \
+             features.",
             prices.read
         ),
         &["", "1 million events", "10 million events"],
@@ -232,43 +236,43 @@ fn gateways(prices: &Prices, ours: &[(Kind, usize, f64, f64)]) -> Table {
     table
 }
 
-/// Requests by what comes.
+/// Counts the requests for each kind of delivery.
 async fn requests() -> Result<Table, Error> {
     let stack = Testbed::start(Options { poll: false, ..Options::default() }).await?;
     let small = event::ada(1_000).body;
     let other = String::from_utf8(small.to_vec())?.replace("A customer", "Another customer");
     let large = format!(r#"{{"noise":"{}"}}"#, noise(1, 1_500_000));
-    let mut table = Table::new("Requests by what comes", "", &["", "DynamoDB", "SQS"]);
+    let mut table = Table::new("Requests for each kind of delivery", "", &["", "DynamoDB", "SQS"]);
     let count = || (stack.dynamodb.counts().values().sum::<usize>(), stack.sqs.counts().values().sum::<usize>());
-    let row = |what: &str, before: (usize, usize)| {
+    let row = |kind: &str, before: (usize, usize)| {
         let after = count();
-        vec![what.into(), ((after.0 - before.0) as f64).into(), ((after.1 - before.1) as f64).into()]
+        vec![kind.into(), ((after.0 - before.0) as f64).into(), ((after.1 - before.1) as f64).into()]
     };
-    for (what, message_id, body) in [
+    for (kind, message_id, body) in [
         ("a new event", "msg_1", small.clone()),
         ("a duplicate", "msg_1", small),
-        ("another body under its id", "msg_1", other.into()),
+        ("a different body under its id", "msg_1", other.into()),
         ("a new event of 1.5 MB that hardly compress", "msg_2", large.clone().into()),
         ("a duplicate of it", "msg_2", large.into()),
     ] {
         let before = count();
         Delivery::ada(message_id, body, Clock::System.now()).send(&stack.url).await?;
-        table.rows.push(row(what, before));
+        table.rows.push(row(kind, before));
     }
-    for (what, key) in
+    for (kind, key) in
         [("a chat turn", None), ("a chat turn with a key", Some("k")), ("the same request again, a replay", Some("k"))]
     {
         let before = count();
         let turn = chat_turn(key).send(&stack.url).await?;
         if turn.status != 200 {
-            return Err(format!("a chat turn is {}: {}", turn.status, turn.body).into());
+            return Err(format!("a chat turn was answered with {}: {}", turn.status, turn.body).into());
         }
-        table.rows.push(row(what, before));
+        table.rows.push(row(kind, before));
     }
     Ok(table)
 }
 
-/// A request to this machine's agent.
+/// A request to the built-in test agent.
 fn chat_turn(key: Option<&str>) -> Delivery {
     let token = "Bearer gatehouse-development-chat".to_owned();
     let mut headers =
@@ -283,23 +287,27 @@ fn chat_turn(key: Option<&str>) -> Delivery {
     }
 }
 
-/// Write units of a new event, by sample; of those of Ada and agntix again, for their target.
+/// Measures the write units of a new event for each sample. Also returns those of Ada and agntix, which have a target.
 async fn samples() -> Result<(Table, Vec<(String, Units)>), Error> {
     let mut table = Table::new(
         "Write units of a new event, by sample",
-        "As the engine reports them for writing the recorded items into an empty table. A sample beside the repository (`../shared/samples`) is measured where it is there.",
+        "As the engine reports them for writing the recorded items to an empty table. Includes the samples in \
+         `../shared/samples`, outside the repository, if they are present.",
         &["", "body, B", "stored, B", "table", "by-subject", "by-source", "raw"],
     );
-    let mut held = Vec::new();
+    let mut with_target = Vec::new();
     for folder in ["../fixtures", "../../../shared/samples"] {
         for path in sample_files(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)) {
             let name = name_of(&path);
             let body = std::fs::read_to_string(&path)?;
-            let sender = match () {
-                () if name.starts_with("vapi/client_") => Sender::VapiClient,
-                () if name.starts_with("vapi/") => Sender::VapiServer,
-                () if name.starts_with("agntix/") => Sender::Agntix,
-                () => Sender::Ada,
+            let sender = if name.starts_with("vapi/client_") {
+                Sender::VapiClient
+            } else if name.starts_with("vapi/") {
+                Sender::VapiServer
+            } else if name.starts_with("agntix/") {
+                Sender::Agntix
+            } else {
+                Sender::Ada
             };
             let delivery = event::signed(sender, "msg_2yV3nKQe8sYcXhLmT5aWbRzPqJd", body);
             let units = units_of(&delivery).await?;
@@ -313,21 +321,21 @@ async fn samples() -> Result<(Table, Vec<(String, Units)>), Error> {
                 units.raw.into(),
             ]);
             if !name.starts_with("vapi/") {
-                held.push((name, units));
+                with_target.push((name, units));
             }
         }
     }
-    Ok((table, held))
+    Ok((table, with_target))
 }
 
-/// Records a delivery, and writes what was recorded again to see what it costs.
+/// Records a delivery, then writes the recorded items to an empty table to measure their write units.
 async fn units_of(delivery: &Delivery) -> Result<Units, Error> {
     let options = Options { poll: false, secrets: event::SECRETS.to_owned(), ..Options::default() };
     let stack = Testbed::start(options).await?;
     let before = stack.dynamodb.counts().values().sum::<usize>();
     let answer = delivery.send(&stack.url).await?;
     if answer.outcome() != "recorded" {
-        return Err(format!("an event is {}: {}", answer.outcome(), answer.body).into());
+        return Err(format!("an event was not recorded but {}: {}", answer.outcome(), answer.body).into());
     }
     let requests = stack.dynamodb.counts().values().sum::<usize>() - before;
     let sqs = stack.sqs.counts().values().sum();
@@ -344,7 +352,7 @@ async fn units_of(delivery: &Delivery) -> Result<Units, Error> {
         };
         let put = client.put_item().table_name(&stack.table).set_item(Some(item.clone()));
         let put = put.return_consumed_capacity(ReturnConsumedCapacity::Indexes).send().await?;
-        let capacity = put.consumed_capacity.ok_or("the engine tells no capacity")?;
+        let capacity = put.consumed_capacity.ok_or("the engine reports no capacity")?;
         units.table += capacity.table.and_then(|table| table.capacity_units).unwrap_or_default();
         for (name, index) in capacity.global_secondary_indexes.unwrap_or_default() {
             let of_index = index.capacity_units.unwrap_or_default();
@@ -354,12 +362,12 @@ async fn units_of(delivery: &Delivery) -> Result<Units, Error> {
             }
         }
     }
-    // A unit for each KB begun; the keys and dates that go along would be there too.
+    // One unit for each started KB of the body and about 300 B of keys and dates.
     units.raw = ((units.body + 300) as f64 / 1024.0).ceil();
     Ok(units)
 }
 
-/// How long the line of an event is in the log, in bytes.
+/// Measures the length of an event's log line, in bytes.
 async fn log_line(bench: &Bench) -> Result<f64, Error> {
     const EVENTS: usize = 20;
     let log = bench.folder.path().join("line.log");
@@ -380,7 +388,7 @@ fn sample_files(folder: &Path) -> Vec<PathBuf> {
         let Ok(files) = std::fs::read_dir(folder.join(vendor)) else { continue };
         let mut files: Vec<_> = files.filter_map(|file| Some(file.ok()?.path())).collect();
         files.sort();
-        // What Vapi gets, rather than sends.
+        // Skips messages that are sent to Vapi.
         let is_sent = |path: &PathBuf| {
             let name = name_of(path);
             !["/add-message", "/inbound_", "/response_", "/_index"].iter().any(|part| name.contains(part))
@@ -391,7 +399,7 @@ fn sample_files(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Folder and file.
+/// The name of a file with its folder.
 fn name_of(path: &Path) -> String {
     let mut parts = path.iter().rev().map(|part| part.to_string_lossy());
     let (file, folder) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
@@ -403,7 +411,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_month_at_a_gateway_is_its_fee_and_each_tier_of_what_is_not_included() {
+    fn gateway_month_is_its_fee_plus_each_tier() {
         let tiers = vec![(Some(5e6), 30.0), (Some(10e6), 20.0), (Some(20e6), 10.0)];
         let gateway = Gateway { name: String::new(), monthly: 39.0, included: 10_000.0, tiers };
         for (events, dollars) in [(0.0, 39.0), (10_000.0, 39.0), (1e6, 68.7), (10e6, 39.0 + 149.7 + 100.0)] {
@@ -412,7 +420,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_of_prices_can_be_read() {
+    fn price_table_can_be_read() {
         let prices: Prices = serde_json::from_str(PRICES).unwrap();
         assert!(prices.gateways.len() >= 3 && prices.read.starts_with("20"));
     }

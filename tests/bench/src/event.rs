@@ -1,4 +1,4 @@
-//! Events of any size, as vendors send them.
+//! Vendor events of any size.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,7 +9,7 @@ use gatehouse_local::Delivery;
 use gatehouse_local::delivery::Sender;
 use serde_json::json;
 
-/// What people and assistants say, so that a body compresses about as well as real ones do.
+/// Words of ordinary conversations, so that bodies compress about as well as real ones.
 const WORDS: &str = "the a an I you we they it is are was can could would will have has had do does did not and or but so \
     if then when where what which who how because order delivery account number address email phone payment card refund \
     appointment booking room table flight ticket invoice balance password reset update change cancel confirm schedule \
@@ -20,7 +20,7 @@ const WORDS: &str = "the a an I you we they it is are was can could would will h
     next new old small large blue green red street avenue north south east west one two three four five six seven eight \
     nine ten twenty thirty forty fifty hundred thousand euro dollar price cost total amount discount shipping return";
 
-/// Secrets of the bench's own: those of the development are refused where functions run as they are deployed.
+/// The bench's own secrets, because deployed functions refuse the development secrets.
 pub(crate) const SECRETS: &str = r#"{
   "ada": {"signing_secrets": ["whsec_Z2F0ZWhvdXNlLWJlbmNoLWZvci1hZGEtd2ViaG9va3M="]},
   "agntix": {"signing_secrets": ["whsec_Z2F0ZWhvdXNlLWJlbmNoLWFnbnRpeC13ZWJob29rcyE="]},
@@ -28,7 +28,7 @@ pub(crate) const SECRETS: &str = r#"{
   "agent_chat": {"clients": [{"id": "bench", "token": "a-token-of-the-bench-for-chats", "agents": ["*"]}]}
 }"#;
 
-/// Numbers that look random, and are the same in every run.
+/// A pseudo-random generator (xorshift) that gives the same numbers for the same seed.
 #[derive(Debug)]
 struct Numbers(u64);
 
@@ -64,24 +64,24 @@ fn text(numbers: &mut Numbers, bytes: usize) -> String {
     text
 }
 
-/// A delivery that functions with [`SECRETS`] take.
-#[allow(clippy::expect_used, reason = "the document is a constant, and has a secret for each sender")]
+/// A delivery that is signed with [`SECRETS`].
+#[allow(clippy::expect_used, reason = "the document is a constant and has a secret for each sender")]
 pub(crate) fn signed(sender: Sender, message_id: &str, body: String) -> Delivery {
     let secrets = Secrets::parse(SECRETS, false).expect("the document is JSON");
     Delivery::signed(sender, &secrets, message_id, body, Clock::System.now()).expect("every sender has a secret")
 }
 
-/// A number that no other event of this process has; across processes, by when it began.
-fn fresh() -> u64 {
+/// A number that is unique in this process and, by its time, very likely in others.
+fn unique_number() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let began = u64::try_from(Clock::System.now().as_millis()).unwrap_or_default();
     NEXT.fetch_add(1, Ordering::Relaxed) + (began << 20)
 }
 
-/// A message in one of Ada's conversations, of about so many bytes, with three headers of Standard Webhooks.
+/// A message in an Ada conversation, of about `bytes` bytes, with the headers of Standard Webhooks.
 #[must_use]
 pub(crate) fn ada(bytes: usize) -> Delivery {
-    let n = fresh();
+    let n = unique_number();
     let mut numbers = Numbers(n | 1);
     let body = |content: &str| {
         json!({
@@ -104,16 +104,16 @@ pub(crate) fn ada(bytes: usize) -> Delivery {
     let content = text(&mut numbers, bytes.saturating_sub(frame));
     let mut delivery = signed(Sender::Ada, &format!("msg_{n:x}"), body(&content));
     for (name, _) in &mut delivery.headers {
-        // Not every library knows the names that Svix has for them.
+        // Not every library accepts Svix's names of the headers.
         *name = name.replace("svix-", "webhook-");
     }
     delivery
 }
 
-/// The report of a call, of about so many bytes: most of it is said two or three times over, as Vapi does.
+/// The report of a Vapi call, of about `bytes` bytes. As in real reports, most texts occur several times.
 #[must_use]
 pub(crate) fn report(bytes: usize) -> Delivery {
-    let n = fresh();
+    let n = unique_number();
     let mut numbers = Numbers(n | 1);
     let began = Clock::System.now().as_millis() - 600_000;
     let (mut messages, mut transcript, mut size, mut at) = (Vec::new(), String::new(), 0, 0_i64);
@@ -131,37 +131,38 @@ pub(crate) fn report(bytes: usize) -> Delivery {
         .to_string()
     };
     let frame = report(&[], "").len();
-    // A message takes about 170 bytes besides what is said in it, which is there twice.
+    // A message takes about 170 bytes and its text, which occurs twice.
     while frame + size + 200 < bytes {
         let length = 4 + numbers.below(24);
-        let mut said = sentence(&mut numbers, length);
-        said.truncate((bytes - frame - size - 170) / 2);
-        let (role, who) = if messages.len() % 2 == 0 { ("bot", "AI") } else { ("user", "User") };
+        let mut text = sentence(&mut numbers, length);
+        text.truncate((bytes - frame - size - 170) / 2);
+        let (role, speaker) = if messages.len() % 2 == 0 { ("bot", "AI") } else { ("user", "User") };
         at += 1_000 + i64::try_from(numbers.below(6_000)).unwrap_or_default();
-        let message = json!({"role": role, "message": said, "time": began + at, "endTime": began + at + 900,
+        let message = json!({"role": role, "message": text, "time": began + at, "endTime": began + at + 900,
             "secondsFromStart": at as f64 / 1000.0, "duration": 900, "source": ""});
-        transcript.push_str(&format!("{who}: {said}\n"));
-        size += message.to_string().len() + 1 + said.len() + who.len() + 4;
+        transcript.push_str(&format!("{speaker}: {text}\n"));
+        size += message.to_string().len() + 1 + text.len() + speaker.len() + 4;
         messages.push(message);
     }
     signed(Sender::VapiServer, "", report(&messages, &transcript))
 }
 
-/// A session's end, as agntix sends it.
+/// The end of an agntix session.
 #[must_use]
 pub(crate) fn agntix() -> Delivery {
     let body = include_str!("../../fixtures/agntix/session-ended.json");
-    signed(Sender::Agntix, &format!("msg_{:x}", fresh()), body.to_owned())
+    signed(Sender::Agntix, &format!("msg_{:x}", unique_number()), body.to_owned())
 }
 
-/// A call's end, as Vapi tells clients.
+/// The end of a call, as a Vapi client message.
 #[must_use]
 pub(crate) fn status() -> Delivery {
-    let body = format!(r#"{{"message":{{"type":"status-update","status":"ended","call":{{"id":"{:x}"}}}}}}"#, fresh());
+    let body =
+        format!(r#"{{"message":{{"type":"status-update","status":"ended","call":{{"id":"{:x}"}}}}}}"#, unique_number());
     signed(Sender::VapiClient, "", body)
 }
 
-/// What Lambda hands to `event-retry`: a message with an event that has not been recorded.
+/// A Lambda event for `event-retry`: a message with a new event.
 #[must_use]
 pub(crate) fn retry() -> Bytes {
     let batch = include_str!("../../../events/sqs-batch.json");
@@ -170,13 +171,13 @@ pub(crate) fn retry() -> Bytes {
         records.truncate(1);
         for record in records {
             let message = record["body"].as_str().unwrap_or_default();
-            record["body"] = message.replace("msg_format_1", &format!("msg_{:x}", fresh())).into();
+            record["body"] = message.replace("msg_format_1", &format!("msg_{:x}", unique_number())).into();
         }
     }
     Bytes::from(batch.to_string())
 }
 
-/// What Lambda hands to a function for a delivery.
+/// A Lambda event for a delivery.
 #[must_use]
 pub(crate) fn invocation(delivery: &Delivery) -> Bytes {
     Bytes::from(delivery.to_lambda_event().to_string())
@@ -187,7 +188,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn events_are_about_as_large_as_asked_for_and_no_two_are_one() {
+    fn events_are_unique_and_have_the_requested_size() {
         for (bytes, times) in [(1_000, 50), (3_000, 50), (20_000, 5), (200_000, 1)] {
             for delivery in (0..times).flat_map(|_| [ada(bytes), report(bytes)]) {
                 let off = delivery.body.len().abs_diff(bytes);
@@ -199,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_retried_event_is_another_each_time() {
+    fn every_retried_event_is_different() {
         assert!(retry() != retry());
     }
 }

@@ -1,4 +1,4 @@
-//! A Lambda Runtime API: hands events out, takes answers in, and notes when.
+//! A Lambda Runtime API that measures when events are sent and answers received.
 //!
 //! <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>
 
@@ -21,15 +21,15 @@ use tokio::sync::{Mutex as AsyncMutex, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-/// How long a function may take for an answer before the bench gives up.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// What the functions are told they may take, in milliseconds.
+/// Time after which the bench gives up on a function.
+const GIVE_UP_AFTER: Duration = Duration::from_secs(60);
+/// The deadline that functions are given, in milliseconds.
 const DEADLINE_MS: i64 = 300_000;
 
 /// The Runtime API of one function.
 #[derive(Debug)]
 pub(crate) struct Host {
-    /// What goes into `AWS_LAMBDA_RUNTIME_API`.
+    /// The value of `AWS_LAMBDA_RUNTIME_API`.
     pub(crate) address: SocketAddr,
     shared: Arc<Shared>,
     server: JoinHandle<()>,
@@ -58,26 +58,26 @@ struct Running {
     pieces: mpsc::UnboundedSender<Piece>,
 }
 
-/// A part of an answer, and when it came.
+/// A part of an answer, with the time at which it was received.
 pub(crate) type Piece = (Instant, Bytes);
 
-/// An invocation's answer, as it comes.
+/// The answer of an invocation that is still being received.
 #[derive(Debug)]
-pub(crate) struct Answering {
-    /// When the event went out.
+pub(crate) struct PendingAnswer {
+    /// When the event was sent.
     pub(crate) sent: Instant,
-    /// The answer's parts; the channel closes at its end.
+    /// The parts of the answer. The channel closes at its end.
     pub(crate) pieces: mpsc::UnboundedReceiver<Piece>,
 }
 
-/// A whole answer.
+/// A complete answer.
 #[derive(Debug)]
 pub(crate) struct Exchange {
-    /// From the event's first byte to the answer's last.
+    /// Time from the first byte of the event to the last byte of the answer.
     pub(crate) took: Duration,
-    /// When that was.
+    /// When the last byte was received.
     pub(crate) ended: Instant,
-    /// What the function answered.
+    /// The body of the answer.
     pub(crate) body: Bytes,
 }
 
@@ -88,10 +88,10 @@ impl Drop for Host {
 }
 
 impl Host {
-    /// Starts one on a free port.
+    /// Starts a Runtime API on a free port.
     ///
     /// # Errors
-    /// When there is no port.
+    /// Fails if there is no free port.
     pub(crate) async fn start() -> Result<Host, Error> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
@@ -107,35 +107,35 @@ impl Host {
         Ok(Host { address, shared, server })
     }
 
-    /// When the function first asked for an event.
+    /// Waits until the function requests its first event, and returns the time.
     ///
     /// # Errors
-    /// When it has not within a minute.
+    /// Fails if the function has not requested an event within a minute.
     pub(crate) async fn ready(&self) -> Result<Instant, Error> {
-        let mut told = self.shared.first_next.subscribe();
-        let told = tokio::time::timeout(PATIENCE, told.wait_for(Option::is_some)).await;
-        let at = told.map_err(|_| "the function did not ask for an event within a minute")??;
-        Ok((*at).ok_or("nobody asked")?)
+        let mut first_next = self.shared.first_next.subscribe();
+        let first_next = tokio::time::timeout(GIVE_UP_AFTER, first_next.wait_for(Option::is_some)).await;
+        let at = first_next.map_err(|_| "the function did not request an event within a minute")??;
+        Ok((*at).ok_or("the function requested no event")?)
     }
 
-    /// Hands an event out; its answer is given as it comes. A released function is told at once that its answer has
-    /// arrived, so that it asks for the next event while it still answers this one: Lambda never does that.
+    /// Sends an event. A released function gets the response to its answer at once, so that it requests the next event
+    /// while it still sends this answer. Lambda never does that.
     ///
     /// # Errors
-    /// When nobody asks for an event.
-    pub(crate) async fn open(&self, event: Bytes, is_released: bool) -> Result<Answering, Error> {
+    /// Fails if the function does not request an event.
+    pub(crate) async fn open(&self, event: Bytes, is_released: bool) -> Result<PendingAnswer, Error> {
         let ((sent, was_sent), (pieces, received)) = (oneshot::channel(), mpsc::unbounded_channel());
         self.shared.invoke.send(Invocation { event, is_released, sent, pieces })?;
-        let sent = tokio::time::timeout(PATIENCE, was_sent).await;
-        Ok(Answering { sent: sent.map_err(|_| "the function asks for no more events")??, pieces: received })
+        let sent = tokio::time::timeout(GIVE_UP_AFTER, was_sent).await;
+        Ok(PendingAnswer { sent: sent.map_err(|_| "the function does not request another event")??, pieces: received })
     }
 
-    /// Hands an event out and waits for the whole answer.
+    /// Sends an event and waits for the complete answer.
     ///
     /// # Errors
-    /// When there is none.
+    /// Fails if the function does not answer within a minute.
     pub(crate) async fn invoke(&self, event: Bytes) -> Result<Exchange, Error> {
-        let Answering { sent, mut pieces } = self.open(event, false).await?;
+        let PendingAnswer { sent, mut pieces } = self.open(event, false).await?;
         let (mut body, mut end) = (Vec::new(), sent);
         let all = async {
             while let Some((at, piece)) = pieces.recv().await {
@@ -143,14 +143,14 @@ impl Host {
                 end = at;
             }
         };
-        tokio::time::timeout(PATIENCE, all).await.map_err(|_| "the function did not answer within a minute")?;
+        tokio::time::timeout(GIVE_UP_AFTER, all).await.map_err(|_| "the function did not answer within a minute")?;
         Ok(Exchange { took: end - sent, ended: end, body: Bytes::from(body) })
     }
 }
 
 async fn serve(listener: TcpListener, shared: Arc<Shared>) {
     while let Ok((stream, _)) = listener.accept().await {
-        // Lambda's own end is not known to wait, so neither does this one.
+        // Disables Nagle's algorithm, because Lambda's Runtime API is not known to delay its packets.
         let _ = stream.set_nodelay(true);
         let shared = Arc::clone(&shared);
         let service = service_fn(move |request| {
@@ -171,11 +171,11 @@ async fn answer(shared: &Shared, request: Request<Incoming>) -> Option<Response<
     let id = path.trim_start_matches("invocation/").split('/').next().unwrap_or_default();
     let running = shared.running.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
     if let Some(Running { is_released, pieces }) = running {
-        let taking = take(request.into_body(), pieces);
+        let receiving = receive(request.into_body(), pieces);
         if is_released {
-            tokio::spawn(taking);
+            tokio::spawn(receiving);
         } else {
-            taking.await;
+            receiving.await;
         }
     }
     let mut accepted = Response::new(Full::from("{\"status\":\"OK\"}"));
@@ -183,10 +183,10 @@ async fn answer(shared: &Shared, request: Request<Incoming>) -> Option<Response<
     Some(accepted)
 }
 
-async fn take(mut body: Incoming, pieces: mpsc::UnboundedSender<Piece>) {
+async fn receive(mut body: Incoming, pieces: mpsc::UnboundedSender<Piece>) {
     while let Some(Ok(frame)) = body.frame().await {
         if let Ok(data) = frame.into_data() {
-            // Whoever asked may have heard enough.
+            // The receiver may have been dropped before the end of the answer.
             let _ = pieces.send((Instant::now(), data));
         }
     }
@@ -207,7 +207,7 @@ async fn next(shared: &Shared) -> Option<Response<Full<Bytes>>> {
         "lambda-runtime-invoked-function-arn",
         HeaderValue::from_static("arn:aws:lambda:us-east-1:000000000000:function:bench"),
     );
-    // Whoever invoked may be gone.
+    // The caller of `open` may have been dropped.
     let _ = sent.send(Instant::now());
     Some(response)
 }

@@ -1,11 +1,11 @@
-//! Gatehouse measured beside what people would use instead: `cargo run --release -p bench -- [cold|warm|chat|cost|all]`.
+//! Measures Gatehouse and its alternatives: `cargo run --release -p bench -- [cold|warm|chat|cost|all]`.
 //!
-//! Function binaries run under a Lambda Runtime API of the bench's own, against the embedded engines over TLS. Bench and engines
-//! have one processor, the functions another. Peers are installed when they are first needed.
+//! Function binaries run with a Lambda Runtime API of the bench and reach the embedded engines over TLS. Bench and
+//! engines use one processor, the functions another. Peers are installed when they are first needed.
 #![allow(
     clippy::indexing_slicing,
     clippy::cast_precision_loss,
-    reason = "numbers in tables, of whose sizes the code beside decides"
+    reason = "the code computes statistics and creates the tables that it indexes"
 )]
 
 use std::path::{Path, PathBuf};
@@ -33,7 +33,7 @@ use contender::Contender;
 use plot::Plots;
 use report::{Report, Table};
 
-/// The size of the event that contenders are compared by, in bytes.
+/// The size in bytes of the event that contenders are compared with.
 pub(crate) const HEADLINE: usize = 3_000;
 /// The functions' memory in the template, in MB.
 pub(crate) const MEMORY: u32 = 256;
@@ -41,7 +41,7 @@ pub(crate) const MEMORY: u32 = 256;
 const FUNCTIONS: [&str; 6] =
     ["conversation-webhooks", "session-lifecycle", "client-message", "server-message", "event-retry", "agent-chat"];
 
-/// Measures Gatehouse beside what people would use instead.
+/// Measures Gatehouse and its alternatives.
 #[derive(Debug, Parser)]
 #[command(name = "bench", version)]
 struct Arguments {
@@ -51,19 +51,19 @@ struct Arguments {
     /// Print everything as one JSON document instead of tables.
     #[arg(long)]
     json: bool,
-    /// A quarter of the runs.
+    /// Do a quarter of the runs.
     #[arg(long)]
     quick: bool,
-    /// Leave Python and Node out.
+    /// Do not measure Python and Node.
     #[arg(long)]
     no_peers: bool,
-    /// Measure conversation-webhooks from another build's folder too, under a name: NAME=FOLDER. Can be given several times.
+    /// Also measure conversation-webhooks from the folder of another build. Repeatable.
     #[arg(long, value_name = "NAME=FOLDER")]
     beside: Vec<String>,
-    /// Do not build the functions: they are there.
+    /// Do not build the functions.
     #[arg(long)]
     no_build: bool,
-    /// Put the tables into this folder's PERFORMANCE.md, behind its mark, and plots beside it.
+    /// Write the tables to PERFORMANCE.md in this folder, below its mark, and the plots to its folder `performance`.
     #[arg(long, value_name = "FOLDER")]
     write: Option<PathBuf>,
 }
@@ -76,36 +76,36 @@ enum What {
     Warm,
     /// Chats.
     Chat,
-    /// Dollars.
+    /// Costs.
     Cost,
     /// All four.
     All,
 }
 
-/// What every measurement works with.
+/// The environment of all measurements.
 #[derive(Debug)]
 pub(crate) struct Bench {
-    /// What functions reach.
+    /// The services that functions reach.
     pub(crate) cloud: Cloud,
-    /// The agent that chats are with.
+    /// The agent of chats.
     pub(crate) chat: Chat,
-    /// The function that peers are compared to.
+    /// The function that peers are compared with.
     pub(crate) headline: Contender,
-    /// The one that takes Vapi's reports.
+    /// The function that receives Vapi's reports.
     pub(crate) reports: Contender,
-    /// Who else is measured.
+    /// The other contenders.
     pub(crate) others: Vec<Contender>,
-    /// For files that nobody keeps.
+    /// A folder for temporary files.
     pub(crate) folder: TempDir,
-    /// What functions print.
+    /// The file with the output of functions.
     pub(crate) log: PathBuf,
-    /// Where plots go.
+    /// The writer of plots.
     pub(crate) plots: Plots,
     is_quick: bool,
 }
 
 impl Bench {
-    /// How often something is done.
+    /// Returns the number of runs, which `--quick` divides by four.
     #[must_use]
     pub(crate) fn runs(&self, runs: usize) -> usize {
         if self.is_quick { runs.div_ceil(4) } else { runs }
@@ -116,7 +116,7 @@ impl Bench {
 async fn main() -> Result<(), Error> {
     let arguments = Arguments::parse();
     if cfg!(debug_assertions) {
-        return Err("this build is not optimized; cargo run --release -p bench".into());
+        return Err("this build is not optimized; run cargo run --release -p bench".into());
     }
     if !arguments.no_build {
         contender::build(&FUNCTIONS)?;
@@ -130,7 +130,7 @@ async fn main() -> Result<(), Error> {
     let reports = contender::gatehouse("server-message", "server-message", None, &cloud)?;
     let mut others = Vec::new();
     for beside in &arguments.beside {
-        let (name, folder) = beside.split_once('=').ok_or("--beside takes NAME=FOLDER")?;
+        let (name, folder) = beside.split_once('=').ok_or("--beside needs NAME=FOLDER")?;
         others.push(contender::gatehouse(name, FUNCTIONS[0], Some(folder.as_ref()), &cloud)?);
     }
     if !arguments.no_peers && [What::Cold, What::Warm, What::All].contains(&arguments.what) {
@@ -138,13 +138,13 @@ async fn main() -> Result<(), Error> {
     }
     let plots = Plots { folder: arguments.write.as_ref().map(|folder| folder.join("performance")) };
     let bench = Bench { cloud, chat, headline, reports, others, folder, log, plots, is_quick: arguments.quick };
-    process::keep_to_own_processor();
+    process::bind_to_bench_cpu();
 
     let measured = measure(&bench, arguments.what, arguments.json).await;
     let report = measured.map_err(|error| {
         let log = std::fs::read_to_string(&bench.log).unwrap_or_default();
         let end = log.lines().rev().take(8).collect::<Vec<_>>();
-        format!("{error}; what functions printed last:\n{}", end.into_iter().rev().collect::<Vec<_>>().join("\n"))
+        format!("{error}; the last output of functions:\n{}", end.into_iter().rev().collect::<Vec<_>>().join("\n"))
     })?;
     let verdict = report.verdict();
     if arguments.json {
@@ -158,8 +158,8 @@ async fn main() -> Result<(), Error> {
     Ok(())
 }
 
-/// Behind this line a page is the bench's.
-const MARK: &str = "<!-- What follows is written by the bench. -->";
+/// The line below which the bench writes the page.
+const MARK: &str = "<!-- The bench writes everything below this line. -->";
 
 fn write(folder: &Path, report: &Report, verdict: Option<&Table>, what: What) -> Result<(), Error> {
     let page = folder.join("PERFORMANCE.md");
@@ -171,7 +171,7 @@ fn write(folder: &Path, report: &Report, verdict: Option<&Table>, what: What) ->
     Ok(std::fs::write(page, format!("{before}{MARK}\n\n{} By {command}.\n\n{}", machine(), tables.join("\n")))?)
 }
 
-/// When and on what this runs.
+/// Describes the time and the machine of the measurement.
 fn machine() -> String {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let (cpus, memory, kernel) = (read("/proc/cpuinfo"), read("/proc/meminfo"), read("/proc/sys/kernel/osrelease"));
@@ -191,7 +191,7 @@ fn machine() -> String {
     )
 }
 
-/// Tables are printed as they come: all of it takes a while.
+/// Runs the measurements. Prints each table as soon as it is measured, because all of them take a long time.
 async fn measure(bench: &Bench, what: What, is_json: bool) -> Result<Report, Error> {
     let mut report = Report::default();
     for part in [What::Cold, What::Warm, What::Chat, What::Cost] {

@@ -1,4 +1,4 @@
-//! Plots as SVG: lines on logarithmic axes.
+//! Line plots with logarithmic axes, as SVG.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -13,10 +13,10 @@ const LEFT: f64 = 70.0;
 const RIGHT: f64 = 210.0;
 const TOP: f64 = 40.0;
 const BOTTOM: f64 = 50.0;
-/// Colours that people who do not see all of them can tell apart (Okabe and Ito's).
+/// Colours that colour-blind people can distinguish (Okabe and Ito's palette).
 const COLOURS: [&str; 8] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999"];
 
-/// Where plots go; nowhere, unless they are asked for.
+/// Writes plots if a folder is set.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Plots {
     /// The folder.
@@ -29,10 +29,10 @@ struct Line {
 }
 
 impl Plots {
-    /// Own time against the size of a body.
+    /// Plots the own time of events against the size of their body.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// Fails if the file cannot be written.
     pub(crate) fn latency(&self, measured: &[(&str, &Vec<Measured>)]) -> Result<(), Error> {
         let lines = measured.iter().map(|(name, by_size)| Line {
             name: (*name).to_owned(),
@@ -46,10 +46,10 @@ impl Plots {
         self.write("latency.svg", "Own time of an event, median", "ms", &lines.collect::<Vec<_>>())
     }
 
-    /// Dollars for a million events against the size of one, beside hosted gateways.
+    /// Plots the dollars for a million events against their size, and the prices of hosted gateways.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// Fails if the file cannot be written.
     pub(crate) fn cost(&self, ours: &[(Kind, f64, f64, f64)], hosted: &[(&str, f64)]) -> Result<(), Error> {
         let of = |kind, name: &str| Line {
             name: name.to_owned(),
@@ -73,7 +73,7 @@ impl Plots {
     }
 }
 
-/// The powers of ten around values.
+/// The exponents of the powers of ten that enclose all values.
 fn decades(values: impl Iterator<Item = f64>) -> (i32, i32) {
     let (low, high) =
         values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)));
@@ -113,7 +113,7 @@ fn svg(title: &str, unit: &str, lines: &[Line]) -> String {
         );
     }
     let _ = writeln!(out, "<text x=\"{LEFT}\" y=\"{:.1}\">{unit}, by the size of the body</text>", HEIGHT - 12.0);
-    // Names stand at the ends of their lines, none on another.
+    // Writes the name at the end of each line, without overlaps.
     let mut ends: Vec<(f64, usize)> =
         lines.iter().enumerate().filter_map(|(n, line)| Some((y(line.points.last()?.1), n))).collect();
     ends.sort_by(|a, b| a.0.total_cmp(&b.0));

@@ -1,4 +1,4 @@
-//! A function's process: on a processor of its own, or on a part of it, as Lambda gives them out.
+//! Processes of functions, with a processor or the part of one that Lambda gives for their memory.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -12,54 +12,54 @@ use tokio::process::{Child, Command};
 use crate::host::Host;
 use tokio::time::Instant;
 
-/// Lambda gives a whole processor for this much memory, in MB, and of it in proportion for less.
+/// Memory in MB for which Lambda gives a whole processor. For less memory, it gives a proportional part.
 /// <https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html>
 pub(crate) const WHOLE_CPU_MB: u32 = 1769;
-/// How often a throttled process is given its part. In µs.
+/// Period in which a throttled process gets its part of a processor, in µs.
 const PERIOD_US: u32 = 20_000;
-/// The bench and the engines.
-const OURS: usize = 0;
-/// The functions.
-const THEIRS: usize = 1;
+/// The processor of the bench and the engines.
+const BENCH_CPU: usize = 0;
+/// The processor of the functions.
+const FUNCTION_CPU: usize = 1;
 
-/// What is started.
+/// A program to start.
 #[derive(Debug, Clone)]
 pub(crate) struct Program {
     /// The executable and its arguments.
     pub(crate) command: Vec<String>,
-    /// Where.
+    /// The working directory.
     pub(crate) folder: Option<PathBuf>,
-    /// What is in its environment, besides what Lambda sets.
+    /// Environment variables in addition to those that Lambda sets.
     pub(crate) variables: Vec<(String, String)>,
 }
 
-/// A running function; killed when dropped.
+/// A running function. It is killed when this value is dropped.
 #[derive(Debug)]
 pub(crate) struct Process {
-    /// When it was started.
+    /// When the process was started.
     pub(crate) started: Instant,
     child: Child,
     pid: i32,
     _throttle: Option<Throttle>,
 }
 
-/// Has this process run on the first processor. Where there is only one, nothing is asked for.
-pub(crate) fn keep_to_own_processor() {
-    bind(None, OURS);
+/// Binds this process to the first processor.
+pub(crate) fn bind_to_bench_cpu() {
+    bind(None, BENCH_CPU);
 }
 
 fn bind(pid: Option<Pid>, cpu: usize) {
     let mut set = CpuSet::new();
     set.set(cpu);
-    // A machine with one processor, or none to choose from, measures all the same.
+    // Ignores errors, so that the bench also runs on machines with one processor or without permission.
     let _ = sched_setaffinity(pid, &set);
 }
 
 impl Process {
-    /// Starts a program as Lambda would, with the processor that `memory_mb` buys. What it prints goes to `log`.
+    /// Starts a program as Lambda does, with the part of a processor for `memory_mb`. Appends its output to `log`.
     ///
     /// # Errors
-    /// When it does not start, or cannot be throttled.
+    /// Fails if the program does not start or cannot be throttled.
     pub(crate) fn start(program: &Program, host: &Host, memory_mb: u32, log: &Path) -> Result<Process, Error> {
         let (executable, arguments) = program.command.split_first().ok_or("no command")?;
         let throttle = (memory_mb < WHOLE_CPU_MB).then(|| Throttle::new(memory_mb)).transpose()?;
@@ -93,49 +93,49 @@ impl Process {
         }
         let started = Instant::now();
         let child = command.spawn()?;
-        let pid = i32::try_from(child.id().ok_or("it has ended")?)?;
-        bind(Pid::from_raw(pid), THEIRS);
+        let pid = i32::try_from(child.id().ok_or("the process has already ended")?)?;
+        bind(Pid::from_raw(pid), FUNCTION_CPU);
         if let Some(throttle) = &throttle {
             throttle.add(pid)?;
         }
         Ok(Process { started, child, pid, _throttle: throttle })
     }
 
-    /// The most memory it ever had resident, in MB; what it has now.
+    /// The peak and the current resident memory, in MB.
     ///
     /// # Errors
-    /// When the process is gone.
+    /// Fails if the process has ended.
     pub(crate) fn memory(&self) -> Result<(f64, f64), Error> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid))?;
         let kb = |name: &str| -> Option<f64> {
             status.lines().find_map(|line| line.strip_prefix(name))?.trim().trim_end_matches(" kB").parse().ok()
         };
-        let (most, now) = kb("VmHWM:").zip(kb("VmRSS:")).ok_or("the system does not tell the memory of a process")?;
+        let (most, now) = kb("VmHWM:").zip(kb("VmRSS:")).ok_or("/proc does not have the memory of the process")?;
         Ok((most / 1024.0, now / 1024.0))
     }
 
-    /// The processor time of all its threads.
+    /// The processor time of all threads.
     ///
     /// # Errors
-    /// When the process is gone.
+    /// Fails if the process has ended.
     pub(crate) fn cpu(&self) -> Result<Duration, Error> {
         let mut nanos = 0;
         for thread in std::fs::read_dir(format!("/proc/{}/task", self.pid))? {
-            // One may end while the others are looked at.
+            // A thread may end while the others are read.
             let Ok(text) = std::fs::read_to_string(thread?.path().join("schedstat")) else { continue };
             nanos += text.split(' ').next().and_then(|nanos| nanos.parse::<u64>().ok()).unwrap_or_default();
         }
         Ok(Duration::from_nanos(nanos))
     }
 
-    /// Kills it and waits for its end.
+    /// Kills the process and waits for its end.
     pub(crate) async fn stop(mut self) {
-        // It may have ended by itself.
+        // Ignores the error of a process that has already ended.
         let _ = self.child.kill().await;
     }
 }
 
-/// A control group with a part of a processor: version 1 or 2, whichever the machine has.
+/// A control group with a part of a processor. Uses version 1 if the machine has it, otherwise version 2.
 #[derive(Debug)]
 struct Throttle {
     folder: PathBuf,
@@ -167,15 +167,15 @@ impl Throttle {
 
 impl Drop for Throttle {
     fn drop(&mut self) {
-        // It can be removed once the process is gone; one that stays does nothing.
+        // A group can be removed only after its process has ended. A remaining empty group does no harm.
         let _ = std::fs::remove_dir(&self.folder);
     }
 }
 
-/// Whether processes can be throttled here, and if not, why.
+/// Checks that processes can be throttled on this machine.
 ///
 /// # Errors
-/// What the system says.
+/// Fails with the system's error if they cannot.
 pub(crate) fn can_throttle() -> Result<(), Error> {
     Throttle::new(128).map(drop)
 }

@@ -1,25 +1,25 @@
-//! Numbers, and how they are told: tables for people, JSON for programs.
+//! Results: tables for people, JSON for programs.
 
 use std::time::Duration;
 
 use serde::Serialize;
 
-/// What was measured many times.
+/// Repeated measurements of one quantity.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Times(Vec<f64>);
 
 impl Times {
-    /// One more, in milliseconds.
+    /// Adds a duration, in milliseconds.
     pub(crate) fn add(&mut self, time: Duration) {
         self.0.push(ms(time));
     }
 
-    /// One more, in whatever it is measured in.
+    /// Adds a value in any unit.
     pub(crate) fn push(&mut self, value: f64) {
         self.0.push(value);
     }
 
-    /// The value that a part of all is below: 0.5 is the median.
+    /// The quantile for `part`: 0.5 is the median.
     #[must_use]
     pub(crate) fn at(&self, part: f64) -> f64 {
         let mut sorted = self.0.clone();
@@ -41,39 +41,39 @@ impl Times {
         self.at(0.5)
     }
 
-    /// Least, median and 99th percentile, as a table has them.
+    /// A cell with the minimum, the median and the 99th percentile.
     #[must_use]
     pub(crate) fn cell(&self) -> Cell {
         Cell::Spread { min: self.at(0.0), median: self.median(), p99: self.at(0.99), of: self.0.len() }
     }
 }
 
-/// In milliseconds.
+/// Converts a duration to milliseconds.
 #[must_use]
 pub(crate) fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1000.0
 }
 
-/// What stands in a table.
+/// A cell of a table.
 #[derive(Debug, Clone, Serialize)]
 #[serde(untagged)]
 pub(crate) enum Cell {
-    /// A word.
+    /// Text.
     Text(String),
     /// A number.
     Number(f64),
-    /// A number that was measured many times.
+    /// A quantity that was measured repeatedly.
     Spread {
-        /// The least.
+        /// The minimum.
         min: f64,
         /// The median.
         median: f64,
         /// The 99th percentile.
         p99: f64,
-        /// How many times.
+        /// The number of measurements.
         of: usize,
     },
-    /// It cannot be measured.
+    /// Not measured.
     None,
 }
 
@@ -95,14 +95,19 @@ impl From<f64> for Cell {
     }
 }
 
-/// Three digits that count.
+/// Formats a number with three significant digits.
 fn short(number: f64) -> String {
-    match number.abs() {
-        _ if number.is_nan() => "?".to_owned(),
-        size if size >= 100.0 || size == 0.0 => format!("{number:.0}"),
-        size if size >= 10.0 => format!("{number:.1}"),
-        size if size >= 1.0 => format!("{number:.2}"),
-        _ => format!("{number:.3}"),
+    let size = number.abs();
+    if number.is_nan() {
+        "?".to_owned()
+    } else if size >= 100.0 || size == 0.0 {
+        format!("{number:.0}")
+    } else if size >= 10.0 {
+        format!("{number:.1}")
+    } else if size >= 1.0 {
+        format!("{number:.2}")
+    } else {
+        format!("{number:.3}")
     }
 }
 
@@ -123,18 +128,18 @@ impl std::fmt::Display for Cell {
 /// A table.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Table {
-    /// What it is about.
+    /// The title.
     pub(crate) title: String,
-    /// What a reader must know to read it.
+    /// An explanation of the columns.
     pub(crate) note: String,
-    /// The columns' heads; units in them.
+    /// The column headers, with units.
     pub(crate) columns: Vec<String>,
-    /// A cell for each column.
+    /// Rows with a cell for each column.
     pub(crate) rows: Vec<Vec<Cell>>,
 }
 
 impl Table {
-    /// A table without rows.
+    /// Creates a table without rows.
     #[must_use]
     pub(crate) fn new(title: &str, note: &str, columns: &[&str]) -> Table {
         let columns = columns.iter().map(|&column| column.to_owned()).collect();
@@ -142,7 +147,7 @@ impl Table {
     }
 }
 
-/// Markdown, which reads well on a terminal too.
+/// Formats the table as Markdown, which is also readable in a terminal.
 impl std::fmt::Display for Table {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let cells: Vec<Vec<String>> = self.rows.iter().map(|row| row.iter().map(Cell::to_string).collect()).collect();
@@ -171,59 +176,59 @@ impl std::fmt::Display for Table {
     }
 }
 
-/// What a measurement is held to.
+/// A measurement and its limit.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Target {
-    /// What is measured.
+    /// The name of the measurement.
     pub(crate) what: String,
-    /// What it came to.
+    /// The measured value.
     pub(crate) got: f64,
-    /// What it may come to.
+    /// The limit.
     pub(crate) limit: f64,
-    /// Whether more is better.
+    /// Whether the limit is a minimum.
     pub(crate) at_least: bool,
 }
 
 impl Target {
-    /// At most `limit`.
+    /// A target with a maximum.
     #[must_use]
-    pub(crate) fn most(what: &str, got: f64, limit: f64) -> Target {
+    pub(crate) fn at_most(what: &str, got: f64, limit: f64) -> Target {
         Target { what: what.to_owned(), got, limit, at_least: false }
     }
 
-    /// At least `limit`.
+    /// A target with a minimum.
     #[must_use]
-    pub(crate) fn least(what: &str, got: f64, limit: f64) -> Target {
+    pub(crate) fn at_least(what: &str, got: f64, limit: f64) -> Target {
         Target { what: what.to_owned(), got, limit, at_least: true }
     }
 
-    /// Whether it is met.
+    /// Whether the target is met.
     #[must_use]
     pub(crate) fn is_met(&self) -> bool {
         if self.at_least { self.got >= self.limit } else { self.got <= self.limit }
     }
 }
 
-/// All that a run came to.
+/// The results of a run.
 #[derive(Debug, Clone, Default, Serialize)]
 pub(crate) struct Report {
     /// The tables.
     pub(crate) tables: Vec<Table>,
-    /// What they are held to.
+    /// The targets.
     pub(crate) targets: Vec<Target>,
 }
 
 impl Report {
-    /// Adds another's.
+    /// Adds the tables and targets of another report.
     pub(crate) fn extend(&mut self, other: Report) {
         self.tables.extend(other.tables);
         self.targets.extend(other.targets);
     }
 
-    /// The targets as a table; nothing where there are none.
+    /// The targets as a table, if there are any.
     #[must_use]
     pub(crate) fn verdict(&self) -> Option<Table> {
-        let mut table = Table::new("Targets", "Medians of this run.", &["what", "came to", "target", ""]);
+        let mut table = Table::new("Targets", "Medians of this run.", &["measurement", "result", "target", ""]);
         for target in &self.targets {
             let limit = format!("{} {}", if target.at_least { "≥" } else { "≤" }, short(target.limit));
             let met = if target.is_met() { "met" } else { "**missed**" };
@@ -238,7 +243,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_table_is_markdown_whose_columns_are_as_wide_as_their_widest_cell() {
+    fn table_columns_are_as_wide_as_their_widest_cell() {
         let mut table = Table::new("Title", "A note.", &["", "ms"]);
         let mut times = Times::default();
         (1..=100).for_each(|n| times.push(f64::from(n)));
@@ -250,8 +255,8 @@ mod tests {
     }
 
     #[test]
-    fn a_target_is_met_on_its_own_side() {
-        assert!(Target::most("x", 1.0, 1.0).is_met() && !Target::most("x", 1.1, 1.0).is_met());
-        assert!(Target::least("x", 1.0, 1.0).is_met() && !Target::least("x", 0.9, 1.0).is_met());
+    fn target_is_met_on_the_correct_side_of_its_limit() {
+        assert!(Target::at_most("x", 1.0, 1.0).is_met() && !Target::at_most("x", 1.1, 1.0).is_met());
+        assert!(Target::at_least("x", 1.0, 1.0).is_met() && !Target::at_least("x", 0.9, 1.0).is_met());
     }
 }

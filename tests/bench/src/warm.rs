@@ -1,10 +1,10 @@
-//! Warm events: what a function takes of its own, once it runs.
+//! Measures warm events: the own time of a function that is already running.
 
 use std::time::Duration;
 
 use gatehouse_local::{Delivery, Error};
 
-use crate::cold::is_well;
+use crate::cold::check_answer;
 use crate::contender::{Contender, allocations as allocations_of, gatehouse};
 use crate::event::{self, invocation};
 use crate::host::Host;
@@ -13,25 +13,25 @@ use crate::report::{Cell, Report, Table, Target, Times, ms};
 use crate::{Bench, HEADLINE, MEMORY};
 use tokio::time::Instant;
 
-/// Bodies, in bytes.
+/// Sizes of bodies, in bytes.
 pub(crate) const SIZES: [usize; 5] = [1_000, HEADLINE, 20_000, 200_000, 2_000_000];
-/// The largest that Powertools can store as it comes: an item holds 400 KB.
+/// The largest body that the peers can store uncompressed, because an item is limited to 400 KB.
 const LARGEST_RAW: usize = 300_000;
-/// How many events each is given in its turn.
+/// Number of events of a contender in one turn.
 const TURN: usize = 40;
 
-/// What events of one size took one contender.
+/// Measurements of one contender with events of one size.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Measured {
-    /// All of it but the engine's.
+    /// The time without that of the engines.
     pub(crate) own: Times,
-    /// Of the processor, by event.
+    /// The processor time of an event.
     pub(crate) cpu: Times,
-    /// From event to answer.
+    /// The time from event to answer.
     pub(crate) total: Times,
-    /// Events in a second, one after the other.
+    /// Events a second, sent one after the other.
     pub(crate) rate: f64,
-    /// Requests to DynamoDB by event.
+    /// Requests to DynamoDB for each event.
     pub(crate) requests: f64,
 }
 
@@ -52,20 +52,20 @@ impl<'b> Running<'b> {
     async fn turn(&self, events: usize, of: impl Fn() -> Delivery, measured: &mut Measured) -> Result<(), Error> {
         let deliveries: Vec<_> = (0..events).map(|_| invocation(&of())).collect();
         let (cpu, began) = (self.process.cpu()?, Instant::now());
-        let (mut requests, mut alone) = (0, Duration::ZERO);
+        let (mut requests, mut overhead) = (0, Duration::ZERO);
         for event in deliveries {
             self.bench.cloud.take();
-            let asked = Instant::now();
+            let before = Instant::now();
             let answer = self.host.invoke(event).await?;
-            let noted = self.bench.cloud.take();
-            is_well(&answer.body)?;
+            let usage = self.bench.cloud.take();
+            check_answer(&answer.body)?;
             measured.total.add(answer.took);
-            measured.own.add(answer.took.saturating_sub(noted.busy));
-            requests += noted.requests.values().sum::<usize>();
-            // What the bench does between events is nobody's.
-            alone += asked.elapsed().saturating_sub(answer.took);
+            measured.own.add(answer.took.saturating_sub(usage.busy));
+            requests += usage.requests.values().sum::<usize>();
+            // The time that the bench takes between events does not count.
+            overhead += before.elapsed().saturating_sub(answer.took);
         }
-        let took = began.elapsed().saturating_sub(alone);
+        let took = began.elapsed().saturating_sub(overhead);
         let each = events as f64;
         measured.cpu.push(ms(self.process.cpu()?.saturating_sub(cpu)) / each);
         measured.rate = each / took.as_secs_f64();
@@ -74,10 +74,10 @@ impl<'b> Running<'b> {
     }
 }
 
-/// Events of several sizes, interleaved: each contender has its turn, then each once more.
+/// Measures events of several sizes. The contenders take turns.
 ///
 /// # Errors
-/// When a function does not answer.
+/// Fails if a function does not answer.
 pub(crate) async fn measure(
     bench: &Bench,
     contenders: &[(Contender, Kind)],
@@ -89,7 +89,7 @@ pub(crate) async fn measure(
     }
     let mut all = vec![vec![Measured::default(); SIZES.len()]; contenders.len()];
     for ((running, (_, kind)), _) in running.iter().zip(contenders).zip(0..) {
-        // Just-in-time compilers need a while, and are given it.
+        // Just-in-time compilers need some time to warm up.
         running.turn(bench.runs(300), || kind.event(HEADLINE), &mut Measured::default()).await?;
     }
     for _ in 0..bench.runs(8) {
@@ -98,10 +98,10 @@ pub(crate) async fn measure(
                 if *kind == Kind::Peer && size > LARGEST_RAW {
                     continue;
                 }
-                // One that nobody counts: another's turn has pushed it out of the caches.
+                // These events refill the processor's caches after another contender's turn and do not count.
                 running.turn(2, || kind.event(size), &mut Measured::default()).await?;
                 let events = if size > LARGEST_RAW { TURN / 8 } else { TURN };
-                let measured = measured.get_mut(n).ok_or("no such size")?;
+                let measured = measured.get_mut(n).ok_or("unknown size")?;
                 running.turn(events, || kind.event(size), measured).await?;
             }
         }
@@ -112,14 +112,14 @@ pub(crate) async fn measure(
     Ok(all)
 }
 
-/// What a contender is given.
+/// The events that a contender receives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// Ada's messages, by one of ours.
+    /// Ada messages, received by a function of Gatehouse.
     Ours,
-    /// Ada's messages, by a peer, which stores them raw.
+    /// Ada messages, received by a peer, which stores them uncompressed.
     Peer,
-    /// Vapi's reports, by one of ours.
+    /// Vapi reports, received by a function of Gatehouse.
     Report,
 }
 
@@ -132,8 +132,10 @@ impl Kind {
     }
 }
 
+/// Measures all contenders.
+///
 /// # Errors
-/// When a function does not answer.
+/// Fails if a function does not answer.
 pub(crate) async fn run(bench: &Bench) -> Result<Report, Error> {
     let mut contenders = vec![(bench.headline.clone(), Kind::Ours)];
     contenders.push((gatehouse("server-message (Vapi reports)", "server-message", None, &bench.cloud)?, Kind::Report));
@@ -159,25 +161,25 @@ pub(crate) async fn run(bench: &Bench) -> Result<Report, Error> {
     let mut tables = vec![
         table(
             "Own time of an event, by the size of its body",
-            "Milliseconds from event to answer, less the engine's own time; least · median · 99th percentile. What Powertools would store raw at 2 MB \
-             does not fit an item.",
+            "Milliseconds from event to answer without the engine's own time: minimum · median · 99th percentile. At \
+             2 MB, the raw body that Powertools would store does not fit an item.",
             &|measured| measured.own.cell(),
         ),
         table("Processor time of an event", "Milliseconds, all threads, median of the turns.", &|measured| {
             measured.cpu.median().into()
         }),
-        table("Events in a second, one process", "One after the other, the engine's time included.", &|measured| {
+        table("Events in a second, one process", "One after the other, including the engine's time.", &|measured| {
             measured.rate.into()
         }),
         allocations(bench, &columns)?,
         table("Requests to DynamoDB by event", "", &|measured| measured.requests.into()),
     ];
     let own = |at: usize| all.get(at).and_then(|sizes| sizes.get(1)).map_or(f64::NAN, |measured| measured.own.median());
-    let mut targets = vec![Target::most("requests to DynamoDB for a new event", all[0][1].requests, 1.0)];
+    let mut targets = vec![Target::at_most("requests to DynamoDB for a new event", all[0][1].requests, 1.0)];
     for (peer, limit) in [("Python", 10.0), ("Node", 5.0)] {
         let Some(at) = contenders.iter().position(|(contender, _)| contender.name.starts_with(peer)) else { continue };
-        targets.push(Target::least(
-            &format!("own time of a 3 KB event: times less than {peer}"),
+        targets.push(Target::at_least(
+            &format!("own time of a 3 KB event: times faster than {peer}"),
             own(at) / own(0),
             limit,
         ));
@@ -190,7 +192,8 @@ pub(crate) async fn run(bench: &Bench) -> Result<Report, Error> {
             let throttled = measure(bench, contenders.get(..1).unwrap_or_default(), MEMORY).await?;
             let mut table = Table::new(
                 &format!("An event at {MEMORY} MB, as deployed"),
-                "Milliseconds from event to answer less the engine's own time, on the part of a processor that Lambda gives for it; least · median · 99th percentile.",
+                "Milliseconds from event to answer without the engine's own time, on the part of a processor that \
+                 Lambda gives for this memory: minimum · median · 99th percentile.",
                 &columns,
             );
             for ((contender, _), by_size) in contenders.iter().zip(&throttled) {
@@ -213,7 +216,7 @@ fn allocations(bench: &Bench, columns: &[&str]) -> Result<Table, Error> {
     }
     let mut table = Table::new(
         "Allocations of an event",
-        "From request to answer, the SDK's work included and Lambda's runtime left out.",
+        "From request to answer, including the SDK but not Lambda's runtime.",
         columns,
     );
     let counts = allocations_of(&files)?;
@@ -221,7 +224,7 @@ fn allocations(bench: &Bench, columns: &[&str]) -> Result<Table, Error> {
     Ok(table)
 }
 
-/// A number of bytes, as a column's head.
+/// Formats a number of bytes for a column header.
 #[must_use]
 pub(crate) fn size(bytes: usize) -> String {
     match bytes {

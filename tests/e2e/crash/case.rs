@@ -1,4 +1,4 @@
-//! What is struck, where and how.
+//! Cases: which function fails, at which request, and how.
 
 use std::fmt;
 use std::sync::LazyLock;
@@ -18,18 +18,18 @@ pub(super) enum Function {
     EventRetry,
 }
 
-/// The request that is struck.
+/// The request at which a case fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Point {
-    /// The conditional write: before it lies verification, behind it the answer. In a batch, one of several.
+    /// The conditional write of one event, after verification and before the response.
     Put,
     /// The second write of a conflict.
     ConflictPut,
     /// One of a large event's chunks.
     Chunk,
-    /// A large event's head, when all its chunks are written.
+    /// A large event's head, which is written after all its chunks.
     Head,
-    /// The envelope to the retry queue, while DynamoDB is away.
+    /// The message to the retry queue while DynamoDB is unavailable.
     Queue,
     /// `event-retry`: the copy to the dead-letter queue.
     DeadLetter,
@@ -37,11 +37,12 @@ pub(super) enum Point {
     Hide,
 }
 
+/// How the function or its request fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Blow {
+pub(super) enum Failure {
     /// The process is killed; the request was not applied.
     KillBefore,
-    /// The process is killed; the request was applied, and not answered.
+    /// The process is killed; the request was applied, but not answered.
     KillAfter,
     Cut,
     LoseAnswer,
@@ -53,83 +54,83 @@ pub(super) enum Blow {
     Invalid,
 }
 
-const BLOWS: [Blow; 10] = [
-    Blow::KillBefore,
-    Blow::KillAfter,
-    Blow::Cut,
-    Blow::LoseAnswer,
-    Blow::Hang,
-    Blow::Delay,
-    Blow::Throttle,
-    Blow::Internal,
-    Blow::TransactionConflict,
-    Blow::Invalid,
+const FAILURES: [Failure; 10] = [
+    Failure::KillBefore,
+    Failure::KillAfter,
+    Failure::Cut,
+    Failure::LoseAnswer,
+    Failure::Hang,
+    Failure::Delay,
+    Failure::Throttle,
+    Failure::Internal,
+    Failure::TransactionConflict,
+    Failure::Invalid,
 ];
 
-/// Every function, at every point it has, in every way.
-pub(super) static CASES: LazyLock<Vec<(Function, Point, Blow)>> = LazyLock::new(|| {
+/// Every function with each of its points and every failure.
+pub(super) static CASES: LazyLock<Vec<(Function, Point, Failure)>> = LazyLock::new(|| {
     use Function::{ClientMessage, ConversationWebhooks, EventRetry, ServerMessage, SessionLifecycle};
     let front = [Point::Put, Point::ConflictPut, Point::Chunk, Point::Head, Point::Queue];
     let retry = [Point::Put, Point::ConflictPut, Point::Chunk, Point::Head, Point::DeadLetter, Point::Hide];
     let of = |function, points: &[Point]| points.iter().map(|point| (function, *point)).collect::<Vec<_>>();
     let fronts = [ClientMessage, ServerMessage, ConversationWebhooks, SessionLifecycle];
     let fronts = fronts.into_iter().flat_map(|function| of(function, &front));
-    let places = fronts.chain(of(EventRetry, &retry));
-    places.flat_map(|(function, point)| BLOWS.map(|blow| (function, point, blow))).collect()
+    let points = fronts.chain(of(EventRetry, &retry));
+    points.flat_map(|(function, point)| FAILURES.map(|failure| (function, point, failure))).collect()
 });
 
 #[derive(Debug, Clone)]
 pub(super) struct Case {
     pub(super) function: Function,
     pub(super) point: Point,
-    pub(super) blow: Blow,
-    /// Decides everything else.
+    pub(super) failure: Failure,
+    /// Determines everything else.
     pub(super) random: Random,
 }
 
 impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} at {:?} by {:?}", self.function, self.point, self.blow)
+        write!(f, "{:?} at {:?} by {:?}", self.function, self.point, self.failure)
     }
 }
 
 impl Case {
     pub(super) fn of(seed: u64) -> Case {
         let count = u64::try_from(CASES.len()).unwrap();
-        let (function, point, blow) = CASES[usize::try_from(seed % count).unwrap()];
-        Case { function, point, blow, random: Random::new(seed) }
+        let (function, point, failure) = CASES[usize::try_from(seed % count).unwrap()];
+        Case { function, point, failure, random: Random::new(seed) }
     }
 
     pub(super) fn kills(&self) -> bool {
-        matches!(self.blow, Blow::KillBefore | Blow::KillAfter)
+        matches!(self.failure, Failure::KillBefore | Failure::KillAfter)
     }
 
     pub(super) fn is_large(&self) -> bool {
         matches!(self.point, Point::Chunk | Point::Head)
     }
 
-    /// The blow as a rule of a proxy.
+    /// The proxy rule that causes the failure.
     pub(super) fn rule(&mut self) -> Rule {
-        let fault = match self.blow {
-            Blow::KillBefore | Blow::Hang => Fault::Hang,
-            Blow::KillAfter => Fault::HoldAnswer,
-            Blow::Cut => Fault::Cut,
-            Blow::LoseAnswer => Fault::LoseAnswer,
-            Blow::Delay => Fault::Delay(std::time::Duration::from_millis(200)),
-            Blow::Throttle => Fault::THROTTLE,
-            Blow::Internal => Fault::INTERNAL,
-            Blow::TransactionConflict => Fault::TRANSACTION_CONFLICT,
-            Blow::Invalid => Fault::INVALID,
+        let fault = match self.failure {
+            Failure::KillBefore | Failure::Hang => Fault::Hang,
+            Failure::KillAfter => Fault::HoldAnswer,
+            Failure::Cut => Fault::Cut,
+            Failure::LoseAnswer => Fault::LoseAnswer,
+            Failure::Delay => Fault::Delay(std::time::Duration::from_millis(200)),
+            Failure::Throttle => Fault::THROTTLE,
+            Failure::Internal => Fault::INTERNAL,
+            Failure::TransactionConflict => Fault::TRANSACTION_CONFLICT,
+            Failure::Invalid => Fault::INVALID,
         };
         let rule = Rule::every(fault);
-        // Once, so that the SDK's second attempt succeeds; or until the proxy is healed.
+        // The rule applies once, so that the SDK's second attempt succeeds, or until the proxy is healed.
         if self.kills() || self.random.below(2) == 0 { rule.times(1) } else { rule }
     }
 
-    /// An event of the function's vendor; of two under one name, each `text` makes another body.
+    /// An event of the function's vendor. Events with the same name and different `text` have one id and two bodies.
     pub(super) fn delivery(&self, name: &str, text: &str) -> Delivery {
         let id = format!("msg_{name}");
-        // Of Vapi's messages, only one that names what happened once can contradict another.
+        // Only those Vapi messages whose id does not depend on their body can conflict.
         let is_named = self.point == Point::ConflictPut;
         let named =
             format!(r#"{{"message":{{"type":"session.created","session":{{"id":"s_{name}"}},"text":"{text}"}}}}"#);
@@ -143,7 +144,7 @@ impl Case {
             Function::ClientMessage => Delivery::vapi_client(format!(
                 r#"{{"message":{{"type":"end-of-call-report","timestamp":1795173466000,"call":{{"id":"call_{name}"}},"text":"{text}"}}}}"#
             )),
-            // One whose sender waits for an answer.
+            // A request: Vapi waits for the reply.
             Function::ServerMessage => Delivery::vapi_server(format!(
                 r#"{{"message":{{"type":"tool-calls","call":{{"id":"call_{name}"}},"toolCallList":[{{"id":"tool_{name}","name":"n"}}],"text":"{text}"}}}}"#
             )),
@@ -158,7 +159,7 @@ impl Case {
         }
     }
 
-    /// As [`delivery`](Self::delivery), and too large for one item.
+    /// Like [`delivery`](Self::delivery), but too large for one item.
     pub(super) fn large_delivery(&mut self, name: &str) -> Delivery {
         let text = noise(self.random.next(), 560_000);
         self.delivery(name, &text)

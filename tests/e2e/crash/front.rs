@@ -1,4 +1,4 @@
-//! The functions that vendors call.
+//! Cases of the functions that vendors call.
 
 use gatehouse_local::{Delivery, Fault, Rule, Testbed};
 
@@ -32,7 +32,7 @@ pub(super) async fn play(mut case: Case) -> Checked {
             bed.dynamodb.fail(Rule::every(Fault::Cut));
             bed.sqs.fail(rule.on("SendMessage"));
         }
-        Point::DeadLetter | Point::Hide => unreachable!("a front door has no such point"),
+        Point::DeadLetter | Point::Hide => unreachable!("only event-retry has this point"),
     }
     let acknowledged = if case.kills() {
         kill(&case, &bed, &victim).await?;
@@ -41,24 +41,24 @@ pub(super) async fn play(mut case: Case) -> Checked {
         let answer = victim.send(&bed.url).await.unwrap();
         let struck = bed.dynamodb.strikes() + bed.sqs.strikes();
         ensure(struck > 0, || MISSED.to_owned())?;
-        let known = answer.status == 200 || (answer.status == 503 && !answer.header("retry-after").is_empty());
-        ensure(known, || format!("answered with {}: {}", answer.status, answer.body))?;
-        let is_let_through = case.function == Function::ServerMessage && case.point == Point::Queue;
-        if is_let_through && answer.outcome() == "unrecorded" {
-            // I1: it says so. The vendor has its answer, and sends nothing again by itself; here it does.
+        let expected = answer.status == 200 || (answer.status == 503 && !answer.header("retry-after").is_empty());
+        ensure(expected, || format!("answered with {}: {}", answer.status, answer.body))?;
+        let may_be_unrecorded = case.function == Function::ServerMessage && case.point == Point::Queue;
+        if may_be_unrecorded && answer.outcome() == "unrecorded" {
+            // I1 holds, because the outcome reports the loss. The vendor would not retry, but this test does.
         } else if answer.status == 200 {
-            // A write of its own that it did not hear of must not look like somebody else's.
+            // A write whose response was lost must not look like the write of another attempt.
             let new = if case.point == Point::ConflictPut { "conflict" } else { "recorded" };
-            ensure([new, "queued"].contains(&answer.outcome()), || format!("I2: it was called {}", answer.outcome()))?;
+            ensure([new, "queued"].contains(&answer.outcome()), || format!("I2: the outcome is {}", answer.outcome()))?;
             is_durable(&bed, answer.event_id(), &victim.body).await?;
         }
         answer.status == 200 && answer.outcome() != "unrecorded"
     };
     bed.dynamodb.heal();
     bed.sqs.heal();
-    // What was not acknowledged, the vendor sends again.
-    let again = if acknowledged { None } else { Some(victim.send(&bed.url).await.unwrap()) };
-    if let Some(answer) = &again {
+    // The vendor retries an event that was not acknowledged.
+    let retried = if acknowledged { None } else { Some(victim.send(&bed.url).await.unwrap()) };
+    if let Some(answer) = &retried {
         ensure(answer.status == 200, || format!("the vendor's retry: {} {}", answer.status, answer.body))?;
     }
     drain(&bed).await?;
@@ -67,14 +67,14 @@ pub(super) async fn play(mut case: Case) -> Checked {
     delivered.check(&bed).await
 }
 
-/// Sends the victim to the real binary, and kills it when the blow falls.
+/// Sends the victim to the function's binary and kills it when the fault is reached.
 async fn kill(case: &Case, bed: &Testbed, victim: &Delivery) -> Checked {
     let binary = match case.function {
         Function::ClientMessage => env!("CARGO_BIN_EXE_under-test-client-message"),
         Function::ServerMessage => env!("CARGO_BIN_EXE_under-test-server-message"),
         Function::ConversationWebhooks => env!("CARGO_BIN_EXE_under-test-conversation-webhooks"),
         Function::SessionLifecycle => env!("CARGO_BIN_EXE_under-test-session-lifecycle"),
-        Function::EventRetry => unreachable!("it has batches, not deliveries"),
+        Function::EventRetry => unreachable!("event-retry receives batches"),
     };
     let struck = if case.point == Point::Queue { bed.sqs.struck() } else { bed.dynamodb.struck() };
     let host = bed.host(binary, client_message::TIMEOUT, &[]).await.unwrap();

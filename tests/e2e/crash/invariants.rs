@@ -1,4 +1,4 @@
-//! The stores, held to the invariants.
+//! Checks the invariants on the table and the queues.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -12,7 +12,8 @@ use crate::support::{messages, record, timeline};
 pub(super) type Checked = Result<(), String>;
 
 pub(super) async fn testbed(point: Point) -> Testbed {
-    // What fails comes again at once: no case waits for a back-off. What could not be hidden comes again by itself.
+    // A failed message is visible again at once, so that no case waits for a backoff. If its visibility cannot be
+    // changed, it becomes visible after `batch_visibility`.
     let options = Options { poll: false, visibility: Duration::ZERO, ..Options::default() };
     let options = match point {
         Point::Hide | Point::DeadLetter => Options { batch_visibility: Duration::from_secs(2), ..options },
@@ -21,11 +22,11 @@ pub(super) async fn testbed(point: Point) -> Testbed {
     Testbed::start(options).await.unwrap()
 }
 
-pub(super) fn ensure(holds: bool, what: impl FnOnce() -> String) -> Checked {
-    if holds { Ok(()) } else { Err(what()) }
+pub(super) fn ensure(holds: bool, error: impl FnOnce() -> String) -> Checked {
+    if holds { Ok(()) } else { Err(error()) }
 }
 
-/// Lets event-retry take batches until the retry queue is empty.
+/// Runs event-retry until the retry queue is empty.
 pub(super) async fn drain(bed: &Testbed) -> Checked {
     for _ in 0..50 {
         if messages(bed, &bed.retry_queue).await == 0 {
@@ -36,11 +37,11 @@ pub(super) async fn drain(bed: &Testbed) -> Checked {
     Err("I5: the retry queue is not empty after fifty batches".to_owned())
 }
 
-/// I1: what was acknowledged is in the table or on a queue, now.
+/// I1: an acknowledged event is in the table or on a queue.
 pub(super) async fn is_durable(bed: &Testbed, event_id: &str, body: &Bytes) -> Checked {
     let recorded = stored_bodies(bed, event_id).await.iter().any(|stored| stored.body == body);
     let queued = messages(bed, &bed.retry_queue).await + messages(bed, &bed.dead_letter_queue).await > 0;
-    ensure(recorded || queued, || format!("I1: {event_id} was acknowledged and is nowhere"))
+    ensure(recorded || queued, || format!("I1: {event_id} was acknowledged but is not stored"))
 }
 
 struct Stored {
@@ -48,7 +49,7 @@ struct Stored {
     conflict: bool,
 }
 
-/// The record of an event and the copies beside it.
+/// The bodies of an event's record and of its conflicting copies.
 async fn stored_bodies(bed: &Testbed, event_id: &str) -> Vec<Stored> {
     let Some(head) = record(bed, event_id).await else { return Vec::new() };
     let subject = head.event.subject.unwrap();
@@ -57,11 +58,12 @@ async fn stored_bodies(bed: &Testbed, event_id: &str) -> Vec<Stored> {
     of_event.map(|record| Stored { body: record.event.body, conflict: record.conflict }).collect()
 }
 
-/// What was delivered: the event ids with their bodies, in the order in which they were first sent.
+/// The deliveries of a case.
 #[derive(Debug, Default)]
 pub(super) struct Delivered {
+    /// Event ids with their deliveries, in the order in which they were first sent.
     pub(super) deliveries: Vec<(String, Delivery)>,
-    /// Those that were recorded before the blow, and must not change.
+    /// Bodies of events that were recorded before the failure and must not change, by event id.
     pub(super) settled: BTreeMap<String, Bytes>,
 }
 
@@ -70,7 +72,7 @@ impl Delivered {
         self.deliveries.push((event_id.to_owned(), delivery.clone()));
     }
 
-    /// At the end, with everything healed and drained: I1, I2, I5, I6.
+    /// Checks I1, I2, I5 and I6 when all faults are healed and the retry queue is empty.
     pub(super) async fn check(&self, bed: &Testbed) -> Checked {
         if messages(bed, &bed.dead_letter_queue).await > 0 {
             bed.redrive().await.unwrap();
@@ -84,9 +86,9 @@ impl Delivered {
             ensure(!stored.is_empty(), || format!("I1, I5: {id} is not recorded"))?;
             let heads: Vec<&Stored> = stored.iter().filter(|stored| !stored.conflict).collect();
             ensure(heads.len() == 1, || format!("I2: {id} has {} records", heads.len()))?;
-            let kept: BTreeSet<&[u8]> = stored.iter().map(|stored| &*stored.body).collect();
-            ensure(kept == sent && stored.len() == sent.len(), || {
-                format!("I2: {id} has {} bodies in {} items, of {} sent", kept.len(), stored.len(), sent.len())
+            let bodies: BTreeSet<&[u8]> = stored.iter().map(|stored| &*stored.body).collect();
+            ensure(bodies == sent && stored.len() == sent.len(), || {
+                format!("I2: {id} has {} bodies in {} items, of {} sent", bodies.len(), stored.len(), sent.len())
             })?;
             if let Some(first) = self.settled.get(id) {
                 ensure(heads[0].body == first, || format!("I2: the record of {id} was overwritten"))?;
@@ -95,7 +97,7 @@ impl Delivered {
         self.repeat_changes_nothing(bed).await
     }
 
-    /// I6: the same deliveries, to the front door and through the queue.
+    /// I6: repeating the deliveries, directly and through the queue, changes nothing.
     async fn repeat_changes_nothing(&self, bed: &Testbed) -> Checked {
         let before = table(bed).await;
         for (id, delivery) in &self.deliveries {
@@ -110,7 +112,7 @@ impl Delivered {
         }
         bed.dynamodb.heal();
         drain(bed).await?;
-        // An attempt at a large event leaves chunks behind that nobody refers to, and that expire.
+        // Each attempt to record a large event leaves chunks that no item refers to. They expire.
         let heads = |items: &BTreeMap<String, String>| -> BTreeMap<String, String> {
             items
                 .iter()
@@ -118,11 +120,13 @@ impl Delivered {
                 .map(|(id, item)| (id.clone(), item.clone()))
                 .collect()
         };
-        ensure(heads(&before) == heads(&table(bed).await), || "I6: sent again, it changed the table".to_owned())
+        ensure(heads(&before) == heads(&table(bed).await), || {
+            "I6: repeating the deliveries changed the table".to_owned()
+        })
     }
 }
 
-/// Every item, as text, by its key.
+/// All items as text, by event id.
 async fn table(bed: &Testbed) -> BTreeMap<String, String> {
     let mut items = BTreeMap::new();
     let mut pages = bed.dynamodb_client().scan().table_name(&bed.table).into_paginator().items().send();

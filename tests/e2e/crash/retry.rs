@@ -1,4 +1,4 @@
-//! `event-retry`, in the middle of a batch.
+//! Cases of `event-retry`, which fails in the middle of a batch.
 
 use std::time::Duration;
 
@@ -17,7 +17,9 @@ pub(super) async fn play(mut case: Case) -> Checked {
     let victim_id = format!("ada:msg_{victim}");
     if case.point == Point::ConflictPut {
         let first = case.delivery(&victim, "first");
-        ensure(first.send(&bed.url).await.unwrap().outcome() == "recorded", || "the first".to_owned())?;
+        ensure(first.send(&bed.url).await.unwrap().outcome() == "recorded", || {
+            "the first event was not recorded".to_owned()
+        })?;
         delivered.add(&victim_id, &first);
         delivered.settled.insert(victim_id.clone(), first.body);
     }
@@ -50,7 +52,7 @@ pub(super) async fn play(mut case: Case) -> Checked {
             bed.dynamodb.fail(Rule::every(Fault::THROTTLE).on("PutItem").containing(&victim_id));
             bed.sqs.fail(rule.on("ChangeMessageVisibility"));
         }
-        Point::Queue => unreachable!("event-retry has no such point"),
+        Point::Queue => unreachable!("event-retry does not have this point"),
     }
     if case.kills() {
         kill(&case, &bed).await?;
@@ -70,7 +72,7 @@ pub(super) async fn play(mut case: Case) -> Checked {
     delivered.check(&bed).await
 }
 
-/// Hands a batch to the real binary, and kills it when the blow falls.
+/// Passes a batch to the function's binary and kills it when the fault is reached.
 async fn kill(case: &Case, bed: &Testbed) -> Checked {
     let struck = match case.point {
         Point::DeadLetter | Point::Hide => bed.sqs.struck(),
@@ -78,10 +80,10 @@ async fn kill(case: &Case, bed: &Testbed) -> Checked {
     };
     let host = bed.host(env!("CARGO_BIN_EXE_under-test-event-retry"), event_retry::TIMEOUT, &[]).await.unwrap();
     let source = bed.event_source();
-    let batch = source.receive(Duration::from_secs(5)).await.unwrap().ok_or("no batch came")?;
+    let batch = source.receive(Duration::from_secs(5)).await.unwrap().ok_or("no batch was received")?;
     let event = serde_json::to_value(&batch).unwrap();
     kill_when(struck, host, &event).await?;
-    // As after the visibility timeout, which no test waits for.
+    // Makes the batch visible, as the visibility timeout would.
     let _ = source.release(batch).await;
     Ok(())
 }

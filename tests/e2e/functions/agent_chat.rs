@@ -1,4 +1,4 @@
-//! The real binary under a Lambda Runtime API host, streaming.
+//! Tests the agent-chat binary, which streams its responses, with a local Lambda Runtime API.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -40,7 +40,7 @@ fn secrets(agent: &Agent) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_streams_an_answer_records_the_turn_and_logs_it_without_what_was_said() {
+async fn turn_is_streamed_recorded_and_logged_without_content() {
     let stack = Testbed::start(Options { poll: false, ..Options::default() }).await.unwrap();
     let agent = Agent::start(|_| Some(Answer::saying([Piece::Says(Bytes::from(STREAM))]))).await.unwrap();
     let secrets = secrets(&agent);
@@ -63,7 +63,7 @@ async fn it_streams_an_answer_records_the_turn_and_logs_it_without_what_was_said
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_in_the_middle_it_leaves_the_key_to_the_next_when_its_lease_has_run_out() {
+async fn key_of_killed_turn_is_free_when_its_lease_expires() {
     let stack = Testbed::start(Options { poll: false, ..Options::default() }).await.unwrap();
     let (sender, answer) = Answer::stream();
     let answers = Mutex::new(vec![Answer::saying([Piece::Says(Bytes::from(STREAM))]), answer]);
@@ -84,7 +84,7 @@ async fn killed_in_the_middle_it_leaves_the_key_to_the_next_when_its_lease_has_r
     let mut next = start().await.unwrap();
     let Invoked::Answered(in_use) = next.invoke(&event).await.unwrap() else { panic!("failed") };
     assert_eq!(in_use["statusCode"], 409, "{in_use}");
-    // Its lease would run out in five minutes.
+    // Sets the lease, which lasts five minutes, to a time in the past.
     let client = stack.dynamodb_client();
     let update = client.update_item().table_name(&stack.table).update_expression("SET lease_until = :past");
     let update = update.key("event_id", AttributeValue::S("claim:web:kit:k".to_owned()));
@@ -99,7 +99,7 @@ async fn killed_in_the_middle_it_leaves_the_key_to_the_next_when_its_lease_has_r
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_turn_that_neither_the_table_nor_the_queue_takes_is_an_error_with_the_word_the_alarm_counts() {
+async fn unrecorded_turn_is_logged_as_the_error_the_alarm_counts() {
     let stack = Testbed::start(Options { poll: false, ..Options::default() }).await.unwrap();
     let agent = Agent::start(|_| Some(Answer::saying([Piece::Says(Bytes::from(STREAM))]))).await.unwrap();
     stack.dynamodb.fail(Rule::every(Fault::Cut));
@@ -108,7 +108,7 @@ async fn a_turn_that_neither_the_table_nor_the_queue_takes_is_an_error_with_the_
     let binary = env!("CARGO_BIN_EXE_under-test-agent-chat");
     let mut host = stack.host(binary, agent_chat::TIMEOUT, &[("GATEHOUSE_SECRETS", &secrets)]).await.unwrap();
     let Invoked::Answered(answer) = host.invoke(&request(TOKEN)).await.unwrap() else { panic!("failed") };
-    assert_eq!(answer["body"], STREAM, "the client has its answer");
+    assert_eq!(answer["body"], STREAM, "the client has the whole response");
     let output = host.kill().await.unwrap();
     let line: Value = output.lines().filter_map(|line| serde_json::from_str(line).ok()).next_back().unwrap();
     assert_eq!(
@@ -118,7 +118,7 @@ async fn a_turn_that_neither_the_table_nor_the_queue_takes_is_an_error_with_the_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_limit_that_is_none_is_named_and_nothing_starts() {
+async fn invalid_limit_is_named_and_prevents_startup() {
     let stack = Testbed::start(Options { poll: false, ..Options::default() }).await.unwrap();
     let binary = env!("CARGO_BIN_EXE_under-test-agent-chat");
     let host = stack.host(binary, agent_chat::TIMEOUT, &[("CHAT_IDLE_SECONDS", "1h")]).await.unwrap();
@@ -129,41 +129,51 @@ async fn a_limit_that_is_none_is_named_and_nothing_starts() {
     );
 }
 
-/// How a Runtime API lets an answer down, once it has read the beginning.
+/// How a Runtime API fails after it has read the beginning of a response.
 #[derive(Debug, Clone, Copy)]
 enum Broken {
-    /// It resets the connection.
+    /// Resets the connection.
     Reset,
-    /// It closes the connection.
+    /// Closes the connection.
     Closed,
-    /// It answers before the end, with this status, and reads on.
+    /// Answers with this status before the end of the response and continues to read.
     Early(u16),
 }
 
-/// A Runtime API that hands out `event`, lets its answer down, and tells when it was asked for the next invocation.
+/// Starts a Runtime API that returns `event` and fails while it reads the response.
+///
+/// Returns its address, a signal for the failure and a signal for the request for the next invocation.
 async fn breaking_runtime(event: String, broken: Broken) -> (String, oneshot::Receiver<()>, oneshot::Receiver<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let (has_broken, breaks) = oneshot::channel();
     let (is_asked, next) = oneshot::channel();
-    let told = Arc::new(Mutex::new((Some(event), Some(has_broken), Some(is_asked))));
+    let state =
+        Arc::new(Mutex::new(RuntimeState { event: Some(event), broken: Some(has_broken), next: Some(is_asked) }));
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(serve_runtime(stream, Arc::clone(&told), broken));
+            tokio::spawn(serve_runtime(stream, Arc::clone(&state), broken));
         }
     });
     (address, breaks, next)
 }
 
-type Told = (Option<String>, Option<oneshot::Sender<()>>, Option<oneshot::Sender<()>>);
+/// State that the connections of a Runtime API share. Each member is taken when it is used.
+struct RuntimeState {
+    event: Option<String>,
+    /// Signals that the response was broken.
+    broken: Option<oneshot::Sender<()>>,
+    /// Signals that the next invocation was requested.
+    next: Option<oneshot::Sender<()>>,
+}
 
-async fn serve_runtime(mut stream: TcpStream, told: Arc<Mutex<Told>>, broken: Broken) {
-    let mut heard = Vec::new();
-    while stream.read_buf(&mut heard).await.is_ok_and(|length| length > 0) {
-        if heard.starts_with(b"GET ") && heard.ends_with(b"\r\n\r\n") {
-            heard.clear();
-            let Some(event) = told.lock().unwrap().0.take() else {
-                told.lock().unwrap().2.take().map(|is_asked| is_asked.send(()));
+async fn serve_runtime(mut stream: TcpStream, state: Arc<Mutex<RuntimeState>>, broken: Broken) {
+    let mut request = Vec::new();
+    while stream.read_buf(&mut request).await.is_ok_and(|length| length > 0) {
+        if request.starts_with(b"GET ") && request.ends_with(b"\r\n\r\n") {
+            request.clear();
+            let Some(event) = state.lock().unwrap().event.take() else {
+                state.lock().unwrap().next.take().map(|is_asked| is_asked.send(()));
                 continue;
             };
             let deadline = gatehouse_inbox::Clock::System.now().as_millis() + 60_000;
@@ -174,12 +184,12 @@ async fn serve_runtime(mut stream: TcpStream, told: Arc<Mutex<Told>>, broken: Br
                 event.len()
             );
             stream.write_all(head.as_bytes()).await.unwrap();
-        } else if String::from_utf8_lossy(&heard).contains("in confidence") {
-            heard.clear();
+        } else if String::from_utf8_lossy(&request).contains("in confidence") {
+            request.clear();
             if let Broken::Early(status) = broken {
                 stream.write_all(format!("HTTP/1.1 {status} X\r\ncontent-length: 0\r\n\r\n").as_bytes()).await.unwrap();
             }
-            let has_broken = told.lock().unwrap().1.take();
+            let has_broken = state.lock().unwrap().broken.take();
             match broken {
                 Broken::Reset => stream.set_zero_linger().unwrap(),
                 Broken::Closed => {}
@@ -196,7 +206,7 @@ async fn serve_runtime(mut stream: TcpStream, told: Arc<Mutex<Told>>, broken: Br
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn turn_outlives_an_answer_that_the_runtime_api_lets_down() {
+async fn turn_completes_when_the_runtime_api_breaks_its_response() {
     for broken in [Broken::Reset, Broken::Closed, Broken::Early(413), Broken::Early(202)] {
         let stack = Testbed::start(Options { poll: false, ..Options::default() }).await.unwrap();
         let (sender, answer) = Answer::stream();
@@ -223,7 +233,7 @@ async fn turn_outlives_an_answer_that_the_runtime_api_lets_down() {
         drop(sender);
         tokio::time::timeout(Duration::from_secs(30), next).await.unwrap().unwrap();
 
-        // When the next invocation is asked for, everything is done.
+        // The function requests the next invocation after it has finished everything.
         let store = stack.store();
         let now = gatehouse_inbox::Clock::System.now();
         let claim = item(&stack, "claim:web:kit:k").await;

@@ -1,4 +1,4 @@
-//! The real binary under a Lambda Runtime API host.
+//! Tests the client-message binary with a local Lambda Runtime API.
 
 use gatehouse_local::runtime_api::Invoked;
 use gatehouse_local::{Delivery, Options, Testbed};
@@ -7,7 +7,7 @@ use serde_json::Value;
 const STARTED: &str = include_str!("../../fixtures/vapi/workflow-node-started.json");
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_message_is_recorded_and_answered_with_json() {
+async fn client_message_is_recorded_and_answered_with_json() {
     let stack = Testbed::start(Options { poll: false, ..Options::default() }).await.unwrap();
     let binary = env!("CARGO_BIN_EXE_under-test-client-message");
     let mut host = stack.host(binary, client_message::TIMEOUT, &[]).await.unwrap();
@@ -16,7 +16,7 @@ async fn a_client_message_is_recorded_and_answered_with_json() {
         let Invoked::Answered(answer) = host.invoke(&delivery.to_lambda_event()).await.unwrap() else {
             panic!("failed")
         };
-        // Which object is a matter of the rules it was built with.
+        // The object depends on the rules that the binary was built with.
         assert!(serde_json::from_str::<Value>(answer["body"].as_str().unwrap()).unwrap().is_object(), "{answer}");
         assert_eq!(answer["statusCode"], 200);
         assert_eq!(answer["headers"]["gatehouse-outcome"], outcome);

@@ -1,4 +1,4 @@
-//! Answers in Rust, beside the rules.
+//! Tests reply handlers in Rust together with rules.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -12,25 +12,25 @@ use http::{Request, Response};
 use serde_json::{Value, json};
 use server_message::{Answers, State};
 
-/// Counts what it is asked; what it does depends on the call.
+/// A handler that counts its calls. The id of the live call or campaign decides what it does.
 #[derive(Debug, Default)]
-struct Counting(AtomicUsize);
+struct CountingHandler(AtomicUsize);
 
-impl Answers for Counting {
+impl Answers for CountingHandler {
     async fn assistant_request(&self, said: &Said) -> Option<AssistantResponse> {
-        let asked = self.0.fetch_add(1, Ordering::Relaxed);
+        let count = self.0.fetch_add(1, Ordering::Relaxed);
         match said.text(&"/call/id".parse().unwrap())?.as_str() {
-            "panics" => panic!("as told"),
+            "panics" => panic!("for a test"),
             "hangs" => std::future::pending().await,
             "is too long" => Some(answer(&"x".repeat(70_000))),
             "passes" => None,
-            _ => Some(answer(&asked.to_string())),
+            _ => Some(answer(&count.to_string())),
         }
     }
 
     async fn campaign_predial(&self, said: &Said) -> Option<PredialResponse> {
         match said.text(&"/campaignId".parse().unwrap())?.as_str() {
-            "panics" => panic!("as told"),
+            "panics" => panic!("for a test"),
             _ => None,
         }
     }
@@ -46,7 +46,7 @@ fn answer(id: &str) -> AssistantResponse {
     AssistantResponse { assistant_id: Some(id.to_owned()), ..AssistantResponse::default() }
 }
 
-async fn state() -> (Testbed, State<Counting>) {
+async fn state() -> (Testbed, State<CountingHandler>) {
     let stack = Testbed::start(Options { poll: false, ..Options::default() }).await.unwrap();
     let rules = json!({"server": [
         {"when": {"type": "assistant-request"}, "reply": {"assistantId": "by rule"}},
@@ -54,11 +54,11 @@ async fn state() -> (Testbed, State<Counting>) {
         {"when": {"type": "tool-calls", "tool": "name"}, "reply": {"result": "by rule"}},
     ]});
     let replies = Replies::parse("rules", &rules.to_string(), Hosts::Vapi).unwrap();
-    let state = State { door: stack.door().unwrap(), replies, answers: Counting::default() };
+    let state = State { door: stack.door().unwrap(), replies, answers: CountingHandler::default() };
     (stack, state)
 }
 
-async fn send(state: &State<Counting>, message: Value) -> Response<String> {
+async fn send(state: &State<CountingHandler>, message: Value) -> Response<String> {
     let delivery = Delivery::vapi_server(json!({"message": message}).to_string());
     let mut request = Request::builder().method("POST").uri("/server");
     for (name, value) in &delivery.headers {
@@ -68,7 +68,7 @@ async fn send(state: &State<Counting>, message: Value) -> Response<String> {
     server_message::handle(request, state, Deadline::within(Duration::from_secs(10))).await
 }
 
-async fn assistant(state: &State<Counting>, call: &str, more: Value) -> (String, Value) {
+async fn assistant(state: &State<CountingHandler>, call: &str, more: Value) -> (String, Value) {
     let response = send(state, json!({"type": "assistant-request", "call": {"id": call}, "more": more})).await;
     let outcome = response.headers()["gatehouse-outcome"].to_str().unwrap().to_owned();
     let body: Value = serde_json::from_str(response.body()).unwrap();
@@ -76,7 +76,7 @@ async fn assistant(state: &State<Counting>, call: &str, more: Value) -> (String,
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_else_an_assistant_request_says_when_it_comes_again_it_gets_the_first_answer() {
+async fn repeated_assistant_request_returns_first_reply() {
     let (_stack, state) = state().await;
     let of = |outcome: &str, answer: &str| (outcome.to_owned(), json!(answer));
     assert_eq!(assistant(&state, "c", json!(1)).await, of("recorded", "0"));
@@ -86,7 +86,7 @@ async fn whatever_else_an_assistant_request_says_when_it_comes_again_it_gets_the
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_outlives_an_outage_of_the_table() {
+async fn first_reply_survives_a_dynamodb_outage() {
     let (stack, state) = state().await;
     stack.dynamodb.fail(Rule::every(Fault::Cut));
     assert_eq!(assistant(&state, "c", json!(1)).await, ("queued".to_owned(), json!("0")));
@@ -96,7 +96,7 @@ async fn an_answer_outlives_an_outage_of_the_table() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_happens_to_the_code_the_event_is_recorded_and_the_rules_answer() {
+async fn failed_handler_falls_back_to_the_rules() {
     let (_stack, state) = state().await;
     for call in ["passes", "panics", "hangs", "is too long"] {
         let (outcome, answer) = assistant(&state, call, json!(1)).await;
@@ -104,20 +104,20 @@ async fn whatever_happens_to_the_code_the_event_is_recorded_and_the_rules_answer
     }
 }
 
-async fn predial(state: &State<Counting>, campaign: &str) -> String {
+async fn predial(state: &State<CountingHandler>, campaign: &str) -> String {
     let contact = json!({"id": "c"});
     send(state, json!({"type": "campaign.predial", "campaignId": campaign, "contact": contact})).await.into_body()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_is_called_when_the_code_that_might_say_no_has_failed() {
+async fn failed_predial_handler_makes_the_contact_ineligible() {
     let (_stack, state) = state().await;
     assert_eq!(predial(&state, "passes").await, r#"{"eligible":true}"#);
     assert_eq!(predial(&state, "panics").await, r#"{"eligible":false}"#);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_contact_that_was_called_once_is_not_called_again_when_the_rules_have_changed() {
+async fn repeated_predial_is_denied_after_its_rule_is_removed() {
     let (_stack, mut state) = state().await;
     for _ in 0..2 {
         assert_eq!(predial(&state, "c").await, r#"{"eligible":true}"#);
@@ -127,7 +127,7 @@ async fn a_contact_that_was_called_once_is_not_called_again_when_the_rules_have_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_several_tool_calls_each_is_answered_by_code_or_by_rule() {
+async fn each_tool_call_is_answered_by_handler_or_rule() {
     let (_stack, state) = state().await;
     let call = |id: &str, name: &str| json!({"id": id, "function": {"name": name, "arguments": "{\"n\":21}"}});
     let calls = [call("1", "name"), call("2", "double"), call("3", "other")];

@@ -1,4 +1,4 @@
-//! The real binary under a Lambda Runtime API host.
+//! Tests the conversation-webhooks binary with a local Lambda Runtime API.
 
 use gatehouse_inbox::{Clock, EventId};
 use gatehouse_local::runtime_api::{Host, Invoked};
@@ -22,7 +22,7 @@ async fn answer(host: &mut Host, event: &Value) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_function_url_event_is_recorded_and_answered_and_logged_in_one_line() {
+async fn function_url_event_is_recorded_and_logged_in_one_line() {
     let stack = Testbed::start(Options { poll: false, ..Options::default() }).await.unwrap();
     let mut host = start(&stack, &[]).await;
     let delivery = Delivery::ada("msg_1", MESSAGE, Clock::System.now());
@@ -51,29 +51,29 @@ async fn a_function_url_event_is_recorded_and_answered_and_logged_in_one_line() 
     assert_eq!((&line["function"], &line["source"]), (&json!("conversation-webhooks"), &json!("ada")));
     assert_eq!((&line["event_id"], &line["status"]), (&json!("ada:msg_1"), &json!(200)));
     assert!(line["ms"].is_u64());
-    // A refusal names its line.
+    // A refusal has the request id of its log line.
     let problem: Value = serde_json::from_str(refused["body"].as_str().unwrap()).unwrap();
     assert!(problem["request_id"].is_string() && problem["request_id"] == lines[2]["request_id"], "{problem}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_signed_is_verified_however_lambda_hands_it_on() {
+async fn signature_is_verified_in_every_lambda_encoding() {
     let stack = Testbed::start(Options { poll: false, ..Options::default() }).await.unwrap();
     let mut host = start(&stack, &[]).await;
     let delivery = |id: &str| Delivery::ada(id, MESSAGE, Clock::System.now()).to_lambda_event();
 
-    // As base64, which it is for a content type that Lambda does not know as text.
+    // Lambda encodes a body as base64 if it does not know the content type as text.
     let mut encoded = delivery("msg_1");
     encoded["body"] = data_encoding::BASE64.encode(MESSAGE.as_bytes()).into();
     encoded["isBase64Encoded"] = true.into();
-    // With header names in the letter case they were sent in.
-    let mut shouted = delivery("msg_2");
-    let headers = shouted["headers"].as_object().unwrap().clone();
-    shouted["headers"] = headers.into_iter().map(|(name, value)| (name.to_uppercase(), value)).collect();
-    for event in [encoded, shouted] {
+    // Header names in upper case.
+    let mut upper_case = delivery("msg_2");
+    let headers = upper_case["headers"].as_object().unwrap().clone();
+    upper_case["headers"] = headers.into_iter().map(|(name, value)| (name.to_uppercase(), value)).collect();
+    for event in [encoded, upper_case] {
         assert_eq!(answer(&mut host, &event).await["headers"]["gatehouse-outcome"], "recorded");
     }
-    // Base64 that is none, or that is the body twice over, is not what was signed.
+    // A base64 body without the base64 flag, and a signature that is repeated after a comma, are not verified.
     let mut twice = delivery("msg_3");
     twice["body"] = data_encoding::BASE64.encode(MESSAGE.as_bytes()).into();
     let mut joined = delivery("msg_4");
@@ -85,11 +85,11 @@ async fn what_was_signed_is_verified_however_lambda_hands_it_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_url_that_is_none_is_answered_like_any_other() {
+async fn malformed_url_is_answered_like_any_other() {
     let stack = Testbed::start(Options { poll: false, ..Options::default() }).await.unwrap();
     let mut host = start(&stack, &[]).await;
     let delivery = |n: usize| Delivery::ada(&format!("msg_{n}"), MESSAGE, Clock::System.now()).to_lambda_event();
-    // What no endpoint looks at may be anything.
+    // Endpoints ignore the query and these headers, so any value is accepted.
     for (n, query) in ["\"", "<>", "a b", "\u{7f}", "%", "x=1"].into_iter().enumerate() {
         let mut event = delivery(n);
         event["rawQueryString"] = query.into();
@@ -113,7 +113,7 @@ async fn a_url_that_is_none_is_answered_like_any_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_event_that_is_no_request_is_a_handler_error_and_the_next_one_is_taken() {
+async fn invocation_without_request_is_a_handler_error() {
     let stack = Testbed::start(Options { poll: false, ..Options::default() }).await.unwrap();
     let mut host = start(&stack, &[]).await;
     let Invoked::Failed(error) = host.invoke(&json!({"Records": []})).await.unwrap() else { panic!("answered") };
@@ -123,7 +123,7 @@ async fn an_event_that_is_no_request_is_a_handler_error_and_the_next_one_is_take
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_function_that_is_not_configured_ends_at_once_and_names_the_variable() {
+async fn unconfigured_function_exits_and_names_the_variable() {
     for (variables, named) in [
         (vec![], "TABLE_NAME"),
         (vec![("TABLE_NAME", "t"), ("GATEHOUSE_SECRETS", "{}"), ("EVENT_TTL_DAYS", "7")], "EVENT_TTL_DAYS"),
@@ -136,7 +136,7 @@ async fn a_function_that_is_not_configured_ends_at_once_and_names_the_variable()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_usable_secrets_every_delivery_is_answered_with_503_and_the_log_says_why() {
+async fn unusable_secrets_return_503_and_the_log_names_the_cause() {
     let stack = Testbed::start(Options { poll: false, ..Options::default() }).await.unwrap();
     for (secrets, named) in [
         (None, "SECRETS_ARN"),
@@ -145,7 +145,7 @@ async fn without_usable_secrets_every_delivery_is_answered_with_503_and_the_log_
     ] {
         let mut environment = stack.environment();
         environment.remove("GATEHOUSE_SECRETS");
-        // `sam local` would have the development document.
+        // With this variable the function would use the development secrets.
         environment.remove("AWS_SAM_LOCAL");
         let variables = environment.iter().map(|(name, value)| (*name, value.as_str()));
         let variables = variables.chain(secrets.map(|secrets| ("GATEHOUSE_SECRETS", secrets)));
@@ -159,7 +159,7 @@ async fn without_usable_secrets_every_delivery_is_answered_with_503_and_the_log_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn not_even_at_the_finest_log_level_does_a_line_show_a_payload_or_a_signature() {
+async fn trace_log_shows_no_payload_or_signature() {
     let stack = Testbed::start(Options { poll: false, ..Options::default() }).await.unwrap();
     let everything = [("RUST_LOG", "trace,lambda_runtime=trace,aws_smithy_runtime=trace,hyper=trace")];
     let mut host = start(&stack, &everything).await;

@@ -1,4 +1,4 @@
-//! The real binary under a Lambda Runtime API host.
+//! Tests the event-retry binary with a local Lambda Runtime API.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ fn failed(answer: &Invoked) -> Vec<&str> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_unreadable_message_fails_alone() {
+async fn unreadable_message_fails_alone() {
     let stack = Testbed::start(Options { poll: false, ..Options::default() }).await.unwrap();
     let mut host = start(&stack, event_retry::TIMEOUT).await;
     let (a, b) = (envelope("a"), envelope("b"));
@@ -42,7 +42,7 @@ async fn an_unreadable_message_fails_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_less_than_five_seconds_left_nothing_is_taken_and_everything_comes_again() {
+async fn batch_with_under_five_seconds_left_fails_unprocessed() {
     let stack = Testbed::start(Options { poll: false, ..Options::default() }).await.unwrap();
     let mut host = start(&stack, Duration::from_secs(4)).await;
     let answer = host.invoke(&batch(&[("1", &envelope("a")), ("2", &envelope("b"))])).await.unwrap();
@@ -51,7 +51,7 @@ async fn with_less_than_five_seconds_left_nothing_is_taken_and_everything_comes_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_event_that_is_no_batch_is_a_handler_error_and_the_next_one_is_taken() {
+async fn invocation_without_batch_is_a_handler_error() {
     let stack = Testbed::start(Options { poll: false, ..Options::default() }).await.unwrap();
     let mut host = start(&stack, event_retry::TIMEOUT).await;
     assert!(matches!(host.invoke(&json!({"Records": 7})).await.unwrap(), Invoked::Failed(_)));

@@ -1,4 +1,4 @@
-//! The real binary under a Lambda Runtime API host.
+//! Tests the server-message binary with a local Lambda Runtime API.
 
 use gatehouse_local::runtime_api::{Host, Invoked};
 use gatehouse_local::{Delivery, Fault, Options, Rule, Testbed};
@@ -13,7 +13,7 @@ async fn invoke(host: &mut Host, message: &Value) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_answers_records_and_logs_and_an_unrecorded_event_is_an_error_in_the_log() {
+async fn server_message_logs_an_unrecorded_event_as_an_error() {
     let stack = Testbed::start(Options { poll: false, ..Options::default() }).await.unwrap();
     let binary = env!("CARGO_BIN_EXE_under-test-server-message");
     let mut host = stack.host(binary, server_message::TIMEOUT, &[]).await.unwrap();
@@ -27,8 +27,8 @@ async fn it_answers_records_and_logs_and_an_unrecorded_event_is_an_error_in_the_
 
     let output = host.kill().await.unwrap();
     let lines: Vec<Value> = output.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
-    let told = |n: usize| (lines[n]["level"].as_str(), lines[n]["outcome"].as_str(), lines[n]["event_id"].as_str());
-    assert_eq!(told(0), (Some("INFO"), Some("recorded"), Some("vapi:server:assistant-request:call_1")));
-    assert_eq!(told(1), (Some("ERROR"), Some("unrecorded"), Some("vapi:server:assistant-request:call_2")));
+    let fields = |n: usize| (lines[n]["level"].as_str(), lines[n]["outcome"].as_str(), lines[n]["event_id"].as_str());
+    assert_eq!(fields(0), (Some("INFO"), Some("recorded"), Some("vapi:server:assistant-request:call_1")));
+    assert_eq!(fields(1), (Some("ERROR"), Some("unrecorded"), Some("vapi:server:assistant-request:call_2")));
     assert!(lines[1]["error"].as_str().unwrap().starts_with("not recorded ("), "{output}");
 }

@@ -1,11 +1,11 @@
-//! The real binary under a Lambda Runtime API host.
+//! Tests the session-lifecycle binary with a local Lambda Runtime API.
 
 use gatehouse_inbox::{Clock, Subject, fold};
 use gatehouse_local::runtime_api::Invoked;
 use gatehouse_local::{Delivery, Options, Testbed};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn both_ends_of_a_session_are_recorded_and_read_back_as_one() {
+async fn both_ends_of_a_session_fold_into_one_session() {
     let stack = Testbed::start(Options { poll: false, ..Options::default() }).await.unwrap();
     let mut host =
         stack.host(env!("CARGO_BIN_EXE_under-test-session-lifecycle"), session_lifecycle::TIMEOUT, &[]).await.unwrap();

@@ -1,6 +1,6 @@
-//! A delivery as a text: `<way> <method> <path>`, a header a line, an empty line, the body.
+//! Deliveries as text: `<scheme> <method> <path>`, one line for each header, an empty line and the body.
 //!
-//! The line `sign` has it signed as its vendor would; headers behind it come on top of that.
+//! The line `sign` adds the headers that the vendor would send with its signature. Later lines add headers to them.
 
 use bytes::Bytes;
 use gatehouse_edge::scheme::Parts;
@@ -10,7 +10,7 @@ use gatehouse_edge::{Endpoint, Source};
 use gatehouse_payload::time::Timestamp;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
 
-/// What the document opens: every scheme there is.
+/// A secrets document. `SCHEME` is replaced by one of [`SCHEMES`].
 const DOCUMENT: &str = r#"{
   "ada": {"signing_secrets": ["whsec_ZnV6emVkLWFkYS1zaWduaW5nLXNlY3JldC0x", "whsec_ZnV6emVkLWFkYS1zaWduaW5nLXNlY3JldC0y"]},
   "agntix": {"signing_secrets": ["whsec_ZnV6emVkLWFnbnRpeC1zaWduaW5nLXNlY3JldA=="]},
@@ -27,11 +27,11 @@ const SCHEMES: [&str; 4] = [
         "encoding": "hex", "signature_prefix": "sha1=", "values": ["fuzzed-hmac-key-of-vapi-3"]}"#,
 ];
 
-/// A way in.
+/// An endpoint with an authentication scheme.
 pub struct Way {
-    /// Where it leads.
+    /// The endpoint.
     pub endpoint: Endpoint,
-    /// What opens it.
+    /// The secrets document.
     pub document: String,
     /// Whether a signature covers the body.
     pub signs: bool,
@@ -52,7 +52,7 @@ impl Way {
         Way { endpoint: Endpoint { function: "fuzzed", paths: &["/"], source }, document, signs }
     }
 
-    /// The parsed document.
+    /// The parsed secrets document.
     pub fn secrets(&self) -> Secrets {
         let secrets = Secrets::parse(&self.document, false).expect("the document is JSON");
         assert_eq!(secrets.defects, Vec::<String>::new());
@@ -60,18 +60,18 @@ impl Way {
     }
 }
 
-/// What a text stands for.
+/// A delivery that was parsed from text.
 pub struct Delivery {
-    /// The way it takes.
+    /// The endpoint and its authentication scheme.
     pub way: Way,
     /// The request.
     pub request: Request<Bytes>,
-    /// What its vendor would have signed it with, if it was to be signed.
+    /// The headers of the vendor's signature, if the text has the line `sign`.
     pub signature: Option<HeaderMap>,
 }
 
 impl Delivery {
-    /// Reads a text; `None` where it is no request at all.
+    /// Parses a delivery. Returns `None` if the text is not a valid request.
     pub fn read(input: &[u8], at: Timestamp) -> Option<Delivery> {
         let end = input.windows(2).position(|two| two == b"\n\n")?;
         let (head, body) = (&input[..end], Bytes::copy_from_slice(&input[end + 2..]));
@@ -97,7 +97,7 @@ impl Delivery {
         Some(Delivery { way, request, signature })
     }
 
-    /// Whether all that its vendor signed stands in the request as it was signed, and nothing of it twice.
+    /// Whether the request has exactly the signature headers that the vendor added, each of them once.
     pub fn is_as_signed(&self) -> bool {
         let sent = self.request.headers();
         self.signature

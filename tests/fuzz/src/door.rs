@@ -1,4 +1,4 @@
-//! Any request through the whole door: answered, never with a 5xx, and recorded only if its vendor signed it.
+//! Fuzzes the receiver: it never answers with 5xx, and records a request of a signing scheme only if it is signed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,7 +22,7 @@ use gatehouse_payload::time::Timestamp;
 
 use super::delivery::Delivery;
 
-/// A DynamoDB that takes everything as new.
+/// A DynamoDB client that counts requests and answers each one with success.
 #[derive(Debug, Clone, Default)]
 struct Table(Arc<AtomicUsize>);
 
@@ -40,7 +40,7 @@ impl HttpClient for Table {
     }
 }
 
-fn door(document: &str, table: &Table, clock: Clock) -> Receiver {
+fn receiver(document: &str, table: &Table, clock: Clock) -> Receiver {
     let credentials = Credentials::new("fuzz", "fuzz", None, None, "fuzz");
     let sdk = SdkConfig::builder()
         .behavior_version(BehaviorVersion::v2026_01_12())
@@ -58,19 +58,19 @@ fn door(document: &str, table: &Table, clock: Clock) -> Receiver {
     Receiver { inbox, secrets, redaction: Redaction::default(), skip: Skip::default(), body_limit: BODY_LIMIT }
 }
 
-/// Sends the request.
-pub fn holds(input: &[u8]) {
+/// Sends the request to a receiver and checks the response.
+pub fn check(input: &[u8]) {
     let now = Timestamp::clamped(1_795_000_000_000);
     let Some(delivery) = Delivery::read(input, now) else { return };
     let (is_signed, signs) = (delivery.signature.is_some(), delivery.way.signs);
     let table = Table::default();
-    let door = door(&delivery.way.document, &table, Clock::manual(now));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("there is a runtime");
+    let receiver = receiver(&delivery.way.document, &table, Clock::manual(now));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime can be built");
     let deadline = Deadline::within(Duration::from_secs(10));
-    let response = runtime.block_on(door.receive(&delivery.way.endpoint, delivery.request, deadline));
+    let response = runtime.block_on(receiver.receive(&delivery.way.endpoint, delivery.request, deadline));
     let (status, writes) = (response.status().as_u16(), table.0.load(Ordering::Relaxed));
     assert!([200, 400, 401, 404, 405, 413, 415].contains(&status), "{status}");
-    assert_eq!(status == 200, writes > 0, "{status}, and {writes} writes");
-    assert!(is_signed || !signs || writes == 0, "what nobody signed is recorded");
+    assert_eq!(status == 200, writes > 0, "{status} with {writes} writes");
+    assert!(is_signed || !signs || writes == 0, "an unsigned request was recorded");
     assert!(serde_json::from_str::<serde_json::Value>(response.body()).is_ok());
 }

@@ -1,4 +1,4 @@
-//! What must hold of any input whatever. Each module is a fuzz target; its seeds are files in `seeds/`.
+//! Properties that hold for every input. Each module except `delivery` is a fuzz target; `seeds/` has its seeds.
 
 pub mod delivery;
 pub mod door;

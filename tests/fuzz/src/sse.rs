@@ -1,7 +1,7 @@
-//! An event stream in whatever pieces: no byte lost, the same events, and never more than the limit in memory. As a
-//! turn it ends the same whether its content is kept or not.
+//! Fuzzes the parser of event streams: chunks of any size give the same events, no byte is lost, and the buffer never
+//! exceeds its limit. A chat turn ends the same whether its content is stored or only watched.
 //!
-//! The first byte is the size of the pieces, the rest is the stream.
+//! The first byte of the input is the size of the chunks, the rest is the stream.
 
 use bytes::Bytes;
 use gatehouse_payload::ag_kit::Dialect;
@@ -10,11 +10,11 @@ use gatehouse_sse::{Block, Reader};
 
 const LIMIT: usize = 256;
 
-fn read<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Option<(Vec<Block>, Vec<u8>)> {
+fn read<'a>(chunks: impl Iterator<Item = &'a [u8]>) -> Option<(Vec<Block>, Vec<u8>)> {
     let mut reader = Reader::new(LIMIT);
     let mut blocks = Vec::new();
-    for piece in pieces {
-        reader.feed(Bytes::copy_from_slice(piece));
+    for chunk in chunks {
+        reader.feed(Bytes::copy_from_slice(chunk));
         while let Some(block) = reader.next_block().ok()? {
             blocks.push(block);
         }
@@ -23,8 +23,8 @@ fn read<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Option<(Vec<Block>, Vec<u
     Some((blocks, reader.unfinished().to_vec()))
 }
 
-/// Reads the stream whole and in pieces.
-pub fn holds(input: &[u8]) {
+/// Parses the stream as a whole and in chunks.
+pub fn check(input: &[u8]) {
     let Some((size, stream)) = input.split_first() else { return };
     let whole = read(std::iter::once(stream));
     let cut = read(stream.chunks(usize::from(*size).max(1)));

@@ -1,5 +1,5 @@
-//! Every reader of bytes from outside, with inputs that are made to cost much. What a reader takes must grow with the
-//! input and no faster: the test `bounded` compares allocations at two sizes, `.ci/guard` instructions.
+//! Cases with expensive inputs for every parser of external input. The cost of a parser must grow at most in proportion
+//! to its input. The test `bounded` compares allocations at two input sizes, `.ci/guard` compares instructions.
 
 use std::fmt::Write as _;
 use std::io::{Read, Write as _};
@@ -24,51 +24,51 @@ use http_body_util::BodyExt;
 
 use crate::door;
 
-/// A reader with an input.
+/// A parser with an input.
 #[derive(Debug, Clone, Copy)]
 pub struct Case {
-    /// The reader's name.
-    pub reader: &'static str,
+    /// The parser's name.
+    pub parser: &'static str,
     /// The input's name.
     pub input: &'static str,
     /// Makes an input of about this size, in bytes.
     pub make: fn(usize) -> Vec<u8>,
-    /// Reads it.
-    pub read: fn(&Bytes),
+    /// Parses it.
+    pub parse: fn(&Bytes),
     /// The sizes that are compared, in bytes.
     pub sizes: (usize, usize),
 }
 
 type Input = (&'static str, fn(usize) -> Vec<u8>);
-type Reads = (&'static str, fn(&Bytes));
+type Parser = (&'static str, fn(&Bytes));
 
-/// The sizes for readers that take much besides: a runtime, a connection, a signature.
+/// Input sizes for parsers that also start a runtime, open a connection or verify a signature.
 const SMALL: (usize, usize) = (8 * 1024, 32 * 1024);
-/// The sizes for readers that take nothing besides.
+/// Input sizes for parsers that only parse.
 const LARGE: (usize, usize) = (32 * 1024, 128 * 1024);
 
-/// Every reader with each of its inputs.
+/// Every parser with each of its inputs.
 #[must_use]
 pub fn cases() -> Vec<Case> {
-    let with = |readers: &[Reads], inputs: &[Input], sizes| -> Vec<Case> {
-        let pair = |&(reader, read): &Reads| {
-            inputs.iter().map(move |&(input, make)| Case { reader, input, make, read, sizes }).collect::<Vec<_>>()
+    let with = |parsers: &[Parser], inputs: &[Input], sizes| -> Vec<Case> {
+        let pair = |&(parser, parse): &Parser| {
+            inputs.iter().map(move |&(input, make)| Case { parser, input, make, parse, sizes }).collect::<Vec<_>>()
         };
-        readers.iter().flat_map(pair).collect()
+        parsers.iter().flat_map(pair).collect()
     };
     [
-        with(&STREAM_READERS, &STREAMS, LARGE),
+        with(&STREAM_PARSERS, &STREAMS, LARGE),
         with(&PROXIES, &STREAMS, SMALL),
-        with(&BODY_READERS, &BODIES, SMALL),
-        with(&HEADER_READERS, &HEADERS, SMALL),
-        with(&EVENT_READERS, &EVENTS, LARGE),
+        with(&BODY_PARSERS, &BODIES, SMALL),
+        with(&HEADER_PARSERS, &HEADERS, SMALL),
+        with(&EVENT_PARSERS, &EVENTS, LARGE),
     ]
     .concat()
 }
 
 // === streams of agents ===
 
-const STREAM_READERS: [Reads; 5] = [
+const STREAM_PARSERS: [Parser; 5] = [
     ("SSE reader", |stream| read_stream(stream, 8 * 1024, |_| {})),
     ("SSE reader, byte by byte", |stream| read_stream(stream, 1, |_| {})),
     ("turn of AG-Kit", |stream| fold_turn(stream, Turn::new(Dialect::AgKit))),
@@ -76,7 +76,7 @@ const STREAM_READERS: [Reads; 5] = [
     ("watched turn of AG-UI", |stream| fold_turn(stream, Turn::watched(Dialect::AgUi))),
 ];
 
-const PROXIES: [Reads; 3] = [
+const PROXIES: [Parser; 3] = [
     ("proxy", |stream| proxy(stream, "ag-ui", "text/event-stream", UI)),
     ("proxy, AG-Kit", |stream| proxy(stream, "ag-kit", "text/event-stream", KIT)),
     ("proxy, as one object", |stream| proxy(stream, "ag-ui", "application/json", UI)),
@@ -86,16 +86,16 @@ const KIT: &str = r#"{"conversationId":"c","messages":[{"role":"user","content":
 const UI: &str = r#"{"threadId":"c","messages":[{"id":"m","role":"user","content":"x"}]}"#;
 
 const STREAMS: [Input; 19] = [
-    ("line ends", |size| filled(size, |_| "\n".to_owned())),
-    ("CR and LF", |size| filled(size, |_| "\r\n".to_owned())),
-    ("comments", |size| filled(size, |_| ":\n\n".to_owned())),
+    ("line ends", |size| repeat(size, |_| "\n".to_owned())),
+    ("CR and LF", |size| repeat(size, |_| "\r\n".to_owned())),
+    ("comments", |size| repeat(size, |_| ":\n\n".to_owned())),
     ("a long id before every event", |size| {
         let mut stream = format!("id: {}\n", "x".repeat(size / 2)).into_bytes();
-        stream.extend(filled(size / 2, |_| "data: 1\n\n".to_owned()));
+        stream.extend(repeat(size / 2, |_| "data: 1\n\n".to_owned()));
         stream
     }),
-    ("an event of many lines", |size| filled(size, |_| "data\n".to_owned())),
-    ("no UTF-8", |size| filled(size, |_| "data: ".to_owned()).into_iter().map(|byte| byte | 0x80).collect()),
+    ("an event of many lines", |size| repeat(size, |_| "data\n".to_owned())),
+    ("not UTF-8", |size| repeat(size, |_| "data: ".to_owned()).into_iter().map(|byte| byte | 0x80).collect()),
     ("messages", |size| events(size, |n| format!(r#"{{"type":"TEXT_MESSAGE_START","messageId":"{n}"}}"#))),
     ("pieces of two messages", |size| {
         events(size, |n| format!(r#"{{"type":"TEXT_MESSAGE_CONTENT","messageId":"{}","delta":"x"}}"#, n % 2))
@@ -113,7 +113,7 @@ const STREAMS: [Input; 19] = [
     ("calls in chunks", |size| {
         events(size, |n| format!(r#"{{"type":"TOOL_CALL_CHUNK","toolCallId":"{}","toolCallName":"f"}}"#, n % 5))
     }),
-    ("empty snapshots behind messages", |size| {
+    ("empty snapshots after messages", |size| {
         let mut stream =
             events(size / 2, |n| format!(r#"{{"type":"TEXT_MESSAGE_CONTENT","messageId":"{n}","delta":"x"}}"#));
         stream.extend(events(size / 2, |_| r#"{"type":"MESSAGES_SNAPSHOT","messages":[]}"#.to_owned()));
@@ -132,7 +132,7 @@ const STREAMS: [Input; 19] = [
         let start = array(size, "{\"input\":{\"messages\":", |_| "{\"role\":\"user\"}".to_owned());
         [b"data: {\"type\":\"RUN_STARTED\",\"x\":", start.as_slice(), b"}}\n\n"].concat()
     }),
-    ("interrupts told twice", |size| {
+    ("repeated interrupts", |size| {
         events(size, |n| match n % 2 {
             0 => format!(r#"{{"type":"CUSTOM","name":"on_interrupt","value":{{"id":"{n}"}}}}"#),
             _ => format!(r#"{{"type":"RUN_FINISHED","outcome":{{"type":"interrupt","interrupts":[{{"id":"{n}"}}]}}}}"#),
@@ -150,7 +150,8 @@ const STREAMS: [Input; 19] = [
     ("a deep event", |size| format!("data: {{\"type\":{}\n\n", "[".repeat(size)).into_bytes()),
 ];
 
-fn filled(size: usize, piece: impl Fn(usize) -> String) -> Vec<u8> {
+/// Repeats `piece` until the text has `size` bytes.
+fn repeat(size: usize, piece: impl Fn(usize) -> String) -> Vec<u8> {
     let mut stream = String::with_capacity(size + 200);
     for n in 0.. {
         if stream.len() >= size {
@@ -162,7 +163,7 @@ fn filled(size: usize, piece: impl Fn(usize) -> String) -> Vec<u8> {
 }
 
 fn events(size: usize, event: impl Fn(usize) -> String) -> Vec<u8> {
-    filled(size, |n| format!("data: {}\n\n", event(n)))
+    repeat(size, |n| format!("data: {}\n\n", event(n)))
 }
 
 fn read_stream(stream: &Bytes, chunk: usize, mut take: impl FnMut(&str)) {
@@ -188,13 +189,13 @@ fn fold_turn(stream: &Bytes, mut turn: Turn) {
 fn proxy(stream: &Bytes, dialect: &str, accept: &'static str, body: &'static str) {
     with_agent(stream, dialect, |state| async move {
         let request = chat_request().header("accept", accept).body(Bytes::from(body))?;
-        answered(request, &state).await
+        send(request, &state).await
     });
 }
 
 // === bodies of clients and vendors ===
 
-const BODY_READERS: [Reads; 9] = [
+const BODY_PARSERS: [Parser; 9] = [
     ("document, fingerprint, redaction", |body| {
         if let Ok(document) = Document::read(body) {
             let _ = Fingerprint::of(document.text());
@@ -206,14 +207,14 @@ const BODY_READERS: [Reads; 9] = [
     ("proxy's request", |body| {
         let body = body.clone();
         with_agent(&Bytes::from_static(b"data: [DONE]\n\n"), "ag-kit", |state| async move {
-            answered(chat_request().body(body)?, &state).await
+            send(chat_request().body(body)?, &state).await
         });
     }),
     ("delivery of Vapi's to the server", |body| receive(Source::Vapi(Channel::Server), body)),
     ("delivery of Vapi's to the client", |body| receive(Source::Vapi(Channel::Client), body)),
     ("delivery of Ada's", |body| receive(Source::Ada, body)),
     ("delivery of agntix'", |body| receive(Source::Agntix, body)),
-    ("delivery of Ada's that nobody has signed", |body| {
+    ("unsigned delivery of Ada", |body| {
         let _ = runtime().block_on(async {
             let request = Request::post("/").header("content-type", "application/json").body(body.clone())?;
             door::receive(&door::door()?, Source::Ada, request).await
@@ -241,15 +242,15 @@ const BODIES: [Input; 9] = [
 ];
 
 fn object(size: usize, member: impl Fn(usize) -> String) -> Vec<u8> {
-    joined(size, "{", "}", member)
+    join(size, "{", "}", member)
 }
 
 fn array(size: usize, before: &str, element: impl Fn(usize) -> String) -> Vec<u8> {
-    joined(size, &format!("{before}["), "]}", element)
+    join(size, &format!("{before}["), "]}", element)
 }
 
-/// `before`, as many parts with commas between them as it takes to reach `size`, and `after`.
-fn joined(size: usize, before: &str, after: &str, part: impl Fn(usize) -> String) -> Vec<u8> {
+/// Joins `before`, as many comma-separated parts as `size` needs, and `after`.
+fn join(size: usize, before: &str, after: &str, part: impl Fn(usize) -> String) -> Vec<u8> {
     let mut text = before.to_owned();
     for n in 0.. {
         if text.len() >= size {
@@ -268,13 +269,13 @@ fn check_request(dialect: Dialect, body: &Bytes) {
 }
 
 fn receive(source: Source, body: &Bytes) {
-    // Some of the bodies are refused.
+    // Some bodies are refused.
     let _ = runtime().block_on(async { door::receive(&door::door()?, source, door::request(source, body)?).await });
 }
 
 // === headers of clients ===
 
-const HEADER_READERS: [Reads; 4] = [
+const HEADER_PARSERS: [Parser; 4] = [
     ("Accept", |value| with_header("accept", value)),
     ("Authorization", |value| with_header("authorization", value)),
     ("Idempotency-Key", |value| with_header("idempotency-key", value)),
@@ -283,8 +284,8 @@ const HEADER_READERS: [Reads; 4] = [
 
 const HEADERS: [Input; 4] = [
     ("commas", |size| vec![b','; size]),
-    ("media ranges", |size| filled(size, |n| format!("application/x{n};q=0.5,"))),
-    ("quotes and semicolons", |size| filled(size, |_| "\";".to_owned())),
+    ("media ranges", |size| repeat(size, |n| format!("application/x{n};q=0.5,"))),
+    ("quotes and semicolons", |size| repeat(size, |_| "\";".to_owned())),
     ("parts of a token", |size| format!("Bearer {}", "eyJ9.".repeat(size / 5)).into_bytes()),
 ];
 
@@ -293,20 +294,20 @@ fn with_header(name: &'static str, value: &Bytes) {
     with_agent(&Bytes::from_static(b"data: [DONE]\n\n"), "ag-kit", |state| async move {
         let mut request = chat_request().body(Bytes::from_static(KIT.as_bytes()))?;
         request.headers_mut().insert(name, http::HeaderValue::from_maybe_shared(value)?);
-        answered(request, &state).await
+        send(request, &state).await
     });
 }
 
 // === events of one subject ===
 
-const EVENT_READERS: [Reads; 2] = [
+const EVENT_PARSERS: [Parser; 2] = [
     ("state of a call", |lines| fold_events(lines, "vapi", "call")),
     ("state of a conversation", |lines| fold_events(lines, "ada", "conversation")),
 ];
 
 const EVENTS: [Input; 3] = [
     ("transcripts", |size| {
-        filled(size, |n| {
+        repeat(size, |n| {
             format!(
                 "{{\"message\":{{\"type\":\"transcript\",\"transcriptType\":\"final\",\"role\":\"user\",\
                  \"transcript\":\"x{n}\"}}}}\n"
@@ -314,7 +315,7 @@ const EVENTS: [Input; 3] = [
         })
     }),
     ("messages", |size| {
-        filled(size, |n| {
+        repeat(size, |n| {
             format!(
                 "{{\"type\":\"v1.conversation.message\",\"data\":{{\"message_id\":\"{n}\",\
                  \"content\":{{\"type\":\"text\",\"body\":\"x\"}}}}}}\n"
@@ -360,7 +361,7 @@ fn fold_events(lines: &Bytes, vendor: &str, kind: &str) {
     let _ = fold::conversation(&records);
 }
 
-// === the proxy in this process, in front of an agent on a thread of its own ===
+// === agent-chat in this process with an agent in another thread ===
 
 const TOKEN: &str = "client-token-in-confidence";
 
@@ -370,15 +371,15 @@ fn chat_request() -> http::request::Builder {
         .header("content-type", "application/json")
 }
 
-async fn answered(request: Request<Bytes>, state: &Arc<State>) -> Result<(), crate::Error> {
+async fn send(request: Request<Bytes>, state: &Arc<State>) -> Result<(), crate::Error> {
     let response = agent_chat::handle(request, state, Deadline::within(Duration::from_secs(60))).await;
     let Ok(_) = response.into_body().collect().await;
     state.turns.ended().await;
     Ok(())
 }
 
-/// Runs a request to the proxy, whose agent answers with `stream`.
-#[allow(clippy::expect_used, reason = "a proxy that does not run measures nothing")]
+/// Runs a request to agent-chat with an agent that answers with `stream`.
+#[allow(clippy::expect_used, reason = "nothing can be measured if agent-chat does not run")]
 fn with_agent<F>(stream: &Bytes, dialect: &str, ask: impl FnOnce(Arc<State>) -> F)
 where
     F: Future<Output = Result<(), crate::Error>>,
@@ -386,9 +387,9 @@ where
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("an address");
     let stream = stream.clone();
-    // A request that is refused leaves it behind.
+    // If agent-chat refuses the request, it never connects and this thread is left waiting.
     std::thread::spawn(move || listener.accept().map(|(connection, _)| serve_agent(connection, &stream)));
-    let asked = async {
+    let request = async {
         let document = serde_json::json!({"agent_chat": {
             "clients": [{"id": "c", "token": TOKEN, "agents": ["*"]}],
             "agents": {"a": {"url": format!("http://{address}/"), "dialect": dialect}}}});
@@ -403,18 +404,18 @@ where
         };
         ask(Arc::new(state)).await
     };
-    runtime().block_on(asked).expect("a proxy that answers");
+    runtime().block_on(request).expect("agent-chat answers");
 }
 
 fn serve_agent(mut connection: TcpStream, stream: &[u8]) {
-    let mut heard = [0; 16 * 1024];
-    // The request is small, and comes in one piece.
-    let _ = connection.read(&mut heard);
+    let mut request = [0; 16 * 1024];
+    // The request is small and arrives in one read.
+    let _ = connection.read(&mut request);
     let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
     let _ = connection.write_all(head.as_bytes()).and_then(|()| connection.write_all(stream));
 }
 
-#[allow(clippy::expect_used, reason = "a machine without a runtime measures nothing")]
+#[allow(clippy::expect_used, reason = "nothing can be measured without a runtime")]
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
 }

@@ -1,5 +1,5 @@
-//! A front function's door whose DynamoDB is a constant: what is left is Gatehouse's own work, from request to answer,
-//! the SDK's signing and encoding included.
+//! A receiver whose DynamoDB client returns a constant. A measurement contains Gatehouse's own work from request to
+//! response, including the SDK's signing and encoding, but no network.
 
 use std::time::Duration;
 
@@ -23,23 +23,23 @@ use http::{HeaderMap, Method, Request};
 
 use crate::Error;
 
-/// A store that takes everything.
+/// An HTTP client that answers every request with success.
 #[derive(Debug, Clone)]
-struct Taken;
+struct AlwaysOk;
 
-impl HttpClient for Taken {
+impl HttpClient for AlwaysOk {
     fn http_connector(&self, _: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
-        SharedHttpConnector::new(Taken)
+        SharedHttpConnector::new(AlwaysOk)
     }
 }
 
-impl HttpConnector for Taken {
+impl HttpConnector for AlwaysOk {
     fn call(&self, _: HttpRequest) -> HttpConnectorFuture {
         HttpConnectorFuture::ready(Ok(HttpResponse::new(http::StatusCode::OK.into(), SdkBody::from("{}"))))
     }
 }
 
-/// A store and a queue that take everything.
+/// An inbox whose table and queue accept everything.
 #[must_use]
 pub fn inbox() -> Inbox {
     let credentials = Credentials::new("guard", "guard", None, None, "guard");
@@ -47,7 +47,7 @@ pub fn inbox() -> Inbox {
         .behavior_version(BehaviorVersion::v2026_01_12())
         .region(Region::new("us-east-1"))
         .credentials_provider(SharedCredentialsProvider::new(credentials))
-        .http_client(SharedHttpClient::new(Taken))
+        .http_client(SharedHttpClient::new(AlwaysOk))
         .build();
     Inbox {
         store: Store::new(&sdk, "EventTable", 90),
@@ -57,10 +57,10 @@ pub fn inbox() -> Inbox {
     }
 }
 
-/// The door, with the development secrets.
+/// A receiver with the development secrets.
 ///
 /// # Errors
-/// When the development document cannot be read.
+/// Fails if the development secrets cannot be parsed.
 pub fn door() -> Result<Receiver, Error> {
     Ok(Receiver {
         inbox: inbox(),
@@ -74,11 +74,13 @@ pub fn door() -> Result<Receiver, Error> {
 /// A signed request.
 ///
 /// # Errors
-/// When the development document has no secret for the source.
+/// Fails if the development secrets have none for the source.
 pub fn request(source: Source, body: &Bytes) -> Result<Request<Bytes>, Error> {
     let secrets = Secrets::parse(DEVELOPMENT, true)?;
     let parts = Parts { method: &Method::POST, headers: &HeaderMap::new(), body };
-    let signature = source.sign(parts, &secrets, "msg_guard", Clock::System.now()).ok_or("nothing to sign with")?;
+    let signature = source
+        .sign(parts, &secrets, "msg_guard", Clock::System.now())
+        .ok_or("the development secrets have none for this source")?;
     let mut request = Request::post("/").header("content-type", "application/json");
     for (name, value) in signature {
         request = request.header(name, value);
@@ -86,13 +88,13 @@ pub fn request(source: Source, body: &Bytes) -> Result<Request<Bytes>, Error> {
     Ok(request.body(body.clone())?)
 }
 
-/// Receives a request.
+/// Passes a request to the receiver.
 ///
 /// # Errors
-/// When it is not recorded.
+/// Fails if the event is not recorded.
 pub async fn receive(door: &Receiver, source: Source, request: Request<Bytes>) -> Result<(), Error> {
     let endpoint = Endpoint { function: "guard", paths: &["/"], source };
     let answer = door.receive(&endpoint, request, Deadline::within(Duration::from_secs(10))).await;
     let outcome = answer.headers().get("gatehouse-outcome").and_then(|outcome| outcome.to_str().ok());
-    if outcome == Some("recorded") { Ok(()) } else { Err(format!("the event is {outcome:?}").into()) }
+    if outcome == Some("recorded") { Ok(()) } else { Err(format!("the event is not recorded but {outcome:?}").into()) }
 }

@@ -1,8 +1,8 @@
-//! What the guard measures: a front function's door without its network, and the readers of bytes from outside with
-//! inputs that are made to cost much.
+//! The code that the guard measures: a receiver without its network, and the parsers of external input with expensive
+//! inputs.
 
 pub mod bounded;
 pub mod door;
 
-/// The cause that keeps the guard from measuring.
+/// The cause of a failed measurement.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;

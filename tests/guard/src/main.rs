@@ -1,9 +1,8 @@
-//! What an event takes, in numbers that do not depend on the machine's mood: instructions and allocations; and how
-//! large the functions are.
+//! Measures the instructions and allocations of an event, which hardly vary between runs, and the sizes of the
+//! functions.
 //!
-//! `.ci/guard` compares both with `guard.json`, and fails where one has grown by more than a twentieth; `.ci/guard
-//! update` writes them anew. Both build as the rehearsal does: optimized, without link-time optimization, by the same
-//! compiler for the same target. Instructions are counted by valgrind's callgrind.
+//! `.ci/guard` compares them with `guard.json` and fails if a figure has grown by more than 5 %. `.ci/guard update`
+//! writes the file. Both measure what `.ci/build` has built. valgrind's callgrind counts the instructions.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,21 +15,21 @@ use guard::bounded::{self, Case};
 use guard::{Error, door};
 use serde::{Deserialize, Serialize};
 
-/// What is counted: an event each of three vendors, as it stands in the fixtures.
+/// The events that are measured.
 const EVENTS: [(&str, Source, &str); 3] = [
     ("ada", Source::Ada, include_str!("../../fixtures/ada/conversation-message.json")),
     ("agntix", Source::Agntix, include_str!("../../fixtures/agntix/session-ended.json")),
     ("vapi", Source::Vapi(Channel::Server), include_str!("../../fixtures/vapi/end-of-call-report.json")),
 ];
-/// The functions whose sizes are looked at, where they are built.
+/// The functions whose sizes are compared, if they are built.
 const FUNCTIONS: [&str; 6] =
     ["agent-chat", "client-message", "conversation-webhooks", "event-retry", "server-message", "session-lifecycle"];
-/// What may be more than it was.
+/// The accepted growth of a figure.
 const BAND: f64 = 0.05;
-/// Events in the shorter of two runs, whose difference is what events take, and in the longer.
+/// The numbers of events in two runs. Their difference excludes the cost of starting the process.
 const RUNS: (u64, u64) = (20, 220);
 
-/// What is held.
+/// The content of `guard.json`.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Figures {
     /// By event.
@@ -58,78 +57,80 @@ fn main() -> Result<(), Error> {
             }
             Ok(())
         }
-        _ => Err("guard check | update | allocations FILE… (bodies of Ada's)".into()),
+        _ => Err("usage: guard check | update | allocations FILE… (bodies of Ada events)".into()),
     }
 }
 
-fn held_in() -> PathBuf {
+fn baseline_path() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("guard.json")
 }
 
 fn check() -> Result<(), Error> {
-    let held: Figures = serde_json::from_slice(&std::fs::read(held_in())?)?;
+    let baseline: Figures = serde_json::from_slice(&std::fs::read(baseline_path())?)?;
     let now = count()?;
     let mut has_grown = false;
-    for (what, held, now) in [
-        ("instructions", &held.instructions, &now.instructions),
-        ("allocations", &held.allocations, &now.allocations),
-        ("bytes", &held.sizes, &now.sizes),
+    for (unit, baseline, now) in [
+        ("instructions", &baseline.instructions, &now.instructions),
+        ("allocations", &baseline.allocations, &now.allocations),
+        ("bytes", &baseline.sizes, &now.sizes),
     ] {
         for (name, &now) in now {
-            let Some(&held) = held.get(name) else {
-                return Err(format!("guard.json holds no {what} of {name}; guard update").into());
+            let Some(&baseline) = baseline.get(name) else {
+                return Err(format!("guard.json has no {unit} for {name}; run .ci/guard update").into());
             };
-            let change = now as f64 / held as f64 - 1.0;
-            let verdict = match change {
-                _ if change > BAND => "MORE than it may be",
-                _ if change < -BAND => "less: guard update would hold it there",
-                _ => "",
+            let change = now as f64 / baseline as f64 - 1.0;
+            let verdict = if change > BAND {
+                "TOO MUCH"
+            } else if change < -BAND {
+                "less; run .ci/guard update to lower the limit"
+            } else {
+                ""
             };
             has_grown |= change > BAND;
-            println!("{name:<22} {now:>10} {what:<12} {:>+6.1} % {verdict}", change * 100.0);
+            println!("{name:<22} {now:>10} {unit:<12} {:>+6.1} % {verdict}", change * 100.0);
         }
     }
     if has_grown {
-        return Err("more than guard.json allows".into());
+        return Err("some figures exceed guard.json by more than 5 %".into());
     }
-    check_readers()
+    check_parsers()
 }
 
-// === readers: what they take grows with the input and no faster ===
+// === parsers: their cost grows at most in proportion to the input ===
 
-/// How much more the longer input may take, for each byte that it is longer.
-const MORE: f64 = 1.3;
+/// The accepted ratio of the costs per byte of the long and the short input.
+const MAX_GROWTH: f64 = 1.3;
 /// Instructions that do not depend on the input: a runtime, a connection.
 const BASE: u64 = 2_000_000;
 
-/// Holds every reader with each of its inputs.
-fn check_readers() -> Result<(), Error> {
-    let counts = instructions_of_readers()?;
+/// Checks every parser with each of its inputs.
+fn check_parsers() -> Result<(), Error> {
+    let counts = instructions_of_parsers()?;
     let cases = bounded::cases();
     if counts.len() != 2 * cases.len() {
-        return Err(format!("valgrind counted {} readings of {}", counts.len(), 2 * cases.len()).into());
+        return Err(format!("valgrind measured {} of {} readings", counts.len(), 2 * cases.len()).into());
     }
-    let mut most = (0.0_f64, String::new());
+    let mut worst = (0.0_f64, String::new());
     let mut failures = Vec::new();
     for (case, counts) in cases.iter().zip(counts.chunks(2)) {
         let [less, more] = *counts else { continue };
         let bytes = (case.make)(case.sizes.1).len() as f64 / (case.make)(case.sizes.0).len() as f64;
         let times = more as f64 / (less + BASE) as f64 / bytes;
-        let name = format!("{}: {}", case.reader, case.input);
-        if times > MORE {
+        let name = format!("{}: {}", case.parser, case.input);
+        if times > MAX_GROWTH {
             failures.push(format!("{name}: {less} instructions grew to {more} for {bytes:.1} times the bytes"));
         }
-        if times > most.0 {
-            most = (times, name);
+        if times > worst.0 {
+            worst = (times, name);
         }
     }
     failures.iter().for_each(|failure| println!("{failure}"));
-    println!("{} readings; {} grew most, by {:.2} for each byte", cases.len(), most.1, most.0);
-    if failures.is_empty() { Ok(()) } else { Err("readers take more than in proportion to their input".into()) }
+    println!("{} cases; the highest growth per byte is {:.2}: {}", cases.len(), worst.0, worst.1);
+    if failures.is_empty() { Ok(()) } else { Err("the cost of parsers grows faster than their input".into()) }
 }
 
-/// The instructions of every reading, the shorter input before the longer.
-fn instructions_of_readers() -> Result<Vec<u64>, Error> {
+/// Counts the instructions of every case, first with the short input, then with the long one.
+fn instructions_of_parsers() -> Result<Vec<u64>, Error> {
     let folder = std::env::temp_dir().join(format!("gatehouse-guard-{}", std::process::id()));
     std::fs::create_dir_all(&folder)?;
     let mut valgrind = Command::new("valgrind");
@@ -142,7 +143,7 @@ fn instructions_of_readers() -> Result<Vec<u64>, Error> {
     for n in 1.. {
         let Ok(dump) = std::fs::read_to_string(folder.join(format!("out.{n}"))) else { break };
         let total = dump.lines().find_map(|line| line.strip_prefix("totals: ")?.trim().parse().ok());
-        counts.push(total.ok_or("a dump of callgrind's has no totals")?);
+        counts.push(total.ok_or("a callgrind dump has no totals")?);
     }
     std::fs::remove_dir_all(&folder)?;
     if ran.status.success() { Ok(counts) } else { Err(String::from_utf8_lossy(&ran.stderr).into()) }
@@ -156,22 +157,22 @@ fn read_all() {
     }
 }
 
-/// Callgrind counts what happens in here.
+/// Parses an input. callgrind counts the instructions of this function.
 #[inline(never)]
 fn measured_reading(case: &Case, input: &Bytes) {
-    (case.read)(std::hint::black_box(input));
+    (case.parse)(std::hint::black_box(input));
 }
 
 fn update() -> Result<(), Error> {
     let mut figures = count()?;
-    if let Ok(held) = std::fs::read(held_in()) {
-        // Those that are not built now.
-        let held: Figures = serde_json::from_slice(&held)?;
-        for (name, size) in held.sizes {
+    if let Ok(baseline) = std::fs::read(baseline_path()) {
+        // Retains the sizes of functions that are not built.
+        let baseline: Figures = serde_json::from_slice(&baseline)?;
+        for (name, size) in baseline.sizes {
             figures.sizes.entry(name).or_insert(size);
         }
     }
-    Ok(std::fs::write(held_in(), format!("{}\n", serde_json::to_string_pretty(&figures)?))?)
+    Ok(std::fs::write(baseline_path(), format!("{}\n", serde_json::to_string_pretty(&figures)?))?)
 }
 
 fn count() -> Result<Figures, Error> {
@@ -181,9 +182,9 @@ fn count() -> Result<Figures, Error> {
         figures.instructions.insert(name.to_owned(), instructions);
         figures.allocations.insert(name.to_owned(), allocations(source, &Bytes::from_static(body.as_bytes()))?);
     }
-    // `cargo lambda build` puts each binary at `<name>/bootstrap`, this one too.
+    // `cargo lambda build` writes each binary, also this one, to `<name>/bootstrap`.
     let own = std::env::current_exe()?;
-    let folder = own.ancestors().nth(2).ok_or("the guard is not where cargo lambda puts it; see .ci/guard")?;
+    let folder = own.ancestors().nth(2).ok_or("the guard is not in the folder of cargo lambda; run .ci/guard")?;
     for function in FUNCTIONS {
         if let Ok(binary) = std::fs::metadata(folder.join(function).join("bootstrap")) {
             figures.sizes.insert(function.to_owned(), binary.len());
@@ -192,7 +193,7 @@ fn count() -> Result<Figures, Error> {
     Ok(figures)
 }
 
-/// What so many events take, and the process around them.
+/// Counts the instructions of a process that receives an event `times` times.
 fn instructions(event: &str, times: u64) -> Result<u64, Error> {
     let mut valgrind = Command::new("valgrind");
     valgrind.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]).arg(std::env::current_exe()?);
@@ -200,7 +201,7 @@ fn instructions(event: &str, times: u64) -> Result<u64, Error> {
     let ran = valgrind.output().map_err(|error| format!("valgrind: {error}"))?;
     let text = String::from_utf8_lossy(&ran.stderr);
     let count = text.lines().find_map(|line| line.split_once("Collected :")?.1.trim().parse().ok());
-    count.filter(|_| ran.status.success()).ok_or_else(|| format!("valgrind counted nothing:\n{text}").into())
+    count.filter(|_| ran.status.success()).ok_or_else(|| format!("valgrind printed no count:\n{text}").into())
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, Error> {
@@ -208,7 +209,7 @@ fn runtime() -> Result<tokio::runtime::Runtime, Error> {
 }
 
 fn work(event: &str, times: usize) -> Result<(), Error> {
-    let (_, source, body) = EVENTS.into_iter().find(|(name, ..)| *name == event).ok_or("no such event")?;
+    let (_, source, body) = EVENTS.into_iter().find(|(name, ..)| *name == event).ok_or("unknown event")?;
     gatehouse_edge::log::init();
     let door = door::door()?;
     let request = door::request(source, &Bytes::from_static(body.as_bytes()))?;
@@ -220,16 +221,16 @@ fn work(event: &str, times: usize) -> Result<(), Error> {
     })
 }
 
-/// How often an event allocates.
+/// Counts the allocations of an event.
 fn allocations(source: Source, body: &Bytes) -> Result<u64, Error> {
     let door = door::door()?;
     let request = door::request(source, body)?;
     let runtime = runtime()?;
-    // Of the first, some is for good.
+    // The first events allocate memory that is never freed, for example for caches.
     for _ in 0..3 {
         runtime.block_on(door::receive(&door, source, request.clone()))?;
     }
-    let mut taken = Ok(());
-    let counted = allocation_counter::measure(|| taken = runtime.block_on(door::receive(&door, source, request)));
-    taken.map(|()| counted.count_total)
+    let mut received = Ok(());
+    let counted = allocation_counter::measure(|| received = runtime.block_on(door::receive(&door, source, request)));
+    received.map(|()| counted.count_total)
 }

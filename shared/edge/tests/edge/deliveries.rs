@@ -1,5 +1,5 @@
-//! Two deliveries of one event are one event, and two events are two: for every fixture, and every reference payload where
-//! those are present.
+//! Tests that two deliveries of one event have the same id and fingerprint, and different events do not. Uses all
+//! fixtures, and the collected payloads if they are present.
 
 use std::path::Path;
 use std::sync::LazyLock;
@@ -46,8 +46,8 @@ fn read(source: Source, body: &str, message_id: &str) -> (EventId, Fingerprint) 
     (source.identify(&document, &verified, &fingerprint, &nonce).id, fingerprint)
 }
 
-/// Writes a value with its members in any order, white space anywhere, and what is volatile signed anew.
-fn written_again(value: &Value, path: &mut Vec<String>, rng: &mut TestRng, text: &mut String) {
+/// Serializes a value with random order of members, random white space and new values of volatile members.
+fn write_retry(value: &Value, path: &mut Vec<String>, rng: &mut TestRng, text: &mut String) {
     let mut space = |text: &mut String| text.push_str(["", " ", "\n\t", "  "][rng.random_range(0..4)]);
     space(text);
     match value {
@@ -61,22 +61,22 @@ fn written_again(value: &Value, path: &mut Vec<String>, rng: &mut TestRng, text:
                 text.push_str(if n > 0 { "," } else { "" });
                 text.push_str(&format!("{}:", Value::from(name.as_str())));
                 let names: Vec<&str> = path.iter().map(String::as_str).collect();
-                let anew = rng.random_range(0..u64::MAX);
+                let new = rng.random_range(0..u64::MAX);
                 match (compared(&names, name), value) {
                     (Compared::WithoutQuery, Value::String(url)) => {
                         let url = url.split('?').next().unwrap();
-                        text.push_str(&Value::from(format!("{url}?signature={anew}")).to_string());
+                        text.push_str(&Value::from(format!("{url}?signature={new}")).to_string());
                         continue;
                     }
                     (Compared::IsText, Value::String(_)) => {
-                        text.push_str(&format!("\"{anew}\""));
+                        text.push_str(&format!("\"{new}\""));
                         continue;
                     }
                     _ => {}
                 }
                 {
                     path.push(name.clone());
-                    written_again(value, path, rng, text);
+                    write_retry(value, path, rng, text);
                     path.pop();
                 }
             }
@@ -86,7 +86,7 @@ fn written_again(value: &Value, path: &mut Vec<String>, rng: &mut TestRng, text:
             text.push('[');
             for (n, value) in values.iter().enumerate() {
                 text.push_str(if n > 0 { "," } else { "" });
-                written_again(value, path, rng, text);
+                write_retry(value, path, rng, text);
             }
             text.push(']');
         }
@@ -99,17 +99,17 @@ proptest! {
     #![proptest_config(gatehouse_seeds::cases(256))]
 
     #[test]
-    fn a_retry_has_the_same_id_and_says_the_same(sample in 0..SAMPLES.len(), seed in any::<[u8; 32]>()) {
+    fn retry_has_the_same_id_and_fingerprint(sample in 0..SAMPLES.len(), seed in any::<[u8; 32]>()) {
         let Sample { name, source, value } = &SAMPLES[sample];
         let mut rng = TestRng::from_seed(prop::test_runner::RngAlgorithm::ChaCha, &seed);
-        let mut again = String::new();
-        written_again(value, &mut Vec::new(), &mut rng, &mut again);
+        let mut retry = String::new();
+        write_retry(value, &mut Vec::new(), &mut rng, &mut retry);
         let first = read(*source, &value.to_string(), "msg_1");
-        prop_assert_eq!(first, read(*source, &again, "msg_1"), "{}: {}", name, again);
+        prop_assert_eq!(first, read(*source, &retry, "msg_1"), "{}: {}", name, retry);
     }
 }
 
-/// Every leaf, each changed in turn, with the path to it.
+/// Copies of a value with one changed leaf each, with the path to the leaf.
 fn changed(value: &Value) -> Vec<(Vec<String>, Value)> {
     fn walk(whole: &Value, pointer: &str, path: &[String], found: &mut Vec<(Vec<String>, Value)>) {
         let step = |name: &str| format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1"));
@@ -142,7 +142,7 @@ fn changed(value: &Value) -> Vec<(Vec<String>, Value)> {
 }
 
 #[test]
-fn whatever_else_differs_it_says_something_else() {
+fn any_other_difference_changes_the_fingerprint() {
     let mut leaves = 0;
     for Sample { name, source, value } in SAMPLES.iter() {
         let (_, fingerprint) = read(*source, &value.to_string(), "msg_1");
@@ -150,20 +150,20 @@ fn whatever_else_differs_it_says_something_else() {
             let names: Vec<&str> = path.iter().map(String::as_str).collect();
             let (member, parents) = names.split_last().unwrap();
             let how = if matches!(source, Source::Vapi(_)) { compared(parents, member) } else { Compared::Whole };
-            // The other value is the same with one letter more.
+            // The changed value has one letter more, which is in the query if the value has one.
             let has_query = value
                 .pointer(&format!("/{}", path.join("/")))
                 .and_then(Value::as_str)
                 .is_some_and(|url| url.contains('?'));
             let volatile = how == Compared::IsText || (how == Compared::WithoutQuery && has_query);
-            // Of what Vapi names once, a resend's time and snapshots may differ.
+            // For Vapi events of class `NamedOnce`, a resend may have another time and other snapshots.
             let kind = value.pointer("/message/type").and_then(Value::as_str).unwrap_or_default();
             let own = kind.split('.').next().unwrap_or_default();
-            let is_beside = match names.as_slice() {
-                ["message", beside, ..] => COMMON_MEMBERS.contains(beside) && ![own, "type"].contains(beside),
+            let is_common = match names.as_slice() {
+                ["message", member, ..] => COMMON_MEMBERS.contains(member) && ![own, "type"].contains(member),
                 _ => false,
             };
-            let volatile = volatile || (is_beside && Class::of(kind) == Class::NamedOnce);
+            let volatile = volatile || (is_common && Class::of(kind) == Class::NamedOnce);
             let (_, other) = read(*source, &other.to_string(), "msg_1");
             assert_eq!(fingerprint == other, volatile, "{name}: {path:?}");
             leaves += 1;
@@ -173,10 +173,10 @@ fn whatever_else_differs_it_says_something_else() {
 }
 
 #[test]
-fn what_names_itself_needs_no_message_id() {
+fn event_with_its_own_id_ignores_the_message_id() {
     for Sample { name, source, value } in SAMPLES.iter() {
         let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
-        let names_itself = match source {
+        let has_own_id = match source {
             Source::Agntix => {
                 ["session.created", "session.ended"].contains(&text("/eventType")) && !text("/id").is_empty()
             }
@@ -184,7 +184,7 @@ fn what_names_itself_needs_no_message_id() {
             Source::Ada | Source::AgKit => false,
         };
         let ids = [read(*source, &value.to_string(), "msg_1").0, read(*source, &value.to_string(), "msg_2").0];
-        assert!(!names_itself || ids[0] == ids[1], "{name}: {ids:?}");
+        assert!(!has_own_id || ids[0] == ids[1], "{name}: {ids:?}");
         assert!(*source != Source::Ada || ids[0] != ids[1], "{name}: Ada's id is the message id");
     }
 }

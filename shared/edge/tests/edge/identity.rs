@@ -1,4 +1,4 @@
-//! Which event a delivery is: by vendor, by type, and whatever the wrapping.
+//! Tests event ids, subjects and fingerprints of deliveries.
 
 use bytes::Bytes;
 use gatehouse_edge::vapi::{Channel, Class, is_one_question};
@@ -16,7 +16,7 @@ fn verified(message_id: Option<&str>) -> Verified {
     Verified { by: "test".to_owned(), message_id: message_id.map(str::to_owned) }
 }
 
-/// The nonce of one delivery's recording; every delivery has another.
+/// The nonce of delivery number `n`. Each delivery has a different one.
 fn nonce(n: u8) -> Nonce {
     Nonce::from_bytes(&[n; 16]).unwrap()
 }
@@ -34,7 +34,7 @@ fn subject(source: Source, body: &str) -> Option<String> {
     source.parse(&Document::read(body.as_bytes()).unwrap()).subject.map(|subject: Subject| subject.to_string())
 }
 
-/// The id of a Vapi message on the client channel, which must not be weak.
+/// The id of a Vapi client message. Panics if it is weak.
 fn id(message: &Value) -> String {
     let identity = identify(CLIENT, &json!({ "message": message }).to_string(), None);
     assert!(!identity.weak, "{message} is weak: {}", identity.id);
@@ -46,14 +46,14 @@ fn is_weak(message: &Value) -> bool {
 }
 
 #[test]
-fn ada_is_identified_by_the_signed_message_id_alone() {
+fn ada_event_id_is_the_signed_message_id() {
     for body in [r#"{"type":"v1.conversation.created"}"#, "{}", r#"{"type":7}"#] {
         assert_eq!(identify(Source::Ada, body, Some("msg_1")).id.as_str(), "ada:msg_1");
     }
 }
 
 #[test]
-fn adas_subject_is_the_conversation_or_else_the_end_user() {
+fn ada_subject_is_the_conversation_or_the_end_user() {
     let body = |data: &str| format!(r#"{{"type":"v1.x","data":{data}}}"#);
     let of = |data: &str| subject(Source::Ada, &body(data));
     assert_eq!(of(r#"{"conversation_id":"c","end_user_id":"u"}"#).as_deref(), Some("ada:conversation:c"));
@@ -63,7 +63,7 @@ fn adas_subject_is_the_conversation_or_else_the_end_user() {
 }
 
 #[test]
-fn an_agntix_session_has_one_start_and_one_end_whatever_the_message_id() {
+fn agntix_session_start_and_end_ignore_the_message_id() {
     let id = |body: &str| identify(Source::Agntix, body, Some("msg_1")).id.to_string();
     assert_eq!(id(r#"{"id":"s","eventType":"session.created","type":"VOICE"}"#), "agntix:session.created:s");
     assert_eq!(id(r#"{"id":"s","eventType":"session.ended","type":"VOICE"}"#), "agntix:session.ended:s");
@@ -80,7 +80,7 @@ fn an_agntix_session_has_one_start_and_one_end_whatever_the_message_id() {
 }
 
 #[test]
-fn vapi_types_that_name_a_thing_are_identified_by_it() {
+fn vapi_event_about_an_object_is_identified_by_its_id() {
     let call = json!({"id": "c1"});
     for (message, expected) in [
         (json!({"type": "chat.created", "chat": {"id": "h"}}), "chat.created:h"),
@@ -108,7 +108,7 @@ fn with(base: &Value, more: Value) -> Value {
 const FIRST: i64 = 1_795_166_264_913;
 const LATER: i64 = FIRST + 30_000;
 
-/// A message of every documented type, with what its own members can say otherwise.
+/// A message of a documented type, and the members of a different occurrence.
 fn message_of(event_type: &str) -> (Value, Value) {
     let call =
         |name: &str, day: &str| json!([{"id": "call_8fK2", "function": {"name": name, "arguments": {"day": day}}}]);
@@ -140,7 +140,7 @@ fn classes() -> impl Iterator<Item = (&'static str, Class)> {
 }
 
 #[test]
-fn a_resend_is_the_same_event_and_another_occurrence_is_not() {
+fn resend_has_the_same_id_but_new_occurrence_does_not() {
     for (event_type, class) in classes() {
         let (message, other) = message_of(event_type);
         let id_as = |message: &Value, n| identify_as(CLIENT, &json!({ "message": message }).to_string(), None, n).id;
@@ -151,12 +151,12 @@ fn a_resend_is_the_same_event_and_another_occurrence_is_not() {
         let is_question = class == Class::Answered || class == Class::NamedOnce;
         assert_eq!(later, is_question, "{event_type}: the same at another time");
         let grown = id(&message) == id(&with(&message, json!({"artifact": {"messages": [1]}})));
-        assert_eq!(grown, is_question, "{event_type}: the same with a longer history beside it");
+        assert_eq!(grown, is_question, "{event_type}: the same with a longer history");
     }
 }
 
 #[test]
-fn every_type_has_the_class_that_the_table_of_the_docs_gives_it() {
+fn class_of_every_type_agrees_with_the_docs_table() {
     let page = include_str!("../../../../docs/table.md");
     let rows: Vec<(&str, &str)> = page
         .lines()
@@ -168,16 +168,16 @@ fn every_type_has_the_class_that_the_table_of_the_docs_gives_it() {
             rows.iter().filter(|(types, _)| types.contains(&format!("`{event_type}`"))).map(|row| row.1).collect();
         assert_eq!(named, [class.name()], "{event_type}");
     }
-    for ours in ["Ada", "agntix"] {
+    for vendor in ["Ada", "agntix"] {
         assert!(
-            page.lines().any(|line| line.starts_with(&format!("| {ours} ")) && line.contains("named once")),
-            "{ours}"
+            page.lines().any(|line| line.starts_with(&format!("| {vendor} ")) && line.contains("named once")),
+            "{vendor}"
         );
     }
 }
 
 #[test]
-fn tool_calls_are_told_apart_by_what_is_called_with_what() {
+fn tool_calls_are_identified_by_id_name_and_arguments() {
     let calls =
         |id: &str, name: &str, day: Value| json!([{"id": id, "function": {"name": name, "arguments": {"day": day}}}]);
     let message =
@@ -190,7 +190,7 @@ fn tool_calls_are_told_apart_by_what_is_called_with_what() {
     ] {
         assert_ne!(id(&first), id(&message(other.clone())), "{other}");
     }
-    // The order of several, the form of arguments and the member that holds them say nothing.
+    // The order of the calls, the form of arguments and the member that contains the calls do not matter.
     let (a, b) = (
         json!({"id": "a", "name": "x", "arguments": {"n": 1}}),
         json!({"id": "b", "name": "y", "arguments": "{\"n\": 2}"}),
@@ -200,20 +200,20 @@ fn tool_calls_are_told_apart_by_what_is_called_with_what() {
     assert_eq!(id(&message(json!([same, a]))), expected);
     let elsewhere = json!({"call": {"id": "c1"}, "toolCallList": null, "toolCalls": [same, a]});
     assert_eq!(id(&elsewhere), expected);
-    // An id that many calls share names none: then the time decides.
+    // An id that many calls share identifies none of them, so the time is part of the id.
     for constant in ["hook-function-call", "find:0"] {
         let first = message(calls(constant, "find", json!("Monday")));
         assert_eq!(id(&first), id(&with(&first, json!({"assistant": {"name": "renamed"}}))));
         assert_ne!(id(&first), id(&with(&first, json!({"timestamp": LATER}))), "{constant}");
     }
-    // Arguments of any type count.
+    // Arguments of any type are compared.
     let given = |arguments: Value| message(json!([{"id": "call_8fK2", "name": "find", "arguments": arguments}]));
     for (one, other) in
         [(json!("Monday"), json!("Tuesday")), (json!(["a"]), json!(["b"])), (json!("{\"day\":"), json!({}))]
     {
         assert_ne!(id(&given(one.clone())), id(&given(other)), "{one}");
     }
-    // Beside one that is named, a constant id needs no time.
+    // If another call has a unique id, the time is not needed.
     let both = message(json!([{"id": "hook-function-call", "name": "x"}, {"id": "call_8fK2", "name": "y"}]));
     assert_eq!(id(&both), id(&with(&both, json!({"timestamp": LATER}))));
     for without in ["call", "timestamp"] {
@@ -223,14 +223,14 @@ fn tool_calls_are_told_apart_by_what_is_called_with_what() {
     }
     let chat =
         json!({"type": "handoff-destination-request", "chat": {"id": "h"}, "timestamp": FIRST, "parameters": {}});
-    assert_eq!(id(&chat), id(&with(&chat, json!({"timestamp": LATER}))), "about a chat");
+    assert_eq!(id(&chat), id(&with(&chat, json!({"timestamp": LATER}))), "a request of a chat");
     let bare =
         json!({"type": "function-call", "call": {"id": "c1"}, "timestamp": FIRST, "functionCall": {"name": "find"}});
     assert_ne!(id(&bare), id(&with(&bare, json!({"timestamp": LATER}))));
 }
 
 #[test]
-fn without_a_call_or_a_time_two_occurrences_may_have_one_id_and_it_is_weak() {
+fn event_without_call_or_time_has_a_weak_id() {
     for message in [
         json!({"type": "workflow.node.started", "node": {}}),
         json!({"type": "hang"}),
@@ -243,21 +243,21 @@ fn without_a_call_or_a_time_two_occurrences_may_have_one_id_and_it_is_weak() {
     ] {
         assert!(is_weak(&message), "{message}");
     }
-    // However late its retry comes.
+    // The id contains no time, so a late retry has the same id.
     let weak = identify(CLIENT, r#"{"message":{"type":"hang"}}"#, None).id.to_string();
     let parts: Vec<&str> = weak.split(':').collect();
     assert_eq!((parts[..5].join(":").as_str(), parts[5].len(), parts.len()), ("vapi:client:hang::", 64, 6));
 }
 
 #[test]
-fn an_odd_member_weakens_no_other() {
+fn unexpected_member_does_not_weaken_the_id() {
     let odd = json!({"type": "assistant-request", "role": 7, "session": "s", "call": {"id": "c1", "updatedAt": 5}});
     assert_eq!(id(&odd), "vapi:client:assistant-request:c1");
     assert_eq!(subject(CLIENT, &odd.to_string()).as_deref(), Some("vapi:call:c1"));
 }
 
 #[test]
-fn a_message_is_identified_at_any_size_and_with_any_number_of_members() {
+fn message_of_any_size_is_identified() {
     let words: Vec<String> = (0..120_000).map(|n| format!("{{\"w\":\"a{n}\",\"p\":0.5}}")).collect();
     let many: Vec<String> = (0..300_000).map(|n| format!("\"m{n}\":0")).collect();
     for own in [format!("\"words\":[{}]", words.join(",")), many.join(",")] {
@@ -271,13 +271,13 @@ fn a_message_is_identified_at_any_size_and_with_any_number_of_members() {
 }
 
 #[test]
-fn a_signed_message_id_names_what_vapi_does_not() {
+fn signed_message_id_identifies_events_without_own_id() {
     let body = |event_type: &str| json!({"message": message_of(event_type).0}).to_string();
     for event_type in ["hang", "end-of-call-report", "tool-calls", "model-output", "session.created"] {
         let id = identify(SERVER, &body(event_type), Some("msg_1")).id;
         assert_eq!(id.as_str(), format!("vapi:server:{event_type}:msg_1"));
     }
-    // A call has one assistant-request, however often it is sent.
+    // A call has only one assistant-request, so its id does not contain the message id.
     assert_eq!(
         identify(SERVER, &body("assistant-request"), Some("msg_1")).id.as_str(),
         "vapi:server:assistant-request:c1"
@@ -285,7 +285,7 @@ fn a_signed_message_id_names_what_vapi_does_not() {
 }
 
 #[test]
-fn a_resend_of_what_is_named_once_says_the_same_at_any_time_and_something_else_does_not() {
+fn fingerprint_of_resend_ignores_time_and_snapshots() {
     let fingerprint = |message: &Value| {
         let body = json!({ "message": message }).to_string();
         SERVER.fingerprint(&Document::read(body.as_bytes()).unwrap())
@@ -303,7 +303,7 @@ fn a_resend_of_what_is_named_once_says_the_same_at_any_time_and_something_else_d
 }
 
 #[test]
-fn one_question_is_known_by_its_id_whatever_is_left_of_its_body() {
+fn one_question_is_recognized_by_its_event_id() {
     for (event_type, class) in classes() {
         let body = json!({"message": message_of(event_type).0}).to_string();
         for message_id in [None, Some("msg_1"), Some("a:b")] {
@@ -319,7 +319,7 @@ fn one_question_is_known_by_its_id_whatever_is_left_of_its_body() {
 }
 
 #[test]
-fn the_wrapping_changes_neither_id_nor_fingerprint() {
+fn wrapping_changes_neither_id_nor_fingerprint() {
     let message = r#"{"type":"status-update","status":"ended","call":{"id":"c1"}}"#;
     let wrapped = format!(r#"{{ "message" : {message} }}"#);
     let all = [message.to_owned(), wrapped.clone(), json!(message).to_string(), json!(wrapped).to_string()];
@@ -330,23 +330,23 @@ fn the_wrapping_changes_neither_id_nor_fingerprint() {
     assert_eq!(seen.len(), 1);
     let beside = format!(r#"{{"message":{message},"note":"new"}}"#);
     let fingerprint = |body: &str| CLIENT.fingerprint(&Document::read(body.as_bytes()).unwrap());
-    assert_ne!(fingerprint(&wrapped), fingerprint(&beside), "what stands beside the message counts");
+    assert_ne!(fingerprint(&wrapped), fingerprint(&beside), "members beside the message are compared");
 }
 
 #[test]
-fn a_retry_with_fresh_presigned_urls_says_the_same() {
+fn fingerprint_ignores_signatures_of_presigned_urls() {
     let report = include_str!("../../../../tests/fixtures/vapi/end-of-call-report.json");
     let retry = report.replace("X-Signature=first", "X-Signature=second").replace("12:17:44", "12:17:52");
     let without = report.replace("presignedMonoUrl", "somethingElse");
     let fingerprint = |body: &str| SERVER.fingerprint(&Document::read(body.as_bytes()).unwrap());
     assert_ne!(report, retry);
     assert_eq!(fingerprint(report), fingerprint(&retry));
-    assert_ne!(fingerprint(report), fingerprint(&without), "a report that has got its recording says more");
+    assert_ne!(fingerprint(report), fingerprint(&without), "a report with a recording differs from one without");
     assert_ne!(fingerprint(report), fingerprint(&report.replace("Moved", "Did not move")));
 }
 
 #[test]
-fn vapis_subject_follows_the_kind_of_message() {
+fn vapi_subject_depends_on_the_message_type() {
     let of = |message: Value| subject(CLIENT, &json!({ "message": message }).to_string());
     let all = json!({"call": {"id": "c"}, "chat": {"id": "h"}, "session": {"id": "s"}});
     let with_type = |name: &str| {
@@ -361,7 +361,7 @@ fn vapis_subject_follows_the_kind_of_message() {
     assert_eq!(of(json!({"type": "hang"})), None);
 }
 
-/// JSON of any shape, with the names identity is read from among its members.
+/// Random JSON whose member names include those that identity depends on.
 fn any_json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -406,7 +406,7 @@ proptest! {
     #![proptest_config(gatehouse_seeds::cases(256))]
 
     #[test]
-    fn every_object_has_an_identity_and_it_depends_on_nothing_but_what_is_said(value in any_json()) {
+    fn identity_ignores_member_order_and_white_space(value in any_json()) {
         let Value::Object(members) = value else { return Ok(()) };
         let compact = Value::Object(members.clone()).to_string();
         let pretty = serde_json::to_string_pretty(&Value::Object(members.clone())).unwrap();
@@ -428,7 +428,7 @@ proptest! {
     }
 
     #[test]
-    fn no_body_makes_a_vendor_panic(body in proptest::collection::vec(any::<u8>(), 0..200)) {
+    fn no_body_makes_parsing_panic(body in proptest::collection::vec(any::<u8>(), 0..200)) {
         if let Ok(document) = Document::read(&Bytes::from(body)) {
             for source in [Source::Ada, Source::Agntix, CLIENT] {
                 let _ = (source.parse(&document), source.identify(&document, &verified(None), &source.fingerprint(&document), &nonce(1)));

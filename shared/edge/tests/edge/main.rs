@@ -1,4 +1,4 @@
-//! Signatures, identities and deliveries.
+//! Tests signatures, identities and deliveries.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod deliveries;

@@ -1,4 +1,4 @@
-//! Signatures against published vectors, and against an implementation that is not ours.
+//! Tests signatures with published vectors and with the official Standard Webhooks library (the oracle).
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 use standardwebhooks::Webhook;
 
-/// The one the suites of Standard Webhooks and Svix share.
+/// The secret in the test suites of Standard Webhooks and Svix.
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const OTHER_SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
 const ID: &str = "msg_p5jXN8AQM9LWM0D4loKWxJek";
@@ -58,7 +58,7 @@ fn published_signatures_are_reproduced() {
 }
 
 #[test]
-fn either_set_of_headers_will_do_and_names_the_scheme() {
+fn both_header_sets_are_accepted_and_name_the_scheme() {
     for prefix in ["svix", "webhook"] {
         let verified = check(&set(prefix, ID, &AT.to_string(), SIGNATURE)).unwrap();
         assert_eq!(verified, Verified { by: prefix.to_owned(), message_id: Some(ID.to_owned()) });
@@ -66,12 +66,12 @@ fn either_set_of_headers_will_do_and_names_the_scheme() {
 }
 
 #[test]
-fn the_two_sets_are_never_mixed() {
+fn header_sets_are_never_mixed() {
     let stamp = AT.to_string();
     let mixed = headers(&[("svix-id", ID), ("webhook-timestamp", &stamp), ("webhook-signature", SIGNATURE)]);
     assert_eq!(check(&mixed).unwrap_err().why, Why::Unsigned);
 
-    // Both whole: the id is the one the matching signature covers.
+    // With two complete sets, the message id is that of the set whose signature matches.
     let mut both = set("svix", "msg_forged", &stamp, SIGNATURE);
     both.extend(set("webhook", ID, &stamp, SIGNATURE));
     assert_eq!(check(&both).unwrap().message_id.as_deref(), Some(ID));
@@ -104,7 +104,7 @@ fn any_of_several_secrets_may_match_during_a_rotation() {
 }
 
 #[test]
-fn three_hundred_seconds_are_accepted_on_either_side_and_no_more() {
+fn timestamp_may_differ_by_at_most_300_seconds() {
     let delivery = set("svix", ID, &AT.to_string(), SIGNATURE);
     let age = |seconds| verify(&delivery, BODY.as_bytes(), &[key(SECRET)], at(AT + seconds));
     assert!(age(300).is_ok() && age(-300).is_ok());
@@ -113,7 +113,7 @@ fn three_hundred_seconds_are_accepted_on_either_side_and_no_more() {
 }
 
 #[test]
-fn a_timestamp_is_digits() {
+fn timestamp_consists_of_digits() {
     let stamp = AT.to_string();
     for timestamp in ["soon", "-1", "+1614265330", "1614265330.0", "0x60", "99999999999999999999", "1614265330 0"] {
         let wrong = check(&set("svix", ID, timestamp, SIGNATURE)).unwrap_err();
@@ -124,14 +124,14 @@ fn a_timestamp_is_digits() {
 
 #[test]
 fn missing_empty_and_repeated_headers_are_named() {
-    let whole = set("svix", ID, &AT.to_string(), SIGNATURE);
+    let complete = set("svix", ID, &AT.to_string(), SIGNATURE);
     for name in ["svix-id", "svix-timestamp", "svix-signature"] {
-        let mut missing = whole.clone();
+        let mut missing = complete.clone();
         missing.remove(name);
-        let mut empty = whole.clone();
+        let mut empty = complete.clone();
         empty.insert(name, "".parse().unwrap());
-        let mut twice = whole.clone();
-        twice.append(name, whole[name].clone());
+        let mut twice = complete.clone();
+        twice.append(name, complete[name].clone());
         for headers in [missing, empty, twice] {
             let Unverified { detail, .. } = check(&headers).unwrap_err();
             assert!(detail.contains(name), "{detail}");
@@ -141,7 +141,7 @@ fn missing_empty_and_repeated_headers_are_named() {
 }
 
 #[test]
-fn nothing_of_what_was_signed_may_change() {
+fn changed_id_or_body_is_refused() {
     let verify =
         |id, body: &str| verify(&set("svix", id, &AT.to_string(), SIGNATURE), body.as_bytes(), &[key(SECRET)], at(AT));
     assert!(verify(ID, BODY).is_ok());
@@ -151,14 +151,14 @@ fn nothing_of_what_was_signed_may_change() {
 }
 
 #[test]
-fn secrets_are_base64_of_at_least_24_bytes_with_or_without_their_prefix() {
+fn secret_is_base64_of_at_least_24_bytes() {
     let parse = |secret: &str| SigningKey::parse(secret).map(drop);
     assert_eq!(parse(SECRET), Ok(()));
     assert_eq!(parse(SECRET.strip_prefix("whsec_").unwrap()), Ok(()));
     assert_eq!(parse(""), Err(BadSecret::TooShort));
     assert_eq!(parse("whsec_"), Err(BadSecret::TooShort));
     assert_eq!(parse("whsec_c2hvcnQ="), Err(BadSecret::TooShort));
-    // The last two are unpadded, with bits left over that canonical base64 leaves zero.
+    // The last two are unpadded and not canonical: their unused bits are not zero.
     let wrong = [
         "w",
         "whsec_%",
@@ -175,12 +175,12 @@ fn secrets_are_base64_of_at_least_24_bytes_with_or_without_their_prefix() {
 }
 
 #[test]
-fn what_the_official_libraries_of_other_languages_sign_is_signed_the_same_and_gets_in() {
-    for made in [
+fn signatures_of_official_libraries_are_verified() {
+    for file in [
         include_str!("../../../../tests/fixtures/signatures/python.json"),
         include_str!("../../../../tests/fixtures/signatures/node.json"),
     ] {
-        let vectors: Vec<Value> = serde_json::from_str(made).unwrap();
+        let vectors: Vec<Value> = serde_json::from_str(file).unwrap();
         assert_eq!(vectors.len(), 26);
         for vector in vectors {
             let text = |member: &str| vector[member].as_str().unwrap();
@@ -195,9 +195,9 @@ fn what_the_official_libraries_of_other_languages_sign_is_signed_the_same_and_ge
     }
 }
 
-/// The collected vectors of both projects' suites, where they lie beside the repository.
+/// Passes without the file of collected vectors, which is outside the repository.
 #[test]
-fn every_collected_vector_holds() {
+fn every_collected_vector_passes() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/facts/standard-webhooks-vectors.json");
     let Ok(text) = std::fs::read_to_string(path) else { return };
     let vectors: Value = serde_json::from_str(&text).unwrap();
@@ -221,8 +221,8 @@ fn every_collected_vector_holds() {
             .map(|(name, value)| (name.as_str(), value.as_str().unwrap()))
             .collect();
         let keys = [key(case["secret"].as_str().unwrap())];
-        let verdict = verify(&headers(&sent), &body_of(case), &keys, at(case["now"].as_i64().unwrap()));
-        assert_eq!(verdict.is_ok(), case["expect"] == "accept", "{}: {verdict:?}", case["name"]);
+        let result = verify(&headers(&sent), &body_of(case), &keys, at(case["now"].as_i64().unwrap()));
+        assert_eq!(result.is_ok(), case["expect"] == "accept", "{}: {result:?}", case["name"]);
     }
     for invalid in vectors["official_invalid_signature_constants"].as_array().unwrap() {
         let value = invalid["value"].as_str().unwrap();
@@ -265,10 +265,10 @@ proptest! {
     #![proptest_config(gatehouse_seeds::cases(256))]
 
     #[test]
-    fn we_accept_what_the_oracle_signs_and_it_accepts_what_we_sign(
+    fn oracle_and_gatehouse_verify_each_others_signatures(
         secret in secret(), id in "[a-zA-Z0-9_]{1,40}", body in "\\PC{0,200}",
     ) {
-        // The oracle checks ages by the real clock.
+        // The oracle compares timestamps with the system clock.
         let now = gatehouse_inbox::Clock::System.now();
         let stamp = now.as_secs().to_string();
         let oracle = Webhook::new(&secret).unwrap();
@@ -282,13 +282,13 @@ proptest! {
     }
 
     #[test]
-    fn we_and_the_oracle_agree_on_tampered_deliveries(
+    fn oracle_and_gatehouse_agree_on_tampered_deliveries(
         secret in secret(), other in secret(), id in "[a-z]{1,9}", body in "[a-z]{1,9}",
         tampered_id in "[a-z]{1,9}", tampered_body in "[a-z]{1,9}", age in -400i64..400, versions in "(v1|v2|v1a)( (v1|v2),AAAA)?",
         right_secret: bool,
     ) {
         let now = gatehouse_inbox::Clock::System.now();
-        // Not at the edge, where the second may turn between the two checks.
+        // Avoids ages near the limit, where the clock could advance between the two checks.
         prop_assume!((age.abs() - 300).abs() > 3);
         let stamp = now.as_secs() - age;
         let signed = key(if right_secret { &secret } else { &other }).sign(&id, &stamp.to_string(), body.as_bytes());

@@ -1,4 +1,4 @@
-//! Lists of what arrived.
+//! Tests the index of events by source and hour.
 
 use gatehouse_inbox::store::arrivals::{Arrival, hours};
 use gatehouse_inbox::{Event, Marks};
@@ -27,7 +27,7 @@ async fn list(table: &Table, source: &str, since: Timestamp, until: Timestamp) -
 }
 
 #[tokio::test]
-async fn what_a_vendor_sent_is_listed_from_the_latest_over_the_hours_and_nobody_elses() {
+async fn arrivals_of_a_source_are_listed_latest_first() {
     let table = Table::new().await;
     for (id, source, seconds) in [("a", "ada", 0), ("b", "ada", 3599), ("c", "ada", 3600), ("d", "vapi", 10)] {
         let event = Event { source: source.to_owned(), received_at: at(seconds), ..event(id, "{}") };
@@ -35,12 +35,12 @@ async fn what_a_vendor_sent_is_listed_from_the_latest_over_the_hours_and_nobody_
     }
     let ids = |listed: Vec<Arrival>| listed.into_iter().map(|arrival| arrival.id.to_string()).collect::<Vec<_>>();
     assert_eq!(ids(list(&table, "ada", at(0), at(3600)).await), ["test:c", "test:b", "test:a"]);
-    assert_eq!(ids(list(&table, "ada", at(1), at(3599)).await), ["test:b"], "both ends belong to it");
+    assert_eq!(ids(list(&table, "ada", at(1), at(3599)).await), ["test:b"], "both ends are inclusive");
     assert_eq!(ids(list(&table, "vapi", at(0), at(3600)).await), ["test:d"]);
 }
 
 #[tokio::test]
-async fn a_list_tells_what_a_record_is_about_and_what_could_not_be_read_of_it() {
+async fn arrival_has_subject_times_and_marks_of_its_record() {
     let table = Table::new().await;
     let marks = Marks { unparsed: true, weak_identity: true, undated: false };
     let first = Event { marks, occurred_at: at(-60), ..event("a", "{}") };
@@ -58,7 +58,7 @@ async fn a_list_tells_what_a_record_is_about_and_what_could_not_be_read_of_it() 
 }
 
 #[tokio::test]
-async fn a_list_reads_no_payloads_and_shows_nothing_that_has_expired() {
+async fn arrivals_read_no_payloads_and_hide_expired_records() {
     let table = Table::new().await;
     table.record(&event("a", &noise(1, 1_500_000)), now()).await.unwrap();
     let queries = table.requests(async { assert_eq!(list(&table, "ada", at(0), at(60)).await.len(), 1) }).await;

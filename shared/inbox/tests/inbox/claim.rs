@@ -1,4 +1,4 @@
-//! The claim on an idempotency key: one holder at a time, whatever happens to holders.
+//! Tests locks on idempotency keys: a key has at most one holder at a time.
 
 use std::collections::BTreeSet;
 
@@ -25,25 +25,25 @@ fn later(seconds: i64) -> Timestamp {
     Timestamp::clamped(now().as_millis() + seconds * 1000)
 }
 
-async fn taken(table: &Table, wanted: &LockRequest, at: Timestamp) -> Claim {
-    match table.store.acquire(wanted, at).await {
+async fn acquire(table: &Table, request: &LockRequest, at: Timestamp) -> Claim {
+    match table.store.acquire(request, at).await {
         Ok(LockOutcome::Taken(claim)) => claim,
         other => panic!("{other:?}"),
     }
 }
 
-/// Takes a key, and begins to work under it.
-async fn begun(table: &Table, wanted: &LockRequest, at: Timestamp) -> Claim {
-    let claim = taken(table, wanted, at).await;
-    assert_eq!(table.store.extend(&claim, wanted.until).await, Ok(true));
+/// Acquires a key and extends its lease, which marks the claim as begun.
+async fn acquire_and_begin(table: &Table, request: &LockRequest, at: Timestamp) -> Claim {
+    let claim = acquire(table, request, at).await;
+    assert_eq!(table.store.extend(&claim, request.until).await, Ok(true));
     claim
 }
 
 #[tokio::test]
-async fn a_key_is_taken_once_and_stands_for_one_request() {
+async fn key_is_acquired_once_and_for_one_request() {
     let table = Table::new().await;
     let first = lock_request("{}");
-    let claim = taken(&table, &first, now()).await;
+    let claim = acquire(&table, &first, now()).await;
     assert_eq!(i64::try_from(claim.fence), Ok(now().as_secs()));
     assert_eq!(table.store.acquire(&lock_request("{}"), now()).await, Ok(LockOutcome::Running));
     assert_eq!(table.store.acquire(&lock_request("[]"), now()).await, Ok(LockOutcome::OtherRequest));
@@ -52,89 +52,89 @@ async fn a_key_is_taken_once_and_stands_for_one_request() {
     assert_eq!(
         table.store.acquire(&lock_request("{}"), later(120)).await,
         Ok(LockOutcome::Finished(claim)),
-        "whatever its lease says"
+        "the lease does not matter"
     );
     assert_eq!(table.store.acquire(&lock_request("[]"), now()).await, Ok(LockOutcome::OtherRequest));
 }
 
 #[tokio::test]
-async fn a_key_whose_request_has_failed_is_free_for_any() {
+async fn key_of_failed_request_is_free_for_any_request() {
     let table = Table::new().await;
-    let claim = taken(&table, &lock_request("{}"), now()).await;
+    let claim = acquire(&table, &lock_request("{}"), now()).await;
     assert_eq!(table.store.settle(&claim, Completion::Failed, now()).await, Ok(true));
-    let next = taken(&table, &lock_request("[]"), now()).await;
+    let next = acquire(&table, &lock_request("[]"), now()).await;
     assert_eq!(next.fence, claim.fence + 1);
-    assert_eq!(table.store.settle(&claim, Completion::Finished, now()).await, Ok(false), "it is another's by now");
+    assert_eq!(table.store.settle(&claim, Completion::Finished, now()).await, Ok(false), "another request has the key");
     assert_eq!(table.store.acquire(&lock_request("[]"), now()).await, Ok(LockOutcome::Running));
 }
 
 #[tokio::test]
-async fn a_lease_that_has_run_out_is_taken_over_by_one() {
+async fn expired_lease_is_taken_over_by_one_request() {
     let table = Table::new().await;
-    let dead = begun(&table, &lock_request("{}"), now()).await;
+    let former = acquire_and_begin(&table, &lock_request("{}"), now()).await;
     assert_eq!(table.store.acquire(&lock_request("{}"), later(60)).await, Ok(LockOutcome::Running));
     assert_eq!(table.store.acquire(&lock_request("[]"), later(61)).await, Ok(LockOutcome::OtherRequest));
-    let lapsed = table.store.acquire(&lock_request("{}"), later(61)).await.unwrap();
-    assert_eq!(lapsed, LockOutcome::Expired(dead.clone()));
+    let expired = table.store.acquire(&lock_request("{}"), later(61)).await.unwrap();
+    assert_eq!(expired, LockOutcome::Expired(former.clone()));
     let requests: Vec<LockRequest> = (0..8).map(|_| LockRequest { until: later(200), ..lock_request("{}") }).collect();
-    let taken = join_all(requests.iter().map(|wanted| table.store.take_over(wanted, &lapsed, later(61)))).await;
+    let taken = join_all(requests.iter().map(|request| table.store.take_over(request, &expired, later(61)))).await;
     let fences: Vec<u64> = taken
         .iter()
         .filter_map(|taken| if let Ok(LockOutcome::Taken(claim)) = taken { Some(claim.fence) } else { None })
         .collect();
-    assert!(fences.len() == 1 && fences[0] > dead.fence, "{fences:?}");
+    assert!(fences.len() == 1 && fences[0] > former.fence, "{fences:?}");
     assert_eq!(taken.iter().filter(|taken| **taken == Ok(LockOutcome::Running)).count(), 7);
     assert_eq!(
-        table.store.settle(&dead, Completion::Finished, later(62)).await,
+        table.store.settle(&former, Completion::Finished, later(62)).await,
         Ok(false),
-        "who was thought dead changes nothing"
+        "the former holder can no longer settle the claim"
     );
 }
 
 #[tokio::test]
-async fn of_many_who_bid_at_once_one_has_it() {
+async fn one_of_many_concurrent_requests_acquires_the_key() {
     let table = Table::new().await;
     let requests: Vec<LockRequest> = (0..12).map(|_| lock_request("{}")).collect();
-    let outcomes = join_all(requests.iter().map(|wanted| table.store.acquire(wanted, now()))).await;
+    let outcomes = join_all(requests.iter().map(|request| table.store.acquire(request, now()))).await;
     assert_eq!(outcomes.iter().filter(|taken| matches!(taken, Ok(LockOutcome::Taken(_)))).count(), 1);
     assert_eq!(outcomes.iter().filter(|taken| **taken == Ok(LockOutcome::Running)).count(), 11);
 }
 
 #[tokio::test]
-async fn a_lost_answer_costs_nobody_the_key() {
+async fn lost_response_does_not_lose_the_key() {
     let table = Table::new().await;
     table.proxy.fail(Rule::every(Fault::LoseAnswer).on("PutItem").times(1));
-    let claim = taken(&table, &lock_request("{}"), now()).await;
+    let claim = acquire(&table, &lock_request("{}"), now()).await;
     table.proxy.fail(Rule::every(Fault::LoseAnswer).on("UpdateItem").times(1));
     assert_eq!(table.store.settle(&claim, Completion::Failed, now()).await, Ok(true));
     table.proxy.fail(Rule::every(Fault::LoseAnswer).on("PutItem").times(1));
-    assert_eq!(taken(&table, &lock_request("{}"), now()).await.fence, claim.fence + 1);
+    assert_eq!(acquire(&table, &lock_request("{}"), now()).await.fence, claim.fence + 1);
     table.proxy.fail(Rule::every(Fault::Cut));
     assert!(table.store.acquire(&lock_request("{}"), now()).await.is_err_and(|error| error.is_transient()));
 }
 
 #[tokio::test]
-async fn claim_under_which_nothing_was_done_is_free_for_any_request_after_its_lease() {
+async fn unused_claim_is_free_for_any_request_after_its_lease() {
     let table = Table::new().await;
-    let slow = taken(&table, &LockRequest { until: later(15), ..lock_request("{}") }, now()).await;
+    let slow = acquire(&table, &LockRequest { until: later(15), ..lock_request("{}") }, now()).await;
     assert_eq!(table.store.acquire(&lock_request("{}"), later(15)).await, Ok(LockOutcome::Running));
-    // Until another request has taken it, it may still begin.
+    // A claim with an expired lease can still begin until another request acquires the key.
     assert_eq!(table.store.extend(&slow, later(60)).await, Ok(true));
     assert_eq!(table.store.acquire(&lock_request("{}"), later(16)).await, Ok(LockOutcome::Running));
 
     let table = Table::new().await;
-    let slow = taken(&table, &LockRequest { until: later(15), ..lock_request("{}") }, now()).await;
-    let next = taken(&table, &lock_request("[]"), later(16)).await;
+    let slow = acquire(&table, &LockRequest { until: later(15), ..lock_request("{}") }, now()).await;
+    let next = acquire(&table, &lock_request("[]"), later(16)).await;
     assert!(next.fence > slow.fence);
-    assert_eq!(table.store.extend(&slow, later(60)).await, Ok(false), "it comes too late");
+    assert_eq!(table.store.extend(&slow, later(60)).await, Ok(false), "another request has the key");
 }
 
-/// An extension and a request that takes the lapsed key over meet in every order; only one of them has the key.
+/// Runs an extension and a request for the expired key concurrently: exactly one of them gets the key.
 #[tokio::test]
 async fn key_is_extended_or_taken_over_and_never_both() {
     for _ in 0..20 {
         let table = Table::new().await;
-        let slow = taken(&table, &LockRequest { until: later(15), ..lock_request("{}") }, now()).await;
+        let slow = acquire(&table, &LockRequest { until: later(15), ..lock_request("{}") }, now()).await;
         let next = lock_request("{}");
         let (extended, claimed) =
             futures_util::future::join(table.store.extend(&slow, later(60)), table.store.acquire(&next, later(16)))
@@ -145,10 +145,10 @@ async fn key_is_extended_or_taken_over_and_never_both() {
 }
 
 #[tokio::test]
-async fn a_new_key_costs_three_requests_and_a_known_one_one() {
+async fn new_key_costs_three_requests_and_known_key_one() {
     let table = Table::new().await;
     let new = table.requests(async {
-        let claim = begun(&table, &lock_request("{}"), now()).await;
+        let claim = acquire_and_begin(&table, &lock_request("{}"), now()).await;
         table.store.settle(&claim, Completion::Finished, now()).await.unwrap();
     });
     assert_eq!(new.await, [("PutItem".to_owned(), 1), ("UpdateItem".to_owned(), 2)]);
@@ -157,32 +157,32 @@ async fn a_new_key_costs_three_requests_and_a_known_one_one() {
 }
 
 #[tokio::test]
-async fn a_key_that_was_finished_meanwhile_is_not_taken_over() {
+async fn key_that_was_finished_meanwhile_is_not_taken_over() {
     let table = Table::new().await;
-    let dead = begun(&table, &lock_request("{}"), now()).await;
+    let former = acquire_and_begin(&table, &lock_request("{}"), now()).await;
     let seen = table.store.acquire(&lock_request("{}"), later(61)).await.unwrap();
-    // Somebody finds what the dead one has done.
-    assert_eq!(table.store.settle(&dead, Completion::Finished, later(61)).await, Ok(true));
-    assert_eq!(table.store.take_over(&lock_request("{}"), &seen, later(61)).await, Ok(LockOutcome::Finished(dead)));
+    // A later request finds the result of the former holder.
+    assert_eq!(table.store.settle(&former, Completion::Finished, later(61)).await, Ok(true));
+    assert_eq!(table.store.take_over(&lock_request("{}"), &seen, later(61)).await, Ok(LockOutcome::Finished(former)));
 }
 
 #[tokio::test]
-async fn unconfirmed_claim_is_settled_by_its_nonce_and_no_other_is() {
+async fn unconfirmed_claim_is_settled_only_by_its_nonce() {
     let table = Table::new().await;
     let lost = lock_request("{}");
-    taken(&table, &lost, now()).await;
+    acquire(&table, &lost, now()).await;
     let settle =
-        async |wanted: &LockRequest| table.store.settle(&wanted.unconfirmed(), Completion::Failed, now()).await;
+        async |request: &LockRequest| table.store.settle(&request.unconfirmed(), Completion::Failed, now()).await;
     assert_eq!(settle(&lock_request("{}")).await, Ok(false));
     assert_eq!(table.store.acquire(&lock_request("{}"), now()).await, Ok(LockOutcome::Running));
     assert_eq!(settle(&lost).await, Ok(true));
-    taken(&table, &lock_request("[]"), now()).await;
+    acquire(&table, &lock_request("[]"), now()).await;
 }
 
 #[tokio::test]
 async fn lease_is_extended_by_its_holder_while_the_claim_runs() {
     let table = Table::new().await;
-    let claim = taken(&table, &LockRequest { until: later(15), ..lock_request("{}") }, now()).await;
+    let claim = acquire(&table, &LockRequest { until: later(15), ..lock_request("{}") }, now()).await;
     assert_eq!(table.store.extend(&claim, later(300)).await, Ok(true));
     assert_eq!(table.store.acquire(&lock_request("{}"), later(299)).await, Ok(LockOutcome::Running));
     assert_eq!(table.store.acquire(&lock_request("[]"), later(301)).await, Ok(LockOutcome::OtherRequest));
@@ -190,12 +190,12 @@ async fn lease_is_extended_by_its_holder_while_the_claim_runs() {
     assert_eq!(table.store.extend(&other, later(900)).await, Ok(false));
     assert!(matches!(table.store.acquire(&lock_request("{}"), later(301)).await, Ok(LockOutcome::Expired(_))));
     assert_eq!(table.store.settle(&claim, Completion::Failed, now()).await, Ok(true));
-    assert_eq!(table.store.extend(&claim, later(900)).await, Ok(false), "it is settled");
+    assert_eq!(table.store.extend(&claim, later(900)).await, Ok(false), "the claim is settled");
 }
 
-/// A dead letter may be redriven after the claim of its turn has expired and was removed.
+/// A dead letter can be redriven after the claim of its turn has expired and was removed.
 #[tokio::test]
-async fn fence_is_greater_than_that_of_any_earlier_claim_also_of_one_that_was_removed() {
+async fn fence_increases_even_after_the_claim_was_removed() {
     let table = Table::new().await;
     let mut last = 0;
     for (seconds, is_removed) in [(0, false), (0, false), (60, true), (61, false), (200 * 86_400, true)] {
@@ -205,7 +205,7 @@ async fn fence_is_greater_than_that_of_any_earlier_claim_also_of_one_that_was_re
             delete.key("event_id", AttributeValue::S(key.as_str().to_owned())).send().await.unwrap();
         }
         let at = later(seconds);
-        let claim = taken(&table, &lock_request("{}"), at).await;
+        let claim = acquire(&table, &lock_request("{}"), at).await;
         assert!(claim.fence > last, "{} after {last}", claim.fence);
         last = claim.fence;
         assert_eq!(table.store.settle(&claim, Completion::Failed, at).await, Ok(true));
@@ -213,35 +213,35 @@ async fn fence_is_greater_than_that_of_any_earlier_claim_also_of_one_that_was_re
 }
 
 #[tokio::test]
-async fn what_was_done_and_is_lost_is_not_done_again() {
+async fn key_with_lost_result_is_not_acquired_again() {
     let table = Table::new().await;
-    let claim = taken(&table, &lock_request("{}"), now()).await;
+    let claim = acquire(&table, &lock_request("{}"), now()).await;
     assert_eq!(table.store.settle(&claim, Completion::Lost, now()).await, Ok(true));
     assert_eq!(table.store.acquire(&lock_request("{}"), later(400)).await, Ok(LockOutcome::Lost));
     assert_eq!(table.store.acquire(&lock_request("[]"), now()).await, Ok(LockOutcome::OtherRequest));
 }
 
 #[tokio::test]
-async fn a_key_outlives_its_record_by_what_a_queue_holds_and_its_fence_goes_on() {
+async fn key_outlives_its_record_and_its_fence_increases() {
     let table = Table::new().await;
-    let claim = taken(&table, &lock_request("{}"), now()).await;
+    let claim = acquire(&table, &lock_request("{}"), now()).await;
     table.store.settle(&claim, Completion::Finished, now()).await.unwrap();
     let days = i64::from(TTL_DAYS + 15) * 86_400;
     let seen = table.store.acquire(&lock_request("{}"), later(days)).await.unwrap();
     assert!(matches!(seen, LockOutcome::Finished(_)), "{seen:?}");
-    assert!(taken(&table, &lock_request("[]"), later(days + 1)).await.fence > claim.fence);
+    assert!(acquire(&table, &lock_request("[]"), later(days + 1)).await.fence > claim.fence);
 
     let table = Table::new().await;
-    let claim = taken(&table, &lock_request("{}"), now()).await;
+    let claim = acquire(&table, &lock_request("{}"), now()).await;
     table.store.settle(&claim, Completion::Finished, now()).await.unwrap();
     let finished = LockOutcome::Finished(claim.clone());
     let taken = table.store.take_over(&lock_request("{}"), &finished, later(days - 1)).await.unwrap();
     assert!(matches!(&taken, LockOutcome::Taken(next) if next.fence > claim.fence), "{taken:?}");
 }
 
-/// Holders come, work, die, come back too late; never do two of them end well.
+/// Lets holders acquire, extend and settle claims, stop and return late, in random order. At most one of them finishes.
 #[tokio::test]
-async fn whatever_order_things_happen_in_one_attempt_at_most_is_what_the_key_stands_for() {
+async fn at_most_one_attempt_finishes_in_any_order_of_steps() {
     for seed in gatehouse_seeds::seeds(40) {
         let _replay = gatehouse_seeds::ReplayOnPanic(seed);
         let table = Table::new().await;
@@ -252,24 +252,24 @@ async fn whatever_order_things_happen_in_one_attempt_at_most_is_what_the_key_sta
                 0 => time += i64::try_from(random.below(50)).unwrap(),
                 1 if !holders.is_empty() => {
                     let holder = holders.swap_remove(random.below(holders.len()));
-                    let well = random.below(3) == 0;
-                    let settled = if well { Completion::Finished } else { Completion::Failed };
-                    if table.store.settle(&holder, settled, later(time)).await.unwrap() && well {
+                    let succeeds = random.below(3) == 0;
+                    let completion = if succeeds { Completion::Finished } else { Completion::Failed };
+                    if table.store.settle(&holder, completion, later(time)).await.unwrap() && succeeds {
                         finished.insert(holder.fence);
                     }
                 }
                 _ => {
-                    let wanted = LockRequest { until: later(time + 30), ..lock_request("{}") };
-                    let mut claimed = table.store.acquire(&wanted, later(time)).await.unwrap();
+                    let request = LockRequest { until: later(time + 30), ..lock_request("{}") };
+                    let mut claimed = table.store.acquire(&request, later(time)).await.unwrap();
                     if let LockOutcome::Expired(_) = &claimed {
-                        claimed = table.store.take_over(&wanted, &claimed, later(time)).await.unwrap();
+                        claimed = table.store.take_over(&request, &claimed, later(time)).await.unwrap();
                     }
                     match claimed {
                         LockOutcome::Taken(claim) => {
-                            assert!(finished.is_empty(), "taken although it is finished");
-                            // Some stop before they begin.
+                            assert!(finished.is_empty(), "acquired after it was finished");
+                            // Some holders stop before they begin.
                             if random.below(4) > 0 {
-                                assert_eq!(table.store.extend(&claim, wanted.until).await, Ok(true));
+                                assert_eq!(table.store.extend(&claim, request.until).await, Ok(true));
                                 holders.push(claim);
                             }
                         }
@@ -287,7 +287,7 @@ async fn whatever_order_things_happen_in_one_attempt_at_most_is_what_the_key_sta
 }
 
 #[tokio::test]
-async fn claim_of_the_release_before_is_read_and_its_agent_may_have_been_asked() {
+async fn claim_of_previous_release_is_read_as_begun() {
     let table = Table::new().await;
     let text = |text: &str| AttributeValue::S(text.to_owned());
     let blob = |bytes: &[u8]| AttributeValue::B(aws_sdk_dynamodb::primitives::Blob::new(bytes));
@@ -300,7 +300,7 @@ async fn claim_of_the_release_before_is_read_and_its_agent_may_have_been_asked()
         let claimed = table.store.acquire(&lock_request("{}"), later(61)).await.unwrap();
         assert!(format!("{claimed:?}").starts_with(expected), "{state}: {claimed:?}");
         if let LockOutcome::Expired(old) | LockOutcome::Finished(old) = &claimed {
-            assert_eq!(old.fence, 1, "its record is found by it");
+            assert_eq!(old.fence, 1, "the event id contains the fence");
         }
     }
 }

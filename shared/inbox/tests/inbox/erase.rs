@@ -1,4 +1,4 @@
-//! What was erased is gone, and stays so.
+//! Tests that erased data is removed and not recorded again.
 
 use gatehouse_inbox::store::Place;
 use gatehouse_inbox::store::erase::{Removed, STALE};
@@ -17,7 +17,7 @@ async fn erase(table: &Table, subject: &Subject) -> Removed {
 }
 
 #[tokio::test]
-async fn everything_about_the_subject_goes_and_nothing_else() {
+async fn erase_removes_everything_about_the_subject_only() {
     let table = Table::new().await;
     let other = Event { subject: Some(Subject::new("ada", "conversation", "c2")), ..event("other", "{}") };
     for event in
@@ -37,12 +37,12 @@ async fn everything_about_the_subject_goes_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn what_was_erased_is_not_recorded_again_neither_the_same_nor_another_body() {
+async fn erased_event_is_not_recorded_again() {
     let table = Table::new().await;
     let first = event("a", "{}");
     table.record(&first, now()).await.unwrap();
     erase(&table, &c1()).await;
-    // Another instance, which has not heard of it; only the tombstone tells.
+    // Another instance that does not know the erased subject and finds only the tombstone.
     let instance = Store::patient(&local_sdk(&table.proxy.url()), Table::NAME, TTL_DAYS);
     for event in [first, event("a", "{}"), event("a", "[1]")] {
         assert_eq!(instance.record(&event, now()).await.unwrap().outcome, Outcome::Erased);
@@ -51,7 +51,7 @@ async fn what_was_erased_is_not_recorded_again_neither_the_same_nor_another_body
 }
 
 #[tokio::test]
-async fn what_comes_later_about_an_erased_subject_is_not_recorded_by_any_instance_that_can_know() {
+async fn erased_subject_gets_no_new_events_on_any_instance() {
     let table = Table::new().await;
     let running = Store::patient(&local_sdk(&table.proxy.url()), Table::NAME, TTL_DAYS);
     running.warm(now()).await;
@@ -60,7 +60,7 @@ async fn what_comes_later_about_an_erased_subject_is_not_recorded_by_any_instanc
     let started = Store::patient(&local_sdk(&table.proxy.url()), Table::NAME, TTL_DAYS);
     started.warm(now()).await;
     assert_eq!(started.record(&event("c", "{}"), now()).await.unwrap().outcome, Outcome::Erased);
-    // One that runs learns of it beside a record, once a minute, and takes back what it has just written.
+    // A running instance refreshes the list once a minute while it records, and undoes a write for an erased subject.
     let later = now().plus_secs(STALE);
     let large = event("d", &noise(1, 1_500_000));
     for event in [event("e", "{}"), large] {
@@ -71,11 +71,11 @@ async fn what_comes_later_about_an_erased_subject_is_not_recorded_by_any_instanc
     }
     assert_eq!(running.record(&event("f", "{}"), later).await.unwrap().outcome, Outcome::Erased);
     let items = table.client.scan().table_name(Table::NAME).send().await.unwrap().items.unwrap();
-    assert!(items.iter().all(|item| !item.contains_key("payload")), "nothing of what they say is left");
+    assert!(items.iter().all(|item| !item.contains_key("payload")), "no payload is left");
 }
 
 #[tokio::test]
-async fn an_event_of_another_subject_under_an_erased_id_is_kept() {
+async fn event_of_other_subject_with_erased_id_is_stored() {
     let table = Table::new().await;
     table.record(&event("a", "{}"), now()).await.unwrap();
     erase(&table, &c1()).await;
@@ -85,31 +85,31 @@ async fn an_event_of_another_subject_under_an_erased_id_is_kept() {
 }
 
 #[tokio::test]
-async fn the_list_of_what_was_erased_may_hang_without_holding_up_an_event() {
+async fn hanging_list_of_erased_subjects_delays_no_event() {
     let table = Table::new().await;
     table.proxy.fail(Rule::every(Fault::Hang).on("GetItem"));
     let store = Store::new(&local_sdk(&table.proxy.url()), Table::NAME, TTL_DAYS);
     for id in ["a", "b", "c"] {
         assert_eq!(store.record(&event(id, "{}"), now()).await.unwrap().outcome, Outcome::Recorded);
     }
-    assert_eq!(table.proxy.counts()["GetItem"], 2, "that of the table's own store, and one try");
+    assert_eq!(table.proxy.counts()["GetItem"], 2, "one by the table's own store, one by this store");
 }
 
 #[tokio::test]
-async fn erasing_again_removes_what_has_come_meanwhile_and_nothing_twice() {
+async fn second_erase_removes_only_events_recorded_since() {
     let table = Table::new().await;
     table.record(&event("a", "{}"), now()).await.unwrap();
     let instance = Store::patient(&local_sdk(&table.proxy.url()), Table::NAME, TTL_DAYS);
     instance.warm(now()).await;
     assert_eq!(erase(&table, &c1()).await.events, 1);
     assert_eq!(erase(&table, &c1()).await, Removed::default());
-    // Within the minute in which that instance cannot know.
+    // The instance does not refresh its list for a minute.
     assert_eq!(instance.record(&event("b", "{}"), now()).await.unwrap().outcome, Outcome::Recorded);
     assert_eq!(erase(&table, &c1()).await, Removed { events: 1, ..Removed::default() });
 }
 
 #[tokio::test]
-async fn two_who_erase_at_once_do_not_lose_each_others_subject() {
+async fn concurrent_erases_lose_no_subject() {
     let table = Table::new().await;
     let subjects: Vec<_> = (0..6).map(|n| Subject::new("ada", "conversation", &n.to_string())).collect();
     let bury = async |subject: &Subject| {
@@ -126,7 +126,7 @@ async fn two_who_erase_at_once_do_not_lose_each_others_subject() {
 }
 
 #[tokio::test]
-async fn nothing_of_a_subjects_name_is_left_in_the_list_of_what_was_erased() {
+async fn list_of_erased_subjects_contains_no_names() {
     let table = Table::new().await;
     erase(&table, &Subject::new("ada", "end-user", "jane@example.com")).await;
     let items = format!("{:?}", table.client.scan().table_name(Table::NAME).send().await.unwrap().items);

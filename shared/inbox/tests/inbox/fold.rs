@@ -1,4 +1,4 @@
-//! Sessions and conversations read the same whatever order their events came in.
+//! Tests folding events into sessions and conversations, in any order of arrival.
 
 use bytes::Bytes;
 use gatehouse_inbox::fold::{State, conversation, session};
@@ -47,7 +47,7 @@ fn ada() -> Vec<Record> {
         record(
             "ada",
             "3",
-            // Its event overtook the first message's; the message itself came later.
+            // This event arrived before that of the first message, but its message is later.
             "2026-11-20T09:00:02Z",
             r#"{"type":"v1.conversation.message","data":{"created_at":"2026-11-20T09:00:09","author":{"role":"supervisor"},
                 "content":{"type":"of-next-year"}}}"#,
@@ -71,7 +71,7 @@ fn vapi() -> Vec<Record> {
 }
 
 #[test]
-fn a_session_reads_as_its_events_say() {
+fn session_is_folded_from_its_events() {
     let session = session(&agntix());
     assert_eq!(session.state, State::Closed);
     assert_eq!(session.id.as_deref(), Some("7d1c1f6e-57d8-4b62-9d0e-0a5a0c1be9f3"));
@@ -82,7 +82,7 @@ fn a_session_reads_as_its_events_say() {
 }
 
 #[test]
-fn a_session_without_its_end_is_open_and_one_without_its_start_is_closed() {
+fn session_without_end_is_open_and_without_start_is_closed() {
     let all = agntix();
     assert_eq!(session(&all[..2]).state, State::Open);
     let end_only = session(&all[2..3]);
@@ -92,7 +92,7 @@ fn a_session_without_its_end_is_open_and_one_without_its_start_is_closed() {
 }
 
 #[test]
-fn an_ada_conversation_reads_as_its_events_say() {
+fn ada_conversation_is_folded_from_its_events() {
     let conversation = conversation(&ada());
     assert_eq!((conversation.state, conversation.ended_by.as_deref()), (State::Closed, Some("human_agent")));
     assert_eq!(conversation.started_at.unwrap().to_string(), "2026-11-20T09:00:00.120Z");
@@ -102,11 +102,11 @@ fn an_ada_conversation_reads_as_its_events_say() {
 }
 
 #[test]
-fn a_vapi_call_reads_as_its_events_say() {
+fn vapi_call_is_folded_from_its_events() {
     let conversation = conversation(&vapi());
     assert_eq!((conversation.state, conversation.ended_by.as_deref()), (State::Closed, Some("customer-ended-call")));
     assert_eq!(conversation.ended_at.unwrap().to_string(), "2026-11-20T11:17:44.000Z");
-    assert_eq!(conversation.messages.len(), 1, "partial transcripts are no messages");
+    assert_eq!(conversation.messages.len(), 1, "partial transcripts are not messages");
     assert!(conversation.analysis.unwrap().contains("Moved"));
 }
 
@@ -131,8 +131,8 @@ proptest! {
     }
 }
 
-/// A call's event with the type and channel that its body and id say.
-fn told(id: &str, at: &str, body: &str) -> Record {
+/// A Vapi event whose type and subject are taken from its body, and its channel from its id.
+fn vapi_record(id: &str, at: &str, body: &str) -> Record {
     let mut record = record("vapi", id, at, body);
     let body: Value = serde_json::from_str(&body.replace("\\ud83d", "")).unwrap();
     let message = body.get("message").unwrap_or(&body);
@@ -147,20 +147,20 @@ fn told(id: &str, at: &str, body: &str) -> Record {
 
 fn transcript(id: &str, second: u32, role: &str, text: &str) -> Record {
     let body = json!({"message": {"type": "transcript", "transcriptType": "final", "role": role, "transcript": text}});
-    told(id, &format!("2026-11-20T10:00:{second:02}Z"), &body.to_string())
+    vapi_record(id, &format!("2026-11-20T10:00:{second:02}Z"), &body.to_string())
 }
 
 fn report(messages: Value) -> Record {
     let body = json!({"type": "end-of-call-report", "endedReason": "hung-up", "artifact": {"messages": messages}});
-    told("vapi:server:report", "2026-11-20T10:01:00Z", &body.to_string())
+    vapi_record("vapi:server:report", "2026-11-20T10:01:00Z", &body.to_string())
 }
 
 #[test]
-fn one_call_told_on_both_channels_is_said_once_and_each_channel_may_lack_something() {
-    let said = [("assistant", "Hello."), ("user", "A berth, please."), ("user", "Yes."), ("user", "Yes.")];
+fn transcripts_of_both_channels_are_merged_without_repeats() {
+    let spoken = [("assistant", "Hello."), ("user", "A berth, please."), ("user", "Yes."), ("user", "Yes.")];
     for (absent_on_server, absent_on_client) in [(9, 9), (0, 9), (9, 1), (1, 2), (2, 9)] {
         let mut records = Vec::new();
-        for (n, (role, text)) in said.iter().enumerate() {
+        for (n, (role, text)) in spoken.iter().enumerate() {
             let second = u32::try_from(n).unwrap();
             for (channel, absent) in [("server", absent_on_server), ("client", absent_on_client)] {
                 if n != absent {
@@ -175,7 +175,7 @@ fn one_call_told_on_both_channels_is_said_once_and_each_channel_may_lack_somethi
 }
 
 #[test]
-fn what_is_missing_is_told_by_what_was_said_and_not_by_how_often() {
+fn missing_transcripts_are_found_by_comparing_texts() {
     let hello = || transcript("vapi:server:1", 0, "assistant", "Hello, harbour office.");
     let bot = |text: &str| json!({"role": "bot", "message": text});
     let user = |text: &str| json!({"role": "user", "message": text});
@@ -192,15 +192,15 @@ fn what_is_missing_is_told_by_what_was_said_and_not_by_how_often() {
         let expected = missing.map(|some| format!("transcripts: {some} that end-of-call-report has"));
         assert_eq!(missing_now, Vec::from_iter(expected), "{messages}");
     }
-    // A report joins what came in pieces.
+    // A report joins consecutive transcripts of one speaker.
     let pieces = [hello(), transcript("vapi:server:2", 1, "assistant", "How can I help?")];
     let joined = report(json!([bot("Hello, harbour office. How can I help?")]));
     assert_eq!(conversation(&[&pieces[..], &[joined]].concat()).missing, Vec::<String>::new());
 }
 
 #[test]
-fn without_transcripts_the_report_says_what_was_said_and_a_fuller_second_report_is_used() {
-    let said = |messages: &[gatehouse_inbox::fold::Message]| -> Vec<String> {
+fn messages_come_from_the_fullest_report_without_transcripts() {
+    let texts = |messages: &[gatehouse_inbox::fold::Message]| -> Vec<String> {
         messages.iter().map(|message| message.text.clone().unwrap()).collect()
     };
     let first = report(json!([{"role": "bot", "message": "Hello."}]));
@@ -208,11 +208,11 @@ fn without_transcripts_the_report_says_what_was_said_and_a_fuller_second_report_
         "endedAt": "2026-11-20T10:00:42Z", "analysis": {"summary": "s"}, "customer": {"number": "+15550100"},
         "assistant": {"name": "Harbour"}, "artifact": {"recordingUrl": "https://x.example/r",
         "messages": [{"role": "bot", "message": "Hello."}, {"role": "user", "message": "Hi."}]}}});
-    let second = told("vapi:server:report2", "2026-11-20T10:02:00Z", &body.to_string());
+    let second = vapi_record("vapi:server:report2", "2026-11-20T10:02:00Z", &body.to_string());
     let second_report = second.clone();
     for records in [[first.clone(), second.clone()], [second, first]] {
         let call = conversation(&records);
-        assert_eq!(said(&call.messages), ["Hello.", "Hi."]);
+        assert_eq!(texts(&call.messages), ["Hello.", "Hi."]);
         assert_eq!(
             (call.ended_by.as_deref(), call.seconds(), call.cost.as_deref()),
             (Some("hung-up"), Some(42), Some("0.25"))
@@ -221,11 +221,11 @@ fn without_transcripts_the_report_says_what_was_said_and_a_fuller_second_report_
         assert_eq!(call.recording_url.as_deref(), Some("https://x.example/r"));
         assert!(call.analysis.unwrap().contains("summary") && call.missing.is_empty());
     }
-    // A later snapshot takes nothing of it away.
+    // A later snapshot removes nothing.
     let snapshot =
         json!({"message": {"type": "call.artifact.upload", "call": {"id": "c", "cost": 0, "assistantId": "a1"}}});
-    let snapshot = told("vapi:server:upload", "2026-11-20T10:03:00Z", &snapshot.to_string());
-    let empty = told(
+    let snapshot = vapi_record("vapi:server:upload", "2026-11-20T10:03:00Z", &snapshot.to_string());
+    let empty = vapi_record(
         "vapi:server:report3",
         "2026-11-20T10:04:00Z",
         r#"{"type":"end-of-call-report","analysis":{},"artifact":{"messages":[]}}"#,
@@ -235,17 +235,17 @@ fn without_transcripts_the_report_says_what_was_said_and_a_fuller_second_report_
     assert!(call.analysis.unwrap().contains("summary") && call.messages.len() == 2);
     let timeless = json!([{"role": "bot", "message": "a", "time": 1795000000000_u64}, {"role": "user", "message": "b", "time": null},
                           {"role": "bot", "message": "c", "time": 1795000009000_u64}]);
-    assert_eq!(said(&conversation(&[report(timeless)]).messages), ["a", "b", "c"]);
+    assert_eq!(texts(&conversation(&[report(timeless)]).messages), ["a", "b", "c"]);
     let text = json!({"type": "end-of-call-report", "artifact": {"transcript": "AI: Bye \u{1F44B}"}}).to_string();
-    let only_text = told("vapi:server:report", "2026-11-20T10:01:00Z", &text.replace("\u{1F44B}", "\\ud83d"));
-    assert_eq!(said(&conversation(&[only_text]).messages), ["AI: Bye \u{fffd}"]);
+    let only_text = vapi_record("vapi:server:report", "2026-11-20T10:01:00Z", &text.replace("\u{1F44B}", "\\ud83d"));
+    assert_eq!(texts(&conversation(&[only_text]).messages), ["AI: Bye \u{fffd}"]);
 }
 
 #[test]
-fn chats_and_sessions_read_as_their_events_say() {
+fn vapi_chats_and_sessions_are_folded_from_their_events() {
     let of = |kind: &str, object: Value, at: &str| {
         let name = kind.split('.').next().unwrap();
-        told(&format!("vapi:server:{kind}"), at, &json!({"message": {"type": kind, name: object}}).to_string())
+        vapi_record(&format!("vapi:server:{kind}"), at, &json!({"message": {"type": kind, name: object}}).to_string())
     };
     let hi = json!([{"role": "user", "content": "Hi"}]);
     let chat = json!({"id": "h", "createdAt": "2026-11-20T10:00:00Z", "input": hi, "messages": hi,
@@ -257,13 +257,13 @@ fn chats_and_sessions_read_as_their_events_say() {
     {
         let chat = json!({"id": "h", "messages": messages, "input": input, "output": hello});
         let chat = conversation(&[of("chat.created", chat, "2026-11-20T10:00:05Z")]);
-        let said: Vec<_> = chat.messages.iter().map(|message| message.text.as_deref().unwrap()).collect();
-        assert_eq!(said, ["Hi", "Hello!"], "{messages} {input}");
+        let texts: Vec<_> = chat.messages.iter().map(|message| message.text.as_deref().unwrap()).collect();
+        assert_eq!(texts, ["Hi", "Hello!"], "{messages} {input}");
     }
     let created = of("chat.created", chat.clone(), "2026-11-20T10:00:05Z");
     let open = conversation(std::slice::from_ref(&created));
-    let said: Vec<_> = open.messages.iter().map(|message| message.text.as_deref().unwrap()).collect();
-    assert_eq!((open.state, said), (State::Open, vec!["Hi", "Hello!"]));
+    let texts: Vec<_> = open.messages.iter().map(|message| message.text.as_deref().unwrap()).collect();
+    assert_eq!((open.state, texts), (State::Open, vec!["Hi", "Hello!"]));
     assert_eq!(open.started_at.unwrap().to_string(), "2026-11-20T10:00:00.000Z");
     assert_eq!(conversation(&[created, of("chat.deleted", chat, "2026-11-20T10:09:00Z")]).state, State::Closed);
 
@@ -279,7 +279,7 @@ fn chats_and_sessions_read_as_their_events_say() {
 }
 
 #[test]
-fn a_presence_is_no_message_and_any_other_content_is() {
+fn presence_is_not_a_message_but_other_content_is() {
     let message = |content: Value| {
         let body =
             json!({"type": "v1.conversation.message", "data": {"author": {"role": "ai_agent"}, "content": content}});
@@ -301,7 +301,7 @@ fn a_presence_is_no_message_and_any_other_content_is() {
 }
 
 #[test]
-fn messages_of_one_time_stay_in_the_order_of_arrival() {
+fn messages_with_equal_times_stay_in_order_of_arrival() {
     let mut records: Vec<Record> =
         (0..6_u32).map(|n| transcript(&format!("vapi:server:{}", 9 - n), 0, "user", &n.to_string())).collect();
     for (n, record) in records.iter_mut().enumerate() {
@@ -312,7 +312,7 @@ fn messages_of_one_time_stay_in_the_order_of_arrival() {
     assert_eq!(texts, ["0", "1", "2", "3", "4", "5"]);
 }
 
-/// Every member of a value, at any depth, as the path to it.
+/// Collects the paths of all members of a value, at any depth.
 fn paths(value: &Value, at: &str, found: &mut Vec<String>) {
     let mut below = |name: String, value: &Value| {
         let path = format!("{at}/{}", name.replace('~', "~0").replace('/', "~1"));
@@ -326,10 +326,10 @@ fn paths(value: &Value, at: &str, found: &mut Vec<String>) {
     }
 }
 
-/// Whatever stands in a member's place, what does not depend on it stays: the state, the end, the analysis and the
-/// messages.
+/// Replaces every member of every event by unexpected values. The state, the end, the analysis and the messages may
+/// change only if they depend on the member.
 #[test]
-fn an_odd_member_changes_nothing_that_does_not_depend_on_it() {
+fn unexpected_member_changes_only_what_depends_on_it() {
     const HALF: &str = "half an emoji";
     let odd = [json!(null), json!(7), json!("x"), json!(["x"]), json!({"x": 1}), json!(HALF)];
     let value = |text: Option<String>| text.map(|text| serde_json::from_str::<Value>(&text).unwrap());
@@ -341,8 +341,8 @@ fn an_odd_member_changes_nothing_that_does_not_depend_on_it() {
                 let session = session(records);
                 (session.state, session.ended_at, None, value(session.analysis), Vec::new())
             } else {
-                let told = conversation(records);
-                (told.state, told.ended_at, told.ended_by, value(told.analysis), told.messages)
+                let call = conversation(records);
+                (call.state, call.ended_at, call.ended_by, value(call.analysis), call.messages)
             }
         };
         let whole = fold(&timeline);
@@ -351,7 +351,7 @@ fn an_odd_member_changes_nothing_that_does_not_depend_on_it() {
             let mut all = Vec::new();
             paths(&body, "", &mut all);
             for path in all {
-                // What leads to a member holds it as well.
+                // A path touches a member if it is the member, one of its parents or one of its children.
                 let touches = |members: &[&str]| {
                     let names: Vec<&str> = path.split('/').skip(1).collect();
                     members.iter().any(|member| {
@@ -368,23 +368,23 @@ fn an_odd_member_changes_nothing_that_does_not_depend_on_it() {
                     let mut changed = timeline.clone();
                     changed[n].event.body = Bytes::from(text);
                     let (state, ended_at, ended_by, analysis, messages) = fold(&changed);
-                    let what = format!("{} {n} {path} {odd}", record.event.source);
+                    let name = format!("{} {n} {path} {odd}", record.event.source);
                     let kind = ["type", "eventType", "message/type", "message/status", "message/transcriptType", "id"];
                     if touches(&kind) {
                         continue;
                     }
                     tried += 1;
-                    assert_eq!(state, whole.0, "{what}");
+                    assert_eq!(state, whole.0, "{name}");
                     if !touches(&["endedAt", "message/endedAt", "createdAt"]) {
-                        assert_eq!(ended_at, whole.1, "{what}");
+                        assert_eq!(ended_at, whole.1, "{name}");
                     }
                     if !touches(&["data/ended_by", "message/endedReason"]) {
-                        assert_eq!(ended_by, whole.2, "{what}");
+                        assert_eq!(ended_by, whole.2, "{name}");
                     }
                     if !touches(&["analysis", "message/analysis"]) {
-                        assert_eq!(analysis, whole.3, "{what}");
+                        assert_eq!(analysis, whole.3, "{name}");
                     }
-                    let said = [
+                    let message_members = [
                         "data/content",
                         "data/author",
                         "data/created_at",
@@ -392,8 +392,8 @@ fn an_odd_member_changes_nothing_that_does_not_depend_on_it() {
                         "message/role",
                         "message/artifact",
                     ];
-                    if !touches(&said) {
-                        assert_eq!(messages, whole.4, "{what}");
+                    if !touches(&message_members) {
+                        assert_eq!(messages, whole.4, "{name}");
                     }
                 }
             }

@@ -1,4 +1,4 @@
-//! The store and the queue against embedded engines.
+//! Tests the store with an embedded DynamoDB.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
 mod arrivals;

@@ -1,4 +1,4 @@
-//! The store and its model do the same, whatever happens.
+//! Compares the store with its reference model in random sequences of steps.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,15 +12,15 @@ use crate::table::{TTL_DAYS, Table, event, noise, now};
 
 #[derive(Debug, Clone)]
 enum Step {
-    /// A delivery comes.
+    /// Records a delivery.
     Deliver { id: u8, body: u8 },
-    /// The one before comes again: from a vendor, with a nonce of its own, or from the queue, with the same.
+    /// Records the previous event again: with a new nonce, as a vendor's resend, or with the same, as from the queue.
     Again { same_nonce: bool },
-    /// As `Deliver`, but DynamoDB's first answer gets lost, and the SDK tries again.
+    /// Like `Deliver`, but DynamoDB's first response is lost and the SDK retries.
     LoseOne { id: u8, body: u8 },
-    /// As `Deliver`, but all answers get lost; the event comes again from the queue.
+    /// Like `Deliver`, but all responses are lost and the event is recorded again from the queue.
     LoseAll { id: u8, body: u8 },
-    /// The clock jumps.
+    /// Moves the clock.
     Jump { seconds: i64 },
 }
 
@@ -37,19 +37,19 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// The last of the four bodies does not fit an item.
+/// One of four bodies. The last one is too large for one item.
 fn body(n: u8) -> String {
     if n == 3 { noise(3, 600_000) } else { format!(r#"{{"n":{n}}}"#) }
 }
 
 #[test]
-fn the_store_and_its_model_agree_on_every_outcome_and_on_what_is_visible() {
+fn store_and_model_agree_on_outcomes_and_visible_records() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let table = runtime.block_on(Table::new());
     let case = AtomicU64::new(0);
     let config = gatehouse_seeds::cases(40);
     proptest!(config, |(steps in proptest::collection::vec(step(), 1..24))| {
-        // Each case has keys of its own in the one table.
+        // All cases share one table, so each has its own keys.
         let case = case.fetch_add(1, Ordering::Relaxed);
         runtime.block_on(play(&table, case, &steps))?;
     });
@@ -98,8 +98,8 @@ async fn play(table: &Table, case: u64, steps: &[Step]) -> Result<(), TestCaseEr
         prop_assert_eq!(record.map(|record| record.event.fingerprint), expected);
         for copy in copies {
             let key = EventId::from_stored(format!("conflict:{copy}:{id}"));
-            let kept = table.store.get(&key, now).await.unwrap();
-            prop_assert_eq!(kept.map(|copy| (copy.conflict, copy.event.fingerprint)), Some((true, copy)));
+            let stored = table.store.get(&key, now).await.unwrap();
+            prop_assert_eq!(stored.map(|copy| (copy.conflict, copy.event.fingerprint)), Some((true, copy)));
         }
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! Recording once: what it writes, what it costs, how it fails.
+//! Tests recording an event once: the item, the number of requests and the failures.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ async fn item(table: &Table, key: &str) -> Option<BTreeMap<String, AttributeValu
 }
 
 #[tokio::test]
-async fn a_record_holds_what_the_design_says_and_nothing_else() {
+async fn record_has_exactly_the_documented_attributes() {
     let table = Table::new().await;
     let event = event("a", r#"{"x":1}"#);
     assert_eq!(table.record(&event, now()).await, Ok(Outcome::Recorded));
@@ -48,7 +48,7 @@ async fn a_record_holds_what_the_design_says_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn what_is_read_back_is_what_was_recorded() {
+async fn recorded_event_is_read_back_unchanged() {
     let table = Table::new().await;
     let mut plain = event("plain", r#"{"x":1}"#);
     plain.marks = gatehouse_inbox::Marks { unparsed: true, weak_identity: true, undated: true };
@@ -66,7 +66,7 @@ async fn what_is_read_back_is_what_was_recorded() {
 }
 
 #[tokio::test]
-async fn the_answer_to_give_is_the_one_that_was_given_first() {
+async fn duplicate_returns_first_answer() {
     let table = Table::new().await;
     let large = noise(1, 600_000);
     for first in ["{}", &large] {
@@ -86,11 +86,11 @@ async fn the_answer_to_give_is_the_one_that_was_given_first() {
     let unanswered = event("unanswered", "{}");
     table.record(&unanswered, now()).await.unwrap();
     let later = Event { answer: Some("1".to_owned()), ..event("unanswered", "{}") };
-    assert_eq!(table.store.record(&later, now()).await.unwrap().answer, None, "it had none, and has none");
+    assert_eq!(table.store.record(&later, now()).await.unwrap().answer, None, "the first event had no answer");
 }
 
 #[tokio::test]
-async fn a_payload_is_compressed_only_where_that_saves_a_write_unit() {
+async fn payload_is_compressed_only_if_that_saves_a_write_unit() {
     let table = Table::new().await;
     for (id, bytes, compressed) in [("small", 300, false), ("medium", 3000, true)] {
         table.record(&event(id, &format!(r#"{{"x":"{}"}}"#, "a".repeat(bytes))), now()).await.unwrap();
@@ -100,12 +100,12 @@ async fn a_payload_is_compressed_only_where_that_saves_a_write_unit() {
     table.record(&event("noise", &noise(1, 3000)), now()).await.unwrap();
     assert!(
         item(&table, "test:noise").await.unwrap()["payload"].is_b(),
-        "even noise of 56 letters saves a unit of three"
+        "random text of 56 letters compresses enough to save a write unit"
     );
 }
 
 #[tokio::test]
-async fn a_new_event_and_a_duplicate_cost_one_request_each() {
+async fn new_event_and_duplicate_cost_one_request_each() {
     let table = Table::new().await;
     let record = async |id: &str, body: &str, outcome| {
         assert_eq!(table.record(&event(id, body), now()).await, Ok(outcome));
@@ -118,7 +118,7 @@ async fn a_new_event_and_a_duplicate_cost_one_request_each() {
 }
 
 #[tokio::test]
-async fn a_large_event_costs_its_chunks_and_a_large_duplicate_one_look() {
+async fn large_event_costs_its_chunks_and_large_duplicate_one_read() {
     let table = Table::new().await;
     let body = noise(1, 1_500_000);
     let record = async |outcome| assert_eq!(table.record(&event("a", &body), now()).await, Ok(outcome));
@@ -128,7 +128,7 @@ async fn a_large_event_costs_its_chunks_and_a_large_duplicate_one_look() {
 }
 
 #[tokio::test]
-async fn chunks_expire_with_their_head_and_show_in_no_timeline() {
+async fn chunks_expire_with_their_head_and_are_in_no_timeline() {
     let table = Table::new().await;
     let event = event("a", &noise(1, 600_000));
     table.record(&event, now()).await.unwrap();
@@ -140,7 +140,7 @@ async fn chunks_expire_with_their_head_and_show_in_no_timeline() {
 }
 
 #[tokio::test]
-async fn the_first_body_stays_and_every_other_is_kept_beside_it() {
+async fn first_body_stays_and_conflicting_copies_are_stored() {
     let table = Table::new().await;
     let bodies = [r#"{"n":1}"#.to_owned(), r#"{"n":2}"#.to_owned(), noise(1, 600_000)];
     for (n, body) in bodies.iter().enumerate() {
@@ -151,17 +151,17 @@ async fn the_first_body_stays_and_every_other_is_kept_beside_it() {
         }
     }
     let timeline = table.store.whole_timeline(event("a", "{}").subject.as_ref().unwrap(), now()).await.unwrap().records;
-    let kept: Vec<(bool, &[u8])> = timeline.iter().map(|record| (record.conflict, &*record.event.body)).collect();
-    assert_eq!(kept.len(), 3);
-    assert_eq!(kept[0], (false, bodies[0].as_bytes()));
+    let stored: Vec<(bool, &[u8])> = timeline.iter().map(|record| (record.conflict, &*record.event.body)).collect();
+    assert_eq!(stored.len(), 3);
+    assert_eq!(stored[0], (false, bodies[0].as_bytes()));
     for body in &bodies[1..] {
-        assert!(kept.contains(&(true, body.as_bytes())));
+        assert!(stored.contains(&(true, body.as_bytes())));
     }
     assert!(timeline.iter().all(|record| record.event.id.as_str() == "test:a"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_many_at_once_one_is_recorded() {
+async fn one_of_many_concurrent_copies_is_recorded() {
     let table = Table::new().await;
     for body in ["{}".to_owned(), noise(1, 600_000)] {
         let id = body.len().to_string();
@@ -174,7 +174,7 @@ async fn of_many_at_once_one_is_recorded() {
 }
 
 #[tokio::test]
-async fn a_lost_answer_is_recognised_by_the_nonce() {
+async fn nonce_identifies_own_write_after_a_lost_response() {
     let table = Table::new().await;
     table.proxy.fail(Rule::every(Fault::LoseAnswer).on("PutItem").times(1));
     let event = event("a", "{}");
@@ -183,7 +183,7 @@ async fn a_lost_answer_is_recognised_by_the_nonce() {
 }
 
 #[tokio::test]
-async fn an_expired_record_is_invisible_and_its_id_free_again() {
+async fn expired_record_is_invisible_and_its_id_is_free() {
     let table = Table::new().await;
     let (first, second) = (event("a", r#"{"n":1}"#), event("a", r#"{"n":2}"#));
     let subject = first.subject.clone().unwrap();
@@ -202,10 +202,10 @@ async fn an_expired_record_is_invisible_and_its_id_free_again() {
 }
 
 #[tokio::test]
-async fn failures_are_told_apart_by_whether_waiting_helps() {
+async fn transient_failures_are_distinguished_from_permanent_ones() {
     let table = Table::new().await;
-    // A request that hangs is given up by the front door's own limits, sooner than by a patient store's.
-    let front_door = Store::new(&local_sdk(&table.proxy.url()), Table::NAME, TTL_DAYS);
+    // A store with the timeouts of the receiver gives up a hanging request sooner than a patient store.
+    let impatient = Store::new(&local_sdk(&table.proxy.url()), Table::NAME, TTL_DAYS);
     for (fault, transient) in [
         (Fault::INVALID, false),
         (Fault::Refuse(400, "ItemCollectionSizeLimitExceededException"), false),
@@ -221,7 +221,7 @@ async fn failures_are_told_apart_by_whether_waiting_helps() {
         (Fault::Hang, true),
     ] {
         table.proxy.fail(Rule::every(fault.clone()));
-        let store = if matches!(fault, Fault::Hang) { &front_door } else { &table.store };
+        let store = if matches!(fault, Fault::Hang) { &impatient } else { &table.store };
         let error = store.record(&event("a", "{}"), now()).await.unwrap_err();
         assert_eq!(error.is_transient(), transient, "{fault:?}: {error}");
         table.proxy.heal();
@@ -229,7 +229,7 @@ async fn failures_are_told_apart_by_whether_waiting_helps() {
 }
 
 #[tokio::test]
-async fn a_damaged_record_is_an_error_that_names_the_damage() {
+async fn damaged_record_is_an_error_that_names_the_damage() {
     let table = Table::new().await;
     let large = event("large", &noise(1, 900_000));
     table.record(&large, now()).await.unwrap();

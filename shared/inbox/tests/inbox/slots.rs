@@ -1,4 +1,4 @@
-//! How much one holder does: at a time, and in a minute.
+//! Tests the limits of a client: concurrent turns and turns in a minute.
 
 use futures_util::future::join_all;
 use gatehouse_inbox::store::slots::{Full, Limits, Slot};
@@ -11,7 +11,7 @@ use crate::table::{Table, now};
 const TWO: Limits = Limits { concurrent: Some(2), per_minute: None };
 const THREE_A_MINUTE: Limits = Limits { concurrent: None, per_minute: Some(3) };
 
-/// `now` is the beginning of a minute.
+/// A time after `now`, which is the beginning of a minute.
 fn later(seconds: i64) -> Timestamp {
     Timestamp::clamped(now().as_millis() + seconds * 1000)
 }
@@ -23,22 +23,22 @@ async fn take(table: &Table, holder: &str, limits: Limits, at: i64) -> Result<Sl
 }
 
 #[tokio::test]
-async fn as_many_are_taken_as_may_be_and_what_is_freed_can_be_taken_again() {
+async fn slots_are_limited_and_freed_slots_can_be_taken_again() {
     let table = Table::new().await;
     let first = take(&table, "web", TWO, 0).await.unwrap();
     take(&table, "web", TWO, 0).await.unwrap();
     assert_eq!(take(&table, "web", TWO, 0).await, Err(Full::Concurrent { retry_after: 2 }));
-    assert!(take(&table, "app", TWO, 0).await.is_ok(), "each holder has its own");
+    assert!(take(&table, "app", TWO, 0).await.is_ok(), "each holder has its own limit");
     table.store.free_slot(&first).await.unwrap();
     table.store.free_slot(&first).await.unwrap();
     assert!(take(&table, "web", TWO, 1).await.is_ok());
-    assert!(take(&table, "web", TWO, 1).await.is_err(), "freed twice, it has freed one");
+    assert!(take(&table, "web", TWO, 1).await.is_err(), "freeing a slot twice frees one");
     table.store.free_slot(&first).await.unwrap();
-    assert!(take(&table, "web", TWO, 1).await.is_err(), "nor does it free another's");
+    assert!(take(&table, "web", TWO, 1).await.is_err(), "freeing a slot does not free another one");
 }
 
 #[tokio::test]
-async fn a_slot_nobody_frees_ends_by_itself() {
+async fn slot_that_is_not_freed_expires() {
     let table = Table::new().await;
     take(&table, "web", TWO, 0).await.unwrap();
     take(&table, "web", TWO, 30).await.unwrap();
@@ -50,7 +50,7 @@ async fn a_slot_nobody_frees_ends_by_itself() {
 }
 
 #[tokio::test]
-async fn many_that_have_ended_are_in_nobodys_way() {
+async fn expired_slots_do_not_count() {
     let table = Table::new().await;
     let fifty = Limits { concurrent: Some(50), per_minute: None };
     for _ in 0..50 {
@@ -63,7 +63,7 @@ async fn many_that_have_ended_are_in_nobodys_way() {
 }
 
 #[tokio::test]
-async fn a_minute_is_full_until_the_next_begins() {
+async fn limit_per_minute_resets_with_the_next_minute() {
     let table = Table::new().await;
     for _ in 0..3 {
         let slot = take(&table, "web", THREE_A_MINUTE, 10).await.unwrap();
@@ -71,7 +71,7 @@ async fn a_minute_is_full_until_the_next_begins() {
     }
     assert_eq!(take(&table, "web", THREE_A_MINUTE, 18).await, Err(Full::PerMinute { retry_after: 42 }));
     assert!(take(&table, "web", THREE_A_MINUTE, 60).await.is_ok());
-    // An instance whose clock is behind counts in the same minute as the others.
+    // An instance whose clock is slow counts in the same minute as the others.
     for _ in 0..2 {
         assert!(take(&table, "web", THREE_A_MINUTE, 59).await.is_ok());
     }
@@ -79,7 +79,7 @@ async fn a_minute_is_full_until_the_next_begins() {
 }
 
 #[tokio::test]
-async fn of_many_who_ask_at_once_no_more_get_one_than_may() {
+async fn concurrent_requests_never_exceed_the_limits() {
     let table = Table::new().await;
     let five = Limits { concurrent: Some(5), per_minute: Some(7) };
     let outcomes = join_all((0..12).map(|_| take(&table, "web", five, 0))).await;
@@ -92,7 +92,7 @@ async fn of_many_who_ask_at_once_no_more_get_one_than_may() {
 }
 
 #[tokio::test]
-async fn a_lost_answer_takes_one_slot_and_counts_once() {
+async fn lost_response_takes_one_slot_and_counts_once() {
     let table = Table::new().await;
     let limits = Limits { concurrent: Some(2), per_minute: Some(2) };
     for operation in ["PutItem", "UpdateItem"] {
@@ -109,7 +109,7 @@ async fn a_lost_answer_takes_one_slot_and_counts_once() {
 }
 
 #[tokio::test]
-async fn a_turn_costs_two_requests_once_a_minute_has_begun() {
+async fn turn_costs_two_requests_after_the_first_in_a_minute() {
     let table = Table::new().await;
     take(&table, "web", TWO, 0).await.unwrap();
     let usual = table.requests(async {
@@ -120,7 +120,7 @@ async fn a_turn_costs_two_requests_once_a_minute_has_begun() {
 }
 
 #[tokio::test]
-async fn when_a_minute_begins_nobody_is_refused_for_the_crowd() {
+async fn many_requests_at_the_start_of_a_minute_are_accepted() {
     let table = Table::new().await;
     take(&table, "web", THREE_A_MINUTE, 0).await.unwrap();
     let many = Limits { concurrent: Some(200), per_minute: Some(200) };

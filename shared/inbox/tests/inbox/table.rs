@@ -1,4 +1,4 @@
-//! A table on an engine of its own, behind a fault proxy; and events to put there.
+//! A table in an embedded DynamoDB behind a fault proxy, and sample events.
 
 use aws_sdk_dynamodb::Client;
 use bytes::Bytes;
@@ -13,7 +13,7 @@ pub(crate) const TTL_DAYS: u32 = 30;
 pub(crate) struct Table {
     pub(crate) store: Store,
     pub(crate) proxy: FaultProxy,
-    /// Past the proxy.
+    /// A client that bypasses the proxy.
     pub(crate) client: Client,
     _engine: Engine,
 }
@@ -26,18 +26,18 @@ impl Table {
         let client = Client::new(&local_sdk(&engine.url()));
         Template::read().unwrap().create_table(&client, Self::NAME).await.unwrap();
         let proxy = FaultProxy::start(engine.address).await.unwrap();
-        // No test is about how long a write may take, and the machine may be busy.
+        // A patient store, because no test checks timeouts and the machine may be busy.
         let store = Store::patient(&local_sdk(&proxy.url()), Self::NAME, TTL_DAYS);
         store.warm(now()).await;
         Table { store, proxy, client, _engine: engine }
     }
 
-    /// What recording comes to, whatever the answer.
+    /// Records an event and returns the outcome without the answer.
     pub(crate) async fn record(&self, event: &Event, now: Timestamp) -> Result<Outcome, StoreError> {
         self.store.record(event, now).await.map(|recorded| recorded.outcome)
     }
 
-    /// How many requests of each operation `with` makes.
+    /// Counts the requests of `with` by operation.
     pub(crate) async fn requests(&self, with: impl Future<Output = ()>) -> Vec<(String, usize)> {
         let before = self.proxy.counts();
         with.await;
@@ -50,7 +50,7 @@ pub(crate) fn now() -> Timestamp {
     Timestamp::parse("2026-11-20T09:00:00Z").unwrap()
 }
 
-/// An event with a nonce of its own.
+/// A sample event with a new nonce.
 pub(crate) fn event(id: &str, body: &str) -> Event {
     Event {
         id: EventId::new(&["test"], &[id]),
@@ -69,7 +69,7 @@ pub(crate) fn event(id: &str, body: &str) -> Event {
     }
 }
 
-/// A body of about `bytes` bytes that hardly compresses; another for each `seed`.
+/// A body of about `bytes` bytes that hardly compresses and is different for each `seed`.
 pub(crate) fn noise(seed: u64, bytes: usize) -> String {
     format!(r#"{{"noise":"{}"}}"#, gatehouse_local::delivery::noise(seed, bytes))
 }

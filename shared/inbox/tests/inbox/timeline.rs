@@ -1,4 +1,4 @@
-//! A subject's events: in order, in pages, without expired ones.
+//! Tests timelines of subjects: order, pages and expiry.
 
 use gatehouse_inbox::{Event, Subject};
 use gatehouse_payload::time::Timestamp;
@@ -20,7 +20,7 @@ async fn ids(table: &Table, now: Timestamp) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn events_come_in_the_order_they_happened_not_in_which_they_arrived() {
+async fn timeline_is_ordered_by_occurrence_not_by_arrival() {
     let table = Table::new().await;
     for (id, minute) in [("c", 30), ("a", 10), ("d", 30), ("b", 20)] {
         table.record(&at(id, minute), now()).await.unwrap();
@@ -29,7 +29,7 @@ async fn events_come_in_the_order_they_happened_not_in_which_they_arrived() {
 }
 
 #[tokio::test]
-async fn pages_of_any_size_add_up_to_the_whole_in_order() {
+async fn pages_of_any_size_form_the_whole_timeline() {
     let table = Table::new().await;
     for minute in 0..23 {
         table.record(&at(&format!("e{minute:02}"), minute), now()).await.unwrap();
@@ -52,7 +52,7 @@ async fn pages_of_any_size_add_up_to_the_whole_in_order() {
 }
 
 #[tokio::test]
-async fn more_than_one_answer_holds_is_read_whole() {
+async fn timeline_larger_than_one_response_is_read_completely() {
     let table = Table::new().await;
     for minute in 0..50 {
         let body = noise(u64::from(minute), 360_000);
@@ -65,7 +65,7 @@ async fn more_than_one_answer_holds_is_read_whole() {
 }
 
 #[tokio::test]
-async fn expired_events_and_other_subjects_are_not_shown() {
+async fn timeline_hides_expired_events_and_other_subjects() {
     let table = Table::new().await;
     table.record(&at("old", 10), now()).await.unwrap();
     let later = now().plus_secs(i64::from(TTL_DAYS) * 86_400 + 1);
@@ -77,7 +77,7 @@ async fn expired_events_and_other_subjects_are_not_shown() {
 }
 
 #[tokio::test]
-async fn a_damaged_item_is_named_and_hides_no_other() {
+async fn damaged_item_is_named_and_hides_no_other_item() {
     let table = Table::new().await;
     for (id, minute) in [("a", 10), ("b", 20)] {
         table.record(&at(id, minute), now()).await.unwrap();

@@ -1,4 +1,4 @@
-// Records Ada's webhook events, written as the documentation of Powertools, the AWS SDK and Standard Webhooks has it.
+// Records Ada's webhook events. Follows the documentation of Powertools, the AWS SDK and Standard Webhooks.
 
 import {
   IdempotencyAlreadyInProgressError,
@@ -13,7 +13,7 @@ import { DynamoDBDocumentClient, PutCommand } from '@aws-sdk/lib-dynamodb';
 import { Webhook } from 'standardwebhooks';
 
 const { IDEMPOTENCY_TABLE, SECRET_ID, TABLE_NAME } = process.env;
-const KEPT_SECONDS = 90 * 24 * 60 * 60;
+const TTL_SECONDS = 90 * 24 * 60 * 60;
 
 // One client, so that the idempotency records and the events share its connections.
 const dynamodb = new DynamoDBClient();
@@ -53,7 +53,7 @@ export const handler = async (event, context) => {
   }
 };
 
-// The key is the first argument, the message's id.
+// The idempotency key is the first argument, the message id.
 const record = makeIdempotent(
   async (messageId, message, payload) => {
     const event_id = `ada:${messageId}`;
@@ -70,7 +70,7 @@ const record = makeIdempotent(
             ...(subject && { subject }),
             received_at: now.toISOString(),
             payload,
-            expires_at: Math.floor(now.getTime() / 1000) + KEPT_SECONDS,
+            expires_at: Math.floor(now.getTime() / 1000) + TTL_SECONDS,
           },
           ConditionExpression: 'attribute_not_exists(event_id)',
         }),

@@ -1,4 +1,4 @@
-"""Records Ada's webhook events, written as the documentation of Powertools, boto3 and Standard Webhooks has it."""
+"""Records Ada's webhook events. Follows the documentation of Powertools, boto3 and Standard Webhooks."""
 
 import base64
 import json
@@ -20,9 +20,9 @@ from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 SECRET_ID = os.environ["SECRET_ID"]
 TABLE_NAME = os.environ["TABLE_NAME"]
-KEPT_SECONDS = 90 * 24 * 60 * 60
+TTL_SECONDS = 90 * 24 * 60 * 60
 
-# One session, because each one loads the SDK's data files anew.
+# One session, because every session loads the SDK's data files again.
 session = boto3.session.Session()
 dynamodb = session.client("dynamodb")
 secrets = SecretsProvider(boto3_client=session.client("secretsmanager"))
@@ -42,7 +42,7 @@ def handler(event: dict, context: LambdaContext) -> dict:
     secret = secrets.get(SECRET_ID, max_age=300, transform="json")["ada"]["signing_secrets"][0]
     try:
         message = Webhook(secret).verify(body, headers)
-    except (WebhookVerificationError, ValueError):  # The library lets a malformed signature out as a ValueError.
+    except (WebhookVerificationError, ValueError):  # The library raises ValueError for a malformed signature.
         logger.info("Refused a signature")
         return answer(401, {"error": "invalid signature"})
 
@@ -71,7 +71,7 @@ def record(message_id: str, message: dict, payload: str) -> dict:
         "event_type": {"S": message["type"]},
         "received_at": {"S": datetime.now(timezone.utc).isoformat()},
         "payload": {"S": payload},
-        "expires_at": {"N": str(int(time.time()) + KEPT_SECONDS)},
+        "expires_at": {"N": str(int(time.time()) + TTL_SECONDS)},
     }
     if conversation := message.get("data", {}).get("conversation_id"):
         item["subject"] = {"S": conversation}
