@@ -1,13 +1,16 @@
-//! The negotiation of the answer's form (RFC 9110, 12.5.1): an event stream, or one JSON object.
+//! Negotiates the format of a response (RFC 9110, 12.5.1): an event stream or one JSON object.
 
 use gatehouse_edge::gate::outside_quotes;
 use http::{HeaderMap, header};
 
 const JSON: (&str, &str) = ("application", "json");
-const STREAM: (&str, &str) = ("text", "event-stream");
+const EVENT_STREAM: (&str, &str) = ("text", "event-stream");
 
-/// Whether the client prefers one JSON object. At equal quality the form that is named more exactly wins, and then the
-/// stream. A client that accepts neither gets the stream.
+/// The quality of a range without a quality value, in thousandths.
+const DEFAULT_QUALITY: u16 = 1000;
+
+/// Whether the client prefers one JSON object. At equal quality the format that is named more exactly wins, then the
+/// event stream. A client that accepts neither gets the event stream.
 pub(crate) fn prefers_json(headers: &HeaderMap) -> bool {
     let ranges: Vec<Range<'_>> = headers
         .get_all(header::ACCEPT)
@@ -16,8 +19,9 @@ pub(crate) fn prefers_json(headers: &HeaderMap) -> bool {
         .flat_map(|value| outside_quotes(value, ','))
         .filter_map(Range::parse)
         .collect();
-    let best = |form| ranges.iter().filter_map(|range| range.matches(form)).max_by_key(|found| found.exactness);
-    match (best(JSON), best(STREAM)) {
+    let best_match =
+        |media_type| ranges.iter().filter_map(|range| range.matches(media_type)).max_by_key(|found| found.exactness);
+    match (best_match(JSON), best_match(EVENT_STREAM)) {
         (Some(json), Some(stream)) => {
             (json.quality, json.exactness) > (stream.quality, stream.exactness) && json.quality > 0
         }
@@ -26,17 +30,17 @@ pub(crate) fn prefers_json(headers: &HeaderMap) -> bool {
     }
 }
 
-/// A media range.
+/// A media range of an `Accept` header.
 struct Range<'a> {
     kind: &'a str,
     subtype: &'a str,
-    /// In thousandths.
+    /// The quality value, in thousandths.
     quality: u16,
 }
 
-/// A range that matches a form.
+/// How a range matches a media type.
 struct Match {
-    /// 2 for the form itself, 1 for `type/*`, 0 for `*/*`.
+    /// 2 for the type itself, 1 for `type/*`, 0 for `*/*`.
     exactness: u8,
     quality: u16,
 }
@@ -49,27 +53,31 @@ impl<'a> Range<'a> {
             let (name, value) = parameter.trim().split_once('=')?;
             name.trim().eq_ignore_ascii_case("q").then(|| thousandths(value.trim()))
         });
-        Some(Range { kind, subtype, quality: quality.unwrap_or(1000) })
+        Some(Range { kind, subtype, quality: quality.unwrap_or(DEFAULT_QUALITY) })
     }
 
     fn matches(&self, (kind, subtype): (&str, &str)) -> Option<Match> {
         let exactness = match (self.kind, self.subtype) {
             ("*", "*") => 0,
-            (own, "*") if own.eq_ignore_ascii_case(kind) => 1,
-            (own, sub) if own.eq_ignore_ascii_case(kind) && sub.eq_ignore_ascii_case(subtype) => 2,
+            (own_kind, "*") if own_kind.eq_ignore_ascii_case(kind) => 1,
+            (own_kind, own_subtype)
+                if own_kind.eq_ignore_ascii_case(kind) && own_subtype.eq_ignore_ascii_case(subtype) =>
+            {
+                2
+            }
             _ => return None,
         };
         Some(Match { exactness, quality: self.quality })
     }
 }
 
-/// A quality of up to three decimals. What is no number counts as the default, 1.
+/// Parses a quality value of up to three decimals. Invalid text counts as the default.
 fn thousandths(quality: &str) -> u16 {
     let (whole, decimals) = quality.split_once('.').unwrap_or((quality, ""));
     let decimals = format!("{decimals:0<3}");
     match (whole, decimals.get(..3).and_then(|decimals| decimals.parse().ok())) {
         ("0" | "", Some(thousandths)) if !quality.is_empty() => thousandths,
-        _ => 1000,
+        _ => DEFAULT_QUALITY,
     }
 }
 
@@ -86,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn json_is_preferred_by_the_rules_of_http() {
+    fn accept_header_selects_the_response_format() {
         for json in [
             "application/json",
             "APPLICATION/JSON",
@@ -104,7 +112,7 @@ mod tests {
         ] {
             assert!(prefers(&[json]), "{json}");
         }
-        assert!(prefers(&["text/event-stream;q=0.2", "application/json;q=0.3"]), "two headers");
+        assert!(prefers(&["text/event-stream;q=0.2", "application/json;q=0.3"]), "two Accept headers");
         for stream in [
             "",
             "*/*",

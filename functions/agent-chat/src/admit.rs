@@ -1,4 +1,4 @@
-//! Admission: the checks of a request before its agent is asked.
+//! Admission: the checks of a request before it is forwarded to its agent.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,63 +17,63 @@ use tokio::time::timeout;
 use crate::auth::{self, Caller};
 use crate::clean_up::CleanUp;
 use crate::idempotency::{self, Key};
-use crate::record::Stored;
-use crate::{Asked, Bytes, MARGIN, PATHS, State};
+use crate::record::RecordedTurn;
+use crate::{AdmittedRequest, Bytes, MARGIN, PATHS, State};
 
-/// How much longer than the invocation its claims hold, since a clock may be behind. In milliseconds.
-const GRACE: i64 = 5000;
-/// The lease of a key until its agent is asked: a request that stops before it shuts its key for no longer. In
-/// milliseconds.
-const ADMISSION: i64 = 15_000;
-/// How long a refusal waits for its key and slot to be free.
-const SETTLE: Duration = Duration::from_secs(2);
+/// Time that leases last after the end of the invocation, in milliseconds, because a clock may be slow.
+const LEASE_MARGIN: i64 = 5000;
+/// Lease of a key during admission, in milliseconds. A request that is killed during admission blocks its key for no
+/// longer.
+const ADMISSION_LEASE: i64 = 15_000;
+/// Longest time that an error response waits until its key and slot are released.
+const RELEASE_WAIT: Duration = Duration::from_secs(2);
 
-/// What is to be done about a request.
-pub(crate) enum Admitted {
-    /// The agent is asked.
-    Ask(Box<Asked>),
-    /// It has been answered before; the request's own id goes along.
-    Replay(Box<Stored>, HeaderValue),
+/// The result of admission.
+pub(crate) enum Admission {
+    /// The request is forwarded to its agent.
+    Forward(Box<AdmittedRequest>),
+    /// The request was answered before. Holds the recorded turn and the new request's id.
+    Replay(Box<RecordedTurn>, HeaderValue),
 }
 
-/// Admits a request. Takes its key, then its slot, and extends the key's lease last.
+/// Admits a request. Acquires its key, then its slot, and extends the key's lease last.
 pub(crate) async fn admit(
     request: &Request<Bytes>,
     state: &Arc<State>,
     deadline: Deadline,
-) -> Result<Admitted, Problem> {
+) -> Result<Admission, Problem> {
     let agent_id = agent_id(request.uri().path()).ok_or(Problem::NotFound { paths: PATHS })?;
     gate::check_form(request, state.limits.body)?;
     let (client, agent) = auth::authorize(request, state, agent_id).await?;
     let document = Document::read(request.body()).map_err(|error| Problem::NotAnObject(error.to_string()))?;
-    // A string that holds an object is taken from webhooks alone; agents take none.
+    // `Document` also reads a JSON string that holds an object, which webhooks send. Agents do not accept one.
     if !request.body().trim_ascii_start().starts_with(b"{") {
-        return Err(Problem::NotAnObject("the body is a string; an object is needed".to_owned()));
+        return Err(Problem::NotAnObject("the body is a JSON string; send a JSON object".to_owned()));
     }
     check(agent.dialect, document.text()).map_err(|wrong| Problem::WrongRequest(wrong.to_string()))?;
     let now = state.clock().now();
     let in_ms = |ms: i64| Timestamp::clamped(now.as_millis().saturating_add(ms));
-    let lease = in_ms(i64::try_from(deadline.left().as_millis()).unwrap_or(i64::MAX / 2) + GRACE);
+    let lease = in_ms(i64::try_from(deadline.left().as_millis()).unwrap_or(i64::MAX / 2) + LEASE_MARGIN);
     let nonce = Nonce::random().map_err(|_| Problem::NotDurable)?;
     let (turn_id, claim) = match idempotency::header(request)? {
         None => (chat::new_turn_id(), None),
         Some(key) => {
             let key = claim_key(&client.id, agent_id, &key);
             let fingerprint = Fingerprint::of(document.text());
-            match idempotency::take(state, key, fingerprint, nonce, in_ms(ADMISSION).min(lease)).await {
-                Ok(Key::Taken(claim)) => (chat::turn_id(&claim), Some(claim)),
-                Ok(Key::Answered(stored)) => {
-                    let request_id = request_id(request, &stored.turn_id, None);
-                    return Ok(Admitted::Replay(Box::new(stored), request_id));
+            match idempotency::acquire(state, key, fingerprint, nonce, in_ms(ADMISSION_LEASE).min(lease)).await {
+                Ok(Key::Acquired(claim)) => (chat::turn_id(&claim), Some(claim)),
+                Ok(Key::Recorded(recorded)) => {
+                    let request_id = request_id(request, &recorded.turn_id, None);
+                    return Ok(Admission::Replay(Box::new(recorded), request_id));
                 }
-                Err(refused) => {
-                    give_back(state, refused.unconfirmed, None, deadline).await;
-                    return Err(refused.problem);
+                Err(rejection) => {
+                    release(state, rejection.unconfirmed, None, deadline).await;
+                    return Err(rejection.problem);
                 }
             }
         }
     };
-    let mut asked = Asked {
+    let mut admitted = AdmittedRequest {
         request_id: request_id(request, &turn_id, claim.as_ref()),
         invocation: RequestId::among(request.extensions()).cloned(),
         turn_id,
@@ -85,22 +85,22 @@ pub(crate) async fn admit(
         agent,
         began_at: now,
         body: request.body().clone(),
-        request: document.into_text().into_owned(),
+        json: document.into_text().into_owned(),
     };
-    let mut admitted = take_slot(state, &mut asked, nonce, lease).await;
-    if let (Ok(()), Some(claim)) = (&admitted, &mut asked.claim) {
-        admitted = idempotency::extend(state, claim, lease).await;
+    let mut result = acquire_slot(state, &mut admitted, nonce, lease).await;
+    if let (Ok(()), Some(claim)) = (&result, &mut admitted.claim) {
+        result = idempotency::extend(state, claim, lease).await;
     }
-    if let Err(problem) = admitted {
-        give_back(state, asked.claim, asked.slot, deadline).await;
+    if let Err(problem) = result {
+        release(state, admitted.claim, admitted.slot, deadline).await;
         return Err(problem);
     }
-    Ok(Admitted::Ask(Box::new(asked)))
+    Ok(Admission::Forward(Box::new(admitted)))
 }
 
-/// Releases the key and slot of a request whose agent was not asked. The refusal waits briefly; retries go on until
-/// done.
-pub(crate) async fn give_back(state: &Arc<State>, claim: Option<Claim>, slot: Option<Slot>, deadline: Deadline) {
+/// Releases the key and slot of a request that is not forwarded. Returns after [`RELEASE_WAIT`] at the latest; retries
+/// continue in a task.
+pub(crate) async fn release(state: &Arc<State>, claim: Option<Claim>, slot: Option<Slot>, deadline: Deadline) {
     if claim.is_none() && slot.is_none() {
         return;
     }
@@ -108,39 +108,46 @@ pub(crate) async fn give_back(state: &Arc<State>, claim: Option<Claim>, slot: Op
     let until = deadline.instant();
     let clean_up = CleanUp { claim, slot, until: until.checked_sub(MARGIN).unwrap_or(until) };
     let owner = Arc::clone(state);
-    let cleaning_up = state.turns.spawn(async move { clean_up.run(&owner).await });
-    let _ = timeout(SETTLE, cleaning_up).await;
+    let task = state.turns.spawn(async move { clean_up.run(&owner).await });
+    let _ = timeout(RELEASE_WAIT, task).await;
 }
 
-/// Takes a slot, where the client has limits. While the table is away nobody counts, and the agent is asked.
-async fn take_slot(state: &State, asked: &mut Asked, nonce: Nonce, lease: Timestamp) -> Result<(), Problem> {
-    let Caller { id, limits, .. } = &asked.client;
+/// Acquires a slot if the client has limits. While DynamoDB is unavailable, turns are not counted and requests are
+/// admitted.
+async fn acquire_slot(
+    state: &State,
+    admitted: &mut AdmittedRequest,
+    nonce: Nonce,
+    lease: Timestamp,
+) -> Result<(), Problem> {
+    let Caller { id, limits, .. } = &admitted.client;
     if limits.are_none() {
         return Ok(());
     }
     let slot = Slot { key: slots_key(id), nonce };
-    let taken = state.inbox.store.take_slot(&slot, *limits, lease, asked.began_at).await;
-    match taken {
+    let result = state.inbox.store.take_slot(&slot, *limits, lease, admitted.began_at).await;
+    match result {
         Ok(Ok(())) => {}
         Ok(Err(Full::Concurrent { retry_after })) => {
-            return Err(Problem::TooMany("as many turns are running as the client may have at a time", retry_after));
+            return Err(Problem::TooMany("the client has reached its limit of concurrent turns", retry_after));
         }
         Ok(Err(Full::PerMinute { retry_after })) => {
-            return Err(Problem::TooMany("as many turns have begun as the client may have in a minute", retry_after));
+            return Err(Problem::TooMany("the client has reached its limit of turns per minute", retry_after));
         }
-        Err(error) => tracing::warn!(error = error.to_string(), "the client's turns are not counted"),
+        Err(error) => tracing::warn!(error = error.to_string(), "the client's turn could not be counted"),
     }
-    // It may have been taken even if nobody said so.
-    asked.slot = Some(slot);
+    // After an error the slot may have been acquired all the same, so it is released too.
+    admitted.slot = Some(slot);
     Ok(())
 }
 
-/// The AgentId in the path.
+/// Returns the `AgentId` in the path.
 fn agent_id(path: &str) -> Option<&str> {
     let id = path.trim_matches('/').strip_prefix("v1/aibot/bots/")?.strip_suffix("/send-message")?;
     (!id.is_empty() && !id.contains('/')).then_some(id)
 }
 
+/// Returns the conversation that the request names.
 fn conversation(dialect: Dialect, document: &Document<'_>) -> Option<String> {
     let name = match dialect {
         Dialect::AgKit => "conversationId",
@@ -149,14 +156,15 @@ fn conversation(dialect: Dialect, document: &Document<'_>) -> Option<String> {
     json::text_member(document.text(), name).filter(|id| !id.is_empty())
 }
 
-/// The request id for the agent: the client's own if it is valid, else the turn's id or, under a key, a hash of the
-/// key. The hash is the same for all attempts, so that the agent can recognize them. It does not reveal the key.
+/// Returns the request id for the agent: the client's own if it is valid, else a hash of the idempotency key, else the
+/// turn's id. The hash is the same for all attempts under a key, so that the agent can recognize them. It does not
+/// reveal the key.
 fn request_id(request: &Request<Bytes>, turn_id: &str, claim: Option<&Claim>) -> HeaderValue {
-    let is_id = |text: &str| (1..=200).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
-    let own = request.headers().get("x-request-id").filter(|value| value.to_str().is_ok_and(is_id));
-    let ours = || match claim {
+    let is_valid = |text: &str| (1..=200).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
+    let own = request.headers().get("x-request-id").filter(|value| value.to_str().is_ok_and(is_valid));
+    let generated = || match claim {
         None => turn_id.to_owned(),
         Some(claim) => Fingerprint::of(&format!("\"{}\"", claim.key)).to_string(),
     };
-    own.cloned().or_else(|| HeaderValue::try_from(ours()).ok()).unwrap_or(HeaderValue::from_static("-"))
+    own.cloned().or_else(|| HeaderValue::try_from(generated()).ok()).unwrap_or(HeaderValue::from_static("-"))
 }

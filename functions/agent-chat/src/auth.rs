@@ -13,40 +13,50 @@ use crate::{Bytes, State, jwt};
 pub(crate) struct Caller {
     /// The client's id, or `<issuer>:<sub>`.
     pub(crate) id: String,
-    /// The way of authentication, for the record: `token` or `jwt`.
+    /// The kind of authentication, for the record: `token` or `jwt`.
     pub(crate) verified_by: &'static str,
     pub(crate) limits: Limits,
 }
 
 /// The client list is unavailable; the same request may succeed later.
-const UNKNOWN: Problem = Problem::NoSecrets("the clients cannot be looked up; send the same request again");
+const CLIENTS_UNAVAILABLE: Problem =
+    Problem::NoSecrets("the list of clients is unavailable; send the same request again");
 
-/// No client is configured.
-const CLOSED: Problem = Problem::NoSecrets("no usable client is configured; the log names what is wrong");
+/// The secrets document has no usable client.
+const NO_CLIENTS: Problem = Problem::NoSecrets("no usable client is configured; the log has the reason");
 
-/// Authenticates the client. Returns it with the agent that it asks.
+/// Authenticates the client. Returns it with the agent of the request.
 pub(crate) async fn authorize(
     request: &Request<Bytes>,
     state: &State,
     agent_id: &str,
 ) -> Result<(Caller, Agent), Problem> {
-    let secrets = state.secrets.get().await.ok_or(UNKNOWN)?;
-    let token = token(request)?;
-    let verdict = allowed(&secrets.agent_chat, state, token, agent_id).await;
-    if !matches!(verdict, Err(Problem::NoClient(_) | Problem::NoAgent | Problem::Forbidden | CLOSED)) {
-        return verdict;
+    let secrets = state.secrets.get().await.ok_or(CLIENTS_UNAVAILABLE)?;
+    let token = bearer_token(request)?;
+    let result = check_access(&secrets.agent_chat, state, token, agent_id).await;
+    if !result.as_ref().is_err_and(may_need_newer_secrets) {
+        return result;
     }
-    // The client or the agent may have been added since.
     match state.secrets.look_again(&secrets).await {
-        Refresh::New(newer) => allowed(&newer.agent_chat, state, token, agent_id).await,
-        Refresh::Unchanged => verdict,
-        Refresh::Unavailable => Err(UNKNOWN),
+        Refresh::New(newer) => check_access(&newer.agent_chat, state, token, agent_id).await,
+        Refresh::Unchanged => result,
+        Refresh::Unavailable => Err(CLIENTS_UNAVAILABLE),
     }
 }
 
-async fn allowed(chat: &AgentChat, state: &State, token: &str, agent_id: &str) -> Result<(Caller, Agent), Problem> {
+/// Whether a newer secrets document may have the client or the agent.
+fn may_need_newer_secrets(problem: &Problem) -> bool {
+    matches!(problem, Problem::NoClient(_) | Problem::NoAgent | Problem::Forbidden) || *problem == NO_CLIENTS
+}
+
+async fn check_access(
+    chat: &AgentChat,
+    state: &State,
+    token: &str,
+    agent_id: &str,
+) -> Result<(Caller, Agent), Problem> {
     if !chat.is_open() {
-        return Err(CLOSED);
+        return Err(NO_CLIENTS);
     }
     let (id, verified_by, rights) = match chat.client(token) {
         Some(client) => (client.id.clone(), "token", &client.rights),
@@ -62,7 +72,8 @@ async fn allowed(chat: &AgentChat, state: &State, token: &str, agent_id: &str) -
     Ok((Caller { id, verified_by, limits: rights.limits }, agent.clone()))
 }
 
-fn token(request: &Request<Bytes>) -> Result<&str, Problem> {
+/// Returns the token of the `Authorization` header.
+fn bearer_token(request: &Request<Bytes>) -> Result<&str, Problem> {
     let value = request.headers().get(header::AUTHORIZATION).ok_or(Problem::NoClient("no token"))?;
     let (scheme, token) = value.to_str().ok().and_then(|value| value.split_once(' ')).unwrap_or_default();
     if scheme.eq_ignore_ascii_case("bearer") { Ok(token.trim()) } else { Err(Problem::NoClient("no bearer")) }

@@ -1,4 +1,4 @@
-//! The response's body. It cannot fail: the Lambda runtime would write an error into it as text.
+//! The response body. It has no errors, because the Lambda runtime would write an error into the body as text.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -9,12 +9,12 @@ use http_body::{Frame, SizeHint};
 
 use crate::pieces::Pieces;
 
-/// A body: whole, or piece by piece.
+/// The body of a response.
 #[derive(Debug)]
 pub enum Body {
     /// The whole body; empty once it has been read.
     Whole(Bytes),
-    /// Pieces as the turn sends them. The body ends with the turn.
+    /// The pieces that a turn sends. The body ends with the turn.
     Pieces(Pieces),
 }
 

@@ -1,5 +1,5 @@
-//! Clean-up after a turn or a refused request: it is tried again for as long as the invocation lasts, so that a key or
-//! a slot is free as soon as DynamoDB answers again.
+//! Releases the claim and the slot of a turn or of a rejected request. Retries until the invocation ends, so that they
+//! are free as soon as DynamoDB is available again.
 
 use std::time::Duration;
 
@@ -10,53 +10,56 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::State;
 
-/// Pauses between attempts: the first, and the longest. Each is half as long again as the one before.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(1));
+/// Pause before the first retry. Each later pause is 1.5 times as long.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+/// Longest pause between two attempts.
+const MAX_PAUSE: Duration = Duration::from_secs(1);
 
-/// What is left to be done in DynamoDB.
+/// The writes to DynamoDB that release a claim and a slot.
 #[derive(Debug)]
 pub(crate) struct CleanUp {
-    /// A claim, and what came of it.
+    /// A claim to be settled, and how.
     pub(crate) claim: Option<(Claim, Completion)>,
-    /// A slot to be freed.
+    /// A slot to be released.
     pub(crate) slot: Option<Slot>,
-    /// Deadline of the retries. After it, the claim's lease and the slot expire by themselves.
+    /// Deadline of the retries. After it, the claim's lease and the slot expire on their own.
     pub(crate) until: Instant,
 }
 
 impl CleanUp {
-    /// Tries until everything is done or the time is over.
+    /// Runs until everything is done or the deadline has passed.
     pub(crate) async fn run(self, state: &State) {
         let store = &state.inbox.store;
         let settle = async {
-            if let Some((claim, settled)) = &self.claim {
-                let settling = || async { store.settle(claim, *settled, state.clock().now()).await.map(drop) };
-                self.again("the claim could not be settled; its lease expires by itself", settling).await;
+            if let Some((claim, completion)) = &self.claim {
+                let attempt = || async { store.settle(claim, *completion, state.clock().now()).await.map(drop) };
+                self.retry("the claim could not be settled; its lease will expire", attempt).await;
             }
         };
-        let free = async {
+        let release = async {
             if let Some(slot) = &self.slot {
-                self.again("the slot could not be freed; it expires by itself", || store.free_slot(slot)).await;
+                self.retry("the slot could not be released; it will expire", || store.free_slot(slot)).await;
             }
         };
-        tokio::join!(settle, free);
+        tokio::join!(settle, release);
     }
 
-    async fn again<F: Future<Output = Result<(), StoreError>>>(&self, given_up: &str, attempt: impl Fn() -> F) {
-        let trying = async {
-            let mut pause = PAUSES.0;
+    /// Retries transient errors. Logs `warning` if no attempt succeeds.
+    async fn retry<F: Future<Output = Result<(), StoreError>>>(&self, warning: &str, attempt: impl Fn() -> F) {
+        let attempts = async {
+            let mut pause = FIRST_PAUSE;
             loop {
                 match attempt().await {
                     Ok(()) => return Ok(()),
                     Err(error) if !error.is_transient() || Instant::now() + pause >= self.until => return Err(error),
                     Err(_) => sleep(pause).await,
                 }
-                pause = (pause * 3 / 2).min(PAUSES.1);
+                pause = (pause * 3 / 2).min(MAX_PAUSE);
             }
         };
-        let late = |_| Err(StoreError::Transient { operation: "UpdateItem", code: "out of time".to_owned() });
-        if let Err(error) = timeout_at(self.until, trying).await.unwrap_or_else(late) {
-            tracing::warn!(error = error.to_string(), "{given_up}");
+        let timed_out = |_| Err(StoreError::Transient { operation: "UpdateItem", code: "out of time".to_owned() });
+        if let Err(error) = timeout_at(self.until, attempts).await.unwrap_or_else(timed_out) {
+            tracing::warn!(error = error.to_string(), "{warning}");
         }
     }
 }

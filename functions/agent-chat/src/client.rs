@@ -1,4 +1,4 @@
-//! The client's side of a turn: whole events in few writes, heartbeats between them, and one last word.
+//! The stream to a client: whole events in few writes, heartbeats between them, and a last event.
 
 use bytes::{Bytes, BytesMut};
 use tokio::time::{Instant, timeout_at};
@@ -9,96 +9,99 @@ use crate::relay::Failure;
 /// Keep-alive comment, sent while the agent is silent. SSE clients ignore it.
 const HEARTBEAT: &[u8] = b": \n\n";
 /// The byte order mark.
-const MARK: &[u8] = "\u{feff}".as_bytes();
-/// How much is gathered before it is sent although more has come. In bytes.
-const AT_ONCE: usize = 16 * 1024;
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+/// Size of the outbox from which on it is flushed before more is read from the agent, in bytes.
+const FLUSH_SIZE: usize = 16 * 1024;
 
 /// The stream to a client.
 #[derive(Debug)]
-pub(crate) struct Client {
+pub(crate) struct ClientStream {
     pieces: Sender,
-    /// Whole blocks to be sent as soon as nothing more comes at once.
-    ready: Gathered,
-    /// The longest stream, in bytes.
+    /// Whole blocks that are sent with the next flush.
+    outbox: JoinedBytes,
+    /// Longest stream, in bytes.
     limit: usize,
-    pub(crate) sent: usize,
+    pub(crate) sent_bytes: usize,
     pub(crate) has_left: bool,
-    is_first: bool,
+    is_first_flush: bool,
 }
 
-/// Pieces as one. A single piece is not copied.
+/// Joins pieces. A single piece is not copied.
 #[derive(Debug, Default)]
-pub(crate) struct Gathered {
-    only: Bytes,
-    several: BytesMut,
+pub(crate) struct JoinedBytes {
+    single: Bytes,
+    joined: BytesMut,
 }
 
-impl Gathered {
+impl JoinedBytes {
     pub(crate) fn len(&self) -> usize {
-        self.only.len() + self.several.len()
+        self.single.len() + self.joined.len()
     }
 
     pub(crate) fn push(&mut self, piece: Bytes) {
         if self.len() == 0 {
-            self.only = piece;
+            self.single = piece;
         } else {
-            self.several.extend_from_slice(&std::mem::take(&mut self.only));
-            self.several.extend_from_slice(&piece);
+            self.joined.extend_from_slice(&std::mem::take(&mut self.single));
+            self.joined.extend_from_slice(&piece);
         }
     }
 
     pub(crate) fn take(&mut self) -> Bytes {
-        let several = self.several.split().freeze();
-        let only = std::mem::take(&mut self.only);
-        if several.is_empty() { only } else { several }
+        let joined = self.joined.split().freeze();
+        let single = std::mem::take(&mut self.single);
+        if joined.is_empty() { single } else { joined }
     }
 }
 
-impl Client {
+impl ClientStream {
     pub(crate) fn new(pieces: Sender, limit: usize) -> Self {
-        Client { pieces, ready: Gathered::default(), limit, sent: 0, has_left: false, is_first: true }
+        let outbox = JoinedBytes::default();
+        ClientStream { pieces, outbox, limit, sent_bytes: 0, has_left: false, is_first_flush: true }
     }
 
-    /// Makes blocks ready to be sent.
+    /// Adds blocks to the outbox.
     pub(crate) fn push(&mut self, blocks: Bytes) {
-        self.ready.push(blocks);
+        self.outbox.push(blocks);
     }
 
-    pub(crate) fn has_ready(&self) -> bool {
-        self.ready.len() > 0
+    /// Whether the outbox holds blocks.
+    pub(crate) fn has_unsent(&self) -> bool {
+        self.outbox.len() > 0
     }
 
-    /// Whether so much is ready that it is sent before more is taken.
+    /// Whether the outbox is so large that it is flushed before more is read from the agent.
     pub(crate) fn is_full(&self) -> bool {
-        self.ready.len() >= AT_ONCE
+        self.outbox.len() >= FLUSH_SIZE
     }
 
-    /// Sends the ready blocks. Waits until `until` for a client that reads slowly, but not for one that has left.
+    /// Sends the outbox. Waits until `until` for a client that reads slowly, but not for one that has left.
     ///
     /// # Errors
-    /// When it was not sent in time, or the stream would become too long. Nothing may follow it then.
-    pub(crate) async fn send_ready(&mut self, until: Instant) -> Result<(), Failure> {
-        if !self.has_ready() {
+    /// When the outbox was not sent in time, or the stream would exceed its limit. Only
+    /// [`send_last`](Self::send_last) may be called after an error.
+    pub(crate) async fn flush(&mut self, until: Instant) -> Result<(), Failure> {
+        if !self.has_unsent() {
             return Ok(());
         }
-        let ready = self.ready.take();
-        let bytes = self.without_mark(ready);
+        let blocks = self.outbox.take();
+        let bytes = self.strip_late_mark(blocks);
         let length = bytes.len();
-        if self.sent + length > self.limit {
+        if self.sent_bytes + length > self.limit {
             let detail = format!("the answer is longer than {} bytes", self.limit);
             return Err(Failure::bad("too long", detail));
         }
-        // Most clients keep up, and a timer for each piece costs more than handing it over.
-        let is_there = match self.pieces.try_send(bytes) {
+        // Most clients keep up, and a timer for each piece costs more than sending it.
+        let is_sent = match self.pieces.try_send(bytes) {
             Ok(()) => true,
             Err(NotSent::Closed) => false,
             Err(NotSent::Full(bytes)) => match timeout_at(until, self.pieces.send(bytes)).await {
-                Ok(is_there) => is_there,
+                Ok(is_sent) => is_sent,
                 Err(_) => return Err(Failure::slow("client", "the client did not read the answer in time")),
             },
         };
-        if is_there {
-            self.sent += length;
+        if is_sent {
+            self.sent_bytes += length;
         } else {
             self.has_left = true;
         }
@@ -106,23 +109,28 @@ impl Client {
     }
 
     /// Sends a heartbeat if there is room for it.
-    pub(crate) fn beat(&mut self) {
-        if self.sent + HEARTBEAT.len() <= self.limit && self.pieces.try_send(Bytes::from_static(HEARTBEAT)).is_ok() {
-            self.sent += HEARTBEAT.len();
+    pub(crate) fn send_heartbeat(&mut self) {
+        let has_room = self.sent_bytes + HEARTBEAT.len() <= self.limit;
+        if has_room && self.pieces.try_send(Bytes::from_static(HEARTBEAT)).is_ok() {
+            self.sent_bytes += HEARTBEAT.len();
         }
     }
 
-    /// Sends the last event, however much waits before it.
+    /// Sends the last event without waiting for room.
     pub(crate) fn send_last(&mut self, event: Bytes) {
         let length = event.len();
-        if self.pieces.send_beyond(event) {
-            self.sent += length;
+        if self.pieces.send_over_limit(event) {
+            self.sent_bytes += length;
         }
     }
 
-    /// Removes a byte order mark that would follow a heartbeat: it is valid only at the beginning of a stream.
-    fn without_mark(&mut self, bytes: Bytes) -> Bytes {
-        let is_behind = std::mem::take(&mut self.is_first) && self.sent > 0;
-        if is_behind && bytes.starts_with(MARK) { bytes.slice(MARK.len()..) } else { bytes }
+    /// Removes a byte order mark that would follow a heartbeat, because it is valid only at the beginning of a stream.
+    fn strip_late_mark(&mut self, bytes: Bytes) -> Bytes {
+        let follows_heartbeat = std::mem::take(&mut self.is_first_flush) && self.sent_bytes > 0;
+        if follows_heartbeat && bytes.starts_with(BYTE_ORDER_MARK) {
+            bytes.slice(BYTE_ORDER_MARK.len()..)
+        } else {
+            bytes
+        }
     }
 }

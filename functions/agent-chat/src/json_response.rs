@@ -1,4 +1,4 @@
-//! A turn as one JSON object, for clients that prefer `application/json`.
+//! The turn as one JSON object, for clients that prefer `application/json`.
 
 use bytes::Bytes;
 use gatehouse_edge::Problem;
@@ -13,28 +13,28 @@ use crate::body::Body;
 use crate::limits::LARGEST_EVENT;
 use crate::pieces::Pieces;
 
-/// The longest answer that is held whole, in bytes.
-const MOST: usize = 5 * 1024 * 1024;
+/// Longest answer that is returned as one object, in bytes.
+const MAX_ANSWER_BYTES: usize = 5 * 1024 * 1024;
 
-/// The answer's JSON.
+/// The JSON of a turn.
 #[derive(Serialize)]
-struct Whole<'a> {
+struct TurnObject<'a> {
     r#type: &'static str,
     turn_id: &'a str,
     /// `completed`, `interrupted`, `cancelled` or `failed`.
     end: &'static str,
-    /// The texts of the assistant's messages, joined by a blank line; of a failed turn, as far as they came.
+    /// The texts of the assistant's messages, joined by a blank line. Incomplete if the turn failed.
     content: String,
-    messages: Vec<WholeMessage<'a>>,
-    tool_calls: Vec<WholeCall<'a>>,
+    messages: Vec<MessageObject<'a>>,
+    tool_calls: Vec<ToolCallObject<'a>>,
     interrupts: Vec<&'a Raw>,
     usage: &'a [Raw],
     #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<WholeError<'a>>,
+    error: Option<ErrorObject<'a>>,
 }
 
 #[derive(Serialize)]
-struct WholeMessage<'a> {
+struct MessageObject<'a> {
     /// `null` in AG-Kit, whose messages have no ids.
     id: Option<&'a str>,
     role: &'a str,
@@ -42,38 +42,39 @@ struct WholeMessage<'a> {
 }
 
 #[derive(Serialize)]
-struct WholeCall<'a> {
+struct ToolCallObject<'a> {
     id: &'a str,
     name: &'a str,
     /// JSON text.
     arguments: &'a str,
-    /// A call without a result is the client's to do.
+    /// The client must execute a call without a result.
     #[serde(skip_serializing_if = "Option::is_none")]
     result: Option<&'a str>,
 }
 
-/// Why the turn failed: in the agent's own words, else in the proxy's.
+/// Why the turn failed: the agent's code and message, if it sent them, else the proxy's.
 #[derive(Serialize)]
-struct WholeError<'a> {
+struct ErrorObject<'a> {
     code: &'a str,
     message: &'a str,
 }
 
-impl<'a> WholeMessage<'a> {
+impl<'a> MessageObject<'a> {
     fn of(message: &'a Message) -> Self {
         let Message { id, role, content } = message;
-        WholeMessage { id: id.as_deref(), role, content }
+        MessageObject { id: id.as_deref(), role, content }
     }
 }
 
-impl<'a> WholeCall<'a> {
+impl<'a> ToolCallObject<'a> {
     fn of(call: &'a Call) -> Self {
         let Call { id, name, arguments, result } = call;
-        WholeCall { id, name, arguments, result: result.as_deref() }
+        ToolCallObject { id, name, arguments, result: result.as_deref() }
     }
 }
 
-/// Waits for the end of the turn that answers `request`. A failed one has the status 502, and what had come by then.
+/// Waits for the end of the turn that answers `request`. A failed turn has the status 502 and the content received so
+/// far.
 ///
 /// # Errors
 /// When the answer is too large.
@@ -83,14 +84,14 @@ pub(crate) async fn answer(
     turn_id: &str,
     mut pieces: Pieces,
 ) -> Result<Response<Body>, Problem> {
-    // What comes here has been through a reader with the configured limit.
+    // The configured event limit was applied when the events were received.
     let mut turn = Turn::new(dialect).answering(std::str::from_utf8(request).unwrap_or_default());
     let mut reader = Reader::new(LARGEST_EVENT);
     let mut bytes = 0;
     while let Some(piece) = pieces.recv().await {
         bytes += piece.len();
-        if bytes > MOST {
-            // The rest is read, so that the turn ends as it would, but not held.
+        if bytes > MAX_ANSWER_BYTES {
+            // The rest is read and dropped, so that the turn still runs to its end.
             turn = Turn::new(dialect);
             continue;
         }
@@ -101,33 +102,35 @@ pub(crate) async fn answer(
             }
         }
     }
-    if bytes > MOST {
+    if bytes > MAX_ANSWER_BYTES {
         return Err(Problem::BadAgent("the answer is larger than 5 MiB; ask for it as text/event-stream".into()));
     }
     let end = turn.end.clone().unwrap_or(End::Failed("cut".to_owned()));
     let status = if matches!(end, End::Failed(_)) { StatusCode::BAD_GATEWAY } else { StatusCode::OK };
-    let otherwise = match &end {
-        End::Failed(why) if why == "unknown-outcome" => "the agent ended its run with an outcome of no known type",
+    let detail = match &end {
+        End::Failed(reason) if reason == "unknown-outcome" => {
+            "the agent ended its run with an outcome of an unknown type"
+        }
         _ => "the agent reported an error",
     };
-    let otherwise = Problem::BadAgent(otherwise.into());
-    let (code, message) = (otherwise.slug(), otherwise.detail());
+    let problem = Problem::BadAgent(detail.into());
+    let (default_code, default_message) = (problem.slug(), problem.detail());
     let error = turn.error.as_ref();
-    let whole = Whole {
+    let object = TurnObject {
         r#type: "turn",
         turn_id,
         end: end.as_str(),
         content: turn.content(),
-        messages: turn.messages().iter().map(WholeMessage::of).collect(),
-        tool_calls: turn.tool_calls().iter().map(WholeCall::of).collect(),
+        messages: turn.messages().iter().map(MessageObject::of).collect(),
+        tool_calls: turn.tool_calls().iter().map(ToolCallObject::of).collect(),
         interrupts: turn.interrupts().collect(),
         usage: &turn.usage,
-        error: matches!(end, End::Failed(_)).then(|| WholeError {
-            code: error.and_then(|error| error.code.as_deref()).unwrap_or(code),
-            message: error.and_then(|error| error.message.as_deref()).unwrap_or(&message),
+        error: matches!(end, End::Failed(_)).then(|| ErrorObject {
+            code: error.and_then(|error| error.code.as_deref()).unwrap_or(default_code),
+            message: error.and_then(|error| error.message.as_deref()).unwrap_or(&default_message),
         }),
     };
-    let mut response = Response::new(Body::Whole(Bytes::from(serde_json::to_vec(&whole).unwrap_or_default())));
+    let mut response = Response::new(Body::Whole(Bytes::from(serde_json::to_vec(&object).unwrap_or_default())));
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     Ok(response)

@@ -1,10 +1,9 @@
-//! `POST /v1/aibot/bots/{AgentId}/send-message`: a streaming proxy in front of configured agents, in the dialect they
-//! speak.
+//! `POST /v1/aibot/bots/{AgentId}/send-message`: a streaming proxy for configured agents. It supports the dialects
+//! AG-Kit and AG-UI.
 //!
-//! Whole events are passed on with their bytes unchanged, each as soon as it is complete. Failures before the first
-//! event return an HTTP status. Later failures end the stream with one error event in the client's dialect. Every turn
-//! is an event in the same inbox as all others. A turn outlives its connection: an invocation is over when
-//! [`State::turns`] have ended.
+//! Each event is forwarded as soon as it is complete, with its bytes unchanged. Failures before the first event return
+//! an HTTP status. Later failures end the stream with one error event in the agent's dialect. Every turn is recorded as
+//! an event in the inbox. A turn outlives its connection: an invocation ends after all [`State::turns`] have ended.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,112 +38,117 @@ mod reply;
 mod turns;
 mod upstream;
 
-use admit::Admitted;
+use admit::Admission;
 use auth::Caller;
 pub use body::Body;
 pub use jwt::KeySets;
 pub use limits::Limits;
 pub use pieces::Pieces;
-use record::Stored;
+use record::RecordedTurn;
 use relay::ResponseHead;
 pub use turns::Turns;
 pub use upstream::Upstream;
 
 /// The function's name.
 pub const FUNCTION: &str = "agent-chat";
-/// Where the function answers.
+/// The paths that the function serves.
 pub const PATHS: &[&str] = &["/v1/aibot/bots/{AgentId}/send-message"];
 /// The function's timeout in the template.
 pub const TIMEOUT: Duration = Duration::from_secs(300);
 
-/// The end of the invocation's time, which is left for the record, the claim and the slot.
+/// Time before the invocation's deadline that is reserved for recording the turn and releasing its key and slot.
 const RESERVE: Duration = Duration::from_secs(5);
 
-/// What is left of the invocation when everything is done.
+/// Time before the invocation's deadline at which retries stop.
 const MARGIN: Duration = Duration::from_millis(300);
 
-/// What an instance keeps between requests.
+/// The state that an instance keeps between requests.
 #[derive(Debug)]
 pub struct State {
     /// Records turns.
     pub inbox: Inbox,
-    /// Knows clients and agents.
+    /// The configured clients and agents.
     pub secrets: SecretsCache,
-    /// Asks agents.
+    /// The HTTP client for agents.
     pub upstream: Upstream,
-    /// The keys of the issuers of tokens.
+    /// The keys of the token issuers.
     pub key_sets: KeySets,
     /// Time and size limits.
     pub limits: Limits,
-    /// The turns and the clean-up that run.
+    /// The running turns and clean-up tasks.
     pub turns: Turns,
 }
 
 impl State {
-    /// The clock of leases and records.
+    /// Returns the clock of leases and records.
     #[must_use]
     pub fn clock(&self) -> &Clock {
         &self.inbox.clock
     }
 }
 
-/// A request that may go to its agent.
+/// A request that was admitted.
 #[derive(Debug)]
-struct Asked {
+struct AdmittedRequest {
     turn_id: String,
-    /// The idempotency key's claim, where there is a key.
+    /// The claim on the idempotency key, if the request has a key.
     claim: Option<Claim>,
-    /// What counts against the client's limits, where it has some.
+    /// The slot that counts against the client's limits, if it has limits.
     slot: Option<Slot>,
+    /// The `X-Request-Id` for the agent and the client.
     request_id: HeaderValue,
-    /// The function's own name for the request.
+    /// Lambda's id of the request.
     invocation: Option<RequestId>,
     client: Caller,
     agent_id: String,
     agent: Agent,
     conversation: Option<String>,
     began_at: Timestamp,
-    /// The request, as it came.
+    /// The unchanged body, which is forwarded.
     body: Bytes,
-    /// Its JSON.
-    request: String,
+    /// The JSON of the body, which is recorded.
+    json: String,
 }
 
-/// The form of the answer that a client prefers.
-enum Form {
+/// The response format that a client prefers.
+enum ResponseFormat {
     /// The agent's event stream.
-    Stream,
-    /// One object when the turn is over. Holds the request, whose messages are no part of the answer.
-    Object(Bytes),
+    EventStream,
+    /// One object at the end of the turn. Holds the request body, because the request's messages are left out of the
+    /// object.
+    Json(Bytes),
 }
 
-/// A turn whose agent is being asked.
-struct Begun {
+/// A turn that runs in its own task.
+struct RunningTurn {
     turn_id: String,
     request_id: HeaderValue,
     dialect: Dialect,
-    verdict: oneshot::Receiver<ResponseHead>,
+    head: oneshot::Receiver<ResponseHead>,
     pieces: Pieces,
 }
 
-/// How a request is answered.
-enum Answering {
-    /// By its agent.
-    Begun(Begun),
-    /// By a recorded turn; the request's own id goes along.
-    Replay(Box<Stored>, HeaderValue),
+/// The source of a response.
+enum Answer {
+    /// A turn with the agent.
+    Turn(RunningTurn),
+    /// A recorded turn. Holds the new request's id, too.
+    Replay(Box<RecordedTurn>, HeaderValue),
 }
 
 /// Forwards a request to its agent, and the answer to the client.
 pub async fn handle(request: Request<Bytes>, state: &Arc<State>, deadline: Deadline) -> Response<Body> {
     let started = Instant::now();
-    let prefers_object = accept::prefers_json(request.headers());
-    let form = if prefers_object { Form::Object(request.body().clone()) } else { Form::Stream };
+    let format = if accept::prefers_json(request.headers()) {
+        ResponseFormat::Json(request.body().clone())
+    } else {
+        ResponseFormat::EventStream
+    };
     let invocation = RequestId::among(request.extensions()).cloned();
-    let problem = match begin(request, state, deadline).await {
-        Ok(Answering::Begun(begun)) => return answer(begun, invocation.as_ref(), state, deadline, &form).await,
-        Ok(Answering::Replay(stored, request_id)) => {
-            return replay(*stored, invocation.as_ref(), request_id, started, &form).await;
+    let problem = match start_turn(request, state, deadline).await {
+        Ok(Answer::Turn(turn)) => return respond(turn, invocation.as_ref(), state, deadline, &format).await,
+        Ok(Answer::Replay(recorded, request_id)) => {
+            return replay(*recorded, invocation.as_ref(), request_id, started, &format).await;
         }
         Err(problem) => problem,
     };
@@ -154,96 +158,108 @@ pub async fn handle(request: Request<Bytes>, state: &Arc<State>, deadline: Deadl
     let function = FUNCTION;
     let request_id = invocation.as_ref().map(RequestId::as_str);
     tracing::info!(function, request_id, outcome, status, ms, problem = problem_slug, detail, why, "request");
-    refusal(&problem, invocation.as_ref())
+    problem_response(&problem, invocation.as_ref())
 }
 
-/// Admits a request and drives its turn, in a task of their own. A client that leaves during the admission leaves
-/// neither a key nor a slot taken; one that leaves later stops nothing.
-async fn begin(request: Request<Bytes>, state: &Arc<State>, deadline: Deadline) -> Result<Answering, Problem> {
-    let (tell, told) = oneshot::channel();
+/// Admits a request and runs its turn, in a task of its own. If the client leaves during admission, the key and the
+/// slot are released. If it leaves later, the turn continues.
+async fn start_turn(request: Request<Bytes>, state: &Arc<State>, deadline: Deadline) -> Result<Answer, Problem> {
+    let (answer_sender, answer) = oneshot::channel();
     let owner = Arc::clone(state);
     drop(state.turns.spawn(async move {
-        let asked = match admit::admit(&request, &owner, deadline).await {
-            Ok(Admitted::Ask(asked)) => asked,
-            Ok(Admitted::Replay(stored, request_id)) => {
-                // A client that has left needs no replay.
-                let _ = tell.send(Ok(Answering::Replay(stored, request_id)));
+        let admitted = match admit::admit(&request, &owner, deadline).await {
+            Ok(Admission::Forward(admitted)) => admitted,
+            Ok(Admission::Replay(recorded, request_id)) => {
+                // Sending fails if the client has left; then nothing is left to do.
+                let _ = answer_sender.send(Ok(Answer::Replay(recorded, request_id)));
                 return;
             }
             Err(problem) => {
-                let _ = tell.send(Err(problem));
+                let _ = answer_sender.send(Err(problem));
                 return;
             }
         };
-        let (tell_verdict, verdict) = oneshot::channel();
+        let (head_sender, head) = oneshot::channel();
         let (sender, pieces) = pieces::channel(owner.limits.buffer);
-        let (turn_id, request_id, dialect) = (asked.turn_id.clone(), asked.request_id.clone(), asked.agent.dialect);
-        if tell.send(Ok(Answering::Begun(Begun { turn_id, request_id, dialect, verdict, pieces }))).is_err() {
-            admit::give_back(&owner, asked.claim, asked.slot, deadline).await;
+        let turn = RunningTurn {
+            turn_id: admitted.turn_id.clone(),
+            request_id: admitted.request_id.clone(),
+            dialect: admitted.agent.dialect,
+            head,
+            pieces,
+        };
+        if answer_sender.send(Ok(Answer::Turn(turn))).is_err() {
+            admit::release(&owner, admitted.claim, admitted.slot, deadline).await;
             return;
         }
         let until = deadline.instant().checked_sub(RESERVE).unwrap_or_else(Instant::now);
-        relay::run(owner, *asked, tell_verdict, sender, until).await;
+        relay::run(owner, *admitted, head_sender, sender, until).await;
     }));
-    // The task has panicked, and the panic's log line says where.
-    told.await.unwrap_or(Err(Problem::BadAgent("the proxy failed before it asked the agent; try again".into())))
+    // Without an answer the task has panicked, and the panic's log line has the details.
+    let panicked = Problem::BadAgent("the proxy failed before it forwarded the request to the agent; try again".into());
+    answer.await.unwrap_or(Err(panicked))
 }
 
-async fn answer(
-    begun: Begun,
+/// Responds with the answer of a running turn.
+async fn respond(
+    turn: RunningTurn,
     invocation: Option<&RequestId>,
     state: &State,
     deadline: Deadline,
-    form: &Form,
+    format: &ResponseFormat,
 ) -> Response<Body> {
-    let Begun { turn_id, request_id, dialect, verdict, pieces } = begun;
-    // A status that is sent with the whole answer can wait for it: the turn ends in time.
-    let patience = if matches!(form, Form::Object(_)) { deadline.left() } else { state.limits.commit };
-    let verdict = timeout(patience, verdict).await;
-    let answered = match (verdict, form) {
-        (Ok(Ok(ResponseHead::Refused(problem))), _) => Err(problem),
-        // The turn's task has panicked, and the panic's log line says where.
-        (Ok(Err(_)), _) => Err(Problem::BadAgent("the turn broke off".into())),
-        (_, Form::Object(request)) => json_response::answer(dialect, request, &turn_id, pieces).await,
-        (Ok(Ok(ResponseHead::Answers(headers))), Form::Stream) => Ok(with_headers(Body::Pieces(pieces), headers)),
-        (Err(_), Form::Stream) => Ok(with_headers(Body::Pieces(pieces), relay::usual_headers())),
+    let RunningTurn { turn_id, request_id, dialect, head, pieces } = turn;
+    // A JSON response is sent when the turn has ended, which is before the deadline. So its status can wait that long.
+    let head_timeout = match format {
+        ResponseFormat::Json(_) => deadline.left(),
+        ResponseFormat::EventStream => state.limits.commit,
     };
-    let response = answered.unwrap_or_else(|problem| refusal(&problem, invocation));
-    named(response, &turn_id, request_id)
+    let result = match (timeout(head_timeout, head).await, format) {
+        (Ok(Ok(ResponseHead::Failed(problem))), _) => Err(problem),
+        // The turn's task has panicked, and the panic's log line has the details.
+        (Ok(Err(_)), _) => Err(Problem::BadAgent("the proxy failed during the turn".into())),
+        (_, ResponseFormat::Json(request)) => json_response::answer(dialect, request, &turn_id, pieces).await,
+        (Ok(Ok(ResponseHead::Answered(headers))), ResponseFormat::EventStream) => {
+            Ok(with_headers(Body::Pieces(pieces), headers))
+        }
+        (Err(_), ResponseFormat::EventStream) => Ok(with_headers(Body::Pieces(pieces), relay::default_headers())),
+    };
+    let response = result.unwrap_or_else(|problem| problem_response(&problem, invocation));
+    with_ids(response, &turn_id, request_id)
 }
 
-/// Replays a recorded turn.
+/// Responds with a recorded turn.
 async fn replay(
-    stored: Stored,
+    recorded: RecordedTurn,
     invocation: Option<&RequestId>,
     request_id: HeaderValue,
     started: Instant,
-    form: &Form,
+    format: &ResponseFormat,
 ) -> Response<Body> {
-    let Stored { turn_id, dialect, headers, answer } = stored;
-    let answered = match form {
-        Form::Stream => Ok(with_headers(Body::Whole(answer), headers)),
-        Form::Object(request) => {
+    let RecordedTurn { turn_id, dialect, headers, answer } = recorded;
+    let result = match format {
+        ResponseFormat::EventStream => Ok(with_headers(Body::Whole(answer), headers)),
+        ResponseFormat::Json(request) => {
             let (sender, pieces) = pieces::channel(1);
-            sender.send_beyond(answer);
+            sender.send_over_limit(answer);
             drop(sender);
             json_response::answer(dialect, request, &turn_id, pieces).await
         }
     };
-    let mut response = answered.unwrap_or_else(|problem| refusal(&problem, invocation));
+    let mut response = result.unwrap_or_else(|problem| problem_response(&problem, invocation));
     response.headers_mut().insert("idempotency-replayed", HeaderValue::from_static("true"));
     let event_id = gatehouse_edge::chat::event_id(&turn_id);
     let (function, outcome, ms) = (FUNCTION, Outcome::Replayed.as_str(), millis(started.elapsed()));
     let (event_id, invocation) = (event_id.as_str(), invocation.map(RequestId::as_str));
     tracing::info!(function, request_id = invocation, event_id, outcome, ms, "request");
-    named(response, &turn_id, request_id)
+    with_ids(response, &turn_id, request_id)
 }
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn refusal(problem: &Problem, invocation: Option<&RequestId>) -> Response<Body> {
+fn problem_response(problem: &Problem, invocation: Option<&RequestId>) -> Response<Body> {
     problem.to_response(invocation).map(|text| Body::Whole(Bytes::from(text)))
 }
 
@@ -253,7 +269,8 @@ fn with_headers(body: Body, headers: HeaderMap) -> Response<Body> {
     response
 }
 
-fn named(mut response: Response<Body>, turn_id: &str, request_id: HeaderValue) -> Response<Body> {
+/// Adds the headers with the ids of the turn and the request.
+fn with_ids(mut response: Response<Body>, turn_id: &str, request_id: HeaderValue) -> Response<Body> {
     let headers = response.headers_mut();
     if let Ok(id) = HeaderValue::from_str(turn_id) {
         headers.insert("gatehouse-turn-id", id);

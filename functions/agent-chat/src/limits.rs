@@ -5,73 +5,72 @@ use std::time::Duration;
 use gatehouse_edge::gate;
 use gatehouse_inbox::config::ConfigError;
 
-/// The limits. Each is a variable.
+/// The limits. Each can be set by an environment variable; the defaults are given here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// `CHAT_CONNECT_SECONDS`: connecting to an agent; 3.
+    /// `CHAT_CONNECT_SECONDS`: longest time for connecting to an agent; 3.
     pub connect: Duration,
-    /// `CHAT_COMMIT_SECONDS`: how long the status waits for the first event, so that an early failure has a status of
-    /// its own; 10.
+    /// `CHAT_COMMIT_SECONDS`: longest time that the status waits for the first event, so that an early failure can have
+    /// an error status; 10.
     pub commit: Duration,
-    /// `CHAT_FIRST_EVENT_SECONDS`: until the first event; 60.
+    /// `CHAT_FIRST_EVENT_SECONDS`: longest time until the first event; 60.
     pub first_event: Duration,
-    /// `CHAT_IDLE_SECONDS`: between two pieces of an answer; 60.
+    /// `CHAT_IDLE_SECONDS`: longest time between two pieces of an answer; 60.
     pub idle: Duration,
-    /// `CHAT_AFTER_END_SECONDS`: how long the agent may take to end its answer after a terminal event; 10.
+    /// `CHAT_AFTER_END_SECONDS`: longest time from a terminal event to the end of the answer; 10.
     pub after_end: Duration,
-    /// `CHAT_HEARTBEAT_SECONDS`: the silence after which the client gets a comment; 15.
+    /// `CHAT_HEARTBEAT_SECONDS`: time without data from the agent after which the client gets a heartbeat; 15.
     pub heartbeat: Duration,
-    /// `BODY_MAX_BYTES`: the largest request, in bytes; 1 MiB.
+    /// `BODY_MAX_BYTES`: largest request, in bytes; 1 MiB.
     pub body: usize,
-    /// `CHAT_EVENT_MAX_BYTES`: the largest event of an agent, in bytes; 1 MiB. Also what may come before the first
-    /// event.
+    /// `CHAT_EVENT_MAX_BYTES`: largest event of an agent, in bytes; 1 MiB. Also limits the data before the first event.
     pub event: usize,
-    /// `CHAT_BUFFER_BYTES`: how much of an answer may wait for a client that reads slowly, in bytes; 256 KiB. A larger
-    /// event waits alone.
+    /// `CHAT_BUFFER_BYTES`: largest part of an answer that is buffered for a slow client, in bytes; 256 KiB. A larger
+    /// event is buffered alone.
     pub buffer: usize,
-    /// `CHAT_ANSWER_MAX_BYTES`: the longest stream, in bytes; 190,000,000, since Lambda cuts a response at 200 MB.
+    /// `CHAT_ANSWER_MAX_BYTES`: longest stream, in bytes; 190,000,000, because Lambda cuts a response at 200 MB.
     pub answer: usize,
 }
 
-/// The largest event that a record is read back with, in bytes: no limit of an event may be larger.
+/// Largest event that can be read from a record, in bytes. `CHAT_EVENT_MAX_BYTES` may not be larger.
 pub(crate) const LARGEST_EVENT: usize = 8 * 1024 * 1024;
 
 impl Limits {
-    /// Reads the variables by `get`, which is `std::env::var` outside tests.
+    /// Reads the variables with `get`, which is `std::env::var` outside tests.
     ///
     /// # Errors
-    /// When a variable is no number, or out of its range.
+    /// When a variable is not a number or is out of its range.
     pub fn read(get: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
-        let usual = Limits::default();
+        let default = Limits::default();
         let set = |name: &'static str| get(name).filter(|value| !value.is_empty());
-        let seconds = |name: &'static str, usual: Duration| match set(name) {
-            None => Ok(usual),
+        let seconds = |name: &'static str, default: Duration| match set(name) {
+            None => Ok(default),
             Some(value) => match value.parse() {
                 Ok(seconds @ 1..=900) => Ok(Duration::from_secs(seconds)),
                 _ => Err(ConfigError::Invalid(name, "seconds, from 1 to 900")),
             },
         };
-        let bytes = |name: &'static str, usual: usize, most: usize, rule: &'static str| match set(name) {
-            None => Ok(usual),
+        let bytes = |name: &'static str, default: usize, max: usize, rule: &'static str| match set(name) {
+            None => Ok(default),
             Some(value) => match value.parse() {
-                Ok(bytes) if (1024..=most).contains(&bytes) => Ok(bytes),
+                Ok(bytes) if (1024..=max).contains(&bytes) => Ok(bytes),
                 _ => Err(ConfigError::Invalid(name, rule)),
             },
         };
         let up_to_8_mib = "a number of bytes, from 1024 to 8388608";
         Ok(Limits {
-            connect: seconds("CHAT_CONNECT_SECONDS", usual.connect)?,
-            commit: seconds("CHAT_COMMIT_SECONDS", usual.commit)?,
-            first_event: seconds("CHAT_FIRST_EVENT_SECONDS", usual.first_event)?,
-            idle: seconds("CHAT_IDLE_SECONDS", usual.idle)?,
-            after_end: seconds("CHAT_AFTER_END_SECONDS", usual.after_end)?,
-            heartbeat: seconds("CHAT_HEARTBEAT_SECONDS", usual.heartbeat)?,
-            body: gate::body_limit(get, usual.body)?,
-            event: bytes("CHAT_EVENT_MAX_BYTES", usual.event, LARGEST_EVENT, up_to_8_mib)?,
-            buffer: bytes("CHAT_BUFFER_BYTES", usual.buffer, LARGEST_EVENT, up_to_8_mib)?,
+            connect: seconds("CHAT_CONNECT_SECONDS", default.connect)?,
+            commit: seconds("CHAT_COMMIT_SECONDS", default.commit)?,
+            first_event: seconds("CHAT_FIRST_EVENT_SECONDS", default.first_event)?,
+            idle: seconds("CHAT_IDLE_SECONDS", default.idle)?,
+            after_end: seconds("CHAT_AFTER_END_SECONDS", default.after_end)?,
+            heartbeat: seconds("CHAT_HEARTBEAT_SECONDS", default.heartbeat)?,
+            body: gate::body_limit(get, default.body)?,
+            event: bytes("CHAT_EVENT_MAX_BYTES", default.event, LARGEST_EVENT, up_to_8_mib)?,
+            buffer: bytes("CHAT_BUFFER_BYTES", default.buffer, LARGEST_EVENT, up_to_8_mib)?,
             answer: bytes(
                 "CHAT_ANSWER_MAX_BYTES",
-                usual.answer,
+                default.answer,
                 190_000_000,
                 "a number of bytes, from 1024 to 190000000",
             )?,

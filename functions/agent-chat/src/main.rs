@@ -1,4 +1,4 @@
-//! Wiring: the Lambda runtime around [`agent_chat::handle`], with a streaming response.
+//! Serves [`agent_chat::handle`] in Lambda, with streaming responses.
 
 use std::sync::Arc;
 

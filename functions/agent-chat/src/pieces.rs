@@ -1,4 +1,4 @@
-//! The channel from a turn to its client, bounded by bytes.
+//! The channel from a turn to its client. Its limit is a number of bytes.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-/// Creates a channel that holds up to `limit` bytes, or one piece that is larger.
+/// Creates a channel that holds up to `limit` bytes, or one larger piece.
 pub(crate) fn channel(limit: usize) -> (Sender, Pieces) {
     let limit = u32::try_from(limit).unwrap_or(u32::MAX);
     let room = Arc::new(Semaphore::new(usize::try_from(limit).unwrap_or(Semaphore::MAX_PERMITS)));
@@ -14,14 +14,14 @@ pub(crate) fn channel(limit: usize) -> (Sender, Pieces) {
     (Sender { pieces, room: Arc::clone(&room), limit }, Pieces { pieces: receiver, room })
 }
 
-/// A piece, and its share of the channel's room.
+/// A piece, and the permit for its bytes, which is released when the piece is received.
 #[derive(Debug)]
 struct Piece {
     bytes: Bytes,
-    _room: Option<OwnedSemaphorePermit>,
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
-/// The sending half. The stream ends when it is dropped.
+/// The sending half. Dropping it ends the stream.
 #[derive(Debug)]
 pub(crate) struct Sender {
     pieces: mpsc::UnboundedSender<Piece>,
@@ -29,10 +29,10 @@ pub(crate) struct Sender {
     limit: u32,
 }
 
-/// Why a piece was not sent at once.
+/// Why a piece was not sent.
 #[derive(Debug)]
 pub(crate) enum NotSent {
-    /// There is no room. Gives the piece back.
+    /// The channel is full. Returns the piece.
     Full(Bytes),
     /// The client has left.
     Closed,
@@ -42,31 +42,32 @@ impl Sender {
     /// Sends a piece if there is room.
     ///
     /// # Errors
-    /// When there is none, or the client has left.
+    /// When the channel is full, or the client has left.
     pub(crate) fn try_send(&self, bytes: Bytes) -> Result<(), NotSent> {
-        match Arc::clone(&self.room).try_acquire_many_owned(self.share(&bytes)) {
-            Ok(room) => self.hand_over(bytes, Some(room)).map_err(|()| NotSent::Closed),
+        match Arc::clone(&self.room).try_acquire_many_owned(self.permits(&bytes)) {
+            Ok(permit) => self.enqueue(bytes, Some(permit)).map_err(|()| NotSent::Closed),
             Err(_) if self.room.is_closed() => Err(NotSent::Closed),
             Err(_) => Err(NotSent::Full(bytes)),
         }
     }
 
-    /// Sends a piece once there is room. Returns whether the client is still there.
+    /// Sends a piece as soon as there is room. Returns `false` if the client has left.
     pub(crate) async fn send(&self, bytes: Bytes) -> bool {
-        let room = Arc::clone(&self.room).acquire_many_owned(self.share(&bytes)).await;
-        room.is_ok_and(|room| self.hand_over(bytes, Some(room)).is_ok())
+        let permit = Arc::clone(&self.room).acquire_many_owned(self.permits(&bytes)).await;
+        permit.is_ok_and(|permit| self.enqueue(bytes, Some(permit)).is_ok())
     }
 
-    /// Sends a small piece however full the channel is. Returns whether the client is still there.
-    pub(crate) fn send_beyond(&self, bytes: Bytes) -> bool {
-        self.hand_over(bytes, None).is_ok()
+    /// Sends a small piece even if the channel is full. Returns `false` if the client has left.
+    pub(crate) fn send_over_limit(&self, bytes: Bytes) -> bool {
+        self.enqueue(bytes, None).is_ok()
     }
 
-    fn hand_over(&self, bytes: Bytes, room: Option<OwnedSemaphorePermit>) -> Result<(), ()> {
-        self.pieces.send(Piece { bytes, _room: room }).map_err(drop)
+    fn enqueue(&self, bytes: Bytes, permit: Option<OwnedSemaphorePermit>) -> Result<(), ()> {
+        self.pieces.send(Piece { bytes, _permit: permit }).map_err(drop)
     }
 
-    fn share(&self, bytes: &Bytes) -> u32 {
+    /// Number of permits that a piece needs: a piece that is larger than the channel needs all.
+    fn permits(&self, bytes: &Bytes) -> u32 {
         u32::try_from(bytes.len()).unwrap_or(u32::MAX).min(self.limit)
     }
 }
@@ -110,7 +111,7 @@ mod tests {
         for _ in 0..100 {
             sender.try_send(piece(1)).unwrap();
         }
-        assert!(matches!(sender.try_send(piece(1)), Err(NotSent::Full(back)) if back.len() == 1));
+        assert!(matches!(sender.try_send(piece(1)), Err(NotSent::Full(returned)) if returned.len() == 1));
         assert!(sender.send(piece(2)).now_or_never().is_none());
         pieces.recv().await.unwrap();
         pieces.recv().await.unwrap();
@@ -118,24 +119,24 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn piece_larger_than_the_channel_has_it_alone() {
+    async fn piece_larger_than_the_channel_is_sent_alone() {
         let (sender, mut pieces) = channel(100);
         sender.try_send(piece(1000)).unwrap();
         assert!(sender.try_send(piece(1)).is_err());
-        assert!(sender.send_beyond(piece(1)));
+        assert!(sender.send_over_limit(piece(1)));
         assert_eq!(pieces.recv().await.unwrap().len(), 1000);
         sender.try_send(piece(100)).unwrap();
     }
 
     #[tokio::test]
-    async fn client_that_leaves_ends_the_waiting() {
+    async fn send_stops_waiting_when_the_client_leaves() {
         let (sender, pieces) = channel(1);
         sender.try_send(piece(1)).unwrap();
         let waiting = tokio::spawn(async move { (sender.send(piece(1)).await, sender) });
         tokio::task::yield_now().await;
         drop(pieces);
         let (is_sent, sender) = waiting.await.unwrap();
-        assert!(!is_sent && !sender.send_beyond(piece(1)));
+        assert!(!is_sent && !sender.send_over_limit(piece(1)));
         assert!(matches!(sender.try_send(piece(1)), Err(NotSent::Closed)));
     }
 }

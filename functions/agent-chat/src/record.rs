@@ -1,5 +1,5 @@
-//! A turn as an event: the request, the answer byte for byte, and how it ended. Messages, tool calls and interrupts are
-//! folded from the answer when it is read ([`gatehouse_payload::ag_kit::turn`]).
+//! Records a turn as an event: the request, the answer byte for byte, and how the turn ended. Messages, tool calls and
+//! interrupts are not recorded; [`gatehouse_payload::ag_kit::turn`] folds them from the answer.
 
 use std::collections::BTreeMap;
 
@@ -16,17 +16,17 @@ use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::Asked;
+use crate::AdmittedRequest;
 use crate::limits::LARGEST_EVENT;
 
-/// How much of an answer is recorded, in bytes. A longer one is not replayed.
-pub(crate) const KEPT: usize = 8 * 1024 * 1024;
+/// Largest part of an answer that is recorded, in bytes. A longer answer is not replayed.
+pub(crate) const MAX_RECORDED_ANSWER: usize = 8 * 1024 * 1024;
 
-/// What came of a turn.
+/// The result of a turn.
 #[derive(Debug)]
-pub(crate) struct Outcome {
+pub(crate) struct TurnResult {
     pub(crate) end: End,
-    /// The answer as it came, up to [`KEPT`].
+    /// The first [`MAX_RECORDED_ANSWER`] bytes of the answer.
     pub(crate) answer: Vec<u8>,
     pub(crate) received_bytes: usize,
     pub(crate) sent_bytes: usize,
@@ -35,14 +35,15 @@ pub(crate) struct Outcome {
     pub(crate) is_utf8: bool,
     pub(crate) first_event_ms: Option<u64>,
     pub(crate) duration_ms: u64,
-    /// Whether the client read to the end, as far as that is known.
+    /// Whether the client is known to have left before the end.
     pub(crate) client_left: bool,
-    /// What the client saw of the agent's headers.
+    /// The agent's headers that are passed on to the client.
     pub(crate) headers: HeaderMap,
 }
 
+/// The JSON of a record.
 #[derive(Serialize)]
-struct Wire<'a> {
+struct RecordBody<'a> {
     r#type: &'static str,
     turn_id: &'a str,
     client: &'a str,
@@ -62,22 +63,22 @@ struct Wire<'a> {
     events: usize,
     #[serde(skip_serializing_if = "is_zero")]
     odd_events: usize,
-    #[serde(skip_serializing_if = "is_so")]
+    #[serde(skip_serializing_if = "is_true")]
     is_utf8: bool,
-    #[serde(skip_serializing_if = "is_not_so")]
+    #[serde(skip_serializing_if = "is_false")]
     client_left: bool,
-    /// What the client saw of the agent's headers.
+    /// The agent's headers that are passed on to the client.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     headers: BTreeMap<&'a str, &'a str>,
     request: &'a RawValue,
-    #[serde(skip_serializing_if = "is_not_so")]
+    #[serde(skip_serializing_if = "is_false")]
     request_cut: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     answer: Option<&'a str>,
-    /// Where the answer is no UTF-8, or too large as text.
+    /// The answer, if it is not UTF-8 or too large as text.
     #[serde(skip_serializing_if = "Option::is_none")]
     answer_base64: Option<String>,
-    #[serde(skip_serializing_if = "is_not_so")]
+    #[serde(skip_serializing_if = "is_false")]
     answer_cut: bool,
 }
 
@@ -85,74 +86,81 @@ fn is_zero(number: &usize) -> bool {
     *number == 0
 }
 
-fn is_so(is_so: &bool) -> bool {
-    *is_so
+fn is_true(flag: &bool) -> bool {
+    *flag
 }
 
-fn is_not_so(is_so: &bool) -> bool {
-    !*is_so
+fn is_false(flag: &bool) -> bool {
+    !*flag
 }
 
-/// The longest record, in bytes: a larger one could not be read back.
-const MOST: usize = RECORD_LIMIT - 64 * 1024;
+/// Largest record, in bytes. A larger one could not be read.
+const MAX_BODY_BYTES: usize = RECORD_LIMIT - 64 * 1024;
 
-/// The form of an answer in its record.
+/// The encoding of an answer in its record.
 #[derive(Clone, Copy)]
-enum Form {
-    /// JSON text, where the answer is UTF-8. A control character takes six bytes.
+enum Encoding {
+    /// JSON text, if the answer is UTF-8. A control character takes six bytes.
     Text,
-    /// Base64: four bytes for three, whatever they are.
+    /// Base64: four bytes for any three.
     Base64,
 }
 
-/// The record of a turn: as much of the answer as fits, and the request, if it fits without the answer.
-fn body(asked: &Asked, outcome: &Outcome) -> Option<String> {
-    let (mut kept, mut form) = (outcome.answer.len(), Form::Text);
+/// Encodes the record of a turn, with as much of the answer as fits. The request is left out if it does not fit even
+/// without the answer.
+fn body(admitted: &AdmittedRequest, result: &TurnResult) -> Option<String> {
+    let (mut length, mut encoding) = (result.answer.len(), Encoding::Text);
     loop {
-        let body = written(asked, outcome, outcome.answer.get(..kept)?, form, true)?;
-        if body.len() <= MOST {
+        let body = encode(admitted, result, result.answer.get(..length)?, encoding, true)?;
+        if body.len() <= MAX_BODY_BYTES {
             return Some(body);
         }
-        (kept, form) = match form {
-            Form::Text => (kept, Form::Base64),
-            Form::Base64 if kept == 0 => return written(asked, outcome, &[], Form::Text, false),
-            Form::Base64 if kept <= 1024 => (0, Form::Text),
-            Form::Base64 => (kept / 2, Form::Text),
+        (length, encoding) = match encoding {
+            Encoding::Text => (length, Encoding::Base64),
+            Encoding::Base64 if length == 0 => return encode(admitted, result, &[], Encoding::Text, false),
+            Encoding::Base64 if length <= 1024 => (0, Encoding::Text),
+            Encoding::Base64 => (length / 2, Encoding::Text),
         };
     }
 }
 
-fn written(asked: &Asked, outcome: &Outcome, answer: &[u8], form: Form, with_request: bool) -> Option<String> {
-    // A cut may go through a character.
-    let is_cut = answer.len() < outcome.received_bytes;
-    let text = match (form, std::str::from_utf8(answer)) {
-        (Form::Base64, _) => None,
-        (Form::Text, Ok(text)) => Some(text),
-        (Form::Text, Err(error)) if is_cut && error.error_len().is_none() => {
+fn encode(
+    admitted: &AdmittedRequest,
+    result: &TurnResult,
+    answer: &[u8],
+    encoding: Encoding,
+    with_request: bool,
+) -> Option<String> {
+    let is_cut = answer.len() < result.received_bytes;
+    let text = match (encoding, std::str::from_utf8(answer)) {
+        (Encoding::Base64, _) => None,
+        (Encoding::Text, Ok(text)) => Some(text),
+        // The answer may have been cut within a character.
+        (Encoding::Text, Err(error)) if is_cut && error.error_len().is_none() => {
             answer.get(..error.valid_up_to()).and_then(|whole| std::str::from_utf8(whole).ok())
         }
-        (Form::Text, Err(_)) => None,
+        (Encoding::Text, Err(_)) => None,
     };
-    let request: &RawValue = if with_request { serde_json::from_str(&asked.request).ok()? } else { RawValue::NULL };
-    let wire = Wire {
+    let request: &RawValue = if with_request { serde_json::from_str(&admitted.json).ok()? } else { RawValue::NULL };
+    let body = RecordBody {
         r#type: "turn",
-        turn_id: &asked.turn_id,
-        client: &asked.client.id,
-        agent: &asked.agent_id,
-        dialect: asked.agent.dialect.as_str(),
-        conversation: asked.conversation.as_deref(),
-        request_id: asked.request_id.to_str().unwrap_or_default(),
-        began_at: asked.began_at.to_string(),
-        end: outcome.end.to_string(),
-        first_event_ms: outcome.first_event_ms,
-        duration_ms: outcome.duration_ms,
-        received_bytes: outcome.received_bytes,
-        sent_bytes: outcome.sent_bytes,
-        events: outcome.events,
-        odd_events: outcome.odd_events,
-        is_utf8: outcome.is_utf8,
-        client_left: outcome.client_left,
-        headers: outcome
+        turn_id: &admitted.turn_id,
+        client: &admitted.client.id,
+        agent: &admitted.agent_id,
+        dialect: admitted.agent.dialect.as_str(),
+        conversation: admitted.conversation.as_deref(),
+        request_id: admitted.request_id.to_str().unwrap_or_default(),
+        began_at: admitted.began_at.to_string(),
+        end: result.end.to_string(),
+        first_event_ms: result.first_event_ms,
+        duration_ms: result.duration_ms,
+        received_bytes: result.received_bytes,
+        sent_bytes: result.sent_bytes,
+        events: result.events,
+        odd_events: result.odd_events,
+        is_utf8: result.is_utf8,
+        client_left: result.client_left,
+        headers: result
             .headers
             .iter()
             .filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)))
@@ -163,22 +171,22 @@ fn written(asked: &Asked, outcome: &Outcome, answer: &[u8], form: Form, with_req
         answer_base64: text.is_none().then(|| BASE64.encode(answer)),
         answer_cut: is_cut,
     };
-    serde_json::to_string(&wire).ok()
+    serde_json::to_string(&body).ok()
 }
 
-/// The event of a turn; `None` when the system has no random bytes to give.
-pub(crate) fn event(asked: &Asked, outcome: &Outcome, now: Timestamp) -> Option<Event> {
-    let body = body(asked, outcome)?;
+/// Returns the event that records a turn; `None` if it cannot be encoded or the system has no random bytes.
+pub(crate) fn event(admitted: &AdmittedRequest, result: &TurnResult, now: Timestamp) -> Option<Event> {
+    let body = body(admitted, result)?;
     Some(Event {
-        id: chat::event_id(&asked.turn_id),
+        id: chat::event_id(&admitted.turn_id),
         source: "ag-kit".to_owned(),
         event_type: Some("turn".to_owned()),
-        subject: asked.conversation.as_deref().map(chat::subject),
-        occurred_at: asked.began_at,
+        subject: admitted.conversation.as_deref().map(chat::subject),
+        occurred_at: admitted.began_at,
         received_at: now,
         fingerprint: Fingerprint::of(&body),
         nonce: Nonce::random().ok()?,
-        verified_by: format!("{}:{}", asked.client.verified_by, asked.client.id),
+        verified_by: format!("{}:{}", admitted.client.verified_by, admitted.client.id),
         body: Bytes::from(body),
         answer: None,
         marks: Marks::default(),
@@ -186,21 +194,21 @@ pub(crate) fn event(asked: &Asked, outcome: &Outcome, now: Timestamp) -> Option<
     })
 }
 
-/// A turn that was recorded whole, and can be replayed.
+/// A turn with a complete record, which can be replayed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Stored {
+pub(crate) struct RecordedTurn {
     pub(crate) turn_id: String,
     pub(crate) dialect: Dialect,
     pub(crate) headers: HeaderMap,
-    /// Its whole events.
+    /// The whole events of the answer.
     pub(crate) answer: Bytes,
 }
 
 /// The replay that a turn's record allows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Replay {
-    /// The turn ended well, and its record is whole.
-    Complete(Stored),
+    /// The turn ended well, and its record is complete.
+    Complete(RecordedTurn),
     /// The turn ended well, but its answer was cut or has been erased.
     Partial,
     /// The turn failed.
@@ -209,10 +217,10 @@ pub(crate) enum Replay {
     Missing,
 }
 
-/// Reads a turn's record.
+/// Returns the replay that the body of a turn's record allows.
 pub(crate) fn replay_of(body: &[u8]) -> Replay {
     #[derive(Deserialize)]
-    struct Read {
+    struct ReadBody {
         turn_id: String,
         dialect: String,
         end: String,
@@ -223,7 +231,7 @@ pub(crate) fn replay_of(body: &[u8]) -> Replay {
         #[serde(default)]
         answer_cut: bool,
     }
-    let Ok(read) = serde_json::from_slice::<Read>(body) else { return Replay::Partial };
+    let Ok(read) = serde_json::from_slice::<ReadBody>(body) else { return Replay::Partial };
     if !["completed", "interrupted", "cancelled"].contains(&read.end.as_str()) {
         return Replay::Failed;
     }
@@ -233,7 +241,7 @@ pub(crate) fn replay_of(body: &[u8]) -> Replay {
         (Some(answer), Some(dialect)) if !read.answer_cut => {
             let header = |(name, value): (String, String)| Some((name.parse().ok()?, value.parse().ok()?));
             let headers: HeaderMap = read.headers.into_iter().filter_map(header).collect();
-            Replay::Complete(Stored {
+            Replay::Complete(RecordedTurn {
                 turn_id: read.turn_id,
                 dialect,
                 headers,
@@ -244,12 +252,12 @@ pub(crate) fn replay_of(body: &[u8]) -> Replay {
     }
 }
 
-/// The whole events of an answer, which the client was sent: not the piece of an event at its end.
+/// Returns the whole events of an answer, which the client was sent, without the incomplete event at its end.
 fn whole_events(answer: Bytes) -> Bytes {
     let mut reader = Reader::new(LARGEST_EVENT);
     reader.feed(answer.clone());
     let mut whole = 0;
-    // The client was sent nothing that came after an event that was too large.
+    // The client was sent nothing after an event that was too large.
     while let Ok(Some(block)) = reader.next_block() {
         whole += block.bytes.len();
     }
@@ -261,8 +269,8 @@ fn whole_events(answer: Bytes) -> Bytes {
 mod tests {
     use super::{Replay, replay_of};
 
-    /// A turn as the release before bounded resources recorded it. Its members may only grow.
-    fn recorded_before(end: &str, answer: &str) -> String {
+    /// A turn as the release before bounded resources recorded it. Later records may only add members.
+    fn old_record(end: &str, answer: &str) -> String {
         format!(
             "{{\"type\":\"turn\",\"turn_id\":\"t1\",\"client\":\"web\",\"agent\":\"kit\",\"dialect\":\"ag-kit\",\
              \"conversation\":\"c\",\"request_id\":\"r\",\"began_at\":\"2026-11-01T09:00:00Z\",\"end\":\"{end}\",\
@@ -272,19 +280,19 @@ mod tests {
     }
 
     #[test]
-    fn turns_of_the_release_before_are_replayed() {
+    fn turns_of_the_previous_release_are_replayed() {
         for end in ["completed", "interrupted"] {
             for answer in [r#""answer":"data: [DONE]\n\n""#, r#""answer_base64":"ZGF0YTogW0RPTkVdCgo=""#] {
-                let Replay::Complete(stored) = replay_of(recorded_before(end, answer).as_bytes()) else {
+                let Replay::Complete(recorded) = replay_of(old_record(end, answer).as_bytes()) else {
                     panic!("{end} {answer}")
                 };
-                assert_eq!((stored.turn_id.as_str(), &*stored.answer), ("t1", &b"data: [DONE]\n\n"[..]));
-                assert_eq!(stored.headers["content-type"], "text/event-stream");
+                assert_eq!((recorded.turn_id.as_str(), &*recorded.answer), ("t1", &b"data: [DONE]\n\n"[..]));
+                assert_eq!(recorded.headers["content-type"], "text/event-stream");
             }
-            let cut = recorded_before(end, r#""answer":"data: [DONE]\n\n","answer_cut":true"#);
+            let cut = old_record(end, r#""answer":"data: [DONE]\n\n","answer_cut":true"#);
             assert_eq!(replay_of(cut.as_bytes()), Replay::Partial);
         }
-        let failed = recorded_before("failed:cut", r#""answer":"data: x\n\n""#);
+        let failed = old_record("failed:cut", r#""answer":"data: x\n\n""#);
         assert_eq!(replay_of(failed.as_bytes()), Replay::Failed);
     }
 }

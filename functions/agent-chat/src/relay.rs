@@ -1,5 +1,5 @@
-//! A turn, driven by a task of its own: it reads the agent's answer to its end, whether or not the client still
-//! listens.
+//! Relays a turn: reads the agent's answer to its end and forwards it to the client. The turn runs in its own task, so
+//! it continues when the client leaves.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -18,103 +18,144 @@ use serde::de::IgnoredAny;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use crate::client::{Client, Gathered};
+use crate::client::{ClientStream, JoinedBytes};
 use crate::pieces::Sender;
-use crate::record::KEPT;
-use crate::upstream::Unasked;
-use crate::{Asked, State, reply};
+use crate::record::MAX_RECORDED_ANSWER;
+use crate::upstream::ForwardError;
+use crate::{AdmittedRequest, State, reply};
 
 mod close;
 
-/// Number of blocks of one chunk after which the task yields and checks its limits.
-const BLOCKS: usize = 256;
+/// Number of blocks after which the task yields and checks its time limits.
+const BLOCKS_PER_SLICE: usize = 256;
 
-/// Whether there is an answer.
+/// The head of the response to the client.
 #[derive(Debug)]
 pub(crate) enum ResponseHead {
-    /// There is one. The client gets these headers of the agent's.
-    Answers(HeaderMap),
-    /// There is none. The turn is recorded, and over.
-    Refused(Problem),
+    /// The agent answers, with these headers.
+    Answered(HeaderMap),
+    /// The turn failed before the first event. It is recorded and has ended.
+    Failed(Problem),
 }
 
 /// Why a turn failed.
 #[derive(Debug)]
 pub(crate) struct Failure {
     /// One or two words, for the record and the log.
-    pub(crate) why: &'static str,
-    /// The client's answer, where there is none yet.
+    pub(crate) reason: &'static str,
+    /// The problem that the client gets.
     pub(crate) problem: Problem,
 }
 
 impl Failure {
-    /// The agent does not answer as agents do.
-    pub(crate) fn bad(why: &'static str, detail: impl Into<Cow<'static, str>>) -> Failure {
-        Failure { why, problem: Problem::BadAgent(detail.into()) }
+    /// The agent's answer is missing, invalid or too large.
+    pub(crate) fn bad(reason: &'static str, detail: impl Into<Cow<'static, str>>) -> Failure {
+        Failure { reason, problem: Problem::BadAgent(detail.into()) }
     }
 
-    /// Something took too long.
-    pub(crate) fn slow(why: &'static str, detail: &'static str) -> Failure {
-        Failure { why, problem: Problem::SlowAgent(detail) }
+    /// A time limit has passed.
+    pub(crate) fn slow(reason: &'static str, detail: &'static str) -> Failure {
+        Failure { reason, problem: Problem::SlowAgent(detail) }
     }
 }
 
+/// A running turn.
 struct TurnRelay {
     state: Arc<State>,
-    asked: Asked,
-    verdict: Option<oneshot::Sender<ResponseHead>>,
-    client: Client,
-    /// The blocks before the first event. They are not sent until the status is.
-    held: Gathered,
-    began: Instant,
-    /// The end of the turn's time.
-    until: Instant,
-    /// When the agent must have sent its first event.
-    first_by: Instant,
-    /// When the agent must have sent its next piece.
-    idle_by: Instant,
-    /// When the agent must have ended its answer, once it has sent a terminal event.
-    end_by: Option<Instant>,
-    headers: HeaderMap,
-    turn: Turn,
-    reader: Reader,
-    answer: Vec<u8>,
-    received: usize,
-    first_event: Option<Duration>,
-    is_utf8: bool,
-    /// Whether the client was sent the agent's terminal event.
-    end_is_sent: bool,
+    request: AdmittedRequest,
+    agent: AgentSide,
+    client: ClientSide,
+    timers: Timers,
 }
 
-/// Drives a turn to its end, which comes before `until`, and records it.
+/// The agent's answer as read so far.
+struct AgentSide {
+    reader: Reader,
+    turn: Turn,
+    /// The part of the answer that is recorded.
+    answer: Vec<u8>,
+    received_bytes: usize,
+    /// Time from the start of the turn to the first event.
+    first_event: Option<Duration>,
+    is_utf8: bool,
+}
+
+/// The response to the client as sent so far.
+struct ClientSide {
+    /// Sends the head of the response; `None` after that.
+    head: Option<oneshot::Sender<ResponseHead>>,
+    /// The agent's headers that the client gets.
+    headers: HeaderMap,
+    stream: ClientStream,
+    /// The blocks before the first event. They are held back until the first event decides about the status.
+    pending: JoinedBytes,
+    /// Whether the client was sent the agent's terminal event.
+    is_end_sent: bool,
+}
+
+/// The start and the time limits of the turn.
+struct Timers {
+    started: Instant,
+    /// End of the turn.
+    until: Instant,
+    /// Time by which the agent must have sent its first event.
+    first_by: Instant,
+    /// Time by which the agent must have sent its next piece.
+    idle_by: Instant,
+    /// Time by which the agent must have ended its answer; `None` without a terminal event.
+    end_by: Option<Instant>,
+}
+
+/// The next part of the agent's answer.
+enum Next {
+    Frame(Frame<Bytes>),
+    /// The answer ended regularly.
+    End,
+    /// The connection broke.
+    Broken,
+    /// A time limit passed first.
+    Timeout,
+}
+
+impl From<Option<Result<Frame<Bytes>, hyper::Error>>> for Next {
+    fn from(frame: Option<Result<Frame<Bytes>, hyper::Error>>) -> Self {
+        match frame {
+            Some(Ok(frame)) => Next::Frame(frame),
+            Some(Err(_)) => Next::Broken,
+            None => Next::End,
+        }
+    }
+}
+
+/// Runs a turn to its end, which is before `until`, and records it.
 pub(crate) async fn run(
     state: Arc<State>,
-    asked: Asked,
-    verdict: oneshot::Sender<ResponseHead>,
+    request: AdmittedRequest,
+    head: oneshot::Sender<ResponseHead>,
     pieces: Sender,
     until: Instant,
 ) {
-    let (limits, began) = (state.limits, Instant::now());
-    let first_by = until.min(began + limits.first_event);
+    let (limits, started) = (state.limits, Instant::now());
+    let first_by = until.min(started + limits.first_event);
     let mut relay = TurnRelay {
-        verdict: Some(verdict),
-        client: Client::new(pieces, limits.answer),
-        held: Gathered::default(),
-        began,
-        until,
-        first_by,
-        idle_by: first_by,
-        end_by: None,
-        headers: HeaderMap::new(),
-        turn: Turn::watched(asked.agent.dialect),
-        reader: Reader::new(limits.event),
-        answer: Vec::new(),
-        received: 0,
-        first_event: None,
-        is_utf8: true,
-        end_is_sent: false,
+        agent: AgentSide {
+            reader: Reader::new(limits.event),
+            turn: Turn::watched(request.agent.dialect),
+            answer: Vec::new(),
+            received_bytes: 0,
+            first_event: None,
+            is_utf8: true,
+        },
+        client: ClientSide {
+            head: Some(head),
+            headers: HeaderMap::new(),
+            stream: ClientStream::new(pieces, limits.answer),
+            pending: JoinedBytes::default(),
+            is_end_sent: false,
+        },
+        timers: Timers { started, until, first_by, idle_by: first_by, end_by: None },
         state,
-        asked,
+        request,
     };
     let failure = relay.run().await.err();
     relay.close(failure).await;
@@ -122,234 +163,254 @@ pub(crate) async fn run(
 
 impl TurnRelay {
     async fn run(&mut self) -> Result<(), Failure> {
-        let mut body = self.ask().await?;
+        let mut body = self.forward_request().await?;
         loop {
-            let came = match self.at_once(&mut body).await {
-                Some(came) => Some(came),
-                None => {
-                    self.send_ready().await?;
-                    let limit = self.limit();
-                    self.wait_for(body.frame(), limit).await
-                }
-            };
-            match came {
-                Some(Some(Ok(frame))) => {
+            match self.next(&mut body).await? {
+                Next::Frame(frame) => {
                     if let Ok(data) = frame.into_data() {
-                        self.take(data).await?;
+                        self.receive(data).await?;
                     }
-                    self.idle_by = Instant::now() + self.state.limits.idle;
+                    self.timers.idle_by = Instant::now() + self.state.limits.idle;
                 }
-                Some(Some(Err(_))) => {
-                    self.send_ready().await?;
-                    return self.ended("the agent's connection broke");
+                Next::Broken => {
+                    self.flush().await?;
+                    return self.agent.ended("the agent's connection broke");
                 }
-                Some(None) => {
-                    self.finish()?;
-                    self.send_ready().await?;
-                    return self.ended("the agent ended without its end mark");
+                Next::End => {
+                    self.complete_last_event()?;
+                    self.flush().await?;
+                    return self.agent.ended("the agent ended without its end mark");
                 }
-                None => return self.out_of_time(),
+                Next::Timeout => return self.timed_out(),
             }
         }
     }
 
-    /// What has come already while something is ready to be sent: an agent that sends much at once is passed on in few
-    /// large writes. `None` where nothing is ready, where enough is, or where nothing more has come.
-    async fn at_once(&self, body: &mut Incoming) -> Option<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        if !self.client.has_ready() || self.client.is_full() {
-            return None;
-        }
-        if let Some(came) = body.frame().now_or_never() {
-            return Some(came);
-        }
-        // The connection's task may have the next piece in its buffer, and hands over one at a time.
-        tokio::task::yield_now().await;
-        body.frame().now_or_never()
-    }
-
-    /// Waits for the agent, and sends heartbeats meanwhile. `None` when the time is over, also if something has come by
-    /// then.
-    async fn wait_for<T>(&mut self, what: impl Future<Output = T>, limit: Instant) -> Option<T> {
-        if Instant::now() >= limit {
-            return None;
-        }
-        let mut what = std::pin::pin!(timeout_at(limit, what));
-        loop {
-            let heartbeat = Instant::now() + self.state.limits.heartbeat;
-            tokio::select! {
-                biased;
-                came = &mut what => return came.ok(),
-                () = sleep_until(heartbeat) => {
-                    // The client has whole events alone, so that a comment never stands within one.
-                    if self.is_answered() {
-                        self.client.beat();
-                    }
-                }
-            }
-        }
-    }
-
-    /// Asks the agent, and waits for the head of its answer.
-    async fn ask(&mut self) -> Result<Incoming, Failure> {
-        let (state, agent) = (Arc::clone(&self.state), self.asked.agent.clone());
-        let (body, request_id) = (self.asked.body.clone(), self.asked.request_id.clone());
-        let asking = state.upstream.ask(&agent, &body, &request_id);
-        let response = match self.wait_for(asking, self.first_by).await {
+    /// Forwards the request to the agent, and waits for the head of its answer. Returns the body of the answer.
+    async fn forward_request(&mut self) -> Result<Incoming, Failure> {
+        let (state, agent) = (Arc::clone(&self.state), self.request.agent.clone());
+        let (body, request_id) = (self.request.body.clone(), self.request.request_id.clone());
+        let forwarding = state.upstream.forward(&agent, &body, &request_id);
+        let response = match self.wait_for(forwarding, self.timers.first_by).await {
             Some(Ok(response)) => response,
-            Some(Err(Unasked::Unreachable)) => return Err(Failure::bad("unreachable", "the agent cannot be reached")),
-            Some(Err(Unasked::Broken)) => {
+            Some(Err(ForwardError::Unreachable)) => {
+                return Err(Failure::bad("unreachable", "the agent cannot be reached"));
+            }
+            Some(Err(ForwardError::Broken)) => {
                 return Err(Failure::bad("broken", "the connection to the agent broke before it answered"));
             }
             None => return Err(Failure::slow("no answer", "the agent did not begin to answer in time")),
         };
         let (head, body) = response.into_parts();
-        self.headers = reply::check(&head)?;
+        self.client.headers = reply::check(&head)?;
         Ok(body)
     }
 
-    async fn take(&mut self, data: Bytes) -> Result<(), Failure> {
-        self.received += data.len();
-        if self.client.has_left && self.received > self.state.limits.answer {
-            return Err(Failure::bad("too long", "the answer is longer than the limit, and the client has left"));
+    /// Returns the next part of the answer. Flushes the client's stream before it waits.
+    async fn next(&mut self, body: &mut Incoming) -> Result<Next, Failure> {
+        if let Some(next) = self.next_available(body).await {
+            return Ok(next);
         }
-        let room = KEPT.saturating_sub(self.answer.len());
-        self.answer.extend_from_slice(data.get(..room.min(data.len())).unwrap_or_default());
-        self.reader.feed(data);
-        let passed = self.pass_blocks().await;
-        if passed.is_err() {
-            // The whole events before it are the client's.
-            self.send_ready().await?;
-        }
-        passed
+        self.flush().await?;
+        let frame = self.wait_for(body.frame(), self.next_limit()).await;
+        Ok(frame.map_or(Next::Timeout, Next::from))
     }
 
-    async fn pass_blocks(&mut self) -> Result<(), Failure> {
+    /// Returns the next part of the answer if it is available without waiting, so that many small events are sent in
+    /// few large writes. `None` if nothing is available, or if the client's outbox is empty or full.
+    async fn next_available(&self, body: &mut Incoming) -> Option<Next> {
+        if !self.client.stream.has_unsent() || self.client.stream.is_full() {
+            return None;
+        }
+        if let Some(frame) = body.frame().now_or_never() {
+            return Some(frame.into());
+        }
+        // The connection's task hands over one piece at a time, and may have the next one in its buffer.
+        tokio::task::yield_now().await;
+        body.frame().now_or_never().map(Next::from)
+    }
+
+    /// Waits for the agent, and sends heartbeats in the meantime. `None` if `limit` has passed, even if `future` is
+    /// ready by then.
+    async fn wait_for<T>(&mut self, future: impl Future<Output = T>, limit: Instant) -> Option<T> {
+        if Instant::now() >= limit {
+            return None;
+        }
+        let mut future = std::pin::pin!(timeout_at(limit, future));
+        loop {
+            let heartbeat = Instant::now() + self.state.limits.heartbeat;
+            tokio::select! {
+                biased;
+                output = &mut future => return output.ok(),
+                () = sleep_until(heartbeat) => {
+                    // The client was only sent whole events, so the heartbeat is never within one.
+                    if self.client.is_head_sent() {
+                        self.client.stream.send_heartbeat();
+                    }
+                }
+            }
+        }
+    }
+
+    /// Handles a piece of the agent's answer.
+    async fn receive(&mut self, data: Bytes) -> Result<(), Failure> {
+        self.agent.received_bytes += data.len();
+        if self.client.stream.has_left && self.agent.received_bytes > self.state.limits.answer {
+            return Err(Failure::bad("too long", "the answer is longer than the limit, and the client has left"));
+        }
+        let room = MAX_RECORDED_ANSWER.saturating_sub(self.agent.answer.len());
+        self.agent.answer.extend_from_slice(data.get(..room.min(data.len())).unwrap_or_default());
+        self.agent.reader.feed(data);
+        let result = self.forward_blocks().await;
+        if result.is_err() {
+            // The client still gets the whole events before the failure.
+            self.flush().await?;
+        }
+        result
+    }
+
+    /// Forwards the complete blocks that the reader holds.
+    async fn forward_blocks(&mut self) -> Result<(), Failure> {
         for n in 1_usize.. {
-            match self.reader.next_block() {
-                Ok(Some(block)) => self.pass(block)?,
+            match self.agent.reader.next_block() {
+                Ok(Some(block)) => self.forward_block(block)?,
                 Ok(None) => break,
                 Err(too_large) => return Err(Failure::bad("too large", format!("the agent sent {too_large}"))),
             }
-            if n.is_multiple_of(BLOCKS) {
+            if n.is_multiple_of(BLOCKS_PER_SLICE) {
                 tokio::task::yield_now().await;
-                if Instant::now() >= self.until.min(self.end_by.unwrap_or(self.until)) {
-                    self.out_of_time()?;
+                if Instant::now() >= self.timers.until.min(self.timers.end_by.unwrap_or(self.timers.until)) {
+                    self.timed_out()?;
                 }
             }
-            if self.client.is_full() {
-                self.send_ready().await?;
+            if self.client.stream.is_full() {
+                self.flush().await?;
             }
         }
         Ok(())
     }
 
-    /// Looks at a block, and makes ready what may be sent with it.
-    fn pass(&mut self, block: Block) -> Result<(), Failure> {
+    /// Inspects a block, and adds it to the client's outbox. Blocks before the first event are held back.
+    fn forward_block(&mut self, block: Block) -> Result<(), Failure> {
         if let Some(event) = &block.event {
-            self.is_utf8 &= event.is_utf8;
-            self.turn.take(&event.data);
-            if self.turn.events == 1 && self.turn.end == Some(End::Failed("could not begin".to_owned())) {
-                self.turn.end = None;
+            let turn = &mut self.agent.turn;
+            self.agent.is_utf8 &= event.is_utf8;
+            turn.take(&event.data);
+            if turn.events == 1 && turn.end == Some(End::Failed("could not begin".to_owned())) {
+                turn.end = None;
                 return Err(Failure::bad("could not begin", "the agent could not begin"));
             }
-            if self.first_event.is_none() {
-                self.first_event = Some(self.began.elapsed());
-                self.commit();
+            if self.agent.first_event.is_none() {
+                self.agent.first_event = Some(self.timers.started.elapsed());
+                self.client.send_head();
             }
-            self.end_by = match self.turn.end {
-                Some(_) => self.end_by.or(Some(Instant::now() + self.state.limits.after_end)),
-                // Another run has begun.
+            self.timers.end_by = match self.agent.turn.end {
+                Some(_) => self.timers.end_by.or(Some(Instant::now() + self.state.limits.after_end)),
+                // Another run of the same answer has begun.
                 None => None,
             };
         }
-        if self.first_event.is_none() {
-            self.held.push(block.bytes);
-            let is_much = self.held.len() > self.state.limits.event;
-            return if is_much { Err(Failure::bad("no event", "the agent sent data but no event")) } else { Ok(()) };
+        if self.agent.first_event.is_none() {
+            self.client.pending.push(block.bytes);
+            let is_too_much = self.client.pending.len() > self.state.limits.event;
+            return if is_too_much {
+                Err(Failure::bad("no event", "the agent sent data but no event"))
+            } else {
+                Ok(())
+            };
         }
-        if self.held.len() > 0 {
-            self.client.push(self.held.take());
+        if self.client.pending.len() > 0 {
+            let pending = self.client.pending.take();
+            self.client.stream.push(pending);
         }
-        self.client.push(block.bytes);
+        self.client.stream.push(block.bytes);
         Ok(())
     }
 
-    /// Takes the last event although its blank line is missing, where the agent ended its answer regularly and the
-    /// event is whole.
-    fn finish(&mut self) -> Result<(), Failure> {
-        let came = self.reader.unfinished().len();
-        let block =
-            self.reader.finish().filter(|block| block.event.as_ref().is_some_and(|event| is_whole(&event.data)));
+    /// Forwards the last event of an answer that ended regularly if only the event's blank line is missing.
+    fn complete_last_event(&mut self) -> Result<(), Failure> {
+        let received = self.agent.reader.unfinished().len();
+        let block = self
+            .agent
+            .reader
+            .finish()
+            .filter(|block| block.event.as_ref().is_some_and(|event| is_complete(&event.data)));
         let Some(block) = block else { return Ok(()) };
-        if self.answer.len() == self.received {
-            // The record holds what the client gets.
-            self.answer.extend_from_slice(block.bytes.get(came..).unwrap_or_default());
+        if self.agent.answer.len() == self.agent.received_bytes {
+            // The record has the added line ends, like the client's stream.
+            self.agent.answer.extend_from_slice(block.bytes.get(received..).unwrap_or_default());
         }
-        self.pass(block)
+        self.forward_block(block)
     }
 
-    /// Sends the ready blocks. Time spent waiting for the client does not count against the agent's timeouts.
-    async fn send_ready(&mut self) -> Result<(), Failure> {
-        if !self.client.has_ready() {
+    /// Flushes the client's stream. Time spent waiting for the client does not count against the agent's time limits.
+    async fn flush(&mut self) -> Result<(), Failure> {
+        if !self.client.stream.has_unsent() {
             return Ok(());
         }
-        let began = Instant::now();
-        self.client.send_ready(self.until).await?;
-        let waited = began.elapsed();
-        self.idle_by += waited;
-        self.end_by = self.end_by.map(|end_by| end_by + waited);
-        self.end_is_sent = self.turn.end.is_some();
+        let started = Instant::now();
+        self.client.stream.flush(self.timers.until).await?;
+        let waited = started.elapsed();
+        self.timers.idle_by += waited;
+        self.timers.end_by = self.timers.end_by.map(|end_by| end_by + waited);
+        self.client.is_end_sent = self.agent.turn.end.is_some();
         Ok(())
     }
 
-    /// The first limit that ends the turn if nothing comes.
-    fn limit(&self) -> Instant {
-        let silent = if self.first_event.is_none() { self.first_by } else { self.idle_by };
-        self.end_by.unwrap_or(silent).min(self.until)
+    /// Returns the time limit that passes first if the agent sends nothing more.
+    fn next_limit(&self) -> Instant {
+        let Timers { until, first_by, idle_by, end_by, .. } = self.timers;
+        let silence_limit = if self.agent.first_event.is_none() { first_by } else { idle_by };
+        end_by.unwrap_or(silence_limit).min(until)
     }
 
-    /// The end of a turn whose limit has passed.
-    fn out_of_time(&self) -> Result<(), Failure> {
-        if self.turn.end.is_some() {
+    /// Returns the result of a turn when a time limit has passed.
+    fn timed_out(&self) -> Result<(), Failure> {
+        if self.agent.turn.end.is_some() {
             Ok(())
-        } else if Instant::now() >= self.until {
+        } else if Instant::now() >= self.timers.until {
             Err(Failure::slow("deadline", "the turn took too long"))
-        } else if self.first_event.is_none() {
+        } else if self.agent.first_event.is_none() {
             Err(Failure::slow("idle", "the agent sent no event in time"))
         } else {
             Err(Failure::slow("idle", "the agent fell silent"))
         }
     }
+}
 
-    /// Whether the status has been sent: with the first event, or because the response did not wait any longer.
-    fn is_answered(&self) -> bool {
-        self.verdict.as_ref().is_none_or(oneshot::Sender::is_closed)
-    }
-
-    /// Lets the status be sent.
-    fn commit(&mut self) {
-        if let Some(verdict) = self.verdict.take() {
-            // The response may have been sent without it.
-            let _ = verdict.send(ResponseHead::Answers(self.headers.clone()));
-        }
-    }
-
+impl AgentSide {
+    /// Returns the result of a turn when the answer has ended. `without_end` is the error if it has no terminal event.
     fn ended(&self, without_end: &'static str) -> Result<(), Failure> {
         match (&self.turn.end, self.first_event) {
             (Some(_), _) => Ok(()),
-            (None, None) => Err(Failure::bad("nothing", "the agent answered nothing")),
+            (None, None) => Err(Failure::bad("nothing", "the agent sent no event")),
             (None, Some(_)) => Err(Failure::bad("cut", without_end)),
         }
     }
 }
 
-/// Whether the data of an event are complete: JSON, or the end mark.
-fn is_whole(data: &str) -> bool {
+impl ClientSide {
+    /// Whether the head of the response was sent: with the first event, or because the response waits no longer.
+    fn is_head_sent(&self) -> bool {
+        self.head.as_ref().is_none_or(oneshot::Sender::is_closed)
+    }
+
+    /// Sends the head of the response, unless it was sent before.
+    fn send_head(&mut self) {
+        if let Some(head) = self.head.take() {
+            // Sending fails if the response waits no longer; then its head was sent with the default headers.
+            let _ = head.send(ResponseHead::Answered(self.headers.clone()));
+        }
+    }
+}
+
+/// Whether the data of an event is complete: JSON, or the end mark.
+fn is_complete(data: &str) -> bool {
     data.trim() == DONE || serde_json::from_str::<IgnoredAny>(data).is_ok()
 }
 
-/// The headers of an answer whose agent has not sent any yet.
-pub(crate) fn usual_headers() -> HeaderMap {
+/// Returns the headers of a response that is sent before the agent's headers have come.
+pub(crate) fn default_headers() -> HeaderMap {
     HeaderMap::from_iter([
         (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8")),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform")),

@@ -1,4 +1,4 @@
-//! Checks of the head of an agent's answer: what is no event stream fails with its cause.
+//! Checks the head of an agent's answer. An answer that is not an event stream fails with its cause.
 
 use http::response::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
@@ -7,29 +7,32 @@ use gatehouse_edge::Problem;
 
 use crate::relay::Failure;
 
-/// The longest place of a redirect that is shown, in bytes.
-const PLACE: usize = 200;
+/// Longest redirect location that is shown to the client, in bytes.
+const MAX_LOCATION_BYTES: usize = 200;
+/// Longest `Retry-After` that is passed on, and longest content encoding that is shown to the client, in bytes.
+const MAX_VALUE_BYTES: usize = 40;
 
-/// Checks the head. Returns the headers that the client gets.
+/// Checks the head of an answer. Returns the headers that the client gets.
 ///
 /// # Errors
-/// When the answer is no event stream that can be read.
+/// When the answer is not a readable event stream.
 pub(crate) fn check(head: &Parts) -> Result<HeaderMap, Failure> {
     let status = head.status;
     if [StatusCode::UNAUTHORIZED, StatusCode::PROXY_AUTHENTICATION_REQUIRED].contains(&status) {
-        // It is not the client's token that the agent does not accept.
+        // The agent rejects the proxy's token, not the client's, so the client does not get a 401.
         return Err(Failure::bad("agent token", "the agent does not accept the token it is configured with"));
     }
     if status.is_client_error() {
         let retry_after = head.headers.get(header::RETRY_AFTER).filter(|value| is_short(value)).cloned();
-        return Err(Failure { why: "refused", problem: Problem::AgentRefused(status, retry_after) });
+        return Err(Failure { reason: "refused", problem: Problem::AgentRefused(status, retry_after) });
     }
     if status.is_redirection()
-        && let Some(place) = head.headers.get(header::LOCATION)
+        && let Some(location) = head.headers.get(header::LOCATION)
     {
-        let place = place.to_str().ok().and_then(place_of).unwrap_or_else(|| "another place".to_owned());
+        let location = location.to_str().ok().and_then(public_location);
+        let location = location.unwrap_or_else(|| "another address".to_owned());
         let detail = format!(
-            "the agent answered with {} and redirects to {place}; configure the address at which it answers",
+            "the agent answered with {} and redirects to {location}; configure the address at which it answers",
             status.as_u16()
         );
         return Err(Failure::bad("status", detail));
@@ -37,7 +40,7 @@ pub(crate) fn check(head: &Parts) -> Result<HeaderMap, Failure> {
     if !status.is_success() {
         return Err(Failure::bad("status", format!("the agent answered with the status {}", status.as_u16())));
     }
-    if let Some(encoding) = encoding(&head.headers) {
+    if let Some(encoding) = content_encoding(&head.headers) {
         let detail = format!(
             "the agent compressed its answer (Content-Encoding: {encoding}) without being asked; turn compression off"
         );
@@ -48,11 +51,12 @@ pub(crate) fn check(head: &Parts) -> Result<HeaderMap, Failure> {
     if !essence.eq_ignore_ascii_case("text/event-stream") {
         return Err(Failure::bad("content type", "the agent did not answer with an event stream"));
     }
-    Ok(passed_on(&head.headers))
+    Ok(client_headers(&head.headers))
 }
 
-/// The agent's headers that the client gets, as far as they are visible ASCII: Lambda takes no others.
-fn passed_on(headers: &HeaderMap) -> HeaderMap {
+/// Returns the agent's headers that the client gets. Only visible ASCII is passed on, because Lambda accepts no other
+/// values.
+fn client_headers(headers: &HeaderMap) -> HeaderMap {
     let header = |name: HeaderName| {
         let value = headers.get(&name).filter(|value| value.to_str().is_ok())?;
         Some((name, value.clone()))
@@ -60,30 +64,30 @@ fn passed_on(headers: &HeaderMap) -> HeaderMap {
     [header::CONTENT_TYPE, header::CACHE_CONTROL].into_iter().filter_map(header).collect()
 }
 
-/// The encoding of an answer that is encoded.
-fn encoding(headers: &HeaderMap) -> Option<&str> {
+/// Returns the content encoding of an answer; `None` if it is not encoded.
+fn content_encoding(headers: &HeaderMap) -> Option<&str> {
     let value = headers
         .get_all(header::CONTENT_ENCODING)
         .iter()
         .find(|value| !value.is_empty() && !value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity"))?;
-    let is_word = |text: &&str| {
-        text.len() <= 40 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-, ".contains(&byte))
+    let is_safe = |text: &&str| {
+        text.len() <= MAX_VALUE_BYTES && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-, ".contains(&byte))
     };
-    Some(value.to_str().ok().filter(is_word).unwrap_or("unknown"))
+    Some(value.to_str().ok().filter(is_safe).unwrap_or("unknown"))
 }
 
-/// The place of a redirect without user, query and fragment, which may hold secrets. `None` where it cannot be told for
-/// certain.
-fn place_of(location: &str) -> Option<String> {
+/// Returns the location of a redirect without user, query and fragment, which may hold secrets. `None` if they cannot
+/// be removed reliably.
+fn public_location(location: &str) -> Option<String> {
     let url: Uri = location.split('#').next()?.parse().ok()?;
     let authority = url.authority().map(|authority| authority.as_str().rsplit('@').next().unwrap_or_default());
-    let place = match (url.scheme_str(), authority) {
+    let location = match (url.scheme_str(), authority) {
         (Some(scheme), Some(authority)) => format!("{scheme}://{authority}{}", url.path()),
         _ => url.path().to_owned(),
     };
-    (place.len() <= PLACE && !place.contains('@')).then_some(place)
+    (location.len() <= MAX_LOCATION_BYTES && !location.contains('@')).then_some(location)
 }
 
 fn is_short(value: &HeaderValue) -> bool {
-    value.len() <= 40 && value.to_str().is_ok()
+    value.len() <= MAX_VALUE_BYTES && value.to_str().is_ok()
 }

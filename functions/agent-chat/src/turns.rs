@@ -1,20 +1,20 @@
-//! Tasks that outlive their request: turns, and clean-up that is tried again.
+//! Tasks that outlive their request: turns and clean-up.
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// The tasks of an instance. An invocation is not over before they have ended.
+/// The running tasks of an instance. An invocation ends after all of them have ended.
 #[derive(Debug, Clone)]
 pub struct Turns(watch::Sender<usize>);
 
 impl Turns {
-    /// No tasks yet.
+    /// Creates an empty set of tasks.
     #[must_use]
     pub fn new() -> Self {
         Turns(watch::Sender::new(0))
     }
 
-    /// Runs a task that nothing but the process' end stops.
+    /// Spawns a task. It runs to its end, unless the process ends first.
     pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
         self.0.send_modify(|running| *running += 1);
         let running = Running(self.0.clone());
@@ -24,15 +24,15 @@ impl Turns {
         })
     }
 
-    /// Number of tasks that run.
+    /// Returns the number of running tasks.
     #[must_use]
     pub fn running(&self) -> usize {
         *self.0.borrow()
     }
 
-    /// Waits until no task runs.
+    /// Waits until no task is running.
     pub async fn ended(&self) {
-        // The sender is here, so that the wait cannot fail.
+        // Waiting fails only if the sender was dropped, and `self` holds it.
         let _ = self.0.subscribe().wait_for(|running| *running == 0).await;
     }
 }
@@ -43,7 +43,7 @@ impl Default for Turns {
     }
 }
 
-/// Counts as one task, also when the task panics.
+/// Counts one task until it is dropped, which also happens when the task panics.
 struct Running(watch::Sender<usize>);
 
 impl Drop for Running {

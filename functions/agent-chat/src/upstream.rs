@@ -1,4 +1,4 @@
-//! The client for agents and key sets.
+//! The HTTP client for agents and key sets.
 
 use std::time::Duration;
 
@@ -12,17 +12,18 @@ use hyper_util::client::legacy;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::timeout;
 
-/// How long a document may take, and how large it may be, in bytes.
-const DOCUMENT: (Duration, usize) = (Duration::from_secs(3), 256 * 1024);
-/// How long an idle connection is kept. uvicorn and Node close theirs after 5 s.
-const KEPT: Duration = Duration::from_secs(4);
-/// Most attempts of a request, as long as none can have reached the agent: once for each stale connection,
-/// then on a new one.
-const TRIES: usize = 4;
-/// How often connecting is tried.
-const CONNECTS: usize = 2;
+/// Time limit for fetching a JSON document.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(3);
+/// Largest JSON document, in bytes.
+const MAX_DOCUMENT_BYTES: usize = 256 * 1024;
+/// Time after which an idle connection is closed. It is shorter than the 5 s of uvicorn and Node.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
+/// Largest number of attempts of a request. Several may fail on stale connections before one gets a new connection.
+const MAX_ATTEMPTS: usize = 4;
+/// Number of failed connects after which the agent is unreachable.
+const MAX_CONNECTS: usize = 2;
 
-/// Asks agents, over connections that are kept.
+/// Sends requests to agents and fetches key sets. Connections are reused.
 #[derive(Debug, Clone)]
 pub struct Upstream {
     public: Client,
@@ -30,26 +31,26 @@ pub struct Upstream {
     loopback: Client,
 }
 
-/// Why an agent was not asked, or is not known to have been.
+/// Why a request got no response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Unasked {
-    /// No connection: it has not been asked.
+pub(crate) enum ForwardError {
+    /// Connecting failed. The agent did not get the request.
     Unreachable,
-    /// The connection broke, or what came is no HTTP: it may have been asked.
+    /// The connection broke, or the response is not HTTP. The agent may have got the request.
     Broken,
 }
 
 impl Upstream {
-    /// Reads the machine's root certificates. Connecting may take `connect`.
+    /// Creates a client with the machine's root certificates. `connect_timeout` is the time limit for connecting.
     ///
     /// # Errors
-    /// When there are no certificates.
-    pub fn new(connect: Duration) -> std::io::Result<Self> {
+    /// When the machine has no root certificates.
+    pub fn new(connect_timeout: Duration) -> std::io::Result<Self> {
         let tls = Tls::native()?;
-        let client = |reach| {
+        let client = |scope| {
             let mut client = legacy::Client::builder(TokioExecutor::new());
-            client.pool_timer(TokioTimer::new()).pool_idle_timeout(KEPT);
-            client.build(tls.connector(reach, Some(connect)))
+            client.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE_TIMEOUT);
+            client.build(tls.connector(scope, Some(connect_timeout)))
         };
         Ok(Upstream {
             public: client(NetworkScope::Public),
@@ -58,60 +59,63 @@ impl Upstream {
         })
     }
 
-    /// What reaches `url`: this machine where it is named, private networks where the configuration says so.
+    /// Returns the client that may connect to `url`: to this machine only if `url` names it, to private networks only
+    /// if the configuration allows it.
     fn client(&self, url: &Uri, is_private: bool) -> &Client {
-        match is_private {
-            _ if NetworkScope::is_loopback(url) => &self.loopback,
-            true => &self.private,
-            false => &self.public,
+        if NetworkScope::is_loopback(url) {
+            &self.loopback
+        } else if is_private {
+            &self.private
+        } else {
+            &self.public
         }
     }
 
-    /// Asks an agent. None of the client's headers is sent. The request is sent again only if the agent cannot have got
-    /// it: if connecting failed, or the agent had closed the connection before any byte was sent.
-    pub(crate) async fn ask(
+    /// Forwards a request to an agent, without the client's headers. Retries only if the agent cannot have got the
+    /// request: if connecting failed, or the agent closed the connection before any byte was sent.
+    pub(crate) async fn forward(
         &self,
         agent: &Agent,
         body: &Bytes,
         request_id: &HeaderValue,
-    ) -> Result<Response<Incoming>, Unasked> {
+    ) -> Result<Response<Incoming>, ForwardError> {
         let mut connects = 0;
-        for _ in 0..TRIES {
-            let mut request = request(agent, body, request_id).ok_or(Unasked::Broken)?;
+        for _ in 0..MAX_ATTEMPTS {
+            let mut request = request(agent, body, request_id).ok_or(ForwardError::Broken)?;
             let attempt = Attempt::watch(&mut request);
-            // Connections that were closed meanwhile leave the pool.
+            // Lets the pool drop connections that were closed in the meantime.
             tokio::task::yield_now().await;
             let error = match self.client(&agent.url, agent.is_private).request(request).await {
                 Ok(response) => return Ok(response),
                 Err(error) => error,
             };
             connects += usize::from(error.is_connect());
-            if connects == CONNECTS {
-                return Err(Unasked::Unreachable);
+            if connects == MAX_CONNECTS {
+                return Err(ForwardError::Unreachable);
             }
             if !error.is_connect() && !attempt.is_unsent() {
-                return Err(Unasked::Broken);
+                return Err(ForwardError::Broken);
             }
         }
-        Err(Unasked::Unreachable)
+        Err(ForwardError::Unreachable)
     }
 
-    /// A JSON document, whole.
+    /// Fetches a JSON document. `None` if that fails or takes too long.
     pub(crate) async fn fetch(&self, url: &Uri, is_private: bool) -> Option<Bytes> {
         let request = Request::get(url.clone()).header(header::ACCEPT, "application/json");
         let request = request.body(Full::default()).ok()?;
-        let (within, limit) = DOCUMENT;
-        let fetched = timeout(within, async {
+        let fetched = timeout(FETCH_TIMEOUT, async {
             let response = self.client(url, is_private).request(request).await.ok()?;
             if !response.status().is_success() {
                 return None;
             }
-            Some(Limited::new(response.into_body(), limit).collect().await.ok()?.to_bytes())
+            Some(Limited::new(response.into_body(), MAX_DOCUMENT_BYTES).collect().await.ok()?.to_bytes())
         });
         fetched.await.ok().flatten()
     }
 }
 
+/// Builds the request for an agent.
 fn request(agent: &Agent, body: &Bytes, request_id: &HeaderValue) -> Option<Request<Full<Bytes>>> {
     let mut request = Request::builder()
         .method(Method::POST)

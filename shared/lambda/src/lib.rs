@@ -15,14 +15,14 @@ use lambda_http::{Adapter, Body, LambdaEvent, RequestExt, lambda_runtime, servic
 
 mod streaming;
 
-/// The longest path that is looked at, in bytes.
-const LONGEST_PATH: usize = 4096;
+/// Longest path that is passed to the handler, in bytes.
+const MAX_PATH_BYTES: usize = 4096;
 
-/// Serves requests whose answers are whole, until Lambda ends the instance. `timeout` is the function's, where Lambda
-/// names no deadline.
+/// Serves requests with whole responses until Lambda ends the instance. `timeout` is the function's timeout, for
+/// invocations without a deadline.
 ///
 /// # Errors
-/// When there is no Lambda to serve.
+/// When the Runtime API cannot be reached.
 pub async fn serve<H, F>(timeout: Duration, clock: &Clock, handle: H) -> Result<(), Error>
 where
     H: Fn(Request<Bytes>, Deadline) -> F,
@@ -34,15 +34,15 @@ where
         let answer = handle(request, deadline);
         async move { Ok::<_, Infallible>(answer.await.map(Body::from)) }
     }));
-    lambda_runtime::run(ServiceBuilder::new().map_request(tame).service(service)).await
+    lambda_runtime::run(ServiceBuilder::new().map_request(sanitize).service(service)).await
 }
 
-/// Serves requests whose answers come piece by piece, until Lambda ends the instance. An invocation is over when
-/// `ended` is ready too: work that outlives its answer ends before the instance is frozen, also if the answer could not
-/// be posted.
+/// Serves requests with streamed responses until Lambda ends the instance. An invocation ends when its response has
+/// been posted, or could not be, and `ended` is ready. So work that outlives its response ends before Lambda freezes
+/// the instance.
 ///
 /// # Errors
-/// When there is no Lambda to serve.
+/// When the Runtime API cannot be reached.
 pub async fn serve_streaming<H, F, B, E, D>(timeout: Duration, clock: &Clock, handle: H, ended: E) -> Result<(), Error>
 where
     H: Fn(Request<Bytes>, Deadline) -> F,
@@ -52,7 +52,7 @@ where
     D: Future<Output = ()> + Send,
 {
     let handle = |event| {
-        let LambdaEvent { payload, context } = tame(event);
+        let LambdaEvent { payload, context } = sanitize(event);
         let request = lambda_http::Request::from(payload).with_lambda_context(context);
         let (request, deadline) = invocation(request, clock, timeout);
         handle(request, deadline)
@@ -60,6 +60,7 @@ where
     streaming::run(handle, ended).await
 }
 
+/// Converts an event to the handler's request and deadline. The request's extensions hold Lambda's request id.
 fn invocation(request: lambda_http::Request, clock: &Clock, timeout: Duration) -> (Request<Bytes>, Deadline) {
     let context = request.lambda_context_ref();
     let deadline = Deadline::from_lambda(context.map(|context| context.deadline), clock.now(), timeout);
@@ -69,21 +70,23 @@ fn invocation(request: lambda_http::Request, clock: &Clock, timeout: Duration) -
         Body::Binary(bytes) => Bytes::from(bytes),
         _ => Bytes::new(),
     });
-    request_id.map(|id| request.extensions_mut().insert(id));
+    if let Some(id) = request_id {
+        request.extensions_mut().insert(id);
+    }
     (request, deadline)
 }
 
-/// Takes out what no endpoint looks at and `lambda_http` panics about where it is no part of a URL: host, scheme and
-/// query are whatever the sender wrote.
-fn tame(mut event: LambdaEvent<LambdaRequest>) -> LambdaEvent<LambdaRequest> {
-    // The functions have no other kind of caller.
+/// Removes the host, scheme and query from an event. Senders choose them, no endpoint uses them, and `lambda_http`
+/// panics if they are not valid parts of a URL. Replaces invalid paths and bodies, too.
+fn sanitize(mut event: LambdaEvent<LambdaRequest>) -> LambdaEvent<LambdaRequest> {
+    // Function URLs send this kind of event only.
     if let LambdaRequest::ApiGatewayV2(request) = &mut event.payload {
         request.raw_query_string = None;
         request.query_string_parameters = Default::default();
         request.headers.remove(header::HOST);
         request.headers.remove("x-forwarded-proto");
         request.request_context.domain_name = None;
-        let path = request.raw_path.take().filter(|path| path.starts_with('/') && path.len() <= LONGEST_PATH);
+        let path = request.raw_path.take().filter(|path| path.starts_with('/') && path.len() <= MAX_PATH_BYTES);
         request.raw_path = Some(path.unwrap_or_else(|| "/no-such-path".to_owned()));
         let is_base64 = |body: &String| BASE64.decode_len(body.len()).is_ok() && BASE64.decode(body.as_bytes()).is_ok();
         if request.is_base64_encoded && !request.body.as_ref().is_none_or(is_base64) {

@@ -1,33 +1,32 @@
-//! Which IP addresses are the public Internet's (RFC 6890 and its registries), which a private network's, which this
-//! machine's.
+//! Classifies IP addresses as public (RFC 6890 and its registries), private, or of this machine.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::NetworkScope;
 
-/// Whether a connection to `address` is within `reach`.
+/// Whether `address` is within `scope`.
 #[must_use]
-pub fn is_within(reach: NetworkScope, address: IpAddr) -> bool {
-    let address = embedded(address);
-    match reach {
+pub fn is_within(scope: NetworkScope, address: IpAddr) -> bool {
+    let address = unwrap_v4(address);
+    match scope {
         NetworkScope::Public => is_public(address),
         NetworkScope::Private => is_public(address) || is_private(address),
         NetworkScope::Loopback => address.is_loopback(),
     }
 }
 
-/// An IPv6 address that stands for an IPv4 one, as that: mapped, by NAT64, or by 6to4.
-fn embedded(address: IpAddr) -> IpAddr {
+/// Returns the IPv4 address in an IPv6 address that is mapped, of NAT64, or of 6to4; any other address unchanged.
+fn unwrap_v4(address: IpAddr) -> IpAddr {
     let IpAddr::V6(v6) = address else { return address };
-    let two = |high: u16, low: u16| {
+    let v4 = |high: u16, low: u16| {
         let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
         IpAddr::V4(Ipv4Addr::new(a, b, c, d))
     };
     match v6.segments() {
-        [0, 0, 0, 0, 0, 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => two(high, low),
-        [0x2002, high, low, ..] => two(high, low),
-        // The old form of an IPv4 address, apart from `::` and `::1`.
-        [0, 0, 0, 0, 0, 0, high, low] if high != 0 => two(high, low),
+        [0, 0, 0, 0, 0, 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => v4(high, low),
+        [0x2002, high, low, ..] => v4(high, low),
+        // IPv4-compatible addresses (deprecated). `::` and `::1` are not among them.
+        [0, 0, 0, 0, 0, 0, high, low] if high != 0 => v4(high, low),
         _ => address,
     }
 }
@@ -35,13 +34,13 @@ fn embedded(address: IpAddr) -> IpAddr {
 fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => is_public_v4(v4),
-        // Only 2000::/3 is given out.
+        // Only 2000::/3 is allocated for public use.
         IpAddr::V6(v6) => (v6.segments()[0] & 0xe000) == 0x2000 && !is_special_v6(v6),
     }
 }
 
 fn is_public_v4(address: Ipv4Addr) -> bool {
-    let special = matches!(
+    let is_special = matches!(
         address.octets(),
         [0 | 10 | 127, ..]
             | [100, 64..=127, ..]
@@ -55,10 +54,11 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
             | [203, 0, 113, _]
             | [224..=255, ..]
     );
-    !special
+    !is_special
 }
 
-/// Parts of 2000::/3 that are nobody's: Teredo and other protocols', benchmarks, documentation.
+/// Whether an address is in a part of 2000::/3 that is not public: Teredo and other protocols, benchmarks,
+/// documentation.
 fn is_special_v6(address: Ipv6Addr) -> bool {
     matches!(address.segments(), [0x2001, 0..=0x01ff, ..] | [0x2001, 0xdb8, ..] | [0x3fff, 0..=0x0fff, ..])
 }
@@ -66,7 +66,7 @@ fn is_special_v6(address: Ipv6Addr) -> bool {
 fn is_private(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => v4.is_private(),
-        // Of these the cloud keeps its metadata in one.
+        // AWS serves instance metadata within fd00:ec2::/32.
         IpAddr::V6(v6) => v6.is_unique_local() && !matches!(v6.segments(), [0xfd00, 0xec2, ..]),
     }
 }
@@ -76,21 +76,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_address_is_within_its_reach_alone() {
-        let reaches = |address: &str| {
+    fn addresses_are_within_their_scope_only() {
+        let scopes = |address: &str| {
             let address = address.parse().unwrap();
-            [NetworkScope::Public, NetworkScope::Private, NetworkScope::Loopback].map(|reach| is_within(reach, address))
+            [NetworkScope::Public, NetworkScope::Private, NetworkScope::Loopback].map(|scope| is_within(scope, address))
         };
         for public in ["1.1.1.1", "52.94.236.248", "172.32.0.1", "192.0.1.1", "2606:4700::1111", "::ffff:8.8.8.8"] {
-            assert_eq!(reaches(public), [true, true, false], "{public}");
+            assert_eq!(scopes(public), [true, true, false], "{public}");
         }
         for private in ["10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.1.1", "fd12::1", "::ffff:10.0.0.1"] {
-            assert_eq!(reaches(private), [false, true, false], "{private}");
+            assert_eq!(scopes(private), [false, true, false], "{private}");
         }
-        for own in ["127.0.0.1", "127.8.8.8", "::1", "::ffff:127.0.0.1"] {
-            assert_eq!(reaches(own), [false, false, true], "{own}");
+        for loopback in ["127.0.0.1", "127.8.8.8", "::1", "::ffff:127.0.0.1"] {
+            assert_eq!(scopes(loopback), [false, false, true], "{loopback}");
         }
-        for nobodys in [
+        for special in [
             "0.0.0.0",
             "169.254.169.254",
             "169.254.170.2",
@@ -114,7 +114,7 @@ mod tests {
             "64:ff9b:1::1",
             "4000::1",
         ] {
-            assert_eq!(reaches(nobodys), [false, false, false], "{nobodys}");
+            assert_eq!(scopes(special), [false, false, false], "{special}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Kept connections that servers close: a request of which no byte was sent may be sent again.
+//! Detects that the server closed an idle connection before a request was sent, so that the request can be retried.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -19,7 +19,7 @@ use tower_service::Service;
 
 use crate::connector::{Failure, SsrfGuard};
 
-/// Connects, and watches what is asked over the connection.
+/// Connects, and tracks whether a request was sent over the connection.
 #[derive(Debug, Clone)]
 pub struct Watched(pub(crate) HttpsConnector<SsrfGuard>);
 
@@ -38,13 +38,13 @@ impl Service<Uri> for Watched {
     }
 }
 
-/// A connection that begins no request once the server has closed it. It sees plain text: what TLS itself reads and
-/// writes is neither a request nor an answer.
+/// A connection that refuses to begin a request after the server has closed it. It is above the TLS layer, so that
+/// TLS's own messages do not count as requests or responses.
 #[derive(Debug)]
 pub struct Connection {
     stream: TokioIo<MaybeHttpsStream<TokioIo<TcpStream>>>,
-    /// Whether a request may be under way: bytes were written since the last ones were read, or the end was read.
-    is_asking: bool,
+    /// Whether a request may be in progress: bytes were written after the last read, or the end was read.
+    has_request: bool,
     unsent: Unsent,
 }
 
@@ -54,10 +54,10 @@ struct Unsent(Arc<AtomicBool>);
 
 impl Connection {
     fn new(stream: MaybeHttpsStream<TokioIo<TcpStream>>) -> Self {
-        Connection { stream: TokioIo::new(stream), is_asking: false, unsent: Unsent::default() }
+        Connection { stream: TokioIo::new(stream), has_request: false, unsent: Unsent::default() }
     }
 
-    /// Looks whether the server has closed the connection, which the runtime may not have noticed yet.
+    /// Checks whether the server has closed the connection, which the runtime may not have noticed yet.
     fn is_closed(&self) -> bool {
         let socket = match self.stream.inner() {
             MaybeHttpsStream::Http(stream) => stream.inner(),
@@ -69,18 +69,20 @@ impl Connection {
         }
     }
 
+    /// Fails if the write would begin a request on a closed connection.
     fn before_write(&self) -> io::Result<()> {
-        if !self.is_asking && self.is_closed() {
+        if !self.has_request && self.is_closed() {
             self.unsent.0.store(true, Ordering::Relaxed);
             return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the server has closed the connection"));
         }
         Ok(())
     }
 
+    /// Tracks whether bytes of a request were sent.
     fn after_write(&mut self, written: io::Result<usize>) -> io::Result<usize> {
         match &written {
-            Ok(bytes) => self.is_asking |= *bytes > 0,
-            Err(_) if !self.is_asking => self.unsent.0.store(true, Ordering::Relaxed),
+            Ok(bytes) => self.has_request |= *bytes > 0,
+            Err(_) if !self.has_request => self.unsent.0.store(true, Ordering::Relaxed),
             Err(_) => {}
         }
         written
@@ -97,8 +99,8 @@ impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let read = ready!(Pin::new(&mut self.stream).poll_read(cx, buffer));
-        // After the end no request begins.
-        self.is_asking = buffer.filled().len() == before;
+        // After the end of the stream no new request begins, so later writes belong to the current one.
+        self.has_request = buffer.filled().len() == before;
         Poll::Ready(read)
     }
 }
@@ -143,7 +145,7 @@ impl Attempt {
         Attempt(capture_connection(request))
     }
 
-    /// Whether the request failed before any byte of it was sent, so that the server cannot have got it.
+    /// Whether the request failed before any byte of it was sent. Then the server cannot have got it.
     #[must_use]
     pub fn is_unsent(&self) -> bool {
         let mut extras = Extensions::new();
@@ -184,29 +186,29 @@ mod tests {
         client.request(request).await.map_err(|_| attempt.is_unsent())
     }
 
-    /// Takes a request, and leaves the connection to the caller.
-    fn take(listener: &TcpListener) -> std::net::TcpStream {
+    /// Accepts a connection and reads a request. Returns the connection.
+    fn accept_request(listener: &TcpListener) -> std::net::TcpStream {
         let (mut stream, _) = listener.accept().unwrap();
-        let (mut asked, mut piece) = (Vec::new(), [0; 1024]);
-        while !asked.ends_with(b"question") {
+        let (mut request, mut piece) = (Vec::new(), [0; 1024]);
+        while !request.ends_with(b"question") {
             let length = stream.read(&mut piece).unwrap();
-            asked.extend_from_slice(&piece[..length]);
+            request.extend_from_slice(&piece[..length]);
         }
         stream
     }
 
     #[tokio::test]
-    async fn request_on_a_connection_that_was_closed_before_is_unsent() {
+    async fn request_on_a_closed_connection_is_unsent() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let (port, client) = (listener.local_addr().unwrap().port(), client());
         let (close, closing) = std::sync::mpsc::channel::<()>();
         let server = std::thread::spawn(move || {
-            take(&listener).write_all(ANSWER).map(|()| closing.recv()).unwrap().unwrap();
+            accept_request(&listener).write_all(ANSWER).map(|()| closing.recv()).unwrap().unwrap();
             listener
         });
         ask(&client, port).await.unwrap().into_body().collect().await.unwrap();
         close.send(()).unwrap();
-        // The runtime does not run meanwhile, so that it cannot notice.
+        // `join` blocks the runtime, so that it cannot notice the close.
         let listener = server.join().unwrap();
         assert_eq!(ask(&client, port).await.map(drop), Err(true));
         drop(listener);
@@ -233,10 +235,10 @@ mod tests {
             let server = std::thread::spawn(move || {
                 let (socket, _) = listener.accept().unwrap();
                 let mut stream = rustls::StreamOwned::new(rustls::ServerConnection::new(config).unwrap(), socket);
-                let (mut asked, mut piece) = (Vec::new(), [0; 1024]);
-                while !asked.ends_with(b"question") {
+                let (mut request, mut piece) = (Vec::new(), [0; 1024]);
+                while !request.ends_with(b"question") {
                     let length = stream.read(&mut piece).unwrap();
-                    asked.extend_from_slice(&piece[..length]);
+                    request.extend_from_slice(&piece[..length]);
                 }
                 stream.write_all(answer).unwrap();
                 stream.conn.send_close_notify();
@@ -252,11 +254,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn request_that_was_read_is_not_unsent_however_the_connection_ends() {
+    async fn request_that_the_server_read_is_not_unsent() {
         for answer in [&b""[..], b"HTTP/1.1 20"] {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             let (port, client) = (listener.local_addr().unwrap().port(), client());
-            let server = std::thread::spawn(move || take(&listener).write_all(answer).unwrap());
+            let server = std::thread::spawn(move || accept_request(&listener).write_all(answer).unwrap());
             assert_eq!(ask(&client, port).await.map(drop), Err(false));
             server.join().unwrap();
         }

@@ -1,5 +1,5 @@
-//! Connections to allowed addresses alone: a name's addresses are looked at once it is resolved, so that it cannot lead
-//! elsewhere.
+//! Connects to allowed addresses only. The addresses of a host name are checked after it is resolved, so that it cannot
+//! lead to another network.
 
 use std::future::Future;
 use std::io;
@@ -22,24 +22,24 @@ use crate::NetworkScope;
 use crate::address::is_within;
 use crate::connection::Watched;
 
-/// Why a connection could not be made.
+/// The error of a connection that could not be made.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// How servers are verified.
+/// The TLS configuration: how servers are verified.
 #[derive(Debug, Clone)]
 pub struct Tls(pub(crate) ClientConfig);
 
 impl Tls {
-    /// By the machine's root certificates.
+    /// Verifies servers with the machine's root certificates.
     ///
     /// # Errors
-    /// When it has none.
+    /// When the machine has no root certificates.
     pub fn native() -> io::Result<Self> {
         let config = Self::builder()?.with_native_roots()?;
         Ok(Tls(config.with_no_client_auth()))
     }
 
-    /// Not at all, since nothing is reached over TLS: reading the machine's roots takes a while.
+    /// Trusts no server, for clients that do not use TLS. Saves the time to read the machine's root certificates.
     ///
     /// # Errors
     /// When TLS cannot be set up.
@@ -52,29 +52,30 @@ impl Tls {
         ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().map_err(io::Error::other)
     }
 
-    /// Connections within `reach`: plain to this machine, over TLS to everywhere else. Connecting may take `limit`.
+    /// Returns a connector for addresses within `scope`. It uses TLS, except that connections to this machine may be
+    /// plain. `timeout` is the time limit for connecting.
     #[must_use]
-    pub fn connector(&self, reach: NetworkScope, limit: Option<Duration>) -> Watched {
+    pub fn connector(&self, scope: NetworkScope, timeout: Option<Duration>) -> Watched {
         let tls = HttpsConnectorBuilder::new().with_tls_config(self.0.clone());
-        let tls = if reach == NetworkScope::Loopback { tls.https_or_http() } else { tls.https_only() };
-        Watched(tls.enable_http1().wrap_connector(SsrfGuard::new(reach, limit)))
+        let tls = if scope == NetworkScope::Loopback { tls.https_or_http() } else { tls.https_only() };
+        Watched(tls.enable_http1().wrap_connector(SsrfGuard::new(scope, timeout)))
     }
 }
 
-/// Connects within a reach.
+/// Connects to addresses within a scope only, against server-side request forgery.
 #[derive(Debug, Clone)]
 pub struct SsrfGuard {
-    reach: NetworkScope,
+    scope: NetworkScope,
     http: HttpConnector<ScopedResolver>,
 }
 
 impl SsrfGuard {
-    fn new(reach: NetworkScope, limit: Option<Duration>) -> Self {
-        let mut http = HttpConnector::new_with_resolver(ScopedResolver { reach, names: GaiResolver::new() });
+    fn new(scope: NetworkScope, timeout: Option<Duration>) -> Self {
+        let mut http = HttpConnector::new_with_resolver(ScopedResolver { scope, resolver: GaiResolver::new() });
         http.enforce_http(false);
         http.set_nodelay(true);
-        http.set_connect_timeout(limit);
-        SsrfGuard { reach, http }
+        http.set_connect_timeout(timeout);
+        SsrfGuard { scope, http }
     }
 }
 
@@ -88,9 +89,9 @@ impl Service<Uri> for SsrfGuard {
     }
 
     fn call(&mut self, url: Uri) -> Self::Future {
-        // Nobody resolves what is an address already.
+        // The connector does not resolve IP addresses, so `ScopedResolver` does not check them.
         let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
-        if host.parse::<IpAddr>().is_ok_and(|address| !is_within(self.reach, address)) {
+        if host.parse::<IpAddr>().is_ok_and(|address| !is_within(self.scope, address)) {
             return Box::pin(async { Err(Failure::from(blocked_address())) });
         }
         let connecting = self.http.call(url);
@@ -98,11 +99,11 @@ impl Service<Uri> for SsrfGuard {
     }
 }
 
-/// Resolves names to addresses within a reach.
+/// Resolves host names to addresses within a scope.
 #[derive(Debug, Clone)]
 struct ScopedResolver {
-    reach: NetworkScope,
-    names: GaiResolver,
+    scope: NetworkScope,
+    resolver: GaiResolver,
 }
 
 impl Service<Name> for ScopedResolver {
@@ -111,35 +112,35 @@ impl Service<Name> for ScopedResolver {
     type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.names.poll_ready(cx)
+        self.resolver.poll_ready(cx)
     }
 
     fn call(&mut self, name: Name) -> Self::Future {
-        let (reach, resolving) = (self.reach, self.names.call(name));
+        let (scope, resolving) = (self.scope, self.resolver.call(name));
         Box::pin(async move {
-            let within: Vec<_> = resolving.await?.filter(|address| is_within(reach, address.ip())).collect();
-            if within.is_empty() { Err(blocked_address()) } else { Ok(within.into_iter()) }
+            let allowed: Vec<_> = resolving.await?.filter(|address| is_within(scope, address.ip())).collect();
+            if allowed.is_empty() { Err(blocked_address()) } else { Ok(allowed.into_iter()) }
         })
     }
 }
 
-/// Says nothing of what is where.
+/// The error for a blocked address. It does not name the address, so that it does not reveal the network.
 fn blocked_address() -> io::Error {
-    io::Error::new(io::ErrorKind::PermissionDenied, "the address is not one that may be connected to")
+    io::Error::new(io::ErrorKind::PermissionDenied, "connections to this address are not allowed")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    async fn connects(reach: NetworkScope, url: &str) -> bool {
-        let mut connector = SsrfGuard::new(reach, Some(Duration::from_secs(5)));
+    async fn connects(scope: NetworkScope, url: &str) -> bool {
+        let mut connector = SsrfGuard::new(scope, Some(Duration::from_secs(5)));
         std::future::poll_fn(|cx| connector.poll_ready(cx)).await.unwrap();
         connector.call(url.parse().unwrap()).await.is_ok()
     }
 
     #[tokio::test]
-    async fn neither_an_address_nor_a_name_leads_to_this_machine_unless_it_is_meant() {
+    async fn only_the_loopback_scope_connects_to_this_machine() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         for host in ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]"] {

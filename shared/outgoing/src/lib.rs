@@ -13,22 +13,22 @@ pub mod sdk;
 pub use connection::{Attempt, Watched};
 pub use connector::{SsrfGuard, Tls};
 
-/// An HTTP client whose requests have whole bodies.
+/// An HTTP client for requests with whole bodies.
 pub type Client = legacy::Client<Watched, Full<Bytes>>;
 
-/// Whereto connections may lead.
+/// The addresses that connections may lead to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum NetworkScope {
     /// The public Internet.
     Public,
-    /// That, and private networks; neither this machine nor the cloud's metadata.
+    /// The public Internet and private networks, without this machine and the cloud's metadata service.
     Private,
-    /// This machine alone.
+    /// Only this machine.
     Loopback,
 }
 
 impl NetworkScope {
-    /// Whether a URL names this machine: then it means nothing else.
+    /// Whether a URL names this machine, so that only [`NetworkScope::Loopback`] allows it.
     #[must_use]
     pub fn is_loopback(url: &Uri) -> bool {
         ["127.0.0.1", "localhost", "[::1]"].contains(&url.host().unwrap_or_default())

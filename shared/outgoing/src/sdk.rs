@@ -1,7 +1,7 @@
-//! The AWS SDK's way out: HTTP/1.1, over TLS by the machine's root certificates.
+//! The HTTP client of the AWS SDK: HTTP/1.1, over TLS with the machine's root certificates.
 //!
-//! The SDK's own client speaks HTTP/2 as well, which DynamoDB, SQS and Secrets Manager do not; without it a function is smaller
-//! by a tenth. Time limits are the SDK's: of an attempt and of an operation, connecting included.
+//! The SDK's own client also supports HTTP/2, which DynamoDB, SQS and Secrets Manager do not use. Without it, a
+//! function is smaller by a tenth. The SDK sets the time limits of attempts and operations, which include connecting.
 
 use std::error::Error;
 use std::fmt::Debug;
@@ -24,11 +24,11 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use crate::Tls;
 
-/// What connecting may take at most; an attempt's own limit usually ends it before.
-const CONNECT: Duration = Duration::from_secs(3);
+/// Time limit for connecting. The limit of an attempt is usually shorter.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// A client for the SDK's `http_client`: over TLS, and plain to a local engine. All that is built from one keep their connections
-/// together.
+/// Returns a client for the SDK's `http_client`, for `https` and `http` endpoints. SDK clients that are built from the
+/// same client share its connections.
 #[must_use]
 pub fn https_client() -> SharedHttpClient {
     match Tls::native() {
@@ -40,7 +40,7 @@ pub fn https_client() -> SharedHttpClient {
     }
 }
 
-/// The same without TLS, for engines on this machine: reading its root certificates takes a while.
+/// Returns a client without TLS, for engines on this machine. Saves the time to read the root certificates.
 #[must_use]
 pub fn plain_client() -> SharedHttpClient {
     client(tcp())
@@ -50,7 +50,7 @@ fn tcp() -> HttpConnector {
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
-    tcp.set_connect_timeout(Some(CONNECT));
+    tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
     tcp
 }
 
@@ -60,7 +60,7 @@ fn client<C: Connect + Clone + Debug + Send + Sync + 'static>(connector: C) -> S
     SharedHttpClient::new(Http(client.build(connector)))
 }
 
-/// Nothing can be reached, and every request says why.
+/// A client without root certificates. Every request fails with the reason.
 #[derive(Debug, Clone)]
 struct NoRoots(String);
 
@@ -72,8 +72,8 @@ impl HttpClient for NoRoots {
 
 impl SdkConnector for NoRoots {
     fn call(&self, _: HttpRequest) -> HttpConnectorFuture {
-        let why = format!("the machine has no usable root certificates: {}", self.0);
-        HttpConnectorFuture::ready(Err(ConnectorError::user(why.into())))
+        let message = format!("the machine has no usable root certificates: {}", self.0);
+        HttpConnectorFuture::ready(Err(ConnectorError::user(message.into())))
     }
 }
 
@@ -94,29 +94,29 @@ impl<C: Connect + Clone + Debug + Send + Sync + 'static> SdkConnector for Http<C
         };
         let connection = capture_connection(&mut request);
         if let Some(capture) = request.extensions().get::<CaptureSmithyConnection>() {
-            // The SDK gives up connections whose requests came to nothing: the next attempt gets another.
+            // The SDK poisons the connection of a failed request, so that the next attempt gets another.
             capture.set_connection_retriever(move || {
-                let is_there = connection.connection_metadata().is_some();
+                let is_connected = connection.connection_metadata().is_some();
                 let connection = connection.clone();
                 let poison = move || {
                     if let Some(connection) = connection.connection_metadata().as_ref() {
                         connection.poison();
                     }
                 };
-                is_there.then(|| ConnectionMetadata::builder().proxied(false).poison_fn(poison).build())
+                is_connected.then(|| ConnectionMetadata::builder().proxied(false).poison_fn(poison).build())
             });
         }
-        let answering = self.0.request(request);
+        let responding = self.0.request(request);
         HttpConnectorFuture::new(async move {
-            let response = answering.await.map_err(|error| told(error.into()))?;
+            let response = responding.await.map_err(|error| classify(error.into()))?;
             HttpResponse::try_from(response.map(SdkBody::from_body_1_x))
                 .map_err(|error| ConnectorError::other(error.into(), None))
         })
     }
 }
 
-/// What went wrong, as the SDK decides by whether to try again.
-fn told(error: BoxError) -> ConnectorError {
+/// Classifies an error. The SDK decides by its class whether to retry.
+fn classify(error: BoxError) -> ConnectorError {
     let (mut is_io, mut next) = (false, Some(&*error as &(dyn Error + 'static)));
     while let Some(cause) = next {
         if let Some(hyper) = cause.downcast_ref::<hyper::Error>() {
@@ -143,7 +143,7 @@ mod tests {
 
     use super::*;
 
-    async fn asked(port: u16) -> ConnectorError {
+    async fn request_error(port: u16) -> ConnectorError {
         let http = Http(Client::builder(TokioExecutor::new()).build(tcp()));
         let mut request = HttpRequest::new(SdkBody::empty());
         request.set_uri(format!("http://127.0.0.1:{port}/")).unwrap();
@@ -151,18 +151,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_there_and_no_answer_are_worth_another_attempt() {
+    async fn refused_and_closed_connections_are_io_errors() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let (unanswered, ()) = tokio::join!(asked(port), async { drop(listener.accept().await.unwrap()) });
+        let (unanswered, ()) = tokio::join!(request_error(port), async { drop(listener.accept().await.unwrap()) });
         assert!(unanswered.is_io(), "{unanswered:?}");
         drop(listener);
-        let unreachable = asked(port).await;
+        let unreachable = request_error(port).await;
         assert!(unreachable.is_io(), "{unreachable:?}");
     }
 
     #[tokio::test]
-    async fn without_root_certificates_every_request_says_so() {
+    async fn requests_without_root_certificates_fail_with_the_reason() {
         let error = NoRoots("none found".to_owned()).call(HttpRequest::new(SdkBody::empty())).await.unwrap_err();
         assert!(error.is_user() && format!("{error:?}").contains("root certificates"), "{error:?}");
     }

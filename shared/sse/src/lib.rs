@@ -5,50 +5,50 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use memchr::memchr2;
 
-/// Reads a stream of server-sent events, in chunks cut anywhere. It hands blocks over one by one, so that its memory is
+/// Reads a stream of server-sent events from chunks that may end anywhere. Returns blocks one by one, so its memory is
 /// bounded by the chunk and the largest block.
 #[derive(Debug)]
 pub struct Reader {
-    /// The largest block, in bytes.
+    /// Largest block, in bytes.
     limit: usize,
-    /// The part of the last chunk that no block has been made of yet.
+    /// The unread part of the last chunk.
     chunk: Bytes,
-    /// The beginning of the incomplete block, from earlier chunks.
+    /// The beginning of an incomplete block, from earlier chunks.
     partial: BytesMut,
-    /// How much of the line that is not complete yet has come, in bytes.
-    line: usize,
-    /// Whether the last byte was a CR, so that an LF would belong to the same line end.
+    /// Length of the incomplete line so far, in bytes.
+    line_length: usize,
+    /// Whether the last byte was a CR. A following LF belongs to the same line end.
     after_cr: bool,
-    /// Whether the first block is still to come, which may begin with a byte order mark.
+    /// Whether the next block is the first, which may begin with a byte order mark.
     is_first: bool,
     last_event_id: Arc<str>,
     retry_ms: Option<u64>,
 }
 
-/// A block: everything up to and including its blank line. Joined, the blocks of a stream are its bytes.
+/// A part of the stream up to and including a blank line. The joined blocks of a stream are its bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Block {
-    /// The block's bytes, as they came.
+    /// The unchanged bytes of the block.
     pub bytes: Bytes,
-    /// The event it holds; `None` for comments, for fields without data, and for the LF of a line end whose CR ended
-    /// the block before.
+    /// The event in the block; `None` if it only has comments or fields without data, or if it is the LF of a CRLF
+    /// whose CR ended the previous block.
     pub event: Option<Event>,
 }
 
-/// An event.
+/// A server-sent event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
-    /// The field `event`; empty where there is none, which stands for `message`.
+    /// The field `event`. Empty if it is missing, which means `message`.
     pub name: String,
-    /// The lines of `data`, joined by LF. Bytes that are not UTF-8 are U+FFFD.
+    /// The lines of `data`, joined by LF. Invalid UTF-8 is replaced by U+FFFD.
     pub data: String,
-    /// The last `id` so far, shared by the events that follow it.
+    /// The last `id` in the stream so far.
     pub last_event_id: Arc<str>,
-    /// Whether the data were UTF-8.
+    /// Whether the data is valid UTF-8.
     pub is_utf8: bool,
 }
 
-/// A block is larger than the limit. The reader is of no use any more.
+/// A block is larger than the limit. The reader cannot continue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("an event has more than {limit} bytes")]
 pub struct TooLarge {
@@ -57,14 +57,14 @@ pub struct TooLarge {
 }
 
 impl Reader {
-    /// A reader of blocks of up to `limit` bytes.
+    /// Creates a reader of blocks of up to `limit` bytes.
     #[must_use]
     pub fn new(limit: usize) -> Self {
         Reader {
             limit,
             chunk: Bytes::new(),
             partial: BytesMut::new(),
-            line: 0,
+            line_length: 0,
             after_cr: false,
             is_first: true,
             last_event_id: Arc::default(),
@@ -72,25 +72,25 @@ impl Reader {
         }
     }
 
-    /// Takes a chunk, whose blocks [`next_block`](Self::next_block) gives.
+    /// Adds a chunk. [`next_block`](Self::next_block) returns its blocks.
     pub fn feed(&mut self, chunk: impl Into<Bytes>) {
         let chunk = chunk.into();
         self.chunk = if self.chunk.is_empty() {
             chunk
         } else {
-            let mut both = BytesMut::from(&self.chunk[..]);
-            both.extend_from_slice(&chunk);
-            both.freeze()
+            let mut joined = BytesMut::from(&self.chunk[..]);
+            joined.extend_from_slice(&chunk);
+            joined.freeze()
         };
     }
 
-    /// Gives the next complete block; `None` when the next chunk is needed. A block is complete when its blank line has
-    /// come, though an LF may still follow its CR.
+    /// Returns the next complete block; `None` if the next chunk is needed. A block whose blank line ends with a CR is
+    /// complete, although an LF may follow in the next chunk.
     ///
     /// # Errors
     /// When a block is larger than the limit.
     pub fn next_block(&mut self) -> Result<Option<Block>, TooLarge> {
-        // How much of the chunk belongs to the block that is being read.
+        // Number of bytes of the chunk that belong to the current block.
         let mut read = 0;
         while let Some(rest) = self.chunk.get(read..).filter(|rest| !rest.is_empty()) {
             if std::mem::take(&mut self.after_cr) && rest.first() == Some(&b'\n') {
@@ -101,67 +101,68 @@ impl Reader {
                 continue;
             }
             let Some(end) = memchr2(b'\r', b'\n', rest) else {
-                self.line += rest.len();
+                self.line_length += rest.len();
                 break;
             };
-            self.line += end;
+            self.line_length += end;
             self.after_cr = rest.get(end) == Some(&b'\r');
             read += end + 1;
-            if self.line == 0 {
-                // The LF behind the last CR does not count: it may as well come in the next chunk.
-                self.within_limit(self.partial.len() + read)?;
+            if self.line_length == 0 {
+                // The LF after the last CR does not count, because it could also come in the next chunk.
+                self.check_limit(self.partial.len() + read)?;
                 if self.after_cr && self.chunk.get(read) == Some(&b'\n') {
                     self.after_cr = false;
                     read += 1;
                 }
-                let rest = self.chunk.split_to(read);
-                return Ok(Some(self.complete(rest)));
+                let bytes = self.chunk.split_to(read);
+                return Ok(Some(self.complete_block(bytes)));
             }
-            self.line = 0;
+            self.line_length = 0;
         }
         self.partial.extend_from_slice(&std::mem::take(&mut self.chunk));
-        self.within_limit(self.partial.len()).map(|()| None)
+        self.check_limit(self.partial.len()).map(|()| None)
     }
 
-    /// Gives the event whose blank line is missing at the end of a stream, with the line ends added; `None` where there
-    /// is no data. The HTML standard discards such an event; servers that end their streams regularly rely on its being
-    /// read.
+    /// Returns the last event of a stream if its blank line is missing, with the line ends added; `None` if there is no
+    /// data. The HTML standard discards such an event, but some servers omit the blank line.
     pub fn finish(&mut self) -> Option<Block> {
         let ends: &[u8] = if self.partial.ends_with(b"\n") { b"\n" } else { b"\n\n" };
         let mut bytes = self.partial.split();
         bytes.extend_from_slice(ends);
-        let event = self.event(&bytes)?;
+        let event = self.parse_event(&bytes)?;
         Some(Block { bytes: bytes.freeze(), event: Some(event) })
     }
 
-    /// The beginning of the incomplete block, once [`next_block`](Self::next_block) has given `None`.
+    /// Returns the beginning of the incomplete block, after [`next_block`](Self::next_block) has returned `None`.
     #[must_use]
     pub fn unfinished(&self) -> &[u8] {
         &self.partial
     }
 
-    /// The last `retry`, in milliseconds: after how long to connect again.
+    /// Returns the last `retry` field: the time after which a client should reconnect, in milliseconds.
     #[must_use]
     pub fn retry_ms(&self) -> Option<u64> {
         self.retry_ms
     }
 
-    fn within_limit(&self, length: usize) -> Result<(), TooLarge> {
+    fn check_limit(&self, length: usize) -> Result<(), TooLarge> {
         if length > self.limit { Err(TooLarge { limit: self.limit }) } else { Ok(()) }
     }
 
-    fn complete(&mut self, rest: Bytes) -> Block {
+    /// Creates a block from its beginning in earlier chunks and the rest.
+    fn complete_block(&mut self, rest: Bytes) -> Block {
         let bytes = if self.partial.is_empty() {
             rest
         } else {
             self.partial.extend_from_slice(&rest);
             self.partial.split().freeze()
         };
-        let event = self.event(&bytes);
+        let event = self.parse_event(&bytes);
         Block { bytes, event }
     }
 
-    fn event(&mut self, block: &[u8]) -> Option<Event> {
+    /// Parses the event of a block, and remembers its `id` and `retry`.
+    fn parse_event(&mut self, block: &[u8]) -> Option<Event> {
         let is_first = std::mem::take(&mut self.is_first);
         let block = if is_first { block.strip_prefix("\u{feff}".as_bytes()).unwrap_or(block) } else { block };
         let (mut name, mut data, mut is_utf8) = (String::new(), None::<String>, true);
@@ -197,14 +198,14 @@ impl Reader {
     }
 }
 
-/// The lines of a block, without their ends: CRLF, LF or CR.
+/// Splits a block into lines at CRLF, LF or CR.
 fn lines(block: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = block;
     std::iter::from_fn(move || {
         let end = memchr2(b'\r', b'\n', rest)?;
         let line = rest.get(..end)?;
-        let crlf = rest.get(end..end + 2) == Some(b"\r\n");
-        rest = rest.get(end + if crlf { 2 } else { 1 }..)?;
+        let is_crlf = rest.get(end..end + 2) == Some(b"\r\n");
+        rest = rest.get(end + if is_crlf { 2 } else { 1 }..)?;
         Some(line)
     })
 }

@@ -1,4 +1,4 @@
-//! Who may ask, by whose token, and how much.
+//! Tests authentication, JSON Web Tokens, and the limits of clients.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -14,11 +14,11 @@ use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
 use serde_json::{Value, json};
 
-use crate::support::{Chat, DONE, KIT, TEXT, problem, request, says, text, turn_id};
+use crate::support::{Chat, DONE, KIT, TEXT, piece, problem, request, text, turn_id};
 
 const ISSUER: &str = "https://id.example.com";
 const LIMITED: &str = "limited-token-in-confidence";
-/// A key's public half and a token made with it, by OpenSSL; it expires in 2100.
+/// A public key and a token signed with OpenSSL. The token expires in 2100.
 const RS256: &str = include_str!("rs256.json");
 const IN_2100: u64 = 4_102_444_800;
 
@@ -38,34 +38,35 @@ impl Chat {
 }
 
 fn done(_: &gatehouse_local::agent::Heard) -> Option<Answer> {
-    Some(Answer::saying([says(TEXT), says(DONE)]))
+    Some(Answer::saying([piece(TEXT), piece(DONE)]))
 }
 
-/// An issuer of tokens, and where its keys are.
+/// A token issuer and the server of its key set.
 struct Issuer {
     key: EcdsaKeyPair,
     id: String,
-    served: Agent,
-    set: Arc<Mutex<Option<String>>>,
+    key_server: Agent,
+    key_set: Arc<Mutex<Option<String>>>,
 }
 
 impl Issuer {
     async fn new() -> Issuer {
         let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new()).unwrap();
         let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8.as_ref(), &SystemRandom::new());
-        let set = Arc::new(Mutex::new(None::<String>));
-        let said = Arc::clone(&set);
-        let served = Agent::start(move |_| {
-            let answer = Answer::saying([says(&said.lock().unwrap().clone()?)]);
+        let key_set = Arc::new(Mutex::new(None::<String>));
+        let published = Arc::clone(&key_set);
+        let key_server = Agent::start(move |_| {
+            let answer = Answer::saying([piece(&published.lock().unwrap().clone()?)]);
             Some(Answer { content_type: "application/json", ..answer })
         });
-        let issuer = Issuer { key: key.unwrap(), id: "ec-1".to_owned(), served: served.await.unwrap(), set };
+        let key_server = key_server.await.unwrap();
+        let issuer = Issuer { key: key.unwrap(), id: "ec-1".to_owned(), key_server, key_set };
         issuer.publish(&[issuer.jwk()]);
         issuer
     }
 
     fn publish(&self, keys: &[Value]) {
-        *self.set.lock().unwrap() = Some(json!({ "keys": keys }).to_string());
+        *self.key_set.lock().unwrap() = Some(json!({ "keys": keys }).to_string());
     }
 
     fn jwk(&self) -> Value {
@@ -75,7 +76,7 @@ impl Issuer {
     }
 
     fn client(&self) -> Value {
-        json!({"kind": "jwt", "issuer": ISSUER, "jwks_url": format!("{}/keys", self.served.url), "audience": "chat",
+        json!({"kind": "jwt", "issuer": ISSUER, "jwks_url": format!("{}/keys", self.key_server.url), "audience": "chat",
                "agents": ["kit"]})
     }
 
@@ -94,7 +95,7 @@ impl Issuer {
         json!({"alg": "ES256", "typ": "JWT", "kid": self.id})
     }
 
-    /// A token for a user.
+    /// A valid token of a user.
     fn token_for(&self, sub: &str) -> String {
         self.token(&self.header(), &claims_of(sub))
     }
@@ -104,13 +105,13 @@ fn claims_of(sub: &str) -> Value {
     json!({"iss": ISSUER, "aud": "chat", "sub": sub, "exp": IN_2100})
 }
 
-#[allow(clippy::disallowed_methods, reason = "tokens live by the machine's clock")]
+#[allow(clippy::disallowed_methods, reason = "token expiry uses the machine's clock")]
 fn seconds_now() -> u64 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_issuers_user_chats_by_the_name_of_both() {
+async fn jwt_user_is_recorded_with_issuer_and_subject() {
     let issuer = Issuer::new().await;
     let chat = issuer.chat().await;
     let response = chat.send_as(&issuer.token_for("user:1")).await;
@@ -119,7 +120,7 @@ async fn an_issuers_user_chats_by_the_name_of_both() {
     assert_eq!(text(response).await, format!("{TEXT}{DONE}"));
     assert_eq!(chat.record(&id).await["client"], "https://id.example.com:user%3A1");
     assert_eq!(chat.status_as(&issuer.token_for("user:2")).await, 200);
-    assert_eq!(issuer.served.heard().len(), 1, "the keys are kept");
+    assert_eq!(issuer.key_server.heard().len(), 1, "the keys are cached");
     let mut request = request("ui").body(Bytes::from(crate::support::UI)).unwrap();
     let bearer = format!("Bearer {}", issuer.token_for("user:1"));
     request.headers_mut().insert("authorization", bearer.parse().unwrap());
@@ -127,7 +128,7 @@ async fn an_issuers_user_chats_by_the_name_of_both() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_that_another_program_has_signed_with_rsa_is_one() {
+async fn rs256_token_signed_by_openssl_is_accepted() {
     let issuer = Issuer::new().await;
     let fixture: Value = serde_json::from_str(RS256).unwrap();
     let token = fixture["token"].as_str().unwrap();
@@ -135,25 +136,25 @@ async fn a_token_that_another_program_has_signed_with_rsa_is_one() {
     let n = BASE64URL_NOPAD.decode(padded["n"].as_str().unwrap().as_bytes()).unwrap();
     padded["n"] = json!(BASE64URL_NOPAD.encode(&[vec![0], n].concat()));
     for jwk in [fixture["jwk"].clone(), padded] {
-        // Keys of kinds that are not known here, or are for something else, are in nobody's way.
+        // Keys of unknown kinds or of other algorithms are ignored.
         let others = [json!({"kty": "OKP", "crv": "Ed448", "x": ""}), json!({"kty": "new"}), json!(7), issuer.jwk()];
         issuer.publish(&[others.as_slice(), &[jwk]].concat());
         let chat = issuer.chat().await;
         let response = chat.send_as(token).await;
         assert_eq!(response.status(), 200);
-        assert_eq!(chat.record_when_there(&turn_id(&response)).await["client"], "https://id.example.com:user%3A1");
+        assert_eq!(chat.wait_for_record(&turn_id(&response)).await["client"], "https://id.example.com:user%3A1");
         let (head, signature) = token.rsplit_once('.').unwrap();
         let forged = format!("{head}.{}", signature.chars().rev().collect::<String>());
         assert_eq!(chat.status_as(&forged).await, 401);
     }
-    let mut encrypts = fixture["jwk"].clone();
-    encrypts["use"] = json!("enc");
-    issuer.publish(&[encrypts, issuer.jwk()]);
+    let mut for_encryption = fixture["jwk"].clone();
+    for_encryption["use"] = json!("enc");
+    issuer.publish(&[for_encryption, issuer.jwk()]);
     assert_eq!(issuer.chat().await.status_as(token).await, 401);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_that_is_not_for_here_not_of_now_or_not_signed_is_refused() {
+async fn invalid_tokens_are_rejected() {
     let issuer = Issuer::new().await;
     let chat = issuer.chat().await;
     let with = |name: &str, value: Value| {
@@ -162,37 +163,37 @@ async fn a_token_that_is_not_for_here_not_of_now_or_not_signed_is_refused() {
         issuer.token(&issuer.header(), &claims)
     };
     let now = seconds_now();
-    assert_eq!(chat.status_as(&with("exp", json!(now - 30))).await, 200, "clocks may be a minute apart");
-    assert_eq!(chat.status_as(&with("nbf", json!(now + 30))).await, 200, "clocks may be a minute apart");
+    assert_eq!(chat.status_as(&with("exp", json!(now - 30))).await, 200, "clocks may differ by a minute");
+    assert_eq!(chat.status_as(&with("nbf", json!(now + 30))).await, 200, "clocks may differ by a minute");
     assert_eq!(chat.status_as(&with("aud", json!(["x", "chat"]))).await, 200);
     let asked = chat.agent.heard().len();
 
     let good = issuer.token_for("u");
     let signed = |header: Value| issuer.token(&header, &claims_of("u"));
-    let stranger = Issuer::new().await;
+    let impostor = Issuer::new().await;
     let unsigned = format!("{}.", good.rsplit_once('.').unwrap().0);
     for (token, what) in [
         (with("exp", json!(now - 120)), "expired"),
         (with("exp", json!(null)), "never expires"),
-        (with("exp", json!("soon")), "an odd expiry"),
+        (with("exp", json!("soon")), "an expiry of the wrong type"),
         (with("nbf", json!(now + 120)), "not valid yet"),
-        (with("aud", json!("other")), "for somebody else"),
-        (with("aud", json!(null)), "for nobody"),
-        (with("iss", json!("https://other.example.com")), "of another issuer"),
-        (with("iss", json!([ISSUER])), "of several issuers"),
-        (with("sub", json!("")), "of nobody"),
-        (with("sub", json!(null)), "of nobody"),
-        (with("sub", json!(7)), "of a number"),
-        (stranger.token_for("u"), "signed by another key of the same name"),
-        (signed(json!({"alg": "ES256", "kid": "unknown"})), "by an unknown key"),
+        (with("aud", json!("other")), "for another audience"),
+        (with("aud", json!(null)), "without an audience"),
+        (with("iss", json!("https://other.example.com")), "by another issuer"),
+        (with("iss", json!([ISSUER])), "by several issuers"),
+        (with("sub", json!("")), "with an empty subject"),
+        (with("sub", json!(null)), "without a subject"),
+        (with("sub", json!(7)), "with a number as the subject"),
+        (impostor.token_for("u"), "signed by another key with the same id"),
+        (signed(json!({"alg": "ES256", "kid": "unknown"})), "with an unknown key id"),
         (signed(json!({"alg": "RS256", "kid": "ec-1"})), "with another algorithm"),
         (signed(json!({"alg": "HS256", "kid": "ec-1"})), "with a symmetric algorithm"),
         (signed(json!({"alg": "none"})), "without an algorithm"),
-        (signed(json!({"alg": "ES256", "kid": "ec-1", "crit": ["x"], "x": 1})), "with what must be understood"),
+        (signed(json!({"alg": "ES256", "kid": "ec-1", "crit": ["x"], "x": 1})), "with a critical extension"),
         (unsigned, "unsigned"),
-        (format!("{good}x"), "more than signed"),
-        ("a.b.c".to_owned(), "no token"),
-        ("..".to_owned(), "no token"),
+        (format!("{good}x"), "with a changed signature"),
+        ("a.b.c".to_owned(), "not a token"),
+        ("..".to_owned(), "not a token"),
     ] {
         let response = chat.send_as(&token).await;
         assert!(
@@ -207,58 +208,58 @@ async fn a_token_that_is_not_for_here_not_of_now_or_not_signed_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn keys_that_cannot_be_looked_up_are_503_and_those_that_were_go_on_serving() {
+async fn unavailable_keys_are_503_unless_they_are_cached() {
     let issuer = Issuer::new().await;
-    *issuer.set.lock().unwrap() = None;
+    *issuer.key_set.lock().unwrap() = None;
     let chat = issuer.chat().await;
     let refused = chat.send_as(&issuer.token_for("u")).await;
     assert!(refused.headers().contains_key("retry-after"));
     assert_eq!(problem(refused).await.0, 503);
 
-    for odd in ["", "[]", "{}", &format!(r#"{{"keys":[],"x":"{}"}}"#, "x".repeat(300_000))] {
-        *issuer.set.lock().unwrap() = Some(odd.to_owned());
-        assert_eq!(issuer.chat().await.status_as(&issuer.token_for("u")).await, 503, "{}", odd.len());
+    for invalid in ["", "[]", "{}", &format!(r#"{{"keys":[],"x":"{}"}}"#, "x".repeat(300_000))] {
+        *issuer.key_set.lock().unwrap() = Some(invalid.to_owned());
+        assert_eq!(issuer.chat().await.status_as(&issuer.token_for("u")).await, 503, "{}", invalid.len());
     }
 
     issuer.publish(&[issuer.jwk()]);
     let chat = issuer.chat().await;
     assert_eq!(chat.status_as(&issuer.token_for("u")).await, 200);
-    *issuer.set.lock().unwrap() = None;
+    *issuer.key_set.lock().unwrap() = None;
     assert_eq!(chat.status_as(&issuer.token_for("u")).await, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_that_is_not_known_is_503_while_nobody_can_tell_and_401_where_it_was_looked_up() {
+async fn unknown_key_refreshes_the_keys_unless_they_are_recent() {
     let issuer = Issuer::new().await;
     let rotated = Issuer { id: "ec-2".to_owned(), ..Issuer::new().await };
     let chat = issuer.chat().await;
     assert_eq!(chat.status_as(&issuer.token_for("u")).await, 200);
-    assert_eq!(chat.status_as(&rotated.token_for("u")).await, 401, "the keys were looked up just now");
+    assert_eq!(chat.status_as(&rotated.token_for("u")).await, 401, "the keys were refreshed just now");
 
     let chat = issuer.chat().await;
     issuer.publish(&[issuer.jwk(), rotated.jwk()]);
     assert_eq!(chat.status_as(&rotated.token_for("u")).await, 200);
     let unnamed = rotated.token(&json!({"alg": "ES256"}), &claims_of("u"));
-    assert_eq!(chat.status_as(&unnamed).await, 200, "any key of the set may have signed it");
-    assert_eq!(issuer.served.heard().len(), 2, "once for each instance");
+    assert_eq!(chat.status_as(&unnamed).await, 200, "without a key id, all keys are tried");
+    assert_eq!(issuer.key_server.heard().len(), 2, "one refresh for each instance");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn many_who_come_first_wait_for_one_look_up() {
+async fn concurrent_requests_share_one_key_refresh() {
     let issuer = Issuer::new().await;
     let chat = Arc::new(issuer.chat().await);
-    let mut sends = tokio::task::JoinSet::new();
+    let mut requests = tokio::task::JoinSet::new();
     for n in 0..8 {
         let (chat, token) = (Arc::clone(&chat), issuer.token_for(&n.to_string()));
-        sends.spawn(async move { chat.status_as(&token).await });
+        requests.spawn(async move { chat.status_as(&token).await });
     }
-    assert_eq!(sends.join_all().await, [200; 8]);
-    assert_eq!(issuer.served.heard().len(), 1);
+    assert_eq!(requests.join_all().await, [200; 8]);
+    assert_eq!(issuer.key_server.heard().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_document_without_a_client_is_503_and_not_the_clients_fault() {
-    let chat = Chat::saying(vec![says(DONE)]).await;
+async fn secrets_without_clients_are_503() {
+    let chat = Chat::answering(vec![piece(DONE)]).await;
     for part in [json!({}), json!({"clients": [], "unknown": 1}), json!({"agents": {}})] {
         let secrets = json!({"agent_chat": part}).to_string();
         let state = crate::support::state(chat.stack.inbox(chat.clock.clone()), &secrets, Limits::default());
@@ -269,7 +270,7 @@ async fn a_document_without_a_client_is_503_and_not_the_clients_fault() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_slot_whose_taking_nobody_confirmed_is_freed_with_the_turn() {
+async fn unconfirmed_slot_is_released_with_the_turn() {
     let chat = Chat::of_clients(limited(json!({"concurrent": 1})), Limits::default(), done).await;
     chat.stack.dynamodb.fail(Rule::every(Fault::HoldAnswer).on("UpdateItem").containing("turns").times(2));
     chat.stack.dynamodb.fail(Rule::every(Fault::HoldAnswer).on("PutItem").containing("in_minute").times(2));
@@ -279,7 +280,7 @@ async fn a_slot_whose_taking_nobody_confirmed_is_freed_with_the_turn() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_redirected_key_set_is_none() {
+async fn redirect_of_a_key_set_is_not_followed() {
     let issuer = Issuer::new().await;
     let elsewhere =
         Agent::start(|_| Some(Answer { status: http::StatusCode::FOUND, ..Answer::saying([]) })).await.unwrap();
@@ -294,27 +295,27 @@ fn limited(limits: Value) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_has_no_more_turns_at_a_time_than_it_may() {
+async fn concurrent_turns_over_the_limit_are_429() {
     let (senders, answers): (Vec<_>, Vec<_>) = (0..3).map(|_| Answer::stream()).unzip();
     let answers = Mutex::new(answers);
     let next = move |_: &gatehouse_local::agent::Heard| answers.lock().unwrap().pop();
     let chat = Chat::of_clients(limited(json!({"concurrent": 2})), Limits::default(), next).await;
-    senders.iter().for_each(|sender| sender.send(says(TEXT)).unwrap());
+    senders.iter().for_each(|sender| sender.send(piece(TEXT)).unwrap());
     let (first, second) = (chat.send_as(LIMITED).await, chat.send_as(LIMITED).await);
     let third = chat.send_as(LIMITED).await;
     assert_eq!(third.headers()["retry-after"], "2");
     assert_eq!(problem(third).await.0, 429);
     assert_eq!(chat.agent.heard().len(), 2);
-    senders.iter().for_each(|sender| sender.send(says(DONE)).unwrap());
+    senders.iter().for_each(|sender| sender.send(piece(DONE)).unwrap());
     drop(senders);
-    // The stream ends when the slot is free.
+    // The stream ends after the slot is released.
     text(first).await;
     assert_eq!(chat.status_as(LIMITED).await, 200);
     text(second).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_has_no_more_turns_a_minute_than_it_may_and_each_user_has_its_own() {
+async fn turns_per_minute_are_limited_for_each_user() {
     let issuer = Issuer::new().await;
     let mut client = issuer.client();
     client["limits"] = json!({"per_minute": 2});
@@ -334,15 +335,15 @@ async fn a_client_has_no_more_turns_a_minute_than_it_may_and_each_user_has_its_o
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_refused_for_a_limit_leaves_its_key_free_and_what_is_said_again_counts_for_nothing() {
+async fn rejected_turn_releases_its_key_and_replays_do_not_count() {
     let count = Arc::new(AtomicUsize::new(0));
     let answers = Arc::clone(&count);
     let answer = move |_: &gatehouse_local::agent::Heard| {
         answers.fetch_add(1, Ordering::SeqCst);
-        Some(Answer::saying([says(DONE)]))
+        Some(Answer::saying([piece(DONE)]))
     };
     let chat = Chat::of_clients(limited(json!({"per_minute": 1})), Limits::default(), answer).await;
-    let keyed = async |key: &str| {
+    let send_with_key = async |key: &str| {
         let mut request = request("kit").header("idempotency-key", key).body(Bytes::from(KIT)).unwrap();
         request.headers_mut().insert("authorization", format!("Bearer {LIMITED}").parse().unwrap());
         let response = chat.send_request(request).await;
@@ -350,14 +351,14 @@ async fn what_is_refused_for_a_limit_leaves_its_key_free_and_what_is_said_again_
         text(response).await;
         status
     };
-    assert_eq!((keyed("a").await, keyed("a").await, keyed("b").await), (200, 200, 429));
+    assert_eq!((send_with_key("a").await, send_with_key("a").await, send_with_key("b").await), (200, 200, 429));
     chat.clock.advance(60);
-    assert_eq!((keyed("b").await, keyed("a").await, keyed("c").await), (200, 200, 429));
+    assert_eq!((send_with_key("b").await, send_with_key("a").await, send_with_key("c").await), (200, 200, 429));
     assert_eq!(count.load(Ordering::SeqCst), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_the_table_is_away_nobody_counts_and_everybody_is_answered() {
+async fn turns_are_not_counted_while_dynamodb_is_unavailable() {
     let chat = Chat::of_clients(limited(json!({"concurrent": 1})), Limits::default(), done).await;
     chat.stack.dynamodb.fail(Rule::every(Fault::Cut));
     for _ in 0..2 {
@@ -367,8 +368,8 @@ async fn while_the_table_is_away_nobody_counts_and_everybody_is_answered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_agent_is_looked_for_in_the_public_internet_and_where_its_configuration_says() {
-    let chat = Chat::saying(vec![says(DONE)]).await;
+async fn agents_at_blocked_addresses_are_unreachable() {
+    let chat = Chat::answering(vec![piece(DONE)]).await;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     for (host, private) in
@@ -385,23 +386,23 @@ async fn an_agent_is_looked_for_in_the_public_internet_and_where_its_configurati
         assert_eq!((status, detail.as_str()), (502, "the agent cannot be reached"), "{host}");
     }
     let connected = tokio::time::timeout(Duration::from_millis(1), listener.accept()).await;
-    assert!(connected.is_err(), "nobody has connected");
+    assert!(connected.is_err(), "no connection was made");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn slot_of_a_finished_turn_is_free_as_soon_as_dynamodb_answers_again() {
+async fn slot_is_released_when_dynamodb_recovers() {
     let chat = Chat::of_clients(limited(json!({"concurrent": 1})), Limits::default(), done).await;
     for _ in 0..2 {
         chat.stack.dynamodb.fail(Rule::every(Fault::Cut).on("UpdateItem").containing("REMOVE slots").times(8));
-        assert_eq!(chat.status_as(LIMITED).await, 200, "the stream ends when the slot is free");
+        assert_eq!(chat.status_as(LIMITED).await, 200, "the stream ends after the slot is released");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn slow_key_set_of_one_issuer_delays_no_other_issuers_clients() {
+async fn slow_issuer_does_not_delay_other_issuers() {
     let slow = Agent::start(|_| {
         let (sender, answer) = Answer::stream();
-        // It never ends.
+        // The answer never ends.
         std::mem::forget(sender);
         Some(answer)
     });

@@ -1,4 +1,4 @@
-//! `Idempotency-Key`: what is asked again is not done again.
+//! Tests `Idempotency-Key`: a repeated request is not forwarded again.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,28 +14,28 @@ use http::Response;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 
-use crate::support::{Chat, DONE, KIT, OTHER_TOKEN, TEXT, UI, problem, request, says, text, turn_id};
+use crate::support::{Chat, DONE, KIT, OTHER_TOKEN, TEXT, UI, piece, problem, request, text, turn_id};
 
 const OTHER: &str = r#"{"conversationId":"c1","messages":[{"role":"user","content":"Bye"}]}"#;
 
-/// An agent whose every answer is another.
-async fn counting() -> Chat {
+/// An agent that numbers its answers.
+async fn numbered_answers() -> Chat {
     let count = AtomicUsize::new(0);
     Chat::with(Limits::default(), move |_| {
         let n = count.fetch_add(1, Ordering::SeqCst);
-        Some(Answer::saying([says(&format!("data: {{\"type\":\"text\",\"content\":\"{n}\"}}\n\n{DONE}"))]))
+        Some(Answer::saying([piece(&format!("data: {{\"type\":\"text\",\"content\":\"{n}\"}}\n\n{DONE}"))]))
     })
     .await
 }
 
 impl Chat {
-    async fn keyed(&self, key: &str, body: &str) -> Response<Body> {
+    async fn send_with_key(&self, key: &str, body: &str) -> Response<Body> {
         let request = request("kit").header("idempotency-key", key);
         self.send_request(request.body(Bytes::copy_from_slice(body.as_bytes())).unwrap()).await
     }
 }
 
-/// The key's parts of a turn id, and its fence.
+/// Splits the id of a turn with a key into the key and its fence.
 fn attempt(turn_id: &str) -> (&str, u64) {
     let (key, fence) = turn_id.rsplit_once(':').unwrap();
     (key, fence.parse().unwrap())
@@ -46,17 +46,17 @@ fn is_replayed(response: &Response<Body>) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_finished_turn_is_said_again_byte_for_byte() {
+async fn finished_turn_is_replayed_byte_for_byte() {
     let stream = format!(": hello\r\n\r\nid: 7\n{TEXT}data: \u{e9}\u{2028}\n\n{DONE}data: rest");
-    let chat = Chat::saying(vec![says(&stream)]).await;
-    let first = chat.keyed("order-7", KIT).await;
+    let chat = Chat::answering(vec![piece(&stream)]).await;
+    let first = chat.send_with_key("order-7", KIT).await;
     assert!(!is_replayed(&first));
     let id = turn_id(&first);
     assert_eq!(attempt(&id).0, "web:kit:order-7");
     let first = text(first).await;
     for key in ["order-7", "\"order-7\"", " order-7 "] {
-        // White space in the body says nothing.
-        let again = chat.keyed(key, &format!(" {KIT}\n")).await;
+        // White space in the body does not make it another request.
+        let again = chat.send_with_key(key, &format!(" {KIT}\n")).await;
         assert!(is_replayed(&again) && turn_id(&again) == id, "{again:?}");
         assert_eq!(again.headers()["content-type"], "text/event-stream; charset=utf-8");
         assert_eq!(again.headers()["cache-control"], "no-cache, no-transform");
@@ -74,24 +74,24 @@ async fn a_finished_turn_is_said_again_byte_for_byte() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_turn_that_was_erased_is_neither_said_again_nor_asked_for_again() {
-    let chat = counting().await;
-    let first = chat.keyed("order-7", KIT).await;
+async fn erased_turn_is_409_and_not_forwarded_again() {
+    let chat = numbered_answers().await;
+    let first = chat.send_with_key("order-7", KIT).await;
     let id = turn_id(&first);
     text(first).await;
-    chat.record_when_there(&id).await;
+    chat.wait_for_record(&id).await;
     let (store, subject) = (chat.stack.store(), Subject::new("ag-kit", "conversation", "c1"));
     store.bury(&subject, chat.clock.now()).await.unwrap();
     assert_eq!(store.erase(&subject, chat.clock.now()).await.unwrap().events, 1);
-    let (status, told) = problem(chat.keyed("order-7", KIT).await).await;
-    assert!(status == 409 && told.contains("or was erased"), "{status} {told}");
+    let (status, detail) = problem(chat.send_with_key("order-7", KIT).await).await;
+    assert!(status == 409 && detail.contains("or was erased"), "{status} {detail}");
     assert_eq!(chat.agent.heard().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_is_its_clients_and_its_agents_alone() {
-    let chat = counting().await;
-    let first = text(chat.keyed("k", KIT).await).await;
+async fn key_is_scoped_to_client_and_agent() {
+    let chat = numbered_answers().await;
+    let first = text(chat.send_with_key("k", KIT).await).await;
     let mut others = request("kit").header("idempotency-key", "k").body(Bytes::from(KIT)).unwrap();
     others.headers_mut().insert("authorization", format!("Bearer {OTHER_TOKEN}").parse().unwrap());
     let others = chat.send_request(others).await;
@@ -99,17 +99,17 @@ async fn a_key_is_its_clients_and_its_agents_alone() {
     assert_ne!(text(others).await, first);
     let agents = request("ui").header("idempotency-key", "k").body(Bytes::from(UI)).unwrap();
     assert!(!is_replayed(&chat.send_request(agents).await));
-    assert!(is_replayed(&chat.keyed("k", KIT).await));
+    assert!(is_replayed(&chat.send_with_key("k", KIT).await));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_stands_for_one_request_and_is_refused_for_another() {
-    let chat = counting().await;
-    text(chat.keyed("k", KIT).await).await;
-    let (status, _) = problem(chat.keyed("k", OTHER).await).await;
+async fn reused_key_is_422_and_invalid_key_is_400() {
+    let chat = numbered_answers().await;
+    text(chat.send_with_key("k", KIT).await).await;
+    let (status, _) = problem(chat.send_with_key("k", OTHER).await).await;
     assert_eq!(status, 422);
     for key in ["", "\"\"", "a b", "\u{e9}", &"k".repeat(201)] {
-        assert_eq!(problem(chat.keyed(key, KIT).await).await.0, 400, "{key}");
+        assert_eq!(problem(chat.send_with_key(key, KIT).await).await.0, 400, "{key}");
     }
     let twice = request("kit").header("idempotency-key", "a").header("idempotency-key", "b");
     assert_eq!(problem(chat.send_request(twice.body(Bytes::from(KIT)).unwrap()).await).await.0, 400);
@@ -117,46 +117,46 @@ async fn a_key_stands_for_one_request_and_is_refused_for_another() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_a_turn_runs_its_key_is_in_use() {
+async fn key_of_a_running_turn_is_409() {
     let (sender, answer) = Answer::stream();
     let answer = std::sync::Mutex::new(Some(answer));
     let chat = Chat::with(Limits::default(), move |_| answer.lock().unwrap().take()).await;
-    sender.send(says(TEXT)).unwrap();
-    let running = chat.keyed("k", KIT).await;
-    let second = chat.keyed("k", KIT).await;
+    sender.send(piece(TEXT)).unwrap();
+    let running = chat.send_with_key("k", KIT).await;
+    let second = chat.send_with_key("k", KIT).await;
     assert!(second.headers().contains_key("retry-after"));
     assert_eq!(problem(second).await.0, 409);
-    assert_eq!(problem(chat.keyed("k", OTHER).await).await.0, 422);
-    sender.send(says(DONE)).unwrap();
+    assert_eq!(problem(chat.send_with_key("k", OTHER).await).await.0, 422);
+    sender.send(piece(DONE)).unwrap();
     drop(sender);
     let first = text(running).await;
-    // The stream ends when the key stands for the turn.
-    assert_eq!(text(chat.keyed("k", KIT).await).await, first);
+    // The stream ends after the claim is settled.
+    assert_eq!(text(chat.send_with_key("k", KIT).await).await, first);
     assert_eq!(chat.agent.heard().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_failed_turn_frees_its_key() {
+async fn failed_turn_releases_its_key() {
     let count = AtomicUsize::new(0);
     let chat = Chat::with(Limits::default(), move |_| match count.fetch_add(1, Ordering::SeqCst) {
         0 => None,
-        1 => Some(Answer::saying([says(TEXT), Piece::Cut])),
-        _ => Some(Answer::saying([says(TEXT), says(DONE)])),
+        1 => Some(Answer::saying([piece(TEXT), Piece::Cut])),
+        _ => Some(Answer::saying([piece(TEXT), piece(DONE)])),
     })
     .await;
-    let broken = chat.keyed("k", KIT).await;
+    let broken = chat.send_with_key("k", KIT).await;
     let mut turns = vec![turn_id(&broken)];
     assert_eq!(problem(broken).await.0, 502);
-    let cut = chat.keyed("k", KIT).await;
+    let cut = chat.send_with_key("k", KIT).await;
     turns.push(turn_id(&cut));
     assert!(text(cut).await.contains("\"type\":\"error\""));
-    let well = chat.keyed("k", OTHER).await;
+    let well = chat.send_with_key("k", OTHER).await;
     turns.push(turn_id(&well));
     let attempts: Vec<(&str, u64)> = turns.iter().map(|turn| attempt(turn)).collect();
     let first = attempts[0].1;
     assert_eq!(attempts, [("web:kit:k", first), ("web:kit:k", first + 1), ("web:kit:k", first + 2)]);
     let well = text(well).await;
-    let again = chat.keyed("k", OTHER).await;
+    let again = chat.send_with_key("k", OTHER).await;
     assert!(is_replayed(&again));
     assert_eq!(text(again).await, well);
     let mut ends = Vec::new();
@@ -167,21 +167,21 @@ async fn a_failed_turn_frees_its_key() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_interrupted_turn_is_said_again_too() {
+async fn interrupted_turn_is_replayed() {
     let interrupt = "data: {\"type\":\"interrupt\",\"id\":\"i\",\"payload\":[1]}\n\n";
-    let chat = Chat::saying(vec![says(interrupt), says(DONE)]).await;
-    let first = text(chat.keyed("k", KIT).await).await;
-    let again = chat.keyed("k", KIT).await;
+    let chat = Chat::answering(vec![piece(interrupt), piece(DONE)]).await;
+    let first = text(chat.send_with_key("k", KIT).await).await;
+    let again = chat.send_with_key("k", KIT).await;
     assert!(is_replayed(&again));
     assert_eq!(text(again).await, first);
 }
 
-/// Its instance is gone in the middle of the turn, as if it had been killed.
-async fn killed_in_the_middle(chat: &Chat) {
+/// Runs a turn on an instance that is killed in the middle of the turn.
+async fn kill_during_turn(chat: &Chat) {
     let instance = chat.instance();
     let dead = std::thread::spawn(move || {
         let runtime = tokio::runtime::Runtime::new().unwrap();
-        // Connections and tasks are the runtime's, and go with it.
+        // Connections and tasks belong to the runtime, and end with it.
         let state = instance();
         runtime.block_on(async {
             let request = request("kit").header("idempotency-key", "k").body(Bytes::from(KIT)).unwrap();
@@ -195,95 +195,95 @@ async fn killed_in_the_middle(chat: &Chat) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_killed_turn_leaves_its_key_to_whoever_comes_after_its_lease() {
+async fn key_of_a_killed_turn_is_free_after_its_lease() {
     let (sender, answer) = Answer::stream();
-    let answers = std::sync::Mutex::new(vec![Answer::saying([says(TEXT), says(DONE)]), answer]);
+    let answers = std::sync::Mutex::new(vec![Answer::saying([piece(TEXT), piece(DONE)]), answer]);
     let chat = Chat::with(Limits::default(), move |_| answers.lock().unwrap().pop()).await;
-    sender.send(says(TEXT)).unwrap();
-    killed_in_the_middle(&chat).await;
+    sender.send(piece(TEXT)).unwrap();
+    kill_during_turn(&chat).await;
 
-    assert_eq!(problem(chat.keyed("k", KIT).await).await.0, 409, "for all anybody knows it still runs");
-    // Its deadline was in a minute; the lease holds 5 s longer.
+    assert_eq!(problem(chat.send_with_key("k", KIT).await).await.0, 409, "the turn may still be running");
+    // The turn's deadline is after a minute, and the lease ends 5 s later.
     chat.clock.advance(60);
-    assert_eq!(problem(chat.keyed("k", KIT).await).await.0, 409);
+    assert_eq!(problem(chat.send_with_key("k", KIT).await).await.0, 409);
     chat.clock.advance(6);
-    assert_eq!(problem(chat.keyed("k", OTHER).await).await.0, 422);
-    let second = chat.keyed("k", KIT).await;
+    assert_eq!(problem(chat.send_with_key("k", OTHER).await).await.0, 422);
+    let second = chat.send_with_key("k", KIT).await;
     assert!(!is_replayed(&second));
     let second = text(second).await;
-    let again = chat.keyed("k", KIT).await;
+    let again = chat.send_with_key("k", KIT).await;
     assert!(is_replayed(&again));
     assert_eq!(text(again).await, second);
     drop(sender);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_turn_that_was_recorded_by_one_who_was_killed_before_he_could_say_so_is_found() {
-    let chat = counting().await;
+async fn recorded_turn_with_an_unsettled_claim_is_replayed() {
+    let chat = numbered_answers().await;
     chat.stack.dynamodb.fail(Rule::every(Fault::Cut).on("UpdateItem").containing("finished"));
-    // Its end is written again and again until its invocation is over.
-    let keyed = request("kit").header("idempotency-key", "k").body(Bytes::from(KIT)).unwrap();
-    let response = agent_chat::handle(keyed, &chat.state, Deadline::within(Duration::from_secs(6))).await;
+    // Settling the claim is retried until the invocation ends.
+    let keyed_request = request("kit").header("idempotency-key", "k").body(Bytes::from(KIT)).unwrap();
+    let response = agent_chat::handle(keyed_request, &chat.state, Deadline::within(Duration::from_secs(6))).await;
     let first = text(response).await;
     chat.stack.dynamodb.heal();
-    assert_eq!(problem(chat.keyed("k", KIT).await).await.0, 409);
+    assert_eq!(problem(chat.send_with_key("k", KIT).await).await.0, 409);
     chat.clock.advance(66);
     for _ in 0..2 {
-        let again = chat.keyed("k", KIT).await;
+        let again = chat.send_with_key("k", KIT).await;
         assert!(is_replayed(&again));
         assert_eq!(text(again).await, first);
     }
     chat.clock.advance(-66);
-    assert!(is_replayed(&chat.keyed("k", KIT).await), "whoever found it has said so");
+    assert!(is_replayed(&chat.send_with_key("k", KIT).await), "the replay has settled the claim");
     assert_eq!(chat.agent.heard().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_the_table_is_away_a_key_is_503_and_the_agent_is_not_asked() {
-    let chat = counting().await;
+async fn key_is_503_while_dynamodb_is_unavailable() {
+    let chat = numbered_answers().await;
     chat.stack.dynamodb.fail(Rule::every(Fault::Cut));
-    let refused = chat.keyed("k", KIT).await;
+    let refused = chat.send_with_key("k", KIT).await;
     assert!(refused.headers().contains_key("retry-after"));
     assert_eq!(problem(refused).await.0, 503);
     assert_eq!(chat.agent.heard().len(), 0);
     chat.stack.dynamodb.heal();
-    assert_eq!(chat.keyed("k", KIT).await.status(), 200);
+    assert_eq!(chat.send_with_key("k", KIT).await.status(), 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_turn_that_is_on_the_queue_is_said_again_once_it_is_recorded() {
-    let chat = counting().await;
-    // The claim is taken and settled; only the turn's own record fails.
+async fn queued_turn_is_replayed_after_it_is_recorded() {
+    let chat = numbered_answers().await;
+    // The claim is acquired and settled. Only the record of the turn fails.
     chat.stack.dynamodb.fail(Rule::every(Fault::Cut).on("PutItem").containing("received_at"));
-    let first = text(chat.keyed("k", KIT).await).await;
+    let first = text(chat.send_with_key("k", KIT).await).await;
     chat.stack.dynamodb.heal();
-    assert_eq!(problem(chat.keyed("k", KIT).await).await.0, 409);
+    assert_eq!(problem(chat.send_with_key("k", KIT).await).await.0, 409);
     chat.stack.take_batch().await.unwrap();
-    let again = chat.keyed("k", KIT).await;
+    let again = chat.send_with_key("k", KIT).await;
     assert!(is_replayed(&again));
     assert_eq!(text(again).await, first);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_turn_whose_end_could_not_be_written_at_first_is_settled_as_soon_as_it_can() {
-    let chat = counting().await;
+async fn claim_is_settled_when_throttling_ends() {
+    let chat = numbered_answers().await;
     chat.stack.dynamodb.fail(Rule::every(Fault::THROTTLE).on("UpdateItem").containing("finished").times(5));
-    let first = text(chat.keyed("k", KIT).await).await;
-    let again = chat.keyed("k", KIT).await;
-    assert!(is_replayed(&again), "the stream ends when the key stands for the turn");
+    let first = text(chat.send_with_key("k", KIT).await).await;
+    let again = chat.send_with_key("k", KIT).await;
+    assert!(is_replayed(&again), "the stream ends after the claim is settled");
     assert_eq!(text(again).await, first);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_turn_nobody_could_record_is_not_run_again() {
-    let chat = counting().await;
+async fn unrecorded_turn_is_not_run_again() {
+    let chat = numbered_answers().await;
     chat.stack.dynamodb.fail(Rule::every(Fault::Cut).on("PutItem").containing("received_at"));
     chat.stack.sqs.fail(Rule::every(Fault::Cut));
-    text(chat.keyed("k", KIT).await).await;
+    text(chat.send_with_key("k", KIT).await).await;
     chat.stack.dynamodb.heal();
     for seconds in [0, 400] {
         chat.clock.advance(seconds);
-        let refused = chat.keyed("k", KIT).await;
+        let refused = chat.send_with_key("k", KIT).await;
         assert!(!refused.headers().contains_key("retry-after"));
         assert_eq!(problem(refused).await.0, 409);
     }
@@ -291,38 +291,38 @@ async fn a_turn_nobody_could_record_is_not_run_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_finished_turn_whose_record_never_comes_is_waited_for_as_long_as_a_queue_holds_it() {
-    let chat = counting().await;
+async fn missing_record_is_awaited_for_the_retention_of_the_queue() {
+    let chat = numbered_answers().await;
     chat.stack.dynamodb.fail(Rule::every(Fault::Cut).on("PutItem").containing("received_at"));
-    text(chat.keyed("k", KIT).await).await;
+    text(chat.send_with_key("k", KIT).await).await;
     chat.stack.dynamodb.heal();
     let later = async |days: i64| {
         chat.clock.advance(days * 86_400);
-        chat.keyed("k", KIT).await
+        chat.send_with_key("k", KIT).await
     };
     assert!(later(13).await.headers().contains_key("retry-after"));
-    let gone = later(2).await;
-    assert!(!gone.headers().contains_key("retry-after"));
-    assert_eq!(problem(gone).await.0, 409);
+    let lost = later(2).await;
+    assert!(!lost.headers().contains_key("retry-after"));
+    assert_eq!(problem(lost).await.0, 409);
     let expired = later(90).await;
     assert!(expired.status() == 200 && !is_replayed(&expired), "{expired:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bid_that_nobody_answered_leaves_the_key_free() {
-    let chat = counting().await;
+async fn unconfirmed_key_is_released() {
+    let chat = numbered_answers().await;
     chat.stack.dynamodb.fail(Rule::every(Fault::HoldAnswer).on("PutItem").times(2));
-    assert_eq!(problem(chat.keyed("k", KIT).await).await.0, 503);
+    assert_eq!(problem(chat.send_with_key("k", KIT).await).await.0, 503);
     chat.stack.dynamodb.heal();
-    assert_eq!(chat.keyed("k", KIT).await.status(), 200);
+    assert_eq!(chat.send_with_key("k", KIT).await.status(), 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_agent_knows_the_attempts_of_a_key_by_one_request_id_that_tells_it_nothing() {
+async fn attempts_under_one_key_share_an_opaque_request_id() {
     let count = AtomicUsize::new(0);
     let chat = Chat::with(Limits::default(), move |_| match count.fetch_add(1, Ordering::SeqCst) {
         0 => None,
-        _ => Some(Answer::saying([says(DONE)])),
+        _ => Some(Answer::saying([piece(DONE)])),
     })
     .await;
     for key in ["k", "k", "l"] {
@@ -336,20 +336,20 @@ async fn an_agent_knows_the_attempts_of_a_key_by_one_request_id_that_tells_it_no
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_over_8_mib_is_recorded_and_not_said_again() {
+async fn answer_over_8_mib_is_recorded_but_not_replayed() {
     let event = format!("data: {{\"type\":\"text\",\"content\":\"{}\"}}\n\n", "x".repeat(900_000));
-    let just = |count| vec![says(&event); count].into_iter().chain([says(DONE)]).collect::<Vec<_>>();
-    let fits = Chat::saying(just(9)).await;
-    let first = text(fits.keyed("k", KIT).await).await;
-    let again = fits.keyed("k", KIT).await;
+    let events = |count| vec![piece(&event); count].into_iter().chain([piece(DONE)]).collect::<Vec<_>>();
+    let fits = Chat::answering(events(9)).await;
+    let first = text(fits.send_with_key("k", KIT).await).await;
+    let again = fits.send_with_key("k", KIT).await;
     assert!(is_replayed(&again));
     assert!(text(again).await == first);
 
-    let chat = Chat::saying(just(10)).await;
-    let first = chat.keyed("k", KIT).await;
+    let chat = Chat::answering(events(10)).await;
+    let first = chat.send_with_key("k", KIT).await;
     let id = turn_id(&first);
     assert_eq!(text(first).await.len(), event.len() * 10 + DONE.len());
-    let (status, detail) = problem(chat.keyed("k", KIT).await).await;
+    let (status, detail) = problem(chat.send_with_key("k", KIT).await).await;
     assert_eq!(status, 409, "{detail}");
     assert!(detail.contains("too large"), "{detail}");
     assert_eq!(chat.record(&id).await["end"], "completed");
@@ -357,17 +357,17 @@ async fn an_answer_over_8_mib_is_recorded_and_not_said_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_many_who_send_the_same_at_once_one_asks_the_agent() {
-    let chat = Arc::new(counting().await);
-    let mut sends = tokio::task::JoinSet::new();
+async fn concurrent_requests_with_one_key_reach_the_agent_once() {
+    let chat = Arc::new(numbered_answers().await);
+    let mut requests = tokio::task::JoinSet::new();
     for _ in 0..10 {
         let chat = Arc::clone(&chat);
-        sends.spawn(async move {
-            let response = chat.keyed("k", KIT).await;
+        requests.spawn(async move {
+            let response = chat.send_with_key("k", KIT).await;
             (response.status().as_u16(), text(response).await)
         });
     }
-    let outcomes = sends.join_all().await;
+    let outcomes = requests.join_all().await;
     let answers: Vec<&String> = outcomes.iter().filter(|(status, _)| *status == 200).map(|(_, text)| text).collect();
     assert!(!answers.is_empty() && answers.iter().all(|answer| *answer == answers[0]), "{outcomes:?}");
     assert!(outcomes.iter().all(|(status, _)| [200, 409].contains(status)), "{outcomes:?}");
@@ -375,21 +375,24 @@ async fn of_many_who_send_the_same_at_once_one_asks_the_agent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn key_whose_agent_was_not_asked_is_free_as_soon_as_dynamodb_answers_again() {
+async fn failed_admission_releases_its_key_when_dynamodb_recovers() {
     for (what, lost) in [
-        ("the claim's answer is lost", Rule::every(Fault::LoseAnswer).on("PutItem").containing("lease_until").times(2)),
+        (
+            "the response to the lock request is lost",
+            Rule::every(Fault::LoseAnswer).on("PutItem").containing("lease_until").times(2),
+        ),
         ("the lease is not extended", Rule::every(Fault::Cut).on("UpdateItem").containing("lease_until").times(2)),
     ] {
-        let chat = counting().await;
+        let chat = numbered_answers().await;
         chat.stack.dynamodb.fail(lost);
-        // Longer than the refusal waits.
+        // The release fails for longer than the error response waits.
         chat.stack.dynamodb.fail(Rule::every(Fault::Cut).on("UpdateItem").containing("failed").times(12));
-        assert_eq!(problem(chat.keyed("k", KIT).await).await.0, 503, "{what}");
+        assert_eq!(problem(chat.send_with_key("k", KIT).await).await.0, 503, "{what}");
         assert_eq!(chat.agent.heard().len(), 0, "{what}");
-        // The clock stands still, so that no lease runs out.
+        // The clock does not advance, so no lease expires.
         let answered = async {
             loop {
-                let response = chat.keyed("k", KIT).await;
+                let response = chat.send_with_key("k", KIT).await;
                 match response.status().as_u16() {
                     409 => tokio::task::yield_now().await,
                     status => return status,
@@ -401,8 +404,8 @@ async fn key_whose_agent_was_not_asked_is_free_as_soon_as_dynamodb_answers_again
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn request_killed_before_its_agent_is_asked_blocks_its_key_for_seconds() {
-    let chat = counting().await;
+async fn request_killed_during_admission_blocks_its_key_briefly() {
+    let chat = numbered_answers().await;
     chat.stack.dynamodb.fail(Rule::every(Fault::Hang).on("UpdateItem").containing("lease_until"));
     let (instance, before) = (chat.instance(), chat.stack.dynamodb.counts().get("UpdateItem").copied());
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
@@ -434,49 +437,53 @@ async fn request_killed_before_its_agent_is_asked_blocks_its_key_for_seconds() {
     chat.clock.advance(seconds + 1);
     let others = chat.stack.sqs_client().send_message().queue_url(&chat.stack.retry_queue).message_body("{}");
     others.send().await.unwrap();
-    assert_eq!(chat.keyed("k", OTHER).await.status(), 200, "whatever waits on the queue, and for any request");
+    assert_eq!(
+        chat.send_with_key("k", OTHER).await.status(),
+        200,
+        "other messages on the queue do not matter, nor does another request"
+    );
     assert_eq!(chat.agent.heard().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn turn_that_waits_on_the_retry_queue_is_found_after_its_function_was_killed() {
-    let chat = counting().await;
+async fn queued_turn_is_found_after_its_function_was_killed() {
+    let chat = numbered_answers().await;
     chat.stack.dynamodb.fail(Rule::every(Fault::Cut).on("PutItem").containing("received_at"));
     chat.stack.dynamodb.fail(Rule::every(Fault::Cut).on("UpdateItem").containing("finished"));
-    let keyed = request("kit").header("idempotency-key", "k").body(Bytes::from(KIT)).unwrap();
-    let response = agent_chat::handle(keyed, &chat.state, Deadline::within(Duration::from_secs(6))).await;
+    let keyed_request = request("kit").header("idempotency-key", "k").body(Bytes::from(KIT)).unwrap();
+    let response = agent_chat::handle(keyed_request, &chat.state, Deadline::within(Duration::from_secs(6))).await;
     let first = text(response).await;
     chat.state.turns.ended().await;
     chat.stack.dynamodb.heal();
     chat.clock.advance(66);
-    // Its lease is over and it has no record, but something waits on the queue.
-    let waits = chat.keyed("k", KIT).await;
-    assert!(waits.headers().contains_key("retry-after"));
-    assert_eq!(problem(waits).await.0, 409);
+    // The lease has expired and there is no record, but the queue is not empty.
+    let waiting = chat.send_with_key("k", KIT).await;
+    assert!(waiting.headers().contains_key("retry-after"));
+    assert_eq!(problem(waiting).await.0, 409);
     chat.stack.sqs.fail(Rule::every(Fault::Cut));
-    assert_eq!(problem(chat.keyed("k", KIT).await).await.0, 503, "whether it waits cannot be told");
+    assert_eq!(problem(chat.send_with_key("k", KIT).await).await.0, 503, "the queue is unavailable");
     chat.stack.sqs.heal();
     chat.stack.take_batch().await.unwrap();
-    let again = chat.keyed("k", KIT).await;
+    let again = chat.send_with_key("k", KIT).await;
     assert!(is_replayed(&again));
     assert_eq!(text(again).await, first);
     assert_eq!(chat.agent.heard().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn key_costs_three_write_requests_more_and_a_replay_two_requests() {
-    let chat = counting().await;
+async fn key_adds_three_writes_and_a_replay_takes_two_requests() {
+    let chat = numbered_answers().await;
     let requests = async |key: Option<&str>| {
         let before = chat.stack.dynamodb.counts();
         let response = match key {
-            Some(key) => chat.keyed(key, KIT).await,
+            Some(key) => chat.send_with_key(key, KIT).await,
             None => chat.send("kit", KIT).await,
         };
         text(response).await;
         let new = |(operation, n): (String, usize)| (n - before.get(&operation).unwrap_or(&0), operation);
         chat.stack.dynamodb.counts().into_iter().map(new).filter(|(n, _)| *n > 0).collect::<Vec<_>>()
     };
-    // An instance looks at the table once.
+    // The first record of an instance also reads the list of erased subjects.
     requests(None).await;
     let (put, update, get) = ("PutItem".to_owned(), "UpdateItem".to_owned(), "GetItem".to_owned());
     assert_eq!(requests(None).await, [(1, put.clone())]);
@@ -487,13 +494,13 @@ async fn key_costs_three_write_requests_more_and_a_replay_two_requests() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn client_that_leaves_while_it_is_admitted_leaves_no_key_taken() {
-    let chat = counting().await;
+async fn client_that_leaves_during_admission_leaves_no_claim() {
+    let chat = numbered_answers().await;
     let slow = Fault::Delay(Duration::from_millis(300));
     chat.stack.dynamodb.fail(Rule::every(slow).on("UpdateItem").containing("lease_until"));
-    let left = tokio::time::timeout(Duration::from_millis(100), chat.keyed("k", KIT)).await;
-    assert!(left.is_err(), "it was still admitted");
+    let left = tokio::time::timeout(Duration::from_millis(100), chat.send_with_key("k", KIT)).await;
+    assert!(left.is_err(), "admission was still running");
     chat.state.turns.ended().await;
     assert_eq!(chat.agent.heard().len(), 0);
-    assert_eq!(chat.keyed("k", KIT).await.status(), 200);
+    assert_eq!(chat.send_with_key("k", KIT).await.status(), 200);
 }

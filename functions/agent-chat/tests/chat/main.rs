@@ -1,4 +1,4 @@
-//! The proxy between a client and an agent that says what it is told to.
+//! Tests the proxy between a client and a scripted agent.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
 mod clients;

@@ -1,4 +1,4 @@
-//! The stream: passed on as it is, and never in silence.
+//! Tests the stream: events are forwarded unchanged, and failures end with an error event.
 
 use std::time::Duration;
 
@@ -10,14 +10,14 @@ use http::{Request, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 
-use crate::support::{Chat, DONE, KIT, TEXT, TOKEN, UI, UPSTREAM_TOKEN, problem, request, says, text, turn_id};
+use crate::support::{Chat, DONE, KIT, TEXT, TOKEN, UI, UPSTREAM_TOKEN, piece, problem, request, text, turn_id};
 use agent_chat::Limits;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_is_passed_on_byte_for_byte_and_recorded_before_it_ends() {
+async fn answer_is_forwarded_and_recorded_byte_for_byte() {
     let stream = format!(": hello\r\n\r\nid: 7\n{TEXT}data: \u{e9}\u{2028}\n\n{DONE}");
     let chat =
-        Chat::saying(stream.as_bytes().chunks(3).map(|chunk| Piece::Says(Bytes::copy_from_slice(chunk))).collect())
+        Chat::answering(stream.as_bytes().chunks(3).map(|chunk| Piece::Says(Bytes::copy_from_slice(chunk))).collect())
             .await;
     let response = chat.send("kit", KIT).await;
     assert_eq!(response.status(), StatusCode::OK);
@@ -39,8 +39,8 @@ async fn an_answer_is_passed_on_byte_for_byte_and_recorded_before_it_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_agent_gets_the_body_as_it_came_and_none_of_the_clients_credentials() {
-    let chat = Chat::saying(vec![says(DONE)]).await;
+async fn agent_gets_the_unchanged_body_without_client_credentials() {
+    let chat = Chat::answering(vec![piece(DONE)]).await;
     let body = " {\"new\" : 1.50, \"messages\":[] }\n";
     let request = request("kit").header("cookie", "secret").body(Bytes::from(body)).unwrap();
     assert_eq!(text(chat.send_request(request).await).await, DONE);
@@ -55,8 +55,8 @@ async fn the_agent_gets_the_body_as_it_came_and_none_of_the_clients_credentials(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_may_not_ask_is_told_so_and_no_agent_hears_of_it() {
-    let chat = Chat::saying(vec![says(DONE)]).await;
+async fn rejected_requests_are_not_forwarded() {
+    let chat = Chat::answering(vec![piece(DONE)]).await;
     let plain = |agent: &str| Request::post(format!("/v1/aibot/bots/{agent}/send-message"));
     let body = || Bytes::from(KIT);
     for (request, status) in [
@@ -86,7 +86,7 @@ async fn who_may_not_ask_is_told_so_and_no_agent_hears_of_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_fails_before_the_first_event_has_a_status_of_its_own_and_is_recorded() {
+async fn early_failures_have_a_status_and_are_recorded() {
     let error = r#"data: {"error": "Server error", "details": "in confidence"}"#;
     type Case = (&'static str, Option<fn() -> Answer>, u16, &'static str);
     let answers: [Case; 9] = [
@@ -96,7 +96,7 @@ async fn what_fails_before_the_first_event_has_a_status_of_its_own_and_is_record
         ("kit", Some(|| Answer::saying([Piece::Cut])), 502, "failed:nothing"),
         (
             "kit",
-            Some(|| Answer { status: StatusCode::IM_A_TEAPOT, ..Answer::saying([says(TEXT)]) }),
+            Some(|| Answer { status: StatusCode::IM_A_TEAPOT, ..Answer::saying([piece(TEXT)]) }),
             418,
             "failed:refused",
         ),
@@ -110,7 +110,7 @@ async fn what_fails_before_the_first_event_has_a_status_of_its_own_and_is_record
         ),
         (
             "kit",
-            Some(|| Answer { content_type: "application/json", ..Answer::saying([says(TEXT)]) }),
+            Some(|| Answer { content_type: "application/json", ..Answer::saying([piece(TEXT)]) }),
             502,
             "failed:content type",
         ),
@@ -122,22 +122,25 @@ async fn what_fails_before_the_first_event_has_a_status_of_its_own_and_is_record
         assert_eq!(problem(response).await.0, status, "{end}");
         assert_eq!(chat.record(&turn_id).await["end"], end);
     }
-    let chat = Chat::saying(vec![says(&format!("{error}\n\n"))]).await;
+    let chat = Chat::answering(vec![piece(&format!("{error}\n\n"))]).await;
     let (status, detail) = problem(chat.send("kit", KIT).await).await;
     assert_eq!((status, detail.as_str()), (502, "the agent could not begin"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_fails_later_ends_in_one_error_event_and_never_in_silence() {
+async fn late_failures_end_with_one_error_event() {
     let delta = "data: {\"type\":\"TEXT_MESSAGE_CONTENT\",\"messageId\":\"m\",\"delta\":\"Hi\"}\n\n";
     for (agent, body, first, marker) in
         [("kit", KIT, TEXT, "\"type\":\"error\""), ("ui", UI, delta, "\"type\":\"RUN_ERROR\"")]
     {
-        for last in
-            [vec![], vec![Piece::Cut], vec![says("data: {\"type\":\"te"), Piece::Cut], vec![says(&"x".repeat(1 << 21))]]
-        {
-            let pieces = [vec![says(first)], last.clone()].concat();
-            let chat = Chat::saying(pieces).await;
+        for last in [
+            vec![],
+            vec![Piece::Cut],
+            vec![piece("data: {\"type\":\"te"), Piece::Cut],
+            vec![piece(&"x".repeat(1 << 21))],
+        ] {
+            let pieces = [vec![piece(first)], last.clone()].concat();
+            let chat = Chat::answering(pieces).await;
             let response = chat.send(agent, body).await;
             let turn_id = turn_id(&response);
             let got = text(response).await;
@@ -155,54 +158,54 @@ async fn what_fails_later_ends_in_one_error_event_and_never_in_silence() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_end_the_agent_has_said_is_enough_whatever_comes_behind_it() {
+async fn terminal_event_is_followed_by_no_error_event() {
     let error = "data: {\"type\":\"RUN_ERROR\",\"message\":\"x\"}\n\n";
     let finished = "data: {\"type\":\"RUN_FINISHED\"}\n\n";
     for (agent, body, pieces, end) in [
-        ("ui", UI, vec![says(error), says(error)], "failed:RUN_ERROR"),
-        ("ui", UI, vec![says(error), Piece::Cut], "failed:RUN_ERROR"),
-        ("ui", UI, vec![says(finished), says(DONE)], "completed"),
-        ("kit", KIT, vec![says(TEXT), says(DONE), Piece::Cut], "completed"),
+        ("ui", UI, vec![piece(error), piece(error)], "failed:RUN_ERROR"),
+        ("ui", UI, vec![piece(error), Piece::Cut], "failed:RUN_ERROR"),
+        ("ui", UI, vec![piece(finished), piece(DONE)], "completed"),
+        ("kit", KIT, vec![piece(TEXT), piece(DONE), Piece::Cut], "completed"),
         (
             "kit",
             KIT,
-            vec![says("data: {\"type\":\"interrupt\",\"id\":\"i\",\"payload\":1}\n\n"), says(DONE)],
+            vec![piece("data: {\"type\":\"interrupt\",\"id\":\"i\",\"payload\":1}\n\n"), piece(DONE)],
             "interrupted",
         ),
     ] {
-        let said: String = pieces
+        let sent: String = pieces
             .iter()
             .map(|p| if let Piece::Says(b) = p { String::from_utf8(b.to_vec()).unwrap() } else { String::new() })
             .collect();
-        let chat = Chat::saying(pieces).await;
+        let chat = Chat::answering(pieces).await;
         let response = chat.send(agent, body).await;
         let turn_id = turn_id(&response);
-        assert_eq!(text(response).await, said);
+        assert_eq!(text(response).await, sent);
         assert_eq!(chat.record(&turn_id).await["end"], end);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_event_is_passed_on_when_it_is_complete_and_silence_is_filled_between_events_alone() {
+async fn heartbeats_are_sent_between_whole_events_only() {
     let (sender, answer) = Answer::stream();
     let answer = std::sync::Mutex::new(Some(answer));
     let limits = Limits { heartbeat: Duration::from_millis(20), ..Limits::default() };
     let chat = Chat::with(limits, move |_| answer.lock().unwrap().take()).await;
-    sender.send(says(TEXT)).unwrap();
+    sender.send(piece(TEXT)).unwrap();
     let mut body = chat.send("kit", KIT).await.into_body();
     let mut next =
         async || String::from_utf8(body.frame().await.unwrap().unwrap().into_data().unwrap().to_vec()).unwrap();
     assert_eq!(next().await, TEXT);
-    assert_eq!(next().await, ": \n\n", "a heartbeat, while the agent says nothing");
+    assert_eq!(next().await, ": \n\n", "a heartbeat while the agent is silent");
     let (head, tail) = TEXT.split_at(12);
-    sender.send(says(head)).unwrap();
-    sender.send(says(tail)).unwrap();
-    let mut heard = next().await;
-    while heard == ": \n\n" {
-        heard = next().await;
+    sender.send(piece(head)).unwrap();
+    sender.send(piece(tail)).unwrap();
+    let mut next_event = next().await;
+    while next_event == ": \n\n" {
+        next_event = next().await;
     }
-    assert_eq!(heard, TEXT, "whole");
-    sender.send(says(DONE)).unwrap();
+    assert_eq!(next_event, TEXT, "the event is sent whole");
+    sender.send(piece(DONE)).unwrap();
     drop(sender);
     let mut rest = String::new();
     while let Some(frame) = body.frame().await {
@@ -212,7 +215,7 @@ async fn each_event_is_passed_on_when_it_is_complete_and_silence_is_filled_betwe
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_agent_that_falls_silent_is_given_up_in_time() {
+async fn silent_agent_times_out() {
     let short = Duration::from_millis(50);
     let (sender, answer) = Answer::stream();
     let answer = std::sync::Mutex::new(Some(answer));
@@ -223,35 +226,35 @@ async fn an_agent_that_falls_silent_is_given_up_in_time() {
     drop(sender);
 
     let (sender, answer) = Answer::stream();
-    sender.send(says(TEXT)).unwrap();
+    sender.send(piece(TEXT)).unwrap();
     let answer = std::sync::Mutex::new(Some(answer));
     let idle = Chat::with(Limits { idle: short, ..Limits::default() }, move |_| answer.lock().unwrap().take()).await;
     let got = text(idle.send("kit", KIT).await).await;
     assert!(got.starts_with(TEXT) && got.contains("the agent fell silent"), "{got}");
 
-    let (sender_of_late, answer) = Answer::stream();
+    let (late_sender, answer) = Answer::stream();
     let answer = std::sync::Mutex::new(Some(answer));
     let limits = Limits { commit: short, first_event: short * 4, ..Limits::default() };
     let late = Chat::with(limits, move |_| answer.lock().unwrap().take()).await;
     let response = late.send("kit", KIT).await;
-    assert_eq!(response.status(), StatusCode::OK, "the status went out before anything came");
+    assert_eq!(response.status(), StatusCode::OK, "the status was sent before the first event");
     let got = text(response).await;
     assert!(got.contains("\"type\":\"error\""), "{got}");
-    drop((sender, sender_of_late));
+    drop((sender, late_sender));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_leaves_stops_nothing_and_the_turn_is_recorded() {
+async fn turn_is_recorded_after_the_client_has_left() {
     let (sender, answer) = Answer::stream();
-    sender.send(says(TEXT)).unwrap();
+    sender.send(piece(TEXT)).unwrap();
     let answer = std::sync::Mutex::new(Some(answer));
     let chat = Chat::with(Limits::default(), move |_| answer.lock().unwrap().take()).await;
     let response = chat.send("kit", KIT).await;
     let turn_id = turn_id(&response);
     drop(response);
-    sender.send(says(&format!("{TEXT}{DONE}"))).unwrap();
+    sender.send(piece(&format!("{TEXT}{DONE}"))).unwrap();
     drop(sender);
-    let record = chat.record_when_there(&turn_id).await;
+    let record = chat.wait_for_record(&turn_id).await;
     assert_eq!(
         (&record["end"], &record["client_left"], &record["events"]),
         (&json!("completed"), &json!(true), &json!(3))
@@ -259,14 +262,14 @@ async fn a_client_that_leaves_stops_nothing_and_the_turn_is_recorded() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_does_not_read_in_time_hears_that_the_answer_is_not_whole() {
+async fn slow_client_gets_an_error_event() {
     let event = format!("data: {{\"type\":\"text\",\"content\":\"{}\"}}\n\n", "x".repeat(1000));
-    let chat = Chat::saying(vec![says(&event); 3000].into_iter().chain([says(DONE)]).collect()).await;
+    let chat = Chat::answering(vec![piece(&event); 3000].into_iter().chain([piece(DONE)]).collect()).await;
     let asked = request("kit").body(Bytes::from(KIT)).unwrap();
-    // Of which five seconds are for the record.
+    // Five seconds of this are reserved for the record.
     let response = agent_chat::handle(asked, &chat.state, Deadline::within(Duration::from_millis(5300))).await;
     let turn_id = turn_id(&response);
-    assert_eq!(chat.record_when_there(&turn_id).await["end"], "failed:client");
+    assert_eq!(chat.wait_for_record(&turn_id).await["end"], "failed:client");
     let got = text(response).await;
     let whole = got.matches(&event).count();
     let tail = got.get(whole * event.len()..).unwrap();
@@ -276,26 +279,26 @@ async fn a_client_that_does_not_read_in_time_hears_that_the_answer_is_not_whole(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_end_the_client_was_not_sent_is_no_end() {
-    // As much as waits for a client that does not read, and a little more or less.
+async fn unsent_terminal_event_is_replaced_by_an_error_event() {
+    // The answers are a little smaller or larger than the buffer of a client that does not read.
     let limits = Limits { buffer: 64 * TEXT.len(), ..Limits::default() };
     for before in 60..66 {
-        let said: Vec<Piece> = vec![says(TEXT); before].into_iter().chain([says(DONE)]).collect();
-        let chat = Chat::with(limits, move |_| Some(Answer::saying(said.clone()))).await;
+        let sent: Vec<Piece> = vec![piece(TEXT); before].into_iter().chain([piece(DONE)]).collect();
+        let chat = Chat::with(limits, move |_| Some(Answer::saying(sent.clone()))).await;
         let asked = request("kit").body(Bytes::from(KIT)).unwrap();
         let response = agent_chat::handle(asked, &chat.state, Deadline::within(Duration::from_millis(5300))).await;
         let turn_id = turn_id(&response);
-        chat.record_when_there(&turn_id).await;
+        chat.wait_for_record(&turn_id).await;
         let got = text(response).await;
         assert!(got.ends_with(DONE) != got.contains("\"type\":\"error\""), "{before}: {got}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_comes_before_the_first_event_holds_nothing_up() {
+async fn comments_before_the_first_event_do_not_delay_it() {
     let before = ": p\n\n".repeat(200);
     for accept in ["text/event-stream", "application/json"] {
-        let chat = Chat::saying(vec![says(&before), says(TEXT), says(DONE)]).await;
+        let chat = Chat::answering(vec![piece(&before), piece(TEXT), piece(DONE)]).await;
         let asked = request("kit").header("accept", accept).body(Bytes::from(KIT)).unwrap();
         let got =
             tokio::time::timeout(Duration::from_secs(8), async { text(chat.send_request(asked).await).await }).await;
@@ -305,12 +308,12 @@ async fn what_comes_before_the_first_event_holds_nothing_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_turn_that_is_too_large_to_be_kept_whole_is_kept_as_far_as_it_can_be_read_back() {
-    // Each of these bytes is two in JSON.
+async fn record_of_a_large_turn_is_cut() {
+    // Each quote takes two bytes in JSON.
     let quotes = format!("data: {}\n\n", "\"".repeat(900_000));
     let limits = Limits { body: 6 * 1024 * 1024, ..Limits::default() };
-    let said: Vec<Piece> = vec![says(&quotes); 10].into_iter().chain([says(DONE)]).collect();
-    let chat = Chat::with(limits, move |_| Some(Answer::saying(said.clone()))).await;
+    let sent: Vec<Piece> = vec![piece(&quotes); 10].into_iter().chain([piece(DONE)]).collect();
+    let chat = Chat::with(limits, move |_| Some(Answer::saying(sent.clone()))).await;
     let large = json!({"messages": [{"role": "user", "content": "y".repeat(3_000_000)}]}).to_string();
     let response = chat.send("kit", &large).await;
     let turn_id = turn_id(&response);
@@ -323,19 +326,19 @@ async fn a_turn_that_is_too_large_to_be_kept_whole_is_kept_as_far_as_it_can_be_r
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_agent_that_has_said_its_end_and_goes_on_is_not_waited_for() {
+async fn agent_that_continues_after_its_end_is_cut_off() {
     let (sender, answer) = Answer::stream();
     let answer = std::sync::Mutex::new(Some(answer));
     let limits = Limits { after_end: Duration::from_millis(300), ..Limits::default() };
     let chat = Chat::with(limits, move |_| answer.lock().unwrap().take()).await;
-    sender.send(says(&format!("{TEXT}{DONE}"))).unwrap();
+    sender.send(piece(&format!("{TEXT}{DONE}"))).unwrap();
     let mut body = chat.send("kit", KIT).await.into_body();
     let mut got = Vec::new();
     let ended = async {
         while let Some(frame) = body.frame().await {
             got.extend_from_slice(&frame.unwrap().into_data().unwrap());
-            // With each piece that was heard it says another; in the end nobody listens.
-            let _ = sender.send(says(": x\n\n"));
+            // The agent sends another piece for each that arrives. At the end no one receives it.
+            let _ = sender.send(piece(": x\n\n"));
         }
     };
     tokio::time::timeout(Duration::from_secs(20), ended).await.unwrap();
@@ -344,7 +347,7 @@ async fn an_agent_that_has_said_its_end_and_goes_on_is_not_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_byte_order_mark_behind_a_heartbeat_costs_no_event() {
+async fn byte_order_mark_after_a_heartbeat_is_removed() {
     let (sender, answer) = Answer::stream();
     let answer = std::sync::Mutex::new(Some(answer));
     let short = Duration::from_millis(20);
@@ -353,7 +356,7 @@ async fn a_byte_order_mark_behind_a_heartbeat_costs_no_event() {
     let mut body = chat.send("kit", KIT).await.into_body();
     let beat = body.frame().await.unwrap().unwrap().into_data().unwrap();
     assert_eq!(&beat[..], b": \n\n");
-    sender.send(says(&format!("\u{feff}{TEXT}{DONE}"))).unwrap();
+    sender.send(piece(&format!("\u{feff}{TEXT}{DONE}"))).unwrap();
     drop(sender);
     let mut rest = Vec::new();
     while let Some(frame) = body.frame().await {
@@ -363,13 +366,13 @@ async fn a_byte_order_mark_behind_a_heartbeat_costs_no_event() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_asks_for_json_gets_the_whole_turn_as_one_object() {
+async fn json_client_gets_the_turn_as_one_object() {
     let call = |kind: &str, more: Value| {
         let mut event = json!({"type": kind, "toolCallId": "a"});
         event.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         format!("data: {event}\n\n")
     };
-    let said = [
+    let sent = [
         TEXT.to_owned(),
         call("tool-call-start", json!({"toolCallName": "clock"})),
         call("tool-call-args", json!({"delta": "{\"zone\":"})),
@@ -379,7 +382,7 @@ async fn who_asks_for_json_gets_the_whole_turn_as_one_object() {
     ]
     .concat();
     let json_of = async |pieces: Vec<Piece>| {
-        let chat = Chat::saying(pieces).await;
+        let chat = Chat::answering(pieces).await;
         let asked = request("kit").header("accept", "application/json").body(Bytes::from(KIT)).unwrap();
         let response = chat.send_request(asked).await;
         assert_eq!(response.headers()["content-type"], "application/json");
@@ -389,7 +392,7 @@ async fn who_asks_for_json_gets_the_whole_turn_as_one_object() {
         assert!(chat.record(&turn_id).await["answer"].is_string());
         (status, whole)
     };
-    let (status, whole) = json_of(vec![says(&said), says(DONE)]).await;
+    let (status, whole) = json_of(vec![piece(&sent), piece(DONE)]).await;
     assert_eq!((status, &whole["end"], &whole["content"]), (200, &json!("completed"), &json!("Hi\n\nHi")));
     let message = json!({"id": null, "role": "assistant", "content": "Hi"});
     assert_eq!((&whole["messages"], &whole["error"]), (&json!([message, message]), &Value::Null));
@@ -398,21 +401,21 @@ async fn who_asks_for_json_gets_the_whole_turn_as_one_object() {
         json!([{"id": "a", "name": "clock", "arguments": "{\"zone\":1}", "result": "nine"}])
     );
     let interrupt = "data: {\"type\":\"interrupt\",\"id\":\"i\",\"payload\":[1]}\n\n";
-    let (status, whole) = json_of(vec![says(interrupt), says(DONE)]).await;
+    let (status, whole) = json_of(vec![piece(interrupt), piece(DONE)]).await;
     assert_eq!((status, &whole["end"], &whole["interrupts"][0]["id"]), (200, &json!("interrupted"), &json!("i")));
-    let (status, whole) = json_of(vec![says(TEXT), Piece::Cut]).await;
+    let (status, whole) = json_of(vec![piece(TEXT), Piece::Cut]).await;
     assert_eq!((status, &whole["end"], &whole["content"]), (502, &json!("failed"), &json!("Hi")));
     let both = request("kit").header("accept", "application/json, text/event-stream").body(Bytes::from(KIT)).unwrap();
-    assert_eq!(text(Chat::saying(vec![says(DONE)]).await.send_request(both).await).await, DONE);
+    assert_eq!(text(Chat::answering(vec![piece(DONE)]).await.send_request(both).await).await, DONE);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_turn_waits_on_the_queue_while_the_table_is_away() {
-    let chat = Chat::saying(vec![says(TEXT), says(DONE)]).await;
+async fn turn_is_queued_while_dynamodb_is_unavailable() {
+    let chat = Chat::answering(vec![piece(TEXT), piece(DONE)]).await;
     chat.stack.dynamodb.fail(Rule::every(Fault::Cut));
     let response = chat.send("kit", KIT).await;
     let turn_id = turn_id(&response);
-    assert_eq!(text(response).await, format!("{TEXT}{DONE}"), "nobody who chats hears of it");
+    assert_eq!(text(response).await, format!("{TEXT}{DONE}"), "the client does not notice");
     chat.stack.dynamodb.heal();
     chat.stack.take_batch().await.unwrap();
     assert_eq!(chat.record(&turn_id).await["end"], "completed");

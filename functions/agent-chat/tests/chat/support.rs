@@ -1,4 +1,4 @@
-//! An agent that says what it is told to, the proxy before it, and what tests ask of them.
+//! The test setup: a scripted agent, the proxy in front of it, and helpers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +27,7 @@ pub(crate) struct Chat {
     pub(crate) stack: Testbed,
     pub(crate) agent: Agent,
     pub(crate) state: Arc<State>,
-    /// Stands still until it is moved.
+    /// Only advances when a test advances it.
     pub(crate) clock: Clock,
     secrets: String,
 }
@@ -40,9 +40,9 @@ impl Chat {
         Self::of_clients(json!([]), limits, answer).await
     }
 
-    /// With an agent `own` at this address.
+    /// Creates a setup with an agent `own` at `url`.
     pub(crate) async fn of_agent(url: &str) -> Chat {
-        let mut chat = Self::saying(Vec::new()).await;
+        let mut chat = Self::answering(Vec::new()).await;
         let mut secrets: Value = serde_json::from_str(&chat.secrets).unwrap();
         secrets["agent_chat"]["agents"]["own"] = json!({"url": url, "dialect": "ag-kit"});
         secrets["agent_chat"]["clients"][0]["agents"] = json!(["*"]);
@@ -51,36 +51,37 @@ impl Chat {
         chat
     }
 
-    /// With clients besides the usual.
+    /// Creates a setup with additional clients.
     pub(crate) async fn of_clients(
-        more: Value,
+        additional: Value,
         limits: Limits,
         answer: impl Fn(&Heard) -> Option<Answer> + Send + Sync + 'static,
     ) -> Chat {
         let stack = Testbed::start(Options { poll: false, ..Options::default() }).await.unwrap();
         let agent = Agent::start(answer).await.unwrap();
-        let of =
+        let agent_of =
             |dialect: &str| json!({"url": format!("{}/x", agent.url), "dialect": dialect, "token": UPSTREAM_TOKEN});
         let nowhere = json!({"url": "http://127.0.0.1:1/x", "dialect": "ag-kit"});
         let mut clients = vec![
             json!({"id": "web", "token": TOKEN, "agents": ["kit", "ui", "nowhere", "unknown"]}),
             json!({"id": "app", "token": OTHER_TOKEN, "agents": ["*"]}),
         ];
-        clients.extend(more.as_array().unwrap().clone());
-        let secrets = json!({"agent_chat": {"clients": clients,
-            "agents": {"kit": of("ag-kit"), "ui": of("ag-ui"), "nowhere": nowhere, "other": of("ag-kit")}}});
+        clients.extend(additional.as_array().unwrap().clone());
+        let agents = json!({"kit": agent_of("ag-kit"), "ui": agent_of("ag-ui"), "nowhere": nowhere,
+            "other": agent_of("ag-kit")});
+        let secrets = json!({"agent_chat": {"clients": clients, "agents": agents}});
         let (secrets, clock) = (secrets.to_string(), Clock::manual(Clock::System.now()));
         let state = state(stack.inbox(clock.clone()), &secrets, limits);
         Chat { stack, agent, state, clock, secrets }
     }
 
-    /// The proxy once more, as another instance; to be called where its tasks are to run.
+    /// Returns a constructor of another instance of the proxy. Its tasks run where the constructor is called.
     pub(crate) fn instance(&self) -> impl FnOnce() -> Arc<State> + Send + use<> {
         let (inbox, secrets) = (self.stack.inbox(self.clock.clone()), self.secrets.clone());
         move || state(inbox, &secrets, Limits::default())
     }
 
-    pub(crate) async fn saying(pieces: Vec<Piece>) -> Chat {
+    pub(crate) async fn answering(pieces: Vec<Piece>) -> Chat {
         Self::with(Limits::default(), move |_| Some(Answer::saying(pieces.clone()))).await
     }
 
@@ -92,8 +93,8 @@ impl Chat {
         agent_chat::handle(request, &self.state, Deadline::within(Duration::from_secs(60))).await
     }
 
-    /// The record of a turn, as soon as there is one.
-    pub(crate) async fn record_when_there(&self, turn_id: &str) -> Value {
+    /// Waits for the record of a turn.
+    pub(crate) async fn wait_for_record(&self, turn_id: &str) -> Value {
         let id = event_id(turn_id);
         let recorded = async {
             while self.stack.store().get(&id, Clock::System.now()).await.unwrap().is_none() {
@@ -104,7 +105,7 @@ impl Chat {
         self.record(turn_id).await
     }
 
-    /// The record of a turn.
+    /// Reads the record of a turn.
     pub(crate) async fn record(&self, turn_id: &str) -> Value {
         let id = event_id(turn_id);
         let record = self.stack.store().get(&id, Clock::System.now()).await.unwrap().unwrap();
@@ -125,7 +126,7 @@ pub(crate) fn request(agent: &str) -> http::request::Builder {
         .header("x-request-id", "req-1")
 }
 
-pub(crate) fn says(text: &str) -> Piece {
+pub(crate) fn piece(text: &str) -> Piece {
     Piece::Says(Bytes::copy_from_slice(text.as_bytes()))
 }
 

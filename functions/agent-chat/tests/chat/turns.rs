@@ -1,4 +1,4 @@
-//! Turns as agents in the field tell them, and what their clients get.
+//! Tests turns with event streams of real agents, and the responses to clients.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -11,9 +11,9 @@ use http::{HeaderValue, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 
-use crate::support::{Chat, DONE, KIT, TEXT, UI, problem, request, says, text, turn_id};
+use crate::support::{Chat, DONE, KIT, TEXT, UI, piece, problem, request, text, turn_id};
 
-/// Events as a stream.
+/// Encodes events as a stream.
 fn stream(events: &[Value]) -> String {
     events.iter().map(|event| format!("data: {event}\n\n")).collect()
 }
@@ -35,7 +35,7 @@ fn outcome(outcome: impl serde::Serialize) -> Value {
 }
 
 impl Chat {
-    /// Asks with these headers.
+    /// Sends a request with additional headers.
     async fn ask(&self, agent: &str, headers: &[(&str, &str)]) -> http::Response<agent_chat::Body> {
         let mut asked = request(agent);
         for (name, value) in headers {
@@ -45,7 +45,7 @@ impl Chat {
         self.send_request(asked.body(Bytes::from(body)).unwrap()).await
     }
 
-    /// The answer as one object, with its status.
+    /// Sends a request for a JSON response. Returns its status and body.
     async fn object(&self, agent: &str) -> (u16, Value) {
         let response = self.ask(agent, &[("accept", "application/json")]).await;
         (response.status().as_u16(), serde_json::from_str(&text(response).await).unwrap())
@@ -72,7 +72,7 @@ async fn json_answer_has_messages_calls_and_their_text() {
         json!({"type": "TEXT_MESSAGE_CHUNK", "delta": "free."}),
         finished(),
     ];
-    let (status, whole) = Chat::saying(vec![says(&stream(&events))]).await.object("ui").await;
+    let (status, whole) = Chat::answering(vec![piece(&stream(&events))]).await.object("ui").await;
     assert_eq!((status, &whole["end"], &whole["error"]), (200, &json!("completed"), &Value::Null));
     let message = |id: &str, content: &str| json!({"id": id, "role": "assistant", "content": content});
     let messages = [message("A", "Let me look."), message("B", "Meanwhile"), message("C", "It is free.")];
@@ -85,7 +85,7 @@ async fn json_answer_has_messages_calls_and_their_text() {
 async fn json_answer_leaves_out_the_requests_own_messages() {
     let restated = json!({"type": "MESSAGES_SNAPSHOT", "messages": [
         {"id": "m", "role": "user", "content": "Hello"}, {"id": "a", "role": "assistant", "content": "New"}]});
-    let chat = Chat::saying(vec![says(&stream(&[started(), restated, finished()]))]).await;
+    let chat = Chat::answering(vec![piece(&stream(&[started(), restated, finished()]))]).await;
     for replayed in [false, true] {
         let response = chat.ask("ui", &[("accept", "application/json"), ("idempotency-key", "k")]).await;
         assert_eq!(response.headers().contains_key("idempotency-replayed"), replayed);
@@ -96,11 +96,11 @@ async fn json_answer_leaves_out_the_requests_own_messages() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn json_answer_says_why_a_turn_failed() {
+async fn json_answer_has_the_error_of_a_failed_turn() {
     let error = json!({"type": "RUN_ERROR", "message": "boom", "code": "X"});
     let kit_error = json!({"type": "error", "error": "boom"});
     let error_of = |code: &str, message: &str| json!({"code": code, "message": message});
-    let unknown = "the agent ended its run with an outcome of no known type";
+    let unknown = "the agent ended its run with an outcome of an unknown type";
     let cut = "the agent ended without its end mark";
     for (agent, events, expected) in [
         ("ui", vec![started(), delta("m", "Part"), error.clone(), finished()], error_of("X", "boom")),
@@ -111,7 +111,7 @@ async fn json_answer_says_why_a_turn_failed() {
         ("kit", vec![json!({"type": "text", "content": "Part"}), kit_error], error_of("bad-agent", "boom")),
         ("kit", vec![json!({"type": "text", "content": "Part"})], error_of("bad-agent", cut)),
     ] {
-        let (status, whole) = Chat::saying(vec![says(&stream(&events))]).await.object(agent).await;
+        let (status, whole) = Chat::answering(vec![piece(&stream(&events))]).await.object(agent).await;
         assert_eq!((status, &whole["end"], &whole["error"]), (502, &json!("failed"), &expected), "{events:?}");
         let has_text = events.iter().any(|event| event.to_string().contains("Part"));
         assert_eq!(whole["content"], if has_text { "Part" } else { "" });
@@ -119,7 +119,7 @@ async fn json_answer_says_why_a_turn_failed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_outcome_decides_about_record_key_and_status() {
+async fn outcome_decides_end_key_and_status() {
     let interrupts = json!({"type": "interrupt", "interrupts": [{"id": "i"}]});
     for (last, end, keeps_key) in [
         (outcome(json!({"type": "success"})), "completed", true),
@@ -130,15 +130,15 @@ async fn each_outcome_decides_about_record_key_and_status() {
         (outcome(json!({"type": "of-next-year"})), "failed:unknown-outcome", false),
         (outcome(7), "failed:unknown-outcome", false),
     ] {
-        let said = stream(&[started(), delta("m", "Working on"), last.clone()]);
-        let chat = Chat::saying(vec![says(&said)]).await;
+        let sent = stream(&[started(), delta("m", "Working on"), last.clone()]);
+        let chat = Chat::answering(vec![piece(&sent)]).await;
         let first = chat.ask("ui", &[("idempotency-key", "k")]).await;
         let id = turn_id(&first);
-        assert_eq!(text(first).await, said, "the agent's own end is the last word");
+        assert_eq!(text(first).await, sent, "the agent's terminal event is the last event");
         assert_eq!(chat.record(&id).await["end"], end, "{last}");
         let again = chat.ask("ui", &[("idempotency-key", "k")]).await;
         assert_eq!(again.headers().contains_key("idempotency-replayed"), keeps_key, "{last}");
-        assert_eq!(text(again).await, said);
+        assert_eq!(text(again).await, sent);
         let (status, whole) = chat.object("ui").await;
         let expected = if keeps_key { 200 } else { 502 };
         assert_eq!((status, &whole["end"]), (expected, &json!(end.split(':').next().unwrap())), "{last}");
@@ -152,7 +152,7 @@ async fn several_runs_of_one_answer_are_one_turn() {
     let chat = Chat::with(Limits::default(), move |_| answer.lock().unwrap().take()).await;
     let first = stream(&[started(), delta("m", "one "), finished()]);
     let second = stream(&[started(), delta("n", "two"), finished()]);
-    sender.send(says(&first)).unwrap();
+    sender.send(piece(&first)).unwrap();
     let response = chat.send("ui", UI).await;
     let id = turn_id(&response);
     let mut body = response.into_body();
@@ -160,8 +160,8 @@ async fn several_runs_of_one_answer_are_one_turn() {
     while got.len() < first.len() {
         got.push_str(std::str::from_utf8(&body.frame().await.unwrap().unwrap().into_data().unwrap()).unwrap());
     }
-    // The agent ends its answer, not its first run.
-    sender.send(says(&second)).unwrap();
+    // The turn does not end with the first run.
+    sender.send(piece(&second)).unwrap();
     drop(sender);
     while let Some(frame) = body.frame().await {
         got.push_str(std::str::from_utf8(&frame.unwrap().into_data().unwrap()).unwrap());
@@ -171,80 +171,84 @@ async fn several_runs_of_one_answer_are_one_turn() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn agent_that_keeps_its_connection_after_the_end_is_waited_for_a_while() {
+async fn turn_ends_although_the_agent_keeps_its_connection() {
     let failed = stream(&[json!({"type": "RUN_ERROR", "message": "x"})]);
     let kit_failed = stream(&[json!({"type": "error", "error": "x"})]);
-    for (agent, said, end) in [
+    for (agent, sent, end) in [
         ("ui", stream(&[started(), finished()]), "completed"),
         ("ui", failed, "failed:RUN_ERROR"),
         ("kit", DONE.to_owned(), "completed"),
         ("kit", kit_failed, "failed:error"),
     ] {
         let (sender, answer) = Answer::stream();
-        sender.send(says(&said)).unwrap();
+        sender.send(piece(&sent)).unwrap();
         let answer = Mutex::new(Some(answer));
         let limits = Limits { after_end: Duration::from_millis(50), ..Limits::default() };
         let chat = Chat::with(limits, move |_| answer.lock().unwrap().take()).await;
         let response = chat.send(agent, if agent == "ui" { UI } else { KIT }).await;
         let id = turn_id(&response);
-        assert_eq!(text(response).await, said);
+        assert_eq!(text(response).await, sent);
         assert_eq!(chat.record(&id).await["end"], end);
         drop(sender);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn last_event_counts_without_its_blank_line_where_the_answer_ends_regularly() {
+async fn last_event_without_its_blank_line_is_completed() {
     let (kit, ui) = (format!("{TEXT}{DONE}"), stream(&[started(), finished()]));
     for (agent, whole) in [("kit", &kit), ("ui", &ui)] {
         for missing in 1..=2 {
-            let said = &whole[..whole.len() - missing];
-            let chat = Chat::saying(vec![says(said)]).await;
+            let sent = &whole[..whole.len() - missing];
+            let chat = Chat::answering(vec![piece(sent)]).await;
             let first = chat.ask(agent, &[("idempotency-key", "k")]).await;
             let id = turn_id(&first);
-            assert_eq!(text(first).await, *whole, "the client gets the line ends");
+            assert_eq!(text(first).await, *whole, "the client gets the missing line ends");
             let record = chat.record(&id).await;
-            assert_eq!((&record["end"], &record["received_bytes"]), (&json!("completed"), &json!(said.len())));
-            assert_eq!(text(chat.ask(agent, &[("idempotency-key", "k")]).await).await, *whole, "and so does a replay");
+            assert_eq!((&record["end"], &record["received_bytes"]), (&json!("completed"), &json!(sent.len())));
+            assert_eq!(
+                text(chat.ask(agent, &[("idempotency-key", "k")]).await).await,
+                *whole,
+                "a replay has them, too"
+            );
 
-            let cut = Chat::saying(vec![says(said), Piece::Cut]).await;
+            let cut = Chat::answering(vec![piece(sent), Piece::Cut]).await;
             let cut = cut.send(agent, if agent == "ui" { UI } else { KIT }).await;
-            assert!(text(cut).await.contains("bad-agent"), "a cut connection ends nothing");
+            assert!(text(cut).await.contains("bad-agent"), "an answer that is cut off is not completed");
         }
     }
-    let half = Chat::saying(vec![says(&format!("{TEXT}data: {{\"type\":\"te"))]).await;
+    let half = Chat::answering(vec![piece(&format!("{TEXT}data: {{\"type\":\"te"))]).await;
     let got = text(half.send("kit", KIT).await).await;
-    assert!(got.starts_with(TEXT) && got.matches("data:").count() == 2, "half an event is none: {got}");
+    assert!(got.starts_with(TEXT) && got.matches("data:").count() == 2, "an incomplete event is dropped: {got}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn redirect_is_named_with_its_status_and_place() {
-    for (status, place, told) in [
+async fn redirect_error_names_status_and_location() {
+    for (status, location, expected) in [
         (307, "/send-message/?token=secret#x", "307 and redirects to /send-message/;"),
         (
             308,
             "https://user:secret@agents.example.com/x?sig=secret",
             "308 and redirects to https://agents.example.com/x;",
         ),
-        (307, "//user:secret@host/x", "307 and redirects to another place;"),
-        (302, "\u{e9}", "302 and redirects to another place;"),
+        (307, "//user:secret@host/x", "307 and redirects to another address;"),
+        (302, "\u{e9}", "302 and redirects to another address;"),
     ] {
         let chat = Chat::with(Limits::default(), move |_| {
             let mut answer = Answer { status: StatusCode::from_u16(status).unwrap(), ..Answer::saying([]) };
-            answer.headers.insert("location", HeaderValue::from_bytes(place.as_bytes()).unwrap());
+            answer.headers.insert("location", HeaderValue::from_bytes(location.as_bytes()).unwrap());
             Some(answer)
         });
         let response = chat.await.send("kit", KIT).await;
         let (status, detail) = problem(response).await;
-        assert!(status == 502 && detail.contains(told) && !detail.contains("secret"), "{detail}");
+        assert!(status == 502 && detail.contains(expected) && !detail.contains("secret"), "{detail}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn compressed_answer_is_named_as_the_cause() {
+async fn compressed_answer_fails_with_its_encoding() {
     for (encoding, status) in [("gzip", 502), ("br, gzip", 502), ("Identity", 200), ("", 200)] {
         let chat = Chat::with(Limits::default(), move |_| {
-            let mut answer = Answer::saying([says(DONE)]);
+            let mut answer = Answer::saying([piece(DONE)]);
             answer.headers.insert("content-encoding", HeaderValue::from_static(encoding));
             Some(answer)
         })
@@ -261,9 +265,9 @@ async fn compressed_answer_is_named_as_the_cause() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn agents_headers_are_passed_on_only_if_they_are_visible_ascii() {
+async fn only_visible_ascii_headers_are_forwarded() {
     let chat = Chat::with(Limits::default(), |_| {
-        let mut answer = Answer::saying([says(DONE)]);
+        let mut answer = Answer::saying([piece(DONE)]);
         answer.headers.insert("cache-control", HeaderValue::from_bytes(b"no-cache\xff").unwrap());
         Some(answer)
     })
@@ -277,8 +281,8 @@ async fn agents_headers_are_passed_on_only_if_they_are_visible_ascii() {
 #[tokio::test(flavor = "multi_thread")]
 async fn stream_over_the_answer_limit_ends_with_an_error_event() {
     let limits = Limits { answer: 10 * TEXT.len() + 5, ..Limits::default() };
-    let said: Vec<Piece> = vec![says(TEXT); 30].into_iter().chain([says(DONE)]).collect();
-    let chat = Chat::with(limits, move |_| Some(Answer::saying(said.clone()))).await;
+    let sent: Vec<Piece> = vec![piece(TEXT); 30].into_iter().chain([piece(DONE)]).collect();
+    let chat = Chat::with(limits, move |_| Some(Answer::saying(sent.clone()))).await;
     let response = chat.send("kit", KIT).await;
     let id = turn_id(&response);
     let got = text(response).await;
@@ -290,11 +294,11 @@ async fn stream_over_the_answer_limit_ends_with_an_error_event() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn turn_of_control_characters_is_recorded_whole_and_replayed() {
-    // JSON would make six bytes of each.
+async fn turn_of_control_characters_is_recorded_and_replayed() {
+    // Each takes six bytes in JSON.
     let event = format!("data: \"{}\"\n\n", "\u{1}".repeat(900_000));
-    let said: Vec<Piece> = vec![says(&event); 8].into_iter().chain([says(DONE)]).collect();
-    let chat = Chat::saying(said).await;
+    let sent: Vec<Piece> = vec![piece(&event); 8].into_iter().chain([piece(DONE)]).collect();
+    let chat = Chat::answering(sent).await;
     let first = text(chat.ask("kit", &[("idempotency-key", "k")]).await).await;
     let again = chat.ask("kit", &[("idempotency-key", "k")]).await;
     assert!(again.headers().contains_key("idempotency-replayed"));
@@ -302,7 +306,7 @@ async fn turn_of_control_characters_is_recorded_whole_and_replayed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn agent_that_never_pauses_is_held_to_the_time_of_the_turn() {
+async fn agent_that_never_pauses_is_stopped_at_the_deadline() {
     use std::io::{Read, Write};
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/x", listener.local_addr().unwrap());
@@ -314,7 +318,7 @@ async fn agent_that_never_pauses_is_held_to_the_time_of_the_turn() {
     });
     let chat = Chat::of_agent(&url).await;
     let asked = request("own").body(Bytes::from(KIT)).unwrap();
-    // All but 300 ms are for the record.
+    // All but 300 ms are reserved for the record.
     let response = agent_chat::handle(asked, &chat.state, Deadline::within(Duration::from_millis(5300))).await;
     let id = turn_id(&response);
     let got = text(response).await;
@@ -324,7 +328,7 @@ async fn agent_that_never_pauses_is_held_to_the_time_of_the_turn() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connection_that_the_agent_closed_before_the_request_is_replaced() {
+async fn request_is_retried_on_a_new_connection() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/x", listener.local_addr().unwrap());
@@ -341,7 +345,7 @@ async fn connection_that_the_agent_closed_before_the_request_is_replaced() {
                 }
                 heard.send(()).unwrap();
                 let head = format!("content-type: text/event-stream\r\ncontent-length: {}", DONE.len());
-                // It says nothing of closing the connection, and does.
+                // The agent closes the connection without announcing it.
                 stream.write_all(format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n{DONE}").as_bytes()).await.unwrap();
             });
         }
@@ -353,7 +357,7 @@ async fn connection_that_the_agent_closed_before_the_request_is_replaced() {
         text(response).await;
         requests.recv().await.unwrap();
     }
-    assert!(requests.try_recv().is_err(), "each was asked once");
+    assert!(requests.try_recv().is_err(), "the agent got each request once");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -370,9 +374,9 @@ async fn wait_for_a_slow_client_does_not_count_as_agent_silence() {
             ],
         ),
     ] {
-        let said = events.clone();
+        let sent = events.clone();
         let limits = Limits { idle: limit, after_end: limit, buffer: 1024, ..Limits::default() };
-        let pieces: Vec<Piece> = said.iter().map(|event| says(event)).collect();
+        let pieces: Vec<Piece> = sent.iter().map(|event| piece(event)).collect();
         let chat = Chat::with(limits, move |_| Some(Answer::saying(pieces.clone()))).await;
         let response = chat.send(agent, if agent == "ui" { UI } else { KIT }).await;
         let id = turn_id(&response);
@@ -386,7 +390,7 @@ async fn wait_for_a_slow_client_does_not_count_as_agent_silence() {
                 pause.tick().await;
             }
         }
-        assert!(got == said.concat().as_bytes(), "{agent}");
+        assert!(got == sent.concat().as_bytes(), "{agent}");
         assert_eq!(chat.record(&id).await["end"], "completed");
     }
 }

@@ -1,4 +1,4 @@
-//! What the HTML standard says of event streams, and what a proxy needs beside it.
+//! Tests the reader: the rules of the HTML standard, and what a proxy needs in addition.
 
 use bytes::Bytes;
 use gatehouse_sse::{Block, Event, Reader, TooLarge};
@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 const LIMIT: usize = 1 << 20;
 
-/// Feeds a chunk, and adds the blocks that are complete with it.
+/// Feeds a chunk, and adds the blocks that it completes to `blocks`.
 fn feed(reader: &mut Reader, chunk: &[u8], blocks: &mut Vec<Block>) -> Result<(), TooLarge> {
     reader.feed(Bytes::copy_from_slice(chunk));
     while let Some(block) = reader.next_block()? {
@@ -15,7 +15,7 @@ fn feed(reader: &mut Reader, chunk: &[u8], blocks: &mut Vec<Block>) -> Result<()
     Ok(())
 }
 
-/// The blocks of a stream that comes in these chunks, and what was left over.
+/// Reads a stream in chunks. Returns its blocks, the unfinished rest, and `retry`.
 fn blocks<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Block>, Vec<u8>, Option<u64>) {
     let mut reader = Reader::new(LIMIT);
     let mut blocks = Vec::new();
@@ -41,7 +41,7 @@ fn data_lines_are_joined_and_one_space_is_dropped() {
 }
 
 #[test]
-fn every_line_end_is_one() {
+fn cr_lf_and_crlf_end_a_line() {
     for stream in [
         "data: a\n\ndata: b\n\n",
         "data: a\r\rdata: b\r\r",
@@ -56,7 +56,7 @@ fn every_line_end_is_one() {
 }
 
 #[test]
-fn a_byte_order_mark_counts_at_the_very_beginning_alone() {
+fn byte_order_mark_is_dropped_only_at_the_beginning() {
     assert_eq!(data("\u{feff}data: a\n\n"), ["a"]);
     assert_eq!(data("\u{feff}\u{feff}data: a\n\n"), [""; 0]);
     assert_eq!(data("\n\u{feff}data: a\n\n"), [""; 0]);
@@ -65,28 +65,28 @@ fn a_byte_order_mark_counts_at_the_very_beginning_alone() {
 }
 
 #[test]
-fn comments_unknown_fields_and_other_letter_cases_say_nothing() {
+fn comments_and_unknown_fields_are_ignored() {
     assert_eq!(data(": hello\n\n:\n\nDATA: a\nfoo: b\n data: c\ndata : d\n\n"), [""; 0]);
     assert_eq!(data(":x\ndata: a\n:y\n\n"), ["a"]);
 }
 
 #[test]
-fn a_name_is_good_for_one_event_and_an_id_for_all_that_follow() {
+fn name_applies_to_one_event_and_id_to_all_later_events() {
     let got =
         events("event: x\nid: 1\ndata: a\n\ndata: b\n\nid\ndata: c\n\nid: 2\0\ndata: d\n\nevent: y\n\ndata: e\n\n");
-    let told: Vec<_> = got.iter().map(|event| (event.name.as_str(), &*event.last_event_id)).collect();
-    assert_eq!(told, [("x", "1"), ("", "1"), ("", ""), ("", ""), ("", "")]);
-    assert_eq!(&*events("id: 7\n\ndata: a\n\n")[0].last_event_id, "7", "without data it is kept all the same");
+    let actual: Vec<_> = got.iter().map(|event| (event.name.as_str(), &*event.last_event_id)).collect();
+    assert_eq!(actual, [("x", "1"), ("", "1"), ("", ""), ("", ""), ("", "")]);
+    assert_eq!(&*events("id: 7\n\ndata: a\n\n")[0].last_event_id, "7", "an id without data is remembered");
 }
 
 #[test]
-fn retry_is_digits_alone() {
+fn retry_with_other_characters_than_digits_is_ignored() {
     assert_eq!(blocks([&b"retry: 1000\n\n"[..]]).2, Some(1000));
     assert_eq!(blocks([&b"retry: 1000\nretry: 1000x\nretry\nretry: -1\n\n"[..]]).2, Some(1000));
 }
 
 #[test]
-fn bytes_that_are_no_utf_8_are_replaced_in_the_text_and_kept_in_the_block() {
+fn invalid_utf_8_is_replaced_in_the_data_but_not_in_the_block() {
     let stream = b"data: a\xffb\xe2\x82\n\n";
     let (got, _, _) = blocks([&stream[..]]);
     let event = got[0].event.as_ref().unwrap();
@@ -95,7 +95,7 @@ fn bytes_that_are_no_utf_8_are_replaced_in_the_text_and_kept_in_the_block() {
 }
 
 #[test]
-fn a_block_is_given_as_soon_as_its_blank_line_has_come() {
+fn block_is_returned_as_soon_as_its_blank_line_is_read() {
     let mut reader = Reader::new(LIMIT);
     let mut got = Vec::new();
     for (chunk, complete) in [("data: a\r", 0), ("\n\r", 1), ("\nda", 2), ("ta: b\n\n", 3)] {
@@ -107,19 +107,19 @@ fn a_block_is_given_as_soon_as_its_blank_line_has_come() {
 }
 
 #[test]
-fn a_block_over_the_limit_is_an_error_however_it_comes_and_those_before_it_are_given() {
+fn block_over_the_limit_fails_after_the_blocks_before_it() {
     for size in [1, 7, 64] {
         let mut reader = Reader::new(32);
         let mut got = Vec::new();
         let stream = [b"data: fits\n\n".to_vec(), vec![b'\n'; 40], b"data:\n".repeat(8)].concat();
         let result: Result<(), TooLarge> = stream.chunks(size).try_for_each(|chunk| feed(&mut reader, chunk, &mut got));
         assert_eq!(result, Err(TooLarge { limit: 32 }), "{size}");
-        assert_eq!(got.len(), 41, "empty data lines count, empty blocks do not add up");
+        assert_eq!(got.len(), 41, "empty data lines count, and empty blocks do not");
     }
 }
 
 #[test]
-fn the_limit_is_the_same_wherever_a_line_end_is_cut() {
+fn limit_does_not_depend_on_where_a_line_end_is_cut() {
     let block = |length: usize| format!("data: {}\n\r\n", "x".repeat(length - 8)).into_bytes();
     for (length, fits) in [(32, true), (33, false)] {
         let stream = block(length);
@@ -134,7 +134,7 @@ fn the_limit_is_the_same_wherever_a_line_end_is_cut() {
 }
 
 #[test]
-fn events_share_the_id_before_them() {
+fn events_share_one_allocation_of_the_last_id() {
     let id = "x".repeat(1000);
     let got = events(&format!("id: {id}\n{}", "data: a\n\n".repeat(3)));
     assert!(got.iter().all(|event| std::sync::Arc::ptr_eq(&event.last_event_id, &got[0].last_event_id)));
@@ -142,7 +142,7 @@ fn events_share_the_id_before_them() {
 }
 
 #[test]
-fn last_event_without_its_blank_line_is_given_at_the_end_of_the_stream() {
+fn finish_returns_a_last_event_without_its_blank_line() {
     for (end, added) in
         [("data: b", "\n\n"), ("data: b\n", "\n"), ("data: b\r", "\n\n"), ("data: b\r\n", "\n"), ("data", "\n\n")]
     {
@@ -152,7 +152,7 @@ fn last_event_without_its_blank_line_is_given_at_the_end_of_the_stream() {
         let last = reader.finish().unwrap();
         assert_eq!(last.bytes, format!("{end}{added}"), "{end:?}");
         let (whole, ..) = blocks([&last.bytes[..]]);
-        assert_eq!(whole, [last], "{end:?}: with the line ends it is a whole block");
+        assert_eq!(whole, [last], "{end:?}: the line ends make it a whole block");
         assert_eq!(reader.finish(), None);
     }
     for nothing in ["", ": comment", "event: x", "data: a\n\n"] {
@@ -162,18 +162,20 @@ fn last_event_without_its_blank_line_is_given_at_the_end_of_the_stream() {
     }
 }
 
-/// Streams made of what matters.
+/// Generates streams from line ends, fields and random bytes.
 fn stream() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![
         4 => prop::sample::select(vec!["\n", "\r", "\r\n", "\n\n", "\r\n\r\n"]).prop_map(|s| s.as_bytes().to_vec()),
-        4 => prop::sample::select(vec!["data: ", "data:", "data", "event: ", "id: ", "retry: 12", ":", " ", "x", "é", "\u{feff}", "\0"])
-            .prop_map(|s| s.as_bytes().to_vec()),
+        4 => prop::sample::select(vec![
+            "data: ", "data:", "data", "event: ", "id: ", "retry: 12", ":", " ", "x", "é", "\u{feff}", "\0",
+        ])
+        .prop_map(|s| s.as_bytes().to_vec()),
         1 => prop::collection::vec(any::<u8>(), 0..4),
     ];
     prop::collection::vec(piece, 0..40).prop_map(|pieces| pieces.concat())
 }
 
-/// What another reader, written by others, makes of the stream.
+/// Reads the stream with the reader of another crate.
 fn oracle(stream: &[u8]) -> Vec<(String, String, String)> {
     let mut decoder = sse_core::SseDecoder::new();
     let mut rest = Bytes::copy_from_slice(stream);
@@ -191,7 +193,10 @@ proptest! {
     #![proptest_config(gatehouse_seeds::cases(2048))]
 
     #[test]
-    fn any_chunking_gives_the_same_events_and_the_same_bytes(stream in stream(), cuts in prop::collection::vec(0..200usize, 0..12)) {
+    fn chunking_changes_neither_events_nor_bytes(
+        stream in stream(),
+        cuts in prop::collection::vec(0..200usize, 0..12),
+    ) {
         let mut cuts: Vec<usize> = cuts.into_iter().filter(|cut| *cut < stream.len()).collect();
         cuts.extend([0, stream.len()]);
         cuts.sort_unstable();
@@ -204,17 +209,18 @@ proptest! {
         prop_assert_eq!(events(&whole), events(&bytewise));
         prop_assert_eq!(retry, cut_retry);
         for (blocks, rest) in [(&whole, &rest), (&cut, &cut_rest)] {
-            let joined: Vec<u8> = blocks.iter().flat_map(|block| block.bytes.to_vec()).chain(rest.iter().copied()).collect();
-            prop_assert_eq!(&joined, &stream, "joined, the blocks are the stream");
+            let blocks = blocks.iter().flat_map(|block| block.bytes.to_vec());
+            let joined: Vec<u8> = blocks.chain(rest.iter().copied()).collect();
+            prop_assert_eq!(&joined, &stream, "the joined blocks are the stream");
         }
     }
 
     #[test]
-    fn another_reader_reads_the_same_events(stream in stream()) {
+    fn events_equal_those_of_another_reader(stream in stream()) {
         let name = |name: &str| if name.is_empty() { "message".to_owned() } else { name.to_owned() };
         let (blocks, ..) = blocks([&stream[..]]);
         let events = blocks.into_iter().filter_map(|block| block.event);
-        let ours: Vec<_> = events.map(|event| (name(&event.name), event.data, event.last_event_id.to_string())).collect();
-        prop_assert_eq!(ours, oracle(&stream));
+        let actual = events.map(|event| (name(&event.name), event.data, event.last_event_id.to_string()));
+        prop_assert_eq!(actual.collect::<Vec<_>>(), oracle(&stream));
     }
 }
