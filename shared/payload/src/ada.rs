@@ -1,6 +1,6 @@
 //! Ada's webhooks, as described at <https://docs.ada.cx/reference/webhooks/overview> and in Ada's OpenAPI document.
 //!
-//! Ada may add members, enum values and event types without a new version, so nothing here is closed.
+//! Ada may add members, enum values and event types without a new version, so all types are open.
 
 use std::borrow::Cow;
 
@@ -13,31 +13,31 @@ use crate::wire::Field;
 
 pub mod event;
 
-/// An envelope that says when its event happened.
+/// An envelope with the time of its event.
 pub trait Timestamped {
     /// The member `timestamp`.
     fn timestamp(&self) -> &Field<String>;
 
-    /// The moment; an envelope without an offset means UTC.
+    /// The time of the event. A timestamp without an offset is UTC.
     fn occurred_at(&self) -> Option<Timestamp> {
         Timestamp::parse(self.timestamp().get()?)
     }
 }
 
-/// What every delivery is: `{"type": …, "timestamp": …, "data": {…}}`. The body carries no event id.
+/// The envelope of every delivery: `{"type": …, "timestamp": …, "data": {…}}`. The body has no event id.
 #[derive(Debug, Default, Deserialize)]
 pub struct Envelope<'a> {
-    /// `v1.conversation.message` and so on; the version is its prefix.
+    /// The event type, such as `v1.conversation.message`; the version is its prefix.
     #[serde(borrow, rename = "type", default)]
     pub event_type: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     timestamp: Option<&'a RawValue>,
-    /// The subject's ids.
+    /// The ids of the subject.
     #[serde(borrow, default)]
     pub data: Option<Data<'a>>,
 }
 
-/// The members of `data` that say whom an event is about. Absent in the types that do not have them.
+/// The members of `data` that identify the subject of an event. Some event types have neither.
 #[derive(Debug, Deserialize)]
 pub struct Data<'a> {
     #[serde(borrow, default)]
@@ -47,20 +47,20 @@ pub struct Data<'a> {
 }
 
 impl<'a> Data<'a> {
-    /// 24 hex digits without a prefix, in the four conversation events.
+    /// The conversation's id, 24 hex digits without a prefix. Present in the four conversation events.
     #[must_use]
     pub fn conversation_id(&self) -> Option<Cow<'a, str>> {
         json::id(self.conversation_id)
     }
 
-    /// In the conversation events and the end-user events.
+    /// The end user's id. Present in the conversation events and the end-user events.
     #[must_use]
     pub fn end_user_id(&self) -> Option<Cow<'a, str>> {
         json::id(self.end_user_id)
     }
 }
 
-/// The event types Ada documents.
+/// The event types that Ada documents.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EventType {
     /// `v1.conversation.created`
@@ -77,7 +77,7 @@ pub enum EventType {
     EndUserUpdated,
     /// `v1.audit_log.emitted`
     AuditLogEmitted,
-    /// Any other, as it was sent.
+    /// Any other type, unchanged.
     Other(String),
 }
 
@@ -96,7 +96,7 @@ impl From<&str> for EventType {
     }
 }
 
-/// The envelope's text, as far as [`Envelope`] can read it.
+/// The part of the envelope's text that [`Envelope`] can read.
 #[must_use]
 pub fn readable<'a>(document: &'a Document<'_>) -> Readable<'a> {
     Readable::of(document.text(), &["type", "timestamp", "data"], |text| {
@@ -111,7 +111,7 @@ impl<'a> Envelope<'a> {
         serde_json::from_str(readable.text()).unwrap_or_default()
     }
 
-    /// When the event happened: the envelope's `timestamp`, with or without an offset (none = UTC).
+    /// The time of the event: the envelope's `timestamp`, which is UTC if it has no offset.
     #[must_use]
     pub fn occurred_at(&self) -> Option<Timestamp> {
         Timestamp::from_json(self.timestamp?)
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_members_types_and_shapes_of_other_members_do_not_matter() {
+    fn unknown_members_and_types_are_accepted() {
         let body = r#"{"new":{"x":[1]},"type":"v2.conversation.paused","timestamp":"2024-01-17T22:23:35.835",
             "data":{"conversation_id":"5df2","author":"\ud800","content":7}}"#;
         read(body, |envelope, whole| {
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn null_and_empty_are_absent() {
+    fn null_and_empty_ids_are_absent() {
         read(
             r#"{"type":null,"timestamp":null,"data":{"conversation_id":null,"end_user_id":""}}"#,
             |envelope, whole| {
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn identity_of_the_wrong_type_or_given_twice_is_noticed_and_hides_nothing_else() {
+    fn invalid_or_repeated_id_does_not_hide_other_members() {
         read(r#"{"type":7,"data":{"conversation_id":"c","end_user_id":7}}"#, |envelope, whole| {
             assert!(!whole && envelope.event_type.is_none());
             assert_eq!(envelope.data.unwrap().conversation_id().unwrap(), "c");

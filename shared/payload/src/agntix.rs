@@ -1,8 +1,10 @@
 //! agntix' session webhooks, as described at <https://docs.agntix.ai/webhooks/events>.
 //!
-//! Two traps: the event's name stands in `eventType`, while `type` is the kind of session; and `id` is the session's id,
-//! the same in `session.created` and `session.ended`. The envelope used before June 2026, and the one announced for later
-//! events, are `{"id": "evt_…", "type": "session.ended", "createdAt": …, "data": {"sessionId": …}}`.
+//! Two members are easily misread. The event's name is in `eventType`, while `type` is the kind of session. `id` is the
+//! session's id, which is the same in `session.created` and `session.ended`.
+//!
+//! The envelope that was used before June 2026 and is announced for later events is different:
+//! `{"id": "evt_…", "type": "session.ended", "createdAt": …, "data": {"sessionId": …}}`.
 
 pub mod event;
 
@@ -14,11 +16,11 @@ use serde_json::value::RawValue;
 use crate::json::{self, Document, Readable};
 use crate::time::Timestamp;
 
-/// Both envelopes in one: the flat one of today, and the one with `data`.
+/// Both envelopes in one type: the current flat one and the one with `data`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Envelope<'a> {
-    /// The session's id where `eventType` names the event, else the event's.
+    /// The session's id if `eventType` names the event; otherwise the event's id.
     #[serde(borrow, default)]
     pub id: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
@@ -40,14 +42,14 @@ struct Data<'a> {
     session_id: Option<&'a RawValue>,
 }
 
-/// The event types agntix delivers; the announced ones and all others are values too.
+/// The event types that agntix delivers. Announced and unknown types become [`Other`](Self::Other).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EventType {
-    /// `session.created`; `session.started` in the older envelope.
+    /// `session.created`, or `session.started` in the older envelope.
     SessionCreated,
     /// `session.ended`
     SessionEnded,
-    /// Any other, as it was sent.
+    /// Any other type, unchanged.
     Other(String),
 }
 
@@ -61,7 +63,7 @@ impl From<&str> for EventType {
     }
 }
 
-/// The envelope's text, as far as [`Envelope`] can read it.
+/// The part of the envelope's text that [`Envelope`] can read.
 #[must_use]
 pub fn readable<'a>(document: &'a Document<'_>) -> Readable<'a> {
     let names = ["id", "eventType", "type", "createdAt", "endedAt", "data"];
@@ -75,22 +77,22 @@ impl<'a> Envelope<'a> {
         serde_json::from_str(readable.text()).unwrap_or_default()
     }
 
-    /// The event's name: `eventType`, else `type` where that is an event's name and not `VOICE` or `CHAT`.
+    /// The event's name: `eventType`, otherwise `type` if that is an event's name and not `VOICE` or `CHAT`.
     #[must_use]
     pub fn event_type(&self) -> Option<&str> {
         let named = self.event_type.as_deref().filter(|name| !name.is_empty());
         named.or_else(|| self.kind.as_deref().filter(|kind| is_event_name(kind)))
     }
 
-    /// The event type and the session's id, where the two identify the event: `session.created` and `session.ended`,
-    /// each sent once for a session.
+    /// The event type and the session's id, for events that these two identify: `session.created` and `session.ended`
+    /// occur once for each session.
     #[must_use]
     pub fn once_per_session(&self) -> Option<(&str, &str)> {
         let name = self.event_type.as_deref().filter(|name| matches!(*name, "session.created" | "session.ended"))?;
         Some((name, self.id.as_deref().filter(|id| !id.is_empty())?))
     }
 
-    /// The session the event is about.
+    /// The id of the session that the event is about.
     #[must_use]
     pub fn session_id(&self) -> Option<Cow<'_, str>> {
         let flat = || {
@@ -101,8 +103,9 @@ impl<'a> Envelope<'a> {
         json::id(self.data.as_ref().and_then(|data| data.session_id)).or_else(flat)
     }
 
-    /// When the event happened: `endedAt` for the end of a session, else `createdAt`. A session's end never falls back to
-    /// `createdAt` in the flat envelope, where that is the session's start.
+    /// The time of the event: `endedAt` for the end of a session in the flat envelope, otherwise `createdAt`.
+    ///
+    /// The flat end of a session never falls back to `createdAt`, which is the session's start there.
     #[must_use]
     pub fn occurred_at(&self) -> Option<Timestamp> {
         let flat_end = self.event_type.as_deref() == Some("session.ended");
@@ -126,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn the_event_type_is_read_first_and_the_kind_of_session_never_passes_for_it() {
+    fn event_type_wins_over_the_kind_of_session() {
         let name = |body: &str| read(body, |e| e.event_type().map(str::to_owned));
         assert_eq!(name(r#"{"eventType":"session.ended","type":"VOICE"}"#).as_deref(), Some("session.ended"));
         assert_eq!(name(r#"{"type":"VOICE"}"#), None);
@@ -141,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_two_flat_session_events_are_identified_by_the_session() {
+    fn only_flat_session_events_are_identified_by_session() {
         let identified = |body: &str| read(body, |e| e.once_per_session().is_some());
         assert!(identified(r#"{"id":"s","eventType":"session.created"}"#));
         assert!(identified(r#"{"id":"s","eventType":"session.ended"}"#));
@@ -151,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn the_session_is_found_in_both_envelopes() {
+    fn session_id_is_found_in_both_envelopes() {
         let session = |body: &str| read(body, |e| e.session_id().map(Cow::into_owned));
         assert_eq!(session(r#"{"id":"s","eventType":"session.updated"}"#).as_deref(), Some("s"));
         assert_eq!(session(r#"{"id":"evt_1","type":"message.added","data":{"sessionId":"s"}}"#).as_deref(), Some("s"));
@@ -160,13 +163,13 @@ mod tests {
     }
 
     #[test]
-    fn an_odd_member_hides_nothing_else() {
+    fn invalid_member_does_not_hide_the_others() {
         let body = r#"{"id":"s","eventType":"session.ended","type":1,"data":[],"endedAt":"2026-04-08T05:00:10.546Z"}"#;
         assert!(read(body, |e| e.once_per_session().is_some() && e.occurred_at().is_some()));
     }
 
     #[test]
-    fn a_session_end_is_never_dated_by_the_session_start() {
+    fn session_end_is_never_dated_by_the_session_start() {
         let at = |body: &str| read(body, |e| e.occurred_at().map(|t| t.to_string()));
         let (start, end) = ("2026-04-08T05:00:01.130Z", "2026-04-08T05:00:10.546Z");
         let body = |rest: &str| format!(r#"{{"eventType":"session.ended","createdAt":"{start}"{rest}}}"#);

@@ -1,4 +1,4 @@
-//! JSON pointers (RFC 6901) into JSON text, of which only what they pass is read.
+//! JSON pointers (RFC 6901) into JSON text. Only the values along the path are read.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,36 +7,36 @@ use serde_json::value::RawValue;
 
 use crate::json;
 
-/// Where a value is: `/call/customer/number`. The empty pointer is the whole.
+/// The path to a value, such as `/call/customer/number`. The empty pointer is the whole document.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Pointer(Vec<String>);
 
-/// Why a text is no pointer.
+/// Why a text is not a pointer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum NoPointer {
-    /// It does not begin with a slash.
+pub enum InvalidPointer {
+    /// The text does not begin with a slash.
     #[error("a pointer begins with /")]
     Slash,
-    /// A `~` that is neither `~0` nor `~1`.
+    /// The text contains a `~` that is neither `~0` nor `~1`.
     #[error("in a pointer ~ is written ~0, and / within a name ~1")]
     Tilde,
 }
 
 impl Pointer {
-    /// What it points to in `value`, which is JSON text.
+    /// Finds the value that the pointer refers to in `value`, which is JSON text.
     #[must_use]
     pub fn find<'a>(&self, value: &'a str) -> Found<'a> {
-        let mut here = value;
+        let mut current = value;
         for name in &self.0 {
-            match step(here, name) {
-                Found::Value(value) => here = value,
+            match step(current, name) {
+                Found::Value(value) => current = value,
                 other => return other,
             }
         }
-        Found::Value(here)
+        Found::Value(current)
     }
 
-    /// The first name, and the pointer behind it.
+    /// The first name and the rest of the pointer.
     #[must_use]
     pub fn split_first(&self) -> Option<(&str, Pointer)> {
         let (first, rest) = self.0.split_first()?;
@@ -44,15 +44,15 @@ impl Pointer {
     }
 }
 
-/// What a pointer leads to.
+/// The result of following a pointer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Found<'a> {
-    /// Nothing.
+    /// The document has no value there.
     Nothing,
-    /// A value: its text.
+    /// The text of the value.
     Value(&'a str),
-    /// A member on the way stands twice: nobody knows which one is meant.
-    Unclear,
+    /// A member on the path occurs twice.
+    Ambiguous,
 }
 
 impl<'a> Found<'a> {
@@ -61,7 +61,7 @@ impl<'a> Found<'a> {
     pub fn value(self) -> Option<&'a str> {
         match self {
             Found::Value(text) => Some(text),
-            Found::Nothing | Found::Unclear => None,
+            Found::Nothing | Found::Ambiguous => None,
         }
     }
 }
@@ -73,7 +73,7 @@ fn step<'a>(value: &'a str, name: &str) -> Found<'a> {
             match (named.next(), named.next()) {
                 (None, _) => Found::Nothing,
                 (Some((_, value)), None) => Found::Value(value.get()),
-                (Some(_), Some(_)) => Found::Unclear,
+                (Some(_), Some(_)) => Found::Ambiguous,
             }
         }
         Some(b'[') => {
@@ -87,14 +87,14 @@ fn step<'a>(value: &'a str, name: &str) -> Found<'a> {
 }
 
 impl FromStr for Pointer {
-    type Err = NoPointer;
+    type Err = InvalidPointer;
 
-    fn from_str(text: &str) -> Result<Self, NoPointer> {
+    fn from_str(text: &str) -> Result<Self, InvalidPointer> {
         if text.is_empty() {
             return Ok(Pointer(Vec::new()));
         }
-        let names = text.strip_prefix('/').ok_or(NoPointer::Slash)?.split('/');
-        names.map(decode).collect::<Option<_>>().map(Pointer).ok_or(NoPointer::Tilde)
+        let names = text.strip_prefix('/').ok_or(InvalidPointer::Slash)?.split('/');
+        names.map(decode).collect::<Option<_>>().map(Pointer).ok_or(InvalidPointer::Tilde)
     }
 }
 
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pointer_leads_through_members_and_elements() {
+    fn pointer_finds_members_and_elements() {
         let value = r#"{"a":[{"b/c":1e400},7],"~":"x","a b":null}"#;
         for (pointer, found) in [("/a/0/b~1c", "1e400"), ("/a/1", "7"), ("/~0", "\"x\""), ("/a b", "null"), ("", value)]
         {
@@ -143,26 +143,26 @@ mod tests {
     }
 
     #[test]
-    fn a_member_that_stands_twice_is_unclear() {
+    fn repeated_member_is_ambiguous() {
         let twice = r#"{"a":1,"a":{"b":2}}"#;
         for pointer in ["/a", "/a/b"] {
-            assert_eq!(pointer.parse::<Pointer>().unwrap().find(twice), Found::Unclear);
+            assert_eq!(pointer.parse::<Pointer>().unwrap().find(twice), Found::Ambiguous);
         }
         assert_eq!(find("/b", r#"{"a":1,"a":2,"b":3}"#).as_deref(), Some("3"));
     }
 
     #[test]
-    fn what_is_no_pointer_says_what_would_be_one() {
-        assert_eq!("a".parse::<Pointer>(), Err(NoPointer::Slash));
-        assert_eq!("/~2".parse::<Pointer>(), Err(NoPointer::Tilde));
-        assert_eq!("/~".parse::<Pointer>(), Err(NoPointer::Tilde));
+    fn invalid_pointer_names_the_broken_rule() {
+        assert_eq!("a".parse::<Pointer>(), Err(InvalidPointer::Slash));
+        assert_eq!("/~2".parse::<Pointer>(), Err(InvalidPointer::Tilde));
+        assert_eq!("/~".parse::<Pointer>(), Err(InvalidPointer::Tilde));
     }
 
     proptest! {
         #![proptest_config(gatehouse_seeds::cases(256))]
 
         #[test]
-        fn it_finds_what_serde_json_finds(
+        fn pointer_finds_the_same_value_as_serde_json(
             names in proptest::collection::vec("[ab01~/é]{0,2}", 0..4),
             keys in proptest::collection::vec("[ab01~/é]{0,2}", 3),
         ) {
@@ -177,7 +177,7 @@ mod tests {
         }
 
         #[test]
-        fn a_pointer_is_written_as_it_was_read(text in "(/[a~/é]{0,3}){0,3}") {
+        fn pointer_is_written_as_it_was_read(text in "(/[a~/é]{0,3}){0,3}") {
             if let Ok(pointer) = text.parse::<Pointer>() {
                 prop_assert_eq!(pointer.to_string(), text);
             }

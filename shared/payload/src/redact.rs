@@ -1,8 +1,8 @@
-//! Credentials, taken out of a document before it is kept: members by their names, and texts that are credentials by themselves.
+//! Replaces credentials in a JSON document before it is stored: secret members and strings that contain a credential.
 //!
-//! One pass over the text, at any depth, without recursion: everything else keeps its bytes. A string may hold
-//! documents itself: whole, damaged, several, or among prose. It is looked into as well, and so is a string within
-//! that, [`NESTED`] times.
+//! The text is read in one pass without recursion at any depth. All other bytes stay the same. Strings that contain
+//! JSON are searched as well, even if that JSON is damaged, repeated or part of prose. Strings within strings are
+//! searched down to [`NESTED`] levels.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -12,24 +12,26 @@ use serde_json::value::RawValue;
 
 use crate::json;
 
-/// What stands in a credential's place.
+/// The JSON string that replaces a credential.
 pub const REDACTED: &str = "\"[redacted]\"";
 
-/// How many strings within strings are looked into. Each level has fewer bytes than the one around it.
+/// The number of levels of strings within strings that are searched. Each level has fewer bytes than the one around it.
 pub const NESTED: usize = 16;
 
-/// What is kept of a text, by the name of its member and of the member that holds its object; `None` for all of it.
+/// Returns a text without its credentials; `None` if it contains none.
+///
+/// Arguments are the text, the name of its member, and the name of the member that holds the object around it.
 pub type KeptText<'f> = &'f dyn Fn(&str, &str, &dyn Fn() -> String) -> Option<String>;
 
-/// What is a secret.
+/// The rules that say what is secret.
 #[derive(Clone, Copy)]
 pub struct Secrets<'f> {
-    /// Whether a member's value is one, by the member's name and the name of the member that holds its object, empty for the outermost.
+    /// Whether a member's value is secret. Arguments are the member's name and the name of the member that holds the
+    /// object around it, which is empty for the outermost object.
     pub member: &'f dyn Fn(&str, &dyn Fn() -> String) -> bool,
-    /// What is kept of a text that holds a credential. Asked only about texts that hold one of
-    /// [`marks`](Self::marks), or might.
+    /// Redacts a text. Called only for texts that contain one of [`marks`](Self::marks), or might after decoding.
     pub text: KeptText<'f>,
-    /// Every text with a credential holds one of these.
+    /// Every text with a credential contains at least one of these.
     pub marks: [&'f str; 2],
 }
 
@@ -39,15 +41,15 @@ impl std::fmt::Debug for Secrets<'_> {
     }
 }
 
-/// A JSON document's text with each secret value replaced by [`REDACTED`]. `null`, `""`, `true` and `false` hold no
-/// secret, and stay.
+/// Returns a JSON document with each secret value replaced by [`REDACTED`]. `null`, `""`, `true` and `false` cannot be
+/// secrets and stay.
 #[must_use]
 pub fn redact<'a>(text: &'a str, secrets: Secrets<'_>) -> Cow<'a, str> {
-    within(text, secrets, NESTED, "")
+    redact_nested(text, secrets, NESTED, "")
 }
 
-/// `outer` is the name of the member whose string holds the text.
-fn within<'a>(text: &'a str, secrets: Secrets<'_>, nested: usize, outer: &str) -> Cow<'a, str> {
+/// Redacts the document in a string; `outer` is the name of the member with that string.
+fn redact_nested<'a>(text: &'a str, secrets: Secrets<'_>, nested: usize, outer: &str) -> Cow<'a, str> {
     let mut pass =
         Pass { text, outer, at: 0, open: Vec::new(), holders: Vec::new(), name: None, out: String::new(), copied: 0 };
     pass.run(secrets, nested);
@@ -60,17 +62,18 @@ fn within<'a>(text: &'a str, secrets: Secrets<'_>, nested: usize, outer: &str) -
 
 struct Pass<'a> {
     text: &'a str,
-    /// What holds the outermost object.
+    /// The name of the member that holds the whole text.
     outer: &'a str,
     at: usize,
-    /// The objects and arrays that are open, by their first byte.
+    /// The first byte of each open object and array.
     open: Vec<u8>,
-    /// Of those the ones that are a member's value: how many were open then, and where the member's name is.
+    /// The open objects and arrays that are a member's value: the depth around each, and the range of the member's
+    /// name.
     holders: Vec<(usize, Range<usize>)>,
-    /// The name whose value comes next.
+    /// The range of the name whose value follows.
     name: Option<Range<usize>>,
     out: String,
-    /// How much of the text is in `out`, or was replaced there.
+    /// The number of bytes of the text that are already copied to `out` or replaced.
     copied: usize,
 }
 
@@ -85,8 +88,8 @@ impl Pass<'_> {
                     self.at = string_end(self.text, start);
                     if std::mem::take(&mut expects_name) {
                         self.name = Some(start..self.at);
-                    } else if let Some(kept) = self.kept(start, secrets, nested) {
-                        self.put(start, &kept);
+                    } else if let Some(redacted) = self.redacted_string(start, secrets, nested) {
+                        self.put(start, &redacted);
                     }
                 }
                 b':' => {
@@ -118,7 +121,7 @@ impl Pass<'_> {
         }
     }
 
-    /// The name of the member that holds what is open.
+    /// The name of the member that holds the innermost open object.
     fn holder(&self) -> String {
         match self.holders.last() {
             Some((_, name)) => self.decoded(name.clone()).into_owned(),
@@ -126,38 +129,37 @@ impl Pass<'_> {
         }
     }
 
-    /// What is kept of the string from `start` up to here, as a literal; `None` for all of it.
-    fn kept(&self, start: usize, secrets: Secrets<'_>, nested: usize) -> Option<String> {
+    /// The redacted literal of the string from `start` to the current position; `None` if it stays the same.
+    fn redacted_string(&self, start: usize, secrets: Secrets<'_>, nested: usize) -> Option<String> {
         let literal = self.text.get(start..self.at)?;
         let inner = literal.get(1..)?;
-        // An escape can stand for anything, so that only decoding tells.
+        // An escape can encode any character, so the string must be decoded first.
         let is_escaped = inner.contains("\\u") || inner.contains("\\/");
-        let may_be_one = is_escaped || secrets.marks.iter().any(|mark| inner.contains(mark));
-        let may_hold_one = nested > 0 && (inner.contains(['{', '[']) || inner.contains("\\\"") || is_escaped);
-        if !may_be_one && !may_hold_one {
+        let may_be_secret = is_escaped || secrets.marks.iter().any(|mark| inner.contains(mark));
+        let may_hold_json = nested > 0 && (inner.contains(['{', '[']) || inner.contains("\\\"") || is_escaped);
+        if !may_be_secret && !may_hold_json {
             return None;
         }
-        // Half a character becomes the escape it was written with, which means the same to whoever reads the text as
-        // JSON.
+        // A lone surrogate becomes its escape, which has the same meaning if the text is read as JSON.
         let text = json::text_with_escapes(literal)?;
         let own = self.name.clone().map(|name| self.decoded(name)).unwrap_or_default();
-        let told = if may_be_one { (secrets.text)(&text, &own, &|| self.holder()) } else { None };
-        let current = told.as_deref().unwrap_or(&text);
+        let replaced = if may_be_secret { (secrets.text)(&text, &own, &|| self.holder()) } else { None };
+        let current = replaced.as_deref().unwrap_or(&text);
         let outer = if own.is_empty() { self.holder() } else { own.clone().into_owned() };
-        let looked_into =
-            if may_hold_one { within(current, secrets, nested - 1, &outer) } else { Cow::Borrowed(current) };
-        let is_damaged = may_hold_one && serde_json::from_str::<&RawValue>(current).is_err();
-        let looked_into = match is_damaged.then(|| damaged(&looked_into, secrets, &outer)).flatten() {
-            Some(kept) => Cow::Owned(kept),
-            None => looked_into,
+        let redacted =
+            if may_hold_json { redact_nested(current, secrets, nested - 1, &outer) } else { Cow::Borrowed(current) };
+        let is_damaged = may_hold_json && serde_json::from_str::<&RawValue>(current).is_err();
+        let redacted = match is_damaged.then(|| redact_damaged(&redacted, secrets, &outer)).flatten() {
+            Some(text) => Cow::Owned(text),
+            None => redacted,
         };
-        match (looked_into, told.is_some()) {
+        match (redacted, replaced.is_some()) {
             (Cow::Borrowed(_), false) => None,
-            (kept, _) => serde_json::to_string(&*kept).ok(),
+            (text, _) => serde_json::to_string(&*text).ok(),
         }
     }
 
-    /// A name's text; one that no Rust string can hold is no secret's.
+    /// The decoded name; empty if it contains a lone surrogate, in which case it is not a secret's name.
     fn decoded(&self, literal: Range<usize>) -> Cow<'_, str> {
         let literal = self.text.get(literal).unwrap_or_default();
         match literal.strip_prefix('"').and_then(|text| text.strip_suffix('"')) {
@@ -166,7 +168,7 @@ impl Pass<'_> {
         }
     }
 
-    /// The value that begins at `start` gives way.
+    /// Replaces the value that begins at `start`.
     fn replace(&mut self, start: usize) {
         let end = value_end(self.text, start);
         let value = self.text.get(start..end).unwrap_or_default();
@@ -177,21 +179,22 @@ impl Pass<'_> {
         self.name = None;
     }
 
-    /// What stands from `start` up to here becomes something else.
-    fn put(&mut self, start: usize, what: &str) {
+    /// Writes `replacement` in place of the text from `start` to the current position.
+    fn put(&mut self, start: usize, replacement: &str) {
         self.out.push_str(self.text.get(self.copied..start).unwrap_or_default());
-        self.out.push_str(what);
+        self.out.push_str(replacement);
         self.copied = self.at;
     }
 }
 
-/// What is kept of a text that is not one whole document, where quotes need not pair: at every quote a member may
-/// begin. `None` for all of it.
-fn damaged(text: &str, secrets: Secrets<'_>, outer: &str) -> Option<String> {
-    /// The longest name of a member that is looked at, in bytes.
+/// Redacts a text that is not one complete document; `None` if it stays the same.
+///
+/// Quotation marks need not be paired in such a text, so a member may begin at each of them.
+fn redact_damaged(text: &str, secrets: Secrets<'_>, outer: &str) -> Option<String> {
+    /// The greatest length of a member's name that is checked, in bytes.
     const LONGEST: usize = 100;
     let bytes = text.as_bytes();
-    let (mut kept, mut copied, mut at) = (String::new(), 0, 0);
+    let (mut out, mut copied, mut at) = (String::new(), 0, 0);
     while let Some(quote) = bytes.get(at..).and_then(|rest| memchr(b'"', rest)).map(|found| at + found) {
         at = quote + 1;
         let near = bytes.get(at..bytes.len().min(at + LONGEST)).unwrap_or_default();
@@ -207,15 +210,15 @@ fn damaged(text: &str, secrets: Secrets<'_>, outer: &str) -> Option<String> {
         let secret = text.get(start..end).unwrap_or_default();
         at = end.max(at);
         if !["", "null", "\"\"", "true", "false", REDACTED].contains(&secret) {
-            kept.push_str(text.get(copied..start).unwrap_or_default());
-            kept.push_str(REDACTED);
+            out.push_str(text.get(copied..start).unwrap_or_default());
+            out.push_str(REDACTED);
             copied = end;
         }
     }
-    (copied > 0).then(|| kept + text.get(copied..).unwrap_or_default())
+    (copied > 0).then(|| out + text.get(copied..).unwrap_or_default())
 }
 
-/// Behind the closing quote of the string that begins at `start`.
+/// The position after the closing quotation mark of the string that begins at `start`.
 fn string_end(text: &str, start: usize) -> usize {
     let bytes = text.as_bytes();
     let mut at = start + 1;
@@ -229,7 +232,7 @@ fn string_end(text: &str, start: usize) -> usize {
     text.len()
 }
 
-/// Behind the value that begins at `start`.
+/// The position after the value that begins at `start`.
 fn value_end(text: &str, start: usize) -> usize {
     let bytes = text.as_bytes();
     let (mut at, mut open) = (start, 0_usize);
@@ -275,8 +278,8 @@ mod tests {
         super::redact(text, Secrets { member: &is_secret, text: &key, marks: ["key-", "key-"] })
     }
 
-    /// The same, as it would be said of a tree.
-    fn of_a_tree(value: &mut Value, holder: &str) {
+    /// Reference model: redacts a parsed document.
+    fn redact_tree(value: &mut Value, holder: &str) {
         match value {
             Value::Object(members) => {
                 for (name, value) in members {
@@ -285,19 +288,19 @@ mod tests {
                             *value = json!("[redacted]");
                         }
                     } else {
-                        of_a_tree(value, name);
+                        redact_tree(value, name);
                     }
                 }
             }
-            // An array's elements are held by what holds the array.
-            Value::Array(elements) => elements.iter_mut().for_each(|element| of_a_tree(element, holder)),
+            // The member that holds an array also holds its elements.
+            Value::Array(elements) => elements.iter_mut().for_each(|element| redact_tree(element, holder)),
             Value::String(text) if text.starts_with("key-") => *value = json!("[redacted]"),
             Value::String(text) => {
-                if let Ok(mut held) = serde_json::from_str::<Value>(text) {
-                    let before = held.clone();
-                    of_a_tree(&mut held, holder);
-                    if held != before {
-                        *text = held.to_string();
+                if let Ok(mut inner) = serde_json::from_str::<Value>(text) {
+                    let before = inner.clone();
+                    redact_tree(&mut inner, holder);
+                    if inner != before {
+                        *text = inner.to_string();
                     }
                 }
             }
@@ -306,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_secret_is_replaced_and_every_other_byte_stays() {
+    fn secrets_are_replaced_and_other_bytes_stay() {
         for (text, redacted) in [
             (r#"{ "token" : "s3cret" , "x":1.50 }"#, r#"{ "token" : "[redacted]" , "x":1.50 }"#),
             (r#"{"token":{"a":["}",{"b":"\"}"}]},"x":1}"#, r#"{"token":"[redacted]","x":1}"#),
@@ -322,7 +325,7 @@ mod tests {
             (r#"{"x":"{\"token\":\"s\", \"y\":1}"}"#, r#"{"x":"{\"token\":\"[redacted]\", \"y\":1}"}"#),
             (r#"{"x":" [\"[\\\"key-1\\\"]\"]"}"#, r#"{"x":" [\"[\\\"[redacted]\\\"]\"]"}"#),
             (r#"{"x":"\u007b\"token\":1}"}"#, r#"{"x":"{\"token\":\"[redacted]\"}"}"#),
-            // Damaged, several, behind something, and with half a character.
+            // Damaged JSON, two documents, JSON in prose, and a lone surrogate.
             (r#"{"x":"{\"token\":\"s\",\"y\":"}"#, r#"{"x":"{\"token\":\"[redacted]\",\"y\":"}"#),
             (r#"{"x":"{\"token\":\"s"}"#, r#"{"x":"{\"token\":\"[redacted]\""}"#),
             (r#"{"x":"{\"a\":1} {\"token\":\"s\"}"}"#, r#"{"x":"{\"a\":1} {\"token\":\"[redacted]\"}"}"#),
@@ -331,7 +334,7 @@ mod tests {
                 r#"{"x":"{\"token\":\"s\",\"y\":\"\ud800\"}"}"#,
                 r#"{"x":"{\"token\":\"[redacted]\",\"y\":\"\\ud800\"}"}"#,
             ),
-            // The member that holds a string holds what the string holds.
+            // The member with a string also holds the objects in that string.
             (r#"{"server":"{\"secret\":\"s\"}"}"#, r#"{"server":"{\"secret\":\"[redacted]\"}"}"#),
             (r#"{"server":["{\"secret\":\"s\"}"]}"#, r#"{"server":["{\"secret\":\"[redacted]\"}"]}"#),
             (r#"{"x":"5\" {\"token\":\"s\"}"}"#, r#"{"x":"5\" {\"token\":\"[redacted]\"}"}"#),
@@ -352,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn depth_costs_nothing() {
+    fn deep_document_is_redacted_without_recursion() {
         let deep = format!("{}{}{}", "{\"a\":[".repeat(300_000), r#"{"token":"s"}"#, "]}".repeat(300_000));
         assert!(redact(&deep).contains(r#"{"token":"[redacted]"}"#));
     }
@@ -389,11 +392,11 @@ mod tests {
         #![proptest_config(gatehouse_seeds::cases(256))]
 
         #[test]
-        fn it_is_what_it_would_be_of_a_tree_and_twice_is_once(value in tree(), pretty in any::<bool>()) {
+        fn redaction_equals_the_model_and_is_idempotent(value in tree(), pretty in any::<bool>()) {
             let text = if pretty { serde_json::to_string_pretty(&value) } else { serde_json::to_string(&value) }.unwrap();
             let redacted = redact(&text).into_owned();
             let mut expected = value;
-            of_a_tree(&mut expected, "");
+            redact_tree(&mut expected, "");
             prop_assert_eq!(&serde_json::from_str::<Value>(&redacted).unwrap(), &expected);
             prop_assert_eq!(redact(&redacted), redacted.as_str());
         }

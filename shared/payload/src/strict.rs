@@ -1,5 +1,6 @@
-//! Values that are checked where they are made, for what we send: a text or number out of bounds cannot be built, nor read.
-//! What is wrong with a value is told by the member it is in, without the value.
+//! Validated types for the requests that Gatehouse sends: a value out of bounds can be neither built nor read.
+//!
+//! An error names the member that is wrong and never quotes its value.
 
 use std::fmt;
 
@@ -7,24 +8,24 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
-/// A text of `LEAST` to `MOST` characters.
+/// A string of `LEAST` to `MOST` characters.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
-pub struct Text<const LEAST: usize, const MOST: usize>(String);
+pub struct BoundedString<const LEAST: usize, const MOST: usize>(String);
 
 /// A whole number from `LEAST` to `MOST`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
-pub struct Whole<const LEAST: u32, const MOST: u32>(u32);
+pub struct BoundedU32<const LEAST: u32, const MOST: u32>(u32);
 
-/// A number that is one: JSON has no others.
+/// A finite number. JSON has neither NaN nor infinity.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct Finite(f64);
 
 impl Finite {
-    /// Checks a number; `None` for infinities and what is no number.
+    /// Checks a number; `None` for infinities and NaN.
     #[must_use]
     pub fn new(number: f64) -> Option<Self> {
         number.is_finite().then_some(Finite(number))
@@ -43,7 +44,7 @@ impl<'de> Deserialize<'de> for Finite {
     }
 }
 
-/// Why a value cannot be used: the bounds, and never the value.
+/// The bounds that a value violates. Never contains the value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OutOfBounds {
     what: &'static str,
@@ -59,16 +60,16 @@ impl fmt::Display for OutOfBounds {
 
 impl std::error::Error for OutOfBounds {}
 
-impl<const LEAST: usize, const MOST: usize> Text<LEAST, MOST> {
-    /// Checks a text.
+impl<const LEAST: usize, const MOST: usize> BoundedString<LEAST, MOST> {
+    /// Checks the length of a text.
     ///
     /// # Errors
-    /// When it is shorter or longer.
+    /// If the text is too short or too long.
     pub fn new(text: impl Into<String>) -> Result<Self, OutOfBounds> {
         let text = text.into();
         let fits = (LEAST..=MOST).contains(&text.chars().count());
         if fits {
-            Ok(Text(text))
+            Ok(BoundedString(text))
         } else {
             Err(OutOfBounds { what: "a length in characters", least: LEAST, most: MOST })
         }
@@ -81,15 +82,15 @@ impl<const LEAST: usize, const MOST: usize> Text<LEAST, MOST> {
     }
 }
 
-impl<const LEAST: u32, const MOST: u32> Whole<LEAST, MOST> {
+impl<const LEAST: u32, const MOST: u32> BoundedU32<LEAST, MOST> {
     /// Checks a number.
     ///
     /// # Errors
-    /// When it is less or more.
+    /// If the number is out of bounds.
     pub fn new(number: u32) -> Result<Self, OutOfBounds> {
         let fits = (LEAST..=MOST).contains(&number);
         let bounds = OutOfBounds { what: "a whole number", least: LEAST as usize, most: MOST as usize };
-        if fits { Ok(Whole(number)) } else { Err(bounds) }
+        if fits { Ok(BoundedU32(number)) } else { Err(bounds) }
     }
 
     /// The number.
@@ -99,21 +100,21 @@ impl<const LEAST: u32, const MOST: u32> Whole<LEAST, MOST> {
     }
 }
 
-impl<'de, const LEAST: usize, const MOST: usize> Deserialize<'de> for Text<LEAST, MOST> {
+impl<'de, const LEAST: usize, const MOST: usize> Deserialize<'de> for BoundedString<LEAST, MOST> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Text::new(String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+        BoundedString::new(String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
     }
 }
 
-impl<'de, const LEAST: u32, const MOST: u32> Deserialize<'de> for Whole<LEAST, MOST> {
+impl<'de, const LEAST: u32, const MOST: u32> Deserialize<'de> for BoundedU32<LEAST, MOST> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Whole::new(u32::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+        BoundedU32::new(u32::deserialize(deserializer)?).map_err(serde::de::Error::custom)
     }
 }
 
-/// A text within its bounds, or one with places to be filled, which nobody can measure yet.
+/// Accepts a text within its bounds. A template with placeholders is accepted too, because its final length is unknown.
 #[cfg(feature = "schema")]
-impl<const LEAST: usize, const MOST: usize> schemars::JsonSchema for Text<LEAST, MOST> {
+impl<const LEAST: usize, const MOST: usize> schemars::JsonSchema for BoundedString<LEAST, MOST> {
     fn schema_name() -> std::borrow::Cow<'static, str> {
         format!("Text{LEAST}To{MOST}").into()
     }
@@ -127,7 +128,7 @@ impl<const LEAST: usize, const MOST: usize> schemars::JsonSchema for Text<LEAST,
 }
 
 #[cfg(feature = "schema")]
-impl<const LEAST: u32, const MOST: u32> schemars::JsonSchema for Whole<LEAST, MOST> {
+impl<const LEAST: u32, const MOST: u32> schemars::JsonSchema for BoundedU32<LEAST, MOST> {
     fn schema_name() -> std::borrow::Cow<'static, str> {
         format!("Whole{LEAST}To{MOST}").into()
     }
@@ -137,7 +138,7 @@ impl<const LEAST: u32, const MOST: u32> schemars::JsonSchema for Whole<LEAST, MO
     }
 }
 
-/// The schema of a member that must be there, and may be `null`.
+/// The schema of a required member that may be `null`.
 #[cfg(feature = "schema")]
 pub(crate) struct OrNull<T>(std::marker::PhantomData<T>);
 
@@ -156,22 +157,23 @@ impl<T: schemars::JsonSchema> schemars::JsonSchema for OrNull<T> {
 /// Reads a value as its type.
 ///
 /// # Errors
-/// In a sentence: at which member it is something else, and what would be right. Quotes no value.
+/// A sentence that names the member and what is needed there. It does not quote the value.
 pub fn read<T: DeserializeOwned>(value: Value) -> Result<T, String> {
     serde_path_to_error::deserialize(value).map_err(|error| {
-        let (place, why) = (error.path().to_string(), without_values(error.inner()));
-        if place == "." { why } else { format!("{place}: {why}") }
+        let (path, reason) = (error.path().to_string(), without_values(error.inner()));
+        if path == "." { reason } else { format!("{path}: {reason}") }
     })
 }
 
-/// An error's words without the value that caused it, which may come from a message.
+/// An error's message without the value that caused the error, which may be personal data.
 #[must_use]
 pub fn without_values(error: &serde_json::Error) -> String {
-    let words = error.to_string();
-    let quotes = ["invalid type", "invalid value", "unknown variant"].iter().any(|start| words.starts_with(start));
-    let Some((_, expected)) = words.rsplit_once(", expected ").filter(|_| quotes) else { return words };
+    let message = error.to_string();
+    let quotes_value =
+        ["invalid type", "invalid value", "unknown variant"].iter().any(|start| message.starts_with(start));
+    let Some((_, expected)) = message.rsplit_once(", expected ").filter(|_| quotes_value) else { return message };
     let expected = expected.split(" at line ").next().unwrap_or(expected);
-    // Serde's words for some of Rust's types.
+    // Serde names Rust's types; the reader of the error knows JSON's.
     let needed = match expected {
         "f64" => "a number",
         "u32" => "a whole number",
@@ -185,8 +187,9 @@ pub fn without_values(error: &serde_json::Error) -> String {
     format!("{needed} is needed")
 }
 
-/// Lets a type that is told apart by a member be read so that what is wrong in it is told by its member, too.
-macro_rules! told_apart {
+/// Implements `Deserialize` for an enum with a discriminator. Unlike serde's own implementation, errors inside the
+/// object name the member that is wrong.
+macro_rules! tagged_enum {
     ($name:ident by $tag:literal { $($wire:literal => $variant:ident($type:ty)),* $(,)? }) => {
         impl<'de> serde::Deserialize<'de> for $name {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -206,10 +209,11 @@ macro_rules! told_apart {
     };
 }
 
-/// A struct for an object we send: members that must be there, then `optional` ones. No others can be read.
-macro_rules! sent {
+/// Generates a struct for an object that Gatehouse sends: required members, then `optional` ones. Unknown members are
+/// rejected when the struct is read.
+macro_rules! request {
     ($(#[$about:meta])* $name:ident { $($(#[$doc:meta])* $field:ident: $type:ty,)* }
-     $(optional { $($(#[$maybe_doc:meta])* $maybe:ident: $maybe_type:ty,)* })?) => {
+     $(optional { $($(#[$optional_doc:meta])* $optional:ident: $optional_type:ty,)* })?) => {
         $(#[$about])*
         #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
         #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -217,9 +221,9 @@ macro_rules! sent {
         pub struct $name {
             $($(#[$doc])* pub $field: $type,)*
             $($(
-                $(#[$maybe_doc])*
+                $(#[$optional_doc])*
                 #[serde(default, skip_serializing_if = "Option::is_none")]
-                pub $maybe: Option<$maybe_type>,
+                pub $optional: Option<$optional_type>,
             )*)?
         }
     };

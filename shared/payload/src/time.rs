@@ -1,4 +1,4 @@
-//! One moment, read from every form the vendors write it in.
+//! Points in time, read from every format that the vendors use.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use serde_json::value::RawValue;
 
-/// A moment in UTC, in milliseconds since the Unix epoch, between the years 2000 and 2100.
+/// A point in time in UTC, in milliseconds since the Unix epoch, between the years 2000 and 2100.
 ///
 /// Displays as `2026-04-08T05:00:10.546Z`, always 24 characters, so that text order is time order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -16,13 +16,13 @@ const FIRST: i64 = 946_684_800_000; // 2000-01-01T00:00:00Z
 const END: i64 = 4_102_444_800_000; // 2100-01-01T00:00:00Z
 
 impl Timestamp {
-    /// The moment `ms` milliseconds after the epoch; `None` outside 2000–2100, where no event happened.
+    /// The time `ms` milliseconds after the epoch; `None` outside 2000–2100, where no event can have happened.
     #[must_use]
     pub fn from_millis(ms: i64) -> Option<Self> {
         (FIRST..END).contains(&ms).then_some(Timestamp(ms))
     }
 
-    /// The moment nearest to `ms`, for clocks, which cannot be refused.
+    /// The time nearest to `ms` within 2000–2100. For clocks, whose reading cannot be rejected.
     #[must_use]
     pub fn clamped(ms: i64) -> Self {
         Timestamp(ms.clamp(FIRST, END - 1))
@@ -40,26 +40,26 @@ impl Timestamp {
         self.0.div_euclid(1000)
     }
 
-    /// The moment `seconds` later (or earlier, when negative), held within 2000–2100.
+    /// The time `seconds` later (earlier if negative), clamped to 2000–2100.
     #[must_use]
     pub fn plus_secs(self, seconds: i64) -> Self {
         Timestamp::clamped(self.0.saturating_add(seconds.saturating_mul(1000)))
     }
 
-    /// Reads a date and time: RFC 3339 with `Z` or an offset, or without either, which means UTC; any precision.
+    /// Reads a date and time in RFC 3339 with any precision. Without `Z` or an offset the time is UTC.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
         let moment = text.parse::<jiff::Timestamp>().ok().or_else(|| {
-            // `DateTime` would pass over an offset; `Timestamp` has taken every text that carries one.
+            // `DateTime` ignores an offset, but `Timestamp` above has already read every text with one.
             let local = text.parse::<DateTime>().ok()?;
             local.to_zoned(TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
         })?;
         Self::from_millis(moment.as_millisecond())
     }
 
-    /// Reads a JSON value: a date and time as [`parse`](Self::parse) takes it, or milliseconds since the epoch, as a
-    /// number (also `1.722115418016999E12`, as Vapi has sent it) or as the text of one.
+    /// Reads a JSON value: a date and time for [`parse`](Self::parse), or milliseconds since the epoch. Milliseconds
+    /// may be a number (also `1.722115418016999E12`, as Vapi has sent it) or a string with a number.
     #[must_use]
     pub fn from_json(value: &RawValue) -> Option<Self> {
         match crate::json::string(value) {
@@ -70,7 +70,7 @@ impl Timestamp {
 
     fn from_number(text: &str) -> Option<Self> {
         let ms: f64 = text.parse().ok()?;
-        // Every millisecond of the accepted years is exact in an f64, and others are refused before the cast.
+        // Every millisecond of the accepted years is exact in an f64. Larger numbers are rejected before the cast.
         #[allow(clippy::cast_possible_truncation)]
         (ms.abs() < 1e15).then(|| ms.floor() as i64).and_then(Self::from_millis)
     }
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn every_form_seen_on_the_wire_is_read() {
+    fn every_format_seen_in_practice_is_read() {
         for (value, expected) in [
             (r#""2020-09-20T00:00:00+00:00""#, "2020-09-20T00:00:00.000Z"),
             (r#""2025-10-28T17:34:49+02:00""#, "2025-10-28T15:34:49.000Z"),
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_time_or_no_likely_time_is_absent() {
+    fn invalid_or_unlikely_time_is_none() {
         for value in [
             r#""""#,
             r#""soon""#,

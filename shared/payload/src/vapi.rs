@@ -1,9 +1,8 @@
-//! Vapi's client and server messages, as in Vapi's OpenAPI document (`ClientMessage`, `ServerMessage`; August 2026) and
-//! as captured: the two differ, and the list of types grows several times a year.
+//! Vapi's client and server messages, from Vapi's OpenAPI document (`ClientMessage`, `ServerMessage`; August 2026) and
+//! from captures. The two differ, and the list of types grows several times a year.
 //!
-//! A message carries no event id. [`Message`] therefore holds, for every documented type, the members from which one
-//! can be derived, and nothing else. [`message`] lists the types with their structs; [`response`] and [`inbound`] are
-//! the answers.
+//! A message has no event id. [`Message`] therefore contains exactly the members from which an id can be derived, for
+//! every documented type. [`message`] lists the types with their structs. [`response`] and [`inbound`] are the replies.
 //!
 //! Source: <https://api.vapi.ai/api-json>, <https://docs.vapi.ai/server-url/events>.
 
@@ -24,8 +23,7 @@ use serde_json::value::RawValue;
 use crate::json::{self, Compared, Document, Readable};
 use crate::time::Timestamp;
 
-/// The part of a delivery that is the message, in whichever wrapping it came: in `{"message": …}`, bare, or either of
-/// the two inside a JSON string.
+/// The message in a delivery: wrapped in `{"message": …}`, bare, or either of the two inside a JSON string.
 #[derive(Debug)]
 pub struct Envelope<'a> {
     text: Cow<'a, str>,
@@ -35,8 +33,7 @@ pub struct Envelope<'a> {
 impl<'a> Envelope<'a> {
     /// Finds the message.
     ///
-    /// An object is a wrapper when it has a member `message` that is an object (or a string that holds one) and no
-    /// `type` of its own.
+    /// An object is a wrapper if it has no `type` and its member `message` is an object or a string that contains one.
     #[must_use]
     pub fn of(document: &'a Document<'_>) -> Self {
         let picked = json::pick(document.text(), &["message", "type"]);
@@ -58,26 +55,26 @@ impl<'a> Envelope<'a> {
         &self.text
     }
 
-    /// The message's text, as far as [`Message`] can read it.
+    /// The part of the message's text that [`Message`] can read.
     #[must_use]
     pub fn readable(&self) -> Readable<'_> {
         Self::readable_in(&self.text)
     }
 
-    /// The same for a message's text.
+    /// The part of a message's text that [`Message`] can read.
     #[must_use]
     pub fn readable_in(message: &str) -> Readable<'_> {
         Readable::of(message, &MEMBERS, |text| serde_json::from_str::<Message<'_>>(text).is_ok())
     }
 
-    /// Whether the wrapper, if there was one, held nothing besides the message.
+    /// Whether the delivery contains only the message: it is bare, or its wrapper has no other members.
     #[must_use]
     pub fn is_alone(&self) -> bool {
         self.alone
     }
 }
 
-/// The members of a message that tell which event it is.
+/// The members of a message that identify its event.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Message<'a> {
@@ -85,13 +82,13 @@ pub struct Message<'a> {
     event_type: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     timestamp: Option<&'a RawValue>,
-    /// A snapshot from the creation of the call, in almost every message.
+    /// The call as it was when it was created. Present in almost every message.
     #[serde(borrow, default)]
     pub call: Option<Identified<'a>>,
-    /// In the `chat.*` messages, and beside others.
+    /// The chat. Present in the `chat.*` messages and in some others.
     #[serde(borrow, default)]
     pub chat: Option<Identified<'a>>,
-    /// In the `session.*` messages.
+    /// The session. Present in the `session.*` messages.
     #[serde(borrow, default)]
     pub session: Option<Identified<'a>>,
     /// `status-update`, `speech-update`.
@@ -113,7 +110,7 @@ pub struct Message<'a> {
     /// `campaign.predial`.
     #[serde(borrow, default)]
     pub contact: Option<Identified<'a>>,
-    /// Stands in for the type of a message without one that holds tool calls.
+    /// The type that is derived from the tool calls of a message without a type.
     #[serde(skip)]
     type_by_calls: Option<&'static str>,
 }
@@ -138,7 +135,7 @@ const MEMBERS: [&str; 16] = [
     "functionCall",
 ];
 
-/// Any object with an id of its own.
+/// An object with an id.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Identified<'a> {
@@ -148,8 +145,8 @@ pub struct Identified<'a> {
     updated_at: Option<&'a RawValue>,
 }
 
-words! {
-    /// The documented types of both directions. Those only the configuration or an SDK names are `Other`.
+open_enum! {
+    /// The documented types of both channels. Types that only the configuration or an SDK names are `Other`.
     EventType {
         AssistantRequest = "assistant-request",
         AssistantSpeechStarted = "assistant.speechStarted",
@@ -188,7 +185,7 @@ words! {
     }
 }
 
-/// The second constant under which final transcripts come.
+/// The second documented type of final transcripts.
 pub const FINAL_TRANSCRIPT: &str = r#"transcript[transcriptType="final"]"#;
 
 impl<'a> Message<'a> {
@@ -202,8 +199,8 @@ impl<'a> Message<'a> {
         message
     }
 
-    /// The type's name. `transcript[transcriptType="final"]` is `transcript`; a message without a type that holds tool
-    /// calls is `tool-calls`, the one type where Vapi's schema lets the type be absent.
+    /// The name of the type. `transcript[transcriptType="final"]` counts as `transcript`. A message without a type gets
+    /// one by its tool calls, since `tool-calls` is the only type that Vapi's schema allows to be absent.
     #[must_use]
     pub fn event_type(&self) -> Option<&str> {
         match self.event_type.as_deref().filter(|name| !name.is_empty()) {
@@ -213,20 +210,20 @@ impl<'a> Message<'a> {
         }
     }
 
-    /// `partial` or `final`, which the type itself may say.
+    /// `partial` or `final`, from the member `transcriptType` or else from the type's name.
     #[must_use]
     pub fn transcript_type(&self) -> Option<&str> {
-        let said_by_type = (self.event_type.as_deref() == Some(FINAL_TRANSCRIPT)).then_some("final");
-        self.transcript_type.as_deref().or(said_by_type)
+        let from_type = (self.event_type.as_deref() == Some(FINAL_TRANSCRIPT)).then_some("final");
+        self.transcript_type.as_deref().or(from_type)
     }
 
-    /// `speech-update`, `assistant.speechStarted`: which turn, from 0.
+    /// `speech-update`, `assistant.speechStarted`: the number of the turn, from 0.
     #[must_use]
     pub fn turn(&self) -> Option<u64> {
         self.turn?.get().parse().ok()
     }
 
-    /// When the event happened: epoch milliseconds, or ISO 8601 as in 2024.
+    /// The time of the event: milliseconds since the epoch, or ISO 8601 as in 2024.
     #[must_use]
     pub fn occurred_at(&self) -> Option<Timestamp> {
         Timestamp::from_json(self.timestamp?)
@@ -234,27 +231,27 @@ impl<'a> Message<'a> {
 }
 
 impl<'a> Identified<'a> {
-    /// The id, unless it is missing or empty.
+    /// The id; `None` if it is missing or empty.
     #[must_use]
     pub fn id(&self) -> Option<Cow<'a, str>> {
         json::id(self.id)
     }
 
-    /// Of a session: its state's version.
+    /// For a session: the time of its last change, which identifies the version of its state.
     #[must_use]
     pub fn updated_at(&self) -> Option<Cow<'a, str>> {
         json::id(self.updated_at)
     }
 }
 
-/// The members every message may carry, and those the receiver's own wrapping adds: all others are a type's own.
+/// The members that a message of any type may have. All others belong to one type.
 pub const COMMON_MEMBERS: [&str; 9] =
     ["type", "timestamp", "phoneNumber", "assistantVersion", "call", "customer", "assistant", "artifact", "chat"];
 
-/// How much of a member counts when two deliveries are compared: the URLs into an artifact are signed anew for each,
-/// so that their query and the time when they expire do not.
+/// The part of a member that counts when two deliveries are compared.
 ///
-/// `path` leads to the object the member is in, from the message or from the object that wraps it.
+/// The URLs in an artifact are signed again for each delivery, so their query and their expiry time are ignored. `path`
+/// leads to the member's object, from the message or from its wrapper.
 #[must_use]
 pub fn compared(path: &[&str], name: &str) -> Compared {
     let path = path.strip_prefix(&["message"]).unwrap_or(path);
@@ -277,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_is_found_wrapped_bare_and_double_encoded() {
+    fn message_is_found_wrapped_bare_and_double_encoded() {
         for body in [
             r#"{"message":{"type":"hang"}}"#,
             r#"{"type":"hang"}"#,
@@ -294,14 +291,14 @@ mod tests {
     }
 
     #[test]
-    fn members_beside_the_message_are_noticed() {
+    fn other_members_of_the_wrapper_are_noticed() {
         let alone = |body: &str| Envelope::of(&Document::read(body.as_bytes()).unwrap()).is_alone();
         assert!(alone(r#"{"message":{"type":"hang"}}"#));
         assert!(!alone(r#"{"message":{"type":"hang"},"note":1}"#));
     }
 
     #[test]
-    fn both_names_of_a_final_transcript_are_one_type() {
+    fn both_names_of_final_transcripts_are_one_type() {
         assert_eq!(message(r#"{"type":"transcript[transcriptType=\"final\"]"}"#), "transcript");
         let document = Document::read(br#"{"type":"transcript[transcriptType=\"final\"]"}"#).unwrap();
         let envelope = Envelope::of(&document);
@@ -309,12 +306,12 @@ mod tests {
     }
 
     #[test]
-    fn tool_calls_may_come_without_a_type() {
+    fn tool_calls_without_a_type_are_recognized() {
         assert_eq!(message(r#"{"message":{"toolCallList":[{"id":"call_1"}]}}"#), "tool-calls");
     }
 
     #[test]
-    fn an_odd_member_hides_nothing_else() {
+    fn invalid_member_does_not_hide_the_others() {
         let body =
             r#"{"type":"end-of-call-report","role":7,"session":"s","call":{"id":"c1","updatedAt":1750314425860}}"#;
         let document = Document::read(body.as_bytes()).unwrap();
@@ -329,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_query_of_presigned_urls_inside_an_artifact_is_volatile() {
+    fn only_presigned_urls_in_an_artifact_are_volatile() {
         assert_eq!(compared(&["artifact"], "presignedMonoUrl"), Compared::WithoutQuery);
         assert_eq!(compared(&["message", "call", "artifact"], "presignedUrlsExpiresAt"), Compared::IsText);
         assert_eq!(compared(&[], "presignedMonoUrl"), Compared::Whole);
@@ -341,10 +338,10 @@ mod tests {
     }
 
     #[test]
-    fn every_member_of_a_message_is_read_beside_an_odd_one() {
-        // One that the list does not name would be lost as soon as another is odd.
-        for (member, odd) in [("status", "role"), ("role", "status"), ("turnId", "role"), ("campaignId", "role")] {
-            let text = format!(r#"{{"{member}":"x","{odd}":7}}"#);
+    fn every_member_is_read_if_another_is_invalid() {
+        // A member that is missing in `MEMBERS` would be lost if another member is invalid.
+        for (member, invalid) in [("status", "role"), ("role", "status"), ("turnId", "role"), ("campaignId", "role")] {
+            let text = format!(r#"{{"{member}":"x","{invalid}":7}}"#);
             assert!(Envelope::readable_in(&text).text().contains(member), "{member}");
         }
         for member in ["call", "chat", "session", "contact"] {

@@ -1,8 +1,9 @@
-//! Every documented event, whole. The front door reads no more than identifies an event; these are for whoever works with one.
+//! Complete types for every documented event. The receiver reads only the members that identify an event; these types
+//! are for code that processes events.
 //!
 //! Ada's schemas mark almost nothing as required, so every member is a [`Field`].
 //!
-//! | type | struct | what it is about | event id |
+//! | type | struct | subject | event id |
 //! |---|---|---|---|
 //! | `v1.conversation.created` | [`ConversationCreated`] | conversation | `ada:<svix-id>` |
 //! | `v1.conversation.message` | [`ConversationMessage`] | conversation | `ada:<svix-id>` |
@@ -10,18 +11,19 @@
 //! | `v1.conversation.handoff.ended` | [`ConversationHandoffEnded`] | conversation | `ada:<svix-id>` |
 //! | `v1.end_user.created`, `v1.end_user.updated` | [`EndUserCreated`], [`EndUserUpdated`] | end user | `ada:<svix-id>` |
 //! | `v1.audit_log.emitted` | [`AuditLogEmitted`] | | `ada:<svix-id>` |
-//! | any other | | what its data name | `ada:<svix-id>` |
+//! | any other | | the ids in its data | `ada:<svix-id>` |
 //!
-//! A body has no id. The message id is signed, and the same on every retry and resend. Times are ISO 8601, with or without an
-//! offset (none is UTC), with up to six digits of fractions.
+//! A body has no id. The message id is signed and is the same for every retry and resend. Times are ISO 8601 with up to
+//! six fractional digits. A time without an offset is UTC.
+//!
 //! Source: <https://docs.ada.cx/reference/webhooks/overview> and the pages it links, and Ada's OpenAPI document.
 
-use crate::wire::{Bag, Field, Item};
+use crate::wire::{Field, Item, JsonObject};
 
 use super::Timestamped;
 
-union! {
-    /// A delivery of Ada's, told apart by `type`.
+open_union! {
+    /// A delivery from Ada; the kind depends on `type`.
     Event by "type" {
         /// A conversation began on a supported channel.
         ConversationCreated(ConversationCreated) = "v1.conversation.created",
@@ -29,30 +31,30 @@ union! {
         ConversationMessage(ConversationMessage) = "v1.conversation.message",
         /// A conversation ended: by the API, or by the end of a call.
         ConversationEnded(ConversationEnded) = "v1.conversation.ended",
-        /// A handoff to people ended.
+        /// A handoff to human agents ended.
         ConversationHandoffEnded(ConversationHandoffEnded) = "v1.conversation.handoff.ended",
         /// An end user was created.
         EndUserCreated(EndUserCreated) = "v1.end_user.created",
         /// A value of an end user's profile changed.
         EndUserUpdated(EndUserUpdated) = "v1.end_user.updated",
-        /// The configuration was changed. Delivered as well as can be, not reliably.
+        /// The configuration was changed. Delivery is best effort.
         AuditLogEmitted(AuditLogEmitted) = "v1.audit_log.emitted",
     }
 }
 
-/// An envelope with its data: `{"type": …, "timestamp": …, "data": {…}}`, and `tags` in some.
+/// Generates a struct for an envelope with its data: `{"type": …, "timestamp": …, "data": {…}}`, and `tags` in some.
 macro_rules! envelope {
     ($(#[$about:meta])* $name:ident of $data:ty) => {
-        object! {
+        open_struct! {
             $(#[$about])*
             $name {
                 /// The event's type; `v1` is the version.
                 event_type: String = "type",
-                /// When it happened, with or without an offset; without one it is UTC.
+                /// The time of the event. Without an offset it is UTC.
                 timestamp: String = "timestamp",
-                /// What happened.
+                /// The data of the event.
                 data: $data = "data",
-                /// In the end-user and audit-log events: ids it is about, such as the end user's.
+                /// Ids of the subject, such as the end user's. Only in the end-user and audit-log events.
                 tags: Vec<Item<String>> = "tags",
             }
         }
@@ -94,105 +96,105 @@ envelope! {
     AuditLogEmitted of AuditLogData
 }
 
-object! {
+open_struct! {
     /// <https://docs.ada.cx/reference/conversations/conversation-created-webhook>
     ConversationCreatedData {
-        /// 24 hex digits, without a prefix.
+        /// The conversation's id: 24 hex digits without a prefix.
         conversation_id: String = "conversation_id",
-        /// The channel it began on.
+        /// The id of the channel on which the conversation began.
         channel_id: String = "channel_id",
-        /// The customer.
+        /// The end user's id.
         end_user_id: String = "end_user_id",
-        /// When it began.
+        /// Start of the conversation.
         created_at: String = "created_at",
-        /// The customer's own: text, booleans and numbers by name.
-        metadata: Bag = "metadata",
-        /// Such as `example.ada.support`.
+        /// The integrator's metadata: strings, booleans and numbers by name.
+        metadata: JsonObject = "metadata",
+        /// The domain of the AI agent, such as `example.ada.support`.
         ai_agent_domain: String = "ai_agent_domain",
     }
 }
 
-object! {
+open_struct! {
     /// <https://docs.ada.cx/reference/conversations/conversation-message-webhook>
     ConversationMessageData {
-        /// Opaque; not of the same form as in the REST API.
+        /// The message's id. Opaque; its form differs from the REST API.
         message_id: String = "message_id",
-        /// The conversation it belongs to.
+        /// The id of the conversation.
         conversation_id: String = "conversation_id",
-        /// The customer.
+        /// The end user's id.
         end_user_id: String = "end_user_id",
-        /// When it was written.
+        /// Time of creation.
         created_at: String = "created_at",
-        /// Such as `example.ada.support`.
+        /// The domain of the AI agent, such as `example.ada.support`.
         ai_agent_domain: String = "ai_agent_domain",
-        /// Whom it is directed to: `null` is the AI agent, else the integration's name, such as `zendesk_chat`.
+        /// The recipient: `null` for the AI agent, otherwise the integration's name, such as `zendesk_chat`.
         handoff_integration: String = "handoff_integration",
-        /// Where the conversation takes place.
+        /// The channel of the conversation.
         channel: Channel = "channel",
-        /// Instead of `channel`, before July 2025.
+        /// The id of the channel. Used instead of `channel` before July 2025.
         channel_id: String = "channel_id",
-        /// Who wrote it.
+        /// The author.
         author: Author = "author",
-        /// What was written.
+        /// The content.
         content: Content = "content",
     }
 }
 
-object! {
+open_struct! {
     /// <https://docs.ada.cx/reference/conversations/conversation-ended-webhook>
     ConversationEndedData {
-        /// 24 hex digits, without a prefix.
+        /// The conversation's id: 24 hex digits without a prefix.
         conversation_id: String = "conversation_id",
-        /// The channel it took place on.
+        /// The id of the channel.
         channel_id: String = "channel_id",
-        /// The customer.
+        /// The end user's id.
         end_user_id: String = "end_user_id",
-        /// When it began.
+        /// Start of the conversation.
         created_at: String = "created_at",
-        /// When it was last changed: when it ended.
+        /// Time of the last change, which is the end of the conversation.
         updated_at: String = "updated_at",
-        /// Such as `example.ada.support`.
+        /// The domain of the AI agent, such as `example.ada.support`.
         ai_agent_domain: String = "ai_agent_domain",
-        /// Who ended it.
+        /// The participant that ended the conversation.
         ended_by: Ender = "ended_by",
-        /// As when it was created.
-        metadata: Bag = "metadata",
+        /// The same metadata as in the event of its creation.
+        metadata: JsonObject = "metadata",
     }
 }
 
-object! {
-    /// <https://docs.ada.cx/generative/reference/conversations/conversation-handoff-ended-webhook>. Has neither a channel nor
-    /// a time of its own.
+open_struct! {
+    /// <https://docs.ada.cx/generative/reference/conversations/conversation-handoff-ended-webhook>. Has neither a
+    /// channel nor a time of its own.
     ConversationHandoffEndedData {
-        /// 24 hex digits, without a prefix.
+        /// The conversation's id: 24 hex digits without a prefix.
         conversation_id: String = "conversation_id",
-        /// The customer.
+        /// The end user's id.
         end_user_id: String = "end_user_id",
-        /// The integration the handoff was to.
+        /// The integration that received the handoff.
         handoff_integration: String = "handoff_integration",
-        /// Such as `example.ada.support`; absent in older samples.
+        /// The domain of the AI agent, such as `example.ada.support`. Absent in older samples.
         ai_agent_domain: String = "ai_agent_domain",
     }
 }
 
-object! {
-    /// An end user as it is after the event (OpenAPI document of Ada's).
+open_struct! {
+    /// An end user after the event (Ada's OpenAPI document).
     EndUserData {
-        /// 24 hex digits, without a prefix.
+        /// The end user's id: 24 hex digits without a prefix.
         end_user_id: String = "end_user_id",
         /// The integrator's id for the same person, up to 36 characters; may be `null`.
         external_id: String = "external_id",
-        /// What is known of the person.
+        /// The profile of the person.
         profile: Profile = "profile",
-        /// When it was created.
+        /// Time of creation.
         created_at: String = "created_at",
-        /// When it was last changed.
+        /// Time of the last change.
         updated_at: String = "updated_at",
     }
 }
 
-object! {
-    /// What is known of an end user. Every text may be `null`.
+open_struct! {
+    /// The profile of an end user. Every string may be `null`.
     Profile {
         /// First name.
         first_name: String = "first_name",
@@ -204,83 +206,83 @@ object! {
         avatar: String = "avatar",
         /// E-mail address.
         email: String = "email",
-        /// BCP 47, such as `en-GB`.
+        /// The language in BCP 47, such as `en-GB`.
         language: String = "language",
-        /// The integrator's own: text, booleans and integers by name.
-        metadata: Bag = "metadata",
+        /// The integrator's metadata: strings, booleans and integers by name.
+        metadata: JsonObject = "metadata",
         /// Ids in Ada's own integrations.
         system_properties: SystemProperties = "system_properties",
     }
 }
 
-object! {
-    /// Ids in Ada's own integrations (OpenAPI document of Ada's).
+open_struct! {
+    /// Ids in Ada's own integrations (Ada's OpenAPI document).
     SystemProperties {
-        /// In Sunshine Conversations; may be `null`.
+        /// The id in Sunshine Conversations; may be `null`.
         sunshine_user_id: String = "sunshine_user_id",
     }
 }
 
-object! {
+open_struct! {
     /// <https://docs.ada.cx/reference/audit-log/audit-log-webhook>
     AuditLogData {
         /// The entry's id.
         id: String = "id",
-        /// When it was made.
+        /// The time of the entry.
         timestamp: String = "timestamp",
-        /// What kind of thing was changed.
+        /// The type of the entity that was changed.
         entity_type: String = "entity_type",
-        /// Which one.
+        /// The id of the entity.
         entity_id: String = "entity_id",
-        /// What was done to it.
+        /// What was done to the entity.
         activity: Activity = "activity",
-        /// Who did it, by address.
+        /// The e-mail address of the actor.
         actor_email: String = "actor_email",
-        /// Who did it, by name.
+        /// The name of the actor.
         actor_name: String = "actor_name",
-        /// Who did it, by id.
+        /// The id of the actor.
         actor_user_id: String = "actor_user_id",
-        /// The changed thing's name.
+        /// The name of the entity.
         entity_name: String = "entity_name",
-        /// From where.
+        /// The interface that the change was made through.
         interface: Interface = "interface",
-        /// From which address.
+        /// The actor's IP address.
         context_ip: String = "context_ip",
-        /// With which program.
+        /// The actor's user agent.
         context_user_agent: String = "context_user_agent",
-        /// With which key.
+        /// The name of the API key.
         api_key_name: String = "api_key_name",
     }
 }
 
-words! {
+open_enum! {
     /// What was done to an entity.
     Activity {
-        /// It was made.
+        /// It was created.
         Created = "created",
         /// It was changed.
         Updated = "updated",
-        /// It was removed.
+        /// It was deleted.
         Deleted = "deleted",
-        /// It was run.
+        /// It was executed.
         Executed = "executed",
         /// A person was invited.
         Invited = "invited",
-        /// It was switched on.
+        /// It was activated.
         Activated = "activated",
-        /// It was switched off.
+        /// It was deactivated.
         Deactivated = "deactivated",
     }
 }
 
-words! {
-    /// Where a change came from.
+open_enum! {
+    /// The interface that a change was made through.
     Interface {
         /// The dashboard.
         Dashboard = "dashboard",
         /// The REST API.
         Api = "api",
-        /// A tool that speaks MCP.
+        /// An MCP client.
         Mcp = "mcp",
         /// The command line.
         Cli = "cli",
@@ -293,82 +295,82 @@ words! {
     }
 }
 
-union! {
-    /// Where a conversation takes place, told apart by `type`.
+open_union! {
+    /// The channel of a conversation; the kind depends on `type`.
     Channel by "type" {
-        /// One of Ada's own.
+        /// One of Ada's own channels.
         Native(NativeChannel) = "native",
-        /// One the integrator made.
+        /// A channel of the integrator.
         Custom(CustomChannel) = "custom",
     }
 }
 
-object! {
+open_struct! {
     /// One of Ada's own channels.
     NativeChannel {
         /// `native`
         kind: String = "type",
         /// The channel's id.
         id: String = "id",
-        /// Its name.
+        /// The name.
         name: String = "name",
-        /// What it is for.
+        /// The description.
         description: String = "description",
-        /// How people talk on it.
+        /// The modality.
         modality: Modality = "modality",
-        /// What it can show.
+        /// The capabilities.
         capabilities: Capabilities = "capabilities",
     }
 }
 
-object! {
-    /// A channel the integrator made.
+open_struct! {
+    /// A channel of the integrator.
     CustomChannel {
         /// `custom`
         kind: String = "type",
         /// The channel's id.
         id: String = "id",
-        /// Its name.
+        /// The name.
         name: String = "name",
-        /// What it is for.
+        /// The description.
         description: String = "description",
-        /// How people talk on it.
+        /// The modality.
         modality: Modality = "modality",
-        /// The integrator's own: text, booleans and integers by name.
-        metadata: Bag = "metadata",
-        /// When it was made; ISO 8601.
+        /// The integrator's metadata: strings, booleans and integers by name.
+        metadata: JsonObject = "metadata",
+        /// Time of creation; ISO 8601.
         created_at: String = "created_at",
-        /// What it can show.
+        /// The capabilities.
         capabilities: Capabilities = "capabilities",
     }
 }
 
-object! {
-    /// What a channel can show.
+open_struct! {
+    /// The capabilities of a channel.
     Capabilities {
-        /// Whether Markdown is rendered; `false` when absent.
+        /// Whether Markdown is rendered; `false` if absent.
         markdown: bool = "markdown",
     }
 }
 
-words! {
-    /// How people talk on a channel.
+open_enum! {
+    /// The modality of a channel.
     Modality {
-        /// By messages.
+        /// Messages.
         Messaging = "messaging",
-        /// By e-mail.
+        /// E-mail.
         Email = "email",
-        /// By voice.
+        /// Voice.
         Voice = "voice",
     }
 }
 
-object! {
-    /// Who wrote a message.
+open_struct! {
+    /// The author of a message.
     Author {
         /// The end user's id; `null` for agents.
         id: String = "id",
-        /// As whom.
+        /// The role.
         role: Role = "role",
         /// A picture's URL, or `null`.
         avatar: String = "avatar",
@@ -377,96 +379,96 @@ object! {
     }
 }
 
-words! {
-    /// As whom a message is written.
+open_enum! {
+    /// The role of a message's author.
     Role {
-        /// The customer.
+        /// The end user.
         EndUser = "end_user",
         /// Ada.
         AiAgent = "ai_agent",
-        /// A person of the integrator's, after a handoff.
+        /// A human agent of the integrator, after a handoff.
         HumanAgent = "human_agent",
     }
 }
 
-object! {
-    /// Who ended a conversation.
+open_struct! {
+    /// The participant that ended a conversation.
     Ender {
         /// The end user's id, or `null`.
         id: String = "id",
-        /// As whom.
+        /// The role.
         role: EnderRole = "role",
     }
 }
 
-words! {
-    /// As whom a conversation is ended.
+open_enum! {
+    /// The role of the participant that ended a conversation.
     EnderRole {
-        /// The customer.
+        /// The end user.
         EndUser = "end_user",
         /// Ada itself.
         System = "system",
-        /// A person of the integrator's.
+        /// A human agent of the integrator.
         HumanAgent = "human_agent",
     }
 }
 
-union! {
-    /// What a message holds, told apart by `type`.
+open_union! {
+    /// The content of a message; the kind depends on `type`.
     Content by "type" {
         /// Text.
         Text(TextContent) = "text",
-        /// A link, such as a survey's.
+        /// A link, for example to a survey.
         Link(LinkContent) = "link",
         /// A file.
         File(FileContent) = "file",
-        /// Someone is typing, or the like. Not in the published schema; Ada's own demos read it.
+        /// Presence information, such as typing. Not in the published schema; Ada's own demos read it.
         Presence(PresenceContent) = "presence",
     }
 }
 
-object! {
+open_struct! {
     /// Text.
     TextContent {
         /// `text`
         kind: String = "type",
-        /// The text; Markdown where the channel can show it.
+        /// The text. Markdown if the channel can render it.
         body: String = "body",
     }
 }
 
-object! {
+open_struct! {
     /// A link.
     LinkContent {
         /// `link`
         kind: String = "type",
-        /// Where it leads.
+        /// The URL.
         url: String = "url",
-        /// What it says, or `null`.
+        /// The text of the link, or `null`.
         link_text: String = "link_text",
     }
 }
 
-object! {
+open_struct! {
     /// A file.
     FileContent {
         /// `file`
         kind: String = "type",
-        /// Where it can be fetched, for seven days.
+        /// The URL, valid for seven days.
         url: String = "url",
-        /// Its type, such as `image/png`.
+        /// The media type, such as `image/png`.
         mime_type: String = "mime_type",
-        /// Its name.
+        /// The name.
         filename: String = "filename",
     }
 }
 
-object! {
-    /// Someone's presence.
+open_struct! {
+    /// Presence information.
     PresenceContent {
         /// `presence`
         kind: String = "type",
-        /// What they do.
+        /// The activity.
         body: String = "body",
     }
 }

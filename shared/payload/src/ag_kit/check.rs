@@ -167,7 +167,7 @@ impl<'a> Part<'a> {
         match pointer.find(self.text) {
             Found::Nothing | Found::Value("null") => Ok(None),
             Found::Value(text) => Ok(Some(Part { path, text })),
-            Found::Unclear => Err(Wrong { member: path, rule: "it stands twice".to_owned() }),
+            Found::Ambiguous => Err(Wrong { member: path, rule: "it stands twice".to_owned() }),
         }
     }
 

@@ -1,6 +1,6 @@
 use crate::wire::{Item, Raw};
 
-object! {
+open_struct! {
     /// What a client asks. The documentation has `conversationId` optional; two servers require it.
     Request {
         /// The new messages of this turn; the server has the others.
@@ -14,7 +14,7 @@ object! {
     }
 }
 
-union! {
+open_union! {
     /// A message, told apart by `role`. Servers refuse any other role.
     Message by "role" {
         /// Instructions.
@@ -28,7 +28,7 @@ union! {
     }
 }
 
-object! {
+open_struct! {
     /// A message that is text.
     TextMessage {
         /// As whom.
@@ -40,7 +40,7 @@ object! {
     }
 }
 
-object! {
+open_struct! {
     /// A message of the agent's.
     AssistantMessage {
         /// `assistant`
@@ -54,7 +54,7 @@ object! {
     }
 }
 
-object! {
+open_struct! {
     /// What a tool answered.
     ToolMessage {
         /// `tool`
@@ -68,7 +68,7 @@ object! {
     }
 }
 
-object! {
+open_struct! {
     /// A call of a tool.
     ToolCall {
         /// Names the call.
@@ -80,7 +80,7 @@ object! {
     }
 }
 
-object! {
+open_struct! {
     /// A function with its arguments.
     FunctionCall {
         /// Its name.
@@ -90,7 +90,7 @@ object! {
     }
 }
 
-object! {
+open_struct! {
     /// A tool of the client's.
     Tool {
         /// Its name.
@@ -102,7 +102,7 @@ object! {
     }
 }
 
-object! {
+open_struct! {
     /// The decision an interrupt waits for.
     Resume {
         /// Which interrupt.
@@ -112,7 +112,7 @@ object! {
     }
 }
 
-union! {
+open_union! {
     /// An event of the answer, told apart by `type`. One without, which is kept as [`Other`](Self::Other), may be how a
     /// server says that it could not begin: see [`CouldNotBegin`].
     Event by "type" {
@@ -133,7 +133,7 @@ union! {
     }
 }
 
-object! {
+open_struct! {
     /// `text`
     Text {
         /// The event's type.
@@ -143,7 +143,7 @@ object! {
     }
 }
 
-object! {
+open_struct! {
     /// `tool-call-start`
     ToolCallStart {
         /// The event's type.
@@ -155,7 +155,7 @@ object! {
     }
 }
 
-object! {
+open_struct! {
     /// `tool-call-args`
     ToolCallArgs {
         /// The event's type.
@@ -167,7 +167,7 @@ object! {
     }
 }
 
-object! {
+open_struct! {
     /// `tool-call-end`
     ToolCallEnd {
         /// The event's type.
@@ -177,7 +177,7 @@ object! {
     }
 }
 
-object! {
+open_struct! {
     /// `tool-result`
     ToolResult {
         /// The event's type.
@@ -189,7 +189,7 @@ object! {
     }
 }
 
-object! {
+open_struct! {
     /// `interrupt`
     Interrupt {
         /// The event's type.
@@ -203,7 +203,7 @@ object! {
     }
 }
 
-object! {
+open_struct! {
     /// `error`
     Failure {
         /// The event's type.
@@ -215,7 +215,7 @@ object! {
     }
 }
 
-object! {
+open_struct! {
     /// `{"error": …, "details": …}`, after a status of 200 and instead of everything else.
     CouldNotBegin {
         /// What failed.

@@ -427,7 +427,7 @@ impl Outcome {
             Field::Is(ui::Outcome::Success(_)) => return Outcome::Success,
             Field::Is(ui::Outcome::Cancelled(_)) => return Outcome::Cancelled,
             Field::Is(ui::Outcome::Other(_)) => return Outcome::Unknown,
-            Field::Odd(other) => other.read::<String>().ok(),
+            Field::Unexpected(other) => other.read::<String>().ok(),
         };
         match word.as_deref() {
             Some("success") => Outcome::Success,
@@ -496,7 +496,7 @@ fn role(field: &Field<ui::Role>) -> Option<&str> {
 fn text(field: &Field<String>) -> Option<Cow<'_, str>> {
     match field {
         Field::Is(text) => Some(Cow::Borrowed(text)),
-        Field::Odd(other) => text_of(other.text()),
+        Field::Unexpected(other) => text_of(other.text()),
         Field::Absent | Field::Null => None,
     }
 }

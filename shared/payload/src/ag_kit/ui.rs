@@ -1,6 +1,6 @@
-use crate::wire::{Bag, Item, Number, Raw};
+use crate::wire::{Item, JsonObject, Number, Raw};
 
-object! {
+open_struct! {
     /// What a client asks (`RunAgentInput`). For one server only `messages` is required.
     Request {
         /// Whose history the run belongs to.
@@ -24,7 +24,7 @@ object! {
     }
 }
 
-object! {
+open_struct! {
     /// Something the agent should know.
     Context {
         /// What it is.
@@ -34,7 +34,7 @@ object! {
     }
 }
 
-object! {
+open_struct! {
     /// The decision an interrupt waits for.
     Resume {
         /// Which interrupt.
@@ -44,11 +44,11 @@ object! {
         /// The decision.
         payload: Raw = "payload",
         /// More about it.
-        metadata: Bag = "metadata",
+        metadata: JsonObject = "metadata",
     }
 }
 
-words! {
+open_enum! {
     /// Whether an interrupt was decided.
     ResumeStatus {
         /// It was.
@@ -58,7 +58,7 @@ words! {
     }
 }
 
-object! {
+open_struct! {
     /// A message of a conversation. What stands in it depends on `role`.
     Message {
         /// Names it.
@@ -82,7 +82,7 @@ object! {
     }
 }
 
-words! {
+open_enum! {
     /// As whom a message is written.
     Role {
         /// Instructions of the application's maker.
@@ -102,7 +102,7 @@ words! {
     }
 }
 
-union! {
+open_union! {
     /// How a run ended, told apart by `type`.
     Outcome by "type" {
         /// Well.
@@ -114,7 +114,7 @@ union! {
     }
 }
 
-object! {
+open_struct! {
     /// A run that ended well.
     Succeeded {
         /// `success`
@@ -122,7 +122,7 @@ object! {
     }
 }
 
-object! {
+open_struct! {
     /// A run that was stopped on purpose.
     Cancelled {
         /// `cancelled`
@@ -130,7 +130,7 @@ object! {
     }
 }
 
-object! {
+open_struct! {
     /// A run that waits for decisions.
     Interrupted {
         /// `interrupt`
@@ -140,7 +140,7 @@ object! {
     }
 }
 
-object! {
+open_struct! {
     /// Something to be decided.
     Interrupt {
         /// To be named in [`Resume`].
@@ -156,11 +156,11 @@ object! {
         /// Until when it can be decided.
         expires_at: String = "expiresAt",
         /// More about it.
-        metadata: Bag = "metadata",
+        metadata: JsonObject = "metadata",
     }
 }
 
-words! {
+open_enum! {
     /// Why a run waits. Servers have reasons of their own.
     InterruptReason {
         /// A tool call is to be allowed.
@@ -172,7 +172,7 @@ words! {
     }
 }
 
-object! {
+open_struct! {
     /// What a run used.
     Usage {
         /// Whose model.
@@ -192,7 +192,7 @@ object! {
     }
 }
 
-union! {
+open_union! {
     /// An event of the answer, told apart by `type`.
     Event by "type" {
         /// A run begins.
@@ -259,7 +259,7 @@ union! {
 /// A struct for an event: what all may have, and its own members.
 macro_rules! event {
     ($(#[$about:meta])* $name:ident { $($own:tt)* }) => {
-        object! {
+        open_struct! {
             $(#[$about])*
             $name {
                 /// The event's type.
@@ -269,7 +269,7 @@ macro_rules! event {
                 /// What it was made from.
                 raw_event: Raw = "rawEvent",
                 /// More about it.
-                metadata: Bag = "metadata",
+                metadata: JsonObject = "metadata",
                 $($own)*
             }
         }

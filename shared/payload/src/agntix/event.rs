@@ -1,4 +1,5 @@
-//! Every documented event, whole. The front door reads no more than identifies an event; these are for whoever works with one.
+//! Complete types for every documented event. The receiver reads only the members that identify an event; these types
+//! are for code that processes events.
 //!
 //! | event | struct | event id |
 //! |---|---|---|
@@ -11,17 +12,19 @@
 //! | `knowledge_store.updated`, planned | [`KnowledgeStoreUpdated`] | `agntix:<svix-id>` |
 //! | any other | | `agntix:<svix-id>` |
 //!
-//! A session without an id goes by the message id too. Source: <https://docs.agntix.ai/webhooks/events> (June 2026) for today's
-//! and the planned events; the superseded ones as the same page had them in April 2026.
+//! An event of a session without an id is identified by its message id, too.
+//!
+//! Source: <https://docs.agntix.ai/webhooks/events>, June 2026 for current and planned events, April 2026 for
+//! superseded ones.
 
 use crate::json;
-use crate::wire::{Bag, Item, Number, read};
+use crate::wire::{Item, JsonObject, Number, read};
 
-union! {
-    /// A delivery of agntix', told apart by `eventType`. The superseded and the planned envelopes have none and are told
-    /// apart by `type` instead: see [`Enveloped`].
+open_union! {
+    /// A delivery from agntix; the kind depends on `eventType`. The superseded and the planned envelopes have no
+    /// `eventType` and use `type` instead: see [`Enveloped`].
     Event by "eventType" {
-        /// A session began; for outbound calls, before anyone picked up.
+        /// A session began. For outbound calls, nobody has answered yet.
         SessionCreated(Session) = "session.created",
         /// A session ended: closed, timed out, hung up or expired.
         SessionEnded(Session) = "session.ended",
@@ -30,53 +33,54 @@ union! {
     }
 }
 
-object! {
-    /// A session, as `session.created` and `session.ended` tell it (<https://docs.agntix.ai/webhooks/events>). The members
-    /// marked † stand in `session.ended` alone.
+open_struct! {
+    /// A session in `session.created` and `session.ended` (<https://docs.agntix.ai/webhooks/events>). The members
+    /// marked † are only in `session.ended`.
     Session {
         /// The session's UUID: the **same** in both events.
         id: String = "id",
         /// `session.created` or `session.ended`.
         event_type: String = "eventType",
-        /// What kind of session.
+        /// The kind of session.
         kind: Kind = "type",
-        /// Through what.
+        /// The platform.
         platform: Platform = "platform",
-        /// Who began it.
+        /// The direction.
         direction: Direction = "direction",
-        /// Whether it goes on.
+        /// The state.
         state: State = "state",
         /// The agent's UUID.
         agent_id: String = "agentId",
-        /// When the session began, in both events: it orders nothing. RFC 3339, UTC with milliseconds, as all times here.
+        /// Start of the session in both events, so it does not order events. RFC 3339, UTC with milliseconds, like all
+        /// times here.
         created_at: String = "createdAt",
-        /// † When something last happened.
+        /// † Time of the last activity.
         last_activity_at: String = "lastActivityAt",
-        /// † When it ended.
+        /// † End of the session.
         ended_at: String = "endedAt",
-        /// † In samples, though not in the list of members.
+        /// † Time of the last change. In samples, but not in the documented list of members.
         updated_at: String = "updatedAt",
-        /// What the caller and the integrator gave.
+        /// Metadata from the caller and the integrator.
         metadata: Metadata = "metadata",
-        /// † What agntix found out; each part only where it is enabled.
+        /// † The analysis of the session. Each part is present only if it is enabled.
         analysis: Analysis = "analysis",
-        /// † A link into the dashboard.
+        /// † A link to the dashboard.
         recording_url: String = "recordingUrl",
     }
 }
 
-words! {
-    /// What kind of session.
+open_enum! {
+    /// The kind of session.
     Kind {
-        /// Spoken.
+        /// A voice session.
         Voice = "VOICE",
-        /// Written.
+        /// A chat session.
         Chat = "CHAT",
     }
 }
 
-words! {
-    /// Through what a session takes place.
+open_enum! {
+    /// The platform of a session.
     Platform {
         /// A telephone.
         Phone = "PHONE",
@@ -84,15 +88,15 @@ words! {
         Web = "WEB",
         /// WhatsApp.
         WhatsApp = "WHATSAPP",
-        /// Speech, as the page about concepts has it.
+        /// Voice, according to the page about concepts.
         Voice = "VOICE",
-        /// The REST API, as its samples have it.
+        /// The REST API, according to its samples.
         Sdk = "SDK",
     }
 }
 
-words! {
-    /// Who began a session.
+open_enum! {
+    /// The party that began a session.
     Direction {
         /// The customer.
         Inbound = "INBOUND",
@@ -101,159 +105,159 @@ words! {
     }
 }
 
-words! {
-    /// Whether a session goes on.
+open_enum! {
+    /// The state of a session.
     State {
-        /// It does.
+        /// The session is open.
         Open = "OPEN",
-        /// It was closed.
+        /// The session was closed.
         Closed = "CLOSED",
-        /// It was left open for too long.
+        /// The session was open for too long.
         Expired = "EXPIRED",
-        /// Of the REST API: nothing happens.
+        /// Only in the REST API: the session has no activity.
         Idle = "IDLE",
-        /// Of the REST API: something happens.
+        /// Only in the REST API: the session has activity.
         Active = "ACTIVE",
     }
 }
 
-object! {
-    /// What the caller and the integrator gave.
+open_struct! {
+    /// Metadata from the caller and the integrator.
     Metadata {
         /// The customer's number, E.164.
         customer_phone_number: String = "customerPhoneNumber",
-        /// The room a call takes place in.
+        /// The room of a call.
         room_name: String = "roomName",
-        /// What was given as `session_variables` when the session was started, as it was given.
-        session_variables: Bag = "sessionVariables",
+        /// The `session_variables` with which the session was started, unchanged.
+        session_variables: JsonObject = "sessionVariables",
     }
 }
 
-object! {
-    /// What agntix found out about a session (<https://docs.agntix.ai/guides/post-call-analysis>). Long texts may be cut.
+open_struct! {
+    /// The analysis of a session (<https://docs.agntix.ai/guides/post-call-analysis>). Long texts may be cut.
     Analysis {
-        /// What it was about.
+        /// A summary.
         summary: String = "summary",
-        /// What the customer wanted.
+        /// The customer's intent.
         intent: Intent = "intent",
-        /// Whether they got it.
+        /// Whether the intent was resolved.
         resolution: Resolution = "resolution",
-        /// How they felt.
+        /// The customer's sentiment.
         sentiment: Sentiment = "sentiment",
-        /// The values the agent is told to extract, by name: texts, numbers, booleans.
-        extracted_data: Bag = "extractedData",
+        /// The values that the agent is configured to extract, by name: strings, numbers, booleans.
+        extracted_data: JsonObject = "extractedData",
     }
 }
 
-object! {
-    /// What the customer wanted.
+open_struct! {
+    /// The customer's intent.
     Intent {
-        /// In the whole conversation.
+        /// For the whole conversation.
         conversation: IntentOf = "conversation",
-        /// In one message; its `intent` is `null` in samples.
+        /// For one message. Its `intent` is `null` in samples.
         message: IntentOf = "message",
     }
 }
 
-object! {
+open_struct! {
     /// An intent.
     IntentOf {
         /// The intent, or `null`.
         intent: String = "intent",
-        /// How sure that is: 0 to 1.
+        /// The confidence: 0 to 1.
         confidence: Number = "confidence",
-        /// Why.
+        /// The explanation.
         explanation: String = "explanation",
     }
 }
 
-object! {
-    /// Whether the customer got what they wanted.
+open_struct! {
+    /// Whether the customer's intent was resolved.
     Resolution {
-        /// In a word.
+        /// The classification.
         classification: Classification = "classification",
-        /// How sure that is: 0 to 1.
+        /// The confidence: 0 to 1.
         confidence_score: Number = "confidenceScore",
-        /// In samples, though not in the list of members: `Completed`.
+        /// `Completed` in samples. Not in the documented list of members.
         status: String = "status",
-        /// What of the agent's check list was done.
+        /// The items of the agent's checklist that were satisfied.
         satisfied_checklist_items: Vec<Item<String>> = "satisfiedChecklistItems",
-        /// What shows it.
+        /// The evidence.
         evidence: Vec<Item<String>> = "evidence",
-        /// Why.
+        /// The explanation.
         explanation: String = "explanation",
     }
 }
 
-words! {
-    /// Whether the customer got what they wanted.
+open_enum! {
+    /// Whether the customer's intent was resolved.
     Classification {
-        /// Yes.
+        /// It was resolved.
         Resolved = "RESOLVED",
-        /// In part.
+        /// It was partially resolved.
         PartiallyResolved = "PARTIALLY_RESOLVED",
-        /// No.
+        /// It was not resolved.
         Unresolved = "UNRESOLVED",
-        /// There was nothing to resolve.
+        /// The conversation had nothing to resolve.
         NotApplicable = "NOT_APPLICABLE",
     }
 }
 
-object! {
-    /// How the customer felt.
+open_struct! {
+    /// The customer's sentiment.
     Sentiment {
-        /// In the whole conversation.
+        /// For the whole conversation.
         conversation: SentimentOf = "conversation",
-        /// In the last message; in samples `null`, 0 and `"N/A"`.
+        /// For the last message. In samples `null`, 0 and `"N/A"`.
         message: SentimentOf = "message",
     }
 }
 
-object! {
+open_struct! {
     /// A sentiment.
     SentimentOf {
-        /// In a word, or `null`.
+        /// The sentiment, or `null`.
         sentiment: Feeling = "sentiment",
-        /// From -1 to 1.
+        /// The score, from -1 to 1.
         score: Number = "score",
-        /// ISO 639-1, or `N/A`.
+        /// The language in ISO 639-1, or `N/A`.
         detected_language: String = "detectedLanguage",
-        /// Why.
+        /// The explanation.
         explanation: String = "explanation",
     }
 }
 
-words! {
-    /// A sentiment in a word.
+open_enum! {
+    /// A sentiment.
     Feeling {
-        /// Good.
+        /// Positive.
         Positive = "POSITIVE",
-        /// Neither.
+        /// Neutral.
         Neutral = "NEUTRAL",
-        /// Bad.
+        /// Negative.
         Negative = "NEGATIVE",
     }
 }
 
-object! {
+open_struct! {
     /// `session.updated`: planned for chats (<https://docs.agntix.ai/webhooks/events>).
     SessionUpdated {
         /// The session's id.
         id: String = "id",
         /// `session.updated`
         event_type: String = "eventType",
-        /// RFC 3339, UTC.
+        /// Time of the event. RFC 3339, UTC.
         created_at: String = "createdAt",
-        /// The names of what changed.
+        /// The names of the changed members.
         changed_fields: Vec<Item<String>> = "changedFields",
-        /// Whether it goes on.
+        /// The state.
         state: State = "state",
     }
 }
 
-union! {
-    /// The other envelope, `{"id": "evt_…", "type": …, "createdAt": …, "data": {…}}`, told apart by `type`: superseded in June
-    /// 2026 for sessions, planned for the rest.
+open_union! {
+    /// A delivery in the other envelope, `{"id": "evt_…", "type": …, "createdAt": …, "data": {…}}`. The kind depends on
+    /// `type`. Superseded in June 2026 for sessions, planned for the other events.
     Enveloped by "type" {
         /// Superseded: a session began.
         SessionStarted(SupersededSession) = "session.started",
@@ -263,29 +267,30 @@ union! {
         SessionEnded(SupersededSession) = "session.ended",
         /// Planned: a message was added.
         MessageAdded(MessageAdded) = "message.added",
-        /// Planned: usage of a period.
+        /// Planned: the usage of a period.
         UsageUpdated(UsageUpdated) = "usage.updated",
         /// Planned: a subscription changed.
         SubscriptionUpdated(SubscriptionUpdated) = "subscription.updated",
-        /// Planned: a knowledge store took a document in, or failed to.
+        /// Planned: a document was added to a knowledge store, or could not be.
         KnowledgeStoreUpdated(KnowledgeStoreUpdated) = "knowledge_store.updated" | "knowledge.store.updated",
     }
 }
 
-/// A delivery, in whichever envelope it came.
+/// A delivery in either envelope.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Delivery {
-    /// Today's: `eventType` names the event.
+    /// The current envelope: `eventType` names the event.
     Flat(Event),
-    /// The other: `type` names it.
+    /// The other envelope: `type` names the event.
     Enveloped(Enveloped),
 }
 
 impl Delivery {
-    /// Reads a body. `eventType` decides; without one, a `type` that looks like an event's name (`message.added`, not `VOICE`).
+    /// Reads a body. It is [`Enveloped`](Self::Enveloped) if it has no `eventType` and its `type` looks like an event's
+    /// name (`message.added`, not `VOICE`).
     ///
     /// # Errors
-    /// When the text is no JSON object.
+    /// If the text is not a JSON object.
     pub fn read(text: &str) -> Result<Self, serde_json::Error> {
         let name = |member| json::text_member(text, member);
         if name("eventType").is_none() && name("type").is_some_and(|name| super::is_event_name(&name)) {
@@ -297,16 +302,16 @@ impl Delivery {
 
 macro_rules! envelope {
     ($(#[$about:meta])* $name:ident of $data:ty) => {
-        object! {
+        open_struct! {
             $(#[$about])*
             $name {
                 /// The event's id, `evt_…`.
                 id: String = "id",
                 /// The event's type.
                 event_type: String = "type",
-                /// When it happened.
+                /// Time of the event.
                 created_at: String = "createdAt",
-                /// What happened.
+                /// The data of the event.
                 data: $data = "data",
             }
         }
@@ -334,88 +339,88 @@ envelope! {
     KnowledgeStoreUpdated of KnowledgeStoreData
 }
 
-object! {
-    /// A session in the superseded envelope; the last three members stand in `session.ended` alone.
+open_struct! {
+    /// A session in the superseded envelope. The last three members are only in `session.ended`.
     SupersededSessionData {
         /// The session's id.
         session_id: String = "sessionId",
-        /// Why it ended.
+        /// Why the session ended.
         ended_reason: EndedReason = "endedReason",
-        /// How long it took, in milliseconds.
+        /// The duration in milliseconds.
         duration_ms: Number = "durationMs",
-        /// What it was about.
+        /// A summary.
         summary: String = "summary",
     }
 }
 
-words! {
+open_enum! {
     /// Why a session ended.
     EndedReason {
         /// The customer hung up.
         UserHangup = "user_hangup",
         /// The agent hung up.
         AgentHangup = "agent_hangup",
-        /// It was idle for too long.
+        /// The session was idle for too long.
         AutoClose = "auto_close",
-        /// It took too long.
+        /// The session reached the maximum duration.
         MaxDurationReached = "max_duration_reached",
-        /// Something failed.
+        /// An error occurred.
         Error = "error",
     }
 }
 
-object! {
+open_struct! {
     /// A message of a session.
     MessageAddedData {
         /// The session's id.
         session_id: String = "sessionId",
         /// The message's id.
         message_id: String = "messageId",
-        /// As whom it was written.
+        /// The role of the author.
         role: Role = "role",
-        /// What was written.
+        /// The text.
         content: String = "content",
-        /// The tool that was called; its form is not documented.
-        tool_call: Bag = "toolCall",
+        /// The tool call. Its form is not documented.
+        tool_call: JsonObject = "toolCall",
     }
 }
 
-words! {
-    /// As whom a message is written.
+open_enum! {
+    /// The role of a message's author.
     Role {
         /// The customer.
         User = "USER",
         /// The agent.
         Assistant = "ASSISTANT",
-        /// A tool's result.
+        /// The result of a tool.
         Tool = "TOOL",
         /// The integrator's instructions.
         System = "SYSTEM",
     }
 }
 
-object! {
-    /// Usage of a period.
+open_struct! {
+    /// The usage of a period.
     UsageData {
-        /// Which period.
+        /// The period.
         period: Period = "period",
-        /// How much.
+        /// The amounts.
         metrics: Metrics = "metrics",
     }
 }
 
-object! {
+open_struct! {
     /// A period.
     Period {
-        /// From when.
+        /// The start.
         start: String = "start",
-        /// Until when.
+        /// The end.
         end: String = "end",
     }
 }
 
-object! {
-    /// What was used.
+open_struct! {
+    /// The amounts of usage.
     Metrics {
         /// Messages in chats.
         chat_messages: Number = "chat_messages",
@@ -426,50 +431,50 @@ object! {
     }
 }
 
-object! {
+open_struct! {
     /// A subscription.
     SubscriptionData {
-        /// Which one.
+        /// The subscription's id.
         subscription_id: String = "subscriptionId",
-        /// Whether it is paid for.
+        /// The status.
         status: SubscriptionStatus = "status",
-        /// The plan it is of.
+        /// The plan.
         current_plan: String = "currentPlan",
     }
 }
 
-words! {
-    /// Whether a subscription is paid for.
+open_enum! {
+    /// The status of a subscription.
     SubscriptionStatus {
-        /// It is.
+        /// It is paid.
         Active = "active",
-        /// It is late.
+        /// The payment is late.
         PastDue = "past_due",
-        /// It was ended.
+        /// It was cancelled.
         Canceled = "canceled",
-        /// It rests.
+        /// It is paused.
         Paused = "paused",
     }
 }
 
-object! {
+open_struct! {
     /// A document in a knowledge store.
     KnowledgeStoreData {
-        /// Which store.
+        /// The store's id.
         knowledge_store_id: String = "knowledgeStoreId",
-        /// Which document.
+        /// The document's id.
         document_id: String = "documentId",
-        /// What became of it.
+        /// The status.
         status: DocumentStatus = "status",
     }
 }
 
-words! {
-    /// What became of a document.
+open_enum! {
+    /// The status of a document.
     DocumentStatus {
-        /// It is in.
+        /// The document was added or replaced.
         Upserted = "UPSERTED",
-        /// It is not.
+        /// The document could not be added.
         Failed = "FAILED",
     }
 }

@@ -1,4 +1,4 @@
-//! The one form that two equal documents share.
+//! The canonical form of a document: equal documents have the same form.
 
 use std::borrow::Cow;
 
@@ -8,14 +8,16 @@ use super::{decode_string, entries, is_vast};
 
 /// Feeds the canonical form of `value` to `sink`, in pieces.
 ///
-/// Two documents share a form when they differ only in white space, in the order of an object's members, and in how a
-/// string's characters are escaped. Numbers are compared as written, since rounding could make two events look equal.
-/// Strings are length-prefixed, so no two documents run together. One deeper than [`CANONICAL_DEPTH`], since each
-/// level means another look at all below, or of more parts than [`MOST_PARTS`](super::MOST_PARTS), is taken as it is:
-/// it then also differs by white space, which costs a conflict at worst, never a lost event. No vendor sends either.
+/// Two documents have the same form if they differ only in white space, in the order of an object's members, and in the
+/// escaping of strings. Numbers are compared as written, since rounding could make two events look equal. Strings are
+/// length-prefixed, so that different documents never have the same form.
 ///
-/// `compared` is asked for each member of each object, with the names that lead to that object and the member's own
-/// name; array elements add no name.
+/// A document that is deeper than [`CANONICAL_DEPTH`] or has more than [`MAX_PARTS`](super::MAX_PARTS) members and
+/// elements is used unchanged, because each level is parsed once for every level above it. Such documents also differ
+/// by white space, which causes a conflict at worst and never loses an event. No vendor sends them.
+///
+/// `compared` is called for each member of each object with the path of that object and the member's name. Array
+/// elements add nothing to the path.
 pub fn canonical(value: &str, compared: &dyn Fn(&[&str], &str) -> Compared, sink: &mut dyn FnMut(&[u8])) {
     let mut canonical = Canonical { compared, sink };
     if shape(value).0 > CANONICAL_DEPTH || is_vast(value) {
@@ -25,8 +27,8 @@ pub fn canonical(value: &str, compared: &dyn Fn(&[&str], &str) -> Compared, sink
     }
 }
 
-/// How deep a valid document is, and how many commas it has: each member and element but the first of its object or
-/// array stands behind one.
+/// The depth of a valid document and the number of its commas. A comma precedes every member and element except the
+/// first of its object or array.
 pub(super) fn shape(value: &str) -> (usize, usize) {
     let (mut open, mut deepest, mut commas, mut bytes) = (0_usize, 0, 0, value.bytes());
     while let Some(byte) = bytes.next() {
@@ -37,7 +39,7 @@ pub(super) fn shape(value: &str) -> (usize, usize) {
             }
             b'}' | b']' => open = open.saturating_sub(1),
             b',' => commas += 1,
-            // To the end of the string; what an escape escapes does not end it.
+            // Skips to the end of the string. An escaped quotation mark does not end it.
             b'"' => while bytes.next().is_some_and(|byte| byte != b'"' && (byte != b'\\' || bytes.next().is_some())) {},
             _ => {}
         }
@@ -45,20 +47,20 @@ pub(super) fn shape(value: &str) -> (usize, usize) {
     (deepest, commas)
 }
 
-/// How much of a member counts when two documents are compared.
+/// The part of a member that counts when two documents are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Compared {
-    /// All of it.
+    /// The whole value.
     Whole,
-    /// Of a string, the part before the first `?`. Of any other value, all of it.
+    /// For a string, the part before the first `?`; for any other value, the whole value.
     WithoutQuery,
-    /// Whether a string is there. Of any other value, all of it.
+    /// For a string, only that it is one; for any other value, the whole value.
     IsText,
-    /// Nothing: the document may as well be without it.
+    /// Nothing, as if the document did not have the member.
     Not,
 }
 
-/// How deep [`canonical`] looks into a document.
+/// The greatest depth of a document that [`canonical`] normalizes.
 pub const CANONICAL_DEPTH: usize = 32;
 
 struct Canonical<'s> {
@@ -73,7 +75,7 @@ impl Canonical<'_> {
                 let named = entries(value).into_iter().map(|(name, value)| (decode_string(name.get()), value));
                 let mut members: Vec<(Cow<'_, [u8]>, &RawValue, Compared)> = {
                     let path: Vec<&str> = path.iter().map(String::as_str).collect();
-                    // Only names that are text are ever singled out.
+                    // A lossy name is enough: callers only match names that are valid text.
                     let compared = |name: &[u8]| (self.compared)(&path, &String::from_utf8_lossy(name));
                     let members = named.map(|(name, value)| (compared(&name), name, value));
                     let members = members.filter(|(compared, ..)| *compared != Compared::Not);
@@ -121,7 +123,7 @@ impl Canonical<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{MOST_PARTS, members, pick};
+    use super::super::{MAX_PARTS, members, pick};
     use super::*;
 
     fn form(value: &str) -> Vec<u8> {
@@ -131,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn the_form_ignores_white_space_member_order_and_escapes() {
+    fn canonical_form_ignores_space_member_order_and_escapes() {
         assert_eq!(
             form(r#"{"a":[1,"x"],"b":{"c":null}}"#),
             form("{ \"b\": {\"\\u0063\" :null}, \"a\": [1, \"\\u0078\"] }")
@@ -139,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn the_form_tells_everything_else_apart() {
+    fn canonical_form_distinguishes_everything_else() {
         let different = [
             "{}",
             "[]",
@@ -174,28 +176,28 @@ mod tests {
     }
 
     #[test]
-    fn the_form_of_a_very_deep_document_needs_no_deep_stack() {
+    fn canonical_form_of_a_deep_document_does_not_recurse() {
         let deep = |leaf: &str| format!("{}{leaf}{}", "[".repeat(100_000), "]".repeat(100_000));
         assert_ne!(form(&deep("1")), form(&deep("2")));
         assert_eq!(form(&deep("1")), form(&deep("1")));
     }
 
     #[test]
-    fn a_document_of_too_many_parts_is_taken_as_it_is_and_not_looked_into() {
+    fn document_with_too_many_parts_is_used_unchanged() {
         let of = |parts: usize, last: &str| format!("{{\"a\":1,\"b\":[{}{last}]}}", "1,".repeat(parts));
-        let (many, vast) = (of(MOST_PARTS - 1, "1"), of(MOST_PARTS, "1"));
+        let (many, vast) = (of(MAX_PARTS - 1, "1"), of(MAX_PARTS, "1"));
         assert_eq!((members(&many).len(), members(&vast).len()), (2, 0));
         assert_eq!(form(&many), form(&many.replacen(':', ": ", 1)));
-        assert_ne!(form(&vast), form(&of(MOST_PARTS, "2")));
+        assert_ne!(form(&vast), form(&of(MAX_PARTS, "2")));
         assert_eq!(form(&vast), form(&vast));
-        let prose = format!("{{\"b\":1,\"a\":\"{}\"}}", ",".repeat(MOST_PARTS + 1));
-        assert_eq!(members(&prose).len(), 2, "commas in a text are none of the document's");
+        let prose = format!("{{\"b\":1,\"a\":\"{}\"}}", ",".repeat(MAX_PARTS + 1));
+        assert_eq!(members(&prose).len(), 2, "commas in a string do not count");
         let picked = pick(&vast, &["a", "c"]);
         assert_eq!((picked.get("a").map(RawValue::get), picked.has("c"), picked.members()), (Some("1"), false, 2));
     }
 
     #[test]
-    fn omitted_members_leave_no_trace_where_and_only_where_they_are_named() {
+    fn member_is_omitted_only_at_the_named_path() {
         let omit = |path: &[&str], name: &str| {
             if path == ["a"] && name == "x" { Compared::Not } else { Compared::Whole }
         };
@@ -210,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_member_compared_in_part_still_counts_as_there_and_as_what_it_is() {
+    fn partly_compared_member_still_counts_by_presence_and_type() {
         let form = |how: Compared, value: &str| {
             let mut bytes = Vec::new();
             canonical(value, &|_, _| how, &mut |piece| bytes.extend_from_slice(piece));

@@ -1,54 +1,56 @@
-//! Assistants, and the servers their messages go to, as far as the schema's names were seen: an assistant's configuration has
-//! hundreds of members, of which the undocumented and the deeper ones are kept as they came.
+//! Assistants and the servers that receive their messages.
+//!
+//! An assistant's configuration has hundreds of members. The types name those that were seen; deeper members are plain
+//! JSON, and all others are in `extra`.
 //!
 //! Source: `CreateAssistantDTO`, `Server`, `MonitorPlan` and `CreateSquadDTO` of Vapi's OpenAPI document
 //! (<https://api.vapi.ai/api-json>, August 2026), and captures.
 
-use crate::wire::{Bag, Item, Number, Raw};
+use crate::wire::{Item, JsonObject, Number, Raw};
 
 use super::transfer::TransferDestination;
 
-object! {
-    /// An assistant, or what differs from one (`assistantOverrides`). Nothing is required.
+open_struct! {
+    /// An assistant or its overrides (`assistantOverrides`). No member is required.
     Assistant {
-        /// The UUID; of saved assistants.
+        /// The UUID. Only for saved assistants.
         id: String = "id",
-        /// The organisation's UUID; of saved assistants.
+        /// The organisation's UUID. Only for saved assistants.
         org_id: String = "orgId",
         /// A name, up to 40 characters.
         name: String = "name",
-        /// When it was created; ISO 8601; of saved assistants.
+        /// Time of creation; ISO 8601. Only for saved assistants.
         created_at: String = "createdAt",
-        /// When it was last changed; ISO 8601; of saved assistants.
+        /// Time of the last change; ISO 8601. Only for saved assistants.
         updated_at: String = "updatedAt",
-        /// What it says first.
+        /// The first message that the assistant says.
         first_message: String = "firstMessage",
-        /// The model, its prompt and its tools among it.
-        model: Bag = "model",
+        /// The model, including its prompt and its tools.
+        model: JsonObject = "model",
         /// The voice.
-        voice: Bag = "voice",
-        /// What hears.
-        transcriber: Bag = "transcriber",
-        /// Which messages go to clients; all but six when absent.
+        voice: JsonObject = "voice",
+        /// The transcriber.
+        transcriber: JsonObject = "transcriber",
+        /// The messages that are sent to clients; all but six if absent.
         client_messages: Vec<Item<ClientMessageName>> = "clientMessages",
-        /// Which messages go to servers; eleven when absent.
+        /// The messages that are sent to servers; eleven if absent.
         server_messages: Vec<Item<ServerMessageName>> = "serverMessages",
-        /// Where the latter go.
+        /// The server that receives the server messages.
         server: Server = "server",
-        /// Who may listen and steer.
+        /// Settings for listening to a call and controlling it.
         monitor_plan: MonitorPlan = "monitorPlan",
-        /// How long a call may take, in seconds.
+        /// The maximum duration of a call in seconds.
         max_duration_seconds: Number = "maxDurationSeconds",
-        /// The customer's own. Observed: a user's token in it.
-        metadata: Bag = "metadata",
-        /// Of overrides: the values of variables.
-        variable_values: Bag = "variableValues",
+        /// The integrator's metadata. Observed: it can contain a user's token.
+        metadata: JsonObject = "metadata",
+        /// The values of variables. Only in overrides.
+        variable_values: JsonObject = "variableValues",
     }
 }
 
-words! {
-    /// A message that may be chosen for clients. Not the union's list: five have no schema, and ten of the union cannot be
-    /// chosen.
+open_enum! {
+    /// A message that can be selected for clients. This list differs from the union of client messages: five entries
+    /// have no schema, and ten types of the union cannot be selected.
     ClientMessageName {
         /// See [`super::message`].
         ConversationUpdate = "conversation-update",
@@ -60,7 +62,7 @@ words! {
         FunctionCallResult = "function-call-result",
         /// See [`super::message`].
         Hang = "hang",
-        /// Has no schema; arrives as `language-change-detected` would.
+        /// Has no schema; delivered like `language-change-detected`.
         LanguageChanged = "language-changed",
         /// See [`super::message`].
         Metadata = "metadata",
@@ -76,7 +78,7 @@ words! {
         ToolCalls = "tool-calls",
         /// See [`super::message`].
         ToolCallsResult = "tool-calls-result",
-        /// Has no schema; arrives as `tool-calls-result` would.
+        /// Has no schema; delivered like `tool-calls-result`.
         ToolCompleted = "tool.completed",
         /// See [`super::message`].
         TransferUpdate = "transfer-update",
@@ -91,8 +93,8 @@ words! {
     }
 }
 
-words! {
-    /// A message that may be chosen for servers. † is sent when nothing is chosen.
+open_enum! {
+    /// A message that can be selected for servers. Messages marked † are sent if none are selected.
     ServerMessageName {
         /// † Has no schema for servers.
         AssistantStarted = "assistant.started",
@@ -106,7 +108,7 @@ words! {
         FunctionCall = "function-call",
         /// †
         Hang = "hang",
-        /// Has no schema; arrives as `language-change-detected` would.
+        /// Has no schema; delivered like `language-change-detected`.
         LanguageChanged = "language-changed",
         /// See [`super::message`].
         LanguageChangeDetected = "language-change-detected",
@@ -120,7 +122,7 @@ words! {
         StatusUpdate = "status-update",
         /// See [`super::message`].
         Transcript = "transcript",
-        /// The same, final ones alone.
+        /// Final transcripts only.
         FinalTranscript = "transcript[transcriptType=\"final\"]",
         /// †
         ToolCalls = "tool-calls",
@@ -153,94 +155,94 @@ words! {
     }
 }
 
-object! {
-    /// Who may listen and steer.
+open_struct! {
+    /// Settings for listening to a call and controlling it.
     MonitorPlan {
-        /// Whether the call has a `controlUrl`; `true` when absent.
+        /// Whether the call has a `controlUrl`; `true` if absent.
         control_enabled: bool = "controlEnabled",
-        /// Whether that asks for a key; `false` when absent.
+        /// Whether the `controlUrl` requires a key; `false` if absent.
         control_authentication_enabled: bool = "controlAuthenticationEnabled",
     }
 }
 
-object! {
-    /// Where messages are posted.
+open_struct! {
+    /// A server that receives messages.
     Server {
         /// The URL.
         url: String = "url",
-        /// Sent verbatim in `X-Vapi-Secret`. A secret.
+        /// The value that is sent unchanged in `X-Vapi-Secret`. A secret.
         secret: String = "secret",
-        /// How long Vapi waits: 1 to 300 seconds; 20 when absent.
+        /// Timeout for the response: 1 to 300 seconds; 20 if absent.
         timeout_seconds: Number = "timeoutSeconds",
-        /// The credential that authenticates Vapi.
+        /// The id of the credential that authenticates Vapi.
         credential_id: String = "credentialId",
-        /// Headers to send; `Authorization` here overrides the credential's.
-        headers: Bag = "headers",
-        /// Whether requests come from `167.150.224.0/23`; `false` when absent.
+        /// Headers to send. `Authorization` here overrides the header of the credential.
+        headers: JsonObject = "headers",
+        /// Whether requests come from `167.150.224.0/23`; `false` if absent.
         static_ip_addresses_enabled: bool = "staticIpAddressesEnabled",
-        /// Which arguments of tools arrive encrypted.
+        /// The paths of tool arguments that are encrypted.
         encrypted_paths: Vec<Item<String>> = "encryptedPaths",
-        /// Whether a failed delivery is sent again: not at all when absent.
+        /// The retries of failed deliveries; none if absent.
         backoff_plan: BackoffPlan = "backoffPlan",
     }
 }
 
-object! {
-    /// How a failed delivery is sent again. Any answer but a 2xx counts as failed, unless it is excluded.
+open_struct! {
+    /// The retries of failed deliveries. Any status except 2xx is a failure unless it is excluded.
     BackoffPlan {
         /// How the delays grow.
         kind: Backoff = "type",
-        /// How often: 0 to 10; 0 when absent.
+        /// The number of retries: 0 to 10; 0 if absent.
         max_retries: Number = "maxRetries",
         /// The first delay: 0 to 10 seconds.
         base_delay_seconds: Number = "baseDelaySeconds",
-        /// Statuses that are not tried again.
+        /// The statuses that are not retried.
         excluded_status_codes: Vec<Item<Number>> = "excludedStatusCodes",
     }
 }
 
-words! {
+open_enum! {
     /// How delays grow.
     Backoff {
-        /// Not at all; when absent, this.
+        /// Constant delays. The default.
         Fixed = "fixed",
-        /// Exponentially.
+        /// Exponential delays.
         Exponential = "exponential",
     }
 }
 
-object! {
-    /// Assistants that hand a call to each other.
+open_struct! {
+    /// A group of assistants that transfer a call to each other.
     Squad {
         /// A name.
         name: String = "name",
-        /// Who is in it.
+        /// The assistants.
         members: Vec<Item<SquadMember>> = "members",
     }
 }
 
-object! {
+open_struct! {
     /// An assistant in a squad.
     SquadMember {
-        /// The assistant, if it is a saved one.
+        /// The id of a saved assistant.
         assistant_id: String = "assistantId",
-        /// The assistant, if it is not.
+        /// The configuration of an assistant that is not saved.
         assistant: Assistant = "assistant",
-        /// What differs from it in this squad.
+        /// Overrides of the assistant in this squad.
         assistant_overrides: Assistant = "assistantOverrides",
-        /// Whom it may hand the call to.
+        /// The destinations that it may transfer the call to.
         assistant_destinations: Vec<Item<TransferDestination>> = "assistantDestinations",
     }
 }
 
-object! {
-    /// What a model is told of a function.
+open_struct! {
+    /// The description of a function for the model.
     FunctionDefinition {
-        /// Its name, up to 80 characters.
+        /// The function's name, up to 80 characters.
         name: String = "name",
-        /// What it does, for the model.
+        /// The function's purpose, for the model.
         description: String = "description",
-        /// What it takes, as a JSON Schema.
+        /// The function's parameters as a JSON Schema.
         parameters: Raw = "parameters",
     }
 }

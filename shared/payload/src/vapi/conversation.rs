@@ -1,43 +1,44 @@
-//! What is said in a call, and the tools that are called.
+//! The conversation of a call and its tool calls.
 //!
 //! Source: `UserMessage`, `BotMessage`, `OpenAIMessage`, `ToolCall` and others of Vapi's OpenAPI document
 //! (<https://api.vapi.ai/api-json>, August 2026), and captures.
 
-use crate::wire::{Bag, Item, Number, Raw};
+use crate::wire::{Item, JsonObject, Number, Raw};
 
 use super::assistant::{FunctionDefinition, Server};
 use super::object::Time;
 
-union! {
-    /// An entry of a conversation. The schema has no discriminator, and its alternatives overlap; in fact `role` tells them
-    /// apart.
+open_union! {
+    /// An entry of a conversation. The schema has no discriminator and its alternatives overlap. In practice `role`
+    /// identifies the kind.
     Entry by "role" {
-        /// What the assistant is told to be.
+        /// The instructions of the assistant.
         System(SystemEntry) = "system",
-        /// What the customer said.
+        /// A customer's utterance.
         User(UserEntry) = "user",
-        /// What the assistant said.
+        /// An assistant's utterance.
         Bot(BotEntry) = "bot",
-        /// Tools the assistant called.
+        /// Tool calls by the assistant.
         ToolCalls(ToolCallsEntry) = "tool_calls",
-        /// What a tool answered.
+        /// The result of a tool.
         ToolCallResult(ToolCallResultEntry) = "tool_call_result",
     }
 }
 
-/// A struct for an entry: what all have, and its own members.
+/// Generates a struct for an entry from the members of all kinds and the members of this kind.
 macro_rules! entry {
     ($(#[$about:meta])* $name:ident { $($rest:tt)* }) => {
-        object! {
+        open_struct! {
             $(#[$about])*
             $name {
-                /// Tells the kinds apart.
+                /// The kind of entry.
                 role: String = "role",
-                /// What was said.
+                /// The text.
                 message: String = "message",
-                /// When.
+                /// The time.
                 time: Time = "time",
-                /// When, in seconds since the call, or the assistant that speaks now, began: it falls when another takes over.
+                /// Seconds since the start of the call or of the current assistant. It decreases when another assistant
+                /// takes over.
                 seconds_from_start: Number = "secondsFromStart",
                 $($rest)*
             }
@@ -53,19 +54,19 @@ entry! {
 entry! {
     /// `user`
     UserEntry {
-        /// Until when.
+        /// The end.
         end_time: Time = "endTime",
-        /// How long: documented in seconds, and so in 2024; in milliseconds in 2025.
+        /// The duration. Documented in seconds, which was true in 2024; milliseconds in 2025.
         duration: Number = "duration",
-        /// Whether something was left out of it.
+        /// Whether parts of the text were removed.
         is_filtered: bool = "isFiltered",
-        /// What was found in it.
+        /// The threats that were detected in the text.
         detected_threats: Vec<Item<String>> = "detectedThreats",
-        /// What it was before.
+        /// The text before filtering.
         original_message: String = "originalMessage",
-        /// More about it.
-        metadata: Bag = "metadata",
-        /// Who spoke.
+        /// Additional data.
+        metadata: JsonObject = "metadata",
+        /// The label of the speaker.
         speaker_label: String = "speakerLabel",
     }
 }
@@ -73,15 +74,15 @@ entry! {
 entry! {
     /// `bot`
     BotEntry {
-        /// Until when.
+        /// The end.
         end_time: Time = "endTime",
-        /// How long: documented in seconds, and so in 2024; in milliseconds in 2025.
+        /// The duration. Documented in seconds, which was true in 2024; milliseconds in 2025.
         duration: Number = "duration",
-        /// Why it was said.
+        /// The source of the text.
         source: String = "source",
-        /// Which assistant spoke, by name.
+        /// The name of the assistant that spoke.
         assistant_name: String = "assistantName",
-        /// Which assistant spoke, by id.
+        /// The id of the assistant that spoke.
         assistant_id: String = "assistantId",
     }
 }
@@ -89,7 +90,7 @@ entry! {
 entry! {
     /// `tool_calls`
     ToolCallsEntry {
-        /// Which tools, with what.
+        /// The tool calls with their arguments.
         tool_calls: Vec<Item<ToolCall>> = "toolCalls",
     }
 }
@@ -97,35 +98,35 @@ entry! {
 entry! {
     /// `tool_call_result`
     ToolCallResultEntry {
-        /// Which call it answers.
+        /// The id of the tool call.
         tool_call_id: String = "toolCallId",
         /// The tool's name.
         name: String = "name",
-        /// What it answered.
+        /// The result.
         result: String = "result",
-        /// More about it.
-        metadata: Bag = "metadata",
-        /// What was odd about it.
+        /// Additional data.
+        metadata: JsonObject = "metadata",
+        /// Warnings about the result.
         warnings: Vec<Item<Raw>> = "warnings",
     }
 }
 
-object! {
-    /// A message as OpenAI's API writes it.
+open_struct! {
+    /// A message in OpenAI's format.
     OpenAiMessage {
-        /// As whom.
+        /// The role of the author.
         role: OpenAiRole = "role",
         /// The text, up to 100 million characters, or `null`.
         content: String = "content",
-        /// Observed: tools that were called.
+        /// Observed: the tool calls.
         tool_calls: Vec<Item<ToolCall>> = "tool_calls",
-        /// Observed: which call this answers.
+        /// Observed: the id of the tool call that this message answers.
         tool_call_id: String = "tool_call_id",
     }
 }
 
-words! {
-    /// As whom a message is written.
+open_enum! {
+    /// The role of a message's author.
     OpenAiRole {
         /// The assistant.
         Assistant = "assistant",
@@ -140,71 +141,72 @@ words! {
     }
 }
 
-object! {
+open_struct! {
     /// A tool call. Three forms are documented: this one, `{id, name, parameters}` and `{id, name, arguments}`.
     ToolCall {
-        /// Names the call; the result must carry it.
+        /// The id of the call, which the result must repeat.
         id: String = "id",
         /// `function`
         kind: String = "type",
-        /// Which function, with what.
+        /// The function and its arguments.
         function: FunctionCall = "function",
-        /// In the other two forms: the function's name.
+        /// The function's name, in the other two forms.
         name: String = "name",
-        /// In the second form: the arguments.
+        /// The arguments, in the second form.
         parameters: Raw = "parameters",
-        /// In the third form: the arguments.
+        /// The arguments, in the third form.
         arguments: Raw = "arguments",
     }
 }
 
-object! {
-    /// A function with its arguments.
+open_struct! {
+    /// A function and its arguments.
     FunctionCall {
-        /// Its name, up to 80 characters.
+        /// The function's name, up to 80 characters.
         name: String = "name",
-        /// A JSON object in every capture, a string that holds one in the schema: both occur, even in one delivery.
+        /// The arguments. An object in every capture, a string with JSON in the schema. Both occur, even in one
+        /// delivery.
         arguments: Raw = "arguments",
     }
 }
 
-union! {
-    /// A tool with the call to it, told apart by `type`.
+open_union! {
+    /// A tool with a call of it; the kind depends on `type`.
     ToolWithToolCall by "type" {
-        /// A function of the integrator's.
+        /// A function of the integrator.
         Function(FunctionTool) = "function",
-        /// A workflow at GoHighLevel.
+        /// A GoHighLevel workflow.
         Ghl(GhlTool) = "ghl",
-        /// A scenario at Make.
+        /// A Make scenario.
         Make(MakeTool) = "make",
-        /// A shell.
+        /// A shell tool.
         Bash(BashTool) = "bash",
-        /// A screen.
+        /// A screen control tool.
         Computer(ComputerTool) = "computer",
-        /// An editor.
+        /// A text editor tool.
         TextEditor(TextEditorTool) = "textEditor",
-        /// An entry in a calendar.
+        /// A tool that creates a calendar event.
         GoogleCalendarEventCreate(GoogleCalendarTool) = "google.calendar.event.create",
     }
 }
 
-/// A struct for a tool with the call to it: what all have, and its own members.
+/// Generates a struct for a tool with a call of it, from the members of all kinds and the members of this kind.
 macro_rules! tool {
     ($(#[$about:meta])* $name:ident { $($own:tt)* }) => {
-        object! {
+        open_struct! {
             $(#[$about])*
             $name {
-                /// Tells the kinds apart.
+                /// The kind of tool.
                 kind: String = "type",
                 /// The call. Required.
                 tool_call: ToolCall = "toolCall",
-                /// What is said meanwhile.
+                /// The messages that are spoken during the call of the tool.
                 messages: Vec<Item<Raw>> = "messages",
-                /// Whether the caller does not wait for the result.
+                /// Whether the assistant continues without waiting for the result.
                 is_async: bool = "async",
-                /// Where it is called; its `secret` may be among it.
+                /// The server that runs the tool; may contain its `secret`.
                 server: Server = "server",
-                /// What the model is told of it.
+                /// The description of the function for the model.
                 function: FunctionDefinition = "function",
                 $($own)*
             }
@@ -220,23 +222,23 @@ tool! {
 tool! {
     /// `ghl`
     GhlTool {
-        /// Which workflow. Required.
-        metadata: Bag = "metadata",
+        /// The workflow. Required.
+        metadata: JsonObject = "metadata",
     }
 }
 
 tool! {
     /// `make`
     MakeTool {
-        /// Which scenario. Required.
-        metadata: Bag = "metadata",
+        /// The scenario. Required.
+        metadata: JsonObject = "metadata",
     }
 }
 
 tool! {
     /// `bash`
     BashTool {
-        /// Which version of it.
+        /// The version of the tool.
         sub_type: BashVersion = "subType",
         /// `bash`
         name: String = "name",
@@ -246,7 +248,7 @@ tool! {
 tool! {
     /// `computer`
     ComputerTool {
-        /// Which version of it.
+        /// The version of the tool.
         sub_type: ComputerVersion = "subType",
         /// `computer`
         name: String = "name",
@@ -260,7 +262,7 @@ tool! {
 tool! {
     /// `textEditor`
     TextEditorTool {
-        /// Which version of it.
+        /// The version of the tool.
         sub_type: TextEditorVersion = "subType",
         /// `str_replace_editor`
         name: String = "name",
@@ -272,38 +274,38 @@ tool! {
     GoogleCalendarTool {}
 }
 
-words! {
-    /// Which version of a shell.
+open_enum! {
+    /// The version of a shell tool.
     BashVersion {
-        /// Of October 2024.
+        /// The version of October 2024.
         October2024 = "bash_20241022",
     }
 }
 
-words! {
-    /// Which version of a screen.
+open_enum! {
+    /// The version of a screen control tool.
     ComputerVersion {
-        /// Of October 2024.
+        /// The version of October 2024.
         October2024 = "computer_20241022",
     }
 }
 
-words! {
-    /// Which version of an editor.
+open_enum! {
+    /// The version of a text editor tool.
     TextEditorVersion {
-        /// Of October 2024.
+        /// The version of October 2024.
         October2024 = "text_editor_20241022",
     }
 }
 
-object! {
-    /// What a tool answered, as the message about it has it. The schema leaves it untyped.
+open_struct! {
+    /// The result of a tool in `tool-calls-result`. The schema leaves it untyped.
     ToolAnswer {
-        /// Which call it answers.
+        /// The id of the tool call.
         tool_call_id: String = "toolCallId",
         /// The tool's name.
         name: String = "name",
-        /// What it answered.
+        /// The result.
         result: Raw = "result",
     }
 }

@@ -1,4 +1,5 @@
-//! What Vapi is told: client inbound messages. They answer a client message, and steer a live call at its `controlUrl`.
+//! Client inbound messages, which are sent to Vapi. They reply to a client message, or control a live call through its
+//! `controlUrl`.
 //!
 //! | type | struct |
 //! |---|---|
@@ -9,44 +10,46 @@
 //! | `transfer` | [`Transfer`] |
 //! | `send-transport-message` | [`SendTransportMessage`] |
 //!
-//! What is required is required by the type; what is not documented cannot be written, so that a misspelt member is found. Two
-//! more are documented elsewhere, and not in the union: `handoff` at a control URL, and `hangup` over a WebSocket.
-//! Source: `ClientInboundMessage` of Vapi's OpenAPI document (<https://api.vapi.ai/api-json>, August 2026). That Vapi acts on one
-//! that answers a client message is documented; nobody has shown it.
+//! The types enforce required members and reject undocumented ones, so that a misspelt member is found. Two more
+//! messages are documented outside the union: `handoff` at a control URL and `hangup` over a WebSocket.
+//!
+//! Source: `ClientInboundMessage` of Vapi's OpenAPI document (<https://api.vapi.ai/api-json>, August 2026). It is
+//! documented, but not confirmed by any capture, that Vapi executes a message in the reply to a client message.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::strict::{Text, Whole};
+use crate::strict::{BoundedString, BoundedU32};
 
-sent! {
-    /// The answer to a client message: the message in its envelope. A `controlUrl` takes it without.
+request! {
+    /// The reply to a client message: an inbound message in its envelope. A `controlUrl` expects the message without
+    /// the envelope.
     Reply {
         /// The message.
         message: Inbound,
     }
 }
 
-/// A client inbound message, told apart by `type`.
+/// A client inbound message; the kind depends on `type`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "type", rename_all = "kebab-case")]
 pub enum Inbound {
     /// Adds a message to the conversation.
     AddMessage(AddMessage),
-    /// Mutes, or lets speak.
+    /// Mutes or unmutes a participant, or makes the assistant say its first message.
     Control(ControlMessage),
-    /// Lets the assistant say something.
+    /// Makes the assistant say a text.
     Say(Say),
     /// Ends the call.
     EndCall(EndCall),
-    /// Hands the call on.
+    /// Transfers the call.
     Transfer(Box<Transfer>),
-    /// Sends something through the call's transport.
+    /// Sends a message through the call's transport.
     SendTransportMessage(SendTransportMessage),
 }
 
-told_apart! {
+tagged_enum! {
     Inbound by "type" {
         "add-message" => AddMessage(AddMessage),
         "control" => Control(ControlMessage),
@@ -57,105 +60,105 @@ told_apart! {
     }
 }
 
-sent! {
+request! {
     /// `add-message`
     AddMessage {
         /// The message.
         message: OpenAiMessage,
     } optional {
-        /// Whether the assistant answers it; `true` when absent.
+        /// Whether the assistant responds to the message; `true` if absent.
         trigger_response_enabled: bool,
     }
 }
 
-sent! {
-    /// A message as OpenAI's API writes it. Both members are required.
+request! {
+    /// A message in OpenAI's format. Both members are required.
     OpenAiMessage {
-        /// As whom.
+        /// The role of the author.
         role: OpenAiRole,
-        /// The text; `null` is one too.
+        /// The text, or `null`.
         #[serde(deserialize_with = "Option::deserialize")]
-        #[cfg_attr(feature = "schema", schemars(with = "crate::strict::OrNull<Text<0, 100_000_000>>"))]
-        content: Option<Text<0, 100_000_000>>,
+        #[cfg_attr(feature = "schema", schemars(with = "crate::strict::OrNull<BoundedString<0, 100_000_000>>"))]
+        content: Option<BoundedString<0, 100_000_000>>,
     }
 }
 
-/// As whom a message is written.
+/// The role of a message's author.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum OpenAiRole {
     /// The assistant.
     Assistant,
-    /// A function's result.
+    /// The result of a function.
     Function,
     /// The customer.
     User,
     /// The instructions.
     System,
-    /// A tool's result.
+    /// The result of a tool.
     Tool,
 }
 
-sent! {
+request! {
     /// `control`
     #[derive(Eq)]
     ControlMessage {
-        /// What to do.
+        /// The action.
         control: Control,
     }
 }
 
-/// Who is to be heard.
+/// An action on the speech of a participant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Control {
-    /// The assistant is silent.
+    /// Mutes the assistant.
     MuteAssistant,
-    /// The assistant speaks again.
+    /// Unmutes the assistant.
     UnmuteAssistant,
-    /// The customer is not heard.
+    /// Mutes the customer.
     MuteCustomer,
-    /// The customer is heard again.
+    /// Unmutes the customer.
     UnmuteCustomer,
-    /// The assistant says its first message.
+    /// Makes the assistant say its first message.
     SayFirstMessage,
 }
 
-sent! {
-    /// `say`. Nothing is required; `type` is always written.
+request! {
+    /// `say`. No member except `type` is required.
     #[derive(Eq, Default)]
     Say {} optional {
-        /// What to say.
+        /// The text to say.
         content: String,
-        /// Whether the assistant is interrupted for it; `false` when absent.
+        /// Whether the text interrupts the assistant; `false` if absent.
         interrupt_assistant_enabled: bool,
-        /// Whether the call ends behind it.
+        /// Whether the call ends after the text.
         end_call_after_spoken: bool,
-        /// Whether the customer may interrupt it.
+        /// Whether the customer may interrupt the text.
         interruptions_enabled: bool,
     }
 }
 
-/// `end-call`. Has nothing of its own.
+/// `end-call`. Has no members except `type`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct EndCall {}
 
-sent! {
+request! {
     /// `transfer`
     #[derive(Default)]
     Transfer {} optional {
-        /// Whereto: a number or an address. An assistant is none here.
+        /// The destination: a number or a SIP address. An assistant is not allowed here.
         destination: Destination,
-        /// What is said before.
+        /// The text that is spoken before the transfer.
         content: String,
     }
 }
 
-/// Whereto a call is handed on, told apart by `type`.
+/// A destination of a transfer; the kind depends on `type`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "type", rename_all = "lowercase")]
@@ -166,41 +169,41 @@ pub enum Destination {
     Sip(Box<SipDestination>),
 }
 
-told_apart! {
+tagged_enum! {
     Destination by "type" {
         "number" => Number(NumberDestination),
         "sip" => Sip(SipDestination),
     }
 }
 
-/// A destination: its own members, and what both have.
+/// Generates a struct for a destination from the members of this kind and the members of both kinds.
 macro_rules! destination {
-    ($(#[$about:meta])* $name:ident { $($own:tt)* } optional { $($maybe:tt)* }) => {
-        sent! {
+    ($(#[$about:meta])* $name:ident { $($own:tt)* } optional { $($own_optional:tt)* }) => {
+        request! {
             $(#[$about])*
             $name { $($own)* } optional {
-                $($maybe)*
-                /// The number to show.
-                caller_id: Text<0, 40>,
-                /// What is said to the customer.
+                $($own_optional)*
+                /// The caller id.
+                caller_id: BoundedString<0, 40>,
+                /// The message to the customer.
                 message: Spoken,
-                /// When to choose it, for the model.
+                /// When to choose the destination, for the model.
                 description: String,
-                /// How to hand on.
+                /// The transfer plan.
                 transfer_plan: TransferPlan,
             }
         }
     };
 }
 
-/// A telephone number that Vapi would take.
+/// A telephone number that Vapi accepts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(try_from = "CalledNumber", into = "CalledNumber")]
 pub struct NumberDestination(CalledNumber);
 
 impl NumberDestination {
-    /// The number, and how to hand on.
+    /// The number and the transfer settings.
     #[must_use]
     pub fn get(&self) -> &CalledNumber {
         &self.0
@@ -230,15 +233,15 @@ impl From<NumberDestination> for CalledNumber {
 }
 
 destination! {
-    /// A telephone number, not checked yet.
+    /// A telephone number before the check of its format.
     CalledNumber {
-        /// E.164, unless `number_e164_check_enabled` is `false`.
-        number: Text<3, 40>,
+        /// The number in E.164, unless `number_e164_check_enabled` is `false`.
+        number: BoundedString<3, 40>,
     } optional {
-        /// Whether the number is checked; `true` when absent.
+        /// Whether Vapi checks the number; `true` if absent.
         number_e164_check_enabled: bool,
         /// An extension.
-        extension: Text<1, 10>,
+        extension: BoundedString<1, 10>,
     }
 }
 
@@ -253,7 +256,7 @@ destination! {
     }
 }
 
-/// What is said: a text, or a message with variants; told apart by the quotation mark.
+/// A message to speak: a text or a message with variants.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(untagged)]
@@ -273,7 +276,7 @@ impl<'de> Deserialize<'de> for Spoken {
     }
 }
 
-sent! {
+request! {
     /// A message with variants.
     CustomMessage {
         /// `custom-message`
@@ -281,13 +284,13 @@ sent! {
         kind: CustomMessageType,
     } optional {
         /// The text.
-        content: Text<0, 1000>,
-        /// Variants of it.
+        content: BoundedString<0, 1000>,
+        /// The variants.
         contents: Vec<Value>,
     }
 }
 
-/// The one kind of a message with variants.
+/// The type of a message with variants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
@@ -296,91 +299,91 @@ pub enum CustomMessageType {
     CustomMessage,
 }
 
-sent! {
+request! {
     /// Another assistant of the squad.
     AssistantDestination {
-        /// Which one.
+        /// The assistant's name.
         assistant_name: String,
     } optional {
-        /// What of the conversation it gets; all of it when absent.
+        /// The part of the conversation that the assistant receives; the whole conversation if absent.
         transfer_mode: HistoryMode,
-        /// What is said to the customer.
+        /// The message to the customer.
         message: Spoken,
-        /// When to choose it, for the model.
+        /// When to choose the destination, for the model.
         description: String,
     }
 }
 
-/// What of the conversation the next assistant gets.
+/// The part of the conversation that the next assistant receives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum HistoryMode {
-    /// All of it.
+    /// The whole conversation.
     RollingHistory,
-    /// All of it, under its own instructions.
+    /// The whole conversation with the next assistant's instructions.
     SwapSystemMessageInHistory,
-    /// The same, without the messages about the transfer.
+    /// The whole conversation with the next assistant's instructions, without the messages about the transfer.
     SwapSystemMessageInHistoryAndRemoveTransferToolMessages,
-    /// Nothing.
+    /// No part of the conversation.
     DeleteHistory,
 }
 
-sent! {
-    /// How to hand a call on.
+request! {
+    /// How to transfer a call.
     TransferPlan {
-        /// In which way.
+        /// The mode.
         mode: TransferPlanMode,
     } optional {
-        /// What is said to whoever takes over.
+        /// The message to the person who takes the call.
         message: Spoken,
-        /// How long to wait for them, in seconds; 60 when absent.
-        timeout: Whole<1, 600>,
-        /// By which SIP method; `refer` when absent.
+        /// Timeout for that person's answer in seconds; 60 if absent.
+        timeout: BoundedU32<1, 600>,
+        /// The SIP method; `refer` if absent.
         sip_verb: TransferVerb,
-        /// How long to dial, in seconds; 60 when absent.
-        dial_timeout: Whole<1, 600>,
-        /// What the customer hears meanwhile.
+        /// Timeout for dialling in seconds; 60 if absent.
+        dial_timeout: BoundedU32<1, 600>,
+        /// URL of the audio that the customer hears while waiting.
         hold_audio_url: String,
-        /// What is heard when it is done.
+        /// URL of the audio that is played when the transfer is complete.
         transfer_complete_audio_url: String,
-        /// Twilio's instructions.
-        twiml: Text<0, 4096>,
-        /// How the conversation is summarised.
+        /// Instructions for Twilio in TwiML.
+        twiml: BoundedString<0, 4096>,
+        /// The settings of the summary.
         summary_plan: Map<String, Value>,
-        /// Whether SIP headers stand in the Refer-To header.
+        /// Whether SIP headers are put into the Refer-To header.
         sip_headers_in_refer_to_enabled: bool,
-        /// What happens when nobody takes over.
+        /// The fallback if the transfer fails.
         fallback_plan: FallbackPlan,
-        /// What of the conversation goes along.
+        /// The part of the conversation that is passed on.
         context_engineering_plan: ContextPlan,
     }
 }
 
-/// In which way a call is handed on.
+/// The mode of a transfer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum TransferPlanMode {
-    /// Without a word.
+    /// The call is transferred without a message.
     BlindTransfer,
-    /// The same, with a summary in a SIP header.
+    /// The call is transferred with a summary in a SIP header.
     BlindTransferAddSummaryToSipHeader,
-    /// A message first.
+    /// A message is spoken first.
     WarmTransferSayMessage,
-    /// A summary first.
+    /// A summary is spoken first.
     WarmTransferSaySummary,
-    /// Twilio's instructions first.
+    /// Twilio's instructions are executed first.
     WarmTransferTwiml,
-    /// A message, when the operator has spoken.
+    /// A message is spoken after the operator has spoken.
     WarmTransferWaitForOperatorToSpeakFirstAndThenSayMessage,
-    /// A summary, when the operator has spoken.
+    /// A summary is spoken after the operator has spoken.
     WarmTransferWaitForOperatorToSpeakFirstAndThenSaySummary,
     /// An assistant speaks with the operator first.
     WarmTransferExperimental,
 }
 
-/// By which SIP method.
+/// The SIP method of a transfer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
@@ -393,43 +396,43 @@ pub enum TransferVerb {
     Dial,
 }
 
-sent! {
-    /// What happens when nobody takes over.
+request! {
+    /// The fallback if the transfer fails.
     FallbackPlan {
-        /// What is said.
+        /// The message to speak.
         message: Spoken,
     } optional {
-        /// Whether the call ends; `true` when absent.
+        /// Whether the call ends; `true` if absent.
         end_call_enabled: bool,
     }
 }
 
-/// What of the conversation goes along, told apart by `type`.
+/// The part of the conversation that is passed on; the kind depends on `type`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "type", rename_all = "camelCase", deny_unknown_fields)]
 pub enum ContextPlan {
-    /// Everything.
+    /// All messages.
     All {},
     /// The last messages.
     #[serde(rename_all = "camelCase")]
     LastNMessages {
-        /// So many.
+        /// The number of messages.
         max_messages: u32,
     },
-    /// Nothing.
+    /// No messages.
     None {},
 }
 
-sent! {
+request! {
     /// `send-transport-message`
     SendTransportMessage {
-        /// What is sent.
+        /// The message.
         message: TransportMessage,
     }
 }
 
-/// What is sent through the transport, told apart by `transport`.
+/// A message through the call's transport; the kind depends on `transport`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "transport")]
@@ -437,32 +440,32 @@ pub enum TransportMessage {
     /// A SIP request.
     #[serde(rename = "vapi.sip")]
     Sip(SipMessage),
-    /// Twilio's instructions.
+    /// Instructions for Twilio.
     #[serde(rename = "twilio")]
     Twilio(TwilioMessage),
 }
 
-told_apart! {
+tagged_enum! {
     TransportMessage by "transport" {
         "vapi.sip" => Sip(SipMessage),
         "twilio" => Twilio(TwilioMessage),
     }
 }
 
-sent! {
+request! {
     /// A SIP request.
     SipMessage {
-        /// Its method.
+        /// The method.
         sip_verb: SipVerb,
     } optional {
-        /// Its headers.
+        /// The headers.
         headers: Map<String, Value>,
-        /// Its body.
+        /// The body.
         body: String,
     }
 }
 
-/// A SIP request's method.
+/// The method of a SIP request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "UPPERCASE")]
@@ -475,11 +478,11 @@ pub enum SipVerb {
     Notify,
 }
 
-sent! {
-    /// Twilio's instructions.
+request! {
+    /// Instructions for Twilio.
     #[derive(Eq)]
     TwilioMessage {
-        /// The instructions, as TwiML.
+        /// The instructions in TwiML.
         twiml: String,
     }
 }

@@ -1,9 +1,8 @@
-//! Every documented message of Vapi's, whole. The front door reads no more than identifies an event; these are for whoever
-//! works with one.
+//! Complete types for every documented message of Vapi. The receiver reads only the members that identify an event;
+//! these types are for code that processes messages.
 //!
-//! A message that goes to clients and to servers has one struct for both; `artifact` and `chat` stand beside the
-//! others on server messages alone, except where they are a message's own. Which event a message is, by type, is in
-//! `docs/table.md`.
+//! A message that is sent to clients and to servers has one struct for both. Only server messages have `artifact` and
+//! `chat` in addition, except for types that define them. `docs/table.md` lists the event id of each type.
 //!
 //! | type | struct |
 //! |---|---|
@@ -38,31 +37,32 @@
 //! | `voice-request` | [`VoiceRequest`] |
 //! | `workflow.node.started` | [`WorkflowNodeStarted`] |
 //!
-//! Nobody has seen Vapi post client messages over HTTP: they reach a server through a bridge or an SDK's host. Unless a
-//! member's documentation says "required", it may be absent, and where captures differ from the schema, `null`.
+//! No capture shows Vapi posting client messages over HTTP: they reach a server through a bridge or through the host of
+//! an SDK. A member may be absent unless its documentation says "required". Where captures differ from the schema, it
+//! may be `null`.
 //!
-//! Source: `ClientMessage` and `ServerMessage` of Vapi's OpenAPI document (<https://api.vapi.ai/api-json>, August 2026), where
-//! each struct is `ClientMessage…` or `ServerMessage…` under its own name, and captures.
+//! Source: captures, and `ClientMessage` and `ServerMessage` of Vapi's OpenAPI document
+//! (<https://api.vapi.ai/api-json>, August 2026), where each struct is called `ClientMessage…` or `ServerMessage…`.
 
-use crate::wire::{Bag, Item, Number, Raw};
+use crate::wire::{Item, JsonObject, Number, Raw};
 
 use super::assistant::Assistant;
 use super::conversation::{Entry, OpenAiMessage, ToolAnswer, ToolCall, ToolWithToolCall};
 use super::object::{Artifact, Call, Chat, Customer, PhoneNumber, Session, Time};
 use super::transfer::TransferDestination;
 
-/// The two unions: what each has of its own, and what both have.
+/// Generates the two unions from the types of each and the types of both.
 macro_rules! channels {
     (
         $(#[$of_client:meta])* $client:ident { $($own_client:tt)* }
         $(#[$of_server:meta])* $server:ident { $($own_server:tt)* }
         both { $($both:tt)* }
     ) => {
-        union! {
+        open_union! {
             $(#[$of_client])*
             $client by "type" else ToolCalls where "toolCallList" { $($own_client)* $($both)* }
         }
-        union! {
+        open_union! {
             $(#[$of_server])*
             $server by "type" else ToolCalls where "toolCallList" { $($own_server)* $($both)* }
         }
@@ -70,42 +70,41 @@ macro_rules! channels {
 }
 
 channels! {
-    /// A message to clients: 22 types under 23 names, and three names that have no schema and occur all the same. Other types
-    /// are kept as [`Other`](Self::Other).
+    /// A message to clients: 22 types under 23 names, and three names that have no schema but occur. Any other type
+    /// becomes [`Other`](Self::Other).
     ClientMessage {
         /// A workflow reached a node.
         WorkflowNodeStarted(WorkflowNodeStarted) = "workflow.node.started",
         /// What was said, with the model's metadata.
         Metadata(Metadata) = "metadata",
-        /// A tool has answered.
+        /// A tool returned a result.
         ToolCallsResult(ToolCallsResult) = "tool-calls-result" | "tool.completed",
         /// The call's status changed. Has no schema for clients.
         StatusUpdate(StatusUpdate) = "status-update",
     }
-    /// A message to servers: 29 types under 30 names. `assistant.started` has no schema of its own here, and is sent all the
-    /// same.
+    /// A message to servers: 29 types under 30 names. `assistant.started` has no schema for servers but is sent.
     ServerMessage {
-        /// Which assistant is to answer a call? To be answered within 7.5 s.
+        /// Asks for the assistant of a call. Needs a reply within 7.5 s.
         AssistantRequest(AssistantRequest) = "assistant-request",
-        /// Whereto is the call to go? To be answered.
+        /// Asks for the destination of a transfer. Needs a reply.
         TransferDestinationRequest(TransferDestinationRequest) = "transfer-destination-request",
-        /// To whom is the call to go? To be answered.
+        /// Asks for the destination of a handoff. Needs a reply.
         HandoffDestinationRequest(HandoffDestinationRequest) = "handoff-destination-request",
-        /// What is known about this? To be answered.
+        /// Asks for documents of a knowledge base. Needs a reply.
         KnowledgeBaseRequest(KnowledgeBaseRequest) = "knowledge-base-request",
-        /// Speak this. To be answered with audio.
+        /// Asks for the speech of a text. Needs a reply with audio.
         VoiceRequest(VoiceRequest) = "voice-request",
-        /// Has the customer finished? To be answered.
+        /// Asks whether the customer has finished speaking. Needs a reply.
         CallEndpointingRequest(CallEndpointingRequest) = "call.endpointing.request",
-        /// May this contact be called? To be answered.
+        /// Asks whether a contact may be called. Needs a reply.
         CampaignPredial(CampaignPredial) = "campaign.predial",
         /// The call's status changed.
         StatusUpdate(StatusUpdate) = "status-update",
-        /// The call is over, and what came of it.
+        /// The call has ended; contains its results.
         EndOfCallReport(EndOfCallReport) = "end-of-call-report",
-        /// Forward, or hang up: sent where that is the server's to do.
+        /// Asks the server to forward the call or to hang up, if the server controls the telephone.
         PhoneCallControl(PhoneCallControl) = "phone-call-control",
-        /// Artifacts of the call were uploaded, or could not be.
+        /// Artifacts of the call were uploaded, or the upload failed.
         CallArtifactUpload(CallArtifactUpload) = "call.artifact.upload",
     }
     both {
@@ -113,67 +112,67 @@ channels! {
         AssistantStarted(AssistantStarted) = "assistant.started",
         /// The conversation so far.
         ConversationUpdate(ConversationUpdate) = "conversation-update",
-        /// The assistant takes too long to answer.
+        /// The assistant takes too long to respond.
         Hang(Hang) = "hang",
-        /// What the model writes, piece by piece.
+        /// A piece of the model's output.
         ModelOutput(ModelOutput) = "model-output",
-        /// Someone begins or ends to speak.
+        /// The customer or the assistant starts or stops speaking.
         SpeechUpdate(SpeechUpdate) = "speech-update",
-        /// What was said.
+        /// A transcript of what was said.
         Transcript(Transcript) = "transcript" | "transcript[transcriptType=\"final\"]",
-        /// The model calls tools: on servers, to be answered. The one type whose `type` may be missing.
+        /// The model calls tools. Needs a reply on servers. The only type whose `type` may be missing.
         ToolCalls(ToolCalls) = "tool-calls",
-        /// The call is handed on.
+        /// The call is transferred.
         TransferUpdate(TransferUpdate) = "transfer-update",
         /// The customer interrupted the assistant.
         UserInterrupted(UserInterrupted) = "user-interrupted",
         /// The customer changed the language.
         LanguageChangeDetected(LanguageChangeDetected) = "language-change-detected" | "language-changed",
-        /// What goes to the voice.
+        /// The text that is passed to the voice.
         VoiceInput(VoiceInput) = "voice-input",
-        /// What the assistant says, as it says it.
+        /// The text that the assistant is speaking.
         AssistantSpeechStarted(AssistantSpeechStarted) = "assistant.speechStarted",
-        /// A chat was made.
+        /// A chat was created.
         ChatCreated(ChatCreated) = "chat.created",
-        /// A chat was removed.
+        /// A chat was deleted.
         ChatDeleted(ChatDeleted) = "chat.deleted",
-        /// A session was made.
+        /// A session was created.
         SessionCreated(SessionCreated) = "session.created",
         /// A session was changed.
         SessionUpdated(SessionUpdated) = "session.updated",
-        /// A session was removed.
+        /// A session was deleted.
         SessionDeleted(SessionDeleted) = "session.deleted",
-        /// A call's data were removed.
+        /// The data of a call was deleted.
         CallDeleted(CallDeleted) = "call.deleted",
-        /// A call's data could not be removed.
+        /// The data of a call could not be deleted.
         CallDeleteFailed(CallDeleteFailed) = "call.delete.failed",
     }
 }
 
-/// A struct for a message: what every message may carry, and its own members.
+/// Generates a struct for a message from the members that all types may have and the members of this type.
 macro_rules! message {
     ($(#[$about:meta])* $name:ident { $($own:tt)* }) => {
-        object! {
+        open_struct! {
             $(#[$about])*
             $name {
                 /// The message's type.
                 message_type: String = "type",
-                /// When it happened. No unit is documented: milliseconds since 1970, ISO 8601 in 2024.
+                /// The time of the event. No unit is documented: milliseconds since 1970; ISO 8601 in 2024.
                 timestamp: Time = "timestamp",
-                /// The call, as it was when it was created.
+                /// The call as it was when it was created.
                 call: Call = "call",
                 /// The telephone number; absent for web calls.
                 phone_number: PhoneNumber = "phoneNumber",
                 /// The customer; absent for web calls.
                 customer: Customer = "customer",
-                /// The assistant's whole configuration.
+                /// The assistant's complete configuration.
                 assistant: Assistant = "assistant",
-                /// A label such as `v3`; `null` for assistants of one call, squads, workflows, and organisations without
-                /// versions.
+                /// A label such as `v3`; `null` for assistants of one call, squads, workflows, and organisations
+                /// without versions.
                 assistant_version: String = "assistantVersion",
-                /// The chat it belongs to: on server messages, and the message's own in `chat.*`.
+                /// The chat that the message belongs to: on server messages and in `chat.*`.
                 chat: Chat = "chat",
-                /// What the call left behind so far: on server messages.
+                /// The results of the call so far: on server messages.
                 artifact: Artifact = "artifact",
                 $($own)*
             }
@@ -188,8 +187,8 @@ pub use server::*;
 message! {
     /// `workflow.node.started`
     WorkflowNodeStarted {
-        /// The node; its form is not documented.
-        node: Bag = "node",
+        /// The node. Its form is not documented.
+        node: JsonObject = "node",
     }
 }
 
@@ -202,19 +201,19 @@ message! {
 }
 
 message! {
-    /// `conversation-update`. At the top the OpenAI form may be empty while `artifact` has it.
+    /// `conversation-update`. The OpenAI format may be empty here while `artifact` contains it.
     ConversationUpdate {
-        /// The conversation, as OpenAI's API writes it.
+        /// The conversation in OpenAI's format.
         messages_open_ai_formatted: Vec<Item<OpenAiMessage>> = "messagesOpenAIFormatted",
-        /// The conversation, entry by entry.
+        /// The conversation as entries.
         messages: Vec<Item<Entry>> = "messages",
-        /// Observed: the same once more.
+        /// Observed: the conversation in OpenAI's format again.
         conversation: Vec<Item<OpenAiMessage>> = "conversation",
     }
 }
 
 message! {
-    /// `hang`. Has nothing of its own.
+    /// `hang`. Has no members of its own.
     Hang {}
 }
 
@@ -229,9 +228,9 @@ message! {
 message! {
     /// `model-output`
     ModelOutput {
-        /// An object in the schema, a text in practice.
+        /// The output: an object in the schema, a string in practice.
         output: Raw = "output",
-        /// Which turn it belongs to.
+        /// The turn that the output belongs to.
         turn_id: String = "turnId",
     }
 }
@@ -239,27 +238,27 @@ message! {
 message! {
     /// `speech-update`
     SpeechUpdate {
-        /// Whether it begins or ends.
+        /// Whether speech starts or stops.
         status: SpeechStatus = "status",
-        /// Who speaks.
+        /// The speaker.
         role: Speaker = "role",
-        /// Which turn, from 0.
+        /// The number of the turn, from 0.
         turn: Number = "turn",
     }
 }
 
-words! {
-    /// Whether speech begins or ends.
+open_enum! {
+    /// Whether speech starts or stops.
     SpeechStatus {
-        /// It begins.
+        /// Speech starts.
         Started = "started",
-        /// It ends.
+        /// Speech stops.
         Stopped = "stopped",
     }
 }
 
-words! {
-    /// Who speaks.
+open_enum! {
+    /// The speaker.
     Speaker {
         /// The assistant.
         Assistant = "assistant",
@@ -271,31 +270,31 @@ words! {
 message! {
     /// `transcript`, or `transcript[transcriptType="final"]`
     Transcript {
-        /// Who spoke.
+        /// The speaker.
         role: Speaker = "role",
-        /// Whether it may still change.
+        /// Whether the transcript may still change.
         transcript_type: TranscriptType = "transcriptType",
-        /// What was said.
+        /// The text.
         transcript: String = "transcript",
-        /// Which assistant spoke, by id; of the assistant's alone.
+        /// The id of the assistant. Only if the assistant spoke.
         assistant_id: String = "assistantId",
-        /// Which assistant spoke, by name; of the assistant's alone.
+        /// The name of the assistant. Only if the assistant spoke.
         assistant_name: String = "assistantName",
-        /// Whether something was left out of it.
+        /// Whether parts of the text were removed.
         is_filtered: bool = "isFiltered",
-        /// What was found in it.
+        /// The threats that were detected in the text.
         detected_threats: Vec<Item<String>> = "detectedThreats",
-        /// What it was before; only when it was filtered.
+        /// The text before filtering. Only if it was filtered.
         original_transcript: String = "originalTranscript",
     }
 }
 
-words! {
+open_enum! {
     /// Whether a transcript may still change.
     TranscriptType {
-        /// It may.
+        /// The transcript may still change.
         Partial = "partial",
-        /// It may not.
+        /// The transcript is final.
         Final = "final",
     }
 }
@@ -305,9 +304,9 @@ message! {
     ToolCalls {
         /// The calls.
         tool_call_list: Vec<Item<ToolCall>> = "toolCallList",
-        /// The calls, each with its tool.
+        /// The calls with their tools.
         tool_with_tool_call_list: Vec<Item<ToolWithToolCall>> = "toolWithToolCallList",
-        /// Observed: the calls once more.
+        /// Observed: the calls again.
         tool_calls: Vec<Item<ToolCall>> = "toolCalls",
     }
 }
@@ -323,23 +322,23 @@ message! {
 message! {
     /// `transfer-update`
     TransferUpdate {
-        /// Whereto.
+        /// The destination.
         destination: TransferDestination = "destination",
-        /// The assistant that takes over; only when the destination is one.
+        /// The assistant that takes over. Only if the destination is an assistant.
         to_assistant: Assistant = "toAssistant",
-        /// The assistant that hands over; only when the destination is one.
+        /// The assistant that hands over. Only if the destination is an assistant.
         from_assistant: Assistant = "fromAssistant",
-        /// The step that takes over; its form is not documented.
-        to_step_record: Bag = "toStepRecord",
-        /// The step that hands over; its form is not documented.
-        from_step_record: Bag = "fromStepRecord",
+        /// The step that takes over. Its form is not documented.
+        to_step_record: JsonObject = "toStepRecord",
+        /// The step that hands over. Its form is not documented.
+        from_step_record: JsonObject = "fromStepRecord",
     }
 }
 
 message! {
     /// `user-interrupted`
     UserInterrupted {
-        /// That of the `model-output` that was interrupted.
+        /// The turn of the `model-output` that was interrupted.
         turn_id: String = "turnId",
     }
 }
@@ -347,7 +346,7 @@ message! {
 message! {
     /// `language-change-detected`
     LanguageChangeDetected {
-        /// The language; free text.
+        /// The language, as free text.
         language: String = "language",
     }
 }
@@ -363,79 +362,79 @@ message! {
 message! {
     /// `assistant.speechStarted`
     AssistantSpeechStarted {
-        /// The whole text of the turn so far, not what was added.
+        /// The complete text of the turn so far, not only the new part.
         text: String = "text",
-        /// Which turn.
+        /// The number of the turn.
         turn: Number = "turn",
-        /// Why it is said.
+        /// The source of the text.
         source: SpeechSource = "source",
-        /// When which word is said; with most voices absent, with `force-say` always.
+        /// The times of the words. Absent for most voices, always present for `force-say`.
         timing: Timing = "timing",
     }
 }
 
-words! {
-    /// Why the assistant says something.
+open_enum! {
+    /// The source of a text that the assistant says.
     SpeechSource {
-        /// The model wrote it.
+        /// The model.
         Model = "model",
-        /// It was told to.
+        /// A request to say the text.
         ForceSay = "force-say",
-        /// A voice of the integrator's says it.
+        /// A custom voice of the integrator.
         CustomVoice = "custom-voice",
     }
 }
 
-union! {
-    /// When which word is said, told apart by `type`.
+open_union! {
+    /// The times of the words; the kind depends on `type`.
     Timing by "type" {
-        /// Word by word, with times.
+        /// Each word with its times.
         WordAlignment(WordAlignment) = "word-alignment",
-        /// How many words so far.
+        /// The number of words so far.
         WordProgress(WordProgress) = "word-progress",
     }
 }
 
-object! {
+open_struct! {
     /// Words with their times, in parallel arrays.
     WordAlignment {
         /// `word-alignment`
         kind: String = "type",
-        /// The words, spaces among them.
+        /// The words, including spaces.
         words: Vec<Item<String>> = "words",
-        /// When each begins, in milliseconds.
+        /// The start of each word in milliseconds.
         words_start_times_ms: Vec<Item<Number>> = "wordsStartTimesMs",
-        /// When each ends, in milliseconds.
+        /// The end of each word in milliseconds.
         words_end_times_ms: Vec<Item<Number>> = "wordsEndTimesMs",
     }
 }
 
-object! {
-    /// How many words are said.
+open_struct! {
+    /// The number of words that have been spoken.
     WordProgress {
         /// `word-progress`
         kind: String = "type",
-        /// So many.
+        /// The number of words that have been spoken.
         words_spoken: Number = "wordsSpoken",
-        /// Of so many; 0 when that is not known yet, and it may grow.
+        /// The total number of words. It may grow, and is 0 if it is not known yet.
         total_words: Number = "totalWords",
-        /// What is being said.
+        /// The segment that is being spoken.
         segment: String = "segment",
-        /// How long that takes, in milliseconds.
+        /// The duration of the segment in milliseconds.
         segment_duration_ms: Number = "segmentDurationMs",
-        /// Its words.
+        /// The words of the segment.
         words: Vec<Item<Word>> = "words",
     }
 }
 
-object! {
+open_struct! {
     /// A word with its times.
     Word {
         /// The word.
         word: String = "word",
-        /// When it begins, in milliseconds.
+        /// The start in milliseconds.
         start_ms: Number = "startMs",
-        /// When it ends, in milliseconds.
+        /// The end in milliseconds.
         end_ms: Number = "endMs",
     }
 }
@@ -461,7 +460,7 @@ message! {
 message! {
     /// `session.updated`
     SessionUpdated {
-        /// The session, as it is now.
+        /// The session after the change.
         session: Session = "session",
     }
 }
@@ -469,17 +468,17 @@ message! {
 message! {
     /// `session.deleted`
     SessionDeleted {
-        /// The session, as it was.
+        /// The session before it was deleted.
         session: Session = "session",
     }
 }
 
 message! {
-    /// `call.deleted`. Has nothing of its own; even `call` may be absent.
+    /// `call.deleted`. Has no members of its own; even `call` may be absent.
     CallDeleted {}
 }
 
 message! {
-    /// `call.delete.failed`. Has nothing of its own; even `call` may be absent.
+    /// `call.delete.failed`. Has no members of its own; even `call` may be absent.
     CallDeleteFailed {}
 }

@@ -1,24 +1,24 @@
 //! The objects that Vapi's messages are made of.
 //!
-//! Source: `Call`, `CreateCustomerDTO`, `Artifact`, `Chat`, `Session` and the telephone numbers of Vapi's OpenAPI document
-//! (<https://api.vapi.ai/api-json>, August 2026), and captures. Nothing is required but what says so; in captures, what is not
-//! set is often `null` where the schema has it absent.
+//! Source: `Call`, `CreateCustomerDTO`, `Artifact`, `Chat`, `Session` and the telephone numbers of Vapi's OpenAPI
+//! document (<https://api.vapi.ai/api-json>, August 2026), and captures. A member is optional unless its documentation
+//! says "required". In captures, unset members are often `null` where the schema has them absent.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::time::Timestamp;
-use crate::wire::{Bag, Item, Number, Raw, TextOr, Unnamed};
+use crate::wire::{Item, JsonObject, Number, Raw, TextOr, Undocumented};
 
 use super::assistant::{Assistant, Squad};
 use super::conversation::{Entry, OpenAiMessage};
 use super::transfer::TransferDestination;
 
-/// A time: milliseconds since 1970, sometimes with a fraction; ISO 8601 in 2024.
+/// A time in milliseconds since 1970, sometimes with a fraction; ISO 8601 in 2024.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Time(Raw);
 
 impl Time {
-    /// The moment; `None` when it cannot be read, or lies outside 2000–2100.
+    /// The point in time; `None` if it cannot be read or is outside 2000–2100.
     #[must_use]
     pub fn moment(&self) -> Option<Timestamp> {
         let raw: &serde_json::value::RawValue = serde_json::from_str(self.0.text()).ok()?;
@@ -41,111 +41,112 @@ impl<'de> Deserialize<'de> for Time {
     }
 }
 
-impl Unnamed for Time {
-    fn unnamed(&self, _: &str, _: &mut Vec<String>) {}
+impl Undocumented for Time {
+    fn undocumented(&self, _: &str, _: &mut Vec<String>) {}
 }
 
-object! {
-    /// A call, as it was when it was created: the same in every message of it, its `status` included. Use the message's
-    /// own `status` and type.
+open_struct! {
+    /// A call as it was when it was created. It is the same in every message of the call, including its `status`. Use
+    /// the `status` and the type of the message instead.
     Call {
         /// The call's UUID.
         id: String = "id",
         /// The organisation's UUID.
         org_id: String = "orgId",
-        /// When it was created; ISO 8601.
+        /// Time of creation; ISO 8601.
         created_at: String = "createdAt",
-        /// When it was last changed; ISO 8601.
+        /// Time of the last change; ISO 8601.
         updated_at: String = "updatedAt",
-        /// Which kind of call.
+        /// The kind of call.
         kind: CallType = "type",
-        /// `queued` in all messages seen: see above.
+        /// The status at creation: `queued` in all messages seen.
         status: CallStatus = "status",
-        /// Who carries it.
+        /// The carrier.
         phone_call_provider: PhoneCallProvider = "phoneCallProvider",
-        /// The carrier's id of it. Deprecated.
+        /// The carrier's id of the call. Deprecated.
         phone_call_provider_id: String = "phoneCallProviderId",
-        /// How it is carried.
+        /// The carrier's transport.
         phone_call_transport: PhoneCallTransport = "phoneCallTransport",
-        /// URLs to hear and to steer the call: whoever has `controlUrl` can speak in it. Treat them as secrets.
+        /// URLs to listen to the call and to control it. Anyone with `controlUrl` can speak in the call, so treat both
+        /// as secrets.
         monitor: Monitor = "monitor",
-        /// The assistant, if it is a saved one; may be `null`.
+        /// The id of a saved assistant; may be `null`.
         assistant_id: String = "assistantId",
-        /// The assistant, if it is not.
+        /// The configuration of an assistant that is not saved.
         assistant: Assistant = "assistant",
-        /// What differs from the assistant in this call.
+        /// Overrides of the assistant for this call.
         assistant_overrides: Assistant = "assistantOverrides",
-        /// The squad, if it is a saved one; may be `null`.
+        /// The id of a saved squad; may be `null`.
         squad_id: String = "squadId",
-        /// The squad, if it is not.
+        /// The configuration of a squad that is not saved.
         squad: Squad = "squad",
-        /// The workflow.
+        /// The workflow's id.
         workflow_id: String = "workflowId",
         /// Vapi's id of the telephone number.
         phone_number_id: String = "phoneNumberId",
         /// The telephone number.
         phone_number: PhoneNumber = "phoneNumber",
-        /// The customer, if it is a saved one.
+        /// The id of a saved customer.
         customer_id: String = "customerId",
         /// The customer.
         customer: Customer = "customer",
-        /// The campaign that dialled.
+        /// The campaign that made the call.
         campaign_id: String = "campaignId",
         /// A name, up to 40 characters.
         name: String = "name",
-        /// When it began; ISO 8601.
+        /// Start of the call; ISO 8601.
         started_at: String = "startedAt",
-        /// When it ended; ISO 8601.
+        /// End of the call; ISO 8601.
         ended_at: String = "endedAt",
-        /// Why it ended: one of some 600 values, and growing.
+        /// Why the call ended: one of about 600 values; the list grows.
         ended_reason: String = "endedReason",
-        /// How the media travel.
-        transport: Bag = "transport",
-        /// Where a web call takes place.
+        /// The transport of the media.
+        transport: JsonObject = "transport",
+        /// The URL of a web call.
         web_call_url: String = "webCallUrl",
-        /// What it leaves behind.
+        /// Recordings, transcripts and other results.
         artifact: Artifact = "artifact",
     }
 }
 
-words! {
-    /// Which kind of call.
+open_enum! {
+    /// The kind of call.
     CallType {
-        /// Someone called.
+        /// A customer called.
         InboundPhoneCall = "inboundPhoneCall",
-        /// Someone was called.
+        /// A customer was called.
         OutboundPhoneCall = "outboundPhoneCall",
-        /// From a web page or an app.
+        /// A call from a web page or an app.
         WebCall = "webCall",
-        /// Over a WebSocket.
+        /// A call over a WebSocket.
         WebsocketCall = "vapi.websocketCall",
     }
 }
 
-words! {
-    /// How far a call is.
+open_enum! {
+    /// The status of a call.
     CallStatus {
-        /// It will be made later.
+        /// The call is planned for later.
         Scheduled = "scheduled",
-        /// It waits to be made.
+        /// The call is waiting to be made.
         Queued = "queued",
-        /// It rings.
+        /// The telephone is ringing.
         Ringing = "ringing",
-        /// People talk.
+        /// The conversation is in progress.
         InProgress = "in-progress",
-        /// It is being handed on.
+        /// The call is being transferred.
         Forwarding = "forwarding",
-        /// It is over.
+        /// The call has ended.
         Ended = "ended",
-        /// There is none.
+        /// The call does not exist.
         NotFound = "not-found",
-        /// Its data could not be removed.
+        /// The call's data could not be deleted.
         DeletionFailed = "deletion-failed",
     }
 }
 
-words! {
-    /// Who carries a call.
+open_enum! {
+    /// The carrier of a call.
     PhoneCallProvider {
         /// Twilio.
         Twilio = "twilio",
@@ -158,8 +159,8 @@ words! {
     }
 }
 
-words! {
-    /// How a call is carried.
+open_enum! {
+    /// The transport of a call.
     PhoneCallTransport {
         /// SIP.
         Sip = "sip",
@@ -168,75 +169,76 @@ words! {
     }
 }
 
-object! {
-    /// How to hear and to steer a call. Secrets.
+open_struct! {
+    /// URLs to listen to a call and to control it. Both are secrets.
     Monitor {
-        /// A WebSocket with the call's audio.
+        /// The URL of a WebSocket with the call's audio.
         listen_url: String = "listenUrl",
-        /// Takes client inbound messages without their envelope, by POST.
+        /// The URL that accepts client inbound messages without their envelope, by POST.
         control_url: String = "controlUrl",
-        /// Which monitors watch it.
+        /// The monitors of the call.
         monitors: Vec<Item<Raw>> = "monitors",
     }
 }
 
-union! {
-    /// A telephone number, told apart by whose it is. Credentials of the carrier may be among it.
+open_union! {
+    /// A telephone number; the kind depends on its provider. May contain the carrier's credentials.
     PhoneNumber by "provider" {
-        /// One's own, over SIP.
+        /// A number that the organisation brought along (BYO), over SIP.
         Byo(ByoPhoneNumber) = "byo-phone-number",
-        /// Twilio's.
+        /// A Twilio number.
         Twilio(TwilioPhoneNumber) = "twilio",
-        /// Vonage's.
+        /// A Vonage number.
         Vonage(VonagePhoneNumber) = "vonage",
-        /// Vapi's.
+        /// A Vapi number.
         Vapi(VapiPhoneNumber) = "vapi",
-        /// Telnyx'.
+        /// A Telnyx number.
         Telnyx(TelnyxPhoneNumber) = "telnyx",
     }
 }
 
-/// A struct for a telephone number: what every one has, and its own members.
+/// Generates a struct for a telephone number from the members of all kinds and the members of this kind.
 macro_rules! phone_number {
     ($(#[$about:meta])* $name:ident { $($own:tt)* }) => {
-        object! {
+        open_struct! {
             $(#[$about])*
             $name {
-                /// Whose number it is.
+                /// The provider of the number.
                 provider: String = "provider",
-                /// Vapi's id of it.
+                /// Vapi's id of the number.
                 id: String = "id",
                 /// The organisation's UUID.
                 org_id: String = "orgId",
-                /// A name; may be `null`, as all that follow.
+                /// A name; may be `null`, like all members below.
                 name: String = "name",
-                /// The number, E.164. Required of Twilio's, Vonage's and Telnyx'.
+                /// The number in E.164. Required for Twilio, Vonage and Telnyx numbers.
                 number: String = "number",
-                /// The carrier's credential. Required of one's own, Vonage's and Telnyx'; in 2024 on every number.
+                /// The id of the carrier's credential. Required for own, Vonage and Telnyx numbers; in 2024 present on
+                /// every number.
                 credential_id: String = "credentialId",
-                /// The address of a number of Vapi's; in 2024 on every number.
+                /// The SIP address of a Vapi number; in 2024 present on every number.
                 sip_uri: String = "sipUri",
-                /// Which assistant answers.
+                /// The assistant that answers calls.
                 assistant_id: String = "assistantId",
-                /// Which squad answers.
+                /// The squad that answers calls.
                 squad_id: String = "squadId",
-                /// Where calls go that nobody answers.
+                /// The destination of unanswered calls.
                 fallback_destination: TransferDestination = "fallbackDestination",
-                /// The same, in 2024.
+                /// The destination of unanswered calls, in 2024.
                 fallback_forwarding_phone_number: String = "fallbackForwardingPhoneNumber",
-                /// Where its messages are posted, in 2024.
+                /// The URL that messages are posted to, in 2024.
                 server_url: String = "serverUrl",
-                /// A secret.
+                /// The secret of `serverUrl`. A secret.
                 server_url_secret: String = "serverUrlSecret",
-                /// When it was created; ISO 8601.
+                /// Time of creation; ISO 8601.
                 created_at: String = "createdAt",
-                /// When it was last changed; ISO 8601.
+                /// Time of the last change; ISO 8601.
                 updated_at: String = "updatedAt",
-                /// Of numbers bought at Vapi, in 2024.
+                /// For numbers bought from Vapi, in 2024.
                 stripe_subscription_id: String = "stripeSubscriptionId",
-                /// Of numbers bought at Vapi, in 2024.
+                /// For numbers bought from Vapi, in 2024.
                 stripe_subscription_status: String = "stripeSubscriptionStatus",
-                /// Of numbers bought at Vapi, in 2024.
+                /// For numbers bought from Vapi, in 2024.
                 stripe_subscription_current_period_start: String = "stripeSubscriptionCurrentPeriodStart",
                 $($own)*
             }
@@ -245,16 +247,16 @@ macro_rules! phone_number {
 }
 
 phone_number! {
-    /// A number of one's own, over SIP.
+    /// A number that the organisation brought along (BYO), over SIP.
     ByoPhoneNumber {}
 }
 
 phone_number! {
-    /// A number of Twilio's.
+    /// A Twilio number.
     TwilioPhoneNumber {
-        /// Documented as required; may be `null` or missing.
+        /// The account. Documented as required; may be `null` or missing.
         twilio_account_sid: String = "twilioAccountSid",
-        /// A secret; may be `null`.
+        /// The account's token. A secret; may be `null`.
         twilio_auth_token: String = "twilioAuthToken",
         /// The caller id; may be `null`.
         twilio_outgoing_caller_id: String = "twilioOutgoingCallerId",
@@ -262,130 +264,130 @@ phone_number! {
 }
 
 phone_number! {
-    /// A number of Vonage's.
+    /// A Vonage number.
     VonagePhoneNumber {}
 }
 
 phone_number! {
-    /// A number of Vapi's.
+    /// A Vapi number.
     VapiPhoneNumber {}
 }
 
 phone_number! {
-    /// A number of Telnyx'.
+    /// A Telnyx number.
     TelnyxPhoneNumber {}
 }
 
-object! {
-    /// A customer. Nothing is required.
+open_struct! {
+    /// A customer. No member is required.
     Customer {
-        /// The number, 3 to 40 characters; E.164 unless `numberE164CheckEnabled` is `false`.
+        /// The telephone number, 3 to 40 characters; E.164 unless `numberE164CheckEnabled` is `false`.
         number: String = "number",
-        /// Whether the number is checked; `true` when absent.
+        /// Whether the number is checked; `true` if absent.
         number_e164_check_enabled: bool = "numberE164CheckEnabled",
         /// An extension, up to 10 characters.
         extension: String = "extension",
         /// A name, up to 40 characters.
         name: String = "name",
-        /// An address, up to 40 characters.
+        /// The e-mail address, up to 40 characters.
         email: String = "email",
         /// The integrator's id, up to 40 characters.
         external_id: String = "externalId",
-        /// An address.
+        /// The SIP address.
         sip_uri: String = "sipUri",
-        /// What differs from the assistant for this customer.
+        /// Overrides of the assistant for this customer.
         assistant_overrides: Assistant = "assistantOverrides",
-        /// What differs from the squad for this customer.
-        squad_overrides: Bag = "squadOverrides",
+        /// Overrides of the squad for this customer.
+        squad_overrides: JsonObject = "squadOverrides",
     }
 }
 
-object! {
-    /// What a call leaves behind.
+open_struct! {
+    /// The results of a call, such as recordings and transcripts.
     Artifact {
-        /// The conversation, entry by entry.
+        /// The conversation as entries.
         messages: Vec<Item<Entry>> = "messages",
-        /// The conversation, as OpenAI's API writes it.
+        /// The conversation in OpenAI's format.
         messages_open_ai_formatted: Vec<Item<OpenAiMessage>> = "messagesOpenAIFormatted",
-        /// The conversation, as one text.
+        /// The conversation as one text.
         transcript: String = "transcript",
-        /// Recordings.
-        recording: Bag = "recording",
-        /// Deprecated: in `recording`.
+        /// The recordings.
+        recording: JsonObject = "recording",
+        /// Deprecated; part of `recording`.
         recording_url: String = "recordingUrl",
-        /// Deprecated: in `recording`.
+        /// Deprecated; part of `recording`.
         stereo_recording_url: String = "stereoRecordingUrl",
-        /// Whereto the call was handed on.
+        /// The transfers of the call.
         transfers: Vec<Item<Raw>> = "transfers",
-        /// A workflow's nodes.
+        /// The nodes of the workflow.
         nodes: Vec<Item<Raw>> = "nodes",
-        /// Which assistants took part.
+        /// The assistants that took part.
         assistant_activations: Vec<Item<Raw>> = "assistantActivations",
         /// The values of variables.
-        variable_values: Bag = "variableValues",
-        /// In 2025, the same.
-        variables: Bag = "variables",
-        /// What was extracted.
-        structured_outputs: Bag = "structuredOutputs",
-        /// How it was judged.
-        scorecards: Bag = "scorecards",
-        /// How fast it was.
-        performance_metrics: Bag = "performanceMetrics",
-        /// The log.
+        variable_values: JsonObject = "variableValues",
+        /// The values of variables, in 2025.
+        variables: JsonObject = "variables",
+        /// The extracted values.
+        structured_outputs: JsonObject = "structuredOutputs",
+        /// The scorecards of the call.
+        scorecards: JsonObject = "scorecards",
+        /// The performance metrics of the call.
+        performance_metrics: JsonObject = "performanceMetrics",
+        /// The URL of the log.
         log_url: String = "logUrl",
-        /// The packets.
+        /// The URL of the packet capture.
         pcap_url: String = "pcapUrl",
-        /// A URL to both voices in one channel. Signed anew for each delivery: differs between two of one event, as all
-        /// `presigned` members.
+        /// A URL of the recording with both voices in one channel. Signed again for each delivery, so two deliveries of
+        /// one event differ in this and all other `presigned` members.
         presigned_mono_url: String = "presignedMonoUrl",
-        /// The same: both voices, a channel each.
+        /// A presigned URL of the recording with one channel for each voice.
         presigned_stereo_url: String = "presignedStereoUrl",
-        /// The same: the video.
+        /// A presigned URL of the video.
         presigned_video_url: String = "presignedVideoUrl",
-        /// The same: the assistant's voice.
+        /// A presigned URL of the assistant's voice.
         presigned_assistant_url: String = "presignedAssistantUrl",
-        /// The same: the customer's voice.
+        /// A presigned URL of the customer's voice.
         presigned_customer_url: String = "presignedCustomerUrl",
-        /// The same: the packets.
+        /// A presigned URL of the packet capture.
         presigned_pcap_url: String = "presignedPcapUrl",
-        /// The same: the log.
+        /// A presigned URL of the log.
         presigned_log_url: String = "presignedLogUrl",
-        /// Until when they are good.
+        /// The time when the presigned URLs expire.
         presigned_urls_expires_at: String = "presignedUrlsExpiresAt",
     }
 }
 
-/// A struct for a chat or a session: what both have, and its own members.
+/// Generates a struct for a chat or a session from the members of both and the members of this kind.
 macro_rules! exchange {
     ($(#[$about:meta])* $name:ident { $($rest:tt)* }) => {
-        object! {
+        open_struct! {
             $(#[$about])*
             $name {
                 /// The UUID.
                 id: String = "id",
                 /// The organisation's UUID.
                 org_id: String = "orgId",
-                /// When it was created; ISO 8601.
+                /// Time of creation; ISO 8601.
                 created_at: String = "createdAt",
-                /// When it was last changed; ISO 8601.
+                /// Time of the last change; ISO 8601.
                 updated_at: String = "updatedAt",
                 /// A name, up to 40 characters.
                 name: String = "name",
-                /// The assistant, if it is a saved one.
+                /// The id of a saved assistant.
                 assistant_id: String = "assistantId",
-                /// The assistant, if it is not.
+                /// The configuration of an assistant that is not saved.
                 assistant: Assistant = "assistant",
-                /// What differs from it here.
+                /// Overrides of the assistant.
                 assistant_overrides: Assistant = "assistantOverrides",
-                /// The squad, if it is a saved one.
+                /// The id of a saved squad.
                 squad_id: String = "squadId",
-                /// The squad, if it is not.
+                /// The configuration of a squad that is not saved.
                 squad: Squad = "squad",
-                /// What was written.
+                /// The messages.
                 messages: Vec<Item<Raw>> = "messages",
-                /// What it cost, in dollars.
+                /// The cost in dollars.
                 cost: Number = "cost",
-                /// The same, item by item.
+                /// The cost of each item.
                 costs: Vec<Item<Raw>> = "costs",
                 $($rest)*
             }
@@ -394,47 +396,47 @@ macro_rules! exchange {
 }
 
 exchange! {
-    /// A chat: one question and its answer.
+    /// A chat, which is one request and its response.
     Chat {
-        /// The session it belongs to.
+        /// The session of the chat.
         session_id: String = "sessionId",
-        /// The chat before.
+        /// The id of the previous chat.
         previous_chat_id: String = "previousChatId",
-        /// What was asked: a text, or messages.
+        /// The request: a text or messages.
         input: TextOr<Vec<Item<Raw>>> = "input",
-        /// Whether the answer is streamed; `false` when absent.
+        /// Whether the response is streamed; `false` if absent.
         stream: bool = "stream",
-        /// What was answered.
+        /// The messages of the response.
         output: Vec<Item<Raw>> = "output",
     }
 }
 
 exchange! {
-    /// A session: chats that belong together.
+    /// A session, which is a sequence of chats.
     Session {
-        /// Whether it goes on.
+        /// The status.
         status: SessionStatus = "status",
-        /// How long it lasts: 60 to 2592000 seconds.
+        /// The lifetime: 60 to 2592000 seconds.
         expiration_seconds: Number = "expirationSeconds",
         /// The customer.
         customer: Customer = "customer",
-        /// The customer, if it is a saved one.
+        /// The id of a saved customer.
         customer_id: String = "customerId",
         /// Vapi's id of the telephone number.
         phone_number_id: String = "phoneNumberId",
         /// The telephone number.
         phone_number: PhoneNumber = "phoneNumber",
-        /// What it leaves behind.
+        /// Recordings, transcripts and other results.
         artifact: Artifact = "artifact",
     }
 }
 
-words! {
-    /// Whether a session goes on.
+open_enum! {
+    /// The status of a session.
     SessionStatus {
-        /// It does.
+        /// The session is open.
         Active = "active",
-        /// It does not.
+        /// The session has ended.
         Completed = "completed",
     }
 }

@@ -1,7 +1,7 @@
-//! What Vapi's server messages are answered with: bare, as every published example and receiver writes them, though the
+//! Replies to Vapi's server messages. They are sent bare, as in every published example and receiver, although the
 //! schema wraps them in `messageResponse`.
 //!
-//! | message | answer |
+//! | message | reply |
 //! |---|---|
 //! | `assistant-request` | [`AssistantResponse`] |
 //! | `tool-calls` | [`ToolCallsResponse`] |
@@ -10,10 +10,12 @@
 //! | `knowledge-base-request` | [`KnowledgeBaseResponse`] |
 //! | `call.endpointing.request` | [`EndpointingResponse`] |
 //! | `campaign.predial` | [`PredialResponse`] |
-//! | `voice-request` | [`VoiceResponse`]: audio, no JSON |
+//! | `voice-request` | [`VoiceResponse`]: audio, not JSON |
 //!
-//! What is required is required by the type; what is not documented cannot be written. Source: `ServerMessageResponse` of
-//! Vapi's OpenAPI document (<https://api.vapi.ai/api-json>, August 2026), <https://docs.vapi.ai/server-url/events>.
+//! The types enforce required members and cannot contain undocumented ones.
+//!
+//! Source: `ServerMessageResponse` of Vapi's OpenAPI document (<https://api.vapi.ai/api-json>, August 2026),
+//! <https://docs.vapi.ai/server-url/events>.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -22,47 +24,47 @@ use crate::strict::Finite;
 
 use super::inbound::{AssistantDestination, CustomMessage, Destination, NumberDestination, SipDestination};
 
-sent! {
-    /// The answer to `assistant-request`, of which the first that applies counts: `error`, `destination`, the rest.
+request! {
+    /// The reply to `assistant-request`. Precedence: `error`, then `destination`, then the other members.
     #[derive(Default)]
     AssistantResponse {} optional {
-        /// Where the call goes instead.
+        /// The destination that the call is transferred to instead.
         destination: Destination,
-        /// A saved assistant.
+        /// The id of a saved assistant.
         assistant_id: String,
-        /// An assistant for this call alone.
+        /// An assistant for this call only.
         assistant: Map<String, Value>,
-        /// What differs from the assistant.
+        /// Overrides of the assistant.
         assistant_overrides: Map<String, Value>,
-        /// A saved squad.
+        /// The id of a saved squad.
         squad_id: String,
-        /// A squad for this call alone.
+        /// A squad for this call only.
         squad: Map<String, Value>,
-        /// What differs from the squad.
+        /// Overrides of the squad.
         squad_overrides: Map<String, Value>,
-        /// A saved workflow.
+        /// The id of a saved workflow.
         workflow_id: String,
-        /// A workflow for this call alone.
+        /// A workflow for this call only.
         workflow: Map<String, Value>,
-        /// What differs from the workflow.
+        /// Overrides of the workflow.
         workflow_overrides: Map<String, Value>,
-        /// Said to the customer before the call ends.
+        /// The text that is spoken to the customer before the call ends.
         error: String,
     }
 }
 
-/// The answer to `tool-calls`.
+/// The reply to `tool-calls`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum ToolCallsResponse {
     /// A result for each call, in the calls' order.
     Results(Vec<ToolResult>),
-    /// Why there is none for any.
+    /// One error for all calls.
     Error(Line),
 }
 
-/// A tool's result.
+/// The result of a tool call.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(with = "WrittenResult"))]
 #[serde(try_from = "WrittenResult", into = "WrittenResult")]
@@ -71,34 +73,34 @@ pub struct ToolResult {
     pub tool_call_id: String,
     /// The tool's name.
     pub name: String,
-    /// What came of it.
+    /// The result or the error.
     pub outcome: ToolOutcome,
-    /// What is said about it: a message of a tool.
+    /// The tool message that is spoken.
     pub message: Option<ToolMessage>,
-    /// The integrator's own.
+    /// The integrator's metadata.
     pub metadata: Option<Map<String, Value>>,
 }
 
-/// A message of a tool, such as `request-start`. Its kinds have members of their own.
+/// A tool message, such as `request-start`. Each kind has members of its own.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ToolMessage {
-    /// Which kind.
+    /// The kind.
     #[serde(rename = "type")]
     pub kind: String,
-    /// The kind's own members.
+    /// The members of this kind.
     #[serde(flatten)]
     pub own: Map<String, Value>,
 }
 
-/// What came of a tool call: written as `result` or as `error`.
+/// The outcome of a tool call, written as `result` or as `error`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum ToolOutcome {
-    /// It worked.
+    /// The call succeeded.
     Result(Line),
-    /// It did not; the model is told so.
+    /// The call failed. The model receives the error.
     Error(Line),
 }
 
@@ -143,14 +145,14 @@ impl From<ToolResult> for WrittenResult {
     }
 }
 
-/// A text without line breaks: Vapi passes over results that have some.
+/// A text without line breaks, because Vapi ignores results with line breaks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct Line(String);
 
 impl Line {
-    /// Makes a line of a text: each line break, with the white space around it, becomes one space.
+    /// Replaces each line break and the white space around it by one space.
     #[must_use]
     pub fn of(text: &str) -> Self {
         let breaks = ['\n', '\u{b}', '\u{c}', '\r', '\u{85}', '\u{2028}', '\u{2029}'];
@@ -171,20 +173,20 @@ impl<'de> Deserialize<'de> for Line {
     }
 }
 
-sent! {
-    /// The answer to `transfer-destination-request`.
+request! {
+    /// The reply to `transfer-destination-request`.
     #[derive(Default)]
     TransferDestinationResponse {} optional {
-        /// Whereto.
+        /// The destination.
         destination: AnyDestination,
-        /// What is said meanwhile.
+        /// The tool message that is spoken during the transfer.
         message: ToolMessage,
-        /// Why there is no destination.
+        /// The reason why there is no destination.
         error: String,
     }
 }
 
-/// Whereto a call is handed on, an assistant included; told apart by `type`.
+/// A destination of a transfer, including an assistant. The kind depends on `type`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "type", rename_all = "lowercase")]
@@ -197,7 +199,7 @@ pub enum AnyDestination {
     Sip(Box<SipDestination>),
 }
 
-told_apart! {
+tagged_enum! {
     AnyDestination by "type" {
         "assistant" => Assistant(AssistantDestination),
         "number" => Number(NumberDestination),
@@ -205,45 +207,45 @@ told_apart! {
     }
 }
 
-sent! {
-    /// The answer to `handoff-destination-request`.
+request! {
+    /// The reply to `handoff-destination-request`.
     HandoffDestinationResponse {
-        /// To whom: an object that no page says more about.
+        /// The destination. The form of the object is not documented.
         destination: Map<String, Value>,
     } optional {
-        /// What the model is told.
+        /// The result for the model.
         result: String,
-        /// Why it failed.
+        /// The reason of a failure.
         error: String,
     }
 }
 
-/// The answer to `knowledge-base-request`: documents, a message, or both.
+/// The reply to `knowledge-base-request`: documents, a message, or both.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(try_from = "UncheckedKnowledge", into = "UncheckedKnowledge")]
 pub struct KnowledgeBaseResponse(UncheckedKnowledge);
 
 impl KnowledgeBaseResponse {
-    /// What was found, which may be nothing, and perhaps what is said.
+    /// Replies with documents, possibly none, and an optional message to speak.
     #[must_use]
     pub fn found(documents: Vec<KnowledgeDocument>, message: Option<CustomMessage>) -> Self {
         KnowledgeBaseResponse(UncheckedKnowledge { documents: Some(documents), message })
     }
 
-    /// What is said in place of documents.
+    /// Replies with a message to speak instead of documents.
     #[must_use]
     pub fn said(message: CustomMessage) -> Self {
         KnowledgeBaseResponse(UncheckedKnowledge { documents: None, message: Some(message) })
     }
 }
 
-sent! {
-    /// Documents, a message, or both: not checked yet.
+request! {
+    /// Documents, a message, or both, before the check that one of them is present.
     UncheckedKnowledge {} optional {
-        /// What was found.
+        /// The documents that were found.
         documents: Vec<KnowledgeDocument>,
-        /// What is said.
+        /// The message to speak.
         message: CustomMessage,
     }
 }
@@ -265,29 +267,29 @@ impl From<KnowledgeBaseResponse> for UncheckedKnowledge {
     }
 }
 
-sent! {
+request! {
     /// A document that was found.
     KnowledgeDocument {
-        /// Its text.
+        /// The text.
         content: String,
-        /// How well it fits.
+        /// The similarity to the query.
         similarity: Finite,
     } optional {
-        /// Its UUID.
+        /// The UUID.
         uuid: String,
     }
 }
 
-sent! {
-    /// The answer to `call.endpointing.request`.
+request! {
+    /// The reply to `call.endpointing.request`.
     #[derive(Copy)]
     EndpointingResponse {
-        /// How long to wait before the customer counts as having finished.
+        /// The time after which the customer is considered to have finished speaking.
         timeout_seconds: EndpointingTimeout,
     }
 }
 
-/// From 0 to 15 seconds.
+/// A timeout of 0 to 15 seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
@@ -297,7 +299,7 @@ impl EndpointingTimeout {
     /// The bounds.
     pub const SECONDS: std::ops::RangeInclusive<f64> = 0.0..=15.0;
 
-    /// Checks a number of seconds; `None` when it is out of bounds.
+    /// Checks a number of seconds; `None` if it is out of bounds.
     #[must_use]
     pub fn new(seconds: f64) -> Option<Self> {
         Self::SECONDS.contains(&seconds).then_some(EndpointingTimeout(seconds))
@@ -312,13 +314,13 @@ impl EndpointingTimeout {
 
 impl<'de> Deserialize<'de> for EndpointingTimeout {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let wrong = || serde::de::Error::custom("a number from 0 to 15 is needed");
-        Self::new(f64::deserialize(deserializer)?).ok_or_else(wrong)
+        let out_of_bounds = || serde::de::Error::custom("a number from 0 to 15 is needed");
+        Self::new(f64::deserialize(deserializer)?).ok_or_else(out_of_bounds)
     }
 }
 
-sent! {
-    /// The answer to `campaign.predial`. Anything else, an error or silence means no.
+request! {
+    /// The reply to `campaign.predial`. Any other reply, an error or no reply means that the contact is not called.
     #[derive(Copy, Eq, Default)]
     PredialResponse {
         /// Whether the contact may be called.
@@ -326,7 +328,7 @@ sent! {
     }
 }
 
-/// The answer to `voice-request`: speech in one channel of 16-bit samples, sent raw as the response's body.
+/// The reply to `voice-request`: mono speech in 16-bit samples, sent as the raw body of the response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VoiceResponse {
     /// Samples at the message's `sampleRate`.
@@ -334,7 +336,7 @@ pub struct VoiceResponse {
 }
 
 impl VoiceResponse {
-    /// The body: each sample's lower byte first, as everywhere where raw PCM is not said to be otherwise.
+    /// The body: samples in little-endian order, which is the convention for raw PCM.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         self.samples.iter().flat_map(|sample| sample.to_le_bytes()).collect()

@@ -1,4 +1,4 @@
-//! The tool calls of a message, read from every member in which they occur.
+//! Reads the tool calls of a message from every member in which they occur.
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -7,35 +7,35 @@ use serde_json::value::RawValue;
 use crate::json::{self, Document};
 use crate::pointer::Pointer;
 
-/// The members that hold tool calls. The first one that holds any decides.
+/// The members that contain tool calls, by precedence: the first one with a valid call is used.
 const LISTS: [&str; 3] = ["toolCallList", "toolCalls", "toolWithToolCallList"];
-/// The one call of a `function-call`, the message that `tool-calls` replaced.
+/// The member with the single call of a `function-call`, the message that `tool-calls` replaced.
 const FUNCTION_CALL: &str = "functionCall";
 
-/// A tool that is called.
+/// A call of a tool.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ToolCall {
-    /// The call's id, which the result must carry; empty for a `functionCall` without one.
+    /// The call's id, which the result must repeat; empty for a `functionCall` without one.
     pub id: String,
     /// The tool's name.
     pub name: String,
-    /// What it is called with: a JSON object's text, in whichever of its forms it came; `{}` where it has none.
+    /// The arguments as the text of a JSON object; `{}` if they are missing or not an object.
     pub arguments: String,
-    /// The same where it is not an object: JSON text as it came, `{}` where there is nothing.
+    /// The arguments as JSON text of any type; `{}` if they are missing.
     given: String,
 }
 
-/// What a message calls.
+/// The tool calls of a message.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ToolCalls {
-    /// In the message's order.
+    /// The calls, in the message's order.
     pub calls: Vec<ToolCall>,
-    /// Number of further calls that no result could name, since they have no id or no name.
+    /// Number of further calls without an id or a name, which no result can refer to.
     pub nameless: usize,
 }
 
 impl ToolCalls {
-    /// Reads the calls of a message's text. A list that is null, empty or odd falls through to the next member.
+    /// Reads the calls in a message's text. If a list is null, empty or invalid, the next member is read.
     #[must_use]
     pub fn of(message: &str) -> Self {
         let names = [LISTS[0], LISTS[1], LISTS[2], FUNCTION_CALL];
@@ -56,7 +56,7 @@ impl ToolCalls {
         }
     }
 
-    /// The type of a message that has none, by the member it holds: `tool-calls` or `function-call`.
+    /// The type of a message without one, derived from its members: `tool-calls` or `function-call`.
     #[must_use]
     pub fn type_of(message: &str) -> Option<&'static str> {
         let names = [LISTS[0], LISTS[1], LISTS[2], FUNCTION_CALL];
@@ -69,42 +69,44 @@ impl ToolCalls {
 }
 
 impl ToolCall {
-    /// Reads its arguments.
+    /// Reads the arguments as a `T`.
     ///
     /// # Errors
-    /// When they are not of that type.
+    /// If the arguments are not a `T`.
     pub fn read<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
         serde_json::from_str(&self.arguments)
     }
 
-    /// JSON text of all that tells this call from another: id, tool and arguments, of whatever type they are.
+    /// JSON text that identifies the call: its id, its tool and its arguments of any type.
     #[must_use]
     pub fn identity(&self) -> String {
         format!("[{},{},{}]", Value::from(self.id.as_str()), Value::from(self.name.as_str()), self.given)
     }
 
-    /// Whether its id names this call and no other. Hooks always send `hook-function-call`, and some models count the
-    /// calls of each turn by the tool's name: `lookup:0`.
+    /// Whether the id is unique to this call. Hooks always send `hook-function-call`, and some models number the calls
+    /// of each turn by the tool's name: `lookup:0`.
     #[must_use]
     pub fn is_named(&self) -> bool {
         let id = self.id.strip_prefix("functions.").unwrap_or(&self.id);
         let counter = id.strip_prefix(self.name.as_str());
-        // More digits are a time or a number of the model's own.
+        // More than four digits are a time or another unique number of the model.
         let is_counter = counter.is_some_and(|rest| {
             rest.bytes().all(|byte| !byte.is_ascii_alphabetic()) && rest.bytes().filter(u8::is_ascii_digit).count() <= 4
         });
         !id.is_empty() && id != "hook-function-call" && !is_counter
     }
 
-    /// Three forms are documented, with the name and the arguments in `function` or beside the id, and the arguments
-    /// called `parameters` too; they are an object, or a string that holds one. An element of `toolWithToolCallList`
-    /// has the call one level deeper, and beside it the tool, whose `parameters` are a schema.
+    /// Reads an element of a list.
+    ///
+    /// Three forms are documented. The name and the arguments are in `function` or next to the id, and the arguments
+    /// may be called `parameters`. They are an object or a string that contains one. An element of
+    /// `toolWithToolCallList` has the call in `toolCall`; its own `parameters` belong to the tool and are a schema.
     fn of(element: &str) -> Option<Self> {
         let call = find(element, "/toolCall").unwrap_or(element);
         Some(ToolCall { id: text(call, "/id")?, ..Self::function_call(call)? })
     }
 
-    /// The same, where the id may be missing.
+    /// Reads a call whose id may be missing.
     fn function_call(call: &str) -> Option<Self> {
         let object = |pointer| {
             let value: &RawValue = serde_json::from_str(find(call, pointer)?).ok()?;
@@ -135,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn calls_are_read_from_every_member_in_which_they_occur() {
+    fn tool_calls_are_read_from_every_documented_member() {
         let call = r#"{"id":"t","type":"function","function":{"name":"find","arguments":{"day":"Monday"}}}"#;
         let arguments = r#"{"day":"Monday"}"#.to_owned();
         let expected = ToolCall { id: "t".to_owned(), name: "find".to_owned(), given: arguments.clone(), arguments };
@@ -154,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_that_many_calls_share_names_none() {
+    fn id_shared_by_many_calls_is_not_unique() {
         let call = |id: &str| ToolCall {
             id: id.to_owned(),
             name: "find_berth".to_owned(),

@@ -1,11 +1,12 @@
-//! Whereto calls are handed on.
+//! Destinations of call transfers.
 //!
-//! Source: `TransferDestination…` and `TransferPlan` of Vapi's OpenAPI document (<https://api.vapi.ai/api-json>, August 2026).
+//! Source: `TransferDestination…` and `TransferPlan` of Vapi's OpenAPI document (<https://api.vapi.ai/api-json>,
+//! August 2026).
 
-use crate::wire::{Bag, Item, Number, Raw, TextOr};
+use crate::wire::{Item, JsonObject, Number, Raw, TextOr};
 
-union! {
-    /// Whereto a call is handed on, told apart by `type`.
+open_union! {
+    /// A destination of a call transfer; the kind depends on `type`.
     TransferDestination by "type" {
         /// Another assistant of the squad.
         Assistant(TransferDestinationAssistant) = "assistant",
@@ -16,50 +17,50 @@ union! {
     }
 }
 
-object! {
+open_struct! {
     /// Another assistant of the squad.
     TransferDestinationAssistant {
         /// `assistant`
         kind: String = "type",
-        /// Which one.
+        /// The assistant's name.
         assistant_name: String = "assistantName",
-        /// What of the conversation it gets.
+        /// The part of the conversation that the assistant receives.
         transfer_mode: HistoryMode = "transferMode",
-        /// What is said: a text, or a message with variants.
+        /// The message to speak: a text or a message with variants.
         message: TextOr<CustomMessage> = "message",
-        /// When to choose it, for the model.
+        /// When to choose the destination, for the model.
         description: String = "description",
     }
 }
 
-words! {
-    /// What of the conversation the next assistant gets.
+open_enum! {
+    /// The part of the conversation that the next assistant receives.
     HistoryMode {
-        /// All of it; when absent, this.
+        /// The whole conversation. The default.
         RollingHistory = "rolling-history",
-        /// All of it, under its own instructions.
+        /// The whole conversation with the next assistant's instructions.
         SwapSystemMessage = "swap-system-message-in-history",
-        /// The same, without the messages about the transfer.
+        /// Like `SwapSystemMessage`, without the messages about the transfer.
         SwapSystemMessageAndRemoveTransfer = "swap-system-message-in-history-and-remove-transfer-tool-messages",
-        /// Nothing.
+        /// No part of the conversation.
         DeleteHistory = "delete-history",
     }
 }
 
-/// A struct for a destination outside the squad: its own members, and what both have.
+/// Generates a struct for a destination outside the squad from the members of this kind and the members of both kinds.
 macro_rules! destination {
     ($(#[$about:meta])* $name:ident { $($own:tt)* }) => {
-        object! {
+        open_struct! {
             $(#[$about])*
             $name {
                 $($own)*
-                /// Up to 40 characters.
+                /// The caller id, up to 40 characters.
                 caller_id: String = "callerId",
-                /// What is said: a text, or a message with variants.
+                /// The message to speak: a text or a message with variants.
                 message: TextOr<CustomMessage> = "message",
-                /// When to choose it, for the model.
+                /// When to choose the destination, for the model.
                 description: String = "description",
-                /// How to hand on.
+                /// The transfer plan.
                 transfer_plan: TransferPlan = "transferPlan",
             }
         }
@@ -67,97 +68,97 @@ macro_rules! destination {
 }
 
 destination! {
-    /// A telephone number to hand a call on to.
+    /// A telephone number as the destination of a transfer.
     TransferDestinationNumber {
         /// `number`
         kind: String = "type",
-        /// 3 to 40 characters; E.164 unless `numberE164CheckEnabled` is `false`.
+        /// The number, 3 to 40 characters; E.164 unless `numberE164CheckEnabled` is `false`.
         number: String = "number",
-        /// Whether the number is checked; `true` when absent.
+        /// Whether the number is checked; `true` if absent.
         number_e164_check_enabled: bool = "numberE164CheckEnabled",
-        /// 1 to 10 characters.
+        /// The extension, 1 to 10 characters.
         extension: String = "extension",
     }
 }
 
 destination! {
-    /// A SIP address to hand a call on to.
+    /// A SIP address as the destination of a transfer.
     TransferDestinationSip {
         /// `sip`
         kind: String = "type",
         /// The address.
         sip_uri: String = "sipUri",
         /// Headers to send.
-        sip_headers: Bag = "sipHeaders",
+        sip_headers: JsonObject = "sipHeaders",
     }
 }
 
-object! {
+open_struct! {
     /// A message with variants.
     CustomMessage {
         /// `custom-message`
         kind: String = "type",
         /// The text, up to 1000 characters.
         content: String = "content",
-        /// Variants of it, by language; their form is not documented here.
+        /// Variants by language; their form is not documented here.
         contents: Vec<Item<Raw>> = "contents",
     }
 }
 
-object! {
-    /// How to hand a call on.
+open_struct! {
+    /// How to transfer a call.
     TransferPlan {
-        /// In which way. Required.
+        /// The mode. Required.
         mode: TransferPlanMode = "mode",
-        /// What is said to whoever takes over.
+        /// The message to the person who takes the call.
         message: TextOr<CustomMessage> = "message",
-        /// How long to wait for them: 1 to 600 seconds; 60 when absent.
+        /// Timeout for that person's answer: 1 to 600 seconds; 60 if absent.
         timeout: Number = "timeout",
-        /// By which SIP method; `refer` when absent.
+        /// The SIP method; `refer` if absent.
         sip_verb: TransferVerb = "sipVerb",
-        /// How long to dial: 1 to 600 seconds; 60 when absent.
+        /// Timeout for dialling: 1 to 600 seconds; 60 if absent.
         dial_timeout: Number = "dialTimeout",
-        /// What the customer hears meanwhile: a URL.
+        /// URL of the audio that the customer hears while waiting.
         hold_audio_url: String = "holdAudioUrl",
-        /// What is heard when it is done: a URL.
+        /// URL of the audio that is played when the transfer is complete.
         transfer_complete_audio_url: String = "transferCompleteAudioUrl",
-        /// Twilio's instructions, up to 4096 characters.
+        /// Instructions for Twilio in TwiML, up to 4096 characters.
         twiml: String = "twiml",
-        /// How the conversation is summarised.
-        summary_plan: Bag = "summaryPlan",
-        /// Whether SIP headers stand in the Refer-To header.
+        /// The settings of the summary.
+        summary_plan: JsonObject = "summaryPlan",
+        /// Whether SIP headers are put into the Refer-To header.
         sip_headers_in_refer_to_enabled: bool = "sipHeadersInReferToEnabled",
-        /// What happens when nobody takes over.
+        /// The fallback if the transfer fails.
         fallback_plan: FallbackPlan = "fallbackPlan",
-        /// What of the conversation goes along.
+        /// The part of the conversation that is passed on.
         context_engineering_plan: ContextPlan = "contextEngineeringPlan",
     }
 }
 
-words! {
-    /// In which way a call is handed on.
+open_enum! {
+    /// The mode of a transfer.
     TransferPlanMode {
-        /// Without a word.
+        /// The call is transferred without a message.
         Blind = "blind-transfer",
-        /// The same, with a summary in a SIP header.
+        /// The call is transferred with a summary in a SIP header.
         BlindWithSummary = "blind-transfer-add-summary-to-sip-header",
-        /// A message first.
+        /// A message is spoken first.
         WarmMessage = "warm-transfer-say-message",
-        /// A summary first.
+        /// A summary is spoken first.
         WarmSummary = "warm-transfer-say-summary",
-        /// Twilio's instructions first.
+        /// Twilio's instructions are executed first.
         WarmTwiml = "warm-transfer-twiml",
-        /// A message, when the operator has spoken.
+        /// A message is spoken after the operator has spoken.
         WarmWaitMessage = "warm-transfer-wait-for-operator-to-speak-first-and-then-say-message",
-        /// A summary, when the operator has spoken.
+        /// A summary is spoken after the operator has spoken.
         WarmWaitSummary = "warm-transfer-wait-for-operator-to-speak-first-and-then-say-summary",
         /// An assistant speaks with the operator first.
         WarmExperimental = "warm-transfer-experimental",
     }
 }
 
-words! {
-    /// By which SIP method.
+open_enum! {
+    /// The SIP method of a transfer.
     TransferVerb {
         /// REFER
         Refer = "refer",
@@ -168,48 +169,48 @@ words! {
     }
 }
 
-object! {
-    /// What happens when nobody takes over.
+open_struct! {
+    /// The fallback if the transfer fails.
     FallbackPlan {
-        /// What is said: a text, or a message with variants. Required.
+        /// The message to speak: a text or a message with variants. Required.
         message: TextOr<CustomMessage> = "message",
-        /// Whether the call ends; `true` when absent.
+        /// Whether the call ends; `true` if absent.
         end_call_enabled: bool = "endCallEnabled",
     }
 }
 
-union! {
-    /// What of the conversation goes along, told apart by `type`.
+open_union! {
+    /// The part of the conversation that is passed on; the kind depends on `type`.
     ContextPlan by "type" {
         /// The last messages.
         LastMessages(LastMessages) = "lastNMessages",
-        /// Nothing.
+        /// No messages.
         Nothing(NoMessages) = "none",
-        /// Everything.
+        /// All messages.
         All(AllMessages) = "all",
     }
 }
 
-object! {
-    /// The last messages go along.
+open_struct! {
+    /// The last messages are passed on.
     LastMessages {
         /// `lastNMessages`
         kind: String = "type",
-        /// How many, from 0. Required.
+        /// The number of messages, from 0. Required.
         max_messages: Number = "maxMessages",
     }
 }
 
-object! {
-    /// No message goes along.
+open_struct! {
+    /// No messages are passed on.
     NoMessages {
         /// `none`
         kind: String = "type",
     }
 }
 
-object! {
-    /// All messages go along.
+open_struct! {
+    /// All messages are passed on.
     AllMessages {
         /// `all`
         kind: String = "type",

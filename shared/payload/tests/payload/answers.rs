@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use gatehouse_payload::strict::{Text, Whole};
+use gatehouse_payload::strict::{BoundedString, BoundedU32};
 use gatehouse_payload::vapi::inbound::Reply;
 use gatehouse_payload::vapi::response::{
     AssistantResponse, EndpointingResponse, HandoffDestinationResponse, KnowledgeBaseResponse, Line, PredialResponse,
@@ -151,10 +151,10 @@ fn a_tools_result_has_no_line_breaks() {
 
 #[test]
 fn bounds_are_in_characters_and_inclusive() {
-    assert!(Text::<3, 4>::new("åäö").is_ok() && Text::<3, 4>::new("åäöü").is_ok());
-    assert!(Text::<3, 4>::new("åä").is_err() && Text::<3, 4>::new("åäöüé").is_err());
-    assert!(Whole::<1, 600>::new(1).is_ok() && Whole::<1, 600>::new(600).is_ok());
-    let error = Whole::<1, 600>::new(601).unwrap_err();
+    assert!(BoundedString::<3, 4>::new("åäö").is_ok() && BoundedString::<3, 4>::new("åäöü").is_ok());
+    assert!(BoundedString::<3, 4>::new("åä").is_err() && BoundedString::<3, 4>::new("åäöüé").is_err());
+    assert!(BoundedU32::<1, 600>::new(1).is_ok() && BoundedU32::<1, 600>::new(600).is_ok());
+    let error = BoundedU32::<1, 600>::new(601).unwrap_err();
     assert_eq!(error.to_string(), "a whole number from 1 to 600 is needed");
 }
 

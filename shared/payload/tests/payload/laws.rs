@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use gatehouse_payload::json::Document;
-use gatehouse_payload::wire::{Raw, Unnamed, read};
+use gatehouse_payload::wire::{Raw, Undocumented, read};
 use gatehouse_payload::{ada, ag_kit, agntix, vapi};
 use proptest::prelude::*;
 use serde::Serialize;
@@ -276,11 +276,11 @@ fn samples(vendor: &str) -> Vec<(String, String)> {
 }
 
 /// What a sample holds that its type does not name.
-fn unnamed<T: DeserializeOwned + Serialize + Unnamed>(path: &str, text: &str) -> Vec<String> {
+fn undocumented<T: DeserializeOwned + Serialize + Undocumented>(path: &str, text: &str) -> Vec<String> {
     let value: T = read(text).unwrap_or_else(|error| panic!("{path}: {error}"));
     assert!(same(text, &serde_json::to_string(&value).unwrap()), "{path}");
     let mut found = Vec::new();
-    value.unnamed("", &mut found);
+    value.undocumented("", &mut found);
     found
 }
 
@@ -289,11 +289,11 @@ fn every_member_of_adas_samples_is_a_field() {
     for (path, text) in samples("ada") {
         // The page shows `{}` where the schema says a text or null.
         let known = if path.contains("docs_verbatim") {
-            vec![".data.handoff_integration (odd)".to_owned()]
+            vec![".data.handoff_integration (unexpected)".to_owned()]
         } else {
             Vec::new()
         };
-        assert_eq!(unnamed::<ada::event::Event>(&path, &text), known, "{path}");
+        assert_eq!(undocumented::<ada::event::Event>(&path, &text), known, "{path}");
     }
 }
 
@@ -303,9 +303,9 @@ fn every_member_of_agntixs_samples_is_a_field() {
     let is_event = |path: &str| !path.contains("session_variables_correlation");
     for (path, text) in samples("agntix").into_iter().filter(|(path, _)| is_event(path)) {
         let found = if path.contains("message_added") {
-            unnamed::<agntix::event::Enveloped>(&path, &text)
+            undocumented::<agntix::event::Enveloped>(&path, &text)
         } else {
-            unnamed::<agntix::event::Event>(&path, &text)
+            undocumented::<agntix::event::Event>(&path, &text)
         };
         assert_eq!(found, Vec::<String>::new(), "{path}");
     }
@@ -324,11 +324,11 @@ fn every_member_of_vapis_samples_is_a_field() {
         let envelope = vapi::Envelope::of(&document);
         let to_servers = ["server_", "assistant-request", "end-of-call-report", "status-update"];
         let found = if to_servers.iter().any(|beginning| name.starts_with(beginning)) {
-            unnamed::<vapi::message::ServerMessage>(&path, envelope.text())
+            undocumented::<vapi::message::ServerMessage>(&path, envelope.text())
         } else {
-            unnamed::<vapi::message::ClientMessage>(&path, envelope.text())
+            undocumented::<vapi::message::ClientMessage>(&path, envelope.text())
         };
-        let expected = if name.contains("unknown_type") { vec![" (of another kind)".to_owned()] } else { Vec::new() };
+        let expected = if name.contains("unknown_type") { vec![" (unknown kind)".to_owned()] } else { Vec::new() };
         assert_eq!(found, expected, "{path}");
         seen += 1;
     }
@@ -346,12 +346,11 @@ fn every_member_of_recorded_requests_is_a_field() {
         }
         let text = std::fs::read_to_string(&path).unwrap();
         let found = match name.split('_').next() {
-            Some("agkit") => unnamed::<ag_kit::kit::Request>(&name, &text),
-            Some("agui") => unnamed::<ag_kit::ui::Request>(&name, &text),
+            Some("agkit") => undocumented::<ag_kit::kit::Request>(&name, &text),
+            Some("agui") => undocumented::<ag_kit::ui::Request>(&name, &text),
             _ => continue,
         };
-        let wrong =
-            if name.contains("bad_role") { vec![".messages[] (of another kind)".to_owned()] } else { Vec::new() };
+        let wrong = if name.contains("bad_role") { vec![".messages[] (unknown kind)".to_owned()] } else { Vec::new() };
         assert_eq!(found, wrong, "{name}");
     }
 }
@@ -399,10 +398,10 @@ fn recorded_events(dialect: &str) -> Vec<(String, String)> {
 #[test]
 fn every_member_of_recorded_streams_is_a_field() {
     for (name, event) in recorded_events("agkit") {
-        assert_eq!(unnamed::<ag_kit::kit::Event>(&name, &event), Vec::<String>::new(), "{name}: {event}");
+        assert_eq!(undocumented::<ag_kit::kit::Event>(&name, &event), Vec::<String>::new(), "{name}: {event}");
     }
     for (name, event) in recorded_events("agui") {
-        assert_eq!(unnamed::<ag_kit::ui::Event>(&name, &event), Vec::<String>::new(), "{name}: {event}");
+        assert_eq!(undocumented::<ag_kit::ui::Event>(&name, &event), Vec::<String>::new(), "{name}: {event}");
     }
 }
 
@@ -455,7 +454,7 @@ fn real_deviations_are_read() {
     assert_eq!(sentiment.detected_language, Field::Is("N/A".to_owned()));
     assert_eq!(sentiment.explanation, Field::Absent);
     let odd: agntix::event::Session = read(r#"{"id":null,"analysis":"N/A"}"#).unwrap();
-    assert!(odd.id == Field::Null && matches!(&odd.analysis, Field::Odd(raw) if raw.text() == r#""N/A""#));
+    assert!(odd.id == Field::Null && matches!(&odd.analysis, Field::Unexpected(raw) if raw.text() == r#""N/A""#));
     // Ada's times may have no offset, and are UTC then.
     let ended: ada::event::ConversationEnded = read(r#"{"timestamp":"2024-07-28T10:00:00.123456"}"#).unwrap();
     assert_eq!(ada::Timestamped::occurred_at(&ended), Timestamp::parse("2024-07-28T10:00:00.123456Z"));
@@ -468,7 +467,7 @@ fn absent_null_known_and_odd_members_are_told_apart() {
     let author: Author = read(r#"{"id":null,"role":"robot","avatar":7,"new":[1.50]}"#).unwrap();
     assert_eq!(author.id, Field::Null);
     assert_eq!(author.role, Field::Is(Role::Other("robot".to_owned())));
-    assert!(matches!(&author.avatar, Field::Odd(raw) if raw.text() == "7"));
+    assert!(matches!(&author.avatar, Field::Unexpected(raw) if raw.text() == "7"));
     assert_eq!(author.display_name, Field::Absent);
     assert_eq!(author.extra.get("new").unwrap().text(), "[1.50]");
 }

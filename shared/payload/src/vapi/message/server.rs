@@ -1,35 +1,36 @@
-//! The messages that go to servers alone: `ServerMessage…` of Vapi's OpenAPI document (<https://api.vapi.ai/api-json>).
+//! Messages that are sent only to servers: `ServerMessage…` of Vapi's OpenAPI document
+//! (<https://api.vapi.ai/api-json>).
 
 use crate::vapi::assistant::Assistant;
 use crate::vapi::conversation::{Entry, OpenAiMessage};
 use crate::vapi::object::{Artifact, Call, CallStatus, Chat, Customer, PhoneNumber, Time};
 use crate::vapi::transfer::TransferDestination;
-use crate::wire::{Bag, Item, Number, Raw};
+use crate::wire::{Item, JsonObject, Number, Raw};
 
 message! {
-    /// `assistant-request`. Has nothing of its own.
+    /// `assistant-request`. Has no members of its own.
     AssistantRequest {}
 }
 
 message! {
-    /// `transfer-destination-request`. Has nothing of its own.
+    /// `transfer-destination-request`. Has no members of its own.
     TransferDestinationRequest {}
 }
 
 message! {
     /// `handoff-destination-request`
     HandoffDestinationRequest {
-        /// What the model gave.
-        parameters: Bag = "parameters",
+        /// The parameters from the model.
+        parameters: JsonObject = "parameters",
     }
 }
 
 message! {
     /// `knowledge-base-request`
     KnowledgeBaseRequest {
-        /// The conversation, as OpenAI's API writes it.
+        /// The conversation in OpenAI's format.
         messages_open_ai_formatted: Vec<Item<OpenAiMessage>> = "messagesOpenAIFormatted",
-        /// The conversation, entry by entry.
+        /// The conversation as entries.
         messages: Vec<Item<Entry>> = "messages",
     }
 }
@@ -37,9 +38,9 @@ message! {
 message! {
     /// `voice-request`
     VoiceRequest {
-        /// What to say.
+        /// The text to speak.
         text: String = "text",
-        /// In which rate, in Hz.
+        /// The sample rate in Hz.
         sample_rate: Number = "sampleRate",
     }
 }
@@ -47,9 +48,9 @@ message! {
 message! {
     /// `call.endpointing.request`
     CallEndpointingRequest {
-        /// The conversation, as OpenAI's API writes it.
+        /// The conversation in OpenAI's format.
         messages_open_ai_formatted: Vec<Item<OpenAiMessage>> = "messagesOpenAIFormatted",
-        /// The conversation, entry by entry.
+        /// The conversation as entries.
         messages: Vec<Item<Entry>> = "messages",
     }
 }
@@ -59,13 +60,13 @@ message! {
     CampaignPredial {
         /// The campaign.
         campaign_id: String = "campaignId",
-        /// Whom it would call.
+        /// The contact to call.
         contact: Contact = "contact",
     }
 }
 
-object! {
-    /// Someone a campaign calls.
+open_struct! {
+    /// A contact of a campaign.
     Contact {
         /// The contact's id.
         id: String = "id",
@@ -73,9 +74,9 @@ object! {
         campaign_id: String = "campaignId",
         /// The organisation's UUID.
         org_id: String = "orgId",
-        /// The number.
+        /// The telephone number.
         number: String = "number",
-        /// When it was created; ISO 8601.
+        /// Time of creation; ISO 8601.
         created_at: String = "createdAt",
     }
 }
@@ -85,49 +86,49 @@ message! {
     StatusUpdate {
         /// The status.
         status: CallStatus = "status",
-        /// Why the call ended; only when it has. One of some 600 values, and growing.
+        /// Why the call ended. Only if it has ended. One of about 600 values; the list grows.
         ended_reason: String = "endedReason",
-        /// The conversation, entry by entry.
+        /// The conversation as entries.
         messages: Vec<Item<Entry>> = "messages",
-        /// The conversation, as OpenAI's API writes it.
+        /// The conversation in OpenAI's format.
         messages_open_ai_formatted: Vec<Item<OpenAiMessage>> = "messagesOpenAIFormatted",
-        /// Whereto the call goes; only when forwarding.
+        /// The destination of the call. Only when forwarding.
         destination: TransferDestination = "destination",
-        /// The conversation so far; only when forwarding.
+        /// The conversation so far as text. Only when forwarding.
         transcript: String = "transcript",
-        /// What it was about; only when forwarding.
+        /// A summary of the conversation. Only when forwarding.
         summary: String = "summary",
-        /// What the carrier says.
-        inbound_phone_call_debugging_artifacts: Bag = "inboundPhoneCallDebuggingArtifacts",
+        /// Debugging data from the carrier.
+        inbound_phone_call_debugging_artifacts: JsonObject = "inboundPhoneCallDebuggingArtifacts",
     }
 }
 
 message! {
-    /// `end-of-call-report`. `artifact` is always there.
+    /// `end-of-call-report`. `artifact` is always present.
     EndOfCallReport {
-        /// Why the call ended. One of some 600 values, and growing.
+        /// Why the call ended. One of about 600 values; the list grows.
         ended_reason: String = "endedReason",
-        /// What came of it.
+        /// The analysis of the call.
         analysis: Analysis = "analysis",
-        /// What it cost, in dollars.
+        /// The cost in dollars.
         cost: Number = "cost",
-        /// The same, item by item.
+        /// The cost of each item.
         costs: Vec<Item<Raw>> = "costs",
-        /// Observed: the same once more.
-        cost_breakdown: Bag = "costBreakdown",
-        /// Whereto the call went.
+        /// Observed: the cost of each item again.
+        cost_breakdown: JsonObject = "costBreakdown",
+        /// The destination of a transfer.
         destination: TransferDestination = "destination",
-        /// When it began; ISO 8601.
+        /// Start of the call; ISO 8601.
         started_at: String = "startedAt",
-        /// When it ended; ISO 8601.
+        /// End of the call; ISO 8601.
         ended_at: String = "endedAt",
-        /// What was checked.
-        compliance: Bag = "compliance",
-        /// Observed: how long, in milliseconds.
+        /// The results of the compliance checks.
+        compliance: JsonObject = "compliance",
+        /// Observed: the duration in milliseconds.
         duration_ms: Number = "durationMs",
-        /// Observed: how long, in seconds.
+        /// Observed: the duration in seconds.
         duration_seconds: Number = "durationSeconds",
-        /// Observed: how long, in minutes.
+        /// Observed: the duration in minutes.
         duration_minutes: Number = "durationMinutes",
         /// Observed: as in `analysis`.
         summary: String = "summary",
@@ -142,16 +143,16 @@ message! {
     }
 }
 
-object! {
-    /// What came of a call.
+open_struct! {
+    /// The analysis of a call.
     Analysis {
-        /// What it was about.
+        /// A summary of the call.
         summary: String = "summary",
-        /// What was extracted, in the form the assistant's schema gives it.
+        /// The extracted data in the form of the assistant's schema.
         structured_data: Raw = "structuredData",
-        /// The same, for several schemas.
+        /// The extracted data for several schemas.
         structured_data_multi: Vec<Item<Raw>> = "structuredDataMulti",
-        /// Whether it went well: text, such as `true`.
+        /// Whether the call was successful, as text such as `true`.
         success_evaluation: String = "successEvaluation",
     }
 }
@@ -159,19 +160,19 @@ object! {
 message! {
     /// `phone-call-control`
     PhoneCallControl {
-        /// What is to be done.
+        /// The requested action.
         request: ControlRequest = "request",
-        /// Whereto.
+        /// The destination.
         destination: TransferDestination = "destination",
     }
 }
 
-words! {
-    /// What is to be done with a call.
+open_enum! {
+    /// An action on a call.
     ControlRequest {
-        /// Hand it on.
+        /// Forward the call.
         Forward = "forward",
-        /// End it.
+        /// End the call.
         HangUp = "hang-up",
     }
 }
@@ -179,29 +180,29 @@ words! {
 message! {
     /// `call.artifact.upload`
     CallArtifactUpload {
-        /// Which artifacts.
+        /// The artifacts.
         artifacts: Vec<Item<Upload>> = "artifacts",
     }
 }
 
-object! {
-    /// An artifact that was uploaded, or was not.
+open_struct! {
+    /// The upload of an artifact.
     Upload {
-        /// Which one.
+        /// The artifact.
         kind: UploadType = "type",
-        /// Whether it was.
+        /// Whether the upload succeeded.
         success: bool = "success",
     }
 }
 
-words! {
-    /// Which artifact.
+open_enum! {
+    /// An artifact of a call.
     UploadType {
         /// The report.
         EndOfCallReport = "end-of-call-report",
-        /// Both voices in one channel.
+        /// The recording with both voices in one channel.
         RecordingMono = "recording-mono",
-        /// A channel for each voice.
+        /// The recording with one channel for each voice.
         RecordingStereo = "recording-stereo",
         /// The assistant's voice.
         RecordingAssistant = "recording-assistant",
@@ -209,7 +210,7 @@ words! {
         RecordingCustomer = "recording-customer",
         /// The log.
         Log = "log",
-        /// The packets.
+        /// The packet capture.
         Pcap = "pcap",
     }
 }
