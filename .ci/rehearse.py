@@ -280,7 +280,7 @@ def main():
             raise SystemExit(f"gatehouse dead-letters list: {letters}")
         doctor = {finding["check"]: finding for finding in lines("doctor", expect=1)}
         # The emulator does not report indexes and TTL, so those checks are left out.
-        for check in ("table", "redrive policy", "receives", "secrets of ada", "secrets of vapi"):
+        for check in ("table", "redrive policy", "max receives", "secrets of ada", "secrets of vapi"):
             if doctor[check]["state"] != "ok":
                 raise SystemExit(f"gatehouse doctor: {doctor}")
         if doctor["dead letters"]["state"] != "wrong":

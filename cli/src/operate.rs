@@ -1,4 +1,4 @@
-//! What is asked of a running deployment: what arrived, what failed, what became of it.
+//! Commands that inspect and repair a running deployment: events, dead letters, statistics and health.
 
 use std::io::IsTerminal;
 
@@ -18,10 +18,10 @@ mod replay;
 mod state;
 mod stats;
 
-/// The exit code of a command that went to its end and found nothing of the kind.
+/// The exit code of a command that succeeded and found nothing.
 pub(crate) const NOT_FOUND: u8 = 3;
 
-/// The exit code of a command line that says nothing that can be done.
+/// The exit code for an invalid combination of arguments.
 const USAGE: u8 = 2;
 
 /// A command's exit code.
@@ -29,28 +29,28 @@ pub(crate) type Verdict = Result<u8, Error>;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// What arrived, and what became of it.
+    /// Show, list or erase events.
     #[command(subcommand, after_help = events::EXAMPLES)]
     Events(events::Command),
-    /// agntix sessions: what their events amount to.
+    /// Show or list agntix sessions.
     #[command(subcommand, after_help = state::SESSIONS)]
     Sessions(state::Sessions),
-    /// Ada conversations: what their events amount to.
+    /// Show Ada conversations.
     #[command(subcommand, after_help = state::CONVERSATIONS)]
     Conversations(state::Conversations),
-    /// Vapi calls: what their events amount to.
+    /// Show Vapi calls.
     #[command(subcommand, after_help = state::CALLS)]
     Calls(state::Calls),
-    /// What could not be recorded: why, and back with it.
+    /// Inspect, redrive or discard dead letters.
     #[command(subcommand, after_help = dead_letters::EXAMPLES)]
     DeadLetters(dead_letters::Command),
-    /// Run stored events once more through recording and the rules, without side effects.
+    /// Replay stored events through recording and the rules, without side effects.
     #[command(after_help = replay::EXAMPLES)]
     Replay(replay::Arguments),
-    /// How much came, of what kind, and what became of it.
+    /// Count events by vendor, type and outcome.
     #[command(after_help = stats::EXAMPLES)]
     Stats(stats::Arguments),
-    /// Check a deployment, and say what to do about what is wrong.
+    /// Check the health of a deployment, with advice on each problem.
     #[command(after_help = doctor::EXAMPLES)]
     Doctor(doctor::Arguments),
 }
@@ -68,12 +68,12 @@ pub(crate) async fn run(command: Command) -> Verdict {
     }
 }
 
-/// Drawn on standard error, where it is a terminal; without a length until one is known.
-fn progress(about: &'static str) -> ProgressBar {
+/// A progress bar on standard error, hidden if that is not a terminal. Its length is set later.
+fn progress(message: &'static str) -> ProgressBar {
     if !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
     let style = ProgressStyle::with_template("{msg} {bar:40} {pos}/{len}");
     let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::new(0).with_style(style).with_message(about)
+    ProgressBar::new(0).with_style(style).with_message(message)
 }

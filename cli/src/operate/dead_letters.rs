@@ -1,8 +1,8 @@
-//! `gatehouse dead-letters`: what could not be recorded, why, and back with it.
+//! `gatehouse dead-letters`: inspects, redrives and discards dead letters.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use gatehouse_edge::Source;
@@ -14,18 +14,18 @@ mod queue;
 mod receipt;
 mod redrive;
 
-use queue::{HELD, Held, NEVER_FINISHED, delete, hand_back, hold};
-pub(crate) use queue::{Letter, look, waiting};
+pub(crate) use queue::{DeadLetter, dead_letter_counts, peek};
+use queue::{NEVER_FINISHED, Received, VISIBILITY_TIMEOUT, delete, receive_all, release};
 
-use super::deployment::{Deployment, Which};
+use super::deployment::{Deployment, TargetArgs};
 use super::listing::SOURCES;
-use super::output::{Facts, Form, Table, age, json, pretty, shown};
+use super::output::{KeyValues, OutputArgs, ShowArgs, Table, age, counted, escape_control, pretty_json, print_json};
 use super::{NOT_FOUND, USAGE, Verdict, progress};
 use crate::shell::{Interrupts, agreed, print, quoted};
 
 pub(crate) const EXAMPLES: &str = "\
-Looking into the queue means receiving its messages; they are handed back at once. Whoever is killed meanwhile leaves them hidden for
-two minutes.
+Reading the queue means receiving its messages. They are hidden while they are read, and released afterwards. If a
+command is killed, they stay hidden for two minutes.
 
 Examples:
   gatehouse dead-letters list --stack gatehouse
@@ -35,269 +35,298 @@ Examples:
   gatehouse dead-letters redrive --id ada:msg_2x --dry-run
   gatehouse dead-letters discard --reason unreadable --keep unreadable.jsonl";
 
+const LIST_EXAMPLES: &str = "\
+Examples:
+  gatehouse dead-letters list
+  gatehouse dead-letters list --source ada --json";
+const SHOW_EXAMPLES: &str = "\
+Examples:
+  gatehouse dead-letters show ada:msg_2x
+  gatehouse dead-letters show ada:msg_2x --payload";
+const DISCARD_EXAMPLES: &str = "\
+The copies are whole messages, including their payloads: one JSON object per line.
+
+Examples:
+  gatehouse dead-letters discard --id ada:msg_2x
+  gatehouse dead-letters discard --reason unreadable --keep unreadable.jsonl --yes";
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// List dead letters: age, attempts, source, event, why.
-    #[command(
-        after_help = "Examples:\n  gatehouse dead-letters list\n  gatehouse dead-letters list --source ada --json"
-    )]
+    /// List dead letters with age, attempts, source, reason, errors and event.
+    #[command(after_help = LIST_EXAMPLES)]
     List {
         #[command(flatten)]
-        which: Which,
+        filter: FilterArgs,
         #[command(flatten)]
-        form: Form,
+        output: OutputArgs,
         #[command(flatten)]
-        choice: Choice,
+        target: TargetArgs,
     },
-    /// Show one whole, its payload only if asked for.
-    #[command(
-        after_help = "Examples:\n  gatehouse dead-letters show ada:msg_2x\n  gatehouse dead-letters show ada:msg_2x --payload"
-    )]
+    /// Show one dead letter.
+    #[command(after_help = SHOW_EXAMPLES)]
     Show {
-        /// The event's id, or the message's
+        /// Id of the event or of the message
         #[arg(value_name = "ID")]
         id: String,
-        /// Its payload too
-        #[arg(long)]
-        payload: bool,
         #[command(flatten)]
-        which: Which,
-        #[command(flatten)]
-        form: Form,
+        show: ShowArgs,
     },
-    /// Put dead letters back on the retry queue, and say what became of them.
+    /// Move dead letters back to the retry queue, and report the outcome of each.
     #[command(after_help = redrive::EXAMPLES)]
     Redrive(redrive::Arguments),
-    /// Delete dead letters for good; a copy of each goes to a file first.
-    #[command(
-        after_help = "The copies are whole messages, payloads and all: a JSON line each.\n\nExamples:\n  gatehouse dead-letters discard --id ada:msg_2x\n  gatehouse dead-letters discard --reason unreadable --keep unreadable.jsonl --yes"
-    )]
+    /// Permanently delete dead letters, after writing a copy of each to a file.
+    #[command(after_help = DISCARD_EXAMPLES)]
     Discard {
         #[command(flatten)]
-        which: Which,
-        #[command(flatten)]
-        choice: Choice,
-        /// All of them
-        #[arg(long)]
-        all: bool,
-        /// Where the copies go; it must not be there yet
+        selection: SelectionArgs,
+        /// File for the copies; it must not exist
         #[arg(long, value_name = "FILE", default_value = "discarded.jsonl")]
         keep: PathBuf,
-        /// Do not ask
+        /// Do not ask for confirmation
         #[arg(long)]
         yes: bool,
+        #[command(flatten)]
+        target: TargetArgs,
     },
 }
 
-const WHICH_ONES: &str = "gatehouse: which ones? Name some with --id, --source or --reason, or say --all";
-/// Why a message may be dead.
+const NOTHING_SELECTED: &str = "gatehouse: no dead letters are selected; pass --id, --source or --reason, or --all";
+/// The reasons of dead letters.
 const REASONS: [&str; 5] = ["unavailable", "refused", "unreadable", "panic", NEVER_FINISHED];
 
-/// Which of them; of several options all must hold.
+/// Arguments that filter dead letters. A letter must match all options.
 #[derive(Debug, Clone, Args)]
-pub(crate) struct Choice {
-    /// Only this event's or message's; may stand several times
+pub(crate) struct FilterArgs {
+    /// Only the dead letter of this event or message; repeatable
     #[arg(long = "id", value_name = "ID")]
     ids: Vec<String>,
-    /// Only of this vendor
+    /// Only dead letters of this vendor
     #[arg(long, value_name = "SOURCE", value_parser = SOURCES)]
     source: Option<String>,
-    /// Only of this reason
+    /// Only dead letters with this reason
     #[arg(long, value_name = "REASON", value_parser = REASONS)]
     reason: Option<String>,
 }
 
-impl Choice {
-    fn is_any(&self) -> bool {
+impl FilterArgs {
+    fn is_empty(&self) -> bool {
         self.ids.is_empty() && self.source.is_none() && self.reason.is_none()
     }
 
-    fn takes(&self, letter: &Letter) -> bool {
-        let is = |id: &String| letter.event_id.as_ref() == Some(id) || letter.message_id == *id;
-        (self.ids.is_empty() || self.ids.iter().any(is))
+    fn matches(&self, letter: &DeadLetter) -> bool {
+        (self.ids.is_empty() || self.ids.iter().any(|id| letter.has_id(id)))
             && (self.source.is_none() || self.source == letter.source)
             && self.reason.as_ref().is_none_or(|reason| *reason == letter.reason)
     }
 }
 
+/// Arguments that select the dead letters to change. Selecting all of them must be explicit.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct SelectionArgs {
+    #[command(flatten)]
+    filter: FilterArgs,
+    /// Select all dead letters
+    #[arg(long)]
+    all: bool,
+}
+
+impl SelectionArgs {
+    fn selects_nothing(&self) -> bool {
+        self.filter.is_empty() && !self.all
+    }
+
+    fn selects_everything(&self) -> bool {
+        self.filter.is_empty() && self.all
+    }
+}
+
 pub(crate) async fn run(command: Command) -> Verdict {
     match command {
-        Command::List { which, form, choice } => list(&which.find().await?, form, &choice).await,
-        Command::Show { id, payload, which, form } => show(&which.find().await?, form, &id, payload).await,
+        Command::List { filter, output, target } => list(&target.find().await?, output, &filter).await,
+        Command::Show { id, show: ShowArgs { payload, output, target } } => {
+            show(&target.find().await?, output, &id, payload).await
+        }
         Command::Redrive(arguments) => redrive::run(arguments).await,
-        Command::Discard { which, choice, all, keep, yes } => {
-            if choice.is_any() && !all {
-                eprintln!("{WHICH_ONES}");
+        Command::Discard { selection, keep, yes, target } => {
+            if selection.selects_nothing() {
+                eprintln!("{NOTHING_SELECTED}");
                 return Ok(USAGE);
             }
-            discard(&which.find().await?, &choice, &keep, yes).await
+            discard(&target.find().await?, &selection.filter, &keep, yes).await
         }
     }
 }
 
-async fn list(deployment: &Deployment, form: Form, choice: &Choice) -> Verdict {
-    let bar = progress("looking");
-    let Held { letters, elsewhere, is_partial, .. } =
-        look(deployment, &bar, &mut Interrupts::listen(), |_| false).await?;
+async fn list(deployment: &Deployment, output: OutputArgs, filter: &FilterArgs) -> Verdict {
+    let bar = progress("reading");
+    let Received { letters, held_elsewhere, is_partial, .. } =
+        peek(deployment, &bar, &mut Interrupts::listen(), |_| false).await?;
     bar.finish_and_clear();
-    let mut letters: Vec<_> = letters.into_iter().filter(|letter| choice.takes(letter)).collect();
+    let mut letters: Vec<_> = letters.into_iter().filter(|letter| filter.matches(letter)).collect();
     letters.sort_by(|a, b| (a.sent_at, &a.event_id).cmp(&(b.sent_at, &b.event_id)));
-    let now = Clock::System.now();
-    if form.json {
-        letters.iter().try_for_each(json)?;
+    if output.json {
+        letters.iter().try_for_each(print_json)?;
     } else if letters.is_empty() {
-        print(if choice.is_any() { "no dead letters\n" } else { "no such dead letters\n" })?;
+        print(if filter.is_empty() { "no dead letters\n" } else { "no matching dead letters\n" })?;
     } else {
-        let mut table = Table::new(["AGE", "ATTEMPTS", "SOURCE", "REASON", "FIRST ERROR", "LAST ERROR", "EVENT"]);
-        let or = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
-        for letter in &letters {
-            let event = letter.event_id.clone().unwrap_or_else(|| format!("message {}", letter.message_id));
-            let attempts = if letter.attempts == 0 { "-".to_owned() } else { letter.attempts.to_string() };
-            let (first, last) = (or(&letter.first_error), or(&letter.last_error));
-            let age = age(letter.first_failed_at.unwrap_or(letter.sent_at), now);
-            table.row([age, attempts, or(&letter.source), letter.reason.clone(), first, last, event]);
-        }
-        table.print()?;
-        print(&format!("{}\n", told(&letters)))?;
+        table(&letters).print()?;
+        print(&format!("{}\n", count_by_reason(&letters)))?;
     }
     if is_partial {
-        return Err("interrupted: this is not all of them".into());
+        return Err("interrupted: the list is incomplete".into());
     }
-    if elsewhere > 0 {
-        return Err(held_elsewhere(elsewhere));
+    if held_elsewhere > 0 {
+        return Err(held_elsewhere_error(held_elsewhere));
     }
     Ok(0)
 }
 
-fn held_elsewhere(count: u64) -> Error {
-    let seconds = HELD.as_secs();
+fn table(letters: &[DeadLetter]) -> Table {
+    let now = Clock::System.now();
+    let mut table = Table::new(["AGE", "ATTEMPTS", "SOURCE", "REASON", "FIRST ERROR", "LAST ERROR", "EVENT"]);
+    let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+    for letter in letters {
+        let event = letter.event_id.clone().unwrap_or_else(|| format!("message {}", letter.message_id));
+        let attempts = if letter.attempts == 0 { "-".to_owned() } else { letter.attempts.to_string() };
+        let (first, last) = (or_dash(&letter.first_error), or_dash(&letter.last_error));
+        let age = age(letter.first_failed_at.unwrap_or(letter.sent_at), now);
+        table.row([age, attempts, or_dash(&letter.source), letter.reason.clone(), first, last, event]);
+    }
+    table
+}
+
+fn held_elsewhere_error(count: u64) -> Error {
+    let seconds = VISIBILITY_TIMEOUT.as_secs();
     format!(
-        "about {count} more are held by another command, or by one that was killed; they show again within {seconds} s"
+        "about {count} more are held by another command, or by one that was killed; they are visible again within \
+         {seconds} s"
     )
     .into()
 }
 
-/// How many, and of which reasons.
-fn told(letters: &[Letter]) -> String {
+/// The number of dead letters, and the number for each reason.
+fn count_by_reason(letters: &[DeadLetter]) -> String {
     let mut reasons = BTreeMap::<&str, usize>::new();
     for letter in letters {
         *reasons.entry(&letter.reason).or_default() += 1;
     }
     let reasons: Vec<_> = reasons.iter().map(|(reason, n)| format!("{n} {reason}")).collect();
-    let many = if letters.len() == 1 { "dead letter" } else { "dead letters" };
-    shown(&format!("{} {many}: {}", letters.len(), reasons.join(", ")))
+    escape_control(&format!("{}: {}", counted(letters.len(), "dead letter"), reasons.join(", ")))
 }
 
-async fn show(deployment: &Deployment, form: Form, id: &str, payload: bool) -> Verdict {
+async fn show(deployment: &Deployment, output: OutputArgs, id: &str, payload: bool) -> Verdict {
     let Some(letter) = find(deployment, id).await? else {
-        eprintln!("{id}: no dead letter; what became of it: gatehouse events show {}{}", quoted(id), deployment.again);
+        let (event, flags) = (quoted(id), &deployment.flags);
+        eprintln!("{id}: no dead letter found; to see the event's state: gatehouse events show {event}{flags}");
         return Ok(NOT_FOUND);
     };
     let body = letter.envelope.as_ref().map(|envelope| String::from_utf8_lossy(&envelope.body).into_owned());
-    if form.json {
+    if output.json {
         let mut value = serde_json::to_value(&letter)?;
         if payload {
             value["payload"] = body.map_or_else(|| letter.body.clone().into(), |body| as_json(&body));
         }
-        json(&value)?;
+        print_json(&value)?;
         return Ok(0);
     }
-    let mut facts = Facts::default();
-    about(&mut facts, &letter);
+    let mut lines = KeyValues::default();
+    describe(&mut lines, &letter);
     match (payload, body) {
-        (true, Some(body)) => facts.block("payload", &pretty(&body)),
-        (true, None) => facts.block("message, which is no envelope", &letter.body),
-        (false, _) => facts.add("payload", "not shown; --payload shows it"),
+        (true, Some(body)) => lines.block("payload", &pretty_json(&body)),
+        (true, None) => lines.block("message (not an envelope)", &letter.body),
+        (false, _) => lines.add("payload", "pass --payload to show it"),
     }
-    facts.print()?;
+    lines.print()?;
     Ok(0)
 }
 
-/// The body as a value, or as text where it is no JSON.
+/// Parses a body as JSON. Other text becomes a JSON string.
 pub(crate) fn as_json(body: &str) -> serde_json::Value {
     serde_json::from_str(body).unwrap_or_else(|_| body.into())
 }
 
-/// The dead letter of an event, handed back.
-pub(crate) async fn find(deployment: &Deployment, id: &str) -> Result<Option<Letter>, Error> {
-    let bar = progress("looking through the dead letters");
-    let is = |letter: &Letter| letter.event_id.as_deref() == Some(id) || letter.message_id == id;
-    let held = look(deployment, &bar, &mut Interrupts::listen(), is).await?;
+/// Finds the dead letter of an event or a message. It is not held.
+pub(crate) async fn find(deployment: &Deployment, id: &str) -> Result<Option<DeadLetter>, Error> {
+    let bar = progress("searching the dead letters");
+    let received = peek(deployment, &bar, &mut Interrupts::listen(), |letter| letter.has_id(id)).await?;
     bar.finish_and_clear();
-    Ok(held.letters.into_iter().find(is))
+    Ok(received.letters.into_iter().find(|letter| letter.has_id(id)))
 }
 
-/// A dead letter's history.
-pub(crate) fn about(facts: &mut Facts, letter: &Letter) {
-    facts.add("dead letter", format!("{}, since {}", letter.reason, letter.sent_at));
-    facts.add_some("event", letter.event_id.as_ref());
-    facts.add("message", &letter.message_id);
+/// Adds a dead letter's history, and advice.
+pub(crate) fn describe(lines: &mut KeyValues, letter: &DeadLetter) {
+    lines.add("dead letter", format!("{}, since {}", letter.reason, letter.sent_at));
+    lines.add_some("event", letter.event_id.as_ref());
+    lines.add("message", &letter.message_id);
     if letter.attempts > 0 {
-        facts.add("attempts", letter.attempts.to_string());
+        lines.add("attempts", letter.attempts.to_string());
     }
-    facts.add_some("first failed", letter.first_failed_at.map(|at| at.to_string()));
-    facts.add_some("first error", letter.first_error.as_ref());
-    facts.add_some("last error", letter.last_error.as_ref());
-    facts.add("what to do", advice(&letter.reason));
+    lines.add_some("first failed", letter.first_failed_at.map(|at| at.to_string()));
+    lines.add_some("first error", letter.first_error.as_ref());
+    lines.add_some("last error", letter.last_error.as_ref());
+    lines.add("what to do", advice(&letter.reason));
 }
 
 fn advice(reason: &str) -> &'static str {
     match reason {
         "unavailable" => {
-            "DynamoDB was away, slow or closed to event-retry at every attempt: see what gatehouse doctor says, then redrive"
+            "DynamoDB was down, slow or not accessible to event-retry at every attempt: run gatehouse doctor, then \
+             redrive"
         }
-        "refused" => "DynamoDB refuses the item as it is; redrive once a release or a setting has changed that",
+        "refused" => "DynamoDB rejects the item; redrive after a release or a setting has fixed that",
         "unreadable" => {
-            "it is no envelope of this release's; look at it with --payload, then discard it, or redrive under the release that wrote it"
+            "the message is not an envelope of this release; inspect it with --payload, then discard it, or redrive it \
+             under the release that wrote it"
         }
-        "panic" => "event-retry panicked; its log has the place. Redrive when it is mended",
+        "panic" => "event-retry panicked, and its log has the location; redrive after it is fixed",
         _ => {
-            "event-retry never said what became of it: killed, out of time or memory, or the queue gave up sooner than event-retry \
-              does, which gatehouse doctor tells under receives. Its log tells the rest; then redrive"
+            "event-retry did not report an outcome: it was killed, ran out of time or memory, or the queue's \
+             maxReceiveCount is too low (gatehouse doctor checks it under max receives). Check its log, then redrive"
         }
     }
 }
 
-async fn discard(deployment: &Deployment, choice: &Choice, keep: &std::path::Path, yes: bool) -> Verdict {
-    let (bar, mut stop) = (progress("looking"), Interrupts::listen());
+async fn discard(deployment: &Deployment, filter: &FilterArgs, keep: &Path, yes: bool) -> Verdict {
+    let (bar, mut stop) = (progress("reading"), Interrupts::listen());
     if !yes {
-        // Handed back while somebody thinks about it.
-        let found = look(deployment, &bar, &mut stop, |_| false).await?;
+        // The letters are not held while the user decides.
+        let found = peek(deployment, &bar, &mut stop, |_| false).await?;
         bar.finish_and_clear();
-        let letters: Vec<_> = found.letters.into_iter().filter(|letter| choice.takes(letter)).collect();
-        if !letters.is_empty() && !agreed(&format!("Discard {} for good?", told(&letters)), &mut stop).await? {
+        let letters: Vec<_> = found.letters.into_iter().filter(|letter| filter.matches(letter)).collect();
+        let question = format!("Permanently delete {}?", count_by_reason(&letters));
+        if !letters.is_empty() && !agreed(&question, &mut stop).await? {
             print("nothing was discarded\n")?;
             return Ok(1);
         }
     }
-    let held = hold(deployment, &bar, &mut stop, |_| false).await?;
-    let held = held.choose(deployment, |letter| choice.takes(letter)).await?;
+    let received = receive_all(deployment, &bar, &mut stop, |_| false).await?;
+    let received = received.retain(deployment, |letter| filter.matches(letter)).await?;
     bar.finish_and_clear();
-    if held.is_partial || held.letters.is_empty() {
-        hand_back(deployment, &held.letters).await?;
-        if held.is_partial {
+    if received.is_partial || received.letters.is_empty() {
+        release(deployment, &received.letters).await?;
+        if received.is_partial {
             return Err("interrupted: nothing was discarded".into());
         }
-        if held.elsewhere > 0 {
-            return Err(held_elsewhere(held.elsewhere));
+        if received.held_elsewhere > 0 {
+            return Err(held_elsewhere_error(received.held_elsewhere));
         }
-        print("no such dead letters\n")?;
+        print("no matching dead letters\n")?;
         return Ok(NOT_FOUND);
     }
-    if let Err(error) = copy(&held.letters, keep) {
-        hand_back(deployment, &held.letters).await?;
+    if let Err(error) = write_copies(&received.letters, keep) {
+        release(deployment, &received.letters).await?;
         return Err(format!("{} cannot be written, so nothing was discarded: {error}", keep.display()).into());
     }
-    for letter in &held.letters {
+    for letter in &received.letters {
         delete(deployment, letter).await?;
     }
-    print(&format!("discarded {}; copies are in {}\n", told(&held.letters), keep.display()))?;
+    print(&format!("discarded {}; copies are in {}\n", count_by_reason(&received.letters), keep.display()))?;
     Ok(0)
 }
 
-/// Writes the messages to a new file, for nobody else to read, and to the disk.
-fn copy(letters: &[Letter], keep: &std::path::Path) -> Result<(), Error> {
-    let mut file = private(keep)?;
+/// Writes the messages to a new private file, and syncs it to disk.
+fn write_copies(letters: &[DeadLetter], path: &Path) -> Result<(), Error> {
+    let mut file = create_private_file(path)?;
     for letter in letters {
         let mut value = serde_json::to_value(letter)?;
         value["message"] = letter.body.clone().into();
@@ -306,8 +335,8 @@ fn copy(letters: &[Letter], keep: &std::path::Path) -> Result<(), Error> {
     Ok(file.sync_all()?)
 }
 
-/// A new file, for nobody else to read.
-fn private(path: &std::path::Path) -> Result<std::fs::File, Error> {
+/// Creates a file that only the current user can read. Fails if the file exists.
+fn create_private_file(path: &Path) -> Result<std::fs::File, Error> {
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
@@ -315,45 +344,43 @@ fn private(path: &std::path::Path) -> Result<std::fs::File, Error> {
     Ok(options.open(path)?)
 }
 
-/// What became of the dead letters about erased subjects.
+/// The result of erasing the dead letters about some subjects.
 #[derive(Debug, Default)]
-pub(crate) struct ErasedLetters {
-    /// How many were deleted, by subject.
+pub(crate) struct ErasedDeadLetters {
+    /// The number of deleted letters for each subject.
     pub(crate) deleted: BTreeMap<Subject, usize>,
-    /// How many cannot be read, and may be about them.
+    /// The number of letters that cannot be read. They may be about the subjects.
     pub(crate) unreadable: usize,
-    /// About how many are held by somebody, and may be about them.
-    pub(crate) elsewhere: u64,
+    /// The approximate number of letters that another command holds. They may be about the subjects.
+    pub(crate) held_elsewhere: u64,
 }
 
 /// Deletes the dead letters about some subjects.
-pub(crate) async fn erase_letters(
+pub(crate) async fn erase_dead_letters(
     deployment: &Deployment,
     subjects: &BTreeSet<Subject>,
-) -> Result<ErasedLetters, Error> {
-    let bar = progress("looking through the dead letters");
-    let is_theirs = |letter: &Letter| subject_of(letter).is_some_and(|subject| subjects.contains(&subject));
-    let held = hold(deployment, &bar, &mut Interrupts::listen(), |_| false).await?;
-    let (is_partial, elsewhere) = (held.is_partial, held.elsewhere);
-    let unreadable = held.letters.iter().filter(|letter| letter.envelope.is_none()).count();
-    let theirs = held.choose(deployment, is_theirs).await?.letters;
+) -> Result<ErasedDeadLetters, Error> {
+    let bar = progress("searching the dead letters");
+    let is_about_them = |letter: &DeadLetter| subject_of(letter).is_some_and(|subject| subjects.contains(&subject));
+    let received = receive_all(deployment, &bar, &mut Interrupts::listen(), |_| false).await?;
+    let (is_partial, held_elsewhere) = (received.is_partial, received.held_elsewhere);
+    let unreadable = received.letters.iter().filter(|letter| letter.envelope.is_none()).count();
+    let letters = received.retain(deployment, is_about_them).await?.letters;
     bar.finish_and_clear();
     if is_partial {
-        hand_back(deployment, &theirs).await?;
-        return Err("interrupted: dead letters about it may be left; say it again".into());
+        release(deployment, &letters).await?;
+        return Err("interrupted: dead letters about the subject may remain; run the command again".into());
     }
-    let mut erased = ErasedLetters { unreadable, elsewhere, ..ErasedLetters::default() };
-    for letter in &theirs {
+    let mut erased = ErasedDeadLetters { unreadable, held_elsewhere, ..ErasedDeadLetters::default() };
+    for letter in &letters {
         delete(deployment, letter).await?;
-        *erased
-            .deleted
-            .entry(subject_of(letter).unwrap_or_else(|| Subject::from_stored(String::new())))
-            .or_default() += 1;
+        let subject = subject_of(letter).unwrap_or_else(|| Subject::from_stored(String::new()));
+        *erased.deleted.entry(subject).or_default() += 1;
     }
     Ok(erased)
 }
 
-fn subject_of(letter: &Letter) -> Option<Subject> {
+fn subject_of(letter: &DeadLetter) -> Option<Subject> {
     let envelope = letter.envelope.as_ref()?;
     let source = Source::of(&envelope.event_id)?;
     source.parse(&Document::read(&envelope.body).ok()?).subject

@@ -1,4 +1,4 @@
-//! Which deployment a command is about, and how to reach its parts.
+//! Finds the deployment that a command addresses, and connects to its table and queues.
 
 use aws_config::SdkConfig;
 use aws_sdk_sqs::types::QueueAttributeName;
@@ -13,120 +13,128 @@ use super::meter::Meter;
 use crate::shell::quoted;
 use crate::stack::{Outputs, told};
 
-/// What one call may take: nobody but the reader of a terminal waits.
+/// Timeout of one AWS call. It is long because only the user at the terminal waits.
 const CALL_LIMIT: std::time::Duration = std::time::Duration::from_secs(15);
-/// How long tombstones are kept at least, in days. The functions' own setting is not known here.
+/// Lifetime of tombstones in days. The functions' setting `EventTtlDays` is not known here.
 const TTL_DAYS: u32 = 90;
 
+/// Arguments that select a deployment.
 #[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Which deployment")]
-pub(crate) struct Which {
-    /// A deployed stack, whose outputs are read [default: a `gatehouse dev`]
+#[command(next_help_heading = "Deployment")]
+pub(crate) struct TargetArgs {
+    /// Name of a deployed CloudFormation stack [default: a local `gatehouse dev`]
     #[arg(long, value_name = "NAME")]
     stack: Option<String>,
-    /// Where a `gatehouse dev` listens
-    #[arg(long = "at", value_name = "URL", default_value = "http://127.0.0.1:9000", conflicts_with_all = ["stack", "table"])]
+    /// URL of a local `gatehouse dev`
+    #[arg(
+        long = "at",
+        value_name = "URL",
+        default_value = "http://127.0.0.1:9000",
+        conflicts_with_all = ["stack", "table"]
+    )]
     at: String,
-    /// A table by its name, with the environment's credentials and region
+    /// Name of a DynamoDB table, with the credentials and region of the environment
     #[arg(long, value_name = "TABLE", conflicts_with = "stack")]
     table: Option<String>,
-    /// With --table: its retry queue by its URL; the dead-letter queue is the one its redrive policy names
+    /// With --table: URL of the retry queue; its redrive policy names the dead-letter queue
     #[arg(long, value_name = "URL", requires = "table")]
     queue: Option<String>,
-    /// With --table: where DynamoDB and SQS are, if not in AWS
+    /// With --table: URL of DynamoDB and SQS, if they are not in AWS
     #[arg(long, value_name = "URL", requires = "table")]
     endpoint_url: Option<String>,
-    /// Say on standard error what the command cost: requests to DynamoDB and SQS, and read units
+    /// Print the command's cost on standard error: requests to DynamoDB and SQS, and read units
     #[arg(long)]
     cost: bool,
 }
 
-/// A deployment's parts.
+/// A deployment, with clients for its table and queues.
 #[derive(Debug)]
 pub(crate) struct Deployment {
-    /// Holds the events.
+    /// The store of the events.
     pub(crate) store: Store,
     /// The table's name.
     pub(crate) table: String,
-    /// Past the store, for what is asked about the table itself.
+    /// For requests about the table itself, which the store does not make.
     pub(crate) dynamodb: aws_sdk_dynamodb::Client,
     pub(crate) sqs: aws_sdk_sqs::Client,
+    /// The URLs of the retry queue and the dead-letter queue.
     queues: Option<(String, String)>,
-    /// A deployed stack's outputs, and how AWS is reached.
+    /// For `--stack`: the SDK configuration and the stack's outputs.
     pub(crate) deployed: Option<(SdkConfig, Outputs)>,
-    /// What a `gatehouse dev` said.
+    /// For a `gatehouse dev`: its description of itself.
     pub(crate) dev: Option<about::Answer>,
-    /// How to name it in another command.
-    pub(crate) again: String,
-    _cost: Option<Cost>,
+    /// The options that select this deployment in a suggested command, with a leading space.
+    pub(crate) flags: String,
+    _cost_report: Option<CostReport>,
 }
 
-/// Says what a command cost when it ends.
+/// Prints the cost of a command when the command ends.
 #[derive(Debug)]
-struct Cost(Meter);
+struct CostReport(Meter);
 
-impl Drop for Cost {
+impl Drop for CostReport {
     fn drop(&mut self) {
         eprintln!("cost: {}", self.0);
     }
 }
 
-impl Which {
-    /// Finds the parts.
+impl TargetArgs {
+    /// Finds the deployment and its parts.
     ///
     /// # Errors
-    /// When there is no such deployment, or it cannot be asked.
+    /// If the deployment does not exist or cannot be reached.
     pub(crate) async fn find(&self) -> Result<Deployment, Error> {
         if let Some(stack) = &self.stack {
             let sdk = gatehouse_inbox::aws::sdk_config().await;
             let outputs = Outputs::of(&sdk, stack).await?;
             let table = outputs.get("EventTableName")?.to_owned();
             let queues = (outputs.get("RetryQueueUrl")?.to_owned(), outputs.get("DeadLetterQueueUrl")?.to_owned());
-            let found = Parts { table, queues: Some(queues), dynamodb: sdk.clone(), sqs: sdk.clone() };
-            let again = format!(" --stack {}", quoted(stack));
-            return Ok(Deployment { deployed: Some((sdk, outputs)), ..self.of(found, again) });
+            let parts = Parts { table, queues: Some(queues), dynamodb: sdk.clone(), sqs: sdk.clone() };
+            let flags = format!(" --stack {}", quoted(stack));
+            return Ok(Deployment { deployed: Some((sdk, outputs)), ..self.connect(parts, flags) });
         }
         if let Some(table) = &self.table {
-            return self.by_name(table).await;
+            return self.find_table(table).await;
         }
-        let answer = self.dev().await?;
+        let answer = self.query_dev().await?;
         let get = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let About { table, retry_queue, dead_letter_queue, dynamodb, sqs, .. } = answer.about.clone();
         let (dynamodb, sqs) = (foreign_sdk(&dynamodb, &get), foreign_sdk(&sqs, &get));
-        let found = Parts { table, queues: Some((retry_queue, dead_letter_queue)), dynamodb, sqs };
-        let elsewhere = format!(" --at {}", quoted(&self.at));
-        let again = if self.at == "http://127.0.0.1:9000" { String::new() } else { elsewhere };
-        Ok(Deployment { dev: Some(answer), ..self.of(found, again) })
+        let parts = Parts { table, queues: Some((retry_queue, dead_letter_queue)), dynamodb, sqs };
+        let is_default = self.at == "http://127.0.0.1:9000";
+        let flags = if is_default { String::new() } else { format!(" --at {}", quoted(&self.at)) };
+        Ok(Deployment { dev: Some(answer), ..self.connect(parts, flags) })
     }
 
-    async fn by_name(&self, table: &str) -> Result<Deployment, Error> {
+    async fn find_table(&self, table: &str) -> Result<Deployment, Error> {
         let get = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let sdk = match &self.endpoint_url {
             Some(url) => foreign_sdk(url, &get),
             None => gatehouse_inbox::aws::sdk_config().await,
         };
-        let mut again = format!(" --table {}", quoted(table));
+        let mut flags = format!(" --table {}", quoted(table));
         for (option, value) in [("--queue", &self.queue), ("--endpoint-url", &self.endpoint_url)] {
-            again.extend(value.iter().map(|value| format!(" {option} {}", quoted(value))));
+            flags.extend(value.iter().map(|value| format!(" {option} {}", quoted(value))));
         }
-        let found = Parts { table: table.to_owned(), queues: None, dynamodb: sdk.clone(), sqs: sdk };
-        let mut deployment = self.of(found, again);
+        let parts = Parts { table: table.to_owned(), queues: None, dynamodb: sdk.clone(), sqs: sdk };
+        let mut deployment = self.connect(parts, flags);
         if let Some(queue) = &self.queue {
-            let dead_letters = deployment.dead_letters_of(queue).await?;
-            deployment.queues = Some((queue.clone(), dead_letters));
+            let dead_letter_queue = deployment.dead_letter_queue_of(queue).await?;
+            deployment.queues = Some((queue.clone(), dead_letter_queue));
         }
         Ok(deployment)
     }
 
-    async fn dev(&self) -> Result<about::Answer, Error> {
+    async fn query_dev(&self) -> Result<about::Answer, Error> {
         let url = format!("{}{}", self.at.trim_end_matches('/'), about::PATH);
         let (method, body) = ("GET".to_owned(), bytes::Bytes::new());
-        let ask = Delivery { function: String::new(), path: String::new(), method, headers: Vec::new(), body };
-        let answer = match Client::new(&url)?.send(&ask).await {
+        let request = Delivery { function: String::new(), path: String::new(), method, headers: Vec::new(), body };
+        let answer = match Client::new(&url)?.send(&request).await {
             Ok(answer) => answer,
             Err(error) => {
                 return Err(format!(
-                    "no `gatehouse dev` answers at {}: {}\nstart one, say where it is with --at URL, or name a deployed stack with --stack NAME",
+                    "no `gatehouse dev` is reachable at {}: {}\nstart one, pass its URL with --at URL, or name a \
+                     deployed stack with --stack NAME",
                     self.at,
                     crate::shell::innermost(&*error)
                 )
@@ -134,31 +142,32 @@ impl Which {
             }
         };
         Ok(serde_json::from_str(&answer.body)
-            .map_err(|_| format!("what answers at {url} is no `gatehouse dev` (HTTP status {})", answer.status))?)
+            .map_err(|_| format!("the server at {url} is not a `gatehouse dev` (HTTP status {})", answer.status))?)
     }
 
-    fn of(&self, found: Parts, again: String) -> Deployment {
+    fn connect(&self, parts: Parts, flags: String) -> Deployment {
         let meter = Meter::default();
         let limits = CallLimits::within(CALL_LIMIT);
-        let sqs = aws_sdk_sqs::config::Builder::from(&found.sqs)
+        let sqs = aws_sdk_sqs::config::Builder::from(&parts.sqs)
             .timeout_config(limits.timeouts())
             .retry_config(limits.retries())
             .interceptor(meter.clone());
-        let dynamodb = aws_sdk_dynamodb::config::Builder::from(&found.dynamodb).interceptor(meter.clone());
+        let dynamodb = aws_sdk_dynamodb::config::Builder::from(&parts.dynamodb).interceptor(meter.clone());
         Deployment {
-            store: Store::watched(&found.dynamodb, &found.table, TTL_DAYS, meter.clone()),
-            table: found.table,
+            store: Store::watched(&parts.dynamodb, &parts.table, TTL_DAYS, meter.clone()),
+            table: parts.table,
             dynamodb: aws_sdk_dynamodb::Client::from_conf(dynamodb.build()),
             sqs: aws_sdk_sqs::Client::from_conf(sqs.build()),
-            queues: found.queues,
+            queues: parts.queues,
             deployed: None,
             dev: None,
-            again,
-            _cost: self.cost.then(|| Cost(meter)),
+            flags,
+            _cost_report: self.cost.then(|| CostReport(meter)),
         }
     }
 }
 
+/// The names of a deployment's parts, and the SDK configurations to reach them.
 struct Parts {
     table: String,
     queues: Option<(String, String)>,
@@ -170,7 +179,7 @@ impl Deployment {
     /// The retry queue's URL.
     ///
     /// # Errors
-    /// When only a table was named.
+    /// If the command line has --table without --queue.
     pub(crate) fn retry_queue(&self) -> Result<&str, Error> {
         Ok(&self.queues()?.0)
     }
@@ -178,24 +187,27 @@ impl Deployment {
     /// The dead-letter queue's URL.
     ///
     /// # Errors
-    /// When only a table was named.
+    /// If the command line has --table without --queue.
     pub(crate) fn dead_letter_queue(&self) -> Result<&str, Error> {
         Ok(&self.queues()?.1)
     }
 
-    /// Whether it is known which queues belong to it.
+    /// Whether the queues' URLs are known.
     pub(crate) fn has_queues(&self) -> bool {
         self.queues.is_some()
     }
 
     fn queues(&self) -> Result<&(String, String), Error> {
-        Ok(self.queues.as_ref().ok_or("which queue? Add --queue URL, the retry queue's, to --table")?)
+        Ok(self
+            .queues
+            .as_ref()
+            .ok_or("this command needs the queues: add --queue URL, with the URL of the retry queue, to --table")?)
     }
 
-    /// An attribute of a queue.
+    /// Reads an attribute of a queue.
     ///
     /// # Errors
-    /// When SQS does not say.
+    /// If SQS fails, or the queue has no such attribute.
     pub(crate) async fn attribute(&self, queue: &str, name: QueueAttributeName) -> Result<String, Error> {
         let get = self.sqs.get_queue_attributes().queue_url(queue).attribute_names(name.clone()).send().await;
         let answer = get.map_err(|error| told(&format!("the queue {queue}"), &error))?;
@@ -203,10 +215,10 @@ impl Deployment {
         Ok(value.ok_or_else(|| format!("the queue {queue} has no {}", name.as_str()))?)
     }
 
-    /// About how many messages a queue has: visible, and hidden.
+    /// The approximate numbers of visible and hidden messages on a queue.
     ///
     /// # Errors
-    /// When SQS does not say.
+    /// If SQS fails.
     pub(crate) async fn counts(&self, queue: &str) -> Result<(u64, u64), Error> {
         let names = [
             QueueAttributeName::ApproximateNumberOfMessages,
@@ -220,15 +232,15 @@ impl Deployment {
         Ok((visible?, hidden?))
     }
 
-    /// A queue's ARN.
+    /// Reads a queue's ARN.
     ///
     /// # Errors
-    /// As [`attribute`](Self::attribute).
+    /// As for [`attribute`](Self::attribute).
     pub(crate) async fn arn(&self, queue: &str) -> Result<String, Error> {
         self.attribute(queue, QueueAttributeName::QueueArn).await
     }
 
-    async fn dead_letters_of(&self, queue: &str) -> Result<String, Error> {
+    async fn dead_letter_queue_of(&self, queue: &str) -> Result<String, Error> {
         let policy = self.attribute(queue, QueueAttributeName::RedrivePolicy).await?;
         let policy: serde_json::Value = serde_json::from_str(&policy)?;
         let arn = policy["deadLetterTargetArn"].as_str().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! `gatehouse events erase`: what there is about somebody goes, and stays gone.
+//! `gatehouse events erase`: permanently erases all data about a subject.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -10,22 +10,22 @@ use gatehouse_inbox::{Clock, Subject};
 use gatehouse_local::Error;
 use gatehouse_payload::ada;
 use gatehouse_payload::json::Document;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::dead_letters::{ErasedLetters, erase_letters};
-use super::deployment::{Deployment, Which};
+use super::dead_letters::{ErasedDeadLetters, erase_dead_letters};
+use super::deployment::{Deployment, TargetArgs};
 use super::listing::Span;
-use super::output::{Form, Moment, json as line, moment, shown};
+use super::output::{OutputArgs, When, counted, escape_control, parse_when, print_json};
 use super::{Verdict, progress};
 use crate::shell::{Interrupts, agreed, print};
 
 pub(crate) const EXAMPLES: &str = "\
-What is recorded about the subject is removed: records, chunks, conflicting copies, and its dead letters. A tombstone without any
-content stays in each record's place, and the subject's hash in a list, so that for 90 days no retry, no redrive and no later delivery
-about it is recorded again. A function that was running takes up to a minute to know of it. It is safe to repeat.
+Erases the subject's records, chunks, conflicting copies and dead letters. A tombstone without content replaces each
+record, and the subject's hash is added to a list, so that for 90 days no retry, redrive or later delivery about the
+subject is recorded. Running functions learn of the erasure within a minute. The command can be repeated safely.
 
-An end user's conversations are found by reading Ada's events since --since, as far as they are in the index by-source: those that were
-recorded before the stack had it are not.
+The conversations of an end user are found by reading Ada's events since --since through the index by-source. Events
+recorded before the stack had that index are not found.
 
 Examples:
   gatehouse events erase --subject ada:conversation:673da1f0c2b94e5f8a017b11
@@ -34,145 +34,217 @@ Examples:
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// A subject, as events show names it; may stand several times
+    /// Subject, as in `events show`; repeatable
     #[arg(long = "subject", value_name = "SUBJECT", required_unless_present = "end_user")]
     subjects: Vec<String>,
-    /// An end user of Ada's by id: their own events, and every conversation that names them
+    /// Id of an Ada end user: erases their own events and every conversation that names them
     #[arg(long, value_name = "ID")]
     end_user: Option<String>,
-    /// How far back the end user's conversations are looked for
-    #[arg(long, value_name = "WHEN", value_parser = moment, default_value = "90d", requires = "end_user")]
-    since: Moment,
-    /// Do not ask
+    /// Start of the search for the end user's conversations
+    #[arg(long, value_name = "WHEN", value_parser = parse_when, default_value = "90d", requires = "end_user")]
+    since: When,
+    /// Do not ask for confirmation
     #[arg(long)]
     yes: bool,
     #[command(flatten)]
-    which: Which,
+    output: OutputArgs,
     #[command(flatten)]
-    form: Form,
+    target: TargetArgs,
 }
 
 pub(crate) async fn run(arguments: Arguments) -> Verdict {
-    let Arguments { subjects, end_user, since, yes, which, form } = arguments;
-    let deployment = which.find().await?;
-    let mut subjects: BTreeSet<Subject> = subjects.into_iter().map(Subject::from_stored).collect();
-    for subject in &subjects {
-        if subject.as_str().split(':').count() < 3 {
-            return Err(
-                format!("{subject} is no subject; one looks like ada:conversation:673da1f0c2b94e5f8a017b11").into()
-            );
-        }
-    }
+    let Arguments { subjects, end_user, since, yes, output, target } = arguments;
+    let deployment = target.find().await?;
+    let mut subjects = parse_subjects(subjects)?;
     if let Some(end_user) = &end_user {
         subjects.insert(Subject::new("ada", "end-user", end_user));
         subjects.extend(conversations_of(&deployment, end_user, since).await?);
     }
     if !yes {
-        let names: Vec<_> = subjects.iter().map(|subject| format!("  {subject}\n")).collect();
-        let question = format!("Erase for good all about\n{}from {}?", names.concat(), deployment.table);
+        let question = question(&subjects, &deployment.table);
         if !agreed(&question, &mut Interrupts::listen()).await? {
             print("nothing was erased\n")?;
             return Ok(1);
         }
     }
-    let bar = progress("erasing");
-    bar.set_length(subjects.len() as u64);
-    let mut removed = Vec::new();
-    for subject in &subjects {
-        removed.push((subject, erase(&deployment, subject).await?));
-        bar.inc(1);
+    let erasure = erase_all(&deployment, &subjects).await?;
+    if output.json {
+        erasure.to_json().iter().try_for_each(print_json)?;
+    } else {
+        print(&erasure.to_text())?;
     }
-    bar.finish_and_clear();
-    let letters =
-        if deployment.has_queues() { erase_letters(&deployment, &subjects).await? } else { ErasedLetters::default() };
-    for (subject, Removed { events, conflicts, chunks }) in removed {
-        let letters = letters.deleted.get(subject).copied().unwrap_or_default();
-        if form.json {
-            line(&json!({"subject": subject.as_str(), "events": events, "conflicts": conflicts, "chunks": chunks,
-                         "dead_letters": letters}))?;
-        } else {
-            print(&format!(
-                "{}: {events} events, {conflicts} conflicts, {chunks} chunks, {letters} dead letters removed\n",
-                shown(subject.as_str())
-            ))?;
-        }
-    }
-    if letters.unreadable > 0 {
+    if erasure.dead_letters.unreadable > 0 {
+        let letters = counted(erasure.dead_letters.unreadable, "dead letter");
+        let flags = &deployment.flags;
         eprintln!(
-            "{} dead letters cannot be read, and may be about it: gatehouse dead-letters list{}",
-            letters.unreadable, deployment.again
+            "{letters} cannot be read and may be about the subject; to list them: gatehouse dead-letters list{flags}"
         );
     }
-    if !form.json {
-        print(&format!(
-            "A function that was running takes up to {STALE} seconds to know of it: say it again then, for what arrived meanwhile.\n\
-             Not touched, and gone by themselves: backups (point-in-time recovery reaches back 35 days), messages on the retry queue \
-             (not recorded any more; at most 14 days), parts of large payloads whose writing failed (after EventTtlDays), log lines \
-             (ids, no content; LogRetentionDays), the stream (24 hours).\n"
-        ))?;
+    if !output.json {
+        print(&closing_note())?;
     }
-    if letters.elsewhere > 0 {
+    if erasure.dead_letters.held_elsewhere > 0 {
         return Err(format!(
-            "about {} dead letters are held by another command, or by one that was killed, and may be about it: say it again in two minutes",
-            letters.elsewhere
+            "about {} dead letters are held by another command, or by one that was killed, and may be about the \
+             subject; run the command again in two minutes",
+            erasure.dead_letters.held_elsewhere
         )
         .into());
     }
     Ok(0)
 }
 
-/// Until the index, which is eventually consistent, shows nothing more.
+fn parse_subjects(subjects: Vec<String>) -> Result<BTreeSet<Subject>, Error> {
+    let subjects: BTreeSet<Subject> = subjects.into_iter().map(Subject::from_stored).collect();
+    for subject in &subjects {
+        if subject.as_str().split(':').count() < 3 {
+            return Err(format!(
+                "{subject} is not a subject; a subject looks like ada:conversation:673da1f0c2b94e5f8a017b11"
+            )
+            .into());
+        }
+    }
+    Ok(subjects)
+}
+
+fn question(subjects: &BTreeSet<Subject>, table: &str) -> String {
+    let names: Vec<_> = subjects.iter().map(|subject| format!("  {subject}\n")).collect();
+    format!("Permanently erase all data about\n{}from {table}?", names.concat())
+}
+
+/// The result of erasing some subjects.
+struct Erasure {
+    removed: Vec<(Subject, Removed)>,
+    dead_letters: ErasedDeadLetters,
+}
+
+impl Erasure {
+    fn dead_letters_of(&self, subject: &Subject) -> usize {
+        self.dead_letters.deleted.get(subject).copied().unwrap_or_default()
+    }
+
+    /// One object for each subject.
+    fn to_json(&self) -> Vec<Value> {
+        let object = |(subject, removed): &(Subject, Removed)| {
+            let Removed { events, conflicts, chunks } = removed;
+            json!({"subject": subject.as_str(), "events": events, "conflicts": conflicts, "chunks": chunks,
+                   "dead_letters": self.dead_letters_of(subject)})
+        };
+        self.removed.iter().map(object).collect()
+    }
+
+    /// One line for each subject.
+    fn to_text(&self) -> String {
+        let line = |(subject, removed): &(Subject, Removed)| {
+            let counts = [
+                counted(removed.events, "event"),
+                counted(removed.conflicts, "conflict"),
+                counted(removed.chunks, "chunk"),
+                counted(self.dead_letters_of(subject), "dead letter"),
+            ];
+            format!("{}: removed {}\n", escape_control(subject.as_str()), counts.join(", "))
+        };
+        self.removed.iter().map(line).collect()
+    }
+}
+
+fn closing_note() -> String {
+    format!(
+        "Running functions learn of the erasure within {STALE} seconds. Run the command again then, to erase the \
+         events that they recorded meanwhile.\n\
+         Not erased, but these expire: backups (point-in-time recovery, 35 days), messages on the retry queue (at most \
+         14 days; they are not recorded), chunks of large payloads whose recording failed (EventTtlDays), log lines \
+         (ids without content; LogRetentionDays), the stream (24 hours).\n"
+    )
+}
+
+async fn erase_all(deployment: &Deployment, subjects: &BTreeSet<Subject>) -> Result<Erasure, Error> {
+    let bar = progress("erasing");
+    bar.set_length(subjects.len() as u64);
+    let mut removed = Vec::new();
+    for subject in subjects {
+        removed.push((subject.clone(), erase(deployment, subject).await?));
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    let dead_letters = if deployment.has_queues() {
+        erase_dead_letters(deployment, subjects).await?
+    } else {
+        ErasedDeadLetters::default()
+    };
+    Ok(Erasure { removed, dead_letters })
+}
+
+/// Erases a subject. Repeats until the index, which is eventually consistent, lists nothing more.
 async fn erase(deployment: &Deployment, subject: &Subject) -> Result<Removed, Error> {
     let now = Clock::System.now();
-    // Somebody else may be erasing too.
-    let mut tries = 0;
+    // The write may fail transiently, for example if another command erases at the same time.
+    let mut attempts = 0;
     while let Err(error) = deployment.store.bury(subject, now).await {
-        tries += 1;
-        if !error.is_transient() || tries == 5 {
+        attempts += 1;
+        if !error.is_transient() || attempts == 5 {
             return Err(error.into());
         }
-        tokio::time::sleep(Duration::from_millis(50 * tries)).await;
+        tokio::time::sleep(Duration::from_millis(50 * attempts)).await;
     }
-    let mut all = Removed::default();
+    let mut total = Removed::default();
     loop {
         let removed = deployment.store.erase(subject, now).await?;
-        all += removed;
+        total += removed;
         if removed == Removed::default() {
-            return Ok(all);
+            return Ok(total);
         }
     }
 }
 
-/// The conversations whose events name the end user. Events do not say in their keys whom they name: each is read.
-async fn conversations_of(deployment: &Deployment, end_user: &str, since: Moment) -> Result<BTreeSet<Subject>, Error> {
+/// Finds the conversations whose events name the end user. Only the payloads have the end user's id, so each is read.
+async fn conversations_of(deployment: &Deployment, end_user: &str, since: When) -> Result<BTreeSet<Subject>, Error> {
     let mut found = BTreeSet::new();
     let bar = progress("reading Ada's events");
-    let mut unread = Vec::new();
+    let mut unread_keys = Vec::new();
     let span = Span::of("ada", since);
-    let each = span.each(deployment, async |arrival| {
+    let search = span.for_each(deployment, async |arrival| {
         if arrival.subject.as_ref().is_some_and(|subject| !found.contains(subject)) {
-            unread.push(arrival.key);
+            unread_keys.push(arrival.key);
         }
-        if unread.len() >= 100 {
+        if unread_keys.len() >= 100 {
             bar.inc(100);
-            found.extend(naming(deployment, std::mem::take(&mut unread), end_user).await?);
+            found.extend(subjects_naming(deployment, std::mem::take(&mut unread_keys), end_user).await?);
         }
         Ok(true)
     });
-    each.await?;
-    found.extend(naming(deployment, unread, end_user).await?);
+    search.await?;
+    found.extend(subjects_naming(deployment, unread_keys, end_user).await?);
     bar.finish_and_clear();
     Ok(found)
 }
 
-async fn naming(deployment: &Deployment, keys: Vec<String>, end_user: &str) -> Result<Vec<Subject>, Error> {
+/// The subjects of those events in `keys` that name the end user.
+async fn subjects_naming(deployment: &Deployment, keys: Vec<String>, end_user: &str) -> Result<Vec<Subject>, Error> {
     let places = deployment.store.read(keys, Clock::System.now()).await?;
-    let names = |place: Place| {
+    let subject = |place: Place| {
         let Place::Record(record) = place else { return None };
         let document = Document::read(&record.event.body).ok()?;
         let readable = ada::readable(&document);
-        let named = ada::Envelope::of(&readable).data.and_then(|data| data.end_user_id()).map(|id| id == end_user);
-        if named == Some(true) { record.event.subject } else { None }
+        let names_user = ada::Envelope::of(&readable).data.and_then(|data| data.end_user_id()).map(|id| id == end_user);
+        if names_user == Some(true) { record.event.subject } else { None }
     };
-    Ok(places.into_values().filter_map(names).collect())
+    Ok(places.into_values().filter_map(subject).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn erasure_prints_each_subject_with_its_counts() {
+        let subject = Subject::new("ada", "conversation", "c1");
+        let removed = Removed { events: 1, conflicts: 0, chunks: 2 };
+        let dead_letters =
+            ErasedDeadLetters { deleted: [(subject.clone(), 1)].into_iter().collect(), ..ErasedDeadLetters::default() };
+        let erasure = Erasure { removed: vec![(subject, removed)], dead_letters };
+        let text = "ada:conversation:c1: removed 1 event, 0 conflicts, 2 chunks, 1 dead letter\n";
+        assert_eq!(erasure.to_text(), text);
+        assert_eq!(erasure.to_json()[0]["dead_letters"], 1);
+    }
 }

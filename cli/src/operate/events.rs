@@ -1,4 +1,4 @@
-//! `gatehouse events`: what happened to an event, and what arrived.
+//! `gatehouse events`: shows, lists and erases events.
 
 use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
@@ -14,10 +14,10 @@ use gatehouse_payload::time::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::dead_letters::{self, Letter, as_json};
-use super::deployment::{Deployment, Which};
+use super::dead_letters::{self, DeadLetter, as_json};
+use super::deployment::{Deployment, TargetArgs};
 use super::listing::Span;
-use super::output::{Facts, Form, Moment, Table, age, json, pretty};
+use super::output::{KeyValues, OutputArgs, ShowArgs, Table, When, age, pretty_json, print_json};
 use super::{NOT_FOUND, Verdict, erase};
 use crate::shell::{Interrupts, print};
 
@@ -29,103 +29,115 @@ Examples:
   gatehouse events list --since 24h --failed --json | jq -r .event_id
   gatehouse events erase --subject ada:conversation:673da1f0c2b94e5f8a017b11";
 
+const SHOW_EXAMPLES: &str = "\
+Examples:
+  gatehouse events show ada:msg_2x
+  gatehouse events show ada:msg_2x --payload
+  gatehouse events show ada:msg_2x --raw | jq .payload
+
+Reading a record and its conflicts takes two or three requests to DynamoDB. If the queue has dead letters, they are
+searched too.";
+const TIMELINE_EXAMPLES: &str = "\
+Examples:
+  gatehouse events timeline ada:conversation:673da1f0c2b94e5f8a017b11
+  gatehouse events timeline agntix:session:7d1c1f6e-57d8-4b62-9d0e-0a5a0c1be9f3 --follow
+  gatehouse events timeline vapi:call:2f1f… --payload --json | jq .payload
+
+Each page of up to 100 events takes one query and one batch read.";
+const LIST_EXAMPLES: &str = "\
+Examples:
+  gatehouse events list
+  gatehouse events list --source vapi --type end-of-call-report --since 24h
+  gatehouse events list --failed --since 24h --json | jq -r .event_id
+
+Marks: unparsed, the body does not match the vendor's types; weak-identity, the id is a hash of the message and the
+hour.
+
+Takes one query for each vendor and hour; no payload is read.";
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Say everything that is known about one event: its record, its conflicts, its dead letter.
+    /// Show one event: its record, its conflicts and its dead letter.
     ///
-    /// Exits with 3 where there is no trace of it.
-    #[command(
-        after_help = "Examples:\n  gatehouse events show ada:msg_2x\n  gatehouse events show ada:msg_2x --payload\n  gatehouse events show ada:msg_2x --raw | jq .payload\n\nA record and its conflicts are two or three requests to DynamoDB; dead letters are looked through where there are any."
-    )]
+    /// Exits with 3 if the event is not found.
+    #[command(after_help = SHOW_EXAMPLES)]
     Show {
-        /// The event's id, as answers, logs and lists name it
+        /// The event's id, as in responses, logs and lists
         #[arg(value_name = "EVENT")]
         id: String,
-        /// Its payload too
-        #[arg(long)]
-        payload: bool,
-        /// The item as DynamoDB has it, payload and all, and nothing else
+        /// Print only the DynamoDB item, including its payload
         #[arg(long)]
         raw: bool,
         #[command(flatten)]
-        which: Which,
-        #[command(flatten)]
-        form: Form,
+        show: ShowArgs,
     },
-    /// All about one conversation, call or session, in the order it happened.
-    #[command(
-        after_help = "Examples:\n  gatehouse events timeline ada:conversation:673da1f0c2b94e5f8a017b11\n  gatehouse events timeline agntix:session:7d1c1f6e-57d8-4b62-9d0e-0a5a0c1be9f3 --follow\n  gatehouse events timeline vapi:call:2f1f… --payload --json | jq .payload\n\nA page of up to 100 events is a query and a read of the events."
-    )]
+    /// Show the events of one conversation, call or session, in the order they occurred.
+    #[command(after_help = TIMELINE_EXAMPLES)]
     Timeline {
-        /// The subject, as events show and lists name it
+        /// The subject, as in `events show` and lists
         #[arg(value_name = "SUBJECT")]
         subject: String,
-        /// The payloads too
-        #[arg(long)]
-        payload: bool,
-        /// At most so many events
+        /// Maximum number of events
         #[arg(long, value_name = "N")]
         limit: Option<usize>,
-        /// Go on with what comes, until Ctrl-C
+        /// Wait for new events and print them, until Ctrl-C
         #[arg(long)]
         follow: bool,
         #[command(flatten)]
-        which: Which,
-        #[command(flatten)]
-        form: Form,
+        show: ShowArgs,
     },
-    /// What arrived, latest first.
-    #[command(
-        after_help = "Examples:\n  gatehouse events list\n  gatehouse events list --source vapi --type end-of-call-report --since 24h\n  gatehouse events list --failed --since 24h --json | jq -r .event_id\n\nMarks: unparsed, the vendor's types could not read the body; weak-identity, the id rests on a hash of the message and the hour.\n\nA query for each vendor and hour; no payload is read."
-    )]
+    /// List received events, latest first.
+    #[command(after_help = LIST_EXAMPLES)]
     List {
         #[command(flatten)]
         span: Span,
-        /// Only of this kind, in the vendor's word
+        /// Only events of this type, by the vendor's name for it
         #[arg(long = "type", value_name = "TYPE")]
         event_type: Option<String>,
-        /// Only what went wrong: conflicts, bodies their vendor's types could not read (unparsed), and dead letters
+        /// Only failures: conflicts, unparsed bodies and dead letters
         #[arg(long)]
         failed: bool,
-        /// At most so many
+        /// Maximum number of events
         #[arg(long, value_name = "N")]
         limit: Option<usize>,
         #[command(flatten)]
-        which: Which,
+        output: OutputArgs,
         #[command(flatten)]
-        form: Form,
+        target: TargetArgs,
     },
-    /// Remove all there is about a subject, and let nothing about it be recorded again.
+    /// Permanently erase all data about a subject, and keep new events about it from being recorded.
     #[command(after_help = erase::EXAMPLES)]
     Erase(erase::Arguments),
 }
 
-/// How often a followed timeline is looked at.
-const PAUSE: Duration = Duration::from_secs(1);
-/// For how long after a record without a subject its conflicts are looked for. In seconds.
-const NEARBY: i64 = 86_400;
+/// Interval between polls of a followed timeline.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// For a record without a subject, conflicts received within this time after it are searched. In seconds.
+const CONFLICT_SEARCH_SECONDS: i64 = 86_400;
 
 pub(crate) async fn run(command: Command) -> Verdict {
     match command {
-        Command::Show { id, raw: true, which, .. } => raw(&which.find().await?, &id).await,
-        Command::Show { id, payload, raw: false, which, form } => show(&which.find().await?, form, &id, payload).await,
-        Command::Timeline { subject, payload, limit, follow, which, form } => {
-            let told = Telling { form, payload };
-            timeline(&which.find().await?, &Subject::from_stored(subject), told, limit, follow).await
+        Command::Show { id, raw: true, show: ShowArgs { target, .. } } => raw(&target.find().await?, &id).await,
+        Command::Show { id, raw: false, show: ShowArgs { payload, output, target } } => {
+            show(&target.find().await?, output, &id, payload).await
         }
-        Command::List { span, event_type, failed, limit, which, form } => {
-            let wanted = Wanted { event_type, failed, limit: limit.unwrap_or(usize::MAX) };
-            list(&which.find().await?, form, &span, &wanted).await
+        Command::Timeline { subject, limit, follow, show: ShowArgs { payload, output, target } } => {
+            let printer = TimelinePrinter { output, payload };
+            timeline(&target.find().await?, &Subject::from_stored(subject), printer, limit, follow).await
+        }
+        Command::List { span, event_type, failed, limit, output, target } => {
+            let filter = ListFilter { event_type, failed, limit: limit.unwrap_or(usize::MAX) };
+            list(&target.find().await?, output, &span, &filter).await
         }
         Command::Erase(arguments) => erase::run(arguments).await,
     }
 }
 
-/// An event as it is told.
+/// An event as the commands print it in JSON.
 #[derive(Debug, Serialize)]
-pub(crate) struct Told {
+pub(crate) struct EventView {
     event_id: String,
-    /// `recorded`, `conflict`
+    /// `recorded` or `conflict`.
     state: &'static str,
     source: String,
     #[serde(rename = "type")]
@@ -149,11 +161,11 @@ pub(crate) struct Told {
     payload: Option<Value>,
 }
 
-impl Told {
-    pub(crate) fn of(record: &Record, payload: bool) -> Told {
+impl EventView {
+    pub(crate) fn of_record(record: &Record, payload: bool) -> EventView {
         let event = &record.event;
         let body = String::from_utf8_lossy(&event.body);
-        Told {
+        EventView {
             event_id: event.id.to_string(),
             state: if record.conflict { "conflict" } else { "recorded" },
             source: event.source.clone(),
@@ -163,7 +175,7 @@ impl Told {
             received_at: event.received_at,
             verified_by: Some(event.verified_by.clone()),
             fingerprint: Some(event.fingerprint.to_string()),
-            marks: words(event.marks),
+            marks: mark_words(event.marks),
             bytes: Some(event.body.len()),
             answer: event.answer.as_deref().filter(|_| payload).map(as_json),
             expires_at: Some(Timestamp::clamped(record.expires_at.saturating_mul(1000))),
@@ -171,9 +183,9 @@ impl Told {
         }
     }
 
-    fn listed(arrival: &Arrival) -> Told {
+    fn of_arrival(arrival: &Arrival) -> EventView {
         let marks = Marks { unparsed: arrival.unparsed, weak_identity: arrival.weak_identity, undated: false };
-        Told {
+        EventView {
             event_id: arrival.id.to_string(),
             state: if arrival.conflict { "conflict" } else { "recorded" },
             source: arrival.id.as_str().split(':').next().unwrap_or_default().to_owned(),
@@ -183,7 +195,7 @@ impl Told {
             received_at: arrival.received_at,
             verified_by: None,
             fingerprint: None,
-            marks: words(marks),
+            marks: mark_words(marks),
             bytes: None,
             answer: None,
             expires_at: None,
@@ -192,77 +204,113 @@ impl Told {
     }
 }
 
-fn words(marks: Marks) -> Vec<&'static str> {
+fn mark_words(marks: Marks) -> Vec<&'static str> {
     let all = [(marks.unparsed, "unparsed"), (marks.weak_identity, "weak-identity"), (marks.undated, "undated")];
-    all.into_iter().filter(|(is, _)| *is).map(|(_, word)| word).collect()
+    all.into_iter().filter(|(is_set, _)| *is_set).map(|(_, word)| word).collect()
 }
 
-fn or(text: Option<&String>) -> String {
+fn or_dash(text: Option<&String>) -> String {
     text.cloned().unwrap_or_else(|| "-".to_owned())
 }
 
-/// What is known of an event.
-struct Found {
+/// Everything that is known about an event.
+struct Lookup {
     place: Place,
     conflicts: Vec<Record>,
-    letter: Option<Letter>,
-    /// How many messages are on the retry queue, which cannot be looked into.
+    dead_letter: Option<DeadLetter>,
+    /// The number of messages on the retry queue, which cannot be searched.
     retrying: u64,
-    /// How many dead letters somebody else holds.
-    held: u64,
+    /// The number of dead letters that another command holds.
+    held_elsewhere: u64,
 }
 
-impl Found {
-    /// In one word, and what it means.
+impl Lookup {
+    /// The event's state in one word, and its meaning.
     fn state(&self) -> (&'static str, String) {
-        match (&self.place, &self.letter) {
+        match (&self.place, &self.dead_letter) {
             (Place::Record(record), _) if record.conflict => {
-                ("conflict", "this came under an id whose record says something else; both are kept".to_owned())
+                ("conflict", "the record with this id has a different body; both are kept".to_owned())
             }
             (Place::Record(_), Some(_)) => {
-                ("recorded", "a dead letter of it is left, which redriving or discarding takes away".to_owned())
+                ("recorded", "a dead letter of the event remains; redrive or discard it".to_owned())
+            }
+            (Place::Record(_), None) if self.conflicts.len() == 1 => {
+                ("recorded", "first version; 1 conflicting delivery kept".to_owned())
             }
             (Place::Record(_), None) if !self.conflicts.is_empty() => {
-                ("recorded", "once, as it came first; what else came under its id is kept beside it".to_owned())
+                ("recorded", format!("first version; {} conflicting deliveries kept", self.conflicts.len()))
             }
             (Place::Record(_), None) => ("recorded", "once; nothing is left to do".to_owned()),
-            (Place::Erased(at), _) => ("erased", format!("at {at}; it is not recorded again")),
+            (Place::Erased(at), _) => ("erased", format!("at {at}; the event is not recorded again")),
             (Place::Damaged(damaged), _) => ("damaged", damaged.to_string()),
             (Place::Empty, Some(letter)) => ("dead", format!("not recorded: {}", letter.reason)),
-            (Place::Empty, None) if self.retrying > 0 => (
-                "unknown",
-                format!(
-                    "no record and no dead letter; it may be among the {} messages of the retry queue",
+            (Place::Empty, None) if self.retrying > 0 => {
+                let messages = if self.retrying == 1 { "message" } else { "messages" };
+                let meaning = format!(
+                    "no record and no dead letter; it may be on the retry queue, which has {} {messages}",
                     self.retrying
-                ),
-            ),
-            (Place::Empty, None) if self.held > 0 => (
-                "unknown",
-                format!("no record; it may be among the {} dead letters that somebody holds for a moment", self.held),
-            ),
-            (Place::Empty, None) => ("unknown", "no trace of it: never taken, skipped, or expired".to_owned()),
+                );
+                ("unknown", meaning)
+            }
+            (Place::Empty, None) if self.held_elsewhere > 0 => {
+                let held = self.held_elsewhere;
+                ("unknown", format!("no record; it may be a dead letter that another command holds ({held} held)"))
+            }
+            (Place::Empty, None) => ("unknown", "not found: never received, refused, skipped or expired".to_owned()),
         }
+    }
+
+    fn to_json(&self, id: &str, with_payload: bool) -> Value {
+        let (state, meaning) = self.state();
+        let record = match &self.place {
+            Place::Record(record) => Some(EventView::of_record(record, with_payload)),
+            _ => None,
+        };
+        let conflicts: Vec<_> = self.conflicts.iter().map(|copy| EventView::of_record(copy, with_payload)).collect();
+        json!({"event_id": id, "state": state, "meaning": meaning, "record": record, "conflicts": conflicts,
+               "dead_letter": self.dead_letter})
+    }
+
+    fn to_key_values(&self, id: &str, with_payload: bool) -> KeyValues {
+        let (state, meaning) = self.state();
+        let mut lines = KeyValues::default();
+        lines.add("event", id);
+        lines.add("state", format!("{state}: {meaning}"));
+        if let Place::Record(record) = &self.place {
+            describe(&mut lines, record, with_payload);
+        }
+        for Record { event, .. } in &self.conflicts {
+            let (received_at, verified_by, fingerprint) = (event.received_at, &event.verified_by, &event.fingerprint);
+            lines.add("conflict", format!("received {received_at} ({verified_by}), fingerprint {fingerprint}"));
+            if with_payload {
+                lines.block("its payload", &pretty_json(&String::from_utf8_lossy(&event.body)));
+            }
+        }
+        if let Some(letter) = &self.dead_letter {
+            dead_letters::describe(&mut lines, letter);
+        }
+        lines
     }
 }
 
-async fn find(deployment: &Deployment, id: &str) -> Result<Found, Error> {
+async fn find(deployment: &Deployment, id: &str) -> Result<Lookup, Error> {
     let event_id = EventId::from_stored(id.to_owned());
     let place = deployment.store.look(&event_id, Clock::System.now()).await?;
     let conflicts = match &place {
         Place::Record(record) if !record.conflict => conflicts(deployment, record).await?,
         _ => Vec::new(),
     };
-    let letter = if deployment.has_queues() { dead_letters::find(deployment, id).await? } else { None };
-    let (mut retrying, mut held) = (0, 0);
-    if place == Place::Empty && letter.is_none() && deployment.has_queues() {
+    let dead_letter = if deployment.has_queues() { dead_letters::find(deployment, id).await? } else { None };
+    let (mut retrying, mut held_elsewhere) = (0, 0);
+    if place == Place::Empty && dead_letter.is_none() && deployment.has_queues() {
         let (visible, hidden) = deployment.counts(deployment.retry_queue()?).await?;
         retrying = visible + hidden;
-        held = dead_letters::waiting(deployment).await?.1;
+        held_elsewhere = dead_letters::dead_letter_counts(deployment).await?.1;
     }
-    Ok(Found { place, conflicts, letter, retrying, held })
+    Ok(Lookup { place, conflicts, dead_letter, retrying, held_elsewhere })
 }
 
-/// The copies that conflict with a record: by its subject, or, where it has none, by what arrived within a day of it.
+/// Finds the conflicting copies of a record: by its subject or, if it has none, among the events received within a day.
 async fn conflicts(deployment: &Deployment, record: &Record) -> Result<Vec<Record>, Error> {
     let id = record.event.id.as_str();
     let is_copy =
@@ -273,17 +321,17 @@ async fn conflicts(deployment: &Deployment, record: &Record) -> Result<Vec<Recor
         keys.extend(deployment.store.keys(subject).await?.into_iter().filter(|key| is_copy(key)));
     } else {
         let received_at = record.event.received_at;
-        let until = received_at.plus_secs(NEARBY).min(now);
-        let span = Span { until: Some(Moment::At(until)), ..Span::of(&record.event.source, Moment::At(received_at)) };
-        let looked = span.each(deployment, async |arrival| {
+        let until = received_at.plus_secs(CONFLICT_SEARCH_SECONDS).min(now);
+        let span = Span { until: Some(When::At(until)), ..Span::of(&record.event.source, When::At(received_at)) };
+        let search = span.for_each(deployment, async |arrival| {
             if arrival.conflict && arrival.id.as_str() == id {
                 keys.insert(arrival.key);
             }
             Ok(true)
         });
-        // A table without the index tells nothing of them.
-        if let Err(error) = looked.await {
-            eprintln!("conflicts of an event without a subject cannot be looked for: {error}");
+        // The search fails for a table without the index. The record itself can still be shown.
+        if let Err(error) = search.await {
+            eprintln!("cannot search for conflicts of an event without a subject: {error}");
         }
     }
     let places = deployment.store.read(keys.into_iter().collect(), now).await?;
@@ -293,80 +341,56 @@ async fn conflicts(deployment: &Deployment, record: &Record) -> Result<Vec<Recor
     Ok(conflicts)
 }
 
-async fn show(deployment: &Deployment, form: Form, id: &str, payload: bool) -> Verdict {
-    let found = find(deployment, id).await?;
-    let (state, meaning) = found.state();
-    let record = if let Place::Record(record) = &found.place { Some(Told::of(record, payload)) } else { None };
-    let conflicts: Vec<_> = found.conflicts.iter().map(|copy| Told::of(copy, payload)).collect();
-    let code = if state == "unknown" { NOT_FOUND } else { 0 };
-    if form.json {
-        json(&json!({"event_id": id, "state": state, "meaning": meaning, "record": record, "conflicts": conflicts,
-                     "dead_letter": found.letter}))?;
-        return Ok(code);
+async fn show(deployment: &Deployment, output: OutputArgs, id: &str, payload: bool) -> Verdict {
+    let lookup = find(deployment, id).await?;
+    if output.json {
+        print_json(&lookup.to_json(id, payload))?;
+    } else {
+        lookup.to_key_values(id, payload).print()?;
     }
-    let mut facts = Facts::default();
-    facts.add("event", id);
-    facts.add("state", format!("{state}: {meaning}"));
-    if let Place::Record(record) = &found.place {
-        about(&mut facts, record, payload);
-    }
-    for copy in &found.conflicts {
-        let what = format!(
-            "received {} ({}), fingerprint {}",
-            copy.event.received_at, copy.event.verified_by, copy.event.fingerprint
-        );
-        facts.add("conflict", what);
-        if payload {
-            facts.block("its payload", &pretty(&String::from_utf8_lossy(&copy.event.body)));
-        }
-    }
-    if let Some(letter) = &found.letter {
-        dead_letters::about(&mut facts, letter);
-    }
-    facts.print()?;
-    Ok(code)
+    Ok(if lookup.state().0 == "unknown" { NOT_FOUND } else { 0 })
 }
 
-fn about(facts: &mut Facts, record: &Record, payload: bool) {
+fn describe(lines: &mut KeyValues, record: &Record, with_payload: bool) {
     let event = &record.event;
-    let kind = event.event_type.as_deref().unwrap_or("of an unknown type");
-    facts.add("source", format!("{} {kind}", event.source));
-    facts.add_some("subject", event.subject.as_ref().map(ToString::to_string));
-    facts.add("occurred", event.occurred_at.to_string());
+    let kind = event.event_type.as_deref().unwrap_or("(unknown type)");
+    lines.add("source", format!("{} {kind}", event.source));
+    lines.add_some("subject", event.subject.as_ref().map(ToString::to_string));
+    lines.add("occurred", event.occurred_at.to_string());
     let late = (event.received_at.as_millis() - event.occurred_at.as_millis()) / 1000;
     let late = if late > 0 { format!(", {late} s after it occurred") } else { String::new() };
-    facts.add("received", format!("{}{late}", event.received_at));
-    facts.add("verified by", &event.verified_by);
-    facts.add("fingerprint", event.fingerprint.to_string());
-    let marks = words(event.marks);
+    lines.add("received", format!("{}{late}", event.received_at));
+    lines.add("verified by", &event.verified_by);
+    lines.add("fingerprint", event.fingerprint.to_string());
+    let marks = mark_words(event.marks);
     if !marks.is_empty() {
-        facts.add("marks", marks.join(", "));
+        lines.add("marks", marks.join(", "));
     }
-    facts.add("kept until", Timestamp::clamped(record.expires_at.saturating_mul(1000)).to_string());
-    let answer = if event.answer.is_some() { ", and an answer of its own" } else { "" };
-    if payload {
+    lines.add("expires", Timestamp::clamped(record.expires_at.saturating_mul(1000)).to_string());
+    let answer = if event.answer.is_some() { " and a reply" } else { "" };
+    if with_payload {
         if let Some(answer) = &event.answer {
-            facts.block("answer", &pretty(answer));
+            lines.block("answer", &pretty_json(answer));
         }
-        facts.block("payload", &pretty(&String::from_utf8_lossy(&event.body)));
+        lines.block("payload", &pretty_json(&String::from_utf8_lossy(&event.body)));
     } else {
-        facts.add("payload", format!("{} bytes{answer}; --payload shows it", event.body.len()));
+        lines.add("payload", format!("{} bytes{answer}; pass --payload to show them", event.body.len()));
     }
 }
 
 async fn raw(deployment: &Deployment, id: &str) -> Verdict {
     let Some(item) = deployment.store.raw(id).await? else { return Ok(NOT_FOUND) };
-    json(&as_dynamodb_json(&item))?;
+    print_json(&as_dynamodb_json(&item))?;
     Ok(0)
 }
 
-/// As the AWS CLI shows it.
+/// Converts an item to DynamoDB JSON, as the AWS CLI prints it.
 fn as_dynamodb_json(item: &Item) -> Value {
     let value = |value: &AttributeValue| match value {
         AttributeValue::S(text) => json!({"S": text}),
         AttributeValue::N(number) => json!({"N": number}),
         AttributeValue::B(bytes) => json!({"B": BASE64.encode(bytes.as_ref())}),
-        AttributeValue::Bool(is) => json!({"BOOL": is}),
+        AttributeValue::Bool(flag) => json!({"BOOL": flag}),
         AttributeValue::M(map) => json!({"M": as_dynamodb_json(map)}),
         other => json!(format!("{other:?}")),
     };
@@ -374,23 +398,24 @@ fn as_dynamodb_json(item: &Item) -> Value {
     json!(sorted)
 }
 
+/// Prints the pages of a timeline.
 #[derive(Debug, Clone, Copy)]
-struct Telling {
-    form: Form,
+struct TimelinePrinter {
+    output: OutputArgs,
     payload: bool,
 }
 
-impl Telling {
-    fn tell(self, records: &[Record], with_heading: bool) -> Result<(), Error> {
-        if self.form.json {
-            return records.iter().try_for_each(|record| json(&Told::of(record, self.payload)));
+impl TimelinePrinter {
+    fn print(self, records: &[Record], with_heading: bool) -> Result<(), Error> {
+        if self.output.json {
+            return records.iter().try_for_each(|record| print_json(&EventView::of_record(record, self.payload)));
         }
         if self.payload {
             for record in records {
-                let mut facts = Facts::default();
-                facts.add("event", record.event.id.as_str());
-                about(&mut facts, record, true);
-                facts.print()?;
+                let mut lines = KeyValues::default();
+                lines.add("event", record.event.id.as_str());
+                describe(&mut lines, record, true);
+                lines.print()?;
                 print("\n")?;
             }
             return Ok(());
@@ -399,8 +424,8 @@ impl Telling {
         for record in records {
             let event = &record.event;
             let state = if record.conflict { "conflict" } else { "recorded" };
-            let (at, kind) = (event.occurred_at.to_string(), or(event.event_type.as_ref()));
-            table.row([at, state.to_owned(), words(event.marks).join(", "), kind, event.id.to_string()]);
+            let (at, kind) = (event.occurred_at.to_string(), or_dash(event.event_type.as_ref()));
+            table.row([at, state.to_owned(), mark_words(event.marks).join(", "), kind, event.id.to_string()]);
         }
         if with_heading { table.print() } else { table.print_rows() }
     }
@@ -409,37 +434,37 @@ impl Telling {
 async fn timeline(
     deployment: &Deployment,
     subject: &Subject,
-    telling: Telling,
+    printer: TimelinePrinter,
     limit: Option<usize>,
     follow: bool,
 ) -> Verdict {
-    let mut from: Option<PageToken> = None;
-    let (mut told, mut left) = (0, limit.unwrap_or(usize::MAX));
+    let mut next_page: Option<PageToken> = None;
+    let (mut printed, mut left) = (0, limit.unwrap_or(usize::MAX));
     let mut seen = HashSet::new();
     while left > 0 {
         let size = u8::try_from(left.min(100)).unwrap_or(100);
-        let page = deployment.store.timeline(subject, Clock::System.now(), from, size).await?;
+        let page = deployment.store.timeline(subject, Clock::System.now(), next_page, size).await?;
         seen.extend(page.records.iter().map(key_of));
         if !page.records.is_empty() {
-            telling.tell(&page.records, told == 0)?;
+            printer.print(&page.records, printed == 0)?;
         }
         for (key, damaged) in page.damaged {
             eprintln!("{key}: {damaged}");
         }
-        told += page.records.len();
+        printed += page.records.len();
         left = left.saturating_sub(page.records.len());
-        from = page.next;
-        if from.is_none() {
+        next_page = page.next;
+        if next_page.is_none() {
             break;
         }
     }
     if follow {
-        follow_on(deployment, subject, telling, seen).await?;
-    } else if told == 0 {
-        eprintln!("nothing about {subject}; a subject looks like ada:conversation:673da1f0c2b94e5f8a017b11");
+        follow_timeline(deployment, subject, printer, seen).await?;
+    } else if printed == 0 {
+        eprintln!("no events about {subject}; a subject looks like ada:conversation:673da1f0c2b94e5f8a017b11");
         return Ok(NOT_FOUND);
-    } else if from.is_some() {
-        eprintln!("there is more; --limit was {}", limit.unwrap_or_default());
+    } else if next_page.is_some() {
+        eprintln!("there are more events; --limit is {}", limit.unwrap_or_default());
     }
     Ok(0)
 }
@@ -448,84 +473,88 @@ fn key_of(record: &Record) -> (String, bool, String) {
     (record.event.id.to_string(), record.conflict, record.event.fingerprint.to_string())
 }
 
-/// Tells what comes, until Ctrl-C. What happened earlier may come later, so every look is at all the keys; only what is new is read.
-async fn follow_on(
+/// Prints new events until Ctrl-C.
+///
+/// An event that occurred earlier may be received later. Each poll therefore lists all keys of the subject, and reads
+/// the new ones.
+async fn follow_timeline(
     deployment: &Deployment,
     subject: &Subject,
-    telling: Telling,
+    printer: TimelinePrinter,
     mut seen: HashSet<(String, bool, String)>,
 ) -> Result<(), Error> {
-    let mut known = HashSet::new();
+    let mut known_keys = HashSet::new();
     let mut stop = Interrupts::listen();
     loop {
-        let look = async {
+        let poll = async {
             let keys = deployment.store.keys(subject).await?;
-            let new: Vec<_> = keys.into_iter().filter(|key| !known.contains(key)).collect();
+            let new: Vec<_> = keys.into_iter().filter(|key| !known_keys.contains(key)).collect();
             let places = deployment.store.read(new.clone(), Clock::System.now()).await?;
             Ok::<_, StoreError>((new, places))
         };
-        match look.await {
+        match poll.await {
             Ok((new, places)) => {
-                known.extend(new);
+                known_keys.extend(new);
                 let record = |place| if let Place::Record(record) = place { Some(*record) } else { None };
                 let mut records: Vec<_> = places.into_values().filter_map(record).collect();
                 records.retain(|record| seen.insert(key_of(record)));
                 records.sort_by(|a, b| (a.event.occurred_at, &a.event.id).cmp(&(b.event.occurred_at, &b.event.id)));
-                telling.tell(&records, false)?;
+                printer.print(&records, false)?;
             }
-            // Whoever follows wants to hear when it is over.
-            Err(error) if error.is_transient() => eprintln!("{error}; trying again"),
+            // An outage does not end the command, so that the events after it are printed too.
+            Err(error) if error.is_transient() => eprintln!("{error}; retrying"),
             Err(error) => return Err(error.into()),
         }
         tokio::select! {
-            () = tokio::time::sleep(PAUSE) => {}
+            () = tokio::time::sleep(POLL_INTERVAL) => {}
             () = stop.next() => return Ok(()),
         }
     }
 }
 
-struct Wanted {
+/// The events that a list shows.
+struct ListFilter {
     event_type: Option<String>,
     failed: bool,
     limit: usize,
 }
 
-async fn list(deployment: &Deployment, form: Form, span: &Span, wanted: &Wanted) -> Verdict {
+async fn list(deployment: &Deployment, output: OutputArgs, span: &Span, filter: &ListFilter) -> Verdict {
     let mut table = Table::new(["AGE", "STATE", "MARKS", "TYPE", "SUBJECT", "EVENT"]);
     let (now, mut count) = (Clock::System.now(), 0);
-    if wanted.limit > 0 {
-        let each = span.each(deployment, async |arrival| {
-            let is_type = wanted.event_type.is_none() || wanted.event_type == arrival.event_type;
-            if !is_type || (wanted.failed && !arrival.conflict && !arrival.unparsed) {
+    if filter.limit > 0 {
+        let print_arrivals = span.for_each(deployment, async |arrival| {
+            let has_type = filter.event_type.is_none() || filter.event_type == arrival.event_type;
+            if !has_type || (filter.failed && !arrival.conflict && !arrival.unparsed) {
                 return Ok(true);
             }
-            let told = Told::listed(&arrival);
-            if form.json {
-                json(&told)?;
+            let event = EventView::of_arrival(&arrival);
+            if output.json {
+                print_json(&event)?;
             } else {
-                let (state, marks) = (told.state.to_owned(), told.marks.join(", "));
-                let (kind, subject) = (or(told.event_type.as_ref()), or(told.subject.as_ref()));
-                table.row([age(arrival.received_at, now), state, marks, kind, subject, told.event_id]);
+                let (state, marks) = (event.state.to_owned(), event.marks.join(", "));
+                let (kind, subject) = (or_dash(event.event_type.as_ref()), or_dash(event.subject.as_ref()));
+                table.row([age(arrival.received_at, now), state, marks, kind, subject, event.event_id]);
             }
             count += 1;
-            Ok(count < wanted.limit)
+            Ok(count < filter.limit)
         });
-        each.await?;
+        print_arrivals.await?;
     }
     let mut dead = Vec::new();
-    if wanted.failed && deployment.has_queues() && wanted.event_type.is_none() {
-        let bar = super::progress("looking through the dead letters");
-        dead = dead_letters::look(deployment, &bar, &mut Interrupts::listen(), |_| false).await?.letters;
+    if filter.failed && deployment.has_queues() && filter.event_type.is_none() {
+        let bar = super::progress("searching the dead letters");
+        dead = dead_letters::peek(deployment, &bar, &mut Interrupts::listen(), |_| false).await?.letters;
         bar.finish_and_clear();
-        let is_wanted = |letter: &Letter| {
+        let is_wanted = |letter: &DeadLetter| {
             span.source.is_empty() || letter.source.as_ref().is_some_and(|source| span.source.contains(source))
         };
         dead.retain(is_wanted);
     }
     for letter in &dead {
         let id = letter.event_id.as_ref().unwrap_or(&letter.message_id);
-        if form.json {
-            json(
+        if output.json {
+            print_json(
                 &json!({"event_id": letter.event_id, "state": "dead", "source": letter.source, "reason": letter.reason,
                          "last_error": letter.last_error, "message_id": letter.message_id}),
             )?;
@@ -535,8 +564,8 @@ async fn list(deployment: &Deployment, form: Form, span: &Span, wanted: &Wanted)
             table.row([age(at, now), "dead".to_owned(), letter.reason.clone(), "-".to_owned(), why, id.clone()]);
         }
     }
-    if !form.json {
-        if count + dead.len() > 0 { table.print()? } else { print("nothing\n")? }
+    if !output.json {
+        if count + dead.len() > 0 { table.print()? } else { print("no events\n")? }
     }
     Ok(0)
 }

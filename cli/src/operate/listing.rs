@@ -1,4 +1,4 @@
-//! Lists of what arrived: the index `by-source`, hour by hour.
+//! Lists received events by vendor and hour, from the index `by-source`.
 
 use clap::Args;
 use gatehouse_inbox::Clock;
@@ -6,41 +6,42 @@ use gatehouse_inbox::store::arrivals::{Arrival, SOURCE_INDEX, hours};
 use gatehouse_local::Error;
 
 use super::deployment::Deployment;
-use super::output::{Moment, moment};
+use super::output::{When, parse_when};
 
 /// The vendors, as they stand in event ids.
 pub(crate) const SOURCES: [&str; 4] = ["ada", "agntix", "vapi", "ag-kit"];
 
+/// Arguments that select received events by vendor and time.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Span {
-    /// Only of this vendor; may stand several times [default: all of them]
+    /// Only events of this vendor; repeatable [default: all vendors]
     #[arg(long, value_name = "SOURCE", value_parser = SOURCES)]
     pub(crate) source: Vec<String>,
-    /// From when on: a span before now, such as 90s, 15min, 1h, 7d, or a time such as 2026-11-21T17:00:00Z
-    #[arg(long, value_name = "WHEN", value_parser = moment, default_value = "1h")]
-    pub(crate) since: Moment,
-    /// Until when, likewise
-    #[arg(long, value_name = "WHEN", value_parser = moment)]
-    pub(crate) until: Option<Moment>,
+    /// Start: a span before now such as 90s, 15min, 1h or 7d, or a time such as 2026-11-21T17:00:00Z
+    #[arg(long, value_name = "WHEN", value_parser = parse_when, default_value = "1h")]
+    pub(crate) since: When,
+    /// End, in the same formats [default: now]
+    #[arg(long, value_name = "WHEN", value_parser = parse_when)]
+    pub(crate) until: Option<When>,
 }
 
 impl Span {
-    /// A vendor's events of a span.
-    pub(crate) fn of(source: &str, since: Moment) -> Self {
+    /// Selects the events of one vendor since a time.
+    pub(crate) fn of(source: &str, since: When) -> Self {
         Span { source: vec![source.to_owned()], since, until: None }
     }
 
-    /// Calls `take` with what arrived, latest first, until it says that it is enough. An hour is read as a whole.
+    /// Calls `take` with each event, latest first, until it returns false. Each hour is read completely first.
     ///
     /// # Errors
-    /// When DynamoDB does not answer, or the table has no such index.
-    pub(crate) async fn each(
+    /// If DynamoDB fails, or the table has no index `by-source`.
+    pub(crate) async fn for_each(
         &self,
         deployment: &Deployment,
         mut take: impl AsyncFnMut(Arrival) -> Result<bool, Error>,
     ) -> Result<(), Error> {
         let now = Clock::System.now();
-        let (since, until) = (self.since.from(now), self.until.map_or(now, |until| until.from(now)));
+        let (since, until) = (self.since.resolve(now), self.until.map_or(now, |until| until.resolve(now)));
         if since > until {
             return Err(format!("--since {since} is after --until {until}").into());
         }
@@ -49,13 +50,13 @@ impl Span {
         for hour in hours(since, until) {
             let mut arrived = Vec::new();
             for source in sources {
-                let mut from = None;
+                let mut next_page = None;
                 loop {
-                    let page = deployment.store.arrivals(source, hour, until, now, from).await;
-                    let (arrivals, next) = page.map_err(|error| explained(deployment, &error))?;
+                    let page = deployment.store.arrivals(source, hour, until, now, next_page).await;
+                    let (arrivals, next) = page.map_err(|error| list_error(deployment, &error))?;
                     arrived.extend(arrivals);
-                    from = next;
-                    if from.is_none() {
+                    next_page = next;
+                    if next_page.is_none() {
                         break;
                     }
                 }
@@ -71,13 +72,13 @@ impl Span {
     }
 }
 
-fn explained(deployment: &Deployment, error: &gatehouse_inbox::StoreError) -> Error {
+fn list_error(deployment: &Deployment, error: &gatehouse_inbox::StoreError) -> Error {
     if error.is_transient() {
         return error.to_string().into();
     }
     format!(
-        "{error}: the table {} cannot be listed by vendor and hour; its index {SOURCE_INDEX} is there where the stack's parameter \
-         SourceIndex is true",
+        "{error}: cannot list events of the table {}; this needs the index {SOURCE_INDEX}, which the stack's parameter \
+         SourceIndex=true creates",
         deployment.table
     )
     .into()

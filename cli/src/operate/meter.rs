@@ -1,4 +1,4 @@
-//! What looking costs: requests to DynamoDB and SQS, and read units.
+//! Measures the cost of a command: requests to DynamoDB and SQS, and read units.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,7 +15,11 @@ use aws_sdk_dynamodb::operation::get_item::{GetItemInput, GetItemOutput};
 use aws_sdk_dynamodb::operation::query::{QueryInput, QueryOutput};
 use aws_sdk_dynamodb::types::{ConsumedCapacity, ReturnConsumedCapacity};
 
-/// Counts; clones share the counts. It asks DynamoDB for what each read consumed.
+use super::output::counted;
+
+/// An SDK interceptor that counts requests and read units. Clones share the counts.
+///
+/// It sets `ReturnConsumedCapacity` on reads, so that DynamoDB reports their read units.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Meter(Arc<Mutex<Counts>>);
 
@@ -26,18 +30,18 @@ struct Counts {
 }
 
 impl Meter {
-    fn counts<T>(&self, with: impl FnOnce(&mut Counts) -> T) -> T {
-        with(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    fn with_counts<T>(&self, action: impl FnOnce(&mut Counts) -> T) -> T {
+        action(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 impl fmt::Display for Meter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.counts(|counts| {
+        self.with_counts(|counts| {
             let all: usize = counts.requests.values().sum();
             let each: Vec<_> = counts.requests.iter().map(|(operation, n)| format!("{operation} {n}")).collect();
-            let (of, units) = (if all == 1 { "request" } else { "requests" }, counts.read_units);
-            write!(f, "{all} {of} ({}), {units} read units", each.join(", "))
+            let requests = counted(all, "request");
+            write!(f, "{requests} ({}), {} read units", each.join(", "), counts.read_units)
         })
     }
 }
@@ -72,7 +76,7 @@ impl Intercept for Meter {
     ) -> Result<(), BoxError> {
         let target = context.request().headers().get("x-amz-target").unwrap_or_default();
         let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
-        self.counts(|counts| *counts.requests.entry(operation).or_default() += 1);
+        self.with_counts(|counts| *counts.requests.entry(operation).or_default() += 1);
         Ok(())
     }
 
@@ -91,7 +95,7 @@ impl Intercept for Meter {
         } else {
             output.downcast_ref::<BatchGetItemOutput>().map(|get| get.consumed_capacity().iter().map(units).sum())
         };
-        self.counts(|counts| counts.read_units += consumed.unwrap_or_default());
+        self.with_counts(|counts| counts.read_units += consumed.unwrap_or_default());
         Ok(())
     }
 }

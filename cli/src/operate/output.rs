@@ -1,4 +1,4 @@
-//! How commands tell: tables for readers, one JSON object a line for programs.
+//! Output of the commands: aligned text for readers, one JSON object per line for programs.
 
 use std::fmt::Write as _;
 
@@ -8,39 +8,45 @@ use gatehouse_local::Error;
 use gatehouse_payload::time::Timestamp;
 use serde::Serialize;
 
+use super::deployment::TargetArgs;
 use crate::shell::{print, style_of};
 
+/// Arguments that select the output format.
 #[derive(Debug, Clone, Copy, Args)]
-pub(crate) struct Form {
-    /// One JSON object a line, for pipes
+pub(crate) struct OutputArgs {
+    /// Print one JSON object per line
     #[arg(long)]
     pub(crate) json: bool,
 }
 
-/// Rows under a heading, their columns aligned; colours only on a terminal.
+/// Arguments of the commands that show stored events.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ShowArgs {
+    /// Also print the content: payloads, or the summary, transcript and extracted data
+    #[arg(long)]
+    pub(crate) payload: bool,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
+}
+
+/// A table with a heading and aligned columns. Colours appear only on a terminal.
 #[derive(Debug)]
 pub(crate) struct Table {
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
-    pub(crate) fn new<const N: usize>(heading: [&str; N]) -> Self {
-        Self::of(heading.map(str::to_owned).to_vec())
+    pub(crate) fn new<'h>(heading: impl IntoIterator<Item = &'h str>) -> Self {
+        Table { rows: vec![heading.into_iter().map(str::to_owned).collect()] }
     }
 
-    pub(crate) fn of(heading: Vec<String>) -> Self {
-        Table { rows: vec![heading] }
+    pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
+        self.rows.push(cells.into_iter().map(|cell| escape_control(&cell)).collect());
     }
 
-    pub(crate) fn row<const N: usize>(&mut self, cells: [String; N]) {
-        self.rows.push(cells.map(|cell| shown(&cell)).to_vec());
-    }
-
-    pub(crate) fn rows(&mut self, cells: Vec<String>) {
-        self.rows.push(cells.iter().map(|cell| shown(cell)).collect());
-    }
-
-    /// Without the heading: further rows of a table that was begun.
+    /// Prints the rows without the heading, to continue a table.
     pub(crate) fn print_rows(&self) -> Result<(), Error> {
         self.print_from(1)
     }
@@ -73,13 +79,13 @@ impl Table {
     }
 }
 
-/// Names and values, a line each.
+/// Names and values, one line each.
 #[derive(Debug, Default)]
-pub(crate) struct Facts(String);
+pub(crate) struct KeyValues(String);
 
-impl Facts {
+impl KeyValues {
     pub(crate) fn add(&mut self, name: &str, value: impl AsRef<str>) {
-        let (dim, value) = (Style::new().dimmed(), shown(value.as_ref()));
+        let (dim, value) = (Style::new().dimmed(), escape_control(value.as_ref()));
         let style = style_of_cell(&value);
         let _ = writeln!(self.0, "{dim}{name:<12}{dim:#} {style}{value}{style:#}");
     }
@@ -90,17 +96,23 @@ impl Facts {
         }
     }
 
-    /// Text of several lines below its name.
+    /// Adds a text of several lines, indented below its name.
     pub(crate) fn block(&mut self, name: &str, text: &str) {
         let dim = Style::new().dimmed();
         let _ = writeln!(self.0, "{dim}{name}{dim:#}");
         for line in text.lines() {
-            let _ = writeln!(self.0, "  {}", shown(line));
+            let _ = writeln!(self.0, "  {}", escape_control(line));
         }
     }
 
     pub(crate) fn print(&self) -> Result<(), Error> {
         print_styled(&self.0)
+    }
+
+    /// The text without colours.
+    #[cfg(test)]
+    pub(crate) fn plain_text(&self) -> String {
+        anstream::adapter::strip_str(&self.0).to_string()
     }
 }
 
@@ -113,8 +125,8 @@ fn print_styled(text: &str) -> Result<(), Error> {
     }
 }
 
-/// What comes from outside may move the cursor: control characters are shown, not obeyed.
-pub(crate) fn shown(text: &str) -> String {
+/// Escapes control characters, because text from outside could move the cursor.
+pub(crate) fn escape_control(text: &str) -> String {
     if text.chars().any(char::is_control) { text.escape_debug().to_string() } else { text.to_owned() }
 }
 
@@ -128,18 +140,18 @@ fn style_of_cell(cell: &str) -> Style {
     }
 }
 
-/// One object, as a line.
-pub(crate) fn json(object: &impl Serialize) -> Result<(), Error> {
+/// Prints an object as one line of JSON.
+pub(crate) fn print_json(object: &impl Serialize) -> Result<(), Error> {
     print(&format!("{}\n", serde_json::to_string(object)?))
 }
 
-/// JSON text for a reader; as it is where it is none.
-pub(crate) fn pretty(text: &str) -> String {
+/// Indents a JSON text. Returns other text unchanged.
+pub(crate) fn pretty_json(text: &str) -> String {
     let value: Option<serde_json::Value> = serde_json::from_str(text).ok();
     value.and_then(|value| serde_json::to_string_pretty(&value).ok()).unwrap_or_else(|| text.to_owned())
 }
 
-/// How long ago something was: `42 s`, `5 min`, `3 h`, `12 d`.
+/// The time since `at`: `42 s`, `5 min`, `3 h` or `12 d`.
 pub(crate) fn age(at: Timestamp, now: Timestamp) -> String {
     let seconds = (now.as_secs() - at.as_secs()).max(0);
     match seconds {
@@ -150,10 +162,15 @@ pub(crate) fn age(at: Timestamp, now: Timestamp) -> String {
     }
 }
 
-/// A moment: `2026-11-21T17:00:00Z`, or a span before now: `90s`, `15min`, `1h`, `7d`.
-pub(crate) fn moment(text: &str) -> Result<Moment, String> {
+/// A count and its noun: `1 event`, `2 events`.
+pub(crate) fn counted(count: usize, noun: &str) -> String {
+    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
+}
+
+/// Parses a time such as `2026-11-21T17:00:00Z`, or a span before now such as `90s`, `15min`, `1h` or `7d`.
+pub(crate) fn parse_when(text: &str) -> Result<When, String> {
     if let Some(at) = Timestamp::parse(text) {
-        return Ok(Moment::At(at));
+        return Ok(When::At(at));
     }
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
@@ -162,25 +179,30 @@ pub(crate) fn moment(text: &str) -> Result<Moment, String> {
         "m" | "min" => 60,
         "h" => 3600,
         "d" => 86_400,
-        _ => return Err("give a span such as 90s, 15min, 1h or 7d, or a time such as 2026-11-21T17:00:00Z".to_owned()),
+        _ => {
+            return Err(
+                "expected a span such as 90s, 15min, 1h or 7d, or a time such as 2026-11-21T17:00:00Z".to_owned()
+            );
+        }
     };
     let number: i64 =
-        number.parse().ok().filter(|n| *n <= 100_000).ok_or("give a number up to 100000 before the unit")?;
-    Ok(Moment::Before(number * unit))
+        number.parse().ok().filter(|n| *n <= 100_000).ok_or("expected a number up to 100000 before the unit")?;
+    Ok(When::Ago(number * unit))
 }
 
+/// A time, absolute or relative to now.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Moment {
+pub(crate) enum When {
     At(Timestamp),
     /// Seconds before now.
-    Before(i64),
+    Ago(i64),
 }
 
-impl Moment {
-    pub(crate) fn from(self, now: Timestamp) -> Timestamp {
+impl When {
+    pub(crate) fn resolve(self, now: Timestamp) -> Timestamp {
         match self {
-            Moment::At(at) => at,
-            Moment::Before(seconds) => now.plus_secs(-seconds),
+            When::At(at) => at,
+            When::Ago(seconds) => now.plus_secs(-seconds),
         }
     }
 }
@@ -190,27 +212,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_moment_is_a_span_before_now_or_a_time() {
+    fn when_is_a_span_before_now_or_a_time() {
         let now = Timestamp::parse("2026-11-21T17:00:00Z").unwrap();
-        let from = |text: &str| moment(text).map(|moment| moment.from(now).to_string());
-        assert_eq!(from("90s").unwrap(), "2026-11-21T16:58:30.000Z");
-        assert_eq!(from("15min").unwrap(), from("15m").unwrap());
-        assert_eq!(from("7d").unwrap(), "2026-11-14T17:00:00.000Z");
-        assert_eq!(from("2026-11-01T00:00:00Z").unwrap(), "2026-11-01T00:00:00.000Z");
+        let resolved = |text: &str| parse_when(text).map(|when| when.resolve(now).to_string());
+        assert_eq!(resolved("90s").unwrap(), "2026-11-21T16:58:30.000Z");
+        assert_eq!(resolved("15min").unwrap(), resolved("15m").unwrap());
+        assert_eq!(resolved("7d").unwrap(), "2026-11-14T17:00:00.000Z");
+        assert_eq!(resolved("2026-11-01T00:00:00Z").unwrap(), "2026-11-01T00:00:00.000Z");
         for text in ["", "h", "1", "1w", "-1h", "1h30m", "yesterday", "99999999999999999999h", "1000000d"] {
-            assert!(moment(text).is_err(), "{text}");
+            assert!(parse_when(text).is_err(), "{text}");
         }
     }
 
     #[test]
-    fn ages_are_read_at_a_glance() {
+    fn age_has_the_largest_suitable_unit() {
         let now = Timestamp::clamped(1_795_000_000_000);
         let ages: Vec<_> = [0, 119, 120, 7200, 172_800, -5].into_iter().map(|s| age(now.plus_secs(-s), now)).collect();
         assert_eq!(ages, ["0 s", "119 s", "2 min", "2 h", "2 d", "0 s"]);
     }
 
     #[test]
-    fn what_is_told_cannot_move_the_cursor() {
-        assert_eq!(shown("a\u{1b}[2Jb"), "a\\u{1b}[2Jb");
+    fn control_characters_are_escaped() {
+        assert_eq!(escape_control("a\u{1b}[2Jb"), "a\\u{1b}[2Jb");
     }
 }

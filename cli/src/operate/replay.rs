@@ -1,4 +1,4 @@
-//! `gatehouse replay`: stored events once more through recording and the rules, without side effects.
+//! `gatehouse replay`: runs stored events through recording and the rules again, without side effects.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -14,20 +14,20 @@ use gatehouse_payload::json::Document;
 use gatehouse_replies::{DEPLOYED, DEPLOYED_FILE, Rules, Said};
 use serde::Serialize;
 
-use super::deployment::{Deployment, Which};
+use super::deployment::{Deployment, TargetArgs};
 use super::listing::Span;
-use super::output::{Form, Table, json};
+use super::output::{OutputArgs, Table, print_json};
 use super::{NOT_FOUND, Verdict, progress};
 use crate::dev::{DEVELOPMENT_REPLIES, DEVELOPMENT_REPLIES_FILE};
 use crate::shell::{print, read_text};
 
 pub(crate) const EXAMPLES: &str = "\
-Each event is read from the table, identified and parsed by this release, and answered by the rules; nothing is sent anywhere, and no
-call hears anything. Then it is recorded again, which must find that it is a duplicate and changes nothing; --dry-run leaves that out.
-What would differ now is printed: a kind, a subject or a time that this release reads otherwise, another answer. Code that answers in
-Rust is not asked.
+Reads each event from the table, identifies and parses it with this release, and computes the rules' reply; nothing is
+sent to a vendor or a call. Then records the event again, which must find a duplicate and changes nothing; --dry-run
+omits this step. Prints each difference to the stored event: type, subject, time or reply. Replies of Rust code are
+not replayed.
 
-Exits with 1 where anything differs.
+Exits with 1 if anything differs.
 
 Examples:
   gatehouse replay ada:msg_2x
@@ -36,37 +36,39 @@ Examples:
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// Events by their ids [default: what arrived since --since]
+    /// Ids of events [default: the events received since --since]
     #[arg(value_name = "EVENT")]
     ids: Vec<String>,
     #[command(flatten)]
     span: Span,
-    /// Say what would differ, and write nothing at all
+    /// Only compare; write nothing
     #[arg(long)]
     dry_run: bool,
-    /// The rules that answer Vapi's messages [default: those a function, or `gatehouse dev`, is built with]
+    /// Rules file for replies to Vapi [default: the rules built into the functions or `gatehouse dev`]
     #[arg(long, value_name = "FILE")]
     replies: Option<PathBuf>,
-    /// Answers whole; else only that they differ
+    /// Print the replies (whole with --json); without it, only whether they differ
     #[arg(long)]
     payload: bool,
     #[command(flatten)]
-    which: Which,
+    output: OutputArgs,
     #[command(flatten)]
-    form: Form,
+    target: TargetArgs,
 }
 
-/// How many records are read at once.
+/// Number of records in one read.
 const BATCH: usize = 50;
 
+/// The result of replaying one event.
 #[derive(Debug, Serialize)]
 struct Replayed {
     event_id: String,
-    /// What recording it again came to; `not tried` in a dry run.
+    /// The outcome of recording the event again; `not tried` in a dry run.
     outcome: String,
     differences: Vec<Difference>,
 }
 
+/// A property that this release reads differently.
 #[derive(Debug, Serialize)]
 struct Difference {
     what: &'static str,
@@ -75,44 +77,45 @@ struct Difference {
 }
 
 pub(crate) async fn run(arguments: Arguments) -> Verdict {
-    let Arguments { ids, span, dry_run, replies, payload, which, form } = arguments;
-    let deployment = which.find().await?;
-    let rules = rules(&deployment, replies)?;
+    let Arguments { ids, span, dry_run, replies, payload, output, target } = arguments;
+    let deployment = target.find().await?;
+    let rules = read_rules(&deployment, replies)?;
     let bar = progress("replaying");
-    let mut replay = Replay { deployment: &deployment, rules, dry_run, payload, form, count: 0, different: Vec::new() };
+    let mut replay =
+        Replay { deployment: &deployment, rules, dry_run, payload, output, count: 0, different: Vec::new() };
     let mut missing = false;
     if ids.is_empty() {
         let mut keys = Vec::new();
-        let each = span.each(&deployment, async |arrival| {
+        let replay_arrivals = span.for_each(&deployment, async |arrival| {
             if !arrival.conflict {
                 keys.push(arrival.key);
             }
             if keys.len() == BATCH {
                 bar.inc(BATCH as u64);
-                replay.all(std::mem::take(&mut keys)).await?;
+                replay.replay_batch(std::mem::take(&mut keys)).await?;
             }
             Ok(true)
         });
-        each.await?;
-        replay.all(keys).await?;
+        replay_arrivals.await?;
+        replay.replay_batch(keys).await?;
     } else {
         for part in ids.chunks(BATCH) {
             bar.inc(part.len() as u64);
-            let found = replay.all(part.to_vec()).await?;
+            let found = replay.replay_batch(part.to_vec()).await?;
             missing |= found.len() < part.len();
             for id in part.iter().filter(|id| !found.contains(id)) {
-                eprintln!("{id}: not recorded; what became of it: gatehouse events show {id}{}", deployment.again);
+                eprintln!("{id}: not recorded; to see its state: gatehouse events show {id}{}", deployment.flags);
             }
         }
     }
     bar.finish_and_clear();
-    match replay.end()? {
+    match replay.report()? {
         0 if missing => Ok(NOT_FOUND),
         code => Ok(code),
     }
 }
 
-fn rules(deployment: &Deployment, file: Option<PathBuf>) -> Result<Rules, Error> {
+fn read_rules(deployment: &Deployment, file: Option<PathBuf>) -> Result<Rules, Error> {
     Ok(match file {
         Some(file) => Rules::parse(&file.display().to_string(), &read_text(&file)?)?,
         None if deployment.dev.is_some() => Rules::parse(DEVELOPMENT_REPLIES_FILE, DEVELOPMENT_REPLIES)?,
@@ -120,26 +123,27 @@ fn rules(deployment: &Deployment, file: Option<PathBuf>) -> Result<Rules, Error>
     })
 }
 
+/// A replay of some events and its results.
 struct Replay<'d> {
     deployment: &'d Deployment,
     rules: Rules,
     dry_run: bool,
     payload: bool,
-    form: Form,
+    output: OutputArgs,
     count: usize,
     different: Vec<Replayed>,
 }
 
 impl Replay<'_> {
-    /// The ids that there are records of.
-    async fn all(&mut self, keys: Vec<String>) -> Result<Vec<String>, Error> {
+    /// Replays the records under `keys`. Returns the keys that have an item.
+    async fn replay_batch(&mut self, keys: Vec<String>) -> Result<Vec<String>, Error> {
         use gatehouse_inbox::store::Place;
         let places = self.deployment.store.read(keys, Clock::System.now()).await?;
         let mut found = Vec::new();
         let sorted: BTreeMap<_, _> = places.into_iter().collect();
         for (key, place) in sorted {
             match place {
-                Place::Record(record) => self.one(&record).await?,
+                Place::Record(record) => self.replay_record(&record).await?,
                 Place::Damaged(damaged) => eprintln!("{key}: {damaged}"),
                 Place::Empty | Place::Erased(_) => {}
             }
@@ -148,17 +152,18 @@ impl Replay<'_> {
         Ok(found)
     }
 
-    async fn one(&mut self, record: &Record) -> Result<(), Error> {
-        let (event, differences) = self.again(record);
+    async fn replay_record(&mut self, record: &Record) -> Result<(), Error> {
+        let (event, differences) = self.compare(record);
         let outcome = match event {
-            _ if self.dry_run => "not tried".to_owned(),
-            Some(event) => self.deployment.store.record(&event, Clock::System.now()).await?.outcome.to_string(),
-            None => "not tried".to_owned(),
+            Some(event) if !self.dry_run => {
+                self.deployment.store.record(&event, Clock::System.now()).await?.outcome.to_string()
+            }
+            _ => "not tried".to_owned(),
         };
         self.count += 1;
         let replayed = Replayed { event_id: record.event.id.to_string(), outcome, differences };
-        if self.form.json {
-            json(&replayed)?;
+        if self.output.json {
+            print_json(&replayed)?;
         }
         if !replayed.differences.is_empty() || !["duplicate", "not tried"].contains(&replayed.outcome.as_str()) {
             self.different.push(replayed);
@@ -166,22 +171,24 @@ impl Replay<'_> {
         Ok(())
     }
 
-    /// The event as this release would record it, and in what that differs.
-    fn again(&self, record: &Record) -> (Option<Event>, Vec<Difference>) {
+    /// Builds the event as this release would record it, and lists the differences to the stored one.
+    fn compare(&self, record: &Record) -> (Option<Event>, Vec<Difference>) {
         let stored = &record.event;
         let unreadable = |why: &str| {
             vec![Difference { what: "readable", stored: Some("yes".to_owned()), now: Some(why.to_owned()) }]
         };
-        let Some(source) = Source::of(&stored.id) else { return (None, unreadable("no source of this release's")) };
+        let Some(source) = Source::of(&stored.id) else {
+            return (None, unreadable("no, this release does not know its source"));
+        };
         let body = stored.body.clone();
-        let Ok(document) = Document::read(&body) else { return (None, unreadable("no JSON object")) };
+        let Ok(document) = Document::read(&body) else { return (None, unreadable("no, it is not a JSON object")) };
         let mut differences = Vec::new();
-        let mut differ = |what, stored: Option<String>, now: Option<String>| {
+        let mut check = |what, stored: Option<String>, now: Option<String>| {
             if stored != now {
                 differences.push(Difference { what, stored, now });
             }
         };
-        // What is stored is redacted, so that the fingerprint is that of the delivery, not of what is stored.
+        // The stored fingerprint is that of the delivery. The stored body is redacted, so it has another one.
         let mut now = source.event(&document, Envelope::of(stored));
         let identity = source.identify(
             &document,
@@ -189,48 +196,51 @@ impl Replay<'_> {
             &stored.fingerprint,
             &stored.nonce,
         );
-        // A vendor's message id is not in the body.
-        let is_whole = !stored.body.windows(GONE.len()).any(|part| part == GONE);
+        // The id can be compared only if the body has everything that it is made of.
+        let is_whole = !stored.body.windows(REDACTED.len()).any(|part| part == REDACTED);
         let is_in_body = is_whole && identity_is_in_body(source, &document, &stored.id);
         if is_in_body && !identity.weak && !stored.marks.weak_identity {
-            differ("event id", Some(stored.id.to_string()), Some(identity.id.to_string()));
+            check("event id", Some(stored.id.to_string()), Some(identity.id.to_string()));
         }
-        differ("type", stored.event_type.clone(), now.event_type.clone());
+        check("type", stored.event_type.clone(), now.event_type.clone());
         let subject = |event: &Event| event.subject.as_ref().map(ToString::to_string);
-        differ("subject", subject(stored), subject(&now));
-        differ("occurred at", Some(stored.occurred_at.to_string()), Some(now.occurred_at.to_string()));
+        check("subject", subject(stored), subject(&now));
+        check("occurred at", Some(stored.occurred_at.to_string()), Some(now.occurred_at.to_string()));
         let unparsed = |event: &Event| Some(if event.marks.unparsed { "no" } else { "yes" }.to_owned());
-        differ("parsed", unparsed(stored), unparsed(&now));
+        check("parsed", unparsed(stored), unparsed(&now));
         if let Source::Vapi(channel) = source {
             let chosen = self.rules.choose(channel, &Said::by(stored), &BTreeMap::new(), None);
-            // Two answers of one length differ all the same.
-            let told = |answer: &Option<String>, other: &Option<String>, word: &str| match answer {
-                Some(answer) if self.payload => Some(answer.clone()),
-                Some(text) if answer != other => Some(format!("{word}, {} bytes; --payload shows it", text.len())),
-                other => other.as_ref().map(|_| "the same".to_owned()),
+            // Without --payload, the descriptions of two different replies must differ even if the lengths are equal.
+            let description = |reply: &Option<String>, other: &Option<String>, word: &str| match reply {
+                Some(text) if self.payload => Some(text.clone()),
+                Some(text) if reply != other => {
+                    Some(format!("{word}, {} bytes; pass --payload to show it", text.len()))
+                }
+                Some(_) => Some("the same".to_owned()),
+                None => None,
             };
             let (old, new) = (&stored.answer, &chosen.reply);
-            differ("answer", told(old, new, "an answer"), told(new, old, "another"));
+            check("answer", description(old, new, "a reply"), description(new, old, "another reply"));
             now.answer = chosen.reply;
         }
-        // As a delivery that comes again: who holds its place is another's write.
+        // With a new nonce, the store sees another delivery instead of the write that made the record.
         if let Ok(nonce) = Nonce::random() {
             now.nonce = nonce;
         }
         (Some(now), differences)
     }
 
-    fn end(self) -> Verdict {
+    fn report(self) -> Verdict {
         if self.count == 0 {
-            eprintln!("nothing to replay");
+            eprintln!("no events to replay");
             return Ok(NOT_FOUND);
         }
-        if !self.form.json {
+        if !self.output.json {
             let mut table = Table::new(["EVENT", "OUTCOME", "DIFFERS IN", "STORED", "NOW"]);
-            let or = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+            let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
             for Replayed { event_id, outcome, differences } in &self.different {
                 for Difference { what, stored, now } in differences {
-                    let (stored, now) = (shortened(or(stored.clone())), shortened(or(now.clone())));
+                    let (stored, now) = (shortened(or_dash(stored)), shortened(or_dash(now)));
                     table.row([event_id.clone(), outcome.clone(), (*what).to_owned(), stored, now]);
                 }
                 if differences.is_empty() {
@@ -253,15 +263,15 @@ impl Replay<'_> {
     }
 }
 
-/// Answers may be long.
+/// Cuts a text off after 60 characters, because replies may be long.
 fn shortened(text: String) -> String {
     if text.chars().count() <= 60 { text } else { text.chars().take(57).chain("...".chars()).collect() }
 }
 
-/// What stands in the place of a credential: the id may have been made of it.
-const GONE: &[u8] = b"[redacted]";
+/// The text that replaces a credential. The event id may have been made of the credential.
+const REDACTED: &[u8] = b"[redacted]";
 
-/// Whether the stored id can be made of the body again. One that is a signed message id cannot.
+/// Whether the stored id can be computed from the body. Ids from signed message ids cannot.
 fn identity_is_in_body(source: Source, document: &Document<'_>, stored: &EventId) -> bool {
     match source {
         Source::Ada | Source::AgKit => false,

@@ -1,4 +1,4 @@
-//! `gatehouse stats`: how much came, of what kind, and what became of it.
+//! `gatehouse stats`: counts events by vendor, type and outcome.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -10,26 +10,28 @@ use gatehouse_local::about::Count;
 use gatehouse_payload::time::Timestamp;
 use serde_json::{Value, json};
 
-use super::deployment::{Deployment, Which};
-use super::output::{Form, Moment, Table, json as line, moment};
+use super::deployment::{Deployment, TargetArgs};
+use super::output::{OutputArgs, Table, When, parse_when, print_json};
 use super::{NOT_FOUND, Verdict, progress};
 use crate::aws::CLOUDWATCH_LOGS;
 use crate::shell::print;
 use crate::stack::resources;
 
 pub(crate) const EXAMPLES: &str = "\
-Counted from the functions' log lines: of a deployed stack by CloudWatch Logs Insights, which bills $0.005 for each GB it reads (a
-line has some 600 bytes); of a `gatehouse dev` by itself, since it was started, for a day. Outcomes are of requests and attempts, so that an
-event counts as queued, then as failed for each attempt, then as recorded or dead-lettered; what the redrive policy moves has no line. What
-gatehouse doctor posts counts as refused. The metrics in CloudWatch have no vendor and no kind, since each
-combination would be billed as a metric of its own.
+Counts the functions' log lines. For a deployed stack, CloudWatch Logs Insights reads them and bills $0.005 per GB
+(a line has about 600 bytes). A `gatehouse dev` counts its own lines since it started, for up to a day.
+
+Outcomes belong to requests and attempts: an event may count as queued, then as failed for each attempt, then as
+recorded or dead-lettered. Messages that the redrive policy moves have no line. Probes of gatehouse doctor count as
+refused. The metrics in CloudWatch have no vendor and no type, because each combination would be billed as a separate
+metric.
 
 Examples:
   gatehouse stats
   gatehouse stats --since 24h --stack gatehouse
   gatehouse stats --since 7d --json | jq 'select(.outcome == \"conflict\")'";
 
-/// The outcomes that have a column in any case.
+/// The outcomes that always have a column.
 const COLUMNS: [Outcome; 6] = [
     Outcome::Recorded,
     Outcome::Duplicate,
@@ -38,46 +40,46 @@ const COLUMNS: [Outcome; 6] = [
     Outcome::Queued,
     Outcome::DeadLettered,
 ];
-/// What the lines are asked.
+/// The CloudWatch Logs Insights query.
 const QUERY: &str = "filter ispresent(outcome) | parse event_id \"*:*\" as vendor, rest \
                      | stats count(*) as n by coalesce(source, vendor) as of, event_type, outcome | limit 10000";
-/// How long CloudWatch may take.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// Time limit of a query.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(120);
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// From when on, such as 15min, 1h, 7d, or a time
-    #[arg(long, value_name = "WHEN", value_parser = moment, default_value = "24h")]
-    since: Moment,
+    /// Start: a span before now such as 15min, 1h or 7d, or a time
+    #[arg(long, value_name = "WHEN", value_parser = parse_when, default_value = "24h")]
+    since: When,
     #[command(flatten)]
-    which: Which,
+    output: OutputArgs,
     #[command(flatten)]
-    form: Form,
+    target: TargetArgs,
 }
 
-/// By source and type, then by outcome.
+/// Counts by source and type, then by outcome.
 type Counts = BTreeMap<(String, String), BTreeMap<String, u64>>;
 
 pub(crate) async fn run(arguments: Arguments) -> Verdict {
-    let Arguments { since, which, form } = arguments;
-    let deployment = which.find().await?;
-    let since = since.from(Clock::System.now());
+    let Arguments { since, output, target } = arguments;
+    let deployment = target.find().await?;
+    let since = since.resolve(Clock::System.now());
     let counts = match &deployment.dev {
-        Some(answer) => of_dev(&answer.counts, since),
-        None => of_stack(&deployment, since).await?,
+        Some(answer) => dev_counts(&answer.counts, since),
+        None => stack_counts(&deployment, since).await?,
     };
-    if form.json {
+    if output.json {
         for ((source, kind), outcomes) in &counts {
             for (outcome, count) in outcomes {
-                line(&json!({"source": source, "type": kind, "outcome": outcome, "count": count}))?;
+                print_json(&json!({"source": source, "type": kind, "outcome": outcome, "count": count}))?;
             }
         }
     } else if !counts.is_empty() {
         table(&counts).print()?;
     }
     if counts.is_empty() {
-        if !form.json {
-            print("nothing was counted\n")?;
+        if !output.json {
+            print("no events were counted\n")?;
         }
         return Ok(NOT_FOUND);
     }
@@ -87,36 +89,37 @@ pub(crate) async fn run(arguments: Arguments) -> Verdict {
 fn table(counts: &Counts) -> Table {
     let columns = COLUMNS.map(Outcome::as_str);
     let others: BTreeSet<&str> =
-        counts.values().flat_map(|of| of.keys()).map(String::as_str).filter(|of| !columns.contains(of)).collect();
+        counts.values().flat_map(BTreeMap::keys).map(String::as_str).filter(|name| !columns.contains(name)).collect();
     let outcomes: Vec<&str> = columns.into_iter().chain(others).collect();
-    let heading = ["SOURCE", "TYPE"].into_iter().map(str::to_owned);
-    let mut table = Table::of(heading.chain(outcomes.iter().map(|name| name.to_ascii_uppercase())).collect());
+    let names: Vec<String> = outcomes.iter().map(|name| name.to_ascii_uppercase()).collect();
+    let mut table = Table::new(["SOURCE", "TYPE"].into_iter().chain(names.iter().map(String::as_str)));
     let cell = |n: u64| if n == 0 { "-".to_owned() } else { n.to_string() };
     let mut sums = vec![0; outcomes.len()];
-    for ((source, kind), of) in counts {
-        let numbers: Vec<u64> = outcomes.iter().map(|name| of.get(*name).copied().unwrap_or_default()).collect();
+    for ((source, kind), by_outcome) in counts {
+        let numbers: Vec<u64> =
+            outcomes.iter().map(|name| by_outcome.get(*name).copied().unwrap_or_default()).collect();
         sums.iter_mut().zip(&numbers).for_each(|(sum, n)| *sum += n);
-        let or = |text: &String| if text.is_empty() { "-".to_owned() } else { text.clone() };
-        table.rows([or(source), or(kind)].into_iter().chain(numbers.into_iter().map(cell)).collect());
+        let or_dash = |text: &String| if text.is_empty() { "-".to_owned() } else { text.clone() };
+        table.row([or_dash(source), or_dash(kind)].into_iter().chain(numbers.into_iter().map(cell)));
     }
-    table.rows(["all".to_owned(), String::new()].into_iter().chain(sums.into_iter().map(cell)).collect());
+    table.row(["all".to_owned(), String::new()].into_iter().chain(sums.into_iter().map(cell)));
     table
 }
 
-fn of_dev(told: &[Count], since: Timestamp) -> Counts {
+fn dev_counts(dev: &[Count], since: Timestamp) -> Counts {
     let mut counts = Counts::new();
     for Count { source, event_type, outcome, count, .. } in
-        told.iter().filter(|count| count.minute >= since.as_secs().div_euclid(60))
+        dev.iter().filter(|count| count.minute >= since.as_secs().div_euclid(60))
     {
-        let of = counts.entry((source.clone(), event_type.clone())).or_default();
-        *of.entry(outcome.clone()).or_default() += count;
+        let by_outcome = counts.entry((source.clone(), event_type.clone())).or_default();
+        *by_outcome.entry(outcome.clone()).or_default() += count;
     }
     counts
 }
 
-async fn of_stack(deployment: &Deployment, since: Timestamp) -> Result<Counts, Error> {
+async fn stack_counts(deployment: &Deployment, since: Timestamp) -> Result<Counts, Error> {
     let Some((sdk, outputs)) = &deployment.deployed else {
-        return Err("a table by its name has no counts; name the stack with --stack NAME".into());
+        return Err("a table has no log lines to count; pass --stack NAME instead of --table".into());
     };
     let groups = resources(sdk, &outputs.stack, "AWS::Logs::LogGroup").await?;
     let about = "CloudWatch Logs Insights";
@@ -129,7 +132,7 @@ async fn of_stack(deployment: &Deployment, since: Timestamp) -> Result<Counts, E
     let query = CLOUDWATCH_LOGS.json(sdk, about, "StartQuery", &start).await?;
     let get = json!({"queryId": query["queryId"]});
     let bar = progress("counting");
-    let until = tokio::time::Instant::now() + PATIENCE;
+    let deadline = tokio::time::Instant::now() + QUERY_TIMEOUT;
     loop {
         let answer = CLOUDWATCH_LOGS.json(sdk, about, "GetQueryResults", &get).await?;
         match answer["status"].as_str() {
@@ -137,24 +140,24 @@ async fn of_stack(deployment: &Deployment, since: Timestamp) -> Result<Counts, E
                 bar.finish_and_clear();
                 let mut counts = Counts::new();
                 for row in answer["results"].as_array().into_iter().flatten() {
-                    let (kind, outcome, n) = read(row);
+                    let (kind, outcome, n) = parse_row(row);
                     *counts.entry(kind).or_default().entry(outcome).or_default() += n;
                 }
                 return Ok(counts);
             }
-            Some("Running" | "Scheduled") if tokio::time::Instant::now() < until => {
+            Some("Running" | "Scheduled") if tokio::time::Instant::now() < deadline => {
                 tokio::time::sleep(Duration::from_millis(500)).await;
             }
             status => {
-                let status = status.unwrap_or("without a status");
-                return Err(format!("{about}: the query ended {status}; try a shorter --since").into());
+                let status = status.unwrap_or("unknown");
+                return Err(format!("{about}: the query has the status {status}; try a shorter --since").into());
             }
         }
     }
 }
 
-/// Source and type, outcome, count.
-fn read(row: &Value) -> ((String, String), String, u64) {
+/// Parses a result row into source and type, outcome, and count.
+fn parse_row(row: &Value) -> ((String, String), String, u64) {
     let text = |name: &str| {
         let field = row.as_array().into_iter().flatten().find(|field| field["field"] == name);
         field.and_then(|field| field["value"].as_str()).unwrap_or_default().to_owned()

@@ -1,4 +1,4 @@
-//! The commands that look into a running deployment, as whoever is on call runs them.
+//! Tests of the commands that inspect and repair a running deployment.
 
 mod bed;
 mod dead_letters;

@@ -1,5 +1,5 @@
-//! A redrive's receipt: a file with a JSON line for each dead letter, which says what became of it, and by which an
-//! interrupted redrive is gone on with.
+//! The receipt of a redrive: a file with one JSON line for each dead letter and its outcome. An interrupted redrive
+//! continues from it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Write;
@@ -10,77 +10,78 @@ use gatehouse_inbox::{Clock, EventId, Fingerprint, Nonce, Outcome};
 use gatehouse_local::Error;
 use serde::{Deserialize, Serialize};
 
-use super::private;
-use super::queue::Letter;
+use super::create_private_file;
+use super::queue::DeadLetter;
 use crate::operate::deployment::Deployment;
-use crate::operate::output::shown;
-use crate::shell::print;
+use crate::operate::output::{counted, escape_control};
 
-/// Its record says something else: for a moment, until it is known whether it is kept beside it.
+/// Temporary outcome: the record has another fingerprint, and the conflicting copy has not been read yet.
 const OTHER: &str = "other";
 const PENDING: &str = "pending";
 const WAITING: &str = "waiting on the retry queue";
-/// How many entries are looked up at once.
+/// Maximum number of entries in one read of the table.
 const BATCH: usize = 100;
 
-/// Whether a dead letter is settled: the table has its event, or keeps it out.
-fn leaves_nothing_to_do(outcome: &str) -> bool {
+/// Whether an outcome is final: the event is recorded, or it was erased.
+fn is_final(outcome: &str) -> bool {
     use Outcome::{Conflict, Duplicate, Erased, Recorded};
     Outcome::named(outcome).is_some_and(|outcome| [Recorded, Duplicate, Conflict, Erased].contains(&outcome))
 }
 
+/// A receipt file and its content.
 #[derive(Debug)]
 pub(super) struct Receipt {
     pub(super) path: PathBuf,
     pub(super) entries: Vec<Entry>,
 }
 
-/// A line.
+/// A line of a receipt.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Entry {
     event_id: Option<String>,
-    /// `pending` until it is known.
+    /// `pending` until the outcome is known.
     outcome: String,
     message_id: String,
-    /// Hexadecimal, as the fingerprint: what tells whose the record is.
+    /// The nonce in hexadecimal. The record has the same one if this message was recorded.
     nonce: Option<String>,
+    /// The fingerprint in hexadecimal.
     fingerprint: Option<String>,
-    /// Whether it was moved as one of all.
+    /// Whether the redrive selected all dead letters.
     is_of_all: bool,
 }
 
 impl Receipt {
-    /// A new file.
+    /// Creates a receipt file.
     ///
     /// # Errors
-    /// When it is there already, or cannot be written.
-    pub(super) fn create(path: PathBuf, letters: &[Letter], is_of_all: bool) -> Result<Receipt, Error> {
-        private(&path).map_err(|error| format!("{}: {error}; nothing was moved", path.display()))?;
+    /// If the file exists or cannot be written.
+    pub(super) fn create(path: PathBuf, letters: &[DeadLetter], is_of_all: bool) -> Result<Receipt, Error> {
+        create_private_file(&path).map_err(|error| format!("{}: {error}; nothing was moved", path.display()))?;
         let receipt = Receipt { path, entries: letters.iter().map(|letter| Entry::of(letter, is_of_all)).collect() };
         receipt.save()?;
         Ok(receipt)
     }
 
-    /// One that was written earlier.
+    /// Reads a receipt file.
     ///
     /// # Errors
-    /// When it is none.
+    /// If the file cannot be read or is not a receipt.
     pub(super) fn read(path: PathBuf) -> Result<Receipt, Error> {
         let text = std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
         let entry = |(n, line): (usize, &str)| {
-            let wrong = |error| format!("{}, line {}: no line of a receipt: {error}", path.display(), n + 1);
-            serde_json::from_str(line).map_err(wrong)
+            let invalid = |error| format!("{}, line {}: not a line of a receipt: {error}", path.display(), n + 1);
+            serde_json::from_str(line).map_err(invalid)
         };
         let entries = text.lines().enumerate().map(entry).collect::<Result<_, _>>()?;
         Ok(Receipt { path, entries })
     }
 
-    /// Replaces the file as a whole: a receipt is never half of one.
+    /// Replaces the file atomically.
     pub(super) fn save(&self) -> Result<(), Error> {
         let mut name = self.path.file_name().unwrap_or_default().to_owned();
         name.push(format!(".{}", Nonce::random()?));
         let new = self.path.with_file_name(name);
-        let mut file = private(&new)?;
+        let mut file = create_private_file(&new)?;
         for entry in &self.entries {
             writeln!(file, "{}", serde_json::to_string(entry)?)?;
         }
@@ -88,85 +89,92 @@ impl Receipt {
         Ok(std::fs::rename(new, &self.path)?)
     }
 
-    /// Whether all dead letters that there were are in it.
+    /// Whether the redrive selected all dead letters.
     pub(super) fn is_of_all(&self) -> bool {
         self.entries.iter().all(|entry| entry.is_of_all)
     }
 
-    pub(super) fn names(&self, letter: &Letter) -> bool {
-        self.entries.iter().any(|entry| entry.is_of(letter))
+    pub(super) fn contains(&self, letter: &DeadLetter) -> bool {
+        self.entries.iter().any(|entry| entry.matches(letter))
     }
 
-    /// Takes over what these are called now: each death gives a message another id.
-    pub(super) fn rename(&mut self, letters: &[Letter]) {
+    /// Updates the message ids, because a message gets a new id each time it becomes a dead letter.
+    pub(super) fn update_message_ids(&mut self, letters: &[DeadLetter]) {
         for entry in &mut self.entries {
-            if let Some(letter) = letters.iter().find(|letter| entry.is_of(letter)) {
+            if let Some(letter) = letters.iter().find(|letter| entry.matches(letter)) {
                 entry.message_id.clone_from(&letter.message_id);
             }
         }
     }
 
-    /// Whether nothing is left to do about any.
-    pub(super) fn is_good(&self) -> bool {
-        self.entries.iter().all(|entry| leaves_nothing_to_do(&entry.outcome))
+    /// Whether all outcomes are final.
+    pub(super) fn is_complete(&self) -> bool {
+        self.entries.iter().all(|entry| is_final(&entry.outcome))
     }
 
-    /// Looks some of those up that are not recorded yet: how many are left.
-    pub(super) async fn look(&mut self, deployment: &Deployment) -> Result<usize, Error> {
-        let is_open = |entry: &&mut Entry| !leaves_nothing_to_do(&entry.outcome);
-        let mut some: Vec<_> = self.entries.iter_mut().filter(is_open).take(BATCH).collect();
-        settle(deployment, &mut some, &HashMap::new()).await?;
+    /// Reads the outcomes of up to [`BATCH`] open entries from the table. Returns the number of entries still open.
+    pub(super) async fn refresh_batch(&mut self, deployment: &Deployment) -> Result<usize, Error> {
+        let is_open = |entry: &&mut Entry| !is_final(&entry.outcome);
+        let mut batch: Vec<_> = self.entries.iter_mut().filter(is_open).take(BATCH).collect();
+        resolve(deployment, &mut batch, &HashMap::new()).await?;
         Ok(self.entries.iter_mut().filter(is_open).count())
     }
 
-    /// What became of each, by the table and by what is on the dead-letter queue, of which somebody may hold some.
-    pub(super) async fn settle(
+    /// Determines the outcome of each open entry from the table and the dead-letter queue. Another command may hold
+    /// `held_elsewhere` dead letters.
+    pub(super) async fn resolve(
         &mut self,
         deployment: &Deployment,
-        dead: &[Letter],
-        elsewhere: u64,
+        dead: &[DeadLetter],
+        held_elsewhere: u64,
     ) -> Result<(), Error> {
         let by_message = dead.iter().map(|letter| (letter.message_id.as_str(), letter));
         let by_event = dead.iter().filter_map(|letter| Some((letter.event_id.as_deref()?, letter)));
-        let dead: HashMap<&str, &Letter> = by_message.chain(by_event).collect();
-        let mut open: Vec<_> = self.entries.iter_mut().filter(|entry| !leaves_nothing_to_do(&entry.outcome)).collect();
+        let dead: HashMap<&str, &DeadLetter> = by_message.chain(by_event).collect();
+        let mut open: Vec<_> = self.entries.iter_mut().filter(|entry| !is_final(&entry.outcome)).collect();
         for part in open.chunks_mut(BATCH) {
-            settle(deployment, part, &dead).await?;
+            resolve(deployment, part, &dead).await?;
         }
-        if elsewhere > 0 {
+        if held_elsewhere > 0 {
             for entry in open.into_iter().filter(|entry| entry.outcome == WAITING) {
-                entry.outcome = "waiting on the retry queue, or held of the dead letters by somebody".to_owned();
+                entry.outcome = "waiting on the retry queue, or a dead letter held by another command".to_owned();
             }
         }
         Ok(())
     }
 
-    pub(super) fn summary(&self) -> Result<(), Error> {
+    /// The number of entries for each outcome, as text.
+    pub(super) fn summary(&self) -> String {
         let mut outcomes = BTreeMap::<&str, usize>::new();
         for entry in &self.entries {
             *outcomes.entry(&entry.outcome).or_default() += 1;
         }
-        let mut text = format!("{} dead letters, in {}:\n", self.entries.len(), self.path.display());
+        let mut text = format!("{}, in {}:\n", counted(self.entries.len(), "dead letter"), self.path.display());
         for (outcome, n) in outcomes {
-            text.push_str(&format!("{n:>8}  {}\n", shown(outcome)));
+            text.push_str(&format!("{n:>8}  {}\n", escape_control(outcome)));
         }
-        print(&text)
+        text
     }
 }
 
-async fn settle(deployment: &Deployment, part: &mut [&mut Entry], dead: &HashMap<&str, &Letter>) -> Result<(), Error> {
+/// Determines the outcomes of `part` from the table and from the dead letters, by event id or message id.
+async fn resolve(
+    deployment: &Deployment,
+    part: &mut [&mut Entry],
+    dead: &HashMap<&str, &DeadLetter>,
+) -> Result<(), Error> {
     let places = read(deployment, part.iter().filter_map(|entry| entry.event_id.clone())).await?;
     for entry in part.iter_mut() {
         let dead = dead.get(entry.event_id.as_ref().unwrap_or(&entry.message_id).as_str());
-        entry.outcome = entry.settled(entry.event_id.as_ref().and_then(|id| places.get(id)), dead.copied());
+        entry.outcome = entry.outcome_from(entry.event_id.as_ref().and_then(|id| places.get(id)), dead.copied());
     }
-    // Only where the record says something else is it worth looking for the copy.
-    let copies = part.iter().filter(|entry| entry.outcome == OTHER).filter_map(|entry| entry.copy());
+    // A conflicting copy can exist only if the record has another fingerprint.
+    let copies = part.iter().filter(|entry| entry.outcome == OTHER).filter_map(|entry| entry.conflict_key());
     let copies = read(deployment, copies).await?;
     for entry in part.iter_mut().filter(|entry| entry.outcome == OTHER) {
-        let is_kept = entry.copy().is_some_and(|key| copies.contains_key(&key));
+        let has_copy = entry.conflict_key().is_some_and(|key| copies.contains_key(&key));
         let dead = dead.get(entry.event_id.as_deref().unwrap_or_default());
-        entry.outcome = if is_kept { "conflict".to_owned() } else { entry.settled(None, dead.copied()) };
+        entry.outcome = if has_copy { "conflict".to_owned() } else { entry.outcome_from(None, dead.copied()) };
     }
     Ok(())
 }
@@ -177,7 +185,7 @@ async fn read(deployment: &Deployment, keys: impl Iterator<Item = String>) -> Re
 }
 
 impl Entry {
-    fn of(letter: &Letter, is_of_all: bool) -> Entry {
+    fn of(letter: &DeadLetter, is_of_all: bool) -> Entry {
         let envelope = letter.envelope.as_ref();
         Entry {
             event_id: letter.event_id.clone(),
@@ -189,32 +197,34 @@ impl Entry {
         }
     }
 
-    /// The key of the copy that is kept where the record says something else.
-    fn copy(&self) -> Option<String> {
+    /// The key of the entry's conflicting copy, which exists if the record has another fingerprint.
+    fn conflict_key(&self) -> Option<String> {
         let fingerprint = Fingerprint::from_hex(self.fingerprint.as_deref()?)?;
         Some(conflict_key(&fingerprint, &EventId::from_stored(self.event_id.clone()?)))
     }
 
-    /// What became of it, in words.
-    fn settled(&self, place: Option<&Place>, dead: Option<&Letter>) -> String {
-        let is = |text: String, own: &Option<String>| Some(text) == *own;
+    /// The outcome according to the item in the table and the dead letter, if any.
+    fn outcome_from(&self, place: Option<&Place>, dead: Option<&DeadLetter>) -> String {
+        let equals = |text: String, own: &Option<String>| Some(text) == *own;
         match (place, dead) {
             (Some(Place::Erased(_)), _) => "erased".to_owned(),
-            (Some(Place::Record(record)), _) if is(record.event.nonce.to_string(), &self.nonce) => {
+            (Some(Place::Record(record)), _) if equals(record.event.nonce.to_string(), &self.nonce) => {
                 "recorded".to_owned()
             }
-            (Some(Place::Record(record)), _) if is(record.event.fingerprint.to_string(), &self.fingerprint) => {
+            (Some(Place::Record(record)), _) if equals(record.event.fingerprint.to_string(), &self.fingerprint) => {
                 "duplicate".to_owned()
             }
             (Some(_), _) => OTHER.to_owned(),
             (None, Some(letter)) if letter.message_id == self.message_id => "not moved".to_owned(),
             (None, Some(letter)) => format!("dead again: {}", letter.reason),
-            (None, None) if self.nonce.is_none() => "moved, and not traceable: it is no envelope".to_owned(),
+            (None, None) if self.nonce.is_none() => {
+                "moved; it cannot be traced because it is not an envelope".to_owned()
+            }
             (None, None) => WAITING.to_owned(),
         }
     }
 
-    fn is_of(&self, letter: &Letter) -> bool {
+    fn matches(&self, letter: &DeadLetter) -> bool {
         match &self.event_id {
             Some(id) => letter.event_id.as_ref() == Some(id),
             None => letter.message_id == self.message_id,
@@ -222,7 +232,7 @@ impl Entry {
     }
 }
 
-/// Where a receipt goes if nobody says.
+/// The receipt's path if the command line has none: `redrive-TIME.jsonl`.
 pub(super) fn default_path() -> PathBuf {
     let time = Clock::System.now().to_string();
     Path::new(&format!("redrive-{}.jsonl", time.get(..19).unwrap_or(&time).replace(':', ""))).to_owned()

@@ -1,4 +1,4 @@
-//! A stack with faults to inject, and the command line beside it.
+//! A local stack with fault injection, and the command line that runs against it.
 
 use std::ops::Deref;
 use std::process::{Command, Stdio};
@@ -9,15 +9,15 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 pub(crate) const MESSAGE: &str = include_str!("../../../../tests/fixtures/ada/conversation-message.json");
-/// A text of that message, which no command shows unless it is asked to.
-pub(crate) const SAID: &str = "Friday";
-/// Whom it is about.
+/// Text in the body of [`MESSAGE`]. Commands print it only with --payload.
+pub(crate) const MESSAGE_TEXT: &str = "Friday";
+/// The subject of [`MESSAGE`].
 pub(crate) const CONVERSATION: &str = "ada:conversation:673da1f0c2b94e5f8a017b11";
 
-/// A stack whose event source takes batches when told.
+/// A stack that consumes the retry queue only when a test asks for it.
 pub(crate) struct Bed {
     bed: Testbed,
-    /// Where commands run.
+    /// The working directory of the commands.
     pub(crate) directory: TempDir,
 }
 
@@ -29,21 +29,21 @@ impl Deref for Bed {
     }
 }
 
-/// What a command came to.
+/// The exit code and the output of a command.
 #[derive(Debug)]
-pub(crate) struct Ended {
+pub(crate) struct CommandOutput {
     pub(crate) code: i32,
     pub(crate) out: String,
     pub(crate) err: String,
 }
 
-impl Ended {
-    /// Its output's lines as JSON.
+impl CommandOutput {
+    /// The lines of standard output, parsed as JSON.
     pub(crate) fn lines(&self) -> Vec<Value> {
-        self.out.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("no JSON: {line}"))).collect()
+        self.out.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("not JSON: {line}"))).collect()
     }
 
-    /// Its one line.
+    /// The only line of standard output, parsed as JSON.
     pub(crate) fn line(&self) -> Value {
         let [line] = self.lines().try_into().unwrap_or_else(|_| panic!("not one line: {self:?}"));
         line
@@ -66,22 +66,22 @@ impl Bed {
         command
     }
 
-    /// Runs a command to its end.
-    pub(crate) fn run(&self, arguments: &[&str]) -> Ended {
-        ended(self.command(arguments))
+    /// Runs a command and waits for its end.
+    pub(crate) fn run(&self, arguments: &[&str]) -> CommandOutput {
+        run_command(self.command(arguments))
     }
 
     pub(crate) async fn send(&self, message_id: &str, body: &str) -> Answer {
         Delivery::ada(message_id, body.to_owned(), Clock::System.now()).send(&self.url).await.unwrap()
     }
 
-    /// Lets DynamoDB refuse an event for good.
+    /// Makes DynamoDB reject an event permanently.
     pub(crate) fn poison(&self, event_id: &str) {
         self.dynamodb.fail(Rule::every(Fault::INVALID).on("PutItem").containing(event_id));
     }
 
-    /// Makes dead letters of the message, by these ids, and heals what they died of.
-    pub(crate) async fn kill(&self, message_ids: &[&str]) {
+    /// Makes a dead letter of [`MESSAGE`] for each message id, and then stops the fault that caused them.
+    pub(crate) async fn make_dead_letters(&self, message_ids: &[&str]) {
         for id in message_ids {
             self.poison(&format!("\"ada:{id}\""));
             assert_eq!(self.send(id, MESSAGE).await.outcome(), "queued");
@@ -91,8 +91,8 @@ impl Bed {
     }
 }
 
-pub(crate) fn ended(mut command: Command) -> Ended {
+pub(crate) fn run_command(mut command: Command) -> CommandOutput {
     let output = command.output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    Ended { code: output.status.code().unwrap_or(-1), out: text(&output.stdout), err: text(&output.stderr) }
+    CommandOutput { code: output.status.code().unwrap_or(-1), out: text(&output.stdout), err: text(&output.stderr) }
 }

@@ -1,4 +1,4 @@
-//! `dead-letters`: why, back with them, away with them.
+//! Tests of `dead-letters`.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -6,7 +6,7 @@ use std::process::Command;
 use gatehouse_local::Testbed;
 use serde_json::Value;
 
-use super::bed::{Bed, MESSAGE, SAID, ended};
+use super::bed::{Bed, MESSAGE, MESSAGE_TEXT, run_command};
 
 async fn visible(bed: &Testbed, queue: &str) -> usize {
     use aws_sdk_sqs::types::QueueAttributeName as Name;
@@ -29,17 +29,17 @@ fn receipt(bed: &Bed, name: &str) -> BTreeMap<String, String> {
     text.lines().map(line).collect()
 }
 
-/// Lets the event source take batches for as long as `bed` lives.
+/// Consumes the retry queue until it is empty.
 async fn consume(bed: &Bed) {
     while bed.take_batch_within(std::time::Duration::ZERO).await.unwrap().received > 0 {}
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_list_says_why_each_died_and_takes_none_away() {
+async fn list_shows_reasons_and_leaves_dead_letters_in_place() {
     let bed = Bed::start().await;
     assert_eq!(bed.run(&["dead-letters", "list"]).out, "no dead letters\n");
     let ids: Vec<String> = (0..23).map(|n| format!("msg_{n}")).collect();
-    bed.kill(&ids.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    bed.make_dead_letters(&ids.iter().map(String::as_str).collect::<Vec<_>>()).await;
     let listed = bed.run(&["dead-letters", "list", "--json"]);
     let lines = listed.lines();
     assert_eq!(lines.len(), 23);
@@ -51,21 +51,21 @@ async fn a_list_says_why_each_died_and_takes_none_away() {
         assert_eq!(line["first_error"], "DynamoDB PutItem: ValidationException");
         assert_eq!(line["last_error"], "DynamoDB PutItem: ValidationException");
     }
-    assert!(!listed.out.contains(SAID), "no payload");
-    assert_eq!(visible(&bed, &bed.dead_letter_queue).await, 23, "they can be moved at once");
+    assert!(!listed.out.contains(MESSAGE_TEXT), "no payload");
+    assert_eq!(visible(&bed, &bed.dead_letter_queue).await, 23, "all are visible");
     let table = bed.run(&["dead-letters", "list"]).out;
     assert!(table.contains("ada:msg_7") && table.ends_with("23 dead letters: 23 refused\n"), "{table}");
-    assert_eq!(bed.run(&["dead-letters", "list", "--reason", "panic"]).out, "no such dead letters\n");
+    assert_eq!(bed.run(&["dead-letters", "list", "--reason", "panic"]).out, "no matching dead letters\n");
     assert_eq!(bed.run(&["dead-letters", "list", "--id", "ada:msg_7", "--json"]).lines().len(), 1);
 
     let shown = bed.run(&["dead-letters", "show", "ada:msg_7"]);
-    assert!(shown.out.contains("what to do") && !shown.out.contains(SAID), "{}", shown.out);
-    assert!(bed.run(&["dead-letters", "show", "ada:msg_7", "--payload"]).out.contains(SAID));
-    assert_eq!(bed.run(&["dead-letters", "show", "ada:nobody"]).code, 3);
+    assert!(shown.out.contains("what to do") && !shown.out.contains(MESSAGE_TEXT), "{}", shown.out);
+    assert!(bed.run(&["dead-letters", "show", "ada:msg_7", "--payload"]).out.contains(MESSAGE_TEXT));
+    assert_eq!(bed.run(&["dead-letters", "show", "ada:unknown"]).code, 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_redrive_policy_moved_and_what_is_no_envelope_is_listed_as_what_it_is() {
+async fn unreadable_messages_are_listed_as_never_finished() {
     let bed = Bed::start().await;
     let send = |body: &str| bed.sqs_client().send_message().queue_url(&bed.dead_letter_queue).message_body(body).send();
     send("not an envelope").await.unwrap();
@@ -77,7 +77,7 @@ async fn what_the_redrive_policy_moved_and_what_is_no_envelope_is_listed_as_what
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn all_are_redriven_and_the_receipt_says_what_became_of_each() {
+async fn receipt_has_the_outcome_of_each_redriven_event() {
     let bed = Bed::with(gatehouse_local::Options::default()).await;
     bed.poison("\"ada:msg_");
     for n in 0..12 {
@@ -88,9 +88,9 @@ async fn all_are_redriven_and_the_receipt_says_what_became_of_each() {
         batches.changed().await.unwrap();
     }
     bed.dynamodb.heal();
-    // One is recorded meanwhile by the vendor's own retry, one by another delivery, one cannot be recorded yet.
+    // msg_0 is recorded by a retry of the vendor, msg_1 by a conflicting delivery; msg_2 still cannot be recorded.
     assert_eq!(bed.send("msg_0", MESSAGE).await.outcome(), "recorded");
-    assert_eq!(bed.send("msg_1", &MESSAGE.replace(SAID, "Monday")).await.outcome(), "recorded");
+    assert_eq!(bed.send("msg_1", &MESSAGE.replace(MESSAGE_TEXT, "Monday")).await.outcome(), "recorded");
     bed.poison("\"ada:msg_2\"");
     let dry = bed.run(&["dead-letters", "redrive", "--all", "--dry-run"]);
     assert!(dry.err.contains("would move 12 dead letters") && dry.code == 0, "{dry:?}");
@@ -113,9 +113,9 @@ async fn all_are_redriven_and_the_receipt_says_what_became_of_each() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn some_are_redriven_and_the_others_stay() {
+async fn selected_dead_letters_are_redriven_and_others_stay() {
     let bed = Bed::start().await;
-    bed.kill(&["msg_1", "msg_2", "msg_3"]).await;
+    bed.make_dead_letters(&["msg_1", "msg_2", "msg_3"]).await;
     let redrive =
         ["dead-letters", "redrive", "--id", "ada:msg_1", "--id", "ada:msg_3", "--receipt", "r.jsonl", "--wait", "0"];
     let redriven = bed.run(&redrive);
@@ -123,20 +123,20 @@ async fn some_are_redriven_and_the_others_stay() {
     assert_eq!(visible(&bed, &bed.dead_letter_queue).await, 1);
     consume(&bed).await;
     assert!(recorded(&bed, "msg_1").await && recorded(&bed, "msg_3").await && !recorded(&bed, "msg_2").await);
-    let looked = bed.run(&["dead-letters", "redrive", "--resume", "r.jsonl"]);
-    assert_eq!(looked.code, 0, "{looked:?}");
+    let resumed = bed.run(&["dead-letters", "redrive", "--resume", "r.jsonl"]);
+    assert_eq!(resumed.code, 0, "{resumed:?}");
     assert_eq!(receipt(&bed, "r.jsonl").into_values().collect::<Vec<_>>(), ["recorded", "recorded"]);
-    assert_eq!(visible(&bed, &bed.dead_letter_queue).await, 1, "what the receipt does not name stays");
-    assert_eq!(bed.run(&["dead-letters", "redrive", "--id", "ada:nobody"]).code, 3);
-    let which = bed.run(&["dead-letters", "redrive"]);
-    assert!(which.code == 2 && which.err.contains("which ones?"), "{which:?}");
+    assert_eq!(visible(&bed, &bed.dead_letter_queue).await, 1, "dead letters that are not in the receipt stay");
+    assert_eq!(bed.run(&["dead-letters", "redrive", "--id", "ada:unknown"]).code, 3);
+    let unselected = bed.run(&["dead-letters", "redrive"]);
+    assert!(unselected.code == 2 && unselected.err.contains("no dead letters are selected"), "{unselected:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_interrupted_redrive_is_gone_on_with() {
+async fn interrupted_redrive_continues_from_its_receipt() {
     let bed = Bed::start().await;
     let ids: Vec<String> = (0..40).map(|n| format!("msg_{n}")).collect();
-    bed.kill(&ids.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    bed.make_dead_letters(&ids.iter().map(String::as_str).collect::<Vec<_>>()).await;
     let redrive = ["dead-letters", "redrive", "--all", "--rate", "10/s", "--receipt", "r.jsonl"];
     let running = bed.command(&redrive).spawn().unwrap();
     while visible(&bed, &bed.retry_queue).await == 0 {
@@ -144,8 +144,8 @@ async fn an_interrupted_redrive_is_gone_on_with() {
     }
     crate::signal(&running, rustix::process::Signal::INT);
     let output = running.wait_with_output().unwrap();
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.code() == Some(1) && told.contains("--resume 'r.jsonl'"), "{told}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && stderr.contains("--resume 'r.jsonl'"), "{stderr}");
     let (moved, left) = (visible(&bed, &bed.retry_queue).await, visible(&bed, &bed.dead_letter_queue).await);
     assert!(moved > 0 && left > 0 && moved + left == 40, "{moved} moved, {left} left");
     let outcomes = receipt(&bed, "r.jsonl");
@@ -154,31 +154,31 @@ async fn an_interrupted_redrive_is_gone_on_with() {
 
     bed.run(&["dead-letters", "redrive", "--resume", "r.jsonl", "--wait", "0"]);
     consume(&bed).await;
-    let ended = bed.run(&["dead-letters", "redrive", "--resume", "r.jsonl"]);
-    assert_eq!(ended.code, 0, "{ended:?}");
+    let resumed = bed.run(&["dead-letters", "redrive", "--resume", "r.jsonl"]);
+    assert_eq!(resumed.code, 0, "{resumed:?}");
     assert!(receipt(&bed, "r.jsonl").values().all(|outcome| outcome == "recorded"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_discarded_is_copied_first_and_nothing_goes_unasked() {
+async fn discard_asks_first_and_writes_copies() {
     let bed = Bed::start().await;
-    bed.kill(&["msg_1", "msg_2"]).await;
+    bed.make_dead_letters(&["msg_1", "msg_2"]).await;
     let asked = bed.run(&["dead-letters", "discard", "--id", "ada:msg_1"]);
-    assert!(asked.code == 1 && asked.err.contains("--yes"), "nobody is there: {asked:?}");
-    let which = bed.run(&["dead-letters", "discard", "--yes"]);
-    assert!(which.code == 2 && which.err.contains("which ones?"), "{which:?}");
-    std::fs::write(bed.directory.path().join("there"), "").unwrap();
-    let there = bed.run(&["dead-letters", "discard", "--id", "ada:msg_1", "--yes", "--keep", "there"]);
-    assert!(there.code == 1 && there.err.contains("nothing was discarded"), "{there:?}");
+    assert!(asked.code == 1 && asked.err.contains("--yes"), "not a terminal: {asked:?}");
+    let unselected = bed.run(&["dead-letters", "discard", "--yes"]);
+    assert!(unselected.code == 2 && unselected.err.contains("no dead letters are selected"), "{unselected:?}");
+    std::fs::write(bed.directory.path().join("existing"), "").unwrap();
+    let existing = bed.run(&["dead-letters", "discard", "--id", "ada:msg_1", "--yes", "--keep", "existing"]);
+    assert!(existing.code == 1 && existing.err.contains("nothing was discarded"), "{existing:?}");
     assert_eq!(visible(&bed, &bed.dead_letter_queue).await, 2);
 
     let discarded = bed.run(&["dead-letters", "discard", "--id", "ada:msg_1", "--yes", "--keep", "kept.jsonl"]);
     assert_eq!(discarded.code, 0, "{discarded:?}");
     assert_eq!(visible(&bed, &bed.dead_letter_queue).await, 1);
-    let kept = std::fs::read_to_string(bed.directory.path().join("kept.jsonl")).unwrap();
-    let kept: Value = serde_json::from_str(&kept).unwrap();
-    let envelope = gatehouse_inbox::queue::Envelope::from_message(kept["message"].as_str().unwrap()).unwrap();
-    assert_eq!(envelope.body, MESSAGE, "it can be put back");
+    let copy = std::fs::read_to_string(bed.directory.path().join("kept.jsonl")).unwrap();
+    let copy: Value = serde_json::from_str(&copy).unwrap();
+    let envelope = gatehouse_inbox::queue::Envelope::from_message(copy["message"].as_str().unwrap()).unwrap();
+    assert_eq!(envelope.body, MESSAGE, "the copy is the whole message");
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
@@ -188,19 +188,19 @@ async fn what_is_discarded_is_copied_first_and_nothing_goes_unasked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_queue_is_found_by_its_url_and_its_dead_letters_by_its_policy() {
+async fn queue_option_finds_the_dead_letter_queue() {
     let bed = Bed::start().await;
-    bed.kill(&["msg_1"]).await;
+    bed.make_dead_letters(&["msg_1"]).await;
     let mut command = Command::new(env!("CARGO_BIN_EXE_gatehouse"));
     command.args(["dead-letters", "list", "--json", "--table", &bed.table, "--queue", &bed.retry_queue]);
     command.args(["--endpoint-url", &bed.about.sqs]);
-    assert_eq!(ended(command).line()["event_id"], "ada:msg_1");
+    assert_eq!(run_command(command).line()["event_id"], "ada:msg_1");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_somebody_else_holds_is_not_said_to_be_gone() {
+async fn dead_letters_held_elsewhere_are_reported() {
     let bed = Bed::start().await;
-    bed.kill(&["msg_1"]).await;
+    bed.make_dead_letters(&["msg_1"]).await;
     let receive = bed.sqs_client().receive_message().queue_url(&bed.dead_letter_queue).visibility_timeout(600);
     assert_eq!(receive.send().await.unwrap().messages.unwrap().len(), 1);
     for arguments in [
@@ -209,29 +209,33 @@ async fn what_somebody_else_holds_is_not_said_to_be_gone() {
         &["dead-letters", "discard", "--all", "--yes"],
         &["events", "erase", "--subject", super::bed::CONVERSATION, "--yes"],
     ] {
-        let ended = bed.run(arguments);
-        assert!(ended.code == 1 && ended.err.contains("held by another command"), "{arguments:?}: {ended:?}");
+        let output = bed.run(arguments);
+        assert!(output.code == 1 && output.err.contains("held by another command"), "{arguments:?}: {output:?}");
     }
-    assert!(bed.run(&["events", "show", "ada:msg_1"]).out.contains("1 dead letters that somebody holds"));
+    assert!(
+        bed.run(&["events", "show", "ada:msg_1"])
+            .out
+            .contains("it may be a dead letter that another command holds (1 held)")
+    );
     let found = bed.run(&["doctor", "--json"]).lines();
     assert!(found.iter().any(|line| line["check"] == "dead letters" && line["state"] == "wrong"), "{found:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_receipt_is_never_written_over_another_file() {
+async fn receipt_never_overwrites_a_file() {
     let bed = Bed::start().await;
-    bed.kill(&["msg_1"]).await;
+    bed.make_dead_letters(&["msg_1"]).await;
     std::fs::write(bed.directory.path().join("there.jsonl"), "precious").unwrap();
     let redriven = bed.run(&["dead-letters", "redrive", "--all", "--receipt", "there.jsonl"]);
     assert!(redriven.code == 1 && redriven.err.contains("nothing was moved"), "{redriven:?}");
     assert_eq!(std::fs::read_to_string(bed.directory.path().join("there.jsonl")).unwrap(), "precious");
-    assert_eq!(visible(&bed, &bed.dead_letter_queue).await, 1, "it was handed back");
+    assert_eq!(visible(&bed, &bed.dead_letter_queue).await, 1, "the message was released");
     let resumed = bed.run(&["dead-letters", "redrive", "--resume", "there.jsonl"]);
-    assert!(resumed.code == 1 && resumed.err.contains("line 1: no line of a receipt"), "{resumed:?}");
+    assert!(resumed.code == 1 && resumed.err.contains("line 1: not a line of a receipt"), "{resumed:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_not_one_of_their_words_is_refused() {
+async fn unknown_option_values_are_refused() {
     let bed = Bed::start().await;
     for arguments in [["--reason", "unavailble"], ["--source", "foo"]] {
         assert_eq!(bed.run(&[&["dead-letters", "list"], &arguments[..]].concat()).code, 2);

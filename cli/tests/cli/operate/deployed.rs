@@ -1,4 +1,4 @@
-//! The same against a deployed stack: what is told of CloudFormation, CloudWatch and its logs.
+//! Tests against a deployed stack, with stubs of CloudFormation, CloudWatch and CloudWatch Logs.
 
 use std::process::Command;
 
@@ -9,14 +9,14 @@ use http::{Request, Response};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use super::bed::{Bed, Ended, MESSAGE, ended};
+use super::bed::{Bed, CommandOutput, MESSAGE, run_command};
 
-const SOUNDING: &str = "<DescribeAlarmsResponse xmlns=\"http://monitoring.amazonaws.com/doc/2010-08-01/\">\
+const ACTIVE_ALARM: &str = "<DescribeAlarmsResponse xmlns=\"http://monitoring.amazonaws.com/doc/2010-08-01/\">\
     <DescribeAlarmsResult><MetricAlarms><member><AlarmName>gatehouse-DeadLettersAlarm</AlarmName>\
     <StateValue>ALARM</StateValue><AlarmActions><member>arn:aws:sns:x</member></AlarmActions></member></MetricAlarms>\
     </DescribeAlarmsResult></DescribeAlarmsResponse>";
 
-/// CloudFormation, CloudWatch and CloudWatch Logs, as far as they are asked here.
+/// Starts a stub of the CloudFormation, CloudWatch and CloudWatch Logs requests that the commands make.
 async fn aws(bed: &Bed) -> (Server, String) {
     let url = |function: &str| bed.about.functions.get(function).cloned().unwrap();
     let outputs = [
@@ -33,12 +33,16 @@ async fn aws(bed: &Bed) -> (Server, String) {
     let outputs = outputs
         .map(|(key, value)| format!("<member><OutputKey>{key}</OutputKey><OutputValue>{value}</OutputValue></member>"));
     let stack = format!(
-        "<DescribeStacksResponse><DescribeStacksResult><Stacks><member><StackName>gatehouse</StackName><CreationTime>2026-11-21T00:00:00Z</CreationTime><StackStatus>CREATE_COMPLETE</StackStatus><Outputs>{}</Outputs></member></Stacks></DescribeStacksResult></DescribeStacksResponse>",
+        "<DescribeStacksResponse><DescribeStacksResult><Stacks><member><StackName>gatehouse</StackName>\
+         <CreationTime>2026-11-21T00:00:00Z</CreationTime><StackStatus>CREATE_COMPLETE</StackStatus>\
+         <Outputs>{}</Outputs></member></Stacks></DescribeStacksResult></DescribeStacksResponse>",
         outputs.concat()
     );
     let resource = |kind: &str, id: &str| {
         format!(
-            "<member><LogicalResourceId>x</LogicalResourceId><PhysicalResourceId>{id}</PhysicalResourceId><ResourceType>{kind}</ResourceType><LastUpdatedTimestamp>2026-11-21T00:00:00Z</LastUpdatedTimestamp><ResourceStatus>CREATE_COMPLETE</ResourceStatus></member>"
+            "<member><LogicalResourceId>x</LogicalResourceId><PhysicalResourceId>{id}</PhysicalResourceId>\
+             <ResourceType>{kind}</ResourceType><LastUpdatedTimestamp>2026-11-21T00:00:00Z</LastUpdatedTimestamp>\
+             <ResourceStatus>CREATE_COMPLETE</ResourceStatus></member>"
         )
     };
     let page = |resource: &str, next: &str| {
@@ -72,7 +76,7 @@ async fn aws(bed: &Bed) -> (Server, String) {
                 let rows = [row("ada", "v1.conversation.message", "recorded", 41), row("ada", "", "refused", 2)];
                 Bytes::from(json!({"status": "Complete", "results": rows}).to_string())
             }
-            _ if body.contains("Action=DescribeAlarms") => Bytes::from_static(SOUNDING.as_bytes()),
+            _ if body.contains("Action=DescribeAlarms") => Bytes::from_static(ACTIVE_ALARM.as_bytes()),
             _ if body.contains("Action=ListStackResources") && !body.contains("NextToken=") => first_page.clone(),
             _ if body.contains("Action=ListStackResources") => last_page.clone(),
             _ => Bytes::from(stack.clone()),
@@ -82,8 +86,9 @@ async fn aws(bed: &Bed) -> (Server, String) {
     (server, url)
 }
 
-async fn run(bed: &Bed, arguments: &[&str]) -> Ended {
-    let document = json!({"ada": {"signing_secrets": ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"]}, "agntix": {"signing_secrets": ["short"]}});
+async fn run(bed: &Bed, arguments: &[&str]) -> CommandOutput {
+    let document = json!({"ada": {"signing_secrets": ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"]},
+                          "agntix": {"signing_secrets": ["short"]}});
     let manager = SecretsManager::start(&document.to_string()).await.unwrap();
     let (_server, url) = aws(bed).await;
     let mut command = Command::new(env!("CARGO_BIN_EXE_gatehouse"));
@@ -94,14 +99,14 @@ async fn run(bed: &Bed, arguments: &[&str]) -> Ended {
     command.env("AWS_ENDPOINT_URL_SECRETS_MANAGER", manager.proxy.url());
     command.env("AWS_ENDPOINT_URL_DYNAMODB", &bed.about.dynamodb).env("AWS_ENDPOINT_URL_SQS", &bed.about.sqs);
     command.env("AWS_REGION", "us-east-1").env("AWS_ACCESS_KEY_ID", "local").env("AWS_SECRET_ACCESS_KEY", "local");
-    ended(command)
+    run_command(command)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stack_is_found_by_its_outputs() {
+async fn stack_is_found_by_its_outputs() {
     let bed = Bed::start().await;
     bed.send("msg_1", MESSAGE).await;
-    bed.kill(&["dead"]).await;
+    bed.make_dead_letters(&["dead"]).await;
     assert_eq!(run(&bed, &["events", "show", "ada:msg_1", "--json"]).await.line()["state"], "recorded");
     let redriven = run(&bed, &["dead-letters", "redrive", "--all", "--wait", "0"]).await;
     assert!(redriven.err.contains("the receipt is redrive-20"), "{redriven:?}");
@@ -109,7 +114,7 @@ async fn a_stack_is_found_by_its_outputs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn its_counts_come_from_its_log_lines() {
+async fn stats_of_a_stack_come_from_its_log_lines() {
     let bed = Bed::start().await;
     let lines = run(&bed, &["stats", "--json"]).await.lines();
     let recorded = json!({"source": "ada", "type": "v1.conversation.message", "outcome": "recorded", "count": 41});
@@ -119,20 +124,21 @@ async fn its_counts_come_from_its_log_lines() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_doctor_names_alarms_that_sound_and_secrets_that_cannot_be_used() {
+async fn doctor_reports_active_alarms_and_invalid_secrets() {
     let bed = Bed::start().await;
-    let looked = run(&bed, &["doctor", "--json"]).await;
-    assert_eq!(looked.code, 1, "{looked:?}");
-    let lines = looked.lines();
-    let of = |check: &str| -> &Value {
+    let doctor = run(&bed, &["doctor", "--json"]).await;
+    assert_eq!(doctor.code, 1, "{doctor:?}");
+    let lines = doctor.lines();
+    let finding = |check: &str| -> &Value {
         lines.iter().find(|line| line["check"] == check).unwrap_or_else(|| panic!("{check}: {lines:?}"))
     };
-    assert_eq!(of("alarms that sound")["found"], "gatehouse-DeadLettersAlarm");
-    assert_eq!((&of("secrets of ada")["state"], &of("secrets of agntix")["state"]), (&"ok".into(), &"wrong".into()));
+    assert_eq!(finding("active alarms")["found"], "gatehouse-DeadLettersAlarm");
+    let states = (&finding("secrets of ada")["state"], &finding("secrets of agntix")["state"]);
+    assert_eq!(states, (&"ok".into(), &"wrong".into()));
     assert!(
-        !looked.out.contains("short\"")
-            && of("secrets of agntix")["advice"].as_str().unwrap().contains("--stack gatehouse")
+        !doctor.out.contains("short\"")
+            && finding("secrets of agntix")["advice"].as_str().unwrap().contains("--stack gatehouse")
     );
-    assert_eq!(of("secrets of vapi")["state"], "warning");
-    assert_eq!(of("alarms")["state"], "ok");
+    assert_eq!(finding("secrets of vapi")["state"], "warning");
+    assert_eq!(finding("alarms")["state"], "ok");
 }

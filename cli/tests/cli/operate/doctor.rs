@@ -1,4 +1,4 @@
-//! `doctor` and `stats`.
+//! Tests of `doctor`.
 
 use aws_sdk_sqs::types::QueueAttributeName;
 use serde_json::Value;
@@ -12,10 +12,10 @@ fn state<'l>(lines: &'l [Value], check: &str) -> &'l str {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_whole_deployment_has_nothing_wrong() {
+async fn doctor_finds_nothing_wrong_in_a_healthy_deployment() {
     let bed = Bed::start().await;
-    let looked = bed.run(&["doctor"]);
-    assert!(looked.code == 0 && looked.out.ends_with("nothing is wrong\n"), "{looked:?}");
+    let doctor = bed.run(&["doctor"]);
+    assert!(doctor.code == 0 && doctor.out.ends_with("nothing is wrong\n"), "{doctor:?}");
     let lines = bed.run(&["doctor", "--json"]).lines();
     for check in ["table", "index by-subject", "index by-source", "expiry", "redrive policy", "agent-chat", "clock"] {
         assert_eq!(state(&lines, check), "ok", "{check}");
@@ -23,14 +23,14 @@ async fn a_whole_deployment_has_nothing_wrong() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_broken_is_named_with_what_to_do() {
+async fn doctor_gives_advice_on_each_problem() {
     let bed = Bed::start().await;
-    bed.kill(&["msg_1"]).await;
+    bed.make_dead_letters(&["msg_1"]).await;
     let set = bed.sqs_client().set_queue_attributes().queue_url(&bed.retry_queue);
     set.attributes(QueueAttributeName::RedrivePolicy, "").send().await.unwrap();
-    let looked = bed.run(&["doctor", "--json"]);
-    assert_eq!(looked.code, 1);
-    let lines = looked.lines();
+    let doctor = bed.run(&["doctor", "--json"]);
+    assert_eq!(doctor.code, 1);
+    let lines = doctor.lines();
     assert_eq!((state(&lines, "redrive policy"), state(&lines, "dead letters")), ("wrong", "wrong"));
     for line in lines.iter().filter(|line| line["state"] != "ok") {
         assert!(!line["advice"].as_str().unwrap().is_empty(), "{line}");

@@ -1,19 +1,20 @@
-//! `events erase`: what there is about somebody goes, and stays gone.
+//! Tests of `events erase`.
 
-use super::bed::{Bed, CONVERSATION, MESSAGE, SAID};
+use super::bed::{Bed, CONVERSATION, MESSAGE, MESSAGE_TEXT};
 
-async fn everything(bed: &Bed) -> String {
+/// All items of the table, as text.
+async fn all_items(bed: &Bed) -> String {
     let items = bed.dynamodb_client().scan().table_name(&bed.table).send().await.unwrap();
     format!("{:?}", items.items)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_subject_is_erased_from_table_and_dead_letters_and_is_not_recorded_again() {
+async fn erased_subject_is_removed_and_not_recorded_again() {
     let bed = Bed::start().await;
     bed.send("msg_1", MESSAGE).await;
-    bed.send("msg_1", &MESSAGE.replace(SAID, "Monday")).await;
+    bed.send("msg_1", &MESSAGE.replace(MESSAGE_TEXT, "Monday")).await;
     bed.send("msg_2", &MESSAGE.replace("673da1f0c2b94e5f8a017b11", "another")).await;
-    bed.kill(&["dead"]).await;
+    bed.make_dead_letters(&["dead"]).await;
     let asked = bed.run(&["events", "erase", "--subject", CONVERSATION]);
     assert!(asked.code == 1 && asked.err.contains("--yes"), "{asked:?}");
     let wrong = bed.run(&["events", "erase", "--subject", "673da1f0c2b94e5f8a017b11", "--yes"]);
@@ -22,11 +23,12 @@ async fn a_subject_is_erased_from_table_and_dead_letters_and_is_not_recorded_aga
     let erased = bed.run(&["events", "erase", "--subject", CONVERSATION, "--yes", "--json"]).line();
     let removed = ["events", "conflicts", "chunks", "dead_letters"].map(|what| erased[what].as_u64().unwrap());
     assert_eq!(removed, [1, 1, 0, 1], "{erased}");
-    assert!(!everything(&bed).await.contains("673da1f0c2b94e5f8a017b11\""), "{}", everything(&bed).await);
+    let items = all_items(&bed).await;
+    assert!(!items.contains("673da1f0c2b94e5f8a017b11\""), "{items}");
     let again = bed.run(&["events", "erase", "--subject", CONVERSATION, "--yes", "--json"]).line();
     assert_eq!(["events", "conflicts", "dead_letters"].map(|what| again[what].as_u64().unwrap()), [0, 0, 0]);
 
-    // The vendor's retry, by an instance that has not heard of it, meets the tombstone.
+    // The instance that takes the vendor's retry does not know of the erasure yet, but finds the tombstone.
     assert_eq!(bed.send("msg_1", MESSAGE).await.outcome(), "erased");
     let shown = bed.run(&["events", "show", "ada:msg_1", "--json"]).line();
     assert_eq!(shown["state"], "erased");
@@ -34,7 +36,7 @@ async fn a_subject_is_erased_from_table_and_dead_letters_and_is_not_recorded_aga
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_waits_on_the_retry_queue_is_not_recorded_once_its_subject_is_erased() {
+async fn queued_event_of_erased_subject_is_not_recorded() {
     let bed = Bed::start().await;
     bed.poison("\"ada:late\"");
     assert_eq!(bed.send("late", MESSAGE).await.outcome(), "queued");
@@ -42,11 +44,11 @@ async fn what_waits_on_the_retry_queue_is_not_recorded_once_its_subject_is_erase
     bed.dynamodb.heal();
     assert_eq!(bed.take_batch().await.unwrap().failed, Vec::<String>::new());
     assert_eq!(bed.run(&["events", "show", "ada:late", "--json"]).line()["state"], "erased");
-    assert!(!everything(&bed).await.contains(CONVERSATION));
+    assert!(!all_items(&bed).await.contains(CONVERSATION));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_end_user_is_erased_with_every_conversation_that_names_them() {
+async fn end_user_is_erased_with_all_their_conversations() {
     let bed = Bed::start().await;
     bed.send("msg_1", MESSAGE).await;
     bed.send("msg_2", &MESSAGE.replace("673da1f0c2b94e5f8a017b11", "second")).await;

@@ -1,30 +1,30 @@
-//! `events`: what happened to one, what is about somebody, what arrived.
+//! Tests of `events show`, `timeline` and `list`.
 
 use std::io::{BufRead, BufReader};
 
 use gatehouse_local::{Delivery, Options, Rule};
 use serde_json::Value;
 
-use super::bed::{Bed, CONVERSATION, MESSAGE, SAID, ended};
+use super::bed::{Bed, CONVERSATION, MESSAGE, MESSAGE_TEXT, run_command};
 
 fn ids(lines: &[Value]) -> Vec<&str> {
     lines.iter().map(|line| line["event_id"].as_str().unwrap()).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_event_is_shown_with_its_conflicts_and_its_payload_only_where_it_is_asked_for() {
+async fn show_prints_conflicts_and_only_on_request_payloads() {
     let bed = Bed::start().await;
     bed.send("msg_1", MESSAGE).await;
-    bed.send("msg_1", &MESSAGE.replace(SAID, "Monday")).await;
+    bed.send("msg_1", &MESSAGE.replace(MESSAGE_TEXT, "Monday")).await;
     let shown = bed.run(&["events", "show", "ada:msg_1"]);
     assert_eq!(shown.code, 0, "{shown:?}");
-    for told in ["recorded", CONVERSATION, "v1.conversation.message", "svix", "conflict"] {
-        assert!(shown.out.contains(told), "{told}: {}", shown.out);
+    for text in ["recorded", CONVERSATION, "v1.conversation.message", "svix", "1 conflicting delivery kept"] {
+        assert!(shown.out.contains(text), "{text}: {}", shown.out);
     }
-    assert!(!shown.out.contains(SAID) && !shown.out.contains("Monday"), "{}", shown.out);
+    assert!(!shown.out.contains(MESSAGE_TEXT) && !shown.out.contains("Monday"), "{}", shown.out);
 
     let shown = bed.run(&["events", "show", "ada:msg_1", "--payload"]);
-    assert!(shown.out.contains(SAID) && shown.out.contains("Monday"), "{}", shown.out);
+    assert!(shown.out.contains(MESSAGE_TEXT) && shown.out.contains("Monday"), "{}", shown.out);
 
     let shown = bed.run(&["events", "show", "ada:msg_1", "--json"]).line();
     assert_eq!((&shown["state"], &shown["conflicts"][0]["state"]), (&"recorded".into(), &"conflict".into()));
@@ -37,7 +37,7 @@ async fn an_event_is_shown_with_its_conflicts_and_its_payload_only_where_it_is_a
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_conflict_of_an_event_without_a_subject_is_found_too() {
+async fn show_finds_conflicts_of_event_without_subject() {
     let bed = Bed::start().await;
     bed.send("msg_1", r#"{"type":"v1.new","timestamp":"2026-11-20T09:00:00"}"#).await;
     bed.send("msg_1", r#"{"type":"v1.new","timestamp":"2026-11-20T10:00:00"}"#).await;
@@ -46,28 +46,32 @@ async fn the_conflict_of_an_event_without_a_subject_is_found_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_became_of_an_event_that_is_not_recorded_is_told_as_far_as_anybody_can() {
+async fn show_explains_why_an_event_is_not_recorded() {
     let bed = Bed::start().await;
-    bed.kill(&["dead"]).await;
+    bed.make_dead_letters(&["dead"]).await;
     let shown = bed.run(&["events", "show", "ada:dead"]);
     assert_eq!(shown.code, 0);
-    for told in ["dead: not recorded: refused", "ValidationException", "redrive"] {
-        assert!(shown.out.contains(told), "{told}: {}", shown.out);
+    for text in ["dead: not recorded: refused", "ValidationException", "redrive"] {
+        assert!(shown.out.contains(text), "{text}: {}", shown.out);
     }
-    assert!(!shown.out.contains(SAID), "{}", shown.out);
+    assert!(!shown.out.contains(MESSAGE_TEXT), "{}", shown.out);
 
     let never = bed.run(&["events", "show", "ada:never"]);
     assert_eq!(never.code, 3);
-    assert!(never.out.contains("no trace of it"), "{}", never.out);
+    assert!(never.out.contains("unknown: not found"), "{}", never.out);
 
     bed.dynamodb.fail(Rule::every(gatehouse_local::Fault::THROTTLE));
     assert_eq!(bed.send("waiting", MESSAGE).await.outcome(), "queued");
     let waiting = bed.run(&["events", "show", "ada:waiting", "--json"]);
-    assert!(waiting.line()["meaning"].as_str().unwrap().contains("1 messages of the retry queue"), "{}", waiting.out);
+    assert!(
+        waiting.line()["meaning"].as_str().unwrap().contains("the retry queue, which has 1 message"),
+        "{}",
+        waiting.out
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_timeline_is_in_the_order_things_happened_and_pages_are_joined() {
+async fn timeline_is_ordered_by_occurrence_across_pages() {
     let bed = Bed::start().await;
     let mut sends = Vec::new();
     for n in 0..120 {
@@ -82,15 +86,15 @@ async fn a_timeline_is_in_the_order_things_happened_and_pages_are_joined() {
     assert_eq!(lines.len(), 120);
     let times: Vec<&str> = lines.iter().map(|line| line["occurred_at"].as_str().unwrap()).collect();
     assert!(times.is_sorted(), "{times:?}");
-    assert!(!timeline.out.contains(SAID));
+    assert!(!timeline.out.contains(MESSAGE_TEXT));
     assert_eq!(bed.run(&["events", "timeline", CONVERSATION, "--json", "--limit", "7"]).lines().len(), 7);
     let table = bed.run(&["events", "timeline", CONVERSATION]).out;
-    assert_eq!(table.matches("OCCURRED").count(), 1, "one heading, however many pages");
-    assert_eq!(bed.run(&["events", "timeline", "ada:conversation:nobody"]).code, 3);
+    assert_eq!(table.matches("OCCURRED").count(), 1, "one heading for all pages");
+    assert_eq!(bed.run(&["events", "timeline", "ada:conversation:unknown"]).code, 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_followed_timeline_goes_on_with_what_comes_also_where_it_happened_earlier() {
+async fn followed_timeline_prints_new_events_even_if_older() {
     let bed = Bed::start().await;
     bed.send("msg_1", MESSAGE).await;
     let mut command = bed.command(&["events", "timeline", CONVERSATION, "--follow", "--json"]);
@@ -103,18 +107,18 @@ async fn a_followed_timeline_goes_on_with_what_comes_also_where_it_happened_earl
     bed.send("msg_3", MESSAGE).await;
     assert_eq!(next()["event_id"], "ada:msg_3");
     crate::signal(&following, rustix::process::Signal::INT);
-    assert_eq!(following.wait().unwrap().code(), Some(0), "Ctrl-C is how it ends");
+    assert_eq!(following.wait().unwrap().code(), Some(0), "Ctrl-C is the normal end");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_arrived_is_listed_by_vendor_kind_and_whether_it_went_wrong() {
+async fn list_filters_by_vendor_type_and_failure() {
     let bed = Bed::with(Options { poll: false, ..Options::default() }).await;
     bed.send("msg_1", MESSAGE).await;
-    bed.send("msg_1", &MESSAGE.replace(SAID, "Monday")).await;
+    bed.send("msg_1", &MESSAGE.replace(MESSAGE_TEXT, "Monday")).await;
     bed.send("msg_2", r#"{"type":7,"data":[]}"#).await;
     let session = include_str!("../../../../tests/fixtures/agntix/session-ended.json");
     Delivery::agntix("msg_3", session, gatehouse_inbox::Clock::System.now()).send(&bed.url).await.unwrap();
-    bed.kill(&["msg_4"]).await;
+    bed.make_dead_letters(&["msg_4"]).await;
 
     let all = bed.run(&["events", "list", "--json"]).lines();
     assert_eq!(all.len(), 4, "{all:?}");
@@ -130,45 +134,43 @@ async fn what_arrived_is_listed_by_vendor_kind_and_whether_it_went_wrong() {
     assert_eq!(bed.run(&["events", "list", "--json", "--limit", "2"]).lines().len(), 2);
     assert_eq!(
         bed.run(&["events", "list", "--since", "2020-01-01T00:00:00Z", "--until", "2020-01-01T01:00:00Z"]).out,
-        "nothing\n"
+        "no events\n"
     );
     let wrong = bed.run(&["events", "list", "--since", "yesterday"]);
     assert!(wrong.code == 2 && wrong.err.contains("1h or 7d"), "{wrong:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn reads_cost_what_is_said_and_no_more() {
+async fn commands_make_no_more_requests_than_documented() {
     let bed = Bed::start().await;
     for n in 0..30 {
         bed.send(&format!("msg_{n}"), MESSAGE).await;
     }
-    bed.send("msg_0", &MESSAGE.replace(SAID, "Monday")).await;
-    // What it cost, and the read units.
+    bed.send("msg_0", &MESSAGE.replace(MESSAGE_TEXT, "Monday")).await;
     let units =
         |cost: &str| -> f64 { cost.split(", ").last().unwrap().trim_end_matches(" read units").parse().unwrap() };
     let cost = |arguments: &[&str]| {
         let err = bed.run(&[arguments, &["--cost"]].concat()).err;
         err.lines().find_map(|line| line.strip_prefix("cost: ")).map(str::to_owned).unwrap_or_else(|| panic!("{err}"))
     };
-    // One vendor, one hour or two: 31 entries of an index are one read unit or two.
+    // One vendor, one or two hours: reading 31 index entries takes one or two read units.
     let listed = cost(&["events", "list", "--source", "ada", "--since", "1s"]);
     assert!(listed.starts_with("1 request (Query 1)") || listed.starts_with("2 requests (Query 2)"), "{listed}");
     assert!(units(&listed) <= 2.0, "{listed}");
-    // The record, the keys about its subject, the copy; whether there are dead letters.
+    // The record, the keys of its subject, the conflicting copy, and the number of dead letters.
     let shown = cost(&["events", "show", "ada:msg_0"]);
     assert!(shown.starts_with("4 requests (BatchGetItem 1, GetItem 1, GetQueueAttributes 1, Query 1)"), "{shown}");
     assert!(units(&shown) <= 3.5, "{shown}");
     let timeline = cost(&["events", "timeline", CONVERSATION]);
-    assert!(units(&timeline) <= 32.5, "one for each event, and half a unit for 4 KB of keys: {timeline}");
+    assert!(units(&timeline) <= 32.5, "one unit per event, and half a unit per 4 KB of keys: {timeline}");
     assert!(timeline.starts_with("2 requests (BatchGetItem 1, Query 1)"), "{timeline}");
     let state = cost(&["conversations", "show", "673da1f0c2b94e5f8a017b11"]);
     assert!(state.starts_with("2 requests (BatchGetItem 1, Query 1)"), "{state}");
     assert!(cost(&["dead-letters", "list"]).starts_with("1 request (GetQueueAttributes 1), 0 read units"));
-    let nobody = ["calls", "show", "nobody"];
-    for nothing in [&nobody[..], &["sessions", "show", "nobody"]] {
-        assert_eq!(cost(nothing), "1 request (Query 1), 0.5 read units", "{nothing:?}");
+    for missing in [["calls", "show", "unknown"], ["sessions", "show", "unknown"]] {
+        assert_eq!(cost(&missing), "1 request (Query 1), 0.5 read units", "{missing:?}");
     }
-    // A query for each hour since then, of the one vendor that has sessions.
+    // One query for each hour, of the only vendor with sessions.
     let sessions = cost(&["sessions", "list", "--open", "--since", "1s"]);
     assert!(
         ["1 request (Query 1), 0.5", "2 requests (Query 2), 1"].iter().any(|cost| sessions.starts_with(cost)),
@@ -176,9 +178,9 @@ async fn reads_cost_what_is_said_and_no_more() {
     );
     let replayed = cost(&["replay", "ada:msg_1", "ada:msg_2", "--dry-run"]);
     assert_eq!(replayed, "1 request (BatchGetItem 1), 2 read units");
-    let looked = cost(&["doctor"]);
-    assert!(looked.ends_with(" 0 read units") && !looked.contains("GetItem"), "{looked}");
-    // Who is erased, then for each item a read and a write, and once more the keys, until there are none.
+    let doctor = cost(&["doctor"]);
+    assert!(doctor.ends_with(" 0 read units") && !doctor.contains("GetItem"), "{doctor}");
+    // The list of erased subjects, a read and a write for each item, and the keys until none are left.
     let erased = cost(&["events", "erase", "--subject", CONVERSATION, "--yes"]);
     assert!(
         erased.contains("GetItem 32") && erased.contains("PutItem 31") && erased.contains("DeleteItem 1"),
@@ -186,24 +188,24 @@ async fn reads_cost_what_is_said_and_no_more() {
     );
     assert!(erased.contains("Query 2"), "{erased}");
 
-    // What the meter says is what the proxy has seen.
+    // The proxy counts the same requests as the meter.
     bed.send("msg_after", &MESSAGE.replace("673da1f0c2b94e5f8a017b11", "another")).await;
     let before = bed.dynamodb.counts();
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_gatehouse"));
     let another = "ada:conversation:another";
     command.args(["events", "timeline", another, "--table", &bed.table, "--endpoint-url", &bed.dynamodb.url()]);
-    let ended = ended(command);
-    assert_eq!(ended.code, 0, "{ended:?}");
+    let output = run_command(command);
+    assert_eq!(output.code, 0, "{output:?}");
     let new =
         |operation: &str| bed.dynamodb.counts().get(operation).unwrap_or(&0) - before.get(operation).unwrap_or(&0);
     assert_eq!((new("Query"), new("BatchGetItem"), new("GetItem"), new("Scan")), (1, 1, 0, 0));
 }
 
 #[test]
-fn where_no_deployment_answers_it_is_said_what_to_do() {
+fn unreachable_deployment_error_says_what_to_do() {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_gatehouse"));
     command.args(["events", "list", "--at", "http://127.0.0.1:9"]);
-    let ended = ended(command);
-    assert_eq!(ended.code, 1);
-    assert!(ended.err.contains("--stack NAME") && ended.err.contains("gatehouse dev"), "{}", ended.err);
+    let output = run_command(command);
+    assert_eq!(output.code, 1);
+    assert!(output.err.contains("--stack NAME") && output.err.contains("gatehouse dev"), "{}", output.err);
 }

@@ -1,4 +1,4 @@
-//! What the release before recorded under keys that this one no longer makes is read, shown, replayed and redriven.
+//! Tests that events recorded by the previous release under its old keys can be read, shown, replayed and redriven.
 
 use std::collections::HashMap;
 
@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::bed::Bed;
 
-/// Records, and a conflict copy, as the release before wrote them; they never expire.
+/// Records and a conflicting copy as the previous release wrote them. They never expire.
 const ITEMS: &str = include_str!("../../../../tests/fixtures/formats/vapi-records-1.json");
 const STATUS: &str = "vapi:server:status-update:call-format-1:ended";
 
@@ -34,15 +34,15 @@ async fn with_old_records() -> Bed {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn records_and_conflict_copies_under_earlier_keys_are_shown_folded_and_replayed() {
+async fn records_under_old_keys_are_shown_folded_and_replayed() {
     let bed = with_old_records().await;
     let shown = bed.run(&["events", "show", STATUS, "--json"]);
     assert_eq!((&shown.line()["state"], shown.code), (&"recorded".into(), 0), "{shown:?}");
-    assert!(shown.out.contains("5cf46306b3f2720e"), "the conflict copy beside it: {}", shown.out);
+    assert!(shown.out.contains("5cf46306b3f2720e"), "the conflicting copy is shown: {}", shown.out);
     let call = bed.run(&["calls", "show", "call-format-1", "--payload", "--json"]).line();
     assert_eq!((&call["state"], &call["conflicts"], &call["events"]), (&"CLOSED".into(), &1.into(), &3.into()));
     assert_eq!(call["transcript"][0]["text"], "Hello.");
-    // It is still a duplicate of itself; the id that this release would give it is another.
+    // The replay is still a duplicate, although this release would give the event another id.
     let replayed = bed.run(&["replay", STATUS, "--json"]).line();
     assert_eq!((&replayed["outcome"], &replayed["differences"][0]["what"]), (&"duplicate".into(), &"event id".into()));
     assert_eq!(
@@ -52,9 +52,10 @@ async fn records_and_conflict_copies_under_earlier_keys_are_shown_folded_and_rep
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_resend_after_the_upgrade_is_recorded_once_more_under_its_new_key() {
+async fn resend_after_upgrade_is_recorded_under_its_new_key() {
     let bed = with_old_records().await;
-    let resend = r#"{"message":{"type":"status-update","timestamp":1795173464913,"status":"ended","call":{"id":"call-format-1"}}}"#;
+    let resend = r#"{"message":{"type":"status-update","timestamp":1795173464913,"status":"ended",
+        "call":{"id":"call-format-1"}}}"#;
     let mut ids = Vec::new();
     for outcome in ["recorded", "duplicate"] {
         let answer = Delivery::vapi_server(resend).send(&bed.url).await.unwrap();
@@ -67,7 +68,7 @@ async fn a_resend_after_the_upgrade_is_recorded_once_more_under_its_new_key() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_envelope_under_an_earlier_key_is_redriven_and_keeps_it() {
+async fn redriven_envelope_keeps_its_old_key() {
     let bed = Bed::start().await;
     let id = "vapi:server:status-update:call-format-2:ended";
     let body = r#"{"message":{"type":"status-update","status":"ended","call":{"id":"call-format-2"}}}"#;
@@ -81,7 +82,7 @@ async fn an_envelope_under_an_earlier_key_is_redriven_and_keeps_it() {
         body: Bytes::from_static(body.as_bytes()),
         answer: Some("{\"x\":\"ü\"}".to_owned()),
     };
-    // The release before wrote an answer as it was.
+    // The previous release did not escape the reply's non-ASCII characters.
     let message = envelope.to_message().unwrap().replace("\\u00fc", "ü");
     let send = bed.sqs_client().send_message().queue_url(&bed.dead_letter_queue).message_body(message);
     send.send().await.unwrap();

@@ -1,4 +1,4 @@
-//! What can be learned from `--help` alone.
+//! Tests of the `--help` texts.
 
 use std::process::Command;
 
@@ -7,7 +7,7 @@ fn help(path: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// The subcommands a help text lists.
+/// The subcommands that a help text lists.
 fn commands(text: &str) -> Vec<String> {
     let list = text.split("\nCommands:\n").nth(1).unwrap_or_default();
     let names = list.lines().take_while(|line| line.starts_with("  ")).filter(|line| !line.starts_with("   "));
@@ -15,7 +15,7 @@ fn commands(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn every_command_shows_an_example_of_itself() {
+fn help_of_every_command_has_an_example() {
     let mut paths: Vec<Vec<String>> = commands(&help(&[])).into_iter().map(|name| vec![name]).collect();
     assert!(paths.len() > 12, "{paths:?}");
     while let Some(path) = paths.pop() {
@@ -29,9 +29,9 @@ fn every_command_shows_an_example_of_itself() {
 }
 
 #[test]
-fn the_exit_codes_are_said() {
+fn help_lists_the_exit_codes() {
     let text = help(&[]);
-    for told in ["Exit codes", "  0 ", "  1 ", "  2 ", "  3 "] {
-        assert!(text.contains(told), "{told}:\n{text}");
+    for expected in ["Exit codes", "  0 ", "  1 ", "  2 ", "  3 "] {
+        assert!(text.contains(expected), "{expected}:\n{text}");
     }
 }

@@ -1,11 +1,11 @@
-//! `replay`: what this release would make of what is stored.
+//! Tests of `replay`.
 
 use gatehouse_local::Delivery;
 
 use super::bed::{Bed, MESSAGE};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_stored_as_this_release_would_store_it_does_not_differ_and_changes_nothing() {
+async fn replay_of_unchanged_events_finds_and_changes_nothing() {
     let bed = Bed::start().await;
     bed.send("msg_1", MESSAGE).await;
     let fixtures = ["end-of-call-report", "transcript-final", "tool-calls", "status-update-ended", "assistant-request"];
@@ -28,7 +28,7 @@ async fn what_is_stored_as_this_release_would_store_it_does_not_differ_and_chang
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_that_the_rules_would_give_otherwise_is_told() {
+async fn replay_reports_a_changed_reply() {
     let bed = Bed::start().await;
     let body = r#"{"message":{"type":"assistant-request","timestamp":1795173466000,"call":{"id":"c1"}}}"#;
     let sent = Delivery::vapi_server(body).send(&bed.url).await.unwrap();
@@ -40,5 +40,5 @@ async fn an_answer_that_the_rules_would_give_otherwise_is_told() {
     assert!(!replayed.out.contains("the-new-one"), "{}", replayed.out);
     let replay = ["replay", sent.event_id(), "--dry-run", "--replies", "rules.json", "--json", "--payload"];
     assert!(bed.run(&replay).out.contains("the-new-one"));
-    assert_eq!(bed.run(&["replay", "ada:nobody"]).code, 3);
+    assert_eq!(bed.run(&["replay", "ada:unknown"]).code, 3);
 }

@@ -1,23 +1,23 @@
-//! `sessions`, `conversations`, `calls`: what their events amount to.
+//! Tests of `sessions`, `conversations` and `calls`.
 
 use gatehouse_inbox::Clock;
 use gatehouse_local::Delivery;
 
-use super::bed::{Bed, MESSAGE, SAID};
+use super::bed::{Bed, MESSAGE, MESSAGE_TEXT};
 
 const CREATED: &str = include_str!("../../../../tests/fixtures/agntix/session-created.json");
 const ENDED: &str = include_str!("../../../../tests/fixtures/agntix/session-ended.json");
 const SESSION: &str = "7d1c1f6e-57d8-4b62-9d0e-0a5a0c1be9f3";
 
-async fn agntix(bed: &Bed, body: &str) {
+async fn send_agntix(bed: &Bed, body: &str) {
     let id = format!("msg_{}", gatehouse_inbox::Nonce::random().unwrap());
     Delivery::agntix(&id, body.to_owned(), Clock::System.now()).send(&bed.url).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_tells_its_state_what_was_found_out_and_what_is_missing() {
+async fn session_has_state_analysis_and_missing_events() {
     let bed = Bed::start().await;
-    agntix(&bed, ENDED).await;
+    send_agntix(&bed, ENDED).await;
     let shown = bed.run(&["sessions", "show", SESSION, "--json"]).line();
     assert_eq!(
         (&shown["state"], &shown["resolution"], &shown["sentiment"]),
@@ -25,21 +25,21 @@ async fn a_session_tells_its_state_what_was_found_out_and_what_is_missing() {
     );
     assert_eq!(shown["missing"], serde_json::json!(["session.created"]));
     assert!(shown.get("analysis").is_none());
-    agntix(&bed, CREATED).await;
+    send_agntix(&bed, CREATED).await;
     let text = bed.run(&["sessions", "show", SESSION]).out;
     assert!(text.contains("CLOSED") && !text.contains("missing") && !text.contains("berth"), "{text}");
     let whole = bed.run(&["sessions", "show", SESSION, "--payload"]).out;
     assert!(whole.contains("\"berth\": \"C14\"") && whole.contains("moved the booking"), "{whole}");
-    assert_eq!(bed.run(&["sessions", "show", "nobody"]).code, 3);
+    assert_eq!(bed.run(&["sessions", "show", "unknown"]).code, 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_sessions_that_are_open_are_those_whose_end_has_not_arrived() {
+async fn open_sessions_are_those_without_an_end() {
     let bed = Bed::start().await;
-    agntix(&bed, CREATED).await;
-    agntix(&bed, ENDED).await;
-    agntix(&bed, &CREATED.replace(SESSION, "open-one")).await;
-    agntix(&bed, &ENDED.replace(SESSION, "ended-without-a-beginning")).await;
+    send_agntix(&bed, CREATED).await;
+    send_agntix(&bed, ENDED).await;
+    send_agntix(&bed, &CREATED.replace(SESSION, "open-one")).await;
+    send_agntix(&bed, &ENDED.replace(SESSION, "ended-without-a-beginning")).await;
     let open = bed.run(&["sessions", "list", "--open", "--json"]).line();
     assert_eq!((&open["subject"], &open["state"]), (&"agntix:session:open-one".into(), &"OPEN".into()));
     let all = bed.run(&["sessions", "list", "--json"]).lines();
@@ -51,24 +51,24 @@ async fn the_sessions_that_are_open_are_those_whose_end_has_not_arrived() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_conversation_has_its_transcript_only_where_it_is_asked_for_and_names_what_is_missing() {
+async fn conversation_shows_transcript_only_with_payload() {
     let bed = Bed::start().await;
     bed.send("msg_1", MESSAGE).await;
     bed.send("msg_2", include_str!("../../../../tests/fixtures/ada/conversation-ended.json")).await;
     let shown = bed.run(&["conversations", "show", "673da1f0c2b94e5f8a017b11"]);
-    for told in ["CLOSED", "1 messages", "v1.conversation.created"] {
-        assert!(shown.out.contains(told), "{told}: {}", shown.out);
+    for text in ["CLOSED", "1 message;", "v1.conversation.created"] {
+        assert!(shown.out.contains(text), "{text}: {}", shown.out);
     }
-    assert!(!shown.out.contains(SAID), "{}", shown.out);
+    assert!(!shown.out.contains(MESSAGE_TEXT), "{}", shown.out);
     let whole = bed.run(&["conversations", "show", "673da1f0c2b94e5f8a017b11", "--payload", "--json"]).line();
-    assert!(whole["transcript"][0]["text"].as_str().unwrap().contains(SAID), "{whole}");
+    assert!(whole["transcript"][0]["text"].as_str().unwrap().contains(MESSAGE_TEXT), "{whole}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_whose_report_has_more_than_its_transcripts_says_so() {
+async fn call_reports_missing_transcripts() {
     let bed = Bed::start().await;
-    let report = r#"{"message":{"type":"end-of-call-report","timestamp":1795173466000,"endedReason":"customer-ended-call",
-        "call":{"id":"c1"},"analysis":{"summary":"s","successEvaluation":"true"},
+    let report = r#"{"message":{"type":"end-of-call-report","timestamp":1795173466000,
+        "endedReason":"customer-ended-call","call":{"id":"c1"},"analysis":{"summary":"s","successEvaluation":"true"},
         "artifact":{"messages":[{"role":"system"},{"role":"user"},{"role":"bot"},{"role":"user"}]}}}"#;
     let transcript = r#"{"message":{"type":"transcript","transcriptType":"final","role":"user","transcript":"hello",
         "timestamp":1795173400000,"call":{"id":"c1"}}}"#;
