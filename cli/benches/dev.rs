@@ -1,7 +1,7 @@
-//! What `gatehouse dev` costs: how soon it is ready, what it takes in, what it holds in memory.
+//! Measures start time, throughput, latency and memory of `gatehouse dev`.
 //!
-//! `cargo bench -p gatehouse --bench dev [-- EVENTS]` (100,000 by default). Client, functions and engines share the
-//! machine. Memory is read from `/proc`, so Linux only.
+//! `cargo bench -p gatehouse --bench dev [-- EVENTS]` (100,000 by default). Client, functions and engines run on the
+//! same machine. Linux only, because memory is read from `/proc`.
 #![allow(clippy::unwrap_used, clippy::cast_precision_loss, missing_docs)]
 
 use std::io::{BufRead, BufReader};
@@ -17,8 +17,9 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 const MESSAGE: &str = include_str!("../../tests/fixtures/ada/conversation-message.json");
+/// Number of starts that are measured.
 const STARTS: usize = 20;
-const AT_ONCE: u64 = 16;
+const CONCURRENCY: u64 = 16;
 
 struct Dev {
     process: Child,
@@ -54,10 +55,11 @@ impl Drop for Dev {
     }
 }
 
+/// Sends events numbered from `from`. Returns the events per second and the sorted latencies.
 async fn load(url: &str, from: u64, count: u64) -> (f64, Vec<Duration>) {
     let (client, next) = (Client::new(url).unwrap(), Arc::new(AtomicU64::new(from)));
     let began = Instant::now();
-    let senders = (0..AT_ONCE).map(|_| {
+    let senders = (0..CONCURRENCY).map(|_| {
         let (client, next) = (client.clone(), Arc::clone(&next));
         tokio::spawn(async move {
             let mut times = Vec::new();
@@ -86,17 +88,17 @@ async fn load(url: &str, from: u64, count: u64) -> (f64, Vec<Duration>) {
 async fn main() {
     let events = std::env::args().skip(1).find_map(|word| word.parse().ok()).unwrap_or(100_000_u64);
     let folder = tempfile::tempdir().unwrap();
-    println!("Ada's conversation.message, {} bytes, {AT_ONCE} at once\n", MESSAGE.len());
+    println!("Ada's conversation.message, {} bytes, {CONCURRENCY} at once\n", MESSAGE.len());
     println!(
         "| | ready, ms (median, max of {STARTS}) | events/s | latency, ms (median, 99 %) | MB at first | MB after {events} |"
     );
     println!("|---|---|---|---|---|---|");
-    for kept in [false, true] {
+    for is_durable in [false, true] {
         let (mut ready, mut last) = (Vec::new(), None);
         for n in 0..STARTS {
             let dir = folder.path().join(n.to_string());
             let arguments = ["--data-dir", dir.to_str().unwrap()];
-            let dev = Dev::start(if kept { &arguments } else { &[] });
+            let dev = Dev::start(if is_durable { &arguments } else { &[] });
             ready.push(dev.ready_after);
             last = Some(dev);
         }
@@ -107,7 +109,7 @@ async fn main() {
         let ms = |time: Duration| time.as_secs_f64() * 1000.0;
         println!(
             "| {} | {:.0}, {:.0} | {rate:.0} | {:.1}, {:.1} | {at_first:.0} | {:.0} |",
-            if kept { "--data-dir" } else { "in memory" },
+            if is_durable { "--data-dir" } else { "in memory" },
             ms(ready[STARTS / 2]),
             ms(ready[STARTS - 1]),
             ms(times[times.len() / 2]),

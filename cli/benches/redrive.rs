@@ -1,7 +1,7 @@
-//! A redrive of many dead letters, interrupted half way and gone on with.
+//! Measures a redrive of many dead letters that is interrupted half way and then resumed.
 //!
-//! `cargo bench -p gatehouse --bench redrive [-- LETTERS]` (10,000 by default). Commands, functions and engines share the machine.
-//! Fails where a letter is lost, recorded twice, or not in the receipt.
+//! `cargo bench -p gatehouse --bench redrive [-- LETTERS]` (10,000 by default). Commands, functions and engines run on
+//! the same machine. Fails if a letter is lost, recorded twice, or missing in the receipt.
 #![allow(clippy::unwrap_used, clippy::cast_precision_loss, missing_docs)]
 
 use std::collections::BTreeMap;
@@ -51,7 +51,7 @@ async fn main() {
     let began = Instant::now();
     let resume = ["dead-letters", "redrive", "--resume", "receipt.jsonl", "--wait", "600"];
     let output = command(&resume).output().unwrap();
-    println!("gone on with for {:.1} s; {}", began.elapsed().as_secs_f64(), cost(&output));
+    println!("resumed for {:.1} s; {}", began.elapsed().as_secs_f64(), cost(&output));
     print!("{}", String::from_utf8_lossy(&output.stdout));
     assert_eq!(output.status.code(), Some(0), "{output:?}");
 
@@ -68,8 +68,8 @@ async fn main() {
         item.unwrap();
         items += 1;
     }
-    assert_eq!(items, letters, "each is recorded once");
-    println!("{items} records, each once");
+    assert_eq!(items, letters, "each letter is recorded once");
+    println!("{items} records, one for each letter");
 }
 
 fn cost(output: &Output) -> String {
@@ -77,7 +77,7 @@ fn cost(output: &Output) -> String {
     text.lines().find_map(|line| line.strip_prefix("cost: ")).unwrap_or(&text).to_owned()
 }
 
-/// Puts as many envelopes on the dead-letter queue.
+/// Puts `letters` messages on the dead-letter queue.
 async fn fill(bed: &Testbed, letters: usize) {
     let sqs = bed.sqs_client();
     let numbers: Vec<usize> = (0..letters).collect();

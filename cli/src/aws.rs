@@ -1,8 +1,8 @@
-//! Calls to AWS services that a command needs only one or two operations of. Their SDK clients would take a third of
-//! the command line's build time.
+//! A small client for AWS services of which the commands need only one or two operations. The SDK clients of these
+//! services would take a third of the command line's build time.
 //!
-//! Requests are signed by `aws-sigv4`, with the SDK's own credentials, region and endpoint variables. Every operation
-//! called here only reads, so that a failed attempt is repeated.
+//! Requests are signed with `aws-sigv4` and use the SDK's credentials, region and endpoint variables. All operations
+//! are read-only, so failed attempts are retried.
 
 use std::time::{Duration, SystemTime};
 
@@ -22,7 +22,7 @@ use crate::shell::innermost;
 
 /// Attempts at one call.
 const ATTEMPTS: u32 = 3;
-/// Pause before the second attempt; each further pause is twice as long.
+/// Pause before the second attempt. Each further pause is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(300);
 /// Time limit of one attempt.
 const ATTEMPT: Duration = Duration::from_secs(20);
@@ -30,24 +30,23 @@ const ATTEMPT: Duration = Duration::from_secs(20);
 pub(crate) const NO_CREDENTIALS: &str = "no AWS credentials were found; set AWS_PROFILE, or log in and run: \
     eval \"$(aws configure export-credentials --format env)\"";
 pub(crate) const NO_REGION: &str = "no AWS region is set; set AWS_REGION";
-pub(crate) const UNREACHABLE: &str = "AWS could not be asked; check the network, the region and AWS_ENDPOINT_URL";
+pub(crate) const UNREACHABLE: &str = "could not reach AWS; check the network, the region and AWS_ENDPOINT_URL";
 
-/// A service, as its requests are addressed and signed.
+/// An AWS service: how its requests are addressed and signed.
 #[derive(Debug)]
 pub(crate) struct Service {
-    /// The id that `AWS_ENDPOINT_URL_<ID>` is made of.
+    /// Service id, as in `AWS_ENDPOINT_URL_<ID>`.
     id: &'static str,
-    /// The first label of its host name.
+    /// First label of the host name.
     host: &'static str,
-    /// The protocol, with what names an operation in it.
     protocol: Protocol,
 }
 
 #[derive(Debug)]
 enum Protocol {
-    /// AWS Query: a form, answered with XML. Has the API's version.
+    /// AWS Query: form requests and XML responses. Holds the API version.
     Query(&'static str),
-    /// AWS JSON 1.1. Has the prefix of `X-Amz-Target`.
+    /// AWS JSON 1.1. Holds the prefix of `X-Amz-Target`.
     Json(&'static str),
 }
 
@@ -62,7 +61,7 @@ impl Service {
     /// Calls an operation of a JSON service.
     ///
     /// # Errors
-    /// With `about` in front: what AWS said, or why it could not be asked and what can be done.
+    /// AWS's error, or why AWS could not be reached and what to do. Begins with `about`.
     pub(crate) async fn json(
         &self,
         sdk: &SdkConfig,
@@ -70,14 +69,14 @@ impl Service {
         operation: &str,
         input: &Value,
     ) -> Result<Value, Error> {
-        let answer = self.call(sdk, about, operation, input.to_string()).await?;
-        Ok(serde_json::from_str(&answer).map_err(|error| format!("{about}: the answer is not JSON: {error}"))?)
+        let body = self.call(sdk, about, operation, input.to_string()).await?;
+        Ok(serde_json::from_str(&body).map_err(|error| format!("{about}: the response is not JSON: {error}"))?)
     }
 
-    /// Calls an operation of a Query service, and reads its XML answer.
+    /// Calls an operation of a Query service and reads the XML response with `read`.
     ///
     /// # Errors
-    /// As for [`Service::json`].
+    /// See [`Service::json`].
     pub(crate) async fn query<T>(
         &self,
         sdk: &SdkConfig,
@@ -90,8 +89,8 @@ impl Service {
         let mut form = form_urlencoded::Serializer::new(String::new());
         form.append_pair("Action", operation).append_pair("Version", version);
         form.extend_pairs(input);
-        let answer = self.call(sdk, about, operation, form.finish()).await?;
-        let document = Document::parse(&answer).map_err(|error| format!("{about}: the answer is not XML: {error}"))?;
+        let body = self.call(sdk, about, operation, form.finish()).await?;
+        let document = Document::parse(&body).map_err(|error| format!("{about}: the response is not XML: {error}"))?;
         Ok(read(&document))
     }
 
@@ -99,22 +98,22 @@ impl Service {
         let body = Bytes::from(body);
         let mut attempt = 1;
         loop {
-            let (why, may_pass) = match self.attempt(sdk, operation, body.clone()).await {
+            let (reason, is_retryable) = match self.attempt(sdk, operation, body.clone()).await {
                 Ok(answer) if answer.status == 200 => return Ok(answer.body),
-                Ok(answer) => refusal(&answer),
-                Err(Failed::Settings(why)) => (why, false),
-                Err(Failed::Unreachable(why)) => (format!("{UNREACHABLE} ({why})"), true),
+                Ok(answer) => service_error(&answer),
+                Err(AttemptError::Settings(reason)) => (reason, false),
+                Err(AttemptError::Unreachable(reason)) => (format!("{UNREACHABLE} ({reason})"), true),
             };
-            if !may_pass || attempt == ATTEMPTS {
-                return Err(format!("{about}: {why}").into());
+            if !is_retryable || attempt == ATTEMPTS {
+                return Err(format!("{about}: {reason}").into());
             }
             tokio::time::sleep(FIRST_PAUSE * 2_u32.pow(attempt - 1)).await;
             attempt += 1;
         }
     }
 
-    async fn attempt(&self, sdk: &SdkConfig, operation: &str, body: Bytes) -> Result<Answer, Failed> {
-        let region = sdk.region().ok_or_else(|| Failed::Settings(NO_REGION.to_owned()))?.as_ref();
+    async fn attempt(&self, sdk: &SdkConfig, operation: &str, body: Bytes) -> Result<Answer, AttemptError> {
+        let region = sdk.region().ok_or_else(|| AttemptError::Settings(NO_REGION.to_owned()))?.as_ref();
         let url = self.url(sdk, region);
         let mut headers = vec![("content-type".to_owned(), self.content_type().to_owned())];
         if let Protocol::Json(prefix) = self.protocol {
@@ -124,11 +123,11 @@ impl Service {
         headers.extend(signature);
         let (function, path) = (String::new(), String::new());
         let request = Delivery { function, path, method: "POST".to_owned(), headers, body };
-        let unreachable = |error: Error| Failed::Unreachable(innermost(&*error));
-        let client = Client::new(&url).map_err(|error| Failed::Settings(error.to_string()))?;
+        let unreachable = |error: Error| AttemptError::Unreachable(innermost(&*error));
+        let client = Client::new(&url).map_err(|error| AttemptError::Settings(error.to_string()))?;
         match tokio::time::timeout(ATTEMPT, client.send(&request)).await {
             Ok(answer) => answer.map_err(unreachable),
-            Err(_) => Err(Failed::Unreachable(format!("no answer within {} s", ATTEMPT.as_secs()))),
+            Err(_) => Err(AttemptError::Unreachable(format!("no response within {} s", ATTEMPT.as_secs()))),
         }
     }
 
@@ -139,11 +138,11 @@ impl Service {
         }
     }
 
-    /// The endpoint from the environment or profile, else the region's public one.
+    /// Returns the endpoint of the environment or profile, by default the region's public endpoint.
     fn url(&self, sdk: &SdkConfig, region: &str) -> String {
         let key = ServiceConfigKey::builder().service_id(self.id).env("AWS_ENDPOINT_URL").profile("endpoint_url");
-        let set = key.build().ok().and_then(|key| sdk.service_config()?.load_config(key));
-        set.or_else(|| sdk.endpoint_url().map(str::to_owned)).unwrap_or_else(|| {
+        let configured = key.build().ok().and_then(|key| sdk.service_config()?.load_config(key));
+        configured.or_else(|| sdk.endpoint_url().map(str::to_owned)).unwrap_or_else(|| {
             let fips = if sdk.use_fips() == Some(true) { "-fips" } else { "" };
             let domain = match (region.starts_with("cn-"), sdk.use_dual_stack() == Some(true)) {
                 (false, false) => "amazonaws.com",
@@ -155,7 +154,7 @@ impl Service {
         })
     }
 
-    /// The headers that sign a request.
+    /// Returns the headers that sign a request.
     async fn signature(
         &self,
         sdk: &SdkConfig,
@@ -163,8 +162,8 @@ impl Service {
         url: &str,
         headers: &[(String, String)],
         body: &[u8],
-    ) -> Result<Vec<(String, String)>, Failed> {
-        let no_credentials = |why: &str| Failed::Settings(format!("{NO_CREDENTIALS} ({why})"));
+    ) -> Result<Vec<(String, String)>, AttemptError> {
+        let no_credentials = |reason: &str| AttemptError::Settings(format!("{NO_CREDENTIALS} ({reason})"));
         let provider = sdk.credentials_provider().ok_or_else(|| no_credentials("no provider is configured"))?;
         let credentials =
             provider.provide_credentials().await.map_err(|error| no_credentials(&innermost(&error)))?.into();
@@ -176,42 +175,42 @@ impl Service {
             .time(SystemTime::UNIX_EPOCH + Duration::from_secs(now))
             .settings(SigningSettings::default())
             .build()
-            .map_err(|error| Failed::Settings(error.to_string()))?
+            .map_err(|error| AttemptError::Settings(error.to_string()))?
             .into();
-        let named = headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        let signed = SignableRequest::new("POST", url, named, SignableBody::Bytes(body))
+        let headers = headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let signed = SignableRequest::new("POST", url, headers, SignableBody::Bytes(body))
             .and_then(|request| sign(request, &parameters))
-            .map_err(|error| Failed::Settings(format!("the request cannot be signed: {}", innermost(&error))))?;
+            .map_err(|error| AttemptError::Settings(format!("the request cannot be signed: {}", innermost(&error))))?;
         let (added, _) = signed.into_parts().0.into_parts();
         Ok(added.iter().map(|header| (header.name().to_owned(), header.value().to_owned())).collect())
     }
 }
 
-/// Why an attempt has no answer.
-enum Failed {
-    /// Another attempt would end in the same way.
+/// Why an attempt has no response.
+enum AttemptError {
+    /// The configuration is wrong. A retry would fail in the same way.
     Settings(String),
-    /// The service was not reached, or its answer was lost.
+    /// The service was not reached, or its response was lost.
     Unreachable(String),
 }
 
-/// What a service says in an answer that is not 200, and whether another attempt may succeed.
-fn refusal(answer: &Answer) -> (String, bool) {
+/// Returns the reason of a response that is not 200, and whether a retry may succeed.
+fn service_error(answer: &Answer) -> (String, bool) {
     let (code, message) = error_of(&answer.body);
-    let may_pass = answer.status >= 500 || answer.status == 429 || code.contains("Throttl");
-    let why = match (&*code, &*message) {
+    let is_retryable = answer.status >= 500 || answer.status == 429 || code.contains("Throttl");
+    let reason = match (&*code, &*message) {
         ("", _) => format!("AWS answered with HTTP status {}", answer.status),
         (code, "") => code.to_owned(),
         (code, message) => format!("{code}: {message}"),
     };
-    (why, may_pass)
+    (reason, is_retryable)
 }
 
-/// The code and message of an error document, JSON or XML. Empty where the document has none.
+/// Returns the code and message of a JSON or XML error document. Missing ones are empty.
 fn error_of(body: &str) -> (String, String) {
     if let Ok(document) = serde_json::from_str::<Value>(body) {
         let text = |names: &[&str]| names.iter().find_map(|name| document[*name].as_str()).unwrap_or_default();
-        // The code may have a namespace in front, and a URL behind.
+        // The code may have a namespace as a prefix and a URL as a suffix.
         let code = text(&["__type", "code"]);
         let code = code.split('#').next_back().and_then(|code| code.split(':').next()).unwrap_or_default();
         return (code.to_owned(), text(&["message", "Message"]).to_owned());
@@ -221,12 +220,12 @@ fn error_of(body: &str) -> (String, String) {
     (text("Code"), text("Message"))
 }
 
-/// The text of an element's child by its name.
+/// Returns the text of the child element with this name.
 pub(crate) fn child<'a>(node: Node<'a, '_>, name: &str) -> Option<&'a str> {
     Some(node.children().find(|child| child.has_tag_name(name))?.text().unwrap_or_default())
 }
 
-/// The `member` elements of every list by its name.
+/// Returns the `member` elements of all lists with this name.
 pub(crate) fn members<'a, 'input>(document: &'a Document<'input>, list: &str) -> Vec<Node<'a, 'input>> {
     let lists = document.descendants().filter(|node| node.has_tag_name(list));
     lists.flat_map(|list| list.children().filter(|child| child.has_tag_name("member"))).collect()
@@ -237,7 +236,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn error_documents_of_both_protocols_are_read() {
+    fn error_documents_of_both_protocols_are_parsed() {
         let xml = "<ErrorResponse xmlns=\"http://cloudformation.amazonaws.com/doc/2010-05-15/\"><Error><Type>Sender</Type>\
             <Code>ValidationError</Code><Message>Stack with id x does not exist</Message></Error></ErrorResponse>";
         let json = r#"{"__type":"com.amazonaws.logs#ResourceNotFoundException:http://x","message":"no group"}"#;

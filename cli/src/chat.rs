@@ -1,4 +1,4 @@
-//! `gatehouse chat`: talks to an agent through the proxy, from a terminal.
+//! `gatehouse chat`: chats with an agent through agent-chat, from a terminal.
 
 use std::io::{BufRead, IsTerminal, Write};
 
@@ -18,38 +18,39 @@ use crate::shell::variable;
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
-  gatehouse chat                                 with the agent of a `gatehouse dev`: say tool, approve, slow, cut or error
+  gatehouse chat                                 with the test agent of `gatehouse dev`
+                                                 (say tool, approve, slow, cut or error)
   gatehouse chat --agent ag-ui --conversation c1
   GATEHOUSE_CHAT_TOKEN=… gatehouse chat --to https://….lambda-url.eu-north-1.on.aws --agent support
   echo 'What time is it?' | gatehouse chat";
 
-/// The largest event, as in the proxy. In bytes.
+/// Maximum size of an event in bytes, the same as in agent-chat.
 const EVENT_BYTES: usize = 1024 * 1024;
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// Which agent
+    /// Agent id
     #[arg(long, value_name = "ID", default_value = "ag-kit")]
     agent: String,
-    /// Which conversation to go on with [default: a new one]
+    /// Conversation to continue [default: a new one]
     #[arg(long, value_name = "ID")]
     conversation: Option<String>,
-    /// The function URL [default: that of a `gatehouse dev` on port 9000]
+    /// Function URL of agent-chat [default: `gatehouse dev` on port 9000]
     #[arg(long = "to", value_name = "URL", default_value = "http://127.0.0.1:9000/lambda-url/agent-chat")]
     to: String,
 }
 
-/// A conversation as the agent's dialect tells it.
+/// A conversation with one agent.
 struct Chat {
     client: Client,
     path: String,
     token: String,
     dialect: Dialect,
     conversation: String,
-    /// What was said: an AG-UI agent is told all of it each time.
+    /// All messages so far. An AG-UI agent receives all of them with each request.
     history: Vec<Value>,
-    /// What waits for a decision.
-    waits: Option<String>,
+    /// Id of the interrupt that waits for the user's decision.
+    interrupt: Option<String>,
 }
 
 pub(crate) async fn run(arguments: Arguments) -> Result<bool, Error> {
@@ -64,34 +65,34 @@ pub(crate) async fn run(arguments: Arguments) -> Result<bool, Error> {
     };
     let client = Client::new(&url)?;
     let dialect = Dialect::named(&arguments.agent).unwrap_or(Dialect::AgKit);
-    let mut chat = Chat { client, path, token, dialect, conversation, history: Vec::new(), waits: None };
+    let mut chat = Chat { client, path, token, dialect, conversation, history: Vec::new(), interrupt: None };
     let is_terminal = std::io::stdin().is_terminal();
     if is_terminal {
-        say(&format!("Conversation {} with {}. An empty line ends it.\n", chat.conversation, arguments.agent))?;
+        print(&format!("Conversation {} with {}. An empty line ends it.\n", chat.conversation, arguments.agent))?;
     }
-    let mut good = true;
+    let mut succeeded = true;
     loop {
         if is_terminal {
-            say(if chat.waits.is_some() { "decision> " } else { "> " })?;
+            print(if chat.interrupt.is_some() { "decision> " } else { "> " })?;
         }
         let mut line = String::new();
         if std::io::stdin().lock().read_line(&mut line)? == 0 || line.trim().is_empty() {
-            return Ok(good);
+            return Ok(succeeded);
         }
-        good &= chat.turn(line.trim()).await?;
+        succeeded &= chat.turn(line.trim()).await?;
     }
 }
 
 impl Chat {
-    /// Says something, and prints the answer as it comes. Whether the turn ended well.
-    async fn turn(&mut self, words: &str) -> Result<bool, Error> {
-        let resumes = self.waits.take();
-        if resumes.is_none() {
-            self.history.push(json!({"id": Nonce::random()?.to_string(), "role": "user", "content": words}));
+    /// Sends the user's text and prints the answer while it streams. Returns whether the turn succeeded.
+    async fn turn(&mut self, text: &str) -> Result<bool, Error> {
+        let interrupt = self.interrupt.take();
+        if interrupt.is_none() {
+            self.history.push(json!({"id": Nonce::random()?.to_string(), "role": "user", "content": text}));
         }
-        let mut response = self.client.open(&self.request(words, resumes.as_deref())?).await?;
-        let mut flipped = false;
-        let mut body = loop {
+        let mut response = self.client.open(&self.request(text, interrupt.as_deref())?).await?;
+        let mut has_switched_dialect = false;
+        let body = loop {
             let status = response.status();
             if status.is_success() {
                 break response.into_body();
@@ -99,19 +100,25 @@ impl Chat {
             let problem = response.into_body().collect().await?.to_bytes();
             let problem: Value = serde_json::from_slice(&problem).unwrap_or_default();
             let detail = problem["detail"].as_str().unwrap_or_default();
-            // The agent's dialect is the proxy's secret until one is wrong about it.
-            if flipped || !detail.contains("this agent speaks") {
-                self.waits = resumes;
-                say(&format!("{} {detail}\n", status.as_u16()))?;
+            // This refusal is the only sign that the agent speaks the other dialect.
+            if has_switched_dialect || !detail.contains("this agent speaks") {
+                self.interrupt = interrupt;
+                print(&format!("{} {detail}\n", status.as_u16()))?;
                 return Ok(false);
             }
-            flipped = true;
+            has_switched_dialect = true;
             self.dialect = if self.dialect == Dialect::AgKit { Dialect::AgUi } else { Dialect::AgKit };
-            response = self.client.open(&self.request(words, resumes.as_deref())?).await?;
+            response = self.client.open(&self.request(text, interrupt.as_deref())?).await?;
         };
+        let turn = self.stream(body).await?;
+        self.close(turn)
+    }
+
+    /// Prints a streamed answer until it ends or breaks off.
+    async fn stream(&self, mut body: impl BodyExt<Data = Bytes> + Unpin) -> Result<Turn, Error> {
         let request = json!({"messages": self.history}).to_string();
         let mut turn = Turn::new(self.dialect).answering(&request);
-        let (mut reader, mut shown) = (Reader::new(EVENT_BYTES), Shown::default());
+        let (mut reader, mut printer) = (Reader::new(EVENT_BYTES), Printer::default());
         'answer: while let Some(Ok(frame)) = body.frame().await {
             reader.feed(frame.into_data().unwrap_or_default());
             loop {
@@ -119,7 +126,7 @@ impl Chat {
                     Ok(Some(block)) => {
                         if let Some(event) = block.event {
                             let change = turn.take(&event.data);
-                            say(&shown.of(&turn, change))?;
+                            print(&printer.text_of(&turn, change))?;
                         }
                     }
                     Ok(None) => break,
@@ -128,42 +135,51 @@ impl Chat {
             }
         }
         for call in turn.tool_calls().iter().filter(|call| call.result.is_none()) {
-            say(&format!("\n[{} {} is for you to do]", call.name, call.arguments))?;
+            print(&format!("\n[tool call {} {}: the client must run it]", call.name, call.arguments))?;
         }
-        self.close(turn)
+        Ok(turn)
     }
 
+    /// Prints how a turn ended and returns whether it succeeded.
     fn close(&mut self, turn: Turn) -> Result<bool, Error> {
         self.history.push(json!({"id": Nonce::random()?.to_string(), "role": "assistant", "content": turn.content()}));
         match turn.end {
-            Some(End::Completed) => say("\n").map(|()| true),
-            Some(End::Cancelled) => say("\n[the agent was stopped]\n").map(|()| true),
+            Some(End::Completed) => print("\n").map(|()| true),
+            Some(End::Cancelled) => print("\n[the agent was stopped]\n").map(|()| true),
             Some(End::Interrupted) => {
-                let waits = turn.interrupts().last();
-                let value: Value = waits.and_then(|waits| waits.read().ok()).unwrap_or_default();
-                self.waits = Some(value["id"].as_str().unwrap_or("interrupt").to_owned());
+                let interrupt = turn.interrupts().last();
+                let value: Value = interrupt.and_then(|interrupt| interrupt.read().ok()).unwrap_or_default();
+                self.interrupt = Some(value["id"].as_str().unwrap_or("interrupt").to_owned());
                 let shown = if value["payload"].is_null() { &value } else { &value["payload"] };
-                say(&format!("\n[waits for a decision about {shown}]\n"))?;
+                print(&format!("\n[waits for a decision about {shown}]\n"))?;
                 Ok(true)
             }
-            Some(End::Failed(_)) | None => {
-                say("\n[the answer is not whole]\n")?;
+            Some(End::Failed(word)) => {
+                let reason = turn.error.and_then(|error| error.message).unwrap_or(word);
+                print(&format!("\n[answer cut off: {reason}]\n"))?;
+                Ok(false)
+            }
+            None => {
+                print("\n[answer cut off: the stream ended without an end mark]\n")?;
                 Ok(false)
             }
         }
     }
 
-    fn request(&self, words: &str, resumes: Option<&str>) -> Result<Delivery, Error> {
+    /// Builds the request: the user's next message, or the decision about `interrupt`.
+    fn request(&self, text: &str, interrupt: Option<&str>) -> Result<Delivery, Error> {
         let last: Vec<&Value> = self.history.last().into_iter().collect();
-        let body = match (self.dialect, resumes) {
+        let body = match (self.dialect, interrupt) {
             (Dialect::AgKit, None) => json!({"conversationId": self.conversation, "messages": last}),
             (Dialect::AgKit, Some(id)) => {
-                json!({"conversationId": self.conversation, "messages": [], "resume": {"interruptId": id, "payload": words}})
+                let resume = json!({"interruptId": id, "payload": text});
+                json!({"conversationId": self.conversation, "messages": [], "resume": resume})
             }
             (Dialect::AgUi, _) => {
-                let mut body = json!({"threadId": self.conversation, "runId": Nonce::random()?.to_string(), "messages": self.history});
-                if let Some(id) = resumes {
-                    body["resume"] = json!([{"interruptId": id, "status": "resolved", "payload": words}]);
+                let run = Nonce::random()?.to_string();
+                let mut body = json!({"threadId": self.conversation, "runId": run, "messages": self.history});
+                if let Some(id) = interrupt {
+                    body["resume"] = json!([{"interruptId": id, "status": "resolved", "payload": text}]);
                 }
                 body
             }
@@ -183,16 +199,16 @@ impl Chat {
     }
 }
 
-/// The text of an answer that was printed.
+/// Turns the changes of a turn into text to print.
 #[derive(Default)]
-struct Shown {
-    /// The message printed last.
+struct Printer {
+    /// Index of the message that was printed last.
     message: Option<usize>,
 }
 
-impl Shown {
-    /// What is to be printed of a change. Messages stand apart by a blank line.
-    fn of(&mut self, turn: &Turn, change: Change) -> String {
+impl Printer {
+    /// Returns the text to print for a change. A blank line separates messages.
+    fn text_of(&mut self, turn: &Turn, change: Change) -> String {
         match change {
             Change::Text { message, from } => {
                 let content = turn.messages().get(message).map_or("", |message| &message.content);
@@ -204,7 +220,7 @@ impl Shown {
             Change::Result { call } => turn.tool_calls().get(call).map_or_else(String::new, |call| {
                 format!("[{} {} → {}]\n", call.name, call.arguments, call.result.as_deref().unwrap_or_default())
             }),
-            // Servers restate what they streamed.
+            // A snapshot usually repeats text that was streamed before.
             Change::Snapshot if self.message.is_none() => {
                 self.message = turn.messages().len().checked_sub(1);
                 turn.content()
@@ -214,8 +230,8 @@ impl Shown {
     }
 }
 
-/// Prints; what an agent says does not move the cursor.
-fn say(text: &str) -> Result<(), Error> {
+/// Prints text, made safe for a terminal: the agent's text must not move the cursor.
+fn print(text: &str) -> Result<(), Error> {
     let text = text.replace('\u{1b}', "");
     let text = crate::shell::harmless(&text);
     let mut out = std::io::stdout().lock();

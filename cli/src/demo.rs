@@ -1,6 +1,6 @@
-//! A scripted day, played through the real HTTP edge against embedded engines.
+//! `gatehouse demo`: a scripted day of events, sent over HTTP to the whole stack on embedded engines.
 //!
-//! What it prints is read from the HTTP answers and, by clients of its own, from the table and the queues.
+//! Every result it prints comes from an HTTP response, or from its own reads of the table and the queues.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -22,7 +22,7 @@ mod vendors;
 use crate::dev;
 use scene::Scene;
 
-/// What Vapi's `workflow.node.started` is answered with during the demo.
+/// The reply to Vapi's `workflow.node.started` during the demo.
 const REPLY: &str = include_str!("../../tests/fixtures/vapi/add-message.json");
 
 type Play = for<'s> fn(&'s mut Scene) -> Pin<Box<dyn Future<Output = Result<(), Error>> + 's>>;
@@ -34,26 +34,34 @@ struct Step {
 }
 
 const DAY: [Step; 19] = [
-    Step {
-        name: "vapi",
-        title: "Vapi posts a client message and gets its reply",
-        play: |s| Box::pin(vendors::vapi(s)),
-    },
-    Step { name: "answers", title: "Vapi asks, and is answered", play: |s| Box::pin(vendors::answers(s)) },
+    Step { name: "vapi", title: "Vapi posts a client message and gets a reply", play: |s| Box::pin(vendors::vapi(s)) },
+    Step { name: "answers", title: "Vapi asks questions and gets answers", play: |s| Box::pin(vendors::answers(s)) },
     Step { name: "ada", title: "Ada posts the four events of a conversation", play: |s| Box::pin(vendors::ada(s)) },
-    Step { name: "agntix", title: "agntix posts both ends of a session", play: |s| Box::pin(vendors::agntix(s)) },
+    Step {
+        name: "agntix",
+        title: "agntix posts the start and the end of a session",
+        play: |s| Box::pin(vendors::agntix(s)),
+    },
     Step { name: "chat", title: "A client chats with an agent", play: |s| Box::pin(chat::turns(s)) },
-    Step { name: "duplicate", title: "The same delivery comes again", play: |s| Box::pin(sessions::duplicate(s)) },
-    Step { name: "conflict", title: "The same id comes with another body", play: |s| Box::pin(sessions::conflict(s)) },
-    Step { name: "order", title: "A session's end overtakes its start", play: |s| Box::pin(sessions::order(s)) },
-    Step { name: "at-once", title: "Ten copies come at the same moment", play: |s| Box::pin(sessions::at_once(s)) },
+    Step { name: "duplicate", title: "The same delivery arrives again", play: |s| Box::pin(sessions::duplicate(s)) },
+    Step {
+        name: "conflict",
+        title: "The same id arrives with another body",
+        play: |s| Box::pin(sessions::conflict(s)),
+    },
+    Step { name: "order", title: "A session's end arrives before its start", play: |s| Box::pin(sessions::order(s)) },
+    Step { name: "at-once", title: "Ten copies arrive at the same time", play: |s| Box::pin(sessions::at_once(s)) },
     Step { name: "large", title: "A body far larger than a DynamoDB item", play: |s| Box::pin(sessions::large(s)) },
     Step {
         name: "unverified",
-        title: "Deliveries nobody signed, or long ago",
+        title: "Deliveries without a valid signature",
         play: |s| Box::pin(refusals::unverified(s)),
     },
-    Step { name: "not-json", title: "A signed body that is no JSON object", play: |s| Box::pin(refusals::not_json(s)) },
+    Step {
+        name: "not-json",
+        title: "A signed body that is not a JSON object",
+        play: |s| Box::pin(refusals::not_json(s)),
+    },
     Step {
         name: "wrong-request",
         title: "Wrong method, path, content type",
@@ -63,40 +71,45 @@ const DAY: [Step; 19] = [
     Step { name: "closed", title: "DynamoDB is down: connections are closed", play: |s| Box::pin(outages::closed(s)) },
     Step {
         name: "silent",
-        title: "DynamoDB is down: it accepts and never answers",
+        title: "DynamoDB is down: it accepts connections and never answers",
         play: |s| Box::pin(outages::silent(s)),
     },
     Step { name: "nothing", title: "DynamoDB and SQS are down", play: |s| Box::pin(outages::nothing(s)) },
     Step {
         name: "lost-answer",
-        title: "DynamoDB writes, but its answer is lost",
+        title: "DynamoDB writes, but its response is lost",
         play: |s| Box::pin(outages::lost_answer(s)),
     },
     Step { name: "poison", title: "A message that cannot be recorded", play: |s| Box::pin(outages::poison(s)) },
 ];
 
-pub(crate) const EXAMPLES: &str = "Examples:\n  gatehouse demo\n  gatehouse demo --break conflict\n  gatehouse demo --sentinel c0ffeec0ffee | grep c0ffee";
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  gatehouse demo
+  gatehouse demo --break conflict
+  gatehouse demo --sentinel c0ffeec0ffee | grep c0ffee";
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// Sabotage a step, to see that the demo notices: its deliveries lose their credentials on the way, and what must be
-    /// refused is replaced by a delivery that is fine. Exits with 1.
+    /// Sabotage a step to see that its checks fail: its deliveries lose their credentials, and deliveries that must be
+    /// refused are replaced by valid ones. Exits with 1.
     #[arg(long = "break", value_name = "STEP", value_parser = step_names())]
     sabotage: Option<String>,
-    /// Put a word into every payload, header and secret, and print every answer and log line whole: none may hold it
+    /// Put a word into every payload, header and secret, and print all responses and log lines: none may contain it
     #[arg(long, value_name = "WORD", value_parser = word)]
     sentinel: Option<String>,
 }
 
-/// What can stand in a header and in JSON as it is, and makes a secret long enough.
+/// Parses a word that needs no escaping in headers and in JSON and that makes secrets long enough.
 fn word(text: &str) -> Result<String, String> {
     let is_word = text.len() >= 12 && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    if is_word { Ok(text.to_owned()) } else { Err("give at least twelve letters and digits".to_owned()) }
+    if is_word { Ok(text.to_owned()) } else { Err("use at least twelve letters and digits".to_owned()) }
 }
 
-/// A secrets document whose every value holds the word; `agent` speaks both dialects.
+/// Returns a secrets document in which every secret contains `word`. `agent` is configured once for each dialect.
 fn document_with(word: &str, agent: &Agent) -> String {
-    let speaks = |dialect| serde_json::json!({"url": format!("{}/send-message", agent.url), "dialect": dialect, "token": format!("{word}-agent")});
+    let url = format!("{}/send-message", agent.url);
+    let agent = |dialect| serde_json::json!({"url": url, "dialect": dialect, "token": format!("{word}-agent")});
     let key = format!("whsec_{}", BASE64.encode(format!("{word}{word}").as_bytes()));
     let token = format!("{word}-token");
     serde_json::json!({
@@ -104,24 +117,24 @@ fn document_with(word: &str, agent: &Agent) -> String {
         "agntix": {"signing_secrets": [key]},
         "vapi": {"schemes": [{"kind": "bearer", "header": "authorization", "prefix": "Bearer ", "values": [token]}]},
         "agent_chat": {"clients": [{"id": "demo", "token": token, "agents": ["*"]}],
-            "agents": {"ag-kit": speaks("ag-kit"), "ag-ui": speaks("ag-ui")}},
+            "agents": {"ag-kit": agent("ag-kit"), "ag-ui": agent("ag-ui")}},
     })
     .to_string()
 }
 
-/// The names `--break` takes.
+/// Returns the step names that `--break` accepts.
 fn step_names() -> Vec<&'static str> {
     DAY.iter().map(|step| step.name).collect()
 }
 
-/// Plays the day. Whether every outcome was the expected one.
+/// Plays the day. Returns whether every outcome was the expected one.
 pub(crate) async fn run(arguments: &Arguments) -> Result<bool, Error> {
     let sabotage = arguments.sabotage.as_deref();
     let started = Instant::now();
     let (mut document, mut _agent) = (DEVELOPMENT.to_owned(), None);
     if let Some(word) = &arguments.sentinel {
         gatehouse_edge::log::init();
-        // With a document of one's own the stack brings no agent.
+        // The stack starts its test agent only with the development document.
         let agent = _agent.insert(Agent::start(script::answer).await?);
         document = document_with(word, agent);
     }
@@ -136,12 +149,12 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<bool, Error> {
 
     let mut rows = Vec::new();
     for (n, step) in DAY.iter().enumerate() {
-        let began = Instant::now();
+        let step_started = Instant::now();
         scene.open(n + 1, step.title, sabotage == Some(step.name));
         if let Err(error) = (step.play)(&mut scene).await {
-            scene.expect(&format!("the step to end, but: {error}"), false);
+            scene.expect(&format!("the step to finish, but it failed: {error}"), false);
         }
-        rows.push((step.name, scene.close(), began.elapsed()));
+        rows.push((step.name, scene.close(), step_started.elapsed()));
     }
     println!("\n{:<15} {:>10} {:>8} {:>9}  result", "step", "deliveries", "checks", "ms");
     for (name, tally, took) in &rows {
@@ -154,8 +167,8 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<bool, Error> {
     println!("\n{deliveries} deliveries, {checks} checks, {seconds:.1} s.");
     match failed {
         0 => println!("Every outcome was the expected one."),
-        1 => println!("One step did not end as expected."),
-        _ => println!("{failed} steps did not end as expected."),
+        1 => println!("One step failed."),
+        _ => println!("{failed} steps failed."),
     }
     Ok(failed == 0)
 }

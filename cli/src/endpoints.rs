@@ -1,4 +1,4 @@
-//! `gatehouse endpoints` and `gatehouse ping`: which address belongs where, and whether it answers.
+//! `gatehouse endpoints` lists the URLs to register; `gatehouse ping` tests them.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -19,38 +19,38 @@ use crate::stack::Outputs;
 pub(crate) const ENDPOINTS_EXAMPLES: &str = "\
 Examples:
   gatehouse endpoints --stack gatehouse
-  gatehouse endpoints                       of a `gatehouse dev` on port 9000";
+  gatehouse endpoints                       `gatehouse dev` on port 9000";
 
 pub(crate) const PING_EXAMPLES: &str = "\
-A probe of a vendor's is a signed event of the type gatehouse.ping. It is recorded like any other, so that its way is tried to the
-end. A probe of agent-chat asks for an agent that is not there: no agent hears of it.
+The probe of a webhook endpoint is a signed event of the type gatehouse.ping. It is recorded like any other event, so
+the whole path is tested. The probe of agent-chat names an agent that does not exist, so no agent receives it.
 
 Examples:
   gatehouse ping --stack gatehouse
-  gatehouse ping                            of a `gatehouse dev` on port 9000";
+  gatehouse ping                            `gatehouse dev` on port 9000";
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// The deployed stack, whose outputs are read [default: a `gatehouse dev`]
+    /// Name of a deployed stack [default: `gatehouse dev`]
     #[arg(long, value_name = "NAME")]
     stack: Option<String>,
-    /// Where a `gatehouse dev` listens
+    /// URL of `gatehouse dev`
     #[arg(long = "at", value_name = "URL", default_value = "http://127.0.0.1:9000", conflicts_with = "stack")]
     base: String,
 }
 
-/// An address that is registered somewhere.
+/// A public endpoint of the stack.
 struct Endpoint {
     function: &'static str,
-    /// The stack's output.
+    /// Name of the stack output that holds the function URL.
     output: &'static str,
-    /// What is appended to the function's URL.
+    /// Path appended to the function URL.
     path: &'static str,
-    /// Who delivers; nobody does to the chat proxy.
+    /// Sender of the webhooks; `None` for agent-chat.
     sender: Option<Sender>,
-    /// Whose part of the secrets document opens it.
+    /// Member of the secrets document that opens the endpoint.
     part: &'static str,
-    /// Where it belongs, a step a line.
+    /// Steps to register the URL, one per line.
     steps: &'static [&'static str],
 }
 
@@ -62,8 +62,9 @@ const ENDPOINTS: [Endpoint; 5] = [
         sender: Some(Sender::Ada),
         part: "ada",
         steps: &[
-            "Add it as a webhook endpoint in Ada's dashboard, or by POST /v2/webhooks/ of its API. No event filter is every event.",
-            "Its signing secret: gatehouse secrets set ada",
+            "Add it as a webhook endpoint in Ada's dashboard, or with POST /v2/webhooks/ of its API.",
+            "Set no event filter to receive all events.",
+            "Store its signing secret: gatehouse secrets set ada",
             "More: docs/ada.md",
         ],
     },
@@ -74,8 +75,8 @@ const ENDPOINTS: [Endpoint; 5] = [
         sender: Some(Sender::Agntix),
         part: "agntix",
         steps: &[
-            "agntix dashboard, Developer, + Add Endpoint. Choose session.created and session.ended.",
-            "Its signing secret: gatehouse secrets set agntix",
+            "Add it in the agntix dashboard: Developer, + Add Endpoint. Choose session.created and session.ended.",
+            "Store its signing secret: gatehouse secrets set agntix",
             "More: docs/agntix.md",
         ],
     },
@@ -86,9 +87,10 @@ const ENDPOINTS: [Endpoint; 5] = [
         sender: Some(Sender::VapiServer),
         part: "vapi",
         steps: &[
-            "Vapi dashboard, Server URL of the assistant, the phone number or the organisation, with a credential.",
-            "The credential's token: gatehouse secrets set vapi --new",
-            "Set server.backoffPlan: without it Vapi sends a failed delivery never again.",
+            "Enter it in the Vapi dashboard as Server URL of the assistant, phone number or organisation.",
+            "Give the Server URL a credential.",
+            "Make and store the credential's token: gatehouse secrets set vapi --new",
+            "Set server.backoffPlan: without it Vapi never retries a failed delivery.",
             "More, and which messages to unselect: docs/vapi.md",
         ],
     },
@@ -98,7 +100,7 @@ const ENDPOINTS: [Endpoint; 5] = [
         path: "client",
         sender: Some(Sender::VapiClient),
         part: "vapi",
-        steps: &["Wherever Vapi's client messages are posted from, with the same credential. More: docs/vapi.md"],
+        steps: &["Use it in clients that post Vapi's client messages, with the same credential. More: docs/vapi.md"],
     },
     Endpoint {
         function: "agent-chat",
@@ -106,33 +108,33 @@ const ENDPOINTS: [Endpoint; 5] = [
         path: "v1/aibot/bots/<AgentId>/send-message",
         sender: None,
         part: "agent_chat",
-        steps: &["Your front end. Clients and agents: docs/chat.md"],
+        steps: &["Use it in your front end. Clients and agents: docs/chat.md"],
     },
 ];
 
-/// The agent a probe asks for.
-const NOBODY: &str = "gatehouse-ping";
+/// Id of an agent that does not exist, for probes of agent-chat.
+const PROBE_AGENT: &str = "gatehouse-ping";
 
-/// Each endpoint's function and whole address, of a deployed stack; agent-chat's is that of an agent that is not there.
+/// Returns the function and the URL of each endpoint of a deployed stack. The URL of agent-chat names [`PROBE_AGENT`].
 pub(crate) fn of_stack(outputs: &Outputs) -> Result<Vec<(String, String)>, Error> {
     let address = |endpoint: &Endpoint| {
         let url = outputs.get(endpoint.output)?.trim_end_matches('/');
-        Ok((endpoint.function.to_owned(), format!("{url}/{}", endpoint.path.replace("<AgentId>", NOBODY))))
+        Ok((endpoint.function.to_owned(), format!("{url}/{}", endpoint.path.replace("<AgentId>", PROBE_AGENT))))
     };
     ENDPOINTS.iter().map(address).collect()
 }
 
-/// The same of a `gatehouse dev`, by its functions' URLs.
+/// Returns the function and the URL of each endpoint of `gatehouse dev`, from the URLs of its functions.
 pub(crate) fn of_dev(functions: &BTreeMap<String, String>) -> Vec<(String, String)> {
     let address = |endpoint: &Endpoint| {
         let url = functions.get(endpoint.function)?;
-        Some((endpoint.function.to_owned(), format!("{url}/{}", endpoint.path.replace("<AgentId>", NOBODY))))
+        Some((endpoint.function.to_owned(), format!("{url}/{}", endpoint.path.replace("<AgentId>", PROBE_AGENT))))
     };
     ENDPOINTS.iter().filter_map(address).collect()
 }
 
 impl Arguments {
-    /// Each endpoint with its whole address, and the secrets document if `signs`.
+    /// Returns the endpoints with their URLs, and the secrets document if `signs` is set.
     async fn read(&self, signs: bool) -> Result<(Vec<(&'static Endpoint, String)>, String), Error> {
         let Some(stack) = &self.stack else {
             let base = self.base.trim_end_matches('/');
@@ -156,27 +158,30 @@ impl Arguments {
     }
 }
 
-/// Prints the checklist.
+/// Prints the endpoints and their steps as a checklist.
 pub(crate) async fn list(arguments: &Arguments) -> Result<bool, Error> {
     let (addresses, _) = arguments.read(false).await?;
-    let mut told = String::new();
+    let mut text = String::new();
     for (endpoint, address) in addresses {
-        writeln!(told, "{}\n  {address}", endpoint.function)?;
+        writeln!(text, "{}\n  {address}", endpoint.function)?;
         for step in endpoint.steps {
-            writeln!(told, "  [ ] {step}")?;
+            writeln!(text, "  [ ] {step}")?;
         }
     }
     let stack = arguments.stack.as_ref().map(|stack| format!(" --stack {stack}")).unwrap_or_default();
-    writeln!(told, "Then: gatehouse ping{stack}")?;
-    print(&told)?;
+    writeln!(text, "Then: gatehouse ping{stack}")?;
+    print(&text)?;
     Ok(true)
 }
 
-/// Posts a probe to each. Whether every one that is open answered as it should, and any is.
+/// Posts a probe to each open endpoint and prints the responses. Returns whether all were as expected.
+///
+/// # Errors
+/// If no endpoint is open.
 pub(crate) async fn ping(arguments: &Arguments) -> Result<bool, Error> {
     let (addresses, document) = arguments.read(true).await?;
     let secrets = Secrets::parse(&document, true)?;
-    let (mut good, mut is_any_open) = (true, false);
+    let (mut all_right, mut is_any_open) = (true, false);
     for (endpoint, address) in addresses {
         let delivery = match endpoint.sender {
             Some(sender) => probe(sender, &secrets)?,
@@ -188,21 +193,21 @@ pub(crate) async fn ping(arguments: &Arguments) -> Result<bool, Error> {
             continue;
         };
         is_any_open = true;
-        let address = address.replace("<AgentId>", NOBODY);
-        let (is_right, told) = match post(&Client::new(&address)?, &delivery).await {
+        let address = address.replace("<AgentId>", PROBE_AGENT);
+        let (is_right, result) = match post(&Client::new(&address)?, &delivery).await {
             Ok(answer) => (is_right(endpoint, &answer), format!("{}  {}", answer.status, line(&answer))),
             Err(error) => (false, error),
         };
-        good &= is_right;
-        print(&format!("{:<22} {:<5} {told}\n", endpoint.function, if is_right { "ok" } else { "WRONG" }))?;
+        all_right &= is_right;
+        print(&format!("{:<22} {:<5} {result}\n", endpoint.function, if is_right { "ok" } else { "WRONG" }))?;
     }
     if !is_any_open {
-        return Err("nothing is open; begin with: gatehouse secrets set".into());
+        return Err("no endpoint is open; begin with: gatehouse secrets set".into());
     }
-    Ok(good)
+    Ok(all_right)
 }
 
-/// A signed event of no vendor's; `None` without a secret.
+/// Builds a signed event of a type that no vendor has; `None` without a secret.
 fn probe(sender: Sender, secrets: &Secrets) -> Result<Option<Delivery>, Error> {
     let (now, id) = (Clock::System.now(), Nonce::random()?.to_string());
     let body = match sender {
@@ -215,7 +220,7 @@ fn probe(sender: Sender, secrets: &Secrets) -> Result<Option<Delivery>, Error> {
     Ok(Delivery::signed(sender, secrets, &format!("msg_ping_{id}"), body.to_string(), now).ok())
 }
 
-/// A turn with an agent that is not there; `None` without a client.
+/// Builds a chat request of the first client with a token; `None` without one.
 fn turn(document: &str) -> Option<Delivery> {
     let clients: Value = serde_json::from_str::<Value>(document).ok()?["agent_chat"]["clients"].clone();
     let n = clients.as_array()?.iter().position(|client| client["token"].is_string())?;
@@ -229,15 +234,16 @@ fn turn(document: &str) -> Option<Delivery> {
     })
 }
 
-fn is_taken(outcome: &str) -> bool {
+fn is_accepted(outcome: &str) -> bool {
     let outcome = Outcome::named(outcome);
     matches!(outcome, Some(Outcome::Recorded | Outcome::Queued | Outcome::Skipped))
 }
 
-/// A vendor's probe is recorded. The proxy knows the client, and has no such agent, or none the client may call.
+/// Whether the response to a probe is the expected one. Webhook probes are recorded. Agent-chat authenticates the
+/// client and then answers that the agent does not exist (404) or that the client may not call it (403).
 fn is_right(endpoint: &Endpoint, answer: &Answer) -> bool {
     match endpoint.sender {
-        Some(_) => answer.status == 200 && is_taken(answer.outcome()),
+        Some(_) => answer.status == 200 && is_accepted(answer.outcome()),
         None => [403, 404].contains(&answer.status) && answer.header("content-type") == "application/problem+json",
     }
 }

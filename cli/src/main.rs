@@ -1,4 +1,4 @@
-//! `gatehouse`, the command line.
+//! `gatehouse`, the command-line tool.
 
 use std::process::ExitCode;
 
@@ -20,14 +20,14 @@ mod vendor;
 
 const EXIT_CODES: &str = "\
 Exit codes:
-  0  done, and all is well
-  1  it failed, or not all is well: standard error, or what was printed, says why
-  2  the command line is wrong
-  3  there is nothing of the kind
+  0  success
+  1  failure, or a check found a problem; standard error or the output has the reason
+  2  wrong command line
+  3  not found
 
 Every command has examples: gatehouse COMMAND --help";
 
-/// A serverless front door for AI agents: run it here, look into it anywhere.
+/// Serverless webhook gateway for AI agents: run it on this machine, operate it anywhere.
 #[derive(Debug, Parser)]
 #[command(name = "gatehouse", version, arg_required_else_help = true, after_help = EXIT_CODES)]
 struct Arguments {
@@ -37,44 +37,44 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Start the whole stack on embedded engines and play a scripted day through it.
+    /// Start the whole stack on embedded engines and play a scripted day of events through it.
     ///
-    /// Needs nothing but this program: no account, no network. Exits with 0 only if every outcome was the expected one.
+    /// Needs no AWS account and no network. Exits with 0 only if every outcome was the expected one.
     #[command(after_help = demo::EXAMPLES)]
     Demo(demo::Arguments),
     /// Serve the whole stack on this machine until Ctrl-C.
     ///
-    /// The functions, DynamoDB and SQS run in this process; SDKs and the AWS CLI reach the latter two by the URLs it
-    /// prints. Each event is one line.
+    /// The functions, DynamoDB and SQS run in this process. SDKs and the AWS CLI reach DynamoDB and SQS at the printed
+    /// URLs. Each event is one line of output.
     #[command(after_help = dev::EXAMPLES)]
     Dev(dev::Arguments),
-    /// Sign a body now, as its vendor would, and print the request.
+    /// Sign a body as its vendor would and print the request.
     #[command(after_help = sign::EXAMPLES)]
     Sign(sign::Arguments),
-    /// Sign a body and post it: once, or many times for a load.
+    /// Sign a body and post it, once or many times as a load test.
     ///
-    /// Exits with 0 only if every answer was a 2xx.
+    /// Exits with 0 only if every response was a 2xx.
     #[command(after_help = send::EXAMPLES)]
     Send(send::Arguments),
-    /// Talk to an agent through agent-chat: streams as it comes, shows tool calls, asks for decisions.
+    /// Chat with an agent through agent-chat: streams its answers, shows tool calls, asks for decisions.
     ///
-    /// Exits with 0 only if every turn ended well.
+    /// Exits with 0 only if every turn succeeded.
     #[command(after_help = chat::EXAMPLES)]
     Chat(chat::Arguments),
-    /// Print each endpoint's address, and where it belongs.
+    /// Print each endpoint's URL and where to register it.
     #[command(after_help = endpoints::ENDPOINTS_EXAMPLES)]
     Endpoints(endpoints::Arguments),
-    /// Post one signed probe to each endpoint, and say what came back.
+    /// Post one signed probe to each endpoint and print the responses.
     ///
-    /// Exits with 0 only if every endpoint that is open answered as it should.
+    /// Exits with 0 only if every open endpoint gave the expected response.
     #[command(after_help = endpoints::PING_EXAMPLES)]
     Ping(endpoints::Arguments),
-    /// Check and change the secrets document, in a file or of a deployed stack.
+    /// Check or change the secrets document of a deployed stack or in a file.
     #[command(subcommand, after_help = secrets::EXAMPLES)]
     Secrets(secrets::Command),
     #[command(flatten)]
     Operate(operate::Command),
-    /// Check the rules that answer Vapi's messages, and try them on one.
+    /// Check the rules that answer Vapi's messages, or try them on one message.
     #[command(subcommand, after_help = replies::EXAMPLES)]
     Replies(replies::Command),
 }

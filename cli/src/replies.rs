@@ -1,4 +1,4 @@
-//! `gatehouse replies`: is a rules file right, and what would a message get?
+//! `gatehouse replies`: checks a rules file and shows the reply to a message.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -13,7 +13,7 @@ use gatehouse_replies::{Chosen, Hosts, Kind, Rules, Said, control};
 
 use crate::shell::{print, read, read_text};
 
-/// The rules that the functions are built with.
+/// The rules file that is compiled into the functions.
 const FILE: &str = "functions/replies.json";
 
 pub(crate) const EXAMPLES: &str = "\
@@ -21,32 +21,32 @@ Examples:
   gatehouse replies check
   gatehouse replies try functions/replies.dev.json --message tests/fixtures/vapi/tool-calls.json --as server
 
-How rules are written: docs/replies.md";
+Syntax of the rules: docs/replies.md";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Say whether a rules file is right, and what is wrong with it
+    /// Check a rules file and print its errors
     #[command(after_help = EXAMPLES)]
     Check {
-        /// The rules
+        /// Rules file
         #[arg(default_value = FILE)]
         file: PathBuf,
     },
-    /// Show what a message would get by the rules; nothing is sent
+    /// Show the reply to a message by the rules; nothing is sent
     #[command(after_help = EXAMPLES)]
     Try {
-        /// The rules
+        /// Rules file
         file: PathBuf,
-        /// The message, as Vapi delivers it; `-` reads standard input
+        /// File with the message as Vapi delivers it; `-` reads standard input
         #[arg(long, value_name = "FILE")]
         message: PathBuf,
-        /// As what it comes [default: as whatever Vapi sends messages of its type]
+        /// Channel of the message [default: the channels on which Vapi sends this message type]
         #[arg(long = "as", value_name = "CHANNEL")]
         channel: Option<To>,
     },
 }
 
-/// Which of Vapi's two streams a message comes on.
+/// Vapi's two kinds of messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum To {
     Client,
@@ -58,31 +58,30 @@ pub(crate) fn run(command: &Command) -> Result<bool, Error> {
         Command::Check { file } => {
             let rules = rules(file)?;
             let doubts = rules.doubts();
-            let mut told: String = doubts.iter().fold(String::new(), |told, doubt| told + doubt + "\n");
+            let mut text: String = doubts.iter().fold(String::new(), |text, doubt| text + doubt + "\n");
             let count = match rules.len() {
-                0 => "no rules: every message gets the answer that says nothing".to_owned(),
+                0 => "no rules: every message gets the empty answer".to_owned(),
                 1 => "1 rule".to_owned(),
                 n => format!("{n} rules"),
             };
-            writeln!(told, "{}: {count}", file.display())?;
-            print(&told)?;
+            writeln!(text, "{}: {count}", file.display())?;
+            print(&text)?;
             Ok(true)
         }
         Command::Try { file, message, channel } => {
             let rules = rules(file)?;
             let body = read(message)?;
-            let said = Said::of(&body);
-            let file = message.display();
+            let (file, message) = (message.display(), Said::of(&body));
             Document::read(&body).map_err(|error| format!("{file}: {error}"))?;
-            let Some(message_type) = said.message_type() else {
-                return Err(format!("{file}: it is no message of Vapi's: it has no type").into());
+            let Some(message_type) = message.message_type() else {
+                return Err(format!("{file}: not a message of Vapi, because it has no type").into());
             };
-            let mut told = String::new();
+            let mut text = String::new();
             for channel in channels(*channel, message_type) {
-                let chosen = rules.choose(channel, &said, &BTreeMap::new(), None);
-                tell(&mut told, channel, message_type, &said, &chosen)?;
+                let chosen = rules.choose(channel, &message, &BTreeMap::new(), None);
+                describe(&mut text, channel, message_type, &message, &chosen)?;
             }
-            print(&told)?;
+            print(&text)?;
             Ok(true)
         }
     }
@@ -92,11 +91,11 @@ fn rules(file: &Path) -> Result<Rules, Error> {
     Ok(Rules::parse(&file.display().to_string(), &read_text(file)?)?)
 }
 
-/// Where a message of this type may come: both ways when Vapi documents neither.
-fn channels(asked: Option<To>, message_type: &str) -> Vec<Channel> {
+/// Returns the requested channel, else the ones on which Vapi sends this message type, else both.
+fn channels(requested: Option<To>, message_type: &str) -> Vec<Channel> {
     let documented = [(Channel::Client, ClientMessage::KINDS), (Channel::Server, ServerMessage::KINDS)];
     let known = documented.iter().filter(|(_, kinds)| kinds.contains(&message_type)).map(|(channel, _)| *channel);
-    match asked {
+    match requested {
         Some(To::Client) => vec![Channel::Client],
         Some(To::Server) => vec![Channel::Server],
         None => {
@@ -106,32 +105,32 @@ fn channels(asked: Option<To>, message_type: &str) -> Vec<Channel> {
     }
 }
 
-fn tell(
-    told: &mut String,
+/// Writes which rules apply to a message, and the answer, action and faults that result.
+fn describe(
+    text: &mut String,
     channel: Channel,
     message_type: &str,
-    said: &Said,
+    message: &Said,
     chosen: &Chosen,
 ) -> Result<(), std::fmt::Error> {
     let rules: Vec<&str> = chosen.rules.iter().map(String::as_str).collect();
     let rules = if rules.is_empty() { "no rule applies".to_owned() } else { rules.join(", ") };
-    // What stands in a file may move the cursor.
-    let plain = !message_type.chars().any(char::is_control);
-    let shown = if plain { message_type.to_owned() } else { format!("{message_type:?}") };
-    writeln!(told, "{shown}, as a {} message: {rules}", channel.as_str())?;
+    // A type from a file may contain control characters, which could forge lines of this output.
+    let is_plain = !message_type.chars().any(char::is_control);
+    let shown = if is_plain { message_type.to_owned() } else { format!("{message_type:?}") };
+    writeln!(text, "{shown}, as a {} message: {rules}", channel.as_str())?;
     if (channel, message_type) == (Channel::Server, "voice-request") {
-        writeln!(told, "  answer  501: it wants audio")?;
+        writeln!(text, "  answer  501: Vapi asks for audio, which Gatehouse cannot give")?;
     } else {
-        let otherwise = Kind::of(channel, message_type).map_or("{}", Kind::otherwise);
-        writeln!(told, "  answer  {}", chosen.reply.as_deref().unwrap_or(otherwise))?;
+        let default = Kind::of(channel, message_type).map_or("{}", Kind::otherwise);
+        writeln!(text, "  answer  {}", chosen.reply.as_deref().unwrap_or(default))?;
     }
     for act in &chosen.act {
-        writeln!(told, "  act     {act}")?;
+        writeln!(text, "  act     {act}")?;
     }
-    if let (false, Err(why)) = (chosen.act.is_empty(), control::target(Hosts::Vapi, said)) {
-        let here =
-            if control::target(Hosts::Loopback, said).is_ok() { ", but to this machine: in dev it is" } else { "" };
-        writeln!(told, "          not done in AWS: {why}{here}")?;
+    if let (false, Err(why)) = (chosen.act.is_empty(), control::target(Hosts::Vapi, message)) {
+        let in_dev = if control::target(Hosts::Loopback, message).is_ok() { "; done in dev" } else { "" };
+        writeln!(text, "          not done in AWS: {why}{in_dev}")?;
     }
-    chosen.faults.iter().try_for_each(|fault| writeln!(told, "  wrong   {fault}"))
+    chosen.faults.iter().try_for_each(|fault| writeln!(text, "  wrong   {fault}"))
 }

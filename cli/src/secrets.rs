@@ -1,4 +1,4 @@
-//! `gatehouse secrets`: the secrets document, checked and changed without losing an event.
+//! `gatehouse secrets`: checks and changes the secrets document without losing events.
 
 use std::fmt::Write as _;
 use std::io::{BufRead, IsTerminal};
@@ -20,37 +20,38 @@ use crate::shell::{print, read_text};
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
-  gatehouse secrets set ada whsec_…                     into secrets.json, for GATEHOUSE_SECRETS=\"$(cat secrets.json)\" gatehouse dev
-  gatehouse secrets set ada whsec_… --stack gatehouse   into a deployed stack's secret
-  gatehouse secrets set vapi --stack gatehouse          reads the value from standard input, so that no history keeps it
+  gatehouse secrets set ada whsec_…                     in secrets.json
+  GATEHOUSE_SECRETS=\"$(cat secrets.json)\" gatehouse dev
+  gatehouse secrets set ada whsec_… --stack gatehouse   in the secret of a deployed stack
+  gatehouse secrets set vapi --stack gatehouse          reads the value from standard input, not from the command line
   gatehouse secrets set client:web --new --agents support,sales --stack gatehouse
   gatehouse secrets check --stack gatehouse
-  gatehouse secrets rotate vapi --stack gatehouse       a new value beside the old one, and what to do then
+  gatehouse secrets rotate vapi --stack gatehouse       adds a new value and prints the next steps
   gatehouse secrets rotate vapi --finish --stack gatehouse
   gatehouse secrets put secrets.json --stack gatehouse
 
-What the document can hold: docs/configuration.md";
+Content of the document: docs/configuration.md";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Say what the document opens, and what is wrong with it; shows no value
+    /// Show what the document opens and which entries are invalid; shows no values
     ///
-    /// Exits with 0 only if nothing is.
+    /// Exits with 0 only if all entries are valid.
     #[command(after_help = EXAMPLES)]
     Check {
         #[command(flatten)]
         place: PlaceArguments,
     },
-    /// Put a value in the place of those that are there
+    /// Replace all current values of one credential
     #[command(after_help = EXAMPLES)]
     Set(Set),
-    /// Change a value without losing an event: beside the old one first, later alone
+    /// Replace a value in two steps, so that no event is lost: add the new value, later remove the old one
     #[command(after_help = EXAMPLES)]
     Rotate(Rotate),
-    /// Put a whole document in the place of the one that is there, if nothing is wrong with it
+    /// Replace the whole document, if the new one is valid
     #[command(after_help = EXAMPLES)]
     Put {
-        /// The document; `-` reads standard input
+        /// File with the document; `-` reads standard input
         document: PathBuf,
         #[command(flatten)]
         place: PlaceArguments,
@@ -59,14 +60,15 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct Set {
-    /// Whose: ada, agntix, vapi, vapi:HEADER of its scheme, client:ID
+    /// Credential: ada, agntix, vapi, vapi:HEADER (the scheme with that header) or client:ID
+    #[arg(value_name = "CREDENTIAL")]
     whose: String,
-    /// The values [default: one, read from standard input]
+    /// Values [default: one, read from standard input]
     values: Vec<String>,
-    /// Make a new value, and print it
+    /// Generate a new value and print it
     #[arg(long, conflicts_with = "values")]
     new: bool,
-    /// Which agents a client may call; `*` is every one
+    /// Agents that a client may call; `*` means all agents
     #[arg(long, value_name = "IDS", value_delimiter = ',')]
     agents: Vec<String>,
     #[command(flatten)]
@@ -75,12 +77,13 @@ pub(crate) struct Set {
 
 #[derive(Debug, Args)]
 pub(crate) struct Rotate {
-    /// Whose: ada, agntix, vapi, vapi:HEADER of its scheme, client:ID
+    /// Credential: ada, agntix, vapi, vapi:HEADER (the scheme with that header) or client:ID
+    #[arg(value_name = "CREDENTIAL")]
     whose: String,
-    /// The new value. Of Ada and agntix the one their dashboard shows [default: read from standard input]; else
-    /// [default: a new one, which is printed]
+    /// New value. For ada and agntix, the one in the vendor's dashboard [default: read from standard input]; otherwise
+    /// [default: a generated value, which is printed]
     value: Option<String>,
-    /// Leave the first value alone, which is the new one: the others are not used any more
+    /// End the rotation: keep only the first value, which is the new one
     #[arg(long, conflicts_with = "value")]
     finish: bool,
     #[command(flatten)]
@@ -107,7 +110,7 @@ pub(crate) async fn run(command: Command) -> Result<bool, Error> {
 
 async fn check(place: &Place) -> Result<bool, Error> {
     let Some(text) = place.read().await? else {
-        return Err(format!("{place} is not there yet; gatehouse secrets set makes it").into());
+        return Err(format!("{place} does not exist yet; create it with: gatehouse secrets set").into());
     };
     let secrets = Secrets::parse(&text, false)?;
     print(&summary(place, &secrets))?;
@@ -119,11 +122,11 @@ async fn set(Set { whose, mut values, new, agents, place }: Set) -> Result<bool,
     let place = place.place().await?;
     let mut document = Document::read(place.read().await?.as_deref())?;
     if new && matches!(whose, Whose::Ada | Whose::Agntix) {
-        return Err("--new makes no secret that this vendor has: it makes its own, and its dashboard shows it".into());
+        return Err("--new cannot be used: this vendor generates the secret itself, and its dashboard shows it".into());
     } else if new {
-        values = vec![made()?];
+        values = vec![generate()?];
     } else if values.is_empty() {
-        values = vec![asked(&whose)?];
+        values = vec![read_value(&whose)?];
     }
     document.set(&whose, &values, &agents)?;
     place.write(&document.text(&whose, values.len())?).await?;
@@ -137,92 +140,94 @@ async fn rotate(Rotate { whose, value, finish, place: arguments }: Rotate) -> Re
     let whose: Whose = whose.parse()?;
     let place = arguments.place().await?;
     let mut document = Document::read(place.read().await?.as_deref())?;
-    let again = format!("gatehouse secrets rotate {whose}{}", arguments.again());
+    let command = format!("gatehouse secrets rotate {whose}{}", arguments.as_options());
     match (document.count(&whose), finish) {
         (0, _) => {
             return Err(format!(
-                "{whose} has no value yet, so there is nothing to rotate; use: gatehouse secrets set {whose}"
+                "{whose} has no value yet, so there is nothing to rotate; set one with: gatehouse secrets set {whose}"
             )
             .into());
         }
-        (1, true) => return Err(format!("{whose} has one value only; begin with: {again}").into()),
+        (1, true) => return Err(format!("{whose} has one value only; start a rotation with: {command}").into()),
         (_, true) => document.keep_first(&whose)?,
         (1, false) => {
             let value = match (value, &whose) {
                 (Some(value), _) => value,
-                (None, Whose::Ada | Whose::Agntix) => asked(&whose)?,
-                (None, Whose::Vapi(_) | Whose::Client(_)) => made()?,
+                (None, Whose::Ada | Whose::Agntix) => read_value(&whose)?,
+                (None, Whose::Vapi(_) | Whose::Client(_)) => generate()?,
             };
             let wanted = document.usable(&whose) + 1;
             document.add(&whose, &value)?;
             place.write(&document.text(&whose, wanted)?).await?;
             let shown = if matches!(whose, Whose::Ada | Whose::Agntix) { None } else { Some(value.as_str()) };
-            print(&steps(&whose, &place, shown, &again))?;
+            print(&steps(&whose, &place, shown, &command))?;
             return Ok(true);
         }
         (_, false) => {
-            return Err(
-                format!("{whose} is being rotated: it has several values; end it with: {again} --finish").into()
-            );
+            return Err(format!(
+                "{whose} has several values: a rotation is in progress; end it with: {command} --finish"
+            )
+            .into());
         }
     }
     place.write(&document.text(&whose, 1)?).await?;
     print(&format!(
-        "{whose}: the first value is kept, and the others are not used any more: by instances in use within 5 minutes, by all\n\
-         within 15.\n"
+        "{whose}: only the first value is left. Active instances stop using the other values within 5 minutes, all\n\
+         instances within 15 minutes.\n"
     ))?;
     Ok(true)
 }
 
-/// What is left to do, in its order.
-fn steps(whose: &Whose, place: &Place, value: Option<&str>, again: &str) -> String {
-    let mut told = format!("{place} holds the new value beside the old one. What is left:\n");
+/// Describes the remaining steps of a rotation. `command` is the rotate command without `--finish`.
+fn steps(whose: &Whose, place: &Place, value: Option<&str>, command: &str) -> String {
+    let mut text = format!("{place} has the new value and the old one. Next steps:\n");
     let mut steps = Vec::new();
     if matches!(place, Place::Manager { .. }) {
-        steps.push("Wait 5 minutes: by then every instance knows both.".to_owned());
+        steps.push("Wait 5 minutes, until every instance has loaded both values.".to_owned());
     } else {
-        steps.push("Start whatever uses the file again.".to_owned());
+        steps.push("Restart the processes that use the file.".to_owned());
     }
     match whose {
         Whose::Ada | Whose::Agntix => {
-            steps.push("If the dashboard has not changed the endpoint's signing secret yet, change it now.".to_owned());
-            steps.push("Wait until it does not sign with the old one any more: its dashboard says when.".to_owned());
+            steps.push("If the endpoint still has the old signing secret in the dashboard, change it now.".to_owned());
+            steps.push("Wait until the vendor no longer signs with the old one; its dashboard shows when.".to_owned());
         }
         Whose::Vapi(_) => {
-            steps.push(format!("Put this value into the credential at Vapi: {}", value.unwrap_or_default()));
-            steps.push("Wait until no call that began before is running.".to_owned());
+            steps.push(format!("Enter this value in the credential at Vapi: {}", value.unwrap_or_default()));
+            steps.push("Wait until all calls that began before this change have ended.".to_owned());
         }
         Whose::Client(_) => steps.push(format!("Give the client this token: {}", value.unwrap_or_default())),
     }
-    steps.push(format!("{again} --finish"));
+    steps.push(format!("{command} --finish"));
     for (n, step) in steps.iter().enumerate() {
-        let _ = writeln!(told, "  {}. {step}", n + 1);
+        let _ = writeln!(text, "  {}. {step}", n + 1);
     }
-    told
+    text
 }
 
-/// A value nobody can guess: 256 bits.
-fn made() -> Result<String, Error> {
+/// Generates a random value of 256 bits.
+fn generate() -> Result<String, Error> {
     Ok(format!("{}{}", Nonce::random()?, Nonce::random()?))
 }
 
-/// A value from standard input.
-fn asked(whose: &Whose) -> Result<String, Error> {
+/// Reads a value from standard input.
+fn read_value(whose: &Whose) -> Result<String, Error> {
     if std::io::stdin().is_terminal() {
-        print(&format!("The value of {whose}, then Enter: "))?;
+        print(&format!("Value of {whose}, then Enter: "))?;
     }
     let mut line = String::new();
     std::io::stdin().lock().read_line(&mut line)?;
     Ok(line.trim().to_owned())
 }
 
+/// Describes what a document opens and which entries are invalid, without values.
 fn summary(place: &Place, secrets: &Secrets) -> String {
-    let mut told = format!("{place}\n");
+    let mut text = format!("{place}\n");
     let count = |n: usize, one: &str| if n == 1 { format!("1 {one}") } else { format!("{n} {one}s") };
     let mut line = |name: &str, what: Vec<String>| {
         let state = if what.is_empty() { "closed" } else { "open" };
         let line = format!("  {name:<11} {state:<7} {}", what.join(", "));
-        let _ = writeln!(told, "{}", line.trim_end());
+        let _ = writeln!(text, "{}", line.trim_end());
     };
     for (name, keys) in [("ada", secrets.ada.len()), ("agntix", secrets.agntix.len())] {
         line(name, (keys > 0).then(|| count(keys, "signing secret")).into_iter().collect());
@@ -237,7 +242,7 @@ fn summary(place: &Place, secrets: &Secrets) -> String {
     let agents = chat.agents.keys().map(|agent| format!("agent {agent}"));
     line("agent_chat", clients.chain(issuers).chain(agents).collect());
     for defect in &secrets.defects {
-        let _ = writeln!(told, "  not used: {defect}");
+        let _ = writeln!(text, "  not used: {defect}");
     }
-    told
+    text
 }

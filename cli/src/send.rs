@@ -1,4 +1,4 @@
-//! `gatehouse send`: signs and posts, once or as a load.
+//! `gatehouse send`: signs and posts a body, once or many times as a load test.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -17,40 +17,40 @@ use crate::shell::{innermost, print};
 use crate::vendor::{DeliveryArguments, Vendor};
 
 pub(crate) const EXAMPLES: &str = "\
-Each repetition has a message id of its own (the first one's with _1, _2 … behind it), so that Ada's are new events; agntix
-and Vapi name their events in the body, so that one body sent again is a duplicate.
+Each repetition has its own message id: the first id with the suffix _1, _2 and so on. For Ada, each one is a new event.
+For agntix and Vapi, whose event ids come from the body, each one is a duplicate.
 
 Examples:
-  gatehouse send ada                                 an example, to `gatehouse dev`
+  gatehouse send ada                                 an example body, to `gatehouse dev`
   gatehouse send vapi-client body.json
   gatehouse send ada body.json --to https://….lambda-url.us-east-1.on.aws/ --secret whsec_…
-  gatehouse send ada --repeat 10000 --concurrency 16 as fast as it goes
+  gatehouse send ada --repeat 10000 --concurrency 16 as fast as possible
   gatehouse send ada --repeat 600 --rate 10/s        for a minute";
 
-/// Longer than any function takes.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// How many deliveries in a row may go unanswered.
-const GIVE_UP_AFTER: u32 = 100;
+/// Time limit of one request. Longer than any function takes.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// Number of failed requests in a row after which `--repeat` stops.
+const MAX_FAILURES_IN_A_ROW: u32 = 100;
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     delivery: DeliveryArguments,
-    /// How many times
+    /// Number of deliveries
     #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u64).range(1..))]
     repeat: u64,
-    /// At most so many a second, such as 10/s [default: as fast as the answers come]
+    /// Maximum deliveries per second, such as 10/s [default: no limit]
     #[arg(long, value_name = "N/s", value_parser = rate)]
     rate: Option<f64>,
-    /// At most so many at the same moment
+    /// Maximum number of concurrent requests
     #[arg(long, value_name = "N", default_value = "8", value_parser = clap::value_parser!(u16).range(1..))]
     concurrency: u16,
 }
 
 pub(crate) fn rate(text: &str) -> Result<f64, String> {
     let number = text.strip_suffix("/s").unwrap_or(text).parse::<f64>().ok();
-    let sane = number.filter(|rate| (0.001..=1e6).contains(rate));
-    sane.ok_or_else(|| "give a number a second, such as 10/s, from 0.001 to 1000000".to_owned())
+    let rate = number.filter(|rate| (0.001..=1e6).contains(rate));
+    rate.ok_or_else(|| "give a rate from 0.001/s to 1000000/s, such as 10/s".to_owned())
 }
 
 pub(crate) async fn run(arguments: Arguments) -> Result<bool, Error> {
@@ -61,7 +61,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<bool, Error> {
     if repeat == 1 {
         let answer = post(&client, &delivery.sign(&secrets, &first_id, &body)?).await;
         let answer = answer.map_err(|error| unreachable(&url, &error))?;
-        print(&format!("{} {}\n{}", answer.status, line(&answer), told(delivery.vendor, &answer)))?;
+        print(&format!("{} {}\n{}", answer.status, line(&answer), reply_line(delivery.vendor, &answer)))?;
         return Ok((200..300).contains(&answer.status));
     }
 
@@ -72,13 +72,13 @@ pub(crate) async fn run(arguments: Arguments) -> Result<bool, Error> {
     tokio::pin!(stop);
     for n in 0..repeat {
         let due = rate.map_or(started, |rate| started + Duration::from_secs_f64(as_f64(n) / rate));
-        let full = running.len() >= usize::from(concurrency);
+        let is_full = running.len() >= usize::from(concurrency);
         tokio::select! {
-            () = room(&mut running, full, due, &mut tally, &bar) => {}
+            () = wait_for_slot(&mut running, is_full, due, &mut tally, &bar) => {}
             _ = &mut stop => tally.stopped = Some("interrupted"),
         }
-        if tally.unanswered >= GIVE_UP_AFTER {
-            tally.stopped = Some("nobody answers");
+        if tally.failures_in_a_row >= MAX_FAILURES_IN_A_ROW {
+            tally.stopped = Some("server not reachable");
         }
         if tally.stopped.is_some() {
             break;
@@ -87,7 +87,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<bool, Error> {
         let (signed, client) = (delivery.sign(&secrets, &message_id, &body)?, client.clone());
         running.spawn(async move { post(&client, &signed).await });
     }
-    // What is on its way may arrive; whoever interrupts again does not want to know.
+    // Waits for the responses to running requests, unless the user interrupts again.
     while !running.is_empty() {
         tokio::select! {
             Some(Ok(answer)) = running.join_next() => tally.take(answer, &bar),
@@ -99,18 +99,18 @@ pub(crate) async fn run(arguments: Arguments) -> Result<bool, Error> {
     }
     bar.finish_and_clear();
     print(&tally.summary(started.elapsed(), &url))?;
-    Ok(tally.good && tally.stopped.is_none())
+    Ok(tally.all_succeeded && tally.stopped.is_none())
 }
 
-/// Waits until one more may be sent: for a place, and for its time.
-async fn room(
+/// Waits until the next delivery may be sent: until fewer than `--concurrency` requests are running, and until `due`.
+async fn wait_for_slot(
     running: &mut JoinSet<Result<Answer, String>>,
-    full: bool,
+    is_full: bool,
     due: Instant,
     tally: &mut Tally,
     bar: &ProgressBar,
 ) {
-    if full && let Some(Ok(answer)) = running.join_next().await {
+    if is_full && let Some(Ok(answer)) = running.join_next().await {
         tally.take(answer, bar);
     }
     loop {
@@ -122,26 +122,28 @@ async fn room(
 }
 
 pub(crate) async fn post(client: &Client, delivery: &gatehouse_local::Delivery) -> Result<Answer, String> {
-    match timeout(PATIENCE, client.send(delivery)).await {
+    match timeout(REQUEST_TIMEOUT, client.send(delivery)).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(error)) => Err(innermost(&*error)),
-        Err(_) => Err(format!("none within {} s", PATIENCE.as_secs())),
+        Err(_) => Err(format!("timed out after {} s", REQUEST_TIMEOUT.as_secs())),
     }
 }
 
 fn unreachable(url: &str, error: &str) -> String {
-    let hint = match url {
-        _ if error.contains("InvalidContentType") => "; it does not speak TLS, so try http://",
-        url if url.starts_with("http://127.0.0.1:") && error.contains("refused") => "; is `gatehouse dev` running?",
-        _ => "",
+    let hint = if error.contains("InvalidContentType") {
+        "; the server does not speak TLS, so try http://"
+    } else if url.starts_with("http://127.0.0.1:") && error.contains("refused") {
+        "; is `gatehouse dev` running?"
+    } else {
+        ""
     };
     format!("no answer from {url}: {error}{hint}")
 }
 
-/// Outcome, event id, and what a refusal says.
+/// Returns one line with the outcome, the event id, the detail of a refusal and the time taken.
 pub(crate) fn line(answer: &Answer) -> String {
     let problem = serde_json::from_str::<Value>(&answer.body).unwrap_or_default();
-    // Of a stranger's page, the first line is enough.
+    // A response without an outcome is not Gatehouse's, and may be a long page.
     let first_line = answer.body.trim().lines().next().unwrap_or_default();
     let detail = match problem["detail"].as_str() {
         Some(detail) => detail,
@@ -153,46 +155,49 @@ pub(crate) fn line(answer: &Answer) -> String {
     words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join("  ")
 }
 
-/// What Vapi is told, on a line of its own; the other vendors learn no more than the outcome.
-fn told(vendor: Vendor, answer: &Answer) -> String {
+/// Returns the reply to Vapi as a line. Other vendors get no reply.
+fn reply_line(vendor: Vendor, answer: &Answer) -> String {
     let is_vapi = matches!(vendor, Vendor::VapiClient | Vendor::VapiServer);
     if is_vapi && answer.status == 200 { format!("{}\n", answer.body.trim_end()) } else { String::new() }
 }
 
+/// Counts of the responses so far.
 #[derive(Debug)]
 struct Tally {
-    /// How often, and the first refusal's words, by status and outcome.
+    /// By status and outcome: the count, and the line of the first refusal.
     answers: BTreeMap<String, (u64, Option<String>)>,
     times: Vec<Duration>,
-    good: bool,
-    /// How many in a row were not answered.
-    unanswered: u32,
+    /// Whether every response was a 2xx.
+    all_succeeded: bool,
+    /// Number of requests in a row that got no response.
+    failures_in_a_row: u32,
+    /// Why sending stopped early.
     stopped: Option<&'static str>,
 }
 
 impl Default for Tally {
     fn default() -> Self {
-        Tally { answers: BTreeMap::new(), times: Vec::new(), good: true, unanswered: 0, stopped: None }
+        Tally { answers: BTreeMap::new(), times: Vec::new(), all_succeeded: true, failures_in_a_row: 0, stopped: None }
     }
 }
 
 impl Tally {
     fn take(&mut self, answer: Result<Answer, String>, bar: &ProgressBar) {
-        let (kind, words) = match answer {
+        let (kind, first) = match answer {
             Ok(answer) => {
                 self.times.push(answer.took);
-                self.unanswered = 0;
-                let good = (200..300).contains(&answer.status);
-                self.good &= good;
-                (format!("{} {}", answer.status, answer.outcome()), (!good).then(|| line(&answer)))
+                self.failures_in_a_row = 0;
+                let succeeded = (200..300).contains(&answer.status);
+                self.all_succeeded &= succeeded;
+                (format!("{} {}", answer.status, answer.outcome()), (!succeeded).then(|| line(&answer)))
             }
             Err(error) => {
-                self.unanswered += 1;
-                self.good = false;
+                self.failures_in_a_row += 1;
+                self.all_succeeded = false;
                 (format!("no answer: {error}"), None)
             }
         };
-        self.answers.entry(kind).or_insert((0, words)).0 += 1;
+        self.answers.entry(kind).or_insert((0, first)).0 += 1;
         bar.inc(1);
     }
 
@@ -202,10 +207,10 @@ impl Tally {
         let rate = as_f64(u64::try_from(answered).unwrap_or_default()) / seconds;
         let stopped = self.stopped.map(|why| format!(", stopped: {why}")).unwrap_or_default();
         let mut text =
-            format!("{sent} sent to {url} in {seconds:.2} s, {answered} answered, {rate:.1} a second{stopped}\n");
-        for (kind, (count, words)) in &self.answers {
-            let words = words.as_ref().map(|words| format!("           first: {words}\n")).unwrap_or_default();
-            let _ = write!(text, "{count:>9}  {kind}\n{words}");
+            format!("{sent} sent to {url} in {seconds:.2} s, {answered} answered, {rate:.1} per second{stopped}\n");
+        for (kind, (count, first)) in &self.answers {
+            let first = first.as_ref().map(|first| format!("           first: {first}\n")).unwrap_or_default();
+            let _ = write!(text, "{count:>9}  {kind}\n{first}");
         }
         self.times.sort_unstable();
         if let Some(last) = answered.checked_sub(1) {
@@ -224,7 +229,7 @@ impl Tally {
     }
 }
 
-/// Drawn on standard error, where it is a terminal.
+/// Returns a progress bar on standard error, which is hidden if standard error is not a terminal.
 pub(crate) fn progress(repeat: u64) -> ProgressBar {
     if !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
@@ -233,7 +238,7 @@ pub(crate) fn progress(repeat: u64) -> ProgressBar {
     ProgressBar::new(repeat).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
-#[allow(clippy::cast_precision_loss, reason = "for showing and pacing")]
+#[allow(clippy::cast_precision_loss, reason = "only for display and pacing")]
 pub(crate) fn as_f64(n: u64) -> f64 {
     n as f64
 }
@@ -243,7 +248,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rate_is_a_positive_number_a_second() {
+    fn rate_is_a_positive_number_per_second() {
         assert_eq!((rate("10/s"), rate("0.5")), (Ok(10.0), Ok(0.5)));
         for bad in ["", "0", "-1/s", "ten/s", "10/m", "inf", "1e-300"] {
             assert!(rate(bad).is_err(), "{bad}");

@@ -1,4 +1,4 @@
-//! What connects a command with the shell it was called from.
+//! Environment variables, files, terminal output and Ctrl-C.
 
 use std::borrow::Cow;
 use std::io::{IsTerminal, Read, Write};
@@ -9,7 +9,7 @@ use gatehouse_inbox::Outcome;
 use gatehouse_inbox::outcome::Severity;
 use gatehouse_local::Error;
 
-/// A variable of the environment; empty is unset.
+/// Returns the value of an environment variable. An empty value counts as unset.
 pub(crate) fn variable(name: &str) -> Result<Option<String>, Error> {
     match std::env::var_os(name).map(std::ffi::OsString::into_string) {
         None => Ok(None),
@@ -18,7 +18,7 @@ pub(crate) fn variable(name: &str) -> Result<Option<String>, Error> {
     }
 }
 
-/// Prints; whoever closed standard output does not want to read it.
+/// Prints text to standard output. A closed pipe is not an error, because its reader has read enough.
 pub(crate) fn print(text: &str) -> Result<(), Error> {
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(harmless(text).as_bytes()).and_then(|()| stdout.flush()) {
@@ -27,8 +27,8 @@ pub(crate) fn print(text: &str) -> Result<(), Error> {
     }
 }
 
-/// A text whose characters can neither move the cursor nor turn the direction of the text around: those are written
-/// as JSON would escape them. Line ends, tabs and colours stay.
+/// Escapes, as JSON does, all characters that could move the cursor or change the direction of text. Line ends, tabs
+/// and colours stay.
 pub(crate) fn harmless(text: &str) -> Cow<'_, str> {
     let is_harmful = |c: char| {
         let is_bidirectional =
@@ -49,13 +49,13 @@ pub(crate) fn harmless(text: &str) -> Cow<'_, str> {
     Cow::Owned(written)
 }
 
-/// Whether a text begins with an escape sequence that changes nothing but colours.
+/// Whether a text begins with an escape sequence that only changes colours or text style.
 fn is_colour(text: &str) -> bool {
     let Some(rest) = text.strip_prefix("\u{1b}[") else { return false };
     rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == ';').starts_with('m')
 }
 
-/// A file's bytes; `-` is standard input.
+/// Reads the bytes of a file; `-` is standard input.
 pub(crate) fn read(file: &Path) -> Result<Vec<u8>, Error> {
     if file == Path::new("-") {
         let mut bytes = Vec::new();
@@ -65,55 +65,55 @@ pub(crate) fn read(file: &Path) -> Result<Vec<u8>, Error> {
     std::fs::read(file).map_err(|error| format!("{} cannot be read: {error}", file.display()).into())
 }
 
-/// A file's text.
+/// Reads the text of a file; `-` is standard input.
 pub(crate) fn read_text(file: &Path) -> Result<String, Error> {
     String::from_utf8(read(file)?).map_err(|_| format!("{} is not UTF-8", file.display()).into())
 }
 
-/// Ctrl-C, from when this is made on: none is missed while something else is waited for.
+/// Receives every Ctrl-C after its creation, also those that arrive while nothing waits for one.
 #[derive(Debug)]
 pub(crate) struct Interrupts(tokio::sync::watch::Receiver<u64>);
 
 impl Interrupts {
     pub(crate) fn listen() -> Self {
-        let (told, interrupts) = tokio::sync::watch::channel(0);
+        let (sender, interrupts) = tokio::sync::watch::channel(0);
         tokio::spawn(async move {
             while tokio::signal::ctrl_c().await.is_ok() {
-                told.send_modify(|count| *count += 1);
+                sender.send_modify(|count| *count += 1);
             }
         });
         Interrupts(interrupts)
     }
 
-    /// The next one.
+    /// Waits for the next Ctrl-C.
     pub(crate) async fn next(&mut self) {
         if self.0.changed().await.is_err() {
-            // There are no signals on this machine.
+            // This machine has no signals.
             std::future::pending::<()>().await;
         }
     }
 }
 
-/// Whether whoever sits before the terminal says yes. Ctrl-C is a no.
+/// Asks the user a question and returns whether the answer is yes. Ctrl-C means no.
 pub(crate) async fn agreed(question: &str, interrupts: &mut Interrupts) -> Result<bool, Error> {
     if !std::io::stdin().is_terminal() {
-        return Err("nobody is there to be asked; --yes answers".into());
+        return Err("standard input is not a terminal; pass --yes to confirm".into());
     }
     eprint!("{question} [y/N] ");
-    let (told, answered) = tokio::sync::oneshot::channel();
-    // A thread of its own: nobody waits for it where the answer is Ctrl-C.
+    let (sender, answer) = tokio::sync::oneshot::channel();
+    // A plain thread rather than a blocking task: the runtime would wait for such a task after Ctrl-C.
     std::thread::spawn(move || {
         let mut answer = String::new();
         let read = std::io::stdin().read_line(&mut answer).map(|_| answer);
-        let _ = told.send(read);
+        let _ = sender.send(read);
     });
     tokio::select! {
-        answer = answered => Ok(["y", "yes"].contains(&answer??.trim().to_ascii_lowercase().as_str())),
+        answer = answer => Ok(["y", "yes"].contains(&answer??.trim().to_ascii_lowercase().as_str())),
         () = interrupts.next() => Ok(false),
     }
 }
 
-/// The cause at the bottom: the ones above it say "client error".
+/// Returns the text of the innermost cause. The outer ones only say "client error".
 pub(crate) fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
     let mut cause = error;
     while let Some(next) = cause.source() {
@@ -122,12 +122,12 @@ pub(crate) fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
     cause.to_string()
 }
 
-/// As one word for a POSIX shell.
+/// Quotes a text as one word of a POSIX shell.
 pub(crate) fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
-/// The style of an outcome's word. Any other word is plain.
+/// Returns the style of an outcome. Other words get no style.
 pub(crate) fn style_of(word: &str) -> Style {
     match Outcome::named(word).map(Outcome::severity) {
         Some(Severity::Normal) => AnsiColor::Green.on_default(),
@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_printed_moves_no_cursor_and_turns_no_text_around() {
+    fn printed_text_cannot_move_cursor_or_change_text_direction() {
         let harmful = "a\u{1b}]0;x\u{7}\u{9b}31m\u{202e}b\r\u{2066}\u{2028}";
         assert_eq!(harmless(harmful), "a\\u001b]0;x\\u0007\\u009b31m\\u202eb\\u000d\\u2066\\u2028");
         for harmless_text in ["plain\n\tü 😀 日本", "\u{1b}[1;32mgreen\u{1b}[0m"] {
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shell_reads_a_quoted_text_as_it_was() {
+    fn shell_reads_quoted_text_unchanged() {
         for text in ["", "plain", "it's", "$HOME `x` \"y\" \\ \n z"] {
             let script = format!("printf %s {}", quoted(text));
             let output = std::process::Command::new("sh").args(["-c", &script]).output().unwrap();

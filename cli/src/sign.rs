@@ -1,4 +1,4 @@
-//! `gatehouse sign`: a signed request, to look at or to send with something else.
+//! `gatehouse sign`: prints a signed request, to inspect or to send with another tool.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use crate::shell::{print, quoted};
 use crate::vendor::DeliveryArguments;
 
 pub(crate) const EXAMPLES: &str = "\
-A Svix signature (ada, agntix) is good for five minutes; a bearer token for as long as it is configured.
+A Svix signature (ada, agntix) is valid for five minutes; a bearer token, as long as it is configured.
 
 Examples:
   gatehouse sign ada                                 a curl command with an example body
@@ -22,27 +22,27 @@ Examples:
 pub(crate) struct Arguments {
     #[command(flatten)]
     delivery: DeliveryArguments,
-    /// What to print
+    /// Format of the request
     #[arg(long = "as", value_enum, value_name = "FORM", default_value = "curl")]
     form: Form,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Form {
-    /// A command that posts it
+    /// A curl command that posts the request
     Curl,
-    /// `name: value`, a line each
+    /// The headers, one `name: value` per line
     Headers,
-    /// What the function URL hands the function (payload format 2.0), for `sam local invoke` and `aws lambda invoke`
+    /// The event of a function URL (payload format 2.0), for `sam local invoke` and `aws lambda invoke`
     LambdaEvent,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<bool, Error> {
-    let Arguments { delivery: what, form } = arguments;
-    let body = what.body()?;
-    let delivery = what.sign(&what.secrets()?, &what.message_id()?, &body)?;
+    let Arguments { delivery: request, form } = arguments;
+    let body = request.body()?;
+    let delivery = request.sign(&request.secrets()?, &request.message_id()?, &body)?;
     let text = match form {
-        Form::Curl => curl(&delivery, &what.url(), what.file.as_deref())?,
+        Form::Curl => curl(&delivery, &request.url(), request.file.as_deref())?,
         Form::Headers => delivery.headers.iter().map(|(name, value)| format!("{name}: {value}\n")).collect(),
         Form::LambdaEvent => format!("{:#}\n", delivery.to_lambda_event()),
     };
@@ -53,10 +53,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool, Error> {
 fn curl(delivery: &Delivery, url: &str, file: Option<&Path>) -> Result<String, Error> {
     let (option, body) = match file.filter(|path| *path != Path::new("-")) {
         Some(path) => ("--data-binary", format!("@{}", path.display())),
-        // Raw: a body that begins with @ must not be taken for a file's name.
+        // `--data` and `--data-binary` would read a file if the body begins with @.
         None => (
             "--data-raw",
-            std::str::from_utf8(&delivery.body).map_err(|_| "the body is not UTF-8: give it as a file")?.to_owned(),
+            std::str::from_utf8(&delivery.body).map_err(|_| "the body is not UTF-8; pass it as a file")?.to_owned(),
         ),
     };
     let headers: String =

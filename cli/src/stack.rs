@@ -1,4 +1,4 @@
-//! A deployed stack, as its outputs tell it.
+//! Reads the outputs and resources of a deployed CloudFormation stack.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use gatehouse_local::Error;
 use crate::aws::{CLOUDFORMATION, NO_CREDENTIALS, NO_REGION, UNREACHABLE, child, members};
 use crate::shell::innermost;
 
-/// A stack's outputs.
+/// The outputs of a stack.
 #[derive(Debug)]
 pub(crate) struct Outputs {
     /// The stack's name.
@@ -18,8 +18,10 @@ pub(crate) struct Outputs {
 }
 
 impl Outputs {
+    /// Reads the outputs of the stack with this name.
+    ///
     /// # Errors
-    /// When there is no such stack, or AWS cannot be asked.
+    /// If the stack does not exist, or AWS cannot be reached.
     pub(crate) async fn of(sdk: &SdkConfig, stack: &str) -> Result<Self, Error> {
         let (about, input) = (format!("the stack {stack}"), [("StackName", stack)]);
         let values = CLOUDFORMATION.query(sdk, &about, "DescribeStacks", &input, |answer| {
@@ -31,26 +33,26 @@ impl Outputs {
         Ok(Outputs { stack: stack.to_owned(), values: values.await? })
     }
 
-    /// An output's value.
+    /// Returns the value of an output.
     ///
     /// # Errors
-    /// When it is not there.
+    /// If the stack has no output with this key.
     pub(crate) fn get(&self, key: &str) -> Result<&str, Error> {
         let missing = || {
-            format!("the stack {} has no output {key}; is it a Gatehouse stack, and deployed to its end?", self.stack)
+            format!("the stack {} has no output {key}; is it a Gatehouse stack, and is it fully deployed?", self.stack)
         };
         Ok(self.values.get(key).ok_or_else(missing)?)
     }
 }
 
-/// What AWS said about something, and what can be done about it.
+/// Converts an SDK error about `about` to a message with advice.
 pub(crate) fn told<E, R>(about: &str, error: &SdkError<E, R>) -> Error
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
     R: std::fmt::Debug + 'static,
 {
     if let Some(message) = error.message() {
-        return format!("{about}: {}: {message}", error.code().unwrap_or("AWS says")).into();
+        return format!("{about}: {}: {message}", error.code().unwrap_or("AWS error")).into();
     }
     let context = DisplayErrorContext(error).to_string();
     let advice = match context.as_str() {
@@ -61,10 +63,10 @@ where
     format!("{about}: {advice} ({})", innermost(error)).into()
 }
 
-/// The physical ids of a stack's resources of a type, such as `AWS::Logs::LogGroup`.
+/// Returns the physical ids of the stack's resources of the type `kind`, such as `AWS::Logs::LogGroup`.
 ///
 /// # Errors
-/// When there is no such stack, or AWS cannot be asked.
+/// If the stack does not exist, or AWS cannot be reached.
 pub(crate) async fn resources(sdk: &SdkConfig, stack: &str, kind: &str) -> Result<Vec<String>, Error> {
     let about = format!("the stack {stack}");
     let (mut found, mut next) = (Vec::new(), None::<String>);

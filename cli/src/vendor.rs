@@ -1,4 +1,4 @@
-//! What `sign` and `send` have in common: whose delivery, with which body, signed with what.
+//! Command-line arguments that `sign` and `send` share: the vendor, the body and the secret.
 
 use std::path::PathBuf;
 
@@ -11,16 +11,16 @@ use serde_json::{Value, json};
 
 use crate::shell::{read, variable};
 
-/// Whose delivery.
+/// The vendor that sends a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Vendor {
-    /// A conversation or end-user webhook of Ada's, to `conversation-webhooks`
+    /// Ada conversation or end-user webhook, to `conversation-webhooks`
     Ada,
-    /// A session webhook of agntix', to `session-lifecycle`
+    /// agntix session webhook, to `session-lifecycle`
     Agntix,
-    /// A client message of Vapi's, to `client-message`
+    /// Vapi client message, to `client-message`
     VapiClient,
-    /// A server message of Vapi's, to `server-message`
+    /// Vapi server message, to `server-message`
     VapiServer,
 }
 
@@ -34,12 +34,12 @@ impl Vendor {
         }
     }
 
-    /// The word on the command line.
+    /// Returns the vendor's name on the command line.
     pub(crate) fn word(self) -> String {
         self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
     }
 
-    /// A body for whoever has none at hand.
+    /// Returns an example body.
     fn example(self) -> &'static [u8] {
         match self {
             Vendor::Ada => include_bytes!("../../tests/fixtures/ada/conversation-message.json"),
@@ -50,22 +50,22 @@ impl Vendor {
     }
 }
 
-/// A delivery, as the command line describes it.
+/// The arguments that describe a delivery.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct DeliveryArguments {
-    /// Whose delivery it is: this decides how it is signed, and which function takes it
+    /// Vendor, which decides how the delivery is signed and which function receives it
     pub(crate) vendor: Vendor,
-    /// The body, as a file; `-` reads standard input [default: an example of the vendor's]
+    /// File with the body; `-` reads standard input [default: an example body of the vendor]
     pub(crate) file: Option<PathBuf>,
-    /// The signing secret or token [default: the vendor's first one in GATEHOUSE_SECRETS, or in the development document
-    /// that `gatehouse dev` uses when that is unset]. Vapi's is sent as the document's first scheme says
+    /// Signing secret or token [default: the vendor's first one in GATEHOUSE_SECRETS, or in the development document if
+    /// that is unset]. A token for Vapi is sent as the first scheme of the document defines
     #[arg(long, value_name = "SECRET")]
     secret: Option<String>,
-    /// The message id, which names the event where the body has no id: the same id again is a duplicate, or a conflict
-    /// if the body differs. agntix' sessions and Vapi's messages are named by their bodies instead [default: a new one]
+    /// Message id, which becomes the event id if the body has none. A repeated id is a duplicate, or a conflict if the
+    /// body differs. agntix sessions and Vapi messages have ids in their bodies instead [default: a new id]
     #[arg(long, value_name = "ID", value_parser = header_value)]
     message_id: Option<String>,
-    /// The endpoint's URL [default: that of a `gatehouse dev` on port 9000]
+    /// URL of the endpoint [default: `gatehouse dev` on port 9000]
     #[arg(long = "to", value_name = "URL", value_parser = url)]
     to: Option<String>,
 }
@@ -86,24 +86,24 @@ impl DeliveryArguments {
         }
     }
 
-    /// The delivery, signed now.
+    /// Builds the delivery, signed at the current time.
     pub(crate) fn sign(&self, secrets: &Secrets, message_id: &str, body: &[u8]) -> Result<Delivery, Error> {
         let body = body.to_vec();
         Ok(Delivery::signed(self.vendor.sender(), secrets, message_id, body, Clock::System.now())?)
     }
 
-    /// What to sign with.
+    /// Returns the secrets to sign with.
     pub(crate) fn secrets(&self) -> Result<Secrets, Error> {
         let document = variable("GATEHOUSE_SECRETS")?;
         let document = document.as_deref().unwrap_or(DEVELOPMENT);
         let (document, place) = match &self.secret {
             None => (document.to_owned(), "GATEHOUSE_SECRETS"),
-            // Not while the arguments are parsed: that error would show it.
+            // Not checked by clap, whose error message would show the secret.
             Some(secret) => (self.with_secret(document, &header_value(secret)?), "--secret"),
         };
         let secrets = Secrets::parse(&document, true).map_err(|error| format!("{place}: {error}"))?;
         match secrets.defects.iter().find(|defect| defect.starts_with(self.vendor.sender().source().vendor())) {
-            // The place in a document that nobody wrote says nothing.
+            // The user did not write this document, so the path that begins the message is left out.
             Some(defect) if self.secret.is_some() => {
                 Err(format!("--secret {}", defect.split_once(' ').map_or("cannot be used", |(_, what)| what)).into())
             }
@@ -112,7 +112,7 @@ impl DeliveryArguments {
         }
     }
 
-    /// The vendor's part of the document, with this secret alone. How Vapi's is sent stays as the document says.
+    /// Returns a document that has only this secret. The scheme that sends it to Vapi is the first one in `document`.
     fn with_secret(&self, document: &str, secret: &str) -> String {
         let part = match self.vendor {
             Vendor::Ada | Vendor::Agntix => json!({"signing_secrets": [secret]}),
@@ -129,10 +129,10 @@ impl DeliveryArguments {
     }
 }
 
-/// What a header can hold.
+/// Parses an argument that is sent in a header.
 fn header_value(text: &str) -> Result<String, String> {
     let visible = !text.is_empty() && text.chars().all(|c| c.is_ascii_graphic() || c == ' ') && text.trim() == text;
-    if visible { Ok(text.to_owned()) } else { Err("give visible ASCII characters: it stands in a header".to_owned()) }
+    if visible { Ok(text.to_owned()) } else { Err("use visible ASCII characters, since it is sent in a header".into()) }
 }
 
 fn url(text: &str) -> Result<String, String> {

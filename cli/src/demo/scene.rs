@@ -1,4 +1,4 @@
-//! The stage: sends deliveries, looks into the table, keeps the tally, prints.
+//! Sends the demo's deliveries, reads the table, counts the checks and prints the results.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use gatehouse_local::{Answer, Delivery, Error, Testbed};
 use gatehouse_payload::time::Timestamp;
 use serde_json::Value;
 
-/// How long the retry queue may take to bring an event back.
+/// Time limit for an event on the retry queue to be recorded.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How many deliveries a step sent, and how its checks went.
+/// Counts of a step's deliveries and checks.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Tally {
     pub(crate) deliveries: usize,
@@ -23,9 +23,9 @@ pub(crate) struct Tally {
 
 pub(crate) struct Scene {
     pub(crate) stack: Testbed,
-    /// The secrets document deliveries are signed by.
+    /// The secrets document that deliveries are signed with.
     pub(crate) document: String,
-    /// What is put into every payload, header and secret.
+    /// The word that is put into every payload, header and secret.
     pub(crate) sentinel: Option<String>,
     secrets: Secrets,
     store: Store,
@@ -39,22 +39,22 @@ impl Scene {
         Ok(Scene { stack, document, sentinel, secrets, store, sabotaged: false, tally: Tally::default() })
     }
 
-    /// A delivery of Ada's, signed now.
+    /// Builds a delivery of Ada, signed at the current time.
     pub(crate) fn ada(&self, message_id: &str, body: impl Into<String>) -> Result<Delivery, Error> {
         self.ada_at(message_id, body, Self::now())
     }
 
-    /// The same, signed at another time.
+    /// Builds a delivery of Ada, signed at `at`.
     pub(crate) fn ada_at(&self, message_id: &str, body: impl Into<String>, at: Timestamp) -> Result<Delivery, Error> {
         self.signed(Sender::Ada, message_id, body.into(), at)
     }
 
-    /// A delivery of agntix', signed now.
+    /// Builds a delivery of agntix, signed at the current time.
     pub(crate) fn agntix(&self, message_id: &str, body: impl Into<String>) -> Result<Delivery, Error> {
         self.signed(Sender::Agntix, message_id, body.into(), Self::now())
     }
 
-    /// A message of Vapi's, with its token.
+    /// Builds a message of Vapi with its token.
     pub(crate) fn vapi(&self, sender: Sender, body: impl Into<String>) -> Result<Delivery, Error> {
         self.signed(sender, "", body.into(), Self::now())
     }
@@ -66,7 +66,7 @@ impl Scene {
         Ok(self.with_sentinel(Delivery::signed(sender, &self.secrets, message_id, body, at)?))
     }
 
-    /// The delivery with the sentinel in its headers.
+    /// Adds headers with the sentinel to a delivery.
     pub(crate) fn with_sentinel(&self, delivery: Delivery) -> Delivery {
         let Some(sentinel) = &self.sentinel else { return delivery };
         let with = |delivery: Delivery, name| delivery.with_header(name, &format!("{sentinel}-{name}"));
@@ -79,7 +79,7 @@ impl Scene {
     }
 
     pub(crate) fn close(&mut self) -> Tally {
-        // What a step broke must not outlive it.
+        // The faults of a step must not affect the next one.
         self.stack.dynamodb.heal();
         self.stack.sqs.heal();
         self.tally
@@ -89,7 +89,7 @@ impl Scene {
         Clock::System.now()
     }
 
-    /// Sends a delivery that is to be taken. Sabotage strips it of its credentials.
+    /// Sends a valid delivery. Sabotage removes its credentials.
     pub(crate) async fn send(&mut self, label: &str, delivery: &Delivery) -> Result<Answer, Error> {
         let delivery = if self.sabotaged { without_credentials(delivery) } else { delivery.clone() };
         let answer = delivery.send(&self.stack.url).await?;
@@ -97,7 +97,7 @@ impl Scene {
         Ok(answer)
     }
 
-    /// Sends one delivery several times at the same moment.
+    /// Sends one delivery `n` times concurrently.
     pub(crate) async fn send_at_once(
         &mut self,
         label: &str,
@@ -112,7 +112,8 @@ impl Scene {
         Ok(answers)
     }
 
-    /// Sends a delivery that is to be refused with `status`, naming `naming`. Sabotage sends one that is fine.
+    /// Sends a delivery and expects `status` and a problem document whose detail contains `naming`. Sabotage sends a
+    /// valid delivery instead.
     pub(crate) async fn refuse(
         &mut self,
         label: &str,
@@ -154,7 +155,7 @@ impl Scene {
         self.expect(&format!("200 {outcome}"), answer.status == 200 && answer.outcome() == outcome);
     }
 
-    /// The delivery was taken as new, and the table has its body.
+    /// Expects that the delivery was recorded as a new event with the same body.
     pub(crate) async fn expect_recorded(&mut self, answer: &Answer, delivery: &Delivery) -> Result<(), Error> {
         let record = self.record(answer.event_id()).await?;
         let whole = record.is_some_and(|record| record.event.body == delivery.body);
@@ -163,7 +164,7 @@ impl Scene {
         Ok(())
     }
 
-    /// The record of an event, read by a client of the demo's own.
+    /// Reads the record of an event from the table.
     pub(crate) async fn record(&self, event_id: &str) -> Result<Option<Record>, Error> {
         if event_id.is_empty() {
             return Ok(None);
@@ -171,7 +172,7 @@ impl Scene {
         Ok(self.store.get(&EventId::from_stored(event_id.to_owned()), Self::now()).await?)
     }
 
-    /// The same, waiting for the event source to take the batch it is in.
+    /// Reads the record of a queued event, waiting until event-retry has recorded it.
     pub(crate) async fn record_by_retry(&self, event_id: &str) -> Result<Option<Record>, Error> {
         let mut batches = self.stack.batches.clone();
         let wait = async {

@@ -1,4 +1,4 @@
-//! What recording once means: again, otherwise, out of order, at once, at size.
+//! Demo steps about recording once: duplicates, conflicts, order, concurrency and large bodies.
 
 use gatehouse_inbox::{Outcome, fold};
 use gatehouse_local::delivery::noise;
@@ -13,7 +13,7 @@ pub(super) async fn duplicate(scene: &mut Scene) -> Result<(), Error> {
     let delivery = scene.ada("msg_demo_twice", MESSAGE)?;
     let first = scene.send("a message", &delivery).await?;
     scene.expect_recorded(&first, &delivery).await?;
-    let second = scene.send("the same again", &delivery).await?;
+    let second = scene.send("the same delivery again", &delivery).await?;
     scene.expect_outcome(&second, Outcome::Duplicate.as_str());
     Ok(())
 }
@@ -31,17 +31,18 @@ pub(super) async fn conflict(scene: &mut Scene) -> Result<(), Error> {
     let answer = scene.send("the same id, another body", &other).await?;
     scene.expect_outcome(&answer, Outcome::Conflict.as_str());
     let records = scene.timeline("ada:conversation:demo-conflict").await?;
-    let kept =
+    let is_stored =
         |delivery: &Delivery, conflict| records.iter().any(|r| r.conflict == conflict && r.event.body == delivery.body);
-    scene.expect("the first body as the record, the other kept beside it", kept(&first, false) && kept(&other, true));
+    let both = is_stored(&first, false) && is_stored(&other, true);
+    scene.expect("the first body as the record, the other one as a conflict", both);
     Ok(())
 }
 
 pub(super) async fn order(scene: &mut Scene) -> Result<(), Error> {
     let id = "7d1c1f6e-57d8-4b62-9d0e-0a5a0c1be9f3";
-    for (overtaken, created_first) in [("demo-end-first", false), ("demo-start-first", true)] {
-        let created = scene.agntix(&format!("{overtaken}-1"), SESSION_CREATED.replace(id, overtaken))?;
-        let ended = scene.agntix(&format!("{overtaken}-2"), SESSION_ENDED.replace(id, overtaken))?;
+    for (session_id, created_first) in [("demo-end-first", false), ("demo-start-first", true)] {
+        let created = scene.agntix(&format!("{session_id}-1"), SESSION_CREATED.replace(id, session_id))?;
+        let ended = scene.agntix(&format!("{session_id}-2"), SESSION_ENDED.replace(id, session_id))?;
         let mut deliveries = [("session.created", created), ("session.ended", ended)];
         if !created_first {
             deliveries.reverse();
@@ -50,10 +51,10 @@ pub(super) async fn order(scene: &mut Scene) -> Result<(), Error> {
             let answer = scene.send(label, delivery).await?;
             scene.expect_recorded(&answer, delivery).await?;
         }
-        let session = fold::session(&scene.timeline(&format!("agntix:session:{overtaken}")).await?);
-        let read =
+        let session = fold::session(&scene.timeline(&format!("agntix:session:{session_id}")).await?);
+        let is_closed =
             session.state == fold::State::Closed && session.analysis.is_some_and(|a| a.contains("berth_confirmed"));
-        scene.expect("the session to read as CLOSED, with its analysis", read && session.created_at.is_some());
+        scene.expect("the session to be CLOSED, with its analysis", is_closed && session.created_at.is_some());
     }
     Ok(())
 }
@@ -74,7 +75,7 @@ pub(super) async fn large(scene: &mut Scene) -> Result<(), Error> {
         noise(1, 1_500_000)
     );
     let delivery = scene.ada("msg_demo_large", body)?;
-    let answer = scene.send("1.5 MB that hardly compress", &delivery).await?;
+    let answer = scene.send("1.5 MB that hardly compresses", &delivery).await?;
     scene.expect_recorded(&answer, &delivery).await?;
     Ok(())
 }

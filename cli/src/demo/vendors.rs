@@ -1,4 +1,4 @@
-//! Every vendor's deliveries, known and unknown.
+//! Demo steps with deliveries of each vendor, of known and unknown types.
 
 use gatehouse_inbox::fold;
 use gatehouse_local::Error;
@@ -24,7 +24,7 @@ pub(super) async fn vapi(scene: &mut Scene) -> Result<(), Error> {
     scene.expect_recorded(&answer, &delivery).await?;
     let (sent, got): (Value, Value) =
         (serde_json::from_str(REPLY)?, serde_json::from_str(&answer.body).unwrap_or_default());
-    scene.expect("the configured add-message as the answer", sent == got);
+    scene.expect("the configured add-message as the reply", sent == got);
     Ok(())
 }
 
@@ -36,16 +36,16 @@ pub(super) async fn answers(scene: &mut Scene) -> Result<(), Error> {
     for (label, body, pointer, expected) in [
         ("which assistant?", ASSISTANT_REQUEST, "/assistantOverrides/variableValues/name", json!("Mira")),
         ("is a berth free?", tool_calls, "/results/0/result", json!("Berth C14 is free on Friday.")),
-        ("may we call? (no rule says yes)", predial, "/eligible", json!(false)),
+        ("may we call? (no rule allows it)", predial, "/eligible", json!(false)),
     ] {
         let delivery = scene.vapi(Sender::VapiServer, body)?;
         let answer = scene.send(label, &delivery).await?;
         scene.expect_recorded(&answer, &delivery).await?;
         let got: Value = serde_json::from_str(&answer.body).unwrap_or_default();
-        scene.expect(&format!("{expected} at {pointer} of the answer"), got.pointer(pointer) == Some(&expected));
-        let again = scene.send("the same again", &delivery).await?;
-        let same = again.outcome() == "duplicate" && again.body == answer.body;
-        scene.expect("200 duplicate, with the same answer", same);
+        scene.expect(&format!("{expected} at {pointer} of the reply"), got.pointer(pointer) == Some(&expected));
+        let again = scene.send("the same delivery again", &delivery).await?;
+        let is_same = again.outcome() == "duplicate" && again.body == answer.body;
+        scene.expect("200 duplicate, with the same reply", is_same);
     }
     Ok(())
 }
@@ -58,9 +58,9 @@ pub(super) async fn ada(scene: &mut Scene) -> Result<(), Error> {
     }
     let records = scene.timeline("ada:conversation:673da1f0c2b94e5f8a017b11").await?;
     let conversation = fold::conversation(&records);
-    let told =
+    let is_closed =
         conversation.state == fold::State::Closed && conversation.messages.len() == 1 && conversation.events == 4;
-    scene.expect("the conversation to read as CLOSED, with its four events and one message", told);
+    scene.expect("the conversation to be CLOSED, with its four events and one message", is_closed);
     Ok(())
 }
 
@@ -78,9 +78,9 @@ pub(super) async fn agntix(scene: &mut Scene) -> Result<(), Error> {
 
 pub(super) async fn unknown(scene: &mut Scene) -> Result<(), Error> {
     for (label, message_id, body) in [
-        ("an event type of next year", "msg_demo_new_type", r#"{"type":"v2.conversation.merged","data":{"into":"x"}}"#),
+        ("an unknown event type", "msg_demo_new_type", r#"{"type":"v2.conversation.merged","data":{"into":"x"}}"#),
         (
-            "a role of next year",
+            "an unknown role",
             "msg_demo_new_role",
             r#"{"type":"v1.conversation.message","timestamp":"2026-11-20T09:00:00","data":{"author":{"role":"supervisor"}}}"#,
         ),
@@ -89,13 +89,13 @@ pub(super) async fn unknown(scene: &mut Scene) -> Result<(), Error> {
             "msg_demo_surrogate",
             r#"{"type":"v1.conversation.message","data":{"content":{"body":"\ud83d"}}}"#,
         ),
-        ("identity of another type", "msg_demo_shape", r#"{"type":["v1"],"data":7}"#),
+        ("members of unexpected types", "msg_demo_shape", r#"{"type":["v1"],"data":7}"#),
     ] {
         let delivery = scene.ada(message_id, body)?;
         let answer = scene.send(label, &delivery).await?;
         scene.expect_recorded(&answer, &delivery).await?;
     }
     let shape = scene.record("ada:msg_demo_shape").await?;
-    scene.expect("the last to be marked as unparsed", shape.is_some_and(|record| record.event.marks.unparsed));
+    scene.expect("the last event to be marked as unparsed", shape.is_some_and(|record| record.event.marks.unparsed));
     Ok(())
 }

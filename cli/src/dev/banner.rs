@@ -1,4 +1,4 @@
-//! What `gatehouse dev` says when it is ready.
+//! The banner and the JSON line that `gatehouse dev` prints when it is ready.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -12,30 +12,45 @@ use super::lines::bold;
 use crate::shell::quoted;
 use crate::vendor::Vendor;
 
-/// The line for programs.
+/// Prints the JSON line for programs.
 pub(super) fn print_json(dev: &Dev) -> Result<(), Error> {
     let mut stdout = std::io::stdout().lock();
     writeln!(stdout, "{}", serde_json::to_string(&dev.stack.about)?)?;
     Ok(stdout.flush()?)
 }
 
-/// What must be seen, whatever else is printed.
+/// Warns if the stack is reachable from other machines, also with `--json`.
 pub(super) fn warn(dev: &Dev) {
     if !dev.host.is_loopback() {
-        let what = "the functions, and DynamoDB and SQS without any authentication,";
-        eprintln!("warning: {what} can be reached by whoever reaches this machine ({})", dev.host);
+        let what = "the functions, and DynamoDB and SQS without authentication,";
+        eprintln!("warning: {what} are reachable from other machines (listening on {})", dev.host);
     }
 }
 
 pub(super) fn print(dev: &Dev, took: Duration) {
     let mut out = anstream::stdout().lock();
-    // Whoever closed standard output does not want to read it.
+    // A closed standard output must not stop the stack.
     let _ = write(dev, took, &mut out);
 }
 
 fn write(dev: &Dev, took: Duration, out: &mut impl Write) -> std::io::Result<()> {
-    let stack = &dev.stack;
     writeln!(out, "{} ready in {} ms. Ctrl-C stops it.\n", bold("Gatehouse dev"), took.as_millis())?;
+    write_functions(dev, out)?;
+    write_services(dev, out)?;
+    writeln!(out, "\nData: {}", data_location(dev))?;
+    writeln!(out, "Replies: {}", dev.replies)?;
+    let secrets = if dev.development {
+        "the DEVELOPMENT document, which is public: for this machine only"
+    } else {
+        "from GATEHOUSE_SECRETS"
+    };
+    writeln!(out, "Secrets: {secrets}\n")?;
+    out.flush()
+}
+
+/// Writes the URL of each function and a command that sends it a valid delivery.
+fn write_functions(dev: &Dev, out: &mut impl Write) -> std::io::Result<()> {
+    let stack = &dev.stack;
     let shell = if dev.development { "" } else { ", in a shell with the same GATEHOUSE_SECRETS" };
     writeln!(out, "Functions, each with a command that posts a valid delivery{shell}:")?;
     for vendor in Vendor::value_variants() {
@@ -48,28 +63,37 @@ fn write(dev: &Dev, took: Duration, out: &mut impl Write) -> std::io::Result<()>
         if vendor.sender().source().is_open(&dev.secrets) {
             writeln!(out, "    {}", bold(&format!("{} send {} --to {url}", program(), vendor.word())))?;
         } else {
-            writeln!(out, "    closed: GATEHOUSE_SECRETS holds no secret for its vendor")?;
+            writeln!(out, "    closed: GATEHOUSE_SECRETS has no secret for this vendor")?;
         }
     }
     if dev.development {
         writeln!(out, "  {}/lambda-url/agent-chat/v1/aibot/bots/ag-kit/send-message  (and ag-ui)", stack.url)?;
         let chat = format!("{} chat --to {}/lambda-url/agent-chat", program(), stack.url);
-        writeln!(out, "    {}", bold(&chat))?;
+        writeln!(out, "    {}", bold(&chat))
     } else {
-        writeln!(out, "  {}/lambda-url/agent-chat/v1/aibot/bots/<AgentId>/send-message", stack.url)?;
+        writeln!(out, "  {}/lambda-url/agent-chat/v1/aibot/bots/<AgentId>/send-message", stack.url)
     }
-    let (dynamodb, sqs, table) = (&dev.dynamodb.url, &dev.sqs.url, &stack.table);
+}
+
+/// Writes the URLs of DynamoDB and SQS and commands that read them.
+fn write_services(dev: &Dev, out: &mut impl Write) -> std::io::Result<()> {
+    let stack = &dev.stack;
     writeln!(out, "\nDynamoDB and SQS, for these commands, any SDK and the AWS CLI:")?;
     for service in [&dev.dynamodb, &dev.sqs] {
-        let whose = if service.engine.is_some() { "" } else { "  (not this process' own)" };
-        writeln!(out, "  {}{whose}", service.url)?;
+        let note = if service.engine.is_some() { "" } else { "  (external)" };
+        writeln!(out, "  {}{note}", service.url)?;
     }
-    let (retry, dead) = (name(&stack.retry_queue), name(&stack.dead_letter_queue));
+    let (table, retry, dead) = (&stack.table, name(&stack.retry_queue), name(&stack.dead_letter_queue));
     writeln!(out, "  table {table}, queues {retry} and {dead}")?;
     let at = if stack.url.ends_with(":9000") { String::new() } else { format!(" --at {}", stack.url) };
     for command in ["events list", "stats", "doctor"] {
         writeln!(out, "    {}", bold(&format!("{} {command}{at}", program())))?;
     }
+    // External services have their own names and credentials.
+    if dev.dynamodb.engine.is_none() || dev.sqs.engine.is_none() {
+        return Ok(());
+    }
+    let (dynamodb, sqs) = (&dev.dynamodb.url, &dev.sqs.url);
     let commands = [
         "export AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local AWS_DEFAULT_REGION=us-east-1".to_owned(),
         format!("aws dynamodb scan --endpoint-url {dynamodb} --table-name {table}"),
@@ -83,39 +107,36 @@ fn write(dev: &Dev, took: Duration, out: &mut impl Write) -> std::io::Result<()>
             queue_arn(retry)
         ),
     ];
-    // What someone else runs has names and credentials of its own.
-    let own = dev.dynamodb.engine.is_some() && dev.sqs.engine.is_some();
-    for command in commands.iter().filter(|_| own) {
+    for command in &commands {
         writeln!(out, "    {}", bold(command))?;
     }
-    let data = match &dev.data {
-        _ if dev.dynamodb.engine.is_none() && dev.sqs.engine.is_none() => "where DynamoDB and SQS keep it".to_owned(),
-        Some(data) => {
-            let (kept, elsewhere) = match (&dev.dynamodb.engine, &dev.sqs.engine) {
-                (None, _) => ("queued messages", "; events where DynamoDB keeps them"),
-                (_, None) => ("events", "; queued messages where SQS keeps them"),
-                _ => ("events and queued messages", ""),
-            };
-            format!("{kept} are kept in {}{elsewhere}", data.path().display())
-        }
-        None => "in memory, gone when this ends; --data-dir DIR keeps it".to_owned(),
+    Ok(())
+}
+
+/// Describes where events and queued messages are stored.
+fn data_location(dev: &Dev) -> String {
+    let (has_dynamodb, has_sqs) = (dev.dynamodb.engine.is_some(), dev.sqs.engine.is_some());
+    if !has_dynamodb && !has_sqs {
+        return "in the external DynamoDB and SQS".to_owned();
+    }
+    let Some(data) = &dev.data else {
+        return "in memory, gone when this ends; --data-dir DIR keeps it".to_owned();
     };
-    writeln!(out, "\nData: {data}")?;
-    writeln!(out, "Replies: {}", dev.replies)?;
-    let secrets = if dev.development {
-        "the DEVELOPMENT document, which is published: for this machine only"
+    let directory = data.path().display();
+    if !has_dynamodb {
+        format!("queued messages in {directory}, events in the external DynamoDB")
+    } else if !has_sqs {
+        format!("events in {directory}, queued messages in the external SQS")
     } else {
-        "from GATEHOUSE_SECRETS"
-    };
-    writeln!(out, "Secrets: {secrets}\n")?;
-    out.flush()
+        format!("events and queued messages in {directory}")
+    }
 }
 
 fn name(queue_url: &str) -> &str {
     queue_url.rsplit('/').next().unwrap_or(queue_url)
 }
 
-/// How to call this program again, from where it was called.
+/// Returns how a shell in the current directory can call this program.
 fn program() -> String {
     let Ok(path) = std::env::current_exe() else { return "gatehouse".to_owned() };
     let on_path = std::env::var_os("PATH")
@@ -123,10 +144,10 @@ fn program() -> String {
     if on_path {
         return "gatehouse".to_owned();
     }
-    let here = std::env::current_dir().unwrap_or_default();
-    let below = path.strip_prefix(&here).ok().filter(|_| here.parent().is_some());
-    let shown: PathBuf = below.map_or(path.clone(), |below| Path::new(".").join(below));
-    let shown = shown.display().to_string();
-    let plain = |c: char| c.is_alphanumeric() || "/._-+".contains(c);
-    if shown.chars().all(plain) { shown } else { quoted(&shown) }
+    let directory = std::env::current_dir().unwrap_or_default();
+    let relative = path.strip_prefix(&directory).ok().filter(|_| directory.parent().is_some());
+    let path: PathBuf = relative.map_or(path.clone(), |relative| Path::new(".").join(relative));
+    let text = path.display().to_string();
+    let needs_no_quotes = |c: char| c.is_alphanumeric() || "/._-+".contains(c);
+    if text.chars().all(needs_no_quotes) { text } else { quoted(&text) }
 }

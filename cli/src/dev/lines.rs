@@ -1,4 +1,4 @@
-//! One readable line for each log line of the functions, coloured on a terminal.
+//! Prints one readable line for each log line of the functions, with colours on a terminal.
 
 use std::fmt::Write as _;
 use std::io::Write;
@@ -19,39 +19,41 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::shell::style_of;
 
-/// How long the last lines may take.
-const FAREWELL: Duration = Duration::from_secs(1);
-/// How many lines may wait for a reader that is slower than the events.
-const WAITING: usize = 4096;
+/// Time limit for writing the last lines at the end.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+/// Number of lines that are buffered for a slow reader.
+const MAX_BUFFERED: usize = 4096;
 
-/// Where lines go.
+/// The stream that lines are written to.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Stream {
     Stdout,
     Stderr,
 }
 
-/// The lines' way out: a thread of their own, since a pipe that nobody reads must not hold up a request. What does not
-/// fit is left out, and counted.
+/// Writes lines in a separate thread, because a pipe that is not read must not block a request. Lines that do not fit
+/// into the buffer are dropped and counted.
 pub(super) struct Lines {
+    /// `None` ends the thread.
     sender: SyncSender<Option<String>>,
     /// Disconnected when everything is written.
     written: Receiver<()>,
 }
 
-struct Layered {
+/// Tracing layer that formats events as lines.
+struct LineLayer {
     sender: SyncSender<Option<String>>,
-    left_out: AtomicU64,
+    dropped: AtomicU64,
 }
 
 impl Lines {
-    /// Takes over what is logged from now on. `RUST_LOG` filters; by default Gatehouse's own lines from `info` on, and
-    /// everybody's errors.
+    /// Installs the subscriber that prints all log lines from now on. `RUST_LOG` filters them. The default is `info`
+    /// for Gatehouse's own crates and `error` for all others.
     ///
     /// # Errors
-    /// When `RUST_LOG` is no filter.
+    /// If `RUST_LOG` is not a filter.
     pub(super) fn start(stream: Stream, counts: Counts) -> Result<Lines, Error> {
-        let (sender, receiver) = sync_channel::<Option<String>>(WAITING);
+        let (sender, receiver) = sync_channel::<Option<String>>(MAX_BUFFERED);
         let (writing, written) = sync_channel(0);
         std::thread::spawn(move || {
             let _writing: SyncSender<()> = writing;
@@ -60,7 +62,7 @@ impl Lines {
                 Stream::Stderr => Box::new(anstream::stderr()),
             };
             while let Ok(Some(line)) = receiver.recv() {
-                // Whoever closed the stream does not want to read it.
+                // A closed stream must not stop the stack.
                 let _ = out.write_all(line.as_bytes()).and_then(|()| out.flush());
             }
         });
@@ -74,43 +76,43 @@ impl Lines {
             "session_lifecycle",
         ];
         let default = Targets::new().with_default(Level::ERROR).with_targets(own.map(|target| (target, Level::INFO)));
-        let asked = std::env::var("RUST_LOG").ok().filter(|filter| !filter.is_empty());
-        let wrong = "RUST_LOG is not usable; set it to a level such as debug, or to target=level, separated by commas";
-        let asked = asked.map_or(Ok(default), |filter| filter.parse::<Targets>()).map_err(|_| wrong)?;
-        let layer = Layered { sender: sender.clone(), left_out: AtomicU64::new(0) };
-        // A second call changes nothing: the first subscriber stays.
+        let filter = std::env::var("RUST_LOG").ok().filter(|filter| !filter.is_empty());
+        let error = "RUST_LOG is not usable; set it to a level such as debug, or to target=level, separated by commas";
+        let filter = filter.map_or(Ok(default), |filter| filter.parse::<Targets>()).map_err(|_| error)?;
+        let layer = LineLayer { sender: sender.clone(), dropped: AtomicU64::new(0) };
+        // Fails only if a subscriber is installed already, which then stays.
         let _ = tracing_subscriber::registry()
-            .with(asked)
+            .with(filter)
             .with(layer.with_filter(filter_fn(gatehouse_edge::log::is_safe)))
             .with(counts)
             .try_init();
         Ok(Lines { sender, written })
     }
 
-    /// Writes what is waiting, unless nobody reads it.
+    /// Waits until the buffered lines are written, at most [`FLUSH_TIMEOUT`] and only if the buffer is not full.
     pub(super) fn finish(self) {
         if self.sender.try_send(None).is_ok() {
-            let _ = self.written.recv_timeout(FAREWELL);
+            let _ = self.written.recv_timeout(FLUSH_TIMEOUT);
         }
     }
 }
 
-impl<S: Subscriber> Layer<S> for Layered {
+impl<S: Subscriber> Layer<S> for LineLayer {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let mut fields = Fields::default();
         event.record(&mut fields);
         let mut line = fields.into_line(*event.metadata().level());
-        let left_out = self.left_out.swap(0, Ordering::Relaxed);
-        if left_out > 0 {
-            line = format!("… {left_out} lines left out: they came faster than they were read\n{line}");
+        let dropped = self.dropped.swap(0, Ordering::Relaxed);
+        if dropped > 0 {
+            line = format!("… {dropped} lines dropped, because this output was not read fast enough\n{line}");
         }
         if self.sender.try_send(Some(line)).is_err() {
-            self.left_out.fetch_add(left_out + 1, Ordering::Relaxed);
+            self.dropped.fetch_add(dropped + 1, Ordering::Relaxed);
         }
     }
 }
 
-/// A log line's fields, as text.
+/// The names and values of a log line's fields.
 #[derive(Default)]
 struct Fields(Vec<(&'static str, String)>);
 
@@ -139,7 +141,7 @@ impl Fields {
             let status = self.take("status").unwrap_or_default();
             let ms = self.take("ms").unwrap_or_default();
             let id = self.take("event_id").or_else(|| self.take("message_id")).unwrap_or_default();
-            // The function says it, the status implies it, and here nobody looks a request up.
+            // The function and the status imply these fields; request ids are of no use on one machine.
             for implied in ["source", "problem", "message_id", "request_id", "event_type"] {
                 self.take(implied);
             }
@@ -181,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_is_its_function_status_outcome_time_and_event() {
+    fn request_line_shows_function_status_outcome_time_and_event() {
         let recorded = [
             ("message", "request"),
             ("function", "conversation-webhooks"),
@@ -195,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn an_outcome_has_the_colour_of_what_it_means() {
+    fn outcome_is_coloured_by_severity() {
         for (outcome, code) in [
             ("recorded", "\u{1b}[32m"),
             ("skipped", "\u{1b}[32m"),
@@ -210,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_says_why_and_a_failure_names_the_error() {
+    fn refusal_line_shows_detail_and_failure_line_shows_error() {
         let refused = [("function", "f"), ("outcome", "refused"), ("status", "401"), ("detail", "no signature")];
         assert!(line(&refused).ends_with("  no signature\n"));
         let failed = [("function", "event-retry"), ("outcome", "failed"), ("receives", "2"), ("error", "timeout")];

@@ -1,4 +1,4 @@
-//! Changes to a secrets document. What a change does not name stays as it was.
+//! Edits a secrets document. A change leaves all other members as they are.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,14 +10,14 @@ use gatehouse_payload::json::members;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-/// Whose values.
+/// A credential: the owner of values in the document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Whose {
     Ada,
     Agntix,
-    /// By the header that tells its scheme; the first scheme where none is named.
+    /// A scheme of Vapi by its header; `None` means the first scheme.
     Vapi(Option<String>),
-    /// A client of chats, by its id.
+    /// A client of agent-chat by its id.
     Client(String),
 }
 
@@ -31,7 +31,7 @@ impl FromStr for Whose {
             ("vapi", None) => Ok(Whose::Vapi(None)),
             ("vapi", Some(header)) if !header.is_empty() => Ok(Whose::Vapi(Some(header.to_owned()))),
             ("client", Some(id)) if !id.is_empty() => Ok(Whose::Client(id.to_owned())),
-            _ => Err("one of ada, agntix, vapi, vapi:HEADER of its scheme, client:ID".to_owned()),
+            _ => Err("unknown credential; use one of ada, agntix, vapi, vapi:HEADER, client:ID".to_owned()),
         }
     }
 }
@@ -49,7 +49,7 @@ impl fmt::Display for Whose {
 }
 
 impl Whose {
-    /// The part of the document its values are in.
+    /// Returns the top-level member that has the values.
     fn part(&self) -> &'static str {
         match self {
             Whose::Ada => "ada",
@@ -60,7 +60,7 @@ impl Whose {
     }
 }
 
-/// How many values can be used.
+/// Returns the number of usable values.
 fn usable(secrets: &Secrets, whose: &Whose) -> usize {
     match whose {
         Whose::Ada => secrets.ada.len(),
@@ -74,7 +74,7 @@ fn usable(secrets: &Secrets, whose: &Whose) -> usize {
     }
 }
 
-/// Whether a member stands twice in its object, anywhere.
+/// Whether any object in the document has two members with the same name.
 fn repeats(value: &str) -> bool {
     let members = members(value);
     let elements: Vec<&RawValue> = serde_json::from_str(value).unwrap_or_default();
@@ -88,25 +88,23 @@ fn repeats(value: &str) -> bool {
 #[derive(Debug)]
 pub(crate) struct Document {
     value: Value,
-    /// What was wrong before any change.
+    /// The defects before any change.
     defects: Vec<String>,
 }
 
 impl Document {
-    /// Reads one; none at all is an empty one.
+    /// Parses a document; `None` is an empty document.
     pub(crate) fn read(text: Option<&str>) -> Result<Self, Error> {
         let text = text.unwrap_or("{}");
         let defects = Secrets::parse(text, false)?.defects;
         if repeats(text) {
-            return Err(
-                "a member of the document stands twice, and nobody can tell which is meant; take one out".into()
-            );
+            return Err("the document has two members with the same name in one object; remove one of them".into());
         }
-        let value = serde_json::from_str(text).map_err(|_| "a number of the document cannot be kept as it is")?;
+        let value = serde_json::from_str(text).map_err(|_| "a number in the document is out of range; remove it")?;
         Ok(Document { value, defects })
     }
 
-    /// How many values are there now.
+    /// Returns the number of values, usable or not.
     pub(crate) fn count(&self, whose: &Whose) -> usize {
         match whose {
             Whose::Client(id) => self.clients().iter().filter(|client| client["id"] == id.as_str()).count(),
@@ -114,8 +112,7 @@ impl Document {
         }
     }
 
-    /// Puts values in the place of all there are. A scheme or a client that is not there is made: a bearer; one that may call
-    /// `agents`.
+    /// Replaces all values. Creates a missing bearer scheme, or a missing client that may call `agents`.
     pub(crate) fn set(&mut self, whose: &Whose, values: &[String], agents: &[String]) -> Result<(), Error> {
         if let Whose::Client(id) = whose {
             let mut like = self.clients().iter().find(|client| client["id"] == id.as_str()).cloned();
@@ -123,7 +120,7 @@ impl Document {
                 like.get_or_insert_with(|| json!({"id": id}))["agents"] = json!(agents);
             }
             let like =
-                like.ok_or_else(|| format!("there is no client {id} yet; name the agents it may call with --agents"))?;
+                like.ok_or_else(|| format!("there is no client {id} yet; list the agents it may call with --agents"))?;
             let clients = self.clients_mut()?;
             clients.retain(|client| client["id"] != id.as_str());
             clients.extend(values.iter().map(|value| with_token(&like, value)));
@@ -134,7 +131,7 @@ impl Document {
         Ok(())
     }
 
-    /// Puts a value before those that are there.
+    /// Inserts a value before the existing ones.
     pub(crate) fn add(&mut self, whose: &Whose, value: &str) -> Result<(), Error> {
         if let Whose::Client(id) = whose {
             let clients = self.clients_mut()?;
@@ -147,7 +144,7 @@ impl Document {
         Ok(())
     }
 
-    /// Leaves the first value alone.
+    /// Removes all values but the first.
     pub(crate) fn keep_first(&mut self, whose: &Whose) -> Result<(), Error> {
         if let Whose::Client(id) = whose {
             let mut found = false;
@@ -159,15 +156,15 @@ impl Document {
         Ok(())
     }
 
-    /// How many of the values that are there now can be used.
+    /// Returns the number of usable values.
     pub(crate) fn usable(&self, whose: &Whose) -> usize {
         Secrets::parse(&self.value.to_string(), false).map_or(0, |secrets| usable(&secrets, whose))
     }
 
-    /// The text to write, in which so many of the values can be used.
+    /// Returns the text to write.
     ///
     /// # Errors
-    /// When they cannot, or when the change made anything else wrong that was not wrong before.
+    /// If fewer than `wanted` values are usable, or if the change caused a new defect.
     pub(crate) fn text(&self, whose: &Whose, wanted: usize) -> Result<String, Error> {
         let text = format!("{:#}\n", self.value);
         let secrets = Secrets::parse(&text, false)?;
@@ -196,24 +193,24 @@ impl Document {
             Whose::Agntix => self.part("agntix")?.entry("signing_secrets").or_insert_with(|| json!([])),
             Whose::Vapi(header) => {
                 let schemes = self.part("vapi")?.entry("schemes").or_insert_with(|| json!([])).as_array_mut();
-                let schemes = schemes.ok_or("vapi.schemes is no list")?;
+                let schemes = schemes.ok_or("vapi.schemes is not a list")?;
                 let at = schemes.iter().position(|scheme| is_of(scheme, header.as_deref()));
                 let at = at.unwrap_or_else(|| {
                     schemes.push(bearer(header.as_deref().unwrap_or("authorization")));
                     schemes.len() - 1
                 });
                 let scheme =
-                    schemes.get_mut(at).and_then(Value::as_object_mut).ok_or("a scheme of vapi is no object")?;
+                    schemes.get_mut(at).and_then(Value::as_object_mut).ok_or("a scheme of vapi is not an object")?;
                 scheme.entry("values").or_insert_with(|| json!([]))
             }
-            Whose::Client(_) => return Err("clients are no list of values".into()),
+            Whose::Client(_) => return Err("clients do not have a list of values".into()),
         };
-        Ok(list.as_array_mut().ok_or_else(|| format!("the values of {whose} are no list"))?)
+        Ok(list.as_array_mut().ok_or_else(|| format!("the values of {whose} are not a list"))?)
     }
 
     fn part(&mut self, name: &str) -> Result<&mut serde_json::Map<String, Value>, Error> {
         let part = self.value.as_object_mut().map(|parts| parts.entry(name).or_insert_with(|| json!({})));
-        Ok(part.and_then(Value::as_object_mut).ok_or_else(|| format!("{name} is no object"))?)
+        Ok(part.and_then(Value::as_object_mut).ok_or_else(|| format!("{name} is not an object"))?)
     }
 
     fn clients(&self) -> &[Value] {
@@ -224,7 +221,7 @@ impl Document {
         let chat = self.part("agent_chat")?;
         chat.entry("agents").or_insert_with(|| json!({}));
         let clients = chat.entry("clients").or_insert_with(|| json!([]));
-        Ok(clients.as_array_mut().ok_or("agent_chat.clients is no list")?)
+        Ok(clients.as_array_mut().ok_or("agent_chat.clients is not a list")?)
     }
 }
 
@@ -234,10 +231,10 @@ fn with_token(client: &Value, token: &str) -> Value {
     client
 }
 
-/// Whether a scheme is told by a header.
+/// Whether a scheme reads this header; `None` matches every scheme.
 fn is_of(scheme: &Value, header: Option<&str>) -> bool {
-    let told_by = scheme["header"].as_str().or_else(|| scheme["signature_header"].as_str());
-    header.is_none_or(|header| told_by.is_some_and(|told_by| told_by.eq_ignore_ascii_case(header)))
+    let own = scheme["header"].as_str().or_else(|| scheme["signature_header"].as_str());
+    header.is_none_or(|header| own.is_some_and(|own| own.eq_ignore_ascii_case(header)))
 }
 
 fn bearer(header: &str) -> Value {
@@ -267,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_set_where_there_are_none_yet_and_everything_else_stays() {
+    fn set_adds_values_and_leaves_other_members() {
         let mut document = Document::read(Some(r#"{"agntix":{"signing_secrets":["oops"]}}"#)).unwrap();
         set(&mut document, "ada", &[OLD], &[]).unwrap();
         set(&mut document, "vapi", &[TOKEN], &[]).unwrap();
@@ -284,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rotation_puts_the_new_value_first_and_then_leaves_it_alone() {
+    fn rotation_adds_new_value_first_and_then_keeps_only_it() {
         let mut document = Document::read(None).unwrap();
         set(&mut document, "ada", &[OLD], &[]).unwrap();
         set(&mut document, "client:web", &[TOKEN], &["*"]).unwrap();
@@ -303,23 +300,23 @@ mod tests {
     }
 
     #[test]
-    fn a_change_that_makes_something_wrong_is_refused_by_its_place_and_without_its_value() {
+    fn invalid_change_is_refused_without_showing_value() {
         for (of, value) in [("ada", "whsec_oops"), ("vapi", "short"), ("client:web", "short"), ("ada", "")] {
             let mut document = Document::read(None).unwrap();
             set(&mut document, of, &[value], &["*"]).unwrap();
-            let told = document.text(&whose(of), 1).unwrap_err().to_string();
+            let error = document.text(&whose(of), 1).unwrap_err().to_string();
             assert!(
-                told.starts_with("nothing is written: ") && !told.contains("oops") && !told.contains("short\""),
-                "{told}"
+                error.starts_with("nothing is written: ") && !error.contains("oops") && !error.contains("short\""),
+                "{error}"
             );
         }
         let mut document = Document::read(None).unwrap();
         set(&mut document, "ada", &[OLD, OLD], &[]).unwrap();
-        assert!(document.text(&Whose::Ada, 2).is_err(), "twice the same is no rotation");
+        assert!(document.text(&Whose::Ada, 2).is_err(), "the same value twice counts once");
     }
 
     #[test]
-    fn what_was_wrong_before_hides_nothing_that_is_wrong_now_and_stands_in_nobodys_way() {
+    fn old_defects_neither_hide_new_ones_nor_block_changes() {
         let bad = r#"{"ada":{"signing_secrets":["oops"]},"vapi":{"schemes":[{"kind":"bearer","header":"x","prefix":"","typo":1,"values":[]}]}}"#;
         let mut document = Document::read(Some(bad)).unwrap();
         set(&mut document, "ada", &["stillbad"], &[]).unwrap();
@@ -328,11 +325,11 @@ mod tests {
         document.add(&Whose::Ada, OLD).unwrap();
         assert!(document.text(&Whose::Ada, document.usable(&Whose::Ada)).is_ok());
         document.add(&whose("vapi"), TOKEN).unwrap();
-        assert!(document.text(&whose("vapi"), 1).is_err(), "the scheme as a whole cannot be used");
+        assert!(document.text(&whose("vapi"), 1).is_err(), "the whole scheme is unusable");
     }
 
     #[test]
-    fn what_is_no_document_is_not_changed() {
+    fn invalid_document_is_not_changed() {
         for (text, of) in
             [("[]", "ada"), ("whsec_x", "ada"), (r#"{"ada":7}"#, "ada"), (r#"{"vapi":{"schemes":[7]}}"#, "vapi")]
         {

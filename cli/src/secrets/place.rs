@@ -1,4 +1,4 @@
-//! Where a secrets document is kept: in a file, or in Secrets Manager.
+//! Reads and writes a secrets document in a file or in Secrets Manager.
 
 use std::fmt;
 use std::io::{ErrorKind, Write};
@@ -14,18 +14,18 @@ use crate::stack::{self, Outputs};
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct PlaceArguments {
-    /// The document of a deployed stack, in Secrets Manager
+    /// Use the document of this deployed stack, in Secrets Manager
     #[arg(long, value_name = "NAME", conflicts_with_all = ["secret", "file"])]
     stack: Option<String>,
-    /// The same by the secret's ARN or name
+    /// Use the document in this secret of Secrets Manager, by ARN or name
     #[arg(long, value_name = "ARN", conflicts_with = "file")]
     secret: Option<String>,
-    /// A document in a file, for one's own machine
+    /// Use the document in this file, for `gatehouse dev`
     #[arg(long, value_name = "FILE", default_value = "secrets.json")]
     file: PathBuf,
 }
 
-/// A document's place.
+/// The place where a document is stored.
 #[derive(Debug)]
 pub(crate) enum Place {
     File(PathBuf),
@@ -43,14 +43,17 @@ impl fmt::Display for Place {
 }
 
 impl PlaceArguments {
-    /// The same, as options of another call.
-    pub(crate) fn again(&self) -> String {
+    /// Returns these arguments as text, for a command that the user runs next.
+    pub(crate) fn as_options(&self) -> String {
         use crate::shell::quoted;
-        match (&self.stack, &self.secret) {
-            (Some(stack), _) => format!(" --stack {}", quoted(stack)),
-            (_, Some(secret)) => format!(" --secret {}", quoted(secret)),
-            _ if self.file == Path::new("secrets.json") => String::new(),
-            _ => format!(" --file {}", quoted(&self.file.display().to_string())),
+        if let Some(stack) = &self.stack {
+            format!(" --stack {}", quoted(stack))
+        } else if let Some(secret) = &self.secret {
+            format!(" --secret {}", quoted(secret))
+        } else if self.file == Path::new("secrets.json") {
+            String::new()
+        } else {
+            format!(" --file {}", quoted(&self.file.display().to_string()))
         }
     }
 
@@ -68,12 +71,12 @@ impl PlaceArguments {
 }
 
 impl Place {
-    /// The secret of a stack whose outputs are known.
+    /// Returns the secret of the stack with these outputs.
     pub(crate) fn of_stack(sdk: &SdkConfig, outputs: &Outputs) -> Result<Self, Error> {
         Ok(Place::Manager { client: Client::new(sdk), secret: outputs.get("SecretsArn")?.to_owned(), stack: None })
     }
 
-    /// The document's text; `None` where there is no file yet.
+    /// Returns the text of the document; `None` if the file does not exist.
     pub(crate) async fn read(&self) -> Result<Option<String>, Error> {
         match self {
             Place::File(path) => match std::fs::metadata(path) {
@@ -83,16 +86,16 @@ impl Place {
             Place::Manager { client, secret, .. } => {
                 let value = client.get_secret_value().secret_id(secret).send().await;
                 let value = value.map_err(|error| stack::told(&self.to_string(), &error))?;
-                Ok(Some(value.secret_string().ok_or("the secret holds no text")?.to_owned()))
+                Ok(Some(value.secret_string().ok_or("the secret is binary; store it as text")?.to_owned()))
             }
         }
     }
 
-    /// Writes the document whole, or not at all.
+    /// Writes the document atomically.
     pub(crate) async fn write(&self, document: &str) -> Result<(), Error> {
         match self {
             Place::File(path) => {
-                write_whole(path, document).map_err(|error| format!("{self} cannot be written: {error}").into())
+                write_atomically(path, document).map_err(|error| format!("{self} cannot be written: {error}").into())
             }
             Place::Manager { client, secret, .. } => {
                 let put = client.put_secret_value().secret_id(secret).secret_string(document).send().await;
@@ -102,9 +105,9 @@ impl Place {
     }
 }
 
-/// Beside it first, so that nobody finds half a document; readable by its owner alone.
-fn write_whole(path: &Path, document: &str) -> std::io::Result<()> {
-    // Where it is a link, what it leads to is meant.
+/// Writes a new file and renames it, so that no reader sees half a document. Only the owner can read the file.
+fn write_atomically(path: &Path, document: &str) -> std::io::Result<()> {
+    // Follows a symbolic link, which the rename would replace.
     let path = &path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let mut name = path.as_os_str().to_owned();
     name.push(".new");
@@ -112,7 +115,7 @@ fn write_whole(path: &Path, document: &str) -> std::io::Result<()> {
     options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    // What a call that was killed has left.
+    // A process that was killed may have left this file.
     let _ = std::fs::remove_file(&name);
     let mut file = options.open(&name)?;
     file.write_all(document.as_bytes())?;

@@ -1,16 +1,21 @@
-//! `gatehouse chat`, with the agent of `gatehouse dev`.
+//! `gatehouse chat` with the test agent of `gatehouse dev`.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 
-struct Dev(Child, String);
+/// A running `gatehouse dev`.
+struct Dev {
+    process: Child,
+    /// Function URL of agent-chat.
+    url: String,
+}
 
 impl Drop for Dev {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
 }
 
@@ -29,13 +34,14 @@ fn dev() -> Dev {
     let mut line = String::new();
     BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
     let ready: Value = serde_json::from_str(&line).unwrap();
-    Dev(process, ready["functions"]["agent-chat"].as_str().unwrap().to_owned())
+    Dev { process, url: ready["functions"]["agent-chat"].as_str().unwrap().to_owned() }
 }
 
-/// What is printed to these lines, and whether every turn ended well.
+/// Runs `gatehouse chat` with these input lines. Returns whether it succeeded, and its output.
 fn chat(dev: &Dev, agent: &str, lines: &str) -> (bool, String) {
     let mut process = gatehouse();
-    let process = process.args(["chat", "--to", &dev.1, "--agent", agent]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let process =
+        process.args(["chat", "--to", &dev.url, "--agent", agent]).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut process = process.spawn().unwrap();
     process.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
     let output = process.wait_with_output().unwrap();
@@ -43,11 +49,11 @@ fn chat(dev: &Dev, agent: &str, lines: &str) -> (bool, String) {
 }
 
 #[test]
-fn text_tool_calls_and_decisions_are_shown_in_both_dialects() {
+fn chat_shows_text_tool_calls_and_decisions_in_both_dialects() {
     let dev = dev();
     for agent in ["ag-kit", "ag-ui"] {
-        let (good, told) = chat(&dev, agent, "Hello\nWhich tool?\napprove\nyes\n");
-        assert!(good, "{told}");
+        let (succeeded, output) = chat(&dev, agent, "Hello\nWhich tool?\napprove\nyes\n");
+        assert!(succeeded, "{output}");
         let parts = [
             "You said: Hello\n",
             "[clock {\"zone\":\"UTC\"} → 09:00]\n",
@@ -55,23 +61,23 @@ fn text_tool_calls_and_decisions_are_shown_in_both_dialects() {
             "[waits for a decision about ",
             "It is decided, then.\n",
         ];
-        let mut rest = told.as_str();
+        let mut rest = output.as_str();
         for part in parts {
-            rest = rest.split_once(part).unwrap_or_else(|| panic!("{agent}: {part} is not in its place: {told}")).1;
+            rest = rest.split_once(part).unwrap_or_else(|| panic!("{agent}: {part} is missing here: {rest}")).1;
         }
     }
 }
 
 #[test]
-fn an_answer_that_is_not_whole_is_told_and_so_is_a_refusal() {
+fn chat_fails_and_shows_reason_of_cut_answer_or_refusal() {
     let dev = dev();
-    for (agent, words, told) in [
-        ("ag-kit", "cut", "[the answer is not whole]"),
-        ("ag-ui", "cut", "[the answer is not whole]"),
+    for (agent, text, expected) in [
+        ("ag-kit", "cut", "[answer cut off: "),
+        ("ag-ui", "cut", "[answer cut off: "),
         ("ag-kit", "error", "502 the agent could not begin"),
         ("nobody", "Hello", "404 no agent of this id is configured"),
     ] {
-        let (good, said) = chat(&dev, agent, words);
-        assert!(!good && said.contains(told), "{agent}: {said}");
+        let (succeeded, output) = chat(&dev, agent, text);
+        assert!(!succeeded && output.contains(expected), "{agent}: {output}");
     }
 }

@@ -1,4 +1,4 @@
-//! `gatehouse demo`, as a user runs it.
+//! `gatehouse demo`.
 
 use std::collections::BTreeSet;
 use std::process::{Command, Output};
@@ -13,13 +13,13 @@ fn gatehouse(arguments: &[&str]) -> (Output, String) {
 }
 
 #[test]
-fn the_demo_ends_as_expected() {
+fn demo_succeeds() {
     let (output, text) = gatehouse(&["demo"]);
     assert!(output.status.success() && text.ends_with("Every outcome was the expected one.\n"), "{text}");
 }
 
 #[test]
-fn a_sabotaged_step_fails_alone_and_the_demo_with_it() {
+fn sabotaged_step_alone_fails_and_so_does_demo() {
     let (output, text) = gatehouse(&["demo", "--break", "conflict"]);
     assert_eq!(output.status.code(), Some(1));
     let failed: Vec<&str> = text.lines().filter(|line| line.ends_with("FAILED")).collect();
@@ -27,14 +27,14 @@ fn a_sabotaged_step_fails_alone_and_the_demo_with_it() {
 }
 
 #[test]
-fn an_unknown_step_is_refused_with_the_known_ones() {
+fn unknown_step_is_refused_with_list_of_steps() {
     let (output, text) = gatehouse(&["demo", "--break", "nonsense"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(text.contains("lost-answer"), "{text}");
 }
 
 #[test]
-fn whatever_a_whole_day_brings_each_request_has_its_line_and_no_line_or_answer_shows_what_was_sent() {
+fn demo_logs_each_request_once_and_never_shows_payloads() {
     let word = "c0ffeec0ffee";
     let output = Command::new(env!("CARGO_BIN_EXE_gatehouse"))
         .args(["demo", "--sentinel", word])
@@ -44,19 +44,19 @@ fn whatever_a_whole_day_brings_each_request_has_its_line_and_no_line_or_answer_s
     let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{text}");
 
-    // Twelve bytes are sixteen characters of base64, wherever in a key they stand.
-    let hidden = ["whsec_", word, &BASE64.encode(word.as_bytes())];
+    // Twelve bytes are encoded as the same sixteen characters at every multiple of three bytes in a key.
+    let secrets = ["whsec_", word, &BASE64.encode(word.as_bytes())];
     for line in text.lines() {
-        assert!(!hidden.iter().any(|hidden| line.contains(hidden)), "{line}");
+        assert!(!secrets.iter().any(|secret| line.contains(secret)), "{line}");
     }
 
     let lines: Vec<Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
-    let of_requests = |line: &&Value| line["message"] == "request" || line["message"] == "turn";
-    let requests: Vec<&Value> = lines.iter().filter(of_requests).collect();
+    let is_request = |line: &&Value| line["message"] == "request" || line["message"] == "turn";
+    let requests: Vec<&Value> = lines.iter().filter(is_request).collect();
     let summary = text.lines().find_map(|line| line.split_once(" deliveries, ")).unwrap();
     assert_eq!(requests.len(), summary.0.parse::<usize>().unwrap());
     let ids: BTreeSet<&str> = requests.iter().filter_map(|line| line["request_id"].as_str()).collect();
-    assert_eq!(ids.len(), requests.len(), "each has an id of its own");
+    assert_eq!(ids.len(), requests.len(), "request ids are unique");
     let refusals: Vec<&Value> =
         lines.iter().filter(|line| line["type"].is_string() && line["status"].is_u64()).collect();
     assert!(refusals.len() >= 13, "{}", refusals.len());

@@ -1,4 +1,4 @@
-//! `gatehouse dev`, `send` and `sign`, as a user and as a program run them.
+//! `gatehouse dev`, `send`, `sign`, `endpoints` and `ping`.
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
@@ -22,8 +22,8 @@ use tokio::time::timeout;
 
 const MESSAGE: &str = include_str!("../../../tests/fixtures/ada/conversation-message.json");
 
-/// After which a test that waits in vain fails.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Time limit of waits.
+const WAIT_LIMIT: Duration = Duration::from_secs(30);
 
 fn gatehouse() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_gatehouse"));
@@ -33,7 +33,7 @@ fn gatehouse() -> Command {
     command
 }
 
-/// What a command that ends by itself printed.
+/// Runs a command until it ends. Returns its output, as it is and as one text.
 fn run(arguments: &[&str], environment: &[(&str, &str)]) -> (Output, String) {
     let output = gatehouse().args(arguments).envs(environment.iter().copied()).output().unwrap();
     let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
@@ -51,7 +51,7 @@ impl Dev {
     fn start(arguments: &[&str], environment: &[(&str, &str)]) -> Dev {
         let mut process = gatehouse();
         let process = process.args(["dev", "--port", "0", "--json"]).args(arguments).envs(environment.iter().copied());
-        // Nobody reads what it says on standard error.
+        // Standard error is read only by `lines`.
         let mut process = process.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut stdout = BufReader::new(process.stdout.take().unwrap());
         let mut line = String::new();
@@ -59,7 +59,7 @@ impl Dev {
         if line.is_empty() {
             let mut error = String::new();
             process.stderr.take().unwrap().read_to_string(&mut error).unwrap();
-            panic!("it did not start: {error}");
+            panic!("gatehouse dev did not start: {error}");
         }
         Dev { process: Running(process), stdout, ready: serde_json::from_str(&line).unwrap() }
     }
@@ -79,14 +79,15 @@ impl Dev {
         store.get(&EventId::from_stored(event_id.to_owned()), Clock::System.now()).await.unwrap()
     }
 
-    /// The lines it writes for events, as they come.
+    /// Returns the lines of standard error as they are written.
     fn lines(&mut self) -> std::sync::mpsc::Receiver<String> {
         let stderr = BufReader::new(self.process.0.stderr.take().unwrap());
-        let (told, lines) = std::sync::mpsc::channel();
-        std::thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| told.send(line)));
+        let (sender, lines) = std::sync::mpsc::channel();
+        std::thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
         lines
     }
 
+    /// Sends a signal and waits for the end of the process. Returns its exit code.
     fn stop(&mut self, signal: Signal) -> Option<i32> {
         crate::signal(&self.process.0, signal);
         self.process.0.wait().unwrap().code()
@@ -108,7 +109,7 @@ fn ada(message_id: &str) -> Delivery {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_json_line_says_where_everything_is_and_any_sdk_can_read_it() {
+async fn dev_json_line_has_all_urls_and_sdks_can_use_them() {
     let mut dev = Dev::start(&[], &[]);
     let functions: Vec<&String> = dev.ready["functions"].as_object().unwrap().keys().collect();
     assert_eq!(
@@ -133,7 +134,7 @@ async fn one_json_line_says_where_everything_is_and_any_sdk_can_read_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_dozen_copies_run_at_once_and_share_nothing() {
+async fn twenty_four_copies_run_at_once_and_share_no_data() {
     let starting: Vec<_> = (0..24).map(|_| std::thread::spawn(|| Dev::start(&[], &[]))).collect();
     let copies: Vec<Dev> = starting.into_iter().map(|copy| copy.join().unwrap()).collect();
     for dev in &copies {
@@ -142,28 +143,28 @@ async fn two_dozen_copies_run_at_once_and_share_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_command_it_prints_posts_a_valid_delivery_and_each_event_is_one_line() {
+async fn banner_commands_post_deliveries_that_dev_prints() {
     let mut dev = Running(gatehouse().args(["dev", "--port", "0"]).stdout(Stdio::piped()).spawn().unwrap());
     let mut lines = BufReader::new(dev.0.stdout.take().unwrap()).lines().map(Result::unwrap);
     let banner: Vec<String> = lines.by_ref().take_while(|line| !line.starts_with("Secrets: ")).collect();
     let commands: Vec<&String> = banner.iter().filter(|line| line.contains(" send ")).collect();
     assert_eq!(commands.len(), 4, "{banner:#?}");
-    let said = |words: &str| banner.iter().any(|line| line.contains(words));
-    assert!(said("aws dynamodb scan --endpoint-url http://127.0.0.1:") && said("--table-name EventTable"));
-    assert!(said("aws sqs receive-message --endpoint-url http://127.0.0.1:"), "{banner:#?}");
-    assert!(said("table EventTable, queues RetryQueue and DeadLetterQueue"), "{banner:#?}");
+    let has = |text: &str| banner.iter().any(|line| line.contains(text));
+    assert!(has("aws dynamodb scan --endpoint-url http://127.0.0.1:") && has("--table-name EventTable"));
+    assert!(has("aws sqs receive-message --endpoint-url http://127.0.0.1:"), "{banner:#?}");
+    assert!(has("table EventTable, queues RetryQueue and DeadLetterQueue"), "{banner:#?}");
     for command in commands {
         let sent = Command::new("sh").args(["-c", command]).output().unwrap();
-        let said = String::from_utf8(sent.stdout).unwrap();
-        assert!(sent.status.success() && said.starts_with("200 recorded  "), "{command}: {said}");
+        let output = String::from_utf8(sent.stdout).unwrap();
+        assert!(sent.status.success() && output.starts_with("200 recorded  "), "{command}: {output}");
         let line = lines.by_ref().find(|line| !line.is_empty()).unwrap();
-        assert!(line.contains("  200  recorded  ") && line.contains(said.split("  ").nth(1).unwrap()), "{line}");
-        assert!(!line.contains('\u{1b}'), "no colours where it is no terminal");
+        assert!(line.contains("  200  recorded  ") && line.contains(output.split("  ").nth(1).unwrap()), "{line}");
+        assert!(!line.contains('\u{1b}'), "no colours unless standard output is a terminal");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_acknowledged_event_survives_a_kill_under_load() {
+async fn acknowledged_events_survive_kill_under_load() {
     let folder = tempfile::tempdir().unwrap();
     let data = ["--data-dir", folder.path().to_str().unwrap()];
     let mut dev = Dev::start(&data, &[]);
@@ -171,7 +172,7 @@ async fn every_acknowledged_event_survives_a_kill_under_load() {
     let (acknowledgement, mut acknowledgements) = mpsc::unbounded_channel();
     let senders: Vec<_> = (0..8)
         .map(|sender| {
-            let (base, stop, told) = (dev.base().to_owned(), Arc::clone(&stop), acknowledgement.clone());
+            let (base, stop, acknowledgement) = (dev.base().to_owned(), Arc::clone(&stop), acknowledgement.clone());
             tokio::spawn(async move {
                 let mut acknowledged = Vec::new();
                 for n in 0.. {
@@ -179,7 +180,7 @@ async fn every_acknowledged_event_survives_a_kill_under_load() {
                     match ada(&id).send(&base).await {
                         Ok(answer) if answer.status == 200 => {
                             acknowledged.push(id);
-                            let _ = told.send(());
+                            let _ = acknowledgement.send(());
                         }
                         _ if stop.load(Ordering::SeqCst) => break,
                         answer => panic!("{answer:?}"),
@@ -191,7 +192,7 @@ async fn every_acknowledged_event_survives_a_kill_under_load() {
         .collect();
     drop(acknowledgement);
     for _ in 0..150 {
-        timeout(PATIENCE, acknowledgements.recv()).await.unwrap().expect("every sender has ended");
+        timeout(WAIT_LIMIT, acknowledgements.recv()).await.unwrap().expect("every sender has ended");
     }
     stop.store(true, Ordering::SeqCst);
     dev.stop(Signal::KILL);
@@ -208,14 +209,14 @@ async fn every_acknowledged_event_survives_a_kill_under_load() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_event_that_was_queued_survives_a_kill_and_is_recorded_once_dynamodb_is_back() {
+async fn queued_events_survive_kill_and_are_recorded_after_outage() {
     let folder = tempfile::tempdir().unwrap();
     let data = ["--data-dir", folder.path().to_str().unwrap()];
     let engine = Engine::dynamodb(FREE, None).await.unwrap();
     let proxy = FaultProxy::start(engine.address).await.unwrap();
     let url = proxy.url();
-    let elsewhere = [("AWS_ENDPOINT_URL_DYNAMODB", url.as_str()), ("GATEHOUSE_RETRY_VISIBILITY_SECONDS", "1")];
-    let mut dev = Dev::start(&data, &elsewhere);
+    let external = [("AWS_ENDPOINT_URL_DYNAMODB", url.as_str()), ("GATEHOUSE_RETRY_VISIBILITY_SECONDS", "1")];
+    let mut dev = Dev::start(&data, &external);
     assert_eq!(dev.text("dynamodb"), url);
     let sqs = aws_sdk_sqs::Client::new(&local_sdk(dev.text("sqs")));
     let visibility = QueueAttributeName::VisibilityTimeout;
@@ -230,11 +231,11 @@ async fn an_event_that_was_queued_survives_a_kill_and_is_recorded_once_dynamodb_
     }
     dev.stop(Signal::KILL);
     proxy.heal();
-    let mut dev = Dev::start(&data, &elsewhere);
+    let mut dev = Dev::start(&data, &external);
     let lines = dev.lines();
     let mut recorded = 0;
     while recorded < ids.len() {
-        let line = lines.recv_timeout(PATIENCE).expect("a line for each event that event-retry records");
+        let line = lines.recv_timeout(WAIT_LIMIT).expect("a line for each event that event-retry records");
         recorded += usize::from(line.contains("event-retry") && line.contains("recorded"));
     }
     for id in ids {
@@ -243,13 +244,13 @@ async fn an_event_that_was_queued_survives_a_kill_and_is_recorded_once_dynamodb_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dynamodb_and_an_sqs_of_others_replace_its_own_and_may_have_been_used_before() {
+async fn dev_uses_external_dynamodb_and_sqs_also_after_restart() {
     let dynamodb = Engine::dynamodb(FREE, None).await.unwrap();
     let sqs = Engine::sqs(FREE, None).await.unwrap();
     let (dynamodb, sqs) = (dynamodb.url(), (sqs.url(), sqs));
-    let elsewhere = [("AWS_ENDPOINT_URL_DYNAMODB", dynamodb.as_str()), ("AWS_ENDPOINT_URL_SQS", &sqs.0)];
+    let external = [("AWS_ENDPOINT_URL_DYNAMODB", dynamodb.as_str()), ("AWS_ENDPOINT_URL_SQS", &sqs.0)];
     for (visibility, outcome) in [("1", "recorded"), ("2", "duplicate")] {
-        let environment = [&elsewhere[..], &[("GATEHOUSE_RETRY_VISIBILITY_SECONDS", visibility)]].concat();
+        let environment = [&external[..], &[("GATEHOUSE_RETRY_VISIBILITY_SECONDS", visibility)]].concat();
         let dev = Dev::start(&[], &environment);
         assert_eq!((dev.text("dynamodb"), dev.text("sqs")), (dynamodb.as_str(), sqs.0.as_str()));
         assert!(dev.text("retry_queue").starts_with(&sqs.0));
@@ -258,17 +259,17 @@ async fn a_dynamodb_and_an_sqs_of_others_replace_its_own_and_may_have_been_used_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn on_every_interface_it_warns_and_serves() {
+async fn dev_on_all_interfaces_warns_and_serves() {
     let secrets = format!(r#"{{"ada":{{"signing_secrets":["{WRONG}"]}}}}"#);
     let mut dev = Dev::start(&["--host", "0.0.0.0"], &[("GATEHOUSE_SECRETS", &secrets)]);
-    assert!(dev.lines().recv_timeout(PATIENCE).unwrap().starts_with("warning: the functions, and DynamoDB and SQS"));
-    assert_eq!(ada("msg_1").send(dev.base()).await.unwrap().status, 401, "it is there");
+    assert!(dev.lines().recv_timeout(WAIT_LIMIT).unwrap().starts_with("warning: the functions, and DynamoDB and SQS"));
+    assert_eq!(ada("msg_1").send(dev.base()).await.unwrap().status, 401, "the function is reachable");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reader_that_does_not_read_holds_nothing_up_not_even_the_end() {
+async fn unread_output_blocks_neither_requests_nor_shutdown() {
     let mut dev = Dev::start(&[], &[]);
-    // More lines than the pipe and what waits for it hold together.
+    // More lines than the pipe and the buffer of `dev` can hold.
     let url = format!("{}/lambda-url/conversation-webhooks/", dev.base());
     let (output, text) = run(&["send", "ada", "--repeat", "6000", "--secret", WRONG, "--to", &url], &[]);
     assert!(text.contains("6000  401 refused"), "{text}");
@@ -278,7 +279,7 @@ async fn a_reader_that_does_not_read_holds_nothing_up_not_even_the_end() {
 }
 
 #[test]
-fn a_signal_right_after_the_ready_line_stops_it_as_any_other() {
+fn signal_right_after_ready_line_stops_dev() {
     for signal in [Signal::INT, Signal::TERM].repeat(5) {
         assert_eq!(Dev::start(&[], &[]).stop(signal), Some(0));
     }
@@ -287,7 +288,7 @@ fn a_signal_right_after_the_ready_line_stops_it_as_any_other() {
 const WRONG: &str = "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn send_prints_status_outcome_and_event_and_a_summary_of_many() {
+async fn send_prints_outcome_and_repeat_prints_summary() {
     let dev = Dev::start(&[], &[]);
     let url = format!("{}/lambda-url/conversation-webhooks/", dev.base());
     let to = ["--to", url.as_str()];
@@ -312,12 +313,12 @@ async fn send_prints_status_outcome_and_event_and_a_summary_of_many() {
     let nowhere = run(&["send", "ada", "--to", "http://127.0.0.1:1/"], &[]).1;
     assert!(nowhere.starts_with("gatehouse: no answer from http://127.0.0.1:1/: "), "{nowhere}");
     let (output, text) = run(&["send", "ada", "--repeat", "100000", "--to", "http://127.0.0.1:1/"], &[]);
-    assert!(!output.status.success() && text.contains("stopped: nobody answers"), "{text}");
+    assert!(!output.status.success() && text.contains("stopped: server not reachable"), "{text}");
 }
 
 #[test]
-fn what_send_and_sign_cannot_use_they_refuse_before_anything_is_sent() {
-    for (arguments, sentence) in [
+fn send_and_sign_refuse_invalid_arguments() {
+    for (arguments, message) in [
         (&["send", "ada", "--rate", "1e-300"][..], "such as 10/s"),
         (&["send", "ada", "--message-id", "a\nb"], "visible ASCII"),
         (&["sign", "vapi-client", "--secret", "token\nx-evil: 1"], "visible ASCII"),
@@ -325,18 +326,18 @@ fn what_send_and_sign_cannot_use_they_refuse_before_anything_is_sent() {
         (&["send", "ada", "--secret", "whsec_c2hvcnQ="], "--secret is shorter than 24 bytes"),
     ] {
         let (output, text) = run(arguments, &[]);
-        assert!(!output.status.success() && text.contains(sentence), "{text}");
+        assert!(!output.status.success() && text.contains(message), "{text}");
         assert!(!text.contains("panicked"), "{text}");
     }
     let mut upload =
         gatehouse().args(["sign", "ada", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     std::io::Write::write_all(&mut upload.stdin.take().unwrap(), b"@/etc/passwd").unwrap();
     let curl = String::from_utf8(upload.wait_with_output().unwrap().stdout).unwrap();
-    assert!(curl.contains("--data-raw '@/etc/passwd'"), "a body is never taken for a file's name: {curl}");
+    assert!(curl.contains("--data-raw '@/etc/passwd'"), "curl must not read a file: {curl}");
 }
 
 #[test]
-fn a_reader_that_has_seen_enough_is_no_error() {
+fn closed_standard_output_is_not_an_error() {
     for command in ["sign ada", "--help"] {
         let mut running = gatehouse();
         let running = running.args(command.split(' ')).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -348,7 +349,7 @@ fn a_reader_that_has_seen_enough_is_no_error() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_signed_as_curl_headers_or_lambda_event_is_verified() {
+async fn signed_headers_curl_commands_and_lambda_events_are_verified() {
     let mut dev = Dev::start(&[], &[]);
     let url = format!("{}/lambda-url/session-lifecycle/", dev.base());
     let (_, headers) = run(&["sign", "agntix", "--as", "headers"], &[]);
@@ -359,7 +360,7 @@ async fn what_is_signed_as_curl_headers_or_lambda_event_is_verified() {
     assert_eq!(delivery.send(dev.base()).await.unwrap().outcome(), "recorded");
 
     let (_, curl) = run(&["sign", "agntix", "--to", &url], &[]);
-    // This machine need not have curl: a stand-in prints its arguments, one a line.
+    // A shell function replaces curl, which this machine may not have. It prints its arguments, each ended by NUL.
     let script = format!("curl() {{ for word; do printf '%s\\0' \"$word\"; done; }}\n{curl}");
     let words = Command::new("sh").args(["-c", &script]).output().unwrap().stdout;
     let words: Vec<&str> = std::str::from_utf8(&words).unwrap().split('\0').collect();
@@ -387,7 +388,7 @@ async fn what_is_signed_as_curl_headers_or_lambda_event_is_verified() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_secrets_document_of_ones_own_closes_the_vendors_it_does_not_name() {
+async fn vendors_missing_in_secrets_document_are_closed() {
     let secrets = format!(r#"{{"ada":{{"signing_secrets":["{WRONG}"]}}}}"#);
     let environment = [("GATEHOUSE_SECRETS", secrets.as_str())];
     let dev = Dev::start(&[], &environment);
@@ -401,7 +402,7 @@ async fn a_secrets_document_of_ones_own_closes_the_vendors_it_does_not_name() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_done_about_a_call_is_told_without_its_url_and_without_what_was_said() {
+async fn log_of_actions_has_neither_control_url_nor_payload() {
     const MARK: &str = "c0ffee-in-confidence";
     let folder = tempfile::tempdir().unwrap();
     let rules = folder.path().join("rules.json");
@@ -416,23 +417,23 @@ async fn what_is_done_about_a_call_is_told_without_its_url_and_without_what_was_
         let (text, call) = (MARK, format!(r#"{{"id":"{url}","monitor":{{"controlUrl":"{url}"}}}}"#));
         format!(r#"{{"message":{{"type":"hang","timestamp":1795173390500,"text":"{text}","call":{call}}}}}"#)
     };
-    // Nobody listens there; the other is not Vapi's.
+    // No server listens at the first URL, and the second one is not Vapi's.
     for url in [format!("http://127.0.0.1:1/{MARK}"), format!("https://example.com/{MARK}")] {
         for delivery in [Delivery::vapi_server(message(&url)), Delivery::vapi_client(message("none"))] {
             assert_eq!(delivery.send(dev.base()).await.unwrap().status, 200);
         }
     }
     assert_eq!(dev.stop(Signal::INT), Some(0));
-    let told = dev.lines().iter().collect::<Vec<_>>().join("\n");
+    let log = dev.lines().iter().collect::<Vec<_>>().join("\n");
     for expected in ["action=failed", "cannot be reached", "does not lead to Vapi", "fault=client rule 1: reply: "] {
-        assert!(told.contains(expected), "{expected}: {told}");
+        assert!(log.contains(expected), "{expected}: {log}");
     }
-    // The id of the call is part of the event's, and percent-encoded.
-    assert!(!told.replace(&format!("%2F{MARK}"), "").contains(MARK), "{told}");
+    // The event id contains the call id, percent-encoded.
+    assert!(!log.replace(&format!("%2F{MARK}"), "").contains(MARK), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_templates_cors_block_is_applied() {
+async fn cors_settings_of_template_are_applied() {
     let dev = Dev::start(&[], &[]);
     let mut preflight = Delivery::vapi_client("");
     preflight.method = "OPTIONS".to_owned();
@@ -445,11 +446,11 @@ async fn the_templates_cors_block_is_applied() {
     let answer = message.with_header("origin", "https://app.example").send(dev.base()).await.unwrap();
     assert_eq!((answer.outcome(), answer.header("access-control-allow-origin")), ("recorded", "*"));
     let answer = ada("msg_1").with_header("origin", "https://app.example").send(dev.base()).await.unwrap();
-    assert_eq!(answer.header("access-control-allow-origin"), "", "servers call it, browsers do not");
+    assert_eq!(answer.header("access-control-allow-origin"), "", "only servers call this function");
 }
 
 #[test]
-fn every_endpoint_is_told_where_it_belongs_and_answers_a_probe() {
+fn endpoints_lists_all_urls_and_ping_probes_them() {
     let dev = Dev::start(&[], &[]);
     let (output, text) = run(&["endpoints", "--at", dev.base()], &[]);
     assert!(output.status.success(), "{text}");
@@ -458,23 +459,23 @@ fn every_endpoint_is_told_where_it_belongs_and_answers_a_probe() {
 
     let (output, text) = run(&["ping", "--at", dev.base()], &[]);
     assert!(output.status.success(), "{text}");
-    let told: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().take(4).collect()).collect();
+    let results: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().take(4).collect()).collect();
     let recorded = |function| vec![function, "ok", "200", "recorded"];
     let vendors = ["conversation-webhooks", "session-lifecycle", "server-message", "client-message"].map(recorded);
-    assert_eq!(told[..4], vendors, "{text}");
-    assert_eq!(told[4][..3], ["agent-chat", "ok", "404"], "{text}");
+    assert_eq!(results[..4], vendors, "{text}");
+    assert_eq!(results[4][..3], ["agent-chat", "ok", "404"], "{text}");
 
-    // By other secrets than the stack's, nobody gets in; what has none is closed, and no reason to fail.
+    // Wrong secrets are a failure; endpoints without secrets are reported as closed.
     let other = r#"{"ada":{"signing_secrets":["whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"]}}"#;
     let (output, text) = run(&["ping", "--at", dev.base()], &[("GATEHOUSE_SECRETS", other)]);
     assert_eq!(output.status.code(), Some(1));
     assert!(text.contains("conversation-webhooks  WRONG 401") && text.matches("closed: ").count() == 4, "{text}");
     let (output, text) = run(&["ping", "--at", dev.base()], &[("GATEHOUSE_SECRETS", "{}")]);
-    assert!(!output.status.success() && text.contains("nothing is open"), "{text}");
+    assert!(!output.status.success() && text.contains("no endpoint is open"), "{text}");
 }
 
 #[test]
-fn what_keeps_it_from_starting_is_one_sentence_and_a_failure() {
+fn failed_start_of_dev_prints_one_line() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
     let folder = tempfile::tempdir().unwrap();
@@ -489,7 +490,7 @@ fn what_keeps_it_from_starting_is_one_sentence_and_a_failure() {
         (&["--data-dir", dir], &[], "another `gatehouse dev` is using it"),
         (&["--host", "0.0.0.0"], &[], "set GATEHOUSE_SECRETS"),
         (&["--host", "0.0.0.0"], &[("GATEHOUSE_SECRETS", DEVELOPMENT)], "is published in Gatehouse's repository"),
-        (&["--host", "no such host"], &[], "--host no such host is no address"),
+        (&["--host", "no such host"], &[], "--host no such host cannot be resolved"),
         (&[], &[("GATEHOUSE_SECRETS", "{")], "GATEHOUSE_SECRETS: the secrets document is not a JSON object"),
         (&[], &[("GATEHOUSE_SECRETS", r#"{"ada":{"signing_secrets":["unmistakable"]}}"#)], "ada.signing_secrets[0]"),
         (&[], &[("GATEHOUSE_SECRETS", r#"{"Ada":{}}"#)], "member 1 of the document is none of ada"),
@@ -510,7 +511,7 @@ fn what_keeps_it_from_starting_is_one_sentence_and_a_failure() {
 }
 
 #[test]
-fn every_command_has_an_example_in_its_help() {
+fn help_of_commands_has_examples() {
     for command in ["demo", "dev", "sign", "send"] {
         let (_, help) = run(&[command, "--help"], &[]);
         assert!(help.contains(&format!("Examples:\n  gatehouse {command}")), "{help}");
@@ -519,7 +520,7 @@ fn every_command_has_an_example_in_its_help() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_came_is_counted_by_vendor_kind_and_outcome_and_can_be_asked_for() {
+async fn stats_counts_requests_by_vendor_type_and_outcome() {
     let dev = Dev::start(&[], &[]);
     for _ in 0..2 {
         ada("msg_1").send(dev.base()).await.unwrap();
@@ -534,7 +535,7 @@ async fn what_came_is_counted_by_vendor_kind_and_outcome_and_can_be_asked_for() 
     assert_eq!(lines, [count("", "refused"), count(message, "duplicate"), count(message, "recorded")]);
 }
 
-/// The status line and head that a server answers a request with.
+/// Sends a raw request and returns the status line and the headers of the response, in lower case.
 fn head_of(url: &str, request: &str) -> String {
     use std::io::Write;
     let address = url.trim_start_matches("http://").split('/').next().unwrap();
@@ -545,7 +546,7 @@ fn head_of(url: &str, request: &str) -> String {
 }
 
 #[test]
-fn functions_and_engines_answer_only_to_names_of_this_machine() {
+fn functions_and_engines_answer_only_to_allowed_hosts() {
     let dev = Dev::start(&["--allow-host", "my.box"], &[]);
     for url in [dev.base(), dev.text("dynamodb"), dev.text("sqs")] {
         let status = |host: &str| {
@@ -558,7 +559,7 @@ fn functions_and_engines_answer_only_to_names_of_this_machine() {
         for host in ["localhost", "127.0.0.1:1", "[::1]", "x.localhost", "my.box", "MY.BOX:9000"] {
             assert_ne!(status(host), "421", "{url} {host}");
         }
-        // No page of another origin may read an answer.
+        // Pages of other origins must not be able to read responses.
         let preflight = "OPTIONS / HTTP/1.1\r\nhost: localhost\r\norigin: http://evil.example\r\n\
              access-control-request-method: POST\r\naccess-control-request-headers: x-amz-target\r\nconnection: close\r\n\r\n";
         assert!(!head_of(url, preflight).contains("access-control-allow-origin"), "{url}");
@@ -567,11 +568,11 @@ fn functions_and_engines_answer_only_to_names_of_this_machine() {
 
 #[cfg(unix)]
 #[test]
-fn files_of_a_data_directory_are_private_whatever_the_directory_allows() {
+fn files_in_data_directory_are_readable_by_owner_only() {
     use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().unwrap();
     std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
-    // One that an earlier release left readable.
+    // An earlier release may have created this file with wider permissions.
     std::fs::write(folder.path().join("queues.db"), "").unwrap();
     std::fs::set_permissions(folder.path().join("queues.db"), PermissionsExt::from_mode(0o644)).unwrap();
     let mut dev = Dev::start(&["--data-dir", folder.path().to_str().unwrap()], &[]);
@@ -587,7 +588,7 @@ fn files_of_a_data_directory_are_private_whatever_the_directory_allows() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn stop_waits_for_the_chat_turns_whose_clients_have_left() {
+async fn shutdown_waits_for_chat_turns_of_disconnected_clients() {
     let (sender, answer) = Answer::stream();
     let answer = std::sync::Mutex::new(Some(answer));
     let agent = Agent::start(move |_| answer.lock().unwrap().take()).await.unwrap();

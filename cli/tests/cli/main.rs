@@ -1,4 +1,4 @@
-//! The command line, as a user runs it. One binary: each more would link the engines again.
+//! Tests of the command-line tool. They share one binary, because each further one would link the engines again.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod chat;
@@ -8,7 +8,7 @@ mod operate;
 mod replies;
 mod secrets;
 
-/// Sends a signal to a process. The program `kill` is not on every machine.
+/// Sends a signal to a process without the program `kill`, which not every machine has.
 fn signal(process: &std::process::Child, signal: rustix::process::Signal) {
     rustix::process::kill_process(rustix::process::Pid::from_child(process), signal).unwrap();
 }

@@ -1,4 +1,4 @@
-//! `gatehouse secrets`, on a file and on a deployed stack's secret.
+//! `gatehouse secrets` with a file and with the secret of a deployed stack.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -15,7 +15,7 @@ use tokio::task::spawn_blocking;
 const OLD: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const NEW: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
 
-/// What a call came to: whether it succeeded, and what it printed.
+/// Runs `gatehouse secrets`. Returns whether it succeeded, and its output.
 fn secrets_in(
     directory: &std::path::Path,
     arguments: &[&str],
@@ -26,7 +26,7 @@ fn secrets_in(
     command.arg("secrets").args(arguments).current_dir(directory).envs(variables.iter().copied());
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut running = command.spawn().unwrap();
-    // Whoever does not want it closes it.
+    // Fails if the command does not read its standard input.
     let _ = running.stdin.take().unwrap().write_all(input.as_bytes());
     let output = running.wait_with_output().unwrap();
     let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
@@ -34,22 +34,22 @@ fn secrets_in(
 }
 
 #[test]
-fn a_document_in_a_file_is_made_checked_rotated_and_never_shown() {
+fn file_is_created_checked_and_rotated_without_showing_secrets() {
     let directory = tempfile::tempdir().unwrap();
     let secrets = |arguments: &[&str], input: &str| secrets_in(directory.path(), arguments, input, &[]);
     let file =
         || -> Value { serde_json::from_slice(&std::fs::read(directory.path().join("secrets.json")).unwrap()).unwrap() };
 
-    let (good, told) = secrets(&["check"], "");
-    assert!(!good && told.contains("secrets.json is not there yet"), "{told}");
-    let (good, told) = secrets(&["set", "ada"], &format!("{OLD}\n"));
+    let (succeeded, output) = secrets(&["check"], "");
+    assert!(!succeeded && output.contains("secrets.json does not exist yet"), "{output}");
+    let (succeeded, output) = secrets(&["set", "ada"], &format!("{OLD}\n"));
     assert!(
-        good && told.contains("ada         open    1 signing secret") && told.contains("agntix      closed"),
-        "{told}"
+        succeeded && output.contains("ada         open    1 signing secret") && output.contains("agntix      closed"),
+        "{output}"
     );
-    let (good, told) = secrets(&["set", "client:web", "--new", "--agents", "support"], "");
+    let (succeeded, output) = secrets(&["set", "client:web", "--new", "--agents", "support"], "");
     let token = file()["agent_chat"]["clients"][0]["token"].as_str().unwrap().to_owned();
-    assert!(good && told.contains(&token) && token.len() == 64, "{told}");
+    assert!(succeeded && output.contains(&token) && token.len() == 64, "{output}");
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
@@ -57,7 +57,7 @@ fn a_document_in_a_file_is_made_checked_rotated_and_never_shown() {
         assert_eq!(mode & 0o777, 0o600);
     }
 
-    for (arguments, wrong) in [
+    for (arguments, error) in [
         (&["set", "ada", "whsec_oops"][..], "ada.signing_secrets[0]"),
         (&["rotate", "ada", "--finish"], "has one value only"),
         (&["rotate", "agntix", NEW], "nothing to rotate"),
@@ -68,22 +68,22 @@ fn a_document_in_a_file_is_made_checked_rotated_and_never_shown() {
         (&["set", "ada", "--new"], "its dashboard shows it"),
     ] {
         let before = file();
-        let (good, told) = secrets(arguments, "");
-        assert!(!good && told.contains(wrong) && !told.contains("oops\""), "{arguments:?}: {told}");
+        let (succeeded, output) = secrets(arguments, "");
+        assert!(!succeeded && output.contains(error) && !output.contains("oops\""), "{arguments:?}: {output}");
         assert_eq!(file(), before);
     }
 
-    let (good, told) = secrets(&["rotate", "ada", NEW], "");
-    assert!(good && told.contains("gatehouse secrets rotate ada --finish") && !told.contains(NEW), "{told}");
+    let (succeeded, output) = secrets(&["rotate", "ada", NEW], "");
+    assert!(succeeded && output.contains("gatehouse secrets rotate ada --finish") && !output.contains(NEW), "{output}");
     assert_eq!(file()["ada"]["signing_secrets"], json!([NEW, OLD]));
     assert!(!secrets(&["rotate", "ada", OLD], "").0, "one rotation at a time");
     assert!(secrets(&["rotate", "ada", "--finish"], "").0);
     assert_eq!(file()["ada"]["signing_secrets"], json!([NEW]));
-    let (good, told) = secrets(&["check"], "");
-    assert!(good && !told.contains("whsec") && !told.contains(&token), "{told}");
+    let (succeeded, output) = secrets(&["check"], "");
+    assert!(succeeded && !output.contains("whsec") && !output.contains(&token), "{output}");
 }
 
-/// CloudFormation, as far as the stack `gatehouse` is described.
+/// Starts a server that answers `DescribeStacks` as CloudFormation does, for the stack `gatehouse` only.
 async fn cloud_formation() -> (Server, String) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -112,7 +112,7 @@ async fn cloud_formation() -> (Server, String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_deployed_stacks_document_is_found_by_the_stacks_name_and_changed_in_its_secret() {
+async fn secret_of_stack_is_found_and_changed() {
     let manager = SecretsManager::start("{}").await.unwrap();
     let (_server, cloud_formation) = cloud_formation().await;
     let url = manager.proxy.url();
@@ -133,25 +133,28 @@ async fn a_deployed_stacks_document_is_found_by_the_stacks_name_and_changed_in_i
         .await
         .unwrap()
     };
-    let (good, told) = secrets(&["set", "vapi", "--new", "--stack", "gatehouse"]).await;
-    assert!(good && told.contains("the secret of the stack gatehouse"), "{told}");
+    let (succeeded, output) = secrets(&["set", "vapi", "--new", "--stack", "gatehouse"]).await;
+    assert!(succeeded && output.contains("the secret of the stack gatehouse"), "{output}");
     let opened = Secrets::parse(&manager.text(), false).unwrap();
     assert_eq!((opened.vapi.len(), opened.defects.len()), (1, 0));
 
-    let (good, told) = secrets(&["rotate", "vapi", "--stack", "gatehouse"]).await;
+    let (succeeded, output) = secrets(&["rotate", "vapi", "--stack", "gatehouse"]).await;
     let values = serde_json::from_str::<Value>(&manager.text()).unwrap()["vapi"]["schemes"][0]["values"].clone();
     assert!(
-        good && told.contains(values[0].as_str().unwrap()) && !told.contains(values[1].as_str().unwrap()),
-        "{told}"
+        succeeded && output.contains(values[0].as_str().unwrap()) && !output.contains(values[1].as_str().unwrap()),
+        "{output}"
     );
-    assert!(told.contains("1. Wait 5 minutes") && told.contains("rotate vapi --stack 'gatehouse' --finish"), "{told}");
-    let (good, _) = secrets(&["rotate", "vapi", "--finish", "--secret", "arn:aws:secretsmanager:x"]).await;
+    assert!(
+        output.contains("1. Wait 5 minutes") && output.contains("rotate vapi --stack 'gatehouse' --finish"),
+        "{output}"
+    );
+    let (succeeded, _) = secrets(&["rotate", "vapi", "--finish", "--secret", "arn:aws:secretsmanager:x"]).await;
     let left = serde_json::from_str::<Value>(&manager.text()).unwrap()["vapi"]["schemes"][0]["values"].clone();
-    assert!(good && left == json!([values[0]]));
+    assert!(succeeded && left == json!([values[0]]));
 
-    let (good, told) = secrets(&["check", "--stack", "another"]).await;
-    assert!(!good && told.contains("the stack another: ValidationError: Stack does not exist"), "{told}");
+    let (succeeded, output) = secrets(&["check", "--stack", "another"]).await;
+    assert!(!succeeded && output.contains("the stack another: ValidationError: Stack does not exist"), "{output}");
     manager.proxy.fail(Rule::every(Fault::Cut));
-    let (good, told) = secrets(&["check", "--stack", "gatehouse"]).await;
-    assert!(!good && told.contains("AWS could not be asked"), "{told}");
+    let (succeeded, output) = secrets(&["check", "--stack", "gatehouse"]).await;
+    assert!(!succeeded && output.contains("could not reach AWS"), "{output}");
 }
