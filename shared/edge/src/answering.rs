@@ -1,44 +1,44 @@
-//! What a function makes of an event beyond recording it: decided before, done after.
+//! What a function does with an event besides recording it: it may decide the reply before, and act afterwards.
 
 use std::pin::Pin;
 
 use gatehouse_inbox::Event;
 use tokio::time::Instant;
 
-/// A function that answers its sender with more than what became of the event, or does something about it.
+/// A function that decides the reply to an event, or acts on the event.
 pub trait Answering: Sync {
-    /// Decides what to answer. The event is verified and identified, and recorded as soon as this returns, with the answer
-    /// in its record. Whoever has to wait for something waits no longer than `until`.
+    /// Decides the reply. The event is verified and identified; it is recorded, with the reply, as soon as this
+    /// returns. Must not wait for anything beyond `until`.
     fn decide(&self, event: &Event, until: Instant) -> impl Future<Output = Decision> + Send;
 }
 
-/// Something to be done once, and only when the event has been recorded for the first time: it is called with the moment by
-/// which it must have ended. Its error may be logged.
+/// An action that runs at most once, after the event was recorded for the first time. Its argument is its deadline. Its
+/// error may be logged.
 pub type Action = Box<dyn FnOnce(Instant) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> + Send>;
 
-/// What was decided about an event.
+/// The decision about the reply to an event, and about the action.
 #[derive(Default)]
 pub struct Decision {
-    /// The answer: JSON text. It is kept with the record, and a duplicate gets it again.
+    /// The reply, as JSON text. It is recorded with the event, and a duplicate gets it too.
     pub answer: Option<String>,
-    /// The answer where there is none, in place of what its vendor gets otherwise. It is not kept.
+    /// The reply if there is no `answer`, in place of the vendor's default reply. It is not recorded.
     pub otherwise: Option<&'static str>,
-    /// An answer that was given before is given again only if it is still the one: else `otherwise`.
+    /// Whether a duplicate gets the recorded reply only if it equals `answer`, and `otherwise` if it does not.
     pub only_if_still_so: bool,
-    /// The sender cannot go on without its answer: it gets it even if the event can neither be recorded nor queued.
+    /// Whether the sender waits for the reply, so that it is sent even if the event is neither recorded nor queued.
     pub is_awaited: bool,
-    /// What the sender asks for is something this release does not do: the event is recorded, and answered with 501. What
-    /// would be right, in a sentence.
+    /// Set if this release does not support the message: the event is recorded, and the response is 501 with this
+    /// detail, which says what to do.
     pub unsupported: Option<&'static str>,
-    /// To be done once.
+    /// The action, if there is one.
     pub action: Option<Action>,
-    /// Who decided: `server rule 2`. For the log.
+    /// The rule or code that decided, for the log: `server rule 2`.
     pub by: Option<String>,
-    /// Why there is no answer though there should be one. For the log, so without content.
+    /// Why there is no reply although there should be one, for the log. Contains no content.
     pub fault: Option<String>,
 }
 
-/// A function that has nothing to decide.
+/// A function that neither decides replies nor acts.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Unanswered;
 

@@ -1,4 +1,4 @@
-//! Who may chat with which agent, and where the agents are: the part `agent_chat` of the secrets document.
+//! The clients and agents of `agent-chat`: the part `agent_chat` of the secrets document.
 //!
 //! ```json
 //! { "clients": [{ "id": "web", "token": "…", "agents": ["*"], "limits": { "concurrent": 20, "per_minute": 300 } },
@@ -27,25 +27,25 @@ pub(crate) use agent::AgentPart;
 pub use client::{Client, Issuer, Rights};
 pub(crate) use client::{ClientPart, IssuerPart, is_issuer};
 
-/// Clients and agents.
+/// The clients and agents of `agent-chat`.
 #[derive(Debug, Clone, Default)]
 pub struct AgentChat {
-    /// Who may call, by a token of their own.
+    /// Clients with their own token.
     pub clients: Vec<Client>,
-    /// Whose tokens for their users are accepted.
+    /// Issuers whose users are clients.
     pub issuers: Vec<Issuer>,
-    /// Whom they may call, by AgentId.
+    /// The agents by id.
     pub agents: BTreeMap<String, Agent>,
 }
 
 impl AgentChat {
-    /// Whether anybody may call.
+    /// Whether any client is configured.
     #[must_use]
     pub fn is_open(&self) -> bool {
         !self.clients.is_empty() || !self.issuers.is_empty()
     }
 
-    /// The client whose token this is. Takes the same time whichever it is, and whether it is one.
+    /// Returns the client with this token. Takes the same time whether and wherever there is one.
     #[must_use]
     pub fn client(&self, token: &str) -> Option<&Client> {
         let mut found = None;
@@ -58,7 +58,7 @@ impl AgentChat {
     }
 }
 
-/// Reads a turn's record, as `agent-chat` writes it: what kind of event, of which conversation, and when.
+/// Parses the record of a turn, which `agent-chat` writes.
 #[must_use]
 pub fn parse(turn: &Document<'_>) -> Parsed {
     let text = |name| json::text_member(turn.text(), name);
@@ -70,41 +70,42 @@ pub fn parse(turn: &Document<'_>) -> Parsed {
     }
 }
 
-/// Whom turns of a conversation are about.
+/// Returns the subject of the turns of a conversation.
 #[must_use]
 pub fn subject(conversation: &str) -> Subject {
     Subject::new("ag-kit", "conversation", conversation)
 }
 
-/// What claims an idempotency key: `claim:<client>:<agent>:<key>`, so that nobody meets another client's or agent's turn.
+/// Returns the key of the claim on an idempotency key: `claim:<client>:<agent>:<key>`. Each client has its own keys for
+/// each agent.
 #[must_use]
 pub fn claim_key(client: &str, agent: &str, key: &str) -> EventId {
     EventId::new(&["claim"], &[client, agent, key])
 }
 
-/// A new id for a turn without an idempotency key: a UUID of version 7, so that ids sort by time.
+/// Returns a new id for a turn without an idempotency key: a UUID of version 7, so that ids sort by time.
 #[must_use]
 pub fn new_turn_id() -> String {
     uuid::Uuid::now_v7().to_string()
 }
 
-/// The id of the turn a claim is for: `<client>:<agent>:<key>:<fence>`. Each attempt has its own.
+/// Returns the id of the turn under a claim: `<client>:<agent>:<key>:<fence>`. Each attempt has its own id.
 #[must_use]
 pub fn turn_id(claim: &Claim) -> String {
     let key = claim.key.as_str();
     format!("{}:{}", key.strip_prefix("claim:").unwrap_or(key), claim.fence)
 }
 
-/// What counts a client's turns: `slots:<client>`.
+/// Returns the key of the item that counts a client's turns: `slots:<client>`.
 #[must_use]
 pub fn slots_key(client: &str) -> EventId {
     EventId::new(&["slots"], &[client])
 }
 
-/// The event a turn is: `ag-kit:<turn id>`. A turn id is a UUID, or was [made of a claim](turn_id).
+/// Returns the event id of a turn: `ag-kit:<turn id>`. A turn id is a UUID, or [made of a claim](turn_id).
 #[must_use]
 pub fn event_id(turn_id: &str) -> EventId {
-    // The parts of ours are escaped; one that is not is none of ours.
+    // Turn ids of Gatehouse are escaped already. Only ids in foreign records can need escaping here.
     if turn_id.len() <= 2000 && turn_id.bytes().all(|byte| byte.is_ascii_graphic()) {
         EventId::from_stored(format!("ag-kit:{turn_id}"))
     } else {
@@ -112,7 +113,7 @@ pub fn event_id(turn_id: &str) -> EventId {
     }
 }
 
-/// The event a turn's record is.
+/// Returns the identity of a turn from its record.
 #[must_use]
 pub fn identify(turn: &Document<'_>) -> Identity {
     let turn_id = json::text_member(turn.text(), "turn_id").unwrap_or_default();
@@ -128,7 +129,7 @@ pub(crate) struct Part {
     pub(crate) agents: BTreeMap<String, Box<RawValue>>,
 }
 
-/// An address to ask: `https`, or `http` on a loopback address.
+/// Parses the URL of an agent or a key set: `https`, or `http` on a loopback address.
 fn url(text: &str) -> Option<Uri> {
     let url: Uri = text.parse().ok()?;
     let host = url.host().unwrap_or_default();
@@ -152,7 +153,7 @@ mod tests {
     const TOKEN: &str = "a-token-that-is-long-enough";
 
     #[test]
-    fn a_client_is_known_by_its_token_and_calls_the_agents_it_may() {
+    fn client_is_found_by_token_and_limited_to_its_agents() {
         let chat = parse(&format!(
             r#"{{"clients":[{{"id":"web","token":"{TOKEN}","agents":["support"]}},
                            {{"id":"ops","token":"{TOKEN}-2","agents":["*"]}}],
@@ -171,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_used_is_named_by_its_place_and_closes_no_more_than_itself() {
+    fn unusable_clients_and_agents_are_reported_and_left_out() {
         let secrets = parse(&format!(
             r#"{{"clients":[{{"id":"a","token":"s3cret","agents":["*"]}},{{"id":"","token":"{TOKEN}","agents":["*"]}},
                 {{"id":"b","token":"{TOKEN}","agents":[]}},{{"id":"c"}},{{"id":"d","token":"{TOKEN}","agents":["*"]}},
@@ -179,10 +180,10 @@ mod tests {
                 "agents":{{"plain":{{"url":"http://example.com/x","dialect":"ag-kit"}},"none":{{"url":"x","dialect":"ag-kit"}},
                 "dialect":{{"url":"https://example.com","dialect":"l"}},"here":{{"url":"http://127.0.0.1:9/x","dialect":"ag-kit"}}}}}}"#
         ));
-        let told = secrets.defects.join("\n");
+        let defects = secrets.defects.join("\n");
         for expected in [
             "agent_chat.clients[0].token is shorter than 16 bytes",
-            "agent_chat.clients[1].id is not up to 100",
+            "agent_chat.clients[1].id does not have 1 to 100",
             "agent_chat.clients[2].agents is empty",
             "agent_chat.clients[3] has not the shape",
             "agent_chat.clients[5].token is that of another client",
@@ -191,15 +192,15 @@ mod tests {
             "agent_chat.agents.none.url",
             "agent_chat.agents.dialect.dialect is neither",
         ] {
-            assert!(told.contains(expected), "{expected}\n{told}");
+            assert!(defects.contains(expected), "{expected}\n{defects}");
         }
-        assert!(!told.contains("s3cret") && !told.contains(TOKEN));
+        assert!(!defects.contains("s3cret") && !defects.contains(TOKEN));
         assert_eq!((secrets.agent_chat.clients.len(), secrets.agent_chat.agents.len()), (1, 1));
         assert!(!format!("{:?}", secrets.agent_chat).contains(TOKEN));
     }
 
     #[test]
-    fn an_issuer_of_tokens_is_a_kind_of_client_and_limits_are_anyones() {
+    fn issuers_are_parsed_and_limits_apply_to_every_client() {
         let secrets = parse(&format!(
             r#"{{"clients":[{{"kind":"jwt","issuer":"https://id.example.com","jwks_url":"https://id.example.com/keys",
                   "audience":"chat","agents":["support"],"limits":{{"per_minute":6}}}},
@@ -212,12 +213,12 @@ mod tests {
                 {{"kind":"saml","id":"x","token":"{TOKEN}-2","agents":["*"]}},
                 {{"id":"y","token":"{TOKEN}-3","agents":["*"],"limits":{{"per_minute":0}}}}]}}"#
         ));
-        let told: Vec<&str> =
+        let defects: Vec<&str> =
             secrets.defects.iter().filter_map(|defect| defect.strip_prefix("agent_chat.clients")).collect();
         let places =
             ["[2].issuer", "[3].jwks_url", "[4].audience", "[5].agents", "[6] has not", "[7] has not", "[8] has not"];
-        assert_eq!(told.len(), places.len(), "{told:?}");
-        assert!(told.iter().zip(places).all(|(told, place)| told.starts_with(place)), "{told:?}");
+        assert_eq!(defects.len(), places.len(), "{defects:?}");
+        assert!(defects.iter().zip(places).all(|(defect, place)| defect.starts_with(place)), "{defects:?}");
         let chat = secrets.agent_chat;
         let [issuer] = chat.issuers.as_slice() else { panic!("{:?}", chat.issuers) };
         assert_eq!((issuer.rights.limits.concurrent, issuer.rights.limits.per_minute), (None, Some(6)));
@@ -226,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_turns_id_holds_client_agent_key_and_fence_and_names_its_event() {
+    fn turn_and_event_ids_are_built_from_a_claim() {
         let key = claim_key("web", "kit", "order 7:1");
         assert_eq!(key.as_str(), "claim:web:kit:order%207%3A1");
         assert_eq!(event_id("01997d").as_str(), "ag-kit:01997d");

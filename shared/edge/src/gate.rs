@@ -1,4 +1,4 @@
-//! What a request must be before its body is looked at: path, method, content type, size.
+//! Checks a request before its body is read: path, method, content type and size.
 
 use bytes::Bytes;
 use gatehouse_inbox::config::ConfigError;
@@ -7,13 +7,13 @@ use http::{Method, Request, header};
 
 use crate::Problem;
 
-/// Reads `BODY_MAX_BYTES` by `get`: the largest body, in bytes; `usual` where it is not set.
+/// Reads `BODY_MAX_BYTES` with `get`: the largest accepted body, in bytes. Returns `default` if it is not set.
 ///
 /// # Errors
-/// When it is no number from 1024 to [`BODY_LIMIT`].
-pub fn body_limit(get: &dyn Fn(&str) -> Option<String>, usual: usize) -> Result<usize, ConfigError> {
+/// If it is not a number from 1024 to [`BODY_LIMIT`].
+pub fn body_limit(get: &dyn Fn(&str) -> Option<String>, default: usize) -> Result<usize, ConfigError> {
     match get("BODY_MAX_BYTES").filter(|value| !value.is_empty()) {
-        None => Ok(usual),
+        None => Ok(default),
         Some(value) => match value.parse() {
             Ok(limit @ 1024..=BODY_LIMIT) => Ok(limit),
             _ => Err(ConfigError::Invalid("BODY_MAX_BYTES", "a number of bytes, from 1024 to 6291456")),
@@ -21,11 +21,11 @@ pub fn body_limit(get: &dyn Fn(&str) -> Option<String>, usual: usize) -> Result<
     }
 }
 
-/// Checks a request against the endpoint's paths. Slashes around them do not count: a function's URL ends in one, and a
-/// path pasted behind it begins with one.
+/// Checks a request, including its path, which must be one of `paths`. Ignores leading and trailing slashes: a
+/// function's URL ends with a slash, and a path that is appended to it begins with one.
 ///
 /// # Errors
-/// The first rule it breaks.
+/// The problem of the first rule that the request breaks.
 pub fn check(request: &Request<Bytes>, paths: &'static [&'static str], limit: usize) -> Result<(), Problem> {
     let path = request.uri().path().trim_matches('/');
     if !paths.iter().any(|known| known.trim_matches('/') == path) {
@@ -34,10 +34,10 @@ pub fn check(request: &Request<Bytes>, paths: &'static [&'static str], limit: us
     check_form(request, limit)
 }
 
-/// Checks all but the path.
+/// Checks everything except the path.
 ///
 /// # Errors
-/// The first rule the request breaks.
+/// The problem of the first rule that the request breaks.
 pub fn check_form(request: &Request<Bytes>, limit: usize) -> Result<(), Problem> {
     if request.method() != Method::POST {
         return Err(Problem::MethodNotAllowed);
@@ -51,14 +51,14 @@ pub fn check_form(request: &Request<Bytes>, limit: usize) -> Result<(), Problem>
     Ok(())
 }
 
-/// `application/json`, any `…+json`, or nothing: no vendor documents that it always names the type. Proxies double
-/// the header: every one must be JSON.
+/// Whether the content type is `application/json`, any `…+json`, or missing: no vendor documents that it always sends
+/// one. Proxies may duplicate the header, so every occurrence must be JSON.
 fn is_json(request: &Request<Bytes>) -> bool {
     let mut types = request.headers().get_all(header::CONTENT_TYPE).iter();
     types.all(|value| value.to_str().is_ok_and(|value| outside_quotes(value, ',').all(is_json_type)))
 }
 
-/// Splits a header's value at a separator. One within quotes separates nothing.
+/// Splits a header's value at a separator, except within quotes.
 pub fn outside_quotes(value: &str, separator: char) -> impl Iterator<Item = &str> {
     let mut is_quoted = false;
     value.split(move |c| {
@@ -80,7 +80,7 @@ mod tests {
 
     const PATHS: &[&str] = &["/client"];
 
-    fn gate(method: &str, path: &str, content_type: Option<&str>) -> Result<(), Problem> {
+    fn checked(method: &str, path: &str, content_type: Option<&str>) -> Result<(), Problem> {
         let mut request = Request::builder().method(method).uri(path);
         if let Some(content_type) = content_type {
             request = request.header("content-type", content_type);
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn json_posted_to_the_path_passes() {
+    fn json_post_to_a_known_path_passes() {
         for content_type in [
             None,
             Some("application/json"),
@@ -99,18 +99,18 @@ mod tests {
             Some("APPLICATION/JSON;charset=utf-8,application/json"),
             Some("application/cloudevents+json; profile=\"a,b\""),
         ] {
-            assert_eq!(gate("POST", "/client", content_type), Ok(()));
+            assert_eq!(checked("POST", "/client", content_type), Ok(()));
         }
-        assert_eq!(gate("POST", "/client/", None), Ok(()));
-        assert_eq!(gate("POST", "https://example.com//client", None), Ok(()));
-        assert_eq!(gate("POST", "/client?x=1", None), Ok(()));
+        assert_eq!(checked("POST", "/client/", None), Ok(()));
+        assert_eq!(checked("POST", "https://example.com//client", None), Ok(()));
+        assert_eq!(checked("POST", "/client?x=1", None), Ok(()));
     }
 
     #[test]
-    fn each_rule_has_its_status() {
-        assert_eq!(gate("POST", "/", None), Err(Problem::NotFound { paths: PATHS }));
-        assert_eq!(gate("POST", "/client/x", None), Err(Problem::NotFound { paths: PATHS }));
-        assert_eq!(gate("GET", "/client", None), Err(Problem::MethodNotAllowed));
+    fn each_broken_rule_has_its_problem() {
+        assert_eq!(checked("POST", "/", None), Err(Problem::NotFound { paths: PATHS }));
+        assert_eq!(checked("POST", "/client/x", None), Err(Problem::NotFound { paths: PATHS }));
+        assert_eq!(checked("GET", "/client", None), Err(Problem::MethodNotAllowed));
         for content_type in [
             "text/plain",
             "application/x-www-form-urlencoded",
@@ -118,7 +118,7 @@ mod tests {
             "json",
             "application/json, text/plain",
         ] {
-            assert_eq!(gate("POST", "/client", Some(content_type)), Err(Problem::UnsupportedMediaType));
+            assert_eq!(checked("POST", "/client", Some(content_type)), Err(Problem::UnsupportedMediaType));
         }
         let body = Bytes::from(vec![b' '; BODY_LIMIT + 1]);
         let large = Request::builder().method("POST").uri("/client").body(body).unwrap();
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_body_is_what_the_variable_says() {
+    fn body_limit_is_read_from_its_variable() {
         let limit = |value: Option<&str>| body_limit(&|_| value.map(str::to_owned), 5000);
         assert_eq!((limit(None), limit(Some("")), limit(Some("2048"))), (Ok(5000), Ok(5000), Ok(2048)));
         for wrong in ["0", "1023", "6291457", "-1", "1 MB"] {

@@ -4,27 +4,28 @@
 //! |---|---|---|
 //! | `function` | | the function's name |
 //! | `source` | | the vendor |
-//! | `request_id` | | the invocation's, as Lambda's own lines and a refusal name it |
-//! | `event_type` | | the vendor's name for the kind of event, where it is one |
-//! | `event_id` | | absent when the delivery was refused before it was identified |
-//! | `outcome` | | `recorded`, `duplicate`, `conflict`, `queued`, `unrecorded`, `skipped`, `erased`, `refused`, `unavailable`; of a chat's request `replayed` |
+//! | `request_id` | | the invocation's id, which is also in Lambda's own lines and in problem documents |
+//! | `event_type` | | the vendor's name for the type of the event; absent if it does not look like a name |
+//! | `event_id` | | absent if the delivery was rejected before it was identified |
+//! | `outcome` | | `recorded`, `duplicate`, `conflict`, `queued`, `unrecorded`, `skipped`, `erased`, `refused`, `unavailable`; `replayed` for chat requests |
 //! | `status` | | the HTTP status |
-//! | `ms` | milliseconds | from request to answer |
-//! | `problem`, `detail` | | what a refusal named |
-//! | `why` | | of what was not verified: `unsigned`, `malformed`, `stale`, `no-match`, `no-secret-configured`; of a client that is not known, what its token lacks |
-//! | `rule` | | which rule, or whose code, decided about the answer |
-//! | `fault` | | why a rule or code that should have answered did not |
-//! | `action`, `action_error` | | `done` or `failed`: what was to be done about the event; why it failed |
-//! | `error` | | what failed behind a `queued`, `unrecorded` or `unavailable` |
-//! | `parsed`, `identity`, `dated` | | `false`, `weak` and `false` where the body did not tell; else absent |
+//! | `ms` | milliseconds | from request to response |
+//! | `problem`, `detail` | | slug and detail of the problem, if the request was rejected |
+//! | `why` | | why a delivery is not verified: `unsigned`, `malformed`, `stale`, `no-match`, `no-secret-configured`; or why a client's token was rejected |
+//! | `rule` | | the rule or the code that decided the reply |
+//! | `fault` | | why a rule or code that should have decided the reply did not |
+//! | `action`, `action_error` | | `done` or `failed`, if there was an action; and why it failed |
+//! | `error` | | the cause of a `queued`, `unrecorded` or `unavailable` |
+//! | `parsed`, `identity`, `dated` | | `false`, `weak` and `false` if the body could not be read, has no id or has no time; else absent |
 //!
-//! The line of an `unrecorded` event has the level `error`: its sender has an answer, and nobody has the event.
+//! The line of an `unrecorded` event has the level `error`, because its sender got a reply but the event is not stored.
 //!
-//! Every line with an `outcome` is a metric as well, in CloudWatch's embedded metric format: in the namespace
-//! [`NAMESPACE`], by the dimension `stack`, a count of [`OUTCOMES`] and one of its outcome's name, [`SERVER_ERROR`] and
-//! [`UNVERIFIED`], and [`WEBHOOK_MS`] of vendors' deliveries.
+//! Every line with an `outcome` is also a metric in CloudWatch's embedded metric format. Its namespace is
+//! [`NAMESPACE`], its dimension `stack`. It counts [`OUTCOMES`], the outcome by its name, [`SERVER_ERROR`] and
+//! [`UNVERIFIED`], and has [`WEBHOOK_MS`] for vendors' deliveries.
 //!
-//! Never a payload, a secret or a token: `call.monitor.controlUrl` alone would let a reader steer a live call.
+//! A line never contains a payload, a secret or a token. With `call.monitor.controlUrl` alone, a reader could control a
+//! live call.
 
 mod line;
 
@@ -39,7 +40,7 @@ use tracing_subscriber::filter::{Targets, filter_fn};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// What a request came to.
+/// The log line of a request.
 #[derive(Debug)]
 pub(crate) struct RequestLine<'r> {
     pub(crate) function: &'static str,
@@ -51,7 +52,7 @@ pub(crate) struct RequestLine<'r> {
     pub(crate) told: LogContext,
 }
 
-/// What there is to tell about a request besides.
+/// The optional fields of a request's log line.
 #[derive(Debug, Default)]
 pub(crate) struct LogContext {
     pub(crate) event: Option<Event>,
@@ -63,10 +64,10 @@ pub(crate) struct LogContext {
     pub(crate) error: Option<String>,
 }
 
-/// A line at the level it is worth: `tracing` wants the level as a constant.
+/// Writes a line at the level `error` or `info`. A macro, because `tracing` requires constant levels.
 macro_rules! line {
-    ($urgent:expr, $($fields:tt)*) => {
-        if $urgent { tracing::error!($($fields)*) } else { tracing::info!($($fields)*) }
+    ($is_error:expr, $($fields:tt)*) => {
+        if $is_error { tracing::error!($($fields)*) } else { tracing::info!($($fields)*) }
     };
 }
 
@@ -82,12 +83,12 @@ impl RequestLine<'_> {
         let parsed = marks.unparsed.then_some(false);
         let identity = marks.weak_identity.then_some("weak");
         let dated = marks.undated.then_some(false);
-        let action_error = action.as_ref().and_then(|done| done.as_ref().err());
-        let action = action.as_ref().map(|done| if done.is_ok() { "done" } else { "failed" });
-        let is_urgent = outcome == Outcome::Unrecorded;
+        let action_error = action.as_ref().and_then(|result| result.as_ref().err());
+        let action = action.as_ref().map(|result| if result.is_ok() { "done" } else { "failed" });
+        let is_error = outcome == Outcome::Unrecorded;
         let outcome = outcome.as_str();
         line!(
-            is_urgent,
+            is_error,
             function,
             source,
             request_id,
@@ -112,20 +113,20 @@ impl RequestLine<'_> {
     }
 }
 
-/// Whether a kind of event may be logged: vendors' are words, and what is none may be anything.
+/// Whether a type of event may be logged. The vendors' types are words; any other text may be sensitive.
 #[must_use]
 pub fn is_word(name: &str) -> bool {
     name.len() <= 64 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
 }
 
-/// Whether a line may be written at all. Below `info` only Gatehouse's own may, whatever `RUST_LOG` says: the Lambda
-/// runtime and the SDK trace whole requests, with the bodies and the tokens in them.
+/// Whether a line may be written, independent of `RUST_LOG`. Below `info` only Gatehouse's own lines may be, because
+/// the Lambda runtime and the SDK trace whole requests with their bodies and tokens.
 #[must_use]
 pub fn is_safe(line: &Metadata<'_>) -> bool {
     *line.level() <= Level::INFO || line.target().starts_with("gatehouse")
 }
 
-/// A panic is told by its place alone from now on: its words may quote a payload.
+/// Makes panics log their location only, because their message may quote a payload.
 pub fn tell_panics_by_place() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string);
@@ -133,15 +134,16 @@ pub fn tell_panics_by_place() {
     }));
 }
 
-/// Writes every safe line as JSON to standard output, where Lambda collects it. `RUST_LOG` filters; `info` by default.
+/// Starts writing every [safe](is_safe) line as JSON to standard output, from where Lambda collects it. `RUST_LOG`
+/// filters the lines; its default is `info`.
 pub fn init() {
     tell_panics_by_place();
     let filter = std::env::var("RUST_LOG").ok().filter(|filter| !filter.is_empty());
-    let asked =
+    let filter =
         filter.and_then(|filter| filter.parse().ok()).unwrap_or_else(|| Targets::new().with_default(Level::INFO));
     let stack = std::env::var("STACK_NAME").ok().filter(|stack| !stack.is_empty());
     let lines = tracing_subscriber::fmt::layer().event_format(line::Lines { stack });
     let lines = lines.with_filter(filter_fn(is_safe));
-    // A second call changes nothing: the first subscriber stays.
-    let _ = tracing_subscriber::registry().with(asked).with(lines).try_init();
+    // A second call fails and changes nothing.
+    let _ = tracing_subscriber::registry().with(filter).with(lines).try_init();
 }

@@ -1,6 +1,6 @@
-//! Refusals, as problem documents (RFC 9457).
+//! Error responses, as problem documents (RFC 9457).
 //!
-//! Each names one rule, where it was broken and what would be right. None carries a value from the request.
+//! Each problem names the rule that the request broke, where, and how to correct it. None quotes the request.
 
 use std::borrow::Cow;
 
@@ -9,176 +9,187 @@ use http::{HeaderValue, Response, StatusCode, header};
 
 use crate::{RequestId, Unverified};
 
-/// Why a delivery was not taken. The statuses are the ones senders act on: Svix retries all but 2xx, Vapi what its
-/// `backoffPlan` does not exclude.
+/// Why a request was rejected. Senders act on the status: Svix retries every delivery without a 2xx, Vapi every one
+/// that its `backoffPlan` does not exclude.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Problem {
-    /// 404: another path than the endpoint's.
+    /// 404: the path is not one of the endpoint's.
     NotFound {
         /// The endpoint's paths.
         paths: &'static [&'static str],
     },
-    /// 405: another method than POST.
+    /// 405: the method is not POST.
     MethodNotAllowed,
-    /// 413: the body is larger than a function URL takes.
+    /// 413: the body is larger than the limit.
     TooLarge {
         /// The limit, in bytes.
         limit: usize,
     },
-    /// 415: the content type says that the body is no JSON.
+    /// 415: the content type is not JSON.
     UnsupportedMediaType,
-    /// 401: not verified. Why goes to the log alone.
+    /// 401: the delivery is not verified. Only the log shows why.
     Unverified(Unverified),
-    /// 401: no client has this token. Why goes to the log alone.
+    /// 401: no client has this token. Only the log shows why.
     NoClient(&'static str),
     /// 403: the client may not call this agent.
     Forbidden,
-    /// 404: there is no such agent.
+    /// 404: no agent has this id.
     NoAgent,
-    /// 422: no request of the agent's dialect; names member and rule.
+    /// 422: the request is not valid in the agent's dialect. Names the member and the rule.
     WrongRequest(String),
-    /// 400: an `Idempotency-Key` that is none.
+    /// 400: the `Idempotency-Key` is invalid.
     WrongKey,
-    /// 409: the request this `Idempotency-Key` stands for is being answered.
+    /// 409: the first request with this `Idempotency-Key` is still being processed.
     KeyInUse,
-    /// 422: this `Idempotency-Key` stands for another request.
+    /// 422: the `Idempotency-Key` belongs to another request.
     KeyReused,
-    /// 409: the request this `Idempotency-Key` stands for was answered, with too much to be said again.
+    /// 409: the first request with this `Idempotency-Key` was answered, but its answer is not stored completely.
     NotReplayable,
-    /// 503: whether this `Idempotency-Key` is in use cannot be looked up.
+    /// 503: the state of the `Idempotency-Key` is unavailable.
     KeyUnknown,
-    /// 429: the client's limit is reached: which, and in how many seconds it is not.
+    /// 429: the client has reached this limit. The number is the delay before a retry, in seconds.
     TooMany(&'static str, u64),
-    /// The agent's own refusal: a status from 400 to 499, and when to try again.
+    /// The agent rejected the request with this status, from 400 to 499, and this `Retry-After`.
     AgentRefused(StatusCode, Option<HeaderValue>),
-    /// 502: the agent does not answer as agents do. Holds the cause, without the agent's text.
+    /// 502: the agent's response is invalid, or there is none. Contains the cause, without the agent's text.
     BadAgent(Cow<'static, str>),
-    /// 504: the agent does not answer in time.
+    /// 504: the agent did not respond in time.
     SlowAgent(&'static str),
-    /// 400: verified, but no JSON object.
+    /// 400: the delivery is verified, but its body is not a JSON object.
     NotAnObject(String),
-    /// 501: what it asks for is something this release does not do; says what would be right.
+    /// 501: this release does not support the message. Says what to do.
     Unsupported(&'static str),
-    /// 503: no usable secret for the vendor, or a rotation may be under way.
+    /// 503: the vendor has no usable secret, or a newer secret may exist and cannot be loaded.
     NoSecrets(&'static str),
-    /// 503: neither DynamoDB nor SQS took it. What failed goes to the log alone.
+    /// 503: neither DynamoDB nor SQS accepted the event. Only the log shows what failed.
     NotDurable,
 }
 
-/// When a 503, or a 409, is worth another try. In seconds.
+/// Delay before a retry after most of the 503 and 409 responses, in seconds.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
 
+/// The fixed properties of a problem.
+struct Kind {
+    status: StatusCode,
+    slug: &'static str,
+    title: &'static str,
+}
+
+impl Kind {
+    const fn new(status: StatusCode, slug: &'static str, title: &'static str) -> Self {
+        Kind { status, slug, title }
+    }
+}
+
 impl Problem {
-    /// The HTTP status.
-    #[must_use]
-    pub fn status(&self) -> StatusCode {
+    const fn kind(&self) -> Kind {
         match self {
-            Problem::NotFound { .. } => StatusCode::NOT_FOUND,
-            Problem::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Problem::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            Problem::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Problem::Unverified(_) | Problem::NoClient(_) => StatusCode::UNAUTHORIZED,
-            Problem::Forbidden => StatusCode::FORBIDDEN,
-            Problem::NoAgent => StatusCode::NOT_FOUND,
-            Problem::WrongRequest(_) | Problem::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
-            Problem::KeyInUse | Problem::NotReplayable => StatusCode::CONFLICT,
-            Problem::TooMany(..) => StatusCode::TOO_MANY_REQUESTS,
-            Problem::AgentRefused(status, _) => *status,
-            Problem::BadAgent(_) => StatusCode::BAD_GATEWAY,
-            Problem::SlowAgent(_) => StatusCode::GATEWAY_TIMEOUT,
-            Problem::NotAnObject(_) | Problem::WrongKey => StatusCode::BAD_REQUEST,
-            Problem::Unsupported(_) => StatusCode::NOT_IMPLEMENTED,
-            Problem::NoSecrets(_) | Problem::NotDurable | Problem::KeyUnknown => StatusCode::SERVICE_UNAVAILABLE,
+            Problem::NotFound { .. } => {
+                Kind::new(StatusCode::NOT_FOUND, "not-found", "There is no endpoint at this path")
+            }
+            Problem::MethodNotAllowed => {
+                Kind::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "The endpoint only accepts POST")
+            }
+            Problem::TooLarge { .. } => Kind::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The body is too large"),
+            Problem::UnsupportedMediaType => {
+                Kind::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "The body must be JSON")
+            }
+            Problem::Unverified(_) => {
+                Kind::new(StatusCode::UNAUTHORIZED, "unverified", "The delivery could not be verified")
+            }
+            Problem::NoClient(_) => Kind::new(StatusCode::UNAUTHORIZED, "no-client", "The client is unknown"),
+            Problem::Forbidden => Kind::new(StatusCode::FORBIDDEN, "forbidden", "The client may not call this agent"),
+            Problem::NoAgent => Kind::new(StatusCode::NOT_FOUND, "no-agent", "There is no such agent"),
+            Problem::WrongRequest(_) => Kind::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "wrong-request",
+                "The request is not valid in the agent's dialect",
+            ),
+            Problem::WrongKey => Kind::new(StatusCode::BAD_REQUEST, "wrong-key", "The Idempotency-Key is invalid"),
+            Problem::KeyInUse => Kind::new(StatusCode::CONFLICT, "key-in-use", "The request is still being processed"),
+            Problem::KeyReused => Kind::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "key-reused",
+                "The Idempotency-Key belongs to another request",
+            ),
+            Problem::NotReplayable => {
+                Kind::new(StatusCode::CONFLICT, "not-replayable", "The answer cannot be sent again")
+            }
+            Problem::KeyUnknown => Kind::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "key-unknown",
+                "The state of the Idempotency-Key is unavailable",
+            ),
+            Problem::TooMany(..) => {
+                Kind::new(StatusCode::TOO_MANY_REQUESTS, "too-many", "The client has reached its limit of turns")
+            }
+            Problem::AgentRefused(status, _) => Kind::new(*status, "agent-refused", "The agent rejected the request"),
+            Problem::BadAgent(_) => Kind::new(StatusCode::BAD_GATEWAY, "bad-agent", "The agent did not answer"),
+            Problem::SlowAgent(_) => {
+                Kind::new(StatusCode::GATEWAY_TIMEOUT, "slow-agent", "The agent did not answer in time")
+            }
+            Problem::NotAnObject(_) => {
+                Kind::new(StatusCode::BAD_REQUEST, "not-an-object", "The body is not a JSON object")
+            }
+            Problem::Unsupported(_) => {
+                Kind::new(StatusCode::NOT_IMPLEMENTED, "unsupported", "Messages of this type are not supported")
+            }
+            Problem::NoSecrets(_) => Kind::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "no-secrets",
+                "The delivery cannot be verified at the moment",
+            ),
+            Problem::NotDurable => {
+                Kind::new(StatusCode::SERVICE_UNAVAILABLE, "not-durable", "The event could not be stored")
+            }
         }
     }
 
-    /// The outcome of a request that is answered with this problem.
+    /// Returns the HTTP status.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        self.kind().status
+    }
+
+    /// Returns the outcome of a request that is rejected with this problem.
     #[must_use]
     pub fn outcome(&self) -> Outcome {
         if self.status().is_server_error() { Outcome::Unavailable } else { Outcome::Refused }
     }
 
-    /// The last part of the problem's type, `urn:gatehouse:problem:<slug>`.
+    /// Returns the last part of the problem's type, `urn:gatehouse:problem:<slug>`.
     #[must_use]
     pub fn slug(&self) -> &'static str {
-        match self {
-            Problem::NotFound { .. } => "not-found",
-            Problem::MethodNotAllowed => "method-not-allowed",
-            Problem::TooLarge { .. } => "too-large",
-            Problem::UnsupportedMediaType => "unsupported-media-type",
-            Problem::Unverified(_) => "unverified",
-            Problem::NoClient(_) => "no-client",
-            Problem::Forbidden => "forbidden",
-            Problem::NoAgent => "no-agent",
-            Problem::WrongRequest(_) => "wrong-request",
-            Problem::WrongKey => "wrong-key",
-            Problem::KeyInUse => "key-in-use",
-            Problem::KeyReused => "key-reused",
-            Problem::NotReplayable => "not-replayable",
-            Problem::KeyUnknown => "key-unknown",
-            Problem::TooMany(..) => "too-many",
-            Problem::AgentRefused(..) => "agent-refused",
-            Problem::BadAgent(_) => "bad-agent",
-            Problem::SlowAgent(_) => "slow-agent",
-            Problem::NotAnObject(_) => "not-an-object",
-            Problem::Unsupported(_) => "unsupported",
-            Problem::NoSecrets(_) => "no-secrets",
-            Problem::NotDurable => "not-durable",
-        }
+        self.kind().slug
     }
 
-    fn title(&self) -> &'static str {
-        match self {
-            Problem::NotFound { .. } => "There is no endpoint at this path",
-            Problem::MethodNotAllowed => "The endpoint takes POST only",
-            Problem::TooLarge { .. } => "The body is too large",
-            Problem::UnsupportedMediaType => "The body must be JSON",
-            Problem::Unverified(_) => "The delivery could not be verified",
-            Problem::NoClient(_) => "The client is not known",
-            Problem::Forbidden => "The client may not call this agent",
-            Problem::NoAgent => "There is no such agent",
-            Problem::WrongRequest(_) => "The request is not one of the agent's dialect",
-            Problem::WrongKey => "The Idempotency-Key cannot be used",
-            Problem::KeyInUse => "The request is being answered",
-            Problem::KeyReused => "The Idempotency-Key stands for another request",
-            Problem::NotReplayable => "The answer cannot be sent again",
-            Problem::KeyUnknown => "The Idempotency-Key cannot be looked up at the moment",
-            Problem::TooMany(..) => "The client has too many turns",
-            Problem::AgentRefused(..) => "The agent refused the request",
-            Problem::BadAgent(_) => "The agent did not answer",
-            Problem::SlowAgent(_) => "The agent did not answer in time",
-            Problem::NotAnObject(_) => "The body is not a JSON object",
-            Problem::Unsupported(_) => "Messages of this type are not answered",
-            Problem::NoSecrets(_) => "The delivery cannot be verified at the moment",
-            Problem::NotDurable => "The event could not be stored",
-        }
-    }
-
-    /// What was wrong, where, and what would be right; safe for the sender.
+    /// Describes what is wrong, where, and how to correct it. Safe to show to the sender.
     #[must_use]
     pub fn detail(&self) -> String {
         match self {
-            Problem::NotFound { paths } => format!("this function's endpoint is POST {}", paths.join(" or ")),
-            Problem::MethodNotAllowed => "send the delivery with POST".to_owned(),
+            Problem::NotFound { paths } => format!("send the request to {}", paths.join(" or ")),
+            Problem::MethodNotAllowed => "send the request with POST".to_owned(),
             Problem::TooLarge { limit } => format!("at most {limit} bytes are accepted"),
             Problem::UnsupportedMediaType => "send Content-Type: application/json".to_owned(),
             Problem::NotAnObject(detail) | Problem::WrongRequest(detail) => detail.clone(),
             Problem::Unverified(_) => {
-                "no configured secret verifies it as it came; the function's log says what is wrong".to_owned()
+                "no configured secret verifies the request as received; the function's log says why".to_owned()
             }
             Problem::NoClient(_) => "send Authorization: Bearer with the token of a configured client".to_owned(),
             Problem::WrongKey => "send one Idempotency-Key, of up to 200 visible ASCII characters".to_owned(),
-            Problem::KeyInUse => "the answer can be had with the same request, once it is whole".to_owned(),
-            Problem::KeyReused => "send another key, or the request it was first sent with".to_owned(),
-            Problem::NotReplayable => {
-                "the turn has ended; its answer is too large to be kept whole, or was erased".to_owned()
+            Problem::KeyInUse => {
+                "send the same request again later; once the answer is complete, the response contains it".to_owned()
             }
-            Problem::KeyUnknown => "the agent was not asked; send the same request again".to_owned(),
+            Problem::KeyReused => "send another key, or the request with which the key was first sent".to_owned(),
+            Problem::NotReplayable => {
+                "the turn has ended, but its answer was too large to be stored completely, or was erased".to_owned()
+            }
+            Problem::KeyUnknown => "the agent did not receive the request; send the same request again".to_owned(),
             Problem::TooMany(which, _) => (*which).to_owned(),
             Problem::Forbidden => "the client's list of agents does not name this one".to_owned(),
             Problem::NoAgent => "no agent of this id is configured".to_owned(),
             Problem::AgentRefused(status, _) => {
-                format!("it answered with {}; what it said is not shown", status.as_u16())
+                format!("the agent responded with status {}; its response is not shown", status.as_u16())
             }
             Problem::BadAgent(detail) => detail.to_string(),
             Problem::SlowAgent(detail) => (*detail).to_owned(),
@@ -187,13 +198,13 @@ impl Problem {
         }
     }
 
-    /// The same for the log, which is told more; never a value.
+    /// Returns the detail for the log, which says more. Contains no value of the request.
     #[must_use]
     pub fn log_detail(&self) -> String {
         if let Problem::Unverified(unverified) = self { unverified.detail.clone() } else { self.detail() }
     }
 
-    /// What the sender is not told, in a word or two: why it is not verified, or not a client.
+    /// Returns why the sender is not verified or not a client, in a word or two. Only for the log.
     #[must_use]
     pub fn why(&self) -> Option<&'static str> {
         match self {
@@ -204,35 +215,37 @@ impl Problem {
         }
     }
 
-    /// The answer to the request of this id.
+    /// Returns the response to the request with this id.
     #[must_use]
     pub fn to_response(&self, request_id: Option<&RequestId>) -> Response<String> {
+        let Kind { status, slug, title } = self.kind();
         let mut body = serde_json::json!({
-            "type": format!("urn:gatehouse:problem:{}", self.slug()),
-            "title": self.title(),
-            "status": self.status().as_u16(),
+            "type": format!("urn:gatehouse:problem:{slug}"),
+            "title": title,
+            "status": status.as_u16(),
             "detail": self.detail(),
         });
         if let Some(id) = request_id {
             body["request_id"] = id.as_str().into();
         }
         let mut response = Response::new(body.to_string());
-        *response.status_mut() = self.status();
+        *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        match self {
-            Problem::MethodNotAllowed => drop(headers.insert(header::ALLOW, HeaderValue::from_static("POST"))),
-            Problem::Unverified(_) => {
-                // RFC 9110 wants a challenge with every 401; none of the schemes has a registered name.
-                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Signature"));
-            }
-            Problem::AgentRefused(_, Some(when)) => drop(headers.insert(header::RETRY_AFTER, when.clone())),
-            Problem::NoClient(_) => drop(headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
-            Problem::TooMany(_, seconds) => drop(headers.insert(header::RETRY_AFTER, HeaderValue::from(*seconds))),
+        let header = match self {
+            Problem::MethodNotAllowed => Some((header::ALLOW, HeaderValue::from_static("POST"))),
+            // RFC 9110 requires a challenge with every 401. The vendors' schemes have no registered name.
+            Problem::Unverified(_) => Some((header::WWW_AUTHENTICATE, HeaderValue::from_static("Signature"))),
+            Problem::NoClient(_) => Some((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
+            Problem::AgentRefused(_, retry_after) => retry_after.clone().map(|value| (header::RETRY_AFTER, value)),
+            Problem::TooMany(_, seconds) => Some((header::RETRY_AFTER, HeaderValue::from(*seconds))),
             Problem::NoSecrets(_) | Problem::NotDurable | Problem::KeyInUse | Problem::KeyUnknown => {
-                headers.insert(header::RETRY_AFTER, RETRY_AFTER);
+                Some((header::RETRY_AFTER, RETRY_AFTER))
             }
-            _ => {}
+            _ => None,
+        };
+        if let Some((name, value)) = header {
+            headers.insert(name, value);
         }
         response
     }

@@ -1,4 +1,4 @@
-//! Redaction of credentials in a delivery, by the names of members and by the content of texts.
+//! Redacts credentials in a delivery, by the names of members and by the content of texts.
 //!
 //! Redaction happens after the event is identified and answered, and before it is stored. The fingerprint covers the
 //! original body, so redaction does not change the identity of an event.
@@ -14,27 +14,28 @@ use gatehouse_inbox::config::ConfigError;
 use gatehouse_payload::json::Document;
 use gatehouse_payload::redact::{Secrets, redact};
 
-/// Which members are credentials.
+/// The setting that decides which members are redacted.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Redaction(Members);
 
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 enum Members {
-    /// Those whose names say so.
+    /// Members whose names are those of credentials.
     #[default]
-    Usual,
-    /// These, by name: by which member its object must be held, or `None` for any. All in small letters.
+    Default,
+    /// These members by name, in lower case. The value is the required name of the member that contains their object;
+    /// `None` for any.
     Listed(HashMap<String, Option<String>>),
-    /// None: every byte is kept.
+    /// No member: the body is stored unchanged.
     None,
 }
 
 impl Redaction {
-    /// Reads `REDACT` by `get`: names, or `holder.name`, separated by commas, in place of the usual ones; `none`
-    /// keeps everything.
+    /// Reads `REDACT` with `get`: a list of `name` or `holder.name`, separated by commas, which replaces the default
+    /// list. `none` disables redaction.
     ///
     /// # Errors
-    /// When an element is neither.
+    /// If an element has another form.
     pub fn read(get: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let list = match get("REDACT").filter(|list| !list.is_empty()) {
             None => return Ok(Self::default()),
@@ -57,7 +58,8 @@ impl Redaction {
         Ok(Redaction(Members::Listed(list.split(',').map(member).collect())))
     }
 
-    /// A delivery's body as it is kept. A string that holds an object is kept as the object, if something was taken out.
+    /// Returns the redacted body of a delivery. If something is redacted within a string that contains a JSON object,
+    /// the object replaces the string.
     #[must_use]
     pub fn apply(&self, body: &Bytes) -> Bytes {
         if self.0 == Members::None {
@@ -65,7 +67,7 @@ impl Redaction {
         }
         let Ok(document) = Document::read(body) else { return body.clone() };
         let member = |name: &str, holder: &dyn Fn() -> String| self.names(name, holder);
-        let secrets = Secrets { member: &member, text: &text::kept, marks: text::MARKS };
+        let secrets = Secrets { member: &member, text: &text::redacted, marks: text::MARKS };
         match redact(document.text(), secrets) {
             Cow::Borrowed(_) => body.clone(),
             Cow::Owned(text) => Bytes::from(text),
@@ -74,10 +76,10 @@ impl Redaction {
 
     fn names(&self, name: &str, holder: &dyn Fn() -> String) -> bool {
         match &self.0 {
-            Members::Usual => name::is_credential(name, holder),
+            Members::Default => name::is_credential(name, holder),
             Members::Listed(members) => {
-                let held_by = members.get(name.to_lowercase().as_str());
-                held_by.is_some_and(|by| by.as_ref().is_none_or(|by| *by == holder().to_lowercase()))
+                let required = members.get(name.to_lowercase().as_str());
+                required.is_some_and(|required| required.as_ref().is_none_or(|name| *name == holder().to_lowercase()))
             }
             Members::None => false,
         }
@@ -94,60 +96,62 @@ mod tests {
         String::from_utf8(redaction.apply(&Bytes::from(body.to_owned())).to_vec()).unwrap()
     }
 
-    fn usually(body: &Value) -> String {
+    fn by_default(body: &Value) -> String {
         applied(&Redaction::default(), &body.to_string())
     }
 
     #[test]
-    fn what_is_usually_taken_out_is() {
+    fn default_list_redacts_members_tokens_and_nested_json() {
         let body = r#"{"message":{"call":{"monitor":{"listenUrl":"wss://x","controlUrl":"https://x"},"id":"c",
             "assistantOverrides":{"metadata":{"who":"eyJhbGciOiJ9.eyJzdWIiOiIx.c2ln"}}},
             "toolWithToolCallList":[{"server":{"url":"https://y","secret":"s3"}}],
             "phoneNumber":{"serverUrlSecret":"s4","twilioAuthToken":"s5","twilioAccountSid":"AC1"},"secret":"a word"}}"#;
-        let kept = applied(&Redaction::default(), body);
+        let redacted = applied(&Redaction::default(), body);
         let nested = r#"{"message":"{\"call\":{\"monitor\":{\"controlUrl\":\"https://x\"}}}",
             "tools":[{"server":{"headers":{"X-Own":"s3"}},"function":{"arguments":"{\"password\":\"s4\"}"}}],
             "tokens":["Bearer eyJhbGciOiJ9.eyJzdWIiOiIx.c2ln","\u0065yJhbGciOiJ9.eyJzdWIiOiIx.c2ln"]}"#;
-        let kept_of_it = applied(&Redaction::default(), nested);
-        assert!(!["https://x", "s3", "s4", "c2ln"].iter().any(|gone| kept_of_it.contains(gone)), "{kept_of_it}");
-        assert_eq!(kept_of_it.matches("[redacted]").count(), 5, "{kept_of_it}");
-        for gone in ["wss://x", "https://x", "s3", "s4", "s5", "eyJ"] {
-            assert!(!kept.contains(gone), "{gone}: {kept}");
+        let redacted_nested = applied(&Redaction::default(), nested);
+        let secrets = ["https://x", "s3", "s4", "c2ln"];
+        assert!(!secrets.iter().any(|secret| redacted_nested.contains(secret)), "{redacted_nested}");
+        assert_eq!(redacted_nested.matches("[redacted]").count(), 5, "{redacted_nested}");
+        for secret in ["wss://x", "https://x", "s3", "s4", "s5", "eyJ"] {
+            assert!(!redacted.contains(secret), "{secret}: {redacted}");
         }
-        for stays in ["\"id\":\"c\"", "https://y", "AC1", "a word"] {
-            assert!(kept.contains(stays), "{stays}: {kept}");
+        for value in ["\"id\":\"c\"", "https://y", "AC1", "a word"] {
+            assert!(redacted.contains(value), "{value}: {redacted}");
         }
-        let held = applied(&Redaction::default(), r#""{\"password\":\"s3\",\"x\":1}""#);
-        assert_eq!(held, r#"{"password":"[redacted]","x":1}"#);
+        let from_string = applied(&Redaction::default(), r#""{\"password\":\"s3\",\"x\":1}""#);
+        assert_eq!(from_string, r#"{"password":"[redacted]","x":1}"#);
     }
 
     #[test]
-    fn every_credential_of_vapis_schemas_is_taken_out_and_what_readers_need_stays() {
+    fn all_credentials_of_vapis_schemas_are_redacted() {
         let schemas: Value =
             serde_json::from_str(include_str!("../../../tests/fixtures/credentials/vapi.json")).unwrap();
         let members = schemas["credentials"].as_object().unwrap();
         assert!(members.len() > 25);
         for (member, holders) in members {
-            let mut held = vec![json!({ member: "s3cr3t" }), json!({"message": {"list": [{ member: "s3cr3t" }]}})];
+            let mut bodies = vec![json!({ member: "s3cr3t" }), json!({"message": {"list": [{ member: "s3cr3t" }]}})];
             for holder in holders.as_array().unwrap() {
-                held.push(json!({ holder.as_str().unwrap(): { member: "s3cr3t" } }));
+                bodies.push(json!({ holder.as_str().unwrap(): { member: "s3cr3t" } }));
             }
-            for held in held {
-                assert!(!usually(&held).contains("s3cr3t"), "{held}");
-                let twice = json!({"arguments": held.to_string()});
-                assert!(!usually(&twice).contains("s3cr3t"), "{twice}");
+            for body in bodies {
+                assert!(!by_default(&body).contains("s3cr3t"), "{body}");
+                let nested = json!({"arguments": body.to_string()});
+                assert!(!by_default(&nested).contains("s3cr3t"), "{nested}");
             }
         }
+        // Readers of the events need these.
         for readable in schemas["readable"].as_array().unwrap() {
-            let kept = usually(
+            let redacted = by_default(
                 &json!({"message": { readable.as_str().unwrap(): "needed", "n": { readable.as_str().unwrap(): 7 } }}),
             );
-            assert!(kept.contains("needed") && kept.contains('7'), "{readable}: {kept}");
+            assert!(redacted.contains("needed") && redacted.contains('7'), "{readable}: {redacted}");
         }
     }
 
     #[test]
-    fn names_that_no_schema_lists_are_known_by_their_parts_and_holders() {
+    fn unlisted_names_are_recognized_by_parts_and_holders() {
         for body in [
             json!({"db_password": "SEC"}),
             json!({"X-Auth-Token": "SEC"}),
@@ -161,7 +165,7 @@ mod tests {
             json!({"model": {"headers": {"x-custom": "SEC"}}}),
             json!({"bucketPlan": {"hmacAccessKey": "SEC"}}),
         ] {
-            assert!(!usually(&body).contains("SEC"), "{body}");
+            assert!(!by_default(&body).contains("SEC"), "{body}");
         }
         for body in [
             json!({"tokens": 5, "maxTokens": 250, "completion_tokens": 7, "tokenCount": "8"}),
@@ -171,29 +175,29 @@ mod tests {
             json!({"credentials": [{"provider": "x", "id": "i", "orgId": "o", "name": "n", "region": "r"}]}),
             json!({"passwordless": true, "hasPassword": true}),
         ] {
-            assert_eq!(usually(&body), body.to_string());
+            assert_eq!(by_default(&body), body.to_string());
         }
     }
 
     #[test]
-    fn arguments_that_are_a_string_are_redacted_as_the_object_they_hold() {
+    fn json_within_a_string_is_redacted_like_an_object() {
         for body in [
             json!({"function": {"arguments": json!({"secret": "SEC"}).to_string()}}),
             json!({"credentials": json!([{"key": "SEC"}]).to_string()}),
             json!({"server": json!({"headers": {"x": "SEC"}}).to_string()}),
         ] {
-            assert!(!usually(&body).contains("SEC"), "{body}");
+            assert!(!by_default(&body).contains("SEC"), "{body}");
         }
         let own = Redaction::read(&|_| Some("customer.email".to_owned())).unwrap();
-        let held = json!({"customer": json!({"email": "SEC"}).to_string()}).to_string();
-        assert!(!applied(&own, &held).contains("SEC"));
+        let body = json!({"customer": json!({"email": "SEC"}).to_string()}).to_string();
+        assert!(!applied(&own, &body).contains("SEC"));
     }
 
     #[test]
-    fn tokens_and_urls_within_texts_lose_what_is_secret_and_presigned_urls_stay() {
+    fn tokens_and_urls_in_texts_are_redacted_except_presigned() {
         let token = "eyJhbGciOiJ9.eyJzdWIiOiIx.c2ln";
         let encrypted = "eyJhbGciOiJ9..aXY.Y2lwaGVy.dGFn";
-        for (text, kept) in [
+        for (text, redacted) in [
             (format!("use {token}, please"), "use [redacted], please".to_owned()),
             (format!("https://x.example/?jwt={token}#a"), "https://x.example/?jwt=[redacted]#a".to_owned()),
             (encrypted.to_owned(), "[redacted]".to_owned()),
@@ -217,7 +221,7 @@ mod tests {
                 "https://hooks.example/a?sig=[redacted]&page=2".to_owned(),
             ),
         ] {
-            assert_eq!(usually(&json!({ "x": text })), json!({ "x": kept }).to_string());
+            assert_eq!(by_default(&json!({ "x": text })), json!({ "x": redacted }).to_string());
         }
         let presigned = "https://b.s3.example/r.wav?X-Amz-Security-Token=t&X-Amz-Signature=s";
         for body in [
@@ -230,19 +234,19 @@ mod tests {
             json!({"artifact": {"recordingUrl": format!("https://x.example/r?token={token}")}}),
             json!({"artifact": {"recording": {"mono": {"combinedUrl": "https://x.example/r?sv=1&sig=abc"}}}}),
         ] {
-            assert_eq!(usually(&body), body.to_string());
+            assert_eq!(by_default(&body), body.to_string());
         }
     }
 
     #[test]
-    fn what_holds_none_stays_as_it_came() {
+    fn body_without_credentials_is_unchanged() {
         for body in [r#" {"a" : "eyJhbGciOiJ9"} "#, r#""{\"a\":1}""#, r#"{"x":"eyJ a.b.c"}"#] {
             assert_eq!(applied(&Redaction::default(), body), body);
         }
     }
 
     #[test]
-    fn the_list_can_be_another_and_what_is_none_is_named() {
+    fn redact_replaces_the_list_and_rejects_invalid_elements() {
         let read = |list: &str| Redaction::read(&|_| Some(list.to_owned()));
         assert_eq!(read("").unwrap(), Redaction::default());
         assert_eq!(applied(&read("none").unwrap(), r#"{"password":"p"}"#), r#"{"password":"p"}"#);

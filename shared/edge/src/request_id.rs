@@ -1,28 +1,29 @@
-//! Which request: the name Lambda, the log line and a refusal know it by.
+//! The id of an invocation, which appears in Lambda's own log lines, the request log line and problem documents.
 
 use std::sync::Arc;
 
 use http::Extensions;
 
-/// An invocation's id, an extension of the request: whoever is refused can name the request, and whoever reads the log finds it.
+/// The id of an invocation, stored as an extension of the request. A client whose request was rejected can report it,
+/// and the log can be searched for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestId(Arc<str>);
 
 impl RequestId {
-    /// The id Lambda gives an invocation. `None` for what no log line could be found by.
+    /// Wraps the invocation id that Lambda assigns; `None` if it is empty, too long, or not visible ASCII.
     #[must_use]
     pub fn of_lambda(id: &str) -> Option<Self> {
         let is_id = (1..=100).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic());
         is_id.then(|| RequestId(id.into()))
     }
 
-    /// The id among a request's extensions, where whoever took the request in has put it.
+    /// Returns the id from a request's extensions, if the server has stored it there.
     #[must_use]
     pub fn among(extensions: &Extensions) -> Option<&Self> {
         extensions.get()
     }
 
-    /// The id's text: visible ASCII.
+    /// Returns the id as text, which is visible ASCII.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0

@@ -1,7 +1,7 @@
-//! Standard Webhooks signatures (<https://www.standardwebhooks.com>), as Svix sends them for Ada and agntix.
+//! Verifies Standard Webhooks signatures (<https://www.standardwebhooks.com>), which Svix sends for Ada and agntix.
 //!
-//! HMAC-SHA256 over `{id}.{timestamp}.{body}`; id, timestamp and a list of `v1,<base64>` stand in three headers, which
-//! are named `svix-*` or `webhook-*`. One set is taken whole or not at all.
+//! A signature is the HMAC-SHA256 of `{id}.{timestamp}.{body}`. Three headers named `svix-*` or `webhook-*` contain the
+//! id, the timestamp and a list of `v1,<base64>`. Headers of the two sets are never mixed.
 
 use data_encoding::BASE64;
 use gatehouse_payload::time::Timestamp;
@@ -13,14 +13,15 @@ use zeroize::Zeroizing;
 
 use crate::{Unverified, Verified, Why};
 
-/// How far a timestamp may lie from now, on either side. In seconds.
+/// Accepted difference between a timestamp and now, in either direction, in seconds.
 pub const TOLERANCE: i64 = 300;
-/// The shortest key taken. In bytes; the specification's minimum.
-const SHORTEST_KEY: usize = 24;
+/// Shortest accepted key, in bytes: the specification's minimum.
+const MIN_KEY_BYTES: usize = 24;
 const SECRET_PREFIX: &str = "whsec_";
+/// The prefixes of the two sets of headers.
 const SETS: [&str; 2] = ["svix", "webhook"];
 
-/// A secret to sign and verify with.
+/// A key that signs and verifies deliveries.
 #[derive(Clone)]
 pub struct SigningKey(Zeroizing<Vec<u8>>);
 
@@ -30,45 +31,43 @@ impl std::fmt::Debug for SigningKey {
     }
 }
 
-/// Why a text is no signing secret; does not show it.
+/// Why a text is not a signing secret. Does not quote it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadSecret {
-    /// Not `whsec_` and base64.
+    /// The text is not an optional `whsec_` followed by base64.
     #[error("is not base64 after its prefix whsec_; paste the signing secret as the vendor's dashboard shows it")]
     NotBase64,
-    /// Base64 whose end was cut off.
-    #[error(
-        "has lost the padding at the end of its base64; paste it with the = or == that the vendor's dashboard shows"
-    )]
+    /// The base64 lacks its padding.
+    #[error("lacks the padding at the end of its base64; paste it with the = or == that the vendor's dashboard shows")]
     NoPadding,
-    /// Too short to be one.
-    #[error("is shorter than {SHORTEST_KEY} bytes; paste the whole signing secret")]
+    /// The key is shorter than 24 bytes.
+    #[error("is shorter than {MIN_KEY_BYTES} bytes; paste the whole signing secret")]
     TooShort,
 }
 
 impl SigningKey {
-    /// Reads `whsec_<base64>`; the prefix may be missing.
+    /// Parses `whsec_<base64>`. The prefix is optional.
     ///
     /// # Errors
-    /// When it is not that, or shorter than 24 bytes.
+    /// If the text has another form, or the key is shorter than 24 bytes.
     pub fn parse(secret: &str) -> Result<Self, BadSecret> {
         let encoded = secret.strip_prefix(SECRET_PREFIX).unwrap_or(secret);
         let is_unpadded = || data_encoding::BASE64_NOPAD.decode(encoded.as_bytes()).is_ok();
-        let wrong = |_| if is_unpadded() { BadSecret::NoPadding } else { BadSecret::NotBase64 };
-        let key = BASE64.decode(encoded.as_bytes()).map_err(wrong)?;
-        if key.len() < SHORTEST_KEY {
+        let error = |_| if is_unpadded() { BadSecret::NoPadding } else { BadSecret::NotBase64 };
+        let key = BASE64.decode(encoded.as_bytes()).map_err(error)?;
+        if key.len() < MIN_KEY_BYTES {
             return Err(BadSecret::TooShort);
         }
         Ok(SigningKey(Zeroizing::new(key)))
     }
 
-    /// The header value that signs `body` under `id` at `timestamp` (seconds since the epoch, as text).
+    /// Returns the signature header for `body` under `id` at `timestamp` (seconds since the epoch, as text).
     #[must_use]
     pub fn sign(&self, id: &str, timestamp: &str, body: &[u8]) -> String {
         format!("v1,{}", BASE64.encode(&self.mac(id, timestamp, body)))
     }
 
-    /// The three headers Svix sends with `body`.
+    /// Returns the three headers that Svix sends with `body`.
     #[must_use]
     pub fn headers(&self, id: &str, body: &[u8], at: Timestamp) -> Vec<(String, String)> {
         let timestamp = at.as_secs().to_string();
@@ -78,7 +77,7 @@ impl SigningKey {
         vec![(id_header, id.to_owned()), (timestamp_header, timestamp), (signature_header, signature)]
     }
 
-    /// Whether it is the same key.
+    /// Whether both keys are the same.
     pub(crate) fn is(&self, other: &SigningKey) -> bool {
         *self.0 == *other.0
     }
@@ -97,25 +96,25 @@ impl SigningKey {
 /// Verifies a delivery against any of `keys`.
 ///
 /// # Errors
-/// When no set of headers is complete, the timestamp is not within [`TOLERANCE`] of `now`, or no signature matches.
+/// If no set of headers is complete, the timestamp is not within [`TOLERANCE`] of `now`, or no signature matches.
 pub fn verify(headers: &HeaderMap, body: &[u8], keys: &[SigningKey], now: Timestamp) -> Result<Verified, Unverified> {
-    let mut told: Option<Unverified> = None;
+    let mut reported: Option<Unverified> = None;
     for set in SETS {
         match verify_set(set, headers, body, keys, now) {
             Ok(Some(verified)) => return Ok(verified),
             Ok(None) => {}
-            // A mismatch tells most: it alone may be the trace of a rotation.
-            Err(failure) if told.is_none() || failure.why == Why::NoMatch => told = Some(failure),
+            // A mismatch takes precedence, because only a mismatch may be due to a rotated secret.
+            Err(failure) if reported.is_none() || failure.why == Why::NoMatch => reported = Some(failure),
             Err(_) => {}
         }
     }
-    Err(told.unwrap_or_else(|| {
+    Err(reported.unwrap_or_else(|| {
         let needed = "the headers svix-id, svix-timestamp and svix-signature (or the three webhook-*) are missing";
         Unverified::new(Why::Unsigned, format!("{needed}; send the delivery as the vendor signed it"))
     }))
 }
 
-/// `None` when no header of the set is there.
+/// Verifies a delivery with the headers of one set; `None` if the delivery has none of them.
 fn verify_set(
     set: &str,
     headers: &HeaderMap,
@@ -129,21 +128,21 @@ fn verify_set(
     }
     let [id, timestamp, signatures] =
         [header(headers, &names[0])?, header(headers, &names[1])?, header(headers, &names[2])?];
-    // Base64 holds no comma, so that more than one is that of a header which arrived twice and was joined.
+    // Base64 contains no comma. An entry with a second one comes from a header that was sent twice and joined.
     if signatures.split(' ').any(|entry| entry.matches(',').count() > 1) {
         let name = &names[2];
         return Err(Unverified::new(
             Why::Malformed,
-            format!("the header {name} is no list of signatures; send it once"),
+            format!("the header {name} is not a list of signatures; send the header once"),
         ));
     }
     check_age(&names[1], timestamp, now)?;
     for key in keys {
         let expected = key.mac(id, timestamp, body);
-        // Every signature is compared, in constant time, so that the time taken tells nothing about any.
+        // All signatures are compared, each in constant time, so that the duration reveals nothing about them.
         let matched = signatures
             .split(' ')
-            .filter_map(of_known_version)
+            .filter_map(decode_v1)
             .fold(0, |matched, signature| matched | signature.as_slice().ct_eq(&expected).unwrap_u8());
         if matched == 1 {
             return Ok(Some(Verified { by: set.to_owned(), message_id: Some(id.to_owned()) }));
@@ -152,18 +151,18 @@ fn verify_set(
     Err(Unverified::new(
         Why::NoMatch,
         format!(
-            "no v1 signature in {} matches the body as received; check that the endpoint's signing secret is the configured \
-         one and that nothing on the way changes the body",
+            "no v1 signature in {} matches the body as received; check that the endpoint's signing secret is the \
+             configured one and that no proxy changes the body",
             names[2]
         ),
     ))
 }
 
-fn of_known_version(entry: &str) -> Option<Vec<u8>> {
+fn decode_v1(entry: &str) -> Option<Vec<u8>> {
     BASE64.decode(entry.strip_prefix("v1,")?.as_bytes()).ok()
 }
 
-/// The one value of a header.
+/// Returns the value of a header that must occur exactly once and not be empty.
 pub(crate) fn header<'h>(headers: &'h HeaderMap, name: &str) -> Result<&'h str, Unverified> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
@@ -173,31 +172,34 @@ pub(crate) fn header<'h>(headers: &'h HeaderMap, name: &str) -> Result<&'h str, 
             Err(_) => Err(Unverified::new(Why::Malformed, format!("the header {name} is not ASCII text"))),
         },
         (None, _) => Err(Unverified::new(Why::Unsigned, format!("the header {name} is missing"))),
-        _ => Err(Unverified::new(Why::Malformed, format!("the header {name} stands more than once; send it once"))),
+        _ => Err(Unverified::new(Why::Malformed, format!("the header {name} occurs more than once; send it once"))),
     }
 }
 
 fn check_age(name: &str, timestamp: &str, now: Timestamp) -> Result<(), Unverified> {
-    let digits = !timestamp.is_empty() && timestamp.bytes().all(|b| b.is_ascii_digit());
-    let sent: i64 = timestamp.parse().ok().filter(|_| digits).ok_or_else(|| {
+    let is_digits = !timestamp.is_empty() && timestamp.bytes().all(|b| b.is_ascii_digit());
+    let sent: i64 = timestamp.parse().ok().filter(|_| is_digits).ok_or_else(|| {
         Unverified::new(Why::Malformed, format!("the header {name} is not a whole number of seconds since 1970"))
     })?;
     check_distance(name, sent, now)
 }
 
-/// Refuses a moment, in seconds since the epoch, further from `now` than [`TOLERANCE`].
+/// Rejects a time, in seconds since the epoch, that is further from `now` than [`TOLERANCE`].
 pub(crate) fn check_distance(name: &str, sent: i64, now: Timestamp) -> Result<(), Unverified> {
     let age = now.as_secs().saturating_sub(sent);
-    let wrong = match age {
-        _ if age > TOLERANCE => "ago",
-        _ if age < -TOLERANCE => "ahead",
-        _ => return Ok(()),
+    let direction = if age > TOLERANCE {
+        "in the past"
+    } else if age < -TOLERANCE {
+        "in the future"
+    } else {
+        return Ok(());
     };
     let distance = age.unsigned_abs();
     Err(Unverified::new(
         Why::Stale,
         format!(
-            "the header {name} is {distance} s {wrong}; at most {TOLERANCE} s are accepted: sign again, or set the clock right"
+            "the header {name} is {distance} s {direction}, but at most {TOLERANCE} s are accepted; sign the delivery \
+             again or correct the clock"
         ),
     ))
 }

@@ -1,37 +1,37 @@
-//! Events that are answered and not kept, for their number: by a list that is empty unless somebody fills it.
+//! Event types that are answered but not recorded, because there are too many of them. The list is empty by default.
 
 use std::collections::HashSet;
 
 use gatehouse_inbox::Event;
 use gatehouse_inbox::config::ConfigError;
 
-/// Kinds of events: `vapi:speech-update`.
+/// The excluded event types, such as `vapi:speech-update`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Skip(HashSet<String>);
 
 impl Skip {
-    /// Reads `SKIP` by `get`: vendors and their names for kinds of events, separated by commas.
+    /// Reads `SKIP` with `get`: a list of `vendor:type`, separated by commas.
     ///
     /// # Errors
-    /// When an element is not `vendor:type`.
+    /// If an element is not `vendor:type`.
     pub fn read(get: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let Some(list) = get("SKIP").filter(|list| !list.is_empty()) else { return Ok(Skip::default()) };
-        let kinds: HashSet<String> = list.split(',').map(|kind| kind.trim().to_owned()).collect();
-        let is_kind = |kind: &String| {
-            let vendor = kind.split_once(':').filter(|(_, kind)| !kind.is_empty()).map(|(vendor, _)| vendor);
+        let types: HashSet<String> = list.split(',').map(|element| element.trim().to_owned()).collect();
+        let is_valid = |element: &String| {
+            let vendor = element.split_once(':').filter(|(_, name)| !name.is_empty()).map(|(vendor, _)| vendor);
             vendor.is_some_and(|vendor| ["ada", "agntix", "vapi"].contains(&vendor))
         };
-        if kinds.iter().all(is_kind) {
-            Ok(Skip(kinds))
+        if types.iter().all(is_valid) {
+            Ok(Skip(types))
         } else {
             Err(ConfigError::Invalid("SKIP", "ada:<type>, agntix:<type> or vapi:<type>, separated by commas"))
         }
     }
 
-    /// Whether an event is of one of them.
+    /// Whether the type of an event is excluded.
     pub(crate) fn names(&self, event: &Event) -> bool {
-        let kind = event.event_type.as_ref().filter(|_| !self.0.is_empty());
-        kind.is_some_and(|kind| self.0.contains(&format!("{}:{kind}", event.source)))
+        let event_type = event.event_type.as_ref().filter(|_| !self.0.is_empty());
+        event_type.is_some_and(|event_type| self.0.contains(&format!("{}:{event_type}", event.source)))
     }
 }
 
@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_kind_of_event_is_named() {
+    fn invalid_element_of_skip_is_rejected() {
         let read = |list: &str| Skip::read(&|_| Some(list.to_owned()));
         assert_eq!(read("").unwrap(), Skip::default());
         assert_eq!(read("vapi:speech-update, ada:v1.end_user.updated").unwrap().0.len(), 2);

@@ -1,4 +1,4 @@
-//! The SDK's settings, which both adapters and the secrets share.
+//! SDK settings that the clients of DynamoDB, SQS and Secrets Manager share.
 
 use std::time::Duration;
 
@@ -11,18 +11,18 @@ use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
 use gatehouse_outgoing::sdk::https_client;
 
-/// Pinned: a newer one changes retries and timeouts, which the 5 s budget rests on.
+/// The pinned behavior version. A newer one changes retries and timeouts, on which the 5 s budget depends.
 fn behavior() -> BehaviorVersion {
     BehaviorVersion::v2026_01_12()
 }
 
-/// The settings of commands: region, credentials and endpoints from wherever the AWS CLI would take them.
+/// Loads the settings of commands: region, credentials and endpoints from the same sources as the AWS CLI.
 pub async fn sdk_config() -> SdkConfig {
     aws_config::defaults(behavior()).http_client(https_client()).load().await
 }
 
-/// The settings of functions: region, credentials and endpoints from the environment, where Lambda puts them, and from nowhere
-/// else. Without the other places' code a function is a fifth smaller, and nothing is looked for at its start.
+/// Returns the settings of functions: region, credentials and endpoints from the environment variables of Lambda only.
+/// Without the code for other sources a function is a fifth smaller, and does not search for credentials at its start.
 #[must_use]
 pub fn function_config() -> SdkConfig {
     SdkConfig::builder()
@@ -34,57 +34,58 @@ pub fn function_config() -> SdkConfig {
         .build()
 }
 
-/// `AWS_ENDPOINT_URL_<SERVICE>`, else `AWS_ENDPOINT_URL`, as the SDK's own loader reads them.
+/// Reads `AWS_ENDPOINT_URL_<SERVICE>`, else `AWS_ENDPOINT_URL`, like the SDK's own loader.
 #[derive(Debug)]
 struct Endpoints;
 
 impl LoadServiceConfig for Endpoints {
     fn load_config(&self, key: ServiceConfigKey<'_>) -> Option<String> {
         let service = key.service_id().to_uppercase().replace(' ', "_");
-        let of_service = std::env::var(format!("{}_{service}", key.env()));
-        of_service.or_else(|_| std::env::var(key.env())).ok().filter(|value| !value.is_empty())
+        let service_url = std::env::var(format!("{}_{service}", key.env()));
+        service_url.or_else(|_| std::env::var(key.env())).ok().filter(|value| !value.is_empty())
     }
 }
 
-/// What lies between the two attempts at most, on average: who may wait for long need not.
-const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+/// Longest average pause between the two attempts. A call with a long limit needs no longer one.
+const MAX_BACKOFF: Duration = Duration::from_millis(100);
 
-/// How long one call may take: `whole`, in two attempts. The SDK sets no such limit by itself.
+/// The time limit of one call with at most two attempts. The SDK has no such limit by default.
 #[derive(Debug, Clone, Copy)]
 pub struct CallLimits {
-    whole: Duration,
+    total: Duration,
 }
 
 impl CallLimits {
-    /// At most `whole` for the call, a little less than half of it for each of its two attempts.
+    /// Limits the call to `total`, and each of its two attempts to a little less than half of it.
     #[must_use]
-    pub const fn within(whole: Duration) -> Self {
-        CallLimits { whole }
+    pub const fn within(total: Duration) -> Self {
+        CallLimits { total }
     }
 
-    /// For a client's `timeout_config`.
+    /// Returns the `timeout_config` of a client.
     #[must_use]
     pub fn timeouts(self) -> TimeoutConfig {
         // The rest is for the pause between the attempts.
-        let attempt = self.whole.mul_f32(0.45);
-        TimeoutConfig::builder().operation_attempt_timeout(attempt).operation_timeout(self.whole).build()
+        let attempt = self.total.mul_f32(0.45);
+        TimeoutConfig::builder().operation_attempt_timeout(attempt).operation_timeout(self.total).build()
     }
 
-    /// For a client's `retry_config`.
+    /// Returns the `retry_config` of a client.
     #[must_use]
     pub fn retries(self) -> RetryConfig {
-        RetryConfig::standard().with_max_attempts(2).with_initial_backoff((self.whole / 20).min(LONGEST_PAUSE))
+        RetryConfig::standard().with_max_attempts(2).with_initial_backoff((self.total / 20).min(MAX_BACKOFF))
     }
 }
 
-/// What went wrong with a call, as the service's error code or in two words. Safe to log: no message, which may quote.
+/// Returns the service's error code, or a few words if there is none. Safe to log: it leaves out the service's message,
+/// which may quote the request.
 #[must_use]
 pub fn code_of<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> &str {
     match error {
         SdkError::TimeoutError(_) => "timeout",
         SdkError::DispatchFailure(failure) if failure.is_timeout() => "timeout",
         SdkError::DispatchFailure(_) => "connection failed",
-        SdkError::ResponseError(_) => "unreadable answer",
+        SdkError::ResponseError(_) => "unreadable response",
         SdkError::ConstructionFailure(_) => "request could not be built",
         _ => error.code().unwrap_or("unknown error"),
     }

@@ -1,36 +1,36 @@
-//! What the environment says about the table and the queue.
+//! Environment variables about the table and the queues.
 
-/// The part of a function's environment that is about recording.
+/// The settings for recording, from a function's environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// `TABLE_NAME`: the event table.
     pub table: String,
     /// `RETRY_QUEUE_URL`: the retry queue; absent in a function that never queues.
     pub retry_queue: Option<String>,
-    /// `DEAD_LETTER_QUEUE_URL`: needed by `event-retry` alone.
+    /// `DEAD_LETTER_QUEUE_URL`: the dead-letter queue; only `event-retry` needs it.
     pub dead_letter_queue: Option<String>,
-    /// `EVENT_TTL_DAYS`: how long events are kept, in days; 90, and at least 30.
+    /// `EVENT_TTL_DAYS`: how long events are stored, in days. Default 90, minimum 30.
     pub ttl_days: u32,
-    /// `QUEUE_MAX_BYTES`: the largest message the queue takes, in bytes; 1 MiB.
+    /// `QUEUE_MAX_BYTES`: the largest message that the queue accepts, in bytes. Default 1 MiB.
     pub queue_max_bytes: usize,
 }
 
-/// A variable is missing or cannot be used. Names it and says what would be right; never shows its value.
+/// An environment variable is missing or invalid. Names it and the expected value; never shows its value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
-    /// It is not set, or empty.
+    /// The variable is not set, or empty.
     #[error("the environment variable {0} is not set; set it to {1}")]
     Missing(&'static str, &'static str),
-    /// It is set to something else than it must be.
+    /// The variable has an invalid value.
     #[error("the environment variable {0} is not usable; set it to {1}")]
     Invalid(&'static str, &'static str),
 }
 
 impl Config {
-    /// Reads the variables by `get`, which is `std::env::var` outside tests.
+    /// Reads the variables with `get`, which is `std::env::var` outside tests.
     ///
     /// # Errors
-    /// When one is missing or not usable.
+    /// If a variable is missing or invalid.
     pub fn read(get: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let text = |name| get(name).filter(|value| !value.is_empty());
         Ok(Config {
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_table_must_be_set() {
+    fn only_table_name_is_required() {
         let config = read(&[("TABLE_NAME", "events")]).unwrap();
         assert_eq!((config.ttl_days, config.queue_max_bytes, config.retry_queue), (90, 1_048_576, None));
         assert!(read(&[]).is_err());
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_out_of_range_is_named_but_not_shown() {
+    fn invalid_number_error_names_variable_without_value() {
         for days in ["29", "-1", "ninety", "1e3"] {
             let error = read(&[("TABLE_NAME", "events"), ("EVENT_TTL_DAYS", days)]).unwrap_err().to_string();
             assert!(error.contains("EVENT_TTL_DAYS") && !error.contains(days), "{error}");

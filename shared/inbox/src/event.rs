@@ -1,4 +1,4 @@
-//! An event, and what identifies it.
+//! Events, and the ids, fingerprints and nonces that identify them.
 
 use std::fmt;
 use std::fmt::Write as _;
@@ -9,10 +9,9 @@ use gatehouse_payload::json::{self, Compared};
 use gatehouse_payload::time::Timestamp;
 use sha2::{Digest, Sha256};
 
-/// The largest body a function URL delivers. In bytes.
+/// Largest body that a function URL delivers, in bytes.
 pub const BODY_LIMIT: usize = 6 * 1024 * 1024;
-/// The largest body of a record: a turn of a chat holds a request, an answer of 8 MiB, and what escaping adds. In
-/// bytes.
+/// Largest body of a record, in bytes. A chat turn contains a request, a response of 8 MiB, and the escaping of both.
 pub const RECORD_LIMIT: usize = 24 * 1024 * 1024;
 
 /// A verified, identified delivery, ready to be recorded.
@@ -28,7 +27,7 @@ pub struct Event {
     pub subject: Option<Subject>,
     /// The time of the event; the received time where the body has none ([`Marks::undated`]).
     pub occurred_at: Timestamp,
-    /// The time at which the front door received it.
+    /// The time at which the receiver received it.
     pub received_at: Timestamp,
     /// The hash of its canonical message.
     pub fingerprint: Fingerprint,
@@ -36,44 +35,44 @@ pub struct Event {
     pub nonce: Nonce,
     /// The scheme that verified it: `svix`, `webhook`, `bearer:authorization`, …
     pub verified_by: String,
-    /// The body as delivered, UTF-8. The front door redacts credentials before it is recorded.
+    /// The body as delivered, UTF-8. The receiver redacts credentials before it is recorded.
     pub body: Bytes,
-    /// What its sender is answered with, where that was decided for this event: JSON text. It is kept with the record,
-    /// so that a duplicate is answered like the first.
+    /// The reply that was decided for this event, as JSON text. It is recorded with the event, so that a duplicate gets
+    /// the same reply.
     pub answer: Option<String>,
-    /// What could not be read from it.
+    /// Flags for the parts of the body that could not be read.
     pub marks: Marks,
-    /// Whether every delivery under this id asks the same: a different body is then a duplicate, which gets the first
-    /// answer, and not a conflict.
+    /// Whether all deliveries with this id ask the same question. A different body is then a duplicate, which gets the
+    /// first reply, instead of a conflict.
     pub is_one_question: bool,
 }
 
-/// What could not be read from an event's body. All are counted; none is a reason to refuse it.
+/// Flags for the parts of an event's body that could not be read. They are logged, and never reject the event.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Marks {
     /// The vendor's types could not read the body (`parsed: false`).
     pub unparsed: bool,
-    /// The id rests on a hash of the message and the hour (`identity: weak`).
+    /// The id is a hash of the message and the hour (`identity: weak`).
     pub weak_identity: bool,
     /// `occurred_at` is the received time.
     pub undated: bool,
 }
 
-/// Longest part of a key as it stands there; a longer one is replaced by its SHA-256. In bytes.
+/// Longest part of a key, in bytes. A longer part is replaced by its SHA-256.
 const PART_LIMIT: usize = 200;
-/// Longest event id: half of what DynamoDB takes, so that a conflict's key, which holds the id, fits too. In bytes.
+/// Longest event id, in bytes: half of DynamoDB's limit, so that a conflict's key, which contains the id, fits too.
 const ID_LIMIT: usize = 1024;
 
-/// The key of an event: readable, and built only from what the sender's scheme authenticates.
+/// The idempotency key of an event: readable, and built only from data that the sender's scheme authenticates.
 ///
 /// Parts are joined by `:`. Within a part everything but letters, digits and `-._~` is percent-encoded, so that two
-/// lists of parts never make one key and a key may stand in a header.
+/// different lists of parts never make the same key, and a key is valid in a header.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EventId(String);
 
 impl EventId {
-    /// The id `head:parts`. `head` names the vendor, and what else must stay readable; when the whole would be too long
-    /// the parts are replaced by one hash.
+    /// Builds the id `head:parts`. `head` holds the vendor and other parts that must stay readable. If the id would be
+    /// too long, `parts` are replaced by one hash.
     #[must_use]
     pub fn new(head: &[&str], parts: &[&str]) -> Self {
         let mut id = key(head);
@@ -89,13 +88,13 @@ impl EventId {
         EventId(id)
     }
 
-    /// An id read back from a table, a message or a header.
+    /// Wraps an id that was read from a table, a message or a header.
     #[must_use]
     pub fn from_stored(id: String) -> Self {
         EventId(id)
     }
 
-    /// The id as text.
+    /// Returns the id as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -108,24 +107,24 @@ impl fmt::Display for EventId {
     }
 }
 
-/// Whom or what events are about: `ada:conversation:<id>`, `vapi:call:<id>`, … The key of a timeline.
+/// The subject that events are about: `ada:conversation:<id>`, `vapi:call:<id>`, … The key of a timeline.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Subject(String);
 
 impl Subject {
-    /// The subject `source:kind:id`, its parts escaped like those of an [`EventId`].
+    /// Builds the subject `source:kind:id`. Its parts are escaped like those of an [`EventId`].
     #[must_use]
     pub fn new(source: &str, kind: &str, id: &str) -> Self {
         Subject(key(&[source, kind, id]))
     }
 
-    /// A subject read back from a table, or given on a command line.
+    /// Wraps a subject that was read from a table or a command line.
     #[must_use]
     pub fn from_stored(subject: String) -> Self {
         Subject(subject)
     }
 
-    /// The subject as text.
+    /// Returns the subject as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -138,7 +137,7 @@ impl fmt::Display for Subject {
     }
 }
 
-/// A vendor's word as an attribute: as it is, or its hash where it is far too long to be one.
+/// Returns a vendor's word for use as an attribute: unchanged, or its hash if it is too long to be a word.
 #[must_use]
 pub fn word(text: String) -> String {
     if text.len() > PART_LIMIT { hashed(text.as_bytes()) } else { text }
@@ -162,23 +161,23 @@ fn escape(part: &str) -> String {
     if escaped.len() > PART_LIMIT { hashed(part.as_bytes()) } else { escaped }
 }
 
-/// No escaped part holds a `=`, so a hash is never mistaken for one.
+/// Returns the SHA-256 as `sha256=<hex>`. No escaped part contains `=`, so none can look like a hash.
 fn hashed(bytes: &[u8]) -> String {
     format!("sha256={}", HEXLOWER.encode(&Sha256::digest(bytes)))
 }
 
-/// SHA-256 of a message's canonical form: two deliveries that say the same have the same.
+/// SHA-256 of a message's canonical form. Deliveries with the same meaning have the same fingerprint.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fingerprint([u8; 32]);
 
 impl Fingerprint {
-    /// The fingerprint of a JSON value's text.
+    /// Computes the fingerprint of a JSON value's text.
     #[must_use]
     pub fn of(value: &str) -> Self {
         Self::of_compared(value, &|_, _| Compared::Whole)
     }
 
-    /// The fingerprint of as much of a JSON value's text as `compared` says (see [`json::canonical`]).
+    /// Computes the fingerprint of the parts of a JSON value's text that `compared` selects (see [`json::canonical`]).
     #[must_use]
     pub fn of_compared(value: &str, compared: &dyn Fn(&[&str], &str) -> Compared) -> Self {
         let mut hash = Sha256::new();
@@ -186,19 +185,19 @@ impl Fingerprint {
         Fingerprint(hash.finalize().into())
     }
 
-    /// The 32 bytes.
+    /// Returns the 32 bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 
-    /// A fingerprint from its 32 bytes; `None` for any other number.
+    /// Reads a fingerprint from its 32 bytes; `None` for any other number of bytes.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         bytes.try_into().ok().map(Fingerprint)
     }
 
-    /// A fingerprint from the 64 hexadecimal digits it displays as.
+    /// Parses the 64 hexadecimal digits that [`Display`](fmt::Display) writes.
     #[must_use]
     pub fn from_hex(text: &str) -> Option<Self> {
         Self::from_bytes(&HEXLOWER.decode(text.as_bytes()).ok()?)
@@ -217,29 +216,29 @@ impl fmt::Debug for Fingerprint {
     }
 }
 
-/// Marks one attempt at recording, whichever requests and queues it goes through: who finds his own nonce in the store
-/// knows that his write succeeded and only its answer was lost.
+/// The id of one attempt to record an event, across requests and queues. A writer that finds its own nonce in the store
+/// knows that its write succeeded and only the response was lost.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Nonce([u8; 16]);
 
 impl Nonce {
-    /// Sixteen random bytes.
+    /// Creates a nonce of sixteen random bytes.
     ///
     /// # Errors
-    /// When the system has no random bytes to give.
+    /// If the system's random number generator fails.
     pub fn random() -> Result<Self, getrandom::Error> {
         let mut bytes = [0; 16];
         getrandom::fill(&mut bytes)?;
         Ok(Nonce(bytes))
     }
 
-    /// The sixteen bytes.
+    /// Returns the sixteen bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 16] {
         &self.0
     }
 
-    /// A nonce from its sixteen bytes; `None` for any other number.
+    /// Reads a nonce from its sixteen bytes; `None` for any other number of bytes.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         bytes.try_into().ok().map(Nonce)
@@ -265,14 +264,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_read_like_what_they_stand_for() {
+    fn ids_and_subjects_are_readable() {
         assert_eq!(EventId::new(&["ada"], &["msg_2x"]).as_str(), "ada:msg_2x");
         assert_eq!(EventId::new(&["vapi", "client", "hang"], &["a:b", "ü"]).as_str(), "vapi:client:hang:a%3Ab:%C3%BC");
         assert_eq!(Subject::new("agntix", "session", "ses_…").as_str(), "agntix:session:ses_%E2%80%A6");
     }
 
     #[test]
-    fn a_long_part_becomes_its_hash_and_a_long_id_keeps_its_head() {
+    fn long_parts_are_hashed_and_long_ids_keep_their_head() {
         let long = "x".repeat(201);
         assert_eq!(EventId::new(&["ada"], &[&long]).as_str(), format!("ada:{}", hashed(long.as_bytes())));
         let part = "y".repeat(200);
@@ -284,7 +283,7 @@ mod tests {
         #![proptest_config(gatehouse_seeds::cases(256))]
 
         #[test]
-        fn different_parts_never_make_one_id(
+        fn different_parts_make_different_ids(
             a in proptest::collection::vec("\\PC{0,6}|[:%=a-f0-9]{0,4}|sha256=[0-9a-f]{0,4}", 0..4),
             b in proptest::collection::vec("\\PC{0,6}|[:%=a-f0-9]{0,4}|sha256=[0-9a-f]{0,4}", 0..4),
         ) {

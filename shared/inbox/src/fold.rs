@@ -1,8 +1,8 @@
-//! The state of a session or a conversation, folded from its events on read.
+//! Computes the state of a session or a conversation from its events, on read.
 //!
-//! There is no projection to keep right: whatever the order events arrived in, the same events fold to the same state.
-//! `in_order` makes that so once for both folds. Copies of conflicting deliveries are counted, not folded: the record
-//! is what was recorded first.
+//! No projection is stored. The same events fold to the same state, in whatever order they arrived; `in_order` ensures
+//! this for both folds. Copies of conflicting deliveries are counted but not folded, because the first delivery is the
+//! record.
 
 mod conversation;
 mod members;
@@ -14,13 +14,13 @@ pub use session::{Session, session};
 
 use crate::store::Record;
 
-/// Whether a session or a conversation goes on.
+/// Whether a session or a conversation is open.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum State {
-    /// Nothing says that it has ended.
+    /// No event says that it has ended.
     #[default]
     Open,
-    /// An event says that it has ended. No other event opens it again.
+    /// An event says that it has ended. No other event reopens it.
     Closed,
 }
 
@@ -33,12 +33,12 @@ impl std::fmt::Display for State {
     }
 }
 
-/// The records of a timeline in the one order folding takes them in: by time, then by arrival. Beside them, how many
-/// conflicting copies there are.
+/// Returns the records of a timeline in the order in which they are folded (by event time, then by arrival), and the
+/// number of conflicting copies.
 fn in_order(records: &[Record]) -> (Vec<&Record>, usize) {
     let mut ordered: Vec<&Record> = records.iter().filter(|record| !record.conflict).collect();
     let conflicts = records.len() - ordered.len();
-    let place = |record: &Record| (record.event.occurred_at, record.event.received_at, record.event.id.clone());
-    ordered.sort_by_cached_key(|record| place(record));
+    let sort_key = |record: &Record| (record.event.occurred_at, record.event.received_at, record.event.id.clone());
+    ordered.sort_by_cached_key(|record| sort_key(record));
     (ordered, conflicts)
 }

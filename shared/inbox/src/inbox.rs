@@ -1,4 +1,4 @@
-//! Recording as the front door does it: into the store, else onto the retry queue, within a deadline.
+//! Records events in the store, else queues them on the retry queue, within a deadline.
 
 use std::time::Duration;
 
@@ -9,90 +9,91 @@ use crate::queue::{self, Envelope, QueueError, Queues};
 use crate::store::{Recorded, Store, StoreError};
 use crate::{Clock, Outcome};
 
-/// What the store may take for an event of ordinary size.
+/// Time limit of the store for an event of ordinary size.
 const STORE_LIMIT: Duration = Duration::from_millis(1200);
-/// What it may take for one that needs chunks: a look, the chunks, the head.
+/// Time limit of the store for an event that may need chunks: it reads the head, writes the chunks, then the head.
 const LARGE_STORE_LIMIT: Duration = Duration::from_millis(1900);
-/// From which size on a body may need chunks. In bytes.
+/// Size of a body above which the event may need chunks, in bytes.
 const LARGE: usize = 300 * 1024;
 
-/// The store and the queue behind it.
+/// The store, and the retry queue that is used if the store fails.
 #[derive(Debug, Clone)]
 pub struct Inbox {
-    /// Where events are recorded.
+    /// Records events.
     pub store: Store,
-    /// Where they wait when they cannot be.
+    /// Queues events that the store did not accept.
     pub queues: Queues,
     /// `RETRY_QUEUE_URL`.
     pub retry_queue: Option<String>,
-    /// Tells the time of a record's expiry.
+    /// The clock for a record's expiry.
     pub clock: Clock,
 }
 
-/// What became of an event, durable either way.
+/// The result of recording or queueing an event. The event is durable in both cases.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Receipt {
     /// Recorded, duplicate, conflict, erased or queued.
     pub outcome: Outcome,
-    /// What the delivery is answered with: an earlier one's answer, where there is one.
+    /// The reply to this delivery: that of an earlier delivery of the same event, if there was one.
     pub answer: Option<String>,
-    /// Why the store did not take it, where it is queued.
+    /// Why the store did not accept the event, if it is queued.
     pub error: Option<StoreError>,
 }
 
-/// Neither the store nor the queue has the event: it must not be acknowledged.
+/// Neither the store nor the queue accepted the event. It must not be acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not recorded ({store}) and not queued ({queue})")]
 pub struct Unavailable {
-    /// Why the store did not take it.
+    /// The store's error.
     pub store: StoreError,
-    /// Why the queue did not.
+    /// The queue's error.
     pub queue: QueueError,
 }
 
 impl Inbox {
-    /// Records `event`, or queues it. Returns before `deadline`, with what the time until then allows.
+    /// Records `event`, or queues it. Returns before `deadline`.
     ///
-    /// A write whose answer did not come in time may have succeeded; the queued envelope carries the same nonce, so
-    /// that whoever takes it finds that out.
+    /// A write that timed out may have succeeded. The queued envelope has the same nonce, by which its consumer detects
+    /// that.
     ///
     /// # Errors
-    /// When neither worked.
+    /// If the event was neither recorded nor queued.
     pub async fn record(&self, event: &Event, deadline: Instant) -> Result<Receipt, Unavailable> {
         let now = Instant::now();
-        // Only a large event may be too large for the queue, and only then is it worth knowing beforehand.
+        // Only a large event can be too large for the queue, so only then is the message built in advance.
         let message = (event.body.len() > LARGE).then(|| self.message(event));
         let until = match &message {
             None => now + STORE_LIMIT,
             Some(Ok(_)) => now + LARGE_STORE_LIMIT,
-            // The queue cannot take it, so its share of the time is the store's.
+            // The event cannot be queued, so the store gets all the time.
             Some(Err(_)) => deadline,
         };
         let reserve = if matches!(message, Some(Err(_))) { Duration::ZERO } else { queue::CALL_LIMIT };
         let until = until.min(deadline.checked_sub(reserve).unwrap_or(now));
-        let store = match timeout_at(until, self.store.record(event, self.clock.now())).await {
+        let store_error = match timeout_at(until, self.store.record(event, self.clock.now())).await {
             Ok(Ok(Recorded { outcome, answer })) => return Ok(Receipt { outcome, answer, error: None }),
             Ok(Err(error)) => error,
             Err(_) => StoreError::Transient { operation: "record", code: "out of time".to_owned() },
         };
         let message = message.unwrap_or_else(|| self.message(event));
-        match timeout_at(deadline, self.queue(message, &store)).await {
-            Ok(Ok(())) => Ok(Receipt { outcome: Outcome::Queued, answer: event.answer.clone(), error: Some(store) }),
-            Ok(Err(queue)) => Err(Unavailable { store, queue }),
-            Err(_) => {
-                let queue = QueueError::Failed { operation: "SendMessage", code: "out of time".to_owned() };
-                Err(Unavailable { store, queue })
+        let queue_error = match timeout_at(deadline, self.queue(message, &store_error)).await {
+            Ok(Ok(())) => {
+                let (outcome, answer) = (Outcome::Queued, event.answer.clone());
+                return Ok(Receipt { outcome, answer, error: Some(store_error) });
             }
-        }
+            Ok(Err(error)) => error,
+            Err(_) => QueueError::Failed { operation: "SendMessage", code: "out of time".to_owned() },
+        };
+        Err(Unavailable { store: store_error, queue: queue_error })
     }
 
-    /// Whether any event waits on the retry queue.
+    /// Whether any event is on the retry queue.
     ///
     /// # Errors
-    /// When SQS did not answer.
+    /// If SQS did not respond.
     pub async fn is_anything_queued(&self) -> Result<bool, QueueError> {
         match &self.retry_queue {
-            Some(url) => self.queues.is_anything_on(url).await,
+            Some(url) => self.queues.has_messages(url).await,
             None => Ok(false),
         }
     }
@@ -101,8 +102,8 @@ impl Inbox {
         self.queues.message(&Envelope::of(event))
     }
 
-    async fn queue(&self, message: Result<String, QueueError>, why: &StoreError) -> Result<(), QueueError> {
+    async fn queue(&self, message: Result<String, QueueError>, store_error: &StoreError) -> Result<(), QueueError> {
         let url = self.retry_queue.as_deref().ok_or(QueueError::Absent)?;
-        self.queues.send_message(url, message?, &why.to_string()).await
+        self.queues.send_message(url, message?, &store_error.to_string()).await
     }
 }

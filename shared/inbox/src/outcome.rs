@@ -2,45 +2,45 @@
 
 use std::fmt;
 
-/// The outcome of a request, an event or a queued message. Its word is public: answers, log lines and metrics have it.
+/// The outcome of a request, an event or a queued message. Its word is public, in responses, log lines and metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Outcome {
-    /// The event was seen for the first time, or this very write has been seen to succeed before.
+    /// The event is new, or an earlier write of the same attempt recorded it.
     Recorded,
     /// The record has the same id and the same fingerprint. Nothing was written.
     Duplicate,
-    /// The record has the same id and another fingerprint. It stands; this one is kept beside it.
+    /// The record has the same id and another fingerprint. The record is unchanged; this delivery is stored as a copy.
     Conflict,
-    /// The store could not take the event, and the retry queue has it.
+    /// The store did not accept the event, and the retry queue has it.
     Queued,
-    /// The event, or everything about its subject, was erased. Nothing was written.
+    /// The event, or everything about its subject, was erased. No record was written.
     Erased,
-    /// The event is of a type that is not kept, by the variable `SKIP`.
+    /// The variable `SKIP` excludes the event's type. Nothing was written.
     Skipped,
-    /// The request has an `Idempotency-Key` whose recorded turn is its answer.
+    /// The request repeats an `Idempotency-Key`, and the recorded turn is its response.
     Replayed,
-    /// Neither the store nor the queue could take the event, and the answer was sent all the same.
+    /// Neither the store nor the queue accepted the event, and the reply was sent nevertheless.
     Unrecorded,
-    /// The request was not verified, or is none that the endpoint takes.
+    /// The request was not verified, or the endpoint does not accept it.
     Refused,
     /// Nothing was acknowledged, and the same request may succeed later.
     Unavailable,
-    /// An attempt at a queued message failed. Another one follows.
+    /// An attempt to record a queued message failed. Another one follows.
     Failed,
-    /// No attempt at a queued message succeeded. It is on the dead-letter queue.
+    /// No attempt to record a queued message succeeded. It is on the dead-letter queue.
     DeadLettered,
 }
 
 /// How much attention an outcome needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Severity {
-    /// It is the normal case.
+    /// The normal case.
     Normal,
-    /// It repeats what is known.
+    /// A repetition of a known event.
     Repeated,
-    /// It may need a look later.
+    /// May need attention later.
     Notice,
-    /// It is an error of the sender's or of this side.
+    /// An error of the sender or of Gatehouse.
     Error,
 }
 
@@ -61,7 +61,7 @@ impl Outcome {
         Outcome::DeadLettered,
     ];
 
-    /// The word in answers, log lines and metrics.
+    /// Returns the word in responses, log lines and metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -80,13 +80,13 @@ impl Outcome {
         }
     }
 
-    /// The outcome of a word; `None` where it is another one.
+    /// Returns the outcome with this word; `None` if there is none.
     #[must_use]
     pub fn named(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|outcome| outcome.as_str() == word)
     }
 
-    /// The attention that the outcome needs.
+    /// Returns how much attention the outcome needs.
     #[must_use]
     pub fn severity(self) -> Severity {
         match self {
@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_outcome_has_a_word_of_its_own_and_is_found_by_it() {
+    fn outcome_words_are_unique_and_found_by_named() {
         let words: BTreeSet<&str> = Outcome::ALL.into_iter().map(Outcome::as_str).collect();
         assert_eq!(words.len(), Outcome::ALL.len());
         assert!(Outcome::ALL.into_iter().all(|outcome| Outcome::named(outcome.as_str()) == Some(outcome)));

@@ -1,4 +1,4 @@
-//! The SQS adapter, and the envelope an event travels in.
+//! The SQS adapter, and the envelope in which an event is queued.
 
 use std::io;
 use std::time::Duration;
@@ -16,13 +16,13 @@ use crate::aws::CallLimits;
 use crate::event::{Event, EventId, Fingerprint, Nonce};
 use crate::store::item::{compress, decompress};
 
-/// What one request may take, its second attempt included.
+/// Time limit of one request, its second attempt included.
 pub const CALL_LIMIT: Duration = Duration::from_millis(1500);
 
-/// What a dead letter's attributes may add to a message. In bytes; SQS counts them too.
+/// Room that a message leaves for a dead letter's attributes, in bytes. SQS counts them as part of the message.
 const DEAD_LETTER_BYTES: usize = 1024;
 
-/// The attributes a message carries its history in.
+/// Message attributes with the history of a queued event.
 #[allow(missing_docs, reason = "each is a field of DeadLetter")]
 pub mod history {
     pub const REASON: &str = "reason";
@@ -33,27 +33,27 @@ pub mod history {
 }
 use history::{ATTEMPTS, FIRST_ERROR, FIRST_FAILED_AT, LAST_ERROR, REASON};
 
-/// The envelope this release writes. It reads this one and the one before; 1 is the first.
+/// The envelope format that this release writes. A release reads its own format and the previous one; 1 is the first.
 const FORMAT: u32 = 1;
 
-/// An event on its way: what cannot be read from the body again. The rest is identified anew by whoever records it.
+/// A queued event: everything that cannot be parsed from the body again. The consumer parses the rest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Envelope {
     /// The event's id.
     pub event_id: EventId,
-    /// Whether the id rests on a hash of the message and the hour.
+    /// Whether the id is a hash of the message and the hour.
     pub weak_identity: bool,
-    /// The nonce of the first attempt, kept through all others.
+    /// The nonce of the first attempt to record the event. All later attempts use it too.
     pub nonce: Nonce,
-    /// What it says.
+    /// The event's fingerprint.
     pub fingerprint: Fingerprint,
-    /// When the front door took it.
+    /// The time at which the receiver received the event.
     pub received_at: Timestamp,
-    /// The scheme that verified it.
+    /// The scheme that verified the event.
     pub verified_by: String,
     /// The body as delivered, after redaction.
     pub body: Bytes,
-    /// What its sender has been answered with, where that was decided for this event.
+    /// The reply that was decided for this event and sent, as JSON text; absent if there was none.
     pub answer: Option<String>,
 }
 
@@ -71,13 +71,13 @@ struct Wire {
     fingerprint: String,
     received_at: String,
     verified_by: String,
-    /// Base64 of zstd.
+    /// Base64 of a zstd frame.
     body: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     answer: Option<String>,
 }
 
-/// JSON text in ASCII alone: SQS refuses messages with some other characters, which an answer may hold.
+/// Escapes every non-ASCII character of a JSON text. SQS rejects some of them, and a reply may contain those.
 fn in_ascii(json: &str) -> String {
     let mut ascii = String::with_capacity(json.len());
     for c in json.chars() {
@@ -92,22 +92,22 @@ fn in_ascii(json: &str) -> String {
     ascii
 }
 
-/// Why a message is no envelope. Quotes nothing.
+/// Why a message cannot be read as an envelope. Quotes no content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum UnreadableEnvelope {
-    /// It is not the envelope's JSON.
+    /// The message is not the envelope's JSON.
     #[error("the message is not an envelope")]
     Shape,
     /// A member cannot be decoded.
     #[error("the envelope's member {0} cannot be decoded")]
     Member(&'static str),
-    /// Written by a newer release, which will be able to read it.
+    /// A newer release wrote the message, and can read it.
     #[error("the envelope has format {0}, this release reads up to {FORMAT}")]
     Newer(u32),
 }
 
 impl Envelope {
-    /// The envelope of `event`.
+    /// Returns the envelope of `event`.
     #[must_use]
     pub fn of(event: &Event) -> Self {
         Envelope {
@@ -122,10 +122,10 @@ impl Envelope {
         }
     }
 
-    /// The message's text.
+    /// Serializes the envelope as a message's text.
     ///
     /// # Errors
-    /// When there is no memory to compress the body in.
+    /// If there is not enough memory to compress the body.
     pub fn to_message(&self) -> io::Result<String> {
         let wire = Wire {
             v: FORMAT,
@@ -141,10 +141,10 @@ impl Envelope {
         Ok(in_ascii(&serde_json::to_string(&wire)?))
     }
 
-    /// Reads a message's text.
+    /// Parses a message's text.
     ///
     /// # Errors
-    /// When it is not one that [`to_message`](Self::to_message) has written.
+    /// If [`to_message`](Self::to_message) did not write it.
     pub fn from_message(text: &str) -> Result<Self, UnreadableEnvelope> {
         use UnreadableEnvelope::{Member, Newer, Shape};
         #[derive(Deserialize)]
@@ -170,46 +170,46 @@ impl Envelope {
     }
 }
 
-/// Why a queue did not take a message or a change. Safe to log.
+/// Why an SQS request failed. Safe to log.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum QueueError {
     /// No queue is configured.
     #[error("no queue is configured")]
     Absent,
-    /// The message is larger than the queue takes.
-    #[error("the message has {bytes} bytes, the queue takes {limit}")]
+    /// The message is larger than the queue accepts.
+    #[error("the message has {bytes} bytes, but the queue accepts at most {limit}")]
     TooLarge {
         /// The message's size.
         bytes: usize,
         /// The queue's limit.
         limit: usize,
     },
-    /// SQS refused it or did not answer in time.
+    /// SQS rejected the request or did not respond in time.
     #[error("SQS {operation}: {code}")]
     Failed {
         /// The API operation.
         operation: &'static str,
-        /// SQS' error code, or what came instead of an answer.
+        /// SQS' error code, or a few words if there was no response.
         code: String,
     },
 }
 
-/// Why a message is on the dead-letter queue; travels as message attributes.
+/// Why a message is on the dead-letter queue. Sent as message attributes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadLetter<'a> {
-    /// In one word: `unreadable`, `refused`, `unavailable`, `panic`.
+    /// The reason in one word: `unreadable`, `refused`, `unavailable`, `panic`.
     pub reason: &'a str,
-    /// The first error, in a sentence without content: why the front door queued it. Absent where nobody said.
+    /// Why the receiver queued the event, in a sentence without content; absent if unknown.
     pub first_error: Option<&'a str>,
-    /// The last error, likewise.
+    /// The last error, in a sentence without content.
     pub last_error: &'a str,
-    /// When it failed for the first time.
+    /// The time of the first failure.
     pub first_failed_at: Timestamp,
-    /// How often it was tried, redrives included.
+    /// The number of attempts, redrives included.
     pub attempts: u32,
 }
 
-/// SQS, as far as recording needs it.
+/// A client for the SQS operations that recording needs.
 #[derive(Debug, Clone)]
 pub struct Queues {
     client: Client,
@@ -217,7 +217,7 @@ pub struct Queues {
 }
 
 impl Queues {
-    /// Queues that take messages of up to `max_bytes`.
+    /// Creates a client for queues that accept messages of up to `max_bytes`.
     #[must_use]
     pub fn new(sdk: &SdkConfig, max_bytes: usize) -> Self {
         let limits = CallLimits::within(CALL_LIMIT);
@@ -228,10 +228,10 @@ impl Queues {
         Queues { client: Client::from_conf(config), max_bytes }
     }
 
-    /// The message an envelope travels in.
+    /// Returns the message's text for an envelope.
     ///
     /// # Errors
-    /// When it is too large for a queue.
+    /// If it is too large for a queue.
     pub fn message(&self, envelope: &Envelope) -> Result<String, QueueError> {
         let failed = |error: io::Error| QueueError::Failed { operation: "compress", code: error.kind().to_string() };
         let message = envelope.to_message().map_err(failed)?;
@@ -242,20 +242,20 @@ impl Queues {
         Ok(message)
     }
 
-    /// Puts a message on the queue at `url`. Why it is there, a sentence without content, travels with it.
+    /// Sends a message to the queue at `url`. `first_error`, a sentence without content, says why the event is queued.
     ///
     /// # Errors
-    /// When SQS did not take it.
-    pub async fn send_message(&self, url: &str, message: String, why: &str) -> Result<(), QueueError> {
+    /// If SQS did not accept it.
+    pub async fn send_message(&self, url: &str, message: String, first_error: &str) -> Result<(), QueueError> {
         let send = self.client.send_message().queue_url(url).message_body(message);
-        let send = send.message_attributes(FIRST_ERROR, attribute("String", why)?);
+        let send = send.message_attributes(FIRST_ERROR, attribute("String", first_error)?);
         send.send().await.map(drop).map_err(|error| failure("SendMessage", &error))
     }
 
-    /// Puts a message that cannot be recorded on the dead-letter queue at `url`, as it came.
+    /// Sends an unchanged message that cannot be recorded to the dead-letter queue at `url`.
     ///
     /// # Errors
-    /// When SQS did not take it.
+    /// If SQS did not accept it.
     pub async fn send_dead_letter(&self, url: &str, message: &str, letter: &DeadLetter<'_>) -> Result<(), QueueError> {
         let first_error = letter.first_error.map(|error| attribute("String", error)).transpose()?;
         let mut send = self
@@ -273,28 +273,29 @@ impl Queues {
         send.send().await.map(drop).map_err(|error| failure("SendMessage", &error))
     }
 
-    /// Whether any message is on the queue at `url`: visible, delayed or being taken. SQS' counts may lag by a minute.
+    /// Whether the queue at `url` has any message: visible, delayed or in flight. SQS' counts may lag by a minute.
     ///
     /// # Errors
-    /// When SQS did not answer.
-    pub async fn is_anything_on(&self, url: &str) -> Result<bool, QueueError> {
+    /// If SQS did not respond.
+    pub async fn has_messages(&self, url: &str) -> Result<bool, QueueError> {
         use QueueAttributeName::{
             ApproximateNumberOfMessages, ApproximateNumberOfMessagesDelayed, ApproximateNumberOfMessagesNotVisible,
         };
         let counts =
             [ApproximateNumberOfMessages, ApproximateNumberOfMessagesDelayed, ApproximateNumberOfMessagesNotVisible];
         let get = self.client.get_queue_attributes().queue_url(url).set_attribute_names(Some(counts.to_vec()));
-        let got = get.send().await.map_err(|error| failure("GetQueueAttributes", &error))?;
-        let count = |name| got.attributes()?.get(name)?.parse::<u64>().ok();
+        let response = get.send().await.map_err(|error| failure("GetQueueAttributes", &error))?;
+        let count = |name| response.attributes()?.get(name)?.parse::<u64>().ok();
+        // A count that is missing or unreadable may hide a message.
         Ok(counts.iter().any(|name| count(name) != Some(0)))
     }
 
-    /// Hides a received message for `delay` more.
+    /// Hides a received message for another `delay`.
     ///
     /// # Errors
-    /// When SQS did not take the change.
+    /// If SQS did not accept the change.
     pub async fn hide(&self, url: &str, receipt_handle: &str, delay: Duration) -> Result<(), QueueError> {
-        // SQS takes at most twelve hours, in whole seconds.
+        // SQS accepts at most twelve hours, in whole seconds.
         let seconds = i32::try_from(delay.as_secs().min(43_200)).unwrap_or(43_200);
         let change = self.client.change_message_visibility().queue_url(url).receipt_handle(receipt_handle);
         let change = change.visibility_timeout(seconds);
@@ -316,7 +317,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_answer_is_queued_in_ascii_and_read_back_as_it_was() {
+    fn replies_are_queued_in_ascii_and_read_back_unchanged() {
         let envelope = Envelope {
             event_id: EventId::new(&["ada"], &["m"]),
             weak_identity: false,
@@ -349,13 +350,13 @@ mod tests {
     }
 
     #[test]
-    fn an_envelope_arrives_as_it_was_sent() {
+    fn envelope_round_trips_through_a_message() {
         let envelope = envelope();
         assert_eq!(Envelope::from_message(&envelope.to_message().unwrap()), Ok(envelope));
     }
 
     #[test]
-    fn unreadable_messages_are_told_from_newer_ones_and_never_quoted() {
+    fn unreadable_and_newer_envelopes_have_different_errors() {
         use UnreadableEnvelope::{Member, Newer, Shape};
         for text in ["", "secret", "{}", "[]", r#"{"v":1}"#, r#"{"v":"1"}"#] {
             assert_eq!(Envelope::from_message(text), Err(Shape), "{text}");

@@ -1,7 +1,7 @@
 //! The DynamoDB adapter.
 //!
-//! A new event costs one request: a `PutItem` on the condition that its id is free, which in the same round trip tells
-//! who holds it otherwise.
+//! A new event costs one request: a `PutItem` on condition that its id is free. If it is not, the same response
+//! contains the existing item.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -10,9 +10,9 @@ use aws_config::SdkConfig;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::Intercept;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::operation::put_item::{PutItemError, PutItemOutput};
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
-use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::operation::update_item::{UpdateItemError, UpdateItemOutput};
 use aws_sdk_dynamodb::types::{KeysAndAttributes, ReturnValuesOnConditionCheckFailure};
 use futures_util::{TryStreamExt, stream};
 use gatehouse_payload::time::Timestamp;
@@ -27,19 +27,19 @@ pub mod erase;
 pub mod item;
 pub mod slots;
 
-use erase::Erased;
+use erase::ErasedSubjects;
 pub use item::{Damaged, Item, Record, conflict_key};
 use item::{Existing, Packed, attribute, chunk_keys, erased_at, is_expired, text, text_of, unpack};
 
-/// What one request may take while an event is recorded, its second attempt included.
+/// Time limit of one request while an event is recorded, its second attempt included.
 const WRITE_LIMIT: Duration = Duration::from_millis(1200);
-/// What one request may take when records are read back, up to 16 MB at once and with nobody waiting for an answer.
+/// Time limit of one request that reads records: up to 16 MB, while no vendor waits for a response.
 const READ_LIMIT: Duration = Duration::from_secs(30);
-/// What one may take while somebody watches.
+/// Time limit of one request of a command whose user watches its progress.
 const WATCHED_LIMIT: Duration = Duration::from_secs(12);
-/// How many chunks are written at the same moment: more would only wait for each other's bandwidth, against the limit.
-const CHUNKS_AT_ONCE: usize = 4;
-/// The index a timeline is read by.
+/// Number of chunks that are written concurrently. More would share the same bandwidth and exceed the time limit.
+const CONCURRENT_CHUNKS: usize = 4;
+/// The index by which timelines are read.
 pub const SUBJECT_INDEX: &str = "by-subject";
 
 /// The event table.
@@ -49,21 +49,21 @@ pub struct Store {
     reader: Client,
     table: String,
     ttl_seconds: i64,
-    erased: Erased,
+    erased: ErasedSubjects,
 }
 
-/// Why the store did not do what it was asked. Safe to log: names operations and codes, never content.
+/// Why an operation of the store failed. Safe to log: names operations and codes, never content.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
-    /// Down, slow, throttled or not allowed: the same request may succeed later.
+    /// DynamoDB was down, slow, throttled or denied access. The same request may succeed later.
     #[error("DynamoDB {operation}: {code}")]
     Transient {
         /// The API operation.
         operation: &'static str,
-        /// DynamoDB's error code, or what came instead of an answer.
+        /// DynamoDB's error code, or a few words if there was no response.
         code: String,
     },
-    /// Refused for what it is: the same request will be refused again.
+    /// DynamoDB rejected the content of the request. The same request will be rejected again.
     #[error("DynamoDB {operation}: {code}")]
     Permanent {
         /// The API operation.
@@ -71,83 +71,82 @@ pub enum StoreError {
         /// DynamoDB's error code.
         code: String,
     },
-    /// An item is there but is no record.
+    /// The item exists but is not a readable record.
     #[error(transparent)]
     Damaged(#[from] Damaged),
 }
 
 impl StoreError {
-    /// Whether trying again later can help.
+    /// Whether the same operation may succeed later.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         matches!(self, StoreError::Transient { .. })
     }
 }
 
-/// What recording an event came to.
+/// The result of recording an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recorded {
     /// Recorded, duplicate, conflict or erased.
     pub outcome: Outcome,
-    /// What the delivery is answered with: what the item that stands for it holds, be it this one's or an earlier
-    /// one's.
+    /// The reply to this delivery. A duplicate, or a conflict that was recorded before, gets the recorded reply.
     pub answer: Option<String>,
 }
 
-/// What stands in an event's place.
+/// The visible content of an event's item.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Place {
-    /// Nothing that is visible.
+    /// There is no visible item.
     Empty,
-    /// It was erased at this time.
+    /// A tombstone: the event was erased at this time.
     Erased(Timestamp),
-    /// Its record.
+    /// The event's record.
     Record(Box<Record>),
     /// An item that cannot be read.
     Damaged(Damaged),
 }
 
-/// Some of a subject's events, in order.
+/// A page of a subject's events, in order.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Page {
-    /// By `occurred_at`, then by event id; conflicting copies beside their records.
+    /// The records by `occurred_at`, then by event id. Conflicting copies follow their records.
     pub records: Vec<Record>,
-    /// Items that are there but cannot be read, by their key: one of them does not hide the others.
+    /// The keys of unreadable items, and what is wrong with each. They do not hide the other events.
     pub damaged: Vec<(String, Damaged)>,
-    /// For the next page; absent on the last.
+    /// The token of the next page; absent on the last page.
     pub next: Option<PageToken>,
 }
 
-/// Where a timeline goes on.
+/// The position at which a listing continues.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PageToken(Item);
 
 impl Store {
-    /// A store on `table`. The SDK's endpoint variables are honoured.
+    /// Creates a store on `table`. It honours the SDK's endpoint variables.
     #[must_use]
     pub fn new(sdk: &SdkConfig, table: &str, ttl_days: u32) -> Self {
-        Self::within(WRITE_LIMIT, sdk, table, ttl_days)
+        Self::with_write_limit(WRITE_LIMIT, sdk, table, ttl_days)
     }
 
-    /// A store whose writes may take as long as its reads: for commands, whose answer no vendor waits for.
+    /// Creates a store whose writes have the same long time limit as its reads, for callers that no vendor waits for.
     #[must_use]
     pub fn patient(sdk: &SdkConfig, table: &str, ttl_days: u32) -> Self {
-        Self::within(READ_LIMIT, sdk, table, ttl_days)
+        Self::with_write_limit(READ_LIMIT, sdk, table, ttl_days)
     }
 
-    /// A store for a command, whose requests `watched` sees: patient, but not for so long that nobody believes in it.
+    /// Creates a store for a command, with a time limit of 12 s per request. `interceptor` sees every request.
     #[must_use]
-    pub fn watched(sdk: &SdkConfig, table: &str, ttl_days: u32, watched: impl Intercept + Clone + 'static) -> Self {
+    pub fn watched(sdk: &SdkConfig, table: &str, ttl_days: u32, interceptor: impl Intercept + Clone + 'static) -> Self {
         let limits = CallLimits::within(WATCHED_LIMIT);
         let config = aws_sdk_dynamodb::config::Builder::from(sdk)
             .timeout_config(limits.timeouts())
             .retry_config(limits.retries())
-            .interceptor(watched);
+            .interceptor(interceptor);
         let client = Client::from_conf(config.build());
-        Self::of(client.clone(), client, table, ttl_days)
+        Self::with_clients(client.clone(), client, table, ttl_days)
     }
 
-    fn within(write_limit: Duration, sdk: &SdkConfig, table: &str, ttl_days: u32) -> Self {
+    fn with_write_limit(write_limit: Duration, sdk: &SdkConfig, table: &str, ttl_days: u32) -> Self {
         let client = |limit| {
             let limits = CallLimits::within(limit);
             let config = aws_sdk_dynamodb::config::Builder::from(sdk)
@@ -155,84 +154,85 @@ impl Store {
                 .retry_config(limits.retries());
             Client::from_conf(config.build())
         };
-        Self::of(client(write_limit), client(READ_LIMIT), table, ttl_days)
+        Self::with_clients(client(write_limit), client(READ_LIMIT), table, ttl_days)
     }
 
-    fn of(writer: Client, reader: Client, table: &str, ttl_days: u32) -> Self {
+    fn with_clients(writer: Client, reader: Client, table: &str, ttl_days: u32) -> Self {
         let (table, ttl_seconds) = (table.to_owned(), i64::from(ttl_days) * 86_400);
-        Store { writer, reader, table, ttl_seconds, erased: Erased::default() }
+        Store { writer, reader, table, ttl_seconds, erased: ErasedSubjects::default() }
     }
 
-    /// How long what is written is kept, in seconds.
+    /// Returns how long records are stored, in seconds.
     #[must_use]
     pub fn ttl_seconds(&self) -> i64 {
         self.ttl_seconds
     }
 
-    /// Opens the connection before the first event needs it, and learns what was erased. A failure is for the first
-    /// event to find.
+    /// Opens the connection and reads the erased subjects before the first event needs them. Ignores failures; the
+    /// first event will report them.
     pub async fn warm(&self, now: Timestamp) {
-        self.learn_in_passing(now).await;
+        self.try_refresh_erased(now).await;
     }
 
-    /// Records `event` once, with its answer. Any number of calls for one event, at once, again, or with a lost answer,
-    /// leave one record.
+    /// Records `event` once, with its reply. Any number of calls for the same event leave one record, whether they are
+    /// concurrent, repeated, or retries after a lost response.
     ///
     /// # Errors
-    /// When DynamoDB did not take it; it may have been written all the same, which the same call finds out.
+    /// If DynamoDB did not confirm the write. The event may be recorded nevertheless; the same call then returns its
+    /// outcome.
     pub async fn record(&self, event: &Event, now: Timestamp) -> Result<Recorded, StoreError> {
         let packed = Packed::new(event, now.as_secs() + self.ttl_seconds)
             .map_err(|error| StoreError::Transient { operation: "compress", code: error.kind().to_string() })?;
-        let own = |outcome| Recorded { outcome, answer: event.answer.clone() };
-        if self.erased.covers(event, now) {
-            // In its place too, for whoever asks what became of it.
-            self.refuse(event, now).await?;
-            return Ok(own(Outcome::Erased));
+        let with_own_reply = |outcome| Recorded { outcome, answer: event.answer.clone() };
+        if self.erased.contain_subject_of(event, now) {
+            // The tombstone shows later readers what happened to this event.
+            self.write_tombstone_for(event, now).await?;
+            return Ok(with_own_reply(Outcome::Erased));
         }
-        let was_stale = self.erased.is_stale(now);
-        // Beside the write, and only once in a while, so that a new event costs one request.
-        let learning = async {
+        let was_stale = self.erased.are_stale(now);
+        // The refresh is rare and runs concurrently with the write, so that a new event costs one request.
+        let refresh = async {
             if was_stale {
-                self.learn_in_passing(now).await;
+                self.try_refresh_erased(now).await;
             }
         };
-        let (placed, ()) = tokio::join!(self.place(packed.record(event), &packed, now), learning);
-        let placed = placed?;
-        if was_stale && self.erased.covers(event, now) {
-            // It was erased while this instance slept: what was written just now goes again.
-            if placed.is_none() {
-                self.take_back(event, &packed, now).await?;
+        let (existing, ()) = tokio::join!(self.put_if_absent(packed.record(event), &packed, now), refresh);
+        let existing = existing?;
+        if was_stale && self.erased.contain_subject_of(event, now) {
+            // The subject was erased since the last refresh, so the event must not have been written.
+            if existing.is_none() {
+                self.undo_write(event, &packed, now).await?;
             }
-            return Ok(own(Outcome::Erased));
+            return Ok(with_own_reply(Outcome::Erased));
         }
-        let Some(holder) = placed else {
-            return Ok(own(Outcome::Recorded));
+        let Some(existing) = existing else {
+            return Ok(with_own_reply(Outcome::Recorded));
         };
-        if holder.erased.is_some_and(|subject| erase::is_about(event, &subject)) {
-            return Ok(own(Outcome::Erased));
+        if existing.erased.is_some_and(|subject| erase::may_be_about(event, &subject)) {
+            return Ok(with_own_reply(Outcome::Erased));
         }
-        if holder.nonce == Some(event.nonce) {
-            return Ok(own(Outcome::Recorded));
+        if existing.nonce == Some(event.nonce) {
+            return Ok(with_own_reply(Outcome::Recorded));
         }
-        if holder.fingerprint == Some(event.fingerprint) || event.is_one_question {
-            return Ok(Recorded { outcome: Outcome::Duplicate, answer: holder.answer });
+        if existing.fingerprint == Some(event.fingerprint) || event.is_one_question {
+            return Ok(Recorded { outcome: Outcome::Duplicate, answer: existing.answer });
         }
-        // Whoever holds the copy's place says the same, for its key holds the fingerprint.
-        match self.place(packed.conflict(event), &packed, now).await? {
-            None => Ok(own(Outcome::Conflict)),
+        // The copy's key contains the fingerprint, so an existing copy has the same content.
+        match self.put_if_absent(packed.conflict(event), &packed, now).await? {
+            None => Ok(with_own_reply(Outcome::Conflict)),
             Some(copy) => Ok(Recorded { outcome: Outcome::Conflict, answer: copy.answer }),
         }
     }
 
-    /// Writes `head` where nothing visible stands, after its chunks; else tells what stands there.
-    async fn place(&self, head: Item, packed: &Packed, now: Timestamp) -> Result<Option<Existing>, StoreError> {
+    /// Writes the chunks and then `head`, unless there is a visible item under its key. Returns that item.
+    async fn put_if_absent(&self, head: Item, packed: &Packed, now: Timestamp) -> Result<Option<Existing>, StoreError> {
         if !packed.chunks.is_empty() {
             let key = text_of(&head, attribute::EVENT_ID).unwrap_or_default();
-            if let Some(existing) = self.head(&self.writer, key).await?.filter(|item| !is_expired(item, now)) {
+            if let Some(existing) = self.get_item(&self.writer, key).await?.filter(|item| !is_expired(item, now)) {
                 return Ok(Some(Existing::of(&existing)));
             }
             let chunks = stream::iter(packed.chunks.iter().map(Ok));
-            chunks.try_for_each_concurrent(CHUNKS_AT_ONCE, |chunk| self.put(chunk.clone())).await?;
+            chunks.try_for_each_concurrent(CONCURRENT_CHUNKS, |chunk| self.put_item(chunk.clone())).await?;
         }
         let put = self
             .writer
@@ -242,32 +242,27 @@ impl Store {
             .condition_expression("attribute_not_exists(event_id) OR expires_at < :now")
             .expression_attribute_values(":now", item::number(now.as_secs()))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-        match put.send().await {
-            Ok(_) => Ok(None),
-            Err(error) => match error.as_service_error() {
-                Some(PutItemError::ConditionalCheckFailedException(held)) => {
-                    Ok(Some(Existing::of(held.item().unwrap_or(&HashMap::new()))))
-                }
-                _ => Err(failure("PutItem", &error)),
-            },
+        match conditional_put(put.send().await)? {
+            ConditionalWrite::Done => Ok(None),
+            ConditionalWrite::ConditionFailed(existing) => Ok(Some(Existing::of(&existing.unwrap_or_default()))),
         }
     }
 
-    async fn put(&self, item: Item) -> Result<(), StoreError> {
+    async fn put_item(&self, item: Item) -> Result<(), StoreError> {
         let put = self.writer.put_item().table_name(&self.table).set_item(Some(item));
         put.send().await.map(drop).map_err(|error| failure("PutItem", &error))
     }
 
-    async fn head(&self, client: &Client, key: &str) -> Result<Option<Item>, StoreError> {
+    async fn get_item(&self, client: &Client, key: &str) -> Result<Option<Item>, StoreError> {
         let get = client.get_item().table_name(&self.table).key(attribute::EVENT_ID, text(key)).consistent_read(true);
-        let answer = get.send().await.map_err(|error| failure("GetItem", &error))?;
-        Ok(answer.item)
+        let response = get.send().await.map_err(|error| failure("GetItem", &error))?;
+        Ok(response.item)
     }
 
-    /// The record of an event, if there is one and it has not expired.
+    /// Returns the record of an event, if there is one and it has not expired.
     ///
     /// # Errors
-    /// When DynamoDB does not answer, or the item is damaged.
+    /// If DynamoDB does not respond, or the item is damaged.
     pub async fn get(&self, id: &EventId, now: Timestamp) -> Result<Option<Record>, StoreError> {
         match self.look(id, now).await? {
             Place::Record(record) => Ok(Some(*record)),
@@ -276,44 +271,48 @@ impl Store {
         }
     }
 
-    /// What stands in an event's place.
+    /// Returns the visible content of an event's item.
     ///
     /// # Errors
-    /// As [`get`](Self::get).
+    /// If DynamoDB does not respond.
     pub async fn look(&self, id: &EventId, now: Timestamp) -> Result<Place, StoreError> {
-        match self.head(&self.reader, id.as_str()).await?.filter(|item| !is_expired(item, now)) {
-            Some(head) => match erased_at(&head) {
-                Some(at) => Ok(Place::Erased(at)),
-                None => match self.complete(&head).await {
-                    Ok(record) => Ok(Place::Record(Box::new(record))),
-                    Err(StoreError::Damaged(damaged)) => Ok(Place::Damaged(damaged)),
-                    Err(error) => Err(error),
-                },
-            },
+        match self.get_item(&self.reader, id.as_str()).await?.filter(|item| !is_expired(item, now)) {
+            Some(head) => self.place(&head).await,
             None => Ok(Place::Empty),
         }
     }
 
-    /// An event's item as it is stored, its chunks left out.
-    ///
-    /// # Errors
-    /// When DynamoDB does not answer.
-    pub async fn raw(&self, key: &str) -> Result<Option<Item>, StoreError> {
-        self.head(&self.reader, key).await
+    async fn place(&self, head: &Item) -> Result<Place, StoreError> {
+        if let Some(at) = erased_at(head) {
+            return Ok(Place::Erased(at));
+        }
+        match self.record_of(head).await {
+            Ok(record) => Ok(Place::Record(Box::new(record))),
+            Err(StoreError::Damaged(damaged)) => Ok(Place::Damaged(damaged)),
+            Err(error) => Err(error),
+        }
     }
 
-    async fn complete(&self, head: &Item) -> Result<Record, StoreError> {
+    /// Returns an event's item as it is stored, without its chunks.
+    ///
+    /// # Errors
+    /// If DynamoDB does not respond.
+    pub async fn raw(&self, key: &str) -> Result<Option<Item>, StoreError> {
+        self.get_item(&self.reader, key).await
+    }
+
+    async fn record_of(&self, head: &Item) -> Result<Record, StoreError> {
         let chunks = self.batch_get(chunk_keys(head)).await?;
         Ok(unpack(head, &chunks)?)
     }
 
-    /// A page of a subject's events, oldest first; at most `limit` (1–100) of them. Expired ones are left out, so a
-    /// page may be short, or empty, with more to come.
+    /// Returns a page of a subject's events, oldest first, at most `limit` (1–100) of them. Expired events are left
+    /// out, so a page may be short or empty although there are more pages.
     ///
     /// The index is eventually consistent: an event may be missing for a moment after it was recorded.
     ///
     /// # Errors
-    /// When DynamoDB does not answer.
+    /// If DynamoDB does not respond.
     pub async fn timeline(
         &self,
         subject: &Subject,
@@ -325,18 +324,18 @@ impl Store {
             .query_of(subject)
             .limit(i32::from(limit.clamp(1, 100)))
             .set_exclusive_start_key(from.map(|token| token.0));
-        let answer = query.send().await.map_err(|error| failure("Query", &error))?;
-        // The index may lag behind the table: show an item twice that has just been written anew, or under the subject
-        // it had. The items themselves decide.
+        let response = query.send().await.map_err(|error| failure("Query", &error))?;
+        // The index may lag behind the table: it may list an overwritten item twice, or under its former subject. So
+        // the items themselves are read.
         let keys: BTreeSet<&str> =
-            answer.items().iter().filter_map(|item| text_of(item, attribute::EVENT_ID)).collect();
+            response.items().iter().filter_map(|item| text_of(item, attribute::EVENT_ID)).collect();
         let heads = self.batch_get(keys.into_iter().map(str::to_owned).collect()).await?;
-        let mut page = Page { next: answer.last_evaluated_key.map(PageToken), ..Page::default() };
+        let mut page = Page { next: response.last_evaluated_key.map(PageToken), ..Page::default() };
         for (key, head) in heads {
             if is_expired(&head, now) || text_of(&head, attribute::SUBJECT) != Some(subject.as_str()) {
                 continue;
             }
-            match self.complete(&head).await {
+            match self.record_of(&head).await {
                 Ok(record) => page.records.push(record),
                 Err(StoreError::Damaged(damaged)) => page.damaged.push((key, damaged)),
                 Err(error) => return Err(error),
@@ -355,85 +354,77 @@ impl Store {
             .expression_attribute_values(":subject", text(subject.as_str()))
     }
 
-    /// The keys of a subject's items, oldest first: what a reader compares to what it has seen.
+    /// Returns the keys of a subject's items, oldest first. A reader can compare them to the keys that it knows.
     ///
     /// # Errors
-    /// As [`timeline`](Self::timeline).
+    /// Like [`timeline`](Self::timeline).
     pub async fn keys(&self, subject: &Subject) -> Result<Vec<String>, StoreError> {
         let (mut keys, mut from) = (Vec::new(), None);
         loop {
             let query = self.query_of(subject).set_exclusive_start_key(from.take());
-            let answer = query.send().await.map_err(|error| failure("Query", &error))?;
-            keys.extend(answer.items().iter().filter_map(|item| text_of(item, attribute::EVENT_ID)).map(str::to_owned));
-            from = answer.last_evaluated_key;
+            let response = query.send().await.map_err(|error| failure("Query", &error))?;
+            let page = response.items().iter().filter_map(|item| text_of(item, attribute::EVENT_ID));
+            keys.extend(page.map(str::to_owned));
+            from = response.last_evaluated_key;
             if from.is_none() {
                 return Ok(keys);
             }
         }
     }
 
-    /// What stands under each of `keys`, by key, expired items left out: what is damaged is not among the records.
+    /// Returns the visible content of the items under `keys`, by key. Leaves out expired and missing items.
     ///
     /// # Errors
-    /// When DynamoDB does not answer.
+    /// If DynamoDB does not respond.
     pub async fn read(&self, keys: Vec<String>, now: Timestamp) -> Result<HashMap<String, Place>, StoreError> {
         let mut places = HashMap::new();
         for (key, head) in self.batch_get(keys).await? {
-            if is_expired(&head, now) {
-                continue;
+            if !is_expired(&head, now) {
+                places.insert(key, self.place(&head).await?);
             }
-            let place = match erased_at(&head) {
-                Some(at) => Place::Erased(at),
-                None => match self.complete(&head).await {
-                    Ok(record) => Place::Record(Box::new(record)),
-                    Err(StoreError::Damaged(damaged)) => Place::Damaged(damaged),
-                    Err(error) => return Err(error),
-                },
-            };
-            places.insert(key, place);
         }
         Ok(places)
     }
 
-    /// All of a subject's events, oldest first.
+    /// Returns all of a subject's events, oldest first.
     ///
     /// # Errors
-    /// As [`timeline`](Self::timeline).
+    /// Like [`timeline`](Self::timeline).
     pub async fn whole_timeline(&self, subject: &Subject, now: Timestamp) -> Result<Page, StoreError> {
-        let mut whole = Page::default();
+        let mut all = Page::default();
         loop {
-            let page = self.timeline(subject, now, whole.next.take(), 100).await?;
-            whole.records.extend(page.records);
-            whole.damaged.extend(page.damaged);
-            whole.next = page.next;
-            if whole.next.is_none() {
-                whole.records.sort_by(|a, b| timeline_order(a).cmp(&timeline_order(b)));
-                whole.records.dedup();
-                return Ok(whole);
+            let page = self.timeline(subject, now, all.next.take(), 100).await?;
+            all.records.extend(page.records);
+            all.damaged.extend(page.damaged);
+            all.next = page.next;
+            if all.next.is_none() {
+                all.records.sort_by(|a, b| timeline_order(a).cmp(&timeline_order(b)));
+                all.records.dedup();
+                return Ok(all);
             }
         }
     }
 
-    /// The items that exist among `keys`, by key; consistent, in as many requests as it takes.
+    /// Reads the items that exist among `keys`, by key, with consistent reads and as many requests as needed.
     async fn batch_get(&self, keys: Vec<String>) -> Result<HashMap<String, Item>, StoreError> {
         let mut found = HashMap::new();
-        let mut left: Vec<Item> =
+        let mut remaining: Vec<Item> =
             keys.iter().map(|key| HashMap::from([(attribute::EVENT_ID.to_owned(), text(key))])).collect();
-        while !left.is_empty() {
-            let now = left.split_off(left.len().saturating_sub(100));
-            let keys = KeysAndAttributes::builder().set_keys(Some(now)).consistent_read(true).build();
+        while !remaining.is_empty() {
+            let batch = remaining.split_off(remaining.len().saturating_sub(100));
+            let keys = KeysAndAttributes::builder().set_keys(Some(batch)).consistent_read(true).build();
             let keys =
                 keys.map_err(|_| StoreError::Permanent { operation: "BatchGetItem", code: "NoKeys".to_owned() })?;
             let get = self.reader.batch_get_item().request_items(&self.table, keys);
-            let answer = get.send().await.map_err(|error| failure("BatchGetItem", &error))?;
-            for item in answer.responses.unwrap_or_default().remove(&self.table).unwrap_or_default() {
+            let response = get.send().await.map_err(|error| failure("BatchGetItem", &error))?;
+            for item in response.responses.unwrap_or_default().remove(&self.table).unwrap_or_default() {
                 if let Some(key) = text_of(&item, attribute::EVENT_ID) {
                     found.insert(key.to_owned(), item);
                 }
             }
-            // What did not fit the answer comes in the next.
-            let unprocessed = answer.unprocessed_keys.unwrap_or_default().remove(&self.table);
-            left.extend(unprocessed.map(|keys| keys.keys).unwrap_or_default());
+            // Items that did not fit in the response are requested again.
+            let unprocessed = response.unprocessed_keys.unwrap_or_default().remove(&self.table);
+            remaining.extend(unprocessed.map(|keys| keys.keys).unwrap_or_default());
         }
         Ok(found)
     }
@@ -443,20 +434,43 @@ fn timeline_order(record: &Record) -> (Timestamp, &str, bool, crate::Fingerprint
     (record.event.occurred_at, record.event.id.as_str(), record.conflict, record.event.fingerprint)
 }
 
-/// Whether the condition of an update held.
-fn condition_held<T, R: std::fmt::Debug>(updated: Result<T, SdkError<UpdateItemError, R>>) -> Result<bool, StoreError> {
-    match updated {
-        Ok(_) => Ok(true),
-        Err(error) if error.as_service_error().is_some_and(UpdateItemError::is_conditional_check_failed_exception) => {
-            Ok(false)
-        }
-        Err(error) => Err(failure("UpdateItem", &error)),
+/// The result of a conditional write.
+enum ConditionalWrite {
+    /// The item was written.
+    Done,
+    /// The condition was false. Contains the existing item, if there is one and the request asked for it.
+    ConditionFailed(Option<Item>),
+}
+
+impl ConditionalWrite {
+    fn is_done(&self) -> bool {
+        matches!(self, ConditionalWrite::Done)
+    }
+}
+
+fn conditional_put(result: Result<PutItemOutput, SdkError<PutItemError>>) -> Result<ConditionalWrite, StoreError> {
+    let Err(error) = result else { return Ok(ConditionalWrite::Done) };
+    let failure = failure("PutItem", &error);
+    match error.into_service_error() {
+        PutItemError::ConditionalCheckFailedException(failed) => Ok(ConditionalWrite::ConditionFailed(failed.item)),
+        _ => Err(failure),
+    }
+}
+
+fn conditional_update(
+    result: Result<UpdateItemOutput, SdkError<UpdateItemError>>,
+) -> Result<ConditionalWrite, StoreError> {
+    let Err(error) = result else { return Ok(ConditionalWrite::Done) };
+    let failure = failure("UpdateItem", &error);
+    match error.into_service_error() {
+        UpdateItemError::ConditionalCheckFailedException(failed) => Ok(ConditionalWrite::ConditionFailed(failed.item)),
+        _ => Err(failure),
     }
 }
 
 fn failure<E: ProvideErrorMetadata, R>(operation: &'static str, error: &SdkError<E, R>) -> StoreError {
     let code = code_of(error).to_owned();
-    // Only what DynamoDB refuses for its content stays refused; permissions, missing tables and throttles get mended.
+    // Only errors about the content are permanent. Missing permissions or tables, and throttling, can be repaired.
     let permanent = ["ValidationException", "SerializationException", "ItemCollectionSizeLimitExceededException"];
     if permanent.contains(&code.as_str()) {
         StoreError::Permanent { operation, code }

@@ -78,5 +78,5 @@ async fn call_reports_missing_transcripts() {
     Delivery::vapi_server(report).send(&bed.url).await.unwrap();
     let shown = bed.run(&["calls", "show", "vapi:call:c1", "--json"]).line();
     assert_eq!((&shown["state"], &shown["resolution"]), (&"CLOSED".into(), &"true".into()));
-    assert_eq!(shown["missing"], serde_json::json!(["transcripts: 1 came of the 3 that end-of-call-report has"]));
+    assert_eq!(shown["missing"], serde_json::json!(["transcripts: received 1 of the 3 in end-of-call-report"]));
 }

@@ -1,4 +1,4 @@
-//! The agents.
+//! The agents of `agent-chat`.
 
 use std::fmt;
 
@@ -11,13 +11,13 @@ use crate::secrets::Secret;
 /// An agent.
 #[derive(Clone)]
 pub struct Agent {
-    /// Where it takes messages: `https`, or `http` on a loopback address.
+    /// The URL that accepts messages: `https`, or `http` on a loopback address.
     pub url: Uri,
-    /// What it speaks.
+    /// The protocol of the agent.
     pub dialect: Dialect,
-    /// What it is asked with, as a bearer; `None` for agents that ask for nothing.
+    /// The bearer token for requests; `None` if the agent needs none.
     pub token: Option<Secret>,
-    /// Whether its address may be a private network's.
+    /// Whether the agent's address may be in a private network.
     pub is_private: bool,
 }
 
@@ -39,11 +39,11 @@ pub(crate) struct AgentPart {
 }
 
 impl AgentPart {
-    /// The agent, or what is wrong with it.
+    /// Returns the agent, or what is wrong with it.
     pub(crate) fn agent(self) -> Result<Agent, &'static str> {
         let visible = |token: &Secret| !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
         if !self.token.iter().all(visible) {
-            return Err(".token cannot stand in a header");
+            return Err(".token is not valid in a header; use visible ASCII characters");
         }
         let url = super::url(&self.url).ok_or(".url does not begin with https://")?;
         let dialect = Dialect::named(&self.dialect).ok_or(".dialect is neither ag-kit nor ag-ui")?;

@@ -1,4 +1,4 @@
-//! The clients: servers with a token of their own, and the users of issuers of tokens.
+//! The clients of `agent-chat`: servers with their own token, and users with a token of an issuer.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -10,16 +10,16 @@ use serde_json::value::RawValue;
 
 use crate::secrets::Secret;
 
-/// The shortest token, in bytes.
-const SHORTEST: usize = 16;
+/// Shortest accepted token, in bytes.
+const MIN_TOKEN_BYTES: usize = 16;
 
-/// Who may call, by a token of its own.
+/// A client with its own token.
 #[derive(Clone)]
 pub struct Client {
-    /// Names the client in records and logs.
+    /// The id of the client in records and logs.
     pub id: String,
     pub(super) token: Secret,
-    /// What it may do.
+    /// The agents and limits of the client.
     pub rights: Rights,
 }
 
@@ -29,45 +29,47 @@ impl fmt::Debug for Client {
     }
 }
 
-/// Whose tokens for their users are accepted: JSON Web Tokens (RFC 7519), signed with RS256 or ES256.
+/// An issuer of JSON Web Tokens (RFC 7519), signed with RS256 or ES256, for users who are clients.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Issuer {
-    /// What `iss` must be.
+    /// The required value of `iss`.
     pub issuer: String,
-    /// Where the keys are, as a JSON Web Key Set (RFC 7517).
+    /// The URL of the JSON Web Key Set (RFC 7517) with the issuer's keys.
     pub jwks_url: Uri,
-    /// Whether their address may be a private network's.
+    /// Whether the address of the key set may be in a private network.
     pub is_private: bool,
-    /// What `aud` must be, or hold.
+    /// The value that `aud` must equal or contain.
     pub audience: String,
-    /// What each user may do.
+    /// The agents and limits of each user.
     pub rights: Rights,
 }
 
 impl Issuer {
-    /// The client that a user is: `<issuer>:<sub>`. In `sub`, `:` and what is not visible ASCII is percent-encoded, so that no
-    /// user of one issuer is one of another's.
+    /// Returns the client id of a user: `<issuer>:<sub>`. In `sub`, `:`, `%` and all other bytes than visible ASCII are
+    /// percent-encoded, so that users of different issuers have different ids.
     #[must_use]
     pub fn client_id(&self, sub: &str) -> String {
-        let escape = |byte: u8| match byte {
-            b'%' | b':' => format!("%{byte:02X}"),
-            _ if byte.is_ascii_graphic() => char::from(byte).to_string(),
-            _ => format!("%{byte:02X}"),
+        let escape = |byte: u8| {
+            if byte.is_ascii_graphic() && !b"%:".contains(&byte) {
+                char::from(byte).to_string()
+            } else {
+                format!("%{byte:02X}")
+            }
         };
         format!("{}:{}", self.issuer, sub.bytes().map(escape).collect::<String>())
     }
 }
 
-/// What a client may do.
+/// The agents that a client may call, and its limits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rights {
     agents: Vec<String>,
-    /// How many turns.
+    /// The limits of the client's turns.
     pub limits: Limits,
 }
 
 impl Rights {
-    /// Whether it may call this agent.
+    /// Whether the client may call this agent.
     #[must_use]
     pub fn may_call(&self, agent: &str) -> bool {
         self.agents.iter().any(|allowed| allowed == "*" || allowed == agent)
@@ -87,13 +89,13 @@ fn rights(agents: Vec<String>, limits: LimitsPart) -> Result<Rights, &'static st
     let LimitsPart { concurrent, per_minute } = limits;
     let limits = Limits { concurrent: concurrent.map(NonZeroU32::get), per_minute: per_minute.map(NonZeroU32::get) };
     if agents.is_empty() {
-        Err(".agents is empty; \"*\" stands for every agent")
+        Err(".agents is empty; list agents, or \"*\" for every agent")
     } else {
         Ok(Rights { agents, limits })
     }
 }
 
-/// Whether the element is an issuer's: `"kind": "jwt"`. Any other kind is none, and `token` may be left out.
+/// Whether an element of `clients` is an issuer: `"kind": "jwt"`. The only other kind, `token`, is the default.
 pub(crate) fn is_issuer(raw: &RawValue) -> bool {
     #[derive(Deserialize)]
     struct Kind {
@@ -121,24 +123,26 @@ pub(crate) struct ClientPart {
 }
 
 impl ClientPart {
-    /// What is wrong with the token: the rest is checked by [`Self::client`].
+    /// Returns what is wrong with the token. [`Self::client`] checks the rest.
     pub(crate) fn token_defect(&self) -> Option<String> {
-        match self.token.len() {
-            _ if !is_visible(&self.token) => Some("is not of visible ASCII characters".to_owned()),
-            length if length < SHORTEST => Some(format!("is shorter than {SHORTEST} bytes")),
-            _ => None,
+        if !is_visible(&self.token) {
+            Some("contains other than visible ASCII characters".to_owned())
+        } else if self.token.len() < MIN_TOKEN_BYTES {
+            Some(format!("is shorter than {MIN_TOKEN_BYTES} bytes"))
+        } else {
+            None
         }
     }
 
-    /// The client, or what is wrong with it.
+    /// Returns the client, or what is wrong with it.
     pub(crate) fn client(self, others: &[Client]) -> Result<Client, &'static str> {
         let ClientPart { id, token, agents, limits, .. } = self;
         if id.is_empty() || id.len() > 100 || !is_visible(&id) {
-            return Err(".id is not up to 100 visible ASCII characters");
+            return Err(".id does not have 1 to 100 visible ASCII characters");
         }
         let rights = rights(agents, limits)?;
         if others.iter().any(|other| other.id == id && other.rights != rights) {
-            return Err(".agents or .limits differ from those of another client of this id");
+            return Err(".agents or .limits differ from those of another client with this id");
         }
         Ok(Client { id, token, rights })
     }
@@ -166,14 +170,14 @@ pub(crate) struct IssuerPart {
 }
 
 impl IssuerPart {
-    /// The issuer, or what is wrong with it.
+    /// Returns the issuer, or what is wrong with it.
     pub(crate) fn issuer(self) -> Result<Issuer, &'static str> {
         let IssuerPart { issuer, jwks_url, private: is_private, audience, agents, limits, .. } = self;
         if issuer.is_empty() || !is_visible(&issuer) {
-            return Err(".issuer is not of visible ASCII characters");
+            return Err(".issuer is empty or contains other than visible ASCII characters");
         }
         if audience.is_empty() {
-            return Err(".audience is empty: a token for whomsoever would do");
+            return Err(".audience is empty; name the audience, or tokens for any audience would be accepted");
         }
         let jwks_url = super::url(&jwks_url).ok_or(".jwks_url does not begin with https://")?;
         Ok(Issuer { issuer, jwks_url, is_private, audience, rights: rights(agents, limits)? })

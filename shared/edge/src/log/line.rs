@@ -1,7 +1,7 @@
-//! How a line is written: one JSON object, which is a metric as well where it says what became of something.
+//! Formats a log line as one JSON object, which is also a metric if it has an outcome.
 //!
-//! CloudWatch reads metrics out of log lines in its embedded metric format: a member `_aws` names the members that are values. So a
-//! function needs neither a call nor a right to count.
+//! CloudWatch extracts metrics from log lines in its embedded metric format: the member `_aws` names the members that
+//! are values. So metrics need no extra API call or permission.
 
 use std::fmt;
 use std::io;
@@ -18,16 +18,16 @@ use gatehouse_inbox::Clock;
 
 /// The metrics' namespace.
 pub const NAMESPACE: &str = "Gatehouse";
-/// A metric: lines that say what became of something.
+/// The metric that counts the lines with an outcome.
 pub const OUTCOMES: &str = "outcomes";
-/// A metric, 1 where nobody could verify a delivery or a client, else 0: its average is their share.
+/// The metric that is 1 if a delivery or a client is not verified, else 0. Its average is their share.
 pub const UNVERIFIED: &str = "unverified";
-/// A metric, 1 where the answer is a 5xx, else 0: its average is their share.
+/// The metric that is 1 if the response is a 5xx, else 0. Its average is their share.
 pub const SERVER_ERROR: &str = "server_error";
-/// A metric: how long a webhook's answer took, in milliseconds.
+/// The metric with the time to the response to a webhook, in milliseconds.
 pub const WEBHOOK_MS: &str = "webhook_ms";
 
-/// Writes lines; `stack` is what the metrics are counted by. Without it there are none.
+/// Formats lines. `stack` is the dimension of the metrics; without it there are no metrics.
 pub(super) struct Lines {
     pub(super) stack: Option<String>,
 }
@@ -50,16 +50,17 @@ impl Lines {
         let mut map = line.serialize_map(None)?;
         map.serialize_entry("timestamp", &now.to_string())?;
         map.serialize_entry("level", event.metadata().level().as_str())?;
-        let mut fields = Fields { map: &mut map, told: Told::default(), wrong: Ok(()) };
+        let mut fields = Fields { map: &mut map, measured: Measured::default(), result: Ok(()) };
         event.record(&mut fields);
-        let Fields { told, wrong, .. } = fields;
-        wrong?;
-        if let (Some(stack), Some(outcome)) = (&self.stack, &told.outcome) {
-            let flags = [(SERVER_ERROR, u64::from(told.is_server_error)), (UNVERIFIED, u64::from(told.is_unverified))];
-            let counts = [(OUTCOMES, 1), (outcome.as_str(), 1)].into_iter().chain(flags);
-            let values = counts.map(|(name, value)| (name, value, "Count"));
-            let took = told.ms.filter(|_| told.is_webhook).map(|ms| (WEBHOOK_MS, ms, "Milliseconds"));
-            let values: Vec<_> = values.chain(took).collect();
+        let Fields { measured, result, .. } = fields;
+        result?;
+        if let (Some(stack), Some(outcome)) = (&self.stack, &measured.outcome) {
+            let server_error = (SERVER_ERROR, u64::from(measured.is_server_error));
+            let unverified = (UNVERIFIED, u64::from(measured.is_unverified));
+            let counts = [(OUTCOMES, 1), (outcome.as_str(), 1), server_error, unverified];
+            let counts = counts.into_iter().map(|(name, value)| (name, value, "Count"));
+            let duration = measured.ms.filter(|_| measured.is_webhook).map(|ms| (WEBHOOK_MS, ms, "Milliseconds"));
+            let values: Vec<_> = counts.chain(duration).collect();
             map.serialize_entry("stack", stack)?;
             values.iter().try_for_each(|(name, value, _)| map.serialize_entry(name, value))?;
             map.serialize_entry("_aws", &metadata(now.as_millis(), &values))?;
@@ -77,28 +78,29 @@ fn metadata(now: i64, values: &[(&str, u64, &str)]) -> serde_json::Value {
     })
 }
 
-/// A line's fields, as its members.
+/// Writes the fields of a line as members of its JSON object.
 struct Fields<'m, M: SerializeMap> {
     map: &'m mut M,
-    told: Told,
-    wrong: Result<(), M::Error>,
+    measured: Measured,
+    /// The first error, after which no member is written.
+    result: Result<(), M::Error>,
 }
 
-/// What of a line is counted.
+/// The fields of a line that make its metrics.
 #[derive(Default)]
-struct Told {
+struct Measured {
     outcome: Option<String>,
     is_unverified: bool,
     is_server_error: bool,
-    /// Only the door's lines name a source.
+    /// Whether the line has a `source`, which only the receiver's lines have.
     is_webhook: bool,
     ms: Option<u64>,
 }
 
 impl<M: SerializeMap> Fields<'_, M> {
     fn member(&mut self, field: &Field, value: &(impl Serialize + ?Sized)) {
-        if self.wrong.is_ok() {
-            self.wrong = self.map.serialize_entry(field.name(), value);
+        if self.result.is_ok() {
+            self.result = self.map.serialize_entry(field.name(), value);
         }
     }
 }
@@ -106,9 +108,9 @@ impl<M: SerializeMap> Fields<'_, M> {
 impl<M: SerializeMap> Visit for Fields<'_, M> {
     fn record_str(&mut self, field: &Field, value: &str) {
         match field.name() {
-            "outcome" => self.told.outcome = Some(value.to_owned()),
-            "problem" => self.told.is_unverified = ["unverified", "no-client"].contains(&value),
-            "source" => self.told.is_webhook = true,
+            "outcome" => self.measured.outcome = Some(value.to_owned()),
+            "problem" => self.measured.is_unverified = ["unverified", "no-client"].contains(&value),
+            "source" => self.measured.is_webhook = true,
             _ => {}
         }
         self.member(field, value);
@@ -124,8 +126,8 @@ impl<M: SerializeMap> Visit for Fields<'_, M> {
 
     fn record_u64(&mut self, field: &Field, value: u64) {
         match field.name() {
-            "status" => self.told.is_server_error = value >= 500,
-            "ms" => self.told.ms = Some(value),
+            "status" => self.measured.is_server_error = value >= 500,
+            "ms" => self.measured.ms = Some(value),
             _ => {}
         }
         self.member(field, &value);
@@ -140,7 +142,7 @@ impl<M: SerializeMap> Visit for Fields<'_, M> {
     }
 }
 
-/// Bytes of JSON into what takes text.
+/// Writes bytes of JSON to a writer of text.
 struct Adapter<'a, 'w>(&'a mut Writer<'w>);
 
 impl io::Write for Adapter<'_, '_> {
@@ -187,19 +189,19 @@ mod tests {
         }
     }
 
-    /// The line of what is told.
-    fn line(stack: Option<&str>, tell: impl FnOnce()) -> Value {
+    /// Returns the line that `log` writes.
+    fn line(stack: Option<&str>, log: impl FnOnce()) -> Value {
         let written = Written::default();
         let lines = Lines { stack: stack.map(str::to_owned) };
         let layer = tracing_subscriber::fmt::layer().event_format(lines).with_writer(written.clone());
-        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), tell);
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), log);
         let bytes = written.0.lock().unwrap().clone();
         assert!(bytes.ends_with(b"}\n") && bytes.iter().filter(|byte| **byte == b'\n').count() == 1);
         serde_json::from_slice(&bytes).unwrap()
     }
 
     #[test]
-    fn what_became_of_something_is_counted_by_its_outcome() {
+    fn line_with_outcome_is_a_metric() {
         let line = line(Some("gatehouse"), || {
             tracing::info!(
                 function = "f",
@@ -217,7 +219,7 @@ mod tests {
         let directive = &line["_aws"]["CloudWatchMetrics"][0];
         let names: Vec<_> = directive["Metrics"].as_array().unwrap().iter().map(|metric| &metric["Name"]).collect();
         assert_eq!(names, ["outcomes", "refused", "server_error", "unverified", "webhook_ms"]);
-        // Every name is a member with a number, and every dimension one with a text.
+        // Every metric is a member with a number, and every dimension a member with a text.
         let values: Vec<_> = names.iter().map(|name| line[name.as_str().unwrap()].as_u64().unwrap()).collect();
         assert_eq!(values, [1, 1, 0, 1, 3]);
         assert_eq!((&directive["Namespace"], &directive["Dimensions"]), (&json!("Gatehouse"), &json!([["stack"]])));
@@ -226,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn other_lines_and_other_machines_count_nothing() {
+    fn line_without_outcome_or_stack_is_no_metric() {
         let other = line(Some("gatehouse"), || tracing::warn!(error = "a \"quoted\"\nword", "something"));
         assert_eq!((&other["error"], other.get("_aws")), (&json!("a \"quoted\"\nword"), None));
         let local = line(None, || tracing::info!(outcome = "recorded", "request"));

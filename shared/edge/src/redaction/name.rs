@@ -1,12 +1,12 @@
-//! Which members hold credentials, by their names.
+//! Recognizes members that contain credentials, by their names.
 //!
-//! The rules cover every credential in Vapi's OpenAPI document (`tests/fixtures/credentials/vapi.json` has them, with
-//! their source) and what credentials are called elsewhere. Ids, public keys, token counts and settings about
-//! credentials are not credentials.
+//! The rules cover every credential in Vapi's OpenAPI document (`tests/fixtures/credentials/vapi.json` lists them, with
+//! their source) and common names of credentials. Ids, public keys, token counts and settings about credentials are not
+//! credentials.
 
-/// Names that are credentials as a whole. All names are compared in small letters, without `-` and `_`.
-const WHOLE: [&str; 12] = [
-    // With a call's control URL anybody can speak in it.
+/// Names of credentials. All names are compared in lower case, without `-` and `_`.
+const EXACT: [&str; 12] = [
+    // Anybody who has a call's control URL can speak in the call.
     "controlurl",
     "listenurl",
     "webcallurl",
@@ -20,7 +20,7 @@ const WHOLE: [&str; 12] = [
     "passwd",
     "pwd",
 ];
-/// Words at whose occurrence a name is one.
+/// Words that occur in names of credentials.
 const PARTS: [&str; 10] = [
     "secret",
     "password",
@@ -33,8 +33,8 @@ const PARTS: [&str; 10] = [
     "connectionstring",
     "clientassertion",
 ];
-/// Ends of names that tell something about a credential, or hold what only sounds like one.
-const ABOUT: [&str; 18] = [
+/// Endings of names with such a word that are not credentials: they describe a credential, or only sound like one.
+const NOT_CREDENTIALS: [&str; 18] = [
     "id",
     "ids",
     "isbase64",
@@ -54,9 +54,9 @@ const ABOUT: [&str; 18] = [
     "secretariat",
     "passwordless",
 ];
-/// Ids that are half of a credential.
+/// Key ids, which are one half of a credential.
 const KEY_IDS: [&str; 2] = ["accesskeyid", "awsaccesskeyid"];
-/// Names of objects that contain only credentials and their descriptions.
+/// Names of objects that only contain credentials and their descriptions.
 const HOLDERS: [&str; 9] = [
     "credential",
     "credentials",
@@ -68,38 +68,41 @@ const HOLDERS: [&str; 9] = [
     "auth",
     "basicauth",
 ];
-/// Names that are credentials there.
-const HELD: [&str; 7] = ["key", "value", "pass", "pin", "code", "bearer", "pem"];
-/// What holds headers that its owner has set.
-const SENDERS: [&str; 5] = ["server", "model", "voice", "transcriber", "tool"];
+/// Names of credentials within those objects.
+const IN_HOLDERS: [&str; 7] = ["key", "value", "pass", "pin", "code", "bearer", "pem"];
+/// Names of objects whose `headers` are set by their owner, and may contain credentials.
+const HEADER_HOLDERS: [&str; 5] = ["server", "model", "voice", "transcriber", "tool"];
 
-/// Whether the value of a member is a credential, by the name of the member that holds its object.
+/// Whether the value of a member is a credential. `holder` is the name of the member that contains the member's object.
 pub(super) fn is_credential(name: &str, holder: &dyn Fn() -> String) -> bool {
-    let name = plain(name);
+    let name = normalized(name);
     let name = name.as_str();
-    if WHOLE.contains(&name) || KEY_IDS.contains(&name) {
-        return true;
-    }
-    match name {
-        // Vapi's older server objects; elsewhere in a message it is a word like any other.
-        "secret" => !["message", ""].contains(&holder().as_str()),
-        "headers" => SENDERS.contains(&plain(&holder()).as_str()),
-        _ if HELD.contains(&name) => HOLDERS.contains(&plain(&holder()).as_str()),
-        // `tokens`, `tokenCount` and the like are numbers of words.
-        _ if name.ends_with("token") => true,
-        _ => PARTS.iter().any(|part| name.contains(part)) && !ABOUT.iter().any(|end| name.ends_with(end)),
+    if EXACT.contains(&name) || KEY_IDS.contains(&name) {
+        true
+    } else if name == "secret" {
+        // Vapi's older server objects have a `secret`. Directly in a message it is a word like any other.
+        !["message", ""].contains(&holder().as_str())
+    } else if name == "headers" {
+        HEADER_HOLDERS.contains(&normalized(&holder()).as_str())
+    } else if IN_HOLDERS.contains(&name) {
+        HOLDERS.contains(&normalized(&holder()).as_str())
+    } else if name.ends_with("token") {
+        // `tokens`, `tokenCount` and the like are numbers.
+        true
+    } else {
+        PARTS.iter().any(|part| name.contains(part)) && !NOT_CREDENTIALS.iter().any(|end| name.ends_with(end))
     }
 }
 
-/// Whether a member of a URL's query is a credential.
+/// Whether a parameter of a URL's query is a credential.
 pub(super) fn is_credential_in_query(name: &str) -> bool {
-    let plain = plain(name);
-    ["key", "sig", "signature", "auth", "code", "pass"].contains(&plain.as_str())
+    let normalized = normalized(name);
+    ["key", "sig", "signature", "auth", "code", "pass"].contains(&normalized.as_str())
         || is_credential(name, &|| "query".to_owned())
 }
 
-fn plain(name: &str) -> String {
-    let mut plain = name.to_lowercase();
-    plain.retain(|c| !matches!(c, '-' | '_'));
-    plain
+fn normalized(name: &str) -> String {
+    let mut normalized = name.to_lowercase();
+    normalized.retain(|c| !matches!(c, '-' | '_'));
+    normalized
 }

@@ -1,4 +1,4 @@
-//! Where the document comes from, and when it is looked up again.
+//! Loads and caches the secrets document, and decides when it is reloaded.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -11,32 +11,32 @@ use gatehouse_payload::time::Timestamp;
 
 use super::Secrets;
 
-/// What one look-up may take.
+/// Time limit of one request to Secrets Manager.
 const CALL_LIMIT: Duration = Duration::from_millis(1500);
-/// From which age on the document is refreshed, alongside a record. In seconds.
-const STALE: i64 = 300;
-/// From which age on it is refreshed before anything is verified: an instance may have slept while a secret was
-/// revoked. In seconds.
-const TOO_OLD: i64 = 900;
-/// How long a mismatch is not worth another look-up. In seconds.
-const LOOK_AGAIN: i64 = 30;
-/// The same while there is no document at all: soon enough to recover, and no flood of look-ups. In seconds.
-const LOOK_FOR_ANY: i64 = 5;
+/// Age at which the document is refreshed while an event is recorded, in seconds.
+const REFRESH_AFTER: i64 = 300;
+/// Age at which the document is refreshed before it verifies anything, in seconds. A secret may have been revoked while
+/// the instance was suspended.
+const MAX_AGE: i64 = 900;
+/// Minimum time between two loads, in seconds.
+const LOAD_COOLDOWN: i64 = 30;
+/// Minimum time between two loads while there is no document, in seconds: short enough to recover soon.
+const EMPTY_COOLDOWN: i64 = 5;
 
-/// Keeps the current secrets.
+/// A cache of the secrets.
 #[derive(Debug)]
 pub struct SecretsCache {
     origin: Origin,
     development: bool,
     clock: Clock,
     state: Mutex<State>,
-    /// Held during a look-up: whoever needs its answer waits for it instead of being refused or looking as well.
-    look_up: tokio::sync::Mutex<()>,
+    /// Held during a load. Concurrent calls that need the result wait for it.
+    load_lock: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug)]
 enum Origin {
-    /// The variable `GATEHOUSE_SECRETS`, read once.
+    /// A document that never changes, such as the variable `GATEHOUSE_SECRETS`.
     Fixed,
     /// A secret in Secrets Manager.
     Manager { client: Client, arn: String },
@@ -45,7 +45,9 @@ enum Origin {
 #[derive(Debug, Default)]
 struct State {
     secrets: Option<Arc<Secrets>>,
+    /// Start of the last successful load.
     loaded_at: Option<Timestamp>,
+    /// Start of the last load.
     tried_at: Option<Timestamp>,
 }
 
@@ -54,38 +56,31 @@ struct State {
 pub enum Refresh {
     /// The document was reloaded. Verify with these secrets.
     New(Arc<Secrets>),
-    /// The document was loaded within the last half minute. The verification failed for good.
+    /// The document was loaded within the last half minute, or never changes. A retry cannot succeed.
     Unchanged,
     /// The document could not be loaded. The secret may have been rotated.
     Unavailable,
 }
 
 impl SecretsCache {
-    /// Secrets that never change: those of `document`.
+    /// Creates a cache with the secrets of `document`, which never change.
     ///
     /// # Errors
-    /// When it is no JSON object.
+    /// If the document is not a JSON object.
     pub fn fixed(document: &str, development: bool, clock: Clock) -> Result<Self, super::UnreadableSecrets> {
         let secrets = Secrets::parse(document, development)?;
-        name_defects(&secrets);
-        let state = Mutex::new(State { secrets: Some(Arc::new(secrets)), ..State::default() });
-        Ok(SecretsCache { origin: Origin::Fixed, development, clock, state, look_up: tokio::sync::Mutex::default() })
+        log_defects(&secrets);
+        let state = State { secrets: Some(Arc::new(secrets)), ..State::default() };
+        Ok(Self::new(Origin::Fixed, development, clock, state))
     }
 
-    /// No secrets at all: every delivery is answered with 503.
+    /// Creates a cache without secrets. The response to every delivery is then 503.
     #[must_use]
     pub fn closed(clock: Clock) -> Self {
-        let origin = Origin::Fixed;
-        SecretsCache {
-            origin,
-            development: false,
-            clock,
-            state: Mutex::default(),
-            look_up: tokio::sync::Mutex::default(),
-        }
+        Self::new(Origin::Fixed, false, clock, State::default())
     }
 
-    /// Secrets kept in Secrets Manager; nothing is looked up yet.
+    /// Creates a cache of a secret in Secrets Manager. Does not load it yet.
     #[must_use]
     pub fn manager(sdk: &SdkConfig, arn: String, development: bool, clock: Clock) -> Self {
         let limits = CallLimits::within(CALL_LIMIT);
@@ -94,76 +89,89 @@ impl SecretsCache {
             .retry_config(limits.retries())
             .build();
         let origin = Origin::Manager { client: Client::from_conf(config), arn };
-        SecretsCache { origin, development, clock, state: Mutex::default(), look_up: tokio::sync::Mutex::default() }
+        Self::new(origin, development, clock, State::default())
     }
 
-    /// The secrets, looked up if there are none yet or if they are too old. `None` when there are none.
+    fn new(origin: Origin, development: bool, clock: Clock, state: State) -> Self {
+        SecretsCache { origin, development, clock, state: Mutex::new(state), load_lock: tokio::sync::Mutex::default() }
+    }
+
+    /// Returns the secrets. Loads them first if there are none yet, or if they are older than 15 minutes. `None` if
+    /// there are none.
     pub async fn get(&self) -> Option<Arc<Secrets>> {
-        let too_old = || self.age().is_some_and(|age| age >= TOO_OLD);
-        let kept = || self.state(|state| state.secrets.clone());
-        if let Some(secrets) = kept()
-            && !too_old()
+        let is_too_old = || self.age().is_some_and(|age| age >= MAX_AGE);
+        if let Some(secrets) = self.cached()
+            && !is_too_old()
         {
             return Some(secrets);
         }
-        let _alone = self.look_up.lock().await;
-        let kept = kept();
-        let wanted = if kept.is_some() { too_old() && self.may_try(LOOK_AGAIN) } else { self.may_try(LOOK_FOR_ANY) };
-        if wanted { self.load().await.or(kept) } else { kept }
+        let _guard = self.load_lock.lock().await;
+        // Another call may have loaded them in the meantime.
+        let cached = self.cached();
+        let is_due =
+            if cached.is_some() { is_too_old() && self.may_load(LOAD_COOLDOWN) } else { self.may_load(EMPTY_COOLDOWN) };
+        if is_due { self.load().await.or(cached) } else { cached }
     }
 
-    /// Refreshes an old document; meant to run beside a record, since nothing runs between requests. A failure leaves
-    /// the old one in use.
+    /// Refreshes the document if it is older than 5 minutes. Runs while an event is recorded, because a function
+    /// does not run between requests. If the refresh fails, the old document stays in use.
     pub async fn refresh_if_stale(&self) {
-        if self.age().is_some_and(|age| age >= STALE)
-            && let Ok(_alone) = self.look_up.try_lock()
-            && self.may_try(LOOK_AGAIN)
+        if self.age().is_some_and(|age| age >= REFRESH_AFTER)
+            && let Ok(_guard) = self.load_lock.try_lock()
+            && self.may_load(LOAD_COOLDOWN)
         {
             self.load().await;
         }
     }
 
-    /// Looks again after a mismatch with what [`SecretsCache::get`] gave, at most every half minute.
+    /// Reloads the document after a verification with `mismatched` failed, at most every 30 s.
     pub async fn look_again(&self, mismatched: &Arc<Secrets>) -> Refresh {
-        let _alone = self.look_up.lock().await;
-        match (self.state(|state| state.secrets.clone()), self.age()) {
-            // Somebody else has looked meanwhile.
+        let _guard = self.load_lock.lock().await;
+        match (self.cached(), self.age()) {
+            // Another call has reloaded the document in the meantime.
             (Some(secrets), _) if !Arc::ptr_eq(&secrets, mismatched) => Refresh::New(secrets),
             // A fixed document has no age.
             (_, None) => Refresh::Unchanged,
-            (_, Some(_)) if self.may_try(LOOK_AGAIN) => self.load().await.map_or(Refresh::Unavailable, Refresh::New),
-            (_, Some(age)) if age > LOOK_AGAIN => Refresh::Unavailable,
+            (_, Some(_)) if self.may_load(LOAD_COOLDOWN) => {
+                self.load().await.map_or(Refresh::Unavailable, Refresh::New)
+            }
+            (_, Some(age)) if age > LOAD_COOLDOWN => Refresh::Unavailable,
             (_, Some(_)) => Refresh::Unchanged,
         }
     }
 
-    /// How old the document is, in seconds; a clock set back makes it old.
+    fn cached(&self) -> Option<Arc<Secrets>> {
+        self.state(|state| state.secrets.clone())
+    }
+
+    /// Returns the age of the document in seconds, or the maximum if the clock was set back. `None` for a fixed
+    /// document.
     fn age(&self) -> Option<i64> {
         let now = self.clock.now().as_secs();
         let age = self.state(|state| state.loaded_at).map(|at| now - at.as_secs())?;
         Some(if age < 0 { i64::MAX } else { age })
     }
 
-    /// Whether the last look-up is at least this many seconds ago.
-    fn may_try(&self, pause: i64) -> bool {
+    /// Whether the last load began at least `cooldown` seconds ago.
+    fn may_load(&self, cooldown: i64) -> bool {
         let now = self.clock.now().as_secs();
-        self.state(|state| state.tried_at).is_none_or(|at| !(0..pause).contains(&(now - at.as_secs())))
+        self.state(|state| state.tried_at).is_none_or(|at| !(0..cooldown).contains(&(now - at.as_secs())))
     }
 
     async fn load(&self) -> Option<Arc<Secrets>> {
         let Origin::Manager { client, arn } = &self.origin else { return None };
         let now = self.clock.now();
         self.state(|state| state.tried_at = Some(now));
-        let answer = match client.get_secret_value().secret_id(arn).send().await {
-            Ok(answer) => answer,
+        let response = match client.get_secret_value().secret_id(arn).send().await {
+            Ok(response) => response,
             Err(error) => {
-                tracing::error!(error = code_of(&error), "the secrets could not be looked up");
+                tracing::error!(error = code_of(&error), "the secrets could not be loaded");
                 return None;
             }
         };
-        match Secrets::parse(answer.secret_string().unwrap_or_default(), self.development) {
+        match Secrets::parse(response.secret_string().unwrap_or_default(), self.development) {
             Ok(secrets) => {
-                name_defects(&secrets);
+                log_defects(&secrets);
                 let secrets = Arc::new(secrets);
                 self.state(|state| {
                     state.secrets = Some(Arc::clone(&secrets));
@@ -171,7 +179,7 @@ impl SecretsCache {
                 });
                 Some(secrets)
             }
-            // It does not replace a good one.
+            // An unreadable document does not replace a usable one.
             Err(error) => {
                 tracing::error!(error = %error, "the secrets document is not usable");
                 None
@@ -179,13 +187,13 @@ impl SecretsCache {
         }
     }
 
-    fn state<T>(&self, with: impl FnOnce(&mut State) -> T) -> T {
-        // Nothing panics while holding the lock, and the state is whole at every moment anyway.
-        with(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    fn state<T>(&self, f: impl FnOnce(&mut State) -> T) -> T {
+        // A poisoned lock can be ignored, because the state is consistent after every assignment.
+        f(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-fn name_defects(secrets: &Secrets) {
+fn log_defects(secrets: &Secrets) {
     for defect in &secrets.defects {
         tracing::warn!(defect, "a part of the secrets document is not used");
     }

@@ -1,22 +1,22 @@
-//! Ada conversations, and Vapi calls, chats and sessions.
+//! The state of Ada conversations, and of Vapi calls, chats and sessions.
 
 use gatehouse_payload::json::Document;
 use gatehouse_payload::time::Timestamp;
 use gatehouse_payload::{ada, vapi};
 
 use super::members::Members;
-use super::vapi::Told;
+use super::vapi::VapiFold;
 use super::{State, in_order};
 use crate::store::Record;
 
-/// A conversation as its events tell it.
+/// The state of a conversation, according to its events.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Conversation {
     /// Closed once an event says that it has ended.
     pub state: State,
-    /// When it started, where an event says so.
+    /// The start time, if an event contains it.
     pub started_at: Option<Timestamp>,
-    /// When it ended: the time the event gives, or else when the event happened.
+    /// The end time: the one in the event, else the time of the event.
     pub ended_at: Option<Timestamp>,
     /// Ada: the role that ended it. Vapi: the reason.
     pub ended_by: Option<String>,
@@ -24,77 +24,77 @@ pub struct Conversation {
     pub number: Option<String>,
     /// Vapi: the assistant's name, else its id.
     pub assistant: Option<String>,
-    /// Vapi: what the call cost, in dollars, as written.
+    /// Vapi: the cost of the call in dollars, as written in the event.
     pub cost: Option<String>,
-    /// Vapi: where the recording is.
+    /// Vapi: the URL of the recording.
     pub recording_url: Option<String>,
-    /// What was said, by time, then in the order of arrival. Of Vapi's transcripts the final ones; without any, what
-    /// the call's report says.
+    /// The messages by time, then by arrival. For a Vapi call these are the final transcripts, or the messages of the
+    /// call's report if there are none.
     pub messages: Vec<Message>,
     /// Vapi: summary, structured data and evaluation, as sent: JSON text.
     pub analysis: Option<String>,
-    /// What should have come and has not, in words.
+    /// Descriptions of expected events and data that are missing.
     pub missing: Vec<String>,
-    /// How many events were folded.
+    /// The number of folded events.
     pub events: usize,
-    /// How many deliveries contradict one of them.
+    /// The number of conflicting deliveries.
     pub conflicts: usize,
 }
 
 /// One message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
-    /// When it was written or said.
+    /// When it was written or spoken.
     pub at: Timestamp,
-    /// Who did, in the vendor's word: `end_user`, `ai_agent`, `assistant`, `user`, …
+    /// The role of its author, in the vendor's word: `end_user`, `ai_agent`, `assistant`, `user`, …
     pub role: Option<String>,
-    /// The text, or where a link or file points; absent for kinds without either.
+    /// The text, or the URL of a link or file; absent if the message has neither.
     pub text: Option<String>,
 }
 
 impl Conversation {
-    /// How long it took, in seconds, where both ends are known.
+    /// Returns the duration in seconds, if start and end are known.
     #[must_use]
     pub fn seconds(&self) -> Option<i64> {
         Some(self.ended_at?.as_secs() - self.started_at?.as_secs())
     }
 }
 
-/// Folds a conversation's timeline, in any order. Each member of a body is read by itself; a body that cannot be read
-/// counts and tells nothing.
+/// Folds a conversation's timeline, in any order. Each member of a body is read separately. An unreadable body counts
+/// as an event and contributes nothing else.
 #[must_use]
 pub fn conversation(records: &[Record]) -> Conversation {
     let (ordered, conflicts) = in_order(records);
     let mut conversation = Conversation { events: ordered.len(), conflicts, ..Conversation::default() };
-    let mut told = Told::default();
+    let mut vapi_fold = VapiFold::default();
     for record in &ordered {
         let Ok(document) = Document::read(&record.event.body) else { continue };
         match record.event.source.as_str() {
             "ada" => fold_ada(&mut conversation, record, Members(document.text())),
             "vapi" => {
                 let envelope = vapi::Envelope::of(&document);
-                told.fold(&mut conversation, record, Members(envelope.text()));
+                vapi_fold.fold(&mut conversation, record, Members(envelope.text()));
             }
             _ => {}
         }
     }
     conversation.missing = missing(&ordered, &conversation);
-    told.end(&mut conversation);
-    // The sort is stable: messages of one time stay as they are, which is in the order of arrival.
+    vapi_fold.finish(&mut conversation);
+    // The sort is stable: messages of the same time stay in the order of arrival.
     conversation.messages.sort_by_key(|message| message.at);
     conversation
 }
 
-/// What should be among the events. An event of a kind that a vendor was not asked for is none that is missing: what is
-/// missing shows by what came instead.
+/// Lists the expected events that are missing. Other events of the conversation show that an event was expected; event
+/// types to which nobody subscribed are not reported.
 fn missing(ordered: &[&Record], conversation: &Conversation) -> Vec<String> {
     let count = |name: &str| ordered.iter().filter(|record| record.event.event_type.as_deref() == Some(name)).count();
-    let of = |source: &str| ordered.iter().any(|record| record.event.source == source);
+    let is_ada = ordered.iter().any(|record| record.event.source == "ada");
     let mut missing = Vec::new();
-    if of("ada") && count("v1.conversation.created") == 0 {
+    if is_ada && count("v1.conversation.created") == 0 {
         missing.push("v1.conversation.created".to_owned());
     }
-    if of("ada") && conversation.state == State::Closed && count("v1.conversation.message") == 0 {
+    if is_ada && conversation.state == State::Closed && count("v1.conversation.message") == 0 {
         missing.push("every v1.conversation.message".to_owned());
     }
     let is_call = ordered
@@ -115,7 +115,7 @@ fn fold_ada(conversation: &mut Conversation, record: &Record, body: Members<'_>)
         }
         ada::EventType::ConversationMessage => {
             let content = body.at(&["data", "content"]);
-            // That somebody is typing, or has read, is not said.
+            // Typing and read notifications are not messages.
             if content.and_then(|content| content.text(&["type"])).as_deref() == Some("presence") {
                 return;
             }

@@ -1,15 +1,15 @@
-//! Reads the members of a body one by one, so that an odd one hides no other.
+//! Reads the members of a body one by one, so that an unexpected member does not hide the others.
 
 use gatehouse_payload::json::{lossy_string, pick, readable_by_all};
 use gatehouse_payload::time::Timestamp;
 use serde_json::value::RawValue;
 
-/// A JSON value's text, looked into by names.
+/// A JSON value's text, whose members are read by name.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Members<'a>(pub(super) &'a str);
 
 impl<'a> Members<'a> {
-    /// The value at a path of names; `None` where it is absent, null, or not the only one of its name.
+    /// Returns the value at a path of names; `None` if it is absent, null, or not unique.
     pub(super) fn at(self, path: &[&str]) -> Option<Members<'a>> {
         let mut value = self.0;
         for name in path {
@@ -18,17 +18,17 @@ impl<'a> Members<'a> {
         (value != "null").then_some(Members(value))
     }
 
-    /// A string at a path, unless it is empty. What is no character is U+FFFD.
+    /// Returns the string at a path, unless it is empty. Invalid characters become U+FFFD.
     pub(super) fn text(self, path: &[&str]) -> Option<String> {
         self.at(path)?.as_text()
     }
 
-    /// The value itself as a string, unless it is empty.
+    /// Returns this value as a string, unless it is empty.
     pub(super) fn as_text(self) -> Option<String> {
         lossy_string(self.raw()?).filter(|text| !text.is_empty()).map(Into::into)
     }
 
-    /// A string at a path, or a number as it is written.
+    /// Returns the string at a path, or the number as written.
     pub(super) fn word(self, path: &[&str]) -> Option<String> {
         let value = self.at(path)?;
         match value.0.as_bytes().first()? {
@@ -37,18 +37,18 @@ impl<'a> Members<'a> {
         }
     }
 
-    /// A moment at a path.
+    /// Returns the time at a path.
     pub(super) fn time(self, path: &[&str]) -> Option<Timestamp> {
         Timestamp::from_json(self.at(path)?.raw()?)
     }
 
-    /// An object or a list at a path, as JSON text that every reader takes.
+    /// Returns the object or list at a path, as JSON text that every parser accepts.
     pub(super) fn composite(self, path: &[&str]) -> Option<String> {
         let value = self.at(path)?.0;
         value.starts_with(['{', '[']).then(|| readable_by_all(value).into_owned())
     }
 
-    /// The elements of a list at a path; none where there is no list.
+    /// Returns the elements of the list at a path; empty if there is no list.
     pub(super) fn list(self, path: &[&str]) -> Vec<Members<'a>> {
         let elements: Vec<&RawValue> =
             self.at(path).and_then(|list| serde_json::from_str(list.0).ok()).unwrap_or_default();

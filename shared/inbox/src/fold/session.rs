@@ -1,4 +1,4 @@
-//! agntix sessions.
+//! The state of agntix sessions.
 
 use gatehouse_payload::agntix::{Envelope, EventType, readable};
 use gatehouse_payload::json::Document;
@@ -8,38 +8,38 @@ use super::members::Members;
 use super::{State, in_order};
 use crate::store::Record;
 
-/// A session as its events tell it.
+/// The state of a session, according to its events.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Session {
     /// agntix' id.
     pub id: Option<String>,
-    /// Closed once a `session.ended` has come.
+    /// Closed if there is a `session.ended`.
     pub state: State,
     /// The agent's id.
     pub agent_id: Option<String>,
-    /// When it started.
+    /// The start time.
     pub created_at: Option<Timestamp>,
-    /// When it ended, as the event says; absent where it does not.
+    /// The end time, if the event contains it.
     pub ended_at: Option<Timestamp>,
     /// Summary, intent, resolution, sentiment and extracted data, as sent: JSON text.
     pub analysis: Option<String>,
-    /// Where the dashboard plays the recording.
+    /// The dashboard's URL of the recording.
     pub recording_url: Option<String>,
-    /// What should have come and has not, in words.
+    /// Descriptions of expected events and data that are missing.
     pub missing: Vec<String>,
-    /// How many events were folded.
+    /// The number of folded events.
     pub events: usize,
-    /// How many deliveries contradict one of them.
+    /// The number of conflicting deliveries.
     pub conflicts: usize,
 }
 
-/// Folds a session's timeline, in any order. Each member of a body is read by itself; a body that cannot be read
-/// counts and tells nothing.
+/// Folds a session's timeline, in any order. Each member of a body is read separately. An unreadable body counts as an
+/// event and contributes nothing else.
 #[must_use]
 pub fn session(records: &[Record]) -> Session {
     let (ordered, conflicts) = in_order(records);
     let mut session = Session { events: ordered.len(), conflicts, ..Session::default() };
-    let (mut was_created, mut was_ended) = (false, false);
+    let (mut has_created, mut has_ended) = (false, false);
     for record in ordered {
         let Ok(document) = Document::read(&record.event.body) else { continue };
         let body = Members(document.text());
@@ -49,7 +49,7 @@ pub fn session(records: &[Record]) -> Session {
         session.agent_id = body.text(&["agentId"]).or(session.agent_id);
         match envelope.event_type().map(EventType::from) {
             Some(EventType::SessionEnded) => {
-                was_ended = true;
+                has_ended = true;
                 session.state = State::Closed;
                 session.ended_at = body.time(&["endedAt"]).or(session.ended_at);
                 session.analysis = body.composite(&["analysis"]).or(session.analysis);
@@ -59,16 +59,16 @@ pub fn session(records: &[Record]) -> Session {
                 }
             }
             Some(EventType::SessionCreated) => {
-                was_created = true;
+                has_created = true;
                 session.created_at = session.created_at.or(body.time(&["createdAt"]));
             }
             _ => {}
         }
     }
-    if session.events > 0 && !was_created {
+    if session.events > 0 && !has_created {
         session.missing.push("session.created".to_owned());
     }
-    if was_ended && session.analysis.is_none() {
+    if has_ended && session.analysis.is_none() {
         session.missing.push("the analysis in session.ended".to_owned());
     }
     session

@@ -1,4 +1,4 @@
-//! Vapi calls, chats and sessions. A call may be told on two channels, to the server and to the client.
+//! Folds the events of Vapi calls, chats and sessions. A call may have events on two channels: server and client.
 
 use std::collections::HashMap;
 
@@ -10,25 +10,25 @@ use super::conversation::{Conversation, Message};
 use super::members::Members;
 use crate::store::Record;
 
-/// What the events of a call have told so far.
+/// What was said in a call, according to the events folded so far.
 #[derive(Debug, Default)]
-pub(super) struct Told {
-    /// Final transcripts by channel, in order.
-    heard: [Vec<Message>; 2],
-    /// What the reports say was said: that of the report that says the most.
+pub(super) struct VapiFold {
+    /// Final transcripts by channel (server, client), in order.
+    transcripts: [Vec<Message>; 2],
+    /// The messages of the report with the most messages.
     reported: Vec<Message>,
-    /// The same as one text, where no report lists it.
+    /// The longest transcript of a report as one text, for calls whose reports list no messages.
     transcript: Option<Message>,
 }
 
-impl Told {
-    /// Takes one event's message in.
+impl VapiFold {
+    /// Folds the message of one event.
     pub(super) fn fold(&mut self, conversation: &mut Conversation, record: &Record, message: Members<'_>) {
         let at = record.event.occurred_at;
         let name = message.text(&["type"]).or_else(|| record.event.event_type.clone()).unwrap_or_default();
         let name = if name == FINAL_TRANSCRIPT { "transcript" } else { name.as_str() };
         let status = message.text(&["status"]);
-        facts(conversation, message);
+        fold_call_data(conversation, message);
         match EventType::from(name) {
             EventType::Transcript => {
                 let is_final = message.text(&["transcriptType"]).as_deref() == Some("final")
@@ -36,28 +36,28 @@ impl Told {
                 if is_final {
                     let channel = usize::from(record.event.id.as_str().starts_with("vapi:client:"));
                     let (role, text) = (message.text(&["role"]), message.text(&["transcript"]));
-                    self.heard[channel].push(Message { at, role, text });
+                    self.transcripts[channel].push(Message { at, role, text });
                 }
             }
             EventType::StatusUpdate if status.as_deref() == Some("ended") => {
-                end(conversation, message);
+                close(conversation, message);
                 conversation.ended_at = conversation.ended_at.or(Some(at));
             }
             EventType::StatusUpdate if status.as_deref() == Some("in-progress") => {
                 conversation.started_at = conversation.started_at.or(Some(at));
             }
             EventType::EndOfCallReport => {
-                end(conversation, message);
+                close(conversation, message);
                 conversation.started_at = message.time(&["startedAt"]).or(conversation.started_at);
                 conversation.ended_at = message.time(&["endedAt"]).or(conversation.ended_at).or(Some(at));
-                conversation.analysis = fuller(conversation.analysis.take(), message.composite(&["analysis"]));
-                let reported = reported(message, at);
+                conversation.analysis = longer(conversation.analysis.take(), message.composite(&["analysis"]));
+                let reported = reported_messages(message, at);
                 if reported.len() >= self.reported.len() {
                     self.reported = reported;
                 }
                 let text = message.text(&["artifact", "transcript"]).or_else(|| message.text(&["transcript"]));
                 let before = self.transcript.take().and_then(|message| message.text);
-                let text = fuller(before, text);
+                let text = longer(before, text);
                 self.transcript = text.map(|text| Message { at, role: None, text: Some(text) });
             }
             EventType::ChatCreated => chat(conversation, message, at),
@@ -76,16 +76,16 @@ impl Told {
         }
     }
 
-    /// Settles what was said when all events are in.
-    pub(super) fn end(self, conversation: &mut Conversation) {
-        // A final transcript may come under both of its names.
-        let [server, client] = self.heard.map(|mut heard| {
-            heard.dedup();
-            heard
+    /// Sets the messages of the call, after all events were folded.
+    pub(super) fn finish(self, conversation: &mut Conversation) {
+        // Vapi may send a final transcript under both of its names.
+        let [server, client] = self.transcripts.map(|mut transcripts| {
+            transcripts.dedup();
+            transcripts
         });
-        let heard = told_once(server, client);
-        if heard.is_empty() {
-            // Transcripts are not sent to everybody: the report has them.
+        let transcripts = merge_channels(server, client);
+        if transcripts.is_empty() {
+            // Transcripts are only sent to subscribers. The report has them too.
             if self.reported.is_empty() {
                 conversation.messages.extend(self.transcript);
             } else {
@@ -93,31 +93,33 @@ impl Told {
             }
             return;
         }
-        let said = self.reported.len();
-        let missed = missed(&heard, &self.reported);
-        if missed > 0 {
+        let expected = self.reported.len();
+        let missing = count_missing(&transcripts, &self.reported);
+        if missing > 0 {
+            let received = expected - missing;
             conversation
                 .missing
-                .push(format!("transcripts: {} came of the {said} that end-of-call-report has", said - missed));
+                .push(format!("transcripts: received {received} of the {expected} in end-of-call-report"));
         }
-        conversation.messages.extend(heard);
+        conversation.messages.extend(transcripts);
     }
 }
 
-/// What any message may tell of its call. What a message says itself goes before what the snapshots in it say, and a
-/// name before an id.
-fn facts(conversation: &mut Conversation, message: Members<'_>) {
-    let of = |paths: &[&[&str]]| paths.iter().find_map(|path| message.word(path));
-    let set = |fact: &mut Option<String>, told: Option<String>, snapshot: Option<String>| {
-        *fact = told.or(fact.take()).or(snapshot);
+/// Folds the data about the call that any message may contain. A message's own values take precedence over those in its
+/// call snapshot, and a name over an id.
+fn fold_call_data(conversation: &mut Conversation, message: Members<'_>) {
+    let first = |paths: &[&[&str]]| paths.iter().find_map(|path| message.word(path));
+    // `fallback` only fills a field that no event has set.
+    let set = |field: &mut Option<String>, value: Option<String>, fallback: Option<String>| {
+        *field = value.or(field.take()).or(fallback);
     };
-    set(&mut conversation.number, of(&[&["customer", "number"], &["call", "customer", "number"]]), None);
+    set(&mut conversation.number, first(&[&["customer", "number"], &["call", "customer", "number"]]), None);
     set(
         &mut conversation.assistant,
-        of(&[&["assistant", "name"], &["call", "assistant", "name"]]),
-        of(&[&["call", "assistantId"], &["assistant", "id"]]),
+        first(&[&["assistant", "name"], &["call", "assistant", "name"]]),
+        first(&[&["call", "assistantId"], &["assistant", "id"]]),
     );
-    set(&mut conversation.cost, of(&[&["cost"]]), of(&[&["call", "cost"]]));
+    set(&mut conversation.cost, first(&[&["cost"]]), first(&[&["call", "cost"]]));
     let recordings: [&[&str]; 8] = [
         &["artifact", "recording", "mono", "combinedUrl"],
         &["artifact", "recordingUrl"],
@@ -128,18 +130,18 @@ fn facts(conversation: &mut Conversation, message: Members<'_>) {
         &["stereoRecordingUrl"],
         &["artifact", "presignedStereoUrl"],
     ];
-    set(&mut conversation.recording_url, of(&recordings), None);
+    set(&mut conversation.recording_url, first(&recordings), None);
 }
 
-/// Of two texts the one that says more; the later one where they say as much.
-fn fuller(before: Option<String>, after: Option<String>) -> Option<String> {
+/// Returns the longer text; the later one if both have the same length.
+fn longer(before: Option<String>, after: Option<String>) -> Option<String> {
     match (before, after) {
         (Some(before), Some(after)) if after.len() < before.len() => Some(before),
         (before, after) => after.or(before),
     }
 }
 
-fn end(conversation: &mut Conversation, message: Members<'_>) {
+fn close(conversation: &mut Conversation, message: Members<'_>) {
     conversation.state = State::Closed;
     conversation.ended_by = message.text(&["endedReason"]).or(conversation.ended_by.take());
 }
@@ -150,7 +152,7 @@ fn chat(conversation: &mut Conversation, message: Members<'_>, at: Timestamp) {
     let mut messages = entries(chat, "messages", at);
     let (input, output) = (entries(chat, "input", at), entries(chat, "output", at));
     let both = [input.as_slice(), output.as_slice()].concat();
-    // `messages` may hold the input, or all of the chat, already.
+    // `messages` may already contain the input, or the whole chat.
     if messages.ends_with(&input) && !messages.ends_with(&both) {
         messages.extend(output);
     } else if !messages.ends_with(&both) {
@@ -174,7 +176,7 @@ fn session(conversation: &mut Conversation, message: Members<'_>, at: Timestamp)
     }
 }
 
-/// What a member of a chat or session says: a text, or a list of entries.
+/// Returns the messages in a member of a chat or session, which is a text or a list of entries.
 fn entries(object: Members<'_>, name: &str, at: Timestamp) -> Vec<Message> {
     if let Some(text) = object.text(&[name]) {
         let role = if name == "output" { "assistant" } else { "user" };
@@ -183,50 +185,49 @@ fn entries(object: Members<'_>, name: &str, at: Timestamp) -> Vec<Message> {
     let entry = |entry: &Members<'_>| {
         let role = entry.text(&["role"])?;
         let text = entry.text(&["content"]).or_else(|| entry.text(&["message"]));
-        let is_said = ["user", "assistant", "bot"].contains(&role.as_str());
-        is_said.then(|| Message { at: entry.time(&["time"]).unwrap_or(at), role: Some(role), text })
+        let is_message = ["user", "assistant", "bot"].contains(&role.as_str());
+        is_message.then(|| Message { at: entry.time(&["time"]).unwrap_or(at), role: Some(role), text })
     };
     object.list(&[name]).iter().filter_map(entry).collect()
 }
 
-/// What a report says was spoken, by the user and the assistant.
-fn reported(report: Members<'_>, at: Timestamp) -> Vec<Message> {
+/// Returns the spoken messages of the user and the assistant in a report.
+fn reported_messages(report: Members<'_>, at: Timestamp) -> Vec<Message> {
     let mut spoken = |entry: &Members<'_>| {
-        // An entry without a time of its own comes with the one before it.
-        let own = entry.time(&["time"]);
+        let time = entry.time(&["time"]);
         let role = match entry.text(&["role"])?.as_str() {
             "user" => "user",
             "bot" | "assistant" => "assistant",
             _ => return None,
         };
-        // A text message that was put into the call was not.
+        // A text message that was injected into the call was not spoken.
         let kind = entry.text(&["metadata", "type"]);
         let is_blank = entry.at(&["message"]).is_some_and(|text| text.0 == "\"\"");
         let text = entry.text(&["message"]).or_else(|| entry.text(&["content"]));
         let is_spoken = kind.is_none_or(|kind| ["voice", "speech", "audio"].contains(&kind.as_str()));
-        (is_spoken && !is_blank).then(|| (own, Message { at, role: Some(role.to_owned()), text }))
+        (is_spoken && !is_blank).then(|| (time, Message { at, role: Some(role.to_owned()), text }))
     };
     let lists: [&[&str]; 2] = [&["artifact", "messages"], &["messages"]];
     let mut lists = lists.map(|list| report.list(list).iter().filter_map(&mut spoken).collect::<Vec<_>>()).into_iter();
-    let said = lists.find(|list| !list.is_empty()).unwrap_or_default();
-    // What stands before the first time there is came no later.
-    let mut last = said.iter().find_map(|(own, _)| *own).unwrap_or(at);
-    let in_order = said.into_iter().map(|(own, message)| {
-        last = own.unwrap_or(last);
+    let entries = lists.find(|list| !list.is_empty()).unwrap_or_default();
+    // Entries before the first one with a time get that time. Later entries without a time get the previous entry's.
+    let mut last = entries.iter().find_map(|(time, _)| *time).unwrap_or(at);
+    let messages = entries.into_iter().map(|(time, message)| {
+        last = time.unwrap_or(last);
         Message { at: last, ..message }
     });
-    in_order.collect()
+    messages.collect()
 }
 
-/// What two channels tell, each thing once. On either, something may be missing.
-fn told_once(server: Vec<Message>, client: Vec<Message>) -> Vec<Message> {
+/// Merges the transcripts of two channels, without duplicates. Each channel may lack some.
+fn merge_channels(server: Vec<Message>, client: Vec<Message>) -> Vec<Message> {
     let mut on_server: HashMap<(Option<String>, String), usize> = HashMap::new();
     for message in &server {
-        *on_server.entry(said(message)).or_default() += 1;
+        *on_server.entry(comparison_key(message)).or_default() += 1;
     }
     let mut all = server;
     for message in client {
-        match on_server.get_mut(&said(&message)) {
+        match on_server.get_mut(&comparison_key(&message)) {
             Some(left) if *left > 0 => *left -= 1,
             _ => all.push(message),
         }
@@ -234,32 +235,34 @@ fn told_once(server: Vec<Message>, client: Vec<Message>) -> Vec<Message> {
     all
 }
 
-fn said(message: &Message) -> (Option<String>, String) {
+/// Role and normalized text, by which two messages are compared.
+fn comparison_key(message: &Message) -> (Option<String>, String) {
     (message.role.clone(), normalized(message.text.as_deref().unwrap_or_default()))
 }
 
-/// How much text is searched for what a report says, in bytes. A call of an hour takes a hundredth of it.
+/// Limit of the text that is searched for the messages of a report, in bytes. An hour's call needs a hundredth of it.
 const SEARCHED_BYTES: usize = 256 * 1024 * 1024;
 
-/// How many of the reported things were not heard. A report may join what came in several transcripts. An entry
-/// without a text stands for any transcript of its role that no other entry stands for.
-fn missed(heard: &[Message], reported: &[Message]) -> usize {
+/// Counts the reported messages for which there is no transcript. A report may join several transcripts to one message.
+/// A reported message without text matches any unmatched transcript of its role.
+fn count_missing(transcripts: &[Message], reported: &[Message]) -> usize {
     #[derive(Default)]
-    struct OfRole {
-        /// What was heard and not yet found in the report, between spaces.
+    struct Role {
+        /// The words of all transcripts that no reported message has matched yet, with a space on both sides.
         words: String,
-        spare: usize,
+        /// The number of unmatched transcripts.
+        unmatched: usize,
+        /// The number of reported messages without text.
         textless: usize,
     }
-    let mut roles: HashMap<Option<&str>, OfRole> = HashMap::new();
-    for message in heard {
-        let role = roles
-            .entry(message.role.as_deref())
-            .or_insert_with(|| OfRole { words: " ".to_owned(), ..OfRole::default() });
-        role.words.push_str(&format!("{} ", said(message).1));
-        role.spare += 1;
+    let mut roles: HashMap<Option<&str>, Role> = HashMap::new();
+    for message in transcripts {
+        let role =
+            roles.entry(message.role.as_deref()).or_insert_with(|| Role { words: " ".to_owned(), ..Role::default() });
+        role.words.push_str(&format!("{} ", comparison_key(message).1));
+        role.unmatched += 1;
     }
-    let mut missed = 0;
+    let mut missing = 0;
     let mut budget = SEARCHED_BYTES;
     for message in reported {
         let role = roles.entry(message.role.as_deref()).or_default();
@@ -267,22 +270,24 @@ fn missed(heard: &[Message], reported: &[Message]) -> usize {
             role.textless += 1;
             continue;
         };
-        let found = budget.checked_sub(role.words.len());
-        budget = found.unwrap_or_default();
-        match found.and_then(|_| role.words.find(&format!(" {text} "))) {
-            _ if text.is_empty() => {}
-            // What is said twice must be heard twice.
-            Some(place) => {
-                role.words.replace_range(place + 1..place + 1 + text.len(), "\n");
-                role.spare = role.spare.saturating_sub(1);
+        let remaining = budget.checked_sub(role.words.len());
+        budget = remaining.unwrap_or_default();
+        if text.is_empty() {
+            continue;
+        }
+        match remaining.and_then(|_| role.words.find(&format!(" {text} "))) {
+            // The match is removed: a text that is reported twice needs two transcripts.
+            Some(position) => {
+                role.words.replace_range(position + 1..position + 1 + text.len(), "\n");
+                role.unmatched = role.unmatched.saturating_sub(1);
             }
-            None => missed += 1,
+            None => missing += 1,
         }
     }
-    missed + roles.values().map(|role| role.textless.saturating_sub(role.spare)).sum::<usize>()
+    missing + roles.values().map(|role| role.textless.saturating_sub(role.unmatched)).sum::<usize>()
 }
 
-/// The words, without case and punctuation.
+/// Returns the words in lower case, without punctuation.
 fn normalized(text: &str) -> String {
     let words = text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
     words.map(str::to_lowercase).collect::<Vec<_>>().join(" ")

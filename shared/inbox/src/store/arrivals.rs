@@ -1,7 +1,7 @@
-//! What arrived, by vendor and hour: the index `by-source`.
+//! Lists received events by vendor and hour, with the index `by-source`.
 //!
-//! It holds what a list shows and no more, so that a list costs a query for each hour and reads no payload. It is eventually
-//! consistent: an event may be missing for a moment after it was recorded.
+//! The index contains only the attributes that a list shows, so that a list costs one query per hour and reads no
+//! payload. It is eventually consistent: an event may be missing for a moment after it was recorded.
 
 use gatehouse_payload::time::Timestamp;
 
@@ -9,7 +9,7 @@ use super::item::{self, Item, attribute, is_expired, source_hour, text, text_of}
 use super::{PageToken, Store, StoreError, failure};
 use crate::event::{EventId, Subject};
 
-/// The index what arrived is listed by.
+/// The index by which received events are listed.
 pub const SOURCE_INDEX: &str = "by-source";
 
 /// An hour in milliseconds.
@@ -20,35 +20,36 @@ const HOUR: i64 = 3_600_000;
 pub struct Arrival {
     /// The event's id.
     pub id: EventId,
-    /// Its item's key: the id, or that of a copy.
+    /// The key of its item: the event id, or the key of a conflicting copy.
     pub key: String,
-    /// Whether this is a copy that conflicted with the record of its id.
+    /// Whether this is the copy of a delivery that conflicted with the record of its id.
     pub conflict: bool,
-    /// The vendor's name for the kind of event.
+    /// The vendor's name for the type of the event.
     pub event_type: Option<String>,
-    /// Whom it is about.
+    /// The subject that the event is about.
     pub subject: Option<Subject>,
-    /// When it happened.
+    /// The time of the event.
     pub occurred_at: Timestamp,
-    /// When it arrived.
+    /// The time at which the receiver received it.
     pub received_at: Timestamp,
     /// Whether the vendor's types could not read its body.
     pub unparsed: bool,
-    /// Whether its id rests on a hash of the message and the hour.
+    /// Whether its id is a hash of the message and the hour.
     pub weak_identity: bool,
 }
 
-/// The hours of a span, latest first, each by the first moment in it that belongs to the span.
+/// Returns the hours of a time span, latest first. Each hour is represented by its first moment within the span.
 pub fn hours(since: Timestamp, until: Timestamp) -> impl DoubleEndedIterator<Item = Timestamp> {
     let (first, last) = (since.as_millis().div_euclid(HOUR), until.as_millis().div_euclid(HOUR));
     (first..=last).rev().map(move |hour| Timestamp::clamped((hour * HOUR).max(since.as_millis())))
 }
 
 impl Store {
-    /// A page of what arrived from `source` in the hour of `since`, from then on until `until`, latest first.
+    /// Returns a page of the events that were received from `source` between `since` and `until`, within the hour of
+    /// `since`, latest first.
     ///
     /// # Errors
-    /// When DynamoDB does not answer, or the table has no such index.
+    /// If DynamoDB does not respond, or the table lacks the index.
     pub async fn arrivals(
         &self,
         source: &str,
@@ -68,10 +69,10 @@ impl Store {
             .expression_attribute_values(":until", text(&until.to_string()))
             .scan_index_forward(false)
             .set_exclusive_start_key(from.map(|token| token.0));
-        let answer = query.send().await.map_err(|error| failure("Query", &error))?;
-        let visible = answer.items().iter().filter(|item| !is_expired(item, now));
+        let response = query.send().await.map_err(|error| failure("Query", &error))?;
+        let visible = response.items().iter().filter(|item| !is_expired(item, now));
         let arrivals = visible.filter_map(Arrival::of).collect();
-        Ok((arrivals, answer.last_evaluated_key.map(PageToken)))
+        Ok((arrivals, response.last_evaluated_key.map(PageToken)))
     }
 }
 
@@ -99,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_span_is_read_hour_by_hour_from_the_latest() {
+    fn hours_cover_the_time_span_latest_first() {
         let at = |text| Timestamp::parse(text).unwrap();
         let hours = |since, until| hours(at(since), at(until)).map(|hour| hour.to_string()).collect::<Vec<_>>();
         assert_eq!(

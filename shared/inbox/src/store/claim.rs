@@ -1,40 +1,42 @@
 //! The claim on an idempotency key: a lock with a fence and a lease, and the completion of the work under it.
 //!
-//! Each key has an item of its own. Its fence grows with every acquisition. Only the holder of the newest fence settles
-//! the claim; an earlier holder changes nothing. An expired lease says only that its holder is gone. The next holder
-//! must find out whether the work was done.
+//! Each key has its own item, whose fence grows with every acquisition. Only the holder of the newest fence settles the
+//! claim; an earlier holder changes nothing. An expired lease only means that its holder is gone. The next holder must
+//! find out whether the work was done.
 
 use std::collections::HashMap;
 
-use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
 use gatehouse_payload::time::Timestamp;
 
 use super::item::{self, Damaged, Item, attribute, binary, bytes_of, is_expired, number, number_of, text, text_of};
-use super::{Store, StoreError, condition_held, failure};
+use super::{ConditionalWrite, Store, StoreError, conditional_put, conditional_update};
 use crate::event::{EventId, Fingerprint, Nonce};
 
+/// The attributes of a claim's item. The expressions below contain them too.
+const FENCE: &str = "fence";
+const LEASE_UNTIL: &str = "lease_until";
 /// The attribute with the state of a claim, and its values.
 const STATE: &str = "state";
 const RUNNING: &str = "running";
 const FINISHED: &str = "finished";
 const FAILED: &str = "failed";
 const LOST: &str = "lost";
-/// The mark of a claim whose lease was not extended yet: nothing was done under it.
+/// Marks a claim whose lease was not extended yet, so that no work was done under it.
 const UNASKED: &str = "unasked";
 
-/// How much longer than a record its claim is kept, in seconds: a record may wait on the queue for two weeks.
-const LONGER: i64 = 15 * 86_400;
+/// How much longer than its record a claim is stored, in seconds. The record may wait on the queue for two weeks.
+const EXTRA_TTL: i64 = 15 * 86_400;
 
-/// Number of attempts while other requests change the claim at the same moment.
+/// Number of attempts while other requests change the claim concurrently.
 const ATTEMPTS: usize = 4;
 
 /// A request to acquire a key.
 #[derive(Debug, Clone)]
 pub struct LockRequest {
-    /// `claim:…`, with all that the key is scoped to.
+    /// `claim:…`, with the scope of the key.
     pub key: EventId,
-    /// The fingerprint of the client's request. A key stands for one request only.
+    /// The fingerprint of the client's request. A key belongs to one request only.
     pub fingerprint: Fingerprint,
     /// The nonce of this acquisition.
     pub nonce: Nonce,
@@ -43,7 +45,7 @@ pub struct LockRequest {
 }
 
 impl LockRequest {
-    /// The claim that this request may have taken although its answer did not come. It is good for [`Store::settle`].
+    /// Returns the claim that this request may hold although its response was lost. Only [`Store::settle`] accepts it.
     #[must_use]
     pub fn unconfirmed(&self) -> Claim {
         Claim { key: self.key.clone(), fence: 0, nonce: self.nonce, until: self.until }
@@ -66,11 +68,11 @@ pub struct Claim {
 /// The completion of the work under a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Completion {
-    /// The work is done, and the key stands for its result.
+    /// The work is done. The key belongs to its result.
     Finished,
-    /// The work failed, and the key is free.
+    /// The work failed. The key is free.
     Failed,
-    /// The work is done, and its result is lost. The key stays taken.
+    /// The work is done, but its result is lost. The key stays in use.
     Lost,
 }
 
@@ -89,15 +91,16 @@ impl Completion {
 pub enum LockOutcome {
     /// The caller holds the key.
     Taken(Claim),
-    /// Another request holds the key.
+    /// Another holder has the key, and its lease has not expired.
     Running,
     /// The work was done, under this claim.
     Finished(Claim),
-    /// The work was done, and its result is lost.
+    /// The work was done, but its result is lost.
     Lost,
-    /// Its lease has expired. Before it is [taken over](Store::take_over), check whether its holder did the work.
+    /// The lease of this claim has expired. Check whether its holder did the work before you
+    /// [take it over](Store::take_over).
     Expired(Claim),
-    /// The key stands for another request.
+    /// The key belongs to another request.
     OtherRequest,
 }
 
@@ -105,16 +108,16 @@ impl Store {
     /// Acquires a key, if it is free.
     ///
     /// # Errors
-    /// When DynamoDB did not take it; it may have been taken all the same, until the lease ends.
+    /// If DynamoDB did not confirm it. The key may be taken nevertheless, until the lease expires.
     pub async fn acquire(&self, request: &LockRequest, now: Timestamp) -> Result<LockOutcome, StoreError> {
         self.try_acquire(request, None, now).await
     }
 
-    /// Takes over a key whose lease has [expired](LockOutcome::Expired), or whose [result](LockOutcome::Finished) has.
-    /// Another request may have been faster, and the holder may have settled the claim meanwhile.
+    /// Takes over a key whose [lease](LockOutcome::Expired) or [result](LockOutcome::Finished) has expired. Fails if
+    /// another request was faster, or the holder has settled the claim in the meantime.
     ///
     /// # Errors
-    /// As [`acquire`](Self::acquire).
+    /// Like [`acquire`](Self::acquire).
     pub async fn take_over(
         &self,
         request: &LockRequest,
@@ -122,38 +125,38 @@ impl Store {
         now: Timestamp,
     ) -> Result<LockOutcome, StoreError> {
         match seen {
-            LockOutcome::Expired(claim) => self.try_acquire(request, Some(Over::of(claim, RUNNING)), now).await,
-            LockOutcome::Finished(claim) => self.try_acquire(request, Some(Over::of(claim, FINISHED)), now).await,
+            LockOutcome::Expired(claim) => self.try_acquire(request, Some(Previous::of(claim, RUNNING)), now).await,
+            LockOutcome::Finished(claim) => self.try_acquire(request, Some(Previous::of(claim, FINISHED)), now).await,
             other => Ok(other.clone()),
         }
     }
 
-    /// Writes what came of a claim, if it is still the caller's. Returns whether it was. A claim whose taking was not
-    /// confirmed is settled by its nonce.
+    /// Writes the completion of the work under a claim, if the caller still holds it. Returns whether it does.
+    /// Identifies the claim by its nonce, so that it also works for an [unconfirmed](LockRequest::unconfirmed) claim.
     ///
     /// # Errors
-    /// When DynamoDB did not take it: then the lease runs out.
-    pub async fn settle(&self, claim: &Claim, settled: Completion, now: Timestamp) -> Result<bool, StoreError> {
+    /// If DynamoDB did not confirm it. The lease then expires.
+    pub async fn settle(&self, claim: &Claim, completion: Completion, now: Timestamp) -> Result<bool, StoreError> {
         let update = self
             .writer
             .update_item()
             .table_name(&self.table)
             .key(attribute::EVENT_ID, text(claim.key.as_str()))
             .update_expression("SET #state = :state, expires_at = :expires_at")
-            // Each request has its own.
+            // Every acquisition has its own nonce.
             .condition_expression("nonce = :nonce")
             .expression_attribute_names("#state", STATE)
-            .expression_attribute_values(":state", text(settled.as_str()))
+            .expression_attribute_values(":state", text(completion.as_str()))
             .expression_attribute_values(":expires_at", self.claim_expires_at(now))
             .expression_attribute_values(":nonce", binary(claim.nonce.as_bytes()));
-        condition_held(update.send().await)
+        Ok(conditional_update(update.send().await)?.is_done())
     }
 
-    /// Extends the lease of a claim, if it is still the caller's, before anything is done under it. Returns whether it
-    /// was.
+    /// Extends the lease of a claim, if the caller still holds it. Returns whether it does. Must be called before the
+    /// work begins.
     ///
     /// # Errors
-    /// When DynamoDB did not take it; it may be extended all the same.
+    /// If DynamoDB did not confirm it. The lease may be extended nevertheless.
     pub async fn extend(&self, claim: &Claim, until: Timestamp) -> Result<bool, StoreError> {
         let update = self
             .writer
@@ -166,68 +169,65 @@ impl Store {
             .expression_attribute_values(":running", text(RUNNING))
             .expression_attribute_values(":until", text(&until.to_string()))
             .expression_attribute_values(":nonce", binary(claim.nonce.as_bytes()));
-        condition_held(update.send().await)
+        Ok(conditional_update(update.send().await)?.is_done())
     }
 
-    /// Puts the claim's item where nothing stands, or in place of a claim that is `over`, in the state it was seen in.
+    /// Writes the claim's item if there is none, or in place of `previous` if that is unchanged.
     async fn try_acquire(
         &self,
         request: &LockRequest,
-        mut over: Option<Over>,
+        mut previous: Option<Previous>,
         now: Timestamp,
     ) -> Result<LockOutcome, StoreError> {
         for _ in 0..ATTEMPTS {
-            let fence = next_fence(over.as_ref().map(|over| over.claim.fence), now);
+            let fence = next_fence(previous.as_ref().map(|previous| previous.claim.fence), now);
             let put = self
                 .writer
                 .put_item()
                 .table_name(&self.table)
                 .set_item(Some(self.claim_item(request, fence, now)))
                 .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-            let put = match &over {
+            let put = match &previous {
                 None => put.condition_expression("attribute_not_exists(event_id)"),
-                Some(over) => put
-                    .condition_expression(over.condition())
+                Some(previous) => put
+                    .condition_expression(previous.condition())
                     .expression_attribute_names("#state", STATE)
-                    .expression_attribute_values(":state", text(over.state))
-                    .expression_attribute_values(":nonce", binary(over.claim.nonce.as_bytes())),
+                    .expression_attribute_values(":state", text(previous.state))
+                    .expression_attribute_values(":nonce", binary(previous.claim.nonce.as_bytes())),
             };
-            let held = match put.send().await {
-                Ok(_) => {
+            let existing = match conditional_put(put.send().await)? {
+                ConditionalWrite::Done => {
                     let (key, nonce, until) = (request.key.clone(), request.nonce, request.until);
                     return Ok(LockOutcome::Taken(Claim { key, fence, nonce, until }));
                 }
-                Err(error) => match error.as_service_error() {
-                    Some(PutItemError::ConditionalCheckFailedException(held)) => held.item().cloned(),
-                    _ => return Err(failure("PutItem", &error)),
-                },
+                ConditionalWrite::ConditionFailed(existing) => existing,
             };
-            // It has gone meanwhile.
-            let Some(held) = held else {
-                over = None;
+            // The previous item has expired and was deleted in the meantime.
+            let Some(existing) = existing else {
+                previous = None;
                 continue;
             };
-            match holds(request, &held, now)? {
-                Held::By(claimed) => return Ok(claimed),
-                Held::ByNobody(free) => over = Some(free),
+            match examine(request, &existing, now)? {
+                Examined::Decides(outcome) => return Ok(outcome),
+                Examined::Replaceable(claim) => previous = Some(claim),
             }
         }
-        // So many request at once that somebody has it.
+        // With so many concurrent requests, another one holds the key.
         Ok(LockOutcome::Running)
     }
 
     fn claim_expires_at(&self, now: Timestamp) -> AttributeValue {
-        number(now.as_secs() + self.ttl_seconds + LONGER)
+        number(now.as_secs() + self.ttl_seconds + EXTRA_TTL)
     }
 
     fn claim_item(&self, request: &LockRequest, fence: u64, now: Timestamp) -> Item {
         HashMap::from([
             (attribute::EVENT_ID.to_owned(), text(request.key.as_str())),
-            ("v".to_owned(), number(item::FORMAT)),
-            ("fence".to_owned(), number(fence)),
+            (attribute::V.to_owned(), number(item::FORMAT)),
+            (FENCE.to_owned(), number(fence)),
             (attribute::NONCE.to_owned(), binary(request.nonce.as_bytes())),
             (attribute::FINGERPRINT.to_owned(), binary(request.fingerprint.as_bytes())),
-            ("lease_until".to_owned(), text(&request.until.to_string())),
+            (LEASE_UNTIL.to_owned(), text(&request.until.to_string())),
             (STATE.to_owned(), text(RUNNING)),
             (UNASKED.to_owned(), AttributeValue::Bool(true)),
             (attribute::EXPIRES_AT.to_owned(), self.claim_expires_at(now)),
@@ -235,26 +235,27 @@ impl Store {
     }
 }
 
-/// The fence after `last`: at least the time in seconds. A record may still be written after its claim has expired,
-/// when a dead letter is redriven. A fence that counted anew from 1 would meet it.
+/// Returns the fence after `last`, which is at least the time in seconds. A redriven dead letter may be recorded after
+/// its claim has expired; a fence that restarted at 1 could give a new turn the same id.
 fn next_fence(last: Option<u64>, now: Timestamp) -> u64 {
     let time = u64::try_from(now.as_secs()).unwrap_or_default();
     last.map_or(time, |last| time.max(last.saturating_add(1)))
 }
 
-/// A claim that is to be replaced, as it was seen.
-struct Over {
+/// A claim that is to be replaced, if it is unchanged.
+struct Previous {
     claim: Claim,
     state: &'static str,
     is_unasked: bool,
 }
 
-impl Over {
+impl Previous {
     fn of(claim: &Claim, state: &'static str) -> Self {
-        Over { claim: claim.clone(), state, is_unasked: false }
+        Previous { claim: claim.clone(), state, is_unasked: false }
     }
 
-    /// Holds while nothing has become of the claim. The holder of an unasked one may still extend it.
+    /// Returns a condition that is true while the claim is unchanged. An unasked claim changes when its holder extends
+    /// it.
     fn condition(&self) -> &'static str {
         if self.is_unasked {
             "nonce = :nonce AND #state = :state AND attribute_exists(unasked)"
@@ -264,37 +265,44 @@ impl Over {
     }
 }
 
-enum Held {
-    By(LockOutcome),
-    /// The claim has failed or expired, or its lease is over and nothing was done under it.
-    ByNobody(Over),
+/// What the existing item of a key means for a lock request.
+enum Examined {
+    /// It decides the outcome.
+    Decides(LockOutcome),
+    /// The claim has failed or expired, or its lease has expired before any work was done.
+    Replaceable(Previous),
 }
 
-/// What the item that stands in a request's place means for it.
-fn holds(request: &LockRequest, held: &Item, now: Timestamp) -> Result<Held, StoreError> {
+fn examine(request: &LockRequest, item: &Item, now: Timestamp) -> Result<Examined, StoreError> {
     let damaged = |name| StoreError::from(Damaged::Attribute(name));
     let claim = Claim {
         key: request.key.clone(),
-        fence: number_of(held, "fence").ok_or(damaged("fence"))?,
-        nonce: bytes_of(held, attribute::NONCE).and_then(Nonce::from_bytes).ok_or(damaged(attribute::NONCE))?,
-        until: text_of(held, "lease_until").and_then(Timestamp::parse).ok_or(damaged("lease_until"))?,
+        fence: number_of(item, FENCE).ok_or(damaged(FENCE))?,
+        nonce: bytes_of(item, attribute::NONCE).and_then(Nonce::from_bytes).ok_or(damaged(attribute::NONCE))?,
+        until: text_of(item, LEASE_UNTIL).and_then(Timestamp::parse).ok_or(damaged(LEASE_UNTIL))?,
     };
-    let same = bytes_of(held, attribute::FINGERPRINT) == Some(request.fingerprint.as_bytes());
+    let is_same_request = bytes_of(item, attribute::FINGERPRINT) == Some(request.fingerprint.as_bytes());
     let states = [RUNNING, FINISHED, FAILED, LOST];
-    let state = text_of(held, STATE).and_then(|state| states.into_iter().find(|known| *known == state));
+    let state = text_of(item, STATE).and_then(|state| states.into_iter().find(|known| *known == state));
     let state = state.ok_or(damaged(STATE))?;
-    Ok(match state {
-        // The answer to an earlier attempt of this very request got lost.
-        RUNNING if claim.nonce == request.nonce => Held::By(LockOutcome::Taken(claim)),
-        _ if state == FAILED || is_expired(held, now) => Held::ByNobody(Over::of(&claim, state)),
-        // Claims of the release before lack the mark: their agents may have been asked.
-        RUNNING if held.contains_key(UNASKED) && claim.until < now => {
-            Held::ByNobody(Over { claim, state, is_unasked: true })
-        }
-        _ if !same => Held::By(LockOutcome::OtherRequest),
-        FINISHED => Held::By(LockOutcome::Finished(claim)),
-        LOST => Held::By(LockOutcome::Lost),
-        _ if claim.until >= now => Held::By(LockOutcome::Running),
-        _ => Held::By(LockOutcome::Expired(claim)),
+    let is_lease_expired = claim.until < now;
+    Ok(if state == RUNNING && claim.nonce == request.nonce {
+        // The response to an earlier attempt of the same request was lost.
+        Examined::Decides(LockOutcome::Taken(claim))
+    } else if state == FAILED || is_expired(item, now) {
+        Examined::Replaceable(Previous::of(&claim, state))
+    } else if state == RUNNING && is_lease_expired && item.contains_key(UNASKED) {
+        // Claims of the previous release lack the mark, because their agents may have received the request.
+        Examined::Replaceable(Previous { claim, state, is_unasked: true })
+    } else if !is_same_request {
+        Examined::Decides(LockOutcome::OtherRequest)
+    } else if state == FINISHED {
+        Examined::Decides(LockOutcome::Finished(claim))
+    } else if state == LOST {
+        Examined::Decides(LockOutcome::Lost)
+    } else if is_lease_expired {
+        Examined::Decides(LockOutcome::Expired(claim))
+    } else {
+        Examined::Decides(LockOutcome::Running)
     })
 }

@@ -1,4 +1,4 @@
-//! The layout of a record: how an event becomes DynamoDB items, and an item an event again.
+//! The layout of a record: converts an event to DynamoDB items, and back.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -15,24 +15,25 @@ use crate::event::{Event, EventId, Fingerprint, Marks, Nonce, RECORD_LIMIT, Subj
 /// A DynamoDB item.
 pub type Item = HashMap<String, AttributeValue>;
 
-/// The format this release writes. It reads this one and the one before, since two releases run at once during a
-/// deployment; 1 is the first.
+/// The format that this release writes. A release reads its own format and the previous one, because two releases run
+/// concurrently during a deployment; 1 is the first.
 pub const FORMAT: u32 = 1;
 
-/// What DynamoDB takes for one item, names and all, less a reserve for its own rounding. In bytes.
+/// DynamoDB's limit for one item with its attribute names, less a reserve for rounding, in bytes.
 const ITEM_LIMIT: usize = 400 * 1024 - 1024;
-/// How much of a large payload goes into one chunk. In bytes.
+/// Size of a chunk of a large payload, in bytes.
 const CHUNK_BYTES: usize = 384 * 1024;
-/// What DynamoDB bills writes by. In bytes.
+/// The unit by which DynamoDB bills writes, in bytes.
 const WRITE_UNIT: usize = 1024;
-/// Above which size of a body the compressor is not kept for the next, in bytes.
+/// Size of a body above which the compressor is not reused, in bytes.
 const LARGE: usize = 64 * 1024;
 const ZSTD_LEVEL: i32 = 3;
 
 /// The names of a record's attributes.
-#[allow(missing_docs, reason = "each is explained where the item is put together")]
+#[allow(missing_docs, reason = "docs/table.md describes them")]
 pub mod attribute {
     pub const ANSWER: &str = "answer";
+    pub const CHUNKS: &str = "chunks";
     pub const CONFLICT_OF: &str = "conflict_of";
     pub const ERASED_AT: &str = "erased_at";
     pub const ERASED_SUBJECT: &str = "erased_subject";
@@ -40,47 +41,53 @@ pub mod attribute {
     pub const EVENT_TYPE: &str = "event_type";
     pub const EXPIRES_AT: &str = "expires_at";
     pub const FINGERPRINT: &str = "fingerprint";
+    pub const IDENTITY: &str = "identity";
     pub const NONCE: &str = "nonce";
     pub const OCCURRED_AT: &str = "occurred_at";
+    pub const OCCURRED_AT_FROM: &str = "occurred_at_from";
+    pub const PARSED: &str = "parsed";
     pub const PAYLOAD: &str = "payload";
     pub const RECEIVED_AT: &str = "received_at";
+    pub const SOURCE: &str = "source";
     pub const SOURCE_HOUR: &str = "source_hour";
     pub const SUBJECT: &str = "subject";
+    pub const V: &str = "v";
+    pub const VERIFIED_BY: &str = "verified_by";
 }
 use attribute::{
-    ANSWER, CONFLICT_OF, ERASED_AT, ERASED_SUBJECT, EVENT_ID, EVENT_TYPE, EXPIRES_AT, FINGERPRINT, NONCE, OCCURRED_AT,
-    PAYLOAD, RECEIVED_AT, SOURCE_HOUR, SUBJECT,
+    ANSWER, CHUNKS, CONFLICT_OF, ERASED_AT, ERASED_SUBJECT, EVENT_ID, EVENT_TYPE, EXPIRES_AT, FINGERPRINT, IDENTITY,
+    NONCE, OCCURRED_AT, OCCURRED_AT_FROM, PARSED, PAYLOAD, RECEIVED_AT, SOURCE, SOURCE_HOUR, SUBJECT, V, VERIFIED_BY,
 };
 
-/// An event as read back.
+/// A recorded event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
-    /// The event; its `id` is that of the event also in a conflict's copy.
+    /// The event. In a conflicting copy, too, `id` is the event's id.
     pub event: Event,
-    /// From when on it is invisible.
+    /// The time after which the record is invisible, in seconds since the epoch.
     pub expires_at: i64,
     /// Whether this is the copy of a delivery that conflicted with the record of its id.
     pub conflict: bool,
 }
 
-/// An event's item without its key, and the chunks that go first.
+/// An event's item without its key, and the chunks that are written before it.
 pub(super) struct Packed {
     head: Item,
     pub(super) chunks: Vec<Item>,
 }
 
 impl Packed {
-    /// Lays out `event`, to expire at `expires_at`. Fails when there is no memory to compress it in.
+    /// Lays out `event`, to expire at `expires_at`. Fails if there is not enough memory to compress the body.
     pub(super) fn new(event: &Event, expires_at: i64) -> io::Result<Packed> {
         let mut head = Item::from([
-            ("v".to_owned(), number(FORMAT)),
-            ("source".to_owned(), text(&event.source)),
+            (V.to_owned(), number(FORMAT)),
+            (SOURCE.to_owned(), text(&event.source)),
             (OCCURRED_AT.to_owned(), text(&event.occurred_at.to_string())),
             (RECEIVED_AT.to_owned(), text(&event.received_at.to_string())),
             (SOURCE_HOUR.to_owned(), text(&source_hour(&event.source, event.received_at))),
             (FINGERPRINT.to_owned(), binary(event.fingerprint.as_bytes())),
             (NONCE.to_owned(), binary(event.nonce.as_bytes())),
-            ("verified_by".to_owned(), text(&event.verified_by)),
+            (VERIFIED_BY.to_owned(), text(&event.verified_by)),
             (EXPIRES_AT.to_owned(), number(expires_at)),
         ]);
         if let Some(event_type) = &event.event_type {
@@ -93,23 +100,23 @@ impl Packed {
             head.insert(ANSWER.to_owned(), text(answer));
         }
         if event.marks.unparsed {
-            head.insert("parsed".to_owned(), AttributeValue::Bool(false));
+            head.insert(PARSED.to_owned(), AttributeValue::Bool(false));
         }
         if event.marks.weak_identity {
-            head.insert("identity".to_owned(), text("weak"));
+            head.insert(IDENTITY.to_owned(), text("weak"));
         }
         if event.marks.undated {
-            head.insert("occurred_at_from".to_owned(), text(RECEIVED_AT));
+            head.insert(OCCURRED_AT_FROM.to_owned(), text(RECEIVED_AT));
         }
 
-        // The longest key the head may get, so that a conflict's copy is laid out like the record.
+        // Reserves room for the key of a conflicting copy, so that copy and record have the same layout.
         let base = size(&head)
             + EVENT_ID.len()
             + conflict_key(&event.fingerprint, &event.id).len()
             + CONFLICT_OF.len()
             + event.id.as_str().len();
         let plain = base + PAYLOAD.len() + event.body.len();
-        // Nothing is less than one unit.
+        // Compression cannot save a write unit if there is only one.
         let compressed = if plain <= WRITE_UNIT { Vec::new() } else { compress(&event.body)? };
         let small = base + PAYLOAD.len() + compressed.len();
         let payload = if plain <= WRITE_UNIT || plain.div_ceil(WRITE_UNIT) <= small.div_ceil(WRITE_UNIT) {
@@ -127,25 +134,25 @@ impl Packed {
                 .map(|(n, part)| {
                     Item::from([
                         (EVENT_ID.to_owned(), text(&chunk_key(event.nonce, n))),
-                        ("v".to_owned(), number(FORMAT)),
+                        (V.to_owned(), number(FORMAT)),
                         (PAYLOAD.to_owned(), binary(part)),
                         (EXPIRES_AT.to_owned(), number(expires_at)),
                     ])
                 })
                 .collect();
-            head.insert("chunks".to_owned(), number(chunks.len()));
+            head.insert(CHUNKS.to_owned(), number(chunks.len()));
         }
         Ok(Packed { head, chunks })
     }
 
-    /// The record's item.
+    /// Returns the record's item.
     pub(super) fn record(&self, event: &Event) -> Item {
         let mut item = self.head.clone();
         item.insert(EVENT_ID.to_owned(), text(event.id.as_str()));
         item
     }
 
-    /// The item of a copy kept beside another delivery's record.
+    /// Returns the item of a copy that conflicts with another delivery's record.
     pub(super) fn conflict(&self, event: &Event) -> Item {
         let mut item = self.head.clone();
         item.insert(EVENT_ID.to_owned(), text(&conflict_key(&event.fingerprint, &event.id)));
@@ -154,52 +161,53 @@ impl Packed {
     }
 }
 
-/// `<source>/<hour>`, such as `ada/2026-11-21T17`: what arrived in an hour is read together, and no key takes writes for
-/// longer.
+/// Returns `<source>/<hour>`, such as `ada/2026-11-21T17`. The events of an hour are read together, and no key takes
+/// writes for longer than an hour.
 pub(super) fn source_hour(source: &str, received_at: Timestamp) -> String {
     let time = received_at.to_string();
     format!("{source}/{}", time.get(..13).unwrap_or(&time))
 }
 
-/// What stands in the place of a record that was erased, so that it is not recorded again. `subject` is its subject's hash.
-pub(super) fn tombstone(key: &str, subject: &str, now: Timestamp, expires_at: i64) -> Item {
+/// Returns the item that replaces an erased record, so that the event is not recorded again.
+pub(super) fn tombstone(key: &str, subject_hash: &str, now: Timestamp, expires_at: i64) -> Item {
     Item::from([
         (EVENT_ID.to_owned(), text(key)),
-        ("v".to_owned(), number(FORMAT)),
+        (V.to_owned(), number(FORMAT)),
         (ERASED_AT.to_owned(), text(&now.to_string())),
-        (ERASED_SUBJECT.to_owned(), text(subject)),
+        (ERASED_SUBJECT.to_owned(), text(subject_hash)),
         (EXPIRES_AT.to_owned(), number(expires_at)),
     ])
 }
 
-/// When a record was erased, if it was.
+/// Returns the time of the erasure, if the item is a tombstone.
 pub(super) fn erased_at(item: &Item) -> Option<Timestamp> {
     text_of(item, ERASED_AT).and_then(Timestamp::parse)
 }
 
-/// `conflict:<fingerprint>:<event id>`: each other body of an event has its own place, however often it comes.
+/// Returns `conflict:<fingerprint>:<event id>`. Each different body of an event has one copy, however often it is
+/// delivered.
 #[must_use]
 pub fn conflict_key(fingerprint: &Fingerprint, id: &EventId) -> String {
     format!("conflict:{fingerprint}:{id}")
 }
 
-/// `chunk:<nonce>/<n>`: an attempt at recording never meets another's chunks.
+/// Returns `chunk:<nonce>/<n>`. Each attempt to record an event has its own chunks.
 fn chunk_key(nonce: Nonce, n: usize) -> String {
     format!("chunk:{nonce}/{n}")
 }
 
-/// A chunk's item without its part of the payload: what is left where nobody may delete.
-pub(super) fn blank(chunk: &Item, now: Timestamp) -> Item {
+/// Returns a chunk's item without its payload. It replaces the chunk where the caller may not delete items.
+pub(super) fn blanked(chunk: &Item, now: Timestamp) -> Item {
     let key = text_of(chunk, EVENT_ID).unwrap_or_default();
     Item::from([(EVENT_ID.to_owned(), text(key)), (EXPIRES_AT.to_owned(), number(now.as_secs()))])
 }
 
-/// The head of an item that stands where another was to be written.
+/// An item that exists under the key of an item that was to be written.
 pub(super) struct Existing {
     pub(super) nonce: Option<Nonce>,
     pub(super) fingerprint: Option<Fingerprint>,
     pub(super) answer: Option<String>,
-    /// It is a tombstone: the hash of the subject it was about.
+    /// The hash of the erased subject, if the item is a tombstone.
     pub(super) erased: Option<String>,
 }
 
@@ -214,25 +222,25 @@ impl Existing {
     }
 }
 
-/// Whether readers must not see the item any more.
+/// Whether the item has expired and must be invisible to readers.
 pub(super) fn is_expired(item: &Item, now: Timestamp) -> bool {
-    // Without a readable expiry it never goes: losing an event is worse than keeping one.
+    // An item without a readable expiry never expires, because losing an event is worse than keeping one too long.
     number_of(item, EXPIRES_AT).is_some_and(|expires_at: i64| expires_at < now.as_secs())
 }
 
-/// The keys of the chunks a head's payload is in; empty when it is in the head.
+/// Returns the keys of the chunks of a payload; empty if the payload is in the head.
 pub(super) fn chunk_keys(head: &Item) -> Vec<String> {
-    let count: usize = number_of(head, "chunks").unwrap_or(0);
+    let count: usize = number_of(head, CHUNKS).unwrap_or(0);
     match bytes_of(head, NONCE).and_then(Nonce::from_bytes) {
         Some(nonce) => (0..count).map(|n| chunk_key(nonce, n)).collect(),
         None => Vec::new(),
     }
 }
 
-/// Why an item is no record. Says which attribute, never its value.
+/// Why an item cannot be read as a record. Names the attribute, never its value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Damaged {
-    /// Written by a release this one does not know.
+    /// A newer release wrote the item, or its format is invalid.
     #[error("the record has format {0}, this release reads up to {FORMAT}")]
     Format(u32),
     /// An attribute is missing or of the wrong type.
@@ -245,7 +253,7 @@ pub enum Damaged {
 
 /// Reads a record from its head and the items of its chunks.
 pub(super) fn unpack(head: &Item, chunks: &HashMap<String, Item>) -> Result<Record, Damaged> {
-    let format = number_of(head, "v").ok_or(Damaged::Attribute("v"))?;
+    let format = number_of(head, V).ok_or(Damaged::Attribute(V))?;
     if format == 0 || format > FORMAT {
         return Err(Damaged::Format(format));
     }
@@ -258,7 +266,7 @@ pub(super) fn unpack(head: &Item, chunks: &HashMap<String, Item>) -> Result<Reco
         expires_at: number_of(head, EXPIRES_AT).ok_or(Damaged::Attribute(EXPIRES_AT))?,
         event: Event {
             id: EventId::from_stored(conflict_of.map_or_else(|| required(EVENT_ID), Ok)?),
-            source: required("source")?,
+            source: required(SOURCE)?,
             event_type: owned(EVENT_TYPE),
             subject: owned(SUBJECT).map(Subject::from_stored),
             occurred_at: time(OCCURRED_AT)?,
@@ -267,7 +275,7 @@ pub(super) fn unpack(head: &Item, chunks: &HashMap<String, Item>) -> Result<Reco
                 .and_then(Fingerprint::from_bytes)
                 .ok_or(Damaged::Attribute(FINGERPRINT))?,
             nonce: bytes_of(head, NONCE).and_then(Nonce::from_bytes).ok_or(Damaged::Attribute(NONCE))?,
-            verified_by: required("verified_by")?,
+            verified_by: required(VERIFIED_BY)?,
             body: payload(head, chunks)?,
             answer: owned(ANSWER),
             marks: marks(head),
@@ -276,12 +284,12 @@ pub(super) fn unpack(head: &Item, chunks: &HashMap<String, Item>) -> Result<Reco
     })
 }
 
-/// What could not be read from an event's body.
+/// Reads the flags for the parts of the body that could not be read.
 pub(super) fn marks(item: &Item) -> Marks {
     Marks {
-        unparsed: item.get("parsed") == Some(&AttributeValue::Bool(false)),
-        weak_identity: text_of(item, "identity") == Some("weak"),
-        undated: text_of(item, "occurred_at_from") == Some(RECEIVED_AT),
+        unparsed: item.get(PARSED) == Some(&AttributeValue::Bool(false)),
+        weak_identity: text_of(item, IDENTITY) == Some("weak"),
+        undated: text_of(item, OCCURRED_AT_FROM) == Some(RECEIVED_AT),
     }
 }
 
@@ -302,29 +310,29 @@ fn payload(head: &Item, chunks: &HashMap<String, Item>) -> Result<Bytes, Damaged
     }
 }
 
-/// zstd, with a checksum in the frame.
+/// Compresses with zstd, with a checksum in the frame.
 pub(crate) fn compress(bytes: &[u8]) -> io::Result<Vec<u8>> {
     thread_local! {
-        /// Making its tables takes as long as compressing an ordinary event, so one is kept.
-        static KEPT: RefCell<Option<Compressor<'static>>> = const { RefCell::new(None) };
+        /// Reused, because building a compressor's tables takes as long as compressing an ordinary event.
+        static CACHED: RefCell<Option<Compressor<'static>>> = const { RefCell::new(None) };
     }
-    // The tables of large bodies are megabytes, and not kept.
+    // The tables for large bodies take megabytes, so they are not cached.
     if bytes.len() > LARGE {
-        return compressor()?.compress(bytes);
+        return new_compressor()?.compress(bytes);
     }
-    KEPT.with_borrow_mut(|kept| match kept {
+    CACHED.with_borrow_mut(|cached| match cached {
         Some(compressor) => compressor.compress(bytes),
-        None => kept.insert(compressor()?).compress(bytes),
+        None => cached.insert(new_compressor()?).compress(bytes),
     })
 }
 
-fn compressor() -> io::Result<Compressor<'static>> {
+fn new_compressor() -> io::Result<Compressor<'static>> {
     let mut compressor = Compressor::new(ZSTD_LEVEL)?;
     compressor.include_checksum(true)?;
     Ok(compressor)
 }
 
-/// The content of a zstd frame; `None` when it is damaged or larger than any record.
+/// Returns the content of a zstd frame; `None` if the frame is damaged or larger than any record.
 pub(crate) fn decompress(frame: &[u8]) -> Option<Bytes> {
     let mut bytes = Vec::new();
     let bounded = zstd::Decoder::with_buffer(frame).ok()?.take(RECORD_LIMIT as u64 + 1).read_to_end(&mut bytes);
@@ -355,8 +363,8 @@ pub(super) fn bytes_of<'i>(item: &'i Item, name: &str) -> Option<&'i [u8]> {
     item.get(name)?.as_b().ok().map(AsRef::as_ref)
 }
 
-/// An item's size as DynamoDB counts it, for the types used here: names and values in bytes, a number as its digits'
-/// pairs and two more.
+/// Returns an item's size as DynamoDB counts it, for the attribute types used here: names and values in bytes, and a
+/// number as one byte per two digits plus two.
 fn size(item: &Item) -> usize {
     let value = |value: &AttributeValue| match value {
         AttributeValue::S(text) => text.len(),

@@ -1,71 +1,76 @@
-//! How much one holder does at a time, and in a minute: slots that free themselves.
+//! Limits how much a holder does concurrently and per minute, with slots that expire.
 //!
-//! One item per holder has a map of the slots that are taken, each with the time it ends by itself, and a count of
-//! those taken in the current minute. A slot is taken and freed by its own name, so that what is freed twice or too
-//! late frees no other.
+//! Each holder has one item: a map of the taken slots with the expiry of each, and the number of slots that were taken
+//! in the current minute. A slot is taken and freed by its own name, so that freeing it twice or too late frees no
+//! other slot.
 
 use std::collections::HashMap;
 
-use aws_sdk_dynamodb::operation::put_item::PutItemError;
-use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
 use gatehouse_payload::time::Timestamp;
 
 use super::item::{self, Item, attribute, number, number_of, text};
-use super::{Store, StoreError, condition_held, failure};
+use super::{ConditionalWrite, Store, StoreError, conditional_put, conditional_update};
 use crate::event::{EventId, Nonce};
 
-/// How often it is tried anew because others take slots at the same moment.
-const TRIES: usize = 8;
-/// How long an item outlives its last slot, in seconds.
-const KEPT: i64 = 86_400;
-/// How many slots that have ended are cleared away at once: an expression may not be long.
-const CLEARED: usize = 20;
-/// When it is worth asking again for one of the slots, in seconds.
-const SOON: u64 = 2;
+/// The attributes of a holder's item. The expressions below contain them too.
+const IN_MINUTE: &str = "in_minute";
+const TURNS: &str = "turns";
+const SLOTS: &str = "slots";
 
-/// How much one holder may do.
+/// Number of attempts while other requests change the item concurrently.
+const ATTEMPTS: usize = 8;
+/// How long an item outlives its last slot, in seconds.
+const ITEM_TTL: i64 = 86_400;
+/// Number of expired slots that are removed at once; DynamoDB limits the length of an expression.
+const MAX_REMOVED: usize = 20;
+/// Delay before the next request for a concurrent slot, in seconds.
+const RETRY_AFTER: u64 = 2;
+
+/// The limits of a holder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Limits {
-    /// How many slots at a time.
+    /// Number of concurrent slots; `None` for no limit.
     pub concurrent: Option<u32>,
-    /// How many a minute, by the clock.
+    /// Number of slots per minute of the clock; `None` for no limit.
     pub per_minute: Option<u32>,
 }
 
-/// A slot, by its name: it can be freed whether it was taken or not.
+/// The name of a slot. It can be freed whether it was taken or not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Slot {
-    /// The holder's item: `slots:…`.
+    /// The key of the holder's item: `slots:…`.
     pub key: EventId,
-    /// Names it among the holder's.
+    /// The name of the slot within the item.
     pub nonce: Nonce,
 }
 
-/// There is no slot.
+/// The limit that is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Full {
-    /// As many are taken as may be at a time.
+    /// The limit of concurrent slots.
     Concurrent {
-        /// When to ask again, in seconds.
+        /// Delay before the next request, in seconds.
         retry_after: u64,
     },
-    /// As many were taken as may be in a minute.
+    /// The limit of slots per minute.
     PerMinute {
-        /// When the next minute begins, in seconds.
+        /// Time until the next minute, in seconds.
         retry_after: u64,
     },
 }
 
-/// What an item says of its holder.
-struct Taken {
+/// The content of a holder's item.
+struct Usage {
     minute: i64,
+    /// Number of slots that were taken in `minute`.
     count: u32,
+    /// The taken slots, and the expiry of each.
     slots: HashMap<String, AttributeValue>,
 }
 
 impl Limits {
-    /// Whether there are none.
+    /// Whether there are no limits.
     #[must_use]
     pub fn are_none(&self) -> bool {
         *self == Limits::default()
@@ -73,10 +78,10 @@ impl Limits {
 }
 
 impl Store {
-    /// Takes a slot, which ends by itself at `until`.
+    /// Takes a slot that expires at `until`.
     ///
     /// # Errors
-    /// When DynamoDB did not take it; it may have been taken all the same, and should be freed.
+    /// If DynamoDB did not confirm it. The slot may be taken nevertheless and should be freed.
     pub async fn take_slot(
         &self,
         slot: &Slot,
@@ -85,38 +90,42 @@ impl Store {
         now: Timestamp,
     ) -> Result<Result<(), Full>, StoreError> {
         let minute = now.as_secs().div_euclid(60);
-        let mut change = Change::usual(limits, minute);
-        for _ in 0..TRIES {
-            let Err(held) = self.change_slots(slot, change, until, now).await? else { return Ok(Ok(())) };
-            let Some(held) = held else {
-                if self.first_slot(slot, minute, until, now).await? {
+        let mut change = Change::within_minute(limits, minute);
+        for _ in 0..ATTEMPTS {
+            let existing = match self.change_slots(slot, change, until, now).await? {
+                ConditionalWrite::Done => return Ok(Ok(())),
+                ConditionalWrite::ConditionFailed(existing) => existing,
+            };
+            let Some(existing) = existing else {
+                if self.create_item(slot, minute, until, now).await? {
                     return Ok(Ok(()));
                 }
-                change = Change::usual(limits, minute);
+                change = Change::within_minute(limits, minute);
                 continue;
             };
-            let taken = Taken::of(&held);
-            // The answer to an earlier attempt of this very one got lost.
-            if taken.slots.contains_key(&slot.nonce.to_string()) {
+            let usage = Usage::of(&existing);
+            // The response to an earlier attempt to take this slot was lost.
+            if usage.slots.contains_key(&slot.nonce.to_string()) {
                 return Ok(Ok(()));
             }
-            if let Some(full) = taken.full(limits, minute, now) {
+            if let Some(full) = usage.limit_reached(limits, minute, now) {
                 return Ok(Err(full));
             }
-            change = match taken.minute >= minute && has_room(limits, taken.slots.len()) {
-                // Whoever was faster has begun the minute: now any number may go on at once.
-                true => Change::usual(limits, taken.minute),
-                false => Change::of(&taken, minute, now),
+            change = if usage.minute >= minute && has_room(limits, usage.slots.len()) {
+                // Another request has begun the minute, so that concurrent requests no longer exclude each other.
+                Change::within_minute(limits, usage.minute)
+            } else {
+                Change::of_seen(&usage, minute, now)
             };
         }
-        // So many ask at once that it is not worth waiting here.
-        Ok(Err(Full::Concurrent { retry_after: SOON }))
+        // With so many concurrent requests, the client has to retry.
+        Ok(Err(Full::Concurrent { retry_after: RETRY_AFTER }))
     }
 
-    /// Frees a slot; one that has ended by itself, too.
+    /// Frees a slot, even if it has expired.
     ///
     /// # Errors
-    /// When DynamoDB did not take it: then it ends by itself.
+    /// If DynamoDB did not confirm it. The slot then expires.
     pub async fn free_slot(&self, slot: &Slot) -> Result<(), StoreError> {
         let update = self
             .writer
@@ -126,17 +135,17 @@ impl Store {
             .update_expression("REMOVE slots.#slot")
             .condition_expression("attribute_exists(slots.#slot)")
             .expression_attribute_names("#slot", slot.nonce.to_string());
-        condition_held(update.send().await).map(drop)
+        conditional_update(update.send().await).map(drop)
     }
 
-    /// Adds a slot where `change`'s condition holds; else what stands there.
+    /// Adds a slot to the holder's item, if the condition of `change` is true.
     async fn change_slots(
         &self,
         slot: &Slot,
         change: Change,
         until: Timestamp,
         now: Timestamp,
-    ) -> Result<Result<(), Option<Item>>, StoreError> {
+    ) -> Result<ConditionalWrite, StoreError> {
         let mut update = self
             .writer
             .update_item()
@@ -145,64 +154,58 @@ impl Store {
             .condition_expression(change.condition)
             .expression_attribute_names("#slot", slot.nonce.to_string())
             .expression_attribute_values(":until", number(until.as_secs()))
-            .expression_attribute_values(":expires_at", number(now.as_secs() + KEPT))
+            .expression_attribute_values(":expires_at", number(now.as_secs() + ITEM_TTL))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
         let mut expression = format!("{}, slots.#slot = :until, expires_at = :expires_at", change.update);
-        for (n, ended) in change.clears.into_iter().enumerate() {
+        for (n, expired) in change.expired.into_iter().enumerate() {
             expression.push_str(if n == 0 { " REMOVE " } else { ", " });
-            expression.push_str(&format!("slots.#ended{n}"));
-            update = update.expression_attribute_names(format!("#ended{n}"), ended);
+            expression.push_str(&format!("slots.#expired{n}"));
+            update = update.expression_attribute_names(format!("#expired{n}"), expired);
         }
         for (name, value) in change.values {
             update = update.expression_attribute_values(name, value);
         }
-        match update.update_expression(expression).send().await {
-            Ok(_) => Ok(Ok(())),
-            Err(error) => match error.as_service_error() {
-                Some(UpdateItemError::ConditionalCheckFailedException(held)) => Ok(Err(held.item().cloned())),
-                _ => Err(failure("UpdateItem", &error)),
-            },
-        }
+        conditional_update(update.update_expression(expression).send().await)
     }
 
-    /// The first slot of a holder; whether nobody was faster.
-    async fn first_slot(&self, slot: &Slot, minute: i64, until: Timestamp, now: Timestamp) -> Result<bool, StoreError> {
+    /// Creates the holder's item with its first slot. Returns false if the item exists.
+    async fn create_item(
+        &self,
+        slot: &Slot,
+        minute: i64,
+        until: Timestamp,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
         let slots = HashMap::from([(slot.nonce.to_string(), number(until.as_secs()))]);
         let put = self
             .writer
             .put_item()
             .table_name(&self.table)
             .item(attribute::EVENT_ID, text(slot.key.as_str()))
-            .item("v", number(item::FORMAT))
-            .item("in_minute", number(minute))
-            .item("turns", number(1))
-            .item("slots", AttributeValue::M(slots))
-            .item(attribute::EXPIRES_AT, number(now.as_secs() + KEPT))
+            .item(attribute::V, number(item::FORMAT))
+            .item(IN_MINUTE, number(minute))
+            .item(TURNS, number(1))
+            .item(SLOTS, AttributeValue::M(slots))
+            .item(attribute::EXPIRES_AT, number(now.as_secs() + ITEM_TTL))
             .condition_expression("attribute_not_exists(event_id)");
-        match put.send().await {
-            Ok(_) => Ok(true),
-            Err(error) => match error.as_service_error() {
-                Some(PutItemError::ConditionalCheckFailedException(_)) => Ok(false),
-                _ => Err(failure("PutItem", &error)),
-            },
-        }
+        Ok(conditional_put(put.send().await)?.is_done())
     }
 }
 
-/// How a holder's item is to be changed, if it still is what was seen.
+/// A conditional change of a holder's item.
 struct Change {
     condition: &'static str,
     update: &'static str,
     values: Vec<(&'static str, AttributeValue)>,
-    /// Slots that have ended.
-    clears: Vec<String>,
+    /// The names of expired slots, which are removed.
+    expired: Vec<String>,
 }
 
 impl Change {
-    /// In the usual case, which takes one request: the minute has begun already, and nothing is full.
-    fn usual(limits: Limits, minute: i64) -> Change {
+    /// The usual change, which takes one request: `minute` has begun before, and no limit is reached.
+    fn within_minute(limits: Limits, minute: i64) -> Change {
         Change {
-            // The last part is for an attempt whose answer got lost.
+            // The last part is false if an earlier attempt succeeded and its response was lost.
             condition: "in_minute = :minute AND turns < :per_minute AND size(slots) < :concurrent \
                         AND attribute_not_exists(slots.#slot)",
             update: "SET turns = turns + :one",
@@ -212,53 +215,53 @@ impl Change {
                 (":concurrent", number(limits.concurrent.unwrap_or(u32::MAX))),
                 (":one", number(1)),
             ],
-            clears: Vec::new(),
+            expired: Vec::new(),
         }
     }
 
-    /// In an item seen as `taken`: a new minute, if one has begun, and without what has ended.
-    fn of(taken: &Taken, minute: i64, now: Timestamp) -> Change {
-        let count = if minute > taken.minute { 1 } else { taken.count.saturating_add(1) };
+    /// A change of an item whose content is still `seen`: begins `minute` if it is new, and removes expired slots.
+    fn of_seen(seen: &Usage, minute: i64, now: Timestamp) -> Change {
+        let count = if minute > seen.minute { 1 } else { seen.count.saturating_add(1) };
         Change {
-            // Whoever takes a slot changes one of them.
+            // Every request that takes a slot changes at least one of the two.
             condition: "in_minute = :seen_minute AND turns = :seen_turns",
             update: "SET in_minute = :minute, turns = :turns",
             values: vec![
-                (":seen_minute", number(taken.minute)),
-                (":seen_turns", number(taken.count)),
+                (":seen_minute", number(seen.minute)),
+                (":seen_turns", number(seen.count)),
                 // Another instance's clock may be ahead.
-                (":minute", number(minute.max(taken.minute))),
+                (":minute", number(minute.max(seen.minute))),
                 (":turns", number(count)),
             ],
-            clears: taken.ended(now).take(CLEARED).cloned().collect(),
+            expired: seen.expired(now).take(MAX_REMOVED).cloned().collect(),
         }
     }
 }
 
-impl Taken {
-    fn of(item: &Item) -> Taken {
-        let slots = item.get("slots").and_then(|slots| slots.as_m().ok()).cloned();
-        Taken {
-            minute: number_of(item, "in_minute").unwrap_or_default(),
-            count: number_of(item, "turns").unwrap_or_default(),
+impl Usage {
+    fn of(item: &Item) -> Usage {
+        let slots = item.get(SLOTS).and_then(|slots| slots.as_m().ok()).cloned();
+        Usage {
+            minute: number_of(item, IN_MINUTE).unwrap_or_default(),
+            count: number_of(item, TURNS).unwrap_or_default(),
             slots: slots.unwrap_or_default(),
         }
     }
 
-    fn ended(&self, now: Timestamp) -> impl Iterator<Item = &String> {
-        let has_ended = move |until: &AttributeValue| {
+    fn expired(&self, now: Timestamp) -> impl Iterator<Item = &String> {
+        let is_expired = move |until: &AttributeValue| {
             until.as_n().ok().and_then(|until| until.parse::<i64>().ok()).is_none_or(|until| until < now.as_secs())
         };
-        self.slots.iter().filter(move |(_, until)| has_ended(until)).map(|(slot, _)| slot)
+        self.slots.iter().filter(move |(_, until)| is_expired(until)).map(|(slot, _)| slot)
     }
 
-    fn full(&self, limits: Limits, minute: i64, now: Timestamp) -> Option<Full> {
+    fn limit_reached(&self, limits: Limits, minute: i64, now: Timestamp) -> Option<Full> {
         if self.minute >= minute && limits.per_minute.is_some_and(|most| self.count >= most) {
-            let next = (self.minute + 1) * 60 - now.as_secs();
-            return Some(Full::PerMinute { retry_after: u64::try_from(next).unwrap_or(1).max(1) });
+            let next_minute = (self.minute + 1) * 60 - now.as_secs();
+            return Some(Full::PerMinute { retry_after: u64::try_from(next_minute).unwrap_or(1).max(1) });
         }
-        let running = self.slots.len() - self.ended(now).count();
-        (!has_room(limits, running)).then_some(Full::Concurrent { retry_after: SOON })
+        let running = self.slots.len() - self.expired(now).count();
+        (!has_room(limits, running)).then_some(Full::Concurrent { retry_after: RETRY_AFTER })
     }
 }
 

@@ -184,12 +184,12 @@ fn missing_transcripts_are_found_by_comparing_texts() {
         (json!([bot("hello harbour office")]), None),
         (json!([bot("Hello, harbour office."), sms]), None),
         (json!([bot("Hello, harbour office."), {"role": "system", "message": "You are"}, user("")]), None),
-        (json!([bot("Hello, harbour office."), user("Hi"), bot("Bye")]), Some("1 came of the 3")),
-        (json!([bot("Hello, harbour office."), bot("Hello, harbour office.")]), Some("1 came of the 2")),
-        (json!([user("Hello, harbour office.")]), Some("0 came of the 1")),
+        (json!([bot("Hello, harbour office."), user("Hi"), bot("Bye")]), Some("received 1 of the 3")),
+        (json!([bot("Hello, harbour office."), bot("Hello, harbour office.")]), Some("received 1 of the 2")),
+        (json!([user("Hello, harbour office.")]), Some("received 0 of the 1")),
     ] {
         let missing_now = conversation(&[hello(), report(messages.clone())]).missing;
-        let expected = missing.map(|some| format!("transcripts: {some} that end-of-call-report has"));
+        let expected = missing.map(|some| format!("transcripts: {some} in end-of-call-report"));
         assert_eq!(missing_now, Vec::from_iter(expected), "{messages}");
     }
     // A report joins consecutive transcripts of one speaker.
