@@ -1,19 +1,21 @@
-//! Replies written in Rust, for what a rule cannot say.
+//! Replies in Rust, for cases that rules cannot express.
 
 use gatehouse_payload::vapi::inbound::Reply;
 use gatehouse_replies::Said;
 
-/// Asked before the rules, for every delivery, retries included; `None` leaves the reply to them. What takes over 1.7 s, or
-/// panics, is logged, and the rules reply; only what awaits can be interrupted.
+/// A hook that replies to client messages. It runs before the rules for every delivery, including retries.
+///
+/// `None` leaves the reply to the rules. If the hook takes longer than 1.7 s or panics, the failure is logged and the
+/// rules reply. It can only be interrupted while it awaits.
 pub trait Answers: Send + Sync {
-    /// What does a client message get?
-    fn reply(&self, said: &Said) -> impl Future<Output = Option<Reply>> + Send {
-        let _ = said;
+    /// Replies to a client message.
+    fn reply(&self, message: &Said) -> impl Future<Output = Option<Reply>> + Send {
+        let _ = message;
         async { None }
     }
 }
 
-/// The replies this deployment's function has in Rust. Write yours here; as it stands, everything is left to the rules.
+/// The hook of this deployment. Implement yours here. By default all replies are left to the rules.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Code;
 

@@ -1,6 +1,6 @@
-//! `POST /client`: Vapi's client messages, answered with a client inbound message where there is one.
+//! `POST /client`: receives Vapi's client messages and may reply with a client inbound message.
 //!
-//! What is answered is said by the rules in `functions/replies.json`, which is compiled in, or in Rust by [`Answers`].
+//! Replies are defined by the rules in `functions/replies.json`, which is compiled in, or in Rust by [`Answers`].
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use bytes::Bytes;
 use gatehouse_edge::vapi::Channel;
 use gatehouse_edge::{Answering, Deadline, Decision, Endpoint, Receiver, Source};
 use gatehouse_inbox::{Clock, Event};
-use gatehouse_replies::{Replies, Said, ask};
+use gatehouse_replies::{Replies, Said, run_hook};
 use http::{Request, Response};
 use tokio::time::Instant;
 
@@ -17,16 +17,16 @@ mod answers;
 
 pub use answers::{Answers, Code};
 
-/// Where the function answers, and whom.
+/// The function's path and the source of its requests.
 pub const ENDPOINT: Endpoint =
     Endpoint { function: "client-message", paths: &["/client"], source: Source::Vapi(Channel::Client) };
 /// The function's timeout in the template.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What an instance keeps between requests.
+/// The state that an instance keeps between requests.
 #[derive(Debug)]
 pub struct State<A = Code> {
-    /// Takes messages in.
+    /// Receives messages.
     pub door: Receiver,
     /// Replies by rules.
     pub replies: Replies,
@@ -35,7 +35,7 @@ pub struct State<A = Code> {
 }
 
 impl<A> State<A> {
-    /// The clock deadlines are measured by.
+    /// The clock that measures deadlines.
     #[must_use]
     pub fn clock(&self) -> &Clock {
         self.door.clock()
@@ -44,15 +44,15 @@ impl<A> State<A> {
 
 impl<A: Answers> Answering for State<A> {
     async fn decide(&self, event: &Event, until: Instant) -> Decision {
-        let said = Said::by(event);
-        let rules = || self.replies.decide(Channel::Client, &said, &BTreeMap::new(), until);
-        ask(self.answers.reply(&said), until).await.or(rules)
+        let message = Said::by(event);
+        let rules = || self.replies.decide(Channel::Client, &message, &BTreeMap::new(), until);
+        run_hook(self.answers.reply(&message), until).await.or(rules)
     }
 }
 
-/// Takes one message in. Answers with what the rules or the code say, else `{}`, or with a problem document.
+/// Receives one message. Returns the reply of the hook or the rules, otherwise `{}`, or a problem document.
 ///
-/// A duplicate is answered like the first: Vapi sends one again only when it has not seen the answer.
+/// A duplicate gets the first reply again, because Vapi only resends a message if it did not receive the reply.
 pub async fn handle<A: Answers>(request: Request<Bytes>, state: &State<A>, deadline: Deadline) -> Response<String> {
     state.door.receive_and_answer(&ENDPOINT, request, deadline, state).await
 }

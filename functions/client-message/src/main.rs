@@ -1,4 +1,4 @@
-//! Wiring: the Lambda runtime around [`client_message::handle`].
+//! Runs [`client_message::handle`] in the Lambda runtime.
 
 use client_message::{Code, State, TIMEOUT, handle};
 use gatehouse_edge::Receiver;

@@ -1,4 +1,4 @@
-//! Wiring: the Lambda runtime around [`conversation_webhooks::handle`].
+//! Runs [`conversation_webhooks::handle`] in the Lambda runtime.
 
 use conversation_webhooks::{State, TIMEOUT, handle};
 use gatehouse_lambda::Error;

@@ -1,8 +1,12 @@
-//! The retry queue's consumer: records what the front door could not, by the same code.
+//! The consumer of the retry queue: records the events that a receiver could not record, with the same code.
 //!
-//! A message ends in one of three ways. It is recorded, and reported as done. It fails and comes again: after a while
-//! when waiting can help, at once when it cannot. On its last permitted receive a copy goes to the dead-letter queue,
-//! with its reason, and it is reported as done; the queue's own redrive policy stays as the net beneath.
+//! A message has one of three results:
+//!
+//! 1. It is recorded and reported as done.
+//! 2. It fails and is received again: after a delay if waiting can help, otherwise at once.
+//! 3. After the last permitted receive a copy is sent to the dead-letter queue with the reason, and the message is
+//! reported
+//!    as done. If that fails, the queue's own redrive policy moves the message.
 
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
@@ -20,23 +24,23 @@ use tokio::time::{Instant, timeout};
 
 /// The function's timeout in the template.
 pub const TIMEOUT: Duration = Duration::from_secs(30);
-/// How often a message is received before it is dead-lettered: the queue's `maxReceiveCount` in the template.
+/// The number of receives after which a message is dead-lettered: the queue's `maxReceiveCount` in the template.
 pub const MAX_RECEIVES: u32 = 5;
-/// The queue's visibility timeout in the template, from which back-off grows.
+/// The queue's visibility timeout in the template, which is the first back-off.
 pub const VISIBILITY: Duration = Duration::from_secs(180);
-/// No message is hidden longer.
-const LONGEST_BACK_OFF: Duration = Duration::from_secs(3 * 60 * 60);
-/// Records are no longer taken when less than this is left.
+/// The longest back-off.
+const MAX_BACK_OFF: Duration = Duration::from_secs(3 * 60 * 60);
+/// The remaining time below which no further message of the batch is started.
 const STOP_BEFORE: Duration = Duration::from_secs(5);
-/// An attempt is given up when less than this is left: time to hide the message, or to dead-letter it, and to answer.
-const GIVE_UP_BEFORE: Duration = Duration::from_secs(2);
+/// The remaining time at which an attempt is aborted. It suffices to hide or dead-letter the message and to respond.
+const ABORT_BEFORE: Duration = Duration::from_secs(2);
 
-/// What an instance keeps between batches.
+/// The state that an instance keeps between batches.
 #[derive(Debug)]
 pub struct State {
     /// Records events.
     pub store: Store,
-    /// Hides messages, and moves them to the dead-letter queue.
+    /// Hides messages and sends them to the dead-letter queue.
     pub queues: Queues,
     /// `RETRY_QUEUE_URL`
     pub retry_queue: String,
@@ -44,15 +48,15 @@ pub struct State {
     pub dead_letter_queue: String,
     /// The retry queue's visibility timeout: `RETRY_VISIBILITY_SECONDS`, or the template's.
     pub visibility: Duration,
-    /// Tells the time of a record's expiry.
+    /// The clock that determines when a record expires.
     pub clock: Clock,
 }
 
 impl State {
-    /// Builds the state from the environment and opens the connection to DynamoDB.
+    /// Builds the state from the environment variables and opens the connection to DynamoDB.
     ///
     /// # Errors
-    /// When a variable is missing or not usable.
+    /// If a variable is missing or invalid.
     pub async fn from_env() -> Result<Self, ConfigError> {
         let get = |name: &str| std::env::var(name).ok();
         let config = Config::read(&get)?;
@@ -71,10 +75,10 @@ impl State {
     }
 }
 
-/// The visibility timeout that a variable sets, in seconds; the template's where it is not set.
+/// The visibility timeout from a variable in seconds, or the template's if the variable is not set.
 ///
 /// # Errors
-/// When the value is none that SQS takes, or 0.
+/// If the value is 0 or SQS does not accept it.
 pub fn visibility(variable: &'static str, seconds: Option<&str>) -> Result<Duration, ConfigError> {
     match seconds.map(str::parse) {
         None => Ok(VISIBILITY),
@@ -83,7 +87,7 @@ pub fn visibility(variable: &'static str, seconds: Option<&str>) -> Result<Durat
     }
 }
 
-/// How an event is recorded: the seam at which tests let a record fail or panic.
+/// Records events. Tests implement it to make recording fail or panic.
 pub trait Record: Sync {
     /// Records an event once.
     fn record(&self, event: &Event) -> impl Future<Output = Result<Outcome, StoreError>> + Send;
@@ -95,24 +99,24 @@ impl Record for State {
     }
 }
 
-/// Takes a batch. The answer lists the messages that must come again.
+/// Handles a batch. The response lists the messages that must be received again.
 pub async fn handle(batch: SqsEvent, state: &State, deadline: Deadline) -> SqsBatchResponse {
     handle_with(batch, state, deadline, state).await
 }
 
-/// [`handle`], recording by `recorder`.
+/// Handles a batch like [`handle`], but records events with `recorder`.
 pub async fn handle_with(
     batch: SqsEvent,
     state: &State,
     deadline: Deadline,
     recorder: &impl Record,
 ) -> SqsBatchResponse {
-    // What was erased stays so, however long it waited here. Where it cannot be learned, recording tells what DynamoDB
-    // lacks.
+    // An erased event must not be recorded again, however long it was queued. An error is ignored here, because
+    // recording reports the same problem of DynamoDB.
     let _ = state.store.learn_what_is_erased(state.clock.now()).await;
     let mut response = SqsBatchResponse::default();
     for message in batch.records {
-        let done = deadline.left() > STOP_BEFORE && take(&message, state, deadline, recorder).await;
+        let done = deadline.left() > STOP_BEFORE && handle_message(&message, state, deadline, recorder).await;
         if !done {
             let mut failure = BatchItemFailure::default();
             failure.item_identifier = message.message_id.unwrap_or_default();
@@ -126,27 +130,27 @@ pub async fn handle_with(
 struct Failure {
     reason: &'static str,
     error: String,
-    /// Whether waiting can help.
+    /// Whether a later attempt can succeed.
     wait: bool,
 }
 
-/// Whether the message is done with.
-async fn take(message: &SqsMessage, state: &State, deadline: Deadline, recorder: &impl Record) -> bool {
+/// Handles one message and returns whether it is done.
+async fn handle_message(message: &SqsMessage, state: &State, deadline: Deadline, recorder: &impl Record) -> bool {
     let started = Instant::now();
     let failed = |reason, error: &str| (None, Err(Failure { reason, error: error.to_owned(), wait: true }));
     let attempt = AssertUnwindSafe(attempt(message, recorder)).catch_unwind();
-    let left = deadline.left().saturating_sub(GIVE_UP_BEFORE);
-    let (named, result) = match timeout(left, attempt).await {
+    let left = deadline.left().saturating_sub(ABORT_BEFORE);
+    let (info, result) = match timeout(left, attempt).await {
         Ok(Ok(attempted)) => attempted,
-        Ok(Err(_)) => failed("panic", "the attempt panicked; the panic's own line stands above"),
-        // Its write may have succeeded; the envelope's nonce tells the next attempt.
+        Ok(Err(_)) => failed("panic", "the attempt panicked; the log line above says where"),
+        // The write may have succeeded. The next attempt recognizes it by the envelope's nonce.
         Err(_) => failed("unavailable", "out of time"),
     };
     let receives = receives(message);
     let (outcome, failure, done) = match result {
         Ok(outcome) => (outcome, None, true),
         Err(failure) if receives < MAX_RECEIVES => {
-            come_again(message, state, &failure, receives).await;
+            hide(message, state, &failure, receives).await;
             (Outcome::Failed, Some(failure), false)
         }
         Err(failure) => {
@@ -154,7 +158,7 @@ async fn take(message: &SqsMessage, state: &State, deadline: Deadline, recorder:
             (if sent { Outcome::DeadLettered } else { Outcome::Failed }, Some(failure), sent)
         }
     };
-    let Named { event_id, event_type } = named.unwrap_or_default();
+    let EventInfo { event_id, event_type } = info.unwrap_or_default();
     let event_type = event_type.filter(|name| is_word(name));
     let message_id = message.message_id.as_deref();
     let (reason, error) = failure.map(|failure| (failure.reason, failure.error)).unzip();
@@ -164,33 +168,33 @@ async fn take(message: &SqsMessage, state: &State, deadline: Deadline, recorder:
     done
 }
 
-/// What a message says it holds.
+/// The event that a message contains, for the log.
 #[derive(Default)]
-struct Named {
+struct EventInfo {
     event_id: Option<String>,
     event_type: Option<String>,
 }
 
-async fn attempt(message: &SqsMessage, recorder: &impl Record) -> (Option<Named>, Result<Outcome, Failure>) {
+async fn attempt(message: &SqsMessage, recorder: &impl Record) -> (Option<EventInfo>, Result<Outcome, Failure>) {
     let envelope = match Envelope::from_message(message.body.as_deref().unwrap_or_default()) {
         Ok(envelope) => envelope,
         Err(error) => {
-            // A newer release, which is being deployed, will read it.
+            // A newer release that is being deployed can read it.
             let wait = matches!(error, UnreadableEnvelope::Newer(_));
             return (None, Err(Failure { reason: "unreadable", error: error.to_string(), wait }));
         }
     };
     let event_id = envelope.event_id.to_string();
-    let named = |event_type| Some(Named { event_id: Some(event_id), event_type });
+    let info = |event_type| Some(EventInfo { event_id: Some(event_id), event_type });
     let Some(source) = Source::of(&envelope.event_id) else {
-        let error = "the event id names no source this release knows".to_owned();
-        return (named(None), Err(Failure { reason: "unreadable", error, wait: true }));
+        let error = "the event id names a source that this release does not know".to_owned();
+        return (info(None), Err(Failure { reason: "unreadable", error, wait: true }));
     };
     let body = envelope.body.clone();
     let event = match Document::read(&body) {
         Ok(document) => source.event(&document, envelope),
         Err(error) => {
-            return (named(None), Err(Failure { reason: "unreadable", error: error.to_string(), wait: false }));
+            return (info(None), Err(Failure { reason: "unreadable", error: error.to_string(), wait: false }));
         }
     };
     let result = recorder.record(&event).await.map_err(|error| Failure {
@@ -198,17 +202,17 @@ async fn attempt(message: &SqsMessage, recorder: &impl Record) -> (Option<Named>
         error: error.to_string(),
         wait: error.is_transient(),
     });
-    (named(event.event_type), result)
+    (info(event.event_type), result)
 }
 
-/// Which receive this is, from 1.
+/// The number of this receive, from 1.
 fn receives(message: &SqsMessage) -> u32 {
     message.attributes.get("ApproximateReceiveCount").and_then(|count| count.parse().ok()).unwrap_or(1)
 }
 
-/// Hides the message for as long as its failure asks for. Where SQS does not take the change, the queue's own
-/// visibility timeout brings it back.
-async fn come_again(message: &SqsMessage, state: &State, failure: &Failure, receives: u32) {
+/// Hides the message until its next attempt. If SQS does not accept the change, the message reappears after the queue's
+/// own visibility timeout.
+async fn hide(message: &SqsMessage, state: &State, failure: &Failure, receives: u32) {
     let Some(handle) = message.receipt_handle.as_deref() else { return };
     let delay = if failure.wait { back_off(state.visibility, receives) } else { Duration::ZERO };
     if let Err(error) = state.queues.hide(&state.retry_queue, handle, delay).await {
@@ -216,16 +220,17 @@ async fn come_again(message: &SqsMessage, state: &State, failure: &Failure, rece
     }
 }
 
-/// Four times longer with each receive, so that five of them span hours and an outage dead-letters nothing.
+/// The back-off after a receive. It grows fourfold with each one, so that five receives span hours and an outage of
+/// DynamoDB does not dead-letter messages.
 fn back_off(visibility: Duration, receives: u32) -> Duration {
     let factor = 4u32.saturating_pow(receives.saturating_sub(1));
-    visibility.checked_mul(factor).unwrap_or(LONGEST_BACK_OFF).min(LONGEST_BACK_OFF)
+    visibility.checked_mul(factor).unwrap_or(MAX_BACK_OFF).min(MAX_BACK_OFF)
 }
 
-/// Whether the dead-letter queue has it.
+/// Sends a copy of the message to the dead-letter queue and returns whether that succeeded.
 async fn dead_letter(message: &SqsMessage, state: &State, failure: &Failure, receives: u32) -> bool {
-    // A redriven message brings its history along.
-    let told =
+    // A redriven message has its history in its attributes.
+    let attribute =
         |name: &str| message.message_attributes.get(name).and_then(|attribute| attribute.string_value.as_deref());
     let sent_at = || {
         let ms = message.attributes.get("SentTimestamp")?.parse().ok()?;
@@ -233,13 +238,16 @@ async fn dead_letter(message: &SqsMessage, state: &State, failure: &Failure, rec
     };
     let letter = DeadLetter {
         reason: failure.reason,
-        first_error: told(history::FIRST_ERROR),
+        first_error: attribute(history::FIRST_ERROR),
         last_error: &failure.error,
-        first_failed_at: told(history::FIRST_FAILED_AT)
+        first_failed_at: attribute(history::FIRST_FAILED_AT)
             .and_then(Timestamp::parse)
             .or_else(sent_at)
             .unwrap_or_else(|| state.clock.now()),
-        attempts: told(history::ATTEMPTS).and_then(|count| count.parse().ok()).unwrap_or(0u32).saturating_add(receives),
+        attempts: attribute(history::ATTEMPTS)
+            .and_then(|count| count.parse().ok())
+            .unwrap_or(0u32)
+            .saturating_add(receives),
     };
     let body = message.body.as_deref().unwrap_or_default();
     match state.queues.send_dead_letter(&state.dead_letter_queue, body, &letter).await {
@@ -256,9 +264,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn back_off_grows_fourfold_and_five_receives_span_hours() {
+    fn back_off_grows_fourfold_over_five_receives() {
         let waits: Vec<u64> = (1..MAX_RECEIVES).map(|n| back_off(VISIBILITY, n).as_secs()).collect();
         assert_eq!(waits, [180, 720, 2880, 10_800]);
-        assert_eq!(back_off(VISIBILITY, u32::MAX), LONGEST_BACK_OFF);
+        assert_eq!(back_off(VISIBILITY, u32::MAX), MAX_BACK_OFF);
     }
 }

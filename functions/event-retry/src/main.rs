@@ -1,4 +1,4 @@
-//! Wiring: the Lambda runtime around [`event_retry::handle`].
+//! Runs [`event_retry::handle`] in the Lambda runtime.
 
 use std::convert::Infallible;
 

@@ -1,4 +1,4 @@
-//! Answers written in Rust, for what a rule cannot say: a look-up in a database, a calculation, another service.
+//! Replies in Rust, for cases that rules cannot express: a database query, a calculation, a call of another service.
 
 use gatehouse_payload::vapi::response::{
     AssistantResponse, EndpointingResponse, HandoffDestinationResponse, KnowledgeBaseResponse, PredialResponse,
@@ -6,14 +6,16 @@ use gatehouse_payload::vapi::response::{
 };
 use gatehouse_replies::{Said, ToolCall};
 
-/// One function for each kind of answer. Each is asked before the rules; `None` leaves the answer to them.
+/// Hooks that reply to messages, one for each kind of reply. A hook runs before the rules. `None` leaves the reply to
+/// the rules.
 ///
-/// An answer may take 1.7 s, for the event has to be recorded with it: what takes longer, or panics, is logged, and the rules
-/// answer (to `campaign.predial`: no). Only what awaits can be interrupted: what blocks the thread, or calculates for long,
-/// belongs into `tokio::task::spawn_blocking`.
+/// A hook has 1.7 s, because the event must be recorded together with the reply. If it takes longer or panics, the
+/// failure is logged and the rules reply (for `campaign.predial` the reply is no). A hook can only be interrupted while
+/// it awaits, so use `tokio::task::spawn_blocking` for blocking calls and long calculations.
 ///
-/// Code is asked for every delivery, retries included, before anybody knows whether the event is new; a duplicate then gets the
-/// answer that was recorded. What has effects therefore keys them by the call's id, or by the tool call's.
+/// A hook runs for every delivery, including retries, before it is known whether the event is new. A duplicate then
+/// gets the recorded reply. A hook with side effects must therefore use the id of the call or of the tool call as an
+/// idempotency key.
 ///
 /// ```
 /// use gatehouse_payload::vapi::response::AssistantResponse;
@@ -23,57 +25,58 @@ use gatehouse_replies::{Said, ToolCall};
 /// struct ByNumber(std::collections::HashMap<String, String>);
 ///
 /// impl Answers for ByNumber {
-///     async fn assistant_request(&self, said: &Said) -> Option<AssistantResponse> {
-///         let number = said.text(&"/phoneNumber/number".parse().ok()?)?;
+///     async fn assistant_request(&self, message: &Said) -> Option<AssistantResponse> {
+///         let number = message.text(&"/phoneNumber/number".parse().ok()?)?;
 ///         Some(AssistantResponse { assistant_id: Some(self.0.get(&number)?.clone()), ..Default::default() })
 ///     }
 /// }
 /// ```
-#[allow(unused_variables, reason = "the names are for whoever writes one")]
+#[allow(unused_variables, reason = "the names document the parameters for implementors")]
 pub trait Answers: Send + Sync {
-    /// `assistant-request`: which assistant answers the call?
-    fn assistant_request(&self, said: &Said) -> impl Future<Output = Option<AssistantResponse>> + Send {
+    /// Replies to `assistant-request` with the assistant of the call.
+    fn assistant_request(&self, message: &Said) -> impl Future<Output = Option<AssistantResponse>> + Send {
         async { None }
     }
 
-    /// `tool-calls`: what comes of one of the calls? Asked for each of them at the same time.
-    fn tool_call(&self, call: &ToolCall, said: &Said) -> impl Future<Output = Option<ToolOutcome>> + Send {
+    /// Replies to `tool-calls` with the result of one call. Runs concurrently for all calls of a message.
+    fn tool_call(&self, call: &ToolCall, message: &Said) -> impl Future<Output = Option<ToolOutcome>> + Send {
         async { None }
     }
 
-    /// `transfer-destination-request`: whereto does the call go?
+    /// Replies to `transfer-destination-request` with the destination of the call.
     fn transfer_destination_request(
         &self,
-        said: &Said,
+        message: &Said,
     ) -> impl Future<Output = Option<TransferDestinationResponse>> + Send {
         async { None }
     }
 
-    /// `handoff-destination-request`: to which assistant does the call go?
+    /// Replies to `handoff-destination-request` with the assistant that takes over the call.
     fn handoff_destination_request(
         &self,
-        said: &Said,
+        message: &Said,
     ) -> impl Future<Output = Option<HandoffDestinationResponse>> + Send {
         async { None }
     }
 
-    /// `knowledge-base-request`: what is known about this?
-    fn knowledge_base_request(&self, said: &Said) -> impl Future<Output = Option<KnowledgeBaseResponse>> + Send {
+    /// Replies to `knowledge-base-request` with documents.
+    fn knowledge_base_request(&self, message: &Said) -> impl Future<Output = Option<KnowledgeBaseResponse>> + Send {
         async { None }
     }
 
-    /// `call.endpointing.request`: has the customer finished?
-    fn endpointing_request(&self, said: &Said) -> impl Future<Output = Option<EndpointingResponse>> + Send {
+    /// Replies to `call.endpointing.request` with the time after which the customer has finished speaking.
+    fn endpointing_request(&self, message: &Said) -> impl Future<Output = Option<EndpointingResponse>> + Send {
         async { None }
     }
 
-    /// `campaign.predial`: may this contact be called? Whoever says nothing says no.
-    fn campaign_predial(&self, said: &Said) -> impl Future<Output = Option<PredialResponse>> + Send {
+    /// Replies to `campaign.predial`, which asks whether a contact may be called. Without a reply the contact is not
+    /// called.
+    fn campaign_predial(&self, message: &Said) -> impl Future<Output = Option<PredialResponse>> + Send {
         async { None }
     }
 }
 
-/// The answers this deployment's function has in Rust. Write yours here; as it stands, everything is left to the rules.
+/// The hooks of this deployment. Implement yours here. By default all replies are left to the rules.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Code;
 

@@ -1,7 +1,7 @@
-//! `POST /server`, and `/`: Vapi's server messages, and the answers to those that want one.
+//! `POST /server` and `POST /`: receives Vapi's server messages and replies to those that need a reply.
 //!
-//! What is answered is said by the rules in `functions/replies.json`, which is compiled in, or in Rust by [`Answers`].
-//! `voice-request`, which wants audio, is recorded and answered with 501.
+//! Replies are defined by the rules in `functions/replies.json`, which is compiled in, or in Rust by [`Answers`]. A
+//! `voice-request`, which needs audio, is recorded and answered with 501.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use futures_util::future::join_all;
 use gatehouse_edge::vapi::Channel;
 use gatehouse_edge::{Answering, Deadline, Decision, Endpoint, Receiver, Source};
 use gatehouse_inbox::{Clock, Event};
-use gatehouse_replies::{Asked, Kind, Replies, Said, ask};
+use gatehouse_replies::{HookResult, Kind, Replies, Said, run_hook};
 use http::{Request, Response};
 use tokio::time::Instant;
 
@@ -19,29 +19,29 @@ mod answers;
 
 pub use answers::{Answers, Code};
 
-/// Where the function answers, and whom.
+/// The function's paths and the source of its requests.
 pub const ENDPOINT: Endpoint =
     Endpoint { function: "server-message", paths: &["/server", "/"], source: Source::Vapi(Channel::Server) };
 /// The function's timeout in the template.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What `voice-request` is told.
-const NO_AUDIO: &str = "Gatehouse does not synthesise speech: let voice.server of the assistant lead to a service that \
+/// The error message for `voice-request`.
+const NO_AUDIO: &str = "Gatehouse does not synthesise speech: set voice.server of the assistant to a service that \
                         answers voice-request with audio";
 
-/// What an instance keeps between requests.
+/// The state that an instance keeps between requests.
 #[derive(Debug)]
 pub struct State<A = Code> {
-    /// Takes messages in.
+    /// Receives messages.
     pub door: Receiver,
-    /// Answers by rules.
+    /// Replies by rules.
     pub replies: Replies,
-    /// Answers in Rust.
+    /// Replies in Rust.
     pub answers: A,
 }
 
 impl<A> State<A> {
-    /// The clock deadlines are measured by.
+    /// The clock that measures deadlines.
     #[must_use]
     pub fn clock(&self) -> &Clock {
         self.door.clock()
@@ -49,62 +49,63 @@ impl<A> State<A> {
 }
 
 impl<A: Answers> State<A> {
-    async fn answer(&self, kind: Option<Kind>, said: &Said, until: Instant) -> Decision {
-        let rules = || self.replies.decide(Channel::Server, said, &BTreeMap::new(), until);
-        let answers = &self.answers;
+    async fn answer(&self, kind: Option<Kind>, message: &Said, until: Instant) -> Decision {
+        let rules = || self.replies.decide(Channel::Server, message, &BTreeMap::new(), until);
+        let hooks = &self.answers;
         match kind {
-            Some(Kind::Assistant) => ask(answers.assistant_request(said), until).await.or(rules),
-            Some(Kind::Transfer) => ask(answers.transfer_destination_request(said), until).await.or(rules),
-            Some(Kind::Handoff) => ask(answers.handoff_destination_request(said), until).await.or(rules),
-            Some(Kind::Knowledge) => ask(answers.knowledge_base_request(said), until).await.or(rules),
-            Some(Kind::Endpointing) => ask(answers.endpointing_request(said), until).await.or(rules),
-            Some(Kind::Predial) => match ask(answers.campaign_predial(said), until).await {
-                // Who was to say no has not been heard.
-                Asked::Failed(why) => Decision { fault: Some(why.to_owned()), ..Decision::default() },
-                asked => asked.or(rules),
+            Some(Kind::Assistant) => run_hook(hooks.assistant_request(message), until).await.or(rules),
+            Some(Kind::Transfer) => run_hook(hooks.transfer_destination_request(message), until).await.or(rules),
+            Some(Kind::Handoff) => run_hook(hooks.handoff_destination_request(message), until).await.or(rules),
+            Some(Kind::Knowledge) => run_hook(hooks.knowledge_base_request(message), until).await.or(rules),
+            Some(Kind::Endpointing) => run_hook(hooks.endpointing_request(message), until).await.or(rules),
+            Some(Kind::Predial) => match run_hook(hooks.campaign_predial(message), until).await {
+                // The failed hook might have forbidden the call, so the rules must not allow it.
+                HookResult::Failed(reason) => Decision { fault: Some(reason.to_owned()), ..Decision::default() },
+                result => result.or(rules),
             },
-            Some(Kind::Tools) => self.results(said, until).await,
+            Some(Kind::Tools) => self.results(message, until).await,
             Some(Kind::Client) | None => rules(),
         }
     }
 
-    async fn results(&self, said: &Said, until: Instant) -> Decision {
-        let calls = said.tool_calls().calls;
-        let asked = join_all(calls.iter().map(|call| ask(self.answers.tool_call(call, said), until))).await;
+    async fn results(&self, message: &Said, until: Instant) -> Decision {
+        let calls = message.tool_calls().calls;
+        let results = join_all(calls.iter().map(|call| run_hook(self.answers.tool_call(call, message), until))).await;
         let mut known = BTreeMap::new();
         let mut failed = None;
-        for (call, asked) in calls.into_iter().zip(asked) {
-            match asked {
-                Asked::Answered(outcome) => drop(known.insert(call.id, outcome)),
-                Asked::Failed(why) => failed = Some(why),
-                Asked::Passed => {}
+        for (call, result) in calls.into_iter().zip(results) {
+            match result {
+                HookResult::Answered(outcome) => drop(known.insert(call.id, outcome)),
+                HookResult::Failed(reason) => failed = Some(reason),
+                HookResult::Passed => {}
             }
         }
-        let asked = failed.map_or(Asked::<()>::Passed, Asked::Failed);
-        asked.or(|| self.replies.decide(Channel::Server, said, &known, until))
+        let result = failed.map_or(HookResult::<()>::Passed, HookResult::Failed);
+        result.or(|| self.replies.decide(Channel::Server, message, &known, until))
     }
 }
 
 impl<A: Answers> Answering for State<A> {
     async fn decide(&self, event: &Event, until: Instant) -> Decision {
-        let said = Said::by(event);
-        let message_type = said.message_type();
+        let message = Said::by(event);
+        let message_type = message.message_type();
         let kind = message_type.and_then(|name| Kind::of(Channel::Server, name));
         Decision {
             otherwise: kind.map(Kind::otherwise),
             is_awaited: kind.is_some(),
-            // A contact may be dialled again, under the same id, after the rules have changed.
+            // A contact may be dialled again with the same id after the rules have changed.
             only_if_still_so: kind == Some(Kind::Predial),
             unsupported: (message_type == Some("voice-request")).then_some(NO_AUDIO),
-            ..self.answer(kind, &said, until).await
+            ..self.answer(kind, &message, until).await
         }
     }
 }
 
-/// Takes one message in. Answers with what the rules or the code say, else `{}`, or with a problem document.
+/// Receives one message. Returns the reply of the hooks or the rules, otherwise the default reply, or a problem
+/// document.
 ///
-/// A duplicate is answered like the first: Vapi sends one again only when it has not seen the answer. Where nothing can
-/// take the event, a message whose sender waits for the answer gets it all the same, as `unrecorded`.
+/// A duplicate gets the first reply again, because Vapi only resends a message if it did not receive the reply. If the
+/// event can be neither recorded nor queued, a message that needs a reply still gets it, with the outcome `unrecorded`.
 pub async fn handle<A: Answers>(request: Request<Bytes>, state: &State<A>, deadline: Deadline) -> Response<String> {
     state.door.receive_and_answer(&ENDPOINT, request, deadline, state).await
 }

@@ -1,4 +1,4 @@
-//! Wiring: the Lambda runtime around [`server_message::handle`].
+//! Runs [`server_message::handle`] in the Lambda runtime.
 
 use gatehouse_edge::Receiver;
 use gatehouse_lambda::Error;

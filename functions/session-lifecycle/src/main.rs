@@ -1,4 +1,4 @@
-//! Wiring: the Lambda runtime around [`session_lifecycle::handle`].
+//! Runs [`session_lifecycle::handle`] in the Lambda runtime.
 
 use gatehouse_lambda::Error;
 use session_lifecycle::{State, TIMEOUT, handle};

@@ -1,4 +1,4 @@
-//! Checks a request before its body is read: path, method, content type and size.
+//! Checks a request before its body is parsed: path, method, content type and size.
 
 use bytes::Bytes;
 use gatehouse_inbox::config::ConfigError;

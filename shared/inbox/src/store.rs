@@ -109,7 +109,7 @@ pub enum Place {
 /// A page of a subject's events, in order.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Page {
-    /// The records by `occurred_at`, then by event id. Conflicting copies follow their records.
+    /// The records by `occurred_at`, then by event id. A conflicting copy with the same time follows its record.
     pub records: Vec<Record>,
     /// The keys of unreadable items, and what is wrong with each. They do not hide the other events.
     pub damaged: Vec<(String, Damaged)>,

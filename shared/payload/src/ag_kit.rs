@@ -1,10 +1,10 @@
-//! AG-Kit and AG-UI: two dialects of `POST /v1/aibot/bots/{AgentId}/send-message`, whose requests and events have nothing in
-//! common.
+//! AG-Kit and AG-UI: two dialects of `POST /v1/aibot/bots/{AgentId}/send-message`. Their requests and events have
+//! nothing in common.
 //!
 //! | dialect | request | events | ends with |
 //! |---|---|---|---|
 //! | AG-Kit, 2025 | [`kit::Request`]: `messages`, `tools`, `resume`, `conversationId` | [`kit::Event`], by `type` in lower case | `data: [DONE]` |
-//! | AG-UI, now | [`ui::Request`]: `threadId`, `runId`, `messages`, `state`, … | [`ui::Event`], by `type` in upper case | `RUN_FINISHED` or `RUN_ERROR`, then the connection's end; `data: [DONE]` too from servers up to 0.1.13; some end with neither |
+//! | AG-UI, now | [`ui::Request`]: `threadId`, `runId`, `messages`, `state`, … | [`ui::Event`], by `type` in upper case | `RUN_FINISHED` or `RUN_ERROR`, then the end of the connection; servers up to 0.1.13 also send `data: [DONE]`; some servers send neither |
 //!
 //! | dialect | `type` | struct |
 //! |---|---|---|
@@ -43,13 +43,15 @@
 //! | AG-UI | `REASONING_MESSAGE_END` | [`ui::ReasoningMessageEnd`] |
 //! | AG-UI | `REASONING_MESSAGE_CHUNK` | [`ui::ReasoningMessageChunk`] |
 //! | AG-UI | `REASONING_ENCRYPTED_VALUE` | [`ui::ReasoningEncryptedValue`] |
-//! | AG-UI | `THINKING_…`, of older servers | [`ui::Thinking`] |
+//! | AG-UI | `THINKING_…`, from older servers | [`ui::Thinking`] |
 //!
-//! Nothing tells the dialects apart but their shape: an AG-UI server takes an AG-Kit body with 200 and loses the thread.
-//! There is a third, older dialect on this path, which none of these types is for.
+//! Only the form of a request distinguishes the dialects: an AG-UI server answers an AG-Kit body with 200 and loses the
+//! thread. A third, older dialect on this path is not supported.
 //!
-//! A turn is one event, whatever it says. Its body has no id: the proxy names it `ag-kit:<turn id>`, in either dialect.
-//! Sources: the AG-Kit and AG-UI documentation (<https://docs.ag-ui.com>), their servers' code, and what they were seen to send (November 2026).
+//! A turn is one event. Its body has no id; the proxy assigns the event id `ag-kit:<turn id>` in both dialects.
+//!
+//! Sources: the AG-Kit and AG-UI documentation (<https://docs.ag-ui.com>), the servers' code, and captures of their
+//! responses (November 2026).
 
 use std::fmt;
 
@@ -60,7 +62,7 @@ pub mod turn;
 /// The AG-UI dialect.
 pub mod ui;
 
-/// What an agent speaks.
+/// A dialect of the agent protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Dialect {
     /// [`kit`]
@@ -70,7 +72,7 @@ pub enum Dialect {
 }
 
 impl Dialect {
-    /// The word in configurations and logs.
+    /// The dialect's name in configurations and logs.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -79,10 +81,10 @@ impl Dialect {
         }
     }
 
-    /// The dialect a word names.
+    /// The dialect with this name.
     #[must_use]
-    pub fn named(word: &str) -> Option<Self> {
-        [Dialect::AgKit, Dialect::AgUi].into_iter().find(|dialect| dialect.as_str() == word)
+    pub fn named(name: &str) -> Option<Self> {
+        [Dialect::AgKit, Dialect::AgUi].into_iter().find(|dialect| dialect.as_str() == name)
     }
 }
 

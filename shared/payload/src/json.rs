@@ -60,25 +60,25 @@ impl<'a> Document<'a> {
     pub fn read(body: &'a [u8]) -> Result<Self, NotAnObject> {
         let text = std::str::from_utf8(body).map_err(|e| NotAnObject::NotUtf8 { offset: e.valid_up_to() })?;
         // JSON does not allow a byte order mark, but some senders add one.
-        Self::of_valid(validate(text.strip_prefix('\u{feff}').unwrap_or(text))?)
+        Self::from_valid(validate(text.strip_prefix('\u{feff}').unwrap_or(text))?)
     }
 
     /// Reads a value inside a document, which may be an object or a string that contains one.
     ///
     /// # Errors
     /// As [`read`](Self::read).
-    pub fn within(value: &'a RawValue) -> Result<Self, NotAnObject> {
-        Self::of_valid(value.get())
+    pub fn from_value(value: &'a RawValue) -> Result<Self, NotAnObject> {
+        Self::from_valid(value.get())
     }
 
-    fn of_valid(value: &'a str) -> Result<Self, NotAnObject> {
+    fn from_valid(value: &'a str) -> Result<Self, NotAnObject> {
         if value.starts_with('"') {
-            return Self::read_text_within(value);
+            return Self::from_string_literal(value);
         }
         object(value).map(|text| Document(Cow::Borrowed(text)))
     }
 
-    fn read_text_within(literal: &str) -> Result<Self, NotAnObject> {
+    fn from_string_literal(literal: &str) -> Result<Self, NotAnObject> {
         const FOUND: &str = "a JSON string that holds no JSON object";
         let content = escape_lone_surrogates(&decode_string(literal)).ok_or(NotAnObject::OtherKind { found: FOUND })?;
         let value = validate(content.strip_prefix('\u{feff}').unwrap_or(&content))
@@ -125,7 +125,7 @@ fn object(value: &str) -> Result<&str, NotAnObject> {
 pub const MAX_PARTS: usize = 250_000;
 
 /// Whether a value has more than [`MAX_PARTS`] members and elements.
-pub(crate) fn is_vast(value: &str) -> bool {
+pub(crate) fn has_too_many_parts(value: &str) -> bool {
     // Counting all commas, including those in strings, is quick and rules out most documents.
     value.len() > MAX_PARTS
         && memchr_iter(b',', value.as_bytes()).count() > MAX_PARTS
@@ -180,7 +180,7 @@ fn entries(value: &str) -> Vec<(&RawValue, &RawValue)> {
         }
     }
 
-    if is_vast(value) {
+    if has_too_many_parts(value) {
         return Vec::new();
     }
     serde_json::from_str::<Entries<'_>>(value).map(|entries| entries.0).unwrap_or_default()

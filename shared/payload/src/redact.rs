@@ -1,8 +1,8 @@
 //! Replaces credentials in a JSON document before it is stored: secret members and strings that contain a credential.
 //!
-//! The text is read in one pass without recursion at any depth. All other bytes stay the same. Strings that contain
-//! JSON are searched as well, even if that JSON is damaged, repeated or part of prose. Strings within strings are
-//! searched down to [`NESTED`] levels.
+//! The text is read in one pass without recursion at any depth. All bytes outside of redacted strings stay the same.
+//! Strings that contain JSON are searched as well, even if that JSON is damaged, repeated or part of prose. Strings
+//! within strings are searched down to [`NESTED`] levels.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -21,16 +21,16 @@ pub const NESTED: usize = 16;
 /// Returns a text without its credentials; `None` if it contains none.
 ///
 /// Arguments are the text, the name of its member, and the name of the member that holds the object around it.
-pub type KeptText<'f> = &'f dyn Fn(&str, &str, &dyn Fn() -> String) -> Option<String>;
+pub type RedactText<'f> = &'f dyn Fn(&str, &str, &dyn Fn() -> String) -> Option<String>;
 
-/// The rules that say what is secret.
+/// The rules that define what is secret.
 #[derive(Clone, Copy)]
 pub struct Secrets<'f> {
     /// Whether a member's value is secret. Arguments are the member's name and the name of the member that holds the
     /// object around it, which is empty for the outermost object.
     pub member: &'f dyn Fn(&str, &dyn Fn() -> String) -> bool,
     /// Redacts a text. Called only for texts that contain one of [`marks`](Self::marks), or might after decoding.
-    pub text: KeptText<'f>,
+    pub text: RedactText<'f>,
     /// Every text with a credential contains at least one of these.
     pub marks: [&'f str; 2],
 }

@@ -8,15 +8,15 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
-/// A string of `LEAST` to `MOST` characters.
+/// A string of `MIN` to `MAX` characters.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
-pub struct BoundedString<const LEAST: usize, const MOST: usize>(String);
+pub struct BoundedString<const MIN: usize, const MAX: usize>(String);
 
-/// A whole number from `LEAST` to `MOST`.
+/// A whole number from `MIN` to `MAX`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
-pub struct BoundedU32<const LEAST: u32, const MOST: u32>(u32);
+pub struct BoundedU32<const MIN: u32, const MAX: u32>(u32);
 
 /// A finite number. JSON has neither NaN nor infinity.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -47,31 +47,31 @@ impl<'de> Deserialize<'de> for Finite {
 /// The bounds that a value violates. Never contains the value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OutOfBounds {
-    what: &'static str,
-    least: usize,
-    most: usize,
+    quantity: &'static str,
+    min: usize,
+    max: usize,
 }
 
 impl fmt::Display for OutOfBounds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} from {} to {} is needed", self.what, self.least, self.most)
+        write!(f, "{} from {} to {} is needed", self.quantity, self.min, self.max)
     }
 }
 
 impl std::error::Error for OutOfBounds {}
 
-impl<const LEAST: usize, const MOST: usize> BoundedString<LEAST, MOST> {
+impl<const MIN: usize, const MAX: usize> BoundedString<MIN, MAX> {
     /// Checks the length of a text.
     ///
     /// # Errors
     /// If the text is too short or too long.
     pub fn new(text: impl Into<String>) -> Result<Self, OutOfBounds> {
         let text = text.into();
-        let fits = (LEAST..=MOST).contains(&text.chars().count());
+        let fits = (MIN..=MAX).contains(&text.chars().count());
         if fits {
             Ok(BoundedString(text))
         } else {
-            Err(OutOfBounds { what: "a length in characters", least: LEAST, most: MOST })
+            Err(OutOfBounds { quantity: "a length in characters", min: MIN, max: MAX })
         }
     }
 
@@ -82,14 +82,14 @@ impl<const LEAST: usize, const MOST: usize> BoundedString<LEAST, MOST> {
     }
 }
 
-impl<const LEAST: u32, const MOST: u32> BoundedU32<LEAST, MOST> {
+impl<const MIN: u32, const MAX: u32> BoundedU32<MIN, MAX> {
     /// Checks a number.
     ///
     /// # Errors
     /// If the number is out of bounds.
     pub fn new(number: u32) -> Result<Self, OutOfBounds> {
-        let fits = (LEAST..=MOST).contains(&number);
-        let bounds = OutOfBounds { what: "a whole number", least: LEAST as usize, most: MOST as usize };
+        let fits = (MIN..=MAX).contains(&number);
+        let bounds = OutOfBounds { quantity: "a whole number", min: MIN as usize, max: MAX as usize };
         if fits { Ok(BoundedU32(number)) } else { Err(bounds) }
     }
 
@@ -100,13 +100,13 @@ impl<const LEAST: u32, const MOST: u32> BoundedU32<LEAST, MOST> {
     }
 }
 
-impl<'de, const LEAST: usize, const MOST: usize> Deserialize<'de> for BoundedString<LEAST, MOST> {
+impl<'de, const MIN: usize, const MAX: usize> Deserialize<'de> for BoundedString<MIN, MAX> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         BoundedString::new(String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
     }
 }
 
-impl<'de, const LEAST: u32, const MOST: u32> Deserialize<'de> for BoundedU32<LEAST, MOST> {
+impl<'de, const MIN: u32, const MAX: u32> Deserialize<'de> for BoundedU32<MIN, MAX> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         BoundedU32::new(u32::deserialize(deserializer)?).map_err(serde::de::Error::custom)
     }
@@ -114,27 +114,27 @@ impl<'de, const LEAST: u32, const MOST: u32> Deserialize<'de> for BoundedU32<LEA
 
 /// Accepts a text within its bounds. A template with placeholders is accepted too, because its final length is unknown.
 #[cfg(feature = "schema")]
-impl<const LEAST: usize, const MOST: usize> schemars::JsonSchema for BoundedString<LEAST, MOST> {
+impl<const MIN: usize, const MAX: usize> schemars::JsonSchema for BoundedString<MIN, MAX> {
     fn schema_name() -> std::borrow::Cow<'static, str> {
-        format!("Text{LEAST}To{MOST}").into()
+        format!("Text{MIN}To{MAX}").into()
     }
 
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
         schemars::json_schema!({
             "type": "string",
-            "anyOf": [{"minLength": LEAST, "maxLength": MOST}, {"pattern": r"\{\{/"}],
+            "anyOf": [{"minLength": MIN, "maxLength": MAX}, {"pattern": r"\{\{/"}],
         })
     }
 }
 
 #[cfg(feature = "schema")]
-impl<const LEAST: u32, const MOST: u32> schemars::JsonSchema for BoundedU32<LEAST, MOST> {
+impl<const MIN: u32, const MAX: u32> schemars::JsonSchema for BoundedU32<MIN, MAX> {
     fn schema_name() -> std::borrow::Cow<'static, str> {
-        format!("Whole{LEAST}To{MOST}").into()
+        format!("Whole{MIN}To{MAX}").into()
     }
 
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({"type": "integer", "minimum": LEAST, "maximum": MOST})
+        schemars::json_schema!({"type": "integer", "minimum": MIN, "maximum": MAX})
     }
 }
 

@@ -43,7 +43,7 @@ impl<'a> Envelope<'a> {
             return bare();
         }
         let alone = picked.members() == 1;
-        match Document::within(message) {
+        match Document::from_value(message) {
             Ok(message) => Envelope { text: message.into_text(), alone },
             Err(_) => bare(),
         }

@@ -16,7 +16,7 @@
 //!
 //! # Example
 //!
-//! ```rust,ignore
+//! ```text
 //! open_struct! {
 //!     /// A text message.
 //!     Message {
@@ -30,7 +30,7 @@
 //!
 //! expands to
 //!
-//! ```rust,ignore
+//! ```text
 //! /// A text message.
 //! #[derive(Debug, Clone, PartialEq, Default)]
 //! pub struct Message {

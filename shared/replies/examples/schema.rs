@@ -1,4 +1,4 @@
-//! Prints the rules file's JSON Schema.
+//! Prints the JSON Schema of the rules file.
 
 fn main() {
     println!("{:#}", gatehouse_replies::schema::schema());

@@ -1,4 +1,4 @@
-//! The messages that are answered, and with what.
+//! The messages that need a reply, and the kind of reply for each.
 
 use gatehouse_edge::vapi::Channel;
 use gatehouse_payload::strict::{read, without_values};
@@ -11,17 +11,18 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-/// The longest answer: it stands in the event's record, which must fit one item of DynamoDB's. In bytes.
+/// The maximum length of a reply in bytes. The reply is stored in the event's record, which must fit in one DynamoDB
+/// item.
 pub const ANSWER_LIMIT: usize = 64 * 1024;
 
-/// What a message is answered with.
+/// The kind of reply to a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// Any client message: [`Reply`].
     Client,
     /// `assistant-request`: [`AssistantResponse`].
     Assistant,
-    /// `tool-calls` to a server, and the older `function-call`: a [`ToolOutcome`] for each call.
+    /// `tool-calls` to a server and the older `function-call`: a [`ToolOutcome`] for each call.
     Tools,
     /// `transfer-destination-request`: [`TransferDestinationResponse`].
     Transfer,
@@ -35,7 +36,7 @@ pub enum Kind {
     Predial,
 }
 
-/// The server messages that are answered.
+/// The server messages that need a reply.
 pub(crate) const ANSWERED: [(&str, Kind); 8] = [
     ("assistant-request", Kind::Assistant),
     ("tool-calls", Kind::Tools),
@@ -48,7 +49,7 @@ pub(crate) const ANSWERED: [(&str, Kind); 8] = [
 ];
 
 impl Kind {
-    /// What a message of this type is answered with; `None` where Vapi expects nothing.
+    /// The kind of reply to a message of this type; `None` if Vapi does not wait for a reply.
     #[must_use]
     pub fn of(channel: Channel, message_type: &str) -> Option<Kind> {
         match channel {
@@ -57,42 +58,42 @@ impl Kind {
         }
     }
 
-    /// The answer where nobody has a better one. A contact is called only if someone says so.
+    /// The default reply. By default a contact is not called.
     #[must_use]
     pub fn otherwise(self) -> &'static str {
         if self == Kind::Predial { r#"{"eligible":false}"# } else { "{}" }
     }
 
-    /// A reply of this kind as it is sent; in a sentence without values, why it is none.
-    pub(crate) fn written(self, reply: Value) -> Result<String, String> {
+    /// Checks a reply and returns its JSON. The error is a sentence that quotes no values.
+    pub(crate) fn checked_json(self, reply: Value) -> Result<String, String> {
         match self {
-            Kind::Client => written::<Reply>(reply),
-            Kind::Assistant => written::<AssistantResponse>(reply),
-            Kind::Tools => written::<ToolOutcome>(reply),
-            Kind::Transfer => written::<TransferDestinationResponse>(reply),
-            Kind::Handoff => written::<HandoffDestinationResponse>(reply),
-            Kind::Knowledge => written::<KnowledgeBaseResponse>(reply),
-            Kind::Endpointing => written::<EndpointingResponse>(reply),
-            Kind::Predial => written::<PredialResponse>(reply),
+            Kind::Client => checked_json::<Reply>(reply),
+            Kind::Assistant => checked_json::<AssistantResponse>(reply),
+            Kind::Tools => checked_json::<ToolOutcome>(reply),
+            Kind::Transfer => checked_json::<TransferDestinationResponse>(reply),
+            Kind::Handoff => checked_json::<HandoffDestinationResponse>(reply),
+            Kind::Knowledge => checked_json::<KnowledgeBaseResponse>(reply),
+            Kind::Endpointing => checked_json::<EndpointingResponse>(reply),
+            Kind::Predial => checked_json::<PredialResponse>(reply),
         }
     }
 }
 
-/// A message to a live call as it is sent.
-pub(crate) fn written_action(message: Value) -> Result<String, String> {
-    written::<Inbound>(message)
+/// Checks a message to a live call and returns its JSON.
+pub(crate) fn action_json(message: Value) -> Result<String, String> {
+    checked_json::<Inbound>(message)
 }
 
-fn written<T: DeserializeOwned + Serialize>(value: Value) -> Result<String, String> {
+fn checked_json<T: DeserializeOwned + Serialize>(value: Value) -> Result<String, String> {
     to_json(&read::<T>(value)?)
 }
 
-/// What is sent, within its limit.
+/// The JSON of a reply.
 ///
 /// # Errors
-/// When it is too long.
+/// If the JSON is longer than [`ANSWER_LIMIT`].
 pub fn to_json(answer: &impl Serialize) -> Result<String, String> {
     let text = serde_json::to_string(answer).map_err(|error| without_values(&error))?;
     let fits = text.len() <= ANSWER_LIMIT;
-    fits.then_some(text).ok_or_else(|| format!("it has more than {ANSWER_LIMIT} bytes"))
+    fits.then_some(text).ok_or_else(|| format!("the JSON has more than {ANSWER_LIMIT} bytes"))
 }

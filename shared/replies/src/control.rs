@@ -1,7 +1,7 @@
-//! Steering a live call: a message of ours, posted to the call's `controlUrl`.
+//! Controls a live call by posting messages to its `controlUrl`.
 //!
-//! Who knows that URL can steer the call, and it comes from the message. So it is used only where it leads to Vapi, is
-//! never logged, and no redirect is followed.
+//! Anyone who knows that URL can control the call, and it comes from the message. Therefore it is used only if it leads
+//! to Vapi, it is never logged, and redirects are not followed.
 
 use bytes::Bytes;
 use gatehouse_edge::answering::Action;
@@ -14,17 +14,17 @@ use tokio::time::timeout_at;
 
 use crate::message::Said;
 
-/// The domains Vapi's control URLs are in.
+/// The domains of Vapi's control URLs.
 pub const DOMAINS: [&str; 1] = ["vapi.ai"];
 
-/// Whereto messages may be posted.
+/// The hosts that messages may be posted to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hosts {
-    /// Vapi's, over HTTPS.
+    /// Vapi's hosts, over HTTPS.
     Vapi,
-    /// This machine's loopback addresses, over plain HTTP: no real call is heard in.
+    /// Loopback addresses, over plain HTTP. Real calls cannot be reached.
     Loopback,
-    /// Both: for one's own machine.
+    /// Vapi's hosts and loopback addresses, for a developer's machine.
     VapiAndLoopback,
 }
 
@@ -36,35 +36,34 @@ pub struct Control {
 }
 
 impl Control {
-    /// Reads the machine's root certificates, where anything but this machine is to be reached.
+    /// Builds the client. Reads the machine's root certificates unless `hosts` is [`Hosts::Loopback`].
     ///
     /// # Errors
-    /// When it has none.
+    /// If the machine has no root certificates.
     pub fn new(hosts: Hosts) -> std::io::Result<Self> {
         let tls = if hosts == Hosts::Loopback { Tls::none() } else { Tls::native() };
         Ok(Control { hosts, tls: tls? })
     }
 
-    /// Posts `messages`, one after the other, to the call that `said` is about. Nothing is sent before the action is
-    /// called.
+    /// An action that posts `messages` in sequence to the call of `message`. Nothing is sent before the action runs.
     #[must_use]
-    pub fn act(&self, said: &Said, messages: Vec<String>) -> Action {
-        let url = url(self.hosts, said);
+    pub fn act(&self, message: &Said, messages: Vec<String>) -> Action {
+        let url = url(self.hosts, message);
         let tls = self.tls.clone();
         Box::new(move |until| {
             Box::pin(async move {
                 let url = url?;
-                let reach = if NetworkScope::is_loopback(&url) { NetworkScope::Loopback } else { NetworkScope::Public };
-                // A connection kept over Lambda's freeze would be a dead one, so each action has its own.
+                let scope = if NetworkScope::is_loopback(&url) { NetworkScope::Loopback } else { NetworkScope::Public };
+                // Connections do not survive a freeze of the Lambda environment, so each action opens its own.
                 let mut client = hyper_util::client::legacy::Client::builder(TokioExecutor::new());
-                let client: Client = client.retry_canceled_requests(false).build(tls.connector(reach, None));
+                let client: Client = client.retry_canceled_requests(false).build(tls.connector(scope, None));
                 let count = messages.len();
                 for (sent, message) in messages.into_iter().enumerate() {
-                    let late = |_| Err("no answer in time, though it may have been heard".to_owned());
-                    let posted = timeout_at(until, post(&client, &url, message)).await.unwrap_or_else(late);
-                    posted.map_err(|why| match count {
-                        1 => why,
-                        _ => format!("message {} of {count}: {why}", sent + 1),
+                    let timed_out = |_| Err("timed out; the call may have received the message".to_owned());
+                    let posted = timeout_at(until, post(&client, &url, message)).await.unwrap_or_else(timed_out);
+                    posted.map_err(|reason| match count {
+                        1 => reason,
+                        _ => format!("message {} of {count}: {reason}", sent + 1),
                     })?;
                 }
                 Ok(())
@@ -75,26 +74,27 @@ impl Control {
 
 async fn post(client: &Client, url: &Uri, message: String) -> Result<(), String> {
     let request = Request::builder().method(Method::POST).uri(url).header(header::CONTENT_TYPE, "application/json");
-    let request = request.body(Full::new(Bytes::from(message))).map_err(|_| "the message is no request")?;
+    let request =
+        request.body(Full::new(Bytes::from(message))).map_err(|_| "the message cannot be sent as a request")?;
     let response = client.request(request).await.map_err(|_| "the control URL cannot be reached")?;
     if response.status().is_success() {
         return Ok(());
     }
-    Err(format!("the control URL answers with {}", response.status().as_u16()))
+    Err(format!("the control URL returned status {}", response.status().as_u16()))
 }
 
-/// Whether a message's call can be steered: it has a control URL that leads there.
+/// Checks that a message's call can be controlled: the message has a control URL with an allowed host.
 ///
 /// # Errors
-/// Why not.
-pub fn target(hosts: Hosts, said: &Said) -> Result<(), &'static str> {
-    url(hosts, said).map(drop)
+/// The reason why it cannot be controlled.
+pub fn target(hosts: Hosts, message: &Said) -> Result<(), &'static str> {
+    url(hosts, message).map(drop)
 }
 
-fn url(hosts: Hosts, said: &Said) -> Result<Uri, &'static str> {
-    let pointer: Pointer = "/call/monitor/controlUrl".parse().map_err(|_| "no such pointer")?;
-    let url = said.text(&pointer).ok_or("the message has no control URL")?;
-    let url: Uri = url.parse().map_err(|_| "the message's control URL is no URL")?;
+fn url(hosts: Hosts, message: &Said) -> Result<Uri, &'static str> {
+    let pointer: Pointer = "/call/monitor/controlUrl".parse().map_err(|_| "the pointer is invalid")?;
+    let url = message.text(&pointer).ok_or("the message has no control URL")?;
+    let url: Uri = url.parse().map_err(|_| "the message's control URL is not a URL")?;
     match (is_allowed(hosts, &url), hosts) {
         (true, _) => Ok(url),
         (false, Hosts::Loopback) => Err("the message's control URL does not lead to this machine"),
@@ -107,10 +107,11 @@ fn is_allowed(hosts: Hosts, url: &Uri) -> bool {
         return false;
     };
     let is_vapi = || {
-        // Neither a name and a password, nor another port, nor anything else a URL may be disguised with.
+        // Only plain host names pass, so credentials, other ports and disguised hosts are rejected.
         let host = authority.strip_suffix(":443").unwrap_or(&authority);
-        let labels = |host: &str| host.split('.').all(|label| !label.is_empty() && label.bytes().all(is_of_a_label));
-        labels(host) && DOMAINS.iter().any(|domain| host == *domain || host.ends_with(&format!(".{domain}")))
+        let is_host_name =
+            |host: &str| host.split('.').all(|label| !label.is_empty() && label.bytes().all(is_label_byte));
+        is_host_name(host) && DOMAINS.iter().any(|domain| host == *domain || host.ends_with(&format!(".{domain}")))
     };
     let is_loopback = || {
         let host = url.host().unwrap_or_default();
@@ -123,7 +124,7 @@ fn is_allowed(hosts: Hosts, url: &Uri) -> bool {
     }
 }
 
-fn is_of_a_label(byte: u8) -> bool {
+fn is_label_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'-'
 }
 
@@ -132,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_vapis_own_hosts_are_allowed_and_only_over_https() {
+    fn only_vapis_hosts_over_https_are_allowed() {
         let allowed = |hosts, url: &str| url.parse().is_ok_and(|url| is_allowed(hosts, &url));
         for url in [
             "https://phone-call-websocket.aws-us-west-2-backend-production3.vapi.ai/2c9d/control",
@@ -166,6 +167,6 @@ mod tests {
         }
         assert!(allowed(Hosts::VapiAndLoopback, "http://127.0.0.1:9/x"));
         assert!(!allowed(Hosts::VapiAndLoopback, "http://10.0.0.1/x"));
-        assert!(!allowed(Hosts::Loopback, "https://api.vapi.ai/x"), "no real call is heard in");
+        assert!(!allowed(Hosts::Loopback, "https://api.vapi.ai/x"), "real calls cannot be reached");
     }
 }

@@ -24,133 +24,135 @@ pub use answer::Kind;
 pub use control::{Control, Hosts};
 pub use gatehouse_payload::vapi::tool_calls::{ToolCall, ToolCalls};
 pub use message::Said;
-pub use rules::{BadRules, Chosen, Rules};
+pub use rules::{Chosen, InvalidRules, Rules};
 
-/// The rules, and what they need to act.
+/// The rules and the client that executes their actions.
 #[derive(Debug, Clone)]
 pub struct Replies {
     rules: Rules,
     control: Option<Control>,
 }
 
-/// Why there are no replies.
+/// Why the replies cannot be built.
 #[derive(Debug, thiserror::Error)]
-pub enum NoReplies {
-    /// The rules file is wrong.
+pub enum RepliesError {
+    /// The rules file is invalid.
     #[error(transparent)]
-    Rules(#[from] BadRules),
-    /// A rule acts, and there is nothing to verify Vapi's certificate with.
-    #[error("rules act on live calls, and this machine's root certificates cannot be read: {0}")]
+    Rules(#[from] InvalidRules),
+    /// A rule acts on calls, but the root certificates to verify Vapi's certificate cannot be read.
+    #[error("rules act on live calls, but this machine's root certificates cannot be read: {0}")]
     Roots(#[from] std::io::Error),
 }
 
-/// The rules a function is deployed with, as they were when this was built.
+/// The rules file that is compiled in.
 pub const DEPLOYED: &str = include_str!("../../../functions/replies.json");
-/// Where they are in the repository.
+/// The path of that file in the repository.
 pub const DEPLOYED_FILE: &str = "functions/replies.json";
 
 impl Replies {
-    /// No rules: whoever waits for an answer gets the one that says nothing.
+    /// No rules: a sender that waits for a reply gets the default reply.
     #[must_use]
     pub fn none() -> Self {
         Replies { rules: Rules::none(), control: None }
     }
 
-    /// The rules a function is deployed with: `functions/replies.json`, as it was when this was built.
+    /// The rules that are compiled in from `functions/replies.json`.
     ///
     /// # Errors
     /// As [`parse`](Self::parse).
-    pub fn deployed() -> Result<Self, NoReplies> {
+    pub fn deployed() -> Result<Self, RepliesError> {
         Self::parse(DEPLOYED_FILE, DEPLOYED, Hosts::Vapi)
     }
 
-    /// Prepares for what the rules say.
+    /// Builds replies from rules.
     ///
     /// # Errors
-    /// When a rule acts, and the machine has no root certificates.
-    pub fn new(rules: Rules, hosts: Hosts) -> Result<Self, NoReplies> {
+    /// If a rule acts on calls and the machine has no root certificates.
+    pub fn new(rules: Rules, hosts: Hosts) -> Result<Self, RepliesError> {
         let control = rules.act().then(|| Control::new(hosts)).transpose()?;
         Ok(Replies { rules, control })
     }
 
-    /// Reads a rules file and prepares for what it says; `file` is how errors name it.
+    /// Builds replies from the text of a rules file. Errors call the file `file`.
     ///
     /// # Errors
-    /// When a rule is wrong, or acts and the machine has no root certificates.
-    pub fn parse(file: &str, text: &str, hosts: Hosts) -> Result<Self, NoReplies> {
+    /// If a rule is invalid, or a rule acts on calls and the machine has no root certificates.
+    pub fn parse(file: &str, text: &str, hosts: Hosts) -> Result<Self, RepliesError> {
         Self::new(Rules::parse(file, text)?, hosts)
     }
 
-    /// What the rules decide about a message, before `until`. `known` holds the outcomes of tool calls that are known already,
-    /// by the call's id.
+    /// Decides about a message by the rules, before `until`. `known` has the outcomes of tool calls that are already
+    /// known, by the call's id.
     #[must_use]
     pub fn decide(
         &self,
         channel: Channel,
-        said: &Said,
+        message: &Said,
         known: &BTreeMap<String, ToolOutcome>,
         until: Instant,
     ) -> Decision {
-        let Chosen { reply, act, rules, faults } = self.rules.choose(channel, said, known, Some(until));
-        let action = self.control.as_ref().filter(|_| !act.is_empty()).map(|control| control.act(said, act));
+        let Chosen { reply, act, rules, faults } = self.rules.choose(channel, message, known, Some(until));
+        let action = self.control.as_ref().filter(|_| !act.is_empty()).map(|control| control.act(message, act));
         let code = (!known.is_empty()).then(|| "code".to_owned());
         let by = listed(code.into_iter().chain(rules));
         Decision { answer: reply, action, by, fault: listed(faults), ..Decision::default() }
     }
 }
 
-/// A few of them, for the log.
+/// Joins the first entries of a list for the log.
 fn listed(list: impl IntoIterator<Item = String>) -> Option<String> {
-    const MOST: usize = 4;
+    const MAX_LISTED: usize = 4;
     let mut list: Vec<String> = list.into_iter().collect();
-    let more = list.len().saturating_sub(MOST);
-    list.truncate(MOST);
+    let more = list.len().saturating_sub(MAX_LISTED);
+    list.truncate(MAX_LISTED);
     if more > 0 {
         list.push(format!("{more} more"));
     }
     (!list.is_empty()).then(|| list.join("; "))
 }
 
-/// What code came to.
+/// The result of a hook, which is Rust code that replies to a message.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Asked<T> {
-    /// It leaves the answer to the rules.
+pub enum HookResult<T> {
+    /// The hook leaves the reply to the rules.
     Passed,
-    /// Its answer.
+    /// The hook's reply.
     Answered(T),
-    /// It took too long, or panicked: the rules answer. What happened, for the log.
+    /// The hook timed out or panicked, so the rules reply. Contains the reason for the log.
     Failed(&'static str),
 }
 
-/// What code leaves of the time for the rules, should it fail.
+/// The time that is reserved for the rules in case a hook fails.
 const RULES_SHARE: Duration = Duration::from_millis(300);
 
-/// Lets code answer, almost until `until`. What it awaits may fail, hang or panic without the event noticing. What it does without
-/// awaiting cannot be interrupted.
-pub async fn ask<T>(code: impl Future<Output = Option<T>>, until: Instant) -> Asked<T> {
+/// Runs a hook with a deadline shortly before `until`.
+///
+/// If the hook fails, hangs at an await point or panics, the event is not affected. Work between await points cannot be
+/// interrupted.
+pub async fn run_hook<T>(hook: impl Future<Output = Option<T>>, until: Instant) -> HookResult<T> {
     let until = until.checked_sub(RULES_SHARE).unwrap_or(until);
-    match timeout_at(until, AssertUnwindSafe(code).catch_unwind()).await {
-        Ok(Ok(Some(answer))) => Asked::Answered(answer),
-        Ok(Ok(None)) => Asked::Passed,
-        Ok(Err(_)) => Asked::Failed("the code that answers panicked; the line above says where"),
-        Err(_) => Asked::Failed("the code that answers is out of time"),
+    match timeout_at(until, AssertUnwindSafe(hook).catch_unwind()).await {
+        Ok(Ok(Some(answer))) => HookResult::Answered(answer),
+        Ok(Ok(None)) => HookResult::Passed,
+        Ok(Err(_)) => HookResult::Failed("the hook panicked; the log line above says where"),
+        Err(_) => HookResult::Failed("the hook timed out"),
     }
 }
 
-impl<T: Serialize> Asked<T> {
-    /// The decision: the code's, else what `rules` decide.
+impl<T: Serialize> HookResult<T> {
+    /// The decision of the hook, or of `rules` if the hook passed or failed.
     pub fn or(self, rules: impl FnOnce() -> Decision) -> Decision {
-        let why = match self {
-            Asked::Passed => return rules(),
-            Asked::Failed(why) => why.to_owned(),
-            Asked::Answered(answer) => match answer::to_json(&answer) {
+        let reason = match self {
+            HookResult::Passed => return rules(),
+            HookResult::Failed(reason) => reason.to_owned(),
+            HookResult::Answered(answer) => match answer::to_json(&answer) {
                 Ok(answer) => {
                     return Decision { answer: Some(answer), by: Some("code".to_owned()), ..Decision::default() };
                 }
-                Err(why) => format!("the code's answer: {why}"),
+                Err(reason) => format!("the hook's reply: {reason}"),
             },
         };
         let decision = rules();
-        Decision { fault: listed([why].into_iter().chain(decision.fault)), ..decision }
+        Decision { fault: listed([reason].into_iter().chain(decision.fault)), ..decision }
     }
 }

@@ -1,4 +1,4 @@
-//! A message, as far as rules and code look into it.
+//! A message as rules and hooks see it. Its parts are parsed when they are first needed.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -13,61 +13,61 @@ use gatehouse_payload::vapi::{Envelope, FINAL_TRANSCRIPT, Message};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-/// A message of Vapi's, taken out of its wrapping as soon as someone looks into it: few messages have rules.
+/// A message of Vapi. It is parsed lazily, because few messages have rules.
 #[derive(Debug)]
 pub struct Said {
-    message: Arc<Whole>,
+    message: Arc<LazyMessage>,
     tool: Option<Tool>,
 }
 
-/// The message itself, and what was found in it: many rules ask for the same places.
+/// The message and a cache of its values, because many rules need the same values.
 #[derive(Debug)]
-struct Whole {
+struct LazyMessage {
     body: Bytes,
     message_type: Option<String>,
     text: OnceLock<String>,
-    /// Where the outermost members are; `None` where one stands twice.
+    /// The ranges of the outermost members in the text; `None` for a repeated member.
     members: OnceLock<HashMap<String, Option<Range<usize>>>>,
-    found: Mutex<HashMap<Pointer, Place>>,
+    found: Mutex<HashMap<Pointer, Location>>,
 }
 
-/// [`Found`], by its place in the text.
+/// A [`Found`] with a range of the text in place of a reference.
 #[derive(Debug, Clone)]
-enum Place {
+enum Location {
     Nothing,
     At(Range<usize>),
-    Unclear,
+    Ambiguous,
 }
 
-/// The tool call a rule is asked about.
+/// The tool call that a rule is applied to.
 #[derive(Debug)]
 struct Tool {
     name: String,
-    /// What `/tool` points to.
+    /// The JSON text at `/tool`.
     text: String,
 }
 
 impl Said {
-    /// What an event says.
+    /// The message of an event.
     #[must_use]
     pub fn by(event: &Event) -> Self {
         Self::new(event.body.clone(), event.event_type.clone())
     }
 
-    /// What a delivery's body says. A body that is no JSON object says nothing.
+    /// The message in a delivery's body. A body that is not a JSON object counts as an empty message.
     #[must_use]
     pub fn of(body: &[u8]) -> Self {
-        let whole = Self::new(Bytes::copy_from_slice(body), None);
-        let message_type = whole.message.with_members(|message| message.event_type().map(str::to_owned));
-        Self::new(whole.message.body.clone(), message_type)
+        let untyped = Self::new(Bytes::copy_from_slice(body), None);
+        let message_type = untyped.message.with_members(|message| message.event_type().map(str::to_owned));
+        Self::new(untyped.message.body.clone(), message_type)
     }
 
     fn new(body: Bytes, message_type: Option<String>) -> Self {
         let (text, members, found) = (OnceLock::new(), OnceLock::new(), Mutex::default());
-        Said { message: Arc::new(Whole { body, message_type, text, members, found }), tool: None }
+        Said { message: Arc::new(LazyMessage { body, message_type, text, members, found }), tool: None }
     }
 
-    /// The same, as a rule about a tool sees it: with one of its tool calls as `/tool`.
+    /// The message with one of its tool calls at `/tool`, for rules about tools.
     #[must_use]
     pub fn about(&self, call: &ToolCall) -> Said {
         let (id, name) = (Value::from(call.id.as_str()), Value::from(call.name.as_str()));
@@ -81,15 +81,15 @@ impl Said {
         self.message.message_type.as_deref()
     }
 
-    /// Reads the whole message as one of the types of [`gatehouse_payload::vapi::message`].
+    /// Reads the complete message as one of the types of [`gatehouse_payload::vapi::message`].
     ///
     /// # Errors
-    /// When a member's name is no text; nothing else keeps those types from being read.
+    /// For those types, only if the name of a member contains a lone surrogate.
     pub fn read<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
         serde_json::from_str(self.message.text())
     }
 
-    /// The text at a place in the message: a string, or a number or a boolean as written.
+    /// The text at a pointer: a string, or a number or a boolean as written.
     #[must_use]
     pub fn text(&self, pointer: &Pointer) -> Option<String> {
         let found = self.find(pointer).value()?;
@@ -100,7 +100,7 @@ impl Said {
         }
     }
 
-    /// What the message calls.
+    /// The tool calls of the message.
     #[must_use]
     pub fn tool_calls(&self) -> ToolCalls {
         ToolCalls::of(self.message.text())
@@ -123,17 +123,17 @@ impl Said {
                 let is_final = || self.message.with_members(|message| message.transcript_type() == Some("final"));
                 self.is_of("transcript") && is_final()
             }
-            // Rules about tools apply to both messages that call them.
+            // Rules for `tool-calls` also apply to its predecessor `function-call`.
             "tool-calls" => matches!(self.message_type(), Some("tool-calls" | "function-call")),
             other => self.message_type() == Some(other),
         }
     }
 }
 
-impl Whole {
-    fn with_members<T>(&self, of: impl FnOnce(&Message<'_>) -> T) -> T {
+impl LazyMessage {
+    fn with_members<T>(&self, read: impl FnOnce(&Message<'_>) -> T) -> T {
         let readable = Envelope::readable_in(self.text());
-        of(&Message::of(&readable))
+        read(&Message::of(&readable))
     }
 
     /// The message's text: a JSON object.
@@ -145,55 +145,55 @@ impl Whole {
     }
 
     fn find(&self, pointer: &Pointer) -> Found<'_> {
-        // Nothing that panics is done while it is held.
+        // The cache stays consistent after a panic, so a poisoned lock can be used.
         let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
-        let place = found.entry(pointer.clone()).or_insert_with(|| self.look_up(pointer)).clone();
-        match place {
-            Place::Nothing => Found::Nothing,
-            Place::Unclear => Found::Unclear,
-            Place::At(place) => self.text().get(place).map_or(Found::Nothing, Found::Value),
+        let location = found.entry(pointer.clone()).or_insert_with(|| self.locate(pointer)).clone();
+        match location {
+            Location::Nothing => Found::Nothing,
+            Location::Ambiguous => Found::Ambiguous,
+            Location::At(range) => self.text().get(range).map_or(Found::Nothing, Found::Value),
         }
     }
 
-    fn look_up(&self, pointer: &Pointer) -> Place {
+    fn locate(&self, pointer: &Pointer) -> Location {
         let text = self.text();
-        let Some((first, rest)) = pointer.split_first() else { return Place::At(0..text.len()) };
+        let Some((first, rest)) = pointer.split_first() else { return Location::At(0..text.len()) };
         let members = self.members.get_or_init(|| {
             let mut members = HashMap::new();
             for (name, value) in json::members(text) {
-                let place = place_in(text, value.get());
-                members.entry(name.into_owned()).and_modify(|place| *place = None).or_insert(Some(place));
+                let range = range_in(text, value.get());
+                members.entry(name.into_owned()).and_modify(|range| *range = None).or_insert(Some(range));
             }
             members
         });
         match members.get(first) {
-            // A message of very many members is not listed as a whole.
+            // `json::members` does not list a message with too many values.
             None if members.is_empty() => match json::pick(text, &[first]).get(first) {
-                Some(value) => found_in(text, rest.find(value.get())),
-                None => Place::Nothing,
+                Some(value) => location_in(text, rest.find(value.get())),
+                None => Location::Nothing,
             },
-            None => Place::Nothing,
-            Some(None) => Place::Unclear,
-            Some(Some(place)) => found_in(text, rest.find(text.get(place.clone()).unwrap_or_default())),
+            None => Location::Nothing,
+            Some(None) => Location::Ambiguous,
+            Some(Some(range)) => location_in(text, rest.find(text.get(range.clone()).unwrap_or_default())),
         }
     }
 }
 
-fn found_in(text: &str, found: Found<'_>) -> Place {
+fn location_in(text: &str, found: Found<'_>) -> Location {
     match found {
-        Found::Nothing => Place::Nothing,
-        Found::Unclear => Place::Unclear,
-        Found::Value(value) => Place::At(place_in(text, value)),
+        Found::Nothing => Location::Nothing,
+        Found::Ambiguous => Location::Ambiguous,
+        Found::Value(value) => Location::At(range_in(text, value)),
     }
 }
 
-/// Where a part of a text is in it.
-fn place_in(text: &str, part: &str) -> Range<usize> {
+/// The range of a part of a text in the text.
+fn range_in(text: &str, part: &str) -> Range<usize> {
     let start = part.as_ptr().addr() - text.as_ptr().addr();
     start..start + part.len()
 }
 
-/// The text of a JSON string; `None` when it is none, or holds a lone surrogate.
+/// The text of a JSON string; `None` if `value` is not a string or contains a lone surrogate.
 pub(crate) fn string(value: &str) -> Option<String> {
     serde_json::from_str(value).ok()
 }

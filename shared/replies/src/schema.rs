@@ -1,4 +1,4 @@
-//! The rules file's JSON Schema, made from the types, so that editors complete and check it:
+//! The JSON Schema of the rules file, with which editors complete and check it. It is generated from the types:
 //! `cargo run -p gatehouse-replies --example schema --features schema > functions/replies.schema.json`.
 
 use std::borrow::Cow;
@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::answer::{ANSWERED, Kind};
 use crate::when::{Condition, Operator, When};
 
-/// The schema (draft 7, which every editor knows).
+/// Generates the schema in draft 7, which all editors support.
 #[must_use]
 pub fn schema() -> Value {
     let mut generator = SchemaSettings::draft07().into_generator();
@@ -31,11 +31,13 @@ pub fn schema() -> Value {
             "required": ["when"],
             "anyOf": [{"required": ["reply"]}, {"required": ["act"]}],
             "properties": {
-                "about": {"type": "string", "description": "What the rule is for; for readers."},
+                "about": {"type": "string", "description": "A comment about the rule for readers."},
                 "when": {"allOf": [when, {"properties": {"type": {"anyOf": [{"enum": types}, {"type": "string"}]}}}]},
-                "reply": {"description": "What the message is answered with. {{/pointer|default}} takes text from it."},
+                "reply": {
+                    "description": "The reply. {{/pointer|default}} is replaced by text from the message.",
+                },
                 "act": {
-                    "description": "What is sent to the live call, once, when the message's event has been recorded.",
+                    "description": "A message that is sent to the live call once, after the event has been recorded.",
                     "allOf": [act],
                 },
             },
@@ -46,12 +48,12 @@ pub fn schema() -> Value {
         rule
     };
     let client = rule(
-        "What to do about a client message.",
+        "A rule for client messages.",
         ClientMessage::KINDS,
         json!({"allOf": [{"properties": {"reply": reply, "when": {"not": {"required": ["tool"]}}}}]}),
     );
 
-    // One `if` for each kind, so that a mistake is told about that kind's reply alone.
+    // One `if` for each kind, so that an editor reports a mistake only for the reply of that kind.
     let of_type = |name: &str| json!({"properties": {"when": {"properties": {"type": {"const": name}}}}});
     let mut kinds: Vec<Value> = ANSWERED
         .iter()
@@ -69,12 +71,12 @@ pub fn schema() -> Value {
         "if": {"not": of_type("tool-calls")},
         "then": {"properties": {"when": {"not": {"required": ["tool"]}}}},
     }));
-    let server = rule("What to do about a server message.", ServerMessage::KINDS, json!({"allOf": kinds}));
+    let server = rule("A rule for server messages.", ServerMessage::KINDS, json!({"allOf": kinds}));
     let list = |about: &str, rule: Value| json!({"description": about, "type": "array", "items": rule});
     json!({
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "Gatehouse's reply rules",
-        "description": "What Vapi's messages are answered with. The first rule that applies decides.",
+        "description": "Rules for replies to Vapi's messages. The first rule that applies decides.",
         "type": "object",
         "additionalProperties": false,
         "properties": {
@@ -121,7 +123,7 @@ impl JsonSchema for Condition {
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let (scalars, operator) = (generator.subschema_for::<Scalars>(), generator.subschema_for::<Operator>());
         json_schema!({
-            "description": "What must be there: this value, one of a list of values, or what an operator asks for.",
+            "description": "The condition on the value: equal to this value, equal to one of a list, or an operator.",
             "anyOf": [scalars, operator],
         })
     }

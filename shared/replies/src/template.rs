@@ -1,19 +1,19 @@
-//! Replies with places in them that are filled from the message: `"Hello {{/customer/name|there}}"`.
+//! Replies with placeholders that are filled from the message: `"Hello {{/customer/name|there}}"`.
 //!
-//! A place is `{{/pointer}}` or `{{/pointer|default}}`. It takes a string as it is, and a number or a boolean as written;
-//! anything else counts as missing. What is missing and has no default keeps the whole reply from being made. Filling a
-//! place never changes a reply's form: the text stands in a JSON string, escaped. Whatever else is in braces is left alone,
-//! for Vapi has templates of its own (`{{customer.name}}`).
+//! A placeholder is `{{/pointer}}` or `{{/pointer|default}}`. It is replaced by a string unchanged, or by a number or a
+//! boolean as written. Any other value counts as missing. If a value is missing and the placeholder has no default, no
+//! reply is produced. Filling never changes the form of a reply, because the text is escaped inside a JSON string.
+//! Other text in braces is not changed, because Vapi has its own templates (`{{customer.name}}`).
 
 use std::str::FromStr;
 
 use gatehouse_payload::pointer::Pointer;
 use serde_json::{Map, Value};
 
-/// What stands in a place: of the text a pointer leads to and a default, either of which may be missing.
+/// Returns the text for a placeholder from its pointer and its default.
 type Fill<'f> = &'f dyn Fn(&Pointer, Option<&str>) -> Option<String>;
 
-/// A JSON value with places in its strings.
+/// A JSON value with placeholders in its strings.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Template {
     Fixed(Value),
@@ -22,7 +22,7 @@ pub(crate) enum Template {
     Object(Vec<(String, Template)>),
 }
 
-/// A text with places in it.
+/// A text with placeholders.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Text(Vec<Piece>);
 
@@ -32,16 +32,16 @@ enum Piece {
     Place { pointer: Pointer, default: Option<String> },
 }
 
-/// What stands for text that is not known yet, where a template is checked: every text that is checked may be a telephone
-/// number.
-const STAND_IN: &str = "+15550100";
+/// The text for a placeholder without a default when a template is checked. It is a telephone number, because such a
+/// text passes all checks.
+const EXAMPLE_TEXT: &str = "+15550100";
 
-/// What a template needs and the message does not have.
+/// The pointer of a placeholder that cannot be filled from the message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Missing(pub(crate) Pointer);
 
 impl Template {
-    /// Finds the places in a value.
+    /// Parses the placeholders in a value.
     pub(crate) fn of(value: Value) -> Result<Self, String> {
         Ok(match value {
             Value::String(text) => match text.parse::<Text>()? {
@@ -61,15 +61,15 @@ impl Template {
         })
     }
 
-    /// Fills the places from a message.
-    pub(crate) fn fill(&self, said: &dyn Fn(&Pointer) -> Option<String>) -> Result<Value, Missing> {
-        self.filled(&|pointer, default| said(pointer).or_else(|| default.map(str::to_owned)))
+    /// Fills the placeholders from a message. `text` returns the text at a pointer.
+    pub(crate) fn fill(&self, text: &dyn Fn(&Pointer) -> Option<String>) -> Result<Value, Missing> {
+        self.filled(&|pointer, default| text(pointer).or_else(|| default.map(str::to_owned)))
     }
 
-    /// What it may come to: defaults where there are some.
+    /// An example of the filled template, with defaults where the template has them.
     pub(crate) fn example(&self) -> Value {
-        // There is something for every place.
-        self.filled(&|_, default| Some(default.unwrap_or(STAND_IN).to_owned())).unwrap_or_default()
+        // Filling cannot fail, because every placeholder gets a text.
+        self.filled(&|_, default| Some(default.unwrap_or(EXAMPLE_TEXT).to_owned())).unwrap_or_default()
     }
 
     fn filled(&self, fill: Fill<'_>) -> Result<Value, Missing> {
@@ -86,7 +86,7 @@ impl Template {
         })
     }
 
-    /// Every text with places in it, or without.
+    /// The texts with placeholders.
     fn texts(&self) -> Vec<&Text> {
         match self {
             Template::Fixed(_) => Vec::new(),
@@ -96,18 +96,18 @@ impl Template {
         }
     }
 
-    /// What it takes from a message.
+    /// The pointers of all placeholders.
     pub(crate) fn pointers(&self) -> Vec<&Pointer> {
         let pieces = self.texts().into_iter().flat_map(|text| &text.0);
         pieces.filter_map(|piece| if let Piece::Place { pointer, .. } = piece { Some(pointer) } else { None }).collect()
     }
 
-    /// Whether there are messages that it cannot be filled from.
+    /// Whether some messages cannot fill the template, because a placeholder has no default.
     pub(crate) fn needs_text(&self) -> bool {
         self.texts().iter().any(|text| text.0.iter().any(|piece| matches!(piece, Piece::Place { default: None, .. })))
     }
 
-    /// Braces that look like a place and are none.
+    /// Text in braces that looks like a placeholder but is not one.
     pub(crate) fn doubtful(&self) -> Vec<String> {
         match self {
             Template::Fixed(Value::String(text)) => doubtful(text),
@@ -142,7 +142,7 @@ impl Text {
     }
 }
 
-/// `{{ /pointer }}` and `{{pointer/with/slashes}}`: Vapi's own have dots.
+/// Finds `{{ /pointer }}` and `{{pointer/with/slashes}}`. Vapi's own templates use dots.
 fn doubtful(text: &str) -> Vec<String> {
     let inside = text.split("{{").skip(1).filter_map(|rest| Some(rest.split_once("}}")?.0));
     inside.filter(|inside| inside.contains('/')).map(|inside| format!("{{{{{inside}}}}}")).collect()
@@ -155,15 +155,16 @@ impl FromStr for Text {
         let mut pieces = Vec::new();
         let mut rest = text;
         while let Some((before, after)) = rest.split_once("{{/") {
-            let (place, after) = after.split_once("}}").ok_or("a place that begins with {{/ ends with }}")?;
-            if place.contains(['{', '}']) {
-                return Err(format!("{{{{/{place}}}}}: a place holds no braces"));
+            let (inside, after) =
+                after.split_once("}}").ok_or("a placeholder that begins with {{/ must end with }}")?;
+            if inside.contains(['{', '}']) {
+                return Err(format!("{{{{/{inside}}}}}: a placeholder cannot contain braces"));
             }
-            let (pointer, default) = match place.split_once('|') {
+            let (pointer, default) = match inside.split_once('|') {
                 Some((pointer, default)) => (pointer, Some(default.to_owned())),
-                None => (place, None),
+                None => (inside, None),
             };
-            let pointer = format!("/{pointer}").parse().map_err(|error| format!("{{{{/{place}}}}}: {error}"))?;
+            let pointer = format!("/{pointer}").parse().map_err(|error| format!("{{{{/{inside}}}}}: {error}"))?;
             if !before.is_empty() {
                 pieces.push(Piece::Fixed(before.to_owned()));
             }
@@ -192,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn places_are_filled_wherever_a_string_stands() {
+    fn placeholders_are_filled_in_all_strings() {
         assert_eq!(
             fill(json!({"a": ["x {{/name}}!", 1, null], "b": {"c": "{{/none|no one}}, {{/name}}"}})),
             Ok(json!({"a": ["x Mira \"M\" \\ }}!", 1, null], "b": {"c": "no one, Mira \"M\" \\ }}"}}))
@@ -200,31 +201,31 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_without_a_default_keeps_the_whole_from_being_made() {
+    fn missing_text_without_a_default_prevents_the_reply() {
         assert_eq!(fill(json!(["a", "{{/none}}"])), Err(Missing("/none".parse().unwrap())));
         assert_eq!(fill(json!("{{/none|}}")), Ok(json!("")));
     }
 
     #[test]
-    fn text_from_the_message_is_no_template_itself() {
+    fn text_from_the_message_is_not_a_template() {
         assert_eq!(fill(json!("{{/liquid}}")), Ok(json!("{{/name}}")));
     }
 
     #[test]
-    fn vapis_own_templates_are_left_alone() {
+    fn vapis_own_templates_are_not_changed() {
         let own = json!("Hi {{customer.name}}, {{ \"now\" | date: \"%H\" }} }} {{");
         assert_eq!(fill(own.clone()), Ok(own));
     }
 
     #[test]
-    fn a_place_that_cannot_be_read_says_what_would_be_right() {
+    fn invalid_placeholder_names_the_broken_rule() {
         assert!(Template::of(json!("{{/name")).unwrap_err().contains("}}"));
-        assert!(Template::of(json!("{{/a} and {{/b}}")).unwrap_err().contains("a place holds no braces"));
+        assert!(Template::of(json!("{{/a} and {{/b}}")).unwrap_err().contains("a placeholder cannot contain braces"));
         assert!(Template::of(json!(["{{/na~2me|x}}"])).unwrap_err().contains("{{/na~2me|x}}: in a pointer"));
     }
 
     #[test]
-    fn its_example_has_the_defaults_and_some_text_elsewhere() {
+    fn example_uses_defaults_or_a_fixed_text() {
         let template = Template::of(json!({"a": "{{/x|+4670}}", "b": ["{{/y}} {{/z|z}}"], "c": true})).unwrap();
         assert_eq!(template.example(), json!({"a": "+4670", "b": ["+15550100 z"], "c": true}));
     }
@@ -233,7 +234,7 @@ mod tests {
         #![proptest_config(gatehouse_seeds::cases(256))]
 
         #[test]
-        fn a_text_without_places_stays_as_it_is(text in "[a-z{}|/]{0,12}") {
+        fn text_without_placeholders_is_not_changed(text in "[a-z{}|/]{0,12}") {
             prop_assume!(!text.contains("{{/"));
             prop_assert_eq!(fill(json!(text.clone())), Ok(json!(text)));
         }

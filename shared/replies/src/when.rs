@@ -1,4 +1,4 @@
-//! Which messages a rule is about.
+//! The conditions of a rule.
 
 use std::collections::BTreeMap;
 
@@ -14,30 +14,31 @@ use crate::message::{Said, string};
 #[serde(deny_unknown_fields, expecting = "an object")]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub(crate) struct When {
-    /// The message's type, such as `workflow.node.started`. `transcript[transcriptType="final"]` takes final transcripts
-    /// alone, under either of their names.
+    /// The message's type, such as `workflow.node.started`. `transcript[transcriptType="final"]` matches only final
+    /// transcripts, with either of their names.
     #[serde(rename = "type")]
     pub(crate) message_type: String,
-    /// `tool-calls` to a server: the tool's name. The rule is then asked for each call to it.
+    /// For `tool-calls` to a server: the tool's name. The rule is then applied to each call of the tool.
     #[serde(default)]
     pub(crate) tool: Option<String>,
-    /// What must hold of the message besides: JSON pointers into it (`/call/customer/number`), each with what must be there.
+    /// Further conditions: JSON pointers into the message (`/call/customer/number`), each with a condition on its
+    /// value.
     #[serde(default, rename = "where")]
     #[cfg_attr(feature = "schema", schemars(with = "BTreeMap<String, Condition>"))]
-    pub(crate) holds: BTreeMap<At, Condition>,
+    pub(crate) conditions: BTreeMap<PointerKey, Condition>,
 }
 
-/// A pointer, as a member's name.
+/// A pointer that is written as a member's name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct At(pub(crate) Pointer);
+pub(crate) struct PointerKey(pub(crate) Pointer);
 
-impl<'de> Deserialize<'de> for At {
+impl<'de> Deserialize<'de> for PointerKey {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map(At).map_err(D::Error::custom)
+        String::deserialize(deserializer)?.parse().map(PointerKey).map_err(D::Error::custom)
     }
 }
 
-/// What must be at a pointer: this string, number, boolean or null; or one of a list of them; or what an operator asks for.
+/// The condition on the value at a pointer.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Condition {
     OneOf(Vec<Scalar>),
@@ -46,22 +47,22 @@ pub(crate) enum Condition {
     Exists(bool),
 }
 
-/// A value without parts.
+/// A string, number, boolean or null.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Scalar(Value);
 
-/// The operators.
+/// The operators of a condition.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "schema", schemars(rename = "Operator"))]
 pub(crate) enum Operator {
-    /// Not this string, number, boolean or null, nor one of a list of them. A value that is not there is none of them.
+    /// Neither this string, number, boolean or null nor one of a list of them. A missing value fulfils the condition.
     #[cfg_attr(feature = "schema", schemars(with = "crate::schema::Scalars"))]
     Not(Value),
-    /// A string that begins like this.
+    /// A string with this prefix.
     StartsWith(String),
-    /// `true`: something other than null. `false`: nothing, or null.
+    /// `true`: a value other than null. `false`: no value or null.
     Exists(bool),
 }
 
@@ -71,7 +72,7 @@ impl<'de> Deserialize<'de> for Condition {
             operator @ Value::Object(_) => match Operator::deserialize(operator).map_err(D::Error::custom)? {
                 Operator::Not(value) => scalars(value).map(Condition::Not),
                 Operator::StartsWith(text) => Some(Condition::StartsWith(text)),
-                Operator::Exists(is_there) => Some(Condition::Exists(is_there)),
+                Operator::Exists(exists) => Some(Condition::Exists(exists)),
             },
             value => scalars(value).map(Condition::OneOf),
         }
@@ -89,19 +90,19 @@ fn scalars(value: Value) -> Option<Vec<Scalar>> {
 }
 
 impl When {
-    /// Whether the message is one the rule is about. A rule never applies where it looks at something unclear: a member that
-    /// stands twice, or a text that is none.
-    pub(crate) fn applies(&self, said: &Said) -> bool {
-        said.is_of(&self.message_type)
-            && self.tool.as_deref().is_none_or(|tool| said.calls(tool))
-            && self.holds.iter().all(|(at, condition)| condition.holds(said.find(&at.0)))
+    /// Whether the rule applies to a message. A rule never applies if a value that it checks is ambiguous: a repeated
+    /// member or a string with a lone surrogate.
+    pub(crate) fn applies(&self, message: &Said) -> bool {
+        message.is_of(&self.message_type)
+            && self.tool.as_deref().is_none_or(|tool| message.calls(tool))
+            && self.conditions.iter().all(|(pointer, condition)| condition.holds(message.find(&pointer.0)))
     }
 }
 
 impl Condition {
     fn holds(&self, found: Found<'_>) -> bool {
         let found = match found {
-            Found::Unclear => return false,
+            Found::Ambiguous => return false,
             Found::Value(value) if value.starts_with('"') && string(value).is_none() => return false,
             found => found.value(),
         };
@@ -110,7 +111,7 @@ impl Condition {
             Condition::OneOf(scalars) => one_of(scalars),
             Condition::Not(scalars) => !one_of(scalars),
             Condition::StartsWith(start) => found.and_then(string).is_some_and(|text| text.starts_with(start)),
-            Condition::Exists(is_there) => found.is_some_and(|found| found != "null") == *is_there,
+            Condition::Exists(exists) => found.is_some_and(|found| found != "null") == *exists,
         }
     }
 }
@@ -121,12 +122,12 @@ impl Scalar {
             Value::String(text) => string(found).is_some_and(|found| found == *text),
             Value::Number(number) => {
                 let number = number.to_string();
-                // 1, 1.0 and 1e0 are one number; long integers are compared as written.
+                // 1, 1.0 and 1e0 are equal. Integers are compared as written, because long ones do not fit in an `f64`.
                 let is_whole = |text: &str| !text.contains(['.', 'e', 'E']);
                 let by_value = || number.parse::<f64>().ok().is_some_and(|number| found.parse() == Ok(number));
                 number == found || (!(is_whole(&number) && is_whole(found)) && by_value())
             }
-            Value::Bool(is_so) => found == if *is_so { "true" } else { "false" },
+            Value::Bool(expected) => found == if *expected { "true" } else { "false" },
             _ => found == "null",
         }
     }

@@ -284,7 +284,7 @@ fn rules_are_not_evaluated_after_the_deadline() {
     let rules = rules(&json!({"client": [{"when": {"type": "hang"}, "reply": say("x")}]}));
     let said = Said::of(br#"{"message":{"type":"hang"}}"#);
     let chosen = rules.choose(Channel::Client, &said, &BTreeMap::new(), Some(tokio::time::Instant::now()));
-    assert_eq!((chosen.reply, chosen.faults), (None, vec!["out of time before client rule 1".to_owned()]));
+    assert_eq!((chosen.reply, chosen.faults), (None, vec!["deadline reached before client rule 1".to_owned()]));
 }
 
 #[test]
@@ -298,12 +298,12 @@ fn error_names_file_rule_and_member() {
         (server(json!(7)), "rules.json: server rule 2: an object is needed"),
         (server(json!({"reply": {}})), "rules.json: server rule 2: missing field `when`"),
         (server(json!({"when": {}})), "rules.json: server rule 2: when: missing field `type`"),
-        (server(json!({"when": when("hang")})), "rules.json: server rule 2: it has neither a reply nor an act"),
-        (server(json!({"when": when("hang"), "reply": {}})), "server rule 2: reply: Vapi expects no answer"),
+        (server(json!({"when": when("hang")})), "rules.json: server rule 2: the rule has neither a reply nor an act"),
+        (server(json!({"when": when("hang"), "reply": {}})), "server rule 2: reply: Vapi does not wait"),
         (server(json!({"when": when("hang"), "acts": {}})), "server rule 2: acts: unknown field `acts`"),
         (
             server(json!({"when": {"type": "hang", "tool": "x"}, "act": {"type": "end-call"}})),
-            "server rule 2: when.tool: only a server's rule about tool-calls",
+            "server rule 2: when.tool: only server rules for tool-calls",
         ),
         (
             server(json!({"when": {"type": "hang", "where": {"call": 1}}, "act": {"type": "end-call"}})),
@@ -359,7 +359,7 @@ fn error_names_file_rule_and_member() {
         ),
         (
             json!({"client": [{"when": when("hang"), "reply": say("{{/a")}]}),
-            "client rule 1: reply: a place that begins with {{/ ends with }}",
+            "client rule 1: reply: a placeholder that begins with {{/ must end with }}",
         ),
     ] {
         let error = parse_error(&file);
@@ -368,11 +368,11 @@ fn error_names_file_rule_and_member() {
     for (twice, expected) in [
         (
             r#"{"server":[{"when":{"type":"hang"},"when":{"type":"hang"},"act":{"type":"end-call"}}]}"#,
-            "when: it stands twice",
+            "when: the member occurs twice",
         ),
         (
             r#"{"server":[{"when":{"type":"campaign.predial"},"reply":{"eligible":false,"eligible":true}}]}"#,
-            "reply.eligible: it stands twice",
+            "reply.eligible: the member occurs twice",
         ),
     ] {
         let error = Rules::parse("rules.json", twice).unwrap_err().to_string();
@@ -395,14 +395,11 @@ fn doubtful_rules_are_reported() {
     for (rule, expected) in [
         (
             json!({"when": {"type": "hang", "where": {"/message/call/id": "c"}}, "act": act}),
-            "/message/call/id begins in the message",
+            "/message/call/id starts at the envelope",
         ),
-        (json!({"when": {"type": "hang"}, "reply": say("{{/tool/name}}")}), "/tool/name is there only in"),
-        (
-            json!({"when": {"type": "hang"}, "reply": say("{{ /call/id }}")}),
-            "{{ /call/id }} is sent to Vapi as it stands",
-        ),
-        (json!({"when": {"type": "hang"}, "reply": say("{{call/id}}")}), "{{call/id}} is sent to Vapi as it stands"),
+        (json!({"when": {"type": "hang"}, "reply": say("{{/tool/name}}")}), "/tool/name exists only in"),
+        (json!({"when": {"type": "hang"}, "reply": say("{{ /call/id }}")}), "{{ /call/id }} is sent to Vapi unchanged"),
+        (json!({"when": {"type": "hang"}, "reply": say("{{call/id}}")}), "{{call/id}} is sent to Vapi unchanged"),
     ] {
         let doubts = of(json!({"client": [rule]}));
         assert!(doubts.len() == 1 && doubts[0].contains(expected), "{doubts:?}");

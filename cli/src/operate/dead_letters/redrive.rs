@@ -323,7 +323,8 @@ async fn move_each(
     moved
 }
 
-/// Waits until all entries have a final outcome or the retry queue is empty, at most for `timeout`.
+/// Waits for at most `timeout` until all entries have a final outcome. In a `gatehouse dev` the wait also ends when the
+/// retry queue is empty.
 async fn wait_until_recorded(
     deployment: &Deployment,
     receipt: &mut Receipt,

@@ -37,7 +37,7 @@ pub struct Conversation {
     pub missing: Vec<String>,
     /// The number of folded events.
     pub events: usize,
-    /// The number of conflicting deliveries.
+    /// The number of conflicting copies.
     pub conflicts: usize,
 }
 

@@ -29,7 +29,7 @@ pub struct Session {
     pub missing: Vec<String>,
     /// The number of folded events.
     pub events: usize,
-    /// The number of conflicting deliveries.
+    /// The number of conflicting copies.
     pub conflicts: usize,
 }
 

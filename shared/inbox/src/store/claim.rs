@@ -45,7 +45,7 @@ pub struct LockRequest {
 }
 
 impl LockRequest {
-    /// Returns the claim that this request may hold although its response was lost. Only [`Store::settle`] accepts it.
+    /// Returns the claim that this request may hold although its response was lost. For [`Store::settle`] only.
     #[must_use]
     pub fn unconfirmed(&self) -> Claim {
         Claim { key: self.key.clone(), fence: 0, nonce: self.nonce, until: self.until }
@@ -113,8 +113,8 @@ impl Store {
         self.try_acquire(request, None, now).await
     }
 
-    /// Takes over a key whose [lease](LockOutcome::Expired) or [result](LockOutcome::Finished) has expired. Fails if
-    /// another request was faster, or the holder has settled the claim in the meantime.
+    /// Takes over a key whose [lease](LockOutcome::Expired) or [result](LockOutcome::Finished) has expired. Returns the
+    /// new outcome if another request was faster, or the holder has settled the claim in the meantime.
     ///
     /// # Errors
     /// Like [`acquire`](Self::acquire).

@@ -30,7 +30,7 @@ const LARGE: usize = 64 * 1024;
 const ZSTD_LEVEL: i32 = 3;
 
 /// The names of a record's attributes.
-#[allow(missing_docs, reason = "docs/table.md describes them")]
+#[allow(missing_docs, reason = "docs/table.md and the layout below describe them")]
 pub mod attribute {
     pub const ANSWER: &str = "answer";
     pub const CHUNKS: &str = "chunks";

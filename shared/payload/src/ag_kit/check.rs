@@ -1,9 +1,12 @@
-//! Checks a request against its dialect before it goes to an agent: an agent that is asked in the other dialect answers
-//! all the same, and loses the conversation.
+//! Checks a request against its dialect before it is sent to an agent. An agent also answers requests in the other
+//! dialect, but loses the conversation.
 //!
-//! A request is refused only where every era of its dialect forbids it. AG-UI 0.x wants a tool's `parameters` and text
-//! from a tool, 1.0 takes tools without and parts as well, and drops messages of unknown roles; the draft of interrupts
-//! resumes with one object, 1.0 with a list. Servers give a tool call its `type`.
+//! A request is rejected only if every version of its dialect forbids it:
+//!
+//! - AG-UI 0.x requires a tool's `parameters`, and text as a tool's result. AG-UI 1.0 allows tools without `parameters`
+//!   and results in parts, and drops messages with unknown roles.
+//! - The draft of interrupts resumes with one object, 1.0 with a list.
+//! - Servers add a missing `type` to a tool call.
 
 use std::fmt;
 
@@ -12,13 +15,13 @@ use crate::pointer::{Found, Pointer};
 
 use super::Dialect;
 
-/// Which rule a request breaks, and where. Shows nothing of what was sent: members are named by the dialect's own names
-/// and by position.
+/// The rule that a request breaks, and the member that breaks it. Quotes nothing from the request: members are
+/// identified by the dialect's own names and by position.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wrong {
-    /// Such as `messages[2].content`; empty for the request itself.
+    /// The member, such as `messages[2].content`; empty for the request itself.
     pub member: String,
-    /// What would be right.
+    /// The rule, such as `a string is needed`.
     pub rule: String,
 }
 
@@ -30,10 +33,10 @@ impl fmt::Display for Wrong {
 
 impl std::error::Error for Wrong {}
 
-/// Checks a request, which is a JSON object's text. Members that the dialect does not know may be there.
+/// Checks a request, which is the text of a JSON object. Unknown members are allowed.
 ///
 /// # Errors
-/// The first rule it breaks.
+/// The first rule that the request breaks.
 pub fn check(dialect: Dialect, request: &str) -> Result<(), Wrong> {
     let request = Part { path: String::new(), text: request };
     of_this_dialect(dialect, &request)?;
@@ -43,7 +46,7 @@ pub fn check(dialect: Dialect, request: &str) -> Result<(), Wrong> {
     }
 }
 
-/// Refuses a request that has a mark of the other dialect and none of its own.
+/// Rejects a request that has a member of the other dialect and none of its own.
 fn of_this_dialect(dialect: Dialect, request: &Part<'_>) -> Result<(), Wrong> {
     const KIT: &[&str] = &["conversationId"];
     const UI: &[&str] = &["threadId", "runId", "parentRunId", "forwardedProps"];
@@ -56,8 +59,8 @@ fn of_this_dialect(dialect: Dialect, request: &Part<'_>) -> Result<(), Wrong> {
     }
     let resume = request.member("resume")?.map(|resume| resume.text.starts_with('['));
     let foreign_resume = resume.is_some_and(|is_list| is_list != (dialect == Dialect::AgUi));
-    let mark = foreign.iter().find(|name| json::has_member(request.text, name));
-    match mark.copied().or(foreign_resume.then_some("resume")) {
+    let foreign_member = foreign.iter().find(|name| json::has_member(request.text, name));
+    match foreign_member.copied().or(foreign_resume.then_some("resume")) {
         None => Ok(()),
         Some(name) => {
             let rule = format!("this is a request in the dialect {other}; this agent speaks {dialect}");
@@ -68,7 +71,7 @@ fn of_this_dialect(dialect: Dialect, request: &Part<'_>) -> Result<(), Wrong> {
 
 fn kit(request: &Part<'_>) -> Result<(), Wrong> {
     for message in request.list("messages")? {
-        said(&message, message.word("role", &["system", "user", "assistant", "tool"])?)?;
+        common_message(&message, message.one_of("role", &["system", "user", "assistant", "tool"])?)?;
     }
     for tool in tools(request)? {
         tool.has("parameters")?;
@@ -86,14 +89,14 @@ fn ui(request: &Part<'_>) -> Result<(), Wrong> {
     for message in request.list("messages")? {
         message.text("id")?;
         message.needs_text("role")?;
-        // 1.0 drops a message of a role it does not know.
+        // AG-UI 1.0 drops messages with unknown roles.
         match json::text_member(message.text, "role").unwrap_or_default().as_str() {
             "user" => message.needs_text_or_parts("content")?,
             "tool" => {
                 message.needs_text_or_parts("content")?;
                 message.needs_text("toolCallId")?;
             }
-            role @ ("developer" | "system" | "assistant") => said(&message, role)?,
+            role @ ("developer" | "system" | "assistant") => common_message(&message, role)?,
             _ => {}
         }
     }
@@ -105,14 +108,14 @@ fn ui(request: &Part<'_>) -> Result<(), Wrong> {
     if request.member("resume")?.is_none_or(|resume| !resume.text.starts_with('{')) {
         for resume in request.list("resume")? {
             resume.needs_text("interruptId")?;
-            resume.word("status", &["resolved", "cancelled"])?;
+            resume.one_of("status", &["resolved", "cancelled"])?;
         }
     }
     ["threadId", "runId", "parentRunId"].iter().try_for_each(|name| request.text(name))
 }
 
-/// A message whose form both dialects share.
-fn said(message: &Part<'_>, role: &str) -> Result<(), Wrong> {
+/// Checks a message whose form is the same in both dialects.
+fn common_message(message: &Part<'_>, role: &str) -> Result<(), Wrong> {
     match role {
         "assistant" => {
             message.text("content")?;
@@ -130,7 +133,7 @@ fn tool_calls(message: &Part<'_>) -> Result<(), Wrong> {
     for call in message.list("toolCalls")? {
         call.needs_text("id")?;
         if call.member("type")?.is_some() {
-            call.word("type", &["function"])?;
+            call.one_of("type", &["function"])?;
         }
         let function = call.needs("function")?;
         function.is_object()?;
@@ -149,7 +152,7 @@ fn tools<'a>(request: &Part<'a>) -> Result<Vec<Part<'a>>, Wrong> {
     Ok(tools)
 }
 
-/// A value in a request, and where it is.
+/// A value in a request and its path.
 struct Part<'a> {
     path: String,
     text: &'a str,
@@ -160,18 +163,18 @@ impl<'a> Part<'a> {
         Wrong { member: self.path.clone(), rule: rule.to_owned() }
     }
 
-    /// A member that is there and not `null`.
+    /// The member; `None` if it is missing or `null`.
     fn member(&self, name: &str) -> Result<Option<Part<'a>>, Wrong> {
         let path = if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) };
         let pointer: Pointer = format!("/{name}").parse().map_err(|_| self.wrong("a name without slashes"))?;
         match pointer.find(self.text) {
             Found::Nothing | Found::Value("null") => Ok(None),
             Found::Value(text) => Ok(Some(Part { path, text })),
-            Found::Ambiguous => Err(Wrong { member: path, rule: "it stands twice".to_owned() }),
+            Found::Ambiguous => Err(Wrong { member: path, rule: "the member occurs twice".to_owned() }),
         }
     }
 
-    /// A member in whatever form, `null` included.
+    /// Checks that a member exists, with any value including `null`.
     fn has(&self, name: &str) -> Result<(), Wrong> {
         if json::has_member(self.text, name) { Ok(()) } else { self.needs(name).map(drop) }
     }
@@ -180,11 +183,11 @@ impl<'a> Part<'a> {
         let member = self.member(name)?;
         member.ok_or_else(|| Wrong {
             member: if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) },
-            rule: "it is needed".to_owned(),
+            rule: "the member is required".to_owned(),
         })
     }
 
-    /// Checks a text that may be missing.
+    /// Checks that a member is a string if it exists.
     fn text(&self, name: &str) -> Result<(), Wrong> {
         match self.member(name)? {
             Some(member) if !member.text.starts_with('"') => Err(member.wrong("a string is needed")),
@@ -203,14 +206,14 @@ impl<'a> Part<'a> {
         if is_either { Ok(()) } else { Err(member.wrong("a string or an array is needed")) }
     }
 
-    fn word(&self, name: &str, words: &[&'static str]) -> Result<&'static str, Wrong> {
+    fn one_of(&self, name: &str, allowed: &[&'static str]) -> Result<&'static str, Wrong> {
         let member = self.needs(name)?;
         let text: Option<String> = serde_json::from_str(member.text).ok();
-        let known = words.iter().find(|word| text.as_deref() == Some(**word)).copied();
-        known.ok_or_else(|| member.wrong(&format!("one of {} is needed", words.join(", "))))
+        let found = allowed.iter().find(|value| text.as_deref() == Some(**value)).copied();
+        found.ok_or_else(|| member.wrong(&format!("one of {} is needed", allowed.join(", "))))
     }
 
-    /// The elements of a member that may be missing: objects.
+    /// The elements of an array of objects; empty if the member is missing.
     fn list(&self, name: &str) -> Result<Vec<Part<'a>>, Wrong> {
         let Some(list) = self.member(name)? else { return Ok(Vec::new()) };
         let elements: Result<Vec<&serde_json::value::RawValue>, _> = serde_json::from_str(list.text);
@@ -234,15 +237,15 @@ mod tests {
     use super::*;
 
     fn kit(request: Value) -> String {
-        check(Dialect::AgKit, &request.to_string()).err().map(|wrong| wrong.to_string()).unwrap_or_default()
+        check(Dialect::AgKit, &request.to_string()).err().map(|error| error.to_string()).unwrap_or_default()
     }
 
     fn ui(request: Value) -> String {
-        check(Dialect::AgUi, &request.to_string()).err().map(|wrong| wrong.to_string()).unwrap_or_default()
+        check(Dialect::AgUi, &request.to_string()).err().map(|error| error.to_string()).unwrap_or_default()
     }
 
     #[test]
-    fn what_the_dialects_document_is_right_with_whatever_else_beside_it() {
+    fn documented_requests_pass_with_unknown_members() {
         let call = json!({"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}});
         let tool = json!({"name": "f", "description": "d", "parameters": {"type": "object"}});
         for request in [
@@ -259,13 +262,13 @@ mod tests {
         }
         for request in [
             json!({"messages": []}),
-            // AG-UI 1.0: tools without parameters, parts from a tool.
+            // AG-UI 1.0: a tool without parameters and a result in parts.
             json!({"threadId": "t", "tools": [{"name": "f", "description": "d"}], "messages": [
                 {"id": "3", "role": "tool", "toolCallId": "c", "content": [{"type": "text", "text": "42"}]}]}),
             json!({"threadId": "t", "messages": [{"id": "1", "role": "of-next-year"}]}),
             // The draft of interrupts.
             json!({"threadId": "t", "messages": [], "resume": {"interruptId": "i", "payload": true}}),
-            // A call whose type the server fills in, and members that the other dialect happens to have.
+            // A tool call without a type, and a member that the other dialect has.
             json!({"threadId": "t", "conversationId": "c", "messages": [{"id": "1", "role": "assistant",
                 "toolCalls": [{"id": "c", "function": {"name": "f", "arguments": "{}"}}]}]}),
             json!({"threadId": "t", "runId": "r", "state": {}, "context": [{"description": "d", "value": "v"}], "forwardedProps": {},
@@ -278,30 +281,30 @@ mod tests {
     }
 
     #[test]
-    fn the_member_and_the_rule_are_named_and_nothing_that_was_sent() {
+    fn errors_name_member_and_rule_and_quote_nothing() {
         let message = |message: Value| json!({"messages": [{"role": "user", "content": "x"}, message]});
-        for (request, told) in [
+        for (request, expected) in [
             (json!({"messages": "secret"}), "messages: an array is needed"),
             (message(json!("secret")), "messages[1]: an object is needed"),
-            (message(json!({"content": "secret"})), "messages[1].role: it is needed"),
+            (message(json!({"content": "secret"})), "messages[1].role: the member is required"),
             (message(json!({"role": "secret"})), "messages[1].role: one of system, user, assistant, tool is needed"),
-            (message(json!({"role": "user"})), "messages[1].content: it is needed"),
+            (message(json!({"role": "user"})), "messages[1].content: the member is required"),
             (message(json!({"role": "user", "content": ["secret"]})), "messages[1].content: a string is needed"),
-            (message(json!({"role": "tool", "content": "secret"})), "messages[1].toolCallId: it is needed"),
+            (message(json!({"role": "tool", "content": "secret"})), "messages[1].toolCallId: the member is required"),
             (
                 message(json!({"role": "assistant", "toolCalls": [{"id": 7}]})),
                 "messages[1].toolCalls[0].id: a string is needed",
             ),
-            (json!({"tools": [{"name": "f", "description": "d"}]}), "tools[0].parameters: it is needed"),
+            (json!({"tools": [{"name": "f", "description": "d"}]}), "tools[0].parameters: the member is required"),
             (json!({"resume": "secret"}), "resume: an object is needed"),
-            (json!({"resume": {"interruptId": "i"}}), "resume.payload: it is needed"),
+            (json!({"resume": {"interruptId": "i"}}), "resume.payload: the member is required"),
             (json!({"conversationId": 7}), "conversationId: a string is needed"),
         ] {
-            assert_eq!(kit(request), told);
+            assert_eq!(kit(request), expected);
         }
-        for (request, told) in [
-            (json!({}), "messages: it is needed"),
-            (message(json!({"content": "x"})), "messages[1].role: it is needed"),
+        for (request, expected) in [
+            (json!({}), "messages: the member is required"),
+            (message(json!({"content": "x"})), "messages[1].role: the member is required"),
             (message(json!({"role": 7})), "messages[1].role: a string is needed"),
             (message(json!({"role": "user", "content": 7})), "messages[1].content: a string or an array is needed"),
             (
@@ -313,18 +316,18 @@ mod tests {
                 message(json!({"role": "tool", "toolCallId": "c", "content": {"secret": 1}})),
                 "messages[1].content: a string or an array is needed",
             ),
-            (message(json!({"role": "tool", "content": []})), "messages[1].toolCallId: it is needed"),
+            (message(json!({"role": "tool", "content": []})), "messages[1].toolCallId: the member is required"),
             (message(json!({"role": "system", "content": []})), "messages[1].content: a string is needed"),
-            (json!({"messages": [], "tools": [{"name": "f"}]}), "tools[0].description: it is needed"),
+            (json!({"messages": [], "tools": [{"name": "f"}]}), "tools[0].description: the member is required"),
         ] {
-            assert_eq!(ui(request), told);
+            assert_eq!(ui(request), expected);
         }
         let twice = check(Dialect::AgKit, r#"{"messages":[],"messages":"secret"}"#).unwrap_err();
-        assert_eq!(twice.to_string(), "messages: it stands twice");
+        assert_eq!(twice.to_string(), "messages: the member occurs twice");
     }
 
     #[test]
-    fn a_request_in_the_other_dialect_is_told_to_be_one() {
+    fn request_in_the_other_dialect_is_rejected_as_such() {
         for request in
             [json!({"threadId": "t", "messages": []}), json!({"messages": [], "resume": []}), json!({"runId": null})]
         {

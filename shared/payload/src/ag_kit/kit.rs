@@ -1,39 +1,39 @@
 use crate::wire::{Item, Raw};
 
 open_struct! {
-    /// What a client asks. The documentation has `conversationId` optional; two servers require it.
+    /// A client's request. `conversationId` is documented as optional, but two servers require it.
     Request {
-        /// The new messages of this turn; the server has the others.
+        /// The new messages of this turn. The server stores the earlier ones.
         messages: Vec<Item<Message>> = "messages",
-        /// Tools of the client's.
+        /// The client's tools.
         tools: Vec<Item<Tool>> = "tools",
-        /// The decision an [`Interrupt`] waits for.
+        /// The decision on an [`Interrupt`].
         resume: Resume = "resume",
-        /// Whose history the turn belongs to.
+        /// The conversation that the turn belongs to.
         conversation_id: String = "conversationId",
     }
 }
 
 open_union! {
-    /// A message, told apart by `role`. Servers refuse any other role.
+    /// A message; the kind depends on `role`. Servers reject any other role.
     Message by "role" {
         /// Instructions.
         System(TextMessage) = "system",
-        /// The customer's.
+        /// A message of the customer.
         User(TextMessage) = "user",
-        /// The agent's.
+        /// A message of the agent.
         Assistant(AssistantMessage) = "assistant",
-        /// A tool's.
+        /// The result of a tool.
         Tool(ToolMessage) = "tool",
     }
 }
 
 open_struct! {
-    /// A message that is text.
+    /// A text message.
     TextMessage {
-        /// As whom.
+        /// The role of the author.
         role: String = "role",
-        /// The message's id; not documented.
+        /// The message's id. Not documented.
         id: String = "id",
         /// The text.
         content: String = "content",
@@ -41,94 +41,94 @@ open_struct! {
 }
 
 open_struct! {
-    /// A message of the agent's.
+    /// A message of the agent.
     AssistantMessage {
         /// `assistant`
         role: String = "role",
-        /// The message's id; one server requires it.
+        /// The message's id. One server requires it.
         id: String = "id",
         /// The text; may be `null`.
         content: String = "content",
-        /// The tools it called.
+        /// The tool calls.
         tool_calls: Vec<Item<ToolCall>> = "toolCalls",
     }
 }
 
 open_struct! {
-    /// What a tool answered.
+    /// The result of a tool.
     ToolMessage {
         /// `tool`
         role: String = "role",
-        /// The message's id; not documented.
+        /// The message's id. Not documented.
         id: String = "id",
-        /// The answer.
+        /// The result.
         content: String = "content",
-        /// Which call it answers.
+        /// The tool call's id.
         tool_call_id: String = "toolCallId",
     }
 }
 
 open_struct! {
-    /// A call of a tool.
+    /// A tool call.
     ToolCall {
-        /// Names the call.
+        /// The call's id.
         id: String = "id",
         /// `function`
         kind: String = "type",
-        /// Which function, with what.
+        /// The function and its arguments.
         function: FunctionCall = "function",
     }
 }
 
 open_struct! {
-    /// A function with its arguments.
+    /// A function and its arguments.
     FunctionCall {
-        /// Its name.
+        /// The name.
         name: String = "name",
-        /// JSON text.
+        /// The arguments as JSON text.
         arguments: String = "arguments",
     }
 }
 
 open_struct! {
-    /// A tool of the client's.
+    /// A tool of the client.
     Tool {
-        /// Its name.
+        /// The name.
         name: String = "name",
         /// When to use it.
         description: String = "description",
-        /// Its arguments, as a JSON Schema.
+        /// The parameters as a JSON Schema.
         parameters: Raw = "parameters",
     }
 }
 
 open_struct! {
-    /// The decision an interrupt waits for.
+    /// The decision on an interrupt.
     Resume {
-        /// Which interrupt.
+        /// The interrupt's id.
         interrupt_id: String = "interruptId",
-        /// The decision: any JSON as documented, text alone for one server.
+        /// The decision. Any JSON according to the documentation; one server accepts only strings.
         payload: Raw = "payload",
     }
 }
 
 open_union! {
-    /// An event of the answer, told apart by `type`. One without, which is kept as [`Other`](Self::Other), may be how a
-    /// server says that it could not begin: see [`CouldNotBegin`].
+    /// An event of the response; the kind depends on `type`. An event without a type becomes [`Other`](Self::Other). It
+    /// may be the error of a server that could not begin: see [`CouldNotBegin`].
     Event by "type" {
-        /// A piece of the answer's text.
+        /// A piece of the response's text.
         Text(Text) = "text",
-        /// The agent begins to call a tool.
+        /// A tool call begins.
         ToolCallStart(ToolCallStart) = "tool-call-start",
-        /// A piece of a call's arguments.
+        /// A piece of a tool call's arguments.
         ToolCallArgs(ToolCallArgs) = "tool-call-args",
-        /// A call is complete. Without a result in this stream, it is for the client to do.
+        /// A tool call is complete. The client must run it unless the stream contains its result.
         ToolCallEnd(ToolCallEnd) = "tool-call-end",
-        /// A tool of the server's has answered.
+        /// A tool of the server returned a result.
         ToolResult(ToolResult) = "tool-result",
-        /// The agent waits for the client's decision, which comes in a new request.
+        /// The agent waits for the client's decision, which is sent in a new request.
         Interrupt(Interrupt) = "interrupt",
-        /// Of one server's models, and never seen.
+        /// An error. Defined in one server's models; never seen in practice.
         Failure(Failure) = "error",
     }
 }
@@ -138,7 +138,7 @@ open_struct! {
     Text {
         /// The event's type.
         event_type: String = "type",
-        /// The piece: to be joined to what came before.
+        /// The piece, to be appended to the previous ones.
         content: String = "content",
     }
 }
@@ -148,9 +148,9 @@ open_struct! {
     ToolCallStart {
         /// The event's type.
         event_type: String = "type",
-        /// Names the call; several may be open at once.
+        /// The call's id. Several calls may be open at once.
         tool_call_id: String = "toolCallId",
-        /// The tool.
+        /// The tool's name.
         tool_call_name: String = "toolCallName",
     }
 }
@@ -160,9 +160,9 @@ open_struct! {
     ToolCallArgs {
         /// The event's type.
         event_type: String = "type",
-        /// Which call.
+        /// The call's id.
         tool_call_id: String = "toolCallId",
-        /// The piece: of JSON text.
+        /// A piece of JSON text.
         delta: String = "delta",
     }
 }
@@ -172,7 +172,7 @@ open_struct! {
     ToolCallEnd {
         /// The event's type.
         event_type: String = "type",
-        /// Which call.
+        /// The call's id.
         tool_call_id: String = "toolCallId",
     }
 }
@@ -182,9 +182,9 @@ open_struct! {
     ToolResult {
         /// The event's type.
         event_type: String = "type",
-        /// Which call.
+        /// The call's id.
         tool_call_id: String = "toolCallId",
-        /// What it answered.
+        /// The result.
         result: String = "result",
     }
 }
@@ -194,11 +194,11 @@ open_struct! {
     Interrupt {
         /// The event's type.
         event_type: String = "type",
-        /// To be named in `resume`.
+        /// The id, which `resume` must repeat.
         id: String = "id",
-        /// Why; may be `null`.
+        /// The reason; may be `null`.
         reason: String = "reason",
-        /// What is to be decided, in whatever form.
+        /// The decision to be made, in any form.
         payload: Raw = "payload",
     }
 }
@@ -208,19 +208,19 @@ open_struct! {
     Failure {
         /// The event's type.
         event_type: String = "type",
-        /// What failed.
+        /// The error message.
         error: String = "error",
-        /// A code, which Gatehouse adds to an error event of its own.
+        /// A code, which Gatehouse adds to its own error events.
         code: String = "code",
     }
 }
 
 open_struct! {
-    /// `{"error": …, "details": …}`, after a status of 200 and instead of everything else.
+    /// `{"error": …, "details": …}`, which is sent after a status of 200 and instead of all other events.
     CouldNotBegin {
-        /// What failed.
+        /// The error message.
         error: String = "error",
-        /// Why. May quote what was sent.
+        /// The details. May quote the request.
         details: String = "details",
     }
 }

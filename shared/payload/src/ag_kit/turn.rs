@@ -1,4 +1,4 @@
-//! A turn, folded from the events of an answer: its messages and tool calls, and how it ended.
+//! A turn, accumulated from the events of a response: its messages, its tool calls and its end.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -22,44 +22,44 @@ use interrupts::Interrupts;
 pub use messages::Message;
 use messages::Messages;
 
-/// A turn, as far as its events have come.
+/// A turn, accumulated from the events so far.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Turn {
     dialect: Dialect,
-    /// Whether the content is kept, or only how the turn ends.
-    keeps: bool,
+    /// Whether the content is stored, or only the end of the turn.
+    stores_content: bool,
     /// The ids of the request's messages.
     history: HashSet<String>,
     messages: Messages,
     calls: Calls,
     interrupts: Interrupts,
-    /// The tokens used, where the agent reports them: the elements of `usage`.
+    /// The token usage that the agent reports: the elements of `usage`.
     pub usage: Vec<Raw>,
-    /// How the last run ended; `None` while it has not.
+    /// The end of the last run; `None` while it is running.
     pub end: Option<End>,
-    /// The agent's own words about the failure of the last run.
+    /// The agent's error if the last run failed.
     pub error: Option<AgentError>,
-    /// Number of events that were no JSON object, or of no documented type.
+    /// Number of events that were not a JSON object or had no documented type.
     pub odd: usize,
     /// Number of events.
     pub events: usize,
 }
 
-/// How a run ended. Written as one word, with the reason behind `failed:`.
+/// The end of a run. Displayed as one word; for a failure `failed:` and the reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum End {
-    /// It ended well.
+    /// The run succeeded.
     Completed,
-    /// It waits for decisions.
+    /// The run waits for decisions.
     Interrupted,
-    /// It was stopped on purpose.
+    /// The run was cancelled.
     Cancelled,
-    /// It failed. Holds a word or two, without the agent's text.
+    /// The run failed. Contains a short reason without the agent's text.
     Failed(String),
 }
 
 impl End {
-    /// The word without the reason.
+    /// The name of the end, without the reason of a failure.
     #[must_use]
     pub fn as_str(&self) -> &'static str {
         match self {
@@ -74,41 +74,41 @@ impl End {
 impl fmt::Display for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())?;
-        if let End::Failed(why) = self { write!(f, ":{why}") } else { Ok(()) }
+        if let End::Failed(reason) = self { write!(f, ":{reason}") } else { Ok(()) }
     }
 }
 
-/// An agent's error, in its own words.
+/// An error that an agent reported.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct AgentError {
-    /// The code, where the agent names one.
+    /// The code, if the agent sent one.
     pub code: Option<String>,
-    /// The text, where there is one.
+    /// The text, if the agent sent one.
     pub message: Option<String>,
 }
 
-/// What an event changed in a turn.
+/// The change of a turn by an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
-    /// Neither a text nor a result.
+    /// Neither a text nor a result changed.
     Nothing,
-    /// A message has more text.
+    /// Text was appended to a message.
     Text {
-        /// The message's place in [`Turn::messages`].
+        /// The index of the message in [`Turn::messages`].
         message: usize,
-        /// Where the new text begins in its content, in bytes.
+        /// The byte offset of the new text in the message's content.
         from: usize,
     },
-    /// A tool call has its result.
+    /// A tool call received its result.
     Result {
-        /// The call's place in [`Turn::tool_calls`].
+        /// The index of the call in [`Turn::tool_calls`].
         call: usize,
     },
-    /// A snapshot replaced messages and calls.
+    /// A snapshot replaced the messages and calls.
     Snapshot,
 }
 
-/// The mark that ends an answer of AG-Kit, in place of an event.
+/// The data that ends an AG-Kit response, in place of an event.
 pub const DONE: &str = "[DONE]";
 
 impl Turn {
@@ -117,7 +117,7 @@ impl Turn {
     pub fn new(dialect: Dialect) -> Self {
         Turn {
             dialect,
-            keeps: true,
+            stores_content: true,
             history: HashSet::new(),
             messages: Messages::default(),
             calls: Calls::default(),
@@ -130,8 +130,8 @@ impl Turn {
         }
     }
 
-    /// The answer to a request, which is JSON. Snapshots restate the request's messages; they are no part of the
-    /// answer.
+    /// Sets the request that the turn responds to, as JSON text. Snapshots repeat the messages of the request, which
+    /// are not part of the response.
     #[must_use]
     pub fn answering(self, request: &str) -> Self {
         let messages = json::pick(request, &["messages"]).get("messages");
@@ -140,10 +140,10 @@ impl Turn {
         Turn { history: ids.collect(), ..self }
     }
 
-    /// A turn that keeps no content and learns how it ends. Its size does not grow with the answer.
+    /// A turn that stores only its end and no content. Its size does not grow with the response.
     #[must_use]
     pub fn watched(dialect: Dialect) -> Self {
-        Turn { keeps: false, ..Self::new(dialect) }
+        Turn { stores_content: false, ..Self::new(dialect) }
     }
 
     /// The messages, in the order in which they began.
@@ -170,20 +170,20 @@ impl Turn {
         self.interrupts.iter()
     }
 
-    /// Takes the data of the next event.
+    /// Adds the data of the next event.
     pub fn take(&mut self, data: &str) -> Change {
         self.events += 1;
         if data.trim() == DONE {
-            // Older AG-UI servers send it after their own end; it is no end in that dialect.
+            // Older AG-UI servers send it after `RUN_FINISHED`. In that dialect it does not end the run.
             if self.dialect == Dialect::AgKit && self.end.is_none() {
                 self.end = Some(if self.interrupts.is_empty() { End::Completed } else { End::Interrupted });
             }
             return Change::Nothing;
         }
-        if let Some(change) = self.glance(data) {
+        if let Some(change) = self.take_by_type(data) {
             return change;
         }
-        let data = lean(data);
+        let data = reduced(data);
         let change = match self.dialect {
             Dialect::AgKit => read(&data).ok().and_then(|event| self.take_kit(event)),
             Dialect::AgUi => read(&data).ok().and_then(|event| self.take_ui(event)),
@@ -192,21 +192,22 @@ impl Turn {
         change.unwrap_or(Change::Nothing)
     }
 
-    /// Takes an event by its type alone, where its other members are not read as a whole: a run that begins with a long
-    /// history, a snapshot, and for a watched turn everything that decides nothing. Most events are of the last kind,
-    /// and so are the large ones.
-    fn glance(&mut self, data: &str) -> Option<Change> {
+    /// Handles the events that need not be parsed completely; `None` for all others.
+    ///
+    /// These are the start of a run, which may contain a long history, and snapshots. For a watched turn they are all
+    /// events that cannot end a run, which includes most events and the large ones.
+    fn take_by_type(&mut self, data: &str) -> Option<Change> {
         let kind = kind_of(data)?;
         let (kinds, deciding): (_, &[&str]) = match (self.dialect, kind.as_str()) {
             (Dialect::AgUi, "RUN_STARTED") => {
                 self.start();
                 return Some(Change::Nothing);
             }
-            (Dialect::AgUi, "MESSAGES_SNAPSHOT") if self.keeps => {
+            (Dialect::AgUi, "MESSAGES_SNAPSHOT") if self.stores_content => {
                 self.replace(data);
                 return Some(Change::Snapshot);
             }
-            _ if self.keeps => return None,
+            _ if self.stores_content => return None,
             (Dialect::AgKit, _) => (kit::Event::KINDS, &["interrupt", "error"]),
             (Dialect::AgUi, _) => (ui::Event::KINDS, &["RUN_FINISHED", "RUN_ERROR", "CUSTOM"]),
         };
@@ -214,21 +215,21 @@ impl Turn {
         (kinds.contains(&kind) && !deciding.contains(&kind)).then_some(Change::Nothing)
     }
 
-    /// `None` where the event is of no documented type.
+    /// Adds an AG-Kit event; `None` if its type is not documented.
     fn take_kit(&mut self, event: kit::Event) -> Option<Change> {
         use kit::Event as E;
         match event {
-            // Text before a tool call and text after it are two messages: the dialect has no ids to tell them apart by.
+            // The dialect has no message ids. Text before a tool call and text after it are two messages.
             E::ToolCallStart(event) => {
                 self.messages.end(None);
                 self.calls.begin(id(&event.tool_call_id).as_deref(), id(&event.tool_call_name).as_deref());
             }
-            E::Text(event) => return Some(self.say(None, None, &event.content)),
+            E::Text(event) => return Some(self.append_text(None, None, &event.content)),
             E::ToolCallArgs(event) => {
-                self.calls.argue(id(&event.tool_call_id).as_deref(), &text_or_empty(&event.delta))
+                self.calls.append_arguments(id(&event.tool_call_id).as_deref(), &text_or_empty(&event.delta))
             }
             E::ToolCallEnd(event) => self.calls.end(id(&event.tool_call_id).as_deref()),
-            E::ToolResult(event) => return Some(self.answer(id(&event.tool_call_id).as_deref(), &event.result)),
+            E::ToolResult(event) => return Some(self.set_result(id(&event.tool_call_id).as_deref(), &event.result)),
             E::Interrupt(event) => self.wait_for(raw(&event), Interrupts::event),
             E::Failure(event) => self.fail("error", text(&event.code), text(&event.error)),
             E::Other(event) => return self.take_unknown(&event),
@@ -243,10 +244,10 @@ impl Turn {
                 self.messages.begin(id(&event.message_id).as_deref(), role(&event.role));
             }
             E::TextMessageContent(event) => {
-                return Some(self.say(id(&event.message_id).as_deref(), None, &event.delta));
+                return Some(self.append_text(id(&event.message_id).as_deref(), None, &event.delta));
             }
             E::TextMessageChunk(event) => {
-                return Some(self.say(id(&event.message_id).as_deref(), role(&event.role), &event.delta));
+                return Some(self.append_text(id(&event.message_id).as_deref(), role(&event.role), &event.delta));
             }
             E::TextMessageEnd(event) => self.messages.end(id(&event.message_id).as_deref()),
             E::ToolCallStart(event) => {
@@ -254,7 +255,7 @@ impl Turn {
                 self.calls.begin(id(&event.tool_call_id).as_deref(), id(&event.tool_call_name).as_deref());
             }
             E::ToolCallArgs(event) => {
-                self.calls.argue(id(&event.tool_call_id).as_deref(), &text_or_empty(&event.delta))
+                self.calls.append_arguments(id(&event.tool_call_id).as_deref(), &text_or_empty(&event.delta))
             }
             E::ToolCallEnd(event) => self.calls.end(id(&event.tool_call_id).as_deref()),
             E::ToolCallChunk(event) => {
@@ -262,16 +263,18 @@ impl Turn {
                 let (id, name) = (id(&event.tool_call_id), id(&event.tool_call_name));
                 self.calls.chunk(id.as_deref(), name.as_deref(), &text_or_empty(&event.delta));
             }
-            E::ToolCallResult(event) => return Some(self.answer(id(&event.tool_call_id).as_deref(), &event.content)),
+            E::ToolCallResult(event) => {
+                return Some(self.set_result(id(&event.tool_call_id).as_deref(), &event.content));
+            }
             E::Custom(event) if event.name.get().is_some_and(|name| name == "on_interrupt") => {
-                // Some servers leave a value out that is `null`.
+                // Some servers omit a value that is `null`.
                 let value = event.value.get().cloned().or_else(|| read("null").ok());
                 self.wait_for(value, Interrupts::custom);
             }
             E::RunFinished(event) => self.finish(&event),
             E::RunError(event) => {
-                self.used(&event.usage);
-                // A failure may be told after the run's end, and counts then too.
+                self.add_usage(&event.usage);
+                // A failure counts even if it is reported after the end of the run.
                 self.end = self.end.take().filter(|end| matches!(end, End::Failed(_)));
                 self.fail("RUN_ERROR", text(&event.code), text(&event.message));
             }
@@ -281,7 +284,7 @@ impl Turn {
         Some(Change::Nothing)
     }
 
-    /// Takes an event without a type. As the first one, `{"error": …}` says that the agent could not begin; older
+    /// Adds an event without a documented type. If the first event is `{"error": …}`, the agent could not begin. Older
     /// servers of both dialects send it.
     fn take_unknown(&mut self, event: &Raw) -> Option<Change> {
         let failure = event.read::<kit::CouldNotBegin>().ok().filter(|_| !json::has_member(event.text(), "type"))?;
@@ -292,7 +295,7 @@ impl Turn {
         Some(Change::Nothing)
     }
 
-    /// Several runs may follow each other in one answer. The last one decides how the turn ended.
+    /// Starts a run. A response may contain several runs, and the last one determines the end of the turn.
     fn start(&mut self) {
         if self.end.take().is_some() {
             self.error = None;
@@ -303,11 +306,11 @@ impl Turn {
     }
 
     fn finish(&mut self, event: &ui::RunFinished) {
-        self.used(&event.usage);
+        self.add_usage(&event.usage);
         let outcome = Outcome::of(event);
         if let Outcome::Interrupt(interrupts) = &outcome {
-            let kept = if self.keeps { interrupts.len() } else { 1 };
-            self.interrupts.listed(interrupts.iter().take(kept).cloned().collect());
+            let stored = if self.stores_content { interrupts.len() } else { 1 };
+            self.interrupts.listed(interrupts.iter().take(stored).cloned().collect());
         }
         let end = match outcome {
             Outcome::Success if self.interrupts.is_empty() => End::Completed,
@@ -315,39 +318,39 @@ impl Turn {
             Outcome::Cancelled => End::Cancelled,
             Outcome::Unknown => End::Failed("unknown-outcome".to_owned()),
         };
-        // Servers in layers say the end twice: the one that tells more counts.
+        // Layered servers report the end twice. The more specific one counts.
         if matches!(self.end, None | Some(End::Completed)) {
             self.end = Some(end);
         }
     }
 
-    /// A watched turn keeps one interrupt, whatever the number.
-    fn wait_for(&mut self, what: Option<Raw>, tell: fn(&mut Interrupts, Raw)) {
-        if let Some(what) = what.filter(|_| self.keeps || self.interrupts.is_empty()) {
-            tell(&mut self.interrupts, what);
+    /// Adds an interrupt. A watched turn stores only the first one.
+    fn wait_for(&mut self, interrupt: Option<Raw>, add: fn(&mut Interrupts, Raw)) {
+        if let Some(interrupt) = interrupt.filter(|_| self.stores_content || self.interrupts.is_empty()) {
+            add(&mut self.interrupts, interrupt);
         }
     }
 
-    fn used(&mut self, usage: &Field<Vec<Item<ui::Usage>>>) {
-        if self.keeps {
+    fn add_usage(&mut self, usage: &Field<Vec<Item<ui::Usage>>>) {
+        if self.stores_content {
             self.usage.extend(usage.get().into_iter().flatten().filter_map(raw));
         }
     }
 
-    fn say(&mut self, id: Option<&str>, role: Option<&str>, delta: &Field<String>) -> Change {
+    fn append_text(&mut self, id: Option<&str>, role: Option<&str>, delta: &Field<String>) -> Change {
         let text = text_or_empty(delta);
         let message = self.messages.append(id, role, &text);
         let length = self.messages.list.get(message).map_or(0, |message| message.content.len());
         Change::Text { message, from: length - text.len() }
     }
 
-    fn answer(&mut self, id: Option<&str>, result: &Field<String>) -> Change {
+    fn set_result(&mut self, id: Option<&str>, result: &Field<String>) -> Change {
         self.messages.end(None);
-        Change::Result { call: self.calls.answer(id, &text_or_empty(result)) }
+        Change::Result { call: self.calls.set_result(id, &text_or_empty(result)) }
     }
 
-    /// Takes a snapshot, whose messages are read one by one. A message that is empty, or that only calls tools, keeps
-    /// the text that was received under its id.
+    /// Applies a snapshot, whose messages are read one by one. A message that is empty or only calls tools keeps the
+    /// text that was received with its id.
     fn replace(&mut self, data: &str) {
         let (mut messages, mut calls) = (Messages::default(), Calls::default());
         let list = json::pick(data, &["messages"]).get("messages");
@@ -361,7 +364,7 @@ impl Turn {
             }
             match role {
                 Some("tool") => {
-                    calls.answer(id(&message.tool_call_id).as_deref(), content.as_deref().unwrap_or_default());
+                    calls.set_result(id(&message.tool_call_id).as_deref(), content.as_deref().unwrap_or_default());
                     continue;
                 }
                 Some("activity" | "reasoning") => continue,
@@ -377,11 +380,11 @@ impl Turn {
             }
             for call in message.tool_calls.get().into_iter().flatten().filter_map(Item::get) {
                 let function = call.function.get();
-                let own = |field: Option<&Field<String>>| field.and_then(text).unwrap_or_default().into_owned();
+                let owned = |field: Option<&Field<String>>| field.and_then(text).unwrap_or_default().into_owned();
                 calls.add(Call {
                     id: id(&call.id).unwrap_or_default().into_owned(),
-                    name: own(function.map(|function| &function.name)),
-                    arguments: own(function.map(|function| &function.arguments)),
+                    name: owned(function.map(|function| &function.name)),
+                    arguments: owned(function.map(|function| &function.arguments)),
                     result: None,
                 });
             }
@@ -390,48 +393,49 @@ impl Turn {
         self.calls.replace(calls);
     }
 
-    fn fail(&mut self, why: &str, code: Option<Cow<'_, str>>, message: Option<Cow<'_, str>>) {
-        self.end.get_or_insert_with(|| End::Failed(why.to_owned()));
-        let own = |text: Option<Cow<'_, str>>| text.map(Cow::into_owned).filter(|text| !text.is_empty());
+    fn fail(&mut self, reason: &str, code: Option<Cow<'_, str>>, message: Option<Cow<'_, str>>) {
+        self.end.get_or_insert_with(|| End::Failed(reason.to_owned()));
+        let owned = |text: Option<Cow<'_, str>>| text.map(Cow::into_owned).filter(|text| !text.is_empty());
         let error = self.error.get_or_insert_default();
-        error.code = error.code.take().or_else(|| own(code));
-        error.message = error.message.take().or_else(|| own(message));
+        error.code = error.code.take().or_else(|| owned(code));
+        error.message = error.message.take().or_else(|| owned(message));
     }
 }
 
-/// What `RUN_FINISHED` says of its run.
+/// The outcome of a run according to `RUN_FINISHED`.
 enum Outcome {
     Success,
-    /// The run waits for these, as far as they are listed.
+    /// The run waits for these interrupts, which may be an incomplete list.
     Interrupt(Vec<Raw>),
     Cancelled,
-    /// A later release's outcome. It is not taken for success.
+    /// An outcome of a later release of the protocol. It does not count as success.
     Unknown,
 }
 
 impl Outcome {
-    /// Reads an outcome: an object with a type, as AG-UI 1.0 has it, or a word beside an `interrupt`, as its draft had
-    /// it. An absent one is success, unless an interrupt stands beside it.
+    /// Reads an outcome: an object with a type as in AG-UI 1.0, or a string with a member `interrupt` next to it as in
+    /// its draft. An absent outcome is a success unless the event has an `interrupt`.
     fn of(event: &ui::RunFinished) -> Outcome {
-        let beside: Vec<Raw> = event.interrupt.get().cloned().into_iter().collect();
-        let word = match &event.outcome {
-            Field::Absent | Field::Null if beside.is_empty() => return Outcome::Success,
-            Field::Absent | Field::Null => return Outcome::Interrupt(beside),
-            Field::Is(ui::Outcome::Interrupt(waits)) => {
-                let listed: Vec<Raw> = waits.interrupts.get().into_iter().flatten().filter_map(raw).collect();
-                // Without an id it is one of those listed.
-                let is_listed = |beside: &Raw| !listed.is_empty() && interrupts::id_of(beside).is_none();
-                let beside: Vec<Raw> = beside.into_iter().filter(|beside| !is_listed(beside)).collect();
-                return Outcome::Interrupt([listed, beside].concat());
+        let draft_interrupt: Vec<Raw> = event.interrupt.get().cloned().into_iter().collect();
+        let name = match &event.outcome {
+            Field::Absent | Field::Null if draft_interrupt.is_empty() => return Outcome::Success,
+            Field::Absent | Field::Null => return Outcome::Interrupt(draft_interrupt),
+            Field::Is(ui::Outcome::Interrupt(outcome)) => {
+                let listed: Vec<Raw> = outcome.interrupts.get().into_iter().flatten().filter_map(raw).collect();
+                // An interrupt without an id repeats one of the list.
+                let is_listed = |interrupt: &Raw| !listed.is_empty() && interrupts::id_of(interrupt).is_none();
+                let unlisted: Vec<Raw> =
+                    draft_interrupt.into_iter().filter(|interrupt| !is_listed(interrupt)).collect();
+                return Outcome::Interrupt([listed, unlisted].concat());
             }
             Field::Is(ui::Outcome::Success(_)) => return Outcome::Success,
             Field::Is(ui::Outcome::Cancelled(_)) => return Outcome::Cancelled,
             Field::Is(ui::Outcome::Other(_)) => return Outcome::Unknown,
             Field::Unexpected(other) => other.read::<String>().ok(),
         };
-        match word.as_deref() {
+        match name.as_deref() {
             Some("success") => Outcome::Success,
-            Some("interrupt") => Outcome::Interrupt(beside),
+            Some("interrupt") => Outcome::Interrupt(draft_interrupt),
             Some("cancelled") => Outcome::Cancelled,
             _ => Outcome::Unknown,
         }
@@ -442,9 +446,9 @@ fn kind_of(event: &str) -> Option<String> {
     json::text_member(event, "type")
 }
 
-/// An event as it is read. The types read nothing of an event with very many values, since one of its members may hold
-/// as many: such a member is read as the text of its JSON.
-fn lean(event: &str) -> Cow<'_, str> {
+/// Reduces an event with too many values to the members that are read. The types cannot read such an event, and one of
+/// its members may have as many values itself; that member is replaced by a string with its JSON text.
+fn reduced(event: &str) -> Cow<'_, str> {
     const READ: &[&str] = &[
         "type",
         "messageId",
@@ -465,14 +469,17 @@ fn lean(event: &str) -> Cow<'_, str> {
         "code",
         "error",
     ];
-    if !json::is_vast(event) {
+    if !json::has_too_many_parts(event) {
         return Cow::Borrowed(event);
     }
     let picked = json::pick(event, READ);
     let member = |name: &&str| {
         let value = picked.get(name)?.get();
-        let text =
-            if json::is_vast(value) { Cow::Owned(serde_json::to_string(value).ok()?) } else { Cow::Borrowed(value) };
+        let text = if json::has_too_many_parts(value) {
+            Cow::Owned(serde_json::to_string(value).ok()?)
+        } else {
+            Cow::Borrowed(value)
+        };
         Some(format!("\"{name}\":{text}"))
     };
     Cow::Owned(format!("{{{}}}", READ.iter().filter_map(member).collect::<Vec<_>>().join(",")))
@@ -483,7 +490,7 @@ fn raw(value: &impl serde::Serialize) -> Option<Raw> {
     read(&serde_json::to_string(value).ok()?).ok()
 }
 
-/// An id or a name, of whatever type; `None` where it is empty.
+/// An id or a name of any type as text; `None` if it is empty.
 fn id(field: &Field<String>) -> Option<Cow<'_, str>> {
     text(field).filter(|id| !id.is_empty())
 }
@@ -492,7 +499,7 @@ fn role(field: &Field<ui::Role>) -> Option<&str> {
     field.get().map(ui::Role::as_str).filter(|role| !role.is_empty())
 }
 
-/// The text of a member, whatever its type: see [`text_of`]. `None` where it is absent or `null`.
+/// The text of a member of any type, as in [`text_of`]. `None` if the member is absent or `null`.
 fn text(field: &Field<String>) -> Option<Cow<'_, str>> {
     match field {
         Field::Is(text) => Some(Cow::Borrowed(text)),
@@ -505,8 +512,8 @@ fn text_or_empty(field: &Field<String>) -> Cow<'_, str> {
     text(field).unwrap_or_default()
 }
 
-/// The text of a value: a string as it is, parts that are all text joined, anything else as its JSON. `None` for
-/// `null`.
+/// The text of a value: the content of a string, the joined text of parts that are all text, or the JSON text of any
+/// other value. `None` for `null`.
 fn text_of(value: &str) -> Option<Cow<'_, str>> {
     #[derive(Deserialize)]
     struct Part {

@@ -1,91 +1,91 @@
 use crate::wire::{Item, JsonObject, Number, Raw};
 
 open_struct! {
-    /// What a client asks (`RunAgentInput`). For one server only `messages` is required.
+    /// A client's request (`RunAgentInput`). One server requires only `messages`.
     Request {
-        /// Whose history the run belongs to.
+        /// The thread that the run belongs to.
         thread_id: String = "threadId",
-        /// Names the run.
+        /// The run's id.
         run_id: String = "runId",
-        /// The run that began it.
+        /// The id of the run that started this one.
         parent_run_id: String = "parentRunId",
         /// The application's state.
         state: Raw = "state",
         /// The conversation.
         messages: Vec<Item<Message>> = "messages",
-        /// Tools of the client's.
+        /// The client's tools.
         tools: Vec<Item<super::kit::Tool>> = "tools",
-        /// What else the agent should know.
+        /// Additional context for the agent.
         context: Vec<Item<Context>> = "context",
-        /// For whoever is behind the server.
+        /// Properties that the server forwards.
         forwarded_props: Raw = "forwardedProps",
-        /// The decisions open interrupts wait for, all of them.
+        /// The decisions on all open interrupts.
         resume: Vec<Item<Resume>> = "resume",
     }
 }
 
 open_struct! {
-    /// Something the agent should know.
+    /// A piece of context for the agent.
     Context {
-        /// What it is.
+        /// The description.
         description: String = "description",
-        /// The thing itself.
+        /// The value.
         value: String = "value",
     }
 }
 
 open_struct! {
-    /// The decision an interrupt waits for.
+    /// The decision on an interrupt.
     Resume {
-        /// Which interrupt.
+        /// The interrupt's id.
         interrupt_id: String = "interruptId",
-        /// Whether there is one.
+        /// The status of the decision.
         status: ResumeStatus = "status",
         /// The decision.
         payload: Raw = "payload",
-        /// More about it.
+        /// Additional data.
         metadata: JsonObject = "metadata",
     }
 }
 
 open_enum! {
-    /// Whether an interrupt was decided.
+    /// The status of a decision.
     ResumeStatus {
-        /// It was.
+        /// The interrupt was decided.
         Resolved = "resolved",
-        /// It was called off.
+        /// The interrupt was cancelled.
         Cancelled = "cancelled",
     }
 }
 
 open_struct! {
-    /// A message of a conversation. What stands in it depends on `role`.
+    /// A message of a conversation. Its other members depend on `role`.
     Message {
-        /// Names it.
+        /// The message's id.
         id: String = "id",
-        /// As whom.
+        /// The role of the author.
         role: Role = "role",
-        /// Text, or pieces of several kinds.
+        /// A text, or parts of several kinds.
         content: Raw = "content",
         /// A name.
         name: String = "name",
-        /// `assistant`: the tools it called.
+        /// `assistant`: the tool calls.
         tool_calls: Vec<Item<super::kit::ToolCall>> = "toolCalls",
-        /// `tool`: which call it answers.
+        /// `tool`: the id of the tool call.
         tool_call_id: String = "toolCallId",
-        /// `tool`: why it failed.
+        /// `tool`: the error.
         error: String = "error",
-        /// `activity`: what kind.
+        /// `activity`: the kind of activity.
         activity_type: String = "activityType",
-        /// `assistant`, `reasoning`: what only the provider can read.
+        /// `assistant`, `reasoning`: a value that only the provider can decrypt.
         encrypted_value: String = "encryptedValue",
     }
 }
 
 open_enum! {
-    /// As whom a message is written.
+    /// The role of a message's author.
     Role {
-        /// Instructions of the application's maker.
+        /// Instructions of the application's developer.
         Developer = "developer",
         /// Instructions.
         System = "system",
@@ -95,27 +95,27 @@ open_enum! {
         Assistant = "assistant",
         /// A tool.
         Tool = "tool",
-        /// What the agent does.
+        /// An activity of the agent.
         Activity = "activity",
-        /// What the agent thinks.
+        /// The reasoning of the agent.
         Reasoning = "reasoning",
     }
 }
 
 open_union! {
-    /// How a run ended, told apart by `type`.
+    /// The outcome of a run; the kind depends on `type`.
     Outcome by "type" {
-        /// Well.
+        /// The run succeeded.
         Success(Succeeded) = "success",
-        /// It waits for decisions.
+        /// The run waits for decisions.
         Interrupt(Interrupted) = "interrupt",
-        /// It was stopped on purpose.
+        /// The run was cancelled.
         Cancelled(Cancelled) = "cancelled",
     }
 }
 
 open_struct! {
-    /// A run that ended well.
+    /// The outcome of a run that succeeded.
     Succeeded {
         /// `success`
         kind: String = "type",
@@ -123,7 +123,7 @@ open_struct! {
 }
 
 open_struct! {
-    /// A run that was stopped on purpose.
+    /// The outcome of a run that was cancelled.
     Cancelled {
         /// `cancelled`
         kind: String = "type",
@@ -131,75 +131,75 @@ open_struct! {
 }
 
 open_struct! {
-    /// A run that waits for decisions.
+    /// The outcome of a run that waits for decisions.
     Interrupted {
         /// `interrupt`
         kind: String = "type",
-        /// Which ones.
+        /// The interrupts.
         interrupts: Vec<Item<Interrupt>> = "interrupts",
     }
 }
 
 open_struct! {
-    /// Something to be decided.
+    /// A decision that a run waits for.
     Interrupt {
-        /// To be named in [`Resume`].
+        /// The id, which [`Resume`] must repeat.
         id: String = "id",
-        /// Why.
+        /// The reason.
         reason: InterruptReason = "reason",
-        /// What to show.
+        /// The text to show.
         message: String = "message",
-        /// The tool call it is about.
+        /// The id of the tool call that needs the decision.
         tool_call_id: String = "toolCallId",
-        /// What a decision looks like, as a JSON Schema.
+        /// The form of the decision, as a JSON Schema.
         response_schema: Raw = "responseSchema",
-        /// Until when it can be decided.
+        /// The time when the interrupt expires.
         expires_at: String = "expiresAt",
-        /// More about it.
+        /// Additional data.
         metadata: JsonObject = "metadata",
     }
 }
 
 open_enum! {
-    /// Why a run waits. Servers have reasons of their own.
+    /// The reason of an interrupt. Servers define further reasons.
     InterruptReason {
-        /// A tool call is to be allowed.
+        /// A tool call needs approval.
         ToolCall = "tool_call",
-        /// Something is to be entered.
+        /// Input is required.
         InputRequired = "input_required",
-        /// Something is to be confirmed.
+        /// A confirmation is required.
         Confirmation = "confirmation",
     }
 }
 
 open_struct! {
-    /// What a run used.
+    /// The usage of a run.
     Usage {
-        /// Whose model.
+        /// The provider of the model.
         provider: String = "provider",
-        /// Which model.
+        /// The model.
         model: String = "model",
-        /// Tokens read.
+        /// Input tokens.
         input_tokens: Number = "inputTokens",
-        /// Tokens written.
+        /// Output tokens.
         output_tokens: Number = "outputTokens",
-        /// Both.
+        /// Input and output tokens.
         total_tokens: Number = "totalTokens",
-        /// Tokens thought.
+        /// Reasoning tokens.
         reasoning_tokens: Number = "reasoningTokens",
-        /// Tokens read from a cache.
+        /// Input tokens from a cache.
         cached_input_tokens: Number = "cachedInputTokens",
     }
 }
 
 open_union! {
-    /// An event of the answer, told apart by `type`.
+    /// An event of the response; the kind depends on `type`.
     Event by "type" {
         /// A run begins.
         RunStarted(RunStarted) = "RUN_STARTED",
-        /// A run ends well, or waits.
+        /// A run succeeds, is cancelled or waits for decisions.
         RunFinished(RunFinished) = "RUN_FINISHED",
-        /// A run fails. May come twice, once from each layer of a server.
+        /// A run fails. May be sent twice, once by each layer of a server.
         RunError(RunError) = "RUN_ERROR",
         /// A step begins.
         StepStarted(StepStarted) = "STEP_STARTED",
@@ -211,52 +211,56 @@ open_union! {
         TextMessageContent(TextMessageContent) = "TEXT_MESSAGE_CONTENT",
         /// A message is complete.
         TextMessageEnd(TextMessageEnd) = "TEXT_MESSAGE_END",
-        /// The three before in one.
+        /// The three events above in one.
         TextMessageChunk(TextMessageChunk) = "TEXT_MESSAGE_CHUNK",
-        /// The agent begins to call a tool.
+        /// A tool call begins.
         ToolCallStart(ToolCallStart) = "TOOL_CALL_START",
-        /// A piece of a call's arguments.
+        /// A piece of a tool call's arguments.
         ToolCallArgs(ToolCallArgs) = "TOOL_CALL_ARGS",
-        /// A call is complete.
+        /// A tool call is complete.
         ToolCallEnd(ToolCallEnd) = "TOOL_CALL_END",
-        /// The three before in one.
+        /// The three events above in one.
         ToolCallChunk(ToolCallChunk) = "TOOL_CALL_CHUNK",
-        /// A tool has answered.
+        /// A tool returned a result.
         ToolCallResult(ToolCallResult) = "TOOL_CALL_RESULT",
         /// The whole state.
         StateSnapshot(StateSnapshot) = "STATE_SNAPSHOT",
-        /// What changed in the state.
+        /// A change of the state.
         StateDelta(StateDelta) = "STATE_DELTA",
         /// The whole conversation.
         MessagesSnapshot(MessagesSnapshot) = "MESSAGES_SNAPSHOT",
-        /// What the agent does.
+        /// An activity of the agent.
         ActivitySnapshot(ActivitySnapshot) = "ACTIVITY_SNAPSHOT",
-        /// What changed in what the agent does.
+        /// A change of an activity.
         ActivityDelta(ActivityDelta) = "ACTIVITY_DELTA",
-        /// An event of something else.
+        /// An event of another system.
         Foreign(Foreign) = "RAW",
-        /// An event of the application's. `on_interrupt`, with JSON text for a value, is how older servers interrupt.
+        /// An event of the application. Older servers interrupt with `on_interrupt`, whose value is JSON text.
         Custom(Custom) = "CUSTOM",
-        /// The agent begins to think.
+        /// The reasoning begins.
         ReasoningStart(ReasoningStart) = "REASONING_START",
-        /// The agent has thought.
+        /// The reasoning ends.
         ReasoningEnd(ReasoningEnd) = "REASONING_END",
-        /// A thought begins.
+        /// A reasoning message begins.
         ReasoningMessageStart(ReasoningMessageStart) = "REASONING_MESSAGE_START",
-        /// A piece of a thought.
+        /// A piece of a reasoning message.
         ReasoningMessageContent(ReasoningMessageContent) = "REASONING_MESSAGE_CONTENT",
-        /// A thought is complete.
+        /// A reasoning message is complete.
         ReasoningMessageEnd(ReasoningMessageEnd) = "REASONING_MESSAGE_END",
-        /// The three before in one.
+        /// The three events above in one.
         ReasoningMessageChunk(ReasoningMessageChunk) = "REASONING_MESSAGE_CHUNK",
-        /// A thought that only its provider can read.
+        /// Reasoning that only its provider can decrypt.
         ReasoningEncryptedValue(ReasoningEncryptedValue) = "REASONING_ENCRYPTED_VALUE",
-        /// What the agent thinks, as older servers write it.
-        Thinking(Thinking) = "THINKING_START" | "THINKING_END" | "THINKING_TEXT_MESSAGE_START" | "THINKING_TEXT_MESSAGE_CONTENT" | "THINKING_TEXT_MESSAGE_END",
+        /// The reasoning of the agent, from older servers.
+        Thinking(Thinking) = "THINKING_START"
+            | "THINKING_END"
+            | "THINKING_TEXT_MESSAGE_START"
+            | "THINKING_TEXT_MESSAGE_CONTENT"
+            | "THINKING_TEXT_MESSAGE_END",
     }
 }
 
-/// A struct for an event: what all may have, and its own members.
+/// Generates a struct for an event from the members that all events may have and the members of this event.
 macro_rules! event {
     ($(#[$about:meta])* $name:ident { $($own:tt)* }) => {
         open_struct! {
@@ -264,11 +268,11 @@ macro_rules! event {
             $name {
                 /// The event's type.
                 event_type: String = "type",
-                /// When; no unit is documented.
+                /// The time. No unit is documented.
                 timestamp: Number = "timestamp",
-                /// What it was made from.
+                /// The original event that this event was made from.
                 raw_event: Raw = "rawEvent",
-                /// More about it.
+                /// Additional data.
                 metadata: JsonObject = "metadata",
                 $($own)*
             }
@@ -279,13 +283,13 @@ macro_rules! event {
 event! {
     /// `RUN_STARTED`
     RunStarted {
-        /// The thread.
+        /// The thread's id.
         thread_id: String = "threadId",
-        /// The run.
+        /// The run's id.
         run_id: String = "runId",
-        /// The run that began it.
+        /// The id of the run that started this one.
         parent_run_id: String = "parentRunId",
-        /// What was asked.
+        /// The request.
         input: Request = "input",
     }
 }
@@ -293,17 +297,17 @@ event! {
 event! {
     /// `RUN_FINISHED`
     RunFinished {
-        /// The thread.
+        /// The thread's id.
         thread_id: String = "threadId",
-        /// The run.
+        /// The run's id.
         run_id: String = "runId",
-        /// What came of it.
+        /// The result.
         result: Raw = "result",
-        /// How it ended. Absent from older servers; a word in the draft of interrupts.
+        /// The outcome. Absent from older servers; a string in the draft of interrupts.
         outcome: Outcome = "outcome",
         /// The interrupt, in the draft of interrupts.
         interrupt: Raw = "interrupt",
-        /// What it used.
+        /// The usage.
         usage: Vec<Item<Usage>> = "usage",
     }
 }
@@ -311,19 +315,19 @@ event! {
 event! {
     /// `RUN_ERROR`
     RunError {
-        /// What failed.
+        /// The error message.
         message: String = "message",
-        /// In a word.
+        /// The error code.
         code: String = "code",
-        /// What it used.
+        /// The usage.
         usage: Vec<Item<Usage>> = "usage",
-        /// The thread.
+        /// The thread's id.
         thread_id: String = "threadId",
-        /// The run.
+        /// The run's id.
         run_id: String = "runId",
-        /// The thread, as one server writes it here alone.
+        /// The thread's id, as one server writes it only in this event.
         thread_id_snake: String = "thread_id",
-        /// The run, as one server writes it here alone.
+        /// The run's id, as one server writes it only in this event.
         run_id_snake: String = "run_id",
     }
 }
@@ -331,7 +335,7 @@ event! {
 event! {
     /// `STEP_STARTED`
     StepStarted {
-        /// Its name.
+        /// The name.
         step_name: String = "stepName",
     }
 }
@@ -339,7 +343,7 @@ event! {
 event! {
     /// `STEP_FINISHED`
     StepFinished {
-        /// Its name.
+        /// The name.
         step_name: String = "stepName",
     }
 }
@@ -347,9 +351,9 @@ event! {
 event! {
     /// `TEXT_MESSAGE_START`
     TextMessageStart {
-        /// Names it.
+        /// The message's id.
         message_id: String = "messageId",
-        /// As whom: `assistant`.
+        /// The role of the author: `assistant`.
         role: Role = "role",
     }
 }
@@ -357,9 +361,9 @@ event! {
 event! {
     /// `TEXT_MESSAGE_CONTENT`
     TextMessageContent {
-        /// Which message.
+        /// The message's id.
         message_id: String = "messageId",
-        /// The piece: to be joined to what came before.
+        /// The piece, to be appended to the previous ones.
         delta: String = "delta",
     }
 }
@@ -367,7 +371,7 @@ event! {
 event! {
     /// `TEXT_MESSAGE_END`
     TextMessageEnd {
-        /// Which message.
+        /// The message's id.
         message_id: String = "messageId",
     }
 }
@@ -375,9 +379,9 @@ event! {
 event! {
     /// `TEXT_MESSAGE_CHUNK`
     TextMessageChunk {
-        /// Which message.
+        /// The message's id.
         message_id: String = "messageId",
-        /// As whom.
+        /// The role of the author.
         role: Role = "role",
         /// The piece.
         delta: String = "delta",
@@ -387,11 +391,11 @@ event! {
 event! {
     /// `TOOL_CALL_START`
     ToolCallStart {
-        /// Names the call.
+        /// The tool call's id.
         tool_call_id: String = "toolCallId",
-        /// The tool.
+        /// The tool's name.
         tool_call_name: String = "toolCallName",
-        /// The message it belongs to.
+        /// The id of the message that the call belongs to.
         parent_message_id: String = "parentMessageId",
     }
 }
@@ -399,9 +403,9 @@ event! {
 event! {
     /// `TOOL_CALL_ARGS`
     ToolCallArgs {
-        /// Which call.
+        /// The tool call's id.
         tool_call_id: String = "toolCallId",
-        /// The piece: of JSON text.
+        /// A piece of JSON text.
         delta: String = "delta",
     }
 }
@@ -409,7 +413,7 @@ event! {
 event! {
     /// `TOOL_CALL_END`
     ToolCallEnd {
-        /// Which call.
+        /// The tool call's id.
         tool_call_id: String = "toolCallId",
     }
 }
@@ -417,11 +421,11 @@ event! {
 event! {
     /// `TOOL_CALL_CHUNK`
     ToolCallChunk {
-        /// Which call.
+        /// The tool call's id.
         tool_call_id: String = "toolCallId",
-        /// The tool.
+        /// The tool's name.
         tool_call_name: String = "toolCallName",
-        /// The message it belongs to.
+        /// The id of the message that the call belongs to.
         parent_message_id: String = "parentMessageId",
         /// The piece.
         delta: String = "delta",
@@ -431,11 +435,11 @@ event! {
 event! {
     /// `TOOL_CALL_RESULT`
     ToolCallResult {
-        /// Names the answer.
+        /// The result's id.
         message_id: String = "messageId",
-        /// Which call.
+        /// The tool call's id.
         tool_call_id: String = "toolCallId",
-        /// What it answered.
+        /// The result.
         content: String = "content",
         /// `tool`
         role: Role = "role",
@@ -461,7 +465,7 @@ event! {
 event! {
     /// `MESSAGES_SNAPSHOT`
     MessagesSnapshot {
-        /// Its messages.
+        /// The messages.
         messages: Vec<Item<Message>> = "messages",
     }
 }
@@ -469,13 +473,13 @@ event! {
 event! {
     /// `ACTIVITY_SNAPSHOT`
     ActivitySnapshot {
-        /// Names it.
+        /// The message's id.
         message_id: String = "messageId",
-        /// What kind.
+        /// The kind.
         activity_type: String = "activityType",
-        /// What.
+        /// The content.
         content: Raw = "content",
-        /// Whether it takes the place of what came before.
+        /// Whether this snapshot replaces the previous one.
         replace: bool = "replace",
     }
 }
@@ -483,9 +487,9 @@ event! {
 event! {
     /// `ACTIVITY_DELTA`
     ActivityDelta {
-        /// Which.
+        /// The message's id.
         message_id: String = "messageId",
-        /// What kind.
+        /// The kind.
         activity_type: String = "activityType",
         /// A JSON Patch.
         patch: Vec<Item<Raw>> = "patch",
@@ -497,7 +501,7 @@ event! {
     Foreign {
         /// The event.
         event: Raw = "event",
-        /// Whose it is.
+        /// The source.
         source: String = "source",
     }
 }
@@ -505,9 +509,9 @@ event! {
 event! {
     /// `CUSTOM`
     Custom {
-        /// Its name.
+        /// The name.
         name: String = "name",
-        /// Its value.
+        /// The value.
         value: Raw = "value",
     }
 }
@@ -515,7 +519,7 @@ event! {
 event! {
     /// `REASONING_START`
     ReasoningStart {
-        /// Names it.
+        /// The message's id.
         message_id: String = "messageId",
     }
 }
@@ -523,7 +527,7 @@ event! {
 event! {
     /// `REASONING_END`
     ReasoningEnd {
-        /// Which.
+        /// The message's id.
         message_id: String = "messageId",
     }
 }
@@ -531,7 +535,7 @@ event! {
 event! {
     /// `REASONING_MESSAGE_START`
     ReasoningMessageStart {
-        /// Names it.
+        /// The message's id.
         message_id: String = "messageId",
         /// `reasoning`
         role: Role = "role",
@@ -541,7 +545,7 @@ event! {
 event! {
     /// `REASONING_MESSAGE_CONTENT`
     ReasoningMessageContent {
-        /// Which.
+        /// The message's id.
         message_id: String = "messageId",
         /// The piece.
         delta: String = "delta",
@@ -551,7 +555,7 @@ event! {
 event! {
     /// `REASONING_MESSAGE_END`
     ReasoningMessageEnd {
-        /// Which.
+        /// The message's id.
         message_id: String = "messageId",
     }
 }
@@ -559,7 +563,7 @@ event! {
 event! {
     /// `REASONING_MESSAGE_CHUNK`
     ReasoningMessageChunk {
-        /// Which.
+        /// The message's id.
         message_id: String = "messageId",
         /// The piece.
         delta: String = "delta",
@@ -569,9 +573,9 @@ event! {
 event! {
     /// `REASONING_ENCRYPTED_VALUE`
     ReasoningEncryptedValue {
-        /// What kind.
+        /// The kind.
         subtype: String = "subtype",
-        /// What it belongs to.
+        /// The id of the entity that the value belongs to.
         entity_id: String = "entityId",
         /// The value.
         encrypted_value: String = "encryptedValue",
@@ -581,9 +585,9 @@ event! {
 event! {
     /// `THINKING_…`
     Thinking {
-        /// What about.
+        /// The title.
         title: String = "title",
-        /// A piece of it.
+        /// The piece.
         delta: String = "delta",
     }
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
-use super::{decode_string, entries, is_vast};
+use super::{decode_string, entries, has_too_many_parts};
 
 /// Feeds the canonical form of `value` to `sink`, in pieces.
 ///
@@ -20,7 +20,7 @@ use super::{decode_string, entries, is_vast};
 /// elements add nothing to the path.
 pub fn canonical(value: &str, compared: &dyn Fn(&[&str], &str) -> Compared, sink: &mut dyn FnMut(&[u8])) {
     let mut canonical = Canonical { compared, sink };
-    if shape(value).0 > CANONICAL_DEPTH || is_vast(value) {
+    if shape(value).0 > CANONICAL_DEPTH || has_too_many_parts(value) {
         canonical.text(b"r", value.as_bytes());
     } else {
         canonical.value(value, &mut Vec::new());

@@ -75,7 +75,7 @@ channels! {
     ClientMessage {
         /// A workflow reached a node.
         WorkflowNodeStarted(WorkflowNodeStarted) = "workflow.node.started",
-        /// What was said, with the model's metadata.
+        /// The spoken text with the metadata of the model.
         Metadata(Metadata) = "metadata",
         /// A tool returned a result.
         ToolCallsResult(ToolCallsResult) = "tool-calls-result" | "tool.completed",
@@ -118,7 +118,7 @@ channels! {
         ModelOutput(ModelOutput) = "model-output",
         /// The customer or the assistant starts or stops speaking.
         SpeechUpdate(SpeechUpdate) = "speech-update",
-        /// A transcript of what was said.
+        /// A transcript of speech.
         Transcript(Transcript) = "transcript" | "transcript[transcriptType=\"final\"]",
         /// The model calls tools. Needs a reply on servers. The only type whose `type` may be missing.
         ToolCalls(ToolCalls) = "tool-calls",

@@ -66,8 +66,8 @@ pub enum ToolCallsResponse {
 
 /// The result of a tool call.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(with = "WrittenResult"))]
-#[serde(try_from = "WrittenResult", into = "WrittenResult")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(with = "ToolResultMembers"))]
+#[serde(try_from = "ToolResultMembers", into = "ToolResultMembers")]
 pub struct ToolResult {
     /// The call's id.
     pub tool_call_id: String,
@@ -107,7 +107,7 @@ pub enum ToolOutcome {
 #[derive(Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct WrittenResult {
+struct ToolResultMembers {
     tool_call_id: String,
     name: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -120,28 +120,28 @@ struct WrittenResult {
     metadata: Option<Map<String, Value>>,
 }
 
-impl TryFrom<WrittenResult> for ToolResult {
+impl TryFrom<ToolResultMembers> for ToolResult {
     type Error = &'static str;
 
-    fn try_from(written: WrittenResult) -> Result<Self, Self::Error> {
+    fn try_from(written: ToolResultMembers) -> Result<Self, Self::Error> {
         let outcome = match (written.result, written.error) {
             (Some(result), None) => ToolOutcome::Result(result),
             (None, Some(error)) => ToolOutcome::Error(error),
             _ => return Err("either result or error is needed"),
         };
-        let WrittenResult { tool_call_id, name, message, metadata, .. } = written;
+        let ToolResultMembers { tool_call_id, name, message, metadata, .. } = written;
         Ok(ToolResult { tool_call_id, name, outcome, message, metadata })
     }
 }
 
-impl From<ToolResult> for WrittenResult {
+impl From<ToolResult> for ToolResultMembers {
     fn from(result: ToolResult) -> Self {
         let ToolResult { tool_call_id, name, outcome, message, metadata } = result;
         let (result, error) = match outcome {
             ToolOutcome::Result(line) => (Some(line), None),
             ToolOutcome::Error(line) => (None, Some(line)),
         };
-        WrittenResult { tool_call_id, name, result, error, message, metadata }
+        ToolResultMembers { tool_call_id, name, result, error, message, metadata }
     }
 }
 
@@ -229,13 +229,13 @@ pub struct KnowledgeBaseResponse(UncheckedKnowledge);
 impl KnowledgeBaseResponse {
     /// Replies with documents, possibly none, and an optional message to speak.
     #[must_use]
-    pub fn found(documents: Vec<KnowledgeDocument>, message: Option<CustomMessage>) -> Self {
+    pub fn with_documents(documents: Vec<KnowledgeDocument>, message: Option<CustomMessage>) -> Self {
         KnowledgeBaseResponse(UncheckedKnowledge { documents: Some(documents), message })
     }
 
     /// Replies with a message to speak instead of documents.
     #[must_use]
-    pub fn said(message: CustomMessage) -> Self {
+    pub fn with_message(message: CustomMessage) -> Self {
         KnowledgeBaseResponse(UncheckedKnowledge { documents: None, message: Some(message) })
     }
 }

@@ -22,7 +22,7 @@ pub struct ToolCall {
     /// The arguments as the text of a JSON object; `{}` if they are missing or not an object.
     pub arguments: String,
     /// The arguments as JSON text of any type; `{}` if they are missing.
-    given: String,
+    raw_arguments: String,
 }
 
 /// The tool calls of a message.
@@ -80,7 +80,7 @@ impl ToolCall {
     /// JSON text that identifies the call: its id, its tool and its arguments of any type.
     #[must_use]
     pub fn identity(&self) -> String {
-        format!("[{},{},{}]", Value::from(self.id.as_str()), Value::from(self.name.as_str()), self.given)
+        format!("[{},{},{}]", Value::from(self.id.as_str()), Value::from(self.name.as_str()), self.raw_arguments)
     }
 
     /// Whether the id is unique to this call. Hooks always send `hook-function-call`, and some models number the calls
@@ -110,13 +110,13 @@ impl ToolCall {
     fn function_call(call: &str) -> Option<Self> {
         let object = |pointer| {
             let value: &RawValue = serde_json::from_str(find(call, pointer)?).ok()?;
-            Some(Document::within(value).ok()?.into_text().into_owned())
+            Some(Document::from_value(value).ok()?.into_text().into_owned())
         };
         let places = ["/function/arguments", "/function/parameters", "/arguments", "/parameters"];
         let arguments = places.into_iter().find_map(object);
-        let given = || places.into_iter().find_map(|place| find(call, place)).filter(|given| *given != "null");
+        let raw = || places.into_iter().find_map(|place| find(call, place)).filter(|raw| *raw != "null");
         Some(ToolCall {
-            given: arguments.clone().unwrap_or_else(|| given().unwrap_or("{}").to_owned()),
+            raw_arguments: arguments.clone().unwrap_or_else(|| raw().unwrap_or("{}").to_owned()),
             id: text(call, "/id").or_else(|| text(call, "/toolCallId")).unwrap_or_default(),
             name: text(call, "/function/name").or_else(|| text(call, "/name"))?,
             arguments: arguments.unwrap_or_else(|| "{}".to_owned()),
@@ -140,7 +140,8 @@ mod tests {
     fn tool_calls_are_read_from_every_documented_member() {
         let call = r#"{"id":"t","type":"function","function":{"name":"find","arguments":{"day":"Monday"}}}"#;
         let arguments = r#"{"day":"Monday"}"#.to_owned();
-        let expected = ToolCall { id: "t".to_owned(), name: "find".to_owned(), given: arguments.clone(), arguments };
+        let expected =
+            ToolCall { id: "t".to_owned(), name: "find".to_owned(), raw_arguments: arguments.clone(), arguments };
         for message in [
             format!(r#"{{"toolCallList":[{call}]}}"#),
             format!(r#"{{"toolCalls":[{call}]}}"#),
@@ -161,7 +162,7 @@ mod tests {
             id: id.to_owned(),
             name: "find_berth".to_owned(),
             arguments: String::new(),
-            given: String::new(),
+            raw_arguments: String::new(),
         };
         for id in ["hook-function-call", "find_berth:0", "find_berth", "functions.find_berth:12", "find_berth_3", ""] {
             assert!(!call(id).is_named(), "{id}");

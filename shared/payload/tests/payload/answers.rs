@@ -1,4 +1,4 @@
-//! What we send to Vapi: the published forms can be written, and nothing else.
+//! Requests and replies to Vapi: the types can contain exactly what is published.
 
 use std::path::Path;
 
@@ -12,24 +12,24 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-/// Read as `T` and written again, it is the same.
-fn stays<T: DeserializeOwned + Serialize>(what: &str, value: &Value) {
-    let read: T = serde_json::from_value(value.clone()).unwrap_or_else(|error| panic!("{what}: {error}"));
-    assert_eq!(serde_json::to_value(&read).unwrap(), *value, "{what}");
+/// Asserts that a value is unchanged after it is read as `T` and written again.
+fn assert_round_trip<T: DeserializeOwned + Serialize>(name: &str, value: &Value) {
+    let read: T = serde_json::from_value(value.clone()).unwrap_or_else(|error| panic!("{name}: {error}"));
+    assert_eq!(serde_json::to_value(&read).unwrap(), *value, "{name}");
 }
 
-fn refused<T: DeserializeOwned>(value: Value) {
+fn assert_rejected<T: DeserializeOwned>(value: Value) {
     assert!(serde_json::from_value::<T>(value.clone()).is_err(), "{value}");
 }
 
 #[test]
-fn speech_is_written_with_each_samples_lower_byte_first() {
+fn speech_is_written_in_little_endian_samples() {
     let speech = VoiceResponse { samples: vec![0, 1, -1, 0x1234, i16::MIN] };
     assert_eq!(speech.to_bytes(), [0, 0, 1, 0, 0xff, 0xff, 0x34, 0x12, 0x00, 0x80]);
 }
 
 #[test]
-fn the_six_inbound_messages_are_written_as_published() {
+fn inbound_messages_are_written_as_published() {
     for message in [
         json!({"type": "add-message", "message": {"role": "assistant", "content": "Hello"}, "triggerResponseEnabled": false}),
         json!({"type": "add-message", "message": {"role": "tool", "content": null}}),
@@ -52,12 +52,12 @@ fn the_six_inbound_messages_are_written_as_published() {
         json!({"type": "send-transport-message", "message": {"transport": "vapi.sip", "sipVerb": "NOTIFY", "body": "x"}}),
         json!({"type": "send-transport-message", "message": {"transport": "twilio", "twiml": "<Response/>"}}),
     ] {
-        stays::<Reply>("inbound", &json!({"message": message}));
+        assert_round_trip::<Reply>("inbound", &json!({"message": message}));
     }
 }
 
 #[test]
-fn what_the_schema_forbids_cannot_be_an_inbound_message() {
+fn inbound_messages_outside_the_schema_are_rejected() {
     for message in [
         json!({}),
         json!({"type": "hangup"}),
@@ -83,66 +83,80 @@ fn what_the_schema_forbids_cannot_be_an_inbound_message() {
         json!({"type": "send-transport-message", "message": {"transport": "twilio"}}),
         json!({"type": "send-transport-message", "message": {"transport": "vapi.sip", "sipVerb": "INVITE"}}),
     ] {
-        refused::<Reply>(json!({"message": message}));
+        assert_rejected::<Reply>(json!({"message": message}));
     }
-    refused::<Reply>(json!({"type": "end-call"}));
+    assert_rejected::<Reply>(json!({"type": "end-call"}));
 }
 
 #[test]
-fn the_responses_are_written_bare_and_as_published() {
-    stays::<AssistantResponse>("assistant", &json!({"assistantId": "a"}));
-    stays::<AssistantResponse>("assistant", &json!({"destination": {"type": "number", "number": "+4670000000"}}));
-    stays::<AssistantResponse>("assistant", &json!({"error": "We are closed."}));
-    stays::<ToolCallsResponse>(
+fn responses_are_written_bare_and_as_published() {
+    assert_round_trip::<AssistantResponse>("assistant", &json!({"assistantId": "a"}));
+    assert_round_trip::<AssistantResponse>(
+        "assistant",
+        &json!({"destination": {"type": "number", "number": "+4670000000"}}),
+    );
+    assert_round_trip::<AssistantResponse>("assistant", &json!({"error": "We are closed."}));
+    assert_round_trip::<ToolCallsResponse>(
         "tools",
         &json!({"results": [
         {"toolCallId": "c1", "name": "berth", "result": "C14"}, {"toolCallId": "c2", "name": "pay", "error": "declined"}]}),
     );
-    stays::<TransferDestinationResponse>(
+    assert_round_trip::<TransferDestinationResponse>(
         "transfer",
         &json!({"destination": {"type": "assistant", "assistantName": "x", "transferMode": "delete-history"}}),
     );
-    stays::<TransferDestinationResponse>(
+    assert_round_trip::<TransferDestinationResponse>(
         "transfer",
         &json!({"destination": {"type": "number", "number": "+4670000000"}, "message": {"type": "request-start"}}),
     );
-    stays::<HandoffDestinationResponse>("handoff", &json!({"destination": {"type": "assistant"}, "result": "x"}));
-    stays::<KnowledgeBaseResponse>("knowledge", &json!({"documents": []}));
-    stays::<KnowledgeBaseResponse>("knowledge", &json!({"message": {"type": "custom-message", "content": "x"}}));
-    stays::<ToolCallsResponse>("tools", &json!({"error": "The shop is closed."}));
-    stays::<ToolCallsResponse>(
+    assert_round_trip::<HandoffDestinationResponse>(
+        "handoff",
+        &json!({"destination": {"type": "assistant"}, "result": "x"}),
+    );
+    assert_round_trip::<KnowledgeBaseResponse>("knowledge", &json!({"documents": []}));
+    assert_round_trip::<KnowledgeBaseResponse>(
+        "knowledge",
+        &json!({"message": {"type": "custom-message", "content": "x"}}),
+    );
+    assert_round_trip::<ToolCallsResponse>("tools", &json!({"error": "The shop is closed."}));
+    assert_round_trip::<ToolCallsResponse>(
         "tools",
         &json!({"results": [{"toolCallId": "c1", "name": "berth", "result": "C14",
             "message": {"type": "request-complete", "content": "Done"}, "metadata": {"mine": 1}}]}),
     );
-    stays::<KnowledgeBaseResponse>("knowledge", &json!({"documents": [{"content": "x", "similarity": 0.92}]}));
-    stays::<EndpointingResponse>("endpointing", &json!({"timeoutSeconds": 0.5}));
-    stays::<PredialResponse>("predial", &json!({"eligible": false}));
-    assert!(!PredialResponse::default().eligible, "who says nothing says no");
+    assert_round_trip::<KnowledgeBaseResponse>(
+        "knowledge",
+        &json!({"documents": [{"content": "x", "similarity": 0.92}]}),
+    );
+    assert_round_trip::<EndpointingResponse>("endpointing", &json!({"timeoutSeconds": 0.5}));
+    assert_round_trip::<PredialResponse>("predial", &json!({"eligible": false}));
+    assert!(!PredialResponse::default().eligible, "the default is no");
 }
 
 #[test]
-fn what_the_schema_forbids_cannot_be_a_response() {
-    refused::<AssistantResponse>(json!({"assistantID": "a"}));
-    refused::<ToolCallsResponse>(json!({"results": [{"toolCallId": "c1", "result": "x"}]}));
-    refused::<ToolCallsResponse>(json!({"results": [{"toolCallId": "c1", "name": "n"}]}));
-    refused::<ToolCallsResponse>(json!({"results": [{"toolCallId": "c1", "name": "n", "result": "x", "error": "y"}]}));
-    refused::<TransferDestinationResponse>(json!({"destination": {"type": "assistant"}}));
-    refused::<TransferDestinationResponse>(json!({"destination": {"type": "number", "number": "+1"}}));
-    refused::<KnowledgeBaseResponse>(json!({}));
-    refused::<ToolCallsResponse>(json!({}));
-    refused::<TransferDestinationResponse>(json!({"message": {}}));
-    refused::<KnowledgeBaseResponse>(json!({"message": {"content": "x"}}));
-    refused::<HandoffDestinationResponse>(json!({"result": "x"}));
-    refused::<KnowledgeBaseResponse>(json!({"documents": [{"content": "x"}]}));
+fn responses_outside_the_schema_are_rejected() {
+    assert_rejected::<AssistantResponse>(json!({"assistantID": "a"}));
+    assert_rejected::<ToolCallsResponse>(json!({"results": [{"toolCallId": "c1", "result": "x"}]}));
+    assert_rejected::<ToolCallsResponse>(json!({"results": [{"toolCallId": "c1", "name": "n"}]}));
+    assert_rejected::<ToolCallsResponse>(
+        json!({"results": [{"toolCallId": "c1", "name": "n", "result": "x", "error": "y"}]}),
+    );
+    assert_rejected::<TransferDestinationResponse>(json!({"destination": {"type": "assistant"}}));
+    assert_rejected::<TransferDestinationResponse>(json!({"destination": {"type": "number", "number": "+1"}}));
+    assert_rejected::<KnowledgeBaseResponse>(json!({}));
+    assert_rejected::<ToolCallsResponse>(json!({}));
+    assert_rejected::<TransferDestinationResponse>(json!({"message": {}}));
+    assert_rejected::<KnowledgeBaseResponse>(json!({"message": {"content": "x"}}));
+    assert_rejected::<HandoffDestinationResponse>(json!({"result": "x"}));
+    assert_rejected::<KnowledgeBaseResponse>(json!({"documents": [{"content": "x"}]}));
     for seconds in [json!(-0.1), json!(15.1), json!("1")] {
-        refused::<EndpointingResponse>(json!({"timeoutSeconds": seconds}));
+        assert_rejected::<EndpointingResponse>(json!({"timeoutSeconds": seconds}));
     }
-    refused::<PredialResponse>(json!({}));
+    assert_rejected::<PredialResponse>(json!({}));
 }
 
 #[test]
-fn a_tools_result_has_no_line_breaks() {
+fn tool_result_has_no_line_breaks() {
     let outcome = ToolOutcome::Result(Line::of("  one \r\n two\n\n three\u{2028}four\u{85}five\u{c}six "));
     let (tool_call_id, name) = ("c".to_owned(), "n".to_owned());
     let result = ToolResult { tool_call_id, name, outcome, message: None, metadata: None };
@@ -159,22 +173,28 @@ fn bounds_are_in_characters_and_inclusive() {
 }
 
 #[test]
-fn the_published_examples_stay_as_they_are() {
+fn published_examples_are_written_as_they_were_read() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let fixture = std::fs::read_to_string(root.join("../../tests/fixtures/vapi/add-message.json")).unwrap();
-    stays::<Reply>("add-message", &serde_json::from_str(&fixture).unwrap());
+    assert_round_trip::<Reply>("add-message", &serde_json::from_str(&fixture).unwrap());
     let Ok(files) = std::fs::read_dir(root.join("../../../shared/samples/vapi")) else { return };
     for path in files.map(|file| file.unwrap().path()) {
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();
         let value = || serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
         match name.as_str() {
-            name if name.starts_with("inbound_") => stays::<Reply>(name, &value()),
-            name if name.starts_with("response_assistant") => stays::<AssistantResponse>(name, &value()),
-            name if name.starts_with("response_call_endpointing") => stays::<EndpointingResponse>(name, &value()),
-            name if name.starts_with("response_campaign") => stays::<PredialResponse>(name, &value()),
-            name if name.starts_with("response_knowledge") => stays::<KnowledgeBaseResponse>(name, &value()),
-            name if name.starts_with("response_tool_calls") => stays::<ToolCallsResponse>(name, &value()),
-            name if name.starts_with("response_transfer") => stays::<TransferDestinationResponse>(name, &value()),
+            name if name.starts_with("inbound_") => assert_round_trip::<Reply>(name, &value()),
+            name if name.starts_with("response_assistant") => assert_round_trip::<AssistantResponse>(name, &value()),
+            name if name.starts_with("response_call_endpointing") => {
+                assert_round_trip::<EndpointingResponse>(name, &value())
+            }
+            name if name.starts_with("response_campaign") => assert_round_trip::<PredialResponse>(name, &value()),
+            name if name.starts_with("response_knowledge") => {
+                assert_round_trip::<KnowledgeBaseResponse>(name, &value())
+            }
+            name if name.starts_with("response_tool_calls") => assert_round_trip::<ToolCallsResponse>(name, &value()),
+            name if name.starts_with("response_transfer") => {
+                assert_round_trip::<TransferDestinationResponse>(name, &value())
+            }
             _ => {}
         }
     }

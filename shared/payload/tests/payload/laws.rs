@@ -1,4 +1,4 @@
-//! What holds for every type: reading loses nothing, refuses no object for its shape, and never panics.
+//! Properties of all types: reading is lossless, never rejects an object for its shape, and never panics.
 
 use std::path::Path;
 
@@ -9,8 +9,8 @@ use proptest::prelude::*;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// Text that is read as `T` and written again: `None` where it is no `T`.
-fn again<T: DeserializeOwned + Serialize>(text: &str) -> Option<String> {
+/// Reads a text as `T` and writes it again; `None` if it is not a `T`.
+fn round_trip<T: DeserializeOwned + Serialize>(text: &str) -> Option<String> {
     read::<T>(text).ok().map(|value| serde_json::to_string(&value).unwrap())
 }
 
@@ -18,7 +18,7 @@ fn same(a: &str, b: &str) -> bool {
     read::<Raw>(a).unwrap() == read::<Raw>(b).unwrap()
 }
 
-/// Any JSON, its objects made of these names and its texts, in part, of these words.
+/// Generates JSON. Most members have one of these names, and some strings are one of these words.
 fn json(names: Vec<&'static str>, words: Vec<&'static str>) -> BoxedStrategy<String> {
     let text = |text: String| serde_json::to_string(&text).unwrap();
     let leaf = prop_oneof![
@@ -28,7 +28,7 @@ fn json(names: Vec<&'static str>, words: Vec<&'static str>) -> BoxedStrategy<Str
             .prop_map(str::to_owned),
         any::<String>().prop_map(text),
         prop::sample::select(words).prop_map(move |word| text(word.to_owned())),
-        // Valid JSON that no Rust string can hold.
+        // Valid JSON that a Rust string cannot contain.
         Just(r#""\ud800""#.to_owned()),
     ];
     let name = prop_oneof![9 => prop::sample::select(names).prop_map(str::to_owned), 1 => any::<String>()];
@@ -47,24 +47,24 @@ fn json(names: Vec<&'static str>, words: Vec<&'static str>) -> BoxedStrategy<Str
     .boxed()
 }
 
-/// The laws, for a type and the names and words below it.
+/// Generates the properties of a type from the names and words that occur in it.
 macro_rules! laws {
     ($($test:ident: $type:ty, $names:expr, $words:expr;)*) => {$(
         proptest! {
             #![proptest_config(gatehouse_seeds::cases(512))]
             #[test]
             fn $test(text in json($names, $words)) {
-                match again::<$type>(&text) {
+                match round_trip::<$type>(&text) {
                     Some(written) => prop_assert!(same(&text, &written), "{text} was written as {written}"),
-                    // Only what is no object, or cannot be named, is refused.
-                    None => prop_assert!(!text.starts_with('{'), "{text} was refused"),
+                    // Only values that are not objects are rejected.
+                    None => prop_assert!(!text.starts_with('{'), "{text} was rejected"),
                 }
             }
         }
     )*};
 }
 
-/// The same, for a union: an object of one of its kinds, so that every kind is met.
+/// Generates the properties of a union from objects of its known kinds, so that every kind is tested.
 macro_rules! laws_of_unions {
     ($($test:ident: $type:ty, $tag:literal, $names:expr, $words:expr;)*) => {$(
         proptest! {
@@ -248,17 +248,17 @@ proptest! {
 
     #[test]
     fn arbitrary_text_never_panics(text in any::<String>()) {
-        let _ = again::<ada::event::Event>(&text);
-        let _ = again::<agntix::event::Event>(&text);
-        let _ = again::<agntix::event::Enveloped>(&text);
-        let _ = again::<vapi::message::ClientMessage>(&text);
-        let _ = again::<vapi::message::ServerMessage>(&text);
-        let _ = again::<ag_kit::kit::Event>(&text);
-        let _ = again::<ag_kit::ui::Event>(&text);
+        let _ = round_trip::<ada::event::Event>(&text);
+        let _ = round_trip::<agntix::event::Event>(&text);
+        let _ = round_trip::<agntix::event::Enveloped>(&text);
+        let _ = round_trip::<vapi::message::ClientMessage>(&text);
+        let _ = round_trip::<vapi::message::ServerMessage>(&text);
+        let _ = round_trip::<ag_kit::kit::Event>(&text);
+        let _ = round_trip::<ag_kit::ui::Event>(&text);
     }
 }
 
-/// The JSON files of a folder: our own fixtures, and the reference samples where they are present.
+/// The JSON files of a vendor: the fixtures of this repository, and the reference samples if they are present.
 fn samples(vendor: &str) -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut samples = Vec::new();
@@ -275,7 +275,7 @@ fn samples(vendor: &str) -> Vec<(String, String)> {
     samples
 }
 
-/// What a sample holds that its type does not name.
+/// The paths of everything in a sample that its type does not document.
 fn undocumented<T: DeserializeOwned + Serialize + Undocumented>(path: &str, text: &str) -> Vec<String> {
     let value: T = read(text).unwrap_or_else(|error| panic!("{path}: {error}"));
     assert!(same(text, &serde_json::to_string(&value).unwrap()), "{path}");
@@ -287,7 +287,7 @@ fn undocumented<T: DeserializeOwned + Serialize + Undocumented>(path: &str, text
 #[test]
 fn every_member_of_adas_samples_is_a_field() {
     for (path, text) in samples("ada") {
-        // The page shows `{}` where the schema says a text or null.
+        // The page shows `{}`, but the schema says a string or null.
         let known = if path.contains("docs_verbatim") {
             vec![".data.handoff_integration (unexpected)".to_owned()]
         } else {
@@ -299,7 +299,7 @@ fn every_member_of_adas_samples_is_a_field() {
 
 #[test]
 fn every_member_of_agntixs_samples_is_a_field() {
-    // A part of a request to agntix.
+    // This sample is a part of a request to agntix.
     let is_event = |path: &str| !path.contains("session_variables_correlation");
     for (path, text) in samples("agntix").into_iter().filter(|(path, _)| is_event(path)) {
         let found = if path.contains("message_added") {
@@ -316,7 +316,7 @@ fn every_member_of_vapis_samples_is_a_field() {
     let mut seen = 0;
     for (path, text) in samples("vapi") {
         let name = path.rsplit('/').next().unwrap();
-        // What goes to Vapi.
+        // These samples are sent to Vapi.
         if ["inbound_", "response_", "add-message"].iter().any(|beginning| name.starts_with(beginning)) {
             continue;
         }
@@ -363,7 +363,7 @@ fn every_documented_kind_has_a_type() {
 }
 
 #[test]
-fn an_agntix_delivery_is_read_by_its_event_type_or_else_by_a_type_that_looks_like_one() {
+fn agntix_envelope_is_chosen_by_event_type_then_by_type() {
     use agntix::event::{Delivery, Enveloped, Event};
     let read = |text: &str| Delivery::read(text).unwrap();
     for (text, flat) in [
@@ -379,7 +379,8 @@ fn an_agntix_delivery_is_read_by_its_event_type_or_else_by_a_type_that_looks_lik
     assert!(matches!(read(r#"{"type":"message.added"}"#), Delivery::Enveloped(Enveloped::MessageAdded(_))));
 }
 
-/// The events of recorded streams: `data` lines that are JSON. Our own fixtures have none yet, so this needs the samples.
+/// The events of recorded streams: `data` lines that are JSON. The repository has no such fixtures, so this needs the
+/// reference samples.
 fn recorded_events(dialect: &str) -> Vec<(String, String)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/samples/ag-kit");
     let Ok(files) = std::fs::read_dir(folder) else { return Vec::new() };
@@ -406,7 +407,7 @@ fn every_member_of_recorded_streams_is_a_field() {
 }
 
 #[test]
-fn the_events_of_both_dialects_are_read() {
+fn events_of_both_dialects_are_read() {
     use ag_kit::{kit, ui};
     let event = read(r#"{"type":"interrupt","id":"i","reason":null,"payload":[{"description":"d"}]}"#).unwrap();
     assert!(matches!(event, kit::Event::Interrupt(interrupt) if interrupt.id.get().unwrap() == "i"));
@@ -420,7 +421,10 @@ fn the_events_of_both_dialects_are_read() {
     assert!(
         matches!(run.outcome.get(), Some(ui::Outcome::Interrupt(waits)) if waits.interrupts.get().unwrap().len() == 1)
     );
-    assert!(matches!(read(r#"{"type":"text","content":"x"}"#).unwrap(), ui::Event::Other(_)), "of the other dialect");
+    assert!(
+        matches!(read(r#"{"type":"text","content":"x"}"#).unwrap(), ui::Event::Other(_)),
+        "an event of the other dialect"
+    );
 }
 
 #[test]
@@ -428,7 +432,7 @@ fn real_deviations_are_read() {
     use gatehouse_payload::time::Timestamp;
     use gatehouse_payload::wire::{Field, Item};
     use vapi::message::{ClientMessage, ToolCalls, Transcript};
-    // A tool call's arguments are an object or text, `type` may be missing, and times are numbers or text.
+    // The arguments of a tool call are an object or a string, `type` may be missing, and times are numbers or strings.
     for arguments in [r#"{"city":"Oslo"}"#, r#""{\"city\":\"Oslo\"}""#] {
         let message = format!(
             r#"{{"timestamp":"2024-07-28T10:00:00.000Z","toolCallList":[{{"id":"c","type":"function","function":{{"name":"f","arguments":{arguments}}}}}]}}"#
@@ -445,7 +449,7 @@ fn real_deviations_are_read() {
     let ClientMessage::Transcript(transcript) = read(bracketed).unwrap() else { unreachable!() };
     let Transcript { timestamp: Field::Is(time), .. } = *transcript else { unreachable!() };
     assert_eq!(time.moment().map(Timestamp::as_millis), Some(1_728_393_715_369));
-    // agntix says that nothing is known with `null`, 0 and `N/A`; absent, it would be another thing.
+    // agntix sends `null`, 0 and `N/A` for unknown values, which differs from absent members.
     let sentiment =
         r#"{"id":"s","analysis":{"sentiment":{"message":{"sentiment":null,"score":0,"detectedLanguage":"N/A"}}}}"#;
     let session: agntix::event::Session = read(sentiment).unwrap();
@@ -453,15 +457,16 @@ fn real_deviations_are_read() {
     assert_eq!(sentiment.sentiment, Field::Null);
     assert_eq!(sentiment.detected_language, Field::Is("N/A".to_owned()));
     assert_eq!(sentiment.explanation, Field::Absent);
-    let odd: agntix::event::Session = read(r#"{"id":null,"analysis":"N/A"}"#).unwrap();
-    assert!(odd.id == Field::Null && matches!(&odd.analysis, Field::Unexpected(raw) if raw.text() == r#""N/A""#));
-    // Ada's times may have no offset, and are UTC then.
+    let session: agntix::event::Session = read(r#"{"id":null,"analysis":"N/A"}"#).unwrap();
+    assert_eq!(session.id, Field::Null);
+    assert!(matches!(&session.analysis, Field::Unexpected(raw) if raw.text() == r#""N/A""#));
+    // Ada's times without an offset are UTC.
     let ended: ada::event::ConversationEnded = read(r#"{"timestamp":"2024-07-28T10:00:00.123456"}"#).unwrap();
     assert_eq!(ada::Timestamped::occurred_at(&ended), Timestamp::parse("2024-07-28T10:00:00.123456Z"));
 }
 
 #[test]
-fn absent_null_known_and_odd_members_are_told_apart() {
+fn absent_null_known_and_unexpected_members_differ() {
     use ada::event::{Author, Role};
     use gatehouse_payload::wire::Field;
     let author: Author = read(r#"{"id":null,"role":"robot","avatar":7,"new":[1.50]}"#).unwrap();
@@ -473,12 +478,12 @@ fn absent_null_known_and_odd_members_are_told_apart() {
 }
 
 #[test]
-fn a_union_is_told_apart_by_its_discriminator_alone() {
+fn union_is_chosen_by_its_discriminator_alone() {
     use ada::event::Content;
-    // It looks like text, and says that it is a link.
+    // It has the members of a text, but its type is `link`.
     let content: Content = read(r#"{"type":"link","body":"hello"}"#).unwrap();
     assert!(matches!(content, Content::Link(_)));
-    for kept in [r#"{"type":"poll","body":"hello"}"#, r#"{"body":"hello"}"#, r#"{"type":null}"#] {
-        assert!(matches!(read(kept).unwrap(), Content::Other(_)), "{kept}");
+    for unknown in [r#"{"type":"poll","body":"hello"}"#, r#"{"body":"hello"}"#, r#"{"type":null}"#] {
+        assert!(matches!(read(unknown).unwrap(), Content::Other(_)), "{unknown}");
     }
 }

@@ -1,4 +1,4 @@
-//! The wire types, against fixtures, schemas and laws.
+//! Tests of the wire types with fixtures, schemas and properties.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod answers;

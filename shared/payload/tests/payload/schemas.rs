@@ -1,4 +1,5 @@
-//! Every member and word of Ada's published schemas is one of the types'. Needs the schemas beside the repository.
+//! Checks that the types have every member and value of Ada's published schemas. The schemas are in `../shared/facts`
+//! next to the repository; the test passes without them.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -12,7 +13,7 @@ use gatehouse_payload::ada::event::{
 use serde_json::Value;
 
 #[test]
-fn every_member_and_word_of_adas_schemas_is_known() {
+fn every_member_and_value_of_adas_schemas_is_known() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/facts/ada-schemas.json");
     let Ok(text) = std::fs::read_to_string(file) else { return };
     let schemas: Value = serde_json::from_str(&text).unwrap();

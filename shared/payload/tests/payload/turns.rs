@@ -1,4 +1,5 @@
-//! Requests and answers that were recorded from real servers. Needs the samples beside the repository.
+//! Checks recorded requests and responses of real servers, and compares the ways to report the same turn. The
+//! recordings are in `../shared/samples` next to the repository; tests that need them pass without them.
 
 use std::path::PathBuf;
 
@@ -28,38 +29,38 @@ fn samples(ending: &str) -> Vec<(String, Dialect, Vec<u8>)> {
 }
 
 #[test]
-fn what_servers_took_is_right_and_what_they_refused_for_its_form_is_wrong() {
+fn recorded_requests_pass_unless_the_server_rejected_them() {
     for (name, dialect, request) in samples(".json") {
         let request = std::str::from_utf8(&request).unwrap().trim();
-        let told = check(dialect, request).err().map(|wrong| wrong.to_string()).unwrap_or_default();
+        let error = check(dialect, request).err().map(|error| error.to_string()).unwrap_or_default();
         let expected = match name.as_str() {
-            name if name.contains("tool_without_id") => "messages[0].toolCallId: it is needed",
+            name if name.contains("tool_without_id") => "messages[0].toolCallId: the member is required",
             name if name.contains("bad_role") => "messages[0].role: one of system, user, assistant, tool is needed",
-            // One server requires more than the dialect does: it may say so itself.
+            // One server requires more than the dialect. The check leaves such errors to the server.
             _ => "",
         };
-        assert_eq!(told, expected, "{name}");
+        assert_eq!(error, expected, "{name}");
         let other = if dialect == Dialect::AgKit { Dialect::AgUi } else { Dialect::AgKit };
         let has_mark = ["conversationId", "threadId"].iter().any(|mark| request.contains(mark));
-        assert_eq!(check(other, request).is_err_and(|wrong| wrong.rule.contains("in the dialect")), has_mark, "{name}");
+        assert_eq!(check(other, request).is_err_and(|error| error.rule.contains("in the dialect")), has_mark, "{name}");
     }
 }
 
 #[test]
-fn recorded_answers_end_as_they_did() {
-    for (name, dialect, answer) in samples(".sse") {
+fn recorded_responses_have_the_recorded_end() {
+    for (name, dialect, response) in samples(".sse") {
         let mut turn = Turn::new(dialect);
         let mut reader = Reader::new(1 << 20);
-        reader.feed(answer);
+        reader.feed(response);
         while let Some(block) = reader.next_block().unwrap() {
             if let Some(event) = block.event {
                 turn.take(&event.data);
             }
         }
         let end = match name.as_str() {
-            // Cut by the server.
+            // Cut off by the server.
             "agkit_07_error_mid_stream.sse" => None,
-            // The server adds nothing to what its agent says, and these agents say no end.
+            // The server adds no events to those of its agent, and these agents send no end.
             "agui_01_text.sse" | "agui_03_server_tool_call.sse" | "agui_07_interrupt_custom.sse" => None,
             name if name.contains("interrupt") => Some(End::Interrupted),
             "agui_05_exception_mid_stream.sse" => Some(End::Failed("RUN_ERROR".to_owned())),
@@ -69,7 +70,7 @@ fn recorded_answers_end_as_they_did() {
     }
 }
 
-/// A part of a turn: a message's text in its pieces, or a call with its arguments in pieces, and its result.
+/// A part of a turn: the pieces of a message's text, or a call with the pieces of its arguments and its result.
 #[derive(Debug, Clone)]
 enum Part {
     Text(Vec<String>),
@@ -89,20 +90,20 @@ fn parts() -> impl Strategy<Value = Vec<Part>> {
     prop::collection::vec(part, 0..8)
 }
 
-/// The way in which an agent tells a part.
+/// The kind of events in which an agent reports a part.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Way {
-    /// A beginning, pieces, an end.
+enum Style {
+    /// A start, pieces, an end.
     Events,
-    /// Chunks, of which the first alone names the part.
+    /// Chunks, of which only the first one names the part.
     Chunks,
 }
 
-fn told(parts: &[Part], way: Way) -> Vec<Value> {
+fn events_of(parts: &[Part], style: Style) -> Vec<Value> {
     let mut events = vec![json!({"type": "RUN_STARTED"})];
     for (n, part) in parts.iter().enumerate() {
-        match (part, way) {
-            (Part::Text(pieces), Way::Events) => {
+        match (part, style) {
+            (Part::Text(pieces), Style::Events) => {
                 let id = format!("m{n}");
                 events.push(json!({"type": "TEXT_MESSAGE_START", "messageId": id, "role": "assistant"}));
                 events.extend(
@@ -110,14 +111,14 @@ fn told(parts: &[Part], way: Way) -> Vec<Value> {
                 );
                 events.push(json!({"type": "TEXT_MESSAGE_END", "messageId": id}));
             }
-            (Part::Text(pieces), Way::Chunks) => {
+            (Part::Text(pieces), Style::Chunks) => {
                 let first = json!({"type": "TEXT_MESSAGE_CHUNK", "messageId": format!("m{n}")});
                 events.push(first);
                 events.extend(pieces.iter().map(|piece| json!({"type": "TEXT_MESSAGE_CHUNK", "delta": piece})));
             }
-            (Part::Call { id, arguments, result }, way) => {
+            (Part::Call { id, arguments, result }, style) => {
                 let id = format!("c{id}");
-                if way == Way::Events {
+                if style == Style::Events {
                     events.push(json!({"type": "TOOL_CALL_START", "toolCallId": id, "toolCallName": "f"}));
                     events.extend(
                         arguments
@@ -128,7 +129,7 @@ fn told(parts: &[Part], way: Way) -> Vec<Value> {
                 } else {
                     events.push(json!({"type": "TOOL_CALL_CHUNK", "toolCallId": id, "toolCallName": "f"}));
                     events.extend(arguments.iter().map(|piece| json!({"type": "TOOL_CALL_CHUNK", "delta": piece})));
-                    // A chunk has no end, so that a call of the same id needs one before it.
+                    // Chunks have no end. Without one, a later call with the same id would continue this call.
                     events.push(json!({"type": "TOOL_CALL_END", "toolCallId": id}));
                 }
                 if let Some(result) = result {
@@ -141,7 +142,7 @@ fn told(parts: &[Part], way: Way) -> Vec<Value> {
     events
 }
 
-/// The same as one snapshot of the messages.
+/// The parts as one snapshot of the messages.
 fn snapshot(parts: &[Part]) -> Value {
     let mut messages = Vec::new();
     for (n, part) in parts.iter().enumerate() {
@@ -155,8 +156,8 @@ fn snapshot(parts: &[Part]) -> Value {
                 messages.push(json!({"id": format!("a{n}"), "role": "assistant", "toolCalls": [call]}));
                 if let Some(result) = result {
                     let call = format!("c{id}");
-                    let answer = json!({"id": format!("t{n}"), "role": "tool", "toolCallId": call, "content": result});
-                    messages.push(answer);
+                    let result = json!({"id": format!("t{n}"), "role": "tool", "toolCallId": call, "content": result});
+                    messages.push(result);
                 }
             }
         }
@@ -176,17 +177,17 @@ proptest! {
     #![proptest_config(gatehouse_seeds::cases(512))]
 
     #[test]
-    fn turn_is_the_same_however_it_is_told(parts in parts()) {
-        let events = fold(&told(&parts, Way::Events));
-        let chunks = fold(&told(&parts, Way::Chunks));
-        let restated = fold(&[told(&parts, Way::Events), vec![snapshot(&parts)]].concat());
+    fn turn_is_the_same_from_events_chunks_and_snapshots(parts in parts()) {
+        let events = fold(&events_of(&parts, Style::Events));
+        let chunks = fold(&events_of(&parts, Style::Chunks));
+        let restated = fold(&[events_of(&parts, Style::Events), vec![snapshot(&parts)]].concat());
         let alone = fold(&[snapshot(&parts)]);
         for other in [&chunks, &restated, &alone] {
             prop_assert_eq!(events.messages(), other.messages());
             prop_assert_eq!(events.content(), other.content());
         }
         prop_assert_eq!(events.tool_calls(), chunks.tool_calls());
-        // A snapshot says nothing of which call of an id a result belongs to: the oldest without one has it.
+        // A snapshot does not say which call with an id a result belongs to. The oldest call without a result gets it.
         let results = |turn: &Turn| turn.tool_calls().iter().filter(|call| call.result.is_some()).count();
         let counts = |turn: &Turn| (turn.tool_calls().len(), results(turn));
         prop_assert_eq!(counts(&events), counts(&restated));

@@ -1,17 +1,17 @@
-//! The tool calls of a turn, by occurrence: agents use an id again for a later call.
+//! The tool calls of a turn. Agents reuse ids, so calls are distinguished by their occurrence.
 
 use std::collections::HashMap;
 
 /// A tool call.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Call {
-    /// The agent's id for the call. It need not be unique.
+    /// The agent's id for the call. It may not be unique.
     pub id: String,
     /// The tool's name.
     pub name: String,
-    /// The arguments, their pieces joined: JSON text once the call is complete.
+    /// The joined pieces of the arguments, which are JSON text when the call is complete.
     pub arguments: String,
-    /// The tool's answer. A call without one is the client's to do.
+    /// The tool's result. The client must run a call without one.
     pub result: Option<String>,
 }
 
@@ -22,31 +22,31 @@ pub(super) struct Calls {
     by_id: HashMap<String, Occurrences>,
     /// The call that events without an id continue.
     last: Option<usize>,
-    /// How many of the calls were begun in earlier runs: they take no more arguments.
+    /// The number of calls from earlier runs, which accept no more arguments.
     earlier: usize,
 }
 
-/// The calls of one id.
+/// The calls with one id.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 struct Occurrences {
-    /// Their places in the list, the oldest first.
+    /// The indices of the calls in the list, oldest first.
     places: Vec<usize>,
-    /// How many of the oldest have a result.
+    /// The number of oldest calls that all have a result.
     answered: usize,
-    /// The first call of the current run that has no result yet, as an index of `places`, and the run's beginning.
+    /// The first call of the current run without a result, as an index into `places`, and the first call of the run.
     next: (usize, usize),
-    /// Whether the newest still takes arguments.
+    /// Whether the newest call still accepts arguments.
     is_open: bool,
 }
 
 impl Calls {
-    /// Ends all calls, since another run begins.
+    /// Ends all calls because another run begins.
     pub(super) fn end_all(&mut self) {
         self.earlier = self.list.len();
         self.last = None;
     }
 
-    /// Begins a call. A call of this id and name that is open and has no arguments yet is the same call.
+    /// Begins a call, unless a call with this id and name is open and has no arguments yet.
     pub(super) fn begin(&mut self, id: Option<&str>, name: Option<&str>) {
         let id = id.unwrap_or_default();
         let is_same = |call: &Call| {
@@ -54,12 +54,12 @@ impl Calls {
         };
         let same = self.open(id).filter(|at| self.list.get(*at).is_some_and(is_same));
         let at = same.unwrap_or_else(|| self.push(id));
-        self.name(at, name);
+        self.set_name(at, name);
         self.last = Some(at);
     }
 
     /// Adds a piece of a call's arguments.
-    pub(super) fn argue(&mut self, id: Option<&str>, delta: &str) {
+    pub(super) fn append_arguments(&mut self, id: Option<&str>, delta: &str) {
         let at = match id {
             Some(id) => self.open(id).or_else(|| self.newest(id)),
             None => self.last,
@@ -71,7 +71,7 @@ impl Calls {
         self.last = Some(at);
     }
 
-    /// Takes a chunk, which begins or continues a call: without an id it continues the last one.
+    /// Adds a chunk, which begins or continues a call. A chunk without an id continues the last call.
     pub(super) fn chunk(&mut self, id: Option<&str>, name: Option<&str>, delta: &str) {
         let continued = match (id, self.last.and_then(|last| self.list.get(last))) {
             (None, Some(last)) => name.is_none_or(|name| last.name.is_empty() || last.name == name),
@@ -82,13 +82,13 @@ impl Calls {
             let at = self.push(id.unwrap_or_default());
             self.last = Some(at);
         }
-        self.argue(id, delta);
+        self.append_arguments(id, delta);
         if let Some(last) = self.last {
-            self.name(last, name);
+            self.set_name(last, name);
         }
     }
 
-    /// Ends the call of this id; without an id, the last one.
+    /// Ends the newest call with this id, or the last call if `id` is `None`.
     pub(super) fn end(&mut self, id: Option<&str>) {
         let last = self.last.and_then(|last| self.list.get(last)).map(|call| call.id.as_str());
         if let Some(calls) = id.or(last).and_then(|id| self.by_id.get_mut(id)) {
@@ -99,9 +99,11 @@ impl Calls {
         }
     }
 
-    /// Gives the oldest unanswered call of this id its result; those of the current run come first. Where all have one,
-    /// the newest result is replaced, though not by an empty text. Returns the call's place.
-    pub(super) fn answer(&mut self, id: Option<&str>, result: &str) -> usize {
+    /// Sets the result of the oldest call with this id that has none, and returns the call's index.
+    ///
+    /// Calls of the current run come first. If all calls have a result, the newest one is replaced, but never by an
+    /// empty text.
+    pub(super) fn set_result(&mut self, id: Option<&str>, result: &str) -> usize {
         let earlier = self.earlier;
         let unanswered = match id {
             Some(id) => self.by_id.get_mut(id).and_then(|calls| calls.unanswered(&self.list, earlier)),
@@ -120,7 +122,7 @@ impl Calls {
         at
     }
 
-    /// Adds a call that is complete, as snapshots have them.
+    /// Adds a complete call from a snapshot.
     pub(super) fn add(&mut self, call: Call) {
         let at = self.push(&call.id);
         if let Some(calls) = self.by_id.get_mut(&call.id) {
@@ -131,8 +133,8 @@ impl Calls {
         }
     }
 
-    /// Replaces these calls by a snapshot. What the snapshot leaves empty keeps what was received for the same
-    /// occurrence. A snapshot without calls replaces none.
+    /// Replaces the calls by a snapshot. Empty members of the snapshot keep the values that were received for the same
+    /// occurrence. A snapshot without calls changes nothing.
     pub(super) fn replace(&mut self, mut snapshot: Calls) {
         if snapshot.list.is_empty() {
             return;
@@ -170,7 +172,7 @@ impl Calls {
         newest.filter(|at| *at >= self.earlier)
     }
 
-    fn name(&mut self, at: usize, name: Option<&str>) {
+    fn set_name(&mut self, at: usize, name: Option<&str>) {
         let call = self.list.get_mut(at).filter(|call| call.name.is_empty());
         if let (Some(call), Some(name)) = (call, name) {
             name.clone_into(&mut call.name);
@@ -179,22 +181,22 @@ impl Calls {
 }
 
 impl Occurrences {
-    /// The oldest call without a result, of the run that began with the call `earlier` if it has one. The pointers only
-    /// advance.
+    /// The oldest call without a result, preferably of the run that began with the call `earlier`. The cursors only
+    /// advance, so the total cost is linear.
     fn unanswered(&mut self, list: &[Call], earlier: usize) -> Option<usize> {
         if self.next.1 != earlier {
             self.next = (self.places.partition_point(|at| *at < earlier), earlier);
         }
-        for pointer in [&mut self.next.0, &mut self.answered] {
-            while self.places.get(*pointer).is_some_and(|at| list.get(*at).is_some_and(is_answered)) {
-                *pointer += 1;
+        for cursor in [&mut self.next.0, &mut self.answered] {
+            while self.places.get(*cursor).is_some_and(|at| list.get(*at).is_some_and(has_result)) {
+                *cursor += 1;
             }
         }
         self.places.get(self.next.0).or(self.places.get(self.answered)).copied()
     }
 }
 
-fn is_answered(call: &Call) -> bool {
+fn has_result(call: &Call) -> bool {
     call.result.is_some()
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-/// Role of a message that names none.
+/// The role of a message without one.
 const ASSISTANT: &str = "assistant";
 
 /// A message of a turn.
@@ -12,7 +12,7 @@ pub struct Message {
     pub id: Option<String>,
     /// `assistant`, `user`, `system` or `developer`.
     pub role: String,
-    /// The text, as far as it has come.
+    /// The text received so far.
     pub content: String,
 }
 
@@ -21,14 +21,14 @@ pub struct Message {
 pub(super) struct Messages {
     pub(super) list: Vec<Message>,
     by_id: HashMap<String, usize>,
-    /// The message that text without an id continues.
+    /// The message that text without an id is appended to.
     open: Option<usize>,
     /// Whether an assistant message has text.
     has_answer: bool,
 }
 
 impl Messages {
-    /// Begins a message. One with a known id and the same role is continued.
+    /// Begins a message, or continues the one with the same id and role.
     pub(super) fn begin(&mut self, id: Option<&str>, role: Option<&str>) -> usize {
         let has_role =
             |at: &usize| self.list.get(*at).is_some_and(|message| role.is_none_or(|role| role == message.role));
@@ -46,8 +46,8 @@ impl Messages {
         at
     }
 
-    /// Appends text: to the message with this id, or without one to the open message. Begins a message if there is
-    /// none.
+    /// Appends text to the message with this id, or to the open message if `id` is `None`. Begins a message if none
+    /// exists.
     pub(super) fn append(&mut self, id: Option<&str>, role: Option<&str>, text: &str) -> usize {
         let at = match (id, self.open) {
             (None, Some(open)) => open,
@@ -60,14 +60,14 @@ impl Messages {
         at
     }
 
-    /// Ends the open message, if it is the one with this id; without an id, whichever is open.
+    /// Ends the open message if it has this id, or if `id` is `None`.
     pub(super) fn end(&mut self, id: Option<&str>) {
         if id.is_none_or(|id| self.by_id.get(id).copied() == self.open) {
             self.open = None;
         }
     }
 
-    /// Adds a message that is complete, as snapshots have them.
+    /// Adds a complete message from a snapshot.
     pub(super) fn add(&mut self, message: Message) {
         if let Some(id) = &message.id {
             self.by_id.insert(id.clone(), self.list.len());
@@ -76,18 +76,19 @@ impl Messages {
         self.list.push(message);
     }
 
-    /// Whether a message of this id has begun.
+    /// Whether a message with this id has begun.
     pub(super) fn has(&self, id: &str) -> bool {
         self.by_id.contains_key(id)
     }
 
-    /// The text that was received under an id.
+    /// The text that was received for an id, if it is not empty.
     pub(super) fn text(&self, id: Option<&str>) -> Option<&str> {
         let message = self.list.get(*self.by_id.get(id?)?)?;
         Some(message.content.as_str()).filter(|text| !text.is_empty())
     }
 
-    /// Replaces these messages by a snapshot. A snapshot without an answer replaces no answer.
+    /// Replaces the messages by a snapshot. A snapshot without text of the assistant does not replace messages with
+    /// such text.
     pub(super) fn replace(&mut self, snapshot: Messages) {
         if snapshot.has_answer || !self.has_answer {
             *self = snapshot;

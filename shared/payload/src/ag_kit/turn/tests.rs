@@ -75,7 +75,7 @@ fn failed(why: &str) -> Option<End> {
 }
 
 #[test]
-fn ag_kit_answer_is_its_messages_and_calls() {
+fn ag_kit_turn_has_the_messages_and_calls() {
     let turn = kit(&[
         json!({"type": "text", "content": "I look "}),
         json!({"type": "text", "content": "it up."}),
@@ -93,17 +93,17 @@ fn ag_kit_answer_is_its_messages_and_calls() {
     assert_eq!(messages(&turn), [(None, "assistant", "I look it up."), (None, "assistant", "It is nine.")]);
     assert_eq!(turn.content(), "I look it up.\n\nIt is nine.");
     assert_eq!(calls(&turn), [("a", "clock", r#"{"zone":"UTC"}"#, Some("nine")), ("b", "map", "{}", None)]);
-    let told = kit(&[
+    let turn = kit(&[
         json!({"type": "tool-call-start", "toolCallId": "a", "toolCallName": "clock"}),
         json!({"type": "text", "content": "Checking."}),
         json!({"type": "tool-result", "toolCallId": "a", "result": "nine"}),
         json!({"type": "text", "content": "Found."}),
     ]);
-    assert_eq!(told.content(), "Checking.\n\nFound.");
+    assert_eq!(turn.content(), "Checking.\n\nFound.");
 }
 
 #[test]
-fn interleaved_messages_are_kept_whole_by_id_in_the_order_in_which_they_began() {
+fn interleaved_messages_are_assembled_by_id() {
     let turn = ui(&[
         text_start("A"),
         json!({"type": "TEXT_MESSAGE_START", "messageId": "B", "role": "developer"}),
@@ -170,36 +170,36 @@ fn chunks_without_an_id_continue_the_open_message_or_call() {
 }
 
 #[test]
-fn chunks_of_parallel_calls_that_repeat_id_and_name_stay_with_their_call() {
+fn chunks_of_parallel_calls_stay_with_their_call() {
     let call = |id: &str, delta: &str| json!({"type": "TOOL_CALL_CHUNK", "toolCallId": id, "toolCallName": "f", "delta": delta});
     let turn = ui(&[call("x", "{\"n\":"), call("y", "{\"n\":"), call("x", "1}"), call("y", "2}")]);
     assert_eq!(calls(&turn), [("x", "f", r#"{"n":1}"#, None), ("y", "f", r#"{"n":2}"#, None)]);
 }
 
 #[test]
-fn start_behind_an_end_or_a_result_begins_a_new_call_whatever_its_id() {
+fn start_after_end_or_result_begins_a_new_call() {
     let once = |arguments: &str, result: &str| {
         [call_start("c:0", "list"), call_args("c:0", arguments), call_end("c:0"), call_result("c:0", result)]
     };
     let both = [("c:0", "list", "1", Some("a")), ("c:0", "list", "2", Some("b"))];
     assert_eq!(calls(&ui(&[once("1", "a"), once("2", "b")].concat())), both);
-    // The results may come behind both calls, in their order.
+    // The results may follow both calls in their order.
     let ([s1, a1, e1, r1], [s2, a2, e2, r2]) = (once("1", "a"), once("2", "b"));
     assert_eq!(calls(&ui(&[s1, a1, e1, s2, a2, e2, r1, r2])), both);
-    // A server may leave the end out.
+    // A server may omit the end.
     let ([s1, a1, _, r1], [s2, a2, ..]) = (once("1", "a"), once("2", "b"));
     assert_eq!(calls(&ui(&[s1, a1, r1, s2, a2, call_result("c:0", "b")])), both);
     let pending = [call_start("c:0", "list"), call_args("c:0", "1"), call_end("c:0")];
     let next = [&pending[..], &[finished(), started()], &once("2", "b"), &once("3", "d")].concat();
     let next = ui(&next);
     let results: Vec<Option<&str>> = calls(&next).into_iter().map(|call| call.3).collect();
-    assert_eq!(results, [None, Some("b"), Some("d")], "a result is the current run's");
+    assert_eq!(results, [None, Some("b"), Some("d")], "a result belongs to the current run");
     let two = ui(&[call_start("c", "f"), call_start("c", "g"), call_args("c", "{}")]);
     assert_eq!(calls(&two), [("c", "f", "", None), ("c", "g", "{}", None)]);
     let runs =
         ui(&[started(), call_start("c", "f"), finished(), started(), call_start("c", "f"), call_args("c", "{}")]);
     assert_eq!(calls(&runs), [("c", "f", "", None), ("c", "f", "{}", None)]);
-    // Told twice, a beginning is one.
+    // A repeated start does not begin another call.
     let twice = ui(&[call_start("c", ""), call_start("c", "f"), call_args("c", "{}")]);
     assert_eq!(calls(&twice), [("c", "f", "{}", None)]);
     let event = |kind: &str, member: &str, value: &str| {
@@ -219,7 +219,7 @@ fn start_behind_an_end_or_a_result_begins_a_new_call_whatever_its_id() {
 }
 
 #[test]
-fn value_of_another_type_is_its_text_and_never_empty() {
+fn value_of_another_type_becomes_its_json_text() {
     let image = json!({"type": "image", "source": {"type": "url", "value": "https://x.example/p.png"}});
     let cases = [
         (json!("plain"), "plain".to_owned()),
@@ -232,27 +232,27 @@ fn value_of_another_type_is_its_text_and_never_empty() {
         (json!(null), String::new()),
     ];
     for (value, expected) in cases {
-        let told = ui(&[call_start("c", "f"), call_args("c", &value), call_result("c", &value), text("m", &value)]);
-        assert_eq!(calls(&told), [("c", "f", expected.as_str(), Some(expected.as_str()))], "{value}");
-        assert_eq!(told.content(), expected, "{value}");
+        let turn = ui(&[call_start("c", "f"), call_args("c", &value), call_result("c", &value), text("m", &value)]);
+        assert_eq!(calls(&turn), [("c", "f", expected.as_str(), Some(expected.as_str()))], "{value}");
+        assert_eq!(turn.content(), expected, "{value}");
         let snapshot =
             json!({"type": "MESSAGES_SNAPSHOT", "messages": [{"id": "a", "role": "assistant", "content": value}]});
         assert_eq!(ui(&[snapshot]).content(), expected, "{value}");
-        let told = kit(&[
+        let turn = kit(&[
             json!({"type": "text", "content": value}),
             json!({"type": "tool-call-start", "toolCallId": "c", "toolCallName": "f"}),
             json!({"type": "tool-call-args", "toolCallId": "c", "delta": value}),
             json!({"type": "tool-result", "toolCallId": "c", "result": value}),
         ]);
-        assert_eq!(calls(&told), [("c", "f", expected.as_str(), Some(expected.as_str()))], "{value}");
-        assert_eq!(told.content(), expected, "{value}");
+        assert_eq!(calls(&turn), [("c", "f", expected.as_str(), Some(expected.as_str()))], "{value}");
+        assert_eq!(turn.content(), expected, "{value}");
     }
     let half = r#"{"type":"TEXT_MESSAGE_CONTENT","messageId":"m","delta":"a\ud83d"}"#;
-    assert_eq!(ui(&[json!(half)]).content(), "a\u{fffd}", "half a character");
+    assert_eq!(ui(&[json!(half)]).content(), "a\u{fffd}", "a lone surrogate");
 }
 
 #[test]
-fn snapshot_replaces_what_was_streamed() {
+fn snapshot_replaces_streamed_content() {
     let call = json!({"id": "c", "type": "function", "function": {"name": "book", "arguments": "{\"b\":1}"}});
     let snapshot = json!({"type": "MESSAGES_SNAPSHOT", "messages": [
         {"id": "u", "role": "user", "content": "Hi"},
@@ -270,7 +270,7 @@ fn snapshot_replaces_what_was_streamed() {
 }
 
 #[test]
-fn snapshot_restates_the_requests_messages_which_are_no_part_of_the_answer() {
+fn messages_of_the_request_in_a_snapshot_are_ignored() {
     let call = json!({"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}});
     let history = [
         json!({"id": "u1", "role": "user", "content": "Hi"}),
@@ -320,7 +320,7 @@ fn snapshot_never_empties_a_text_that_was_received() {
 }
 
 #[test]
-fn each_outcome_ends_a_run_in_its_own_way() {
+fn outcome_determines_the_end_of_a_run() {
     let interrupt = json!({"type": "interrupt", "interrupts": [{"id": "i"}, {"id": "j"}]});
     for (last, end, interrupts) in [
         (finished(), Some(End::Completed), 0),
@@ -349,31 +349,36 @@ fn each_outcome_ends_a_run_in_its_own_way() {
 }
 
 #[test]
-fn interrupt_told_in_two_ways_is_one() {
-    let told =
-        |events: &[Value]| -> Vec<String> { ui(events).interrupts().map(|told| told.text().to_owned()).collect() };
+fn interrupt_reported_in_two_ways_is_stored_once() {
+    let interrupts =
+        |events: &[Value]| -> Vec<String> { ui(events).interrupts().map(|raw| raw.text().to_owned()).collect() };
     let listed = |ids: &[&str]| {
         let interrupts: Vec<Value> = ids.iter().map(|id| json!({"id": id})).collect();
         finished_with(json!({"type": "interrupt", "interrupts": interrupts}))
     };
     let (i, j) = (r#"{"id":"i"}"#, r#"{"id":"j"}"#);
-    assert_eq!(told(&[on_interrupt(r#"{"id": "i", "x": 1}"#), listed(&["i"])]), [i]);
-    assert_eq!(told(&[on_interrupt("Refund?"), listed(&["i"])]), [i], "without an id it is what the list names");
-    assert_eq!(told(&[on_interrupt(json!({"id": "j"})), listed(&["i"])]), [j, i], "another one");
-    assert_eq!(told(&[listed(&["i", "j", "i"])]), [i, j]);
-    let beside = |outcome: Value| json!({"type": "RUN_FINISHED", "outcome": outcome, "interrupt": {"payload": 1}});
-    assert_eq!(told(&[beside(json!({"type": "interrupt", "interrupts": [{"id": "i"}]}))]), [i]);
-    assert_eq!(told(&[on_interrupt(json!({"id": "i"})), beside(json!("interrupt"))]), [i]);
-    assert_eq!(told(&[json!({"type": "CUSTOM", "name": "on_interrupt"}), finished()]), ["null"]);
-    assert_eq!(told(&[listed(&["i"]), on_interrupt("Refund?"), on_interrupt(json!({"id": "i"}))]), [i]);
-    assert_eq!(told(&[on_interrupt("a"), on_interrupt("a"), on_interrupt("b"), finished()]), ["\"a\"", "\"b\""]);
+    assert_eq!(interrupts(&[on_interrupt(r#"{"id": "i", "x": 1}"#), listed(&["i"])]), [i]);
+    assert_eq!(
+        interrupts(&[on_interrupt("Refund?"), listed(&["i"])]),
+        [i],
+        "an interrupt without an id repeats one of the list"
+    );
+    assert_eq!(interrupts(&[on_interrupt(json!({"id": "j"})), listed(&["i"])]), [j, i], "another one");
+    assert_eq!(interrupts(&[listed(&["i", "j", "i"])]), [i, j]);
+    let with_draft_interrupt =
+        |outcome: Value| json!({"type": "RUN_FINISHED", "outcome": outcome, "interrupt": {"payload": 1}});
+    assert_eq!(interrupts(&[with_draft_interrupt(json!({"type": "interrupt", "interrupts": [{"id": "i"}]}))]), [i]);
+    assert_eq!(interrupts(&[on_interrupt(json!({"id": "i"})), with_draft_interrupt(json!("interrupt"))]), [i]);
+    assert_eq!(interrupts(&[json!({"type": "CUSTOM", "name": "on_interrupt"}), finished()]), ["null"]);
+    assert_eq!(interrupts(&[listed(&["i"]), on_interrupt("Refund?"), on_interrupt(json!({"id": "i"}))]), [i]);
+    assert_eq!(interrupts(&[on_interrupt("a"), on_interrupt("a"), on_interrupt("b"), finished()]), ["\"a\"", "\"b\""]);
     let event = json!({"type": "interrupt", "id": "i", "payload": 1});
     let twice = kit(&[event.clone(), event, json!({"type": "interrupt", "id": "j", "payload": 1}), json!("[DONE]")]);
     assert_eq!((twice.end.as_ref(), twice.interrupts().count()), (Some(&End::Interrupted), 2));
 }
 
 #[test]
-fn last_of_several_runs_decides_and_all_their_content_is_kept() {
+fn last_run_determines_the_end_and_all_content_is_stored() {
     let error = json!({"type": "RUN_ERROR", "message": "boom", "code": "X"});
     let interrupt = finished_with(json!({"type": "interrupt", "interrupts": [{"id": "i"}]}));
     for (events, end) in [
@@ -396,7 +401,7 @@ fn last_of_several_runs_decides_and_all_their_content_is_kept() {
 }
 
 #[test]
-fn error_keeps_the_agents_words_apart_from_the_end() {
+fn error_of_the_agent_is_separate_from_the_end() {
     let error = json!({"type": "RUN_ERROR", "message": "boom", "code": "X"});
     let turn = ui(&[error, json!({"type": "RUN_ERROR", "message": "again", "code": "INTERNAL_ERROR"})]);
     assert_eq!(turn.end, failed("RUN_ERROR"));
@@ -408,7 +413,7 @@ fn error_keeps_the_agents_words_apart_from_the_end() {
         assert_eq!(first.end, failed("could not begin"), "{dialect}");
     }
     let later = kit(&[json!({"type": "text", "content": "x"}), untyped]);
-    assert_eq!((later.end, later.odd), (None, 1), "behind other events it is one of no known type");
+    assert_eq!((later.end, later.odd), (None, 1), "after other events it counts as an unknown event");
 }
 
 fn turn_of(dialect: Dialect, event: &Value) -> Turn {
@@ -416,16 +421,15 @@ fn turn_of(dialect: Dialect, event: &Value) -> Turn {
 }
 
 #[test]
-fn event_of_very_many_values_is_read_as_any_other() {
+fn event_with_too_many_values_is_read() {
     let many = format!("[{}0]", "0,".repeat(300_000));
     let event = |event: &str| event.replace("MANY", &many);
-    for keeps in [true, false] {
-        let mut turn = if keeps { Turn::new(Dialect::AgUi) } else { Turn::watched(Dialect::AgUi) };
+    for mut turn in [Turn::new(Dialect::AgUi), Turn::watched(Dialect::AgUi)] {
         turn.take(&event(r#"{"type":"RUN_FINISHED","result":MANY,"outcome":{"type":"cancelled"}}"#));
         assert_eq!((turn.end, turn.odd), (Some(End::Cancelled), 0));
     }
-    let told = ui(&[json!(event(r#"{"type":"TOOL_CALL_RESULT","toolCallId":"c","content":MANY}"#))]);
-    assert_eq!(calls(&told), [("c", "", "", Some(many.as_str()))]);
+    let turn = ui(&[json!(event(r#"{"type":"TOOL_CALL_RESULT","toolCallId":"c","content":MANY}"#))]);
+    assert_eq!(calls(&turn), [("c", "", "", Some(many.as_str()))]);
 }
 
 #[test]
@@ -437,8 +441,8 @@ fn turn_has_no_end_without_a_terminal_event() {
 }
 
 #[test]
-fn watched_turn_ends_the_same_and_keeps_no_content() {
-    let said = [
+fn watched_turn_has_the_same_end_and_no_content() {
+    let events = [
         json!({"type": "text", "content": "x"}),
         json!({"type": "tool-call-args", "toolCallId": "a", "delta": "x"}),
         json!({"type": "interrupt", "id": "i", "payload": 1}),
@@ -446,24 +450,25 @@ fn watched_turn_ends_the_same_and_keeps_no_content() {
         json!("[DONE]"),
     ];
     let mut watched = Turn::watched(Dialect::AgKit);
-    for event in &said {
+    for event in &events {
         watched.take(&event.as_str().map_or_else(|| event.to_string(), str::to_owned));
     }
-    assert_eq!((watched.end.clone(), watched.events), (kit(&said).end, 5));
+    assert_eq!((watched.end.clone(), watched.events), (kit(&events).end, 5));
     assert!(watched.messages().is_empty() && watched.tool_calls().is_empty() && watched.interrupts().count() == 1);
 }
 
 #[test]
-fn event_of_no_known_type_is_counted_and_harms_nothing() {
-    let odd = ["{not json", "7", "{}", r#"{"type":"of-next-year"}"#, r#"{"type":"\ud800"}"#].map(|data| json!(data));
+fn unknown_event_is_counted_and_ignored() {
+    let unknown =
+        ["{not json", "7", "{}", r#"{"type":"of-next-year"}"#, r#"{"type":"\ud800"}"#].map(|data| json!(data));
     for dialect in [Dialect::AgKit, Dialect::AgUi] {
-        let turn = turn(dialect, &odd);
+        let turn = turn(dialect, &unknown);
         assert_eq!((turn.odd, turn.events, turn.end), (5, 5, None), "{dialect}");
     }
 }
 
 #[test]
-fn change_names_the_new_text_and_the_new_result() {
+fn change_identifies_the_new_text_and_the_new_result() {
     let mut turn = Turn::new(Dialect::AgUi);
     assert_eq!(turn.take(&text("m", "one ").to_string()), Change::Text { message: 0, from: 0 });
     assert_eq!(turn.take(&text("n", "x").to_string()), Change::Text { message: 1, from: 0 });
