@@ -5,7 +5,8 @@ use std::convert::Infallible;
 use aws_lambda_events::sqs::SqsEvent;
 use event_retry::{Record, State, TIMEOUT};
 use gatehouse_edge::Deadline;
-use gatehouse_inbox::{Event, Outcome, StoreError};
+use gatehouse_inbox::StoreError;
+use gatehouse_payload::{Event, Outcome};
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 
 struct Faulty;

@@ -4,19 +4,20 @@
 //! same machine. Linux only, because memory is read from `/proc`.
 #![allow(clippy::unwrap_used, clippy::cast_precision_loss, missing_docs)]
 
+use gatehouse_ada::Ada;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use gatehouse_inbox::Clock;
 use gatehouse_local::Delivery;
 use gatehouse_local::delivery::Client;
+use gatehouse_runtime::Clock;
 use serde_json::Value;
 use tokio::time::Instant;
 
-const MESSAGE: &str = include_str!("../../tests/fixtures/ada/conversation-message.json");
+const MESSAGE: &str = gatehouse_ada::samples::CONVERSATION_MESSAGE;
 /// Number of starts that are measured.
 const STARTS: usize = 20;
 const CONCURRENCY: u64 = 16;
@@ -68,7 +69,7 @@ async fn load(url: &str, from: u64, count: u64) -> (f64, Vec<Duration>) {
                 if n >= from + count {
                     return times;
                 }
-                let delivery = Delivery::ada(&format!("msg_{n}"), MESSAGE, Clock::System.now());
+                let delivery = Delivery::of(&Ada, &format!("msg_{n}"), MESSAGE, Clock::System.now());
                 let answer = client.send(&delivery).await.unwrap();
                 assert_eq!(answer.outcome(), "recorded", "{}", answer.body);
                 times.push(answer.took);

@@ -8,13 +8,15 @@ use std::collections::BTreeMap;
 use std::process::{Command, Output, Stdio};
 
 use aws_sdk_sqs::types::{QueueAttributeName, SendMessageBatchRequestEntry};
-use gatehouse_inbox::queue::Envelope;
-use gatehouse_inbox::{Clock, EventId, Fingerprint, Nonce};
+use gatehouse_inbox::queue::to_message;
 use gatehouse_local::{Options, Testbed};
+use gatehouse_payload::event::Received;
+use gatehouse_payload::{EventId, Fingerprint, Nonce};
+use gatehouse_runtime::Clock;
 use serde_json::Value;
 use tokio::time::Instant;
 
-const MESSAGE: &str = include_str!("../../tests/fixtures/ada/conversation-message.json");
+const MESSAGE: &str = gatehouse_ada::samples::CONVERSATION_MESSAGE;
 
 #[tokio::main]
 async fn main() {
@@ -83,8 +85,8 @@ async fn fill(bed: &Testbed, letters: usize) {
     let numbers: Vec<usize> = (0..letters).collect();
     for batch in numbers.chunks(10) {
         let entry = |n: &usize| {
-            let envelope = Envelope {
-                event_id: EventId::new(&["ada"], &[&format!("msg_{n}")]),
+            let received = Received {
+                id: EventId::new(&["ada"], &[&format!("msg_{n}")]),
                 weak_identity: false,
                 nonce: Nonce::random().unwrap(),
                 fingerprint: Fingerprint::of(MESSAGE),
@@ -94,7 +96,7 @@ async fn fill(bed: &Testbed, letters: usize) {
                 answer: None,
             };
             let entry = SendMessageBatchRequestEntry::builder().id(n.to_string());
-            entry.message_body(envelope.to_message().unwrap()).build().unwrap()
+            entry.message_body(to_message(&received).unwrap()).build().unwrap()
         };
         let entries = batch.iter().map(entry).collect();
         sqs.send_message_batch().queue_url(&bed.dead_letter_queue).set_entries(Some(entries)).send().await.unwrap();

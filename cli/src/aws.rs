@@ -12,9 +12,9 @@ use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, si
 use aws_sigv4::sign::v4;
 use aws_types::service_config::ServiceConfigKey;
 use bytes::Bytes;
-use gatehouse_inbox::Clock;
 use gatehouse_local::delivery::Client;
 use gatehouse_local::{Answer, Delivery, Error};
+use gatehouse_runtime::Clock;
 use roxmltree::{Document, Node};
 use serde_json::Value;
 

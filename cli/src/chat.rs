@@ -4,13 +4,13 @@ use std::io::{BufRead, IsTerminal, Write};
 
 use bytes::Bytes;
 use clap::Args;
-use gatehouse_edge::secrets::DEVELOPMENT;
-use gatehouse_inbox::Nonce;
+use gatehouse_ag_kit::Dialect;
+use gatehouse_ag_kit::turn::{Change, End, Turn};
 use gatehouse_local::Error;
 use gatehouse_local::delivery::{Client, Delivery, secret_of, url_of};
-use gatehouse_payload::ag_kit::Dialect;
-use gatehouse_payload::ag_kit::turn::{Change, End, Turn};
+use gatehouse_payload::Nonce;
 use gatehouse_sse::Reader;
+use gatehouse_vendors::development;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 
@@ -54,7 +54,7 @@ struct Chat {
 }
 
 pub(crate) async fn run(arguments: Arguments) -> Result<bool, Error> {
-    let development = secret_of(DEVELOPMENT, "/agent_chat/clients/0/token");
+    let development = secret_of(development(), "/agent_chat/clients/0/token");
     let token = variable("GATEHOUSE_CHAT_TOKEN")?.unwrap_or(development);
     let path = format!("v1/aibot/bots/{}/send-message", arguments.agent);
     let url = format!("{}/{path}", arguments.to.trim_end_matches('/'));

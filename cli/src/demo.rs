@@ -6,10 +6,10 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use data_encoding::BASE64;
-use gatehouse_edge::secrets::DEVELOPMENT;
 use gatehouse_local::agent::Agent;
 use gatehouse_local::{Error, Options, Testbed, script};
 use gatehouse_replies::{Hosts, Replies};
+use gatehouse_vendors::development;
 use tokio::time::Instant;
 
 mod chat;
@@ -23,7 +23,7 @@ use crate::dev;
 use scene::Scene;
 
 /// The reply to Vapi's `workflow.node.started` during the demo.
-const REPLY: &str = include_str!("../../tests/fixtures/vapi/add-message.json");
+const REPLY: &str = gatehouse_vapi::samples::ADD_MESSAGE;
 
 type Play = for<'s> fn(&'s mut Scene) -> Pin<Box<dyn Future<Output = Result<(), Error>> + 's>>;
 
@@ -131,7 +131,7 @@ fn step_names() -> Vec<&'static str> {
 pub(crate) async fn run(arguments: &Arguments) -> Result<bool, Error> {
     let sabotage = arguments.sabotage.as_deref();
     let started = Instant::now();
-    let (mut document, mut _agent) = (DEVELOPMENT.to_owned(), None);
+    let (mut document, mut _agent) = (development().to_owned(), None);
     if let Some(word) = &arguments.sentinel {
         gatehouse_edge::log::init();
         // The stack starts its test agent only with the development document.

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use aws_config::SdkConfig;
 use clap::Args;
-use gatehouse_edge::secrets::{DEVELOPMENT, Secrets};
 use gatehouse_edge::{Redaction, Skip};
-use gatehouse_inbox::Config;
 use gatehouse_local::about::Counts;
 use gatehouse_local::engine::{Engine, bind};
 use gatehouse_local::{ChatLimits, DataDir, Error, Options, Services, Stack, foreign_sdk, local_sdk};
 use gatehouse_replies::{Hosts, Replies, Rules};
+use gatehouse_runtime::Config;
+use gatehouse_vendors::development;
 #[cfg(unix)]
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -21,6 +21,7 @@ use tokio::time::{Instant, timeout};
 mod banner;
 mod lines;
 
+use crate::secrets::AllSecrets;
 use crate::shell::{read_text, variable};
 use lines::{Lines, Stream};
 
@@ -72,7 +73,7 @@ struct Dev {
     stack: Stack,
     dynamodb: Service,
     sqs: Service,
-    secrets: Secrets,
+    secrets: AllSecrets,
     /// Whether the published development secrets are used.
     development: bool,
     host: IpAddr,
@@ -143,7 +144,7 @@ async fn start(arguments: &Arguments, counts: Counts) -> Result<Dev, Error> {
         skip: Skip::read(&get)?,
         chat: ChatLimits::read(&get)?,
         counts,
-        secrets: document.clone().unwrap_or_else(|| DEVELOPMENT.to_owned()),
+        secrets: document.clone().unwrap_or_else(|| development().to_owned()),
         ..Options::default()
     };
 
@@ -217,7 +218,7 @@ fn resolve(host: &str) -> Result<IpAddr, Error> {
 }
 
 /// Parses the secrets document. Unlike in AWS, any unusable value is an error, so that mistakes are found at once.
-fn secrets(document: Option<&str>, host: IpAddr) -> Result<Secrets, Error> {
+fn secrets(document: Option<&str>, host: IpAddr) -> Result<AllSecrets, Error> {
     if document.is_none() && !host.is_loopback() {
         return Err(format!(
             "--host {host} is reachable from other machines, and the development secrets are public; set \
@@ -225,7 +226,7 @@ fn secrets(document: Option<&str>, host: IpAddr) -> Result<Secrets, Error> {
         )
         .into());
     }
-    let secrets = Secrets::parse(document.unwrap_or(DEVELOPMENT), host.is_loopback());
+    let secrets = AllSecrets::parse(document.unwrap_or(development()), host.is_loopback());
     let secrets = secrets.map_err(|error| format!("GATEHOUSE_SECRETS: {error}"))?;
     if secrets.defects.is_empty() {
         return Ok(secrets);

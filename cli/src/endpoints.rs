@@ -5,11 +5,14 @@ use std::fmt::Write as _;
 
 use bytes::Bytes;
 use clap::Args;
-use gatehouse_edge::secrets::{DEVELOPMENT, Secrets};
-use gatehouse_inbox::{Clock, Nonce, Outcome};
-use gatehouse_local::delivery::{Client, Delivery, Sender, secret_of, url_of};
+use gatehouse_local::delivery::{Client, Delivery, secret_of, url_of};
+use gatehouse_local::template::logical_id;
 use gatehouse_local::{Answer, Error};
-use serde_json::{Value, json};
+use gatehouse_payload::{Nonce, Outcome};
+use gatehouse_runtime::Clock;
+use gatehouse_vendor::{CredentialsShape, Profile, Source};
+use gatehouse_vendors::{SOURCES, Secrets, development};
+use serde_json::Value;
 
 use crate::secrets::Place;
 use crate::send::{line, post};
@@ -40,117 +43,59 @@ pub(crate) struct Arguments {
 }
 
 /// A public endpoint of the stack.
-struct Endpoint {
-    function: &'static str,
-    /// Name of the stack output that holds the function URL.
-    output: &'static str,
-    /// Path appended to the function URL.
-    path: &'static str,
-    /// Sender of the webhooks; `None` for agent-chat.
-    sender: Option<Sender>,
-    /// Member of the secrets document that opens the endpoint.
-    part: &'static str,
-    /// Steps to register the URL, one per line.
-    steps: &'static [&'static str],
+type Endpoint = &'static dyn Source;
+
+/// Returns the name of the stack output that holds an endpoint's function URL: `ServerMessageUrl`.
+fn output(endpoint: Endpoint) -> String {
+    format!("{}Url", logical_id(endpoint.profile().function))
 }
 
-const ENDPOINTS: [Endpoint; 5] = [
-    Endpoint {
-        function: "conversation-webhooks",
-        output: "ConversationWebhooksUrl",
-        path: "",
-        sender: Some(Sender::Ada),
-        part: "ada",
-        steps: &[
-            "Add it as a webhook endpoint in Ada's dashboard, or with POST /v2/webhooks/ of its API.",
-            "Set no event filter to receive all events.",
-            "Store its signing secret: gatehouse secrets set ada",
-            "More: docs/ada.md",
-        ],
-    },
-    Endpoint {
-        function: "session-lifecycle",
-        output: "SessionLifecycleUrl",
-        path: "",
-        sender: Some(Sender::Agntix),
-        part: "agntix",
-        steps: &[
-            "Add it in the agntix dashboard: Developer, + Add Endpoint. Choose session.created and session.ended.",
-            "Store its signing secret: gatehouse secrets set agntix",
-            "More: docs/agntix.md",
-        ],
-    },
-    Endpoint {
-        function: "server-message",
-        output: "ServerMessageUrl",
-        path: "server",
-        sender: Some(Sender::VapiServer),
-        part: "vapi",
-        steps: &[
-            "Enter it in the Vapi dashboard as Server URL of the assistant, phone number or organisation.",
-            "Give the Server URL a credential.",
-            "Make and store the credential's token: gatehouse secrets set vapi --new",
-            "Set server.backoffPlan: without it Vapi never retries a failed delivery.",
-            "More, and which messages to unselect: docs/vapi.md",
-        ],
-    },
-    Endpoint {
-        function: "client-message",
-        output: "ClientMessageUrl",
-        path: "client",
-        sender: Some(Sender::VapiClient),
-        part: "vapi",
-        steps: &["Use it in clients that post Vapi's client messages, with the same credential. More: docs/vapi.md"],
-    },
-    Endpoint {
-        function: "agent-chat",
-        output: "AgentChatUrl",
-        path: "v1/aibot/bots/<AgentId>/send-message",
-        sender: None,
-        part: "agent_chat",
-        steps: &["Use it in your front end. Clients and agents: docs/chat.md"],
-    },
-];
+/// Returns the path that is appended to the function URL, without its leading slash.
+fn path(endpoint: Endpoint) -> &'static str {
+    endpoint.profile().paths.first().copied().unwrap_or_default().trim_start_matches('/')
+}
 
 /// Id of an agent that does not exist, for probes of agent-chat.
 const PROBE_AGENT: &str = "gatehouse-ping";
 
 /// Returns the function and the URL of each endpoint of a deployed stack. The URL of agent-chat names [`PROBE_AGENT`].
 pub(crate) fn of_stack(outputs: &Outputs) -> Result<Vec<(String, String)>, Error> {
-    let address = |endpoint: &Endpoint| {
-        let url = outputs.get(endpoint.output)?.trim_end_matches('/');
-        Ok((endpoint.function.to_owned(), format!("{url}/{}", endpoint.path.replace("<AgentId>", PROBE_AGENT))))
+    let address = |endpoint: Endpoint| {
+        let url = outputs.get(&output(endpoint))?.trim_end_matches('/');
+        let path = path(endpoint).replace("<AgentId>", PROBE_AGENT);
+        Ok((endpoint.profile().function.to_owned(), format!("{url}/{path}")))
     };
-    ENDPOINTS.iter().map(address).collect()
+    SOURCES.into_iter().map(address).collect()
 }
 
 /// Returns the function and the URL of each endpoint of `gatehouse dev`, from the URLs of its functions.
 pub(crate) fn of_dev(functions: &BTreeMap<String, String>) -> Vec<(String, String)> {
-    let address = |endpoint: &Endpoint| {
-        let url = functions.get(endpoint.function)?;
-        Some((endpoint.function.to_owned(), format!("{url}/{}", endpoint.path.replace("<AgentId>", PROBE_AGENT))))
+    let address = |endpoint: Endpoint| {
+        let function = endpoint.profile().function;
+        let url = functions.get(function)?;
+        Some((function.to_owned(), format!("{url}/{}", path(endpoint).replace("<AgentId>", PROBE_AGENT))))
     };
-    ENDPOINTS.iter().filter_map(address).collect()
+    SOURCES.into_iter().filter_map(address).collect()
 }
 
 impl Arguments {
     /// Returns the endpoints with their URLs, and the secrets document if `signs` is set.
-    async fn read(&self, signs: bool) -> Result<(Vec<(&'static Endpoint, String)>, String), Error> {
+    async fn read(&self, signs: bool) -> Result<(Vec<(Endpoint, String)>, String), Error> {
         let Some(stack) = &self.stack else {
             let base = self.base.trim_end_matches('/');
             url_of(base)?;
-            let at = |endpoint: &'static Endpoint| {
-                (endpoint, format!("{base}/lambda-url/{}/{}", endpoint.function, endpoint.path))
+            let at = |endpoint: Endpoint| {
+                (endpoint, format!("{base}/lambda-url/{}/{}", endpoint.profile().function, path(endpoint)))
             };
-            let document = variable("GATEHOUSE_SECRETS")?.unwrap_or_else(|| DEVELOPMENT.to_owned());
-            return Ok((ENDPOINTS.iter().map(at).collect(), document));
+            let document = variable("GATEHOUSE_SECRETS")?.unwrap_or_else(|| development().to_owned());
+            return Ok((SOURCES.into_iter().map(at).collect(), document));
         };
-        let sdk = gatehouse_inbox::aws::sdk_config().await;
+        let sdk = gatehouse_runtime::aws::sdk_config().await;
         let outputs = Outputs::of(&sdk, stack).await?;
         let mut addresses = Vec::new();
-        for endpoint in &ENDPOINTS {
-            let url = outputs.get(endpoint.output)?.trim_end_matches('/');
-            addresses.push((endpoint, format!("{url}/{}", endpoint.path)));
+        for endpoint in SOURCES {
+            let url = outputs.get(&output(endpoint))?.trim_end_matches('/');
+            addresses.push((endpoint, format!("{url}/{}", path(endpoint))));
         }
         let document =
             if signs { Place::of_stack(&sdk, &outputs)?.read().await?.unwrap_or_default() } else { String::new() };
@@ -163,8 +108,8 @@ pub(crate) async fn list(arguments: &Arguments) -> Result<bool, Error> {
     let (addresses, _) = arguments.read(false).await?;
     let mut text = String::new();
     for (endpoint, address) in addresses {
-        writeln!(text, "{}\n  {address}", endpoint.function)?;
-        for step in endpoint.steps {
+        writeln!(text, "{}\n  {address}", endpoint.profile().function)?;
+        for step in endpoint.profile().steps {
             writeln!(text, "  [ ] {step}")?;
         }
     }
@@ -183,13 +128,14 @@ pub(crate) async fn ping(arguments: &Arguments) -> Result<bool, Error> {
     let secrets = Secrets::parse(&document, true)?;
     let (mut all_right, mut is_any_open) = (true, false);
     for (endpoint, address) in addresses {
-        let delivery = match endpoint.sender {
-            Some(sender) => probe(sender, &secrets)?,
-            None => turn(&document),
+        let Profile { function, secrets: part, shape, .. } = endpoint.profile();
+        let delivery = match shape {
+            CredentialsShape::Nothing => turn(&document),
+            _ => probe(endpoint, &secrets)?,
         };
         let Some(delivery) = delivery else {
-            let closed = format!("closed: the secrets document has no usable value for {}", endpoint.part);
-            print(&format!("{:<22} {closed}\n", endpoint.function))?;
+            let closed = format!("closed: the secrets document has no usable value for {}", part.name);
+            print(&format!("{function:<22} {closed}\n"))?;
             continue;
         };
         is_any_open = true;
@@ -199,7 +145,7 @@ pub(crate) async fn ping(arguments: &Arguments) -> Result<bool, Error> {
             Err(error) => (false, error),
         };
         all_right &= is_right;
-        print(&format!("{:<22} {:<5} {result}\n", endpoint.function, if is_right { "ok" } else { "WRONG" }))?;
+        print(&format!("{:<22} {:<5} {result}\n", function, if is_right { "ok" } else { "WRONG" }))?;
     }
     if !is_any_open {
         return Err("no endpoint is open; begin with: gatehouse secrets set".into());
@@ -208,16 +154,10 @@ pub(crate) async fn ping(arguments: &Arguments) -> Result<bool, Error> {
 }
 
 /// Builds a signed event of a type that no vendor has; `None` without a secret.
-fn probe(sender: Sender, secrets: &Secrets) -> Result<Option<Delivery>, Error> {
+fn probe(endpoint: Endpoint, secrets: &Secrets) -> Result<Option<Delivery>, Error> {
     let (now, id) = (Clock::System.now(), Nonce::random()?.to_string());
-    let body = match sender {
-        Sender::Ada => json!({"type": "gatehouse.ping", "timestamp": now.to_string(), "data": {}}),
-        Sender::Agntix => json!({"eventType": "gatehouse.ping", "createdAt": now.to_string()}),
-        Sender::VapiClient | Sender::VapiServer => {
-            json!({"message": {"type": "gatehouse.ping", "timestamp": now.as_millis(), "call": {"id": id}}})
-        }
-    };
-    Ok(Delivery::signed(sender, secrets, &format!("msg_ping_{id}"), body.to_string(), now).ok())
+    let body = endpoint.ping(&id, now);
+    Ok(Delivery::signed(endpoint, secrets, &format!("msg_ping_{id}"), body, now).ok())
 }
 
 /// Builds a chat request of the first client with a token; `None` without one.
@@ -241,9 +181,13 @@ fn is_accepted(outcome: &str) -> bool {
 
 /// Whether the response to a probe is the expected one. Webhook probes are recorded. Agent-chat authenticates the
 /// client and then answers that the agent does not exist (404) or that the client may not call it (403).
-fn is_right(endpoint: &Endpoint, answer: &Answer) -> bool {
-    match endpoint.sender {
-        Some(_) => answer.status == 200 && is_accepted(answer.outcome()),
-        None => [403, 404].contains(&answer.status) && answer.header("content-type") == "application/problem+json",
+fn is_right(endpoint: Endpoint, answer: &Answer) -> bool {
+    match endpoint.profile().shape {
+        CredentialsShape::SigningSecrets | CredentialsShape::Schemes => {
+            answer.status == 200 && is_accepted(answer.outcome())
+        }
+        CredentialsShape::Nothing => {
+            [403, 404].contains(&answer.status) && answer.header("content-type") == "application/problem+json"
+        }
     }
 }

@@ -5,11 +5,11 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use clap::{Subcommand, ValueEnum};
-use gatehouse_edge::vapi::Channel;
 use gatehouse_local::Error;
 use gatehouse_payload::json::Document;
-use gatehouse_payload::vapi::message::{ClientMessage, ServerMessage};
 use gatehouse_replies::{Chosen, Hosts, Kind, Rules, Said, control};
+use gatehouse_vapi::Channel;
+use gatehouse_vapi::types::{CLIENT_MESSAGES, SERVER_MESSAGES};
 
 use crate::shell::{print, read, read_text};
 
@@ -19,7 +19,7 @@ const FILE: &str = "functions/replies.json";
 pub(crate) const EXAMPLES: &str = "\
 Examples:
   gatehouse replies check
-  gatehouse replies try functions/replies.dev.json --message tests/fixtures/vapi/tool-calls.json --as server
+  gatehouse replies try functions/replies.dev.json --message shared/vendors/vapi/samples/tool-calls.json --as server
 
 Syntax of the rules: docs/replies.md";
 
@@ -93,7 +93,7 @@ fn rules(file: &Path) -> Result<Rules, Error> {
 
 /// Returns the requested channel, else the ones on which Vapi sends this message type, else both.
 fn channels(requested: Option<To>, message_type: &str) -> Vec<Channel> {
-    let documented = [(Channel::Client, ClientMessage::KINDS), (Channel::Server, ServerMessage::KINDS)];
+    let documented = [(Channel::Client, &CLIENT_MESSAGES[..]), (Channel::Server, &SERVER_MESSAGES[..])];
     let known = documented.iter().filter(|(_, kinds)| kinds.contains(&message_type)).map(|(channel, _)| *channel);
     match requested {
         Some(To::Client) => vec![Channel::Client],

@@ -5,14 +5,18 @@ use std::io::{BufRead, IsTerminal};
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use gatehouse_edge::secrets::Secrets;
-use gatehouse_inbox::Nonce;
+use gatehouse_ag_kit::AgKit;
 use gatehouse_local::Error;
+use gatehouse_payload::Nonce;
+use gatehouse_vendor::{SchemeSummary, Source};
+use gatehouse_vendors::{of_vendor, vendors};
 
+mod all;
 mod document;
 mod place;
 
-use document::{Document, Whose};
+pub(crate) use all::AllSecrets;
+use document::{Credential, Document, forms};
 pub(crate) use place::Place;
 use place::PlaceArguments;
 
@@ -60,9 +64,8 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct Set {
-    /// Credential: ada, agntix, vapi, vapi:HEADER (the scheme with that header) or client:ID
-    #[arg(value_name = "CREDENTIAL")]
-    whose: String,
+    #[arg(help = format!("Credential: {}", forms()))]
+    credential: String,
     /// Values [default: one, read from standard input]
     values: Vec<String>,
     /// Generate a new value and print it
@@ -77,11 +80,10 @@ pub(crate) struct Set {
 
 #[derive(Debug, Args)]
 pub(crate) struct Rotate {
-    /// Credential: ada, agntix, vapi, vapi:HEADER (the scheme with that header) or client:ID
-    #[arg(value_name = "CREDENTIAL")]
-    whose: String,
-    /// New value. For ada and agntix, the one in the vendor's dashboard [default: read from standard input]; otherwise
-    /// [default: a generated value, which is printed]
+    #[arg(help = format!("Credential: {}", forms()))]
+    credential: String,
+    /// New value. For a vendor that makes its signing secret, the one in its dashboard [default: read from standard
+    /// input]; otherwise [default: a generated value, which is printed]
     value: Option<String>,
     /// End the rotation: keep only the first value, which is the new one
     #[arg(long, conflicts_with = "value")]
@@ -97,7 +99,7 @@ pub(crate) async fn run(command: Command) -> Result<bool, Error> {
         Command::Rotate(arguments) => rotate(arguments).await,
         Command::Put { document, place } => {
             let text = read_text(&document)?;
-            let defects = Secrets::parse(&text, false)?.defects;
+            let defects = AllSecrets::parse(&text, false)?.defects;
             if !defects.is_empty() {
                 return Err(format!("nothing is written: {}", defects.join("; ")).into());
             }
@@ -112,74 +114,74 @@ async fn check(place: &Place) -> Result<bool, Error> {
     let Some(text) = place.read().await? else {
         return Err(format!("{place} does not exist yet; create it with: gatehouse secrets set").into());
     };
-    let secrets = Secrets::parse(&text, false)?;
+    let secrets = AllSecrets::parse(&text, false)?;
     print(&summary(place, &secrets))?;
     Ok(secrets.defects.is_empty())
 }
 
-async fn set(Set { whose, mut values, new, agents, place }: Set) -> Result<bool, Error> {
-    let whose: Whose = whose.parse()?;
+async fn set(Set { credential, mut values, new, agents, place }: Set) -> Result<bool, Error> {
+    let credential: Credential = credential.parse()?;
     let place = place.place().await?;
     let mut document = Document::read(place.read().await?.as_deref())?;
-    if new && matches!(whose, Whose::Ada | Whose::Agntix) {
+    if new && matches!(credential, Credential::SigningSecrets(_)) {
         return Err("--new cannot be used: this vendor generates the secret itself, and its dashboard shows it".into());
     } else if new {
         values = vec![generate()?];
     } else if values.is_empty() {
-        values = vec![read_value(&whose)?];
+        values = vec![read_value(&credential)?];
     }
-    document.set(&whose, &values, &agents)?;
-    place.write(&document.text(&whose, values.len())?).await?;
+    document.set(&credential, &values, &agents)?;
+    place.write(&document.text(&credential, values.len())?).await?;
     if new {
         print(&format!("The new value is {}\n", values.concat()))?;
     }
     check(&place).await
 }
 
-async fn rotate(Rotate { whose, value, finish, place: arguments }: Rotate) -> Result<bool, Error> {
-    let whose: Whose = whose.parse()?;
+async fn rotate(Rotate { credential, value, finish, place: arguments }: Rotate) -> Result<bool, Error> {
+    let credential: Credential = credential.parse()?;
     let place = arguments.place().await?;
     let mut document = Document::read(place.read().await?.as_deref())?;
-    let command = format!("gatehouse secrets rotate {whose}{}", arguments.as_options());
-    match (document.count(&whose), finish) {
+    let command = format!("gatehouse secrets rotate {credential}{}", arguments.as_options());
+    match (document.count(&credential), finish) {
         (0, _) => {
             return Err(format!(
-                "{whose} has no value yet, so there is nothing to rotate; set one with: gatehouse secrets set {whose}"
+                "{credential} has no value yet, so there is nothing to rotate; set one with: gatehouse secrets set {credential}"
             )
             .into());
         }
-        (1, true) => return Err(format!("{whose} has one value only; start a rotation with: {command}").into()),
-        (_, true) => document.keep_first(&whose)?,
+        (1, true) => return Err(format!("{credential} has one value only; start a rotation with: {command}").into()),
+        (_, true) => document.keep_first(&credential)?,
         (1, false) => {
-            let value = match (value, &whose) {
+            let value = match (value, &credential) {
                 (Some(value), _) => value,
-                (None, Whose::Ada | Whose::Agntix) => read_value(&whose)?,
-                (None, Whose::Vapi(_) | Whose::Client(_)) => generate()?,
+                (None, Credential::SigningSecrets(_)) => read_value(&credential)?,
+                (None, Credential::Scheme(..) | Credential::Client(_)) => generate()?,
             };
-            let wanted = document.usable(&whose) + 1;
-            document.add(&whose, &value)?;
-            place.write(&document.text(&whose, wanted)?).await?;
-            let shown = if matches!(whose, Whose::Ada | Whose::Agntix) { None } else { Some(value.as_str()) };
-            print(&steps(&whose, &place, shown, &command))?;
+            let wanted = document.usable(&credential) + 1;
+            document.add(&credential, &value)?;
+            place.write(&document.text(&credential, wanted)?).await?;
+            let shown = if matches!(credential, Credential::SigningSecrets(_)) { None } else { Some(value.as_str()) };
+            print(&steps(&credential, &place, shown, &command))?;
             return Ok(true);
         }
         (_, false) => {
             return Err(format!(
-                "{whose} has several values: a rotation is in progress; end it with: {command} --finish"
+                "{credential} has several values: a rotation is in progress; end it with: {command} --finish"
             )
             .into());
         }
     }
-    place.write(&document.text(&whose, 1)?).await?;
+    place.write(&document.text(&credential, 1)?).await?;
     print(&format!(
-        "{whose}: only the first value is left. Active instances stop using the other values within 5 minutes, all\n\
+        "{credential}: only the first value is left. Active instances stop using the other values within 5 minutes, all\n\
          instances within 15 minutes.\n"
     ))?;
     Ok(true)
 }
 
 /// Describes the remaining steps of a rotation. `command` is the rotate command without `--finish`.
-fn steps(whose: &Whose, place: &Place, value: Option<&str>, command: &str) -> String {
+fn steps(credential: &Credential, place: &Place, value: Option<&str>, command: &str) -> String {
     let mut text = format!("{place} has the new value and the old one. Next steps:\n");
     let mut steps = Vec::new();
     if matches!(place, Place::Manager { .. }) {
@@ -187,16 +189,16 @@ fn steps(whose: &Whose, place: &Place, value: Option<&str>, command: &str) -> St
     } else {
         steps.push("Restart the processes that use the file.".to_owned());
     }
-    match whose {
-        Whose::Ada | Whose::Agntix => {
+    match credential {
+        Credential::SigningSecrets(_) => {
             steps.push("If the endpoint still has the old signing secret in the dashboard, change it now.".to_owned());
             steps.push("Wait until the vendor no longer signs with the old one; its dashboard shows when.".to_owned());
         }
-        Whose::Vapi(_) => {
-            steps.push(format!("Enter this value in the credential at Vapi: {}", value.unwrap_or_default()));
+        Credential::Scheme(..) => {
+            steps.push(format!("Enter this value in the credential at the vendor: {}", value.unwrap_or_default()));
             steps.push("Wait until all calls that began before this change have ended.".to_owned());
         }
-        Whose::Client(_) => steps.push(format!("Give the client this token: {}", value.unwrap_or_default())),
+        Credential::Client(_) => steps.push(format!("Give the client this token: {}", value.unwrap_or_default())),
     }
     steps.push(format!("{command} --finish"));
     for (n, step) in steps.iter().enumerate() {
@@ -211,9 +213,9 @@ fn generate() -> Result<String, Error> {
 }
 
 /// Reads a value from standard input.
-fn read_value(whose: &Whose) -> Result<String, Error> {
+fn read_value(credential: &Credential) -> Result<String, Error> {
     if std::io::stdin().is_terminal() {
-        print(&format!("Value of {whose}, then Enter: "))?;
+        print(&format!("Value of {credential}, then Enter: "))?;
     }
     let mut line = String::new();
     std::io::stdin().lock().read_line(&mut line)?;
@@ -221,7 +223,7 @@ fn read_value(whose: &Whose) -> Result<String, Error> {
 }
 
 /// Describes what a document opens and which entries are invalid, without values.
-fn summary(place: &Place, secrets: &Secrets) -> String {
+fn summary(place: &Place, secrets: &AllSecrets) -> String {
     let mut text = format!("{place}\n");
     let count = |n: usize, one: &str| if n == 1 { format!("1 {one}") } else { format!("{n} {one}s") };
     let mut line = |name: &str, what: Vec<String>| {
@@ -229,18 +231,22 @@ fn summary(place: &Place, secrets: &Secrets) -> String {
         let line = format!("  {name:<11} {state:<7} {}", what.join(", "));
         let _ = writeln!(text, "{}", line.trim_end());
     };
-    for (name, keys) in [("ada", secrets.ada.len()), ("agntix", secrets.agntix.len())] {
-        line(name, (keys > 0).then(|| count(keys, "signing secret")).into_iter().collect());
-    }
-    let scheme = |scheme: &gatehouse_edge::scheme::Scheme| {
-        format!("{} in {} ({})", scheme.kind(), scheme.header(), count(scheme.len(), "value"))
+    let scheme = |scheme: SchemeSummary| match scheme.header {
+        Some(header) => format!("{} in {header} ({})", scheme.kind, count(scheme.values, "value")),
+        None => count(scheme.values, "signing secret"),
     };
-    line("vapi", secrets.vapi.iter().map(scheme).collect());
-    let chat = &secrets.agent_chat;
+    for vendor in vendors() {
+        let Some(credentials) = of_vendor(vendor).and_then(|source| secrets.vendors.of(source)) else { continue };
+        if vendor != AgKit.profile().vendor {
+            let usable = credentials.schemes().into_iter().filter(|scheme| scheme.values > 0);
+            line(vendor, usable.map(scheme).collect());
+        }
+    }
+    let chat = &secrets.chat;
     let clients = chat.clients.iter().map(|client| format!("client {}", client.id));
     let issuers = chat.issuers.iter().map(|issuer| format!("users of {}", issuer.issuer));
     let agents = chat.agents.keys().map(|agent| format!("agent {agent}"));
-    line("agent_chat", clients.chain(issuers).chain(agents).collect());
+    line(AgKit.profile().secrets.name, clients.chain(issuers).chain(agents).collect());
     for defect in &secrets.defects {
         let _ = writeln!(text, "  not used: {defect}");
     }

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
 use crate::shell::{innermost, print};
-use crate::vendor::{DeliveryArguments, Vendor};
+use crate::vendor::{DeliveryArguments, SourceArg};
 
 pub(crate) const EXAMPLES: &str = "\
 Each repetition has its own message id: the first id with the suffix _1, _2 and so on. For Ada, each one is a new event.
@@ -61,7 +61,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<bool, Error> {
     if repeat == 1 {
         let answer = post(&client, &delivery.sign(&secrets, &first_id, &body)?).await;
         let answer = answer.map_err(|error| unreachable(&url, &error))?;
-        print(&format!("{} {}\n{}", answer.status, line(&answer), reply_line(delivery.vendor, &answer)))?;
+        print(&format!("{} {}\n{}", answer.status, line(&answer), reply_line(delivery.source, &answer)))?;
         return Ok((200..300).contains(&answer.status));
     }
 
@@ -155,10 +155,13 @@ pub(crate) fn line(answer: &Answer) -> String {
     words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join("  ")
 }
 
-/// Returns the reply to Vapi as a line. Other vendors get no reply.
-fn reply_line(vendor: Vendor, answer: &Answer) -> String {
-    let is_vapi = matches!(vendor, Vendor::VapiClient | Vendor::VapiServer);
-    if is_vapi && answer.status == 200 { format!("{}\n", answer.body.trim_end()) } else { String::new() }
+/// Returns the reply as a line, if the vendor reads it.
+fn reply_line(source: SourceArg, answer: &Answer) -> String {
+    if source.0.profile().expects_reply && answer.status == 200 {
+        format!("{}\n", answer.body.trim_end())
+    } else {
+        String::new()
+    }
 }
 
 /// Counts of the responses so far.

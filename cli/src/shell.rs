@@ -5,9 +5,9 @@ use std::io::{IsTerminal, Read, Write};
 use std::path::Path;
 
 use anstyle::{AnsiColor, Style};
-use gatehouse_inbox::Outcome;
-use gatehouse_inbox::outcome::Severity;
 use gatehouse_local::Error;
+use gatehouse_payload::Outcome;
+use gatehouse_payload::outcome::Severity;
 
 /// Returns the value of an environment variable. An empty value counts as unset.
 pub(crate) fn variable(name: &str) -> Result<Option<String>, Error> {

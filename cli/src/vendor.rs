@@ -1,52 +1,36 @@
 //! Command-line arguments that `sign` and `send` share: the vendor, the body and the secret.
 
 use std::path::PathBuf;
+use std::sync::LazyLock;
 
+use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum};
-use gatehouse_edge::secrets::{DEVELOPMENT, Secrets};
-use gatehouse_inbox::{Clock, Nonce};
-use gatehouse_local::delivery::{Delivery, Sender};
+use gatehouse_local::delivery::Delivery;
 use gatehouse_local::{Error, dev_url};
+use gatehouse_payload::Nonce;
+use gatehouse_runtime::Clock;
+use gatehouse_vendor::{CredentialsShape, Source};
+use gatehouse_vendors::{SOURCES, Secrets, development};
 use serde_json::{Value, json};
 
 use crate::shell::{read, variable};
 
-/// The vendor that sends a delivery.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Vendor {
-    /// Ada conversation or end-user webhook, to `conversation-webhooks`
-    Ada,
-    /// agntix session webhook, to `session-lifecycle`
-    Agntix,
-    /// Vapi client message, to `client-message`
-    VapiClient,
-    /// Vapi server message, to `server-message`
-    VapiServer,
-}
+/// The source of a delivery, by its name on the command line.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SourceArg(pub(crate) &'static dyn Source);
 
-impl Vendor {
-    pub(crate) fn sender(self) -> Sender {
-        match self {
-            Vendor::Ada => Sender::Ada,
-            Vendor::Agntix => Sender::Agntix,
-            Vendor::VapiClient => Sender::VapiClient,
-            Vendor::VapiServer => Sender::VapiServer,
-        }
+impl ValueEnum for SourceArg {
+    fn value_variants<'a>() -> &'a [Self] {
+        static ALL: LazyLock<Vec<SourceArg>> = LazyLock::new(|| {
+            let delivers = |source: &&dyn Source| source.profile().shape != CredentialsShape::Nothing;
+            SOURCES.into_iter().filter(delivers).map(SourceArg).collect()
+        });
+        &ALL
     }
 
-    /// Returns the vendor's name on the command line.
-    pub(crate) fn word(self) -> String {
-        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
-    }
-
-    /// Returns an example body.
-    fn example(self) -> &'static [u8] {
-        match self {
-            Vendor::Ada => include_bytes!("../../tests/fixtures/ada/conversation-message.json"),
-            Vendor::Agntix => include_bytes!("../../tests/fixtures/agntix/session-ended.json"),
-            Vendor::VapiClient => include_bytes!("../../tests/fixtures/vapi/transcript-final.json"),
-            Vendor::VapiServer => include_bytes!("../../tests/fixtures/vapi/assistant-request.json"),
-        }
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        let profile = self.0.profile();
+        Some(PossibleValue::new(profile.name).help(format!("{}, to `{}`", profile.about, profile.function)))
     }
 }
 
@@ -54,7 +38,8 @@ impl Vendor {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct DeliveryArguments {
     /// Vendor, which decides how the delivery is signed and which function receives it
-    pub(crate) vendor: Vendor,
+    #[arg(value_name = "VENDOR")]
+    pub(crate) source: SourceArg,
     /// File with the body; `-` reads standard input [default: an example body of the vendor]
     pub(crate) file: Option<PathBuf>,
     /// Signing secret or token [default: the vendor's first one in GATEHOUSE_SECRETS, or in the development document if
@@ -72,11 +57,15 @@ pub(crate) struct DeliveryArguments {
 
 impl DeliveryArguments {
     pub(crate) fn url(&self) -> String {
-        self.to.clone().unwrap_or_else(|| dev_url("http://127.0.0.1:9000", self.vendor.sender()))
+        self.to.clone().unwrap_or_else(|| dev_url("http://127.0.0.1:9000", self.source.0))
     }
 
     pub(crate) fn body(&self) -> Result<Vec<u8>, Error> {
-        self.file.as_deref().map_or_else(|| Ok(self.vendor.example().to_vec()), read)
+        self.file.as_deref().map_or_else(|| Ok(self.example().to_vec()), read)
+    }
+
+    fn example(&self) -> &'static [u8] {
+        self.source.0.samples().first().map_or(b"{}", |sample| sample.body.as_bytes())
     }
 
     pub(crate) fn message_id(&self) -> Result<String, Error> {
@@ -89,20 +78,20 @@ impl DeliveryArguments {
     /// Builds the delivery, signed at the current time.
     pub(crate) fn sign(&self, secrets: &Secrets, message_id: &str, body: &[u8]) -> Result<Delivery, Error> {
         let body = body.to_vec();
-        Ok(Delivery::signed(self.vendor.sender(), secrets, message_id, body, Clock::System.now())?)
+        Ok(Delivery::signed(self.source.0, secrets, message_id, body, Clock::System.now())?)
     }
 
     /// Returns the secrets to sign with.
     pub(crate) fn secrets(&self) -> Result<Secrets, Error> {
         let document = variable("GATEHOUSE_SECRETS")?;
-        let document = document.as_deref().unwrap_or(DEVELOPMENT);
+        let document = document.as_deref().unwrap_or(development());
         let (document, place) = match &self.secret {
             None => (document.to_owned(), "GATEHOUSE_SECRETS"),
             // Not checked by clap, whose error message would show the secret.
             Some(secret) => (self.with_secret(document, &header_value(secret)?), "--secret"),
         };
         let secrets = Secrets::parse(&document, true).map_err(|error| format!("{place}: {error}"))?;
-        match secrets.defects.iter().find(|defect| defect.starts_with(self.vendor.sender().source().vendor())) {
+        match secrets.defects.iter().find(|defect| defect.starts_with(self.source.0.profile().secrets.name)) {
             // The user did not write this document, so the path that begins the message is left out.
             Some(defect) if self.secret.is_some() => {
                 Err(format!("--secret {}", defect.split_once(' ').map_or("cannot be used", |(_, what)| what)).into())
@@ -114,18 +103,19 @@ impl DeliveryArguments {
 
     /// Returns a document that has only this secret. The scheme that sends it to Vapi is the first one in `document`.
     fn with_secret(&self, document: &str, secret: &str) -> String {
-        let part = match self.vendor {
-            Vendor::Ada | Vendor::Agntix => json!({"signing_secrets": [secret]}),
-            Vendor::VapiClient | Vendor::VapiServer => {
+        let profile = self.source.0.profile();
+        let part = match profile.shape {
+            CredentialsShape::SigningSecrets | CredentialsShape::Nothing => json!({"signing_secrets": [secret]}),
+            CredentialsShape::Schemes => {
                 let document: Value = serde_json::from_str(document).unwrap_or_default();
                 let bearer = json!({"kind": "bearer", "header": "authorization", "prefix": "Bearer "});
-                let mut scheme =
-                    document.pointer("/vapi/schemes/0").filter(|s| s.is_object()).cloned().unwrap_or(bearer);
+                let first = &document[profile.secrets.name]["schemes"][0];
+                let mut scheme = if first.is_object() { first.clone() } else { bearer };
                 scheme["values"] = json!([secret]);
                 json!({"schemes": [scheme]})
             }
         };
-        json!({self.vendor.sender().source().vendor(): part}).to_string()
+        json!({profile.secrets.name: part}).to_string()
     }
 }
 

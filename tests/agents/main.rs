@@ -10,10 +10,10 @@ use std::process::Stdio;
 
 use bytes::Bytes;
 use chopper::{Chopper, Mode};
-use gatehouse_inbox::Clock;
 use gatehouse_local::delivery::{Client, Delivery};
 use gatehouse_local::runtime_api::Invoked;
 use gatehouse_local::{Options, Testbed};
+use gatehouse_runtime::Clock;
 use http::Response;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
@@ -175,7 +175,7 @@ async fn response_in_chunks_of_any_size_is_relayed_unchanged() {
                 let response = server.through(&stack, "/send-message", &body, mode).await;
                 check_response(&name, server.dialect, &direct, &response);
                 let turn_id = response.headers()["gatehouse-turn-id"].to_str().unwrap();
-                let id = gatehouse_edge::chat::event_id(turn_id);
+                let id = gatehouse_ag_kit::event_id(turn_id);
                 let turn = stack.store().get(&id, Clock::System.now()).await.unwrap().unwrap();
                 let turn: Value = serde_json::from_slice(&turn.event.body).unwrap();
                 assert_eq!(turn["answer"].as_str().unwrap().as_bytes(), direct, "{name}");

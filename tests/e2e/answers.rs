@@ -1,5 +1,6 @@
 //! Tests replies to Vapi's messages and actions on live calls.
 
+use gatehouse_vapi::Vapi;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -11,7 +12,7 @@ use tokio::net::TcpListener;
 
 use crate::support::{messages, record, replies, send, stack, stack_with};
 
-const TOOL_CALLS: &str = include_str!("../fixtures/vapi/tool-calls.json");
+const TOOL_CALLS: &str = gatehouse_vapi::samples::TOOL_CALLS;
 
 fn message(message_type: &str, own: Value) -> Value {
     let mut message = json!({"type": message_type, "timestamp": 1_795_173_390_500_u64, "call": {"id": "call_1"}});
@@ -20,7 +21,7 @@ fn message(message_type: &str, own: Value) -> Value {
 }
 
 async fn answer(stack: &Testbed, message: &Value) -> Value {
-    let answer = send(stack, &Delivery::vapi_server(message.to_string())).await;
+    let answer = send(stack, &Delivery::now(&Vapi::SERVER, message.to_string())).await;
     assert_eq!(answer.status, 200, "{}", answer.body);
     assert_eq!(answer.header("content-type"), "application/json");
     serde_json::from_str(&answer.body).unwrap()
@@ -64,11 +65,11 @@ async fn without_rules_replies_are_empty_and_predial_is_ineligible() {
 #[tokio::test(flavor = "multi_thread")]
 async fn only_two_paths_accept_server_messages() {
     let stack = stack().await;
-    let delivery = Delivery::vapi_server(message("hang", json!({})).to_string());
+    let delivery = Delivery::now(&Vapi::SERVER, message("hang", json!({})).to_string());
     for (path, status) in [("server", 200), ("", 200), ("server/", 200), ("client", 404), ("server/x", 404)] {
         let answer = send(&stack, &Delivery { path: path.to_owned(), ..delivery.clone() }).await;
         assert_eq!(answer.status, status, "{path}");
-        assert!(status == 200 || answer.body.contains("POST /server or /"), "{}", answer.body);
+        assert!(status == 200 || answer.body.contains("send the request to /server or /"), "{}", answer.body);
     }
 }
 
@@ -102,7 +103,7 @@ async fn voice_request_is_recorded_and_answered_with_501() {
     let stack = stack().await;
     let request = message("voice-request", json!({"text": "Hello", "sampleRate": 24000}));
     for outcome in ["recorded", "duplicate"] {
-        let answer = send(&stack, &Delivery::vapi_server(request.to_string())).await;
+        let answer = send(&stack, &Delivery::now(&Vapi::SERVER, request.to_string())).await;
         assert_eq!((answer.status, answer.outcome()), (501, outcome));
         assert!(answer.body.contains("urn:gatehouse:problem:unsupported") && answer.body.contains("voice.server"));
         assert!(record(&stack, answer.event_id()).await.is_some());
@@ -122,11 +123,11 @@ async fn total_outage_still_answers_requests_of_live_calls() {
         ("end-of-call-report", 503, "unavailable", ""),
         ("voice-request", 503, "unavailable", ""),
     ] {
-        let answer = send(&stack, &Delivery::vapi_server(message(name, json!({})).to_string())).await;
+        let answer = send(&stack, &Delivery::now(&Vapi::SERVER, message(name, json!({})).to_string())).await;
         assert_eq!((answer.status, answer.outcome()), (status, outcome), "{name}");
         assert!(status == 503 || answer.body == body, "{name}: {}", answer.body);
     }
-    let client = send(&stack, &Delivery::vapi_client(TOOL_CALLS)).await;
+    let client = send(&stack, &Delivery::now(&Vapi::CLIENT, TOOL_CALLS)).await;
     assert_eq!((client.status, client.outcome()), (503, "unavailable"));
 }
 
@@ -134,7 +135,7 @@ async fn total_outage_still_answers_requests_of_live_calls() {
 async fn reply_to_queued_event_is_recorded_with_the_event() {
     let rules = json!({"server": [{"when": {"type": "assistant-request"}, "reply": {"assistantId": "a"}}]});
     let stack = with_rules(&rules).await;
-    let delivery = Delivery::vapi_server(message("assistant-request", json!({})).to_string());
+    let delivery = Delivery::now(&Vapi::SERVER, message("assistant-request", json!({})).to_string());
     stack.dynamodb.fail(Rule::every(Fault::Cut));
     let answer = send(&stack, &delivery).await;
     assert_eq!((answer.outcome(), answer.body.as_str()), ("queued", r#"{"assistantId":"a"}"#));
@@ -168,7 +169,7 @@ impl Call {
 
     fn hang(&self, id: &str, text: &str) -> Delivery {
         let call = json!({"id": id, "monitor": {"controlUrl": self.url}});
-        Delivery::vapi_server(message("hang", json!({"call": call, "text": text})).to_string())
+        Delivery::now(&Vapi::SERVER, message("hang", json!({"call": call, "text": text})).to_string())
     }
 
     pub(crate) fn received(&self) -> Vec<Value> {
@@ -211,7 +212,7 @@ async fn conflict_and_repeated_request_run_no_action() {
             let call = json!({"id": "call_1", "monitor": {"controlUrl": call.url}});
             let calls = json!([{"id": "t", "name": "n"}]);
             let own = json!({"call": call, "session": {"id": "s"}, "toolCallList": calls, "text": text});
-            Delivery::vapi_server(message(kind, own).to_string())
+            Delivery::now(&Vapi::SERVER, message(kind, own).to_string())
         };
         assert_eq!(send(&stack, &delivery("first")).await.outcome(), "recorded");
         assert_eq!(send(&stack, &delivery("second")).await.outcome(), again);
@@ -223,7 +224,7 @@ async fn conflict_and_repeated_request_run_no_action() {
 async fn event_with_weak_id_runs_no_action() {
     let (stack, call) = (with_rules(&say_rule()).await, Call::answering(200).await);
     let undated = json!({"message": {"type": "hang", "text": "x", "call": {"monitor": {"controlUrl": call.url}}}});
-    assert_eq!(send(&stack, &Delivery::vapi_server(undated.to_string())).await.outcome(), "recorded");
+    assert_eq!(send(&stack, &Delivery::now(&Vapi::SERVER, undated.to_string())).await.outcome(), "recorded");
     assert_eq!(call.received(), [Value::Null; 0]);
 }
 
@@ -246,10 +247,10 @@ async fn event_is_recorded_although_its_call_never_answers() {
     let url = format!("http://{}", listener.local_addr().unwrap());
     let call = json!({"id": "call_1", "monitor": {"controlUrl": url}});
     let message = message("hang", json!({"call": call, "text": "x"})).to_string();
-    let first = send(&stack, &Delivery::vapi_server(message.clone())).await;
+    let first = send(&stack, &Delivery::now(&Vapi::SERVER, message.clone())).await;
     assert_eq!((first.status, first.outcome(), first.body.as_str()), (200, "recorded", "{}"));
     assert_eq!(record(&stack, first.event_id()).await.unwrap().event.body, message.replace(&url, "[redacted]"));
-    assert_eq!(send(&stack, &Delivery::vapi_server(message)).await.outcome(), "duplicate");
+    assert_eq!(send(&stack, &Delivery::now(&Vapi::SERVER, message)).await.outcome(), "duplicate");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -263,7 +264,7 @@ async fn event_is_recorded_although_its_action_fails() {
     }
     for url in [json!("https://example.com/control"), json!("ftp://api.vapi.ai"), json!(7), Value::Null] {
         let call = json!({"id": url.to_string(), "monitor": {"controlUrl": url}});
-        let delivery = Delivery::vapi_server(message("hang", json!({"call": call, "text": "x"})).to_string());
+        let delivery = Delivery::now(&Vapi::SERVER, message("hang", json!({"call": call, "text": "x"})).to_string());
         assert_eq!(send(&stack, &delivery).await.outcome(), "recorded", "{url}");
     }
 }

@@ -67,28 +67,50 @@ fn code_map_lists_exactly_the_workspace_crates() {
     assert_eq!(listed, folders);
 }
 
+/// The rank of a crate, by its folder. A crate depends only on crates of lower ranks.
+fn rank(folder: &str) -> Option<u32> {
+    match folder {
+        "shared/payload" | "shared/sse" | "shared/outgoing" | "tests/seeds" => Some(0),
+        "shared/vendor" | "shared/runtime" => Some(1),
+        // Each folder below `shared/vendors` is a vendor.
+        vendor if vendor.starts_with("shared/vendors/") => Some(2),
+        "shared/vendors" | "shared/messages" | "shared/inbox" => Some(3),
+        "shared/chat" | "shared/edge" | "shared/timeline" => Some(4),
+        "shared/replies" | "shared/lambda" => Some(5),
+        function if function.starts_with("functions/") => Some(6),
+        "infra/local" => Some(7),
+        "cli" | "tests" | "tests/bench" | "tests/guard" | "examples/consumer" => Some(8),
+        _ => None,
+    }
+}
+
 #[test]
 fn dependencies_point_one_way() {
-    let rank = |name: &str| match name {
-        "gatehouse-payload" | "gatehouse-sse" | "gatehouse-outgoing" | "gatehouse-seeds" => Some(0),
-        "gatehouse-inbox" => Some(1),
-        "gatehouse-edge" => Some(2),
-        "gatehouse-replies" | "gatehouse-lambda" => Some(3),
-        "agent-chat"
-        | "client-message"
-        | "server-message"
-        | "conversation-webhooks"
-        | "session-lifecycle"
-        | "event-retry" => Some(4),
-        "gatehouse-local" => Some(5),
-        "gatehouse" | "gatehouse-tests" | "bench" | "guard" | "example-consumer" => Some(6),
-        _ => None,
-    };
-    for (folder, dependencies) in crates() {
-        let manifest = toml(&format!("{folder}/Cargo.toml"));
-        let own = rank(manifest["package"]["name"].as_str().unwrap()).unwrap_or_else(|| panic!("{folder} has no rank"));
+    let name = |folder: &str| toml(&format!("{folder}/Cargo.toml"))["package"]["name"].as_str().unwrap().to_owned();
+    let crates = crates();
+    let ranks: BTreeMap<String, u32> = crates
+        .keys()
+        .map(|folder| (name(folder), rank(folder).unwrap_or_else(|| panic!("{folder} has no rank"))))
+        .collect();
+    for (folder, dependencies) in &crates {
+        let own = ranks[&name(folder)];
         for dependency in dependencies {
-            assert!(rank(&dependency).is_none_or(|rank| rank < own), "{folder} depends on {dependency}");
+            assert!(ranks.get(dependency).is_none_or(|rank| *rank < own), "{folder} depends on {dependency}");
+        }
+    }
+}
+
+/// Only the registry, and the functions and tools that bind a vendor, name the vendors' crates.
+#[test]
+fn shared_crates_name_no_vendor() {
+    let vendors: Vec<String> =
+        crates().into_keys().filter_map(|folder| folder.strip_prefix("shared/vendors/").map(str::to_owned)).collect();
+    for (folder, dependencies) in crates() {
+        // The replies are Vapi's. The chat proxy speaks AG-Kit and AG-UI. The messages are whole types for authors.
+        let binds = ["shared/vendors", "shared/replies", "shared/chat", "shared/messages"].contains(&folder.as_str());
+        if folder.starts_with("shared/") && !folder.starts_with("shared/vendors/") && !binds {
+            let named = vendors.iter().find(|vendor| dependencies.contains(&format!("gatehouse-{vendor}")));
+            assert_eq!(named, None, "{folder}");
         }
     }
 }
@@ -96,7 +118,7 @@ fn dependencies_point_one_way() {
 #[test]
 fn payload_depends_on_no_aws_or_http_crate() {
     let crates = crates();
-    let forbidden = |name: &str| name.starts_with("aws") || ["http", "hyper", "tokio", "bytes"].contains(&name);
+    let forbidden = |name: &str| name.starts_with("aws") || ["http", "hyper", "tokio"].contains(&name);
     assert!(!crates["shared/payload"].iter().any(|dependency| forbidden(dependency)));
 }
 
@@ -171,8 +193,10 @@ fn source_files_have_at_most_600_lines() {
 /// Counts the constant-time comparisons in the source, because a test cannot measure the timing reliably.
 #[test]
 fn secrets_are_compared_in_constant_time() {
-    for (file, comparisons) in [("signature.rs", 1), ("scheme.rs", 2), ("chat.rs", 1)] {
-        let text = read(&format!("shared/edge/src/{file}"));
+    for (file, comparisons) in
+        [("vendor/src/signature.rs", 1), ("vendors/vapi/src/scheme.rs", 2), ("chat/src/lib.rs", 1)]
+    {
+        let text = read(&format!("shared/{file}"));
         let code = text.split("#[cfg(test)]").next().unwrap();
         assert_eq!(code.matches(".ct_eq(").count(), comparisons, "{file}");
     }
@@ -184,13 +208,14 @@ fn every_environment_variable_is_documented() {
     let is_variable = |word: &&str| {
         let upper = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
         // The names of AG-UI's events look like environment variables.
-        let is_event = gatehouse_payload::ag_kit::ui::Event::KINDS.contains(word);
+        let is_event = gatehouse_ag_kit::ui::Event::KINDS.contains(word);
         word.contains('_') && word.len() > 3 && word.chars().all(upper) && !word.starts_with("AWS_LAMBDA_") && !is_event
     };
     let mut found = BTreeSet::new();
-    // `payload` reads no environment variables, but contains many names of vendors that look like them.
+    // The vendors' types read no environment variables, but contain many names that look like them.
     let is_searched = |folder: &String| {
-        !folder.starts_with("tests") && !["shared/payload", "examples/consumer"].contains(&folder.as_str())
+        let is_vendors = folder.starts_with("shared/vendors") || folder == "shared/messages";
+        !folder.starts_with("tests") && !is_vendors && folder != "examples/consumer"
     };
     for folder in crates().into_keys().filter(is_searched) {
         for (_, text) in sources(&folder) {
@@ -211,15 +236,9 @@ fn listed_modules(readme: &str) -> BTreeSet<String> {
 
 #[test]
 fn readme_of_each_crate_lists_its_modules() {
-    for folder in [
-        "shared/edge",
-        "shared/inbox",
-        "shared/lambda",
-        "shared/outgoing",
-        "shared/payload",
-        "shared/replies",
-        "infra/local",
-    ] {
+    let has_table =
+        |folder: &String| folder.starts_with("shared/") && folder != "shared/sse" || folder == "infra/local";
+    for folder in crates().into_keys().filter(has_table) {
         let source = read(&format!("{folder}/src/lib.rs"));
         let modules = source.lines().filter_map(|line| {
             line.trim_start_matches("pub ").strip_prefix("mod ")?.strip_suffix(';').map(str::to_owned)
@@ -231,7 +250,7 @@ fn readme_of_each_crate_lists_its_modules() {
 
 #[test]
 fn outcome_tables_name_every_outcome() {
-    let words: BTreeSet<&str> = gatehouse_inbox::Outcome::ALL.into_iter().map(|outcome| outcome.as_str()).collect();
+    let words: BTreeSet<&str> = gatehouse_payload::Outcome::ALL.into_iter().map(|outcome| outcome.as_str()).collect();
     let readme = read("README.md");
     let table = readme.split("| outcome | means |").nth(1).unwrap().split("\n\n").next().unwrap();
     let rows: BTreeSet<&str> = table.lines().filter_map(|row| row.strip_prefix("| `")?.split('`').next()).collect();

@@ -1,10 +1,13 @@
 //! Tests deliveries and the responses to them.
 
+use gatehouse_ada::Ada;
+use gatehouse_agntix::Agntix;
+use gatehouse_vapi::Vapi;
 use std::path::Path;
 
 use gatehouse_edge::Skip;
-use gatehouse_inbox::fold;
 use gatehouse_local::{Delivery, Options};
+use gatehouse_timeline::{State, fold};
 use serde_json::{Value, json};
 
 use crate::support::{MESSAGE, items, now, record, replies, send, send_message, stack, stack_with, timeline};
@@ -48,9 +51,9 @@ async fn undocumented_body_is_recorded_unchanged() {
     ];
     for (n, body) in bodies.iter().enumerate() {
         for delivery in [
-            Delivery::ada(&format!("msg_{n}"), (*body).to_owned(), now()),
-            Delivery::agntix(&format!("msg_{n}"), (*body).to_owned(), now()),
-            Delivery::vapi_client((*body).to_owned()),
+            Delivery::of(&Ada, &format!("msg_{n}"), (*body).to_owned(), now()),
+            Delivery::of(&Agntix, &format!("msg_{n}"), (*body).to_owned(), now()),
+            Delivery::now(&Vapi::CLIENT, (*body).to_owned()),
         ] {
             let answer = send(&stack, &delivery).await;
             assert_eq!((answer.status, answer.outcome()), (200, "recorded"), "{n} to {}", delivery.function);
@@ -70,23 +73,23 @@ async fn event_with_extreme_attributes_is_recorded() {
         r#"{"type":"v1.x","timestamp":"9999-12-31T23:59:59Z","data":{"conversation_id":"a:b/\u0000\n"}}"#.to_owned(),
     ];
     for (n, body) in bodies.into_iter().enumerate() {
-        let answer = send(&stack, &Delivery::ada(&format!("msg_{n}"), body, now())).await;
+        let answer = send(&stack, &Delivery::of(&Ada, &format!("msg_{n}"), body, now())).await;
         assert_eq!((answer.status, answer.outcome()), (200, "recorded"), "{n}");
     }
     let long_id = "m".repeat(3000);
-    assert_eq!(send(&stack, &Delivery::ada(&long_id, "{}", now())).await.outcome(), "recorded");
-    assert_eq!(send(&stack, &Delivery::ada(&long_id, "{}", now())).await.outcome(), "duplicate");
-    assert_eq!(send(&stack, &Delivery::ada(&(long_id + "n"), "{}", now())).await.outcome(), "recorded");
+    assert_eq!(send(&stack, &Delivery::of(&Ada, &long_id, "{}", now())).await.outcome(), "recorded");
+    assert_eq!(send(&stack, &Delivery::of(&Ada, &long_id, "{}", now())).await.outcome(), "duplicate");
+    assert_eq!(send(&stack, &Delivery::of(&Ada, &(long_id + "n"), "{}", now())).await.outcome(), "recorded");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn vapi_message_is_one_event_in_every_wrapping() {
     let stack = stack().await;
-    let wrapped = include_str!("../fixtures/vapi/status-update-ended.json");
+    let wrapped = gatehouse_vapi::samples::STATUS_UPDATE_ENDED;
     let bare = serde_json::from_str::<Value>(wrapped).unwrap()["message"].to_string();
     let mut outcomes = Vec::new();
     for body in [wrapped.to_owned(), bare.clone(), json!(wrapped).to_string(), json!(bare).to_string()] {
-        let answer = send(&stack, &Delivery::vapi_client(body)).await;
+        let answer = send(&stack, &Delivery::now(&Vapi::CLIENT, body)).await;
         assert!(
             answer
                 .event_id()
@@ -101,26 +104,26 @@ async fn vapi_message_is_one_event_in_every_wrapping() {
 async fn vapi_call_folds_into_a_conversation() {
     let stack = stack().await;
     for body in [
-        include_str!("../fixtures/vapi/end-of-call-report.json"),
-        include_str!("../fixtures/vapi/transcript-final.json"),
-        include_str!("../fixtures/vapi/tool-calls.json"),
-        include_str!("../fixtures/vapi/status-update-ended.json"),
+        gatehouse_vapi::samples::END_OF_CALL_REPORT,
+        gatehouse_vapi::samples::TRANSCRIPT_FINAL,
+        gatehouse_vapi::samples::TOOL_CALLS,
+        gatehouse_vapi::samples::STATUS_UPDATE_ENDED,
     ] {
-        assert_eq!(send(&stack, &Delivery::vapi_client(body)).await.outcome(), "recorded");
+        assert_eq!(send(&stack, &Delivery::now(&Vapi::CLIENT, body)).await.outcome(), "recorded");
     }
     let records = timeline(&stack, "vapi:call:2f1f3d3e-0f7c-4a54-a0a3-9a2f4b0c8d11").await;
     let types: Vec<_> = records.iter().map(|record| record.event.event_type.as_deref().unwrap()).collect();
     assert_eq!(types, ["transcript", "tool-calls", "status-update", "end-of-call-report"]);
-    let conversation = fold::conversation(&records);
-    assert_eq!((conversation.state, conversation.messages.len()), (fold::State::Closed, 1));
+    let conversation = fold(&records);
+    assert_eq!((conversation.state, conversation.messages.len()), (State::Closed, 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn duplicate_gets_the_configured_reply() {
-    let reply = include_str!("../fixtures/vapi/add-message.json");
+    let reply = gatehouse_vapi::samples::ADD_MESSAGE;
     let rules = format!(r#"{{"client":[{{"when":{{"type":"tool-calls"}},"reply":{reply}}}]}}"#);
     let stack = stack_with(Options { replies: replies(&rules), ..Options::default() }).await;
-    let delivery = Delivery::vapi_client(include_str!("../fixtures/vapi/tool-calls.json"));
+    let delivery = Delivery::now(&Vapi::CLIENT, gatehouse_vapi::samples::TOOL_CALLS);
     for outcome in ["recorded", "duplicate"] {
         let answer = send(&stack, &delivery).await;
         assert_eq!(answer.outcome(), outcome);
@@ -131,8 +134,8 @@ async fn duplicate_gets_the_configured_reply() {
 #[tokio::test(flavor = "multi_thread")]
 async fn unverified_delivery_is_not_stored() {
     let stack = stack().await;
-    let good = Delivery::ada("msg_1", MESSAGE, now());
-    let of_agntix = Delivery { function: good.function.clone(), ..Delivery::agntix("msg_1", MESSAGE, now()) };
+    let good = Delivery::of(&Ada, "msg_1", MESSAGE, now());
+    let of_agntix = Delivery { function: good.function.clone(), ..Delivery::of(&Agntix, "msg_1", MESSAGE, now()) };
     let mixed = good.clone().without_header("svix-id").with_header("webhook-id", "msg_1");
     for delivery in [
         good.clone().with_body("{}"),
@@ -142,12 +145,12 @@ async fn unverified_delivery_is_not_stored() {
         good.without_header("svix-signature"),
         of_agntix,
         mixed,
-        Delivery::ada("msg_1", MESSAGE, now().plus_secs(-302)),
-        Delivery::vapi_client("{}").with_header("authorization", "Bearer "),
-        Delivery::vapi_client("{}").without_header("authorization").with_header("x-vapi-secret", ""),
-        Delivery::vapi_server("{}").without_header("authorization"),
-        Delivery::vapi_server("{}").with_header("authorization", "Bearer of somebody else"),
-        Delivery::vapi_server("{}").without_header("authorization").with_header("x-vapi-secret", "another"),
+        Delivery::of(&Ada, "msg_1", MESSAGE, now().plus_secs(-302)),
+        Delivery::now(&Vapi::CLIENT, "{}").with_header("authorization", "Bearer "),
+        Delivery::now(&Vapi::CLIENT, "{}").without_header("authorization").with_header("x-vapi-secret", ""),
+        Delivery::now(&Vapi::SERVER, "{}").without_header("authorization"),
+        Delivery::now(&Vapi::SERVER, "{}").with_header("authorization", "Bearer of somebody else"),
+        Delivery::now(&Vapi::SERVER, "{}").without_header("authorization").with_header("x-vapi-secret", "another"),
     ] {
         let answer = send(&stack, &delivery).await;
         assert_eq!((answer.status, answer.outcome(), answer.event_id()), (401, "refused", ""));
@@ -160,7 +163,7 @@ async fn unverified_delivery_is_not_stored() {
 #[tokio::test(flavor = "multi_thread")]
 async fn refusal_names_what_was_expected() {
     let stack = stack().await;
-    let good = || Delivery::ada("msg_1", MESSAGE, now());
+    let good = || Delivery::of(&Ada, "msg_1", MESSAGE, now());
     let with_path = |path: &str| Delivery { path: path.to_owned(), ..good() };
     let with_method = |method: &str| Delivery { method: method.to_owned(), ..good() };
     let cases = [
@@ -168,9 +171,9 @@ async fn refusal_names_what_was_expected() {
         (with_method("GET"), 405, "POST"),
         (with_method("PUT"), 405, "POST"),
         (good().with_header("content-type", "text/plain"), 415, "application/json"),
-        (Delivery::ada("msg_1", "not json", now()), 400, "line 1"),
-        (Delivery::ada("msg_1", vec![b'{', 0xff], now()), 400, "byte 1"),
-        (Delivery::ada("msg_1", vec![b' '; 6 * 1024 * 1024 + 1], now()), 413, "6291456"),
+        (Delivery::of(&Ada, "msg_1", "not json", now()), 400, "line 1"),
+        (Delivery::of(&Ada, "msg_1", vec![b'{', 0xff], now()), 400, "byte 1"),
+        (Delivery::of(&Ada, "msg_1", vec![b' '; 6 * 1024 * 1024 + 1], now()), 413, "6291456"),
     ];
     for (delivery, status, detail) in cases {
         let answer = send(&stack, &delivery).await;
@@ -186,7 +189,7 @@ async fn refusal_names_what_was_expected() {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_of_24_concurrent_copies_is_recorded() {
     let stack = stack().await;
-    let delivery = Delivery::ada("msg_1", MESSAGE, now());
+    let delivery = Delivery::of(&Ada, "msg_1", MESSAGE, now());
     let answers = futures_util::future::join_all((0..24).map(|_| send(&stack, &delivery))).await;
     let count = |outcome| answers.iter().filter(|answer| answer.outcome() == outcome).count();
     assert_eq!((count("recorded"), count("duplicate")), (1, 23));
@@ -204,9 +207,9 @@ async fn every_collected_sample_is_recorded_and_parsed() {
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
             let body = std::fs::read(&path).unwrap();
             let delivery = match vendor {
-                "ada" => Delivery::ada(&name, body, now()),
-                "agntix" => Delivery::agntix(&name, body, now()),
-                _ => Delivery::vapi_client(body),
+                "ada" => Delivery::of(&Ada, &name, body, now()),
+                "agntix" => Delivery::of(&Agntix, &name, body, now()),
+                _ => Delivery::now(&Vapi::CLIENT, body),
             };
             let answer = send(&stack, &delivery).await;
             assert_eq!(answer.status, 200, "{name}: {}", answer.body);
@@ -221,7 +224,7 @@ async fn every_collected_sample_is_recorded_and_parsed() {
 async fn skipped_event_is_verified_and_answered_but_not_stored() {
     let skip = Skip::read(&|_| Some("vapi:hang, ada:v1.conversation.message".to_owned())).unwrap();
     let stack = stack_with(Options { skip, ..Options::default() }).await;
-    let hang = Delivery::vapi_server(r#"{"message":{"type":"hang","call":{"id":"c"}}}"#);
+    let hang = Delivery::now(&Vapi::SERVER, r#"{"message":{"type":"hang","call":{"id":"c"}}}"#);
     let answer = send(&stack, &hang).await;
     assert_eq!((answer.status, answer.outcome(), answer.body.as_str()), (200, "skipped", "{}"));
     let answer = send_message(&stack, "msg_1").await;
@@ -229,6 +232,7 @@ async fn skipped_event_is_verified_and_answered_but_not_stored() {
     assert_eq!(serde_json::from_str::<Value>(&answer.body).unwrap()["status"], "skipped");
     assert_eq!(send(&stack, &hang.without_header("authorization").without_header("x-vapi-secret")).await.status, 401);
     assert_eq!(items(&stack).await, 0);
-    let other = Delivery::vapi_server(r#"{"message":{"type":"status-update","call":{"id":"c"},"status":"ended"}}"#);
+    let other =
+        Delivery::now(&Vapi::SERVER, r#"{"message":{"type":"status-update","call":{"id":"c"},"status":"ended"}}"#);
     assert_eq!(send(&stack, &other).await.outcome(), "recorded");
 }

@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
 use data_encoding::BASE64;
-use gatehouse_inbox::EventId;
-use gatehouse_inbox::event::Event;
+use gatehouse_payload::EventId;
+use gatehouse_payload::event::Event;
 use gatehouse_payload::time::Timestamp;
 use serde_json::Value;
 

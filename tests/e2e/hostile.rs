@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use gatehouse_edge::scheme::Parts;
-use gatehouse_edge::secrets::Secrets;
-use gatehouse_edge::vapi::Channel;
-use gatehouse_edge::{Source, Unverified};
+use gatehouse_ada::Ada;
+use gatehouse_agntix::Agntix;
 use gatehouse_local::{Delivery, Options, Testbed};
 use gatehouse_payload::time::Timestamp;
+use gatehouse_vapi::Vapi;
+use gatehouse_vendor::{Parts, Rejection, Source, Unverified};
+use gatehouse_vendors::Secrets;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use proptest::prelude::*;
 use serde_json::json;
@@ -49,67 +50,65 @@ fn document(scheme: usize) -> String {
 
 /// An authentication scheme.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Way {
+enum AuthScheme {
     Svix,
     Webhook,
     Agntix,
     Vapi(usize),
 }
 
-const WAYS: [Way; 8] =
-    [Way::Svix, Way::Webhook, Way::Agntix, Way::Vapi(0), Way::Vapi(1), Way::Vapi(2), Way::Vapi(3), Way::Vapi(4)];
+const SCHEMES: [AuthScheme; 8] = [
+    AuthScheme::Svix,
+    AuthScheme::Webhook,
+    AuthScheme::Agntix,
+    AuthScheme::Vapi(0),
+    AuthScheme::Vapi(1),
+    AuthScheme::Vapi(2),
+    AuthScheme::Vapi(3),
+    AuthScheme::Vapi(4),
+];
 
-impl Way {
+impl AuthScheme {
     fn name(self) -> String {
         match self {
-            Way::Svix => "svix-*".to_owned(),
-            Way::Webhook => "webhook-*".to_owned(),
-            Way::Agntix => "agntix".to_owned(),
-            Way::Vapi(0) => "bearer".to_owned(),
-            Way::Vapi(1) => "x-vapi-secret".to_owned(),
-            Way::Vapi(n) => format!("hmac {}", HMACS[n - 2].0),
+            AuthScheme::Svix => "svix-*".to_owned(),
+            AuthScheme::Webhook => "webhook-*".to_owned(),
+            AuthScheme::Agntix => "agntix".to_owned(),
+            AuthScheme::Vapi(0) => "bearer".to_owned(),
+            AuthScheme::Vapi(1) => "x-vapi-secret".to_owned(),
+            AuthScheme::Vapi(n) => format!("hmac {}", HMACS[n - 2].0),
         }
     }
 
     fn scheme(self) -> usize {
-        if let Way::Vapi(n) = self { n } else { 0 }
+        if let AuthScheme::Vapi(n) = self { n } else { 0 }
     }
 
     fn secrets(self) -> Secrets {
         Secrets::parse(&document(self.scheme()), false).unwrap()
     }
 
-    fn source(self) -> Source {
+    fn source(self) -> &'static dyn Source {
         match self {
-            Way::Svix | Way::Webhook => Source::Ada,
-            Way::Agntix => Source::Agntix,
-            Way::Vapi(_) => Source::Vapi(Channel::Client),
+            AuthScheme::Svix | AuthScheme::Webhook => &Ada,
+            AuthScheme::Agntix => &Agntix,
+            AuthScheme::Vapi(_) => &Vapi::CLIENT,
         }
     }
 
     /// Valid authentication headers for a body at a time.
     fn headers(self, body: &[u8], at: Timestamp) -> Vec<(String, String)> {
-        let secrets = self.secrets();
-        match self {
-            Way::Svix => secrets.ada[0].headers("msg_hostile", body, at),
-            Way::Agntix => secrets.agntix[0].headers("msg_hostile", body, at),
-            Way::Webhook => {
-                let named = secrets.ada[0].headers("msg_hostile", body, at);
-                named.into_iter().map(|(name, value)| (name.replace("svix-", "webhook-"), value)).collect()
-            }
-            Way::Vapi(_) => {
-                let parts = Parts { method: &Method::POST, headers: &HeaderMap::new(), body };
-                secrets.vapi[0].sign(parts, "msg_hostile", at).unwrap()
-            }
+        let parts = Parts { method: &Method::POST, headers: &HeaderMap::new(), body };
+        let headers = self.secrets().of(self.source()).unwrap().sign(parts, "msg_hostile", at).unwrap();
+        if self == AuthScheme::Webhook {
+            return headers.into_iter().map(|(name, value)| (name.replace("svix-", "webhook-"), value)).collect();
         }
+        headers
     }
 
     fn delivery(self, headers: Vec<(String, String)>, body: impl Into<Bytes>) -> Delivery {
-        let (function, path) = match self {
-            Way::Svix | Way::Webhook => ("conversation-webhooks", ""),
-            Way::Agntix => ("session-lifecycle", ""),
-            Way::Vapi(_) => ("client-message", "client"),
-        };
+        let profile = self.source().profile();
+        let (function, path) = (profile.function, profile.paths[0].trim_start_matches('/'));
         let mut headers = headers;
         headers.push(("content-type".to_owned(), "application/json".to_owned()));
         Delivery {
@@ -127,22 +126,22 @@ impl Way {
 
     /// Whether a signature covers the body. Bearer tokens cover nothing.
     fn signs(self) -> bool {
-        !matches!(self, Way::Vapi(0 | 1))
+        !matches!(self, AuthScheme::Vapi(0 | 1))
     }
 
     /// Whether a timestamp is signed.
     fn is_timed(self) -> bool {
-        self.signs() && self != Way::Vapi(4)
+        self.signs() && self != AuthScheme::Vapi(4)
     }
 
     /// The header with the signature or token.
     fn proof(self) -> &'static str {
         match self {
-            Way::Svix | Way::Agntix => "svix-signature",
-            Way::Webhook => "webhook-signature",
-            Way::Vapi(0) => "authorization",
-            Way::Vapi(1) => "x-vapi-secret",
-            Way::Vapi(_) => "x-signature",
+            AuthScheme::Svix | AuthScheme::Agntix => "svix-signature",
+            AuthScheme::Webhook => "webhook-signature",
+            AuthScheme::Vapi(0) => "authorization",
+            AuthScheme::Vapi(1) => "x-vapi-secret",
+            AuthScheme::Vapi(_) => "x-signature",
         }
     }
 }
@@ -152,7 +151,7 @@ fn value(delivery: &Delivery, name: &str) -> String {
 }
 
 /// Deliveries with a forged signature or token, by kind of forgery. Applies to every scheme.
-fn forgeries(way: Way) -> Vec<(&'static str, Vec<Delivery>)> {
+fn forgeries(way: AuthScheme) -> Vec<(&'static str, Vec<Delivery>)> {
     let (good, proof) = (way.good(), way.proof());
     let sent = value(&good, proof);
     let with = |text: &str| good.clone().with_header(proof, text);
@@ -165,14 +164,14 @@ fn forgeries(way: Way) -> Vec<(&'static str, Vec<Delivery>)> {
     let mut twice = good.clone();
     twice.headers.push((proof.to_owned(), sent.clone()));
     let elsewhere = good.clone().without_header(proof).with_header("x-forwarded-authorization", &sent);
-    let others: Vec<Delivery> = WAYS
+    let others: Vec<Delivery> = SCHEMES
         .into_iter()
-        .filter(|other| other.source() != way.source())
+        .filter(|other| other.source().profile() != way.source().profile())
         .map(|other| way.delivery(other.headers(BODY.as_bytes(), now()), BODY))
         .collect();
     let list = |entry: &str| vec![entry; 10_000].join(" ");
     // Hexadecimal digits are accepted in either letter case.
-    let is_hex = matches!(way, Way::Vapi(2 | 4));
+    let is_hex = matches!(way, AuthScheme::Vapi(2 | 4));
     vec![
         ("missing", vec![good.clone().without_header(proof), way.delivery(Vec::new(), BODY)]),
         ("empty", vec![with(""), with(" "), with("v1,"), with("Bearer "), with("sha1=")]),
@@ -211,7 +210,7 @@ fn wide(c: char) -> char {
 }
 
 /// Deliveries whose body or time differs from what was signed, by kind of change.
-fn altered(way: Way) -> Vec<(&'static str, Vec<Delivery>)> {
+fn altered(way: AuthScheme) -> Vec<(&'static str, Vec<Delivery>)> {
     let good = way.good();
     let at = |seconds: i64| {
         let at = now().plus_secs(seconds);
@@ -227,9 +226,9 @@ fn altered(way: Way) -> Vec<(&'static str, Vec<Delivery>)> {
     ];
     let mut cells = vec![("another body", bodies.into_iter().map(|body| good.clone().with_body(body)).collect())];
     if way.is_timed() {
-        let stamp = if let Way::Vapi(_) = way {
+        let stamp = if let AuthScheme::Vapi(_) = way {
             "x-timestamp"
-        } else if way == Way::Webhook {
+        } else if way == AuthScheme::Webhook {
             "webhook-timestamp"
         } else {
             "svix-timestamp"
@@ -295,8 +294,8 @@ async fn status(stack: &Testbed, delivery: &Delivery) -> u16 {
 #[tokio::test(flavor = "multi_thread")]
 async fn forged_delivery_is_refused_by_every_scheme() {
     let stacks = stacks().await;
-    let (mut tried, mut matrix) = (0, BTreeMap::<&str, BTreeMap<Way, String>>::new());
-    for way in WAYS {
+    let (mut tried, mut matrix) = (0, BTreeMap::<&str, BTreeMap<AuthScheme, String>>::new());
+    for way in SCHEMES {
         let stack = &stacks[way.scheme()];
         assert_eq!(send(stack, &way.good()).await.status, 200, "{way:?}: a valid delivery is accepted");
         let mut cells = forgeries(way);
@@ -314,12 +313,12 @@ async fn forged_delivery_is_refused_by_every_scheme() {
             matrix.entry(fault).or_default().insert(way, count.to_string());
         }
     }
-    println!("{:<18}{}", "refused (401)", WAYS.map(|way| format!("{:>14}", way.name())).concat());
+    println!("{:<18}{}", "refused (401)", SCHEMES.map(|way| format!("{:>14}", way.name())).concat());
     for (fault, row) in &matrix {
         // A scheme has no cell for parts of the delivery that it does not sign.
-        let cell = |way: Way| row.get(&way).cloned().unwrap_or_else(|| "not signed".to_owned());
-        println!("{fault:<18}{}", WAYS.map(|way| format!("{:>14}", cell(way))).concat());
-        let expected = WAYS.into_iter().filter(|way| match *fault {
+        let cell = |way: AuthScheme| row.get(&way).cloned().unwrap_or_else(|| "not signed".to_owned());
+        println!("{fault:<18}{}", SCHEMES.map(|way| format!("{:>14}", cell(way))).concat());
+        let expected = SCHEMES.into_iter().filter(|way| match *fault {
             "another body" => way.signs(),
             "stale" | "future" | "another time" => way.is_timed(),
             _ => true,
@@ -329,10 +328,11 @@ async fn forged_delivery_is_refused_by_every_scheme() {
     println!("{tried} hostile deliveries");
     assert!(tried >= 150, "{tried}");
     for stack in &stacks {
-        let good =
-            WAYS.into_iter().filter(|way| way.scheme() == stacks.iter().position(|s| std::ptr::eq(s, stack)).unwrap());
+        let good = SCHEMES
+            .into_iter()
+            .filter(|way| way.scheme() == stacks.iter().position(|s| std::ptr::eq(s, stack)).unwrap());
         // The deliveries with `svix-*` and `webhook-*` headers are the same event.
-        let good = good.filter(|way| *way != Way::Webhook).count();
+        let good = good.filter(|way| *way != AuthScheme::Webhook).count();
         assert_eq!(items(stack).await, good, "nothing else is recorded");
     }
 }
@@ -340,7 +340,7 @@ async fn forged_delivery_is_refused_by_every_scheme() {
 #[tokio::test(flavor = "multi_thread")]
 async fn verified_hostile_body_breaks_nothing() {
     let stacks = stacks().await;
-    for way in [Way::Svix, Way::Agntix, Way::Vapi(0), Way::Vapi(3)] {
+    for way in [AuthScheme::Svix, AuthScheme::Agntix, AuthScheme::Vapi(0), AuthScheme::Vapi(3)] {
         for (name, body) in bodies() {
             let started = Instant::now();
             let delivery = way.delivery(way.headers(&body, now()), body);
@@ -353,12 +353,14 @@ async fn verified_hostile_body_breaks_nothing() {
 }
 
 /// Verifies a delivery like the receiver.
-fn verify(way: Way, headers: &[(String, Vec<u8>)], body: &[u8], at: Timestamp) -> Result<(), Unverified> {
+fn verify(way: AuthScheme, headers: &[(String, Vec<u8>)], body: &[u8], at: Timestamp) -> Result<(), Rejection> {
     let pairs = headers.iter().filter_map(|(name, value)| {
         Some((HeaderName::from_bytes(name.as_bytes()).ok()?, HeaderValue::from_bytes(value).ok()?))
     });
     let headers: HeaderMap = pairs.collect();
-    way.source().verify(Parts { method: &Method::POST, headers: &headers, body }, &way.secrets(), at).map(drop)
+    let body = Bytes::copy_from_slice(body);
+    let delivery = Unverified::new(&Method::POST, &headers, &body);
+    way.secrets().of(way.source()).unwrap().verify(delivery, at).map(drop)
 }
 
 proptest! {
@@ -366,15 +368,15 @@ proptest! {
 
     /// Flips one bit of the body, the id, the time or the signature.
     #[test]
-    fn delivery_with_one_flipped_bit_is_refused(way in 0..WAYS.len(), place in any::<prop::sample::Index>(), bit in 0..8_u32) {
-        let (way, at) = (WAYS[way], now());
+    fn delivery_with_one_flipped_bit_is_refused(way in 0..SCHEMES.len(), place in any::<prop::sample::Index>(), bit in 0..8_u32) {
+        let (way, at) = (SCHEMES[way], now());
         let mut body = BODY.as_bytes().to_vec();
         let mut headers: Vec<(String, Vec<u8>)> =
             way.headers(&body, at).into_iter().map(|(name, value)| (name, value.into_bytes())).collect();
         prop_assert!(verify(way, &headers, &body, at).is_ok());
         let before = headers.clone();
         // The verifier ignores a message id or time that is not signed.
-        let covered: Vec<usize> = (0..headers.len()).filter(|n| headers[*n].0 != "x-message-id" || way == Way::Vapi(3))
+        let covered: Vec<usize> = (0..headers.len()).filter(|n| headers[*n].0 != "x-message-id" || way == AuthScheme::Vapi(3))
             .filter(|n| headers[*n].0 != "x-timestamp" || way.is_timed()).collect();
         let signed = if way.signs() { body.len() } else { 0 };
         let total = signed + covered.iter().map(|n| headers[*n].1.len()).sum::<usize>();
@@ -394,7 +396,7 @@ proptest! {
         // Hexadecimal digits and the word `Bearer` are accepted in either letter case.
         let lowercase = |headers: &[(String, Vec<u8>)]| headers.iter().map(|header| header.1.to_ascii_lowercase()).collect::<Vec<_>>();
         let is_same = lowercase(&headers) == lowercase(&before) && body == BODY.as_bytes();
-        let may_be_same = matches!(way, Way::Vapi(0 | 2 | 4)) && is_same;
+        let may_be_same = matches!(way, AuthScheme::Vapi(0 | 2 | 4)) && is_same;
         prop_assert!(may_be_same || verify(way, &headers, &body, at).is_err(), "{way:?}: {headers:?}");
     }
 }

@@ -1,8 +1,10 @@
 //! Tests new occurrences and resends of every Vapi event type: outcomes, replies and actions.
 
-use gatehouse_inbox::Clock;
+use gatehouse_ada::Ada;
 use gatehouse_local::{Delivery, Options, Testbed};
-use gatehouse_payload::vapi::EventType;
+use gatehouse_runtime::Clock;
+use gatehouse_vapi::EventType;
+use gatehouse_vapi::Vapi;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use serde_json::{Value, json};
@@ -124,7 +126,7 @@ fn every_type_distinguishes_resends_from_new_occurrences() {
             let name = format!("n{}", count.get());
             let deliver = async |differs| {
                 let body = message(kind, &name, differs, &call.url).to_string();
-                let answer = send(&stack, &Delivery::vapi_server(body)).await;
+                let answer = send(&stack, &Delivery::now(&Vapi::SERVER, body)).await;
                 (answer.outcome().to_owned(), answer.body)
             };
             let (outcome, first) = deliver(Differs::Nothing).await;
@@ -166,7 +168,7 @@ async fn signed_message_id_identifies_the_event() {
         ("msg_2", body, "recorded"),
         ("msg_1", r#"{"type":"v1.conversation.ended"}"#, "conflict"),
     ] {
-        assert_eq!(send(&stack, &Delivery::ada(id, body, Clock::System.now())).await.outcome(), outcome, "{id}");
+        assert_eq!(send(&stack, &Delivery::of(&Ada, id, body, Clock::System.now())).await.outcome(), outcome, "{id}");
     }
 }
 
@@ -178,7 +180,7 @@ async fn legacy_function_call_is_answered_by_its_tool_rule() {
     for (at, outcome, result) in
         [(FIRST, "recorded", FIRST), (FIRST, "duplicate", FIRST), (FIRST + 1, "recorded", FIRST + 1)]
     {
-        let answer = send(&stack, &Delivery::vapi_server(body(at).to_string())).await;
+        let answer = send(&stack, &Delivery::now(&Vapi::SERVER, body(at).to_string())).await;
         let expected = json!({"result": result.to_string()});
         assert_eq!((answer.outcome(), serde_json::from_str::<Value>(&answer.body).unwrap()), (outcome, expected));
     }
@@ -188,7 +190,7 @@ async fn legacy_function_call_is_answered_by_its_tool_rule() {
 async fn byte_order_mark_and_doubled_content_type_are_accepted() {
     let stack = stack().await;
     let body = "\u{feff}{\"message\":{\"type\":\"hang\",\"timestamp\":1790000000000,\"call\":{\"id\":\"c\"}}}";
-    let delivery = Delivery::vapi_server(body).with_header("content-type", "Application/JSON, application/json");
+    let delivery = Delivery::now(&Vapi::SERVER, body).with_header("content-type", "Application/JSON, application/json");
     assert_eq!(send(&stack, &delivery).await.outcome(), "recorded");
     assert_eq!(send(&stack, &delivery).await.outcome(), "duplicate");
     let record = crate::support::timeline(&stack, "vapi:call:c").await;

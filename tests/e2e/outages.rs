@@ -1,5 +1,8 @@
 //! Tests what happens to events while DynamoDB or SQS fails.
 
+use gatehouse_ada::Ada;
+use gatehouse_agntix::Agntix;
+use gatehouse_vapi::Vapi;
 use std::time::Duration;
 
 use gatehouse_local::delivery::noise;
@@ -43,11 +46,11 @@ async fn dynamodb_failure_queues_the_event_and_records_it_later() {
 async fn queued_event_equals_the_directly_recorded_event() {
     let stack = stack().await;
     let deliveries = [
-        Delivery::ada("msg_1", MESSAGE, now()),
-        Delivery::agntix("msg_1", include_str!("../fixtures/agntix/session-ended.json"), now()),
-        Delivery::vapi_client(include_str!("../fixtures/vapi/end-of-call-report.json")),
-        Delivery::vapi_client(r#"{"message":{"type":"hang"}}"#),
-        Delivery::ada("msg_2", r#"{"type":7}"#, now()),
+        Delivery::of(&Ada, "msg_1", MESSAGE, now()),
+        Delivery::of(&Agntix, "msg_1", gatehouse_agntix::samples::SESSION_ENDED, now()),
+        Delivery::now(&Vapi::CLIENT, gatehouse_vapi::samples::END_OF_CALL_REPORT),
+        Delivery::now(&Vapi::CLIENT, r#"{"message":{"type":"hang"}}"#),
+        Delivery::of(&Ada, "msg_2", r#"{"type":7}"#, now()),
     ];
     let healthy = crate::support::stack().await;
     for delivery in deliveries {
@@ -59,7 +62,7 @@ async fn queued_event_equals_the_directly_recorded_event() {
         let got = record(&stack, answer.event_id()).await.unwrap().event;
         let (received_at, nonce, occurred_at) = (expected.received_at, expected.nonce, expected.occurred_at);
         let undated = got.marks.undated;
-        let got = gatehouse_inbox::Event {
+        let got = gatehouse_payload::Event {
             received_at,
             nonce,
             occurred_at: if undated { occurred_at } else { got.occurred_at },
@@ -72,7 +75,7 @@ async fn queued_event_equals_the_directly_recorded_event() {
 #[tokio::test(flavor = "multi_thread")]
 async fn total_outage_acknowledges_nothing_and_retry_is_recorded() {
     let stack = stack().await;
-    let delivery = Delivery::ada("msg_1", MESSAGE, now());
+    let delivery = Delivery::of(&Ada, "msg_1", MESSAGE, now());
     for (dynamodb, sqs) in
         [(Fault::Cut, Fault::Cut), (Fault::Hang, Fault::Hang), (Fault::Refuse(500, "x"), Fault::Refuse(503, "x"))]
     {
@@ -105,7 +108,7 @@ async fn retry_recognizes_its_own_write_after_a_lost_response() {
 async fn conflict_with_failed_write_is_queued_and_then_stored() {
     let stack = stack().await;
     assert_eq!(send_message(&stack, "msg_1").await.outcome(), "recorded");
-    let other = Delivery::ada("msg_1", MESSAGE.replace("Friday", "Monday"), now());
+    let other = Delivery::of(&Ada, "msg_1", MESSAGE.replace("Friday", "Monday"), now());
     stack.dynamodb.fail(Rule::every(Fault::Cut).containing("conflict:"));
     assert_eq!(send(&stack, &other).await.outcome(), "queued");
     stack.dynamodb.heal();
@@ -119,7 +122,7 @@ async fn conflict_with_failed_write_is_queued_and_then_stored() {
 async fn large_event_cut_before_its_head_is_recorded_on_retry() {
     let stack = stack().await;
     let body = format!(r#"{{"noise":"{}"}}"#, noise(1, 1_500_000));
-    let delivery = Delivery::ada("msg_1", body.clone(), now());
+    let delivery = Delivery::of(&Ada, "msg_1", body.clone(), now());
     // The head is the only item that names the event.
     stack.dynamodb.fail(Rule::every(Fault::Cut).on("PutItem").containing("ada:msg_1"));
     let answer = send(&stack, &delivery).await;
@@ -137,7 +140,7 @@ async fn compressible_large_event_fits_the_queue() {
     let stack = stack().await;
     let body = format!(r#"{{"noise":"{}"}}"#, "abcdefgh".repeat(200_000));
     stack.dynamodb.fail(Rule::every(Fault::Cut));
-    let delivery = Delivery::ada("msg_1", body.clone(), now());
+    let delivery = Delivery::of(&Ada, "msg_1", body.clone(), now());
     assert_eq!(send(&stack, &delivery).await.outcome(), "queued");
     stack.dynamodb.heal();
     stack.take_batch().await.unwrap();

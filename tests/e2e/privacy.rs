@@ -1,7 +1,9 @@
 //! Tests that log lines and error responses contain no secret, token or payload text.
 
+use gatehouse_ada::Ada;
 use gatehouse_local::runtime_api::Invoked;
 use gatehouse_local::{Delivery, Fault, Rule};
+use gatehouse_vapi::Vapi;
 
 use crate::support::{now, send, stack};
 
@@ -13,14 +15,14 @@ async fn refusal_echoes_nothing_of_its_request() {
     let stack = stack().await;
     let body = format!(r#"{{"type":"{MARK}","secret":"{MARK}"}}"#);
     for delivery in [
-        Delivery::ada("msg_1", body.clone(), now()).with_header("svix-signature", MARK),
-        Delivery::ada("msg_1", body.clone(), now()).with_header("svix-timestamp", MARK),
-        Delivery::ada("msg_1", body.clone(), now()).with_header("svix-id", MARK),
-        Delivery::ada("msg_1", format!("{{\"{MARK}\": {MARK}}}"), now()),
-        Delivery::ada("msg_1", format!("\"{MARK}\""), now()),
-        Delivery::vapi_client(body.clone()).with_header("authorization", &format!("Bearer {MARK}")),
-        Delivery { path: MARK.to_owned(), ..Delivery::ada("msg_1", body.clone(), now()) },
-        Delivery::ada("msg_1", body.clone(), now()).with_header("content-type", MARK),
+        Delivery::of(&Ada, "msg_1", body.clone(), now()).with_header("svix-signature", MARK),
+        Delivery::of(&Ada, "msg_1", body.clone(), now()).with_header("svix-timestamp", MARK),
+        Delivery::of(&Ada, "msg_1", body.clone(), now()).with_header("svix-id", MARK),
+        Delivery::of(&Ada, "msg_1", format!("{{\"{MARK}\": {MARK}}}"), now()),
+        Delivery::of(&Ada, "msg_1", format!("\"{MARK}\""), now()),
+        Delivery::now(&Vapi::CLIENT, body.clone()).with_header("authorization", &format!("Bearer {MARK}")),
+        Delivery { path: MARK.to_owned(), ..Delivery::of(&Ada, "msg_1", body.clone(), now()) },
+        Delivery::of(&Ada, "msg_1", body.clone(), now()).with_header("content-type", MARK),
     ] {
         let answer = send(&stack, &delivery).await;
         assert!((400..500).contains(&answer.status), "{}", answer.body);
@@ -37,11 +39,11 @@ async fn credentials_are_redacted_in_recorded_and_queued_events() {
             "call": {"id": id, "monitor": {"controlUrl": format!("https://{MARK}/control")}},
             "phoneNumber": {"twilioAuthToken": MARK}}})
     };
-    let direct = Delivery::vapi_client(call("c1").to_string());
+    let direct = Delivery::now(&Vapi::CLIENT, call("c1").to_string());
     let outcomes = [send(&stack, &direct).await.outcome().to_owned(), send(&stack, &direct).await.outcome().to_owned()];
     assert_eq!(outcomes, ["recorded", "duplicate"]);
     stack.dynamodb.fail(Rule::every(Fault::Cut));
-    assert_eq!(send(&stack, &Delivery::vapi_client(call("c2").to_string())).await.outcome(), "queued");
+    assert_eq!(send(&stack, &Delivery::now(&Vapi::CLIENT, call("c2").to_string())).await.outcome(), "queued");
     stack.dynamodb.heal();
     stack.take_batch().await.unwrap();
     for id in ["vapi:call:c1", "vapi:call:c2"] {
@@ -60,7 +62,7 @@ async fn log_lines_of_failures_show_no_payload_or_token() {
     let mut retry = stack.host(binary, event_retry::TIMEOUT, &[("RUST_LOG", "info")]).await.unwrap();
     let body = format!(r#"{{"type":"v1.x","secret":"{MARK}","data":{{"conversation_id":["{MARK}"]}}}}"#);
     stack.dynamodb.fail(Rule::every(Fault::Cut));
-    let answer = send(&stack, &Delivery::ada("panic", body, now())).await;
+    let answer = send(&stack, &Delivery::of(&Ada, "panic", body, now())).await;
     assert_eq!(answer.outcome(), "queued");
     let receive = stack.sqs_client().receive_message().queue_url(&stack.retry_queue).wait_time_seconds(5).send().await;
     let message = receive.unwrap().messages.unwrap().remove(0);

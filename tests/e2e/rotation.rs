@@ -4,12 +4,14 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use gatehouse_edge::secrets::{DEVELOPMENT, SecretsCache};
-use gatehouse_edge::signature::SigningKey;
-use gatehouse_edge::{Deadline, Receiver, Redaction, Skip};
-use gatehouse_inbox::Clock;
-use gatehouse_inbox::event::BODY_LIMIT;
+use gatehouse_ada::Ada;
+use gatehouse_edge::{Deadline, Receiver, Redaction, SecretsCache, Skip};
 use gatehouse_local::{Fault, Rule, SecretsManager, Testbed, local_sdk};
+use gatehouse_payload::event::BODY_LIMIT;
+use gatehouse_runtime::Clock;
+use gatehouse_vendor::Vendor;
+use gatehouse_vendor::signature::SigningKey;
+use gatehouse_vendors::development;
 use http::Request;
 use tokio::sync::watch;
 
@@ -18,27 +20,29 @@ use crate::support::{MESSAGE, items, now, stack};
 const OLD: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const NEW: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
 
-struct Setup {
-    receiver: Receiver,
+struct Setup<V: Vendor> {
+    receiver: Receiver<V>,
     manager: SecretsManager,
     clock: Clock,
     stack: Testbed,
 }
 
-impl Setup {
+impl<V: Vendor> Setup<V> {
     /// Number of requests to Secrets Manager.
     fn loads(&self) -> usize {
         self.manager.proxy.counts().values().sum()
     }
 
-    async fn start(document: &str) -> Setup {
+    async fn start_for(vendor: V, document: &str) -> Setup<V> {
         let (stack, manager, clock) =
             (stack().await, SecretsManager::start(document).await.unwrap(), Clock::manual(now()));
         let inbox = stack.inbox(clock.clone());
         let sdk = local_sdk(&manager.proxy.url());
-        let secrets = SecretsCache::manager(&sdk, "arn:secrets".to_owned(), false, clock.clone());
+        let secrets =
+            SecretsCache::manager(vendor.profile().secrets, &sdk, "arn:secrets".to_owned(), false, clock.clone());
         Setup {
             receiver: Receiver {
+                vendor,
                 inbox,
                 secrets,
                 redaction: Redaction::default(),
@@ -49,6 +53,12 @@ impl Setup {
             clock,
             stack,
         }
+    }
+}
+
+impl Setup<Ada> {
+    async fn start(document: &str) -> Self {
+        Self::start_for(Ada, document).await
     }
 
     /// Sends a delivery signed with `secret` and returns the status.
@@ -68,12 +78,7 @@ impl Setup {
             .body(Bytes::from(MESSAGE))
             .unwrap();
         let deadline = Deadline::within(std::time::Duration::from_secs(10));
-        let endpoint = gatehouse_edge::Endpoint {
-            function: "conversation-webhooks",
-            paths: &["/"],
-            source: gatehouse_edge::Source::Ada,
-        };
-        let response = self.receiver.receive(&endpoint, request, deadline).await;
+        let response = self.receiver.receive(request, deadline).await;
         response.status().as_u16()
     }
 }
@@ -159,13 +164,12 @@ async fn request_without_known_header_finds_an_added_scheme() {
         let schemes: Vec<String> = schemes.iter().map(|header| scheme(header)).collect();
         format!(r#"{{"vapi":{{"schemes":[{}]}}}}"#, schemes.join(","))
     };
-    let setup = Setup::start(&document(&["x-old"])).await;
+    let setup = Setup::start_for(client_message::VENDOR, &document(&["x-old"])).await;
     let status = async |header: &str| {
         let request =
             Request::post("/client").header(header, "a-token-of-some-length").body(Bytes::from("{}")).unwrap();
-        let endpoint = client_message::ENDPOINT;
         let deadline = Deadline::within(std::time::Duration::from_secs(10));
-        setup.receiver.receive(&endpoint, request, deadline).await.status().as_u16()
+        setup.receiver.receive(request, deadline).await.status().as_u16()
     };
     assert_eq!(status("x-old").await, 200);
     setup.manager.put(&document(&["x-old", "x-new"]));
@@ -199,7 +203,7 @@ async fn invalid_document_does_not_replace_valid_secrets() {
 async fn missing_secrets_return_503_until_they_are_stored() {
     let setup = Setup::start("{}").await;
     assert_eq!(setup.status(OLD).await, 503);
-    setup.manager.put(DEVELOPMENT);
+    setup.manager.put(development());
     setup.clock.advance(31);
     assert_eq!(setup.status(&gatehouse_local::delivery::secret("/ada/signing_secrets/0")).await, 503);
     setup.manager.put(&document(&[OLD]));
@@ -229,12 +233,12 @@ async fn stale_signature_does_not_hide_a_rotated_token() {
                 "payload_format":"{{timestamp}}.{{body}}","encoding":"hex","values":["a-key-of-at-least-24-bytes"]}}]}}}}"#
         )
     };
-    let setup = Setup::start(&document("a-token-of-some-length")).await;
+    let setup = Setup::start_for(client_message::VENDOR, &document("a-token-of-some-length")).await;
     let status = async |token: &str| {
         let request = Request::post("/client").header("authorization", format!("Bearer {token}"));
         let request = request.header("x-signature", "00").header("x-timestamp", "1").body(Bytes::from("{}")).unwrap();
         let deadline = Deadline::within(std::time::Duration::from_secs(10));
-        setup.receiver.receive(&client_message::ENDPOINT, request, deadline).await.status().as_u16()
+        setup.receiver.receive(request, deadline).await.status().as_u16()
     };
     assert_eq!(status("a-token-of-some-length").await, 200);
     setup.manager.put(&document("another-token-of-some-length"));

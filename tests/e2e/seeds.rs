@@ -30,7 +30,7 @@ fn check_all(folder: &str, check: fn(&[u8])) {
 #[test]
 fn only_signed_delivery_seeds_are_accepted() {
     check_all("fuzz/seeds/delivery", targets::verify::check);
-    check_all("fuzz/seeds/delivery", targets::door::check);
+    check_all("fuzz/seeds/delivery", targets::receiver::check);
 }
 
 #[test]

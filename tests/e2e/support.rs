@@ -1,13 +1,16 @@
 //! Helpers for a stack that takes batches from the retry queue only when a test calls `take_batch`.
 
-use gatehouse_inbox::queue::Envelope;
+use gatehouse_ada::Ada;
+use gatehouse_inbox::queue::to_message;
 use gatehouse_inbox::store::Record;
-use gatehouse_inbox::{Clock, EventId, Fingerprint, Nonce, Subject};
 use gatehouse_local::{Answer, Delivery, Options, Testbed};
+use gatehouse_payload::event::Received;
 use gatehouse_payload::time::Timestamp;
+use gatehouse_payload::{EventId, Fingerprint, Nonce, Subject};
 use gatehouse_replies::{Hosts, Replies};
+use gatehouse_runtime::Clock;
 
-pub(crate) const MESSAGE: &str = include_str!("../fixtures/ada/conversation-message.json");
+pub(crate) const MESSAGE: &str = gatehouse_ada::samples::CONVERSATION_MESSAGE;
 
 pub(crate) fn now() -> Timestamp {
     Clock::System.now()
@@ -16,8 +19,8 @@ pub(crate) fn now() -> Timestamp {
 /// A message of the retry queue with an event of Ada. `id` is its message id.
 pub(crate) fn envelope(id: &str) -> String {
     let body = r#"{"type":"v1.conversation.created","data":{"conversation_id":"c"}}"#;
-    let envelope = Envelope {
-        event_id: EventId::new(&["ada"], &[id]),
+    let received = Received {
+        id: EventId::new(&["ada"], &[id]),
         weak_identity: false,
         nonce: Nonce::random().unwrap(),
         fingerprint: Fingerprint::of(body),
@@ -26,7 +29,7 @@ pub(crate) fn envelope(id: &str) -> String {
         body: body.into(),
         answer: None,
     };
-    envelope.to_message().unwrap()
+    to_message(&received).unwrap()
 }
 
 pub(crate) async fn stack() -> Testbed {
@@ -48,7 +51,7 @@ pub(crate) async fn send(stack: &Testbed, delivery: &Delivery) -> Answer {
 
 /// Sends a sample event of Ada with the message id `message_id`.
 pub(crate) async fn send_message(stack: &Testbed, message_id: &str) -> Answer {
-    send(stack, &Delivery::ada(message_id, MESSAGE, now())).await
+    send(stack, &Delivery::of(&Ada, message_id, MESSAGE, now())).await
 }
 
 pub(crate) async fn record(stack: &Testbed, event_id: &str) -> Option<Record> {

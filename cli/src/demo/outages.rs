@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use aws_sdk_sqs::types::Message;
-use gatehouse_inbox::Outcome;
 use gatehouse_local::{Error, Fault, Rule};
+use gatehouse_payload::Outcome;
 use tokio::time::{Instant, timeout};
 
 use super::scene::Scene;
 
-const MESSAGE: &str = include_str!("../../../tests/fixtures/ada/conversation-message.json");
+const MESSAGE: &str = gatehouse_ada::samples::CONVERSATION_MESSAGE;
 /// Time within which every request is answered, whatever fails.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 

@@ -1,11 +1,11 @@
 //! Demo steps whose requests are refused.
 
-use gatehouse_local::delivery::Sender;
 use gatehouse_local::{Delivery, Error};
+use gatehouse_vapi::Vapi;
 
 use super::scene::Scene;
 
-const MESSAGE: &str = include_str!("../../../tests/fixtures/ada/conversation-message.json");
+const MESSAGE: &str = gatehouse_ada::samples::CONVERSATION_MESSAGE;
 
 /// Part of the detail in 401 responses: only the log has the reason.
 const LOG: &str = "log";
@@ -26,7 +26,7 @@ pub(super) async fn unverified(scene: &mut Scene) -> Result<(), Error> {
     let bare =
         message(scene)?.without_header("svix-id").without_header("svix-timestamp").without_header("svix-signature");
     scene.refuse("without any Svix header", &bare, 401, LOG).await?;
-    let vapi = scene.vapi(Sender::VapiClient, r#"{"message":{"type":"hang"}}"#)?;
+    let vapi = scene.vapi(Vapi::CLIENT, r#"{"message":{"type":"hang"}}"#)?;
     scene.refuse("Vapi without a token", &vapi.clone().without_header("authorization"), 401, LOG).await?;
     scene.refuse("Vapi with a wrong token", &vapi.with_header("authorization", "Bearer guessed"), 401, LOG).await?;
     let stored = scene.record("ada:msg_demo_refused").await?;
@@ -48,7 +48,9 @@ pub(super) async fn not_json(scene: &mut Scene) -> Result<(), Error> {
 
 pub(super) async fn wrong_request(scene: &mut Scene) -> Result<(), Error> {
     scene.refuse("GET", &Delivery { method: "GET".to_owned(), ..message(scene)? }, 405, "POST").await?;
-    scene.refuse("another path", &Delivery { path: "hooks".to_owned(), ..message(scene)? }, 404, "POST /").await?;
+    scene
+        .refuse("another path", &Delivery { path: "hooks".to_owned(), ..message(scene)? }, 404, "send the request to /")
+        .await?;
     let form = message(scene)?.with_header("content-type", "application/x-www-form-urlencoded");
     scene.refuse("a form", &form, 415, "application/json").await?;
     Ok(())

@@ -2,12 +2,17 @@
 
 use std::time::Duration;
 
-use gatehouse_edge::secrets::Secrets;
+use gatehouse_ada::Ada;
+use gatehouse_agntix::Agntix;
+use gatehouse_inbox::Store;
 use gatehouse_inbox::store::Record;
-use gatehouse_inbox::{Clock, EventId, Store, Subject};
-use gatehouse_local::delivery::Sender;
 use gatehouse_local::{Answer, Delivery, Error, Testbed};
 use gatehouse_payload::time::Timestamp;
+use gatehouse_payload::{EventId, Subject};
+use gatehouse_runtime::Clock;
+use gatehouse_vapi::Vapi;
+use gatehouse_vendor::Source;
+use gatehouse_vendors::Secrets;
 use serde_json::Value;
 
 /// Time limit for an event on the retry queue to be recorded.
@@ -46,24 +51,30 @@ impl Scene {
 
     /// Builds a delivery of Ada, signed at `at`.
     pub(crate) fn ada_at(&self, message_id: &str, body: impl Into<String>, at: Timestamp) -> Result<Delivery, Error> {
-        self.signed(Sender::Ada, message_id, body.into(), at)
+        self.signed(&Ada, message_id, body.into(), at)
     }
 
     /// Builds a delivery of agntix, signed at the current time.
     pub(crate) fn agntix(&self, message_id: &str, body: impl Into<String>) -> Result<Delivery, Error> {
-        self.signed(Sender::Agntix, message_id, body.into(), Self::now())
+        self.signed(&Agntix, message_id, body.into(), Self::now())
     }
 
     /// Builds a message of Vapi with its token.
-    pub(crate) fn vapi(&self, sender: Sender, body: impl Into<String>) -> Result<Delivery, Error> {
-        self.signed(sender, "", body.into(), Self::now())
+    pub(crate) fn vapi(&self, source: Vapi, body: impl Into<String>) -> Result<Delivery, Error> {
+        self.signed(&source, "", body.into(), Self::now())
     }
 
-    fn signed(&self, sender: Sender, message_id: &str, mut body: String, at: Timestamp) -> Result<Delivery, Error> {
+    fn signed(
+        &self,
+        source: &dyn Source,
+        message_id: &str,
+        mut body: String,
+        at: Timestamp,
+    ) -> Result<Delivery, Error> {
         if let (Some(sentinel), Some(rest)) = (&self.sentinel, body.strip_prefix('{')) {
             body = format!("{{\"sentinel\":\"{sentinel}\",{rest}");
         }
-        Ok(self.with_sentinel(Delivery::signed(sender, &self.secrets, message_id, body, at)?))
+        Ok(self.with_sentinel(Delivery::signed(source, &self.secrets, message_id, body, at)?))
     }
 
     /// Adds headers with the sentinel to a delivery.
@@ -121,7 +132,7 @@ impl Scene {
         status: u16,
         naming: &str,
     ) -> Result<(), Error> {
-        let fine = self.ada("msg_demo_sabotage", include_str!("../../../tests/fixtures/ada/end-user-updated.json"))?;
+        let fine = self.ada("msg_demo_sabotage", gatehouse_ada::samples::END_USER_UPDATED)?;
         let answer = if self.sabotaged { &fine } else { delivery }.send(&self.stack.url).await?;
         self.print(label, &answer);
         let problem: Value = serde_json::from_str(&answer.body).unwrap_or_default();

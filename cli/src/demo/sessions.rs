@@ -1,13 +1,14 @@
 //! Demo steps about recording once: duplicates, conflicts, order, concurrency and large bodies.
 
-use gatehouse_inbox::{Outcome, fold};
 use gatehouse_local::delivery::noise;
 use gatehouse_local::{Delivery, Error};
+use gatehouse_payload::Outcome;
+use gatehouse_timeline::{State, fold};
 
 use super::scene::Scene;
 use super::vendors::{SESSION_CREATED, SESSION_ENDED};
 
-const MESSAGE: &str = include_str!("../../../tests/fixtures/ada/conversation-message.json");
+const MESSAGE: &str = gatehouse_ada::samples::CONVERSATION_MESSAGE;
 
 pub(super) async fn duplicate(scene: &mut Scene) -> Result<(), Error> {
     let delivery = scene.ada("msg_demo_twice", MESSAGE)?;
@@ -51,10 +52,10 @@ pub(super) async fn order(scene: &mut Scene) -> Result<(), Error> {
             let answer = scene.send(label, delivery).await?;
             scene.expect_recorded(&answer, delivery).await?;
         }
-        let session = fold::session(&scene.timeline(&format!("agntix:session:{session_id}")).await?);
+        let session = fold(&scene.timeline(&format!("agntix:session:{session_id}")).await?);
         let is_closed =
-            session.state == fold::State::Closed && session.analysis.is_some_and(|a| a.contains("berth_confirmed"));
-        scene.expect("the session to be CLOSED, with its analysis", is_closed && session.created_at.is_some());
+            session.state == State::Closed && session.analysis.is_some_and(|a| a.contains("berth_confirmed"));
+        scene.expect("the session to be CLOSED, with its analysis", is_closed && session.started_at.is_some());
     }
     Ok(())
 }

@@ -1,25 +1,24 @@
 //! Demo steps with deliveries of each vendor, of known and unknown types.
 
-use gatehouse_inbox::fold;
 use gatehouse_local::Error;
-use gatehouse_local::delivery::Sender;
+use gatehouse_timeline::{State, fold};
+use gatehouse_vapi::Vapi;
 use serde_json::{Value, json};
 
 use super::REPLY;
 use super::scene::Scene;
 
 const ADA: [(&str, &str); 4] = [
-    ("msg_demo_created", include_str!("../../../tests/fixtures/ada/conversation-created.json")),
-    ("msg_demo_message", include_str!("../../../tests/fixtures/ada/conversation-message.json")),
-    ("msg_demo_handoff", include_str!("../../../tests/fixtures/ada/conversation-handoff-ended.json")),
-    ("msg_demo_ended", include_str!("../../../tests/fixtures/ada/conversation-ended.json")),
+    ("msg_demo_created", gatehouse_ada::samples::CONVERSATION_CREATED),
+    ("msg_demo_message", gatehouse_ada::samples::CONVERSATION_MESSAGE),
+    ("msg_demo_handoff", gatehouse_ada::samples::CONVERSATION_HANDOFF_ENDED),
+    ("msg_demo_ended", gatehouse_ada::samples::CONVERSATION_ENDED),
 ];
-pub(super) const SESSION_CREATED: &str = include_str!("../../../tests/fixtures/agntix/session-created.json");
-pub(super) const SESSION_ENDED: &str = include_str!("../../../tests/fixtures/agntix/session-ended.json");
+pub(super) const SESSION_CREATED: &str = gatehouse_agntix::samples::SESSION_CREATED;
+pub(super) const SESSION_ENDED: &str = gatehouse_agntix::samples::SESSION_ENDED;
 
 pub(super) async fn vapi(scene: &mut Scene) -> Result<(), Error> {
-    let delivery =
-        scene.vapi(Sender::VapiClient, include_str!("../../../tests/fixtures/vapi/workflow-node-started.json"))?;
+    let delivery = scene.vapi(Vapi::CLIENT, gatehouse_vapi::samples::WORKFLOW_NODE_STARTED)?;
     let answer = scene.send("workflow.node.started", &delivery).await?;
     scene.expect_recorded(&answer, &delivery).await?;
     let (sent, got): (Value, Value) =
@@ -28,17 +27,17 @@ pub(super) async fn vapi(scene: &mut Scene) -> Result<(), Error> {
     Ok(())
 }
 
-const ASSISTANT_REQUEST: &str = include_str!("../../../tests/fixtures/vapi/assistant-request.json");
+const ASSISTANT_REQUEST: &str = gatehouse_vapi::samples::ASSISTANT_REQUEST;
 
 pub(super) async fn answers(scene: &mut Scene) -> Result<(), Error> {
     let predial = r#"{"message":{"type":"campaign.predial","campaignId":"demo","contact":{"id":"demo","number":"+46700000000"}}}"#;
-    let tool_calls = include_str!("../../../tests/fixtures/vapi/tool-calls.json");
+    let tool_calls = gatehouse_vapi::samples::TOOL_CALLS;
     for (label, body, pointer, expected) in [
         ("which assistant?", ASSISTANT_REQUEST, "/assistantOverrides/variableValues/name", json!("Mira")),
         ("is a berth free?", tool_calls, "/results/0/result", json!("Berth C14 is free on Friday.")),
         ("may we call? (no rule allows it)", predial, "/eligible", json!(false)),
     ] {
-        let delivery = scene.vapi(Sender::VapiServer, body)?;
+        let delivery = scene.vapi(Vapi::SERVER, body)?;
         let answer = scene.send(label, &delivery).await?;
         scene.expect_recorded(&answer, &delivery).await?;
         let got: Value = serde_json::from_str(&answer.body).unwrap_or_default();
@@ -57,9 +56,8 @@ pub(super) async fn ada(scene: &mut Scene) -> Result<(), Error> {
         scene.expect_recorded(&answer, &delivery).await?;
     }
     let records = scene.timeline("ada:conversation:673da1f0c2b94e5f8a017b11").await?;
-    let conversation = fold::conversation(&records);
-    let is_closed =
-        conversation.state == fold::State::Closed && conversation.messages.len() == 1 && conversation.events == 4;
+    let conversation = fold(&records);
+    let is_closed = conversation.state == State::Closed && conversation.messages.len() == 1 && conversation.events == 4;
     scene.expect("the conversation to be CLOSED, with its four events and one message", is_closed);
     Ok(())
 }

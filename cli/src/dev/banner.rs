@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use gatehouse_local::{Error, dev_url, queue_arn};
+use gatehouse_vendor::Profile;
 
 use super::Dev;
 use super::lines::bold;
 use crate::shell::quoted;
-use crate::vendor::Vendor;
+use crate::vendor::SourceArg;
 
 /// Prints the JSON line for programs.
 pub(super) fn print_json(dev: &Dev) -> Result<(), Error> {
@@ -53,15 +54,15 @@ fn write_functions(dev: &Dev, out: &mut impl Write) -> std::io::Result<()> {
     let stack = &dev.stack;
     let shell = if dev.development { "" } else { ", in a shell with the same GATEHOUSE_SECRETS" };
     writeln!(out, "Functions, each with a command that posts a valid delivery{shell}:")?;
-    for vendor in Vendor::value_variants() {
-        let (function, _) = vendor.sender().endpoint();
-        if !stack.functions.contains_key(function) {
+    for SourceArg(source) in SourceArg::value_variants() {
+        let Profile { name, function, secrets, .. } = source.profile();
+        if !stack.functions.contains_key(*function) {
             continue;
         }
-        let url = dev_url(&stack.url, vendor.sender());
+        let url = dev_url(&stack.url, *source);
         writeln!(out, "  {url}")?;
-        if vendor.sender().source().is_open(&dev.secrets) {
-            writeln!(out, "    {}", bold(&format!("{} send {} --to {url}", program(), vendor.word())))?;
+        if dev.secrets.is_open(secrets.name) {
+            writeln!(out, "    {}", bold(&format!("{} send {} --to {url}", program(), name)))?;
         } else {
             writeln!(out, "    closed: GATEHOUSE_SECRETS has no secret for this vendor")?;
         }

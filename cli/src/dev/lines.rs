@@ -7,9 +7,9 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
-use gatehouse_inbox::Clock;
 use gatehouse_local::Error;
 use gatehouse_local::about::Counts;
+use gatehouse_runtime::Clock;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;

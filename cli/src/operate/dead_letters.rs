@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
-use gatehouse_edge::Source;
-use gatehouse_inbox::{Clock, Subject};
 use gatehouse_local::Error;
+use gatehouse_payload::Subject;
 use gatehouse_payload::json::Document;
+use gatehouse_runtime::Clock;
+use gatehouse_vendors::{of_event, vendors};
 
 mod queue;
 mod receipt;
@@ -18,7 +20,6 @@ pub(crate) use queue::{DeadLetter, dead_letter_counts, peek};
 use queue::{NEVER_FINISHED, Received, VISIBILITY_TIMEOUT, delete, receive_all, release};
 
 use super::deployment::{Deployment, TargetArgs};
-use super::listing::SOURCES;
 use super::output::{KeyValues, OutputArgs, ShowArgs, Table, age, counted, escape_control, pretty_json, print_json};
 use super::{NOT_FOUND, USAGE, Verdict, progress};
 use crate::shell::{Interrupts, agreed, print, quoted};
@@ -101,7 +102,7 @@ pub(crate) struct FilterArgs {
     #[arg(long = "id", value_name = "ID")]
     ids: Vec<String>,
     /// Only dead letters of this vendor
-    #[arg(long, value_name = "SOURCE", value_parser = SOURCES)]
+    #[arg(long, value_name = "SOURCE", value_parser = PossibleValuesParser::new(vendors()))]
     source: Option<String>,
     /// Only dead letters with this reason
     #[arg(long, value_name = "REASON", value_parser = REASONS)]
@@ -382,6 +383,6 @@ pub(crate) async fn erase_dead_letters(
 
 fn subject_of(letter: &DeadLetter) -> Option<Subject> {
     let envelope = letter.envelope.as_ref()?;
-    let source = Source::of(&envelope.event_id)?;
+    let source = of_event(&envelope.id)?;
     source.parse(&Document::read(&envelope.body).ok()?).subject
 }

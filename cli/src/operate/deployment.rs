@@ -4,10 +4,10 @@ use aws_config::SdkConfig;
 use aws_sdk_sqs::types::QueueAttributeName;
 use clap::Args;
 use gatehouse_inbox::Store;
-use gatehouse_inbox::aws::CallLimits;
 use gatehouse_local::about::{self, About};
 use gatehouse_local::delivery::{Client, Delivery};
 use gatehouse_local::{Error, foreign_sdk};
+use gatehouse_runtime::aws::CallLimits;
 
 use super::meter::Meter;
 use crate::shell::quoted;
@@ -85,7 +85,7 @@ impl TargetArgs {
     /// If the deployment does not exist or cannot be reached.
     pub(crate) async fn find(&self) -> Result<Deployment, Error> {
         if let Some(stack) = &self.stack {
-            let sdk = gatehouse_inbox::aws::sdk_config().await;
+            let sdk = gatehouse_runtime::aws::sdk_config().await;
             let outputs = Outputs::of(&sdk, stack).await?;
             let table = outputs.get("EventTableName")?.to_owned();
             let queues = (outputs.get("RetryQueueUrl")?.to_owned(), outputs.get("DeadLetterQueueUrl")?.to_owned());
@@ -110,7 +110,7 @@ impl TargetArgs {
         let get = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let sdk = match &self.endpoint_url {
             Some(url) => foreign_sdk(url, &get),
-            None => gatehouse_inbox::aws::sdk_config().await,
+            None => gatehouse_runtime::aws::sdk_config().await,
         };
         let mut flags = format!(" --table {}", quoted(table));
         for (option, value) in [("--queue", &self.queue), ("--endpoint-url", &self.endpoint_url)] {

@@ -4,14 +4,12 @@ use aws_sdk_dynamodb::types::{IndexStatus, PointInTimeRecoveryStatus, TableStatu
 use aws_sdk_sqs::types::QueueAttributeName;
 use bytes::Bytes;
 use clap::Args;
-use gatehouse_edge::Source;
-use gatehouse_edge::secrets::Secrets;
-use gatehouse_edge::vapi::Channel;
-use gatehouse_inbox::Clock;
 use gatehouse_inbox::store::SUBJECT_INDEX;
 use gatehouse_inbox::store::arrivals::SOURCE_INDEX;
 use gatehouse_local::Error;
 use gatehouse_local::delivery::{Client, Delivery};
+use gatehouse_runtime::Clock;
+use gatehouse_vendors::SOURCES;
 use serde_json::json;
 
 use super::deployment::{Deployment, TargetArgs};
@@ -19,7 +17,7 @@ use super::output::{OutputArgs, Table, print_json};
 use super::{Verdict, dead_letters};
 use crate::aws::{CLOUDWATCH, child, members};
 use crate::endpoints;
-use crate::secrets::Place;
+use crate::secrets::{AllSecrets, Place};
 use crate::shell::{innermost, print};
 use crate::stack::{Outputs, resources, told};
 
@@ -211,16 +209,14 @@ async fn queues(deployment: &Deployment, findings: &mut Findings) -> Result<(), 
 
 async fn secrets(sdk: &aws_config::SdkConfig, outputs: &Outputs, findings: &mut Findings) -> Result<(), Error> {
     let document = Place::of_stack(sdk, outputs)?.read().await?.unwrap_or_else(|| "{}".to_owned());
-    let secrets = Secrets::parse(&document, false)?;
+    let secrets = AllSecrets::parse(&document, false)?;
     let stack = &outputs.stack;
-    for (part, source) in [
-        ("ada", Source::Ada),
-        ("agntix", Source::Agntix),
-        ("vapi", Source::Vapi(Channel::Server)),
-        ("agent_chat", Source::AgKit),
-    ] {
+    let mut parts: Vec<&str> = SOURCES.into_iter().map(|source| source.profile().secrets.name).collect();
+    // Sources of one vendor share a part.
+    parts.dedup();
+    for part in parts {
         let defects: Vec<_> = secrets.defects.iter().filter(|defect| defect.contains(part)).cloned().collect();
-        let (state, found) = match (source.is_open(&secrets), defects.is_empty()) {
+        let (state, found) = match (secrets.is_open(part), defects.is_empty()) {
             (true, true) => ("ok", "open".to_owned()),
             (true, false) => ("wrong", format!("open, but {}", defects.join("; "))),
             (false, true) => ("warning", "closed: it has no secret".to_owned()),

@@ -6,10 +6,10 @@ use std::time::Duration;
 use clap::Args;
 use gatehouse_inbox::store::Place;
 use gatehouse_inbox::store::erase::{Removed, STALE};
-use gatehouse_inbox::{Clock, Subject};
 use gatehouse_local::Error;
-use gatehouse_payload::ada;
+use gatehouse_payload::Subject;
 use gatehouse_payload::json::Document;
+use gatehouse_runtime::Clock;
 use serde_json::{Value, json};
 
 use super::dead_letters::{ErasedDeadLetters, erase_dead_letters};
@@ -225,8 +225,9 @@ async fn subjects_naming(deployment: &Deployment, keys: Vec<String>, end_user: &
     let subject = |place: Place| {
         let Place::Record(record) = place else { return None };
         let document = Document::read(&record.event.body).ok()?;
-        let readable = ada::readable(&document);
-        let names_user = ada::Envelope::of(&readable).data.and_then(|data| data.end_user_id()).map(|id| id == end_user);
+        let readable = gatehouse_ada::readable(&document);
+        let names_user =
+            gatehouse_ada::Envelope::of(&readable).data.and_then(|data| data.end_user_id()).map(|id| id == end_user);
         if names_user == Some(true) { record.event.subject } else { None }
     };
     Ok(places.into_values().filter_map(subject).collect())

@@ -6,11 +6,13 @@ use std::time::Duration;
 use aws_sdk_dynamodb::types::AttributeValue;
 use clap::Subcommand;
 use data_encoding::BASE64;
+use gatehouse_inbox::StoreError;
 use gatehouse_inbox::store::arrivals::Arrival;
 use gatehouse_inbox::store::{Item, PageToken, Place, Record};
-use gatehouse_inbox::{Clock, EventId, Marks, StoreError, Subject};
 use gatehouse_local::Error;
 use gatehouse_payload::time::Timestamp;
+use gatehouse_payload::{EventId, Marks, Subject};
+use gatehouse_runtime::Clock;
 use serde::Serialize;
 use serde_json::{Value, json};
 

@@ -1,21 +1,20 @@
 //! Lists received events by vendor and hour, from the index `by-source`.
 
 use clap::Args;
-use gatehouse_inbox::Clock;
+use clap::builder::PossibleValuesParser;
 use gatehouse_inbox::store::arrivals::{Arrival, SOURCE_INDEX, hours};
 use gatehouse_local::Error;
+use gatehouse_runtime::Clock;
+use gatehouse_vendors::vendors;
 
 use super::deployment::Deployment;
 use super::output::{When, parse_when};
-
-/// The vendors, as they stand in event ids.
-pub(crate) const SOURCES: [&str; 4] = ["ada", "agntix", "vapi", "ag-kit"];
 
 /// Arguments that select received events by vendor and time.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Span {
     /// Only events of this vendor; repeatable [default: all vendors]
-    #[arg(long, value_name = "SOURCE", value_parser = SOURCES)]
+    #[arg(long, value_name = "SOURCE", value_parser = PossibleValuesParser::new(vendors()))]
     pub(crate) source: Vec<String>,
     /// Start: a span before now such as 90s, 15min, 1h or 7d, or a time such as 2026-11-21T17:00:00Z
     #[arg(long, value_name = "WHEN", value_parser = parse_when, default_value = "1h")]
@@ -45,7 +44,7 @@ impl Span {
         if since > until {
             return Err(format!("--since {since} is after --until {until}").into());
         }
-        let all = SOURCES.map(str::to_owned);
+        let all = vendors().map(str::to_owned).collect::<Vec<_>>();
         let sources = if self.source.is_empty() { &all[..] } else { &self.source };
         for hour in hours(since, until) {
             let mut arrived = Vec::new();

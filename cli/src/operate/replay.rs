@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::Args;
-use gatehouse_edge::vapi::Class;
-use gatehouse_edge::{Source, Verified};
-use gatehouse_inbox::queue::Envelope;
 use gatehouse_inbox::store::Record;
-use gatehouse_inbox::{Clock, Event, EventId, Nonce};
 use gatehouse_local::Error;
+use gatehouse_payload::event::Received;
 use gatehouse_payload::json::Document;
+use gatehouse_payload::{Event, Nonce};
 use gatehouse_replies::{DEPLOYED, DEPLOYED_FILE, Rules, Said};
+use gatehouse_runtime::Clock;
+use gatehouse_vapi::Channel;
+use gatehouse_vendor::Proof;
+use gatehouse_vendors::of_event;
 use serde::Serialize;
 
 use super::deployment::{Deployment, TargetArgs};
@@ -177,7 +179,7 @@ impl Replay<'_> {
         let unreadable = |why: &str| {
             vec![Difference { what: "readable", stored: Some("yes".to_owned()), now: Some(why.to_owned()) }]
         };
-        let Some(source) = Source::of(&stored.id) else {
+        let Some(source) = of_event(&stored.id) else {
             return (None, unreadable("no, this release does not know its source"));
         };
         let body = stored.body.clone();
@@ -189,16 +191,16 @@ impl Replay<'_> {
             }
         };
         // The stored fingerprint is that of the delivery. The stored body is redacted, so it has another one.
-        let mut now = source.event(&document, Envelope::of(stored));
+        let mut now = source.event(&document, Received::of(stored));
         let identity = source.identify(
             &document,
-            &Verified { by: stored.verified_by.clone(), message_id: None },
+            &Proof { by: stored.verified_by.clone(), message_id: None },
             &stored.fingerprint,
             &stored.nonce,
         );
         // The id can be compared only if the body has everything that it is made of.
         let is_whole = !stored.body.windows(REDACTED.len()).any(|part| part == REDACTED);
-        let is_in_body = is_whole && identity_is_in_body(source, &document, &stored.id);
+        let is_in_body = is_whole && source.id_is_in_body(&document, &stored.id);
         if is_in_body && !identity.weak && !stored.marks.weak_identity {
             check("event id", Some(stored.id.to_string()), Some(identity.id.to_string()));
         }
@@ -208,7 +210,7 @@ impl Replay<'_> {
         check("occurred at", Some(stored.occurred_at.to_string()), Some(now.occurred_at.to_string()));
         let unparsed = |event: &Event| Some(if event.marks.unparsed { "no" } else { "yes" }.to_owned());
         check("parsed", unparsed(stored), unparsed(&now));
-        if let Source::Vapi(channel) = source {
+        if let Some(channel) = Channel::of(&stored.id) {
             let chosen = self.rules.choose(channel, &Said::by(stored), &BTreeMap::new(), None);
             // Without --payload, the descriptions of two different replies must differ even if the lengths are equal.
             let description = |reply: &Option<String>, other: &Option<String>, word: &str| match reply {
@@ -270,19 +272,3 @@ fn shortened(text: String) -> String {
 
 /// The text that replaces a credential. The event id may have been made of the credential.
 const REDACTED: &[u8] = b"[redacted]";
-
-/// Whether the stored id can be computed from the body. Ids from signed message ids cannot.
-fn identity_is_in_body(source: Source, document: &Document<'_>, stored: &EventId) -> bool {
-    match source {
-        Source::Ada | Source::AgKit => false,
-        Source::Agntix => {
-            let readable = gatehouse_payload::agntix::readable(document);
-            gatehouse_payload::agntix::Envelope::of(&readable).once_per_session().is_some()
-        }
-        Source::Vapi(_) => {
-            let kind = source.parse(document).event_type.unwrap_or_default();
-            let is_one_part = stored.as_str().split(':').count() == 4;
-            !is_one_part || Class::of(&kind) == Class::NamedOnce || kind == "assistant-request"
-        }
-    }
-}

@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 
 use clap::{Args, Subcommand};
-use gatehouse_inbox::fold::{self, State};
 use gatehouse_inbox::store::{Page, Record};
-use gatehouse_inbox::{Clock, Subject};
 use gatehouse_local::Error;
+use gatehouse_payload::Subject;
 use gatehouse_payload::time::Timestamp;
+use gatehouse_runtime::Clock;
+use gatehouse_timeline::{Conversation, Message, State, fold};
+use gatehouse_vendor::Source;
+use gatehouse_vendors::{SOURCES, of_vendor};
 use serde_json::{Value, json};
 
 use super::deployment::{Deployment, TargetArgs};
@@ -77,84 +80,35 @@ pub(crate) enum Calls {
 
 pub(crate) async fn sessions(command: Sessions) -> Verdict {
     match command {
-        Sessions::Show(arguments) => show(arguments, "agntix", "session").await,
+        Sessions::Show(arguments) => show(arguments, "sessions").await,
         Sessions::List { open, since, output, target } => list(&target.find().await?, output, since, open).await,
     }
 }
 
 pub(crate) async fn conversations(Conversations::Show(arguments): Conversations) -> Verdict {
-    show(arguments, "ada", "conversation").await
+    show(arguments, "conversations").await
 }
 
 pub(crate) async fn calls(Calls::Show(arguments): Calls) -> Verdict {
-    show(arguments, "vapi", "call").await
+    show(arguments, "calls").await
 }
 
-/// The state of a session, a conversation or a call.
+/// The state of a session, a conversation or a call, as it is printed.
 struct Summary {
     subject: Subject,
     /// Absent for a subject that has no end, such as an end user.
     state: Option<State>,
-    started_at: Option<Timestamp>,
-    ended_at: Option<Timestamp>,
-    ended_by: Option<String>,
-    seconds: Option<i64>,
-    number: Option<String>,
-    cost: Option<String>,
-    agent: Option<String>,
-    recording_url: Option<String>,
+    folded: Conversation,
     analysis: Option<Value>,
-    messages: Vec<fold::Message>,
-    missing: Vec<String>,
-    events: usize,
-    conflicts: usize,
 }
 
 impl Summary {
     fn of(records: &[Record], subject: Subject) -> Summary {
-        let value = |text: Option<String>| text.and_then(|text| serde_json::from_str(&text).ok());
-        let kind: Vec<&str> = subject.as_str().split(':').take(2).collect();
-        let has_state =
-            matches!(kind[..], ["ada", "conversation"] | ["agntix", "session"] | ["vapi", "call" | "chat" | "session"]);
-        let known = |state| has_state.then_some(state);
-        if kind.first() == Some(&"agntix") {
-            let session = fold::session(records);
-            return Summary {
-                state: known(session.state),
-                subject,
-                started_at: session.created_at,
-                ended_at: session.ended_at,
-                ended_by: None,
-                seconds: None,
-                number: None,
-                cost: None,
-                agent: session.agent_id,
-                recording_url: session.recording_url,
-                analysis: value(session.analysis),
-                messages: Vec::new(),
-                missing: session.missing,
-                events: session.events,
-                conflicts: session.conflicts,
-            };
-        }
-        let conversation = fold::conversation(records);
-        Summary {
-            state: known(conversation.state),
-            subject,
-            seconds: conversation.seconds(),
-            started_at: conversation.started_at,
-            ended_at: conversation.ended_at,
-            ended_by: conversation.ended_by,
-            number: conversation.number,
-            cost: conversation.cost,
-            agent: conversation.assistant,
-            recording_url: conversation.recording_url,
-            analysis: value(conversation.analysis),
-            messages: conversation.messages,
-            missing: conversation.missing,
-            events: conversation.events,
-            conflicts: conversation.conflicts,
-        }
+        let mut folded = fold(records);
+        let stateful = of_vendor(subject.vendor()).map(|source| source.profile().stateful).unwrap_or_default();
+        let state = stateful.contains(&subject.kind()).then_some(folded.state);
+        let analysis = folded.analysis.take().and_then(|text| serde_json::from_str(&text).ok());
+        Summary { subject, state, folded, analysis }
     }
 
     /// The first of `pointers` into the analysis that has a value, as text.
@@ -167,18 +121,17 @@ impl Summary {
     fn to_json(&self, with_payload: bool) -> Value {
         let mut object = json!({
             "subject": self.subject.as_str(), "state": self.state.map(|state| state.to_string()),
-            "started_at": self.started_at, "ended_at": self.ended_at, "ended_by": self.ended_by,
-            "seconds": self.seconds, "number": self.number, "cost": self.cost, "agent": self.agent,
-            "recording_url": self.recording_url, "intent": self.analysis_text(&INTENT),
+            "started_at": self.folded.started_at, "ended_at": self.folded.ended_at, "ended_by": self.folded.ended_by,
+            "seconds": self.folded.seconds(), "number": self.folded.number, "cost": self.folded.cost, "agent": self.folded.agent,
+            "recording_url": self.folded.recording_url, "intent": self.analysis_text(&INTENT),
             "resolution": self.analysis_text(&RESOLUTION), "sentiment": self.analysis_text(&SENTIMENT),
-            "messages": self.messages.len(), "missing": self.missing, "events": self.events,
-            "conflicts": self.conflicts,
+            "messages": self.folded.messages.len(), "missing": self.folded.missing, "events": self.folded.events,
+            "conflicts": self.folded.conflicts,
         });
         if with_payload {
-            let message =
-                |message: &fold::Message| json!({"at": message.at, "role": message.role, "text": message.text});
+            let message = |message: &Message| json!({"at": message.at, "role": message.role, "text": message.text});
             object["analysis"] = self.analysis.clone().unwrap_or_default();
-            object["transcript"] = self.messages.iter().map(message).collect();
+            object["transcript"] = self.folded.messages.iter().map(message).collect();
         }
         object
     }
@@ -188,29 +141,32 @@ impl Summary {
         let mut lines = KeyValues::default();
         lines.add("subject", self.subject.as_str());
         lines.add("state", self.state.map_or_else(|| "unknown".to_owned(), |state| state.to_string()));
-        lines.add_some("started", self.started_at.map(|at| at.to_string()));
-        lines.add_some("ended", self.ended_at.map(|at| at.to_string()));
-        lines.add_some("ended by", self.ended_by.as_ref());
-        lines.add_some("duration", self.seconds.map(|seconds| format!("{} min {} s", seconds / 60, seconds % 60)));
-        lines.add_some("number", self.number.as_ref());
-        lines.add_some("agent", self.agent.as_ref());
-        lines.add_some("cost", self.cost.as_ref().map(|cost| format!("${cost}")));
+        lines.add_some("started", self.folded.started_at.map(|at| at.to_string()));
+        lines.add_some("ended", self.folded.ended_at.map(|at| at.to_string()));
+        lines.add_some("ended by", self.folded.ended_by.as_ref());
+        lines.add_some(
+            "duration",
+            self.folded.seconds().map(|seconds| format!("{} min {} s", seconds / 60, seconds % 60)),
+        );
+        lines.add_some("number", self.folded.number.as_ref());
+        lines.add_some("agent", self.folded.agent.as_ref());
+        lines.add_some("cost", self.folded.cost.as_ref().map(|cost| format!("${cost}")));
         lines.add_some("intent", self.analysis_text(&INTENT));
         lines.add_some("resolution", self.analysis_text(&RESOLUTION));
         lines.add_some("sentiment", self.analysis_text(&SENTIMENT));
-        lines.add_some("recording", self.recording_url.as_ref());
-        lines.add("events", self.events.to_string());
-        if self.conflicts > 0 {
-            let (conflicts, subject) = (self.conflicts, &self.subject);
+        lines.add_some("recording", self.folded.recording_url.as_ref());
+        lines.add("events", self.folded.events.to_string());
+        if self.folded.conflicts > 0 {
+            let (conflicts, subject) = (self.folded.conflicts, &self.subject);
             lines.add("conflicts", format!("{conflicts}; to list them: gatehouse events timeline {subject}{flags}"));
         }
-        for missing in &self.missing {
+        for missing in &self.folded.missing {
             lines.add("missing", missing);
         }
         if with_payload {
             self.add_content(&mut lines);
         } else {
-            let messages = counted(self.messages.len(), "message");
+            let messages = counted(self.folded.messages.len(), "message");
             let analysis = if self.analysis.is_some() { " and an analysis" } else { "" };
             lines.add("content", format!("{messages}{analysis}; pass --payload to show the content"));
         }
@@ -222,12 +178,12 @@ impl Summary {
         if let Some(data) = self.analysis_text(&EXTRACTED) {
             lines.block("extracted data", &pretty_json(&data));
         }
-        let message = |message: &fold::Message| {
+        let message = |message: &Message| {
             let (role, text) = (message.role.as_deref().unwrap_or("-"), message.text.as_deref().unwrap_or("-"));
             format!("{}  {role}: {}", message.at, escape_control(text))
         };
-        if !self.messages.is_empty() {
-            lines.block("transcript", &self.messages.iter().map(message).collect::<Vec<_>>().join("\n"));
+        if !self.folded.messages.is_empty() {
+            lines.block("transcript", &self.folded.messages.iter().map(message).collect::<Vec<_>>().join("\n"));
         }
     }
 }
@@ -239,11 +195,11 @@ const SENTIMENT: [&str; 1] = ["/sentiment/conversation/sentiment"];
 const SUMMARY: [&str; 1] = ["/summary"];
 const EXTRACTED: [&str; 2] = ["/extractedData", "/structuredData"];
 
-async fn show(arguments: StateArgs, source: &str, kind: &str) -> Verdict {
+/// Shows the subject that `command` is for, or any other subject whose whole name is given.
+async fn show(arguments: StateArgs, command: &str) -> Verdict {
     let StateArgs { id, show: ShowArgs { payload, output, target } } = arguments;
     let deployment = target.find().await?;
-    let is_subject = id.split(':').count() > 2;
-    let subject = if is_subject { Subject::from_stored(id) } else { Subject::new(source, kind, &id) };
+    let subject = Subject::parse(&id).map_or_else(|| subject_of(command, &id), Ok)?;
     let Page { records, damaged, .. } = deployment.store.whole_timeline(&subject, Clock::System.now()).await?;
     for (key, damaged) in &damaged {
         eprintln!("{key}: {damaged}");
@@ -259,6 +215,17 @@ async fn show(arguments: StateArgs, source: &str, kind: &str) -> Verdict {
         summary.to_key_values(payload, &deployment.flags).print()?;
     }
     Ok(0)
+}
+
+/// Returns the source whose subjects a command shows.
+fn source_of(command: &str) -> Result<&'static dyn Source, Error> {
+    let is_shown = |source: &&dyn Source| source.profile().command == Some(command);
+    Ok(SOURCES.into_iter().find(is_shown).ok_or_else(|| format!("no vendor has {command}"))?)
+}
+
+fn subject_of(command: &str, id: &str) -> Result<Subject, Error> {
+    let profile = source_of(command)?.profile();
+    Ok(Subject::new(profile.vendor, profile.stateful.first().copied().unwrap_or_default(), id))
 }
 
 /// The events of a session that the index lists.
@@ -296,7 +263,9 @@ async fn list(deployment: &Deployment, output: OutputArgs, since: When, only_ope
 /// The sessions with events since a time.
 async fn activities(deployment: &Deployment, since: When) -> Result<BTreeMap<Subject, Activity>, Error> {
     let mut sessions = BTreeMap::<Subject, Activity>::new();
-    let listing = Span::of("agntix", since);
+    let profile = source_of("sessions")?.profile();
+    let (created, ended) = profile.lifecycle.map(|types| (types.created, types.ended)).unwrap_or_default();
+    let listing = Span::of(profile.vendor, since);
     let fold_arrivals = listing.for_each(deployment, async |arrival| {
         let Some(subject) = arrival.subject else { return Ok(true) };
         let at = arrival.received_at;
@@ -304,8 +273,8 @@ async fn activities(deployment: &Deployment, since: When) -> Result<BTreeMap<Sub
         let activity = sessions.entry(subject).or_insert(new);
         activity.first = activity.first.min(at);
         activity.last = activity.last.max(at);
-        activity.was_created |= arrival.event_type.as_deref() == Some("session.created");
-        activity.has_ended |= arrival.event_type.as_deref() == Some("session.ended");
+        activity.was_created |= arrival.event_type.as_deref() == Some(created);
+        activity.has_ended |= arrival.event_type.as_deref() == Some(ended);
         activity.events += usize::from(!arrival.conflict);
         Ok(true)
     });
@@ -319,23 +288,21 @@ mod tests {
 
     fn summary() -> Summary {
         let at = Timestamp::parse("2026-11-21T17:00:00Z").unwrap();
-        let message = fold::Message { at, role: Some("user".to_owned()), text: Some("hello".to_owned()) };
+        let message = Message { at, role: Some("user".to_owned()), text: Some("hello".to_owned()) };
         Summary {
             subject: Subject::new("vapi", "call", "c1"),
             state: Some(State::Closed),
-            started_at: Some(at),
-            ended_at: None,
-            ended_by: None,
-            seconds: Some(61),
-            number: None,
-            cost: Some("0.12".to_owned()),
-            agent: None,
-            recording_url: None,
+            folded: Conversation {
+                started_at: Some(at),
+                ended_at: Some(at.plus_secs(61)),
+                cost: Some("0.12".to_owned()),
+                messages: vec![message],
+                missing: vec!["end-of-call-report".to_owned()],
+                events: 3,
+                conflicts: 1,
+                ..Conversation::default()
+            },
             analysis: Some(json!({"summary": "greeted", "successEvaluation": true})),
-            messages: vec![message],
-            missing: vec!["end-of-call-report".to_owned()],
-            events: 3,
-            conflicts: 1,
         }
     }
 

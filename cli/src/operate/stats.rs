@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use clap::Args;
-use gatehouse_inbox::{Clock, Outcome};
 use gatehouse_local::Error;
 use gatehouse_local::about::Count;
+use gatehouse_payload::Outcome;
 use gatehouse_payload::time::Timestamp;
+use gatehouse_runtime::Clock;
 use serde_json::{Value, json};
 
 use super::deployment::{Deployment, TargetArgs};

@@ -3,74 +3,95 @@
 use std::fmt;
 use std::str::FromStr;
 
-use gatehouse_edge::scheme::Scheme;
-use gatehouse_edge::secrets::Secrets;
+use gatehouse_ag_kit::AgKit;
 use gatehouse_local::Error;
 use gatehouse_payload::json::members;
+use gatehouse_vendor::{CredentialsShape, SchemeSummary, Source};
+use gatehouse_vendors::{of_vendor, vendors};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use super::all::AllSecrets;
+
 /// A credential: the owner of values in the document.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Whose {
-    Ada,
-    Agntix,
-    /// A scheme of Vapi by its header; `None` means the first scheme.
-    Vapi(Option<String>),
-    /// A client of agent-chat by its id.
+pub(crate) enum Credential {
+    /// The signing secrets in a vendor's part.
+    SigningSecrets(&'static str),
+    /// A scheme in a vendor's part, by its header; `None` means the first scheme.
+    Scheme(&'static str, Option<String>),
+    /// A client of agent-chat, by its id.
     Client(String),
 }
 
-impl FromStr for Whose {
+/// Returns the forms of a credential on the command line.
+pub(crate) fn forms() -> String {
+    let part = |vendor: &'static str| {
+        let profile = of_vendor(vendor)?.profile();
+        match profile.shape {
+            CredentialsShape::SigningSecrets => Some(vendor.to_owned()),
+            CredentialsShape::Schemes => Some(format!("{vendor}, {vendor}:HEADER (the scheme with that header)")),
+            CredentialsShape::Nothing => None,
+        }
+    };
+    let parts: Vec<String> = vendors().filter_map(part).collect();
+    format!("{} or client:ID", parts.join(", "))
+}
+
+impl FromStr for Credential {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text.split_once(':').map_or((text, None), |(whose, which)| (whose, Some(which))) {
-            ("ada", None) => Ok(Whose::Ada),
-            ("agntix", None) => Ok(Whose::Agntix),
-            ("vapi", None) => Ok(Whose::Vapi(None)),
-            ("vapi", Some(header)) if !header.is_empty() => Ok(Whose::Vapi(Some(header.to_owned()))),
-            ("client", Some(id)) if !id.is_empty() => Ok(Whose::Client(id.to_owned())),
-            _ => Err("unknown credential; use one of ada, agntix, vapi, vapi:HEADER, client:ID".to_owned()),
+        let (owner, detail) = text.split_once(':').map_or((text, None), |(owner, detail)| (owner, Some(detail)));
+        let unknown = || format!("unknown credential; use {}", forms());
+        let detail = detail.map(str::to_owned);
+        match (owner, &detail) {
+            (_, Some(detail)) if detail.is_empty() => return Err(unknown()),
+            ("client", Some(id)) => return Ok(Credential::Client(id.clone())),
+            _ => {}
+        }
+        let profile = of_vendor(owner).ok_or_else(unknown)?.profile();
+        match (profile.shape, detail) {
+            (CredentialsShape::SigningSecrets, None) => Ok(Credential::SigningSecrets(profile.secrets.name)),
+            (CredentialsShape::Schemes, header) => Ok(Credential::Scheme(profile.secrets.name, header)),
+            _ => Err(unknown()),
         }
     }
 }
 
-impl fmt::Display for Whose {
+impl fmt::Display for Credential {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Whose::Ada => write!(f, "ada"),
-            Whose::Agntix => write!(f, "agntix"),
-            Whose::Vapi(None) => write!(f, "vapi"),
-            Whose::Vapi(Some(header)) => write!(f, "vapi:{header}"),
-            Whose::Client(id) => write!(f, "client:{id}"),
+            Credential::SigningSecrets(part) | Credential::Scheme(part, None) => write!(f, "{part}"),
+            Credential::Scheme(part, Some(header)) => write!(f, "{part}:{header}"),
+            Credential::Client(id) => write!(f, "client:{id}"),
         }
     }
 }
 
-impl Whose {
+impl Credential {
     /// Returns the top-level member that has the values.
     fn part(&self) -> &'static str {
         match self {
-            Whose::Ada => "ada",
-            Whose::Agntix => "agntix",
-            Whose::Vapi(_) => "vapi",
-            Whose::Client(_) => "agent_chat",
+            Credential::SigningSecrets(part) | Credential::Scheme(part, _) => part,
+            Credential::Client(_) => AgKit.profile().secrets.name,
         }
     }
 }
 
 /// Returns the number of usable values.
-fn usable(secrets: &Secrets, whose: &Whose) -> usize {
-    match whose {
-        Whose::Ada => secrets.ada.len(),
-        Whose::Agntix => secrets.agntix.len(),
-        Whose::Vapi(None) => secrets.vapi.first().map_or(0, Scheme::len),
-        Whose::Vapi(Some(header)) => {
-            let mut schemes = secrets.vapi.iter();
-            schemes.find(|scheme| scheme.header().eq_ignore_ascii_case(header)).map_or(0, Scheme::len)
+fn usable(secrets: &AllSecrets, credential: &Credential) -> usize {
+    let schemes = |part| secrets.vendors.part(part).map(|credentials| credentials.schemes()).unwrap_or_default();
+    match credential {
+        Credential::SigningSecrets(part) => schemes(part).iter().map(|scheme| scheme.values).sum(),
+        Credential::Scheme(part, header) => {
+            let is_it = |scheme: &SchemeSummary| match (header, &scheme.header) {
+                (Some(header), Some(known)) => known.eq_ignore_ascii_case(header),
+                (header, _) => header.is_none(),
+            };
+            schemes(part).into_iter().find(is_it).map_or(0, |scheme| scheme.values)
         }
-        Whose::Client(id) => secrets.agent_chat.clients.iter().filter(|client| client.id == *id).count(),
+        Credential::Client(id) => secrets.chat.clients.iter().filter(|client| client.id == *id).count(),
     }
 }
 
@@ -96,7 +117,7 @@ impl Document {
     /// Parses a document; `None` is an empty document.
     pub(crate) fn read(text: Option<&str>) -> Result<Self, Error> {
         let text = text.unwrap_or("{}");
-        let defects = Secrets::parse(text, false)?.defects;
+        let defects = AllSecrets::parse(text, false)?.defects;
         if repeats(text) {
             return Err("the document has two members with the same name in one object; remove one of them".into());
         }
@@ -105,16 +126,16 @@ impl Document {
     }
 
     /// Returns the number of values, usable or not.
-    pub(crate) fn count(&self, whose: &Whose) -> usize {
-        match whose {
-            Whose::Client(id) => self.clients().iter().filter(|client| client["id"] == id.as_str()).count(),
-            _ => self.list(whose).map_or(0, Vec::len),
+    pub(crate) fn count(&self, credential: &Credential) -> usize {
+        match credential {
+            Credential::Client(id) => self.clients().iter().filter(|client| client["id"] == id.as_str()).count(),
+            _ => self.list(credential).map_or(0, Vec::len),
         }
     }
 
     /// Replaces all values. Creates a missing bearer scheme, or a missing client that may call `agents`.
-    pub(crate) fn set(&mut self, whose: &Whose, values: &[String], agents: &[String]) -> Result<(), Error> {
-        if let Whose::Client(id) = whose {
+    pub(crate) fn set(&mut self, credential: &Credential, values: &[String], agents: &[String]) -> Result<(), Error> {
+        if let Credential::Client(id) = credential {
             let mut like = self.clients().iter().find(|client| client["id"] == id.as_str()).cloned();
             if !agents.is_empty() {
                 like.get_or_insert_with(|| json!({"id": id}))["agents"] = json!(agents);
@@ -127,72 +148,70 @@ impl Document {
             return Ok(());
         }
         let values: Vec<Value> = values.iter().map(|value| value.as_str().into()).collect();
-        *self.list_or_make(whose)? = values;
+        *self.list_or_make(credential)? = values;
         Ok(())
     }
 
     /// Inserts a value before the existing ones.
-    pub(crate) fn add(&mut self, whose: &Whose, value: &str) -> Result<(), Error> {
-        if let Whose::Client(id) = whose {
+    pub(crate) fn add(&mut self, credential: &Credential, value: &str) -> Result<(), Error> {
+        if let Credential::Client(id) = credential {
             let clients = self.clients_mut()?;
             let at = clients.iter().position(|client| client["id"] == id.as_str()).unwrap_or_default();
             let new = with_token(&clients.get(at).cloned().unwrap_or_default(), value);
             clients.insert(at, new);
         } else {
-            self.list_or_make(whose)?.insert(0, value.into());
+            self.list_or_make(credential)?.insert(0, value.into());
         }
         Ok(())
     }
 
     /// Removes all values but the first.
-    pub(crate) fn keep_first(&mut self, whose: &Whose) -> Result<(), Error> {
-        if let Whose::Client(id) = whose {
+    pub(crate) fn keep_first(&mut self, credential: &Credential) -> Result<(), Error> {
+        if let Credential::Client(id) = credential {
             let mut found = false;
             let mut is_first = |client: &Value| client["id"] != id.as_str() || !std::mem::replace(&mut found, true);
             self.clients_mut()?.retain(&mut is_first);
         } else {
-            self.list_or_make(whose)?.truncate(1);
+            self.list_or_make(credential)?.truncate(1);
         }
         Ok(())
     }
 
     /// Returns the number of usable values.
-    pub(crate) fn usable(&self, whose: &Whose) -> usize {
-        Secrets::parse(&self.value.to_string(), false).map_or(0, |secrets| usable(&secrets, whose))
+    pub(crate) fn usable(&self, credential: &Credential) -> usize {
+        AllSecrets::parse(&self.value.to_string(), false).map_or(0, |secrets| usable(&secrets, credential))
     }
 
     /// Returns the text to write.
     ///
     /// # Errors
     /// If fewer than `wanted` values are usable, or if the change caused a new defect.
-    pub(crate) fn text(&self, whose: &Whose, wanted: usize) -> Result<String, Error> {
+    pub(crate) fn text(&self, credential: &Credential, wanted: usize) -> Result<String, Error> {
         let text = format!("{:#}\n", self.value);
-        let secrets = Secrets::parse(&text, false)?;
-        let is_good = usable(&secrets, whose) >= wanted;
-        let is_of_it = |defect: &str| defect.starts_with(whose.part());
+        let secrets = AllSecrets::parse(&text, false)?;
+        let is_good = usable(&secrets, credential) >= wanted;
+        let is_of_it = |defect: &str| defect.starts_with(credential.part());
         let is_new = |defect: &&String| if is_of_it(defect) { !is_good } else { !self.defects.contains(defect) };
         let new: Vec<&str> = secrets.defects.iter().filter(is_new).map(String::as_str).collect();
         if new.is_empty() && is_good { Ok(text) } else { Err(format!("nothing is written: {}", new.join("; ")).into()) }
     }
 
-    fn list(&self, whose: &Whose) -> Option<&Vec<Value>> {
-        match whose {
-            Whose::Ada => self.value["ada"]["signing_secrets"].as_array(),
-            Whose::Agntix => self.value["agntix"]["signing_secrets"].as_array(),
-            Whose::Vapi(header) => {
-                let mut schemes = self.value["vapi"]["schemes"].as_array()?.iter();
+    fn list(&self, credential: &Credential) -> Option<&Vec<Value>> {
+        match credential {
+            Credential::SigningSecrets(part) => self.value[*part]["signing_secrets"].as_array(),
+            Credential::Scheme(part, header) => {
+                let mut schemes = self.value[*part]["schemes"].as_array()?.iter();
                 schemes.find(|scheme| is_of(scheme, header.as_deref()))?["values"].as_array()
             }
-            Whose::Client(_) => None,
+            Credential::Client(_) => None,
         }
     }
 
-    fn list_or_make(&mut self, whose: &Whose) -> Result<&mut Vec<Value>, Error> {
-        let list = match whose {
-            Whose::Ada => self.part("ada")?.entry("signing_secrets").or_insert_with(|| json!([])),
-            Whose::Agntix => self.part("agntix")?.entry("signing_secrets").or_insert_with(|| json!([])),
-            Whose::Vapi(header) => {
-                let schemes = self.part("vapi")?.entry("schemes").or_insert_with(|| json!([])).as_array_mut();
+    fn list_or_make(&mut self, credential: &Credential) -> Result<&mut Vec<Value>, Error> {
+        let list = match credential {
+            Credential::SigningSecrets(part) => self.part(part)?.entry("signing_secrets").or_insert_with(|| json!([])),
+            Credential::Scheme(part, header) => {
+                let schemes = self.part(part)?.entry("schemes").or_insert_with(|| json!([])).as_array_mut();
                 let schemes = schemes.ok_or("vapi.schemes is not a list")?;
                 let at = schemes.iter().position(|scheme| is_of(scheme, header.as_deref()));
                 let at = at.unwrap_or_else(|| {
@@ -203,9 +222,9 @@ impl Document {
                     schemes.get_mut(at).and_then(Value::as_object_mut).ok_or("a scheme of vapi is not an object")?;
                 scheme.entry("values").or_insert_with(|| json!([]))
             }
-            Whose::Client(_) => return Err("clients do not have a list of values".into()),
+            Credential::Client(_) => return Err("clients do not have a list of values".into()),
         };
-        Ok(list.as_array_mut().ok_or_else(|| format!("the values of {whose} are not a list"))?)
+        Ok(list.as_array_mut().ok_or_else(|| format!("the values of {credential} are not a list"))?)
     }
 
     fn part(&mut self, name: &str) -> Result<&mut serde_json::Map<String, Value>, Error> {
@@ -250,17 +269,19 @@ mod tests {
     const NEW: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
     const TOKEN: &str = "a-token-of-some-length";
 
-    fn whose(text: &str) -> Whose {
+    const ADA: Credential = Credential::SigningSecrets("ada");
+
+    fn credential(text: &str) -> Credential {
         text.parse().unwrap()
     }
 
     fn set(document: &mut Document, of: &str, values: &[&str], agents: &[&str]) -> Result<(), String> {
         let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
-        document.set(&whose(of), &owned(values), &owned(agents)).map_err(|error| error.to_string())
+        document.set(&credential(of), &owned(values), &owned(agents)).map_err(|error| error.to_string())
     }
 
     fn value(document: &Document) -> Value {
-        serde_json::from_str(&document.text(&Whose::Ada, 0).unwrap()).unwrap()
+        serde_json::from_str(&document.text(&ADA, 0).unwrap()).unwrap()
     }
 
     #[test]
@@ -286,12 +307,12 @@ mod tests {
         set(&mut document, "ada", &[OLD], &[]).unwrap();
         set(&mut document, "client:web", &[TOKEN], &["*"]).unwrap();
         set(&mut document, "client:app", &["the-token-of-another"], &["*"]).unwrap();
-        document.add(&whose("ada"), NEW).unwrap();
-        document.add(&whose("client:web"), "a-newer-token-of-some-length").unwrap();
-        assert_eq!([document.count(&whose("ada")), document.count(&whose("client:web"))], [2, 2]);
+        document.add(&credential("ada"), NEW).unwrap();
+        document.add(&credential("client:web"), "a-newer-token-of-some-length").unwrap();
+        assert_eq!([document.count(&credential("ada")), document.count(&credential("client:web"))], [2, 2]);
         assert_eq!(value(&document)["ada"]["signing_secrets"], json!([NEW, OLD]));
-        document.keep_first(&whose("ada")).unwrap();
-        document.keep_first(&whose("client:web")).unwrap();
+        document.keep_first(&credential("ada")).unwrap();
+        document.keep_first(&credential("client:web")).unwrap();
         let value = value(&document);
         assert_eq!(value["ada"]["signing_secrets"], json!([NEW]));
         let tokens: Vec<&str> =
@@ -304,7 +325,7 @@ mod tests {
         for (of, value) in [("ada", "whsec_oops"), ("vapi", "short"), ("client:web", "short"), ("ada", "")] {
             let mut document = Document::read(None).unwrap();
             set(&mut document, of, &[value], &["*"]).unwrap();
-            let error = document.text(&whose(of), 1).unwrap_err().to_string();
+            let error = document.text(&credential(of), 1).unwrap_err().to_string();
             assert!(
                 error.starts_with("nothing is written: ") && !error.contains("oops") && !error.contains("short\""),
                 "{error}"
@@ -312,7 +333,7 @@ mod tests {
         }
         let mut document = Document::read(None).unwrap();
         set(&mut document, "ada", &[OLD, OLD], &[]).unwrap();
-        assert!(document.text(&Whose::Ada, 2).is_err(), "the same value twice counts once");
+        assert!(document.text(&ADA, 2).is_err(), "the same value twice counts once");
     }
 
     #[test]
@@ -320,12 +341,12 @@ mod tests {
         let bad = r#"{"ada":{"signing_secrets":["oops"]},"vapi":{"schemes":[{"kind":"bearer","header":"x","prefix":"","typo":1,"values":[]}]}}"#;
         let mut document = Document::read(Some(bad)).unwrap();
         set(&mut document, "ada", &["stillbad"], &[]).unwrap();
-        assert!(document.text(&Whose::Ada, 1).is_err());
+        assert!(document.text(&ADA, 1).is_err());
         let mut document = Document::read(Some(bad)).unwrap();
-        document.add(&Whose::Ada, OLD).unwrap();
-        assert!(document.text(&Whose::Ada, document.usable(&Whose::Ada)).is_ok());
-        document.add(&whose("vapi"), TOKEN).unwrap();
-        assert!(document.text(&whose("vapi"), 1).is_err(), "the whole scheme is unusable");
+        document.add(&ADA, OLD).unwrap();
+        assert!(document.text(&ADA, document.usable(&ADA)).is_ok());
+        document.add(&credential("vapi"), TOKEN).unwrap();
+        assert!(document.text(&credential("vapi"), 1).is_err(), "the whole scheme is unusable");
     }
 
     #[test]
@@ -337,7 +358,7 @@ mod tests {
             assert!(changed.is_err() || changed.unwrap().is_err(), "{text}");
         }
         for wrong in ["", "svix", "ada:1", "client", "client:", "vapi:"] {
-            assert!(wrong.parse::<Whose>().is_err(), "{wrong}");
+            assert!(wrong.parse::<Credential>().is_err(), "{wrong}");
         }
     }
 }

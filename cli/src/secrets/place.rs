@@ -61,7 +61,7 @@ impl PlaceArguments {
         if self.stack.is_none() && self.secret.is_none() {
             return Ok(Place::File(self.file.clone()));
         }
-        let sdk = gatehouse_inbox::aws::sdk_config().await;
+        let sdk = gatehouse_runtime::aws::sdk_config().await;
         let secret = match (&self.stack, &self.secret) {
             (Some(stack), _) => Outputs::of(&sdk, stack).await?.get("SecretsArn")?.to_owned(),
             (_, secret) => secret.clone().unwrap_or_default(),

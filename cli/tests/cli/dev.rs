@@ -1,5 +1,8 @@
 //! `gatehouse dev`, `send`, `sign`, `endpoints` and `ping`.
 
+use gatehouse_ada::Ada;
+use gatehouse_agntix::Agntix;
+use gatehouse_vapi::Vapi;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
@@ -9,18 +12,20 @@ use std::time::Duration;
 
 use aws_sdk_sqs::types::QueueAttributeName;
 use bytes::Bytes;
-use gatehouse_edge::secrets::DEVELOPMENT;
+use gatehouse_inbox::Store;
 use gatehouse_inbox::store::Record;
-use gatehouse_inbox::{Clock, EventId, Store};
 use gatehouse_local::agent::{Agent, Answer, Piece};
 use gatehouse_local::engine::{Engine, FREE};
 use gatehouse_local::{Delivery, Fault, FaultProxy, Rule, local_sdk};
+use gatehouse_payload::EventId;
+use gatehouse_runtime::Clock;
+use gatehouse_vendors::development;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-const MESSAGE: &str = include_str!("../../../tests/fixtures/ada/conversation-message.json");
+const MESSAGE: &str = gatehouse_ada::samples::CONVERSATION_MESSAGE;
 
 /// Time limit of waits.
 const WAIT_LIMIT: Duration = Duration::from_secs(30);
@@ -105,7 +110,7 @@ impl Drop for Running {
 }
 
 fn ada(message_id: &str) -> Delivery {
-    Delivery::ada(message_id, MESSAGE, Clock::System.now())
+    Delivery::of(&Ada, message_id, MESSAGE, Clock::System.now())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -297,7 +302,10 @@ async fn send_prints_outcome_and_repeat_prints_summary() {
     assert!(output.status.success() && text.starts_with("200 recorded  ada:msg_1  "), "{text}");
     assert!(send(&["--message-id", "msg_1"]).1.starts_with("200 duplicate  ada:msg_1"));
     let (output, text) = send(&["--secret", WRONG]);
-    assert!(!output.status.success() && text.starts_with("401 refused  no configured secret verifies it"), "{text}");
+    assert!(
+        !output.status.success() && text.starts_with("401 refused  no configured secret verifies the request"),
+        "{text}"
+    );
     let (output, text) = send(&["--repeat", "40", "--message-id", "msg_1"]);
     assert!(output.status.success() && text.starts_with("40 sent to ") && text.contains(", 40 answered, "), "{text}");
     assert!(text.contains(" 1  200 duplicate\n") && text.contains(" 39  200 recorded\n"), "{text}");
@@ -353,8 +361,7 @@ async fn signed_headers_curl_commands_and_lambda_events_are_verified() {
     let mut dev = Dev::start(&[], &[]);
     let url = format!("{}/lambda-url/session-lifecycle/", dev.base());
     let (_, headers) = run(&["sign", "agntix", "--as", "headers"], &[]);
-    let mut delivery =
-        Delivery::agntix("x", include_str!("../../../tests/fixtures/agntix/session-ended.json"), Clock::System.now());
+    let mut delivery = Delivery::of(&Agntix, "x", gatehouse_agntix::samples::SESSION_ENDED, Clock::System.now());
     delivery.headers =
         headers.lines().map(|line| line.split_once(": ").unwrap()).map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
     assert_eq!(delivery.send(dev.base()).await.unwrap().outcome(), "recorded");
@@ -365,7 +372,7 @@ async fn signed_headers_curl_commands_and_lambda_events_are_verified() {
     let words = Command::new("sh").args(["-c", &script]).output().unwrap().stdout;
     let words: Vec<&str> = std::str::from_utf8(&words).unwrap().split('\0').collect();
     assert!(words.contains(&url.as_str()) && words.iter().any(|word| word.starts_with("svix-signature: v1,")));
-    assert!(words.contains(&include_str!("../../../tests/fixtures/agntix/session-ended.json")));
+    assert!(words.contains(&gatehouse_agntix::samples::SESSION_ENDED));
 
     for vendor in ["ada", "agntix", "vapi-client", "vapi-server"] {
         for form in ["curl", "headers", "lambda-event"] {
@@ -396,7 +403,10 @@ async fn vendors_missing_in_secrets_document_are_closed() {
     let url = format!("{}/lambda-url/conversation-webhooks/", dev.base());
     let (output, text) = run(&["send", "ada", "--to", &url], &environment);
     assert!(output.status.success() && text.starts_with("200 recorded"), "{text}");
-    assert_eq!(Delivery::vapi_client(r#"{"message":{"type":"hang"}}"#).send(dev.base()).await.unwrap().status, 503);
+    assert_eq!(
+        Delivery::now(&Vapi::CLIENT, r#"{"message":{"type":"hang"}}"#).send(dev.base()).await.unwrap().status,
+        503
+    );
     let (_, text) = run(&["send", "vapi-client"], &environment);
     assert_eq!(text, "gatehouse: the secrets document holds no usable secret for vapi\n");
 }
@@ -419,7 +429,7 @@ async fn log_of_actions_has_neither_control_url_nor_payload() {
     };
     // No server listens at the first URL, and the second one is not Vapi's.
     for url in [format!("http://127.0.0.1:1/{MARK}"), format!("https://example.com/{MARK}")] {
-        for delivery in [Delivery::vapi_server(message(&url)), Delivery::vapi_client(message("none"))] {
+        for delivery in [Delivery::now(&Vapi::SERVER, message(&url)), Delivery::now(&Vapi::CLIENT, message("none"))] {
             assert_eq!(delivery.send(dev.base()).await.unwrap().status, 200);
         }
     }
@@ -435,14 +445,14 @@ async fn log_of_actions_has_neither_control_url_nor_payload() {
 #[tokio::test(flavor = "multi_thread")]
 async fn cors_settings_of_template_are_applied() {
     let dev = Dev::start(&[], &[]);
-    let mut preflight = Delivery::vapi_client("");
+    let mut preflight = Delivery::now(&Vapi::CLIENT, "");
     preflight.method = "OPTIONS".to_owned();
     let preflight =
         preflight.with_header("origin", "https://app.example").with_header("access-control-request-method", "POST");
     let answer = preflight.send(dev.base()).await.unwrap();
     assert_eq!((answer.status, answer.header("access-control-allow-origin")), (200, "*"));
     assert!(answer.header("access-control-allow-headers").contains("authorization"));
-    let message = Delivery::vapi_client(r#"{"message":{"type":"hang"}}"#);
+    let message = Delivery::now(&Vapi::CLIENT, r#"{"message":{"type":"hang"}}"#);
     let answer = message.with_header("origin", "https://app.example").send(dev.base()).await.unwrap();
     assert_eq!((answer.outcome(), answer.header("access-control-allow-origin")), ("recorded", "*"));
     let answer = ada("msg_1").with_header("origin", "https://app.example").send(dev.base()).await.unwrap();
@@ -489,7 +499,7 @@ fn failed_start_of_dev_prints_one_line() {
         (&["--data-dir", file], &[], "cannot hold data: "),
         (&["--data-dir", dir], &[], "another `gatehouse dev` is using it"),
         (&["--host", "0.0.0.0"], &[], "set GATEHOUSE_SECRETS"),
-        (&["--host", "0.0.0.0"], &[("GATEHOUSE_SECRETS", DEVELOPMENT)], "is published in Gatehouse's repository"),
+        (&["--host", "0.0.0.0"], &[("GATEHOUSE_SECRETS", development())], "is published in Gatehouse's repository"),
         (&["--host", "no such host"], &[], "--host no such host cannot be resolved"),
         (&[], &[("GATEHOUSE_SECRETS", "{")], "GATEHOUSE_SECRETS: the secrets document is not a JSON object"),
         (&[], &[("GATEHOUSE_SECRETS", r#"{"ada":{"signing_secrets":["unmistakable"]}}"#)], "ada.signing_secrets[0]"),

@@ -38,12 +38,12 @@ fn check_counts_rules_and_names_rule_and_member_of_errors() {
 #[test]
 fn try_shows_applied_rules_and_answer_for_each_channel() {
     let try_message = |message: &str| gatehouse(&["replies", "try", DEVELOPMENT, "--message", message]);
-    let (succeeded, output) = try_message("tests/fixtures/vapi/workflow-node-started.json");
+    let (succeeded, output) = try_message("shared/vendors/vapi/samples/workflow-node-started.json");
     let expected = "workflow.node.started, as a client message: client rule 1\n  answer  {\"";
     assert!(succeeded && output.starts_with(expected), "{output}");
     assert_eq!(output.lines().count(), 2, "{output}");
 
-    let (_, output) = try_message("tests/fixtures/vapi/tool-calls.json");
+    let (_, output) = try_message("shared/vendors/vapi/samples/tool-calls.json");
     let (client, server) = output.split_once("tool-calls, as a server message: server rule 3\n").unwrap();
     assert_eq!(client, "tool-calls, as a client message: no rule applies\n  answer  {}\n");
     assert!(server.contains("Berth C14 is free on Friday."), "{output}");
@@ -55,7 +55,7 @@ fn try_shows_applied_rules_and_answer_for_each_channel() {
     assert!(output.contains("server rule 5") && output.contains("act     {\"type\":\"say\""), "{output}");
     assert!(output.contains("not done in AWS: the message has no control URL"), "{output}");
 
-    let (succeeded, output) = try_message("tests/fixtures/ada/end-user-updated.json");
+    let (succeeded, output) = try_message("shared/vendors/ada/samples/end-user-updated.json");
     assert!(succeeded && output.contains("no rule applies"), "{output}");
     for (body, error) in
         [("not json", "line 1"), ("[]", "an array"), ("{}", "not a message of Vapi, because it has no type")]

@@ -4,9 +4,9 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use bytes::Bytes;
-use gatehouse_edge::secrets::Secrets;
 use gatehouse_local::http_server::{self, Server};
 use gatehouse_local::{Fault, Rule, SecretsManager};
+use gatehouse_vendors::Secrets;
 use http::{Request, Response, StatusCode};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -63,8 +63,8 @@ fn file_is_created_checked_and_rotated_without_showing_secrets() {
         (&["rotate", "agntix", NEW], "nothing to rotate"),
         (&["rotate", "ada", OLD], "ada.signing_secrets[1]"),
         (&["set", "client:app", "short"], "--agents"),
-        (&["set", "svix", OLD], "one of ada"),
-        (&["set", "whsec_oops"], "one of ada"),
+        (&["set", "svix", OLD], "use ada"),
+        (&["set", "whsec_oops"], "use ada"),
         (&["set", "ada", "--new"], "its dashboard shows it"),
     ] {
         let before = file();
@@ -136,7 +136,7 @@ async fn secret_of_stack_is_found_and_changed() {
     let (succeeded, output) = secrets(&["set", "vapi", "--new", "--stack", "gatehouse"]).await;
     assert!(succeeded && output.contains("the secret of the stack gatehouse"), "{output}");
     let opened = Secrets::parse(&manager.text(), false).unwrap();
-    assert_eq!((opened.vapi.len(), opened.defects.len()), (1, 0));
+    assert_eq!((opened.part("vapi").unwrap().schemes().len(), opened.defects.len()), (1, 0));
 
     let (succeeded, output) = secrets(&["rotate", "vapi", "--stack", "gatehouse"]).await;
     let values = serde_json::from_str::<Value>(&manager.text()).unwrap()["vapi"]["schemes"][0]["values"].clone();

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    let client = Client::new(&gatehouse_inbox::aws::sdk_config().await);
+    let client = Client::new(&gatehouse_runtime::aws::sdk_config().await);
     let table = std::env::var("ACTED_TABLE")?;
     let (client, table) = (&client, table.as_str());
     lambda_runtime::run(service_fn(move |batch: LambdaEvent<Batch>| handle(batch.payload, client, table))).await

@@ -3,14 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use gatehouse_edge::chat::{self, claim_key, slots_key};
+use gatehouse_ag_kit::{Dialect, check::check};
 use gatehouse_edge::{Deadline, Problem, RequestId, gate};
 use gatehouse_inbox::store::claim::{Claim, Completion};
 use gatehouse_inbox::store::slots::{Full, Slot};
-use gatehouse_inbox::{Fingerprint, Nonce};
-use gatehouse_payload::ag_kit::{Dialect, check::check};
 use gatehouse_payload::json::{self, Document};
 use gatehouse_payload::time::Timestamp;
+use gatehouse_payload::{Fingerprint, Nonce};
 use http::{HeaderValue, Request};
 use tokio::time::timeout;
 
@@ -18,7 +17,7 @@ use crate::auth::{self, Caller};
 use crate::clean_up::CleanUp;
 use crate::idempotency::{self, Key};
 use crate::record::RecordedTurn;
-use crate::{AdmittedRequest, Bytes, MARGIN, PATHS, State};
+use crate::{AdmittedRequest, Bytes, MARGIN, PATHS, State, ids};
 
 /// Time that leases last after the end of the invocation, in milliseconds, because a clock may be slow.
 const LEASE_MARGIN: i64 = 5000;
@@ -56,12 +55,12 @@ pub(crate) async fn admit(
     let lease = in_ms(i64::try_from(deadline.left().as_millis()).unwrap_or(i64::MAX / 2) + LEASE_MARGIN);
     let nonce = Nonce::random().map_err(|_| Problem::NotDurable)?;
     let (turn_id, claim) = match idempotency::header(request)? {
-        None => (chat::new_turn_id(), None),
+        None => (ids::new_turn_id(), None),
         Some(key) => {
-            let key = claim_key(&client.id, agent_id, &key);
+            let key = ids::claim_key(&client.id, agent_id, &key);
             let fingerprint = Fingerprint::of(document.text());
             match idempotency::acquire(state, key, fingerprint, nonce, in_ms(ADMISSION_LEASE).min(lease)).await {
-                Ok(Key::Acquired(claim)) => (chat::turn_id(&claim), Some(claim)),
+                Ok(Key::Acquired(claim)) => (ids::turn_id(&claim), Some(claim)),
                 Ok(Key::Recorded(recorded)) => {
                     let request_id = request_id(request, &recorded.turn_id, None);
                     return Ok(Admission::Replay(Box::new(recorded), request_id));
@@ -124,7 +123,7 @@ async fn acquire_slot(
     if limits.are_none() {
         return Ok(());
     }
-    let slot = Slot { key: slots_key(id), nonce };
+    let slot = Slot { key: ids::slots_key(id), nonce };
     let result = state.inbox.store.take_slot(&slot, *limits, lease, admitted.began_at).await;
     match result {
         Ok(Ok(())) => {}

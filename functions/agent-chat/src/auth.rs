@@ -1,7 +1,7 @@
 //! Authenticates the client and checks its access to the agent.
 
+use gatehouse_chat::{Agent, AgentChat};
 use gatehouse_edge::Problem;
-use gatehouse_edge::chat::{Agent, AgentChat};
 use gatehouse_edge::secrets::Refresh;
 use gatehouse_inbox::store::slots::Limits;
 use http::{Request, header};
@@ -33,12 +33,12 @@ pub(crate) async fn authorize(
 ) -> Result<(Caller, Agent), Problem> {
     let secrets = state.secrets.get().await.ok_or(CLIENTS_UNAVAILABLE)?;
     let token = bearer_token(request)?;
-    let result = check_access(&secrets.agent_chat, state, token, agent_id).await;
+    let result = check_access(&secrets, state, token, agent_id).await;
     if !result.as_ref().is_err_and(may_need_newer_secrets) {
         return result;
     }
     match state.secrets.look_again(&secrets).await {
-        Refresh::New(newer) => check_access(&newer.agent_chat, state, token, agent_id).await,
+        Refresh::New(newer) => check_access(&newer, state, token, agent_id).await,
         Refresh::Unchanged => result,
         Refresh::Unavailable => Err(CLIENTS_UNAVAILABLE),
     }

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use gatehouse_edge::Problem;
-use gatehouse_edge::chat;
+use gatehouse_inbox::StoreError;
 use gatehouse_inbox::store::Place;
 use gatehouse_inbox::store::claim::{Claim, Completion, LockOutcome, LockRequest};
-use gatehouse_inbox::{EventId, Fingerprint, Nonce, StoreError};
 use gatehouse_payload::time::Timestamp;
+use gatehouse_payload::{EventId, Fingerprint, Nonce};
 use http::Request;
 use tokio::time::timeout;
 
@@ -134,7 +134,7 @@ async fn is_anything_queued(state: &State) -> Result<bool, Problem> {
 
 /// Reads the record of a claim's turn.
 async fn replay_of(state: &State, claim: &Claim) -> Result<Replay, Problem> {
-    let id = chat::event_id(&chat::turn_id(claim));
+    let id = gatehouse_ag_kit::event_id(&crate::ids::turn_id(claim));
     match timeout(READ_TIMEOUT, state.inbox.store.look(&id, state.clock().now())).await {
         Ok(Ok(Place::Record(record))) => Ok(record::replay_of(&record.event.body)),
         Ok(Ok(Place::Empty)) => Ok(Replay::Missing),

@@ -1,9 +1,9 @@
 //! The turn as one JSON object, for clients that prefer `application/json`.
 
 use bytes::Bytes;
+use gatehouse_ag_kit::Dialect;
+use gatehouse_ag_kit::turn::{Call, End, Message, Turn};
 use gatehouse_edge::Problem;
-use gatehouse_payload::ag_kit::Dialect;
-use gatehouse_payload::ag_kit::turn::{Call, End, Message, Turn};
 use gatehouse_payload::wire::Raw;
 use gatehouse_sse::Reader;
 use http::{HeaderValue, Response, StatusCode, header};

@@ -9,14 +9,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use gatehouse_edge::chat::Agent;
+use gatehouse_ag_kit::Dialect;
+use gatehouse_chat::{Agent, AgentChat};
 use gatehouse_edge::secrets::SecretsCache;
 use gatehouse_edge::{Deadline, Problem, RequestId};
+use gatehouse_inbox::Inbox;
 use gatehouse_inbox::store::claim::Claim;
 use gatehouse_inbox::store::slots::Slot;
-use gatehouse_inbox::{Clock, Inbox, Outcome};
-use gatehouse_payload::ag_kit::Dialect;
+use gatehouse_payload::Outcome;
 use gatehouse_payload::time::Timestamp;
+use gatehouse_runtime::Clock;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
@@ -28,6 +30,7 @@ mod body;
 mod clean_up;
 mod client;
 mod idempotency;
+mod ids;
 mod json_response;
 mod jwt;
 mod limits;
@@ -68,7 +71,7 @@ pub struct State {
     /// Records turns.
     pub inbox: Inbox,
     /// The configured clients and agents.
-    pub secrets: SecretsCache,
+    pub secrets: SecretsCache<AgentChat>,
     /// The HTTP client for agents.
     pub upstream: Upstream,
     /// The keys of the token issuers.
@@ -248,7 +251,7 @@ async fn replay(
     };
     let mut response = result.unwrap_or_else(|problem| problem_response(&problem, invocation));
     response.headers_mut().insert("idempotency-replayed", HeaderValue::from_static("true"));
-    let event_id = gatehouse_edge::chat::event_id(&turn_id);
+    let event_id = gatehouse_ag_kit::event_id(&turn_id);
     let (function, outcome, ms) = (FUNCTION, Outcome::Replayed.as_str(), millis(started.elapsed()));
     let (event_id, invocation) = (event_id.as_str(), invocation.map(RequestId::as_str));
     tracing::info!(function, request_id = invocation, event_id, outcome, ms, "request");

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use gatehouse_edge::gate;
-use gatehouse_inbox::config::ConfigError;
+use gatehouse_runtime::config::ConfigError;
 
 /// The limits. Each can be set by an environment variable; the defaults are given here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use agent_chat::{KeySets, Limits, State, TIMEOUT, Turns, Upstream, handle};
-use gatehouse_edge::Receiver;
+use gatehouse_ag_kit::AgKit;
 use gatehouse_lambda::Error;
+use gatehouse_vendor::Source;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
@@ -17,7 +18,8 @@ async fn main() -> Result<(), Error> {
 
 async fn start() -> Result<State, Error> {
     let limits = Limits::read(&|name| std::env::var(name).ok())?;
-    let Receiver { inbox, secrets, .. } = Receiver::from_env().await?;
+    let get = |name: &str| std::env::var(name).ok();
+    let (inbox, secrets) = gatehouse_edge::connect(&AgKit.profile().secrets, &get).await?;
     let upstream = Upstream::new(limits.connect)?;
     Ok(State { inbox, secrets, upstream, key_sets: KeySets::new(), limits, turns: Turns::new() })
 }

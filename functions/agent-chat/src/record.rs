@@ -1,16 +1,15 @@
 //! Records a turn as an event: the request, the answer byte for byte, and how the turn ended. Messages, tool calls and
-//! interrupts are not recorded; [`gatehouse_payload::ag_kit::turn`] folds them from the answer.
+//! interrupts are not recorded; [`gatehouse_ag_kit::turn`] folds them from the answer.
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use data_encoding::BASE64;
-use gatehouse_edge::chat;
-use gatehouse_inbox::event::RECORD_LIMIT;
-use gatehouse_inbox::{Event, Fingerprint, Marks, Nonce};
-use gatehouse_payload::ag_kit::Dialect;
-use gatehouse_payload::ag_kit::turn::End;
+use gatehouse_ag_kit::Dialect;
+use gatehouse_ag_kit::turn::End;
+use gatehouse_payload::event::RECORD_LIMIT;
 use gatehouse_payload::time::Timestamp;
+use gatehouse_payload::{Event, Fingerprint, Marks, Nonce};
 use gatehouse_sse::Reader;
 use http::HeaderMap;
 use serde::{Deserialize, Serialize};
@@ -178,10 +177,10 @@ fn encode(
 pub(crate) fn event(admitted: &AdmittedRequest, result: &TurnResult, now: Timestamp) -> Option<Event> {
     let body = body(admitted, result)?;
     Some(Event {
-        id: chat::event_id(&admitted.turn_id),
+        id: gatehouse_ag_kit::event_id(&admitted.turn_id),
         source: "ag-kit".to_owned(),
         event_type: Some("turn".to_owned()),
-        subject: admitted.conversation.as_deref().map(chat::subject),
+        subject: admitted.conversation.as_deref().map(gatehouse_ag_kit::subject),
         occurred_at: admitted.began_at,
         received_at: now,
         fingerprint: Fingerprint::of(&body),

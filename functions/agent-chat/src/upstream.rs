@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use gatehouse_edge::chat::Agent;
+use gatehouse_chat::Agent;
 use gatehouse_outgoing::{Attempt, Client, NetworkScope, Tls};
 use http::{HeaderValue, Method, Request, Response, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};

@@ -1,7 +1,7 @@
 //! Replies in Rust, for cases that rules cannot express.
 
-use gatehouse_payload::vapi::inbound::Reply;
 use gatehouse_replies::Said;
+use gatehouse_vapi::inbound::Reply;
 
 /// A hook that replies to client messages. It runs before the rules for every delivery, including retries.
 ///

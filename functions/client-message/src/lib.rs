@@ -6,10 +6,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use gatehouse_edge::vapi::Channel;
-use gatehouse_edge::{Answering, Deadline, Decision, Endpoint, Receiver, Source};
-use gatehouse_inbox::{Clock, Event};
+use gatehouse_edge::{Answering, Deadline, Decision, Receiver};
+use gatehouse_payload::Event;
 use gatehouse_replies::{Replies, Said, run_hook};
+use gatehouse_runtime::Clock;
+use gatehouse_vapi::{Channel, Vapi};
 use http::{Request, Response};
 use tokio::time::Instant;
 
@@ -17,9 +18,8 @@ mod answers;
 
 pub use answers::{Answers, Code};
 
-/// The function's path and the source of its requests.
-pub const ENDPOINT: Endpoint =
-    Endpoint { function: "client-message", paths: &["/client"], source: Source::Vapi(Channel::Client) };
+/// The vendor that calls the function.
+pub const VENDOR: Vapi = Vapi::CLIENT;
 /// The function's timeout in the template.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -27,7 +27,7 @@ pub const TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct State<A = Code> {
     /// Receives messages.
-    pub door: Receiver,
+    pub receiver: Receiver<Vapi>,
     /// Replies by rules.
     pub replies: Replies,
     /// Replies in Rust.
@@ -38,7 +38,7 @@ impl<A> State<A> {
     /// The clock that measures deadlines.
     #[must_use]
     pub fn clock(&self) -> &Clock {
-        self.door.clock()
+        self.receiver.clock()
     }
 }
 
@@ -54,5 +54,5 @@ impl<A: Answers> Answering for State<A> {
 ///
 /// A duplicate gets the first reply again, because Vapi only resends a message if it did not receive the reply.
 pub async fn handle<A: Answers>(request: Request<Bytes>, state: &State<A>, deadline: Deadline) -> Response<String> {
-    state.door.receive_and_answer(&ENDPOINT, request, deadline, state).await
+    state.receiver.receive_and_answer(request, deadline, state).await
 }

@@ -1,6 +1,6 @@
 //! Runs [`client_message::handle`] in the Lambda runtime.
 
-use client_message::{Code, State, TIMEOUT, handle};
+use client_message::{Code, State, TIMEOUT, VENDOR, handle};
 use gatehouse_edge::Receiver;
 use gatehouse_lambda::Error;
 use gatehouse_replies::Replies;
@@ -13,5 +13,5 @@ async fn main() -> Result<(), Error> {
 }
 
 async fn start() -> Result<State, Error> {
-    Ok(State { replies: Replies::deployed()?, door: Receiver::from_env().await?, answers: Code })
+    Ok(State { replies: Replies::deployed()?, receiver: Receiver::from_env(VENDOR).await?, answers: Code })
 }

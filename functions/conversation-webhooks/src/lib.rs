@@ -3,18 +3,19 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use gatehouse_edge::{Deadline, Endpoint, Receiver, Source};
+use gatehouse_ada::Ada;
+use gatehouse_edge::{Deadline, Receiver};
 use http::{Request, Response};
 
-/// The function's path and the source of its requests.
-pub const ENDPOINT: Endpoint = Endpoint { function: "conversation-webhooks", paths: &["/"], source: Source::Ada };
+/// The vendor that calls the function.
+pub const VENDOR: Ada = Ada;
 /// The function's timeout in the template.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The state that an instance keeps between requests.
-pub type State = Receiver;
+pub type State = Receiver<Ada>;
 
-/// Receives one delivery. Returns `{"status": …, "event_id": …}` or a problem document.
+/// Handles one delivery. The response is `{"status": …, "event_id": …}`, or a problem document.
 pub async fn handle(request: Request<Bytes>, state: &State, deadline: Deadline) -> Response<String> {
-    state.receive(&ENDPOINT, request, deadline).await
+    state.receive(request, deadline).await
 }

@@ -1,11 +1,11 @@
 //! Runs [`conversation_webhooks::handle`] in the Lambda runtime.
 
-use conversation_webhooks::{State, TIMEOUT, handle};
+use conversation_webhooks::{State, TIMEOUT, VENDOR, handle};
 use gatehouse_lambda::Error;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     gatehouse_edge::log::init();
-    let state = State::from_env().await.inspect_err(|error| tracing::error!(%error, "cannot start"))?;
+    let state = State::from_env(VENDOR).await.inspect_err(|error| tracing::error!(%error, "cannot start"))?;
     gatehouse_lambda::serve(TIMEOUT, state.clock(), |request, deadline| handle(request, &state, deadline)).await
 }

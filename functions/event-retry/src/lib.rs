@@ -4,22 +4,23 @@
 //!
 //! 1. It is recorded and reported as done.
 //! 2. It fails and is received again: after a delay if waiting can help, otherwise at once.
-//! 3. After the last permitted receive a copy is sent to the dead-letter queue with the reason, and the message is
-//! reported
-//!    as done. If that fails, the queue's own redrive policy moves the message.
+//! 3. After the last permitted receive, a copy is sent to the dead-letter queue with the reason, and the message is
+//!    reported as done. If that fails, the queue's own redrive policy moves the message.
 
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
 use futures_util::FutureExt;
+use gatehouse_edge::Deadline;
 use gatehouse_edge::log::is_word;
-use gatehouse_edge::{Deadline, Source};
-use gatehouse_inbox::config::ConfigError;
-use gatehouse_inbox::queue::{DeadLetter, Envelope, Queues, UnreadableEnvelope, history};
-use gatehouse_inbox::{Clock, Config, Event, Outcome, Store, StoreError};
+use gatehouse_inbox::queue::{DeadLetter, Queues, UnreadableEnvelope, from_message, history};
+use gatehouse_inbox::{Store, StoreError};
 use gatehouse_payload::json::Document;
 use gatehouse_payload::time::Timestamp;
+use gatehouse_payload::{Event, Outcome};
+use gatehouse_runtime::config::ConfigError;
+use gatehouse_runtime::{Clock, Config};
 use tokio::time::{Instant, timeout};
 
 /// The function's timeout in the template.
@@ -60,7 +61,7 @@ impl State {
     pub async fn from_env() -> Result<Self, ConfigError> {
         let get = |name: &str| std::env::var(name).ok();
         let config = Config::read(&get)?;
-        let sdk = gatehouse_inbox::aws::function_config();
+        let sdk = gatehouse_runtime::aws::function_config();
         let missing = |name| ConfigError::Missing(name, "the queue's URL");
         let state = State {
             store: Store::new(&sdk, &config.table, config.ttl_days),
@@ -176,23 +177,23 @@ struct EventInfo {
 }
 
 async fn attempt(message: &SqsMessage, recorder: &impl Record) -> (Option<EventInfo>, Result<Outcome, Failure>) {
-    let envelope = match Envelope::from_message(message.body.as_deref().unwrap_or_default()) {
-        Ok(envelope) => envelope,
+    let received = match from_message(message.body.as_deref().unwrap_or_default()) {
+        Ok(received) => received,
         Err(error) => {
             // A newer release that is being deployed can read it.
             let wait = matches!(error, UnreadableEnvelope::Newer(_));
             return (None, Err(Failure { reason: "unreadable", error: error.to_string(), wait }));
         }
     };
-    let event_id = envelope.event_id.to_string();
+    let event_id = received.id.to_string();
     let info = |event_type| Some(EventInfo { event_id: Some(event_id), event_type });
-    let Some(source) = Source::of(&envelope.event_id) else {
+    let Some(source) = gatehouse_vendors::of_event(&received.id) else {
         let error = "the event id names a source that this release does not know".to_owned();
         return (info(None), Err(Failure { reason: "unreadable", error, wait: true }));
     };
-    let body = envelope.body.clone();
+    let body = received.body.clone();
     let event = match Document::read(&body) {
-        Ok(document) => source.event(&document, envelope),
+        Ok(document) => source.event(&document, received),
         Err(error) => {
             return (info(None), Err(Failure { reason: "unreadable", error: error.to_string(), wait: false }));
         }

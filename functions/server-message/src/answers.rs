@@ -1,10 +1,10 @@
 //! Replies in Rust, for cases that rules cannot express: a database query, a calculation, a call of another service.
 
-use gatehouse_payload::vapi::response::{
+use gatehouse_replies::{Said, ToolCall};
+use gatehouse_vapi::response::{
     AssistantResponse, EndpointingResponse, HandoffDestinationResponse, KnowledgeBaseResponse, PredialResponse,
     ToolOutcome, TransferDestinationResponse,
 };
-use gatehouse_replies::{Said, ToolCall};
 
 /// Hooks that reply to messages, one for each kind of reply. A hook runs before the rules. `None` leaves the reply to
 /// the rules.
@@ -18,7 +18,7 @@ use gatehouse_replies::{Said, ToolCall};
 /// idempotency key.
 ///
 /// ```
-/// use gatehouse_payload::vapi::response::AssistantResponse;
+/// use gatehouse_vapi::response::AssistantResponse;
 /// use gatehouse_replies::Said;
 /// use server_message::Answers;
 ///

@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use gatehouse_edge::vapi::Channel;
-use gatehouse_edge::{Answering, Deadline, Decision, Endpoint, Receiver, Source};
-use gatehouse_inbox::{Clock, Event};
+use gatehouse_edge::{Answering, Deadline, Decision, Receiver};
+use gatehouse_payload::Event;
 use gatehouse_replies::{HookResult, Kind, Replies, Said, run_hook};
+use gatehouse_runtime::Clock;
+use gatehouse_vapi::{Channel, Vapi};
 use http::{Request, Response};
 use tokio::time::Instant;
 
@@ -19,9 +20,8 @@ mod answers;
 
 pub use answers::{Answers, Code};
 
-/// The function's paths and the source of its requests.
-pub const ENDPOINT: Endpoint =
-    Endpoint { function: "server-message", paths: &["/server", "/"], source: Source::Vapi(Channel::Server) };
+/// The vendor that calls the function.
+pub const VENDOR: Vapi = Vapi::SERVER;
 /// The function's timeout in the template.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -33,7 +33,7 @@ const NO_AUDIO: &str = "Gatehouse does not synthesise speech: set voice.server o
 #[derive(Debug)]
 pub struct State<A = Code> {
     /// Receives messages.
-    pub door: Receiver,
+    pub receiver: Receiver<Vapi>,
     /// Replies by rules.
     pub replies: Replies,
     /// Replies in Rust.
@@ -44,7 +44,7 @@ impl<A> State<A> {
     /// The clock that measures deadlines.
     #[must_use]
     pub fn clock(&self) -> &Clock {
-        self.door.clock()
+        self.receiver.clock()
     }
 }
 
@@ -107,5 +107,5 @@ impl<A: Answers> Answering for State<A> {
 /// A duplicate gets the first reply again, because Vapi only resends a message if it did not receive the reply. If the
 /// event can be neither recorded nor queued, a message that needs a reply still gets it, with the outcome `unrecorded`.
 pub async fn handle<A: Answers>(request: Request<Bytes>, state: &State<A>, deadline: Deadline) -> Response<String> {
-    state.door.receive_and_answer(&ENDPOINT, request, deadline, state).await
+    state.receiver.receive_and_answer(request, deadline, state).await
 }

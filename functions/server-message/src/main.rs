@@ -3,7 +3,7 @@
 use gatehouse_edge::Receiver;
 use gatehouse_lambda::Error;
 use gatehouse_replies::Replies;
-use server_message::{Code, State, TIMEOUT, handle};
+use server_message::{Code, State, TIMEOUT, VENDOR, handle};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
@@ -13,5 +13,5 @@ async fn main() -> Result<(), Error> {
 }
 
 async fn start() -> Result<State, Error> {
-    Ok(State { replies: Replies::deployed()?, door: Receiver::from_env().await?, answers: Code })
+    Ok(State { replies: Replies::deployed()?, receiver: Receiver::from_env(VENDOR).await?, answers: Code })
 }

@@ -1,11 +1,11 @@
 //! Runs [`session_lifecycle::handle`] in the Lambda runtime.
 
 use gatehouse_lambda::Error;
-use session_lifecycle::{State, TIMEOUT, handle};
+use session_lifecycle::{State, TIMEOUT, VENDOR, handle};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     gatehouse_edge::log::init();
-    let state = State::from_env().await.inspect_err(|error| tracing::error!(%error, "cannot start"))?;
+    let state = State::from_env(VENDOR).await.inspect_err(|error| tracing::error!(%error, "cannot start"))?;
     gatehouse_lambda::serve(TIMEOUT, state.clock(), |request, deadline| handle(request, &state, deadline)).await
 }

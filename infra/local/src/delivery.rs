@@ -5,12 +5,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use data_encoding::BASE64;
-use gatehouse_edge::Source;
-use gatehouse_edge::scheme::Parts;
-use gatehouse_edge::secrets::{DEVELOPMENT, Secrets};
-use gatehouse_edge::vapi::Channel;
-use gatehouse_inbox::Clock;
 use gatehouse_payload::time::Timestamp;
+use gatehouse_runtime::Clock;
+use gatehouse_vendor::{Parts, Source};
+use gatehouse_vendors::{Secrets, development};
 use http::{HeaderMap, Method, Request, Response, Uri};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -52,48 +50,15 @@ pub struct Answer {
     pub took: Duration,
 }
 
-/// Who delivers, and to which function.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sender {
-    /// Ada's webhooks.
-    Ada,
-    /// agntix' webhooks.
-    Agntix,
-    /// Vapi's client messages.
-    VapiClient,
-    /// Vapi's server messages.
-    VapiServer,
-}
-
-impl Sender {
-    /// The function that takes its deliveries, and the path behind that function's URL.
-    #[must_use]
-    pub fn endpoint(self) -> (&'static str, &'static str) {
-        match self {
-            Sender::Ada => ("conversation-webhooks", ""),
-            Sender::Agntix => ("session-lifecycle", ""),
-            Sender::VapiClient => ("client-message", "client"),
-            Sender::VapiServer => ("server-message", "server"),
-        }
-    }
-
-    /// The source its deliveries are of.
-    #[must_use]
-    pub fn source(self) -> Source {
-        match self {
-            Sender::Ada => Source::Ada,
-            Sender::Agntix => Source::Agntix,
-            Sender::VapiClient => Source::Vapi(Channel::Client),
-            Sender::VapiServer => Source::Vapi(Channel::Server),
-        }
-    }
-}
-
-/// Where the stack at `base` takes the sender's deliveries.
+/// Returns the URL at which the stack at `base` receives a source's deliveries.
 #[must_use]
-pub fn dev_url(base: &str, sender: Sender) -> String {
-    let (function, path) = sender.endpoint();
-    url(base, function, path)
+pub fn dev_url(base: &str, source: &dyn Source) -> String {
+    url(base, source.profile().function, path_of(source))
+}
+
+/// Returns the path behind a function's URL, without its leading slash.
+fn path_of(source: &dyn Source) -> &'static str {
+    source.profile().paths.first().copied().unwrap_or_default().trim_start_matches('/')
 }
 
 fn url(base: &str, function: &str, path: &str) -> String {
@@ -106,57 +71,44 @@ fn url(base: &str, function: &str, path: &str) -> String {
 pub struct NoSecret(&'static str);
 
 impl Delivery {
-    /// A delivery signed at `at` with the first of the sender's secrets. Where the scheme has a message id, it is
-    /// `message_id`.
+    /// Returns a delivery that is signed at `at` with the source's first secret. `message_id` is used if the scheme has
+    /// message ids.
     ///
     /// # Errors
-    /// When there is no secret to sign with.
+    /// If there is no secret to sign with.
     pub fn signed(
-        sender: Sender,
+        source: &dyn Source,
         secrets: &Secrets,
         message_id: &str,
         body: impl Into<Bytes>,
         at: Timestamp,
     ) -> Result<Self, NoSecret> {
-        let (source, (function, path)) = (sender.source(), sender.endpoint());
         let body = body.into();
         let parts = Parts { method: &Method::POST, headers: &HeaderMap::new(), body: &body };
-        let signature = source.sign(parts, secrets, message_id, at).ok_or(NoSecret(source.vendor()))?;
+        let signature = secrets.of(source).and_then(|credentials| credentials.sign(parts, message_id, at));
+        let signature = signature.ok_or(NoSecret(source.profile().vendor))?;
         let mut headers = vec![("content-type".to_owned(), "application/json".to_owned())];
         headers.extend(signature);
-        let (function, path) = (function.to_owned(), path.to_owned());
+        let (function, path) = (source.profile().function.to_owned(), path_of(source).to_owned());
         Ok(Delivery { function, path, method: "POST".to_owned(), headers, body })
     }
 
-    /// A delivery of Ada's under a message id, signed at `at` with the development secrets.
+    /// Returns a delivery that is signed at `at` with the development secrets.
+    ///
+    /// # Panics
+    /// If the source has no development secret.
     #[must_use]
-    pub fn ada(message_id: &str, body: impl Into<Bytes>, at: Timestamp) -> Self {
-        Self::in_development(Sender::Ada, message_id, body, at)
-    }
-
-    /// A delivery of agntix' under a message id, signed at `at` with the development secrets.
-    #[must_use]
-    pub fn agntix(message_id: &str, body: impl Into<Bytes>, at: Timestamp) -> Self {
-        Self::in_development(Sender::Agntix, message_id, body, at)
-    }
-
-    /// A client message of Vapi's, with the development token.
-    #[must_use]
-    pub fn vapi_client(body: impl Into<Bytes>) -> Self {
-        Self::in_development(Sender::VapiClient, "", body, Clock::System.now())
-    }
-
-    /// A server message of Vapi's, with the development token.
-    #[must_use]
-    pub fn vapi_server(body: impl Into<Bytes>) -> Self {
-        Self::in_development(Sender::VapiServer, "", body, Clock::System.now())
-    }
-
-    #[allow(clippy::expect_used, reason = "a test holds the development document to be whole")]
-    fn in_development(sender: Sender, message_id: &str, body: impl Into<Bytes>, at: Timestamp) -> Self {
+    #[allow(clippy::expect_used, reason = "a test checks that every vendor's development part has a secret")]
+    pub fn of(source: &dyn Source, message_id: &str, body: impl Into<Bytes>, at: Timestamp) -> Self {
         static SECRETS: LazyLock<Secrets> =
-            LazyLock::new(|| Secrets::parse(DEVELOPMENT, true).expect("the development document is JSON"));
-        Self::signed(sender, &SECRETS, message_id, body, at).expect("the development document has every secret")
+            LazyLock::new(|| Secrets::parse(development(), true).expect("the development document is JSON"));
+        Self::signed(source, &SECRETS, message_id, body, at).expect("the development document has every secret")
+    }
+
+    /// Returns a delivery that is signed now with the development secrets, for a scheme without message ids.
+    #[must_use]
+    pub fn now(source: &dyn Source, body: impl Into<Bytes>) -> Self {
+        Self::of(source, "", body, Clock::System.now())
     }
 
     /// Sets a header.
@@ -345,7 +297,7 @@ pub fn noise(seed: u64, length: usize) -> String {
 /// Returns a value of the development document by its JSON pointer.
 #[must_use]
 pub fn secret(pointer: &str) -> String {
-    secret_of(DEVELOPMENT, pointer)
+    secret_of(development(), pointer)
 }
 
 /// Returns a value of a secrets document by its JSON pointer; empty if there is none.

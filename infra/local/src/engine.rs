@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use gatehouse_inbox::Nonce;
+use gatehouse_payload::Nonce;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 

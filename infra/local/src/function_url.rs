@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use gatehouse_edge::{Deadline, RequestId};
-use gatehouse_inbox::Nonce;
+use gatehouse_payload::Nonce;
 use http::{Request, Response, StatusCode, Uri};
 use tokio::net::TcpListener;
 

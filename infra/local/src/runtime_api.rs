@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use gatehouse_inbox::Clock;
+use gatehouse_runtime::Clock;
 use http::{HeaderValue, Request, Response, StatusCode};
 use serde_json::Value;
 use tokio::net::TcpListener;

@@ -9,14 +9,16 @@ use aws_config::SdkConfig;
 use aws_sdk_sqs::operation::create_queue::CreateQueueError;
 use aws_sdk_sqs::types::QueueAttributeName;
 use event_retry::State as RetryState;
-use gatehouse_edge::secrets::{DEVELOPMENT, SecretsCache};
-use gatehouse_edge::{Receiver, Redaction, Skip};
-use gatehouse_inbox::aws::code_of;
-use gatehouse_inbox::event::BODY_LIMIT;
+use gatehouse_ag_kit::{AgKit, Dialect};
+use gatehouse_edge::{Receiver, Redaction, SecretsCache, Skip};
 use gatehouse_inbox::queue::Queues;
-use gatehouse_inbox::{Clock, Inbox, Store};
-use gatehouse_payload::ag_kit::Dialect;
+use gatehouse_inbox::{Inbox, Store};
+use gatehouse_payload::event::BODY_LIMIT;
 use gatehouse_replies::Replies;
+use gatehouse_runtime::Clock;
+use gatehouse_runtime::aws::code_of;
+use gatehouse_vendor::{Source, Vendor};
+use gatehouse_vendors::development;
 use http_body_util::BodyExt;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -31,7 +33,7 @@ use crate::function_url::{self, Function, Handler};
 use crate::hosts::Hosts;
 use crate::http_server::{self, Server};
 use crate::services::Services;
-use crate::template::Template;
+use crate::template::{Template, logical_id};
 use crate::{Error, script};
 
 /// The settings of a stack.
@@ -69,7 +71,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Options {
-            secrets: DEVELOPMENT.to_owned(),
+            secrets: development().to_owned(),
             replies: Replies::none(),
             redaction: Redaction::default(),
             skip: Skip::default(),
@@ -245,11 +247,11 @@ impl std::ops::Deref for Stack {
 /// Starts the built-in test agent and adds it to the development document, once for each dialect. Other documents are
 /// not changed.
 async fn with_an_agent(options: Options) -> Result<(Options, Option<Agent>), Error> {
-    if options.secrets != DEVELOPMENT {
+    if options.secrets != development() {
         return Ok((options, None));
     }
     let agent = Agent::start(script::answer).await?;
-    let mut document: serde_json::Value = serde_json::from_str(DEVELOPMENT)?;
+    let mut document: serde_json::Value = serde_json::from_str(development())?;
     for dialect in [Dialect::AgKit, Dialect::AgUi].map(Dialect::as_str) {
         let url = format!("{}/send-message", agent.url);
         document["agent_chat"]["agents"][dialect] = serde_json::json!({"url": url, "dialect": dialect});
@@ -318,7 +320,7 @@ macro_rules! function {
             let state = Arc::clone(&state);
             Box::pin(async move { $function::handle(request, &state, deadline).await.map(http_server::whole) })
         });
-        let name = $function::ENDPOINT.function;
+        let name = $function::VENDOR.profile().function;
         let cors = $template.cors(&logical_id(name))?;
         (name, Function { handler, timeout: $function::TIMEOUT, cors })
     }};
@@ -333,7 +335,7 @@ fn agent_chat(
 ) -> Result<(&'static str, Function), Error> {
     let state = Arc::new(agent_chat::State {
         inbox: inbox.clone(),
-        secrets: SecretsCache::fixed(&options.secrets, true, options.clock.clone())?,
+        secrets: SecretsCache::fixed(AgKit.profile().secrets, &options.secrets, true, options.clock.clone())?,
         upstream: agent_chat::Upstream::new(options.chat.connect)?,
         key_sets: agent_chat::KeySets::new(),
         limits: options.chat,
@@ -356,25 +358,25 @@ fn functions(
     template: &Template,
     turns: &Turns,
 ) -> Result<BTreeMap<&'static str, Function>, Error> {
-    let door = || -> Result<Receiver, Error> {
-        let secrets = SecretsCache::fixed(&options.secrets, true, options.clock.clone())?;
-        let (redaction, skip) = (options.redaction.clone(), options.skip.clone());
-        Ok(Receiver { inbox: inbox.clone(), secrets, redaction, skip, body_limit: BODY_LIMIT })
-    };
     let replies = || options.replies.clone();
-    let client_message = client_message::State { door: door()?, replies: replies(), answers: client_message::Code };
-    let server_message = server_message::State { door: door()?, replies: replies(), answers: server_message::Code };
+    let receiver = self::receiver(options, inbox, client_message::VENDOR)?;
+    let client_message = client_message::State { receiver, replies: replies(), answers: client_message::Code };
+    let receiver = self::receiver(options, inbox, server_message::VENDOR)?;
+    let server_message = server_message::State { receiver, replies: replies(), answers: server_message::Code };
+    let conversation_webhooks = self::receiver(options, inbox, conversation_webhooks::VENDOR)?;
+    let session_lifecycle = self::receiver(options, inbox, session_lifecycle::VENDOR)?;
     Ok(BTreeMap::from([
         agent_chat(options, inbox, template, turns)?,
         function!(client_message, client_message, template),
         function!(server_message, server_message, template),
-        function!(conversation_webhooks, door()?, template),
-        function!(session_lifecycle, door()?, template),
+        function!(conversation_webhooks, conversation_webhooks, template),
+        function!(session_lifecycle, session_lifecycle, template),
     ]))
 }
 
-/// Returns a function's logical id in the template: `ClientMessage` for `client-message`.
-fn logical_id(function: &str) -> String {
-    let mut words = function.split('-').map(|word| word.split_at(1));
-    words.by_ref().fold(String::new(), |id, (initial, rest)| id + &initial.to_ascii_uppercase() + rest)
+fn receiver<V: Vendor>(options: &Options, inbox: &Inbox, vendor: V) -> Result<Receiver<V>, Error> {
+    let part = vendor.profile().secrets;
+    let secrets = SecretsCache::fixed(part, &options.secrets, true, options.clock.clone())?;
+    let (redaction, skip) = (options.redaction.clone(), options.skip.clone());
+    Ok(Receiver { vendor, inbox: inbox.clone(), secrets, redaction, skip, body_limit: BODY_LIMIT })
 }

@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, CreateGlobalSecondaryIndexAction, GlobalSecondaryIndex,
     GlobalSecondaryIndexUpdate, KeySchemaElement, Projection, TimeToLiveSpecification,
 };
-use gatehouse_inbox::aws::code_of;
+use gatehouse_runtime::aws::code_of;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -264,6 +264,13 @@ struct TimeToLive {
     enabled: bool,
 }
 
+/// Returns a function's logical id in the template: `ClientMessage` for `client-message`.
+#[must_use]
+pub fn logical_id(function: &str) -> String {
+    let mut words = function.split('-').map(|word| word.split_at(1));
+    words.by_ref().fold(String::new(), |id, (initial, rest)| id + &initial.to_ascii_uppercase() + rest)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -305,7 +312,7 @@ mod tests {
     #[test]
     fn alarms_use_the_metrics_of_log_lines() {
         use gatehouse_edge::log::{NAMESPACE, SERVER_ERROR, UNVERIFIED, WEBHOOK_MS};
-        use gatehouse_inbox::Outcome;
+        use gatehouse_payload::Outcome;
         let template = Template::read().unwrap();
         let mut watched = std::collections::BTreeSet::new();
         for alarm in template.resources_of("AWS::CloudWatch::Alarm") {

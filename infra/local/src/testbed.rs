@@ -5,11 +5,14 @@ use std::ops::Deref;
 use std::path::Path;
 use std::time::Duration;
 
-use gatehouse_edge::secrets::{DEVELOPMENT, SecretsCache};
-use gatehouse_edge::{Receiver, Redaction, Skip};
-use gatehouse_inbox::event::BODY_LIMIT;
+use gatehouse_edge::{Receiver, Redaction, SecretsCache, Skip};
 use gatehouse_inbox::queue::Queues;
-use gatehouse_inbox::{Clock, Inbox, Store};
+use gatehouse_inbox::{Inbox, Store};
+use gatehouse_payload::event::BODY_LIMIT;
+use gatehouse_runtime::Clock;
+
+use gatehouse_vendor::Vendor;
+use gatehouse_vendors::development;
 
 use crate::engine::{Engine, FREE, bind};
 use crate::runtime_api::Host;
@@ -56,13 +59,14 @@ impl Testbed {
         }
     }
 
-    /// Creates a receiver like that of a webhook function, with the development secrets.
+    /// Returns the receiver of a webhook function, with the development secrets.
     ///
     /// # Errors
-    /// If the development document cannot be parsed.
-    pub fn door(&self) -> Result<Receiver, Error> {
-        let secrets = SecretsCache::fixed(DEVELOPMENT, true, Clock::System)?;
+    /// If the development document is not JSON.
+    pub fn receiver<V: Vendor>(&self, vendor: V) -> Result<Receiver<V>, Error> {
+        let secrets = SecretsCache::fixed(vendor.profile().secrets, development(), true, Clock::System)?;
         Ok(Receiver {
+            vendor,
             inbox: self.inbox(Clock::System),
             secrets,
             redaction: Redaction::default(),
@@ -95,7 +99,7 @@ impl Testbed {
             ("RETRY_QUEUE_URL", self.retry_queue.clone()),
             ("DEAD_LETTER_QUEUE_URL", self.dead_letter_queue.clone()),
             ("QUEUE_MAX_BYTES", QUEUE_MAX_BYTES.to_string()),
-            ("GATEHOUSE_SECRETS", DEVELOPMENT.to_owned()),
+            ("GATEHOUSE_SECRETS", development().to_owned()),
             ("AWS_SAM_LOCAL", "true".to_owned()),
             ("AWS_ENDPOINT_URL_DYNAMODB", self.dynamodb.url()),
             ("AWS_ENDPOINT_URL_SQS", self.sqs.url()),

@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 
-use gatehouse_inbox::Event;
+use gatehouse_payload::Event;
 use tokio::time::Instant;
 
 /// A function that decides the reply to an event, or acts on the event.

@@ -1,8 +1,8 @@
 //! Checks a request before its body is parsed: path, method, content type and size.
 
 use bytes::Bytes;
-use gatehouse_inbox::config::ConfigError;
-use gatehouse_inbox::event::BODY_LIMIT;
+use gatehouse_payload::event::BODY_LIMIT;
+use gatehouse_runtime::config::ConfigError;
 use http::{Method, Request, header};
 
 use crate::Problem;

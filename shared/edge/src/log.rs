@@ -33,7 +33,7 @@ pub use line::{NAMESPACE, OUTCOMES, SERVER_ERROR, UNVERIFIED, WEBHOOK_MS};
 
 use std::time::Duration;
 
-use gatehouse_inbox::{Event, Outcome};
+use gatehouse_payload::{Event, Outcome};
 use tracing::{Level, Metadata};
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{Targets, filter_fn};

@@ -4,10 +4,12 @@
 
 use std::borrow::Cow;
 
-use gatehouse_inbox::Outcome;
+use gatehouse_payload::Outcome;
 use http::{HeaderValue, Response, StatusCode, header};
 
-use crate::{RequestId, Unverified};
+use gatehouse_vendor::Rejection;
+
+use crate::RequestId;
 
 /// Why a request was rejected. Senders act on the status: Svix retries every delivery without a 2xx, Vapi every one
 /// that its `backoffPlan` does not exclude.
@@ -28,7 +30,7 @@ pub enum Problem {
     /// 415: the content type is not JSON.
     UnsupportedMediaType,
     /// 401: the delivery is not verified. Only the log shows why.
-    Unverified(Unverified),
+    Unverified(Rejection),
     /// 401: no client has this token. Only the log shows why.
     NoClient(&'static str),
     /// 403: the client may not call this agent.
@@ -209,7 +211,7 @@ impl Problem {
     pub fn why(&self) -> Option<&'static str> {
         match self {
             Problem::NoClient(why) => Some(why),
-            Problem::Unverified(unverified) => Some(unverified.why.as_str()),
+            Problem::Unverified(unverified) => Some(unverified.reason.as_str()),
             Problem::NoSecrets(_) => Some("no-secret-configured"),
             _ => None,
         }

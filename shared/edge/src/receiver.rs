@@ -3,20 +3,18 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use gatehouse_inbox::config::ConfigError;
-use gatehouse_inbox::event::{BODY_LIMIT, Event, Nonce};
-use gatehouse_inbox::queue::{Envelope, Queues};
-use gatehouse_inbox::{Clock, Config, Inbox, Outcome, Receipt, Store};
-use gatehouse_payload::json::Document;
+use gatehouse_inbox::{Inbox, Receipt};
+use gatehouse_payload::event::{BODY_LIMIT, Event, Nonce, Received};
+use gatehouse_payload::outcome::Outcome;
+use gatehouse_runtime::{Clock, Config, ConfigError};
+use gatehouse_vendor::{Credentials, PartSpec, SecretsPart, Unverified, Vendor, Verified};
 use http::{HeaderValue, Request, Response, header};
 use tokio::time::{Instant, timeout_at};
 
 use crate::answering::{Action, Answering, Decision, Unanswered};
 use crate::log::{LogContext, RequestLine};
-use crate::scheme::Parts;
-use crate::secrets::{DEVELOPMENT, Refresh, SecretsCache};
 use crate::skip::Skip;
-use crate::{Deadline, Problem, Redaction, RequestId, Source, Verified, gate};
+use crate::{Deadline, Problem, Redaction, Refresh, RequestId, SecretsCache, gate};
 
 /// By when every request is answered, whatever fails: Vapi waits 7.5 s for some answers, cold start included.
 const ANSWER_WITHIN: Duration = Duration::from_millis(4800);
@@ -29,75 +27,34 @@ const RECORD_SHARE: Duration = Duration::from_secs(2);
 /// What an action may take.
 const ACT_WITHIN: Duration = Duration::from_secs(1);
 
-/// One function's place in the world.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Endpoint {
-    /// The function's name.
-    pub function: &'static str,
-    /// The paths it answers at.
-    pub paths: &'static [&'static str],
-    /// Who calls it.
-    pub source: Source,
-}
-
-/// What a front function needs to take events in.
+/// Receives the deliveries of a vendor: everything a webhook function needs.
 #[derive(Debug)]
-pub struct Receiver {
-    /// Records them.
+pub struct Receiver<V: Vendor> {
+    /// The vendor.
+    pub vendor: V,
+    /// Records events.
     pub inbox: Inbox,
-    /// Verifies them.
-    pub secrets: SecretsCache,
-    /// What of them is not kept.
+    /// The vendor's credentials.
+    pub secrets: SecretsCache<V::Credentials>,
+    /// The credentials that are removed from bodies before they are stored.
     pub redaction: Redaction,
-    /// Which of them are not kept at all.
+    /// The event types that are not stored.
     pub skip: Skip,
-    /// How large they may be, in bytes.
+    /// The largest body, in bytes.
     pub body_limit: usize,
 }
 
-impl Receiver {
-    /// Builds the door from the environment, then looks the secrets up and opens the connection to DynamoDB, both at
-    /// once, unless `CONNECT_AT_START` is `false`. What fails in the latter two is for the first request to find, and
-    /// without usable secrets every delivery is answered with 503: whoever sends it will send it again.
+impl<V: Vendor> Receiver<V> {
+    /// Builds the receiver of `vendor` from the environment, and [connects](connect) it.
     ///
     /// # Errors
-    /// When a variable about the table or the queue is missing or not usable.
-    pub async fn from_env() -> Result<Self, ConfigError> {
+    /// If a variable about the table or the queue is missing or not usable.
+    pub async fn from_env(vendor: V) -> Result<Self, ConfigError> {
         let get = |name: &str| std::env::var(name).ok();
-        let config = Config::read(&get)?;
+        let (inbox, secrets) = connect(&vendor.profile().secrets, &get).await?;
         let (redaction, skip) = (Redaction::read(&get)?, Skip::read(&get)?);
         let body_limit = gate::body_limit(&get, BODY_LIMIT)?;
-        let sdk = gatehouse_inbox::aws::function_config();
-        let clock = Clock::System;
-        // `sam local` sets it; a deployed function never sees it.
-        let development = get("AWS_SAM_LOCAL").is_some_and(|value| value == "true");
-        let document = get("GATEHOUSE_SECRETS").or_else(|| development.then(|| DEVELOPMENT.to_owned()));
-        let secrets = match (get("SECRETS_ARN").filter(|arn| !arn.is_empty()), document) {
-            (Some(arn), _) => SecretsCache::manager(&sdk, arn, development, clock.clone()),
-            (None, Some(document)) => {
-                SecretsCache::fixed(&document, development, clock.clone()).unwrap_or_else(|error| {
-                    tracing::error!(%error, "GATEHOUSE_SECRETS is not usable: every delivery is answered with 503");
-                    SecretsCache::closed(clock.clone())
-                })
-            }
-            (None, None) => {
-                tracing::error!(
-                    "neither SECRETS_ARN nor GATEHOUSE_SECRETS is set: every delivery is answered with 503"
-                );
-                SecretsCache::closed(clock.clone())
-            }
-        };
-        let inbox = Inbox {
-            store: Store::new(&sdk, &config.table, config.ttl_days),
-            queues: Queues::new(&sdk, config.queue_max_bytes),
-            retry_queue: config.retry_queue,
-            clock,
-        };
-        let door = Receiver { inbox, secrets, redaction, skip, body_limit };
-        if get("CONNECT_AT_START").is_none_or(|value| value != "false") {
-            tokio::join!(door.secrets.get(), door.inbox.store.warm(door.clock().now()));
-        }
-        Ok(door)
+        Ok(Receiver { vendor, inbox, secrets, redaction, skip, body_limit })
     }
 
     /// The clock events and deadlines are dated by.
@@ -107,21 +64,20 @@ impl Receiver {
     }
 
     /// Takes a request to its answer, and logs it. A 200 has the body the vendor expects.
-    pub async fn receive(&self, endpoint: &Endpoint, request: Request<Bytes>, deadline: Deadline) -> Response<String> {
-        self.receive_and_answer(endpoint, request, deadline, &Unanswered).await
+    pub async fn receive(&self, request: Request<Bytes>, deadline: Deadline) -> Response<String> {
+        self.receive_and_answer(request, deadline, &Unanswered).await
     }
 
     /// Takes a request to its answer, and logs it. `answering` decides about the body of a 200.
     pub async fn receive_and_answer(
         &self,
-        endpoint: &Endpoint,
         request: Request<Bytes>,
         deadline: Deadline,
         answering: &impl Answering,
     ) -> Response<String> {
         let started = Instant::now();
         let end = deadline.instant().checked_sub(RESERVE).unwrap_or(started);
-        let taken = self.take(endpoint, &request, end.min(started + ANSWER_WITHIN), answering).await;
+        let taken = self.take(&request, end.min(started + ANSWER_WITHIN), answering).await;
         let request_id = RequestId::among(request.extensions());
         let (response, outcome, told) = match taken {
             Ok(Taken { body, outcome, told }) => (Response::new(body), outcome, told),
@@ -133,8 +89,8 @@ impl Receiver {
         };
         let response = answer(response, outcome, told.event.as_ref());
         RequestLine {
-            function: endpoint.function,
-            source: endpoint.source.vendor(),
+            function: self.vendor.profile().function,
+            source: self.vendor.profile().vendor,
             request_id: request_id.map(RequestId::as_str),
             outcome,
             status: response.status().as_u16(),
@@ -145,16 +101,10 @@ impl Receiver {
         response
     }
 
-    async fn take(
-        &self,
-        endpoint: &Endpoint,
-        request: &Request<Bytes>,
-        end: Instant,
-        answering: &impl Answering,
-    ) -> Result<Taken, Refused> {
-        gate::check(request, endpoint.paths, self.body_limit)?;
-        let verified = self.verify(endpoint.source, request).await?;
-        let mut event = self.identify(endpoint.source, request.body(), verified)?;
+    async fn take(&self, request: &Request<Bytes>, end: Instant, answering: &impl Answering) -> Result<Taken, Refused> {
+        gate::check(request, self.vendor.profile().paths, self.body_limit)?;
+        let delivery = Unverified::new(request.method(), request.headers(), request.body());
+        let mut event = self.identify(&self.verify(delivery).await?)?;
 
         let now = Instant::now();
         let end = end.min(now + RECORD_WITHIN);
@@ -163,7 +113,7 @@ impl Receiver {
         if self.skip.names(&event) {
             self.secrets.refresh_if_stale().await;
             let body = answer.or(otherwise.map(str::to_owned));
-            let body = body.unwrap_or_else(|| endpoint.source.respond(Outcome::Skipped, &event.id));
+            let body = body.unwrap_or_else(|| self.vendor.respond(Outcome::Skipped, &event.id));
             let told = LogContext { rule: by, fault, event: Some(event), ..LogContext::default() };
             return Ok(Taken { body, outcome: Outcome::Skipped, told });
         }
@@ -204,25 +154,23 @@ impl Receiver {
             told.event = Some(event);
             return Err(Refused { problem: Problem::Unsupported(detail), outcome, told: Box::new(told) });
         }
-        let body =
-            answer.or(otherwise.map(str::to_owned)).unwrap_or_else(|| endpoint.source.respond(outcome, &event.id));
+        let body = answer.or(otherwise.map(str::to_owned)).unwrap_or_else(|| self.vendor.respond(outcome, &event.id));
         told.event = Some(event);
         Ok(Taken { body, outcome, told })
     }
 
-    async fn verify(&self, source: Source, request: &Request<Bytes>) -> Result<Verified, Problem> {
-        let parts = Parts { method: request.method(), headers: request.headers(), body: request.body() };
+    async fn verify<'r>(&self, delivery: Unverified<'r>) -> Result<Verified<'r>, Problem> {
         let now = self.clock().now();
         let secrets = self.secrets.get().await;
         let mut secrets =
             secrets.ok_or(Problem::NoSecrets("the secrets cannot be looked up; send the same delivery again"))?;
-        let mut verdict = source.verify(parts, &secrets, now);
-        // Either may be the trace of a change that has not reached this instance yet.
-        if verdict.as_ref().is_err_and(|unverified| unverified.may_match_later) || !source.is_open(&secrets) {
+        let mut verified = secrets.verify(delivery, now);
+        // Either may be the result of a change that has not reached this instance yet.
+        if verified.as_ref().is_err_and(|rejection| rejection.may_match_later) || !secrets.is_open() {
             match self.secrets.look_again(&secrets).await {
                 Refresh::Unchanged => {}
                 Refresh::New(newer) => {
-                    verdict = source.verify(parts, &newer, now);
+                    verified = newer.verify(delivery, now);
                     secrets = newer;
                 }
                 Refresh::Unavailable => {
@@ -231,35 +179,55 @@ impl Receiver {
                 }
             }
         }
-        if !source.is_open(&secrets) {
+        if !secrets.is_open() {
             return Err(Problem::NoSecrets(
                 "no usable secret is configured for this vendor; the log names what is wrong",
             ));
         }
-        verdict.map_err(Problem::Unverified)
+        verified.map_err(Problem::Unverified)
     }
 
-    fn identify(&self, source: Source, body: &Bytes, verified: Verified) -> Result<Event, Refused> {
-        let document = Document::read(body).map_err(|error| Problem::NotAnObject(error.to_string()))?;
+    fn identify(&self, delivery: &Verified<'_>) -> Result<Event, Refused> {
+        let document = delivery.document().map_err(|error| Problem::NotAnObject(error.to_string()))?;
         let received_at = self.clock().now();
         let nonce = Nonce::random().map_err(|error| {
             let told = LogContext { error: Some(format!("no random bytes: {error}")), ..LogContext::default() };
             Refused { problem: Problem::NotDurable, outcome: Outcome::Unavailable, told: Box::new(told) }
         })?;
-        let fingerprint = source.fingerprint(&document);
-        let identity = source.identify(&document, &verified, &fingerprint, &nonce);
-        let envelope = Envelope {
-            event_id: identity.id,
+        let fingerprint = self.vendor.fingerprint(&document);
+        let identity = self.vendor.identify(&document, delivery.proof(), &fingerprint, &nonce);
+        let received = Received {
+            id: identity.id,
             weak_identity: identity.weak,
             nonce,
             fingerprint,
             received_at,
-            verified_by: verified.by,
-            body: body.clone(),
+            verified_by: delivery.proof().by.clone(),
+            body: delivery.body().clone(),
             answer: None,
         };
-        Ok(source.event(&document, envelope))
+        Ok(self.vendor.event(&document, received))
     }
+}
+
+/// Builds the inbox and the cache of a part of the secrets from the environment. Then it loads the secrets and opens the
+/// connection to DynamoDB, both at once, unless `CONNECT_AT_START` is `false`. If either fails, the first request tries
+/// again.
+///
+/// # Errors
+/// If a variable about the table or the queue is missing or not usable.
+pub async fn connect<P: SecretsPart>(
+    part: &PartSpec,
+    get: &dyn Fn(&str) -> Option<String>,
+) -> Result<(Inbox, SecretsCache<P>), ConfigError> {
+    let (config, clock) = (Config::read(get)?, Clock::System);
+    let sdk = gatehouse_runtime::aws::function_config();
+    let secrets = SecretsCache::from_env(*part, &sdk, get, clock.clone());
+    let inbox = Inbox::new(&sdk, config, clock);
+    if get("CONNECT_AT_START").is_none_or(|value| value != "false") {
+        tokio::join!(secrets.get(), inbox.store.warm(inbox.clock.now()));
+    }
+    Ok((inbox, secrets))
 }
 
 struct Taken {

@@ -10,9 +10,9 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use gatehouse_inbox::config::ConfigError;
 use gatehouse_payload::json::Document;
 use gatehouse_payload::redact::{Secrets, redact};
+use gatehouse_runtime::config::ConfigError;
 
 /// The setting that decides which members are redacted.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

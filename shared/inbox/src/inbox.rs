@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use aws_config::SdkConfig;
 use tokio::time::{Instant, timeout_at};
 
-use crate::event::Event;
-use crate::queue::{self, Envelope, QueueError, Queues};
+use crate::queue::{self, QueueError, Queues};
 use crate::store::{Recorded, Store, StoreError};
-use crate::{Clock, Outcome};
+use gatehouse_payload::Outcome;
+use gatehouse_payload::event::{Event, Received};
+use gatehouse_runtime::{Clock, Config};
 
 /// Time limit of the store for an event of ordinary size.
 const STORE_LIMIT: Duration = Duration::from_millis(1200);
@@ -51,6 +53,17 @@ pub struct Unavailable {
 }
 
 impl Inbox {
+    /// Builds the inbox of a function.
+    #[must_use]
+    pub fn new(sdk: &SdkConfig, config: Config, clock: Clock) -> Self {
+        Inbox {
+            store: Store::new(sdk, &config.table, config.ttl_days),
+            queues: Queues::new(sdk, config.queue_max_bytes),
+            retry_queue: config.retry_queue,
+            clock,
+        }
+    }
+
     /// Records `event`, or queues it. Returns before `deadline`.
     ///
     /// A write that timed out may have succeeded. The queued envelope has the same nonce, by which its consumer detects
@@ -99,7 +112,7 @@ impl Inbox {
     }
 
     fn message(&self, event: &Event) -> Result<String, QueueError> {
-        self.queues.message(&Envelope::of(event))
+        self.queues.message(&Received::of(event))
     }
 
     async fn queue(&self, message: Result<String, QueueError>, store_error: &StoreError) -> Result<(), QueueError> {

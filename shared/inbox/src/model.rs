@@ -4,8 +4,8 @@ use std::collections::{HashMap, HashSet};
 
 use gatehouse_payload::time::Timestamp;
 
-use crate::Outcome;
-use crate::event::{Event, EventId, Fingerprint, Nonce};
+use gatehouse_payload::Outcome;
+use gatehouse_payload::event::{Event, EventId, Fingerprint, Nonce};
 
 /// An in-memory table that never fails.
 #[derive(Debug, Default)]

@@ -7,14 +7,13 @@ use aws_config::SdkConfig;
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_sqs::types::{MessageAttributeValue, QueueAttributeName};
-use bytes::Bytes;
 use data_encoding::BASE64;
 use gatehouse_payload::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::aws::CallLimits;
-use crate::event::{Event, EventId, Fingerprint, Nonce};
 use crate::store::item::{compress, decompress};
+use gatehouse_payload::event::{EventId, Fingerprint, Nonce, Received};
+use gatehouse_runtime::aws::CallLimits;
 
 /// Time limit of one request, its second attempt included.
 pub const CALL_LIMIT: Duration = Duration::from_millis(1500);
@@ -36,30 +35,9 @@ use history::{ATTEMPTS, FIRST_ERROR, FIRST_FAILED_AT, LAST_ERROR, REASON};
 /// The envelope format that this release writes. A release reads its own format and the previous one; 1 is the first.
 const FORMAT: u32 = 1;
 
-/// A queued event: everything that cannot be parsed from the body again. The consumer parses the rest.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Envelope {
-    /// The event's id.
-    pub event_id: EventId,
-    /// Whether the id is a hash of the message and the hour.
-    pub weak_identity: bool,
-    /// The nonce of the first attempt to record the event. All later attempts use it too.
-    pub nonce: Nonce,
-    /// The event's fingerprint.
-    pub fingerprint: Fingerprint,
-    /// The time at which the receiver received the event.
-    pub received_at: Timestamp,
-    /// The scheme that verified the event.
-    pub verified_by: String,
-    /// The body as delivered, after redaction.
-    pub body: Bytes,
-    /// The reply that was decided for this event and sent, as JSON text; absent if there was none.
-    pub answer: Option<String>,
-}
-
-/// The envelope's JSON.
+/// The JSON of a message.
 #[derive(Serialize, Deserialize)]
-struct Wire {
+struct Envelope {
     v: u32,
     event_id: String,
     /// `weak`, or absent.
@@ -106,68 +84,51 @@ pub enum UnreadableEnvelope {
     Newer(u32),
 }
 
-impl Envelope {
-    /// Returns the envelope of `event`.
-    #[must_use]
-    pub fn of(event: &Event) -> Self {
-        Envelope {
-            event_id: event.id.clone(),
-            weak_identity: event.marks.weak_identity,
-            nonce: event.nonce,
-            fingerprint: event.fingerprint,
-            received_at: event.received_at,
-            verified_by: event.verified_by.clone(),
-            body: event.body.clone(),
-            answer: event.answer.clone(),
-        }
-    }
+/// Writes the message that `received` travels in.
+///
+/// # Errors
+/// If there is no memory to compress the body.
+pub fn to_message(received: &Received) -> io::Result<String> {
+    let envelope = Envelope {
+        v: FORMAT,
+        event_id: received.id.to_string(),
+        identity: received.weak_identity.then(|| "weak".to_owned()),
+        nonce: BASE64.encode(received.nonce.as_bytes()),
+        fingerprint: received.fingerprint.to_string(),
+        received_at: received.received_at.to_string(),
+        verified_by: received.verified_by.clone(),
+        body: BASE64.encode(&compress(&received.body)?),
+        answer: received.answer.clone(),
+    };
+    Ok(in_ascii(&serde_json::to_string(&envelope)?))
+}
 
-    /// Serializes the envelope as a message's text.
-    ///
-    /// # Errors
-    /// If there is not enough memory to compress the body.
-    pub fn to_message(&self) -> io::Result<String> {
-        let wire = Wire {
-            v: FORMAT,
-            event_id: self.event_id.to_string(),
-            identity: self.weak_identity.then(|| "weak".to_owned()),
-            nonce: BASE64.encode(self.nonce.as_bytes()),
-            fingerprint: self.fingerprint.to_string(),
-            received_at: self.received_at.to_string(),
-            verified_by: self.verified_by.clone(),
-            body: BASE64.encode(&compress(&self.body)?),
-            answer: self.answer.clone(),
-        };
-        Ok(in_ascii(&serde_json::to_string(&wire)?))
+/// Reads a message.
+///
+/// # Errors
+/// If [`to_message`] of this release, or of the one before, has not written it.
+pub fn from_message(text: &str) -> Result<Received, UnreadableEnvelope> {
+    use UnreadableEnvelope::{Member, Newer, Shape};
+    #[derive(Deserialize)]
+    struct Version {
+        v: u32,
     }
-
-    /// Parses a message's text.
-    ///
-    /// # Errors
-    /// If [`to_message`](Self::to_message) did not write it.
-    pub fn from_message(text: &str) -> Result<Self, UnreadableEnvelope> {
-        use UnreadableEnvelope::{Member, Newer, Shape};
-        #[derive(Deserialize)]
-        struct Version {
-            v: u32,
-        }
-        let Version { v } = serde_json::from_str(text).map_err(|_| Shape)?;
-        if v > FORMAT {
-            return Err(Newer(v));
-        }
-        let wire: Wire = serde_json::from_str(text).map_err(|_| Shape)?;
-        let base64 = |text: &str| BASE64.decode(text.as_bytes()).ok();
-        Ok(Envelope {
-            event_id: EventId::from_stored(wire.event_id),
-            weak_identity: wire.identity.as_deref() == Some("weak"),
-            nonce: base64(&wire.nonce).and_then(|bytes| Nonce::from_bytes(&bytes)).ok_or(Member("nonce"))?,
-            fingerprint: Fingerprint::from_hex(&wire.fingerprint).ok_or(Member("fingerprint"))?,
-            received_at: Timestamp::parse(&wire.received_at).ok_or(Member("received_at"))?,
-            verified_by: wire.verified_by,
-            body: base64(&wire.body).and_then(|frame| decompress(&frame)).ok_or(Member("body"))?,
-            answer: wire.answer,
-        })
+    let Version { v } = serde_json::from_str(text).map_err(|_| Shape)?;
+    if v > FORMAT {
+        return Err(Newer(v));
     }
+    let envelope: Envelope = serde_json::from_str(text).map_err(|_| Shape)?;
+    let base64 = |text: &str| BASE64.decode(text.as_bytes()).ok();
+    Ok(Received {
+        id: EventId::from_stored(envelope.event_id),
+        weak_identity: envelope.identity.as_deref() == Some("weak"),
+        nonce: base64(&envelope.nonce).and_then(|bytes| Nonce::from_bytes(&bytes)).ok_or(Member("nonce"))?,
+        fingerprint: Fingerprint::from_hex(&envelope.fingerprint).ok_or(Member("fingerprint"))?,
+        received_at: Timestamp::parse(&envelope.received_at).ok_or(Member("received_at"))?,
+        verified_by: envelope.verified_by,
+        body: base64(&envelope.body).and_then(|frame| decompress(&frame)).ok_or(Member("body"))?,
+        answer: envelope.answer,
+    })
 }
 
 /// Why an SQS request failed. Safe to log.
@@ -231,10 +192,10 @@ impl Queues {
     /// Returns the message's text for an envelope.
     ///
     /// # Errors
-    /// If it is too large for a queue.
-    pub fn message(&self, envelope: &Envelope) -> Result<String, QueueError> {
+    /// When it is too large for a queue.
+    pub fn message(&self, received: &Received) -> Result<String, QueueError> {
         let failed = |error: io::Error| QueueError::Failed { operation: "compress", code: error.kind().to_string() };
-        let message = envelope.to_message().map_err(failed)?;
+        let message = to_message(received).map_err(failed)?;
         let limit = self.max_bytes - DEAD_LETTER_BYTES;
         if message.len() > limit {
             return Err(QueueError::TooLarge { bytes: message.len(), limit });
@@ -309,17 +270,19 @@ fn attribute(kind: &str, value: &str) -> Result<MessageAttributeValue, QueueErro
 }
 
 fn failure<E: ProvideErrorMetadata, R>(operation: &'static str, error: &SdkError<E, R>) -> QueueError {
-    QueueError::Failed { operation, code: crate::aws::code_of(error).to_owned() }
+    QueueError::Failed { operation, code: gatehouse_runtime::aws::code_of(error).to_owned() }
 }
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
 
     #[test]
-    fn replies_are_queued_in_ascii_and_read_back_unchanged() {
-        let envelope = Envelope {
-            event_id: EventId::new(&["ada"], &["m"]),
+    fn every_answer_is_queued_in_ascii_and_read_back_as_it_was() {
+        let received = Received {
+            id: EventId::new(&["ada"], &["m"]),
             weak_identity: false,
             nonce: Nonce::from_bytes(&[1; 16]).unwrap(),
             fingerprint: Fingerprint::of("{}"),
@@ -329,16 +292,16 @@ mod tests {
             answer: None,
         };
         for answer in ["Monday", "\u{ffff}\u{fffe}", "ü 😀 日本 \u{1ffff}", "\"\\\n\u{1}\u{7f}"] {
-            let queued = Envelope { answer: Some(answer.to_owned()), ..envelope.clone() };
-            let message = queued.to_message().unwrap();
+            let queued = Received { answer: Some(answer.to_owned()), ..received.clone() };
+            let message = to_message(&queued).unwrap();
             assert!(message.is_ascii(), "{message}");
-            assert_eq!(Envelope::from_message(&message).unwrap(), queued);
+            assert_eq!(from_message(&message).unwrap(), queued);
         }
     }
 
-    fn envelope() -> Envelope {
-        Envelope {
-            event_id: EventId::new(&["ada"], &["msg_1"]),
+    fn received() -> Received {
+        Received {
+            id: EventId::new(&["ada"], &["msg_1"]),
             weak_identity: true,
             nonce: Nonce::random().unwrap(),
             fingerprint: Fingerprint::of("{}"),
@@ -350,19 +313,19 @@ mod tests {
     }
 
     #[test]
-    fn envelope_round_trips_through_a_message() {
-        let envelope = envelope();
-        assert_eq!(Envelope::from_message(&envelope.to_message().unwrap()), Ok(envelope));
+    fn an_envelope_arrives_as_it_was_sent() {
+        let received = received();
+        assert_eq!(from_message(&to_message(&received).unwrap()), Ok(received));
     }
 
     #[test]
     fn unreadable_and_newer_envelopes_have_different_errors() {
         use UnreadableEnvelope::{Member, Newer, Shape};
         for text in ["", "secret", "{}", "[]", r#"{"v":1}"#, r#"{"v":"1"}"#] {
-            assert_eq!(Envelope::from_message(text), Err(Shape), "{text}");
+            assert_eq!(from_message(text), Err(Shape), "{text}");
         }
-        assert_eq!(Envelope::from_message(r#"{"v":2,"sealed":"x"}"#), Err(Newer(2)));
-        let broken = |from: &str, to: &str| Envelope::from_message(&envelope().to_message().unwrap().replace(from, to));
+        assert_eq!(from_message(r#"{"v":2,"sealed":"x"}"#), Err(Newer(2)));
+        let broken = |from: &str, to: &str| from_message(&to_message(&received()).unwrap().replace(from, to));
         assert_eq!(broken(r#""nonce":""#, r#""nonce":"!"#), Err(Member("nonce")));
         assert_eq!(broken(r#""body":""#, r#""body":"AAAA"#), Err(Member("body")));
     }

@@ -17,9 +17,9 @@ use aws_sdk_dynamodb::types::{KeysAndAttributes, ReturnValuesOnConditionCheckFai
 use futures_util::{TryStreamExt, stream};
 use gatehouse_payload::time::Timestamp;
 
-use crate::Outcome;
-use crate::aws::{CallLimits, code_of};
-use crate::event::{Event, EventId, Subject};
+use gatehouse_payload::Outcome;
+use gatehouse_payload::event::{Event, EventId, Subject};
+use gatehouse_runtime::aws::{CallLimits, code_of};
 
 pub mod arrivals;
 pub mod claim;
@@ -430,7 +430,7 @@ impl Store {
     }
 }
 
-fn timeline_order(record: &Record) -> (Timestamp, &str, bool, crate::Fingerprint) {
+fn timeline_order(record: &Record) -> (Timestamp, &str, bool, gatehouse_payload::Fingerprint) {
     (record.event.occurred_at, record.event.id.as_str(), record.conflict, record.event.fingerprint)
 }
 

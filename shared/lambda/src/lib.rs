@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use data_encoding::BASE64;
 use gatehouse_edge::{Deadline, RequestId};
-use gatehouse_inbox::Clock;
+use gatehouse_runtime::Clock;
 use http::{Request, Response, header};
 pub use lambda_http::Error;
 use lambda_http::request::LambdaRequest;

@@ -48,7 +48,7 @@ where
     // `Runtime` posts the response of the service that it is created with. The layer replaces that service, so this one
     // is never called.
     let unused = service_fn(|_: LambdaEvent<LambdaRequest>| async { Ok::<_, Infallible>(()) });
-    Runtime::new(unused).layer(layer_fn(move |_| service.clone())).run().await
+    Runtime::new(unused).layer(layer_fn(move |_| service)).run().await
 }
 
 fn client() -> PooledClientBuilder {

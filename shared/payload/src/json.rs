@@ -125,7 +125,8 @@ fn object(value: &str) -> Result<&str, NotAnObject> {
 pub const MAX_PARTS: usize = 250_000;
 
 /// Whether a value has more than [`MAX_PARTS`] members and elements.
-pub(crate) fn has_too_many_parts(value: &str) -> bool {
+#[must_use]
+pub fn has_too_many_parts(value: &str) -> bool {
     // Counting all commas, including those in strings, is quick and rules out most documents.
     value.len() > MAX_PARTS
         && memchr_iter(b',', value.as_bytes()).count() > MAX_PARTS

@@ -1,15 +1,13 @@
 #![doc = include_str!("../README.md")]
 
-#[macro_use]
-pub mod strict;
-#[macro_use]
-pub mod wire;
-
-pub mod ada;
-pub mod ag_kit;
-pub mod agntix;
+pub mod event;
 pub mod json;
+pub mod outcome;
 pub mod pointer;
 pub mod redact;
+pub mod strict;
 pub mod time;
-pub mod vapi;
+pub mod wire;
+
+pub use event::{Event, EventId, Fingerprint, Marks, Nonce, Subject};
+pub use outcome::Outcome;

@@ -140,7 +140,7 @@ impl<const MIN: u32, const MAX: u32> schemars::JsonSchema for BoundedU32<MIN, MA
 
 /// The schema of a required member that may be `null`.
 #[cfg(feature = "schema")]
-pub(crate) struct OrNull<T>(std::marker::PhantomData<T>);
+pub struct OrNull<T>(std::marker::PhantomData<T>);
 
 #[cfg(feature = "schema")]
 impl<T: schemars::JsonSchema> schemars::JsonSchema for OrNull<T> {
@@ -187,8 +187,9 @@ pub fn without_values(error: &serde_json::Error) -> String {
     format!("{needed} is needed")
 }
 
-/// Implements `Deserialize` for an enum with a discriminator. Unlike serde's own implementation, errors inside the
-/// object name the member that is wrong.
+/// Implements `Deserialize` for an enum with a discriminator. Unlike serde's own implementation, errors inside the object
+/// name the member that is wrong.
+#[macro_export]
 macro_rules! tagged_enum {
     ($name:ident by $tag:literal { $($wire:literal => $variant:ident($type:ty)),* $(,)? }) => {
         impl<'de> serde::Deserialize<'de> for $name {
@@ -211,6 +212,7 @@ macro_rules! tagged_enum {
 
 /// Generates a struct for an object that Gatehouse sends: required members, then `optional` ones. Unknown members are
 /// rejected when the struct is read.
+#[macro_export]
 macro_rules! request {
     ($(#[$about:meta])* $name:ident { $($(#[$doc:meta])* $field:ident: $type:ty,)* }
      $(optional { $($(#[$optional_doc:meta])* $optional:ident: $optional_type:ty,)* })?) => {

@@ -391,6 +391,7 @@ pub fn read<T: DeserializeOwned>(text: &str) -> Result<T, serde_json::Error> {
 }
 
 /// Generates a struct for an object. Each member is written as `name: Type = "wireName"` with its documentation.
+#[macro_export]
 macro_rules! open_struct {
     ($(#[$about:meta])* $name:ident { $($(#[$doc:meta])* $field:ident: $type:ty = $wire:literal),* $(,)? }) => {
         $(#[$about])*
@@ -445,6 +446,7 @@ macro_rules! open_struct {
 }
 
 /// Generates an enum for a string with documented values. Any other string becomes `Other`.
+#[macro_export]
 macro_rules! open_enum {
     ($(#[$about:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $wire:literal),* $(,)? }) => {
         $(#[$about])*
@@ -503,8 +505,9 @@ macro_rules! open_enum {
 
 /// Generates an enum for objects whose kind is the value of the member `by`. An object of another kind becomes `Other`.
 ///
-/// With `else K where "m"`, an object whose discriminator is missing or empty is a `K` if it has the member `m`, which
-/// no other kind has.
+/// With `else K where "m"`, an object whose discriminator is missing or empty is a `K` if it has the member `m`, which no
+/// other kind has.
+#[macro_export]
 macro_rules! open_union {
     (
         $(#[$about:meta])* $name:ident by $tag:literal $(else $fallback:ident where $sign:literal)?

@@ -1,9 +1,9 @@
 //! The messages that need a reply, and the kind of reply for each.
 
-use gatehouse_edge::vapi::Channel;
 use gatehouse_payload::strict::{read, without_values};
-use gatehouse_payload::vapi::inbound::{Inbound, Reply};
-use gatehouse_payload::vapi::response::{
+use gatehouse_vapi::Channel;
+use gatehouse_vapi::inbound::{Inbound, Reply};
+use gatehouse_vapi::response::{
     AssistantResponse, EndpointingResponse, HandoffDestinationResponse, KnowledgeBaseResponse, PredialResponse,
     ToolOutcome, TransferDestinationResponse,
 };

@@ -15,14 +15,14 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use gatehouse_edge::Decision;
-use gatehouse_edge::vapi::Channel;
-use gatehouse_payload::vapi::response::ToolOutcome;
+use gatehouse_vapi::Channel;
+use gatehouse_vapi::response::ToolOutcome;
 use serde::Serialize;
 use tokio::time::{Instant, timeout_at};
 
 pub use answer::Kind;
 pub use control::{Control, Hosts};
-pub use gatehouse_payload::vapi::tool_calls::{ToolCall, ToolCalls};
+pub use gatehouse_vapi::tool_calls::{ToolCall, ToolCalls};
 pub use message::Said;
 pub use rules::{Chosen, InvalidRules, Rules};
 

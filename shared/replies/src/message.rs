@@ -5,11 +5,11 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
-use gatehouse_inbox::Event;
+use gatehouse_payload::Event;
 use gatehouse_payload::json::{self, Document};
 use gatehouse_payload::pointer::{Found, Pointer};
-use gatehouse_payload::vapi::tool_calls::{ToolCall, ToolCalls};
-use gatehouse_payload::vapi::{Envelope, FINAL_TRANSCRIPT, Message};
+use gatehouse_vapi::tool_calls::{ToolCall, ToolCalls};
+use gatehouse_vapi::{Envelope, FINAL_TRANSCRIPT, Message};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -81,7 +81,7 @@ impl Said {
         self.message.message_type.as_deref()
     }
 
-    /// Reads the complete message as one of the types of [`gatehouse_payload::vapi::message`].
+    /// Reads the complete message as one of the types of `gatehouse_messages::vapi::message`.
     ///
     /// # Errors
     /// For those types, only if the name of a member contains a lone surrogate.

@@ -2,14 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use gatehouse_edge::vapi::Channel;
 use gatehouse_payload::json;
 use gatehouse_payload::pointer::Pointer;
 use gatehouse_payload::strict::{read, without_values};
-use gatehouse_payload::vapi::assistant::{ClientMessageName, ServerMessageName};
-use gatehouse_payload::vapi::message::{ClientMessage, ServerMessage};
-use gatehouse_payload::vapi::response::{Line, ToolCallsResponse, ToolOutcome, ToolResult};
-use gatehouse_payload::vapi::tool_calls::ToolCall;
+use gatehouse_vapi::Channel;
+use gatehouse_vapi::response::{Line, ToolCallsResponse, ToolOutcome, ToolResult};
+use gatehouse_vapi::tool_calls::ToolCall;
+use gatehouse_vapi::types::{CLIENT_MESSAGE_OPTIONS, CLIENT_MESSAGES, SERVER_MESSAGE_OPTIONS, SERVER_MESSAGES};
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -141,8 +140,8 @@ impl Rules {
     #[must_use]
     pub fn doubts(&self) -> Vec<String> {
         let known = |channel| match channel {
-            Channel::Client => [ClientMessage::KINDS, ClientMessageName::WORDS].concat(),
-            Channel::Server => [ServerMessage::KINDS, ServerMessageName::WORDS].concat(),
+            Channel::Client => [&CLIENT_MESSAGES[..], &CLIENT_MESSAGE_OPTIONS].concat(),
+            Channel::Server => [&SERVER_MESSAGES[..], &SERVER_MESSAGE_OPTIONS].concat(),
         };
         let mut doubts = Vec::new();
         for (channel, rules) in [(Channel::Client, &self.client), (Channel::Server, &self.server)] {

@@ -3,12 +3,12 @@
 
 use std::borrow::Cow;
 
-use gatehouse_payload::vapi::inbound::{Inbound, Reply};
-use gatehouse_payload::vapi::message::{ClientMessage, ServerMessage};
-use gatehouse_payload::vapi::response::{
+use gatehouse_vapi::inbound::{Inbound, Reply};
+use gatehouse_vapi::response::{
     AssistantResponse, EndpointingResponse, HandoffDestinationResponse, KnowledgeBaseResponse, PredialResponse,
     ToolOutcome, TransferDestinationResponse,
 };
+use gatehouse_vapi::types::{CLIENT_MESSAGES, SERVER_MESSAGES};
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
@@ -49,7 +49,7 @@ pub fn schema() -> Value {
     };
     let client = rule(
         "A rule for client messages.",
-        ClientMessage::KINDS,
+        &CLIENT_MESSAGES,
         json!({"allOf": [{"properties": {"reply": reply, "when": {"not": {"required": ["tool"]}}}}]}),
     );
 
@@ -71,7 +71,7 @@ pub fn schema() -> Value {
         "if": {"not": of_type("tool-calls")},
         "then": {"properties": {"when": {"not": {"required": ["tool"]}}}},
     }));
-    let server = rule("A rule for server messages.", ServerMessage::KINDS, json!({"allOf": kinds}));
+    let server = rule("A rule for server messages.", &SERVER_MESSAGES, json!({"allOf": kinds}));
     let list = |about: &str, rule: Value| json!({"description": about, "type": "array", "items": rule});
     json!({
         "$schema": "http://json-schema.org/draft-07/schema#",

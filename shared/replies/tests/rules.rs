@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use gatehouse_edge::vapi::Channel;
 use gatehouse_replies::{Chosen, Rules, Said};
+use gatehouse_vapi::Channel;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -41,9 +41,10 @@ fn rules_files_of_the_repository_are_valid() {
     Rules::parse("functions/replies.json", &repository("functions/replies.json")).unwrap();
     let development = Rules::parse("functions/replies.dev.json", &repository("functions/replies.dev.json")).unwrap();
     assert_eq!(development.doubts(), [""; 0]);
-    let published: Value = serde_json::from_str(&repository("tests/fixtures/vapi/workflow-node-started.json")).unwrap();
+    let published: Value =
+        serde_json::from_str(&repository("shared/vendors/vapi/samples/workflow-node-started.json")).unwrap();
     let reply = choose(&development, Channel::Client, &published).reply.unwrap();
-    let expected: Value = serde_json::from_str(&repository("tests/fixtures/vapi/add-message.json")).unwrap();
+    let expected: Value = serde_json::from_str(&repository("shared/vendors/vapi/samples/add-message.json")).unwrap();
     assert_eq!(serde_json::from_str::<Value>(&reply).unwrap(), expected);
 }
 

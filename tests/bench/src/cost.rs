@@ -3,11 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity};
-use gatehouse_inbox::Clock;
-use gatehouse_local::delivery::{Sender, noise};
+use gatehouse_ada::Ada;
+use gatehouse_local::delivery::noise;
 use gatehouse_local::engine::{Engine, FREE};
 use gatehouse_local::template::Template;
 use gatehouse_local::{Delivery, Error, Options, Testbed, local_sdk};
+use gatehouse_runtime::Clock;
+use gatehouse_vendor::Source;
+use gatehouse_vendors::{named, of_vendor, vendors};
 use serde::Deserialize;
 
 use crate::process;
@@ -256,7 +259,7 @@ async fn requests() -> Result<Table, Error> {
         ("a duplicate of it", "msg_2", large.into()),
     ] {
         let before = count();
-        Delivery::ada(message_id, body, Clock::System.now()).send(&stack.url).await?;
+        Delivery::of(&Ada, message_id, body, Clock::System.now()).send(&stack.url).await?;
         table.rows.push(row(kind, before));
     }
     for (kind, key) in
@@ -296,33 +299,21 @@ async fn samples() -> Result<(Table, Vec<(String, Units)>), Error> {
         &["", "body, B", "stored, B", "table", "by-subject", "by-source", "raw"],
     );
     let mut with_target = Vec::new();
-    for folder in ["../fixtures", "../../../shared/samples"] {
-        for path in sample_files(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)) {
-            let name = name_of(&path);
-            let body = std::fs::read_to_string(&path)?;
-            let sender = if name.starts_with("vapi/client_") {
-                Sender::VapiClient
-            } else if name.starts_with("vapi/") {
-                Sender::VapiServer
-            } else if name.starts_with("agntix/") {
-                Sender::Agntix
-            } else {
-                Sender::Ada
-            };
-            let delivery = event::signed(sender, "msg_2yV3nKQe8sYcXhLmT5aWbRzPqJd", body);
-            let units = units_of(&delivery).await?;
-            table.rows.push(vec![
-                format!("{}{name}", if folder.ends_with("samples") { "samples/" } else { "" }).into(),
-                (units.body as f64).into(),
-                (units.stored as f64).into(),
-                units.table.into(),
-                (units.indexes - units.optional).into(),
-                units.optional.into(),
-                units.raw.into(),
-            ]);
-            if !name.starts_with("vapi/") {
-                with_target.push((name, units));
-            }
+    for Sample { name, path, is_outside, source } in sample_files() {
+        let body = std::fs::read_to_string(&path)?;
+        let delivery = event::signed(source, "msg_2yV3nKQe8sYcXhLmT5aWbRzPqJd", body);
+        let units = units_of(&delivery).await?;
+        table.rows.push(vec![
+            format!("{}{name}", if is_outside { "samples/" } else { "" }).into(),
+            (units.body as f64).into(),
+            (units.stored as f64).into(),
+            units.table.into(),
+            (units.indexes - units.optional).into(),
+            units.optional.into(),
+            units.raw.into(),
+        ]);
+        if !name.starts_with("vapi/") {
+            with_target.push((name, units));
         }
     }
     Ok((table, with_target))
@@ -382,46 +373,37 @@ async fn log_line(bench: &Bench) -> Result<f64, Error> {
     Ok((std::fs::metadata(&log)?.len() - before) as f64 / EVENTS as f64)
 }
 
-fn sample_files(folder: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for vendor in ["ada", "agntix", "vapi"] {
-        let Ok(files) = std::fs::read_dir(folder.join(vendor)) else { continue };
-        let mut files: Vec<_> = files.filter_map(|file| Some(file.ok()?.path())).collect();
-        files.sort();
-        // Skips messages that are sent to Vapi.
-        let is_sent = |path: &PathBuf| {
-            let name = name_of(path);
-            !["/add-message", "/inbound_", "/response_", "/_index"].iter().any(|part| name.contains(part))
-                && name.ends_with(".json")
-        };
-        found.extend(files.into_iter().filter(is_sent));
-    }
-    found
+/// A body of a vendor.
+struct Sample {
+    /// The vendor and the file: `ada/conversation-message.json`.
+    name: String,
+    path: PathBuf,
+    /// Whether the file is outside the repository.
+    is_outside: bool,
+    source: &'static dyn Source,
 }
 
-/// The name of a file with its folder.
-fn name_of(path: &Path) -> String {
-    let mut parts = path.iter().rev().map(|part| part.to_string_lossy());
-    let (file, folder) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-    format!("{folder}/{file}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn gateway_month_is_its_fee_plus_each_tier() {
-        let tiers = vec![(Some(5e6), 30.0), (Some(10e6), 20.0), (Some(20e6), 10.0)];
-        let gateway = Gateway { name: String::new(), monthly: 39.0, included: 10_000.0, tiers };
-        for (events, dollars) in [(0.0, 39.0), (10_000.0, 39.0), (1e6, 68.7), (10e6, 39.0 + 149.7 + 100.0)] {
-            assert!((gateway.month(events) - dollars).abs() < 1e-6, "{events}: {}", gateway.month(events));
+fn sample_files() -> Vec<Sample> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut samples = Vec::new();
+    for is_outside in [false, true] {
+        for vendor in vendors() {
+            let inside = format!("shared/vendors/{vendor}/samples");
+            let folder = if is_outside { format!("../shared/samples/{vendor}") } else { inside };
+            let Ok(files) = std::fs::read_dir(root.join(folder)) else { continue };
+            let mut files: Vec<_> = files.filter_map(|file| Some(file.ok()?.path())).collect();
+            files.sort();
+            for path in files {
+                let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                // Skips messages that are sent to Vapi.
+                let to_vendor = ["add-message", "inbound_", "response_", "_index"];
+                let is_delivery = !to_vendor.iter().any(|start| file.starts_with(start)) && file.ends_with(".json");
+                let source = if file.starts_with("client_") { named("vapi-client") } else { of_vendor(vendor) };
+                if let Some(source) = source.filter(|_| is_delivery) {
+                    samples.push(Sample { name: format!("{vendor}/{file}"), path, is_outside, source });
+                }
+            }
         }
     }
-
-    #[test]
-    fn price_table_can_be_read() {
-        let prices: Prices = serde_json::from_str(PRICES).unwrap();
-        assert!(prices.gateways.len() >= 3 && prices.read.starts_with("20"));
-    }
+    samples
 }

@@ -3,10 +3,13 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use gatehouse_edge::secrets::Secrets;
-use gatehouse_inbox::Clock;
+use gatehouse_ada::Ada;
+use gatehouse_agntix::Agntix;
 use gatehouse_local::Delivery;
-use gatehouse_local::delivery::Sender;
+use gatehouse_runtime::Clock;
+use gatehouse_vapi::Vapi;
+use gatehouse_vendor::Source;
+use gatehouse_vendors::Secrets;
 use serde_json::json;
 
 /// Words of ordinary conversations, so that bodies compress about as well as real ones.
@@ -66,9 +69,9 @@ fn text(numbers: &mut Numbers, bytes: usize) -> String {
 
 /// A delivery that is signed with [`SECRETS`].
 #[allow(clippy::expect_used, reason = "the document is a constant and has a secret for each sender")]
-pub(crate) fn signed(sender: Sender, message_id: &str, body: String) -> Delivery {
+pub(crate) fn signed(source: &dyn Source, message_id: &str, body: String) -> Delivery {
     let secrets = Secrets::parse(SECRETS, false).expect("the document is JSON");
-    Delivery::signed(sender, &secrets, message_id, body, Clock::System.now()).expect("every sender has a secret")
+    Delivery::signed(source, &secrets, message_id, body, Clock::System.now()).expect("every sender has a secret")
 }
 
 /// A number that is unique in this process and, by its time, very likely in others.
@@ -102,7 +105,7 @@ pub(crate) fn ada(bytes: usize) -> Delivery {
     };
     let frame = body("").len();
     let content = text(&mut numbers, bytes.saturating_sub(frame));
-    let mut delivery = signed(Sender::Ada, &format!("msg_{n:x}"), body(&content));
+    let mut delivery = signed(&Ada, &format!("msg_{n:x}"), body(&content));
     for (name, _) in &mut delivery.headers {
         // Not every library accepts Svix's names of the headers.
         *name = name.replace("svix-", "webhook-");
@@ -144,14 +147,14 @@ pub(crate) fn report(bytes: usize) -> Delivery {
         size += message.to_string().len() + 1 + text.len() + speaker.len() + 4;
         messages.push(message);
     }
-    signed(Sender::VapiServer, "", report(&messages, &transcript))
+    signed(&Vapi::SERVER, "", report(&messages, &transcript))
 }
 
 /// The end of an agntix session.
 #[must_use]
 pub(crate) fn agntix() -> Delivery {
-    let body = include_str!("../../fixtures/agntix/session-ended.json");
-    signed(Sender::Agntix, &format!("msg_{:x}", unique_number()), body.to_owned())
+    let body = gatehouse_agntix::samples::SESSION_ENDED;
+    signed(&Agntix, &format!("msg_{:x}", unique_number()), body.to_owned())
 }
 
 /// The end of a call, as a Vapi client message.
@@ -159,7 +162,7 @@ pub(crate) fn agntix() -> Delivery {
 pub(crate) fn status() -> Delivery {
     let body =
         format!(r#"{{"message":{{"type":"status-update","status":"ended","call":{{"id":"{:x}"}}}}}}"#, unique_number());
-    signed(Sender::VapiClient, "", body)
+    signed(&Vapi::CLIENT, "", body)
 }
 
 /// A Lambda event for `event-retry`: a message with a new event.

@@ -11,8 +11,8 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Parser, ValueEnum};
-use gatehouse_inbox::Clock;
 use gatehouse_local::Error;
+use gatehouse_runtime::Clock;
 use tempfile::TempDir;
 
 mod chat;

@@ -1,5 +1,8 @@
 //! Cases: which function fails, at which request, and how.
 
+use gatehouse_ada::Ada;
+use gatehouse_agntix::Agntix;
+use gatehouse_vapi::Vapi;
 use std::fmt;
 use std::sync::LazyLock;
 
@@ -139,23 +142,30 @@ impl Case {
             format!(r#"{{"type":"v1.conversation.message","timestamp":"2026-11-20T09:00:00Z","data":{data}}}"#)
         };
         match self.function {
-            Function::ClientMessage if is_named => Delivery::vapi_client(named),
-            Function::ServerMessage if is_named => Delivery::vapi_server(named),
-            Function::ClientMessage => Delivery::vapi_client(format!(
-                r#"{{"message":{{"type":"end-of-call-report","timestamp":1795173466000,"call":{{"id":"call_{name}"}},"text":"{text}"}}}}"#
-            )),
+            Function::ClientMessage if is_named => Delivery::now(&Vapi::CLIENT, named),
+            Function::ServerMessage if is_named => Delivery::now(&Vapi::SERVER, named),
+            Function::ClientMessage => Delivery::now(
+                &Vapi::CLIENT,
+                format!(
+                    r#"{{"message":{{"type":"end-of-call-report","timestamp":1795173466000,"call":{{"id":"call_{name}"}},"text":"{text}"}}}}"#
+                ),
+            ),
             // A request: Vapi waits for the reply.
-            Function::ServerMessage => Delivery::vapi_server(format!(
-                r#"{{"message":{{"type":"tool-calls","call":{{"id":"call_{name}"}},"toolCallList":[{{"id":"tool_{name}","name":"n"}}],"text":"{text}"}}}}"#
-            )),
-            Function::SessionLifecycle => Delivery::agntix(
+            Function::ServerMessage => Delivery::now(
+                &Vapi::SERVER,
+                format!(
+                    r#"{{"message":{{"type":"tool-calls","call":{{"id":"call_{name}"}},"toolCallList":[{{"id":"tool_{name}","name":"n"}}],"text":"{text}"}}}}"#
+                ),
+            ),
+            Function::SessionLifecycle => Delivery::of(
+                &Agntix,
                 &id,
                 format!(
                     r#"{{"id":"s_{name}","eventType":"session.ended","endedAt":"2026-11-20T09:00:00Z","text":"{text}"}}"#
                 ),
                 now(),
             ),
-            Function::ConversationWebhooks | Function::EventRetry => Delivery::ada(&id, ada(), now()),
+            Function::ConversationWebhooks | Function::EventRetry => Delivery::of(&Ada, &id, ada(), now()),
         }
     }
 

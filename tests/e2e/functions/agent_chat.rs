@@ -113,7 +113,7 @@ async fn unrecorded_turn_is_logged_as_the_error_the_alarm_counts() {
     let line: Value = output.lines().filter_map(|line| serde_json::from_str(line).ok()).next_back().unwrap();
     assert_eq!(
         (&line["level"], &line["outcome"]),
-        (&json!("ERROR"), &json!(gatehouse_inbox::Outcome::Unrecorded.as_str()))
+        (&json!("ERROR"), &json!(gatehouse_payload::Outcome::Unrecorded.as_str()))
     );
 }
 
@@ -176,7 +176,7 @@ async fn serve_runtime(mut stream: TcpStream, state: Arc<Mutex<RuntimeState>>, b
                 state.lock().unwrap().next.take().map(|is_asked| is_asked.send(()));
                 continue;
             };
-            let deadline = gatehouse_inbox::Clock::System.now().as_millis() + 60_000;
+            let deadline = gatehouse_runtime::Clock::System.now().as_millis() + 60_000;
             let head = format!(
                 "HTTP/1.1 200 OK\r\nlambda-runtime-aws-request-id: r-1\r\nlambda-runtime-deadline-ms: {deadline}\r\n\
                  lambda-runtime-invoked-function-arn: arn:aws:lambda:us-east-1:000000000000:function:x\r\n\
@@ -235,11 +235,11 @@ async fn turn_completes_when_the_runtime_api_breaks_its_response() {
 
         // The function requests the next invocation after it has finished everything.
         let store = stack.store();
-        let now = gatehouse_inbox::Clock::System.now();
+        let now = gatehouse_runtime::Clock::System.now();
         let claim = item(&stack, "claim:web:kit:k").await;
         assert_eq!(claim["state"].as_s().unwrap(), "finished", "{broken:?}");
         let id = format!("ag-kit:web:kit:k:{}", claim["fence"].as_n().unwrap());
-        let record = store.get(&gatehouse_inbox::EventId::from_stored(id), now).await.unwrap().unwrap();
+        let record = store.get(&gatehouse_payload::EventId::from_stored(id), now).await.unwrap().unwrap();
         let turn: Value = serde_json::from_slice(&record.event.body).unwrap();
         assert_eq!((&turn["end"], &turn["events"]), (&json!("completed"), &json!(22)), "{broken:?}");
         let slots = item(&stack, "slots:web").await;

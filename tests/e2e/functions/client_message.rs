@@ -2,9 +2,10 @@
 
 use gatehouse_local::runtime_api::Invoked;
 use gatehouse_local::{Delivery, Options, Testbed};
+use gatehouse_vapi::Vapi;
 use serde_json::Value;
 
-const STARTED: &str = include_str!("../../fixtures/vapi/workflow-node-started.json");
+const STARTED: &str = gatehouse_vapi::samples::WORKFLOW_NODE_STARTED;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn client_message_is_recorded_and_answered_with_json() {
@@ -12,7 +13,7 @@ async fn client_message_is_recorded_and_answered_with_json() {
     let binary = env!("CARGO_BIN_EXE_under-test-client-message");
     let mut host = stack.host(binary, client_message::TIMEOUT, &[]).await.unwrap();
     for outcome in ["recorded", "duplicate"] {
-        let delivery = Delivery::vapi_client(STARTED);
+        let delivery = Delivery::now(&Vapi::CLIENT, STARTED);
         let Invoked::Answered(answer) = host.invoke(&delivery.to_lambda_event()).await.unwrap() else {
             panic!("failed")
         };

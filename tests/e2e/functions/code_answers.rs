@@ -1,13 +1,14 @@
 //! Tests reply handlers in Rust together with rules.
 
+use gatehouse_vapi::Vapi;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use gatehouse_edge::Deadline;
 use gatehouse_local::{Delivery, Fault, Options, Rule, Testbed};
-use gatehouse_payload::vapi::response::{AssistantResponse, Line, PredialResponse, ToolOutcome};
 use gatehouse_replies::{Hosts, Replies, Said, ToolCall};
+use gatehouse_vapi::response::{AssistantResponse, Line, PredialResponse, ToolOutcome};
 use http::{Request, Response};
 use serde_json::{Value, json};
 use server_message::{Answers, State};
@@ -54,12 +55,16 @@ async fn state() -> (Testbed, State<CountingHandler>) {
         {"when": {"type": "tool-calls", "tool": "name"}, "reply": {"result": "by rule"}},
     ]});
     let replies = Replies::parse("rules", &rules.to_string(), Hosts::Vapi).unwrap();
-    let state = State { door: stack.door().unwrap(), replies, answers: CountingHandler::default() };
+    let state = State {
+        receiver: stack.receiver(server_message::VENDOR).unwrap(),
+        replies,
+        answers: CountingHandler::default(),
+    };
     (stack, state)
 }
 
 async fn send(state: &State<CountingHandler>, message: Value) -> Response<String> {
-    let delivery = Delivery::vapi_server(json!({"message": message}).to_string());
+    let delivery = Delivery::now(&Vapi::SERVER, json!({"message": message}).to_string());
     let mut request = Request::builder().method("POST").uri("/server");
     for (name, value) in &delivery.headers {
         request = request.header(name, value);

@@ -1,11 +1,13 @@
 //! Tests the conversation-webhooks binary with a local Lambda Runtime API.
 
-use gatehouse_inbox::{Clock, EventId};
+use gatehouse_ada::Ada;
 use gatehouse_local::runtime_api::{Host, Invoked};
 use gatehouse_local::{Delivery, Options, Testbed};
+use gatehouse_payload::EventId;
+use gatehouse_runtime::Clock;
 use serde_json::{Value, json};
 
-const MESSAGE: &str = include_str!("../../fixtures/ada/conversation-message.json");
+const MESSAGE: &str = gatehouse_ada::samples::CONVERSATION_MESSAGE;
 
 async fn start(stack: &Testbed, more: &[(&str, &str)]) -> Host {
     stack
@@ -25,7 +27,7 @@ async fn answer(host: &mut Host, event: &Value) -> Value {
 async fn function_url_event_is_recorded_and_logged_in_one_line() {
     let stack = Testbed::start(Options { poll: false, ..Options::default() }).await.unwrap();
     let mut host = start(&stack, &[]).await;
-    let delivery = Delivery::ada("msg_1", MESSAGE, Clock::System.now());
+    let delivery = Delivery::of(&Ada, "msg_1", MESSAGE, Clock::System.now());
 
     let first = answer(&mut host, &delivery.to_lambda_event()).await;
     assert_eq!(first["statusCode"], 200);
@@ -60,7 +62,7 @@ async fn function_url_event_is_recorded_and_logged_in_one_line() {
 async fn signature_is_verified_in_every_lambda_encoding() {
     let stack = Testbed::start(Options { poll: false, ..Options::default() }).await.unwrap();
     let mut host = start(&stack, &[]).await;
-    let delivery = |id: &str| Delivery::ada(id, MESSAGE, Clock::System.now()).to_lambda_event();
+    let delivery = |id: &str| Delivery::of(&Ada, id, MESSAGE, Clock::System.now()).to_lambda_event();
 
     // Lambda encodes a body as base64 if it does not know the content type as text.
     let mut encoded = delivery("msg_1");
@@ -88,7 +90,7 @@ async fn signature_is_verified_in_every_lambda_encoding() {
 async fn malformed_url_is_answered_like_any_other() {
     let stack = Testbed::start(Options { poll: false, ..Options::default() }).await.unwrap();
     let mut host = start(&stack, &[]).await;
-    let delivery = |n: usize| Delivery::ada(&format!("msg_{n}"), MESSAGE, Clock::System.now()).to_lambda_event();
+    let delivery = |n: usize| Delivery::of(&Ada, &format!("msg_{n}"), MESSAGE, Clock::System.now()).to_lambda_event();
     // Endpoints ignore the query and these headers, so any value is accepted.
     for (n, query) in ["\"", "<>", "a b", "\u{7f}", "%", "x=1"].into_iter().enumerate() {
         let mut event = delivery(n);
@@ -118,7 +120,7 @@ async fn invocation_without_request_is_a_handler_error() {
     let mut host = start(&stack, &[]).await;
     let Invoked::Failed(error) = host.invoke(&json!({"Records": []})).await.unwrap() else { panic!("answered") };
     assert!(error["errorType"].is_string(), "{error}");
-    let delivery = Delivery::ada("msg_1", MESSAGE, Clock::System.now());
+    let delivery = Delivery::of(&Ada, "msg_1", MESSAGE, Clock::System.now());
     assert_eq!(answer(&mut host, &delivery.to_lambda_event()).await["statusCode"], 200);
 }
 
@@ -151,7 +153,7 @@ async fn unusable_secrets_return_503_and_the_log_names_the_cause() {
         let variables = variables.chain(secrets.map(|secrets| ("GATEHOUSE_SECRETS", secrets)));
         let mut host =
             Host::start(env!("CARGO_BIN_EXE_under-test-conversation-webhooks"), variables, 10_000).await.unwrap();
-        let delivery = Delivery::ada("msg_1", MESSAGE, Clock::System.now());
+        let delivery = Delivery::of(&Ada, "msg_1", MESSAGE, Clock::System.now());
         assert_eq!(answer(&mut host, &delivery.to_lambda_event()).await["statusCode"], 503);
         let output = host.kill().await.unwrap();
         assert!(output.contains(named) && !output.contains("oops"), "{output}");
@@ -163,7 +165,7 @@ async fn trace_log_shows_no_payload_or_signature() {
     let stack = Testbed::start(Options { poll: false, ..Options::default() }).await.unwrap();
     let everything = [("RUST_LOG", "trace,lambda_runtime=trace,aws_smithy_runtime=trace,hyper=trace")];
     let mut host = start(&stack, &everything).await;
-    let delivery = Delivery::ada("msg_1", MESSAGE, Clock::System.now());
+    let delivery = Delivery::of(&Ada, "msg_1", MESSAGE, Clock::System.now());
     let signature = delivery.headers.iter().find(|header| header.0 == "svix-signature").unwrap().1.clone();
     for event in [delivery.to_lambda_event(), delivery.clone().with_body("{\"Friday\"").to_lambda_event()] {
         answer(&mut host, &event).await;

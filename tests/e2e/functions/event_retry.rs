@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use gatehouse_inbox::{Clock, EventId};
 use gatehouse_local::runtime_api::{Host, Invoked};
 use gatehouse_local::{Options, Testbed};
+use gatehouse_payload::EventId;
+use gatehouse_runtime::Clock;
 use serde_json::{Value, json};
 
 use crate::support::envelope;

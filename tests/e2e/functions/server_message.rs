@@ -2,10 +2,11 @@
 
 use gatehouse_local::runtime_api::{Host, Invoked};
 use gatehouse_local::{Delivery, Fault, Options, Rule, Testbed};
+use gatehouse_vapi::Vapi;
 use serde_json::{Value, json};
 
 async fn invoke(host: &mut Host, message: &Value) -> Value {
-    let delivery = Delivery::vapi_server(message.to_string());
+    let delivery = Delivery::now(&Vapi::SERVER, message.to_string());
     match host.invoke(&delivery.to_lambda_event()).await.unwrap() {
         Invoked::Answered(answer) => answer,
         Invoked::Failed(error) => panic!("{error}"),

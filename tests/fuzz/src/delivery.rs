@@ -3,11 +3,12 @@
 //! The line `sign` adds the headers that the vendor would send with its signature. Later lines add headers to them.
 
 use bytes::Bytes;
-use gatehouse_edge::scheme::Parts;
-use gatehouse_edge::secrets::Secrets;
-use gatehouse_edge::vapi::Channel;
-use gatehouse_edge::{Endpoint, Source};
+use gatehouse_ada::Ada;
+use gatehouse_agntix::Agntix;
 use gatehouse_payload::time::Timestamp;
+use gatehouse_vapi::Vapi;
+use gatehouse_vendor::{Parts, Source};
+use gatehouse_vendors::Secrets;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
 
 /// A secrets document. `SCHEME` is replaced by one of [`SCHEMES`].
@@ -27,29 +28,29 @@ const SCHEMES: [&str; 4] = [
         "encoding": "hex", "signature_prefix": "sha1=", "values": ["fuzzed-hmac-key-of-vapi-3"]}"#,
 ];
 
-/// An endpoint with an authentication scheme.
-pub struct Way {
-    /// The endpoint.
-    pub endpoint: Endpoint,
+/// A source with an authentication scheme.
+pub struct AuthScheme {
+    /// The source.
+    pub source: &'static dyn Source,
     /// The secrets document.
     pub document: String,
     /// Whether a signature covers the body.
     pub signs: bool,
 }
 
-impl Way {
+impl AuthScheme {
     fn named(name: &[u8]) -> Self {
-        let (source, scheme) = match name {
-            b"ada" => (Source::Ada, 0),
-            b"agntix" => (Source::Agntix, 0),
-            b"vapi-bearer" => (Source::Vapi(Channel::Client), 0),
-            b"vapi-sha256" => (Source::Vapi(Channel::Client), 1),
-            b"vapi-sha512" => (Source::Vapi(Channel::Server), 2),
-            _ => (Source::Vapi(Channel::Server), 3),
+        let (source, scheme): (&'static dyn Source, usize) = match name {
+            b"ada" => (&Ada, 0),
+            b"agntix" => (&Agntix, 0),
+            b"vapi-bearer" => (&Vapi::CLIENT, 0),
+            b"vapi-sha256" => (&Vapi::CLIENT, 1),
+            b"vapi-sha512" => (&Vapi::SERVER, 2),
+            _ => (&Vapi::SERVER, 3),
         };
         let document = DOCUMENT.replace("SCHEME", SCHEMES[scheme]);
-        let signs = scheme > 0 || !matches!(source, Source::Vapi(_));
-        Way { endpoint: Endpoint { function: "fuzzed", paths: &["/"], source }, document, signs }
+        let signs = scheme > 0 || source.profile().vendor != "vapi";
+        AuthScheme { source, document, signs }
     }
 
     /// The parsed secrets document.
@@ -62,8 +63,8 @@ impl Way {
 
 /// A delivery that was parsed from text.
 pub struct Delivery {
-    /// The endpoint and its authentication scheme.
-    pub way: Way,
+    /// The source and its authentication scheme.
+    pub scheme: AuthScheme,
     /// The request.
     pub request: Request<Bytes>,
     /// The headers of the vendor's signature, if the text has the line `sign`.
@@ -77,13 +78,13 @@ impl Delivery {
         let (head, body) = (&input[..end], Bytes::copy_from_slice(&input[end + 2..]));
         let mut lines = head.split(|byte| *byte == b'\n');
         let mut words = lines.next()?.split(|byte| *byte == b' ');
-        let way = Way::named(words.next()?);
+        let scheme = AuthScheme::named(words.next()?);
         let mut request = Request::builder().method(words.next()?).uri(words.next()?).body(body).ok()?;
         let mut signature = None;
         for line in lines {
             if line == b"sign" {
                 let parts = Parts { method: &Method::POST, headers: &HeaderMap::new(), body: request.body() };
-                let signed = way.endpoint.source.sign(parts, &way.secrets(), "msg_fuzzed", at)?;
+                let signed = scheme.secrets().of(scheme.source)?.sign(parts, "msg_fuzzed", at)?;
                 let signed = signed.iter().filter_map(|(name, value)| Some((name.parse().ok()?, value.parse().ok()?)));
                 let signed: HeaderMap = signed.collect();
                 request.headers_mut().extend(signed.clone());
@@ -94,7 +95,7 @@ impl Delivery {
                 request.headers_mut().append(name, value);
             }
         }
-        Some(Delivery { way, request, signature })
+        Some(Delivery { scheme, request, signature })
     }
 
     /// Whether the request has exactly the signature headers that the vendor added, each of them once.

@@ -4,8 +4,8 @@
 //! The first byte of the input is the size of the chunks, the rest is the stream.
 
 use bytes::Bytes;
-use gatehouse_payload::ag_kit::Dialect;
-use gatehouse_payload::ag_kit::turn::{Change, Turn};
+use gatehouse_ag_kit::Dialect;
+use gatehouse_ag_kit::turn::{Change, Turn};
 use gatehouse_sse::{Block, Reader};
 
 const LIMIT: usize = 256;

@@ -1,7 +1,7 @@
 //! Fuzzes verification: only what the vendor signed is accepted.
 
-use gatehouse_edge::scheme::Parts;
 use gatehouse_payload::time::Timestamp;
+use gatehouse_vendor::Unverified;
 
 use super::delivery::Delivery;
 
@@ -10,15 +10,16 @@ pub fn check(input: &[u8]) {
     let now = Timestamp::clamped(1_795_000_000_000);
     let Some(delivery) = Delivery::read(input, now) else { return };
     let request = &delivery.request;
-    let parts = Parts { method: request.method(), headers: request.headers(), body: request.body() };
-    let verified = delivery.way.endpoint.source.verify(parts, &delivery.way.secrets(), now);
+    let unverified = Unverified::new(request.method(), request.headers(), request.body());
+    let secrets = delivery.scheme.secrets();
+    let verified = secrets.of(delivery.scheme.source).expect("the source has a part").verify(unverified, now);
     // Some schemes sign the method too, and `sign` signs for POST.
     let is_post = request.method() == http::Method::POST;
     if delivery.is_as_signed() && is_post {
         assert!(verified.is_ok(), "a signed delivery is refused: {verified:?}");
     } else if delivery.signature.is_some() && is_post {
         assert!(verified.is_err(), "a delivery with a repeated header is accepted");
-    } else if delivery.signature.is_none() && (delivery.way.signs || !has_the_token(&delivery)) {
+    } else if delivery.signature.is_none() && (delivery.scheme.signs || !has_the_token(&delivery)) {
         assert!(verified.is_err(), "an unsigned delivery is accepted");
     }
 }

@@ -9,20 +9,25 @@ use std::time::Duration;
 
 use agent_chat::{KeySets, Limits, State, Turns, Upstream};
 use bytes::Bytes;
+use gatehouse_ada::Ada;
+use gatehouse_ag_kit::check::check;
+use gatehouse_ag_kit::turn::Turn;
+use gatehouse_ag_kit::{AgKit, Dialect};
+use gatehouse_agntix::Agntix;
 use gatehouse_edge::secrets::SecretsCache;
-use gatehouse_edge::vapi::Channel;
-use gatehouse_edge::{Deadline, Redaction, Source};
+use gatehouse_edge::{Deadline, Redaction};
 use gatehouse_inbox::store::Record;
-use gatehouse_inbox::{Clock, Event, EventId, Fingerprint, Marks, Nonce, Subject, fold};
-use gatehouse_payload::ag_kit::Dialect;
-use gatehouse_payload::ag_kit::check::check;
-use gatehouse_payload::ag_kit::turn::Turn;
 use gatehouse_payload::json::Document;
+use gatehouse_payload::{Event, EventId, Fingerprint, Marks, Nonce, Subject};
+use gatehouse_runtime::Clock;
 use gatehouse_sse::Reader;
+use gatehouse_timeline::fold;
+use gatehouse_vapi::Vapi;
+use gatehouse_vendor::{Source, Vendor};
 use http::Request;
 use http_body_util::BodyExt;
 
-use crate::door;
+use crate::receiver;
 
 /// A parser with an input.
 #[derive(Debug, Clone, Copy)]
@@ -210,14 +215,14 @@ const BODY_PARSERS: [Parser; 9] = [
             send(chat_request().body(body)?, &state).await
         });
     }),
-    ("delivery of Vapi's to the server", |body| receive(Source::Vapi(Channel::Server), body)),
-    ("delivery of Vapi's to the client", |body| receive(Source::Vapi(Channel::Client), body)),
-    ("delivery of Ada's", |body| receive(Source::Ada, body)),
-    ("delivery of agntix'", |body| receive(Source::Agntix, body)),
+    ("delivery of Vapi's to the server", |body| receive(Vapi::SERVER, body)),
+    ("delivery of Vapi's to the client", |body| receive(Vapi::CLIENT, body)),
+    ("delivery of Ada's", |body| receive(Ada, body)),
+    ("delivery of agntix'", |body| receive(Agntix, body)),
     ("unsigned delivery of Ada", |body| {
         let _ = runtime().block_on(async {
             let request = Request::post("/").header("content-type", "application/json").body(body.clone())?;
-            door::receive(&door::door()?, Source::Ada, request).await
+            receiver::receive(&receiver::receiver(Ada)?, request).await
         });
     }),
 ];
@@ -268,9 +273,12 @@ fn check_request(dialect: Dialect, body: &Bytes) {
     }
 }
 
-fn receive(source: Source, body: &Bytes) {
+fn receive<V: Vendor>(vendor: V, body: &Bytes) {
     // Some bodies are refused.
-    let _ = runtime().block_on(async { door::receive(&door::door()?, source, door::request(source, body)?).await });
+    let _ = runtime().block_on(async {
+        let request = receiver::request(&vendor, body)?;
+        receiver::receive(&receiver::receiver(vendor)?, request).await
+    });
 }
 
 // === headers of clients ===
@@ -358,7 +366,7 @@ fn fold_events(lines: &Bytes, vendor: &str, kind: &str) {
         Some(Record { event, expires_at: i64::MAX, conflict: false })
     };
     let records: Vec<Record> = lines.split(|byte| *byte == b'\n').enumerate().filter_map(record).collect();
-    let _ = fold::conversation(&records);
+    let _ = fold(&records);
 }
 
 // === agent-chat in this process with an agent in another thread ===
@@ -395,8 +403,8 @@ where
             "agents": {"a": {"url": format!("http://{address}/"), "dialect": dialect}}}});
         let limits = Limits::default();
         let state = State {
-            inbox: door::inbox(),
-            secrets: SecretsCache::fixed(&document.to_string(), true, Clock::System)?,
+            inbox: receiver::inbox(),
+            secrets: SecretsCache::fixed(AgKit.profile().secrets, &document.to_string(), true, Clock::System)?,
             upstream: Upstream::new(limits.connect)?,
             key_sets: KeySets::new(),
             limits,

@@ -2,7 +2,7 @@
 //! inputs.
 
 pub mod bounded;
-pub mod door;
+pub mod receiver;
 
 /// The cause of a failed measurement.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;

@@ -9,17 +9,20 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use bytes::Bytes;
-use gatehouse_edge::Source;
-use gatehouse_edge::vapi::Channel;
+use gatehouse_ada::Ada;
+use gatehouse_agntix::Agntix;
+use gatehouse_vapi::Vapi;
+use gatehouse_vendor::Source;
+use gatehouse_vendors::AnyVendor;
 use guard::bounded::{self, Case};
-use guard::{Error, door};
+use guard::{Error, receiver};
 use serde::{Deserialize, Serialize};
 
 /// The events that are measured.
-const EVENTS: [(&str, Source, &str); 3] = [
-    ("ada", Source::Ada, include_str!("../../fixtures/ada/conversation-message.json")),
-    ("agntix", Source::Agntix, include_str!("../../fixtures/agntix/session-ended.json")),
-    ("vapi", Source::Vapi(Channel::Server), include_str!("../../fixtures/vapi/end-of-call-report.json")),
+const EVENTS: [(&str, &dyn Source, &str); 3] = [
+    ("ada", &Ada, gatehouse_ada::samples::CONVERSATION_MESSAGE),
+    ("agntix", &Agntix, gatehouse_agntix::samples::SESSION_ENDED),
+    ("vapi", &Vapi::SERVER, gatehouse_vapi::samples::END_OF_CALL_REPORT),
 ];
 /// The functions whose sizes are compared, if they are built.
 const FUNCTIONS: [&str; 6] =
@@ -53,7 +56,7 @@ fn main() -> Result<(), Error> {
         }
         ["allocations", ref bodies @ ..] => {
             for body in bodies {
-                println!("{}", allocations(Source::Ada, &Bytes::from(std::fs::read(body)?))?);
+                println!("{}", allocations(&Ada, &Bytes::from(std::fs::read(body)?))?);
             }
             Ok(())
         }
@@ -211,26 +214,26 @@ fn runtime() -> Result<tokio::runtime::Runtime, Error> {
 fn work(event: &str, times: usize) -> Result<(), Error> {
     let (_, source, body) = EVENTS.into_iter().find(|(name, ..)| *name == event).ok_or("unknown event")?;
     gatehouse_edge::log::init();
-    let door = door::door()?;
-    let request = door::request(source, &Bytes::from_static(body.as_bytes()))?;
+    let receiver = receiver::receiver(AnyVendor(source))?;
+    let request = receiver::request(source, &Bytes::from_static(body.as_bytes()))?;
     runtime()?.block_on(async {
         for _ in 0..times {
-            door::receive(&door, source, request.clone()).await?;
+            receiver::receive(&receiver, request.clone()).await?;
         }
         Ok(())
     })
 }
 
 /// Counts the allocations of an event.
-fn allocations(source: Source, body: &Bytes) -> Result<u64, Error> {
-    let door = door::door()?;
-    let request = door::request(source, body)?;
+fn allocations(source: &'static dyn Source, body: &Bytes) -> Result<u64, Error> {
+    let receiver = receiver::receiver(AnyVendor(source))?;
+    let request = receiver::request(source, body)?;
     let runtime = runtime()?;
     // The first events allocate memory that is never freed, for example for caches.
     for _ in 0..3 {
-        runtime.block_on(door::receive(&door, source, request.clone()))?;
+        runtime.block_on(receiver::receive(&receiver, request.clone()))?;
     }
     let mut received = Ok(());
-    let counted = allocation_counter::measure(|| received = runtime.block_on(door::receive(&door, source, request)));
+    let counted = allocation_counter::measure(|| received = runtime.block_on(receiver::receive(&receiver, request)));
     received.map(|()| counted.count_total)
 }

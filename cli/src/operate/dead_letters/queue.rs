@@ -10,7 +10,7 @@ use aws_sdk_sqs::types::{
     ChangeMessageVisibilityBatchRequestEntry, Message, MessageAttributeValue, MessageSystemAttributeName,
 };
 use futures_util::{StreamExt, stream};
-use gatehouse_inbox::queue::{Envelope, history};
+use gatehouse_inbox::queue::{from_message, history};
 use gatehouse_local::Error;
 use gatehouse_payload::time::Timestamp;
 use indicatif::ProgressBar;
@@ -55,7 +55,7 @@ pub(crate) struct DeadLetter {
     #[serde(skip)]
     pub(crate) attributes: HashMap<String, MessageAttributeValue>,
     #[serde(skip)]
-    pub(crate) envelope: Option<Envelope>,
+    pub(crate) envelope: Option<gatehouse_payload::event::Received>,
 }
 
 impl DeadLetter {
@@ -71,8 +71,8 @@ impl DeadLetter {
         let system = message.attributes.unwrap_or_default();
         let number = |name| system.get(&name).and_then(|value: &String| value.parse::<i64>().ok());
         let sent = number(MessageSystemAttributeName::SentTimestamp).unwrap_or_default();
-        let envelope = Envelope::from_message(&body).ok();
-        let event_id = envelope.as_ref().map(|envelope| envelope.event_id.to_string()).or_else(|| event_id_in(&body));
+        let envelope = from_message(&body).ok();
+        let event_id = envelope.as_ref().map(|envelope| envelope.id.to_string()).or_else(|| event_id_in(&body));
         // The attributes of a message that the redrive policy moved may describe an earlier failure.
         let was_moved = system.contains_key(&MessageSystemAttributeName::DeadLetterQueueSourceArn);
         DeadLetter {

@@ -6,8 +6,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use gatehouse_inbox::store::{Place, conflict_key};
-use gatehouse_inbox::{Clock, EventId, Fingerprint, Nonce, Outcome};
 use gatehouse_local::Error;
+use gatehouse_payload::{EventId, Fingerprint, Nonce, Outcome};
+use gatehouse_runtime::Clock;
 use serde::{Deserialize, Serialize};
 
 use super::create_private_file;

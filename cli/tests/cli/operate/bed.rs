@@ -1,14 +1,15 @@
 //! A local stack with fault injection, and the command line that runs against it.
 
+use gatehouse_ada::Ada;
 use std::ops::Deref;
 use std::process::{Command, Stdio};
 
-use gatehouse_inbox::Clock;
 use gatehouse_local::{Answer, Delivery, Fault, Options, Rule, Testbed};
+use gatehouse_runtime::Clock;
 use serde_json::Value;
 use tempfile::TempDir;
 
-pub(crate) const MESSAGE: &str = include_str!("../../../../tests/fixtures/ada/conversation-message.json");
+pub(crate) const MESSAGE: &str = gatehouse_ada::samples::CONVERSATION_MESSAGE;
 /// Text in the body of [`MESSAGE`]. Commands print it only with --payload.
 pub(crate) const MESSAGE_TEXT: &str = "Friday";
 /// The subject of [`MESSAGE`].
@@ -72,7 +73,7 @@ impl Bed {
     }
 
     pub(crate) async fn send(&self, message_id: &str, body: &str) -> Answer {
-        Delivery::ada(message_id, body.to_owned(), Clock::System.now()).send(&self.url).await.unwrap()
+        Delivery::of(&Ada, message_id, body.to_owned(), Clock::System.now()).send(&self.url).await.unwrap()
     }
 
     /// Makes DynamoDB reject an event permanently.

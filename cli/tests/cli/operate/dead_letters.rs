@@ -16,8 +16,8 @@ async fn visible(bed: &Testbed, queue: &str) -> usize {
 }
 
 async fn recorded(bed: &Bed, message_id: &str) -> bool {
-    let id = gatehouse_inbox::EventId::from_stored(format!("ada:{message_id}"));
-    bed.store().get(&id, gatehouse_inbox::Clock::System.now()).await.unwrap().is_some()
+    let id = gatehouse_payload::EventId::from_stored(format!("ada:{message_id}"));
+    bed.store().get(&id, gatehouse_runtime::Clock::System.now()).await.unwrap().is_some()
 }
 
 fn receipt(bed: &Bed, name: &str) -> BTreeMap<String, String> {
@@ -177,8 +177,8 @@ async fn discard_asks_first_and_writes_copies() {
     assert_eq!(visible(&bed, &bed.dead_letter_queue).await, 1);
     let copy = std::fs::read_to_string(bed.directory.path().join("kept.jsonl")).unwrap();
     let copy: Value = serde_json::from_str(&copy).unwrap();
-    let envelope = gatehouse_inbox::queue::Envelope::from_message(copy["message"].as_str().unwrap()).unwrap();
-    assert_eq!(envelope.body, MESSAGE, "the copy is the whole message");
+    let received = gatehouse_inbox::queue::from_message(copy["message"].as_str().unwrap()).unwrap();
+    assert_eq!(received.body, MESSAGE, "the copy is the whole message");
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;

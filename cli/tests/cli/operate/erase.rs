@@ -57,7 +57,7 @@ async fn end_user_is_erased_with_all_their_conversations() {
         &MESSAGE.replace("673da1f0c2b94e5f8a017b11", "third").replace("673da1f0c2b94e5f8a01e0d7", "somebody-else"),
     )
     .await;
-    bed.send("msg_4", include_str!("../../../../tests/fixtures/ada/end-user-updated.json")).await;
+    bed.send("msg_4", gatehouse_ada::samples::END_USER_UPDATED).await;
     let erased = bed.run(&["events", "erase", "--end-user", "673da1f0c2b94e5f8a01e0d7", "--yes", "--json"]);
     let subjects: Vec<_> = erased.lines().iter().map(|line| line["subject"].as_str().unwrap().to_owned()).collect();
     assert_eq!(subjects, [CONVERSATION, "ada:conversation:second", "ada:end-user:673da1f0c2b94e5f8a01e0d7"]);

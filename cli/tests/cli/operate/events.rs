@@ -1,5 +1,6 @@
 //! Tests of `events show`, `timeline` and `list`.
 
+use gatehouse_agntix::Agntix;
 use std::io::{BufRead, BufReader};
 
 use gatehouse_local::{Delivery, Options, Rule};
@@ -116,8 +117,8 @@ async fn list_filters_by_vendor_type_and_failure() {
     bed.send("msg_1", MESSAGE).await;
     bed.send("msg_1", &MESSAGE.replace(MESSAGE_TEXT, "Monday")).await;
     bed.send("msg_2", r#"{"type":7,"data":[]}"#).await;
-    let session = include_str!("../../../../tests/fixtures/agntix/session-ended.json");
-    Delivery::agntix("msg_3", session, gatehouse_inbox::Clock::System.now()).send(&bed.url).await.unwrap();
+    let session = gatehouse_agntix::samples::SESSION_ENDED;
+    Delivery::of(&Agntix, "msg_3", session, gatehouse_runtime::Clock::System.now()).send(&bed.url).await.unwrap();
     bed.make_dead_letters(&["msg_4"]).await;
 
     let all = bed.run(&["events", "list", "--json"]).lines();

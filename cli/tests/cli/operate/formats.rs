@@ -1,14 +1,17 @@
 //! Tests that events recorded by the previous release under its old keys can be read, shown, replayed and redriven.
 
+use gatehouse_vapi::Vapi;
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
 use bytes::Bytes;
 use data_encoding::BASE64;
-use gatehouse_inbox::queue::Envelope;
-use gatehouse_inbox::{Clock, EventId, Fingerprint, Nonce};
+use gatehouse_inbox::queue::to_message;
 use gatehouse_local::Delivery;
+use gatehouse_payload::event::Received;
+use gatehouse_payload::{EventId, Fingerprint, Nonce};
+use gatehouse_runtime::Clock;
 use serde_json::Value;
 
 use super::bed::Bed;
@@ -58,7 +61,7 @@ async fn resend_after_upgrade_is_recorded_under_its_new_key() {
         "call":{"id":"call-format-1"}}}"#;
     let mut ids = Vec::new();
     for outcome in ["recorded", "duplicate"] {
-        let answer = Delivery::vapi_server(resend).send(&bed.url).await.unwrap();
+        let answer = Delivery::now(&Vapi::SERVER, resend).send(&bed.url).await.unwrap();
         assert_eq!(answer.outcome(), outcome);
         ids.push(answer.event_id().to_owned());
     }
@@ -72,8 +75,8 @@ async fn redriven_envelope_keeps_its_old_key() {
     let bed = Bed::start().await;
     let id = "vapi:server:status-update:call-format-2:ended";
     let body = r#"{"message":{"type":"status-update","status":"ended","call":{"id":"call-format-2"}}}"#;
-    let envelope = Envelope {
-        event_id: EventId::from_stored(id.to_owned()),
+    let received = Received {
+        id: EventId::from_stored(id.to_owned()),
         weak_identity: false,
         nonce: Nonce::random().unwrap(),
         fingerprint: Fingerprint::of(body),
@@ -83,7 +86,7 @@ async fn redriven_envelope_keeps_its_old_key() {
         answer: Some("{\"x\":\"ü\"}".to_owned()),
     };
     // The previous release did not escape the reply's non-ASCII characters.
-    let message = envelope.to_message().unwrap().replace("\\u00fc", "ü");
+    let message = to_message(&received).unwrap().replace("\\u00fc", "ü");
     let send = bed.sqs_client().send_message().queue_url(&bed.dead_letter_queue).message_body(message);
     send.send().await.unwrap();
     assert_eq!(bed.run(&["dead-letters", "list", "--json"]).line()["event_id"], id);

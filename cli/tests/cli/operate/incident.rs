@@ -1,10 +1,11 @@
 //! Tests an incident: a thousand events during several faults, and the state of each as the commands report it.
 
+use gatehouse_ada::Ada;
 use std::collections::BTreeMap;
 
 use futures_util::{StreamExt, stream};
-use gatehouse_inbox::Clock;
 use gatehouse_local::{Delivery, Fault, Options, Rule};
+use gatehouse_runtime::Clock;
 
 use super::bed::{Bed, CONVERSATION, MESSAGE, MESSAGE_TEXT};
 
@@ -15,7 +16,7 @@ type Truth = BTreeMap<String, &'static str>;
 async fn send(bed: &Bed, kind: &str, count: usize, change: impl Fn(Delivery) -> Delivery) -> BTreeMap<String, String> {
     let one = |n| {
         let id = format!("{kind}_{n}");
-        let delivery = change(Delivery::ada(&id, MESSAGE, Clock::System.now()));
+        let delivery = change(Delivery::of(&Ada, &id, MESSAGE, Clock::System.now()));
         async move {
             let answer = delivery.send(&bed.url).await.unwrap();
             (id, format!("{} {}", answer.status, answer.outcome()))
@@ -43,7 +44,7 @@ async fn commands_report_the_state_of_each_event_in_an_incident() {
     all_are(&send(&bed, "plain", 100, |delivery| delivery).await, "200 duplicate");
     for n in 100..150 {
         let conflict =
-            Delivery::ada(&format!("plain_{n}"), MESSAGE.replace(MESSAGE_TEXT, "Monday"), Clock::System.now());
+            Delivery::of(&Ada, &format!("plain_{n}"), MESSAGE.replace(MESSAGE_TEXT, "Monday"), Clock::System.now());
         assert_eq!(conflict.send(&bed.url).await.unwrap().outcome(), "conflict");
     }
     // Bodies that do not match the vendor's types.

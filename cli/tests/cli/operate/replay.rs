@@ -1,6 +1,7 @@
 //! Tests of `replay`.
 
 use gatehouse_local::Delivery;
+use gatehouse_vapi::Vapi;
 
 use super::bed::{Bed, MESSAGE};
 
@@ -10,9 +11,9 @@ async fn replay_of_unchanged_events_finds_and_changes_nothing() {
     bed.send("msg_1", MESSAGE).await;
     let fixtures = ["end-of-call-report", "transcript-final", "tool-calls", "status-update-ended", "assistant-request"];
     for name in fixtures {
-        let path = format!("{}/../tests/fixtures/vapi/{name}.json", env!("CARGO_MANIFEST_DIR"));
+        let path = format!("{}/../shared/vendors/vapi/samples/{name}.json", env!("CARGO_MANIFEST_DIR"));
         let body = std::fs::read_to_string(path).unwrap();
-        assert_eq!(Delivery::vapi_server(body).send(&bed.url).await.unwrap().status, 200, "{name}");
+        assert_eq!(Delivery::now(&Vapi::SERVER, body).send(&bed.url).await.unwrap().status, 200, "{name}");
     }
     let empty = bed.directory.path().join("none.json");
     std::fs::write(&empty, r#"{"server":[],"client":[]}"#).unwrap();
@@ -31,7 +32,7 @@ async fn replay_of_unchanged_events_finds_and_changes_nothing() {
 async fn replay_reports_a_changed_reply() {
     let bed = Bed::start().await;
     let body = r#"{"message":{"type":"assistant-request","timestamp":1795173466000,"call":{"id":"c1"}}}"#;
-    let sent = Delivery::vapi_server(body).send(&bed.url).await.unwrap();
+    let sent = Delivery::now(&Vapi::SERVER, body).send(&bed.url).await.unwrap();
     let rules = r#"{"server":[{"when":{"type":"assistant-request"},"reply":{"assistantId":"the-new-one"}}]}"#;
     std::fs::write(bed.directory.path().join("rules.json"), rules).unwrap();
     let replayed = bed.run(&["replay", sent.event_id(), "--dry-run", "--replies", "rules.json", "--json"]);

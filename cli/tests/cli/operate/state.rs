@@ -1,17 +1,19 @@
 //! Tests of `sessions`, `conversations` and `calls`.
 
-use gatehouse_inbox::Clock;
+use gatehouse_agntix::Agntix;
 use gatehouse_local::Delivery;
+use gatehouse_runtime::Clock;
+use gatehouse_vapi::Vapi;
 
 use super::bed::{Bed, MESSAGE, MESSAGE_TEXT};
 
-const CREATED: &str = include_str!("../../../../tests/fixtures/agntix/session-created.json");
-const ENDED: &str = include_str!("../../../../tests/fixtures/agntix/session-ended.json");
+const CREATED: &str = gatehouse_agntix::samples::SESSION_CREATED;
+const ENDED: &str = gatehouse_agntix::samples::SESSION_ENDED;
 const SESSION: &str = "7d1c1f6e-57d8-4b62-9d0e-0a5a0c1be9f3";
 
 async fn send_agntix(bed: &Bed, body: &str) {
-    let id = format!("msg_{}", gatehouse_inbox::Nonce::random().unwrap());
-    Delivery::agntix(&id, body.to_owned(), Clock::System.now()).send(&bed.url).await.unwrap();
+    let id = format!("msg_{}", gatehouse_payload::Nonce::random().unwrap());
+    Delivery::of(&Agntix, &id, body.to_owned(), Clock::System.now()).send(&bed.url).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -54,7 +56,7 @@ async fn open_sessions_are_those_without_an_end() {
 async fn conversation_shows_transcript_only_with_payload() {
     let bed = Bed::start().await;
     bed.send("msg_1", MESSAGE).await;
-    bed.send("msg_2", include_str!("../../../../tests/fixtures/ada/conversation-ended.json")).await;
+    bed.send("msg_2", gatehouse_ada::samples::CONVERSATION_ENDED).await;
     let shown = bed.run(&["conversations", "show", "673da1f0c2b94e5f8a017b11"]);
     for text in ["CLOSED", "1 message;", "v1.conversation.created"] {
         assert!(shown.out.contains(text), "{text}: {}", shown.out);
@@ -72,10 +74,10 @@ async fn call_reports_missing_transcripts() {
         "artifact":{"messages":[{"role":"system"},{"role":"user"},{"role":"bot"},{"role":"user"}]}}}"#;
     let transcript = r#"{"message":{"type":"transcript","transcriptType":"final","role":"user","transcript":"hello",
         "timestamp":1795173400000,"call":{"id":"c1"}}}"#;
-    Delivery::vapi_client(transcript).send(&bed.url).await.unwrap();
+    Delivery::now(&Vapi::CLIENT, transcript).send(&bed.url).await.unwrap();
     let open = bed.run(&["calls", "show", "c1", "--json"]).line();
     assert_eq!((&open["state"], &open["messages"]), (&"OPEN".into(), &1.into()));
-    Delivery::vapi_server(report).send(&bed.url).await.unwrap();
+    Delivery::now(&Vapi::SERVER, report).send(&bed.url).await.unwrap();
     let shown = bed.run(&["calls", "show", "vapi:call:c1", "--json"]).line();
     assert_eq!((&shown["state"], &shown["resolution"]), (&"CLOSED".into(), &"true".into()));
     assert_eq!(shown["missing"], serde_json::json!(["transcripts: received 1 of the 3 in end-of-call-report"]));

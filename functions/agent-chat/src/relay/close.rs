@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use gatehouse_ag_kit::Dialect;
+use gatehouse_ag_kit::turn::End;
 use gatehouse_edge::{Problem, RequestId};
 use gatehouse_inbox::store::claim::Completion;
-use gatehouse_payload::ag_kit::Dialect;
-use gatehouse_payload::ag_kit::turn::End;
 use tokio::time::{Instant, timeout_at};
 
 use super::{Failure, ResponseHead, TurnRelay};
@@ -14,7 +14,7 @@ use crate::clean_up::CleanUp;
 use crate::record::{self, TurnResult};
 use crate::{MARGIN, RESERVE, millis};
 
-const UNRECORDED: &str = gatehouse_inbox::Outcome::Unrecorded.as_str();
+const UNRECORDED: &str = gatehouse_payload::Outcome::Unrecorded.as_str();
 /// Time limit for recording the turn. The claim is settled after that.
 const RECORD_TIMEOUT: Duration = Duration::from_millis(3500);
 /// Longest time that the client's stream waits until the claim is settled and the slot is released.

@@ -1,16 +1,19 @@
 //! The test setup: a scripted agent, the proxy in front of it, and helpers.
 
+use gatehouse_ag_kit::AgKit;
+use gatehouse_vendor::Source;
 use std::sync::Arc;
 use std::time::Duration;
 
 use agent_chat::{Body, KeySets, Limits, State, Turns, Upstream};
 use bytes::Bytes;
+use gatehouse_ag_kit::event_id;
 use gatehouse_edge::Deadline;
-use gatehouse_edge::chat::event_id;
 use gatehouse_edge::secrets::SecretsCache;
-use gatehouse_inbox::{Clock, Inbox};
+use gatehouse_inbox::Inbox;
 use gatehouse_local::agent::{Agent, Answer, Heard, Piece};
 use gatehouse_local::{Options, Testbed};
+use gatehouse_runtime::Clock;
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
@@ -114,7 +117,7 @@ impl Chat {
 }
 
 pub(crate) fn state(inbox: Inbox, secrets: &str, limits: Limits) -> Arc<State> {
-    let secrets = SecretsCache::fixed(secrets, false, Clock::System).unwrap();
+    let secrets = SecretsCache::fixed(AgKit.profile().secrets, secrets, false, Clock::System).unwrap();
     let upstream = Upstream::new(limits.connect).unwrap();
     Arc::new(State { inbox, secrets, upstream, key_sets: KeySets::new(), limits, turns: Turns::new() })
 }

@@ -7,7 +7,8 @@ mod moves;
 
 use std::path::Path;
 
-use gatehouse_inbox::{Clock, Nonce};
+use gatehouse_payload::Nonce;
+use gatehouse_runtime::Clock;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, named_params, params};
 
 use super::arn;

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use aws_sdk_sqs::types::{MessageSystemAttributeName, QueueAttributeName, SendMessageBatchRequestEntry};
-use gatehouse_inbox::Clock;
 use gatehouse_local::engine::{DataDir, Engine, FREE};
 use gatehouse_local::local_sdk;
+use gatehouse_runtime::Clock;
 
 use super::sqs::{Queue, arn, attribute};
 

@@ -35,7 +35,7 @@ impl Bed {
         match put.send().await {
             Ok(_) => "ok".to_owned(),
             Err(error) => match error.as_service_error() {
-                Some(_) => gatehouse_inbox::aws::code_of(&error).to_owned(),
+                Some(_) => gatehouse_runtime::aws::code_of(&error).to_owned(),
                 None => "connection".to_owned(),
             },
         }

@@ -14,7 +14,7 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
-use gatehouse_inbox::Clock;
+use gatehouse_runtime::Clock;
 
 /// The metrics' namespace.
 pub const NAMESPACE: &str = "Gatehouse";

@@ -7,7 +7,7 @@ use gatehouse_payload::time::Timestamp;
 
 use super::item::{self, Item, attribute, is_expired, source_hour, text, text_of};
 use super::{PageToken, Store, StoreError, failure};
-use crate::event::{EventId, Subject};
+use gatehouse_payload::event::{EventId, Subject};
 
 /// The index by which received events are listed.
 pub const SOURCE_INDEX: &str = "by-source";

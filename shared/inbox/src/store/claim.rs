@@ -11,7 +11,7 @@ use gatehouse_payload::time::Timestamp;
 
 use super::item::{self, Damaged, Item, attribute, binary, bytes_of, is_expired, number, number_of, text, text_of};
 use super::{ConditionalWrite, Store, StoreError, conditional_put, conditional_update};
-use crate::event::{EventId, Fingerprint, Nonce};
+use gatehouse_payload::event::{EventId, Fingerprint, Nonce};
 
 /// The attributes of a claim's item. The expressions below contain them too.
 const FENCE: &str = "fence";

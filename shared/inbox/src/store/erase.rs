@@ -22,7 +22,7 @@ use super::item::{
     tombstone,
 };
 use super::{Store, StoreError, conditional_put, failure};
-use crate::event::{Event, Subject};
+use gatehouse_payload::event::{Event, Subject};
 
 /// The key of the item that lists the erased subjects.
 const KEY: &str = "erased";

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use gatehouse_payload::time::Timestamp;
 use zstd::bulk::Compressor;
 
-use crate::event::{Event, EventId, Fingerprint, Marks, Nonce, RECORD_LIMIT, Subject};
+use gatehouse_payload::event::{Event, EventId, Fingerprint, Marks, Nonce, RECORD_LIMIT, Subject};
 
 /// A DynamoDB item.
 pub type Item = HashMap<String, AttributeValue>;

@@ -11,7 +11,7 @@ use gatehouse_payload::time::Timestamp;
 
 use super::item::{self, Item, attribute, number, number_of, text};
 use super::{ConditionalWrite, Store, StoreError, conditional_put, conditional_update};
-use crate::event::{EventId, Nonce};
+use gatehouse_payload::event::{EventId, Nonce};
 
 /// The attributes of a holder's item. The expressions below contain them too.
 const IN_MINUTE: &str = "in_minute";

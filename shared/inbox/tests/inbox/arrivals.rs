@@ -1,8 +1,8 @@
 //! Tests the index of events by source and hour.
 
 use gatehouse_inbox::store::arrivals::{Arrival, hours};
-use gatehouse_inbox::{Event, Marks};
 use gatehouse_payload::time::Timestamp;
+use gatehouse_payload::{Event, Marks};
 
 use crate::table::{TTL_DAYS, Table, event, noise, now};
 

@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use aws_sdk_dynamodb::types::AttributeValue;
 use futures_util::future::join_all;
 use gatehouse_inbox::store::claim::{Claim, Completion, LockOutcome, LockRequest};
-use gatehouse_inbox::{EventId, Fingerprint, Nonce};
 use gatehouse_local::random::Random;
 use gatehouse_local::{Fault, Rule};
 use gatehouse_payload::time::Timestamp;
+use gatehouse_payload::{EventId, Fingerprint, Nonce};
 
 use crate::table::{TTL_DAYS, Table, now};
 

@@ -1,9 +1,10 @@
 //! Tests that erased data is removed and not recorded again.
 
+use gatehouse_inbox::Store;
 use gatehouse_inbox::store::Place;
 use gatehouse_inbox::store::erase::{Removed, STALE};
-use gatehouse_inbox::{Event, EventId, Outcome, Store, Subject};
 use gatehouse_local::{Fault, Rule, local_sdk};
+use gatehouse_payload::{Event, EventId, Outcome, Subject};
 
 use crate::table::{TTL_DAYS, Table, event, noise, now};
 

@@ -4,7 +4,6 @@
 mod arrivals;
 mod claim;
 mod erase;
-mod fold;
 mod model;
 mod record;
 mod slots;

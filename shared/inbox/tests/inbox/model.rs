@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use gatehouse_inbox::model::Model;
-use gatehouse_inbox::{Event, EventId, Nonce};
 use gatehouse_local::{Fault, Rule};
+use gatehouse_payload::{Event, EventId, Nonce};
 use proptest::prelude::*;
 
 use crate::table::{TTL_DAYS, Table, event, noise, now};

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use gatehouse_inbox::store::{Damaged, Recorded};
-use gatehouse_inbox::{Event, Outcome, Store, StoreError};
+use gatehouse_inbox::{Store, StoreError};
 use gatehouse_local::{Fault, Rule, local_sdk};
+use gatehouse_payload::{Event, Outcome};
 
 use crate::table::{TTL_DAYS, Table, event, noise, now};
 
@@ -51,7 +52,7 @@ async fn record_has_exactly_the_documented_attributes() {
 async fn recorded_event_is_read_back_unchanged() {
     let table = Table::new().await;
     let mut plain = event("plain", r#"{"x":1}"#);
-    plain.marks = gatehouse_inbox::Marks { unparsed: true, weak_identity: true, undated: true };
+    plain.marks = gatehouse_payload::Marks { unparsed: true, weak_identity: true, undated: true };
     let mut bare = event("bare", "{}");
     (bare.subject, bare.event_type) = (None, None);
     let mut answered = event("answered", "{}");

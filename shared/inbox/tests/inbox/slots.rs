@@ -2,9 +2,9 @@
 
 use futures_util::future::join_all;
 use gatehouse_inbox::store::slots::{Full, Limits, Slot};
-use gatehouse_inbox::{EventId, Nonce};
 use gatehouse_local::{Fault, Rule};
 use gatehouse_payload::time::Timestamp;
+use gatehouse_payload::{EventId, Nonce};
 
 use crate::table::{Table, now};
 

@@ -2,11 +2,12 @@
 
 use aws_sdk_dynamodb::Client;
 use bytes::Bytes;
-use gatehouse_inbox::{Event, EventId, Fingerprint, Marks, Nonce, Outcome, Store, StoreError, Subject};
+use gatehouse_inbox::{Store, StoreError};
 use gatehouse_local::engine::{Engine, FREE};
 use gatehouse_local::template::Template;
 use gatehouse_local::{FaultProxy, local_sdk};
 use gatehouse_payload::time::Timestamp;
+use gatehouse_payload::{Event, EventId, Fingerprint, Marks, Nonce, Outcome, Subject};
 
 pub(crate) const TTL_DAYS: u32 = 30;
 

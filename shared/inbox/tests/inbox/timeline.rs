@@ -1,7 +1,7 @@
 //! Tests timelines of subjects: order, pages and expiry.
 
-use gatehouse_inbox::{Event, Subject};
 use gatehouse_payload::time::Timestamp;
+use gatehouse_payload::{Event, Subject};
 
 use crate::table::{TTL_DAYS, Table, event, noise, now};
 

@@ -1,0 +1,4 @@
+//! States folded from timelines.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod fold;

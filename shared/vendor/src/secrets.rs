@@ -1,0 +1,176 @@
+//! The secrets document: one JSON object with a member for each vendor, here called a part.
+//!
+//! Every value is in a list, so that an old and a new value are valid side by side during a rotation. A part that
+//! cannot be used closes its own vendor only. Of a part's values only the usable ones count; each other value is
+//! reported as a defect, by its place and without its content.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use gatehouse_payload::json::members;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+
+use crate::secret::Secret;
+use crate::signature::SigningKey;
+
+/// The name of a part, and its value for development.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PartSpec {
+    /// The member of the secrets document: `ada`.
+    pub name: &'static str,
+    /// The part that is published in this repository, as JSON. Only `gatehouse dev`, `sam local` and tests accept its
+    /// values.
+    pub development: &'static str,
+}
+
+/// A type that a part of the secrets document is read into.
+pub trait SecretsPart: Default + Send + Sync + 'static {
+    /// Reads the part. An absent part yields the default, which verifies nothing.
+    fn read(reader: &mut PartReader<'_>) -> Self;
+}
+
+/// The secrets document is not a JSON object. The error gives the place and never the content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the secrets document is not a JSON object with a member for each vendor (line {line}, column {column})")]
+pub struct UnreadableSecrets {
+    line: usize,
+    column: usize,
+}
+
+/// The members of a secrets document.
+#[derive(Debug)]
+pub struct SecretsDocument<'d> {
+    members: Vec<(Cow<'d, str>, &'d RawValue)>,
+    development: bool,
+}
+
+impl<'d> SecretsDocument<'d> {
+    /// Splits a document into its parts. The values published for development are rejected unless `development` is set.
+    ///
+    /// # Errors
+    /// If `text` is not a JSON object.
+    pub fn parse(text: &'d str, development: bool) -> Result<Self, UnreadableSecrets> {
+        let unreadable = |e: serde_json::Error| UnreadableSecrets { line: e.line(), column: e.column() };
+        // `members` reports no place, so the document is read once more for the error.
+        let _: HashMap<String, &RawValue> = serde_json::from_str(text).map_err(unreadable)?;
+        Ok(SecretsDocument { members: members(text), development })
+    }
+
+    /// Returns a reader of one part.
+    #[must_use]
+    pub fn reader(&self, spec: &PartSpec) -> PartReader<'d> {
+        let mut found = self.members.iter().filter(|(name, _)| name == spec.name).map(|(_, part)| *part);
+        let (part, defects) = match (found.next(), found.next()) {
+            // Which of the two was meant cannot be known, so neither is used.
+            (_, Some(_)) => (None, vec![format!("{} appears more than once", spec.name)]),
+            (part, None) => (part, Vec::new()),
+        };
+        PartReader { spec: *spec, part, development: self.development, defects }
+    }
+
+    /// Reads one part and its defects.
+    #[must_use]
+    pub fn read<P: SecretsPart>(&self, spec: &PartSpec) -> (P, Vec<String>) {
+        let mut reader = self.reader(spec);
+        let part = P::read(&mut reader);
+        (part, reader.defects)
+    }
+
+    /// Reports the members that are not among `known`, by position: a name may be a secret in the wrong place.
+    #[must_use]
+    pub fn unknown_members(&self, known: &[&str]) -> Vec<String> {
+        let members = self.members.iter().enumerate();
+        let unknown = members.filter(|(_, (name, _))| !known.contains(&name.as_ref()));
+        unknown.map(|(n, _)| format!("member {} of the document is none of {}", n + 1, known.join(", "))).collect()
+    }
+}
+
+/// Reads one part of the document and collects its defects.
+#[derive(Debug)]
+pub struct PartReader<'d> {
+    spec: PartSpec,
+    part: Option<&'d RawValue>,
+    development: bool,
+    /// What is wrong with the part, with the place and without the value.
+    pub defects: Vec<String>,
+}
+
+/// A value is repeated, so a rotation has not taken place.
+const REPEATED: &str = "is the same as a value before it";
+
+#[derive(Deserialize)]
+struct SigningSecrets {
+    signing_secrets: Vec<Secret>,
+}
+
+impl PartReader<'_> {
+    /// The part's name, with which every place in a defect begins.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.spec.name
+    }
+
+    /// Reads the whole part. An absent part is no defect; a part of another shape is one.
+    pub fn part<T: DeserializeOwned>(&mut self) -> Option<T> {
+        let part = self.part?;
+        self.value(self.spec.name, part)
+    }
+
+    /// Reads a value of the part that is at `place`.
+    pub fn value<T: DeserializeOwned>(&mut self, place: &str, value: &RawValue) -> Option<T> {
+        let read = serde_json::from_str(value.get());
+        if read.is_err() {
+            self.defects.push(format!("{place} does not have the shape that the documentation shows"));
+        }
+        read.ok()
+    }
+
+    /// Returns whether `value` can be used as a secret: it is not empty, has no other `defect`, and is not published.
+    pub fn check(&mut self, place: &str, value: &str, defect: Option<String>) -> bool {
+        let is_published = !self.development && self.spec.development.contains(value);
+        let published =
+            || is_published.then(|| "is published in Gatehouse's repository; create one of your own".to_owned());
+        let defect = if value.is_empty() { Some("is empty".to_owned()) } else { defect.or_else(published) };
+        self.defects.extend(defect.iter().map(|defect| format!("{place} {defect}")));
+        defect.is_none()
+    }
+
+    /// Returns what was read, or records its error as a defect of `place`.
+    pub fn usable<T>(&mut self, place: &str, read: Result<T, &'static str>) -> Option<T> {
+        self.defects.extend(read.as_ref().err().map(|defect| format!("{place}{defect}")));
+        read.ok()
+    }
+
+    /// Returns the usable values of a list at `place`, each checked by `defect`.
+    pub fn values(&mut self, place: &str, values: &[Secret], defect: impl Fn(&str) -> Option<String>) -> Vec<Secret> {
+        let mut usable = Vec::new();
+        for (n, value) in values.iter().enumerate() {
+            let is_repeated = values.iter().take(n).any(|before| before == value);
+            let defect = defect(value).or_else(|| is_repeated.then(|| REPEATED.to_owned()));
+            if self.check(&format!("{place}[{n}]"), value, defect) {
+                usable.push(value.clone());
+            }
+        }
+        usable
+    }
+
+    /// Reads `{"signing_secrets": ["whsec_…"]}`.
+    pub fn signing_keys(&mut self) -> Vec<SigningKey> {
+        let mut keys = Vec::new();
+        let name = self.name();
+        let secrets = self.part::<SigningSecrets>().map(|part| part.signing_secrets).unwrap_or_default();
+        for (n, secret) in secrets.iter().enumerate() {
+            let key = SigningKey::parse(secret);
+            // The prefix `whsec_` is optional, so keys are compared and not texts.
+            let is_repeated = key.as_ref().is_ok_and(|key| keys.iter().any(|before: &SigningKey| before.is(key)));
+            let repeated = || is_repeated.then(|| REPEATED.to_owned());
+            let defect = key.as_ref().err().map(ToString::to_string).or_else(repeated);
+            if self.check(&format!("{name}.signing_secrets[{n}]"), secret, defect) {
+                keys.extend(key);
+            }
+        }
+        keys
+    }
+}

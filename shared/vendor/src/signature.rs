@@ -1,0 +1,238 @@
+//! Verifies Standard Webhooks signatures (<https://www.standardwebhooks.com>), which Svix sends for Ada and agntix.
+//!
+//! A signature is the HMAC-SHA256 of `{id}.{timestamp}.{body}`. Three headers named `svix-*` or `webhook-*` contain the
+//! id, the timestamp and a list of `v1,<base64>`. Headers of the two sets are never mixed.
+//!
+//! This code does not use the crate `standardwebhooks`, because it needs both sets of headers, several keys during a
+//! rotation, and an injected clock. The tests compare it with that crate.
+
+use data_encoding::BASE64;
+use gatehouse_payload::time::Timestamp;
+use hmac::{Hmac, KeyInit, Mac};
+use http::HeaderMap;
+use sha2::Sha256;
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+use crate::secrets::{PartReader, SecretsPart};
+use crate::verification::{Credentials, Parts, Proof, Reason, Rejection, SchemeSummary, Unverified, Verified};
+
+/// Accepted difference between a timestamp and now, in either direction, in seconds.
+pub const TOLERANCE: i64 = 300;
+/// Shortest accepted key, in bytes: the specification's minimum.
+const MIN_KEY_BYTES: usize = 24;
+const SECRET_PREFIX: &str = "whsec_";
+/// The prefixes of the two sets of headers.
+const SETS: [&str; 2] = ["svix", "webhook"];
+
+/// A key that signs and verifies deliveries.
+#[derive(Clone)]
+pub struct SigningKey(Zeroizing<Vec<u8>>);
+
+impl std::fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+/// Why a text is not a signing secret. Does not quote it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BadSecret {
+    /// The text is not an optional `whsec_` followed by base64.
+    #[error("is not base64 after its prefix whsec_; paste the signing secret as the vendor's dashboard shows it")]
+    NotBase64,
+    /// The base64 lacks its padding.
+    #[error("lacks the padding at the end of its base64; paste it with the = or == that the vendor's dashboard shows")]
+    NoPadding,
+    /// The key is shorter than 24 bytes.
+    #[error("is shorter than {MIN_KEY_BYTES} bytes; paste the whole signing secret")]
+    TooShort,
+}
+
+impl SigningKey {
+    /// Parses `whsec_<base64>`. The prefix is optional.
+    ///
+    /// # Errors
+    /// If the text has another form, or the key is shorter than 24 bytes.
+    pub fn parse(secret: &str) -> Result<Self, BadSecret> {
+        let encoded = secret.strip_prefix(SECRET_PREFIX).unwrap_or(secret);
+        let is_unpadded = || data_encoding::BASE64_NOPAD.decode(encoded.as_bytes()).is_ok();
+        let error = |_| if is_unpadded() { BadSecret::NoPadding } else { BadSecret::NotBase64 };
+        let key = BASE64.decode(encoded.as_bytes()).map_err(error)?;
+        if key.len() < MIN_KEY_BYTES {
+            return Err(BadSecret::TooShort);
+        }
+        Ok(SigningKey(Zeroizing::new(key)))
+    }
+
+    /// Returns the signature header for `body` under `id` at `timestamp` (seconds since the epoch, as text).
+    #[must_use]
+    pub fn sign(&self, id: &str, timestamp: &str, body: &[u8]) -> String {
+        format!("v1,{}", BASE64.encode(&self.mac(id, timestamp, body)))
+    }
+
+    /// Returns the three headers that Svix sends with `body`.
+    #[must_use]
+    pub fn headers(&self, id: &str, body: &[u8], at: Timestamp) -> Vec<(String, String)> {
+        let timestamp = at.as_secs().to_string();
+        let signature = self.sign(id, &timestamp, body);
+        let [id_header, timestamp_header, signature_header] =
+            ["id", "timestamp", "signature"].map(|name| format!("{}-{name}", SETS[0]));
+        vec![(id_header, id.to_owned()), (timestamp_header, timestamp), (signature_header, signature)]
+    }
+
+    /// Whether both keys are the same.
+    pub fn is(&self, other: &SigningKey) -> bool {
+        *self.0 == *other.0
+    }
+
+    fn mac(&self, id: &str, timestamp: &str, body: &[u8]) -> [u8; 32] {
+        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&self.0) else {
+            unreachable!("HMAC takes keys of any length")
+        };
+        for piece in [id.as_bytes(), b".", timestamp.as_bytes(), b".", body] {
+            mac.update(piece);
+        }
+        mac.finalize().into_bytes().into()
+    }
+}
+
+/// A vendor's signing keys: the credentials of every vendor that signs by Standard Webhooks.
+#[derive(Debug, Clone, Default)]
+pub struct SigningKeys(pub Vec<SigningKey>);
+
+impl SecretsPart for SigningKeys {
+    fn read(part: &mut PartReader<'_>) -> Self {
+        SigningKeys(part.signing_keys())
+    }
+}
+
+impl Credentials for SigningKeys {
+    fn schemes(&self) -> Vec<SchemeSummary> {
+        vec![SchemeSummary { kind: "signing_secrets", header: None, values: self.0.len() }]
+    }
+
+    fn is_open(&self) -> bool {
+        !self.0.is_empty()
+    }
+
+    fn verify<'r>(&self, delivery: Unverified<'r>, now: Timestamp) -> Result<Verified<'r>, Rejection> {
+        let Parts { headers, body, .. } = delivery.parts();
+        verify(headers, body, &self.0, now).map(|proof| delivery.verified(proof))
+    }
+
+    fn sign(&self, parts: Parts<'_>, message_id: &str, at: Timestamp) -> Option<Vec<(String, String)>> {
+        Some(self.0.first()?.headers(message_id, parts.body, at))
+    }
+}
+
+/// Verifies a delivery against any of `keys`.
+///
+/// # Errors
+/// If no set of headers is complete, the timestamp is not within [`TOLERANCE`] of `now`, or no signature matches.
+pub fn verify(headers: &HeaderMap, body: &[u8], keys: &[SigningKey], now: Timestamp) -> Result<Proof, Rejection> {
+    let mut reported: Option<Rejection> = None;
+    for set in SETS {
+        match verify_set(set, headers, body, keys, now) {
+            Ok(Some(verified)) => return Ok(verified),
+            Ok(None) => {}
+            // A mismatch takes precedence, because only a mismatch may be due to a rotated secret.
+            Err(failure) if reported.is_none() || failure.reason == Reason::NoMatch => reported = Some(failure),
+            Err(_) => {}
+        }
+    }
+    Err(reported.unwrap_or_else(|| {
+        let needed = "the headers svix-id, svix-timestamp and svix-signature (or the three webhook-*) are missing";
+        Rejection::new(Reason::Unsigned, format!("{needed}; send the delivery as the vendor signed it"))
+    }))
+}
+
+/// Verifies a delivery with the headers of one set; `None` if the delivery has none of them.
+fn verify_set(
+    set: &str,
+    headers: &HeaderMap,
+    body: &[u8],
+    keys: &[SigningKey],
+    now: Timestamp,
+) -> Result<Option<Proof>, Rejection> {
+    let names = ["id", "timestamp", "signature"].map(|part| format!("{set}-{part}"));
+    if names.iter().all(|name| !headers.contains_key(name)) {
+        return Ok(None);
+    }
+    let [id, timestamp, signatures] =
+        [header(headers, &names[0])?, header(headers, &names[1])?, header(headers, &names[2])?];
+    // Base64 contains no comma. An entry with a second one comes from a header that was sent twice and joined.
+    if signatures.split(' ').any(|entry| entry.matches(',').count() > 1) {
+        let name = &names[2];
+        return Err(Rejection::new(
+            Reason::Malformed,
+            format!("the header {name} is not a list of signatures; send the header once"),
+        ));
+    }
+    check_age(&names[1], timestamp, now)?;
+    for key in keys {
+        let expected = key.mac(id, timestamp, body);
+        // All signatures are compared, each in constant time, so that the duration reveals nothing about them.
+        let matched = signatures
+            .split(' ')
+            .filter_map(decode_v1)
+            .fold(0, |matched, signature| matched | signature.as_slice().ct_eq(&expected).unwrap_u8());
+        if matched == 1 {
+            return Ok(Some(Proof { by: set.to_owned(), message_id: Some(id.to_owned()) }));
+        }
+    }
+    Err(Rejection::new(
+        Reason::NoMatch,
+        format!(
+            "no v1 signature in {} matches the body as received; check that the endpoint's signing secret is the \
+             configured one and that no proxy changes the body",
+            names[2]
+        ),
+    ))
+}
+
+fn decode_v1(entry: &str) -> Option<Vec<u8>> {
+    BASE64.decode(entry.strip_prefix("v1,")?.as_bytes()).ok()
+}
+
+/// Returns the value of a header that must occur exactly once and not be empty.
+pub fn header<'h>(headers: &'h HeaderMap, name: &str) -> Result<&'h str, Rejection> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (Some(value), None) => match value.to_str().map(str::trim) {
+            Ok("") => Err(Rejection::new(Reason::Unsigned, format!("the header {name} is empty"))),
+            Ok(value) => Ok(value),
+            Err(_) => Err(Rejection::new(Reason::Malformed, format!("the header {name} is not ASCII text"))),
+        },
+        (None, _) => Err(Rejection::new(Reason::Unsigned, format!("the header {name} is missing"))),
+        _ => Err(Rejection::new(Reason::Malformed, format!("the header {name} occurs more than once; send it once"))),
+    }
+}
+
+fn check_age(name: &str, timestamp: &str, now: Timestamp) -> Result<(), Rejection> {
+    let is_digits = !timestamp.is_empty() && timestamp.bytes().all(|b| b.is_ascii_digit());
+    let sent: i64 = timestamp.parse().ok().filter(|_| is_digits).ok_or_else(|| {
+        Rejection::new(Reason::Malformed, format!("the header {name} is not a whole number of seconds since 1970"))
+    })?;
+    check_distance(name, sent, now)
+}
+
+/// Rejects a time, in seconds since the epoch, that is further from `now` than [`TOLERANCE`].
+pub fn check_distance(name: &str, sent: i64, now: Timestamp) -> Result<(), Rejection> {
+    let age = now.as_secs().saturating_sub(sent);
+    let direction = if age > TOLERANCE {
+        "in the past"
+    } else if age < -TOLERANCE {
+        "in the future"
+    } else {
+        return Ok(());
+    };
+    let distance = age.unsigned_abs();
+    Err(Rejection::new(
+        Reason::Stale,
+        format!(
+            "the header {name} is {distance} s {direction}, but at most {TOLERANCE} s are accepted; sign the delivery \
+             again or correct the clock"
+        ),
+    ))
+}

@@ -1,0 +1,36 @@
+//! The two streams of Vapi's messages.
+
+use gatehouse_payload::EventId;
+
+/// A stream of messages. The same event may arrive on both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Channel {
+    /// `POST /client`
+    Client,
+    /// `POST /server`
+    Server,
+}
+
+impl Channel {
+    /// The word in event ids.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Channel::Client => "client",
+            Channel::Server => "server",
+        }
+    }
+
+    /// The channel of an event id: `vapi:client:…`, `vapi:server:…`.
+    #[must_use]
+    pub fn of(id: &EventId) -> Option<Self> {
+        let mut parts = id.as_str().split(':');
+        if parts.next() == Some("vapi") { parts.next().and_then(Self::named) } else { None }
+    }
+
+    /// The channel that a word names.
+    #[must_use]
+    pub fn named(word: &str) -> Option<Self> {
+        [Channel::Client, Channel::Server].into_iter().find(|channel| channel.as_str() == word)
+    }
+}

@@ -1,0 +1,4 @@
+//! Replies to Vapi.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod answers;
