@@ -4,9 +4,9 @@ use std::convert::Infallible;
 
 use aws_lambda_events::sqs::SqsEvent;
 use event_retry::{Record, State, TIMEOUT};
-use gatehouse_edge::Deadline;
 use gatehouse_inbox::StoreError;
 use gatehouse_payload::{Event, Outcome};
+use gatehouse_receiver::Deadline;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 
 struct Faulty;
@@ -24,7 +24,7 @@ impl Record for Faulty {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    gatehouse_edge::log::init();
+    gatehouse_receiver::log::init();
     let state = &State::from_env().await?;
     lambda_runtime::run(service_fn(|event: LambdaEvent<SqsEvent>| async move {
         assert!(!event.payload.records.is_empty(), "the handler panics at an empty batch, for a test");

@@ -64,7 +64,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<bool, Error> {
         None => Nonce::random()?.to_string(),
     };
     let client = Client::new(&url)?;
-    let dialect = Dialect::named(&arguments.agent).unwrap_or(Dialect::AgKit);
+    let dialect = Dialect::from_name(&arguments.agent).unwrap_or(Dialect::AgKit);
     let mut chat = Chat { client, path, token, dialect, conversation, history: Vec::new(), interrupt: None };
     let is_terminal = std::io::stdin().is_terminal();
     if is_terminal {
@@ -233,7 +233,7 @@ impl Printer {
 /// Prints text, made safe for a terminal: the agent's text must not move the cursor.
 fn print(text: &str) -> Result<(), Error> {
     let text = text.replace('\u{1b}', "");
-    let text = crate::shell::harmless(&text);
+    let text = crate::shell::escape_control_characters(&text);
     let mut out = std::io::stdout().lock();
     out.write_all(text.as_bytes())?;
     Ok(out.flush()?)

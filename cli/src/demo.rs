@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use data_encoding::BASE64;
 use gatehouse_local::agent::Agent;
-use gatehouse_local::{Error, Options, Testbed, script};
-use gatehouse_replies::{Hosts, Replies};
+use gatehouse_local::{Error, Options, Testbed, demo_agent};
+use gatehouse_replies::{ControlHosts, Replies};
 use gatehouse_vendors::development;
 use tokio::time::Instant;
 
@@ -133,9 +133,9 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<bool, Error> {
     let started = Instant::now();
     let (mut document, mut _agent) = (development().to_owned(), None);
     if let Some(word) = &arguments.sentinel {
-        gatehouse_edge::log::init();
+        gatehouse_receiver::log::init();
         // The stack starts its test agent only with the development document.
-        let agent = _agent.insert(Agent::start(script::answer).await?);
+        let agent = _agent.insert(Agent::start(demo_agent::answer).await?);
         document = document_with(word, agent);
     }
     let options = Options { replies: replies()?, secrets: document.clone(), ..Options::default() };
@@ -174,5 +174,5 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<bool, Error> {
 }
 
 fn replies() -> Result<Replies, Error> {
-    Ok(Replies::parse(dev::DEVELOPMENT_REPLIES_FILE, dev::DEVELOPMENT_REPLIES, Hosts::Loopback)?)
+    Ok(Replies::parse(dev::DEVELOPMENT_REPLIES_FILE, dev::DEVELOPMENT_REPLIES, ControlHosts::Loopback)?)
 }

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use aws_config::SdkConfig;
 use clap::Args;
-use gatehouse_edge::{Redaction, Skip};
-use gatehouse_local::about::Counts;
 use gatehouse_local::engine::{Engine, bind};
-use gatehouse_local::{ChatLimits, DataDir, Error, Options, Services, Stack, foreign_sdk, local_sdk};
-use gatehouse_replies::{Hosts, Replies, Rules};
+use gatehouse_local::status::Counts;
+use gatehouse_local::{ChatLimits, DataDir, Error, Options, Services, Stack, external_sdk, local_sdk};
+use gatehouse_receiver::{Redaction, Skip};
+use gatehouse_replies::{ControlHosts, Replies, Rules};
 use gatehouse_runtime::Config;
 use gatehouse_vendors::development;
 #[cfg(unix)]
@@ -95,7 +95,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<bool, Error> {
     let mut signals = Signals::new()?;
     let counts = Counts::default();
     let lines = Lines::start(if arguments.json { Stream::Stderr } else { Stream::Stdout }, counts.clone())?;
-    gatehouse_edge::log::tell_panics_by_place();
+    gatehouse_receiver::log::log_panics_by_location();
     let dev = start(&arguments, counts).await?;
     banner::warn(&dev);
     if arguments.json {
@@ -183,11 +183,11 @@ fn replies(file: Option<&Path>) -> Result<Replies, Error> {
     };
     let name = file.unwrap_or(Path::new(DEVELOPMENT_REPLIES_FILE)).display().to_string();
     let rules = Rules::parse(&name, &text)?;
-    for doubt in rules.doubts() {
+    for doubt in rules.warnings() {
         tracing::warn!("{doubt}");
     }
     // The built-in rules must not act on a real call when somebody replays a delivery of Vapi here.
-    let hosts = if file.is_some() { Hosts::VapiAndLoopback } else { Hosts::Loopback };
+    let hosts = if file.is_some() { ControlHosts::VapiAndLoopback } else { ControlHosts::Loopback };
     Ok(Replies::new(rules, hosts)?)
 }
 
@@ -197,7 +197,7 @@ impl Service {
     }
 
     fn sdk(&self, get: &dyn Fn(&str) -> Option<String>) -> SdkConfig {
-        if self.engine.is_some() { local_sdk(&self.url) } else { foreign_sdk(&self.url, get) }
+        if self.engine.is_some() { local_sdk(&self.url) } else { external_sdk(&self.url, get) }
     }
 }
 

@@ -175,7 +175,7 @@ fn turn(document: &str) -> Option<Delivery> {
 }
 
 fn is_accepted(outcome: &str) -> bool {
-    let outcome = Outcome::named(outcome);
+    let outcome = Outcome::from_word(outcome);
     matches!(outcome, Some(Outcome::Recorded | Outcome::Queued | Outcome::Skipped))
 }
 

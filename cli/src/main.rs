@@ -9,7 +9,7 @@ mod chat;
 mod demo;
 mod dev;
 mod endpoints;
-mod operate;
+mod ops;
 mod replies;
 mod secrets;
 mod send;
@@ -73,7 +73,7 @@ enum Command {
     #[command(subcommand, after_help = secrets::EXAMPLES)]
     Secrets(secrets::Command),
     #[command(flatten)]
-    Operate(operate::Command),
+    Operate(ops::Command),
     /// Check the rules that answer Vapi's messages, or try them on one message.
     #[command(subcommand, after_help = replies::EXAMPLES)]
     Replies(replies::Command),
@@ -91,12 +91,12 @@ async fn main() -> ExitCode {
         Command::Ping(arguments) => endpoints::ping(&arguments).await,
         Command::Secrets(command) => secrets::run(command).await,
         Command::Replies(command) => replies::run(&command),
-        Command::Operate(command) => return exit(operate::run(command).await),
+        Command::Operate(command) => return exit(ops::run(command).await),
     };
     exit(result.map(|is_good| u8::from(!is_good)))
 }
 
-fn exit(result: operate::Verdict) -> ExitCode {
+fn exit(result: ops::ExitStatus) -> ExitCode {
     match result {
         Ok(code) => ExitCode::from(code),
         Err(error) => {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::{Subcommand, ValueEnum};
 use gatehouse_local::Error;
 use gatehouse_payload::json::Document;
-use gatehouse_replies::{Chosen, Hosts, Kind, Rules, Said, control};
+use gatehouse_replies::{ControlHosts, Kind, RuleResult, Rules, VapiMessage, control};
 use gatehouse_vapi::Channel;
 use gatehouse_vapi::types::{CLIENT_MESSAGES, SERVER_MESSAGES};
 
@@ -57,8 +57,8 @@ pub(crate) fn run(command: &Command) -> Result<bool, Error> {
     match command {
         Command::Check { file } => {
             let rules = rules(file)?;
-            let doubts = rules.doubts();
-            let mut text: String = doubts.iter().fold(String::new(), |text, doubt| text + doubt + "\n");
+            let warnings = rules.warnings();
+            let mut text: String = warnings.iter().fold(String::new(), |text, doubt| text + doubt + "\n");
             let count = match rules.len() {
                 0 => "no rules: every message gets the empty answer".to_owned(),
                 1 => "1 rule".to_owned(),
@@ -71,7 +71,7 @@ pub(crate) fn run(command: &Command) -> Result<bool, Error> {
         Command::Try { file, message, channel } => {
             let rules = rules(file)?;
             let body = read(message)?;
-            let (file, message) = (message.display(), Said::of(&body));
+            let (file, message) = (message.display(), VapiMessage::of(&body));
             Document::read(&body).map_err(|error| format!("{file}: {error}"))?;
             let Some(message_type) = message.message_type() else {
                 return Err(format!("{file}: not a message of Vapi, because it has no type").into());
@@ -110,8 +110,8 @@ fn describe(
     text: &mut String,
     channel: Channel,
     message_type: &str,
-    message: &Said,
-    chosen: &Chosen,
+    message: &VapiMessage,
+    chosen: &RuleResult,
 ) -> Result<(), std::fmt::Error> {
     let rules: Vec<&str> = chosen.rules.iter().map(String::as_str).collect();
     let rules = if rules.is_empty() { "no rule applies".to_owned() } else { rules.join(", ") };
@@ -122,14 +122,14 @@ fn describe(
     if (channel, message_type) == (Channel::Server, "voice-request") {
         writeln!(text, "  answer  501: Vapi asks for audio, which Gatehouse cannot give")?;
     } else {
-        let default = Kind::of(channel, message_type).map_or("{}", Kind::otherwise);
+        let default = Kind::of(channel, message_type).map_or("{}", Kind::default_reply);
         writeln!(text, "  answer  {}", chosen.reply.as_deref().unwrap_or(default))?;
     }
     for act in &chosen.act {
         writeln!(text, "  act     {act}")?;
     }
-    if let (false, Err(why)) = (chosen.act.is_empty(), control::target(Hosts::Vapi, message)) {
-        let in_dev = if control::target(Hosts::Loopback, message).is_ok() { "; done in dev" } else { "" };
+    if let (false, Err(why)) = (chosen.act.is_empty(), control::target(ControlHosts::Vapi, message)) {
+        let in_dev = if control::target(ControlHosts::Loopback, message).is_ok() { "; done in dev" } else { "" };
         writeln!(text, "          not done in AWS: {why}{in_dev}")?;
     }
     chosen.faults.iter().try_for_each(|fault| writeln!(text, "  wrong   {fault}"))

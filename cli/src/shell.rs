@@ -21,7 +21,7 @@ pub(crate) fn variable(name: &str) -> Result<Option<String>, Error> {
 /// Prints text to standard output. A closed pipe is not an error, because its reader has read enough.
 pub(crate) fn print(text: &str) -> Result<(), Error> {
     let mut stdout = std::io::stdout().lock();
-    match stdout.write_all(harmless(text).as_bytes()).and_then(|()| stdout.flush()) {
+    match stdout.write_all(escape_control_characters(text).as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         written => Ok(written?),
     }
@@ -29,7 +29,7 @@ pub(crate) fn print(text: &str) -> Result<(), Error> {
 
 /// Escapes, as JSON does, all characters that could move the cursor or change the direction of text. Line ends, tabs
 /// and colours stay.
-pub(crate) fn harmless(text: &str) -> Cow<'_, str> {
+pub(crate) fn escape_control_characters(text: &str) -> Cow<'_, str> {
     let is_harmful = |c: char| {
         let is_bidirectional =
             matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
@@ -95,7 +95,7 @@ impl Interrupts {
 }
 
 /// Asks the user a question and returns whether the answer is yes. Ctrl-C means no.
-pub(crate) async fn agreed(question: &str, interrupts: &mut Interrupts) -> Result<bool, Error> {
+pub(crate) async fn confirm(question: &str, interrupts: &mut Interrupts) -> Result<bool, Error> {
     if !std::io::stdin().is_terminal() {
         return Err("standard input is not a terminal; pass --yes to confirm".into());
     }
@@ -123,13 +123,13 @@ pub(crate) fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
 }
 
 /// Quotes a text as one word of a POSIX shell.
-pub(crate) fn quoted(text: &str) -> String {
+pub(crate) fn shell_quote(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 /// Returns the style of an outcome. Other words get no style.
-pub(crate) fn style_of(word: &str) -> Style {
-    match Outcome::named(word).map(Outcome::severity) {
+pub(crate) fn outcome_style(word: &str) -> Style {
+    match Outcome::from_word(word).map(Outcome::severity) {
         Some(Severity::Normal) => AnsiColor::Green.on_default(),
         Some(Severity::Repeated) => Style::new().dimmed(),
         Some(Severity::Notice) => AnsiColor::Yellow.on_default(),
@@ -145,18 +145,21 @@ mod tests {
     #[test]
     fn printed_text_cannot_move_cursor_or_change_text_direction() {
         let harmful = "a\u{1b}]0;x\u{7}\u{9b}31m\u{202e}b\r\u{2066}\u{2028}";
-        assert_eq!(harmless(harmful), "a\\u001b]0;x\\u0007\\u009b31m\\u202eb\\u000d\\u2066\\u2028");
+        assert_eq!(escape_control_characters(harmful), "a\\u001b]0;x\\u0007\\u009b31m\\u202eb\\u000d\\u2066\\u2028");
         for harmless_text in ["plain\n\tü 😀 日本", "\u{1b}[1;32mgreen\u{1b}[0m"] {
-            assert_eq!(harmless(harmless_text), harmless_text);
+            assert_eq!(escape_control_characters(harmless_text), harmless_text);
         }
         let line = serde_json::json!({"x": "\u{9b}\u{202e}"}).to_string();
-        assert_eq!(serde_json::from_str::<serde_json::Value>(&harmless(&line)).unwrap()["x"], "\u{9b}\u{202e}");
+        assert_eq!(
+            serde_json::from_str::<serde_json::Value>(&escape_control_characters(&line)).unwrap()["x"],
+            "\u{9b}\u{202e}"
+        );
     }
 
     #[test]
     fn shell_reads_quoted_text_unchanged() {
         for text in ["", "plain", "it's", "$HOME `x` \"y\" \\ \n z"] {
-            let script = format!("printf %s {}", quoted(text));
+            let script = format!("printf %s {}", shell_quote(text));
             let output = std::process::Command::new("sh").args(["-c", &script]).output().unwrap();
             assert_eq!(String::from_utf8(output.stdout).unwrap(), text);
         }

@@ -5,7 +5,7 @@ use std::path::Path;
 use clap::{Args, ValueEnum};
 use gatehouse_local::{Delivery, Error};
 
-use crate::shell::{print, quoted};
+use crate::shell::{print, shell_quote};
 use crate::vendor::DeliveryArguments;
 
 pub(crate) const EXAMPLES: &str = "\
@@ -60,6 +60,6 @@ fn curl(delivery: &Delivery, url: &str, file: Option<&Path>) -> Result<String, E
         ),
     };
     let headers: String =
-        delivery.headers.iter().map(|(n, v)| format!(" \\\n  -H {}", quoted(&format!("{n}: {v}")))).collect();
-    Ok(format!("curl -sS -i {}{headers} \\\n  {option} {}\n", quoted(url), quoted(&body)))
+        delivery.headers.iter().map(|(n, v)| format!(" \\\n  -H {}", shell_quote(&format!("{n}: {v}")))).collect();
+    Ok(format!("curl -sS -i {}{headers} \\\n  {option} {}\n", shell_quote(url), shell_quote(&body)))
 }

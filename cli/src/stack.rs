@@ -46,7 +46,7 @@ impl Outputs {
 }
 
 /// Converts an SDK error about `about` to a message with advice.
-pub(crate) fn told<E, R>(about: &str, error: &SdkError<E, R>) -> Error
+pub(crate) fn aws_error<E, R>(about: &str, error: &SdkError<E, R>) -> Error
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
     R: std::fmt::Debug + 'static,

@@ -114,8 +114,8 @@ async fn voice_request_is_recorded_and_answered_with_501() {
 async fn total_outage_still_answers_requests_of_live_calls() {
     let rules = json!({"server": [{"when": {"type": "assistant-request"}, "reply": {"assistantId": "a"}}]});
     let stack = with_rules(&rules).await;
-    stack.dynamodb.fail(Rule::every(Fault::Cut));
-    stack.sqs.fail(Rule::every(Fault::Cut));
+    stack.dynamodb.add_rule(Rule::every(Fault::Cut));
+    stack.sqs.add_rule(Rule::every(Fault::Cut));
     for (name, status, outcome, body) in [
         ("assistant-request", 200, "unrecorded", r#"{"assistantId":"a"}"#),
         ("tool-calls", 200, "unrecorded", "{}"),
@@ -136,10 +136,10 @@ async fn reply_to_queued_event_is_recorded_with_the_event() {
     let rules = json!({"server": [{"when": {"type": "assistant-request"}, "reply": {"assistantId": "a"}}]});
     let stack = with_rules(&rules).await;
     let delivery = Delivery::now(&Vapi::SERVER, message("assistant-request", json!({})).to_string());
-    stack.dynamodb.fail(Rule::every(Fault::Cut));
+    stack.dynamodb.add_rule(Rule::every(Fault::Cut));
     let answer = send(&stack, &delivery).await;
     assert_eq!((answer.outcome(), answer.body.as_str()), ("queued", r#"{"assistantId":"a"}"#));
-    stack.dynamodb.heal();
+    stack.dynamodb.clear_rules();
     stack.take_batch().await.unwrap();
     assert_eq!(record(&stack, answer.event_id()).await.unwrap().event.answer, Some(answer.body));
 }
@@ -191,12 +191,12 @@ async fn action_runs_once_when_its_event_is_recorded() {
     assert_eq!(call.received(), expected, "before the answer");
 
     assert_eq!(send(&stack, &delivery).await.outcome(), "duplicate");
-    stack.dynamodb.fail(Rule::every(Fault::Cut));
+    stack.dynamodb.add_rule(Rule::every(Fault::Cut));
     assert_eq!(send(&stack, &call.hang("call_2", "queued")).await.outcome(), "queued");
-    stack.sqs.fail(Rule::every(Fault::Cut));
+    stack.sqs.add_rule(Rule::every(Fault::Cut));
     assert_eq!(send(&stack, &call.hang("call_3", "nowhere")).await.outcome(), "unavailable");
-    stack.dynamodb.heal();
-    stack.sqs.heal();
+    stack.dynamodb.clear_rules();
+    stack.sqs.clear_rules();
     stack.take_batch().await.unwrap();
     assert_eq!(messages(&stack, &stack.retry_queue).await, 0, "event-retry recorded it");
     assert_eq!(send(&stack, &call.hang("call_2", "queued")).await.outcome(), "duplicate");

@@ -70,12 +70,12 @@ fn code_map_lists_exactly_the_workspace_crates() {
 /// The rank of a crate, by its folder. A crate depends only on crates of lower ranks.
 fn rank(folder: &str) -> Option<u32> {
     match folder {
-        "shared/payload" | "shared/sse" | "shared/outgoing" | "tests/seeds" => Some(0),
+        "shared/payload" | "shared/sse" | "shared/egress" | "tests/seeds" => Some(0),
         "shared/vendor" | "shared/runtime" => Some(1),
         // Each folder below `shared/vendors` is a vendor.
         vendor if vendor.starts_with("shared/vendors/") => Some(2),
         "shared/vendors" | "shared/messages" | "shared/inbox" => Some(3),
-        "shared/chat" | "shared/edge" | "shared/timeline" => Some(4),
+        "shared/chat" | "shared/receiver" | "shared/timeline" => Some(4),
         "shared/replies" | "shared/lambda" => Some(5),
         function if function.starts_with("functions/") => Some(6),
         "infra/local" => Some(7),

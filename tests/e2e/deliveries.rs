@@ -5,8 +5,8 @@ use gatehouse_agntix::Agntix;
 use gatehouse_vapi::Vapi;
 use std::path::Path;
 
-use gatehouse_edge::Skip;
 use gatehouse_local::{Delivery, Options};
+use gatehouse_receiver::Skip;
 use gatehouse_timeline::{State, fold};
 use serde_json::{Value, json};
 
@@ -215,7 +215,7 @@ async fn every_collected_sample_is_recorded_and_parsed() {
             assert_eq!(answer.status, 200, "{name}: {}", answer.body);
             // Two samples contain the same tool call as client message and as server message: a conflict.
             assert!(["recorded", "duplicate", "conflict"].contains(&answer.outcome()), "{name}: {}", answer.outcome());
-            assert!(!record(&stack, answer.event_id()).await.unwrap().event.marks.unparsed, "{name}");
+            assert!(!record(&stack, answer.event_id()).await.unwrap().event.flags.unparsed, "{name}");
         }
     }
 }

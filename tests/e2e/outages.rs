@@ -29,12 +29,12 @@ async fn dynamodb_failure_queues_the_event_and_records_it_later() {
     .enumerate()
     {
         let message_id = format!("msg_{n}");
-        stack.dynamodb.fail(Rule::every(fault.clone()));
+        stack.dynamodb.add_rule(Rule::every(fault.clone()));
         let answer = send_message(&stack, &message_id).await;
         assert_eq!((answer.status, answer.outcome()), (200, "queued"), "{fault:?}");
         assert!(answer.took < ANSWER_WITHIN, "{fault:?}: {:?}", answer.took);
         assert!(record(&stack, answer.event_id()).await.is_none());
-        stack.dynamodb.heal();
+        stack.dynamodb.clear_rules();
         assert_eq!(stack.take_batch().await.unwrap().failed, Vec::<String>::new());
         let record = record(&stack, answer.event_id()).await.unwrap();
         assert_eq!((&*record.event.body, record.event.verified_by.as_str()), (MESSAGE.as_bytes(), "svix"));
@@ -55,13 +55,13 @@ async fn queued_event_equals_the_directly_recorded_event() {
     let healthy = crate::support::stack().await;
     for delivery in deliveries {
         let expected = record(&healthy, send(&healthy, &delivery).await.event_id()).await.unwrap().event;
-        stack.dynamodb.fail(Rule::every(Fault::Cut));
+        stack.dynamodb.add_rule(Rule::every(Fault::Cut));
         let answer = send(&stack, &delivery).await;
-        stack.dynamodb.heal();
+        stack.dynamodb.clear_rules();
         stack.take_batch().await.unwrap();
         let got = record(&stack, answer.event_id()).await.unwrap().event;
         let (received_at, nonce, occurred_at) = (expected.received_at, expected.nonce, expected.occurred_at);
-        let undated = got.marks.undated;
+        let undated = got.flags.undated;
         let got = gatehouse_payload::Event {
             received_at,
             nonce,
@@ -79,14 +79,14 @@ async fn total_outage_acknowledges_nothing_and_retry_is_recorded() {
     for (dynamodb, sqs) in
         [(Fault::Cut, Fault::Cut), (Fault::Hang, Fault::Hang), (Fault::Refuse(500, "x"), Fault::Refuse(503, "x"))]
     {
-        stack.dynamodb.fail(Rule::every(dynamodb));
-        stack.sqs.fail(Rule::every(sqs));
+        stack.dynamodb.add_rule(Rule::every(dynamodb));
+        stack.sqs.add_rule(Rule::every(sqs));
         let answer = send(&stack, &delivery).await;
         assert_eq!((answer.status, answer.outcome(), answer.event_id()), (503, "unavailable", "ada:msg_1"));
         assert!(answer.took < ANSWER_WITHIN, "{:?}", answer.took);
         assert!(!answer.header("retry-after").is_empty());
-        stack.dynamodb.heal();
-        stack.sqs.heal();
+        stack.dynamodb.clear_rules();
+        stack.sqs.clear_rules();
     }
     assert_eq!(items(&stack).await, 0);
     assert_eq!(send(&stack, &delivery).await.outcome(), "recorded");
@@ -95,9 +95,9 @@ async fn total_outage_acknowledges_nothing_and_retry_is_recorded() {
 #[tokio::test(flavor = "multi_thread")]
 async fn retry_recognizes_its_own_write_after_a_lost_response() {
     let stack = stack().await;
-    stack.dynamodb.fail(Rule::every(Fault::LoseAnswer).on("PutItem"));
+    stack.dynamodb.add_rule(Rule::every(Fault::DropResponse).on("PutItem"));
     assert_eq!(send_message(&stack, "msg_1").await.outcome(), "queued");
-    stack.dynamodb.heal();
+    stack.dynamodb.clear_rules();
     let written = record(&stack, "ada:msg_1").await.unwrap();
     stack.take_batch().await.unwrap();
     assert_eq!(record(&stack, "ada:msg_1").await.unwrap(), written);
@@ -109,9 +109,9 @@ async fn conflict_with_failed_write_is_queued_and_then_stored() {
     let stack = stack().await;
     assert_eq!(send_message(&stack, "msg_1").await.outcome(), "recorded");
     let other = Delivery::of(&Ada, "msg_1", MESSAGE.replace("Friday", "Monday"), now());
-    stack.dynamodb.fail(Rule::every(Fault::Cut).containing("conflict:"));
+    stack.dynamodb.add_rule(Rule::every(Fault::Cut).containing("conflict:"));
     assert_eq!(send(&stack, &other).await.outcome(), "queued");
-    stack.dynamodb.heal();
+    stack.dynamodb.clear_rules();
     stack.take_batch().await.unwrap();
     let records = timeline(&stack, "ada:conversation:673da1f0c2b94e5f8a017b11").await;
     let stored: Vec<_> = records.iter().map(|record| (record.conflict, &*record.event.body)).collect();
@@ -124,13 +124,13 @@ async fn large_event_cut_before_its_head_is_recorded_on_retry() {
     let body = format!(r#"{{"noise":"{}"}}"#, noise(1, 1_500_000));
     let delivery = Delivery::of(&Ada, "msg_1", body.clone(), now());
     // The head is the only item that names the event.
-    stack.dynamodb.fail(Rule::every(Fault::Cut).on("PutItem").containing("ada:msg_1"));
+    stack.dynamodb.add_rule(Rule::every(Fault::Cut).on("PutItem").containing("ada:msg_1"));
     let answer = send(&stack, &delivery).await;
     assert_eq!((answer.status, answer.outcome()), (503, "unavailable"), "its envelope exceeds the queue's size limit");
     assert!(answer.took < ANSWER_WITHIN);
     assert!(record(&stack, "ada:msg_1").await.is_none());
     assert!(items(&stack).await > 0, "orphan chunks, which expire");
-    stack.dynamodb.heal();
+    stack.dynamodb.clear_rules();
     assert_eq!(send(&stack, &delivery).await.outcome(), "recorded");
     assert_eq!(record(&stack, "ada:msg_1").await.unwrap().event.body, body);
 }
@@ -139,10 +139,10 @@ async fn large_event_cut_before_its_head_is_recorded_on_retry() {
 async fn compressible_large_event_fits_the_queue() {
     let stack = stack().await;
     let body = format!(r#"{{"noise":"{}"}}"#, "abcdefgh".repeat(200_000));
-    stack.dynamodb.fail(Rule::every(Fault::Cut));
+    stack.dynamodb.add_rule(Rule::every(Fault::Cut));
     let delivery = Delivery::of(&Ada, "msg_1", body.clone(), now());
     assert_eq!(send(&stack, &delivery).await.outcome(), "queued");
-    stack.dynamodb.heal();
+    stack.dynamodb.clear_rules();
     stack.take_batch().await.unwrap();
     assert_eq!(record(&stack, "ada:msg_1").await.unwrap().event.body, body);
 }

@@ -42,9 +42,9 @@ async fn credentials_are_redacted_in_recorded_and_queued_events() {
     let direct = Delivery::now(&Vapi::CLIENT, call("c1").to_string());
     let outcomes = [send(&stack, &direct).await.outcome().to_owned(), send(&stack, &direct).await.outcome().to_owned()];
     assert_eq!(outcomes, ["recorded", "duplicate"]);
-    stack.dynamodb.fail(Rule::every(Fault::Cut));
+    stack.dynamodb.add_rule(Rule::every(Fault::Cut));
     assert_eq!(send(&stack, &Delivery::now(&Vapi::CLIENT, call("c2").to_string())).await.outcome(), "queued");
-    stack.dynamodb.heal();
+    stack.dynamodb.clear_rules();
     stack.take_batch().await.unwrap();
     for id in ["vapi:call:c1", "vapi:call:c2"] {
         let records = crate::support::timeline(&stack, id).await;
@@ -61,7 +61,7 @@ async fn log_lines_of_failures_show_no_payload_or_token() {
     let binary = env!("CARGO_BIN_EXE_faulty-retry");
     let mut retry = stack.host(binary, event_retry::TIMEOUT, &[("RUST_LOG", "info")]).await.unwrap();
     let body = format!(r#"{{"type":"v1.x","secret":"{MARK}","data":{{"conversation_id":["{MARK}"]}}}}"#);
-    stack.dynamodb.fail(Rule::every(Fault::Cut));
+    stack.dynamodb.add_rule(Rule::every(Fault::Cut));
     let answer = send(&stack, &Delivery::of(&Ada, "panic", body, now())).await;
     assert_eq!(answer.outcome(), "queued");
     let receive = stack.sqs_client().receive_message().queue_url(&stack.retry_queue).wait_time_seconds(5).send().await;

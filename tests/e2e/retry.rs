@@ -45,10 +45,10 @@ async fn unreadable_message_is_dead_lettered_on_fifth_receive() {
 #[tokio::test(flavor = "multi_thread")]
 async fn transient_failure_waits_for_the_visibility_timeout() {
     let stack = stack_with(Options { visibility: Duration::from_secs(1), ..Options::default() }).await;
-    stack.dynamodb.fail(Rule::every(Fault::Cut));
+    stack.dynamodb.add_rule(Rule::every(Fault::Cut));
     assert_eq!(send_message(&stack, "msg_1").await.outcome(), "queued");
     assert_eq!(stack.take_batch().await.unwrap().failed.len(), 1);
-    stack.dynamodb.heal();
+    stack.dynamodb.clear_rules();
     // Long polling waits until the message is visible again.
     let batch = stack.take_batch().await.unwrap();
     assert_eq!((batch.received, batch.failed.len()), (1, 0));
@@ -59,10 +59,10 @@ async fn transient_failure_waits_for_the_visibility_timeout() {
 #[tokio::test(flavor = "multi_thread")]
 async fn hanging_dynamodb_does_not_use_up_the_receives() {
     let stack = stack().await;
-    stack.dynamodb.fail(Rule::every(Fault::Hang));
+    stack.dynamodb.add_rule(Rule::every(Fault::Hang));
     assert_eq!(send_message(&stack, "msg_1").await.outcome(), "queued");
     assert_eq!(stack.take_batch().await.unwrap().failed.len(), 1);
-    stack.dynamodb.heal();
+    stack.dynamodb.clear_rules();
     assert_eq!(stack.take_batch().await.unwrap().failed.len(), 0);
     assert!(record(&stack, "ada:msg_1").await.is_some());
 }
@@ -70,7 +70,7 @@ async fn hanging_dynamodb_does_not_use_up_the_receives() {
 #[tokio::test(flavor = "multi_thread")]
 async fn poison_message_is_dead_lettered_then_redriven_and_recorded() {
     let stack = stack().await;
-    stack.dynamodb.fail(Rule::every(Fault::INVALID).on("PutItem").containing("ada:msg_1"));
+    stack.dynamodb.add_rule(Rule::every(Fault::INVALID).on("PutItem").containing("ada:msg_1"));
     assert_eq!(send_message(&stack, "msg_1").await.outcome(), "queued");
     for _ in 0..5 {
         assert_eq!(stack.take_batch().await.unwrap().received, 1);
@@ -91,7 +91,7 @@ async fn poison_message_is_dead_lettered_then_redriven_and_recorded() {
         assert_eq!(second[name], attributes[name]);
     }
 
-    stack.dynamodb.heal();
+    stack.dynamodb.clear_rules();
     stack.redrive().await.unwrap();
     stack.take_batch().await.unwrap();
     assert!(record(&stack, "ada:msg_1").await.is_some());
@@ -116,7 +116,7 @@ async fn failed_dead_letter_send_leaves_message_to_redrive_policy() {
     for _ in 0..4 {
         stack.take_batch().await.unwrap();
     }
-    stack.sqs.fail(Rule::every(Fault::Cut).on("SendMessage"));
+    stack.sqs.add_rule(Rule::every(Fault::Cut).on("SendMessage"));
     assert_eq!(stack.take_batch().await.unwrap().failed.len(), 1);
     // There is no sixth receive, because the redrive policy of the queue moves the message.
     assert_eq!(stack.take_batch().await.unwrap().received, 0);
@@ -126,7 +126,7 @@ async fn failed_dead_letter_send_leaves_message_to_redrive_policy() {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_failing_record_in_a_batch_fails_alone() {
     let stack = stack().await;
-    stack.dynamodb.fail(Rule::every(Fault::INVALID).on("PutItem").containing("ada:b"));
+    stack.dynamodb.add_rule(Rule::every(Fault::INVALID).on("PutItem").containing("ada:b"));
     for id in ["a", "b", "c"] {
         put(&stack, &envelope(id)).await;
     }

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use gatehouse_ada::Ada;
-use gatehouse_edge::{Deadline, Receiver, Redaction, SecretsCache, Skip};
 use gatehouse_local::{Fault, Rule, SecretsManager, Testbed, local_sdk};
 use gatehouse_payload::event::BODY_LIMIT;
+use gatehouse_receiver::{Deadline, Receiver, Redaction, SecretsCache, Skip};
 use gatehouse_runtime::Clock;
 use gatehouse_vendor::Vendor;
 use gatehouse_vendor::signature::SigningKey;
@@ -133,12 +133,12 @@ async fn failed_reload_after_a_mismatch_returns_503() {
     let setup = Setup::start(&document(&[OLD])).await;
     assert_eq!(setup.status(OLD).await, 200);
     setup.manager.put(&document(&[NEW]));
-    setup.manager.proxy.fail(Rule::every(Fault::Cut));
+    setup.manager.proxy.add_rule(Rule::every(Fault::Cut));
     setup.clock.advance(31);
     assert_eq!(setup.status(NEW).await, 503, "the reload failed");
     assert_eq!(setup.status(NEW).await, 503, "the next reload is not due");
     assert_eq!(setup.status(OLD).await, 200, "a match needs no reload");
-    setup.manager.proxy.heal();
+    setup.manager.proxy.clear_rules();
     setup.clock.advance(31);
     assert_eq!(setup.status(NEW).await, 200);
 }
@@ -249,7 +249,7 @@ async fn stale_signature_does_not_hide_a_rotated_token() {
 #[tokio::test(flavor = "multi_thread")]
 async fn hanging_secrets_manager_returns_503_in_under_two_seconds() {
     let setup = Setup::start(&document(&[OLD])).await;
-    setup.manager.proxy.fail(Rule::every(Fault::Hang));
+    setup.manager.proxy.add_rule(Rule::every(Fault::Hang));
     let started = tokio::time::Instant::now();
     assert_eq!(setup.status(OLD).await, 503);
     assert!(started.elapsed() < std::time::Duration::from_secs(2));
@@ -302,10 +302,10 @@ async fn rotation_under_load_loses_and_refuses_nothing() {
     let rotation = async {
         minutes(2).await;
         // The new secret is stored beside the old one. Until the document can be loaded, nothing changes.
-        setup.manager.proxy.fail(Rule::every(Fault::Cut));
+        setup.manager.proxy.add_rule(Rule::every(Fault::Cut));
         setup.manager.put(&document(&[NEW, OLD]));
         minutes(3).await;
-        setup.manager.proxy.heal();
+        setup.manager.proxy.clear_rules();
         minutes(6).await;
         // Ada signs with both secrets, then only with the new one.
         *signs_with.lock().unwrap() = &[NEW, OLD];

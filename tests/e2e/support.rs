@@ -7,7 +7,7 @@ use gatehouse_local::{Answer, Delivery, Options, Testbed};
 use gatehouse_payload::event::Received;
 use gatehouse_payload::time::Timestamp;
 use gatehouse_payload::{EventId, Fingerprint, Nonce, Subject};
-use gatehouse_replies::{Hosts, Replies};
+use gatehouse_replies::{ControlHosts, Replies};
 use gatehouse_runtime::Clock;
 
 pub(crate) const MESSAGE: &str = gatehouse_ada::samples::CONVERSATION_MESSAGE;
@@ -42,7 +42,7 @@ pub(crate) async fn stack_with(options: Options) -> Testbed {
 
 /// Parses the text of a rules file.
 pub(crate) fn replies(rules: &str) -> Replies {
-    Replies::parse("rules", rules, Hosts::VapiAndLoopback).unwrap()
+    Replies::parse("rules", rules, ControlHosts::VapiAndLoopback).unwrap()
 }
 
 pub(crate) async fn send(stack: &Testbed, delivery: &Delivery) -> Answer {

@@ -22,14 +22,14 @@ pub(super) async fn silent(scene: &mut Scene) -> Result<(), Error> {
 }
 
 async fn outage(scene: &mut Scene, message_id: &str, fault: Fault) -> Result<(), Error> {
-    scene.stack.dynamodb.fail(Rule::every(fault));
+    scene.stack.dynamodb.add_rule(Rule::every(fault));
     let delivery = scene.ada(message_id, MESSAGE)?;
     let answer = scene.send("a message during the outage", &delivery).await?;
     scene.expect_outcome(&answer, Outcome::Queued.as_str());
     scene.expect("an answer within 5 s", answer.took < ANSWER_WITHIN);
     let early = scene.record(answer.event_id()).await?;
     scene.expect("nothing in the table yet", answer.status == 200 && early.is_none());
-    scene.stack.dynamodb.heal();
+    scene.stack.dynamodb.clear_rules();
     let record = scene.record_by_retry(answer.event_id()).await?;
     let is_recorded = record.is_some_and(|record| record.event.body == delivery.body);
     scene.expect("the event in the table, recorded by event-retry after the outage", is_recorded);
@@ -37,14 +37,14 @@ async fn outage(scene: &mut Scene, message_id: &str, fault: Fault) -> Result<(),
 }
 
 pub(super) async fn nothing(scene: &mut Scene) -> Result<(), Error> {
-    scene.stack.dynamodb.fail(Rule::every(Fault::Cut));
-    scene.stack.sqs.fail(Rule::every(Fault::Cut));
+    scene.stack.dynamodb.add_rule(Rule::every(Fault::Cut));
+    scene.stack.sqs.add_rule(Rule::every(Fault::Cut));
     let delivery = scene.ada("msg_demo_nothing", MESSAGE)?;
     let answer = scene.send("a message during the outage", &delivery).await?;
     let refused = answer.status == 503 && answer.outcome() == "unavailable" && !answer.header("retry-after").is_empty();
     scene.expect("503 unavailable with Retry-After, within 5 s", refused && answer.took < ANSWER_WITHIN);
-    scene.stack.dynamodb.heal();
-    scene.stack.sqs.heal();
+    scene.stack.dynamodb.clear_rules();
+    scene.stack.sqs.clear_rules();
     let answer = scene.send("the vendor's own retry", &delivery).await?;
     scene.expect_recorded(&answer, &delivery).await
 }
@@ -52,7 +52,7 @@ pub(super) async fn nothing(scene: &mut Scene) -> Result<(), Error> {
 pub(super) async fn lost_answer(scene: &mut Scene) -> Result<(), Error> {
     let puts = |scene: &Scene| scene.stack.dynamodb.counts().get("PutItem").copied().unwrap_or_default();
     let before = puts(scene);
-    scene.stack.dynamodb.fail(Rule::every(Fault::LoseAnswer).on("PutItem").times(1));
+    scene.stack.dynamodb.add_rule(Rule::every(Fault::DropResponse).on("PutItem").times(1));
     let delivery = scene.ada("msg_demo_lost_answer", MESSAGE)?;
     let answer = scene.send("a message whose response is lost", &delivery).await?;
     scene.expect_recorded(&answer, &delivery).await?;
@@ -64,7 +64,7 @@ pub(super) async fn lost_answer(scene: &mut Scene) -> Result<(), Error> {
 }
 
 pub(super) async fn poison(scene: &mut Scene) -> Result<(), Error> {
-    scene.stack.dynamodb.fail(Rule::every(Fault::INVALID).on("PutItem").containing("msg_demo_poison"));
+    scene.stack.dynamodb.add_rule(Rule::every(Fault::INVALID).on("PutItem").containing("msg_demo_poison"));
     let delivery = scene.ada("msg_demo_poison", MESSAGE)?;
     let answer = scene.send("a message that DynamoDB refuses", &delivery).await?;
     scene.expect_outcome(&answer, Outcome::Queued.as_str());
@@ -81,7 +81,7 @@ pub(super) async fn poison(scene: &mut Scene) -> Result<(), Error> {
     );
     let is_explained = reason == "refused" && last_error.contains("ValidationException") && attempts == "5";
     scene.expect("a dead letter with its reason, after five attempts", is_explained && !first_failed_at.is_empty());
-    scene.stack.dynamodb.heal();
+    scene.stack.dynamodb.clear_rules();
     scene.stack.redrive().await?;
     println!("      redriven");
     let record = scene.record_by_retry(answer.event_id()).await?;

@@ -91,8 +91,8 @@ impl Scene {
 
     pub(crate) fn close(&mut self) -> Tally {
         // The faults of a step must not affect the next one.
-        self.stack.dynamodb.heal();
-        self.stack.sqs.heal();
+        self.stack.dynamodb.clear_rules();
+        self.stack.sqs.clear_rules();
         self.tally
     }
 

@@ -94,6 +94,6 @@ pub(super) async fn unknown(scene: &mut Scene) -> Result<(), Error> {
         scene.expect_recorded(&answer, &delivery).await?;
     }
     let shape = scene.record("ada:msg_demo_shape").await?;
-    scene.expect("the last event to be marked as unparsed", shape.is_some_and(|record| record.event.marks.unparsed));
+    scene.expect("the last event to be marked as unparsed", shape.is_some_and(|record| record.event.flags.unparsed));
     Ok(())
 }

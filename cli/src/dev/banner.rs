@@ -10,7 +10,7 @@ use gatehouse_vendor::Profile;
 
 use super::Dev;
 use super::lines::bold;
-use crate::shell::quoted;
+use crate::shell::shell_quote;
 use crate::vendor::SourceArg;
 
 /// Prints the JSON line for programs.
@@ -150,5 +150,5 @@ fn program() -> String {
     let path: PathBuf = relative.map_or(path.clone(), |relative| Path::new(".").join(relative));
     let text = path.display().to_string();
     let needs_no_quotes = |c: char| c.is_alphanumeric() || "/._-+".contains(c);
-    if text.chars().all(needs_no_quotes) { text } else { quoted(&text) }
+    if text.chars().all(needs_no_quotes) { text } else { shell_quote(&text) }
 }

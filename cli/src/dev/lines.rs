@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 use gatehouse_local::Error;
-use gatehouse_local::about::Counts;
+use gatehouse_local::status::Counts;
 use gatehouse_runtime::Clock;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
@@ -17,7 +17,7 @@ use tracing_subscriber::filter::{Targets, filter_fn};
 use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::shell::style_of;
+use crate::shell::outcome_style;
 
 /// Time limit for writing the last lines at the end.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
@@ -83,7 +83,7 @@ impl Lines {
         // Fails only if a subscriber is installed already, which then stays.
         let _ = tracing_subscriber::registry()
             .with(filter)
-            .with(layer.with_filter(filter_fn(gatehouse_edge::log::is_safe)))
+            .with(layer.with_filter(filter_fn(gatehouse_receiver::log::is_safe)))
             .with(counts)
             .try_init();
         Ok(Lines { sender, written })
@@ -145,7 +145,7 @@ impl Fields {
             for implied in ["source", "problem", "message_id", "request_id", "event_type"] {
                 self.take(implied);
             }
-            let outcome = styled(&format!("{outcome:<13}"), style_of(&outcome));
+            let outcome = styled(&format!("{outcome:<13}"), outcome_style(&outcome));
             let _ = write!(line, "  {function:<21}  {status:<3}  {outcome}  {ms:>4} ms  {id}");
         } else {
             let style = if level <= Level::WARN { AnsiColor::Yellow.on_default() } else { Style::new() };

@@ -45,15 +45,15 @@ impl fmt::Display for Place {
 impl PlaceArguments {
     /// Returns these arguments as text, for a command that the user runs next.
     pub(crate) fn as_options(&self) -> String {
-        use crate::shell::quoted;
+        use crate::shell::shell_quote;
         if let Some(stack) = &self.stack {
-            format!(" --stack {}", quoted(stack))
+            format!(" --stack {}", shell_quote(stack))
         } else if let Some(secret) = &self.secret {
-            format!(" --secret {}", quoted(secret))
+            format!(" --secret {}", shell_quote(secret))
         } else if self.file == Path::new("secrets.json") {
             String::new()
         } else {
-            format!(" --file {}", quoted(&self.file.display().to_string()))
+            format!(" --file {}", shell_quote(&self.file.display().to_string()))
         }
     }
 
@@ -85,7 +85,7 @@ impl Place {
             },
             Place::Manager { client, secret, .. } => {
                 let value = client.get_secret_value().secret_id(secret).send().await;
-                let value = value.map_err(|error| stack::told(&self.to_string(), &error))?;
+                let value = value.map_err(|error| stack::aws_error(&self.to_string(), &error))?;
                 Ok(Some(value.secret_string().ok_or("the secret is binary; store it as text")?.to_owned()))
             }
         }
@@ -99,7 +99,7 @@ impl Place {
             }
             Place::Manager { client, secret, .. } => {
                 let put = client.put_secret_value().secret_id(secret).secret_string(document).send().await;
-                put.map(drop).map_err(|error| stack::told(&self.to_string(), &error))
+                put.map(drop).map_err(|error| stack::aws_error(&self.to_string(), &error))
             }
         }
     }

@@ -227,7 +227,7 @@ async fn queued_events_survive_kill_and_are_recorded_after_outage() {
     let visibility = QueueAttributeName::VisibilityTimeout;
     let get = sqs.get_queue_attributes().queue_url(dev.text("retry_queue")).attribute_names(visibility.clone());
     assert_eq!(get.send().await.unwrap().attributes.unwrap()[&visibility], "1");
-    proxy.fail(Rule::every(Fault::Cut));
+    proxy.add_rule(Rule::every(Fault::Cut));
     let mut ids = Vec::new();
     for n in 0..5 {
         let answer = ada(&format!("msg_{n}")).send(dev.base()).await.unwrap();
@@ -235,7 +235,7 @@ async fn queued_events_survive_kill_and_are_recorded_after_outage() {
         ids.push(answer.event_id().to_owned());
     }
     dev.stop(Signal::KILL);
-    proxy.heal();
+    proxy.clear_rules();
     let mut dev = Dev::start(&data, &external);
     let lines = dev.lines();
     let mut recorded = 0;
@@ -610,7 +610,7 @@ async fn shutdown_waits_for_chat_turns_of_disconnected_clients() {
     let mut dev = Dev::start(&data, &[("GATEHOUSE_SECRETS", &secrets.to_string())]);
     let lines = dev.lines();
 
-    sender.send(Piece::Says(Bytes::from("data: {\"type\":\"text\",\"content\":\"x\"}\n\n"))).unwrap();
+    sender.send(Piece::Bytes(Bytes::from("data: {\"type\":\"text\",\"content\":\"x\"}\n\n"))).unwrap();
     let base = dev.base().strip_prefix("http://").unwrap().to_owned();
     let body = r#"{"conversationId":"c","messages":[{"role":"user","content":"x"}]}"#;
     let head = head_of(
@@ -624,7 +624,7 @@ async fn shutdown_waits_for_chat_turns_of_disconnected_clients() {
     let turn = head.lines().find_map(|line| line.strip_prefix("gatehouse-turn-id: ")).unwrap().trim().to_owned();
     crate::signal(&dev.process.0, Signal::TERM);
     lines.iter().find(|line| line.contains("waiting for the running chat turns")).unwrap();
-    sender.send(Piece::Says(Bytes::from("data: [DONE]\n\n"))).unwrap();
+    sender.send(Piece::Bytes(Bytes::from("data: [DONE]\n\n"))).unwrap();
     drop(sender);
     assert_eq!(dev.process.0.wait().unwrap().code(), Some(0));
 

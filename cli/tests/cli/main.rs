@@ -4,7 +4,7 @@
 mod chat;
 mod demo;
 mod dev;
-mod operate;
+mod ops;
 mod replies;
 mod secrets;
 

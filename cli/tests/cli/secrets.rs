@@ -154,7 +154,7 @@ async fn secret_of_stack_is_found_and_changed() {
 
     let (succeeded, output) = secrets(&["check", "--stack", "another"]).await;
     assert!(!succeeded && output.contains("the stack another: ValidationError: Stack does not exist"), "{output}");
-    manager.proxy.fail(Rule::every(Fault::Cut));
+    manager.proxy.add_rule(Rule::every(Fault::Cut));
     let (succeeded, output) = secrets(&["check", "--stack", "gatehouse"]).await;
     assert!(!succeeded && output.contains("could not reach AWS"), "{output}");
 }

@@ -1,6 +1,6 @@
 //! Negotiates the format of a response (RFC 9110, 12.5.1): an event stream or one JSON object.
 
-use gatehouse_edge::gate::outside_quotes;
+use gatehouse_receiver::precheck::split_unquoted;
 use http::{HeaderMap, header};
 
 const JSON: (&str, &str) = ("application", "json");
@@ -16,7 +16,7 @@ pub(crate) fn prefers_json(headers: &HeaderMap) -> bool {
         .get_all(header::ACCEPT)
         .iter()
         .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| outside_quotes(value, ','))
+        .flat_map(|value| split_unquoted(value, ','))
         .filter_map(Range::parse)
         .collect();
     let best_match =
@@ -47,7 +47,7 @@ struct Match {
 
 impl<'a> Range<'a> {
     fn parse(range: &'a str) -> Option<Self> {
-        let mut parts = outside_quotes(range, ';');
+        let mut parts = split_unquoted(range, ';');
         let (kind, subtype) = parts.next()?.trim().split_once('/')?;
         let quality = parts.find_map(|parameter| {
             let (name, value) = parameter.trim().split_once('=')?;

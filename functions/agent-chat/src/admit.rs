@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gatehouse_ag_kit::{Dialect, check::check};
-use gatehouse_edge::{Deadline, Problem, RequestId, gate};
 use gatehouse_inbox::store::claim::{Claim, Completion};
 use gatehouse_inbox::store::slots::{Full, Slot};
 use gatehouse_payload::json::{self, Document};
 use gatehouse_payload::time::Timestamp;
 use gatehouse_payload::{Fingerprint, Nonce};
+use gatehouse_receiver::{Deadline, Problem, RequestId, precheck};
 use http::{HeaderValue, Request};
 use tokio::time::timeout;
 
@@ -42,7 +42,7 @@ pub(crate) async fn admit(
     deadline: Deadline,
 ) -> Result<Admission, Problem> {
     let agent_id = agent_id(request.uri().path()).ok_or(Problem::NotFound { paths: PATHS })?;
-    gate::check_form(request, state.limits.body)?;
+    precheck::check_without_path(request, state.limits.body)?;
     let (client, agent) = auth::authorize(request, state, agent_id).await?;
     let document = Document::read(request.body()).map_err(|error| Problem::NotAnObject(error.to_string()))?;
     // `Document` also reads a JSON string that holds an object, which webhooks send. Agents do not accept one.
@@ -74,7 +74,7 @@ pub(crate) async fn admit(
     };
     let mut admitted = AdmittedRequest {
         request_id: request_id(request, &turn_id, claim.as_ref()),
-        invocation: RequestId::among(request.extensions()).cloned(),
+        invocation: RequestId::from_extensions(request.extensions()).cloned(),
         turn_id,
         claim,
         slot: None,
@@ -124,7 +124,7 @@ async fn acquire_slot(
         return Ok(());
     }
     let slot = Slot { key: ids::slots_key(id), nonce };
-    let result = state.inbox.store.take_slot(&slot, *limits, lease, admitted.began_at).await;
+    let result = state.inbox.store.acquire_slot(&slot, *limits, lease, admitted.began_at).await;
     match result {
         Ok(Ok(())) => {}
         Ok(Err(Full::Concurrent { retry_after })) => {

@@ -1,9 +1,9 @@
 //! Authenticates the client and checks its access to the agent.
 
 use gatehouse_chat::{Agent, AgentChat};
-use gatehouse_edge::Problem;
-use gatehouse_edge::secrets::Refresh;
 use gatehouse_inbox::store::slots::Limits;
+use gatehouse_receiver::Problem;
+use gatehouse_receiver::secrets::Refresh;
 use http::{Request, header};
 
 use crate::{Bytes, State, jwt};
@@ -37,7 +37,7 @@ pub(crate) async fn authorize(
     if !result.as_ref().is_err_and(may_need_newer_secrets) {
         return result;
     }
-    match state.secrets.look_again(&secrets).await {
+    match state.secrets.refresh_after_mismatch(&secrets).await {
         Refresh::New(newer) => check_access(&newer, state, token, agent_id).await,
         Refresh::Unchanged => result,
         Refresh::Unavailable => Err(CLIENTS_UNAVAILABLE),

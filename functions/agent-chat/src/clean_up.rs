@@ -38,7 +38,7 @@ impl CleanUp {
         };
         let release = async {
             if let Some(slot) = &self.slot {
-                self.retry("the slot could not be released; it will expire", || store.free_slot(slot)).await;
+                self.retry("the slot could not be released; it will expire", || store.release_slot(slot)).await;
             }
         };
         tokio::join!(settle, release);

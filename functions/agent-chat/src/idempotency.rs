@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use gatehouse_edge::Problem;
 use gatehouse_inbox::StoreError;
 use gatehouse_inbox::store::Place;
 use gatehouse_inbox::store::claim::{Claim, Completion, LockOutcome, LockRequest};
 use gatehouse_payload::time::Timestamp;
 use gatehouse_payload::{EventId, Fingerprint, Nonce};
+use gatehouse_receiver::Problem;
 use http::Request;
 use tokio::time::timeout;
 

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use gatehouse_ag_kit::Dialect;
 use gatehouse_ag_kit::turn::{Call, End, Message, Turn};
-use gatehouse_edge::Problem;
 use gatehouse_payload::wire::Raw;
+use gatehouse_receiver::Problem;
 use gatehouse_sse::Reader;
 use http::{HeaderValue, Response, StatusCode, header};
 use serde::Serialize;

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use gatehouse_chat::{Issuer, Rights};
-use gatehouse_edge::Problem;
+use gatehouse_receiver::Problem;
 use http::Uri;
 use jsonwebtoken::crypto::{CryptoProvider, JwtVerifier, KeyUtils};
 use jsonwebtoken::errors::{Error, ErrorKind};
@@ -102,7 +102,7 @@ impl From<&ErrorKind> for Rejection {
 
 /// A cache of the issuers' key sets.
 #[derive(Debug)]
-pub struct KeySets {
+pub struct KeySetCache {
     by_url: Mutex<HashMap<Uri, Arc<Entry>>>,
 }
 
@@ -149,13 +149,13 @@ impl Entry {
     }
 }
 
-impl KeySets {
+impl KeySetCache {
     /// Creates an empty cache. Keys are fetched when a token needs them.
     #[must_use]
     pub fn new() -> Self {
         // This fails if the provider is installed already, which does no harm.
         let _ = PROVIDER.install_default();
-        KeySets { by_url: Mutex::default() }
+        KeySetCache { by_url: Mutex::default() }
     }
 
     /// Returns the cached keys of an issuer.
@@ -196,7 +196,7 @@ impl KeySets {
     }
 }
 
-impl Default for KeySets {
+impl Default for KeySetCache {
     fn default() -> Self {
         Self::new()
     }

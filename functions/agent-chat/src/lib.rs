@@ -11,13 +11,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use gatehouse_ag_kit::Dialect;
 use gatehouse_chat::{Agent, AgentChat};
-use gatehouse_edge::secrets::SecretsCache;
-use gatehouse_edge::{Deadline, Problem, RequestId};
 use gatehouse_inbox::Inbox;
 use gatehouse_inbox::store::claim::Claim;
 use gatehouse_inbox::store::slots::Slot;
 use gatehouse_payload::Outcome;
 use gatehouse_payload::time::Timestamp;
+use gatehouse_receiver::secrets::SecretsCache;
+use gatehouse_receiver::{Deadline, Problem, RequestId};
 use gatehouse_runtime::Clock;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use tokio::sync::oneshot;
@@ -44,7 +44,7 @@ mod upstream;
 use admit::Admission;
 use auth::Caller;
 pub use body::Body;
-pub use jwt::KeySets;
+pub use jwt::KeySetCache;
 pub use limits::Limits;
 pub use pieces::Pieces;
 use record::RecordedTurn;
@@ -75,7 +75,7 @@ pub struct State {
     /// The HTTP client for agents.
     pub upstream: Upstream,
     /// The keys of the token issuers.
-    pub key_sets: KeySets,
+    pub key_sets: KeySetCache,
     /// Time and size limits.
     pub limits: Limits,
     /// The running turns and clean-up tasks.
@@ -147,7 +147,7 @@ pub async fn handle(request: Request<Bytes>, state: &Arc<State>, deadline: Deadl
     } else {
         ResponseFormat::EventStream
     };
-    let invocation = RequestId::among(request.extensions()).cloned();
+    let invocation = RequestId::from_extensions(request.extensions()).cloned();
     let problem = match start_turn(request, state, deadline).await {
         Ok(Answer::Turn(turn)) => return respond(turn, invocation.as_ref(), state, deadline, &format).await,
         Ok(Answer::Replay(recorded, request_id)) => {

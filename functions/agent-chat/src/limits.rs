@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use gatehouse_edge::gate;
+use gatehouse_receiver::precheck;
 use gatehouse_runtime::config::ConfigError;
 
 /// The limits. Each can be set by an environment variable; the defaults are given here.
@@ -65,7 +65,7 @@ impl Limits {
             idle: seconds("CHAT_IDLE_SECONDS", default.idle)?,
             after_end: seconds("CHAT_AFTER_END_SECONDS", default.after_end)?,
             heartbeat: seconds("CHAT_HEARTBEAT_SECONDS", default.heartbeat)?,
-            body: gate::body_limit(get, default.body)?,
+            body: precheck::body_limit(get, default.body)?,
             event: bytes("CHAT_EVENT_MAX_BYTES", default.event, LARGEST_EVENT, up_to_8_mib)?,
             buffer: bytes("CHAT_BUFFER_BYTES", default.buffer, LARGEST_EVENT, up_to_8_mib)?,
             answer: bytes(

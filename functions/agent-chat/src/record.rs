@@ -9,7 +9,7 @@ use gatehouse_ag_kit::Dialect;
 use gatehouse_ag_kit::turn::End;
 use gatehouse_payload::event::RECORD_LIMIT;
 use gatehouse_payload::time::Timestamp;
-use gatehouse_payload::{Event, Fingerprint, Marks, Nonce};
+use gatehouse_payload::{Event, Fingerprint, Flags, Nonce};
 use gatehouse_sse::Reader;
 use http::HeaderMap;
 use serde::{Deserialize, Serialize};
@@ -188,7 +188,7 @@ pub(crate) fn event(admitted: &AdmittedRequest, result: &TurnResult, now: Timest
         verified_by: format!("{}:{}", admitted.client.verified_by, admitted.client.id),
         body: Bytes::from(body),
         answer: None,
-        marks: Marks::default(),
+        flags: Flags::default(),
         is_one_question: false,
     })
 }
@@ -236,7 +236,7 @@ pub(crate) fn replay_of(body: &[u8]) -> Replay {
     }
     let base64 = |text: String| BASE64.decode(text.as_bytes()).ok();
     let answer = read.answer.map(String::into_bytes).or_else(|| base64(read.answer_base64?));
-    match (answer, Dialect::named(&read.dialect)) {
+    match (answer, Dialect::from_name(&read.dialect)) {
         (Some(answer), Some(dialect)) if !read.answer_cut => {
             let header = |(name, value): (String, String)| Some((name.parse().ok()?, value.parse().ok()?));
             let headers: HeaderMap = read.headers.into_iter().filter_map(header).collect();

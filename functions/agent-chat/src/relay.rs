@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use gatehouse_ag_kit::turn::{DONE, End, Turn};
-use gatehouse_edge::Problem;
+use gatehouse_receiver::Problem;
 use gatehouse_sse::{Block, Reader};
 use http::{HeaderMap, HeaderValue, header};
 use http_body::Frame;

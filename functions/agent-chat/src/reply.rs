@@ -3,7 +3,7 @@
 use http::response::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 
-use gatehouse_edge::Problem;
+use gatehouse_receiver::Problem;
 
 use crate::relay::Failure;
 

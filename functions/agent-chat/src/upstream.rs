@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use gatehouse_chat::Agent;
-use gatehouse_outgoing::{Attempt, Client, NetworkScope, Tls};
+use gatehouse_egress::{Attempt, Client, NetworkScope, Tls};
 use http::{HeaderValue, Method, Request, Response, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;

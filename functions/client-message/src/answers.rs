@@ -1,15 +1,15 @@
 //! Replies in Rust, for cases that rules cannot express.
 
-use gatehouse_replies::Said;
+use gatehouse_replies::VapiMessage;
 use gatehouse_vapi::inbound::Reply;
 
 /// A hook that replies to client messages. It runs before the rules for every delivery, including retries.
 ///
 /// `None` leaves the reply to the rules. If the hook takes longer than 1.7 s or panics, the failure is logged and the
 /// rules reply. It can only be interrupted while it awaits.
-pub trait Answers: Send + Sync {
+pub trait ReplyHandler: Send + Sync {
     /// Replies to a client message.
-    fn reply(&self, message: &Said) -> impl Future<Output = Option<Reply>> + Send {
+    fn reply(&self, message: &VapiMessage) -> impl Future<Output = Option<Reply>> + Send {
         let _ = message;
         async { None }
     }
@@ -17,6 +17,6 @@ pub trait Answers: Send + Sync {
 
 /// The hook of this deployment. Implement yours here. By default all replies are left to the rules.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Code;
+pub struct CustomReplies;
 
-impl Answers for Code {}
+impl ReplyHandler for CustomReplies {}

@@ -1,14 +1,14 @@
 //! `POST /client`: receives Vapi's client messages and may reply with a client inbound message.
 //!
-//! Replies are defined by the rules in `functions/replies.json`, which is compiled in, or in Rust by [`Answers`].
+//! Replies are defined by the rules in `functions/replies.json`, which is compiled in, or in Rust by [`ReplyHandler`].
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use gatehouse_edge::{Answering, Deadline, Decision, Receiver};
 use gatehouse_payload::Event;
-use gatehouse_replies::{Replies, Said, run_hook};
+use gatehouse_receiver::{Deadline, Receiver, ReplyPlan, Responder};
+use gatehouse_replies::{Replies, VapiMessage, run_hook};
 use gatehouse_runtime::Clock;
 use gatehouse_vapi::{Channel, Vapi};
 use http::{Request, Response};
@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 mod answers;
 
-pub use answers::{Answers, Code};
+pub use answers::{CustomReplies, ReplyHandler};
 
 /// The vendor that calls the function.
 pub const VENDOR: Vapi = Vapi::CLIENT;
@@ -25,7 +25,7 @@ pub const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The state that an instance keeps between requests.
 #[derive(Debug)]
-pub struct State<A = Code> {
+pub struct State<A = CustomReplies> {
     /// Receives messages.
     pub receiver: Receiver<Vapi>,
     /// Replies by rules.
@@ -42,9 +42,9 @@ impl<A> State<A> {
     }
 }
 
-impl<A: Answers> Answering for State<A> {
-    async fn decide(&self, event: &Event, until: Instant) -> Decision {
-        let message = Said::by(event);
+impl<A: ReplyHandler> Responder for State<A> {
+    async fn decide(&self, event: &Event, until: Instant) -> ReplyPlan {
+        let message = VapiMessage::by(event);
         let rules = || self.replies.decide(Channel::Client, &message, &BTreeMap::new(), until);
         run_hook(self.answers.reply(&message), until).await.or(rules)
     }
@@ -53,6 +53,10 @@ impl<A: Answers> Answering for State<A> {
 /// Receives one message. Returns the reply of the hook or the rules, otherwise `{}`, or a problem document.
 ///
 /// A duplicate gets the first reply again, because Vapi only resends a message if it did not receive the reply.
-pub async fn handle<A: Answers>(request: Request<Bytes>, state: &State<A>, deadline: Deadline) -> Response<String> {
+pub async fn handle<A: ReplyHandler>(
+    request: Request<Bytes>,
+    state: &State<A>,
+    deadline: Deadline,
+) -> Response<String> {
     state.receiver.receive_and_answer(request, deadline, state).await
 }

@@ -1,17 +1,17 @@
 //! Runs [`client_message::handle`] in the Lambda runtime.
 
-use client_message::{Code, State, TIMEOUT, VENDOR, handle};
-use gatehouse_edge::Receiver;
+use client_message::{CustomReplies, State, TIMEOUT, VENDOR, handle};
 use gatehouse_lambda::Error;
+use gatehouse_receiver::Receiver;
 use gatehouse_replies::Replies;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    gatehouse_edge::log::init();
+    gatehouse_receiver::log::init();
     let state = start().await.inspect_err(|error| tracing::error!(%error, "cannot start"))?;
     gatehouse_lambda::serve(TIMEOUT, state.clock(), |request, deadline| handle(request, &state, deadline)).await
 }
 
 async fn start() -> Result<State, Error> {
-    Ok(State { replies: Replies::deployed()?, receiver: Receiver::from_env(VENDOR).await?, answers: Code })
+    Ok(State { replies: Replies::deployed()?, receiver: Receiver::from_env(VENDOR).await?, answers: CustomReplies })
 }

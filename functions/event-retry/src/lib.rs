@@ -12,13 +12,13 @@ use std::time::Duration;
 
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
 use futures_util::FutureExt;
-use gatehouse_edge::Deadline;
-use gatehouse_edge::log::is_word;
 use gatehouse_inbox::queue::{DeadLetter, Queues, UnreadableEnvelope, from_message, history};
 use gatehouse_inbox::{Store, StoreError};
 use gatehouse_payload::json::Document;
 use gatehouse_payload::time::Timestamp;
 use gatehouse_payload::{Event, Outcome};
+use gatehouse_receiver::Deadline;
+use gatehouse_receiver::log::is_word;
 use gatehouse_runtime::config::ConfigError;
 use gatehouse_runtime::{Clock, Config};
 use tokio::time::{Instant, timeout};
@@ -114,7 +114,7 @@ pub async fn handle_with(
 ) -> SqsBatchResponse {
     // An erased event must not be recorded again, however long it was queued. An error is ignored here, because
     // recording reports the same problem of DynamoDB.
-    let _ = state.store.learn_what_is_erased(state.clock.now()).await;
+    let _ = state.store.refresh_erased(state.clock.now()).await;
     let mut response = SqsBatchResponse::default();
     for message in batch.records {
         let done = deadline.left() > STOP_BEFORE && handle_message(&message, state, deadline, recorder).await;

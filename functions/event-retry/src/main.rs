@@ -4,12 +4,12 @@ use std::convert::Infallible;
 
 use aws_lambda_events::sqs::SqsEvent;
 use event_retry::{State, TIMEOUT};
-use gatehouse_edge::Deadline;
+use gatehouse_receiver::Deadline;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    gatehouse_edge::log::init();
+    gatehouse_receiver::log::init();
     let state = State::from_env().await.inspect_err(|error| tracing::error!(%error, "cannot start"))?;
     let state = &state;
     lambda_runtime::run(service_fn(|event: LambdaEvent<SqsEvent>| async move {

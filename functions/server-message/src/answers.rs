@@ -1,6 +1,6 @@
 //! Replies in Rust, for cases that rules cannot express: a database query, a calculation, a call of another service.
 
-use gatehouse_replies::{Said, ToolCall};
+use gatehouse_replies::{ToolCall, VapiMessage};
 use gatehouse_vapi::response::{
     AssistantResponse, EndpointingResponse, HandoffDestinationResponse, KnowledgeBaseResponse, PredialResponse,
     ToolOutcome, TransferDestinationResponse,
@@ -19,34 +19,34 @@ use gatehouse_vapi::response::{
 ///
 /// ```
 /// use gatehouse_vapi::response::AssistantResponse;
-/// use gatehouse_replies::Said;
-/// use server_message::Answers;
+/// use gatehouse_replies::VapiMessage;
+/// use server_message::ReplyHandler;
 ///
 /// struct ByNumber(std::collections::HashMap<String, String>);
 ///
-/// impl Answers for ByNumber {
-///     async fn assistant_request(&self, message: &Said) -> Option<AssistantResponse> {
+/// impl ReplyHandler for ByNumber {
+///     async fn assistant_request(&self, message: &VapiMessage) -> Option<AssistantResponse> {
 ///         let number = message.text(&"/phoneNumber/number".parse().ok()?)?;
 ///         Some(AssistantResponse { assistant_id: Some(self.0.get(&number)?.clone()), ..Default::default() })
 ///     }
 /// }
 /// ```
 #[allow(unused_variables, reason = "the names document the parameters for implementors")]
-pub trait Answers: Send + Sync {
+pub trait ReplyHandler: Send + Sync {
     /// Replies to `assistant-request` with the assistant of the call.
-    fn assistant_request(&self, message: &Said) -> impl Future<Output = Option<AssistantResponse>> + Send {
+    fn assistant_request(&self, message: &VapiMessage) -> impl Future<Output = Option<AssistantResponse>> + Send {
         async { None }
     }
 
     /// Replies to `tool-calls` with the result of one call. Runs concurrently for all calls of a message.
-    fn tool_call(&self, call: &ToolCall, message: &Said) -> impl Future<Output = Option<ToolOutcome>> + Send {
+    fn tool_call(&self, call: &ToolCall, message: &VapiMessage) -> impl Future<Output = Option<ToolOutcome>> + Send {
         async { None }
     }
 
     /// Replies to `transfer-destination-request` with the destination of the call.
     fn transfer_destination_request(
         &self,
-        message: &Said,
+        message: &VapiMessage,
     ) -> impl Future<Output = Option<TransferDestinationResponse>> + Send {
         async { None }
     }
@@ -54,30 +54,33 @@ pub trait Answers: Send + Sync {
     /// Replies to `handoff-destination-request` with the assistant that takes over the call.
     fn handoff_destination_request(
         &self,
-        message: &Said,
+        message: &VapiMessage,
     ) -> impl Future<Output = Option<HandoffDestinationResponse>> + Send {
         async { None }
     }
 
     /// Replies to `knowledge-base-request` with documents.
-    fn knowledge_base_request(&self, message: &Said) -> impl Future<Output = Option<KnowledgeBaseResponse>> + Send {
+    fn knowledge_base_request(
+        &self,
+        message: &VapiMessage,
+    ) -> impl Future<Output = Option<KnowledgeBaseResponse>> + Send {
         async { None }
     }
 
     /// Replies to `call.endpointing.request` with the time after which the customer has finished speaking.
-    fn endpointing_request(&self, message: &Said) -> impl Future<Output = Option<EndpointingResponse>> + Send {
+    fn endpointing_request(&self, message: &VapiMessage) -> impl Future<Output = Option<EndpointingResponse>> + Send {
         async { None }
     }
 
     /// Replies to `campaign.predial`, which asks whether a contact may be called. Without a reply the contact is not
     /// called.
-    fn campaign_predial(&self, message: &Said) -> impl Future<Output = Option<PredialResponse>> + Send {
+    fn campaign_predial(&self, message: &VapiMessage) -> impl Future<Output = Option<PredialResponse>> + Send {
         async { None }
     }
 }
 
 /// The hooks of this deployment. Implement yours here. By default all replies are left to the rules.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Code;
+pub struct CustomReplies;
 
-impl Answers for Code {}
+impl ReplyHandler for CustomReplies {}

@@ -1,6 +1,6 @@
 //! `POST /server` and `POST /`: receives Vapi's server messages and replies to those that need a reply.
 //!
-//! Replies are defined by the rules in `functions/replies.json`, which is compiled in, or in Rust by [`Answers`]. A
+//! Replies are defined by the rules in `functions/replies.json`, which is compiled in, or in Rust by [`ReplyHandler`]. A
 //! `voice-request`, which needs audio, is recorded and answered with 501.
 
 use std::collections::BTreeMap;
@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use gatehouse_edge::{Answering, Deadline, Decision, Receiver};
 use gatehouse_payload::Event;
-use gatehouse_replies::{HookResult, Kind, Replies, Said, run_hook};
+use gatehouse_receiver::{Deadline, Receiver, ReplyPlan, Responder};
+use gatehouse_replies::{HookResult, Kind, Replies, VapiMessage, run_hook};
 use gatehouse_runtime::Clock;
 use gatehouse_vapi::{Channel, Vapi};
 use http::{Request, Response};
@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 mod answers;
 
-pub use answers::{Answers, Code};
+pub use answers::{CustomReplies, ReplyHandler};
 
 /// The vendor that calls the function.
 pub const VENDOR: Vapi = Vapi::SERVER;
@@ -31,7 +31,7 @@ const NO_AUDIO: &str = "Gatehouse does not synthesise speech: set voice.server o
 
 /// The state that an instance keeps between requests.
 #[derive(Debug)]
-pub struct State<A = Code> {
+pub struct State<A = CustomReplies> {
     /// Receives messages.
     pub receiver: Receiver<Vapi>,
     /// Replies by rules.
@@ -48,8 +48,8 @@ impl<A> State<A> {
     }
 }
 
-impl<A: Answers> State<A> {
-    async fn answer(&self, kind: Option<Kind>, message: &Said, until: Instant) -> Decision {
+impl<A: ReplyHandler> State<A> {
+    async fn answer(&self, kind: Option<Kind>, message: &VapiMessage, until: Instant) -> ReplyPlan {
         let rules = || self.replies.decide(Channel::Server, message, &BTreeMap::new(), until);
         let hooks = &self.answers;
         match kind {
@@ -60,7 +60,7 @@ impl<A: Answers> State<A> {
             Some(Kind::Endpointing) => run_hook(hooks.endpointing_request(message), until).await.or(rules),
             Some(Kind::Predial) => match run_hook(hooks.campaign_predial(message), until).await {
                 // The failed hook might have forbidden the call, so the rules must not allow it.
-                HookResult::Failed(reason) => Decision { fault: Some(reason.to_owned()), ..Decision::default() },
+                HookResult::Failed(reason) => ReplyPlan { fault: Some(reason.to_owned()), ..ReplyPlan::default() },
                 result => result.or(rules),
             },
             Some(Kind::Tools) => self.results(message, until).await,
@@ -68,7 +68,7 @@ impl<A: Answers> State<A> {
         }
     }
 
-    async fn results(&self, message: &Said, until: Instant) -> Decision {
+    async fn results(&self, message: &VapiMessage, until: Instant) -> ReplyPlan {
         let calls = message.tool_calls().calls;
         let results = join_all(calls.iter().map(|call| run_hook(self.answers.tool_call(call, message), until))).await;
         let mut known = BTreeMap::new();
@@ -85,13 +85,13 @@ impl<A: Answers> State<A> {
     }
 }
 
-impl<A: Answers> Answering for State<A> {
-    async fn decide(&self, event: &Event, until: Instant) -> Decision {
-        let message = Said::by(event);
+impl<A: ReplyHandler> Responder for State<A> {
+    async fn decide(&self, event: &Event, until: Instant) -> ReplyPlan {
+        let message = VapiMessage::by(event);
         let message_type = message.message_type();
         let kind = message_type.and_then(|name| Kind::of(Channel::Server, name));
-        Decision {
-            otherwise: kind.map(Kind::otherwise),
+        ReplyPlan {
+            otherwise: kind.map(Kind::default_reply),
             is_awaited: kind.is_some(),
             // A contact may be dialled again with the same id after the rules have changed.
             only_if_still_so: kind == Some(Kind::Predial),
@@ -106,6 +106,10 @@ impl<A: Answers> Answering for State<A> {
 ///
 /// A duplicate gets the first reply again, because Vapi only resends a message if it did not receive the reply. If the
 /// event can be neither recorded nor queued, a message that needs a reply still gets it, with the outcome `unrecorded`.
-pub async fn handle<A: Answers>(request: Request<Bytes>, state: &State<A>, deadline: Deadline) -> Response<String> {
+pub async fn handle<A: ReplyHandler>(
+    request: Request<Bytes>,
+    state: &State<A>,
+    deadline: Deadline,
+) -> Response<String> {
     state.receiver.receive_and_answer(request, deadline, state).await
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use gatehouse_agntix::Agntix;
-use gatehouse_edge::{Deadline, Receiver};
+use gatehouse_receiver::{Deadline, Receiver};
 use http::{Request, Response};
 
 /// The vendor that calls the function.

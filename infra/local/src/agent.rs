@@ -19,14 +19,14 @@ use crate::http_server::{self, Server};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Piece {
     /// Bytes, sent in one chunk.
-    Says(Bytes),
+    Bytes(Bytes),
     /// Closes the connection.
     Cut,
 }
 
 /// A request that the agent received.
 #[derive(Debug, Clone)]
-pub struct Heard {
+pub struct ReceivedRequest {
     /// The request's headers.
     pub headers: HeaderMap,
     /// The request's body.
@@ -57,7 +57,7 @@ impl Answer {
 
     /// Creates a response that consists of these pieces.
     #[must_use]
-    pub fn saying(pieces: impl IntoIterator<Item = Piece>) -> Answer {
+    pub fn with_pieces(pieces: impl IntoIterator<Item = Piece>) -> Answer {
         let (sender, answer) = Self::stream();
         // Sending cannot fail: `answer` owns the receiver.
         pieces.into_iter().for_each(|piece| drop(sender.send(piece)));
@@ -73,7 +73,7 @@ const MAX_REQUESTS: usize = 100;
 pub struct Agent {
     /// The agent's URL: `http://127.0.0.1:<port>`. It accepts every path.
     pub url: String,
-    requests: Arc<Mutex<VecDeque<Heard>>>,
+    requests: Arc<Mutex<VecDeque<ReceivedRequest>>>,
     _server: Server,
 }
 
@@ -82,14 +82,16 @@ impl Agent {
     ///
     /// # Errors
     /// If no port is free.
-    pub async fn start(answer: impl Fn(&Heard) -> Option<Answer> + Send + Sync + 'static) -> Result<Agent, Error> {
+    pub async fn start(
+        answer: impl Fn(&ReceivedRequest) -> Option<Answer> + Send + Sync + 'static,
+    ) -> Result<Agent, Error> {
         let listener = bind(FREE).await?;
         let url = format!("http://{}", reachable(listener.local_addr()?));
         let requests = Arc::new(Mutex::new(VecDeque::new()));
         let (answer, shared) = (Arc::new(answer), Arc::clone(&requests));
         let server = http_server::serve_bodies(listener, move |request: Request<Bytes>| {
             let (head, body) = request.into_parts();
-            let request = Heard { headers: head.headers, body };
+            let request = ReceivedRequest { headers: head.headers, body };
             let response = answer(&request).map(respond);
             let mut requests = shared.lock().unwrap_or_else(PoisonError::into_inner);
             requests.truncate(MAX_REQUESTS - 1);
@@ -102,7 +104,7 @@ impl Agent {
 
     /// Returns the latest requests, newest first.
     #[must_use]
-    pub fn heard(&self) -> Vec<Heard> {
+    pub fn requests(&self) -> Vec<ReceivedRequest> {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 }
@@ -138,7 +140,7 @@ impl http_body::Body for PieceBody {
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }
-            Poll::Ready(Some(Piece::Says(bytes))) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
+            Poll::Ready(Some(Piece::Bytes(bytes))) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
             Poll::Ready(None) => Poll::Ready(None),
             Poll::Pending => Poll::Pending,
         }

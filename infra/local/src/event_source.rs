@@ -7,7 +7,7 @@ use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage, SqsMessageA
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::types::{Message, MessageSystemAttributeName};
 use event_retry::State;
-use gatehouse_edge::Deadline;
+use gatehouse_receiver::Deadline;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 

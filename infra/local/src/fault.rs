@@ -26,9 +26,9 @@ pub enum Fault {
     /// The request is forwarded after a delay.
     Delay(Duration),
     /// The engine applies the request, but the connection is closed without a response.
-    LoseAnswer,
+    DropResponse,
     /// The engine applies the request, but the proxy never responds.
-    HoldAnswer,
+    HoldResponse,
     /// The proxy returns an error with this HTTP status and AWS error code; the engine does not see the request.
     Refuse(u16, &'static str),
 }
@@ -88,7 +88,7 @@ impl Rule {
 
     /// Applies the rule to a random share of the requests, from 0 to 1. `seed` makes the choice reproducible.
     #[must_use]
-    pub fn sometimes(self, share: f64, seed: u64) -> Self {
+    pub fn share(self, share: f64, seed: u64) -> Self {
         Rule { share: Some((share, Random::new(seed))), ..self }
     }
 
@@ -163,17 +163,17 @@ impl FaultProxy {
     }
 
     /// Adds a rule. If several match a request, the first one decides.
-    pub fn fail(&self, rule: Rule) {
+    pub fn add_rule(&self, rule: Rule) {
         self.state(|state| state.rules.push(rule));
     }
 
     /// Removes all rules.
-    pub fn heal(&self) {
+    pub fn clear_rules(&self) {
         self.state(|state| state.rules.clear());
     }
 
     /// Waits for the next fault. A fault of the response occurs after the engine has applied the request.
-    pub fn struck(&self) -> impl Future<Output = ()> + Send + use<> {
+    pub fn next_fault(&self) -> impl Future<Output = ()> + Send + use<> {
         let mut faults = self.faults.subscribe();
         let before = *faults.borrow();
         // An error means that the proxy has stopped, so no further fault can occur.
@@ -182,7 +182,7 @@ impl FaultProxy {
 
     /// Returns the number of faults so far.
     #[must_use]
-    pub fn strikes(&self) -> u64 {
+    pub fn fault_count(&self) -> u64 {
         *self.faults.borrow()
     }
 
@@ -215,7 +215,7 @@ async fn handle(request: Request<Bytes>, proxy: Proxy) -> Option<Response<Bytes>
     let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
     let fault = proxy.state.lock().unwrap_or_else(PoisonError::into_inner).record(&operation, request.body());
     let count_fault = || proxy.faults.send_modify(|count| *count += 1);
-    if fault.as_ref().is_some_and(|fault| !matches!(fault, Fault::LoseAnswer | Fault::HoldAnswer)) {
+    if fault.as_ref().is_some_and(|fault| !matches!(fault, Fault::DropResponse | Fault::HoldResponse)) {
         count_fault();
     }
     match fault {
@@ -223,15 +223,15 @@ async fn handle(request: Request<Bytes>, proxy: Proxy) -> Option<Response<Bytes>
         Some(Fault::Hang) => std::future::pending::<()>().await,
         Some(Fault::Refuse(status, code)) => return Some(error_response(status, code)),
         Some(Fault::Delay(delay)) => tokio::time::sleep(delay).await,
-        Some(Fault::LoseAnswer | Fault::HoldAnswer) | None => {}
+        Some(Fault::DropResponse | Fault::HoldResponse) | None => {}
     }
     let response = proxy.upstream.forward(request).await?;
     match fault {
-        Some(Fault::LoseAnswer) => {
+        Some(Fault::DropResponse) => {
             count_fault();
             None
         }
-        Some(Fault::HoldAnswer) => {
+        Some(Fault::HoldResponse) => {
             count_fault();
             std::future::pending().await
         }

@@ -6,15 +6,15 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use gatehouse_edge::{Deadline, RequestId};
 use gatehouse_payload::Nonce;
+use gatehouse_receiver::{Deadline, RequestId};
 use http::{Request, Response, StatusCode, Uri};
 use tokio::net::TcpListener;
 
-use crate::about;
 use crate::cors::Cors;
 use crate::hosts::Hosts;
-use crate::http_server::{self, Body, Server, whole};
+use crate::http_server::{self, Body, Server, full_body};
+use crate::status;
 
 /// The request handler of a function, with its state.
 pub type Handler =
@@ -37,23 +37,23 @@ impl std::fmt::Debug for Function {
     }
 }
 
-/// Serves `functions` by name, and the stack's description at [`about::PATH`]. Accepts requests for `hosts` only.
+/// Serves `functions` by name, and the stack's description at [`status::PATH`]. Accepts requests for `hosts` only.
 pub fn serve(
     listener: TcpListener,
     hosts: Hosts,
     functions: BTreeMap<&'static str, Function>,
-    about: impl Fn() -> about::Answer + Send + Sync + 'static,
+    about: impl Fn() -> status::Answer + Send + Sync + 'static,
 ) -> Server {
     let (functions, about) = (Arc::new(functions), Arc::new(about));
     http_server::serve_bodies(listener, move |request| {
         let (functions, about, refusal) = (Arc::clone(&functions), Arc::clone(&about), hosts.refusal(&request));
         async move {
             if let Some(refusal) = refusal {
-                return Some(refusal.map(whole));
+                return Some(refusal.map(full_body));
             }
-            if request.method() == http::Method::GET && request.uri().path() == about::PATH {
+            if request.method() == http::Method::GET && request.uri().path() == status::PATH {
                 let description = serde_json::to_string(&about()).unwrap_or_default();
-                return Some(Response::new(description).map(whole));
+                return Some(Response::new(description).map(full_body));
             }
             Some(call(&functions, request).await)
         }
@@ -64,19 +64,19 @@ async fn call(functions: &BTreeMap<&'static str, Function>, mut request: Request
     let path = request.uri().path().to_owned();
     let target = path.strip_prefix("/lambda-url/").map(|rest| rest.split_once('/').unwrap_or((rest, "")));
     let Some((function, rest)) = target.and_then(|(name, rest)| Some((functions.get(name)?, rest))) else {
-        return unknown_function(&path, functions).map(whole);
+        return unknown_function(&path, functions).map(full_body);
     };
     let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
     match format!("/{rest}{query}").parse::<Uri>() {
         Ok(uri) => *request.uri_mut() = uri,
-        Err(_) => return unknown_function(&path, functions).map(whole),
+        Err(_) => return unknown_function(&path, functions).map(full_body),
     }
     if let Some(preflight) = function.cors.as_ref().and_then(|cors| cors.preflight(&request)) {
-        return preflight.map(whole);
+        return preflight.map(full_body);
     }
     let origin = request.headers().get(http::header::ORIGIN).cloned();
     join_repeated_headers(&mut request);
-    let request_id = Nonce::random().ok().and_then(|id| RequestId::of_lambda(&id.to_string()));
+    let request_id = Nonce::random().ok().and_then(|id| RequestId::from_lambda(&id.to_string()));
     request_id.map(|id| request.extensions_mut().insert(id));
     let mut response = (function.handler)(request, Deadline::within(function.timeout)).await;
     if let (Some(cors), Some(origin)) = (&function.cors, origin) {

@@ -59,7 +59,7 @@ where
 {
     serve_bodies(listener, move |request| {
         let answer = answer(request);
-        async move { Some(answer.await?.map(whole)) }
+        async move { Some(answer.await?.map(full_body)) }
     })
 }
 
@@ -67,7 +67,7 @@ where
 pub type Body = UnsyncBoxBody<Bytes, std::io::Error>;
 
 /// Returns a body that consists of `bytes`.
-pub fn whole(bytes: impl Into<Bytes>) -> Body {
+pub fn full_body(bytes: impl Into<Bytes>) -> Body {
     Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
 }
 
@@ -140,7 +140,7 @@ where
 
 /// Returns a 413 response. It closes the connection, because the rest of the body is not read.
 fn too_large() -> Response<Body> {
-    let mut response = Response::new(whole("the request body is too large\n"));
+    let mut response = Response::new(full_body("the request body is too large\n"));
     *response.status_mut() = StatusCode::PAYLOAD_TOO_LARGE;
     response.headers_mut().insert(header::CONNECTION, header::HeaderValue::from_static("close"));
     response

@@ -1,9 +1,9 @@
 #![doc = include_str!("../README.md")]
 
-pub mod about;
 pub mod agent;
 pub mod cors;
 pub mod delivery;
+pub mod demo_agent;
 pub mod engine;
 pub mod event_source;
 pub mod fault;
@@ -13,11 +13,11 @@ pub mod hosts;
 pub mod http_server;
 pub mod random;
 pub mod runtime_api;
-pub mod script;
 pub mod secrets_manager;
 pub mod services;
 mod sqs;
 pub mod stack;
+pub mod status;
 pub mod template;
 pub mod testbed;
 
@@ -28,7 +28,7 @@ pub use event_source::Batch;
 pub use fault::{Fault, FaultProxy, Rule};
 pub use hosts::Hosts;
 pub use secrets_manager::SecretsManager;
-pub use services::{Services, foreign_sdk, local_sdk};
+pub use services::{Services, external_sdk, local_sdk};
 pub use sqs::arn as queue_arn;
 pub use stack::{Options, Stack};
 pub use testbed::Testbed;

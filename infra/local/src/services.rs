@@ -3,7 +3,7 @@
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
-use gatehouse_outgoing::sdk::{https_client, plain_client};
+use gatehouse_egress::sdk::{https_client, plain_client};
 
 /// The largest message that SQS and the local SQS accept. In bytes.
 pub const QUEUE_MAX_BYTES: usize = 1_048_576;
@@ -47,7 +47,7 @@ pub fn local_sdk(endpoint: &str) -> SdkConfig {
 
 /// Returns SDK settings for a service at another endpoint. `get` reads region and credentials from the environment.
 #[must_use]
-pub fn foreign_sdk(endpoint: &str, get: &dyn Fn(&str) -> Option<String>) -> SdkConfig {
+pub fn external_sdk(endpoint: &str, get: &dyn Fn(&str) -> Option<String>) -> SdkConfig {
     let or_local = |name| get(name).unwrap_or_else(|| "local".to_owned());
     let region = get("AWS_REGION").or_else(|| get("AWS_DEFAULT_REGION")).unwrap_or_else(|| "us-east-1".to_owned());
     let (key, secret) = (or_local("AWS_ACCESS_KEY_ID"), or_local("AWS_SECRET_ACCESS_KEY"));

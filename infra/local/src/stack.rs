@@ -10,13 +10,13 @@ use aws_sdk_sqs::operation::create_queue::CreateQueueError;
 use aws_sdk_sqs::types::QueueAttributeName;
 use event_retry::State as RetryState;
 use gatehouse_ag_kit::{AgKit, Dialect};
-use gatehouse_edge::{Receiver, Redaction, SecretsCache, Skip};
 use gatehouse_inbox::queue::Queues;
 use gatehouse_inbox::{Inbox, Store};
 use gatehouse_payload::event::BODY_LIMIT;
+use gatehouse_receiver::{Receiver, Redaction, SecretsCache, Skip};
 use gatehouse_replies::Replies;
 use gatehouse_runtime::Clock;
-use gatehouse_runtime::aws::code_of;
+use gatehouse_runtime::aws::error_code;
 use gatehouse_vendor::{Source, Vendor};
 use gatehouse_vendors::development;
 use http_body_util::BodyExt;
@@ -25,7 +25,6 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-use crate::about::{About, Answer, Counts};
 use crate::agent::Agent;
 use crate::engine::reachable;
 use crate::event_source::{Batch, EventSource};
@@ -33,8 +32,9 @@ use crate::function_url::{self, Function, Handler};
 use crate::hosts::Hosts;
 use crate::http_server::{self, Server};
 use crate::services::Services;
+use crate::status::{About, Answer, Counts};
 use crate::template::{Template, logical_id};
-use crate::{Error, script};
+use crate::{Error, demo_agent};
 
 /// The settings of a stack.
 #[derive(Debug, Clone)]
@@ -147,9 +147,9 @@ impl Stack {
             retry_queue: retry_queue.clone(),
             dead_letter_queue,
         };
-        let (told, counts) = (about.clone(), options.counts.clone());
-        let tell = move || Answer { about: told.clone(), counts: counts.read() };
-        let server = function_url::serve(listener, options.hosts.clone(), functions, tell);
+        let (status, counts) = (about.clone(), options.counts.clone());
+        let describe = move || Answer { about: status.clone(), counts: counts.read() };
+        let server = function_url::serve(listener, options.hosts.clone(), functions, describe);
         let source = EventSource { client, queue: retry_queue, visibility: options.batch_visibility, function: retry };
         let (mut poller, mut batches) = (None, watch::channel(0).1);
         if options.poll {
@@ -250,7 +250,7 @@ async fn with_an_agent(options: Options) -> Result<(Options, Option<Agent>), Err
     if options.secrets != development() {
         return Ok((options, None));
     }
-    let agent = Agent::start(script::answer).await?;
+    let agent = Agent::start(demo_agent::answer).await?;
     let mut document: serde_json::Value = serde_json::from_str(development())?;
     for dialect in [Dialect::AgKit, Dialect::AgUi].map(Dialect::as_str) {
         let url = format!("{}/send-message", agent.url);
@@ -298,7 +298,7 @@ async fn create_queue(
             set.send().await?;
             url
         }
-        Err(error) => return Err(code_of(&error).into()),
+        Err(error) => return Err(error_code(&error).into()),
     };
     let url = url.ok_or("the queue has no URL")?;
     let arn = arn(client, &url).await?;
@@ -318,7 +318,7 @@ macro_rules! function {
         let state = Arc::new($state);
         let handler: Handler = Arc::new(move |request, deadline| {
             let state = Arc::clone(&state);
-            Box::pin(async move { $function::handle(request, &state, deadline).await.map(http_server::whole) })
+            Box::pin(async move { $function::handle(request, &state, deadline).await.map(http_server::full_body) })
         });
         let name = $function::VENDOR.profile().function;
         let cors = $template.cors(&logical_id(name))?;
@@ -337,7 +337,7 @@ fn agent_chat(
         inbox: inbox.clone(),
         secrets: SecretsCache::fixed(AgKit.profile().secrets, &options.secrets, true, options.clock.clone())?,
         upstream: agent_chat::Upstream::new(options.chat.connect)?,
-        key_sets: agent_chat::KeySets::new(),
+        key_sets: agent_chat::KeySetCache::new(),
         limits: options.chat,
         turns: turns.clone(),
     });
@@ -360,9 +360,9 @@ fn functions(
 ) -> Result<BTreeMap<&'static str, Function>, Error> {
     let replies = || options.replies.clone();
     let receiver = self::receiver(options, inbox, client_message::VENDOR)?;
-    let client_message = client_message::State { receiver, replies: replies(), answers: client_message::Code };
+    let client_message = client_message::State { receiver, replies: replies(), answers: client_message::CustomReplies };
     let receiver = self::receiver(options, inbox, server_message::VENDOR)?;
-    let server_message = server_message::State { receiver, replies: replies(), answers: server_message::Code };
+    let server_message = server_message::State { receiver, replies: replies(), answers: server_message::CustomReplies };
     let conversation_webhooks = self::receiver(options, inbox, conversation_webhooks::VENDOR)?;
     let session_lifecycle = self::receiver(options, inbox, session_lifecycle::VENDOR)?;
     Ok(BTreeMap::from([

@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, CreateGlobalSecondaryIndexAction, GlobalSecondaryIndex,
     GlobalSecondaryIndexUpdate, KeySchemaElement, Projection, TimeToLiveSpecification,
 };
-use gatehouse_runtime::aws::code_of;
+use gatehouse_runtime::aws::error_code;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -153,12 +153,12 @@ impl Template {
                     let update = GlobalSecondaryIndexUpdate::builder().create(missing.create_action()?).build();
                     let update = client.update_table().table_name(logical_id).global_secondary_index_updates(update);
                     let update = update.set_attribute_definitions(Some(table.definitions()?));
-                    update.send().await.map_err(|error| failed(&code_of(&error)))?;
+                    update.send().await.map_err(|error| failed(&error_code(&error)))?;
                 }
                 return Ok(());
             }
             Err(error) if error.as_service_error().is_some_and(|e| e.is_resource_not_found_exception()) => {}
-            Err(error) => return Err(code_of(&error).into()),
+            Err(error) => return Err(error_code(&error).into()),
         }
         let indexes = table.global_secondary_indexes.iter().map(Index::build).collect::<Result<_, _>>()?;
         let keys = table.key_schema.iter().map(Key::build).collect::<Result<_, _>>()?;
@@ -311,8 +311,8 @@ mod tests {
 
     #[test]
     fn alarms_use_the_metrics_of_log_lines() {
-        use gatehouse_edge::log::{NAMESPACE, SERVER_ERROR, UNVERIFIED, WEBHOOK_MS};
         use gatehouse_payload::Outcome;
+        use gatehouse_receiver::log::{NAMESPACE, SERVER_ERROR, UNVERIFIED, WEBHOOK_MS};
         let template = Template::read().unwrap();
         let mut watched = std::collections::BTreeSet::new();
         for alarm in template.resources_of("AWS::CloudWatch::Alarm") {

@@ -5,10 +5,10 @@ use std::ops::Deref;
 use std::path::Path;
 use std::time::Duration;
 
-use gatehouse_edge::{Receiver, Redaction, SecretsCache, Skip};
 use gatehouse_inbox::queue::Queues;
 use gatehouse_inbox::{Inbox, Store};
 use gatehouse_payload::event::BODY_LIMIT;
+use gatehouse_receiver::{Receiver, Redaction, SecretsCache, Skip};
 use gatehouse_runtime::Clock;
 
 use gatehouse_vendor::Vendor;

@@ -46,7 +46,7 @@ impl AgentPart {
             return Err(".token is not valid in a header; use visible ASCII characters");
         }
         let url = super::url(&self.url).ok_or(".url does not begin with https://")?;
-        let dialect = Dialect::named(&self.dialect).ok_or(".dialect is neither ag-kit nor ag-ui")?;
+        let dialect = Dialect::from_name(&self.dialect).ok_or(".dialect is neither ag-kit nor ag-ui")?;
         Ok(Agent { url, dialect, token: self.token, is_private: self.private })
     }
 }

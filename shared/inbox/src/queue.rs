@@ -270,7 +270,7 @@ fn attribute(kind: &str, value: &str) -> Result<MessageAttributeValue, QueueErro
 }
 
 fn failure<E: ProvideErrorMetadata, R>(operation: &'static str, error: &SdkError<E, R>) -> QueueError {
-    QueueError::Failed { operation, code: gatehouse_runtime::aws::code_of(error).to_owned() }
+    QueueError::Failed { operation, code: gatehouse_runtime::aws::error_code(error).to_owned() }
 }
 
 #[cfg(test)]

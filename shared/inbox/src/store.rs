@@ -19,9 +19,9 @@ use gatehouse_payload::time::Timestamp;
 
 use gatehouse_payload::Outcome;
 use gatehouse_payload::event::{Event, EventId, Subject};
-use gatehouse_runtime::aws::{CallLimits, code_of};
+use gatehouse_runtime::aws::{CallLimits, error_code};
 
-pub mod arrivals;
+pub mod by_source;
 pub mod claim;
 pub mod erase;
 pub mod item;
@@ -469,7 +469,7 @@ fn conditional_update(
 }
 
 fn failure<E: ProvideErrorMetadata, R>(operation: &'static str, error: &SdkError<E, R>) -> StoreError {
-    let code = code_of(error).to_owned();
+    let code = error_code(error).to_owned();
     // Only errors about the content are permanent. Missing permissions or tables, and throttling, can be repaired.
     let permanent = ["ValidationException", "SerializationException", "ItemCollectionSizeLimitExceededException"];
     if permanent.contains(&code.as_str()) {

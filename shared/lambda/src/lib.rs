@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use data_encoding::BASE64;
-use gatehouse_edge::{Deadline, RequestId};
+use gatehouse_receiver::{Deadline, RequestId};
 use gatehouse_runtime::Clock;
 use http::{Request, Response, header};
 pub use lambda_http::Error;
@@ -64,7 +64,7 @@ where
 fn invocation(request: lambda_http::Request, clock: &Clock, timeout: Duration) -> (Request<Bytes>, Deadline) {
     let context = request.lambda_context_ref();
     let deadline = Deadline::from_lambda(context.map(|context| context.deadline), clock.now(), timeout);
-    let request_id = context.and_then(|context| RequestId::of_lambda(&context.request_id));
+    let request_id = context.and_then(|context| RequestId::from_lambda(&context.request_id));
     let mut request = request.map(|body| match body {
         Body::Text(text) => Bytes::from(text),
         Body::Binary(bytes) => Bytes::from(bytes),

@@ -25,7 +25,7 @@ pub struct Event {
     pub event_type: Option<String>,
     /// The subject that the event is about; absent when the body does not name one.
     pub subject: Option<Subject>,
-    /// The time of the event; the received time where the body has none ([`Marks::undated`]).
+    /// The time of the event; the received time where the body has none ([`Flags::undated`]).
     pub occurred_at: Timestamp,
     /// The time at which the receiver received it.
     pub received_at: Timestamp,
@@ -41,7 +41,7 @@ pub struct Event {
     /// the same reply.
     pub answer: Option<String>,
     /// Flags for the parts of the body that could not be read.
-    pub marks: Marks,
+    pub flags: Flags,
     /// Whether all deliveries with this id ask the same question. A different body is then a duplicate, which gets the
     /// first reply, instead of a conflict.
     pub is_one_question: bool,
@@ -74,7 +74,7 @@ impl Received {
     pub fn of(event: &Event) -> Self {
         Received {
             id: event.id.clone(),
-            weak_identity: event.marks.weak_identity,
+            weak_identity: event.flags.weak_identity,
             nonce: event.nonce,
             fingerprint: event.fingerprint,
             received_at: event.received_at,
@@ -87,7 +87,7 @@ impl Received {
 
 /// Flags for the parts of an event's body that could not be read. They are logged, and never reject the event.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Marks {
+pub struct Flags {
     /// The vendor's types could not read the body (`parsed: false`).
     pub unparsed: bool,
     /// The id is a hash of the message and the hour (`identity: weak`).
@@ -238,12 +238,12 @@ impl Fingerprint {
     /// Computes the fingerprint of a JSON value's text.
     #[must_use]
     pub fn of(value: &str) -> Self {
-        Self::of_compared(value, &|_, _| Compared::Whole)
+        Self::of_selected(value, &|_, _| Compared::Whole)
     }
 
     /// Computes the fingerprint of the parts of a JSON value's text that `compared` selects (see [`json::canonical`]).
     #[must_use]
-    pub fn of_compared(value: &str, compared: &dyn Fn(&[&str], &str) -> Compared) -> Self {
+    pub fn of_selected(value: &str, compared: &dyn Fn(&[&str], &str) -> Compared) -> Self {
         let mut hash = Sha256::new();
         json::canonical(value, compared, &mut |piece| hash.update(piece));
         Fingerprint(hash.finalize().into())

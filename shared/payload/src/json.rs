@@ -293,7 +293,7 @@ impl<'a> Readable<'a> {
 
     /// Whether the text is the whole object.
     #[must_use]
-    pub fn is_whole(&self) -> bool {
+    pub fn is_complete(&self) -> bool {
         self.whole
     }
 }
@@ -327,7 +327,7 @@ pub fn lossy_string(value: &RawValue) -> Option<Cow<'_, str>> {
     Some(match decode_string(value.get()) {
         Cow::Borrowed(bytes) => String::from_utf8_lossy(bytes),
         // The three bytes of a lone surrogate become one replacement character.
-        Cow::Owned(bytes) => Cow::Owned(replace_lone_surrogates(&bytes)),
+        Cow::Owned(bytes) => Cow::Owned(lossy_text(&bytes)),
     })
 }
 
@@ -339,7 +339,7 @@ pub fn text_with_escapes(literal: &str) -> Option<String> {
 
 /// Replaces each escaped lone surrogate by an escaped U+FFFD, so that strict JSON parsers accept the text.
 #[must_use]
-pub fn readable_by_all(json: &str) -> Cow<'_, str> {
+pub fn replace_lone_surrogates(json: &str) -> Cow<'_, str> {
     let unit = |at: usize| {
         let digits = json.get(at..at + 6)?.strip_prefix("\\u")?;
         u32::from_str_radix(digits, 16).ok()
@@ -368,7 +368,7 @@ pub fn readable_by_all(json: &str) -> Cow<'_, str> {
     Cow::Owned(written)
 }
 
-fn replace_lone_surrogates(decoded: &[u8]) -> String {
+fn lossy_text(decoded: &[u8]) -> String {
     let mut text = String::with_capacity(decoded.len());
     let mut rest = decoded;
     while !rest.is_empty() {
@@ -492,7 +492,7 @@ mod tests {
         let read = |object: &str| {
             let readable = Readable::of(object, &["a", "b"], |text| serde_json::from_str::<Two<'_>>(text).is_ok());
             let two: Two<'_> = serde_json::from_str(readable.text()).unwrap();
-            (two.a.map(Cow::into_owned), two.b.map(Cow::into_owned), readable.is_whole())
+            (two.a.map(Cow::into_owned), two.b.map(Cow::into_owned), readable.is_complete())
         };
         let text = |text: &str| Some(text.to_owned());
         assert_eq!(read(r#"{"a":"x","b":"y","c":[7]}"#), (text("x"), text("y"), true));
@@ -525,8 +525,8 @@ mod tests {
                 r#"["\ud83d\ude00","\\ud83d","\ufffd\ufffd\n\u0041"]"#,
             ),
         ] {
-            assert_eq!(readable_by_all(json), readable);
-            assert!(serde_json::from_str::<serde_json::Value>(&readable_by_all(json)).is_ok());
+            assert_eq!(replace_lone_surrogates(json), readable);
+            assert!(serde_json::from_str::<serde_json::Value>(&replace_lone_surrogates(json)).is_ok());
         }
     }
 }

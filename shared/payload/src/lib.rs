@@ -9,5 +9,5 @@ pub mod strict;
 pub mod time;
 pub mod wire;
 
-pub use event::{Event, EventId, Fingerprint, Marks, Nonce, Subject};
+pub use event::{Event, EventId, Fingerprint, Flags, Nonce, Subject};
 pub use outcome::Outcome;

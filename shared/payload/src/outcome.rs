@@ -82,7 +82,7 @@ impl Outcome {
 
     /// Returns the outcome with this word; `None` if there is none.
     #[must_use]
-    pub fn named(word: &str) -> Option<Self> {
+    pub fn from_word(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|outcome| outcome.as_str() == word)
     }
 
@@ -122,7 +122,7 @@ mod tests {
     fn outcome_words_are_unique_and_found_by_named() {
         let words: BTreeSet<&str> = Outcome::ALL.into_iter().map(Outcome::as_str).collect();
         assert_eq!(words.len(), Outcome::ALL.len());
-        assert!(Outcome::ALL.into_iter().all(|outcome| Outcome::named(outcome.as_str()) == Some(outcome)));
-        assert_eq!(Outcome::named("ok"), None);
+        assert!(Outcome::ALL.into_iter().all(|outcome| Outcome::from_word(outcome.as_str()) == Some(outcome)));
+        assert_eq!(Outcome::from_word("ok"), None);
     }
 }

@@ -60,7 +60,7 @@ impl Kind {
 
     /// The default reply. By default a contact is not called.
     #[must_use]
-    pub fn otherwise(self) -> &'static str {
+    pub fn default_reply(self) -> &'static str {
         if self == Kind::Predial { r#"{"eligible":false}"# } else { "{}" }
     }
 

@@ -4,22 +4,22 @@
 //! to Vapi, it is never logged, and redirects are not followed.
 
 use bytes::Bytes;
-use gatehouse_edge::answering::Action;
-use gatehouse_outgoing::{Client, NetworkScope, Tls};
+use gatehouse_egress::{Client, NetworkScope, Tls};
 use gatehouse_payload::pointer::Pointer;
+use gatehouse_receiver::responder::Action;
 use http::{Method, Request, Uri, header};
 use http_body_util::Full;
 use hyper_util::rt::TokioExecutor;
 use tokio::time::timeout_at;
 
-use crate::message::Said;
+use crate::message::VapiMessage;
 
 /// The domains of Vapi's control URLs.
 pub const DOMAINS: [&str; 1] = ["vapi.ai"];
 
 /// The hosts that messages may be posted to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Hosts {
+pub enum ControlHosts {
     /// Vapi's hosts, over HTTPS.
     Vapi,
     /// Loopback addresses, over plain HTTP. Real calls cannot be reached.
@@ -31,23 +31,23 @@ pub enum Hosts {
 /// Posts messages to live calls.
 #[derive(Debug, Clone)]
 pub struct Control {
-    hosts: Hosts,
+    hosts: ControlHosts,
     tls: Tls,
 }
 
 impl Control {
-    /// Builds the client. Reads the machine's root certificates unless `hosts` is [`Hosts::Loopback`].
+    /// Builds the client. Reads the machine's root certificates unless `hosts` is [`ControlHosts::Loopback`].
     ///
     /// # Errors
     /// If the machine has no root certificates.
-    pub fn new(hosts: Hosts) -> std::io::Result<Self> {
-        let tls = if hosts == Hosts::Loopback { Tls::none() } else { Tls::native() };
+    pub fn new(hosts: ControlHosts) -> std::io::Result<Self> {
+        let tls = if hosts == ControlHosts::Loopback { Tls::none() } else { Tls::native() };
         Ok(Control { hosts, tls: tls? })
     }
 
     /// An action that posts `messages` in sequence to the call of `message`. Nothing is sent before the action runs.
     #[must_use]
-    pub fn act(&self, message: &Said, messages: Vec<String>) -> Action {
+    pub fn act(&self, message: &VapiMessage, messages: Vec<String>) -> Action {
         let url = url(self.hosts, message);
         let tls = self.tls.clone();
         Box::new(move |until| {
@@ -87,22 +87,22 @@ async fn post(client: &Client, url: &Uri, message: String) -> Result<(), String>
 ///
 /// # Errors
 /// The reason why it cannot be controlled.
-pub fn target(hosts: Hosts, message: &Said) -> Result<(), &'static str> {
+pub fn target(hosts: ControlHosts, message: &VapiMessage) -> Result<(), &'static str> {
     url(hosts, message).map(drop)
 }
 
-fn url(hosts: Hosts, message: &Said) -> Result<Uri, &'static str> {
+fn url(hosts: ControlHosts, message: &VapiMessage) -> Result<Uri, &'static str> {
     let pointer: Pointer = "/call/monitor/controlUrl".parse().map_err(|_| "the pointer is invalid")?;
     let url = message.text(&pointer).ok_or("the message has no control URL")?;
     let url: Uri = url.parse().map_err(|_| "the message's control URL is not a URL")?;
     match (is_allowed(hosts, &url), hosts) {
         (true, _) => Ok(url),
-        (false, Hosts::Loopback) => Err("the message's control URL does not lead to this machine"),
+        (false, ControlHosts::Loopback) => Err("the message's control URL does not lead to this machine"),
         (false, _) => Err("the message's control URL does not lead to Vapi"),
     }
 }
 
-fn is_allowed(hosts: Hosts, url: &Uri) -> bool {
+fn is_allowed(hosts: ControlHosts, url: &Uri) -> bool {
     let Some(authority) = url.authority().map(|authority| authority.as_str().to_ascii_lowercase()) else {
         return false;
     };
@@ -118,8 +118,8 @@ fn is_allowed(hosts: Hosts, url: &Uri) -> bool {
         !authority.contains('@') && ["127.0.0.1", "localhost", "[::1]"].contains(&host)
     };
     match (url.scheme_str(), hosts) {
-        (Some("https"), Hosts::Vapi | Hosts::VapiAndLoopback) => is_vapi(),
-        (Some("http"), Hosts::Loopback | Hosts::VapiAndLoopback) => is_loopback(),
+        (Some("https"), ControlHosts::Vapi | ControlHosts::VapiAndLoopback) => is_vapi(),
+        (Some("http"), ControlHosts::Loopback | ControlHosts::VapiAndLoopback) => is_loopback(),
         _ => false,
     }
 }
@@ -140,7 +140,7 @@ mod tests {
             "https://api.VAPI.ai:443/x",
             "https://vapi.ai",
         ] {
-            assert!(allowed(Hosts::Vapi, url), "{url}");
+            assert!(allowed(ControlHosts::Vapi, url), "{url}");
         }
         for url in [
             "http://api.vapi.ai/x",
@@ -163,10 +163,10 @@ mod tests {
             "https://",
             "",
         ] {
-            assert!(!allowed(Hosts::Vapi, url), "{url}");
+            assert!(!allowed(ControlHosts::Vapi, url), "{url}");
         }
-        assert!(allowed(Hosts::VapiAndLoopback, "http://127.0.0.1:9/x"));
-        assert!(!allowed(Hosts::VapiAndLoopback, "http://10.0.0.1/x"));
-        assert!(!allowed(Hosts::Loopback, "https://api.vapi.ai/x"), "real calls cannot be reached");
+        assert!(allowed(ControlHosts::VapiAndLoopback, "http://127.0.0.1:9/x"));
+        assert!(!allowed(ControlHosts::VapiAndLoopback, "http://10.0.0.1/x"));
+        assert!(!allowed(ControlHosts::Loopback, "https://api.vapi.ai/x"), "real calls cannot be reached");
     }
 }

@@ -14,17 +14,17 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use gatehouse_edge::Decision;
+use gatehouse_receiver::ReplyPlan;
 use gatehouse_vapi::Channel;
 use gatehouse_vapi::response::ToolOutcome;
 use serde::Serialize;
 use tokio::time::{Instant, timeout_at};
 
 pub use answer::Kind;
-pub use control::{Control, Hosts};
+pub use control::{Control, ControlHosts};
 pub use gatehouse_vapi::tool_calls::{ToolCall, ToolCalls};
-pub use message::Said;
-pub use rules::{Chosen, InvalidRules, Rules};
+pub use message::VapiMessage;
+pub use rules::{InvalidRules, RuleResult, Rules};
 
 /// The rules and the client that executes their actions.
 #[derive(Debug, Clone)]
@@ -61,14 +61,14 @@ impl Replies {
     /// # Errors
     /// As [`parse`](Self::parse).
     pub fn deployed() -> Result<Self, RepliesError> {
-        Self::parse(DEPLOYED_FILE, DEPLOYED, Hosts::Vapi)
+        Self::parse(DEPLOYED_FILE, DEPLOYED, ControlHosts::Vapi)
     }
 
     /// Builds replies from rules.
     ///
     /// # Errors
     /// If a rule acts on calls and the machine has no root certificates.
-    pub fn new(rules: Rules, hosts: Hosts) -> Result<Self, RepliesError> {
+    pub fn new(rules: Rules, hosts: ControlHosts) -> Result<Self, RepliesError> {
         let control = rules.act().then(|| Control::new(hosts)).transpose()?;
         Ok(Replies { rules, control })
     }
@@ -77,7 +77,7 @@ impl Replies {
     ///
     /// # Errors
     /// If a rule is invalid, or a rule acts on calls and the machine has no root certificates.
-    pub fn parse(file: &str, text: &str, hosts: Hosts) -> Result<Self, RepliesError> {
+    pub fn parse(file: &str, text: &str, hosts: ControlHosts) -> Result<Self, RepliesError> {
         Self::new(Rules::parse(file, text)?, hosts)
     }
 
@@ -87,15 +87,15 @@ impl Replies {
     pub fn decide(
         &self,
         channel: Channel,
-        message: &Said,
+        message: &VapiMessage,
         known: &BTreeMap<String, ToolOutcome>,
         until: Instant,
-    ) -> Decision {
-        let Chosen { reply, act, rules, faults } = self.rules.choose(channel, message, known, Some(until));
+    ) -> ReplyPlan {
+        let RuleResult { reply, act, rules, faults } = self.rules.choose(channel, message, known, Some(until));
         let action = self.control.as_ref().filter(|_| !act.is_empty()).map(|control| control.act(message, act));
         let code = (!known.is_empty()).then(|| "code".to_owned());
         let by = listed(code.into_iter().chain(rules));
-        Decision { answer: reply, action, by, fault: listed(faults), ..Decision::default() }
+        ReplyPlan { answer: reply, action, by, fault: listed(faults), ..ReplyPlan::default() }
     }
 }
 
@@ -141,18 +141,18 @@ pub async fn run_hook<T>(hook: impl Future<Output = Option<T>>, until: Instant) 
 
 impl<T: Serialize> HookResult<T> {
     /// The decision of the hook, or of `rules` if the hook passed or failed.
-    pub fn or(self, rules: impl FnOnce() -> Decision) -> Decision {
+    pub fn or(self, rules: impl FnOnce() -> ReplyPlan) -> ReplyPlan {
         let reason = match self {
             HookResult::Passed => return rules(),
             HookResult::Failed(reason) => reason.to_owned(),
             HookResult::Answered(answer) => match answer::to_json(&answer) {
                 Ok(answer) => {
-                    return Decision { answer: Some(answer), by: Some("code".to_owned()), ..Decision::default() };
+                    return ReplyPlan { answer: Some(answer), by: Some("code".to_owned()), ..ReplyPlan::default() };
                 }
                 Err(reason) => format!("the hook's reply: {reason}"),
             },
         };
         let decision = rules();
-        Decision { fault: listed([reason].into_iter().chain(decision.fault)), ..decision }
+        ReplyPlan { fault: listed([reason].into_iter().chain(decision.fault)), ..decision }
     }
 }

@@ -15,7 +15,7 @@ use serde_json::Value;
 
 /// A message of Vapi. It is parsed lazily, because few messages have rules.
 #[derive(Debug)]
-pub struct Said {
+pub struct VapiMessage {
     message: Arc<LazyMessage>,
     tool: Option<Tool>,
 }
@@ -47,7 +47,7 @@ struct Tool {
     text: String,
 }
 
-impl Said {
+impl VapiMessage {
     /// The message of an event.
     #[must_use]
     pub fn by(event: &Event) -> Self {
@@ -64,15 +64,15 @@ impl Said {
 
     fn new(body: Bytes, message_type: Option<String>) -> Self {
         let (text, members, found) = (OnceLock::new(), OnceLock::new(), Mutex::default());
-        Said { message: Arc::new(LazyMessage { body, message_type, text, members, found }), tool: None }
+        VapiMessage { message: Arc::new(LazyMessage { body, message_type, text, members, found }), tool: None }
     }
 
     /// The message with one of its tool calls at `/tool`, for rules about tools.
     #[must_use]
-    pub fn about(&self, call: &ToolCall) -> Said {
+    pub fn about(&self, call: &ToolCall) -> VapiMessage {
         let (id, name) = (Value::from(call.id.as_str()), Value::from(call.name.as_str()));
         let text = format!(r#"{{"id":{id},"name":{name},"arguments":{}}}"#, call.arguments);
-        Said { message: Arc::clone(&self.message), tool: Some(Tool { name: call.name.clone(), text }) }
+        VapiMessage { message: Arc::clone(&self.message), tool: Some(Tool { name: call.name.clone(), text }) }
     }
 
     /// The message's type; both names of a final transcript are `transcript`.

@@ -16,7 +16,7 @@ use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 use crate::answer::{ANSWER_LIMIT, ANSWERED, Kind, action_json, to_json};
-use crate::message::Said;
+use crate::message::VapiMessage;
 use crate::template::{Missing, Template};
 use crate::when::When;
 
@@ -40,7 +40,7 @@ pub struct InvalidRules {
 
 /// The result of applying the rules to a message.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Chosen {
+pub struct RuleResult {
     /// The reply as JSON text.
     pub reply: Option<String>,
     /// The messages to send to the live call, as JSON texts.
@@ -138,15 +138,15 @@ impl Rules {
     /// Warnings about rules that are valid but probably wrong: unknown message types, pointers that find nothing, rules
     /// that are never reached, and braces that are not a placeholder.
     #[must_use]
-    pub fn doubts(&self) -> Vec<String> {
+    pub fn warnings(&self) -> Vec<String> {
         let known = |channel| match channel {
             Channel::Client => [&CLIENT_MESSAGES[..], &CLIENT_MESSAGE_OPTIONS].concat(),
             Channel::Server => [&SERVER_MESSAGES[..], &SERVER_MESSAGE_OPTIONS].concat(),
         };
-        let mut doubts = Vec::new();
+        let mut warnings = Vec::new();
         for (channel, rules) in [(Channel::Client, &self.client), (Channel::Server, &self.server)] {
             for (n, rule) in rules.iter().enumerate() {
-                let mut doubt = |warning: String| doubts.push(format!("{}: {}: {warning}", self.file, rule.name));
+                let mut doubt = |warning: String| warnings.push(format!("{}: {}: {warning}", self.file, rule.name));
                 let message_type = &rule.when.message_type;
                 if !known(channel).contains(&message_type.as_str()) {
                     doubt(format!("Vapi documents no {} message of the type {message_type}", channel.as_str()));
@@ -172,7 +172,7 @@ impl Rules {
                 }
             }
         }
-        doubts
+        warnings
     }
 
     /// Applies the rules to a message. The first rule that applies decides. A rule does not apply if the message lacks
@@ -184,11 +184,11 @@ impl Rules {
     pub fn choose(
         &self,
         channel: Channel,
-        message: &Said,
+        message: &VapiMessage,
         known: &BTreeMap<String, ToolOutcome>,
         until: Option<Instant>,
-    ) -> Chosen {
-        let mut chosen = Chosen::default();
+    ) -> RuleResult {
+        let mut chosen = RuleResult::default();
         let Some(message_type) = message.message_type() else { return chosen };
         let kind = Kind::of(channel, message_type);
         if kind == Some(Kind::Tools) {
@@ -204,14 +204,14 @@ impl Rules {
     /// there is no reply. If only some have one, the calls without a rule get an error.
     fn choose_for_tools(
         &self,
-        message: &Said,
+        message: &VapiMessage,
         known: &BTreeMap<String, ToolOutcome>,
         until: Option<Instant>,
-        chosen: &mut Chosen,
+        chosen: &mut RuleResult,
     ) {
         let called = message.tool_calls();
-        if called.nameless > 0 {
-            chosen.faults.push(format!("{} tool calls have no id or no name", called.nameless));
+        if called.unidentified > 0 {
+            chosen.faults.push(format!("{} tool calls have no id or no name", called.unidentified));
         }
         // All results share the length limit of the reply.
         let limit = (ANSWER_LIMIT / called.calls.len().max(1)).saturating_sub(RESULT_OVERHEAD);
@@ -232,7 +232,7 @@ impl Rules {
                     error("The result is too long.")
                 }
                 ToolReply::Outcome(outcome) => outcome,
-                ToolReply::Unanswered => error("No result is configured for this tool."),
+                ToolReply::NoReply => error("No result is configured for this tool."),
                 ToolReply::Silent => continue,
             };
             let ToolCall { id: tool_call_id, name, .. } = call;
@@ -248,15 +248,21 @@ impl Rules {
     }
 
     /// Applies the rules to one tool call.
-    fn result(&self, call: &ToolCall, message: &Said, until: Option<Instant>, chosen: &mut Chosen) -> ToolReply {
+    fn result(
+        &self,
+        call: &ToolCall,
+        message: &VapiMessage,
+        until: Option<Instant>,
+        chosen: &mut RuleResult,
+    ) -> ToolReply {
         let Some((rule, mut filled)) = self.first(Channel::Server, &message.about(call), until, chosen) else {
-            return ToolReply::Unanswered;
+            return ToolReply::NoReply;
         };
         let reply = filled.reply.take().map(read);
         let had_reply = reply.is_some();
         match rule.finish(filled, reply, chosen) {
             Some(outcome) => ToolReply::Outcome(outcome),
-            None if had_reply => ToolReply::Unanswered,
+            None if had_reply => ToolReply::NoReply,
             None => ToolReply::Silent,
         }
     }
@@ -265,9 +271,9 @@ impl Rules {
     fn first(
         &self,
         channel: Channel,
-        message: &Said,
+        message: &VapiMessage,
         until: Option<Instant>,
-        chosen: &mut Chosen,
+        chosen: &mut RuleResult,
     ) -> Option<(&Rule, Filled)> {
         for rule in if channel == Channel::Client { &self.client } else { &self.server } {
             if until.is_some_and(|until| Instant::now() >= until) {
@@ -288,7 +294,7 @@ enum ToolReply {
     /// A result or an error.
     Outcome(ToolOutcome),
     /// No rule applies, or the reply of the rule is invalid.
-    Unanswered,
+    NoReply,
     /// The rule only acts and leaves the call without a result.
     Silent,
 }
@@ -343,7 +349,7 @@ impl Rule {
     }
 
     /// The filled reply and action; `None` if the rule does not apply.
-    fn fill(&self, message: &Said) -> Option<Filled> {
+    fn fill(&self, message: &VapiMessage) -> Option<Filled> {
         if !self.when.applies(message) {
             return None;
         }
@@ -355,7 +361,7 @@ impl Rule {
     }
 
     /// Returns the reply, and adds the action to `chosen`. If the reply is invalid, the action is dropped too.
-    fn finish<T>(&self, filled: Filled, reply: Option<Result<T, String>>, chosen: &mut Chosen) -> Option<T> {
+    fn finish<T>(&self, filled: Filled, reply: Option<Result<T, String>>, chosen: &mut RuleResult) -> Option<T> {
         let mut fault = |member: &str, reason: String| chosen.faults.push(format!("{}: {member}: {reason}", self.name));
         let reply = match reply {
             None => None,

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 use serde_json::Value;
 
-use crate::message::{Said, string};
+use crate::message::{VapiMessage, string};
 
 /// When a rule applies.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -92,7 +92,7 @@ fn scalars(value: Value) -> Option<Vec<Scalar>> {
 impl When {
     /// Whether the rule applies to a message. A rule never applies if a value that it checks is ambiguous: a repeated
     /// member or a string with a lone surrogate.
-    pub(crate) fn applies(&self, message: &Said) -> bool {
+    pub(crate) fn applies(&self, message: &VapiMessage) -> bool {
         message.is_of(&self.message_type)
             && self.tool.as_deref().is_none_or(|tool| message.calls(tool))
             && self.conditions.iter().all(|(pointer, condition)| condition.holds(message.find(&pointer.0)))

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use gatehouse_replies::{Chosen, Rules, Said};
+use gatehouse_replies::{RuleResult, Rules, VapiMessage};
 use gatehouse_vapi::Channel;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -13,8 +13,8 @@ fn rules(text: &Value) -> Rules {
     Rules::parse("rules.json", &text.to_string()).unwrap()
 }
 
-fn choose(rules: &Rules, channel: Channel, message: &Value) -> Chosen {
-    rules.choose(channel, &Said::of(message.to_string().as_bytes()), &BTreeMap::new(), None)
+fn choose(rules: &Rules, channel: Channel, message: &Value) -> RuleResult {
+    rules.choose(channel, &VapiMessage::of(message.to_string().as_bytes()), &BTreeMap::new(), None)
 }
 
 /// The text of the `say` reply that a rule gives to a client message.
@@ -40,7 +40,7 @@ fn repository(path: &str) -> String {
 fn rules_files_of_the_repository_are_valid() {
     Rules::parse("functions/replies.json", &repository("functions/replies.json")).unwrap();
     let development = Rules::parse("functions/replies.dev.json", &repository("functions/replies.dev.json")).unwrap();
-    assert_eq!(development.doubts(), [""; 0]);
+    assert_eq!(development.warnings(), [""; 0]);
     let published: Value =
         serde_json::from_str(&repository("shared/vendors/vapi/samples/workflow-node-started.json")).unwrap();
     let reply = choose(&development, Channel::Client, &published).reply.unwrap();
@@ -71,9 +71,9 @@ fn first_matching_rule_decides() {
     assert_eq!(by(json!({"id": "c2", "name": "n"})), ["client rule 2"]);
     assert_eq!(by(json!({"id": "c2"})), ["client rule 3"], "a reply that cannot be filled does not apply");
     let other = choose(&rules, Channel::Client, &json!({"message": {"type": "metadata"}}));
-    assert_eq!(other, Chosen::default());
+    assert_eq!(other, RuleResult::default());
     let server = choose(&rules, Channel::Server, &json!({"message": {"type": "hang", "call": {"id": "c1"}}}));
-    assert_eq!(server, Chosen::default(), "a client rule");
+    assert_eq!(server, RuleResult::default(), "a client rule");
 }
 
 #[test]
@@ -126,7 +126,7 @@ fn no_rule_applies_to_an_ambiguous_value() {
             {"when": {"type": "campaign.predial", "where": {"/dnc": condition}}, "reply": {"eligible": true}}]}));
         for dnc in [r#""dnc":true,"dnc":false"#, r#""dnc":"\ud800""#] {
             let body = format!(r#"{{"message":{{"type":"campaign.predial",{dnc}}}}}"#);
-            let chosen = rules.choose(Channel::Server, &Said::of(body.as_bytes()), &BTreeMap::new(), None);
+            let chosen = rules.choose(Channel::Server, &VapiMessage::of(body.as_bytes()), &BTreeMap::new(), None);
             assert_eq!(chosen.reply, None, "{condition} {dnc}");
         }
     }
@@ -137,7 +137,7 @@ fn long_numbers_are_compared_digit_by_digit() {
     let rule = |n: &str| {
         let rules =
             format!(r#"{{"client":[{{"when":{{"type":"hang","where":{{"/n":{n}}}}},"act":{{"type":"end-call"}}}}]}}"#);
-        let message = Said::of(br#"{"message":{"type":"hang","n":9007199254740993}}"#);
+        let message = VapiMessage::of(br#"{"message":{"type":"hang","n":9007199254740993}}"#);
         let rules = Rules::parse("rules.json", &rules).unwrap();
         rules.choose(Channel::Client, &message, &BTreeMap::new(), None).act.len()
     };
@@ -222,7 +222,7 @@ fn action_with_missing_text_is_omitted_and_reported() {
     );
 }
 
-fn results(rules: &Rules, calls: &Value) -> (Value, Chosen) {
+fn results(rules: &Rules, calls: &Value) -> (Value, RuleResult) {
     let chosen = choose(rules, Channel::Server, &json!({"message": {"type": "tool-calls", "toolCallList": calls}}));
     (chosen.reply.as_deref().map_or(Value::Null, |reply| serde_json::from_str(reply).unwrap()), chosen)
 }
@@ -269,9 +269,9 @@ fn tool_calls_are_read_in_every_documented_form() {
         ] {
             let mut message = json!({"type": "tool-calls"});
             message.as_object_mut().unwrap().extend(lists.as_object().unwrap().clone());
-            let said = Said::of(json!({"message": message}).to_string().as_bytes());
+            let said = VapiMessage::of(json!({"message": message}).to_string().as_bytes());
             let calls = said.tool_calls();
-            assert_eq!((calls.calls.len(), calls.nameless), (1, 0), "{message}");
+            assert_eq!((calls.calls.len(), calls.unidentified), (1, 0), "{message}");
             assert_eq!(calls.calls[0].read::<Value>().unwrap(), json!({"city": "Oslo"}), "{message}");
         }
     }
@@ -283,7 +283,7 @@ fn tool_calls_are_read_in_every_documented_form() {
 #[test]
 fn rules_are_not_evaluated_after_the_deadline() {
     let rules = rules(&json!({"client": [{"when": {"type": "hang"}, "reply": say("x")}]}));
-    let said = Said::of(br#"{"message":{"type":"hang"}}"#);
+    let said = VapiMessage::of(br#"{"message":{"type":"hang"}}"#);
     let chosen = rules.choose(Channel::Client, &said, &BTreeMap::new(), Some(tokio::time::Instant::now()));
     assert_eq!((chosen.reply, chosen.faults), (None, vec!["deadline reached before client rule 1".to_owned()]));
 }
@@ -386,13 +386,13 @@ fn error_names_file_rule_and_member() {
 #[test]
 fn doubtful_rules_are_reported() {
     let act = json!({"type": "end-call"});
-    let of = |rules_of: Value| rules(&rules_of).doubts();
-    let doubts = of(json!({
+    let of = |rules_of: Value| rules(&rules_of).warnings();
+    let warnings = of(json!({
         "client": [{"when": {"type": "workflow.node.start"}, "act": act}],
         "server": [{"when": {"type": "metadata"}, "act": act}],
     }));
-    assert!(doubts[0].contains("client rule 1") && doubts[0].contains("workflow.node.start"), "{doubts:?}");
-    assert!(doubts[1].contains("server rule 1") && doubts.len() == 2, "{doubts:?}");
+    assert!(warnings[0].contains("client rule 1") && warnings[0].contains("workflow.node.start"), "{warnings:?}");
+    assert!(warnings[1].contains("server rule 1") && warnings.len() == 2, "{warnings:?}");
     for (rule, expected) in [
         (
             json!({"when": {"type": "hang", "where": {"/message/call/id": "c"}}, "act": act}),
@@ -402,8 +402,8 @@ fn doubtful_rules_are_reported() {
         (json!({"when": {"type": "hang"}, "reply": say("{{ /call/id }}")}), "{{ /call/id }} is sent to Vapi unchanged"),
         (json!({"when": {"type": "hang"}, "reply": say("{{call/id}}")}), "{{call/id}} is sent to Vapi unchanged"),
     ] {
-        let doubts = of(json!({"client": [rule]}));
-        assert!(doubts.len() == 1 && doubts[0].contains(expected), "{doubts:?}");
+        let warnings = of(json!({"client": [rule]}));
+        assert!(warnings.len() == 1 && warnings[0].contains(expected), "{warnings:?}");
     }
     let first = json!({"when": {"type": "hang"}, "reply": say("{{/x|y}}")});
     let never = json!({"when": {"type": "hang", "where": {"/x": 1}}, "act": act});
@@ -430,6 +430,6 @@ proptest! {
     #[test]
     fn no_body_makes_rules_panic(body in "\\PC{0,60}|[\\[{\"a:,}\\]0-9]{0,60}") {
         let rules = rules(&json!({"client": [{"when": {"type": "a", "where": {"/a/0": 1}}, "reply": say("{{/a|b}}")}]}));
-        let _ = rules.choose(Channel::Client, &Said::of(body.as_bytes()), &BTreeMap::new(), None);
+        let _ = rules.choose(Channel::Client, &VapiMessage::of(body.as_bytes()), &BTreeMap::new(), None);
     }
 }

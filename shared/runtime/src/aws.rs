@@ -10,7 +10,7 @@ use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
-use gatehouse_outgoing::sdk::https_client;
+use gatehouse_egress::sdk::https_client;
 
 /// The pinned behavior version. A newer one changes retries and timeouts, on which the 5 s budget depends.
 fn behavior() -> BehaviorVersion {
@@ -81,7 +81,7 @@ impl CallLimits {
 /// Returns the service's error code, or a few words if there is none. Safe to log: it leaves out the service's message,
 /// which may quote the request.
 #[must_use]
-pub fn code_of<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> &str {
+pub fn error_code<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> &str {
     match error {
         SdkError::TimeoutError(_) => "timeout",
         SdkError::DispatchFailure(failure) if failure.is_timeout() => "timeout",

@@ -1,6 +1,6 @@
 //! Reads the members of a body one by one, so that an unexpected member does not hide the others.
 
-use gatehouse_payload::json::{lossy_string, pick, readable_by_all};
+use gatehouse_payload::json::{lossy_string, pick, replace_lone_surrogates};
 use gatehouse_payload::time::Timestamp;
 use serde_json::value::RawValue;
 
@@ -51,7 +51,7 @@ impl<'a> Members<'a> {
     #[must_use]
     pub fn composite(self, path: &[&str]) -> Option<String> {
         let value = self.at(path)?.0;
-        value.starts_with(['{', '[']).then(|| readable_by_all(value).into_owned())
+        value.starts_with(['{', '[']).then(|| replace_lone_surrogates(value).into_owned())
     }
 
     /// Returns the elements of the list at a path; empty if there is no list.

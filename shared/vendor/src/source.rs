@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use gatehouse_payload::event::{self, Event, EventId, Fingerprint, Marks, Nonce, Received, Subject};
+use gatehouse_payload::event::{self, Event, EventId, Fingerprint, Flags, Nonce, Received, Subject};
 use gatehouse_payload::json::Document;
 use gatehouse_payload::outcome::Outcome;
 use gatehouse_payload::time::Timestamp;
@@ -82,7 +82,7 @@ pub trait Source: fmt::Debug + Send + Sync {
             verified_by: received.verified_by,
             body: received.body,
             answer: received.answer,
-            marks: Marks {
+            flags: Flags {
                 unparsed: parsed.unparsed,
                 weak_identity: received.weak_identity,
                 undated: parsed.occurred_at.is_none(),

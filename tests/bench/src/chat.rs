@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use gatehouse_local::Error;
-use gatehouse_local::agent::{Agent, Answer, Heard, Piece as AgentPiece};
+use gatehouse_local::agent::{Agent, Answer, Piece as AgentPiece, ReceivedRequest};
 use gatehouse_local::delivery::{Client, Delivery};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
@@ -52,7 +52,7 @@ impl Chat {
     /// Fails if there is no free port.
     pub(crate) async fn start() -> Result<Chat, Error> {
         let zero = Instant::now();
-        let agent = Agent::start(move |heard| Some(answer(heard, zero))).await?;
+        let agent = Agent::start(move |requests| Some(answer(requests, zero))).await?;
         Ok(Chat { agent, zero })
     }
 
@@ -89,14 +89,14 @@ fn event(text: &str) -> Bytes {
     Bytes::from(format!("data: {{\"type\":\"text\",\"content\":\"{text}\"}}\n\n"))
 }
 
-fn answer(heard: &Heard, zero: Instant) -> Answer {
-    let body = String::from_utf8_lossy(&heard.body);
+fn answer(requests: &ReceivedRequest, zero: Instant) -> Answer {
+    let body = String::from_utf8_lossy(&requests.body);
     let is_prompt = |prompt: &str| body.contains(prompt);
-    let done = AgentPiece::Says(Bytes::from_static(DONE));
+    let done = AgentPiece::Bytes(Bytes::from_static(DONE));
     let bulk = |bytes: usize| {
         let event = event(&"x".repeat(bytes));
         let count = BULK / event.len();
-        Answer::saying(std::iter::repeat_n(AgentPiece::Says(event), count).chain([done.clone()]))
+        Answer::with_pieces(std::iter::repeat_n(AgentPiece::Bytes(event), count).chain([done.clone()]))
     };
     let (sender, answer) = Answer::stream();
     if is_prompt("paced") {
@@ -105,7 +105,7 @@ fn answer(heard: &Heard, zero: Instant) -> Answer {
             for _ in 0..PACED_EVENTS {
                 next += PACE;
                 tokio::time::sleep_until(next).await;
-                let _ = sender.send(AgentPiece::Says(event.clone()));
+                let _ = sender.send(AgentPiece::Bytes(event.clone()));
             }
             let _ = sender.send(done);
         }));
@@ -118,18 +118,18 @@ fn answer(heard: &Heard, zero: Instant) -> Answer {
             let mut pace = tokio::time::interval(PAUSE);
             for _ in 0..EVENTS {
                 pace.tick().await;
-                let _ = sender.send(AgentPiece::Says(event(&zero.elapsed().as_nanos().to_string())));
+                let _ = sender.send(AgentPiece::Bytes(event(&zero.elapsed().as_nanos().to_string())));
             }
             let _ = sender.send(done);
         }));
     } else if is_prompt("open") {
         // The stream stays open after its first event.
         drop(tokio::spawn(async move {
-            let _ = sender.send(AgentPiece::Says(event("Hi")));
+            let _ = sender.send(AgentPiece::Bytes(event("Hi")));
             sender.closed().await;
         }));
     } else {
-        return Answer::saying([AgentPiece::Says(event("Hi")), done]);
+        return Answer::with_pieces([AgentPiece::Bytes(event("Hi")), done]);
     }
     answer
 }

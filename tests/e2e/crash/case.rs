@@ -48,7 +48,7 @@ pub(super) enum Failure {
     /// The process is killed; the request was applied, but not answered.
     KillAfter,
     Cut,
-    LoseAnswer,
+    DropResponse,
     Hang,
     Delay,
     Throttle,
@@ -61,7 +61,7 @@ const FAILURES: [Failure; 10] = [
     Failure::KillBefore,
     Failure::KillAfter,
     Failure::Cut,
-    Failure::LoseAnswer,
+    Failure::DropResponse,
     Failure::Hang,
     Failure::Delay,
     Failure::Throttle,
@@ -116,9 +116,9 @@ impl Case {
     pub(super) fn rule(&mut self) -> Rule {
         let fault = match self.failure {
             Failure::KillBefore | Failure::Hang => Fault::Hang,
-            Failure::KillAfter => Fault::HoldAnswer,
+            Failure::KillAfter => Fault::HoldResponse,
             Failure::Cut => Fault::Cut,
-            Failure::LoseAnswer => Fault::LoseAnswer,
+            Failure::DropResponse => Fault::DropResponse,
             Failure::Delay => Fault::Delay(std::time::Duration::from_millis(200)),
             Failure::Throttle => Fault::THROTTLE,
             Failure::Internal => Fault::INTERNAL,
@@ -134,7 +134,7 @@ impl Case {
     pub(super) fn delivery(&self, name: &str, text: &str) -> Delivery {
         let id = format!("msg_{name}");
         // Only those Vapi messages whose id does not depend on their body can conflict.
-        let is_named = self.point == Point::ConflictPut;
+        let has_unique_id = self.point == Point::ConflictPut;
         let named =
             format!(r#"{{"message":{{"type":"session.created","session":{{"id":"s_{name}"}},"text":"{text}"}}}}"#);
         let ada = || {
@@ -142,8 +142,8 @@ impl Case {
             format!(r#"{{"type":"v1.conversation.message","timestamp":"2026-11-20T09:00:00Z","data":{data}}}"#)
         };
         match self.function {
-            Function::ClientMessage if is_named => Delivery::now(&Vapi::CLIENT, named),
-            Function::ServerMessage if is_named => Delivery::now(&Vapi::SERVER, named),
+            Function::ClientMessage if has_unique_id => Delivery::now(&Vapi::CLIENT, named),
+            Function::ServerMessage if has_unique_id => Delivery::now(&Vapi::SERVER, named),
             Function::ClientMessage => Delivery::now(
                 &Vapi::CLIENT,
                 format!(

@@ -22,15 +22,15 @@ pub(super) async fn play(mut case: Case) -> Checked {
     let rule = case.rule();
     match case.point {
         // Only heads have fingerprints.
-        Point::Put | Point::Head => bed.dynamodb.fail(rule.on("PutItem").containing("\"fingerprint\"")),
-        Point::ConflictPut => bed.dynamodb.fail(rule.on("PutItem").containing("conflict:")),
+        Point::Put | Point::Head => bed.dynamodb.add_rule(rule.on("PutItem").containing("\"fingerprint\"")),
+        Point::ConflictPut => bed.dynamodb.add_rule(rule.on("PutItem").containing("conflict:")),
         Point::Chunk => {
             let passing = u32::try_from(case.random.below(2)).unwrap();
-            bed.dynamodb.fail(rule.on("PutItem").containing("chunk:").after(passing));
+            bed.dynamodb.add_rule(rule.on("PutItem").containing("chunk:").after(passing));
         }
         Point::Queue => {
-            bed.dynamodb.fail(Rule::every(Fault::Cut));
-            bed.sqs.fail(rule.on("SendMessage"));
+            bed.dynamodb.add_rule(Rule::every(Fault::Cut));
+            bed.sqs.add_rule(rule.on("SendMessage"));
         }
         Point::DeadLetter | Point::Hide => unreachable!("only event-retry has this point"),
     }
@@ -39,7 +39,7 @@ pub(super) async fn play(mut case: Case) -> Checked {
         false
     } else {
         let answer = victim.send(&bed.url).await.unwrap();
-        let struck = bed.dynamodb.strikes() + bed.sqs.strikes();
+        let struck = bed.dynamodb.fault_count() + bed.sqs.fault_count();
         ensure(struck > 0, || MISSED.to_owned())?;
         let expected = answer.status == 200 || (answer.status == 503 && !answer.header("retry-after").is_empty());
         ensure(expected, || format!("answered with {}: {}", answer.status, answer.body))?;
@@ -54,8 +54,8 @@ pub(super) async fn play(mut case: Case) -> Checked {
         }
         answer.status == 200 && answer.outcome() != "unrecorded"
     };
-    bed.dynamodb.heal();
-    bed.sqs.heal();
+    bed.dynamodb.clear_rules();
+    bed.sqs.clear_rules();
     // The vendor retries an event that was not acknowledged.
     let retried = if acknowledged { None } else { Some(victim.send(&bed.url).await.unwrap()) };
     if let Some(answer) = &retried {
@@ -76,7 +76,7 @@ async fn kill(case: &Case, bed: &Testbed, victim: &Delivery) -> Checked {
         Function::SessionLifecycle => env!("CARGO_BIN_EXE_under-test-session-lifecycle"),
         Function::EventRetry => unreachable!("event-retry receives batches"),
     };
-    let struck = if case.point == Point::Queue { bed.sqs.struck() } else { bed.dynamodb.struck() };
+    let struck = if case.point == Point::Queue { bed.sqs.next_fault() } else { bed.dynamodb.next_fault() };
     let host = bed.host(binary, client_message::TIMEOUT, &[]).await.unwrap();
     kill_when(struck, host, &victim.to_lambda_event()).await
 }

@@ -106,11 +106,11 @@ impl Delivered {
                 format!("I6: {id}, sent again, was {} {}", answer.status, answer.outcome())
             })?;
         }
-        bed.dynamodb.fail(Rule::every(Fault::Cut));
+        bed.dynamodb.add_rule(Rule::every(Fault::Cut));
         for (_, delivery) in &self.deliveries {
             delivery.send(&bed.url).await.unwrap();
         }
-        bed.dynamodb.heal();
+        bed.dynamodb.clear_rules();
         drain(bed).await?;
         // Each attempt to record a large event leaves chunks that no item refers to. They expire.
         let heads = |items: &BTreeMap<String, String>| -> BTreeMap<String, String> {

@@ -23,7 +23,7 @@ pub(super) async fn play(mut case: Case) -> Checked {
         delivered.add(&victim_id, &first);
         delivered.settled.insert(victim_id.clone(), first.body);
     }
-    bed.dynamodb.fail(Rule::every(Fault::Cut));
+    bed.dynamodb.add_rule(Rule::every(Fault::Cut));
     for name in &names {
         let large = *name == victim && case.is_large();
         let delivery = if large { case.large_delivery(name) } else { case.delivery(name, "second") };
@@ -31,43 +31,43 @@ pub(super) async fn play(mut case: Case) -> Checked {
         ensure(answer.outcome() == "queued", || answer.body.clone())?;
         delivered.add(answer.event_id(), &delivery);
     }
-    bed.dynamodb.heal();
+    bed.dynamodb.clear_rules();
 
     let rule = case.rule();
     match case.point {
-        Point::Put | Point::Head => bed.dynamodb.fail(rule.on("PutItem").containing(&victim_id)),
+        Point::Put | Point::Head => bed.dynamodb.add_rule(rule.on("PutItem").containing(&victim_id)),
         Point::Chunk => {
             let passing = u32::try_from(case.random.below(2)).unwrap();
-            bed.dynamodb.fail(rule.on("PutItem").containing("chunk:").after(passing));
+            bed.dynamodb.add_rule(rule.on("PutItem").containing("chunk:").after(passing));
         }
-        Point::ConflictPut => bed.dynamodb.fail(rule.on("PutItem").containing("conflict:")),
+        Point::ConflictPut => bed.dynamodb.add_rule(rule.on("PutItem").containing("conflict:")),
         Point::DeadLetter => {
-            bed.dynamodb.fail(Rule::every(Fault::INVALID).on("PutItem").containing(&victim_id));
+            bed.dynamodb.add_rule(Rule::every(Fault::INVALID).on("PutItem").containing(&victim_id));
             for _ in 1..event_retry::MAX_RECEIVES {
                 bed.take_batch().await.unwrap();
             }
-            bed.sqs.fail(rule.on("SendMessage"));
+            bed.sqs.add_rule(rule.on("SendMessage"));
         }
         Point::Hide => {
-            bed.dynamodb.fail(Rule::every(Fault::THROTTLE).on("PutItem").containing(&victim_id));
-            bed.sqs.fail(rule.on("ChangeMessageVisibility"));
+            bed.dynamodb.add_rule(Rule::every(Fault::THROTTLE).on("PutItem").containing(&victim_id));
+            bed.sqs.add_rule(rule.on("ChangeMessageVisibility"));
         }
         Point::Queue => unreachable!("event-retry does not have this point"),
     }
     if case.kills() {
         kill(&case, &bed).await?;
     } else {
-        let before = bed.dynamodb.strikes() + bed.sqs.strikes();
+        let before = bed.dynamodb.fault_count() + bed.sqs.fault_count();
         let batch = bed.take_batch().await.unwrap();
-        ensure(bed.dynamodb.strikes() + bed.sqs.strikes() > before, || MISSED.to_owned())?;
+        ensure(bed.dynamodb.fault_count() + bed.sqs.fault_count() > before, || MISSED.to_owned())?;
         ensure(batch.failed.len() <= 1, || format!("I10: {} messages failed", batch.failed.len()))?;
         for name in names.iter().filter(|name| **name != victim) {
             let recorded = record(&bed, &format!("ada:msg_{name}")).await.is_some();
             ensure(recorded, || format!("I10: {name} shared a batch with the victim and is not recorded"))?;
         }
     }
-    bed.dynamodb.heal();
-    bed.sqs.heal();
+    bed.dynamodb.clear_rules();
+    bed.sqs.clear_rules();
     drain(&bed).await?;
     delivered.check(&bed).await
 }
@@ -75,8 +75,8 @@ pub(super) async fn play(mut case: Case) -> Checked {
 /// Passes a batch to the function's binary and kills it when the fault is reached.
 async fn kill(case: &Case, bed: &Testbed) -> Checked {
     let struck = match case.point {
-        Point::DeadLetter | Point::Hide => bed.sqs.struck(),
-        _ => bed.dynamodb.struck(),
+        Point::DeadLetter | Point::Hide => bed.sqs.next_fault(),
+        _ => bed.dynamodb.next_fault(),
     };
     let host = bed.host(env!("CARGO_BIN_EXE_under-test-event-retry"), event_retry::TIMEOUT, &[]).await.unwrap();
     let source = bed.event_source();

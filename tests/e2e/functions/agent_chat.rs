@@ -42,7 +42,7 @@ fn secrets(agent: &Agent) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn turn_is_streamed_recorded_and_logged_without_content() {
     let stack = Testbed::start(Options { poll: false, ..Options::default() }).await.unwrap();
-    let agent = Agent::start(|_| Some(Answer::saying([Piece::Says(Bytes::from(STREAM))]))).await.unwrap();
+    let agent = Agent::start(|_| Some(Answer::with_pieces([Piece::Bytes(Bytes::from(STREAM))]))).await.unwrap();
     let secrets = secrets(&agent);
     let more = [("GATEHOUSE_SECRETS", secrets.as_str()), ("RUST_LOG", "trace")];
     let binary = env!("CARGO_BIN_EXE_under-test-agent-chat");
@@ -66,7 +66,7 @@ async fn turn_is_streamed_recorded_and_logged_without_content() {
 async fn key_of_killed_turn_is_free_when_its_lease_expires() {
     let stack = Testbed::start(Options { poll: false, ..Options::default() }).await.unwrap();
     let (sender, answer) = Answer::stream();
-    let answers = Mutex::new(vec![Answer::saying([Piece::Says(Bytes::from(STREAM))]), answer]);
+    let answers = Mutex::new(vec![Answer::with_pieces([Piece::Bytes(Bytes::from(STREAM))]), answer]);
     let agent = Agent::start(move |_| answers.lock().unwrap().pop()).await.unwrap();
     let secrets = secrets(&agent);
     let more = [("GATEHOUSE_SECRETS", secrets.as_str())];
@@ -74,10 +74,10 @@ async fn key_of_killed_turn_is_free_when_its_lease_expires() {
     let event = delivery(TOKEN).with_header("idempotency-key", "k").to_lambda_event();
 
     let mut doomed = start().await.unwrap();
-    sender.send(Piece::Says(Bytes::from("data: {}\n\n"))).unwrap();
+    sender.send(Piece::Bytes(Bytes::from("data: {}\n\n"))).unwrap();
     tokio::select! {
         invoked = doomed.invoke(&event) => panic!("answered before it was killed: {invoked:?}"),
-        () = async { while agent.heard().is_empty() { tokio::task::yield_now().await } } => {}
+        () = async { while agent.requests().is_empty() { tokio::task::yield_now().await } } => {}
     }
     doomed.kill().await.unwrap();
 
@@ -95,15 +95,15 @@ async fn key_of_killed_turn_is_free_when_its_lease_expires() {
         assert!(answer["headers"]["gatehouse-turn-id"].as_str().unwrap().starts_with("web:kit:k:"), "{answer}");
         assert_eq!(answer["headers"]["idempotency-replayed"], replayed);
     }
-    assert_eq!(agent.heard().len(), 2);
+    assert_eq!(agent.requests().len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn unrecorded_turn_is_logged_as_the_error_the_alarm_counts() {
     let stack = Testbed::start(Options { poll: false, ..Options::default() }).await.unwrap();
-    let agent = Agent::start(|_| Some(Answer::saying([Piece::Says(Bytes::from(STREAM))]))).await.unwrap();
-    stack.dynamodb.fail(Rule::every(Fault::Cut));
-    stack.sqs.fail(Rule::every(Fault::Cut));
+    let agent = Agent::start(|_| Some(Answer::with_pieces([Piece::Bytes(Bytes::from(STREAM))]))).await.unwrap();
+    stack.dynamodb.add_rule(Rule::every(Fault::Cut));
+    stack.sqs.add_rule(Rule::every(Fault::Cut));
     let secrets = secrets(&agent);
     let binary = env!("CARGO_BIN_EXE_under-test-agent-chat");
     let mut host = stack.host(binary, agent_chat::TIMEOUT, &[("GATEHOUSE_SECRETS", &secrets)]).await.unwrap();
@@ -222,14 +222,14 @@ async fn turn_completes_when_the_runtime_api_breaks_its_response() {
         let host = stack.host(binary, agent_chat::TIMEOUT, &more).await.unwrap();
 
         let (first, rest) = STREAM.split_at(STREAM.find("data: [DONE]").unwrap());
-        sender.send(Piece::Says(Bytes::from(first))).unwrap();
+        sender.send(Piece::Bytes(Bytes::from(first))).unwrap();
         breaks.await.unwrap();
         for _ in 0..20 {
-            sender.send(Piece::Says(Bytes::from(first))).unwrap();
+            sender.send(Piece::Bytes(Bytes::from(first))).unwrap();
             tokio::task::yield_now().await;
         }
         assert!(next.try_recv().is_err(), "{broken:?}: the turn still runs");
-        sender.send(Piece::Says(Bytes::from(rest))).unwrap();
+        sender.send(Piece::Bytes(Bytes::from(rest))).unwrap();
         drop(sender);
         tokio::time::timeout(Duration::from_secs(30), next).await.unwrap().unwrap();
 

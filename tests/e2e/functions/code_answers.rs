@@ -5,20 +5,20 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use gatehouse_edge::Deadline;
 use gatehouse_local::{Delivery, Fault, Options, Rule, Testbed};
-use gatehouse_replies::{Hosts, Replies, Said, ToolCall};
+use gatehouse_receiver::Deadline;
+use gatehouse_replies::{ControlHosts, Replies, ToolCall, VapiMessage};
 use gatehouse_vapi::response::{AssistantResponse, Line, PredialResponse, ToolOutcome};
 use http::{Request, Response};
 use serde_json::{Value, json};
-use server_message::{Answers, State};
+use server_message::{ReplyHandler, State};
 
 /// A handler that counts its calls. The id of the live call or campaign decides what it does.
 #[derive(Debug, Default)]
 struct CountingHandler(AtomicUsize);
 
-impl Answers for CountingHandler {
-    async fn assistant_request(&self, said: &Said) -> Option<AssistantResponse> {
+impl ReplyHandler for CountingHandler {
+    async fn assistant_request(&self, said: &VapiMessage) -> Option<AssistantResponse> {
         let count = self.0.fetch_add(1, Ordering::Relaxed);
         match said.text(&"/call/id".parse().unwrap())?.as_str() {
             "panics" => panic!("for a test"),
@@ -29,14 +29,14 @@ impl Answers for CountingHandler {
         }
     }
 
-    async fn campaign_predial(&self, said: &Said) -> Option<PredialResponse> {
+    async fn campaign_predial(&self, said: &VapiMessage) -> Option<PredialResponse> {
         match said.text(&"/campaignId".parse().unwrap())?.as_str() {
             "panics" => panic!("for a test"),
             _ => None,
         }
     }
 
-    async fn tool_call(&self, call: &ToolCall, _: &Said) -> Option<ToolOutcome> {
+    async fn tool_call(&self, call: &ToolCall, _: &VapiMessage) -> Option<ToolOutcome> {
         let arguments: Value = call.read().ok()?;
         (call.name == "double")
             .then(|| ToolOutcome::Result(Line::of(&(arguments["n"].as_u64().unwrap() * 2).to_string())))
@@ -54,7 +54,7 @@ async fn state() -> (Testbed, State<CountingHandler>) {
         {"when": {"type": "campaign.predial"}, "reply": {"eligible": true}},
         {"when": {"type": "tool-calls", "tool": "name"}, "reply": {"result": "by rule"}},
     ]});
-    let replies = Replies::parse("rules", &rules.to_string(), Hosts::Vapi).unwrap();
+    let replies = Replies::parse("rules", &rules.to_string(), ControlHosts::Vapi).unwrap();
     let state = State {
         receiver: stack.receiver(server_message::VENDOR).unwrap(),
         replies,
@@ -93,9 +93,9 @@ async fn repeated_assistant_request_returns_first_reply() {
 #[tokio::test(flavor = "multi_thread")]
 async fn first_reply_survives_a_dynamodb_outage() {
     let (stack, state) = state().await;
-    stack.dynamodb.fail(Rule::every(Fault::Cut));
+    stack.dynamodb.add_rule(Rule::every(Fault::Cut));
     assert_eq!(assistant(&state, "c", json!(1)).await, ("queued".to_owned(), json!("0")));
-    stack.dynamodb.heal();
+    stack.dynamodb.clear_rules();
     stack.take_batch().await.unwrap();
     assert_eq!(assistant(&state, "c", json!(1)).await, ("duplicate".to_owned(), json!("0")));
 }

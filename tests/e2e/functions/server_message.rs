@@ -20,8 +20,8 @@ async fn server_message_logs_an_unrecorded_event_as_an_error() {
     let mut host = stack.host(binary, server_message::TIMEOUT, &[]).await.unwrap();
     let message = |id: &str| json!({"message": {"type": "assistant-request", "call": {"id": id}}});
     assert_eq!(invoke(&mut host, &message("call_1")).await["headers"]["gatehouse-outcome"], "recorded");
-    stack.dynamodb.fail(Rule::every(Fault::Cut));
-    stack.sqs.fail(Rule::every(Fault::Cut));
+    stack.dynamodb.add_rule(Rule::every(Fault::Cut));
+    stack.sqs.add_rule(Rule::every(Fault::Cut));
     let answer = invoke(&mut host, &message("call_2")).await;
     assert_eq!(answer["statusCode"], 200);
     assert_eq!(answer["headers"]["gatehouse-outcome"], "unrecorded");

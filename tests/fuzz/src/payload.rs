@@ -3,12 +3,12 @@
 use bytes::Bytes;
 use gatehouse_ag_kit::Dialect;
 use gatehouse_ag_kit::check::check;
-use gatehouse_edge::Redaction;
 use gatehouse_messages::vapi::message::{ClientMessage, ServerMessage};
 use gatehouse_messages::{ada, agntix};
 use gatehouse_payload::Nonce;
 use gatehouse_payload::json::Document;
 use gatehouse_payload::wire::read;
+use gatehouse_receiver::Redaction;
 use gatehouse_vendor::Proof;
 use gatehouse_vendors::SOURCES;
 use serde::Serialize;

@@ -13,11 +13,11 @@ use aws_smithy_runtime_api::client::http::{
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
-use gatehouse_edge::{Deadline, Receiver, Redaction, SecretsCache, Skip};
 use gatehouse_inbox::queue::Queues;
 use gatehouse_inbox::{Inbox, Store};
 use gatehouse_payload::event::BODY_LIMIT;
 use gatehouse_payload::time::Timestamp;
+use gatehouse_receiver::{Deadline, Receiver, Redaction, SecretsCache, Skip};
 use gatehouse_runtime::Clock;
 use gatehouse_vendor::Source;
 use gatehouse_vendors::AnyVendor;

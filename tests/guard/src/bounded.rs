@@ -7,18 +7,18 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent_chat::{KeySets, Limits, State, Turns, Upstream};
+use agent_chat::{KeySetCache, Limits, State, Turns, Upstream};
 use bytes::Bytes;
 use gatehouse_ada::Ada;
 use gatehouse_ag_kit::check::check;
 use gatehouse_ag_kit::turn::Turn;
 use gatehouse_ag_kit::{AgKit, Dialect};
 use gatehouse_agntix::Agntix;
-use gatehouse_edge::secrets::SecretsCache;
-use gatehouse_edge::{Deadline, Redaction};
 use gatehouse_inbox::store::Record;
 use gatehouse_payload::json::Document;
-use gatehouse_payload::{Event, EventId, Fingerprint, Marks, Nonce, Subject};
+use gatehouse_payload::{Event, EventId, Fingerprint, Flags, Nonce, Subject};
+use gatehouse_receiver::secrets::SecretsCache;
+use gatehouse_receiver::{Deadline, Redaction};
 use gatehouse_runtime::Clock;
 use gatehouse_sse::Reader;
 use gatehouse_timeline::fold;
@@ -360,7 +360,7 @@ fn fold_events(lines: &Bytes, vendor: &str, kind: &str) {
             verified_by: "svix".to_owned(),
             body: Bytes::copy_from_slice(line),
             answer: None,
-            marks: Marks::default(),
+            flags: Flags::default(),
             is_one_question: false,
         };
         Some(Record { event, expires_at: i64::MAX, conflict: false })
@@ -406,7 +406,7 @@ where
             inbox: receiver::inbox(),
             secrets: SecretsCache::fixed(AgKit.profile().secrets, &document.to_string(), true, Clock::System)?,
             upstream: Upstream::new(limits.connect)?,
-            key_sets: KeySets::new(),
+            key_sets: KeySetCache::new(),
             limits,
             turns: Turns::new(),
         };

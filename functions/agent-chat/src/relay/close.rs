@@ -5,8 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use gatehouse_ag_kit::Dialect;
 use gatehouse_ag_kit::turn::End;
-use gatehouse_edge::{Problem, RequestId};
 use gatehouse_inbox::store::claim::Completion;
+use gatehouse_receiver::{Problem, RequestId};
 use tokio::time::{Instant, timeout_at};
 
 use super::{Failure, ResponseHead, TurnRelay};

@@ -37,8 +37,8 @@ impl Chat {
     }
 }
 
-fn done(_: &gatehouse_local::agent::Heard) -> Option<Answer> {
-    Some(Answer::saying([piece(TEXT), piece(DONE)]))
+fn done(_: &gatehouse_local::agent::ReceivedRequest) -> Option<Answer> {
+    Some(Answer::with_pieces([piece(TEXT), piece(DONE)]))
 }
 
 /// A token issuer and the server of its key set.
@@ -56,7 +56,7 @@ impl Issuer {
         let key_set = Arc::new(Mutex::new(None::<String>));
         let published = Arc::clone(&key_set);
         let key_server = Agent::start(move |_| {
-            let answer = Answer::saying([piece(&published.lock().unwrap().clone()?)]);
+            let answer = Answer::with_pieces([piece(&published.lock().unwrap().clone()?)]);
             Some(Answer { content_type: "application/json", ..answer })
         });
         let key_server = key_server.await.unwrap();
@@ -120,7 +120,7 @@ async fn jwt_user_is_recorded_with_issuer_and_subject() {
     assert_eq!(text(response).await, format!("{TEXT}{DONE}"));
     assert_eq!(chat.record(&id).await["client"], "https://id.example.com:user%3A1");
     assert_eq!(chat.status_as(&issuer.token_for("user:2")).await, 200);
-    assert_eq!(issuer.key_server.heard().len(), 1, "the keys are cached");
+    assert_eq!(issuer.key_server.requests().len(), 1, "the keys are cached");
     let mut request = request("ui").body(Bytes::from(crate::support::UI)).unwrap();
     let bearer = format!("Bearer {}", issuer.token_for("user:1"));
     request.headers_mut().insert("authorization", bearer.parse().unwrap());
@@ -166,7 +166,7 @@ async fn invalid_tokens_are_rejected() {
     assert_eq!(chat.status_as(&with("exp", json!(now - 30))).await, 200, "clocks may differ by a minute");
     assert_eq!(chat.status_as(&with("nbf", json!(now + 30))).await, 200, "clocks may differ by a minute");
     assert_eq!(chat.status_as(&with("aud", json!(["x", "chat"]))).await, 200);
-    let asked = chat.agent.heard().len();
+    let asked = chat.agent.requests().len();
 
     let good = issuer.token_for("u");
     let signed = |header: Value| issuer.token(&header, &claims_of("u"));
@@ -204,7 +204,7 @@ async fn invalid_tokens_are_rejected() {
         assert_eq!(status, 401, "{what}");
         assert!(!detail.contains(&token), "{what}");
     }
-    assert_eq!(chat.agent.heard().len(), asked);
+    assert_eq!(chat.agent.requests().len(), asked);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -241,7 +241,7 @@ async fn unknown_key_refreshes_the_keys_unless_they_are_recent() {
     assert_eq!(chat.status_as(&rotated.token_for("u")).await, 200);
     let unnamed = rotated.token(&json!({"alg": "ES256"}), &claims_of("u"));
     assert_eq!(chat.status_as(&unnamed).await, 200, "without a key id, all keys are tried");
-    assert_eq!(issuer.key_server.heard().len(), 2, "one refresh for each instance");
+    assert_eq!(issuer.key_server.requests().len(), 2, "one refresh for each instance");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -254,7 +254,7 @@ async fn concurrent_requests_share_one_key_refresh() {
         requests.spawn(async move { chat.status_as(&token).await });
     }
     assert_eq!(requests.join_all().await, [200; 8]);
-    assert_eq!(issuer.key_server.heard().len(), 1);
+    assert_eq!(issuer.key_server.requests().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -264,7 +264,7 @@ async fn secrets_without_clients_are_503() {
         let secrets = json!({"agent_chat": part}).to_string();
         let state = crate::support::state(chat.stack.inbox(chat.clock.clone()), &secrets, Limits::default());
         let request = request("kit").body(Bytes::from(KIT)).unwrap();
-        let deadline = gatehouse_edge::Deadline::within(Duration::from_secs(60));
+        let deadline = gatehouse_receiver::Deadline::within(Duration::from_secs(60));
         assert_eq!(agent_chat::handle(request, &state, deadline).await.status(), 503);
     }
 }
@@ -272,10 +272,10 @@ async fn secrets_without_clients_are_503() {
 #[tokio::test(flavor = "multi_thread")]
 async fn unconfirmed_slot_is_released_with_the_turn() {
     let chat = Chat::of_clients(limited(json!({"concurrent": 1})), Limits::default(), done).await;
-    chat.stack.dynamodb.fail(Rule::every(Fault::HoldAnswer).on("UpdateItem").containing("turns").times(2));
-    chat.stack.dynamodb.fail(Rule::every(Fault::HoldAnswer).on("PutItem").containing("in_minute").times(2));
+    chat.stack.dynamodb.add_rule(Rule::every(Fault::HoldResponse).on("UpdateItem").containing("turns").times(2));
+    chat.stack.dynamodb.add_rule(Rule::every(Fault::HoldResponse).on("PutItem").containing("in_minute").times(2));
     assert_eq!(chat.status_as(LIMITED).await, 200);
-    chat.stack.dynamodb.heal();
+    chat.stack.dynamodb.clear_rules();
     assert_eq!(chat.status_as(LIMITED).await, 200);
 }
 
@@ -283,7 +283,7 @@ async fn unconfirmed_slot_is_released_with_the_turn() {
 async fn redirect_of_a_key_set_is_not_followed() {
     let issuer = Issuer::new().await;
     let elsewhere =
-        Agent::start(|_| Some(Answer { status: http::StatusCode::FOUND, ..Answer::saying([]) })).await.unwrap();
+        Agent::start(|_| Some(Answer { status: http::StatusCode::FOUND, ..Answer::with_pieces([]) })).await.unwrap();
     let mut client = issuer.client();
     client["jwks_url"] = json!(format!("{}/keys", elsewhere.url));
     let chat = Chat::of_clients(json!([client]), Limits::default(), done).await;
@@ -298,14 +298,14 @@ fn limited(limits: Value) -> Value {
 async fn concurrent_turns_over_the_limit_are_429() {
     let (senders, answers): (Vec<_>, Vec<_>) = (0..3).map(|_| Answer::stream()).unzip();
     let answers = Mutex::new(answers);
-    let next = move |_: &gatehouse_local::agent::Heard| answers.lock().unwrap().pop();
+    let next = move |_: &gatehouse_local::agent::ReceivedRequest| answers.lock().unwrap().pop();
     let chat = Chat::of_clients(limited(json!({"concurrent": 2})), Limits::default(), next).await;
     senders.iter().for_each(|sender| sender.send(piece(TEXT)).unwrap());
     let (first, second) = (chat.send_as(LIMITED).await, chat.send_as(LIMITED).await);
     let third = chat.send_as(LIMITED).await;
     assert_eq!(third.headers()["retry-after"], "2");
     assert_eq!(problem(third).await.0, 429);
-    assert_eq!(chat.agent.heard().len(), 2);
+    assert_eq!(chat.agent.requests().len(), 2);
     senders.iter().for_each(|sender| sender.send(piece(DONE)).unwrap());
     drop(senders);
     // The stream ends after the slot is released.
@@ -338,9 +338,9 @@ async fn turns_per_minute_are_limited_for_each_user() {
 async fn rejected_turn_releases_its_key_and_replays_do_not_count() {
     let count = Arc::new(AtomicUsize::new(0));
     let answers = Arc::clone(&count);
-    let answer = move |_: &gatehouse_local::agent::Heard| {
+    let answer = move |_: &gatehouse_local::agent::ReceivedRequest| {
         answers.fetch_add(1, Ordering::SeqCst);
-        Some(Answer::saying([piece(DONE)]))
+        Some(Answer::with_pieces([piece(DONE)]))
     };
     let chat = Chat::of_clients(limited(json!({"per_minute": 1})), Limits::default(), answer).await;
     let send_with_key = async |key: &str| {
@@ -360,7 +360,7 @@ async fn rejected_turn_releases_its_key_and_replays_do_not_count() {
 #[tokio::test(flavor = "multi_thread")]
 async fn turns_are_not_counted_while_dynamodb_is_unavailable() {
     let chat = Chat::of_clients(limited(json!({"concurrent": 1})), Limits::default(), done).await;
-    chat.stack.dynamodb.fail(Rule::every(Fault::Cut));
+    chat.stack.dynamodb.add_rule(Rule::every(Fault::Cut));
     for _ in 0..2 {
         let response = tokio::time::timeout(Duration::from_secs(20), chat.send_as(LIMITED)).await.unwrap();
         assert_eq!(text(response).await, format!("{TEXT}{DONE}"));
@@ -381,7 +381,7 @@ async fn agents_at_blocked_addresses_are_unreachable() {
         let state =
             crate::support::state(chat.stack.inbox(chat.clock.clone()), &secrets.to_string(), Limits::default());
         let request = request("kit").body(Bytes::from(KIT)).unwrap();
-        let deadline = gatehouse_edge::Deadline::within(Duration::from_secs(60));
+        let deadline = gatehouse_receiver::Deadline::within(Duration::from_secs(60));
         let (status, detail) = problem(agent_chat::handle(request, &state, deadline).await).await;
         assert_eq!((status, detail.as_str()), (502, "the agent cannot be reached"), "{host}");
     }
@@ -393,7 +393,7 @@ async fn agents_at_blocked_addresses_are_unreachable() {
 async fn slot_is_released_when_dynamodb_recovers() {
     let chat = Chat::of_clients(limited(json!({"concurrent": 1})), Limits::default(), done).await;
     for _ in 0..2 {
-        chat.stack.dynamodb.fail(Rule::every(Fault::Cut).on("UpdateItem").containing("REMOVE slots").times(8));
+        chat.stack.dynamodb.add_rule(Rule::every(Fault::Cut).on("UpdateItem").containing("REMOVE slots").times(8));
         assert_eq!(chat.status_as(LIMITED).await, 200, "the stream ends after the slot is released");
     }
 }
@@ -416,7 +416,7 @@ async fn slow_issuer_does_not_delay_other_issuers() {
     claims["iss"] = json!("https://slow.example.com");
     let (waiting, token) = (Arc::clone(&chat), issuer.token(&issuer.header(), &claims));
     let waiting = tokio::spawn(async move { waiting.status_as(&token).await });
-    while slow.heard().is_empty() {
+    while slow.requests().is_empty() {
         tokio::task::yield_now().await;
     }
     assert_eq!(chat.status_as(&issuer.token_for("u")).await, 200);

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use agent_chat::{Body, Limits};
 use bytes::Bytes;
-use gatehouse_edge::Deadline;
 use gatehouse_local::agent::{Answer, Piece};
 use gatehouse_local::{Fault, Rule};
 use gatehouse_payload::Subject;
+use gatehouse_receiver::Deadline;
 use http::Response;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
@@ -23,7 +23,7 @@ async fn numbered_answers() -> Chat {
     let count = AtomicUsize::new(0);
     Chat::with(Limits::default(), move |_| {
         let n = count.fetch_add(1, Ordering::SeqCst);
-        Some(Answer::saying([piece(&format!("data: {{\"type\":\"text\",\"content\":\"{n}\"}}\n\n{DONE}"))]))
+        Some(Answer::with_pieces([piece(&format!("data: {{\"type\":\"text\",\"content\":\"{n}\"}}\n\n{DONE}"))]))
     })
     .await
 }
@@ -63,7 +63,7 @@ async fn finished_turn_is_replayed_byte_for_byte() {
         assert_eq!(again.headers()["x-request-id"], "req-1");
         assert_eq!(text(again).await, first);
     }
-    assert_eq!(chat.agent.heard().len(), 1);
+    assert_eq!(chat.agent.requests().len(), 1);
     assert_eq!(chat.record(&id).await["end"], "completed");
 
     let whole = request("kit").header("idempotency-key", "order-7").header("accept", "application/json");
@@ -81,11 +81,11 @@ async fn erased_turn_is_409_and_not_forwarded_again() {
     text(first).await;
     chat.wait_for_record(&id).await;
     let (store, subject) = (chat.stack.store(), Subject::new("ag-kit", "conversation", "c1"));
-    store.bury(&subject, chat.clock.now()).await.unwrap();
+    store.mark_erased(&subject, chat.clock.now()).await.unwrap();
     assert_eq!(store.erase(&subject, chat.clock.now()).await.unwrap().events, 1);
     let (status, detail) = problem(chat.send_with_key("order-7", KIT).await).await;
     assert!(status == 409 && detail.contains("or was erased"), "{status} {detail}");
-    assert_eq!(chat.agent.heard().len(), 1);
+    assert_eq!(chat.agent.requests().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -113,7 +113,7 @@ async fn reused_key_is_422_and_invalid_key_is_400() {
     }
     let twice = request("kit").header("idempotency-key", "a").header("idempotency-key", "b");
     assert_eq!(problem(chat.send_request(twice.body(Bytes::from(KIT)).unwrap()).await).await.0, 400);
-    assert_eq!(chat.agent.heard().len(), 1);
+    assert_eq!(chat.agent.requests().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -132,7 +132,7 @@ async fn key_of_a_running_turn_is_409() {
     let first = text(running).await;
     // The stream ends after the claim is settled.
     assert_eq!(text(chat.send_with_key("k", KIT).await).await, first);
-    assert_eq!(chat.agent.heard().len(), 1);
+    assert_eq!(chat.agent.requests().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -140,8 +140,8 @@ async fn failed_turn_releases_its_key() {
     let count = AtomicUsize::new(0);
     let chat = Chat::with(Limits::default(), move |_| match count.fetch_add(1, Ordering::SeqCst) {
         0 => None,
-        1 => Some(Answer::saying([piece(TEXT), Piece::Cut])),
-        _ => Some(Answer::saying([piece(TEXT), piece(DONE)])),
+        1 => Some(Answer::with_pieces([piece(TEXT), Piece::Cut])),
+        _ => Some(Answer::with_pieces([piece(TEXT), piece(DONE)])),
     })
     .await;
     let broken = chat.send_with_key("k", KIT).await;
@@ -197,7 +197,7 @@ async fn kill_during_turn(chat: &Chat) {
 #[tokio::test(flavor = "multi_thread")]
 async fn key_of_a_killed_turn_is_free_after_its_lease() {
     let (sender, answer) = Answer::stream();
-    let answers = std::sync::Mutex::new(vec![Answer::saying([piece(TEXT), piece(DONE)]), answer]);
+    let answers = std::sync::Mutex::new(vec![Answer::with_pieces([piece(TEXT), piece(DONE)]), answer]);
     let chat = Chat::with(Limits::default(), move |_| answers.lock().unwrap().pop()).await;
     sender.send(piece(TEXT)).unwrap();
     kill_during_turn(&chat).await;
@@ -220,12 +220,12 @@ async fn key_of_a_killed_turn_is_free_after_its_lease() {
 #[tokio::test(flavor = "multi_thread")]
 async fn recorded_turn_with_an_unsettled_claim_is_replayed() {
     let chat = numbered_answers().await;
-    chat.stack.dynamodb.fail(Rule::every(Fault::Cut).on("UpdateItem").containing("finished"));
+    chat.stack.dynamodb.add_rule(Rule::every(Fault::Cut).on("UpdateItem").containing("finished"));
     // Settling the claim is retried until the invocation ends.
     let keyed_request = request("kit").header("idempotency-key", "k").body(Bytes::from(KIT)).unwrap();
     let response = agent_chat::handle(keyed_request, &chat.state, Deadline::within(Duration::from_secs(6))).await;
     let first = text(response).await;
-    chat.stack.dynamodb.heal();
+    chat.stack.dynamodb.clear_rules();
     assert_eq!(problem(chat.send_with_key("k", KIT).await).await.0, 409);
     chat.clock.advance(66);
     for _ in 0..2 {
@@ -235,18 +235,18 @@ async fn recorded_turn_with_an_unsettled_claim_is_replayed() {
     }
     chat.clock.advance(-66);
     assert!(is_replayed(&chat.send_with_key("k", KIT).await), "the replay has settled the claim");
-    assert_eq!(chat.agent.heard().len(), 1);
+    assert_eq!(chat.agent.requests().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn key_is_503_while_dynamodb_is_unavailable() {
     let chat = numbered_answers().await;
-    chat.stack.dynamodb.fail(Rule::every(Fault::Cut));
+    chat.stack.dynamodb.add_rule(Rule::every(Fault::Cut));
     let refused = chat.send_with_key("k", KIT).await;
     assert!(refused.headers().contains_key("retry-after"));
     assert_eq!(problem(refused).await.0, 503);
-    assert_eq!(chat.agent.heard().len(), 0);
-    chat.stack.dynamodb.heal();
+    assert_eq!(chat.agent.requests().len(), 0);
+    chat.stack.dynamodb.clear_rules();
     assert_eq!(chat.send_with_key("k", KIT).await.status(), 200);
 }
 
@@ -254,9 +254,9 @@ async fn key_is_503_while_dynamodb_is_unavailable() {
 async fn queued_turn_is_replayed_after_it_is_recorded() {
     let chat = numbered_answers().await;
     // The claim is acquired and settled. Only the record of the turn fails.
-    chat.stack.dynamodb.fail(Rule::every(Fault::Cut).on("PutItem").containing("received_at"));
+    chat.stack.dynamodb.add_rule(Rule::every(Fault::Cut).on("PutItem").containing("received_at"));
     let first = text(chat.send_with_key("k", KIT).await).await;
-    chat.stack.dynamodb.heal();
+    chat.stack.dynamodb.clear_rules();
     assert_eq!(problem(chat.send_with_key("k", KIT).await).await.0, 409);
     chat.stack.take_batch().await.unwrap();
     let again = chat.send_with_key("k", KIT).await;
@@ -267,7 +267,7 @@ async fn queued_turn_is_replayed_after_it_is_recorded() {
 #[tokio::test(flavor = "multi_thread")]
 async fn claim_is_settled_when_throttling_ends() {
     let chat = numbered_answers().await;
-    chat.stack.dynamodb.fail(Rule::every(Fault::THROTTLE).on("UpdateItem").containing("finished").times(5));
+    chat.stack.dynamodb.add_rule(Rule::every(Fault::THROTTLE).on("UpdateItem").containing("finished").times(5));
     let first = text(chat.send_with_key("k", KIT).await).await;
     let again = chat.send_with_key("k", KIT).await;
     assert!(is_replayed(&again), "the stream ends after the claim is settled");
@@ -277,25 +277,25 @@ async fn claim_is_settled_when_throttling_ends() {
 #[tokio::test(flavor = "multi_thread")]
 async fn unrecorded_turn_is_not_run_again() {
     let chat = numbered_answers().await;
-    chat.stack.dynamodb.fail(Rule::every(Fault::Cut).on("PutItem").containing("received_at"));
-    chat.stack.sqs.fail(Rule::every(Fault::Cut));
+    chat.stack.dynamodb.add_rule(Rule::every(Fault::Cut).on("PutItem").containing("received_at"));
+    chat.stack.sqs.add_rule(Rule::every(Fault::Cut));
     text(chat.send_with_key("k", KIT).await).await;
-    chat.stack.dynamodb.heal();
+    chat.stack.dynamodb.clear_rules();
     for seconds in [0, 400] {
         chat.clock.advance(seconds);
         let refused = chat.send_with_key("k", KIT).await;
         assert!(!refused.headers().contains_key("retry-after"));
         assert_eq!(problem(refused).await.0, 409);
     }
-    assert_eq!(chat.agent.heard().len(), 1);
+    assert_eq!(chat.agent.requests().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn missing_record_is_awaited_for_the_retention_of_the_queue() {
     let chat = numbered_answers().await;
-    chat.stack.dynamodb.fail(Rule::every(Fault::Cut).on("PutItem").containing("received_at"));
+    chat.stack.dynamodb.add_rule(Rule::every(Fault::Cut).on("PutItem").containing("received_at"));
     text(chat.send_with_key("k", KIT).await).await;
-    chat.stack.dynamodb.heal();
+    chat.stack.dynamodb.clear_rules();
     let later = async |days: i64| {
         chat.clock.advance(days * 86_400);
         chat.send_with_key("k", KIT).await
@@ -311,9 +311,9 @@ async fn missing_record_is_awaited_for_the_retention_of_the_queue() {
 #[tokio::test(flavor = "multi_thread")]
 async fn unconfirmed_key_is_released() {
     let chat = numbered_answers().await;
-    chat.stack.dynamodb.fail(Rule::every(Fault::HoldAnswer).on("PutItem").times(2));
+    chat.stack.dynamodb.add_rule(Rule::every(Fault::HoldResponse).on("PutItem").times(2));
     assert_eq!(problem(chat.send_with_key("k", KIT).await).await.0, 503);
-    chat.stack.dynamodb.heal();
+    chat.stack.dynamodb.clear_rules();
     assert_eq!(chat.send_with_key("k", KIT).await.status(), 200);
 }
 
@@ -322,7 +322,7 @@ async fn attempts_under_one_key_share_an_opaque_request_id() {
     let count = AtomicUsize::new(0);
     let chat = Chat::with(Limits::default(), move |_| match count.fetch_add(1, Ordering::SeqCst) {
         0 => None,
-        _ => Some(Answer::saying([piece(DONE)])),
+        _ => Some(Answer::with_pieces([piece(DONE)])),
     })
     .await;
     for key in ["k", "k", "l"] {
@@ -330,8 +330,8 @@ async fn attempts_under_one_key_share_an_opaque_request_id() {
         request.headers_mut().remove("x-request-id");
         text(chat.send_request(request).await).await;
     }
-    let heard = chat.agent.heard();
-    let ids: Vec<&str> = heard.iter().map(|heard| heard.headers["x-request-id"].to_str().unwrap()).collect();
+    let requests = chat.agent.requests();
+    let ids: Vec<&str> = requests.iter().map(|requests| requests.headers["x-request-id"].to_str().unwrap()).collect();
     assert!(ids[1] == ids[2] && ids[0] != ids[1] && !ids[0].contains("web"), "{ids:?}");
 }
 
@@ -353,7 +353,7 @@ async fn answer_over_8_mib_is_recorded_but_not_replayed() {
     assert_eq!(status, 409, "{detail}");
     assert!(detail.contains("too large"), "{detail}");
     assert_eq!(chat.record(&id).await["end"], "completed");
-    assert_eq!(chat.agent.heard().len(), 1);
+    assert_eq!(chat.agent.requests().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -371,7 +371,7 @@ async fn concurrent_requests_with_one_key_reach_the_agent_once() {
     let answers: Vec<&String> = outcomes.iter().filter(|(status, _)| *status == 200).map(|(_, text)| text).collect();
     assert!(!answers.is_empty() && answers.iter().all(|answer| *answer == answers[0]), "{outcomes:?}");
     assert!(outcomes.iter().all(|(status, _)| [200, 409].contains(status)), "{outcomes:?}");
-    assert_eq!(chat.agent.heard().len(), 1);
+    assert_eq!(chat.agent.requests().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -379,16 +379,16 @@ async fn failed_admission_releases_its_key_when_dynamodb_recovers() {
     for (what, lost) in [
         (
             "the response to the lock request is lost",
-            Rule::every(Fault::LoseAnswer).on("PutItem").containing("lease_until").times(2),
+            Rule::every(Fault::DropResponse).on("PutItem").containing("lease_until").times(2),
         ),
         ("the lease is not extended", Rule::every(Fault::Cut).on("UpdateItem").containing("lease_until").times(2)),
     ] {
         let chat = numbered_answers().await;
-        chat.stack.dynamodb.fail(lost);
+        chat.stack.dynamodb.add_rule(lost);
         // The release fails for longer than the error response waits.
-        chat.stack.dynamodb.fail(Rule::every(Fault::Cut).on("UpdateItem").containing("failed").times(12));
+        chat.stack.dynamodb.add_rule(Rule::every(Fault::Cut).on("UpdateItem").containing("failed").times(12));
         assert_eq!(problem(chat.send_with_key("k", KIT).await).await.0, 503, "{what}");
-        assert_eq!(chat.agent.heard().len(), 0, "{what}");
+        assert_eq!(chat.agent.requests().len(), 0, "{what}");
         // The clock does not advance, so no lease expires.
         let answered = async {
             loop {
@@ -406,7 +406,7 @@ async fn failed_admission_releases_its_key_when_dynamodb_recovers() {
 #[tokio::test(flavor = "multi_thread")]
 async fn request_killed_during_admission_blocks_its_key_briefly() {
     let chat = numbered_answers().await;
-    chat.stack.dynamodb.fail(Rule::every(Fault::Hang).on("UpdateItem").containing("lease_until"));
+    chat.stack.dynamodb.add_rule(Rule::every(Fault::Hang).on("UpdateItem").containing("lease_until"));
     let (instance, before) = (chat.instance(), chat.stack.dynamodb.counts().get("UpdateItem").copied());
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let doomed = std::thread::spawn(move || {
@@ -427,7 +427,7 @@ async fn request_killed_during_admission_blocks_its_key_briefly() {
     }
     stop.send(()).unwrap();
     tokio::task::spawn_blocking(|| doomed.join().unwrap()).await.unwrap();
-    chat.stack.dynamodb.heal();
+    chat.stack.dynamodb.clear_rules();
     let key = aws_sdk_dynamodb::types::AttributeValue::S("claim:web:kit:k".to_owned());
     let get = chat.stack.dynamodb_client().get_item().table_name(&chat.stack.table).key("event_id", key);
     let claim = get.send().await.unwrap().item.unwrap();
@@ -442,32 +442,32 @@ async fn request_killed_during_admission_blocks_its_key_briefly() {
         200,
         "other messages on the queue do not matter, nor does another request"
     );
-    assert_eq!(chat.agent.heard().len(), 1);
+    assert_eq!(chat.agent.requests().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn queued_turn_is_found_after_its_function_was_killed() {
     let chat = numbered_answers().await;
-    chat.stack.dynamodb.fail(Rule::every(Fault::Cut).on("PutItem").containing("received_at"));
-    chat.stack.dynamodb.fail(Rule::every(Fault::Cut).on("UpdateItem").containing("finished"));
+    chat.stack.dynamodb.add_rule(Rule::every(Fault::Cut).on("PutItem").containing("received_at"));
+    chat.stack.dynamodb.add_rule(Rule::every(Fault::Cut).on("UpdateItem").containing("finished"));
     let keyed_request = request("kit").header("idempotency-key", "k").body(Bytes::from(KIT)).unwrap();
     let response = agent_chat::handle(keyed_request, &chat.state, Deadline::within(Duration::from_secs(6))).await;
     let first = text(response).await;
     chat.state.turns.ended().await;
-    chat.stack.dynamodb.heal();
+    chat.stack.dynamodb.clear_rules();
     chat.clock.advance(66);
     // The lease has expired and there is no record, but the queue is not empty.
     let waiting = chat.send_with_key("k", KIT).await;
     assert!(waiting.headers().contains_key("retry-after"));
     assert_eq!(problem(waiting).await.0, 409);
-    chat.stack.sqs.fail(Rule::every(Fault::Cut));
+    chat.stack.sqs.add_rule(Rule::every(Fault::Cut));
     assert_eq!(problem(chat.send_with_key("k", KIT).await).await.0, 503, "the queue is unavailable");
-    chat.stack.sqs.heal();
+    chat.stack.sqs.clear_rules();
     chat.stack.take_batch().await.unwrap();
     let again = chat.send_with_key("k", KIT).await;
     assert!(is_replayed(&again));
     assert_eq!(text(again).await, first);
-    assert_eq!(chat.agent.heard().len(), 1);
+    assert_eq!(chat.agent.requests().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -497,10 +497,10 @@ async fn key_adds_three_writes_and_a_replay_takes_two_requests() {
 async fn client_that_leaves_during_admission_leaves_no_claim() {
     let chat = numbered_answers().await;
     let slow = Fault::Delay(Duration::from_millis(300));
-    chat.stack.dynamodb.fail(Rule::every(slow).on("UpdateItem").containing("lease_until"));
+    chat.stack.dynamodb.add_rule(Rule::every(slow).on("UpdateItem").containing("lease_until"));
     let left = tokio::time::timeout(Duration::from_millis(100), chat.send_with_key("k", KIT)).await;
     assert!(left.is_err(), "admission was still running");
     chat.state.turns.ended().await;
-    assert_eq!(chat.agent.heard().len(), 0);
+    assert_eq!(chat.agent.requests().len(), 0);
     assert_eq!(chat.send_with_key("k", KIT).await.status(), 200);
 }

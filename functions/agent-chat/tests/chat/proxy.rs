@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use gatehouse_edge::Deadline;
 use gatehouse_local::agent::{Answer, Piece};
 use gatehouse_local::{Fault, Rule};
+use gatehouse_receiver::Deadline;
 use http::{Request, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
@@ -17,7 +17,7 @@ use agent_chat::Limits;
 async fn answer_is_forwarded_and_recorded_byte_for_byte() {
     let stream = format!(": hello\r\n\r\nid: 7\n{TEXT}data: \u{e9}\u{2028}\n\n{DONE}");
     let chat =
-        Chat::answering(stream.as_bytes().chunks(3).map(|chunk| Piece::Says(Bytes::copy_from_slice(chunk))).collect())
+        Chat::answering(stream.as_bytes().chunks(3).map(|chunk| Piece::Bytes(Bytes::copy_from_slice(chunk))).collect())
             .await;
     let response = chat.send("kit", KIT).await;
     assert_eq!(response.status(), StatusCode::OK);
@@ -44,14 +44,14 @@ async fn agent_gets_the_unchanged_body_without_client_credentials() {
     let body = " {\"new\" : 1.50, \"messages\":[] }\n";
     let request = request("kit").header("cookie", "secret").body(Bytes::from(body)).unwrap();
     assert_eq!(text(chat.send_request(request).await).await, DONE);
-    let heard = chat.agent.heard().remove(0);
-    assert_eq!(&heard.body[..], body.as_bytes());
-    assert_eq!(heard.headers["authorization"], format!("Bearer {UPSTREAM_TOKEN}"));
+    let requests = chat.agent.requests().remove(0);
+    assert_eq!(&requests.body[..], body.as_bytes());
+    assert_eq!(requests.headers["authorization"], format!("Bearer {UPSTREAM_TOKEN}"));
     assert_eq!(
-        (&heard.headers["x-request-id"], &heard.headers["accept"]),
+        (&requests.headers["x-request-id"], &requests.headers["accept"]),
         (&"req-1".parse().unwrap(), &"text/event-stream".parse().unwrap())
     );
-    assert!(!heard.headers.contains_key("cookie") && !format!("{:?}", heard.headers).contains(TOKEN));
+    assert!(!requests.headers.contains_key("cookie") && !format!("{:?}", requests.headers).contains(TOKEN));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -82,7 +82,7 @@ async fn rejected_requests_are_not_forwarded() {
         assert_eq!(got, status, "{detail}");
         assert!(!detail.contains(TOKEN), "{detail}");
     }
-    assert_eq!(chat.agent.heard().len(), 0);
+    assert_eq!(chat.agent.requests().len(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -92,25 +92,30 @@ async fn early_failures_have_a_status_and_are_recorded() {
     let answers: [Case; 9] = [
         ("nowhere", None, 502, "failed:unreachable"),
         ("kit", None, 502, "failed:broken"),
-        ("kit", Some(|| Answer::saying([])), 502, "failed:nothing"),
-        ("kit", Some(|| Answer::saying([Piece::Cut])), 502, "failed:nothing"),
+        ("kit", Some(|| Answer::with_pieces([])), 502, "failed:nothing"),
+        ("kit", Some(|| Answer::with_pieces([Piece::Cut])), 502, "failed:nothing"),
         (
             "kit",
-            Some(|| Answer { status: StatusCode::IM_A_TEAPOT, ..Answer::saying([piece(TEXT)]) }),
+            Some(|| Answer { status: StatusCode::IM_A_TEAPOT, ..Answer::with_pieces([piece(TEXT)]) }),
             418,
             "failed:refused",
         ),
-        ("kit", Some(|| Answer { status: StatusCode::UNAUTHORIZED, ..Answer::saying([]) }), 502, "failed:agent token"),
-        ("kit", Some(|| Answer { status: StatusCode::FOUND, ..Answer::saying([]) }), 502, "failed:status"),
         (
             "kit",
-            Some(|| Answer { status: StatusCode::INTERNAL_SERVER_ERROR, ..Answer::saying([]) }),
+            Some(|| Answer { status: StatusCode::UNAUTHORIZED, ..Answer::with_pieces([]) }),
+            502,
+            "failed:agent token",
+        ),
+        ("kit", Some(|| Answer { status: StatusCode::FOUND, ..Answer::with_pieces([]) }), 502, "failed:status"),
+        (
+            "kit",
+            Some(|| Answer { status: StatusCode::INTERNAL_SERVER_ERROR, ..Answer::with_pieces([]) }),
             502,
             "failed:status",
         ),
         (
             "kit",
-            Some(|| Answer { content_type: "application/json", ..Answer::saying([piece(TEXT)]) }),
+            Some(|| Answer { content_type: "application/json", ..Answer::with_pieces([piece(TEXT)]) }),
             502,
             "failed:content type",
         ),
@@ -175,7 +180,7 @@ async fn terminal_event_is_followed_by_no_error_event() {
     ] {
         let sent: String = pieces
             .iter()
-            .map(|p| if let Piece::Says(b) = p { String::from_utf8(b.to_vec()).unwrap() } else { String::new() })
+            .map(|p| if let Piece::Bytes(b) = p { String::from_utf8(b.to_vec()).unwrap() } else { String::new() })
             .collect();
         let chat = Chat::answering(pieces).await;
         let response = chat.send(agent, body).await;
@@ -284,7 +289,7 @@ async fn unsent_terminal_event_is_replaced_by_an_error_event() {
     let limits = Limits { buffer: 64 * TEXT.len(), ..Limits::default() };
     for before in 60..66 {
         let sent: Vec<Piece> = vec![piece(TEXT); before].into_iter().chain([piece(DONE)]).collect();
-        let chat = Chat::with(limits, move |_| Some(Answer::saying(sent.clone()))).await;
+        let chat = Chat::with(limits, move |_| Some(Answer::with_pieces(sent.clone()))).await;
         let asked = request("kit").body(Bytes::from(KIT)).unwrap();
         let response = agent_chat::handle(asked, &chat.state, Deadline::within(Duration::from_millis(5300))).await;
         let turn_id = turn_id(&response);
@@ -313,7 +318,7 @@ async fn record_of_a_large_turn_is_cut() {
     let quotes = format!("data: {}\n\n", "\"".repeat(900_000));
     let limits = Limits { body: 6 * 1024 * 1024, ..Limits::default() };
     let sent: Vec<Piece> = vec![piece(&quotes); 10].into_iter().chain([piece(DONE)]).collect();
-    let chat = Chat::with(limits, move |_| Some(Answer::saying(sent.clone()))).await;
+    let chat = Chat::with(limits, move |_| Some(Answer::with_pieces(sent.clone()))).await;
     let large = json!({"messages": [{"role": "user", "content": "y".repeat(3_000_000)}]}).to_string();
     let response = chat.send("kit", &large).await;
     let turn_id = turn_id(&response);
@@ -412,11 +417,11 @@ async fn json_client_gets_the_turn_as_one_object() {
 #[tokio::test(flavor = "multi_thread")]
 async fn turn_is_queued_while_dynamodb_is_unavailable() {
     let chat = Chat::answering(vec![piece(TEXT), piece(DONE)]).await;
-    chat.stack.dynamodb.fail(Rule::every(Fault::Cut));
+    chat.stack.dynamodb.add_rule(Rule::every(Fault::Cut));
     let response = chat.send("kit", KIT).await;
     let turn_id = turn_id(&response);
     assert_eq!(text(response).await, format!("{TEXT}{DONE}"), "the client does not notice");
-    chat.stack.dynamodb.heal();
+    chat.stack.dynamodb.clear_rules();
     chat.stack.take_batch().await.unwrap();
     assert_eq!(chat.record(&turn_id).await["end"], "completed");
 }

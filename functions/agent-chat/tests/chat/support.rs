@@ -5,14 +5,14 @@ use gatehouse_vendor::Source;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent_chat::{Body, KeySets, Limits, State, Turns, Upstream};
+use agent_chat::{Body, KeySetCache, Limits, State, Turns, Upstream};
 use bytes::Bytes;
 use gatehouse_ag_kit::event_id;
-use gatehouse_edge::Deadline;
-use gatehouse_edge::secrets::SecretsCache;
 use gatehouse_inbox::Inbox;
-use gatehouse_local::agent::{Agent, Answer, Heard, Piece};
+use gatehouse_local::agent::{Agent, Answer, Piece, ReceivedRequest};
 use gatehouse_local::{Options, Testbed};
+use gatehouse_receiver::Deadline;
+use gatehouse_receiver::secrets::SecretsCache;
 use gatehouse_runtime::Clock;
 use http::{Request, Response};
 use http_body_util::BodyExt;
@@ -38,7 +38,7 @@ pub(crate) struct Chat {
 impl Chat {
     pub(crate) async fn with(
         limits: Limits,
-        answer: impl Fn(&Heard) -> Option<Answer> + Send + Sync + 'static,
+        answer: impl Fn(&ReceivedRequest) -> Option<Answer> + Send + Sync + 'static,
     ) -> Chat {
         Self::of_clients(json!([]), limits, answer).await
     }
@@ -58,7 +58,7 @@ impl Chat {
     pub(crate) async fn of_clients(
         additional: Value,
         limits: Limits,
-        answer: impl Fn(&Heard) -> Option<Answer> + Send + Sync + 'static,
+        answer: impl Fn(&ReceivedRequest) -> Option<Answer> + Send + Sync + 'static,
     ) -> Chat {
         let stack = Testbed::start(Options { poll: false, ..Options::default() }).await.unwrap();
         let agent = Agent::start(answer).await.unwrap();
@@ -85,7 +85,7 @@ impl Chat {
     }
 
     pub(crate) async fn answering(pieces: Vec<Piece>) -> Chat {
-        Self::with(Limits::default(), move |_| Some(Answer::saying(pieces.clone()))).await
+        Self::with(Limits::default(), move |_| Some(Answer::with_pieces(pieces.clone()))).await
     }
 
     pub(crate) async fn send(&self, agent: &str, body: &str) -> Response<Body> {
@@ -119,7 +119,7 @@ impl Chat {
 pub(crate) fn state(inbox: Inbox, secrets: &str, limits: Limits) -> Arc<State> {
     let secrets = SecretsCache::fixed(AgKit.profile().secrets, secrets, false, Clock::System).unwrap();
     let upstream = Upstream::new(limits.connect).unwrap();
-    Arc::new(State { inbox, secrets, upstream, key_sets: KeySets::new(), limits, turns: Turns::new() })
+    Arc::new(State { inbox, secrets, upstream, key_sets: KeySetCache::new(), limits, turns: Turns::new() })
 }
 
 pub(crate) fn request(agent: &str) -> http::request::Builder {
@@ -130,7 +130,7 @@ pub(crate) fn request(agent: &str) -> http::request::Builder {
 }
 
 pub(crate) fn piece(text: &str) -> Piece {
-    Piece::Says(Bytes::copy_from_slice(text.as_bytes()))
+    Piece::Bytes(Bytes::copy_from_slice(text.as_bytes()))
 }
 
 pub(crate) fn turn_id(response: &Response<Body>) -> String {

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use agent_chat::Limits;
 use bytes::Bytes;
-use gatehouse_edge::Deadline;
 use gatehouse_local::agent::{Answer, Piece};
+use gatehouse_receiver::Deadline;
 use http::{HeaderValue, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
@@ -234,7 +234,7 @@ async fn redirect_error_names_status_and_location() {
         (302, "\u{e9}", "302 and redirects to another address;"),
     ] {
         let chat = Chat::with(Limits::default(), move |_| {
-            let mut answer = Answer { status: StatusCode::from_u16(status).unwrap(), ..Answer::saying([]) };
+            let mut answer = Answer { status: StatusCode::from_u16(status).unwrap(), ..Answer::with_pieces([]) };
             answer.headers.insert("location", HeaderValue::from_bytes(location.as_bytes()).unwrap());
             Some(answer)
         });
@@ -248,7 +248,7 @@ async fn redirect_error_names_status_and_location() {
 async fn compressed_answer_fails_with_its_encoding() {
     for (encoding, status) in [("gzip", 502), ("br, gzip", 502), ("Identity", 200), ("", 200)] {
         let chat = Chat::with(Limits::default(), move |_| {
-            let mut answer = Answer::saying([piece(DONE)]);
+            let mut answer = Answer::with_pieces([piece(DONE)]);
             answer.headers.insert("content-encoding", HeaderValue::from_static(encoding));
             Some(answer)
         })
@@ -260,14 +260,14 @@ async fn compressed_answer_fails_with_its_encoding() {
             assert!(problem(response).await.1.contains(&format!("Content-Encoding: {encoding}")));
             assert_eq!(chat.record(&id).await["end"], "failed:content encoding");
         }
-        assert_eq!(chat.agent.heard()[0].headers["accept-encoding"], "identity");
+        assert_eq!(chat.agent.requests()[0].headers["accept-encoding"], "identity");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_visible_ascii_headers_are_forwarded() {
     let chat = Chat::with(Limits::default(), |_| {
-        let mut answer = Answer::saying([piece(DONE)]);
+        let mut answer = Answer::with_pieces([piece(DONE)]);
         answer.headers.insert("cache-control", HeaderValue::from_bytes(b"no-cache\xff").unwrap());
         Some(answer)
     })
@@ -282,7 +282,7 @@ async fn only_visible_ascii_headers_are_forwarded() {
 async fn stream_over_the_answer_limit_ends_with_an_error_event() {
     let limits = Limits { answer: 10 * TEXT.len() + 5, ..Limits::default() };
     let sent: Vec<Piece> = vec![piece(TEXT); 30].into_iter().chain([piece(DONE)]).collect();
-    let chat = Chat::with(limits, move |_| Some(Answer::saying(sent.clone()))).await;
+    let chat = Chat::with(limits, move |_| Some(Answer::with_pieces(sent.clone()))).await;
     let response = chat.send("kit", KIT).await;
     let id = turn_id(&response);
     let got = text(response).await;
@@ -332,10 +332,10 @@ async fn request_is_retried_on_a_new_connection() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/x", listener.local_addr().unwrap());
-    let (heard, mut requests) = tokio::sync::mpsc::unbounded_channel();
+    let (sender, mut requests) = tokio::sync::mpsc::unbounded_channel();
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
-            let heard = heard.clone();
+            let sender = sender.clone();
             tokio::spawn(async move {
                 let mut asked = Vec::new();
                 while !asked.ends_with(KIT.as_bytes()) {
@@ -343,7 +343,7 @@ async fn request_is_retried_on_a_new_connection() {
                         return;
                     }
                 }
-                heard.send(()).unwrap();
+                sender.send(()).unwrap();
                 let head = format!("content-type: text/event-stream\r\ncontent-length: {}", DONE.len());
                 // The agent closes the connection without announcing it.
                 stream.write_all(format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n{DONE}").as_bytes()).await.unwrap();
@@ -377,7 +377,7 @@ async fn wait_for_a_slow_client_does_not_count_as_agent_silence() {
         let sent = events.clone();
         let limits = Limits { idle: limit, after_end: limit, buffer: 1024, ..Limits::default() };
         let pieces: Vec<Piece> = sent.iter().map(|event| piece(event)).collect();
-        let chat = Chat::with(limits, move |_| Some(Answer::saying(pieces.clone()))).await;
+        let chat = Chat::with(limits, move |_| Some(Answer::with_pieces(pieces.clone()))).await;
         let response = chat.send(agent, if agent == "ui" { UI } else { KIT }).await;
         let id = turn_id(&response);
         let mut body = response.into_body();

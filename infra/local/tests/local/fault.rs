@@ -35,7 +35,7 @@ impl Bed {
         match put.send().await {
             Ok(_) => "ok".to_owned(),
             Err(error) => match error.as_service_error() {
-                Some(_) => gatehouse_runtime::aws::code_of(&error).to_owned(),
+                Some(_) => gatehouse_runtime::aws::error_code(&error).to_owned(),
                 None => "connection".to_owned(),
             },
         }
@@ -51,17 +51,17 @@ impl Bed {
 async fn each_fault_has_its_error_and_applies_the_write_or_not() {
     for (fault, seen, applied) in [
         (Fault::Cut, "connection", false),
-        (Fault::LoseAnswer, "connection", true),
+        (Fault::DropResponse, "connection", true),
         (Fault::THROTTLE, "ProvisionedThroughputExceededException", false),
         (Fault::TRANSACTION_CONFLICT, "TransactionConflictException", false),
         (Fault::INTERNAL, "InternalServerError", false),
         (Fault::INVALID, "ValidationException", false),
     ] {
         let bed = Bed::new().await;
-        bed.proxy.fail(Rule::every(fault.clone()));
+        bed.proxy.add_rule(Rule::every(fault.clone()));
         assert_eq!((bed.put("a").await.as_str(), bed.exists("a").await), (seen, applied), "{fault:?}");
-        assert_eq!(bed.proxy.strikes(), 1);
-        bed.proxy.heal();
+        assert_eq!(bed.proxy.fault_count(), 1);
+        bed.proxy.clear_rules();
         assert_eq!(bed.put("a").await, "ok");
     }
 }
@@ -69,22 +69,22 @@ async fn each_fault_has_its_error_and_applies_the_write_or_not() {
 #[tokio::test]
 async fn hang_and_hold_answer_never_respond() {
     let bed = Bed::new().await;
-    for (fault, id, applied) in [(Fault::HoldAnswer, "a", true), (Fault::Hang, "b", false)] {
-        bed.proxy.fail(Rule::every(fault));
-        let struck = bed.proxy.struck();
+    for (fault, id, applied) in [(Fault::HoldResponse, "a", true), (Fault::Hang, "b", false)] {
+        bed.proxy.add_rule(Rule::every(fault));
+        let struck = bed.proxy.next_fault();
         tokio::select! {
             seen = bed.put(id) => unreachable!("{seen}"),
             () = struck => {}
         }
         assert_eq!(bed.exists(id).await, applied);
-        bed.proxy.heal();
+        bed.proxy.clear_rules();
     }
 }
 
 #[tokio::test]
 async fn delayed_request_is_forwarded_later() {
     let bed = Bed::new().await;
-    bed.proxy.fail(Rule::every(Fault::Delay(Duration::from_millis(150))));
+    bed.proxy.add_rule(Rule::every(Fault::Delay(Duration::from_millis(150))));
     let started = Instant::now();
     assert_eq!(timeout(Duration::from_secs(30), bed.put("a")).await.unwrap(), "ok");
     assert!(started.elapsed() >= Duration::from_millis(150));
@@ -93,7 +93,7 @@ async fn delayed_request_is_forwarded_later() {
 #[tokio::test]
 async fn rule_matches_by_operation_content_and_count() {
     let bed = Bed::new().await;
-    bed.proxy.fail(Rule::every(Fault::INTERNAL).on("PutItem").containing("ada:").after(1).times(2));
+    bed.proxy.add_rule(Rule::every(Fault::INTERNAL).on("PutItem").containing("ada:").after(1).times(2));
     let mut seen = Vec::new();
     for id in ["other", "ada:1", "ada:2", "other", "ada:3", "ada:4"] {
         seen.push(bed.put(id).await == "ok");
@@ -109,7 +109,7 @@ async fn seed_reproduces_which_requests_fail() {
     let mut runs = Vec::new();
     for seed in [1, 1, 2] {
         let bed = Bed::new().await;
-        bed.proxy.fail(Rule::every(Fault::THROTTLE).sometimes(0.4, seed));
+        bed.proxy.add_rule(Rule::every(Fault::THROTTLE).share(0.4, seed));
         let mut run = String::new();
         for n in 0..60 {
             run.push(if bed.put(&n.to_string()).await == "ok" { '.' } else { 'x' });

@@ -22,7 +22,7 @@ const RUNNING: &str = "running";
 const FINISHED: &str = "finished";
 const FAILED: &str = "failed";
 const LOST: &str = "lost";
-/// Marks a claim whose lease was not extended yet, so that no work was done under it.
+/// Flags a claim whose lease was not extended yet, so that no work was done under it.
 const UNASKED: &str = "unasked";
 
 /// How much longer than its record a claim is stored, in seconds. The record may wait on the queue for two weeks.

@@ -122,7 +122,7 @@ impl Store {
     ///
     /// # Errors
     /// If DynamoDB does not respond. The list is then unchanged.
-    pub async fn learn_what_is_erased(&self, now: Timestamp) -> Result<(), StoreError> {
+    pub async fn refresh_erased(&self, now: Timestamp) -> Result<(), StoreError> {
         let item = self.get_item(&self.writer, KEY).await?;
         self.erased.replace(subjects_of(item.as_ref()), now);
         Ok(())
@@ -132,7 +132,7 @@ impl Store {
     /// repeated later, and the other request reports an outage of DynamoDB.
     pub(super) async fn try_refresh_erased(&self, now: Timestamp) {
         self.erased.begin_refresh(now);
-        let _ = timeout(REFRESH_LIMIT, self.learn_what_is_erased(now)).await;
+        let _ = timeout(REFRESH_LIMIT, self.refresh_erased(now)).await;
     }
 
     /// Adds `subject` to the list of erased subjects, so that no event about it is recorded. Other instances follow
@@ -140,7 +140,7 @@ impl Store {
     ///
     /// # Errors
     /// If DynamoDB did not confirm it, or the list was changed concurrently. The same call may be repeated.
-    pub async fn bury(&self, subject: &Subject, now: Timestamp) -> Result<(), StoreError> {
+    pub async fn mark_erased(&self, subject: &Subject, now: Timestamp) -> Result<(), StoreError> {
         let item = self.get_item(&self.writer, KEY).await?;
         let mut subjects = subjects_of(item.as_ref());
         subjects.retain(|_, until| *until >= now.as_secs());

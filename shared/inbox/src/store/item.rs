@@ -10,7 +10,7 @@ use bytes::Bytes;
 use gatehouse_payload::time::Timestamp;
 use zstd::bulk::Compressor;
 
-use gatehouse_payload::event::{Event, EventId, Fingerprint, Marks, Nonce, RECORD_LIMIT, Subject};
+use gatehouse_payload::event::{Event, EventId, Fingerprint, Flags, Nonce, RECORD_LIMIT, Subject};
 
 /// A DynamoDB item.
 pub type Item = HashMap<String, AttributeValue>;
@@ -99,13 +99,13 @@ impl Packed {
         if let Some(answer) = &event.answer {
             head.insert(ANSWER.to_owned(), text(answer));
         }
-        if event.marks.unparsed {
+        if event.flags.unparsed {
             head.insert(PARSED.to_owned(), AttributeValue::Bool(false));
         }
-        if event.marks.weak_identity {
+        if event.flags.weak_identity {
             head.insert(IDENTITY.to_owned(), text("weak"));
         }
-        if event.marks.undated {
+        if event.flags.undated {
             head.insert(OCCURRED_AT_FROM.to_owned(), text(RECEIVED_AT));
         }
 
@@ -278,15 +278,15 @@ pub(super) fn unpack(head: &Item, chunks: &HashMap<String, Item>) -> Result<Reco
             verified_by: required(VERIFIED_BY)?,
             body: payload(head, chunks)?,
             answer: owned(ANSWER),
-            marks: marks(head),
+            flags: flags(head),
             is_one_question: false,
         },
     })
 }
 
 /// Reads the flags for the parts of the body that could not be read.
-pub(super) fn marks(item: &Item) -> Marks {
-    Marks {
+pub(super) fn flags(item: &Item) -> Flags {
+    Flags {
         unparsed: item.get(PARSED) == Some(&AttributeValue::Bool(false)),
         weak_identity: text_of(item, IDENTITY) == Some("weak"),
         undated: text_of(item, OCCURRED_AT_FROM) == Some(RECEIVED_AT),

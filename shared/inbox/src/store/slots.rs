@@ -82,7 +82,7 @@ impl Store {
     ///
     /// # Errors
     /// If DynamoDB did not confirm it. The slot may be taken nevertheless and should be freed.
-    pub async fn take_slot(
+    pub async fn acquire_slot(
         &self,
         slot: &Slot,
         limits: Limits,
@@ -126,7 +126,7 @@ impl Store {
     ///
     /// # Errors
     /// If DynamoDB did not confirm it. The slot then expires.
-    pub async fn free_slot(&self, slot: &Slot) -> Result<(), StoreError> {
+    pub async fn release_slot(&self, slot: &Slot) -> Result<(), StoreError> {
         let update = self
             .writer
             .update_item()

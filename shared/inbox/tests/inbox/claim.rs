@@ -103,13 +103,13 @@ async fn one_of_many_concurrent_requests_acquires_the_key() {
 #[tokio::test]
 async fn lost_response_does_not_lose_the_key() {
     let table = Table::new().await;
-    table.proxy.fail(Rule::every(Fault::LoseAnswer).on("PutItem").times(1));
+    table.proxy.add_rule(Rule::every(Fault::DropResponse).on("PutItem").times(1));
     let claim = acquire(&table, &lock_request("{}"), now()).await;
-    table.proxy.fail(Rule::every(Fault::LoseAnswer).on("UpdateItem").times(1));
+    table.proxy.add_rule(Rule::every(Fault::DropResponse).on("UpdateItem").times(1));
     assert_eq!(table.store.settle(&claim, Completion::Failed, now()).await, Ok(true));
-    table.proxy.fail(Rule::every(Fault::LoseAnswer).on("PutItem").times(1));
+    table.proxy.add_rule(Rule::every(Fault::DropResponse).on("PutItem").times(1));
     assert_eq!(acquire(&table, &lock_request("{}"), now()).await.fence, claim.fence + 1);
-    table.proxy.fail(Rule::every(Fault::Cut));
+    table.proxy.add_rule(Rule::every(Fault::Cut));
     assert!(table.store.acquire(&lock_request("{}"), now()).await.is_err_and(|error| error.is_transient()));
 }
 

@@ -13,7 +13,7 @@ fn c1() -> Subject {
 }
 
 async fn erase(table: &Table, subject: &Subject) -> Removed {
-    table.store.bury(subject, now()).await.unwrap();
+    table.store.mark_erased(subject, now()).await.unwrap();
     table.store.erase(subject, now()).await.unwrap()
 }
 
@@ -88,7 +88,7 @@ async fn event_of_other_subject_with_erased_id_is_stored() {
 #[tokio::test]
 async fn hanging_list_of_erased_subjects_delays_no_event() {
     let table = Table::new().await;
-    table.proxy.fail(Rule::every(Fault::Hang).on("GetItem"));
+    table.proxy.add_rule(Rule::every(Fault::Hang).on("GetItem"));
     let store = Store::new(&local_sdk(&table.proxy.url()), Table::NAME, TTL_DAYS);
     for id in ["a", "b", "c"] {
         assert_eq!(store.record(&event(id, "{}"), now()).await.unwrap().outcome, Outcome::Recorded);
@@ -113,11 +113,11 @@ async fn second_erase_removes_only_events_recorded_since() {
 async fn concurrent_erases_lose_no_subject() {
     let table = Table::new().await;
     let subjects: Vec<_> = (0..6).map(|n| Subject::new("ada", "conversation", &n.to_string())).collect();
-    let bury = async |subject: &Subject| {
+    let mark_erased = async |subject: &Subject| {
         let store = Store::patient(&local_sdk(&table.proxy.url()), Table::NAME, TTL_DAYS);
-        while store.bury(subject, now()).await.is_err() {}
+        while store.mark_erased(subject, now()).await.is_err() {}
     };
-    futures_util::future::join_all(subjects.iter().map(bury)).await;
+    futures_util::future::join_all(subjects.iter().map(mark_erased)).await;
     let store = Store::patient(&local_sdk(&table.proxy.url()), Table::NAME, TTL_DAYS);
     store.warm(now()).await;
     for (n, subject) in subjects.into_iter().enumerate() {

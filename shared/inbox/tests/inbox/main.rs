@@ -1,7 +1,7 @@
 //! Tests the store with an embedded DynamoDB.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
-mod arrivals;
+mod by_source;
 mod claim;
 mod erase;
 mod model;

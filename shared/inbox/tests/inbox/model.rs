@@ -77,17 +77,17 @@ async fn play(table: &Table, case: u64, steps: &[Step]) -> Result<(), TestCaseEr
             Step::Deliver { id, body } | Step::LoseOne { id, body } | Step::LoseAll { id, body } => deliver(*id, *body),
         };
         match step {
-            Step::LoseOne { .. } => table.proxy.fail(Rule::every(Fault::LoseAnswer).on("PutItem").times(1)),
+            Step::LoseOne { .. } => table.proxy.add_rule(Rule::every(Fault::DropResponse).on("PutItem").times(1)),
             Step::LoseAll { .. } => {
-                table.proxy.fail(Rule::every(Fault::LoseAnswer).on("PutItem"));
+                table.proxy.add_rule(Rule::every(Fault::DropResponse).on("PutItem"));
                 let lost = table.record(&event, now).await;
-                table.proxy.heal();
+                table.proxy.clear_rules();
                 prop_assert!(lost.as_ref().is_err_and(|error| error.is_transient()) || lost.is_ok(), "{lost:?}");
             }
             _ => {}
         }
         let outcome = table.record(&event, now).await;
-        table.proxy.heal();
+        table.proxy.clear_rules();
         prop_assert_eq!(outcome, Ok(model.record(&event, now)), "{:?} of {:?}", step, steps);
         seen.insert(event.id.clone());
         last = Some(event);

@@ -52,7 +52,7 @@ async fn record_has_exactly_the_documented_attributes() {
 async fn recorded_event_is_read_back_unchanged() {
     let table = Table::new().await;
     let mut plain = event("plain", r#"{"x":1}"#);
-    plain.marks = gatehouse_payload::Marks { unparsed: true, weak_identity: true, undated: true };
+    plain.flags = gatehouse_payload::Flags { unparsed: true, weak_identity: true, undated: true };
     let mut bare = event("bare", "{}");
     (bare.subject, bare.event_type) = (None, None);
     let mut answered = event("answered", "{}");
@@ -177,7 +177,7 @@ async fn one_of_many_concurrent_copies_is_recorded() {
 #[tokio::test]
 async fn nonce_identifies_own_write_after_a_lost_response() {
     let table = Table::new().await;
-    table.proxy.fail(Rule::every(Fault::LoseAnswer).on("PutItem").times(1));
+    table.proxy.add_rule(Rule::every(Fault::DropResponse).on("PutItem").times(1));
     let event = event("a", "{}");
     assert_eq!(table.record(&event, now()).await, Ok(Outcome::Recorded));
     assert_eq!(table.proxy.counts()["PutItem"], 2);
@@ -221,11 +221,11 @@ async fn transient_failures_are_distinguished_from_permanent_ones() {
         (Fault::Cut, true),
         (Fault::Hang, true),
     ] {
-        table.proxy.fail(Rule::every(fault.clone()));
+        table.proxy.add_rule(Rule::every(fault.clone()));
         let store = if matches!(fault, Fault::Hang) { &impatient } else { &table.store };
         let error = store.record(&event("a", "{}"), now()).await.unwrap_err();
         assert_eq!(error.is_transient(), transient, "{fault:?}: {error}");
-        table.proxy.heal();
+        table.proxy.clear_rules();
     }
 }
 

@@ -19,7 +19,7 @@ fn later(seconds: i64) -> Timestamp {
 /// Takes a slot for a minute.
 async fn take(table: &Table, holder: &str, limits: Limits, at: i64) -> Result<Slot, Full> {
     let slot = Slot { key: EventId::new(&["slots"], &[holder]), nonce: Nonce::random().unwrap() };
-    table.store.take_slot(&slot, limits, later(at + 60), later(at)).await.unwrap().map(|()| slot)
+    table.store.acquire_slot(&slot, limits, later(at + 60), later(at)).await.unwrap().map(|()| slot)
 }
 
 #[tokio::test]
@@ -29,11 +29,11 @@ async fn slots_are_limited_and_freed_slots_can_be_taken_again() {
     take(&table, "web", TWO, 0).await.unwrap();
     assert_eq!(take(&table, "web", TWO, 0).await, Err(Full::Concurrent { retry_after: 2 }));
     assert!(take(&table, "app", TWO, 0).await.is_ok(), "each holder has its own limit");
-    table.store.free_slot(&first).await.unwrap();
-    table.store.free_slot(&first).await.unwrap();
+    table.store.release_slot(&first).await.unwrap();
+    table.store.release_slot(&first).await.unwrap();
     assert!(take(&table, "web", TWO, 1).await.is_ok());
     assert!(take(&table, "web", TWO, 1).await.is_err(), "freeing a slot twice frees one");
-    table.store.free_slot(&first).await.unwrap();
+    table.store.release_slot(&first).await.unwrap();
     assert!(take(&table, "web", TWO, 1).await.is_err(), "freeing a slot does not free another one");
 }
 
@@ -45,7 +45,7 @@ async fn slot_that_is_not_freed_expires() {
     assert!(take(&table, "web", TWO, 60).await.is_err());
     let late = take(&table, "web", TWO, 61).await.unwrap();
     assert!(take(&table, "web", TWO, 61).await.is_err());
-    table.store.free_slot(&late).await.unwrap();
+    table.store.release_slot(&late).await.unwrap();
     assert!(take(&table, "web", TWO, 62).await.is_ok());
 }
 
@@ -67,7 +67,7 @@ async fn limit_per_minute_resets_with_the_next_minute() {
     let table = Table::new().await;
     for _ in 0..3 {
         let slot = take(&table, "web", THREE_A_MINUTE, 10).await.unwrap();
-        table.store.free_slot(&slot).await.unwrap();
+        table.store.release_slot(&slot).await.unwrap();
     }
     assert_eq!(take(&table, "web", THREE_A_MINUTE, 18).await, Err(Full::PerMinute { retry_after: 42 }));
     assert!(take(&table, "web", THREE_A_MINUTE, 60).await.is_ok());
@@ -85,7 +85,7 @@ async fn concurrent_requests_never_exceed_the_limits() {
     let outcomes = join_all((0..12).map(|_| take(&table, "web", five, 0))).await;
     assert_eq!(outcomes.iter().filter(|taken| taken.is_ok()).count(), 5, "{outcomes:?}");
     for slot in outcomes.into_iter().flatten() {
-        table.store.free_slot(&slot).await.unwrap();
+        table.store.release_slot(&slot).await.unwrap();
     }
     let outcomes = join_all((0..12).map(|_| take(&table, "web", five, 1))).await;
     assert_eq!(outcomes.iter().filter(|taken| taken.is_ok()).count(), 2, "{outcomes:?}");
@@ -96,14 +96,14 @@ async fn lost_response_takes_one_slot_and_counts_once() {
     let table = Table::new().await;
     let limits = Limits { concurrent: Some(2), per_minute: Some(2) };
     for operation in ["PutItem", "UpdateItem"] {
-        table.proxy.fail(Rule::every(Fault::LoseAnswer).on(operation).times(1));
+        table.proxy.add_rule(Rule::every(Fault::DropResponse).on(operation).times(1));
         assert!(take(&table, "web", limits, 0).await.is_ok(), "{operation}");
     }
     assert_eq!(take(&table, "web", limits, 0).await, Err(Full::PerMinute { retry_after: 60 }));
     let table = Table::new().await;
     for _ in 0..2 {
         take(&table, "web", TWO, 0).await.unwrap();
-        table.proxy.fail(Rule::every(Fault::LoseAnswer).on("UpdateItem").times(1));
+        table.proxy.add_rule(Rule::every(Fault::DropResponse).on("UpdateItem").times(1));
     }
     assert!(take(&table, "web", TWO, 0).await.is_err());
 }
@@ -114,7 +114,7 @@ async fn turn_costs_two_requests_after_the_first_in_a_minute() {
     take(&table, "web", TWO, 0).await.unwrap();
     let usual = table.requests(async {
         let slot = take(&table, "web", TWO, 1).await.unwrap();
-        table.store.free_slot(&slot).await.unwrap();
+        table.store.release_slot(&slot).await.unwrap();
     });
     assert_eq!(usual.await, [("UpdateItem".to_owned(), 2)]);
 }

@@ -7,7 +7,7 @@ use gatehouse_local::engine::{Engine, FREE};
 use gatehouse_local::template::Template;
 use gatehouse_local::{FaultProxy, local_sdk};
 use gatehouse_payload::time::Timestamp;
-use gatehouse_payload::{Event, EventId, Fingerprint, Marks, Nonce, Outcome, Subject};
+use gatehouse_payload::{Event, EventId, Fingerprint, Flags, Nonce, Outcome, Subject};
 
 pub(crate) const TTL_DAYS: u32 = 30;
 
@@ -65,7 +65,7 @@ pub(crate) fn event(id: &str, body: &str) -> Event {
         verified_by: "svix".to_owned(),
         body: Bytes::from(body.to_owned()),
         answer: None,
-        marks: Marks::default(),
+        flags: Flags::default(),
         is_one_question: false,
     }
 }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use gatehouse_inbox::store::Record;
 use gatehouse_payload::time::Timestamp;
-use gatehouse_payload::{Event, EventId, Fingerprint, Marks, Nonce, Subject};
+use gatehouse_payload::{Event, EventId, Fingerprint, Flags, Nonce, Subject};
 use gatehouse_timeline::{State, fold};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -25,7 +25,7 @@ fn record(source: &str, id: &str, at: &str, body: &str) -> Record {
         verified_by: "svix".to_owned(),
         body: Bytes::from(body.to_owned()),
         answer: None,
-        marks: Marks::default(),
+        flags: Flags::default(),
         is_one_question: false,
     };
     Record { event, expires_at: i64::MAX, conflict: false }

@@ -110,7 +110,7 @@ mod tests {
     fn read(body: &str, check: impl FnOnce(Envelope<'_>, bool)) {
         let document = Document::read(body.as_bytes()).unwrap();
         let readable = readable(&document);
-        check(Envelope::of(&readable), readable.is_whole());
+        check(Envelope::of(&readable), readable.is_complete());
     }
 
     #[test]

@@ -58,7 +58,7 @@ impl Source for Ada {
             occurred_at: envelope.occurred_at(),
             subject: envelope.data.as_ref().and_then(subject),
             event_type: envelope.event_type.map(Into::into),
-            unparsed: !readable.is_whole(),
+            unparsed: !readable.is_complete(),
         }
     }
 

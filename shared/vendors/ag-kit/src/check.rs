@@ -18,26 +18,26 @@ use super::Dialect;
 /// The rule that a request breaks, and the member that breaks it. Quotes nothing from the request: members are
 /// identified by the dialect's own names and by position.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wrong {
+pub struct Violation {
     /// The member, such as `messages[2].content`; empty for the request itself.
     pub member: String,
     /// The rule, such as `a string is needed`.
     pub rule: String,
 }
 
-impl fmt::Display for Wrong {
+impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.member.is_empty() { f.write_str(&self.rule) } else { write!(f, "{}: {}", self.member, self.rule) }
     }
 }
 
-impl std::error::Error for Wrong {}
+impl std::error::Error for Violation {}
 
 /// Checks a request, which is the text of a JSON object. Unknown members are allowed.
 ///
 /// # Errors
 /// The first rule that the request breaks.
-pub fn check(dialect: Dialect, request: &str) -> Result<(), Wrong> {
+pub fn check(dialect: Dialect, request: &str) -> Result<(), Violation> {
     let request = Part { path: String::new(), text: request };
     of_this_dialect(dialect, &request)?;
     match dialect {
@@ -47,7 +47,7 @@ pub fn check(dialect: Dialect, request: &str) -> Result<(), Wrong> {
 }
 
 /// Rejects a request that has a member of the other dialect and none of its own.
-fn of_this_dialect(dialect: Dialect, request: &Part<'_>) -> Result<(), Wrong> {
+fn of_this_dialect(dialect: Dialect, request: &Part<'_>) -> Result<(), Violation> {
     const KIT: &[&str] = &["conversationId"];
     const UI: &[&str] = &["threadId", "runId", "parentRunId", "forwardedProps"];
     let (own, foreign, other) = match dialect {
@@ -64,12 +64,12 @@ fn of_this_dialect(dialect: Dialect, request: &Part<'_>) -> Result<(), Wrong> {
         None => Ok(()),
         Some(name) => {
             let rule = format!("this is a request in the dialect {other}; this agent speaks {dialect}");
-            Err(Wrong { member: name.to_owned(), rule })
+            Err(Violation { member: name.to_owned(), rule })
         }
     }
 }
 
-fn kit(request: &Part<'_>) -> Result<(), Wrong> {
+fn kit(request: &Part<'_>) -> Result<(), Violation> {
     for message in request.list("messages")? {
         common_message(&message, message.one_of("role", &["system", "user", "assistant", "tool"])?)?;
     }
@@ -84,7 +84,7 @@ fn kit(request: &Part<'_>) -> Result<(), Wrong> {
     request.text("conversationId")
 }
 
-fn ui(request: &Part<'_>) -> Result<(), Wrong> {
+fn ui(request: &Part<'_>) -> Result<(), Violation> {
     request.needs("messages")?;
     for message in request.list("messages")? {
         message.text("id")?;
@@ -115,7 +115,7 @@ fn ui(request: &Part<'_>) -> Result<(), Wrong> {
 }
 
 /// Checks a message whose form is the same in both dialects.
-fn common_message(message: &Part<'_>, role: &str) -> Result<(), Wrong> {
+fn common_message(message: &Part<'_>, role: &str) -> Result<(), Violation> {
     match role {
         "assistant" => {
             message.text("content")?;
@@ -129,7 +129,7 @@ fn common_message(message: &Part<'_>, role: &str) -> Result<(), Wrong> {
     }
 }
 
-fn tool_calls(message: &Part<'_>) -> Result<(), Wrong> {
+fn tool_calls(message: &Part<'_>) -> Result<(), Violation> {
     for call in message.list("toolCalls")? {
         call.needs_text("id")?;
         if call.member("type")?.is_some() {
@@ -143,7 +143,7 @@ fn tool_calls(message: &Part<'_>) -> Result<(), Wrong> {
     Ok(())
 }
 
-fn tools<'a>(request: &Part<'a>) -> Result<Vec<Part<'a>>, Wrong> {
+fn tools<'a>(request: &Part<'a>) -> Result<Vec<Part<'a>>, Violation> {
     let tools = request.list("tools")?;
     for tool in &tools {
         tool.needs_text("name")?;
@@ -159,54 +159,54 @@ struct Part<'a> {
 }
 
 impl<'a> Part<'a> {
-    fn wrong(&self, rule: &str) -> Wrong {
-        Wrong { member: self.path.clone(), rule: rule.to_owned() }
+    fn wrong(&self, rule: &str) -> Violation {
+        Violation { member: self.path.clone(), rule: rule.to_owned() }
     }
 
     /// The member; `None` if it is missing or `null`.
-    fn member(&self, name: &str) -> Result<Option<Part<'a>>, Wrong> {
+    fn member(&self, name: &str) -> Result<Option<Part<'a>>, Violation> {
         let path = if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) };
         let pointer: Pointer = format!("/{name}").parse().map_err(|_| self.wrong("a name without slashes"))?;
         match pointer.find(self.text) {
             Found::Nothing | Found::Value("null") => Ok(None),
             Found::Value(text) => Ok(Some(Part { path, text })),
-            Found::Ambiguous => Err(Wrong { member: path, rule: "the member occurs twice".to_owned() }),
+            Found::Ambiguous => Err(Violation { member: path, rule: "the member occurs twice".to_owned() }),
         }
     }
 
     /// Checks that a member exists, with any value including `null`.
-    fn has(&self, name: &str) -> Result<(), Wrong> {
+    fn has(&self, name: &str) -> Result<(), Violation> {
         if json::has_member(self.text, name) { Ok(()) } else { self.needs(name).map(drop) }
     }
 
-    fn needs(&self, name: &str) -> Result<Part<'a>, Wrong> {
+    fn needs(&self, name: &str) -> Result<Part<'a>, Violation> {
         let member = self.member(name)?;
-        member.ok_or_else(|| Wrong {
+        member.ok_or_else(|| Violation {
             member: if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) },
             rule: "the member is required".to_owned(),
         })
     }
 
     /// Checks that a member is a string if it exists.
-    fn text(&self, name: &str) -> Result<(), Wrong> {
+    fn text(&self, name: &str) -> Result<(), Violation> {
         match self.member(name)? {
             Some(member) if !member.text.starts_with('"') => Err(member.wrong("a string is needed")),
             _ => Ok(()),
         }
     }
 
-    fn needs_text(&self, name: &str) -> Result<(), Wrong> {
+    fn needs_text(&self, name: &str) -> Result<(), Violation> {
         self.needs(name)?;
         self.text(name)
     }
 
-    fn needs_text_or_parts(&self, name: &str) -> Result<(), Wrong> {
+    fn needs_text_or_parts(&self, name: &str) -> Result<(), Violation> {
         let member = self.needs(name)?;
         let is_either = member.text.starts_with(['"', '[']);
         if is_either { Ok(()) } else { Err(member.wrong("a string or an array is needed")) }
     }
 
-    fn one_of(&self, name: &str, allowed: &[&'static str]) -> Result<&'static str, Wrong> {
+    fn one_of(&self, name: &str, allowed: &[&'static str]) -> Result<&'static str, Violation> {
         let member = self.needs(name)?;
         let text: Option<String> = serde_json::from_str(member.text).ok();
         let found = allowed.iter().find(|value| text.as_deref() == Some(**value)).copied();
@@ -214,7 +214,7 @@ impl<'a> Part<'a> {
     }
 
     /// The elements of an array of objects; empty if the member is missing.
-    fn list(&self, name: &str) -> Result<Vec<Part<'a>>, Wrong> {
+    fn list(&self, name: &str) -> Result<Vec<Part<'a>>, Violation> {
         let Some(list) = self.member(name)? else { return Ok(Vec::new()) };
         let elements: Result<Vec<&serde_json::value::RawValue>, _> = serde_json::from_str(list.text);
         let elements = elements.map_err(|_| list.wrong("an array is needed"))?;
@@ -225,7 +225,7 @@ impl<'a> Part<'a> {
         elements.into_iter().enumerate().map(part).collect()
     }
 
-    fn is_object(&self) -> Result<(), Wrong> {
+    fn is_object(&self) -> Result<(), Violation> {
         if self.text.starts_with('{') { Ok(()) } else { Err(self.wrong("an object is needed")) }
     }
 }

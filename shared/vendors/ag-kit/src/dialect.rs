@@ -23,7 +23,7 @@ impl Dialect {
 
     /// The dialect a word names.
     #[must_use]
-    pub fn named(word: &str) -> Option<Self> {
+    pub fn from_name(word: &str) -> Option<Self> {
         [Dialect::AgKit, Dialect::AgUi].into_iter().find(|dialect| dialect.as_str() == word)
     }
 }

@@ -58,7 +58,7 @@ impl Source for Agntix {
             event_type: envelope.event_type().map(str::to_owned),
             subject: envelope.session_id().map(|id| Subject::new(PROFILE.vendor, "session", &id)),
             occurred_at: envelope.occurred_at(),
-            unparsed: !readable.is_whole(),
+            unparsed: !readable.is_complete(),
         }
     }
 

@@ -25,12 +25,12 @@ impl Channel {
     #[must_use]
     pub fn of(id: &EventId) -> Option<Self> {
         let mut parts = id.as_str().split(':');
-        if parts.next() == Some("vapi") { parts.next().and_then(Self::named) } else { None }
+        if parts.next() == Some("vapi") { parts.next().and_then(Self::from_word) } else { None }
     }
 
     /// The channel that a word names.
     #[must_use]
-    pub fn named(word: &str) -> Option<Self> {
+    pub fn from_word(word: &str) -> Option<Self> {
         [Channel::Client, Channel::Server].into_iter().find(|channel| channel.as_str() == word)
     }
 }

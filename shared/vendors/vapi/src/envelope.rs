@@ -311,7 +311,7 @@ mod tests {
         let envelope = Envelope::of(&document);
         let readable = envelope.readable();
         let message = Message::of(&readable);
-        assert!(!readable.is_whole());
+        assert!(!readable.is_complete());
         assert_eq!(
             (message.event_type(), message.call.as_ref().unwrap().id().unwrap().as_ref()),
             (Some("end-of-call-report"), "c1")

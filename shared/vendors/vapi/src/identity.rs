@@ -146,7 +146,7 @@ fn key<'a>(message: &'a Message<'_>, envelope: &Envelope<'_>) -> Option<Vec<Cow<
                 [] if COMMON_MEMBERS.contains(&name) => Compared::Not,
                 _ => compared(path, name),
             };
-            vec![about?, Fingerprint::of_compared(envelope.text(), &own).to_string().into()]
+            vec![about?, Fingerprint::of_selected(envelope.text(), &own).to_string().into()]
         }
         _ => return None,
     };
@@ -165,7 +165,7 @@ fn called<'a>(
         return None;
     }
     calls.sort_by_cached_key(|call| call.identity());
-    let at = if calls.iter().any(|call| call.is_named()) {
+    let at = if calls.iter().any(|call| call.has_unique_id()) {
         None
     } else {
         about.as_ref()?;

@@ -93,7 +93,7 @@ impl Source for Vapi {
             event_type: message.event_type().map(str::to_owned),
             subject: subject(&message),
             occurred_at: message.occurred_at(),
-            unparsed: !readable.is_whole(),
+            unparsed: !readable.is_complete(),
         }
     }
 
@@ -170,8 +170,8 @@ fn fingerprint(document: &Document<'_>) -> Fingerprint {
             [] if name != object && COMMON_MEMBERS.contains(&name) => Compared::Not,
             _ => compared(path, name),
         };
-        return Fingerprint::of_compared(envelope.text(), &own);
+        return Fingerprint::of_selected(envelope.text(), &own);
     }
     let said = if envelope.is_alone() { envelope.text() } else { document.text() };
-    Fingerprint::of_compared(said, &compared)
+    Fingerprint::of_selected(said, &compared)
 }

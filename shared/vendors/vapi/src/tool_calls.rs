@@ -31,7 +31,7 @@ pub struct ToolCalls {
     /// The calls, in the message's order.
     pub calls: Vec<ToolCall>,
     /// Number of further calls without an id or a name, which no result can refer to.
-    pub nameless: usize,
+    pub unidentified: usize,
 }
 
 impl ToolCalls {
@@ -40,19 +40,19 @@ impl ToolCalls {
     pub fn of(message: &str) -> Self {
         let names = [LISTS[0], LISTS[1], LISTS[2], FUNCTION_CALL];
         let picked = json::pick(message, &names);
-        let mut nameless = 0;
+        let mut unidentified = 0;
         for list in LISTS.iter().filter_map(|name| picked.get(name)) {
             let list: Vec<&RawValue> = serde_json::from_str(list.get()).unwrap_or_default();
             let calls: Vec<ToolCall> = list.iter().filter_map(|call| ToolCall::of(call.get())).collect();
             if !calls.is_empty() {
-                return ToolCalls { nameless: list.len() - calls.len(), calls };
+                return ToolCalls { unidentified: list.len() - calls.len(), calls };
             }
-            nameless = nameless.max(list.len());
+            unidentified = unidentified.max(list.len());
         }
         let function_call = picked.get(FUNCTION_CALL).and_then(|call| ToolCall::function_call(call.get()));
         match function_call {
-            Some(call) => ToolCalls { calls: vec![call], nameless: 0 },
-            None => ToolCalls { calls: Vec::new(), nameless },
+            Some(call) => ToolCalls { calls: vec![call], unidentified: 0 },
+            None => ToolCalls { calls: Vec::new(), unidentified },
         }
     }
 
@@ -86,7 +86,7 @@ impl ToolCall {
     /// Whether the id is unique to this call. Hooks always send `hook-function-call`, and some models number the calls
     /// of each turn by the tool's name: `lookup:0`.
     #[must_use]
-    pub fn is_named(&self) -> bool {
+    pub fn has_unique_id(&self) -> bool {
         let id = self.id.strip_prefix("functions.").unwrap_or(&self.id);
         let counter = id.strip_prefix(self.name.as_str());
         // More than four digits are a time or another unique number of the model.
@@ -152,7 +152,7 @@ mod tests {
         ] {
             assert_eq!(ToolCalls::of(&message).calls, std::slice::from_ref(&expected), "{message}");
         }
-        assert_eq!(ToolCalls::of(r#"{"toolCallList":[{"id":"a"},{}]}"#).nameless, 2);
+        assert_eq!(ToolCalls::of(r#"{"toolCallList":[{"id":"a"},{}]}"#).unidentified, 2);
         assert_eq!(ToolCalls::of("{}"), ToolCalls::default());
     }
 
@@ -165,12 +165,12 @@ mod tests {
             raw_arguments: String::new(),
         };
         for id in ["hook-function-call", "find_berth:0", "find_berth", "functions.find_berth:12", "find_berth_3", ""] {
-            assert!(!call(id).is_named(), "{id}");
+            assert!(!call(id).has_unique_id(), "{id}");
         }
         for id in
             ["call_8fK2", "tB", "find_berths", "toolu_01A", "0197-cafe", "find_berth:a7", "find_berth_1790000000123"]
         {
-            assert!(call(id).is_named(), "{id}");
+            assert!(call(id).has_unique_id(), "{id}");
         }
     }
 }

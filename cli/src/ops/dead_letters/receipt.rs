@@ -1,0 +1,240 @@
+//! The receipt of a redrive: a file with one JSON line for each dead letter and its outcome. An interrupted redrive
+//! continues from it.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use gatehouse_inbox::store::{Place, conflict_key};
+use gatehouse_local::Error;
+use gatehouse_payload::{EventId, Fingerprint, Nonce, Outcome};
+use gatehouse_runtime::Clock;
+use serde::{Deserialize, Serialize};
+
+use super::create_private_file;
+use super::queue::DeadLetter;
+use crate::ops::deployment::Deployment;
+use crate::ops::output::{counted, escape_control};
+
+/// Temporary outcome: the record has another fingerprint, and the conflicting copy has not been read yet.
+const OTHER: &str = "other";
+const PENDING: &str = "pending";
+const WAITING: &str = "waiting on the retry queue";
+/// Maximum number of entries in one read of the table.
+const BATCH: usize = 100;
+
+/// Whether an outcome is final: the event is recorded, or it was erased.
+fn is_final(outcome: &str) -> bool {
+    use Outcome::{Conflict, Duplicate, Erased, Recorded};
+    Outcome::from_word(outcome).is_some_and(|outcome| [Recorded, Duplicate, Conflict, Erased].contains(&outcome))
+}
+
+/// A receipt file and its content.
+#[derive(Debug)]
+pub(super) struct Receipt {
+    pub(super) path: PathBuf,
+    pub(super) entries: Vec<Entry>,
+}
+
+/// A line of a receipt.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Entry {
+    event_id: Option<String>,
+    /// `pending` until the outcome is known.
+    outcome: String,
+    message_id: String,
+    /// The nonce in hexadecimal. The record has the same one if this message was recorded.
+    nonce: Option<String>,
+    /// The fingerprint in hexadecimal.
+    fingerprint: Option<String>,
+    /// Whether the redrive selected all dead letters.
+    is_of_all: bool,
+}
+
+impl Receipt {
+    /// Creates a receipt file.
+    ///
+    /// # Errors
+    /// If the file exists or cannot be written.
+    pub(super) fn create(path: PathBuf, letters: &[DeadLetter], is_of_all: bool) -> Result<Receipt, Error> {
+        create_private_file(&path).map_err(|error| format!("{}: {error}; nothing was moved", path.display()))?;
+        let receipt = Receipt { path, entries: letters.iter().map(|letter| Entry::of(letter, is_of_all)).collect() };
+        receipt.save()?;
+        Ok(receipt)
+    }
+
+    /// Reads a receipt file.
+    ///
+    /// # Errors
+    /// If the file cannot be read or is not a receipt.
+    pub(super) fn read(path: PathBuf) -> Result<Receipt, Error> {
+        let text = std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let entry = |(n, line): (usize, &str)| {
+            let invalid = |error| format!("{}, line {}: not a line of a receipt: {error}", path.display(), n + 1);
+            serde_json::from_str(line).map_err(invalid)
+        };
+        let entries = text.lines().enumerate().map(entry).collect::<Result<_, _>>()?;
+        Ok(Receipt { path, entries })
+    }
+
+    /// Replaces the file atomically.
+    pub(super) fn save(&self) -> Result<(), Error> {
+        let mut name = self.path.file_name().unwrap_or_default().to_owned();
+        name.push(format!(".{}", Nonce::random()?));
+        let new = self.path.with_file_name(name);
+        let mut file = create_private_file(&new)?;
+        for entry in &self.entries {
+            writeln!(file, "{}", serde_json::to_string(entry)?)?;
+        }
+        file.sync_all()?;
+        Ok(std::fs::rename(new, &self.path)?)
+    }
+
+    /// Whether the redrive selected all dead letters.
+    pub(super) fn is_of_all(&self) -> bool {
+        self.entries.iter().all(|entry| entry.is_of_all)
+    }
+
+    pub(super) fn contains(&self, letter: &DeadLetter) -> bool {
+        self.entries.iter().any(|entry| entry.matches(letter))
+    }
+
+    /// Updates the message ids, because a message gets a new id each time it becomes a dead letter.
+    pub(super) fn update_message_ids(&mut self, letters: &[DeadLetter]) {
+        for entry in &mut self.entries {
+            if let Some(letter) = letters.iter().find(|letter| entry.matches(letter)) {
+                entry.message_id.clone_from(&letter.message_id);
+            }
+        }
+    }
+
+    /// Whether all outcomes are final.
+    pub(super) fn is_complete(&self) -> bool {
+        self.entries.iter().all(|entry| is_final(&entry.outcome))
+    }
+
+    /// Reads the outcomes of up to [`BATCH`] open entries from the table. Returns the number of entries still open.
+    pub(super) async fn refresh_batch(&mut self, deployment: &Deployment) -> Result<usize, Error> {
+        let is_open = |entry: &&mut Entry| !is_final(&entry.outcome);
+        let mut batch: Vec<_> = self.entries.iter_mut().filter(is_open).take(BATCH).collect();
+        resolve(deployment, &mut batch, &HashMap::new()).await?;
+        Ok(self.entries.iter_mut().filter(is_open).count())
+    }
+
+    /// Determines the outcome of each open entry from the table and the dead-letter queue. Another command may hold
+    /// `held_elsewhere` dead letters.
+    pub(super) async fn resolve(
+        &mut self,
+        deployment: &Deployment,
+        dead: &[DeadLetter],
+        held_elsewhere: u64,
+    ) -> Result<(), Error> {
+        let by_message = dead.iter().map(|letter| (letter.message_id.as_str(), letter));
+        let by_event = dead.iter().filter_map(|letter| Some((letter.event_id.as_deref()?, letter)));
+        let dead: HashMap<&str, &DeadLetter> = by_message.chain(by_event).collect();
+        let mut open: Vec<_> = self.entries.iter_mut().filter(|entry| !is_final(&entry.outcome)).collect();
+        for part in open.chunks_mut(BATCH) {
+            resolve(deployment, part, &dead).await?;
+        }
+        if held_elsewhere > 0 {
+            for entry in open.into_iter().filter(|entry| entry.outcome == WAITING) {
+                entry.outcome = "waiting on the retry queue, or a dead letter held by another command".to_owned();
+            }
+        }
+        Ok(())
+    }
+
+    /// The number of entries for each outcome, as text.
+    pub(super) fn summary(&self) -> String {
+        let mut outcomes = BTreeMap::<&str, usize>::new();
+        for entry in &self.entries {
+            *outcomes.entry(&entry.outcome).or_default() += 1;
+        }
+        let mut text = format!("{}, in {}:\n", counted(self.entries.len(), "dead letter"), self.path.display());
+        for (outcome, n) in outcomes {
+            text.push_str(&format!("{n:>8}  {}\n", escape_control(outcome)));
+        }
+        text
+    }
+}
+
+/// Determines the outcomes of `part` from the table and from the dead letters, by event id or message id.
+async fn resolve(
+    deployment: &Deployment,
+    part: &mut [&mut Entry],
+    dead: &HashMap<&str, &DeadLetter>,
+) -> Result<(), Error> {
+    let places = read(deployment, part.iter().filter_map(|entry| entry.event_id.clone())).await?;
+    for entry in part.iter_mut() {
+        let dead = dead.get(entry.event_id.as_ref().unwrap_or(&entry.message_id).as_str());
+        entry.outcome = entry.outcome_from(entry.event_id.as_ref().and_then(|id| places.get(id)), dead.copied());
+    }
+    // A conflicting copy can exist only if the record has another fingerprint.
+    let copies = part.iter().filter(|entry| entry.outcome == OTHER).filter_map(|entry| entry.conflict_key());
+    let copies = read(deployment, copies).await?;
+    for entry in part.iter_mut().filter(|entry| entry.outcome == OTHER) {
+        let has_copy = entry.conflict_key().is_some_and(|key| copies.contains_key(&key));
+        let dead = dead.get(entry.event_id.as_deref().unwrap_or_default());
+        entry.outcome = if has_copy { "conflict".to_owned() } else { entry.outcome_from(None, dead.copied()) };
+    }
+    Ok(())
+}
+
+async fn read(deployment: &Deployment, keys: impl Iterator<Item = String>) -> Result<HashMap<String, Place>, Error> {
+    let keys: BTreeSet<String> = keys.collect();
+    Ok(deployment.store.read(keys.into_iter().collect(), Clock::System.now()).await?)
+}
+
+impl Entry {
+    fn of(letter: &DeadLetter, is_of_all: bool) -> Entry {
+        let envelope = letter.envelope.as_ref();
+        Entry {
+            event_id: letter.event_id.clone(),
+            outcome: PENDING.to_owned(),
+            message_id: letter.message_id.clone(),
+            nonce: envelope.map(|envelope| envelope.nonce.to_string()),
+            fingerprint: envelope.map(|envelope| envelope.fingerprint.to_string()),
+            is_of_all,
+        }
+    }
+
+    /// The key of the entry's conflicting copy, which exists if the record has another fingerprint.
+    fn conflict_key(&self) -> Option<String> {
+        let fingerprint = Fingerprint::from_hex(self.fingerprint.as_deref()?)?;
+        Some(conflict_key(&fingerprint, &EventId::from_stored(self.event_id.clone()?)))
+    }
+
+    /// The outcome according to the item in the table and the dead letter, if any.
+    fn outcome_from(&self, place: Option<&Place>, dead: Option<&DeadLetter>) -> String {
+        let equals = |text: String, own: &Option<String>| Some(text) == *own;
+        match (place, dead) {
+            (Some(Place::Erased(_)), _) => "erased".to_owned(),
+            (Some(Place::Record(record)), _) if equals(record.event.nonce.to_string(), &self.nonce) => {
+                "recorded".to_owned()
+            }
+            (Some(Place::Record(record)), _) if equals(record.event.fingerprint.to_string(), &self.fingerprint) => {
+                "duplicate".to_owned()
+            }
+            (Some(_), _) => OTHER.to_owned(),
+            (None, Some(letter)) if letter.message_id == self.message_id => "not moved".to_owned(),
+            (None, Some(letter)) => format!("dead again: {}", letter.reason),
+            (None, None) if self.nonce.is_none() => {
+                "moved; it cannot be traced because it is not an envelope".to_owned()
+            }
+            (None, None) => WAITING.to_owned(),
+        }
+    }
+
+    fn matches(&self, letter: &DeadLetter) -> bool {
+        match &self.event_id {
+            Some(id) => letter.event_id.as_ref() == Some(id),
+            None => letter.message_id == self.message_id,
+        }
+    }
+}
+
+/// The receipt's path if the command line has none: `redrive-TIME.jsonl`.
+pub(super) fn default_path() -> PathBuf {
+    let time = Clock::System.now().to_string();
+    Path::new(&format!("redrive-{}.jsonl", time.get(..19).unwrap_or(&time).replace(':', ""))).to_owned()
+}

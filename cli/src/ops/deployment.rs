@@ -1,0 +1,251 @@
+//! Finds the deployment that a command addresses, and connects to its table and queues.
+
+use aws_config::SdkConfig;
+use aws_sdk_sqs::types::QueueAttributeName;
+use clap::Args;
+use gatehouse_inbox::Store;
+use gatehouse_local::delivery::{Client, Delivery};
+use gatehouse_local::status::{self, About};
+use gatehouse_local::{Error, external_sdk};
+use gatehouse_runtime::aws::CallLimits;
+
+use super::meter::Meter;
+use crate::shell::shell_quote;
+use crate::stack::{Outputs, aws_error};
+
+/// Timeout of one AWS call. It is long because only the user at the terminal waits.
+const CALL_LIMIT: std::time::Duration = std::time::Duration::from_secs(15);
+/// Lifetime of tombstones in days. The functions' setting `EventTtlDays` is not known here.
+const TTL_DAYS: u32 = 90;
+
+/// Arguments that select a deployment.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Deployment")]
+pub(crate) struct TargetArgs {
+    /// Name of a deployed CloudFormation stack [default: a local `gatehouse dev`]
+    #[arg(long, value_name = "NAME")]
+    stack: Option<String>,
+    /// URL of a local `gatehouse dev`
+    #[arg(
+        long = "at",
+        value_name = "URL",
+        default_value = "http://127.0.0.1:9000",
+        conflicts_with_all = ["stack", "table"]
+    )]
+    at: String,
+    /// Name of a DynamoDB table, with the credentials and region of the environment
+    #[arg(long, value_name = "TABLE", conflicts_with = "stack")]
+    table: Option<String>,
+    /// With --table: URL of the retry queue; its redrive policy names the dead-letter queue
+    #[arg(long, value_name = "URL", requires = "table")]
+    queue: Option<String>,
+    /// With --table: URL of DynamoDB and SQS, if they are not in AWS
+    #[arg(long, value_name = "URL", requires = "table")]
+    endpoint_url: Option<String>,
+    /// Print the command's cost on standard error: requests to DynamoDB and SQS, and read units
+    #[arg(long)]
+    cost: bool,
+}
+
+/// A deployment, with clients for its table and queues.
+#[derive(Debug)]
+pub(crate) struct Deployment {
+    /// The store of the events.
+    pub(crate) store: Store,
+    /// The table's name.
+    pub(crate) table: String,
+    /// For requests about the table itself, which the store does not make.
+    pub(crate) dynamodb: aws_sdk_dynamodb::Client,
+    pub(crate) sqs: aws_sdk_sqs::Client,
+    /// The URLs of the retry queue and the dead-letter queue.
+    queues: Option<(String, String)>,
+    /// For `--stack`: the SDK configuration and the stack's outputs.
+    pub(crate) deployed: Option<(SdkConfig, Outputs)>,
+    /// For a `gatehouse dev`: its description of itself.
+    pub(crate) dev: Option<status::Answer>,
+    /// The options that select this deployment in a suggested command, with a leading space.
+    pub(crate) flags: String,
+    _cost_report: Option<CostReport>,
+}
+
+/// Prints the cost of a command when the command ends.
+#[derive(Debug)]
+struct CostReport(Meter);
+
+impl Drop for CostReport {
+    fn drop(&mut self) {
+        eprintln!("cost: {}", self.0);
+    }
+}
+
+impl TargetArgs {
+    /// Finds the deployment and its parts.
+    ///
+    /// # Errors
+    /// If the deployment does not exist or cannot be reached.
+    pub(crate) async fn find(&self) -> Result<Deployment, Error> {
+        if let Some(stack) = &self.stack {
+            let sdk = gatehouse_runtime::aws::sdk_config().await;
+            let outputs = Outputs::of(&sdk, stack).await?;
+            let table = outputs.get("EventTableName")?.to_owned();
+            let queues = (outputs.get("RetryQueueUrl")?.to_owned(), outputs.get("DeadLetterQueueUrl")?.to_owned());
+            let parts = Parts { table, queues: Some(queues), dynamodb: sdk.clone(), sqs: sdk.clone() };
+            let flags = format!(" --stack {}", shell_quote(stack));
+            return Ok(Deployment { deployed: Some((sdk, outputs)), ..self.connect(parts, flags) });
+        }
+        if let Some(table) = &self.table {
+            return self.find_table(table).await;
+        }
+        let answer = self.query_dev().await?;
+        let get = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let About { table, retry_queue, dead_letter_queue, dynamodb, sqs, .. } = answer.about.clone();
+        let (dynamodb, sqs) = (external_sdk(&dynamodb, &get), external_sdk(&sqs, &get));
+        let parts = Parts { table, queues: Some((retry_queue, dead_letter_queue)), dynamodb, sqs };
+        let is_default = self.at == "http://127.0.0.1:9000";
+        let flags = if is_default { String::new() } else { format!(" --at {}", shell_quote(&self.at)) };
+        Ok(Deployment { dev: Some(answer), ..self.connect(parts, flags) })
+    }
+
+    async fn find_table(&self, table: &str) -> Result<Deployment, Error> {
+        let get = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let sdk = match &self.endpoint_url {
+            Some(url) => external_sdk(url, &get),
+            None => gatehouse_runtime::aws::sdk_config().await,
+        };
+        let mut flags = format!(" --table {}", shell_quote(table));
+        for (option, value) in [("--queue", &self.queue), ("--endpoint-url", &self.endpoint_url)] {
+            flags.extend(value.iter().map(|value| format!(" {option} {}", shell_quote(value))));
+        }
+        let parts = Parts { table: table.to_owned(), queues: None, dynamodb: sdk.clone(), sqs: sdk };
+        let mut deployment = self.connect(parts, flags);
+        if let Some(queue) = &self.queue {
+            let dead_letter_queue = deployment.dead_letter_queue_of(queue).await?;
+            deployment.queues = Some((queue.clone(), dead_letter_queue));
+        }
+        Ok(deployment)
+    }
+
+    async fn query_dev(&self) -> Result<status::Answer, Error> {
+        let url = format!("{}{}", self.at.trim_end_matches('/'), status::PATH);
+        let (method, body) = ("GET".to_owned(), bytes::Bytes::new());
+        let request = Delivery { function: String::new(), path: String::new(), method, headers: Vec::new(), body };
+        let answer = match Client::new(&url)?.send(&request).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                return Err(format!(
+                    "no `gatehouse dev` is reachable at {}: {}\nstart one, pass its URL with --at URL, or name a \
+                     deployed stack with --stack NAME",
+                    self.at,
+                    crate::shell::innermost(&*error)
+                )
+                .into());
+            }
+        };
+        Ok(serde_json::from_str(&answer.body)
+            .map_err(|_| format!("the server at {url} is not a `gatehouse dev` (HTTP status {})", answer.status))?)
+    }
+
+    fn connect(&self, parts: Parts, flags: String) -> Deployment {
+        let meter = Meter::default();
+        let limits = CallLimits::within(CALL_LIMIT);
+        let sqs = aws_sdk_sqs::config::Builder::from(&parts.sqs)
+            .timeout_config(limits.timeouts())
+            .retry_config(limits.retries())
+            .interceptor(meter.clone());
+        let dynamodb = aws_sdk_dynamodb::config::Builder::from(&parts.dynamodb).interceptor(meter.clone());
+        Deployment {
+            store: Store::watched(&parts.dynamodb, &parts.table, TTL_DAYS, meter.clone()),
+            table: parts.table,
+            dynamodb: aws_sdk_dynamodb::Client::from_conf(dynamodb.build()),
+            sqs: aws_sdk_sqs::Client::from_conf(sqs.build()),
+            queues: parts.queues,
+            deployed: None,
+            dev: None,
+            flags,
+            _cost_report: self.cost.then(|| CostReport(meter)),
+        }
+    }
+}
+
+/// The names of a deployment's parts, and the SDK configurations to reach them.
+struct Parts {
+    table: String,
+    queues: Option<(String, String)>,
+    dynamodb: SdkConfig,
+    sqs: SdkConfig,
+}
+
+impl Deployment {
+    /// The retry queue's URL.
+    ///
+    /// # Errors
+    /// If the command line has --table without --queue.
+    pub(crate) fn retry_queue(&self) -> Result<&str, Error> {
+        Ok(&self.queues()?.0)
+    }
+
+    /// The dead-letter queue's URL.
+    ///
+    /// # Errors
+    /// If the command line has --table without --queue.
+    pub(crate) fn dead_letter_queue(&self) -> Result<&str, Error> {
+        Ok(&self.queues()?.1)
+    }
+
+    /// Whether the queues' URLs are known.
+    pub(crate) fn has_queues(&self) -> bool {
+        self.queues.is_some()
+    }
+
+    fn queues(&self) -> Result<&(String, String), Error> {
+        Ok(self
+            .queues
+            .as_ref()
+            .ok_or("this command needs the queues: add --queue URL, with the URL of the retry queue, to --table")?)
+    }
+
+    /// Reads an attribute of a queue.
+    ///
+    /// # Errors
+    /// If SQS fails, or the queue has no such attribute.
+    pub(crate) async fn attribute(&self, queue: &str, name: QueueAttributeName) -> Result<String, Error> {
+        let get = self.sqs.get_queue_attributes().queue_url(queue).attribute_names(name.clone()).send().await;
+        let answer = get.map_err(|error| aws_error(&format!("the queue {queue}"), &error))?;
+        let value = answer.attributes().and_then(|attributes| attributes.get(&name)).cloned();
+        Ok(value.ok_or_else(|| format!("the queue {queue} has no {}", name.as_str()))?)
+    }
+
+    /// The approximate numbers of visible and hidden messages on a queue.
+    ///
+    /// # Errors
+    /// If SQS fails.
+    pub(crate) async fn counts(&self, queue: &str) -> Result<(u64, u64), Error> {
+        let names = [
+            QueueAttributeName::ApproximateNumberOfMessages,
+            QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
+        ];
+        let get =
+            self.sqs.get_queue_attributes().queue_url(queue).set_attribute_names(Some(names.to_vec())).send().await;
+        let answer = get.map_err(|error| aws_error(&format!("the queue {queue}"), &error))?;
+        let mut attributes = answer.attributes.unwrap_or_default();
+        let [visible, hidden] = names.map(|name| attributes.remove(&name).unwrap_or_default().parse::<u64>());
+        Ok((visible?, hidden?))
+    }
+
+    /// Reads a queue's ARN.
+    ///
+    /// # Errors
+    /// As for [`attribute`](Self::attribute).
+    pub(crate) async fn arn(&self, queue: &str) -> Result<String, Error> {
+        self.attribute(queue, QueueAttributeName::QueueArn).await
+    }
+
+    async fn dead_letter_queue_of(&self, queue: &str) -> Result<String, Error> {
+        let policy = self.attribute(queue, QueueAttributeName::RedrivePolicy).await?;
+        let policy: serde_json::Value = serde_json::from_str(&policy)?;
+        let arn = policy["deadLetterTargetArn"].as_str().unwrap_or_default();
+        let name = arn.rsplit(':').next().unwrap_or_default();
+        let url = self.sqs.get_queue_url().queue_name(name).send().await.map_err(|error| aws_error(name, &error))?;
+        Ok(url.queue_url.ok_or("the dead-letter queue has no URL")?)
+    }
+}

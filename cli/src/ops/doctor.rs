@@ -1,0 +1,311 @@
+//! `gatehouse doctor`: checks the health of a deployment, with advice on each problem.
+
+use aws_sdk_dynamodb::types::{IndexStatus, PointInTimeRecoveryStatus, TableStatus, TimeToLiveStatus};
+use aws_sdk_sqs::types::QueueAttributeName;
+use bytes::Bytes;
+use clap::Args;
+use gatehouse_inbox::store::SUBJECT_INDEX;
+use gatehouse_inbox::store::by_source::SOURCE_INDEX;
+use gatehouse_local::Error;
+use gatehouse_local::delivery::{Client, Delivery};
+use gatehouse_runtime::Clock;
+use gatehouse_vendors::SOURCES;
+use serde_json::json;
+
+use super::deployment::{Deployment, TargetArgs};
+use super::output::{OutputArgs, Table, print_json};
+use super::{ExitStatus, dead_letters};
+use crate::aws::{CLOUDWATCH, child, members};
+use crate::endpoints;
+use crate::secrets::{AllSecrets, Place};
+use crate::shell::{innermost, print};
+use crate::stack::{Outputs, aws_error, resources};
+
+pub(crate) const EXAMPLES: &str = "\
+Changes nothing: the requests that it posts are not signed and must be refused. Exits with 1 if the state of a check
+is wrong.
+
+Examples:
+  gatehouse doctor
+  gatehouse doctor --stack gatehouse
+  gatehouse doctor --stack gatehouse --json | jq 'select(.state != \"ok\")'";
+
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(flatten)]
+    target: TargetArgs,
+}
+
+/// Timeout of one check.
+const CHECK_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(15);
+/// Tolerated difference between this machine's clock and a function's, in seconds. Signatures fail beyond five minutes.
+const CLOCK_SKEW: i64 = 30;
+
+/// The results of the checks.
+#[derive(Default)]
+struct Findings(Vec<Finding>);
+
+/// The result of one check.
+struct Finding {
+    check: String,
+    /// `ok`, `warning` or `wrong`.
+    state: &'static str,
+    found: String,
+    /// What to do; empty if the state is `ok`.
+    advice: String,
+}
+
+impl Findings {
+    fn add(&mut self, check: &str, state: &'static str, found: impl Into<String>, advice: impl Into<String>) {
+        let advice = if state == "ok" { String::new() } else { advice.into() };
+        self.0.push(Finding { check: check.to_owned(), state, found: found.into(), advice });
+    }
+
+    fn check(&mut self, check: &str, is_ok: bool, found: impl Into<String>, advice: impl Into<String>) {
+        self.add(check, if is_ok { "ok" } else { "wrong" }, found, advice);
+    }
+
+    fn wrong(&self) -> usize {
+        self.0.iter().filter(|finding| finding.state == "wrong").count()
+    }
+
+    fn print(&self, output: OutputArgs) -> Result<(), Error> {
+        let mut table = Table::new(["CHECK", "STATE", "FOUND", "WHAT TO DO"]);
+        for Finding { check, state, found, advice } in &self.0 {
+            if output.json {
+                print_json(&json!({"check": check, "state": state, "found": found, "advice": advice}))?;
+            } else {
+                table.row([check.clone(), (*state).to_owned(), found.clone(), advice.clone()]);
+            }
+        }
+        if !output.json {
+            table.print()?;
+            let wrong = self.wrong();
+            print(&if wrong == 0 { "nothing is wrong\n".to_owned() } else { format!("{wrong} wrong\n") })?;
+        }
+        Ok(())
+    }
+}
+
+pub(crate) async fn run(arguments: Arguments) -> ExitStatus {
+    let Arguments { output, target } = arguments;
+    let deployment = target.find().await?;
+    let mut findings = Findings::default();
+    let deploy = "does it exist, and are you allowed to read it? sam deploy restores what infra/template.yaml defines";
+    bounded(&mut findings, "table", deploy, async |findings| table(&deployment, findings).await).await;
+    if deployment.dev.is_none() {
+        bounded(&mut findings, "recovery", deploy, async |findings| recovery(&deployment, findings).await).await;
+    }
+    if deployment.has_queues() {
+        bounded(&mut findings, "queues", deploy, async |findings| queues(&deployment, findings).await).await;
+    }
+    if let Some((sdk, outputs)) = &deployment.deployed {
+        let check = "gatehouse secrets check --stack reports what is wrong";
+        bounded(&mut findings, "secrets", check, async |findings| secrets(sdk, outputs, findings).await).await;
+        bounded(&mut findings, "alarms", deploy, async |findings| alarms(sdk, outputs, findings).await).await;
+    }
+    let advice = "is the URL reachable?";
+    bounded(&mut findings, "URLs", advice, async |findings| urls(&deployment, findings).await).await;
+
+    findings.print(output)?;
+    Ok(u8::from(findings.wrong() > 0))
+}
+
+/// Runs a check. An error or a timeout of the check itself is a finding too.
+async fn bounded(
+    findings: &mut Findings,
+    name: &str,
+    advice: &str,
+    check: impl AsyncFnOnce(&mut Findings) -> Result<(), Error>,
+) {
+    let checked = tokio::time::timeout(CHECK_TIMEOUT, check(findings)).await;
+    let timed_out = || Err(format!("no response within {} s", CHECK_TIMEOUT.as_secs()).into());
+    if let Err(error) = checked.unwrap_or_else(|_| timed_out()) {
+        findings.add(name, "wrong", error.to_string(), advice);
+    }
+}
+
+async fn table(deployment: &Deployment, findings: &mut Findings) -> Result<(), Error> {
+    let (client, name) = (&deployment.dynamodb, &deployment.table);
+    let described = client.describe_table().table_name(name).send().await.map_err(|error| aws_error(name, &error))?;
+    let table = described.table.ok_or("DynamoDB describes no table")?;
+    let status = table.table_status().map_or("unknown", TableStatus::as_str).to_owned();
+    findings.check(
+        "table",
+        status == "ACTIVE",
+        format!("{name}: {status}"),
+        "wait if it is being updated; otherwise check it in the console",
+    );
+    for (index, advice) in [
+        (SUBJECT_INDEX, "timelines need it; sam deploy adds it"),
+        (SOURCE_INDEX, "lists by vendor and time need it; to enable them, deploy with SourceIndex=true"),
+    ] {
+        let found = table.global_secondary_indexes().iter().find(|found| found.index_name() == Some(index));
+        let status = found.and_then(|found| found.index_status()).map_or("missing", IndexStatus::as_str).to_owned();
+        let state = match status.as_str() {
+            "ACTIVE" => "ok",
+            _ if index == SOURCE_INDEX => "warning",
+            _ => "wrong",
+        };
+        findings.add(&format!("index {index}"), state, status, advice);
+    }
+    let expiry =
+        client.describe_time_to_live().table_name(name).send().await.map_err(|error| aws_error(name, &error))?;
+    let expiry = expiry.time_to_live_description();
+    let is_on = expiry.is_some_and(|expiry| {
+        matches!(expiry.time_to_live_status(), Some(TimeToLiveStatus::Enabled | TimeToLiveStatus::Enabling))
+            && expiry.attribute_name() == Some("expires_at")
+    });
+    let found = if is_on { "on, by expires_at" } else { "off" };
+    findings.check("expiry", is_on, found, "events never expire, and their storage is billed; sam deploy turns it on");
+    Ok(())
+}
+
+/// Checks point-in-time recovery, which the local engine does not have.
+async fn recovery(deployment: &Deployment, findings: &mut Findings) -> Result<(), Error> {
+    let (client, name) = (&deployment.dynamodb, &deployment.table);
+    let backups = client.describe_continuous_backups().table_name(name).send().await;
+    let backups = backups.map_err(|error| aws_error(name, &error))?;
+    let recovery = backups
+        .continuous_backups_description()
+        .and_then(|description| description.point_in_time_recovery_description());
+    let status = recovery.and_then(|recovery| recovery.point_in_time_recovery_status());
+    let is_on = status == Some(&PointInTimeRecoveryStatus::Enabled);
+    let advice = "data deleted by mistake cannot be restored; sam deploy turns it on";
+    findings.check("recovery", is_on, if is_on { "to any second of the last 35 days" } else { "off" }, advice);
+    Ok(())
+}
+
+async fn queues(deployment: &Deployment, findings: &mut Findings) -> Result<(), Error> {
+    let (retry, dead) = (deployment.retry_queue()?, deployment.dead_letter_queue()?);
+    let policy = deployment.attribute(retry, QueueAttributeName::RedrivePolicy).await.unwrap_or_default();
+    let policy: serde_json::Value = serde_json::from_str(&policy).unwrap_or_default();
+    let (target, arn) =
+        (policy["deadLetterTargetArn"].as_str().unwrap_or_default().to_owned(), deployment.arn(dead).await?);
+    let found =
+        if target.is_empty() { "no dead-letter queue".to_owned() } else { format!("dead letters go to {target}") };
+    let advice = "messages that event-retry cannot process would be lost after 14 days; sam deploy fixes it";
+    findings.check("redrive policy", target == arn, found, advice);
+    let max_receives = &policy["maxReceiveCount"];
+    let max_receives = max_receives.as_i64().or_else(|| max_receives.as_str()?.parse().ok());
+    let expected = i64::from(event_retry::MAX_RECEIVES);
+    let found = max_receives.map_or("?".to_owned(), |n| n.to_string());
+    let advice = format!("event-retry expects {expected}; sam deploy fixes it");
+    findings.check("max receives", max_receives == Some(expected), found, advice);
+
+    let (visible, hidden) = deployment.counts(retry).await?;
+    let found = format!("{visible} visible, {hidden} delayed");
+    let advice = "if visible does not fall, messages are not being consumed: check event-retry's event source mapping \
+                  (aws lambda list-event-source-mappings) and its log";
+    findings.add("retry queue", if visible + hidden == 0 { "ok" } else { "warning" }, found, advice);
+    let (letters, held) = dead_letters::dead_letter_counts(deployment).await?;
+    let advice = format!("gatehouse dead-letters list{} says why; redrive once the cause is gone", deployment.flags);
+    let found =
+        if held == 0 { format!("{letters} waiting") } else { format!("{letters} waiting, {held} held by a command") };
+    findings.check("dead letters", letters + held == 0, found, advice);
+    Ok(())
+}
+
+async fn secrets(sdk: &aws_config::SdkConfig, outputs: &Outputs, findings: &mut Findings) -> Result<(), Error> {
+    let document = Place::of_stack(sdk, outputs)?.read().await?.unwrap_or_else(|| "{}".to_owned());
+    let secrets = AllSecrets::parse(&document, false)?;
+    let stack = &outputs.stack;
+    let mut parts: Vec<&str> = SOURCES.into_iter().map(|source| source.profile().secrets.name).collect();
+    // Sources of one vendor share a part.
+    parts.dedup();
+    for part in parts {
+        let defects: Vec<_> = secrets.defects.iter().filter(|defect| defect.contains(part)).cloned().collect();
+        let (state, found) = match (secrets.is_open(part), defects.is_empty()) {
+            (true, true) => ("ok", "open".to_owned()),
+            (true, false) => ("wrong", format!("open, but {}", defects.join("; "))),
+            (false, true) => ("warning", "closed: it has no secret".to_owned()),
+            (false, false) => ("wrong", format!("closed: {}", defects.join("; "))),
+        };
+        findings.add(
+            &format!("secrets of {part}"),
+            state,
+            found,
+            format!("to use it: gatehouse secrets set {part} --stack {stack}"),
+        );
+    }
+    Ok(())
+}
+
+async fn alarms(sdk: &aws_config::SdkConfig, outputs: &Outputs, findings: &mut Findings) -> Result<(), Error> {
+    let names = resources(sdk, &outputs.stack, "AWS::CloudWatch::Alarm").await?;
+    let mut active = Vec::new();
+    let mut existing = 0;
+    for part in names.chunks(100) {
+        let keys: Vec<String> = (1..=part.len()).map(|n| format!("AlarmNames.member.{n}")).collect();
+        let names = keys.iter().map(String::as_str).zip(part.iter().map(String::as_str));
+        let input: Vec<(&str, &str)> = names.chain([("MaxRecords", "100")]).collect();
+        let describe = CLOUDWATCH.query(sdk, "the alarms", "DescribeAlarms", &input, |answer| {
+            let alarms = members(answer, "MetricAlarms");
+            existing += alarms.len();
+            let in_alarm = alarms.into_iter().filter(|alarm| child(*alarm, "StateValue") == Some("ALARM"));
+            active.extend(in_alarm.filter_map(|alarm| child(alarm, "AlarmName")).map(str::to_owned));
+        });
+        describe.await?;
+    }
+    let advice = "sam deploy restores alarms that were deleted by hand";
+    findings.check("alarms", existing == names.len() && existing > 0, format!("{existing} of {}", names.len()), advice);
+    let found = if active.is_empty() { "none".to_owned() } else { active.join(", ") };
+    findings.check("active alarms", active.is_empty(), found, "docs/operations.md explains each alarm");
+    Ok(())
+}
+
+/// Checks that each endpoint refuses an unsigned request. Compares the `Date` header with this machine's clock.
+async fn urls(deployment: &Deployment, findings: &mut Findings) -> Result<(), Error> {
+    let functions = match (&deployment.deployed, &deployment.dev) {
+        (Some((_, outputs)), _) => endpoints::of_stack(outputs),
+        (None, Some(dev)) => Ok(endpoints::of_dev(&dev.about.functions)),
+        (None, None) => return Ok(()),
+    }?;
+    let mut skews = Vec::new();
+    for (function, url) in functions {
+        let delivery = Delivery {
+            function: String::new(),
+            path: String::new(),
+            method: "POST".to_owned(),
+            headers: vec![("content-type".to_owned(), "application/json".to_owned())],
+            body: Bytes::from_static(b"{}"),
+        };
+        let sent = match Client::new(&url) {
+            Ok(client) => client.send(&delivery).await,
+            Err(error) => Err(error),
+        };
+        match sent {
+            Ok(answer) => {
+                let (state, advice) = match answer.status {
+                    401 => ("ok", ""),
+                    403 => (
+                        "wrong",
+                        "Lambda denies public access: the URL's permission is missing; sam deploy restores it",
+                    ),
+                    503 => ("warning", "the endpoint has no usable secret; run gatehouse secrets check"),
+                    429 => ("warning", "Lambda throttles requests; check ReservedConcurrency and the account's limit"),
+                    _ => ("wrong", "an unsigned request must be refused; see the function's log"),
+                };
+                findings.add(&function, state, format!("HTTP status {}", answer.status), advice);
+                let at = httpdate::parse_http_date(answer.header("date")).ok();
+                let at = at.and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
+                skews.extend(
+                    at.and_then(|at| i64::try_from(at.as_secs()).ok()).map(|at| at - Clock::System.now().as_secs()),
+                );
+            }
+            Err(error) => {
+                let advice = "check the URL and the network; deployed URLs are public (AuthType NONE)";
+                findings.add(&function, "wrong", format!("no response: {}", innermost(&*error)), advice);
+            }
+        }
+    }
+    if let Some(skew) = skews.into_iter().max_by_key(|skew| skew.abs()) {
+        let found = format!("{skew} s between the functions' clocks and this machine's");
+        let advice = "correct this machine's clock: beyond 300 s its signatures are refused, and spans such as --since \
+                      1h are wrong";
+        findings.check("clock", skew.abs() <= CLOCK_SKEW, found, advice);
+    }
+    Ok(())
+}

@@ -1,0 +1,251 @@
+//! `gatehouse events erase`: permanently erases all data about a subject.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use clap::Args;
+use gatehouse_inbox::store::Place;
+use gatehouse_inbox::store::erase::{Removed, STALE};
+use gatehouse_local::Error;
+use gatehouse_payload::Subject;
+use gatehouse_payload::json::Document;
+use gatehouse_runtime::Clock;
+use serde_json::{Value, json};
+
+use super::dead_letters::{ErasedDeadLetters, erase_dead_letters};
+use super::deployment::{Deployment, TargetArgs};
+use super::listing::Span;
+use super::output::{OutputArgs, When, counted, escape_control, parse_when, print_json};
+use super::{ExitStatus, progress};
+use crate::shell::{Interrupts, confirm, print};
+
+pub(crate) const EXAMPLES: &str = "\
+Erases the subject's records, chunks, conflicting copies and dead letters. A tombstone without content replaces each
+record, and the subject's hash is added to a list, so that for 90 days no retry, redrive or later delivery about the
+subject is recorded. Running functions learn of the erasure within a minute. The command can be repeated safely.
+
+The conversations of an end user are found by reading Ada's events since --since through the index by-source. Events
+recorded before the stack had that index are not found.
+
+Examples:
+  gatehouse events erase --subject ada:conversation:673da1f0c2b94e5f8a017b11
+  gatehouse events erase --end-user 65f1c0ffee --since 90d
+  gatehouse events erase --subject vapi:call:2f1f3d3e-0f7c-4a54-a0a3-9a2f4b0c8d11 --yes --json";
+
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// Subject, as in `events show`; repeatable
+    #[arg(long = "subject", value_name = "SUBJECT", required_unless_present = "end_user")]
+    subjects: Vec<String>,
+    /// Id of an Ada end user: erases their own events and every conversation that names them
+    #[arg(long, value_name = "ID")]
+    end_user: Option<String>,
+    /// Start of the search for the end user's conversations
+    #[arg(long, value_name = "WHEN", value_parser = parse_when, default_value = "90d", requires = "end_user")]
+    since: When,
+    /// Do not ask for confirmation
+    #[arg(long)]
+    yes: bool,
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(flatten)]
+    target: TargetArgs,
+}
+
+pub(crate) async fn run(arguments: Arguments) -> ExitStatus {
+    let Arguments { subjects, end_user, since, yes, output, target } = arguments;
+    let deployment = target.find().await?;
+    let mut subjects = parse_subjects(subjects)?;
+    if let Some(end_user) = &end_user {
+        subjects.insert(Subject::new("ada", "end-user", end_user));
+        subjects.extend(conversations_of(&deployment, end_user, since).await?);
+    }
+    if !yes {
+        let question = question(&subjects, &deployment.table);
+        if !confirm(&question, &mut Interrupts::listen()).await? {
+            print("nothing was erased\n")?;
+            return Ok(1);
+        }
+    }
+    let erasure = erase_all(&deployment, &subjects).await?;
+    if output.json {
+        erasure.to_json().iter().try_for_each(print_json)?;
+    } else {
+        print(&erasure.to_text())?;
+    }
+    if erasure.dead_letters.unreadable > 0 {
+        let letters = counted(erasure.dead_letters.unreadable, "dead letter");
+        let flags = &deployment.flags;
+        eprintln!(
+            "{letters} cannot be read and may be about the subject; to list them: gatehouse dead-letters list{flags}"
+        );
+    }
+    if !output.json {
+        print(&closing_note())?;
+    }
+    if erasure.dead_letters.held_elsewhere > 0 {
+        return Err(format!(
+            "about {} dead letters are held by another command, or by one that was killed, and may be about the \
+             subject; run the command again in two minutes",
+            erasure.dead_letters.held_elsewhere
+        )
+        .into());
+    }
+    Ok(0)
+}
+
+fn parse_subjects(subjects: Vec<String>) -> Result<BTreeSet<Subject>, Error> {
+    let subjects: BTreeSet<Subject> = subjects.into_iter().map(Subject::from_stored).collect();
+    for subject in &subjects {
+        if subject.as_str().split(':').count() < 3 {
+            return Err(format!(
+                "{subject} is not a subject; a subject looks like ada:conversation:673da1f0c2b94e5f8a017b11"
+            )
+            .into());
+        }
+    }
+    Ok(subjects)
+}
+
+fn question(subjects: &BTreeSet<Subject>, table: &str) -> String {
+    let names: Vec<_> = subjects.iter().map(|subject| format!("  {subject}\n")).collect();
+    format!("Permanently erase all data about\n{}from {table}?", names.concat())
+}
+
+/// The result of erasing some subjects.
+struct Erasure {
+    removed: Vec<(Subject, Removed)>,
+    dead_letters: ErasedDeadLetters,
+}
+
+impl Erasure {
+    fn dead_letters_of(&self, subject: &Subject) -> usize {
+        self.dead_letters.deleted.get(subject).copied().unwrap_or_default()
+    }
+
+    /// One object for each subject.
+    fn to_json(&self) -> Vec<Value> {
+        let object = |(subject, removed): &(Subject, Removed)| {
+            let Removed { events, conflicts, chunks } = removed;
+            json!({"subject": subject.as_str(), "events": events, "conflicts": conflicts, "chunks": chunks,
+                   "dead_letters": self.dead_letters_of(subject)})
+        };
+        self.removed.iter().map(object).collect()
+    }
+
+    /// One line for each subject.
+    fn to_text(&self) -> String {
+        let line = |(subject, removed): &(Subject, Removed)| {
+            let counts = [
+                counted(removed.events, "event"),
+                counted(removed.conflicts, "conflict"),
+                counted(removed.chunks, "chunk"),
+                counted(self.dead_letters_of(subject), "dead letter"),
+            ];
+            format!("{}: removed {}\n", escape_control(subject.as_str()), counts.join(", "))
+        };
+        self.removed.iter().map(line).collect()
+    }
+}
+
+fn closing_note() -> String {
+    format!(
+        "Running functions learn of the erasure within {STALE} seconds. Run the command again then, to erase the \
+         events that they recorded meanwhile.\n\
+         Not erased, but these expire: backups (point-in-time recovery, 35 days), messages on the retry queue (at most \
+         14 days; they are not recorded), chunks of large payloads whose recording failed (EventTtlDays), log lines \
+         (ids without content; LogRetentionDays), the stream (24 hours).\n"
+    )
+}
+
+async fn erase_all(deployment: &Deployment, subjects: &BTreeSet<Subject>) -> Result<Erasure, Error> {
+    let bar = progress("erasing");
+    bar.set_length(subjects.len() as u64);
+    let mut removed = Vec::new();
+    for subject in subjects {
+        removed.push((subject.clone(), erase(deployment, subject).await?));
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    let dead_letters = if deployment.has_queues() {
+        erase_dead_letters(deployment, subjects).await?
+    } else {
+        ErasedDeadLetters::default()
+    };
+    Ok(Erasure { removed, dead_letters })
+}
+
+/// Erases a subject. Repeats until the index, which is eventually consistent, lists nothing more.
+async fn erase(deployment: &Deployment, subject: &Subject) -> Result<Removed, Error> {
+    let now = Clock::System.now();
+    // The write may fail transiently, for example if another command erases at the same time.
+    let mut attempts = 0;
+    while let Err(error) = deployment.store.mark_erased(subject, now).await {
+        attempts += 1;
+        if !error.is_transient() || attempts == 5 {
+            return Err(error.into());
+        }
+        tokio::time::sleep(Duration::from_millis(50 * attempts)).await;
+    }
+    let mut total = Removed::default();
+    loop {
+        let removed = deployment.store.erase(subject, now).await?;
+        total += removed;
+        if removed == Removed::default() {
+            return Ok(total);
+        }
+    }
+}
+
+/// Finds the conversations whose events name the end user. Only the payloads have the end user's id, so each is read.
+async fn conversations_of(deployment: &Deployment, end_user: &str, since: When) -> Result<BTreeSet<Subject>, Error> {
+    let mut found = BTreeSet::new();
+    let bar = progress("reading Ada's events");
+    let mut unread_keys = Vec::new();
+    let span = Span::of("ada", since);
+    let search = span.for_each(deployment, async |arrival| {
+        if arrival.subject.as_ref().is_some_and(|subject| !found.contains(subject)) {
+            unread_keys.push(arrival.key);
+        }
+        if unread_keys.len() >= 100 {
+            bar.inc(100);
+            found.extend(subjects_naming(deployment, std::mem::take(&mut unread_keys), end_user).await?);
+        }
+        Ok(true)
+    });
+    search.await?;
+    found.extend(subjects_naming(deployment, unread_keys, end_user).await?);
+    bar.finish_and_clear();
+    Ok(found)
+}
+
+/// The subjects of those events in `keys` that name the end user.
+async fn subjects_naming(deployment: &Deployment, keys: Vec<String>, end_user: &str) -> Result<Vec<Subject>, Error> {
+    let places = deployment.store.read(keys, Clock::System.now()).await?;
+    let subject = |place: Place| {
+        let Place::Record(record) = place else { return None };
+        let document = Document::read(&record.event.body).ok()?;
+        let readable = gatehouse_ada::readable(&document);
+        let names_user =
+            gatehouse_ada::Envelope::of(&readable).data.and_then(|data| data.end_user_id()).map(|id| id == end_user);
+        if names_user == Some(true) { record.event.subject } else { None }
+    };
+    Ok(places.into_values().filter_map(subject).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn erasure_prints_each_subject_with_its_counts() {
+        let subject = Subject::new("ada", "conversation", "c1");
+        let removed = Removed { events: 1, conflicts: 0, chunks: 2 };
+        let dead_letters =
+            ErasedDeadLetters { deleted: [(subject.clone(), 1)].into_iter().collect(), ..ErasedDeadLetters::default() };
+        let erasure = Erasure { removed: vec![(subject, removed)], dead_letters };
+        let text = "ada:conversation:c1: removed 1 event, 0 conflicts, 2 chunks, 1 dead letter\n";
+        assert_eq!(erasure.to_text(), text);
+        assert_eq!(erasure.to_json()[0]["dead_letters"], 1);
+    }
+}

@@ -1,0 +1,112 @@
+//! Lists received events by vendor and hour, with the index `by-source`.
+//!
+//! The index contains only the attributes that a list shows, so that a list costs one query per hour and reads no
+//! payload. It is eventually consistent: an event may be missing for a moment after it was recorded.
+
+use gatehouse_payload::time::Timestamp;
+
+use super::item::{self, Item, attribute, is_expired, source_hour, text, text_of};
+use super::{PageToken, Store, StoreError, failure};
+use gatehouse_payload::event::{EventId, Subject};
+
+/// The index by which received events are listed.
+pub const SOURCE_INDEX: &str = "by-source";
+
+/// An hour in milliseconds.
+const HOUR: i64 = 3_600_000;
+
+/// An event as a list shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedEvent {
+    /// The event's id.
+    pub id: EventId,
+    /// The key of its item: the event id, or the key of a conflicting copy.
+    pub key: String,
+    /// Whether this is the copy of a delivery that conflicted with the record of its id.
+    pub conflict: bool,
+    /// The vendor's name for the type of the event.
+    pub event_type: Option<String>,
+    /// The subject that the event is about.
+    pub subject: Option<Subject>,
+    /// The time of the event.
+    pub occurred_at: Timestamp,
+    /// The time at which the receiver received it.
+    pub received_at: Timestamp,
+    /// Whether the vendor's types could not read its body.
+    pub unparsed: bool,
+    /// Whether its id is a hash of the message and the hour.
+    pub weak_identity: bool,
+}
+
+/// Returns the hours of a time span, latest first. Each hour is represented by its first moment within the span.
+pub fn hours(since: Timestamp, until: Timestamp) -> impl DoubleEndedIterator<Item = Timestamp> {
+    let (first, last) = (since.as_millis().div_euclid(HOUR), until.as_millis().div_euclid(HOUR));
+    (first..=last).rev().map(move |hour| Timestamp::clamped((hour * HOUR).max(since.as_millis())))
+}
+
+impl Store {
+    /// Returns a page of the events that were received from `source` between `since` and `until`, within the hour of
+    /// `since`, latest first.
+    ///
+    /// # Errors
+    /// If DynamoDB does not respond, or the table lacks the index.
+    pub async fn list_by_source(
+        &self,
+        source: &str,
+        since: Timestamp,
+        until: Timestamp,
+        now: Timestamp,
+        from: Option<PageToken>,
+    ) -> Result<(Vec<ListedEvent>, Option<PageToken>), StoreError> {
+        let query = self
+            .reader
+            .query()
+            .table_name(&self.table)
+            .index_name(SOURCE_INDEX)
+            .key_condition_expression("source_hour = :hour AND received_at BETWEEN :since AND :until")
+            .expression_attribute_values(":hour", text(&source_hour(source, since)))
+            .expression_attribute_values(":since", text(&since.to_string()))
+            .expression_attribute_values(":until", text(&until.to_string()))
+            .scan_index_forward(false)
+            .set_exclusive_start_key(from.map(|token| token.0));
+        let response = query.send().await.map_err(|error| failure("Query", &error))?;
+        let visible = response.items().iter().filter(|item| !is_expired(item, now));
+        let arrivals = visible.filter_map(ListedEvent::of).collect();
+        Ok((arrivals, response.last_evaluated_key.map(PageToken)))
+    }
+}
+
+impl ListedEvent {
+    fn of(item: &Item) -> Option<ListedEvent> {
+        let conflict_of = text_of(item, attribute::CONFLICT_OF);
+        let time = |name| text_of(item, name).and_then(Timestamp::parse);
+        let received_at = time(attribute::RECEIVED_AT)?;
+        Some(ListedEvent {
+            id: EventId::from_stored(conflict_of.or_else(|| text_of(item, attribute::EVENT_ID))?.to_owned()),
+            key: text_of(item, attribute::EVENT_ID)?.to_owned(),
+            conflict: conflict_of.is_some(),
+            event_type: text_of(item, attribute::EVENT_TYPE).map(str::to_owned),
+            subject: text_of(item, attribute::SUBJECT).map(|subject| Subject::from_stored(subject.to_owned())),
+            occurred_at: time(attribute::OCCURRED_AT).unwrap_or(received_at),
+            received_at,
+            unparsed: item::flags(item).unparsed,
+            weak_identity: item::flags(item).weak_identity,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hours_cover_the_time_span_latest_first() {
+        let at = |text| Timestamp::parse(text).unwrap();
+        let hours = |since, until| hours(at(since), at(until)).map(|hour| hour.to_string()).collect::<Vec<_>>();
+        assert_eq!(
+            hours("2026-11-21T22:10:00.000Z", "2026-11-22T00:05:00.000Z"),
+            ["2026-11-22T00:00:00.000Z", "2026-11-21T23:00:00.000Z", "2026-11-21T22:10:00.000Z"]
+        );
+        assert_eq!(hours("2026-11-21T22:10:00.000Z", "2026-11-21T22:10:00.000Z"), ["2026-11-21T22:10:00.000Z"]);
+    }
+}

@@ -1,0 +1,149 @@
+//! The request log line: one line of JSON for each request, on standard output.
+//!
+//! | field | unit | |
+//! |---|---|---|
+//! | `function` | | the function's name |
+//! | `source` | | the vendor |
+//! | `request_id` | | the invocation's id, which is also in Lambda's own lines and in problem documents |
+//! | `event_type` | | the vendor's name for the type of the event; absent if it does not look like a name |
+//! | `event_id` | | absent if the delivery was rejected before it was identified |
+//! | `outcome` | | `recorded`, `duplicate`, `conflict`, `queued`, `unrecorded`, `skipped`, `erased`, `refused`, `unavailable`; `replayed` for chat requests |
+//! | `status` | | the HTTP status |
+//! | `ms` | milliseconds | from request to response |
+//! | `problem`, `detail` | | slug and detail of the problem, if the request was rejected |
+//! | `why` | | why a delivery is not verified: `unsigned`, `malformed`, `stale`, `no-match`, `no-secret-configured`; or why a client's token was rejected |
+//! | `rule` | | the rule or the code that decided the reply |
+//! | `fault` | | why a rule or code that should have decided the reply did not |
+//! | `action`, `action_error` | | `done` or `failed`, if there was an action; and why it failed |
+//! | `error` | | the cause of a `queued`, `unrecorded` or `unavailable` |
+//! | `parsed`, `identity`, `dated` | | `false`, `weak` and `false` if the body could not be read, has no id or has no time; else absent |
+//!
+//! The line of an `unrecorded` event has the level `error`, because its sender got a reply but the event is not stored.
+//!
+//! Every line with an `outcome` is also a metric in CloudWatch's embedded metric format. Its namespace is
+//! [`NAMESPACE`], its dimension `stack`. It counts [`OUTCOMES`], the outcome by its name, [`SERVER_ERROR`] and
+//! [`UNVERIFIED`], and has [`WEBHOOK_MS`] for vendors' deliveries.
+//!
+//! A line never contains a payload, a secret or a token. With `call.monitor.controlUrl` alone, a reader could control a
+//! live call.
+
+mod line;
+
+pub use line::{NAMESPACE, OUTCOMES, SERVER_ERROR, UNVERIFIED, WEBHOOK_MS};
+
+use std::time::Duration;
+
+use gatehouse_payload::{Event, Outcome};
+use tracing::{Level, Metadata};
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::{Targets, filter_fn};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// The log line of a request.
+#[derive(Debug)]
+pub(crate) struct RequestLine<'r> {
+    pub(crate) function: &'static str,
+    pub(crate) source: &'static str,
+    pub(crate) request_id: Option<&'r str>,
+    pub(crate) outcome: Outcome,
+    pub(crate) status: u16,
+    pub(crate) took: Duration,
+    pub(crate) context: LogContext,
+}
+
+/// The optional fields of a request's log line.
+#[derive(Debug, Default)]
+pub(crate) struct LogContext {
+    pub(crate) event: Option<Event>,
+    pub(crate) problem: Option<(&'static str, String)>,
+    pub(crate) why: Option<&'static str>,
+    pub(crate) rule: Option<String>,
+    pub(crate) fault: Option<String>,
+    pub(crate) action: Option<Result<(), String>>,
+    pub(crate) error: Option<String>,
+}
+
+/// Writes a line at the level `error` or `info`. A macro, because `tracing` requires constant levels.
+macro_rules! line {
+    ($is_error:expr, $($fields:tt)*) => {
+        if $is_error { tracing::error!($($fields)*) } else { tracing::info!($($fields)*) }
+    };
+}
+
+impl RequestLine<'_> {
+    pub(crate) fn write(self) {
+        let RequestLine { function, source, request_id, outcome, status, .. } = self;
+        let LogContext { event, problem, why, rule, fault, action, error } = self.context;
+        let event_id = event.as_ref().map(|event| event.id.as_str());
+        let event_type = event.as_ref().and_then(|event| event.event_type.as_deref()).filter(|name| is_word(name));
+        let flags = event.as_ref().map(|event| event.flags).unwrap_or_default();
+        let (problem, detail) = problem.unzip();
+        let ms = u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX);
+        let parsed = flags.unparsed.then_some(false);
+        let identity = flags.weak_identity.then_some("weak");
+        let dated = flags.undated.then_some(false);
+        let action_error = action.as_ref().and_then(|result| result.as_ref().err());
+        let action = action.as_ref().map(|result| if result.is_ok() { "done" } else { "failed" });
+        let is_error = outcome == Outcome::Unrecorded;
+        let outcome = outcome.as_str();
+        line!(
+            is_error,
+            function,
+            source,
+            request_id,
+            event_type,
+            event_id,
+            outcome,
+            status,
+            ms,
+            problem,
+            why,
+            detail,
+            rule,
+            fault,
+            action,
+            action_error,
+            error,
+            parsed,
+            identity,
+            dated,
+            "request"
+        );
+    }
+}
+
+/// Whether a type of event may be logged. The vendors' types are words; any other text may be sensitive.
+#[must_use]
+pub fn is_word(name: &str) -> bool {
+    name.len() <= 64 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+}
+
+/// Whether a line may be written, independent of `RUST_LOG`. Below `info` only Gatehouse's own lines may be, because
+/// the Lambda runtime and the SDK trace whole requests with their bodies and tokens.
+#[must_use]
+pub fn is_safe(line: &Metadata<'_>) -> bool {
+    *line.level() <= Level::INFO || line.target().starts_with("gatehouse")
+}
+
+/// Makes panics log their location only, because their message may quote a payload.
+pub fn log_panics_by_location() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string);
+        tracing::error!(place, "panicked");
+    }));
+}
+
+/// Starts writing every [safe](is_safe) line as JSON to standard output, from where Lambda collects it. `RUST_LOG`
+/// filters the lines; its default is `info`.
+pub fn init() {
+    log_panics_by_location();
+    let filter = std::env::var("RUST_LOG").ok().filter(|filter| !filter.is_empty());
+    let filter =
+        filter.and_then(|filter| filter.parse().ok()).unwrap_or_else(|| Targets::new().with_default(Level::INFO));
+    let stack = std::env::var("STACK_NAME").ok().filter(|stack| !stack.is_empty());
+    let lines = tracing_subscriber::fmt::layer().event_format(line::Lines { stack });
+    let lines = lines.with_filter(filter_fn(is_safe));
+    // A second call fails and changes nothing.
+    let _ = tracing_subscriber::registry().with(filter).with(lines).try_init();
+}

@@ -1,0 +1,273 @@
+//! The way of one event: gate, verify, parse, identify, decide, redact, record, act, respond, log.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use gatehouse_inbox::{Inbox, Receipt};
+use gatehouse_payload::event::{BODY_LIMIT, Event, Nonce, Received};
+use gatehouse_payload::outcome::Outcome;
+use gatehouse_runtime::{Clock, Config, ConfigError};
+use gatehouse_vendor::{Credentials, PartSpec, SecretsPart, Unverified, Vendor, Verified};
+use http::{HeaderValue, Request, Response, header};
+use tokio::time::{Instant, timeout_at};
+
+use crate::log::{LogContext, RequestLine};
+use crate::responder::{Action, NoReply, ReplyPlan, Responder};
+use crate::skip::Skip;
+use crate::{Deadline, Problem, Redaction, Refresh, RequestId, SecretsCache, precheck};
+
+/// By when every request is answered, whatever fails: Vapi waits 7.5 s for some answers, cold start included.
+const ANSWER_WITHIN: Duration = Duration::from_millis(4800);
+/// What is left for the answer itself before Lambda's deadline.
+const RESERVE: Duration = Duration::from_millis(200);
+/// What deciding, recording and acting may take together.
+const RECORD_WITHIN: Duration = Duration::from_secs(4);
+/// What of it deciding leaves for recording: a try at each store.
+const RECORD_SHARE: Duration = Duration::from_secs(2);
+/// What an action may take.
+const ACT_WITHIN: Duration = Duration::from_secs(1);
+
+/// Receives the deliveries of a vendor: everything a webhook function needs.
+#[derive(Debug)]
+pub struct Receiver<V: Vendor> {
+    /// The vendor.
+    pub vendor: V,
+    /// Records events.
+    pub inbox: Inbox,
+    /// The vendor's credentials.
+    pub secrets: SecretsCache<V::Credentials>,
+    /// The credentials that are removed from bodies before they are stored.
+    pub redaction: Redaction,
+    /// The event types that are not stored.
+    pub skip: Skip,
+    /// The largest body, in bytes.
+    pub body_limit: usize,
+}
+
+impl<V: Vendor> Receiver<V> {
+    /// Builds the receiver of `vendor` from the environment, and [connects](connect) it.
+    ///
+    /// # Errors
+    /// If a variable about the table or the queue is missing or not usable.
+    pub async fn from_env(vendor: V) -> Result<Self, ConfigError> {
+        let get = |name: &str| std::env::var(name).ok();
+        let (inbox, secrets) = connect(&vendor.profile().secrets, &get).await?;
+        let (redaction, skip) = (Redaction::read(&get)?, Skip::read(&get)?);
+        let body_limit = precheck::body_limit(&get, BODY_LIMIT)?;
+        Ok(Receiver { vendor, inbox, secrets, redaction, skip, body_limit })
+    }
+
+    /// The clock events and deadlines are dated by.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.inbox.clock
+    }
+
+    /// Takes a request to its answer, and logs it. A 200 has the body the vendor expects.
+    pub async fn receive(&self, request: Request<Bytes>, deadline: Deadline) -> Response<String> {
+        self.receive_and_answer(request, deadline, &NoReply).await
+    }
+
+    /// Takes a request to its answer, and logs it. `answering` decides about the body of a 200.
+    pub async fn receive_and_answer(
+        &self,
+        request: Request<Bytes>,
+        deadline: Deadline,
+        answering: &impl Responder,
+    ) -> Response<String> {
+        let started = Instant::now();
+        let end = deadline.instant().checked_sub(RESERVE).unwrap_or(started);
+        let result = self.take(&request, end.min(started + ANSWER_WITHIN), answering).await;
+        let request_id = RequestId::from_extensions(request.extensions());
+        let (response, outcome, context) = match result {
+            Ok(Accepted { body, outcome, context }) => (Response::new(body), outcome, context),
+            Err(Rejected { problem, outcome, context }) => {
+                let why = problem.why();
+                let context = LogContext { problem: Some((problem.slug(), problem.log_detail())), why, ..*context };
+                (problem.to_response(request_id), outcome, context)
+            }
+        };
+        let response = answer(response, outcome, context.event.as_ref());
+        RequestLine {
+            function: self.vendor.profile().function,
+            source: self.vendor.profile().vendor,
+            request_id: request_id.map(RequestId::as_str),
+            outcome,
+            status: response.status().as_u16(),
+            took: started.elapsed(),
+            context,
+        }
+        .write();
+        response
+    }
+
+    async fn take(
+        &self,
+        request: &Request<Bytes>,
+        end: Instant,
+        answering: &impl Responder,
+    ) -> Result<Accepted, Rejected> {
+        precheck::check(request, self.vendor.profile().paths, self.body_limit)?;
+        let delivery = Unverified::new(request.method(), request.headers(), request.body());
+        let mut event = self.identify(&self.verify(delivery).await?)?;
+
+        let now = Instant::now();
+        let end = end.min(now + RECORD_WITHIN);
+        let ReplyPlan { answer, otherwise, only_if_still_so, is_awaited, unsupported, action, by, fault } =
+            answering.decide(&event, end.checked_sub(RECORD_SHARE).unwrap_or(now)).await;
+        if self.skip.excludes(&event) {
+            self.secrets.refresh_if_stale().await;
+            let body = answer.or(otherwise.map(str::to_owned));
+            let body = body.unwrap_or_else(|| self.vendor.respond(Outcome::Skipped, &event.id));
+            let context = LogContext { rule: by, fault, event: Some(event), ..LogContext::default() };
+            return Ok(Accepted { body, outcome: Outcome::Skipped, context });
+        }
+        event.answer = answer;
+        event.body = self.redaction.apply(&event.body);
+        let (recorded, ()) = tokio::join!(self.inbox.record(&event, end), self.secrets.refresh_if_stale());
+        let mut context = LogContext { rule: by, fault, ..LogContext::default() };
+        let (outcome, answer) = match recorded {
+            Ok(Receipt { outcome, answer, error }) => {
+                context.error = error.map(|error| error.to_string());
+                // An id that is a guess is no ground to act on.
+                if outcome == Outcome::Recorded
+                    && !event.flags.weak_identity
+                    && let Some(action) = action
+                {
+                    context.action = Some(act(action, end).await);
+                }
+                if outcome == Outcome::Duplicate {
+                    // It is answered by what was decided then.
+                    context.rule = None;
+                }
+                (outcome, answer.filter(|answer| !only_if_still_so || Some(answer) == event.answer.as_ref()))
+            }
+            Err(error) => {
+                context.error = Some(error.to_string());
+                if !is_awaited {
+                    context.event = Some(event);
+                    return Err(Rejected {
+                        problem: Problem::NotDurable,
+                        outcome: Outcome::Unavailable,
+                        context: Box::new(context),
+                    });
+                }
+                (Outcome::Unrecorded, event.answer.clone())
+            }
+        };
+        if let Some(detail) = unsupported {
+            context.event = Some(event);
+            return Err(Rejected { problem: Problem::Unsupported(detail), outcome, context: Box::new(context) });
+        }
+        let body = answer.or(otherwise.map(str::to_owned)).unwrap_or_else(|| self.vendor.respond(outcome, &event.id));
+        context.event = Some(event);
+        Ok(Accepted { body, outcome, context })
+    }
+
+    async fn verify<'r>(&self, delivery: Unverified<'r>) -> Result<Verified<'r>, Problem> {
+        let now = self.clock().now();
+        let secrets = self.secrets.get().await;
+        let mut secrets =
+            secrets.ok_or(Problem::NoSecrets("the secrets cannot be looked up; send the same delivery again"))?;
+        let mut verified = secrets.verify(delivery, now);
+        // Either may be the result of a change that has not reached this instance yet.
+        if verified.as_ref().is_err_and(|rejection| rejection.may_match_later) || !secrets.is_open() {
+            match self.secrets.refresh_after_mismatch(&secrets).await {
+                Refresh::Unchanged => {}
+                Refresh::New(newer) => {
+                    verified = newer.verify(delivery, now);
+                    secrets = newer;
+                }
+                Refresh::Unavailable => {
+                    let detail = "no secret matches, and whether there is a newer one cannot be looked up; send the same delivery again";
+                    return Err(Problem::NoSecrets(detail));
+                }
+            }
+        }
+        if !secrets.is_open() {
+            return Err(Problem::NoSecrets(
+                "no usable secret is configured for this vendor; the log names what is wrong",
+            ));
+        }
+        verified.map_err(Problem::Unverified)
+    }
+
+    fn identify(&self, delivery: &Verified<'_>) -> Result<Event, Rejected> {
+        let document = delivery.document().map_err(|error| Problem::NotAnObject(error.to_string()))?;
+        let received_at = self.clock().now();
+        let nonce = Nonce::random().map_err(|error| {
+            let context = LogContext { error: Some(format!("no random bytes: {error}")), ..LogContext::default() };
+            Rejected { problem: Problem::NotDurable, outcome: Outcome::Unavailable, context: Box::new(context) }
+        })?;
+        let fingerprint = self.vendor.fingerprint(&document);
+        let identity = self.vendor.identify(&document, delivery.proof(), &fingerprint, &nonce);
+        let received = Received {
+            id: identity.id,
+            weak_identity: identity.weak,
+            nonce,
+            fingerprint,
+            received_at,
+            verified_by: delivery.proof().by.clone(),
+            body: delivery.body().clone(),
+            answer: None,
+        };
+        Ok(self.vendor.event(&document, received))
+    }
+}
+
+/// Builds the inbox and the cache of a part of the secrets from the environment. Then it loads the secrets and opens the
+/// connection to DynamoDB, both at once, unless `CONNECT_AT_START` is `false`. If either fails, the first request tries
+/// again.
+///
+/// # Errors
+/// If a variable about the table or the queue is missing or not usable.
+pub async fn connect<P: SecretsPart>(
+    part: &PartSpec,
+    get: &dyn Fn(&str) -> Option<String>,
+) -> Result<(Inbox, SecretsCache<P>), ConfigError> {
+    let (config, clock) = (Config::read(get)?, Clock::System);
+    let sdk = gatehouse_runtime::aws::function_config();
+    let secrets = SecretsCache::from_env(*part, &sdk, get, clock.clone());
+    let inbox = Inbox::new(&sdk, config, clock);
+    if get("CONNECT_AT_START").is_none_or(|value| value != "false") {
+        tokio::join!(secrets.get(), inbox.store.warm(inbox.clock.now()));
+    }
+    Ok((inbox, secrets))
+}
+
+struct Accepted {
+    body: String,
+    outcome: Outcome,
+    context: LogContext,
+}
+
+struct Rejected {
+    problem: Problem,
+    outcome: Outcome,
+    context: Box<LogContext>,
+}
+
+impl From<Problem> for Rejected {
+    fn from(problem: Problem) -> Self {
+        let outcome = problem.outcome();
+        Rejected { problem, outcome, context: Box::default() }
+    }
+}
+
+/// Acts for as long as it may.
+async fn act(action: Action, end: Instant) -> Result<(), String> {
+    let until = end.min(Instant::now() + ACT_WITHIN);
+    timeout_at(until + RESERVE, action(until)).await.unwrap_or_else(|_| Err("out of time".to_owned()))
+}
+
+/// Every answer says what became of the delivery, and of which event.
+fn answer(mut response: Response<String>, outcome: Outcome, event: Option<&Event>) -> Response<String> {
+    let headers = response.headers_mut();
+    headers.entry(header::CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
+    headers.insert("gatehouse-outcome", HeaderValue::from_static(outcome.as_str()));
+    // Ids are made of visible ASCII.
+    if let Some(id) = event.and_then(|event| HeaderValue::from_str(event.id.as_str()).ok()) {
+        headers.insert("gatehouse-event-id", id);
+    }
+    response
+}
