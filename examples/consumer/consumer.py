@@ -7,13 +7,23 @@ from compression import zstd
 import boto3
 from botocore.exceptions import ClientError
 
-acted = boto3.resource("dynamodb").Table(os.environ["ACTED_TABLE"])
+dynamodb = boto3.resource("dynamodb")
+events = dynamodb.Table(os.environ["TABLE_NAME"])
+acted = dynamodb.Table(os.environ["ACTED_TABLE"])
 
 
 def payload(image):
-    if "B" in (attribute := image.get("payload", {})):
-        return json.loads(zstd.decompress(base64.b64decode(attribute["B"])))
-    return json.loads(attribute["S"]) if "S" in attribute else None  # None: stored in chunks, see docs/table.md
+    attribute = image.get("payload", {})
+    if "S" in attribute:
+        return json.loads(attribute["S"])
+    if "B" in attribute:
+        compressed = base64.b64decode(attribute["B"])
+    else:
+        # A large payload is in chunks, see docs/table.md.
+        nonce = base64.b64decode(image["nonce"]["B"]).hex()
+        keys = [f"chunk:{nonce}/{n}" for n in range(int(image["chunks"]["N"]))]
+        compressed = b"".join(events.get_item(Key={"event_id": key})["Item"]["payload"].value for key in keys)
+    return json.loads(zstd.decompress(compressed))
 
 
 def handler(batch, _):

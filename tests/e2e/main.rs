@@ -13,5 +13,6 @@ mod outages;
 mod privacy;
 mod retry;
 mod rotation;
+mod sample_vendor;
 mod seeds;
 mod support;

@@ -10,6 +10,7 @@ use anstyle::{AnsiColor, Style};
 use gatehouse_local::Error;
 use gatehouse_local::status::Counts;
 use gatehouse_runtime::Clock;
+use gatehouse_vendors::SOURCES;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
@@ -66,16 +67,10 @@ impl Lines {
                 let _ = out.write_all(line.as_bytes()).and_then(|()| out.flush());
             }
         });
-        let own = [
-            "gatehouse",
-            "agent_chat",
-            "event_retry",
-            "client_message",
-            "server_message",
-            "conversation_webhooks",
-            "session_lifecycle",
-        ];
-        let default = Targets::new().with_default(Level::ERROR).with_targets(own.map(|target| (target, Level::INFO)));
+        let functions = SOURCES.into_iter().map(|source| source.profile().function.replace('-', "_"));
+        let targets = functions.chain(["gatehouse", "event_retry"].map(str::to_owned));
+        let default = Targets::new().with_default(Level::ERROR);
+        let default = default.with_targets(targets.map(|target| (target, Level::INFO)));
         let filter = std::env::var("RUST_LOG").ok().filter(|filter| !filter.is_empty());
         let error = "RUST_LOG is not usable; set it to a level such as debug, or to target=level, separated by commas";
         let filter = filter.map_or(Ok(default), |filter| filter.parse::<Targets>()).map_err(|_| error)?;

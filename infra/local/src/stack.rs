@@ -1,5 +1,6 @@
 //! The local stack: all functions in one process, with DynamoDB and SQS.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +19,7 @@ use gatehouse_replies::Replies;
 use gatehouse_runtime::Clock;
 use gatehouse_runtime::aws::error_code;
 use gatehouse_vendor::{Source, Vendor};
-use gatehouse_vendors::development;
+use gatehouse_vendors::{AnyVendor, SOURCES, development};
 use http_body_util::BodyExt;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -363,15 +364,25 @@ fn functions(
     let client_message = client_message::State { receiver, replies: replies(), answers: client_message::CustomReplies };
     let receiver = self::receiver(options, inbox, server_message::VENDOR)?;
     let server_message = server_message::State { receiver, replies: replies(), answers: server_message::CustomReplies };
-    let conversation_webhooks = self::receiver(options, inbox, conversation_webhooks::VENDOR)?;
-    let session_lifecycle = self::receiver(options, inbox, session_lifecycle::VENDOR)?;
-    Ok(BTreeMap::from([
+    let mut functions = BTreeMap::from([
         agent_chat(options, inbox, template, turns)?,
         function!(client_message, client_message, template),
         function!(server_message, server_message, template),
-        function!(conversation_webhooks, conversation_webhooks, template),
-        function!(session_lifecycle, session_lifecycle, template),
-    ]))
+    ]);
+    // Every other function only receives the deliveries of its vendor.
+    for source in SOURCES {
+        if let Entry::Vacant(function) = functions.entry(source.profile().function) {
+            let function_id = logical_id(function.key());
+            let receiver = Arc::new(self::receiver(options, inbox, AnyVendor(source))?);
+            let handler: Handler = Arc::new(move |request, deadline| {
+                let receiver = Arc::clone(&receiver);
+                Box::pin(async move { receiver.receive(request, deadline).await.map(http_server::full_body) })
+            });
+            let (timeout, cors) = (template.timeout(&function_id)?, template.cors(&function_id)?);
+            function.insert(Function { handler, timeout, cors });
+        }
+    }
+    Ok(functions)
 }
 
 fn receiver<V: Vendor>(options: &Options, inbox: &Inbox, vendor: V) -> Result<Receiver<V>, Error> {

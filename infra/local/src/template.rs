@@ -1,6 +1,7 @@
 //! Reads `infra/template.yaml`, so that the local stack and the deployed one have the same configuration.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use aws_sdk_dynamodb::error::BuildError;
 use aws_sdk_dynamodb::types::{
@@ -63,6 +64,21 @@ impl Template {
     pub fn function(&self, logical_id: &str, property: &str) -> Value {
         let own = self.properties(logical_id).ok().and_then(|properties| properties.get(property)).cloned();
         own.unwrap_or_else(|| self.globals["Function"][property].clone())
+    }
+
+    /// Returns a function's timeout.
+    ///
+    /// # Errors
+    /// If the template does not have such a function with a timeout in seconds.
+    pub fn timeout(&self, logical_id: &str) -> Result<Duration, Error> {
+        let seconds = self.function(logical_id, "Timeout");
+        let seconds = seconds.as_u64().ok_or_else(|| format!("the template has no Timeout for {logical_id}"))?;
+        Ok(Duration::from_secs(seconds))
+    }
+
+    /// Returns the names of the functions, such as `client-message`.
+    pub fn functions(&self) -> impl Iterator<Item = String> {
+        self.resources_of("AWS::Serverless::Function").map(function_name)
     }
 
     /// Returns the `Cors` block of a function's URL, with the default values of parameters.
@@ -271,6 +287,18 @@ pub fn logical_id(function: &str) -> String {
     words.by_ref().fold(String::new(), |id, (initial, rest)| id + &initial.to_ascii_uppercase() + rest)
 }
 
+/// Returns a function's name from its logical id: `client-message` for `ClientMessage`.
+fn function_name(logical_id: &str) -> String {
+    let mut name = String::new();
+    for c in logical_id.chars() {
+        if c.is_ascii_uppercase() && !name.is_empty() {
+            name.push('-');
+        }
+        name.push(c.to_ascii_lowercase());
+    }
+    name
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -299,6 +327,16 @@ mod tests {
             assert_eq!(template.function(logical_id, "Timeout"), timeout.as_secs(), "{logical_id}");
         }
         assert_eq!(template.resources_of("AWS::Serverless::Function").count(), 6);
+    }
+
+    #[test]
+    fn functions_have_the_names_that_their_logical_ids_say() {
+        let template = Template::read().unwrap();
+        assert!(template.functions().all(|name| template.function(&logical_id(&name), "Timeout").is_number()));
+        for source in gatehouse_vendors::SOURCES {
+            let function = source.profile().function;
+            assert!(template.functions().any(|name| name == function), "{function}");
+        }
     }
 
     #[test]

@@ -64,7 +64,15 @@ impl Testbed {
     /// # Errors
     /// If the development document is not JSON.
     pub fn receiver<V: Vendor>(&self, vendor: V) -> Result<Receiver<V>, Error> {
-        let secrets = SecretsCache::fixed(vendor.profile().secrets, development(), true, Clock::System)?;
+        self.receiver_with(vendor, development())
+    }
+
+    /// Returns the receiver of a webhook function, with the secrets of `document`.
+    ///
+    /// # Errors
+    /// If the document is not a JSON object.
+    pub fn receiver_with<V: Vendor>(&self, vendor: V, document: &str) -> Result<Receiver<V>, Error> {
+        let secrets = SecretsCache::fixed(vendor.profile().secrets, document, true, Clock::System)?;
         Ok(Receiver {
             vendor,
             inbox: self.inbox(Clock::System),

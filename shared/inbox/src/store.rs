@@ -29,7 +29,7 @@ pub mod slots;
 
 use erase::ErasedSubjects;
 pub use item::{Damaged, Item, Record, conflict_key};
-use item::{Existing, Packed, attribute, chunk_keys, erased_at, is_expired, text, text_of, unpack};
+use item::{Existing, Packed, attribute, chunk_keys, erased_at, is_expired, text, text_of};
 
 /// Time limit of one request while an event is recorded, its second attempt included.
 const WRITE_LIMIT: Duration = Duration::from_millis(1200);
@@ -286,7 +286,7 @@ impl Store {
         if let Some(at) = erased_at(head) {
             return Ok(Place::Erased(at));
         }
-        match self.record_of(head).await {
+        match self.decode(head).await {
             Ok(record) => Ok(Place::Record(Box::new(record))),
             Err(StoreError::Damaged(damaged)) => Ok(Place::Damaged(damaged)),
             Err(error) => Err(error),
@@ -301,9 +301,14 @@ impl Store {
         self.get_item(&self.reader, key).await
     }
 
-    async fn record_of(&self, head: &Item) -> Result<Record, StoreError> {
+    /// Decodes a record from its item, such as the `NewImage` of the table's stream. Reads the chunks of a large payload
+    /// from the table.
+    ///
+    /// # Errors
+    /// If the item is not a record, is damaged, or DynamoDB does not respond.
+    pub async fn decode(&self, head: &Item) -> Result<Record, StoreError> {
         let chunks = self.batch_get(chunk_keys(head)).await?;
-        Ok(unpack(head, &chunks)?)
+        Ok(item::decode(head, &chunks)?)
     }
 
     /// Returns a page of a subject's events, oldest first, at most `limit` (1–100) of them. Expired events are left
@@ -335,7 +340,7 @@ impl Store {
             if is_expired(&head, now) || text_of(&head, attribute::SUBJECT) != Some(subject.as_str()) {
                 continue;
             }
-            match self.record_of(&head).await {
+            match self.decode(&head).await {
                 Ok(record) => page.records.push(record),
                 Err(StoreError::Damaged(damaged)) => page.damaged.push((key, damaged)),
                 Err(error) => return Err(error),

@@ -2,13 +2,14 @@
 
 use bytes::Bytes;
 use gatehouse_local::Error;
+use gatehouse_local::template::Template;
 
 use crate::contender::{Contender, gatehouse};
 use crate::event::{self, invocation};
 use crate::host::Host;
 use crate::process::{self, Process, WHOLE_CPU_MB};
 use crate::report::{Cell, Report, Table, Target, Times, ms};
-use crate::{Bench, HEADLINE};
+use crate::{BASELINE, Bench, HEADLINE};
 
 /// Memory sizes in MB at which Lambda gives a function a part of a processor.
 const PARTS: [u32; 3] = [128, 256, 512];
@@ -36,8 +37,8 @@ async fn whole_processor(bench: &Bench) -> Result<Report, Error> {
         bench.headline.clone(),
         bench.headline.with("the same, CONNECT_AT_START=false", "CONNECT_AT_START", "false"),
     ];
-    for function in ["session-lifecycle", "client-message", "server-message", "event-retry", "agent-chat"] {
-        contenders.push(gatehouse(function, function, None, &bench.cloud)?);
+    for function in Template::read()?.functions().filter(|function| function != BASELINE) {
+        contenders.push(gatehouse(&function, &function, None, &bench.cloud)?);
     }
     contenders.extend(bench.others.iter().cloned());
     let measured = measure(bench, &contenders, WHOLE_CPU_MB, bench.runs(30)).await?;

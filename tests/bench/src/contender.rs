@@ -39,12 +39,12 @@ fn root() -> &'static Path {
 ///
 /// # Errors
 /// Fails if a function does not compile.
-pub(crate) fn build(functions: &[&str]) -> Result<(), Error> {
-    for function in functions {
+pub(crate) fn build(packages: impl Iterator<Item = String>) -> Result<(), Error> {
+    for package in packages {
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        let cargo = cargo.args(["build", "--release", "--locked", "--quiet", "-p", function, "--bin", function]);
+        let cargo = cargo.args(["build", "--release", "--locked", "--quiet", "-p", &package, "--bin", &package]);
         if !cargo.current_dir(root()).status()?.success() {
-            return Err(format!("{function} could not be built").into());
+            return Err(format!("{package} could not be built").into());
         }
     }
     Ok(())

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Parser, ValueEnum};
 use gatehouse_local::Error;
+use gatehouse_local::template::Template;
 use gatehouse_runtime::Clock;
 use tempfile::TempDir;
 
@@ -35,12 +36,10 @@ use report::{Report, Table};
 
 /// The size in bytes of the event that contenders are compared with.
 pub(crate) const HEADLINE: usize = 3_000;
+/// The function that contenders are compared with.
+const BASELINE: &str = "conversation-webhooks";
 /// The functions' memory in the template, in MB.
 pub(crate) const MEMORY: u32 = 256;
-/// The functions that are measured.
-const FUNCTIONS: [&str; 6] =
-    ["conversation-webhooks", "session-lifecycle", "client-message", "server-message", "event-retry", "agent-chat"];
-
 /// Measures Gatehouse and its alternatives.
 #[derive(Debug, Parser)]
 #[command(name = "bench", version)]
@@ -119,19 +118,18 @@ async fn main() -> Result<(), Error> {
         return Err("this build is not optimized; run cargo run --release -p bench".into());
     }
     if !arguments.no_build {
-        contender::build(&FUNCTIONS)?;
-        contender::build(&["guard"])?;
+        contender::build(Template::read()?.functions().chain(["guard".to_owned()]))?;
     }
     let folder = tempfile::tempdir()?;
     let log = folder.path().join("functions.log");
     let chat = Chat::start().await?;
     let cloud = Cloud::start(folder.path(), &chat.secrets(event::SECRETS)?).await?;
-    let headline = contender::gatehouse("Gatehouse", FUNCTIONS[0], None, &cloud)?;
+    let headline = contender::gatehouse("Gatehouse", BASELINE, None, &cloud)?;
     let reports = contender::gatehouse("server-message", "server-message", None, &cloud)?;
     let mut others = Vec::new();
     for beside in &arguments.beside {
         let (name, folder) = beside.split_once('=').ok_or("--beside needs NAME=FOLDER")?;
-        others.push(contender::gatehouse(name, FUNCTIONS[0], Some(folder.as_ref()), &cloud)?);
+        others.push(contender::gatehouse(name, BASELINE, Some(folder.as_ref()), &cloud)?);
     }
     if !arguments.no_peers && [What::Cold, What::Warm, What::All].contains(&arguments.what) {
         others.extend(contender::peers(&cloud)?);

@@ -24,9 +24,6 @@ const EVENTS: [(&str, &dyn Source, &str); 3] = [
     ("agntix", &Agntix, gatehouse_agntix::samples::SESSION_ENDED),
     ("vapi", &Vapi::SERVER, gatehouse_vapi::samples::END_OF_CALL_REPORT),
 ];
-/// The functions whose sizes are compared, if they are built.
-const FUNCTIONS: [&str; 6] =
-    ["agent-chat", "client-message", "conversation-webhooks", "event-retry", "server-message", "session-lifecycle"];
 /// The accepted growth of a figure.
 const BAND: f64 = 0.05;
 /// The numbers of events in two runs. Their difference excludes the cost of starting the process.
@@ -188,9 +185,10 @@ fn count() -> Result<Figures, Error> {
     // `cargo lambda build` writes each binary, also this one, to `<name>/bootstrap`.
     let own = std::env::current_exe()?;
     let folder = own.ancestors().nth(2).ok_or("the guard is not in the folder of cargo lambda; run .ci/guard")?;
-    for function in FUNCTIONS {
-        if let Ok(binary) = std::fs::metadata(folder.join(function).join("bootstrap")) {
-            figures.sizes.insert(function.to_owned(), binary.len());
+    for function in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../functions"))? {
+        let function = function?.file_name().to_string_lossy().into_owned();
+        if let Ok(binary) = std::fs::metadata(folder.join(&function).join("bootstrap")) {
+            figures.sizes.insert(function, binary.len());
         }
     }
     Ok(figures)

@@ -7,7 +7,9 @@ use std::io::{self, Read};
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
 use bytes::Bytes;
+use data_encoding::BASE64;
 use gatehouse_payload::time::Timestamp;
+use serde_json::Value;
 use zstd::bulk::Compressor;
 
 use gatehouse_payload::event::{Event, EventId, Fingerprint, Flags, Nonce, RECORD_LIMIT, Subject};
@@ -228,8 +230,27 @@ pub(super) fn is_expired(item: &Item, now: Timestamp) -> bool {
     number_of(item, EXPIRES_AT).is_some_and(|expires_at: i64| expires_at < now.as_secs())
 }
 
+/// Reads an item from its DynamoDB JSON, as in a stream's `NewImage`: `{"event_id": {"S": "…"}, …}`. Attributes of types
+/// that records do not use are left out. `None` if `image` is not an object.
+#[must_use]
+pub fn from_json(image: &Value) -> Option<Item> {
+    let attribute = |value: &Value| {
+        let (kind, value) = value.as_object()?.iter().next()?;
+        match kind.as_str() {
+            "S" => Some(text(value.as_str()?)),
+            "N" => Some(number(value.as_str()?)),
+            "B" => Some(binary(&BASE64.decode(value.as_str()?.as_bytes()).ok()?)),
+            "BOOL" => Some(AttributeValue::Bool(value.as_bool()?)),
+            _ => None,
+        }
+    };
+    let attributes = image.as_object()?.iter();
+    Some(attributes.filter_map(|(name, value)| Some((name.clone(), attribute(value)?))).collect())
+}
+
 /// Returns the keys of the chunks of a payload; empty if the payload is in the head.
-pub(super) fn chunk_keys(head: &Item) -> Vec<String> {
+#[must_use]
+pub fn chunk_keys(head: &Item) -> Vec<String> {
     let count: usize = number_of(head, CHUNKS).unwrap_or(0);
     match bytes_of(head, NONCE).and_then(Nonce::from_bytes) {
         Some(nonce) => (0..count).map(|n| chunk_key(nonce, n)).collect(),
@@ -251,8 +272,11 @@ pub enum Damaged {
     Chunk(usize),
 }
 
-/// Reads a record from its head and the items of its chunks.
-pub(super) fn unpack(head: &Item, chunks: &HashMap<String, Item>) -> Result<Record, Damaged> {
+/// Decodes a record from its head and the items of its chunks, by key.
+///
+/// # Errors
+/// If the item is not a record of this release or the one before, or if it is damaged.
+pub fn decode(head: &Item, chunks: &HashMap<String, Item>) -> Result<Record, Damaged> {
     let format = number_of(head, V).ok_or(Damaged::Attribute(V))?;
     if format == 0 || format > FORMAT {
         return Err(Damaged::Format(format));
