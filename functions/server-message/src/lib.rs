@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use gatehouse_payload::Event;
-use gatehouse_receiver::{Deadline, Receiver, ReplyPlan, Responder};
+use gatehouse_receiver::{Deadline, Expectation, Receiver, ReplyPlan, Responder};
 use gatehouse_replies::{HookResult, Kind, Replies, VapiMessage, run_hook};
 use gatehouse_runtime::Clock;
 use gatehouse_vapi::{Channel, Vapi};
@@ -90,14 +90,14 @@ impl<A: ReplyHandler> Responder for State<A> {
         let message = VapiMessage::by(event);
         let message_type = message.message_type();
         let kind = message_type.and_then(|name| Kind::of(Channel::Server, name));
-        ReplyPlan {
-            otherwise: kind.map(Kind::default_reply),
-            is_awaited: kind.is_some(),
+        let expectation = match kind {
             // A contact may be dialled again with the same id after the rules have changed.
-            only_if_still_so: kind == Some(Kind::Predial),
-            unsupported: (message_type == Some("voice-request")).then_some(NO_AUDIO),
-            ..self.answer(kind, &message, until).await
-        }
+            Some(Kind::Predial) => Expectation::CurrentReply { default: Kind::Predial.default_reply() },
+            Some(kind) => Expectation::Reply { default: kind.default_reply() },
+            None if message_type == Some("voice-request") => Expectation::Unsupported(NO_AUDIO),
+            None => Expectation::Nothing,
+        };
+        ReplyPlan { expectation, ..self.answer(kind, &message, until).await }
     }
 }
 

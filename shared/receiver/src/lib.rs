@@ -16,6 +16,6 @@ pub use problem::Problem;
 pub use receiver::{Receiver, connect};
 pub use redaction::Redaction;
 pub use request_id::RequestId;
-pub use responder::{ReplyPlan, Responder};
+pub use responder::{Expectation, ReplyPlan, Responder};
 pub use secrets::{Refresh, SecretsCache};
 pub use skip::Skip;

@@ -12,7 +12,7 @@ use http::{HeaderValue, Request, Response, header};
 use tokio::time::{Instant, timeout_at};
 
 use crate::log::{LogContext, RequestLine};
-use crate::responder::{Action, NoReply, ReplyPlan, Responder};
+use crate::responder::{Action, Expectation, NoReply, ReplyPlan, Responder};
 use crate::skip::Skip;
 use crate::{Deadline, Problem, Redaction, Refresh, RequestId, SecretsCache, precheck};
 
@@ -68,16 +68,16 @@ impl<V: Vendor> Receiver<V> {
         self.receive_and_answer(request, deadline, &NoReply).await
     }
 
-    /// Takes a request to its answer, and logs it. `answering` decides about the body of a 200.
+    /// Takes a request to its answer, and logs it. `responder` decides about the body of a 200.
     pub async fn receive_and_answer(
         &self,
         request: Request<Bytes>,
         deadline: Deadline,
-        answering: &impl Responder,
+        responder: &impl Responder,
     ) -> Response<String> {
         let started = Instant::now();
         let end = deadline.instant().checked_sub(RESERVE).unwrap_or(started);
-        let result = self.take(&request, end.min(started + ANSWER_WITHIN), answering).await;
+        let result = self.take(&request, end.min(started + ANSWER_WITHIN), responder).await;
         let request_id = RequestId::from_extensions(request.extensions());
         let (response, outcome, context) = match result {
             Ok(Accepted { body, outcome, context }) => (Response::new(body), outcome, context),
@@ -105,7 +105,7 @@ impl<V: Vendor> Receiver<V> {
         &self,
         request: &Request<Bytes>,
         end: Instant,
-        answering: &impl Responder,
+        responder: &impl Responder,
     ) -> Result<Accepted, Rejected> {
         precheck::check(request, self.vendor.profile().paths, self.body_limit)?;
         let delivery = Unverified::new(request.method(), request.headers(), request.body());
@@ -113,55 +113,56 @@ impl<V: Vendor> Receiver<V> {
 
         let now = Instant::now();
         let end = end.min(now + RECORD_WITHIN);
-        let ReplyPlan { answer, otherwise, only_if_still_so, is_awaited, unsupported, action, by, fault } =
-            answering.decide(&event, end.checked_sub(RECORD_SHARE).unwrap_or(now)).await;
+        let plan = responder.decide(&event, end.checked_sub(RECORD_SHARE).unwrap_or(now)).await;
+        let ReplyPlan { reply, expectation, action, decided_by, fault } = plan;
+        let mut context = LogContext { rule: decided_by, fault, ..LogContext::default() };
         if self.skip.excludes(&event) {
             self.secrets.refresh_if_stale().await;
-            let body = answer.or(otherwise.map(str::to_owned));
-            let body = body.unwrap_or_else(|| self.vendor.respond(Outcome::Skipped, &event.id));
-            let context = LogContext { rule: by, fault, event: Some(event), ..LogContext::default() };
-            return Ok(Accepted { body, outcome: Outcome::Skipped, context });
+            return Ok(self.accept(Outcome::Skipped, reply, expectation, event, context));
         }
-        event.answer = answer;
+        event.answer = reply;
         event.body = self.redaction.apply(&event.body);
         let (recorded, ()) = tokio::join!(self.inbox.record(&event, end), self.secrets.refresh_if_stale());
-        let mut context = LogContext { rule: by, fault, ..LogContext::default() };
-        let (outcome, answer) = match recorded {
+        let (outcome, reply) = match recorded {
             Ok(Receipt { outcome, answer, error }) => {
                 context.error = error.map(|error| error.to_string());
-                // An id that is a guess is no ground to act on.
-                if outcome == Outcome::Recorded
-                    && !event.flags.weak_identity
-                    && let Some(action) = action
-                {
+                // A weak id may be that of another event, so it does not justify an action.
+                let may_act = outcome == Outcome::Recorded && !event.flags.weak_identity;
+                if let Some(action) = action.filter(|_| may_act) {
                     context.action = Some(act(action, end).await);
                 }
                 if outcome == Outcome::Duplicate {
-                    // It is answered by what was decided then.
+                    // The rule of the first delivery has decided.
                     context.rule = None;
                 }
-                (outcome, answer.filter(|answer| !only_if_still_so || Some(answer) == event.answer.as_ref()))
+                (outcome, expectation.reply_to_send(answer, event.answer.as_ref()))
             }
             Err(error) => {
                 context.error = Some(error.to_string());
-                if !is_awaited {
-                    context.event = Some(event);
-                    return Err(Rejected {
-                        problem: Problem::NotDurable,
-                        outcome: Outcome::Unavailable,
-                        context: Box::new(context),
-                    });
+                if !expectation.is_awaited() {
+                    return Err(Rejected::new(Problem::NotDurable, Outcome::Unavailable, Some(event), context));
                 }
                 (Outcome::Unrecorded, event.answer.clone())
             }
         };
-        if let Some(detail) = unsupported {
-            context.event = Some(event);
-            return Err(Rejected { problem: Problem::Unsupported(detail), outcome, context: Box::new(context) });
+        if let Expectation::Unsupported(detail) = expectation {
+            return Err(Rejected::new(Problem::Unsupported(detail), outcome, Some(event), context));
         }
-        let body = answer.or(otherwise.map(str::to_owned)).unwrap_or_else(|| self.vendor.respond(outcome, &event.id));
-        context.event = Some(event);
-        Ok(Accepted { body, outcome, context })
+        Ok(self.accept(outcome, reply, expectation, event, context))
+    }
+
+    /// Chooses the body of a 200: the reply, or else the expected default, or else the vendor's default.
+    fn accept(
+        &self,
+        outcome: Outcome,
+        reply: Option<String>,
+        expectation: Expectation,
+        event: Event,
+        context: LogContext,
+    ) -> Accepted {
+        let body = reply.or_else(|| expectation.default_reply());
+        let body = body.unwrap_or_else(|| self.vendor.respond(outcome, &event.id));
+        Accepted { body, outcome, context: LogContext { event: Some(event), ..context } }
     }
 
     async fn verify<'r>(&self, delivery: Unverified<'r>) -> Result<Verified<'r>, Problem> {
@@ -197,7 +198,7 @@ impl<V: Vendor> Receiver<V> {
         let received_at = self.clock().now();
         let nonce = Nonce::random().map_err(|error| {
             let context = LogContext { error: Some(format!("no random bytes: {error}")), ..LogContext::default() };
-            Rejected { problem: Problem::NotDurable, outcome: Outcome::Unavailable, context: Box::new(context) }
+            Rejected::new(Problem::NotDurable, Outcome::Unavailable, None, context)
         })?;
         let fingerprint = self.vendor.fingerprint(&document);
         let identity = self.vendor.identify(&document, delivery.proof(), &fingerprint, &nonce);
@@ -245,6 +246,12 @@ struct Rejected {
     problem: Problem,
     outcome: Outcome,
     context: Box<LogContext>,
+}
+
+impl Rejected {
+    fn new(problem: Problem, outcome: Outcome, event: Option<Event>, context: LogContext) -> Self {
+        Rejected { problem, outcome, context: Box::new(LogContext { event, ..context }) }
+    }
 }
 
 impl From<Problem> for Rejected {

@@ -20,22 +20,62 @@ pub type Action = Box<dyn FnOnce(Instant) -> Pin<Box<dyn Future<Output = Result<
 #[derive(Default)]
 pub struct ReplyPlan {
     /// The reply, as JSON text. It is recorded with the event, and a duplicate gets it too.
-    pub answer: Option<String>,
-    /// The reply if there is no `answer`, in place of the vendor's default reply. It is not recorded.
-    pub otherwise: Option<&'static str>,
-    /// Whether a duplicate gets the recorded reply only if it equals `answer`, and `otherwise` if it does not.
-    pub only_if_still_so: bool,
-    /// Whether the sender waits for the reply, so that it is sent even if the event is neither recorded nor queued.
-    pub is_awaited: bool,
-    /// Set if this release does not support the message: the event is recorded, and the response is 501 with this
-    /// detail, which says what to do.
-    pub unsupported: Option<&'static str>,
+    pub reply: Option<String>,
+    /// Whether the sender waits for a reply, and what it gets without one.
+    pub expectation: Expectation,
     /// The action, if there is one.
     pub action: Option<Action>,
     /// The rule or code that decided, for the log: `server rule 2`.
-    pub by: Option<String>,
+    pub decided_by: Option<String>,
     /// Why there is no reply although there should be one, for the log. Contains no content.
     pub fault: Option<String>,
+}
+
+/// What the sender of an event expects.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Expectation {
+    /// The sender does not wait for a reply. Without one it gets the vendor's default reply.
+    #[default]
+    Nothing,
+    /// The sender waits for a reply. It gets one even if the event is neither recorded nor queued: the decided reply, or
+    /// else this default, which is not recorded.
+    Reply {
+        /// The reply if none was decided, as JSON text.
+        default: &'static str,
+    },
+    /// The sender waits for a reply that may change. A duplicate gets the recorded reply only if the same reply was
+    /// decided again, and the default if not.
+    CurrentReply {
+        /// The reply if none was decided, as JSON text.
+        default: &'static str,
+    },
+    /// This release does not support the message. The event is recorded, and the response is 501 with this detail,
+    /// which says what to do.
+    Unsupported(&'static str),
+}
+
+impl Expectation {
+    /// Whether the sender waits for the reply, so that it is sent even if the event is neither recorded nor queued.
+    pub(crate) fn is_awaited(self) -> bool {
+        matches!(self, Expectation::Reply { .. } | Expectation::CurrentReply { .. })
+    }
+
+    /// Returns the reply if none was decided; `None` for the vendor's default reply.
+    pub(crate) fn default_reply(self) -> Option<String> {
+        match self {
+            Expectation::Reply { default } | Expectation::CurrentReply { default } => Some(default.to_owned()),
+            Expectation::Nothing | Expectation::Unsupported(_) => None,
+        }
+    }
+
+    /// Returns the reply to send, where `recorded` is the reply of the first delivery and `decided` that of this one.
+    pub(crate) fn reply_to_send(self, recorded: Option<String>, decided: Option<&String>) -> Option<String> {
+        let may_repeat = |recorded: &String| match self {
+            Expectation::CurrentReply { .. } => Some(recorded) == decided,
+            _ => true,
+        };
+        recorded.filter(may_repeat)
+    }
 }
 
 /// A function that neither decides replies nor acts.

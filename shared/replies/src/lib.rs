@@ -94,8 +94,8 @@ impl Replies {
         let RuleResult { reply, act, rules, faults } = self.rules.choose(channel, message, known, Some(until));
         let action = self.control.as_ref().filter(|_| !act.is_empty()).map(|control| control.act(message, act));
         let code = (!known.is_empty()).then(|| "code".to_owned());
-        let by = listed(code.into_iter().chain(rules));
-        ReplyPlan { answer: reply, action, by, fault: listed(faults), ..ReplyPlan::default() }
+        let decided_by = listed(code.into_iter().chain(rules));
+        ReplyPlan { reply, action, decided_by, fault: listed(faults), ..ReplyPlan::default() }
     }
 }
 
@@ -146,13 +146,17 @@ impl<T: Serialize> HookResult<T> {
             HookResult::Passed => return rules(),
             HookResult::Failed(reason) => reason.to_owned(),
             HookResult::Answered(answer) => match answer::to_json(&answer) {
-                Ok(answer) => {
-                    return ReplyPlan { answer: Some(answer), by: Some("code".to_owned()), ..ReplyPlan::default() };
+                Ok(reply) => {
+                    return ReplyPlan {
+                        reply: Some(reply),
+                        decided_by: Some("code".to_owned()),
+                        ..ReplyPlan::default()
+                    };
                 }
                 Err(reason) => format!("the hook's reply: {reason}"),
             },
         };
-        let decision = rules();
-        ReplyPlan { fault: listed([reason].into_iter().chain(decision.fault)), ..decision }
+        let plan = rules();
+        ReplyPlan { fault: listed([reason].into_iter().chain(plan.fault)), ..plan }
     }
 }
