@@ -37,6 +37,12 @@ fn only_signed_delivery_seeds_are_accepted() {
 fn every_parser_handles_every_payload_seed() {
     check_all("fuzz/seeds/payload", targets::payload::check_body);
     check_all("fixtures", targets::payload::check_body);
+    for vendor in gatehouse_vendors::vendors() {
+        let samples = format!("../shared/vendors/{vendor}/samples");
+        if std::path::Path::new(&samples).exists() {
+            check_all(&samples, targets::payload::check_body);
+        }
+    }
 }
 
 #[test]
