@@ -15,7 +15,7 @@ pub trait ReplyHandler: Send + Sync {
     }
 }
 
-/// The hook of this deployment. Implement yours here. By default all replies are left to the rules.
+/// The hook of this deployment. Implement yours here. By default the rules decide all replies.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct CustomReplies;
 

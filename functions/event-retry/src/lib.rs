@@ -29,7 +29,7 @@ pub const TIMEOUT: Duration = Duration::from_secs(30);
 pub const MAX_RECEIVES: u32 = 5;
 /// The queue's visibility timeout in the template, which is the first back-off.
 pub const VISIBILITY: Duration = Duration::from_secs(180);
-/// The longest back-off.
+/// Longest back-off.
 const MAX_BACK_OFF: Duration = Duration::from_secs(3 * 60 * 60);
 /// The remaining time below which no further message of the batch is started.
 const STOP_BEFORE: Duration = Duration::from_secs(5);
@@ -76,7 +76,7 @@ impl State {
     }
 }
 
-/// The visibility timeout from a variable in seconds, or the template's if the variable is not set.
+/// Reads the visibility timeout from the value of a variable, in seconds. Without a value it is the template's.
 ///
 /// # Errors
 /// If the value is 0 or SQS does not accept it.
@@ -112,8 +112,8 @@ pub async fn handle_with(
     deadline: Deadline,
     recorder: &impl Record,
 ) -> SqsBatchResponse {
-    // An erased event must not be recorded again, however long it was queued. An error is ignored here, because
-    // recording reports the same problem of DynamoDB.
+    // An event that was erased while it was queued must not be recorded again. An error is ignored here, because
+    // recording reports the same failure of DynamoDB.
     let _ = state.store.refresh_erased(state.clock.now()).await;
     let mut response = SqsBatchResponse::default();
     for message in batch.records {
@@ -132,16 +132,16 @@ struct Failure {
     reason: &'static str,
     error: String,
     /// Whether a later attempt can succeed.
-    wait: bool,
+    is_transient: bool,
 }
 
 /// Handles one message and returns whether it is done.
 async fn handle_message(message: &SqsMessage, state: &State, deadline: Deadline, recorder: &impl Record) -> bool {
     let started = Instant::now();
-    let failed = |reason, error: &str| (None, Err(Failure { reason, error: error.to_owned(), wait: true }));
+    let failed = |reason, error: &str| (None, Err(Failure { reason, error: error.to_owned(), is_transient: true }));
     let attempt = AssertUnwindSafe(attempt(message, recorder)).catch_unwind();
-    let left = deadline.left().saturating_sub(ABORT_BEFORE);
-    let (info, result) = match timeout(left, attempt).await {
+    let remaining = deadline.left().saturating_sub(ABORT_BEFORE);
+    let (info, result) = match timeout(remaining, attempt).await {
         Ok(Ok(attempted)) => attempted,
         Ok(Err(_)) => failed("panic", "the attempt panicked; the log line above says where"),
         // The write may have succeeded. The next attempt recognizes it by the envelope's nonce.
@@ -180,28 +180,28 @@ async fn attempt(message: &SqsMessage, recorder: &impl Record) -> (Option<EventI
     let received = match from_message(message.body.as_deref().unwrap_or_default()) {
         Ok(received) => received,
         Err(error) => {
-            // A newer release that is being deployed can read it.
-            let wait = matches!(error, UnreadableEnvelope::Newer(_));
-            return (None, Err(Failure { reason: "unreadable", error: error.to_string(), wait }));
+            // A newer release that is being deployed can read the message.
+            let is_transient = matches!(error, UnreadableEnvelope::Newer(_));
+            return (None, Err(Failure { reason: "unreadable", error: error.to_string(), is_transient }));
         }
     };
     let event_id = received.id.to_string();
     let info = |event_type| Some(EventInfo { event_id: Some(event_id), event_type });
     let Some(source) = gatehouse_vendors::of_event(&received.id) else {
         let error = "the event id names a source that this release does not know".to_owned();
-        return (info(None), Err(Failure { reason: "unreadable", error, wait: true }));
+        return (info(None), Err(Failure { reason: "unreadable", error, is_transient: true }));
     };
     let body = received.body.clone();
     let event = match Document::read(&body) {
         Ok(document) => source.event(&document, received),
         Err(error) => {
-            return (info(None), Err(Failure { reason: "unreadable", error: error.to_string(), wait: false }));
+            return (info(None), Err(Failure { reason: "unreadable", error: error.to_string(), is_transient: false }));
         }
     };
     let result = recorder.record(&event).await.map_err(|error| Failure {
         reason: if error.is_transient() { "unavailable" } else { "refused" },
         error: error.to_string(),
-        wait: error.is_transient(),
+        is_transient: error.is_transient(),
     });
     (info(event.event_type), result)
 }
@@ -212,17 +212,17 @@ fn receives(message: &SqsMessage) -> u32 {
 }
 
 /// Hides the message until its next attempt. If SQS does not accept the change, the message reappears after the queue's
-/// own visibility timeout.
+/// visibility timeout.
 async fn hide(message: &SqsMessage, state: &State, failure: &Failure, receives: u32) {
     let Some(handle) = message.receipt_handle.as_deref() else { return };
-    let delay = if failure.wait { back_off(state.visibility, receives) } else { Duration::ZERO };
+    let delay = if failure.is_transient { back_off(state.visibility, receives) } else { Duration::ZERO };
     if let Err(error) = state.queues.hide(&state.retry_queue, handle, delay).await {
         tracing::warn!(error = %error, "a message's visibility could not be changed");
     }
 }
 
-/// The back-off after a receive. It grows fourfold with each one, so that five receives span hours and an outage of
-/// DynamoDB does not dead-letter messages.
+/// The back-off after a receive. It grows fourfold with each receive, so that five receives span hours and a short
+/// outage of DynamoDB does not dead-letter messages.
 fn back_off(visibility: Duration, receives: u32) -> Duration {
     let factor = 4u32.saturating_pow(receives.saturating_sub(1));
     visibility.checked_mul(factor).unwrap_or(MAX_BACK_OFF).min(MAX_BACK_OFF)

@@ -10,8 +10,8 @@ use gatehouse_vapi::response::{
 /// the rules.
 ///
 /// A hook has 1.7 s, because the event must be recorded together with the reply. If it takes longer or panics, the
-/// failure is logged and the rules reply (for `campaign.predial` the reply is no). A hook can only be interrupted while
-/// it awaits, so use `tokio::task::spawn_blocking` for blocking calls and long calculations.
+/// failure is logged and the rules reply (if `campaign_predial` fails, the contact is not called). A hook can only be
+/// interrupted while it awaits, so use `tokio::task::spawn_blocking` for blocking calls and long calculations.
 ///
 /// A hook runs for every delivery, including retries, before it is known whether the event is new. A duplicate then
 /// gets the recorded reply. A hook with side effects must therefore use the id of the call or of the tool call as an
@@ -79,7 +79,7 @@ pub trait ReplyHandler: Send + Sync {
     }
 }
 
-/// The hooks of this deployment. Implement yours here. By default all replies are left to the rules.
+/// The hooks of this deployment. Implement yours here. By default the rules decide all replies.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct CustomReplies;
 

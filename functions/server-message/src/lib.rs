@@ -1,7 +1,7 @@
 //! `POST /server` and `POST /`: receives Vapi's server messages and replies to those that need a reply.
 //!
-//! Replies are defined by the rules in `functions/replies.json`, which is compiled in, or in Rust by [`ReplyHandler`]. A
-//! `voice-request`, which needs audio, is recorded and answered with 501.
+//! Replies are defined by the rules in `functions/replies.json`, which is compiled in, or in Rust by [`ReplyHandler`].
+//! A `voice-request`, which needs audio, is recorded and answered with 501.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -49,7 +49,8 @@ impl<A> State<A> {
 }
 
 impl<A: ReplyHandler> State<A> {
-    async fn answer(&self, kind: Option<Kind>, message: &VapiMessage, until: Instant) -> ReplyPlan {
+    /// Decides the reply to a message of this kind: by the hook, or by the rules if the hook passes or fails.
+    async fn reply(&self, kind: Option<Kind>, message: &VapiMessage, until: Instant) -> ReplyPlan {
         let rules = || self.replies.decide(Channel::Server, message, &BTreeMap::new(), until);
         let hooks = &self.answers;
         match kind {
@@ -63,12 +64,13 @@ impl<A: ReplyHandler> State<A> {
                 HookResult::Failed(reason) => ReplyPlan { fault: Some(reason.to_owned()), ..ReplyPlan::default() },
                 result => result.or(rules),
             },
-            Some(Kind::Tools) => self.results(message, until).await,
+            Some(Kind::Tools) => self.tool_results(message, until).await,
             Some(Kind::Client) | None => rules(),
         }
     }
 
-    async fn results(&self, message: &VapiMessage, until: Instant) -> ReplyPlan {
+    /// Decides the results of the tool calls of a message. The hook is run for each call.
+    async fn tool_results(&self, message: &VapiMessage, until: Instant) -> ReplyPlan {
         let calls = message.tool_calls().calls;
         let results = join_all(calls.iter().map(|call| run_hook(self.answers.tool_call(call, message), until))).await;
         let mut known = BTreeMap::new();
@@ -97,15 +99,16 @@ impl<A: ReplyHandler> Responder for State<A> {
             None if message_type == Some("voice-request") => Expectation::Unsupported(NO_AUDIO),
             None => Expectation::Nothing,
         };
-        ReplyPlan { expectation, ..self.answer(kind, &message, until).await }
+        ReplyPlan { expectation, ..self.reply(kind, &message, until).await }
     }
 }
 
 /// Receives one message. Returns the reply of the hooks or the rules, otherwise the default reply, or a problem
 /// document.
 ///
-/// A duplicate gets the first reply again, because Vapi only resends a message if it did not receive the reply. If the
-/// event can be neither recorded nor queued, a message that needs a reply still gets it, with the outcome `unrecorded`.
+/// A duplicate gets the first reply again, because Vapi only resends a message if it did not receive the reply. A
+/// message that needs a reply gets it even if the event can be neither recorded nor queued. The outcome is then
+/// `unrecorded`.
 pub async fn handle<A: ReplyHandler>(
     request: Request<Bytes>,
     state: &State<A>,

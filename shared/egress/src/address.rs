@@ -1,4 +1,4 @@
-//! Classifies IP addresses as public (RFC 6890 and its registries), private, or of this machine.
+//! Classifies IP addresses as public (RFC 6890 and its registries), private or loopback.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -15,7 +15,7 @@ pub fn is_within(scope: NetworkScope, address: IpAddr) -> bool {
     }
 }
 
-/// Returns the IPv4 address in an IPv6 address that is mapped, of NAT64, or of 6to4; any other address unchanged.
+/// Returns the IPv4 address within an IPv4-mapped, NAT64, 6to4 or IPv4-compatible address; any other address unchanged.
 fn unwrap_v4(address: IpAddr) -> IpAddr {
     let IpAddr::V6(v6) = address else { return address };
     let v4 = |high: u16, low: u16| {

@@ -135,7 +135,7 @@ impl AsyncWrite for Connection {
     }
 }
 
-/// Watches the connection that one request is sent on.
+/// Watches the connection over which a request is sent.
 #[derive(Debug)]
 pub struct Attempt(CaptureConnection);
 
@@ -145,7 +145,7 @@ impl Attempt {
         Attempt(capture_connection(request))
     }
 
-    /// Whether the request failed before any byte of it was sent. Then the server cannot have got it.
+    /// Whether the request failed before any byte of it was sent. If so, the server cannot have received it.
     #[must_use]
     pub fn is_unsent(&self) -> bool {
         let mut extras = Extensions::new();
@@ -179,7 +179,8 @@ mod tests {
             .build(Tls::none().unwrap().connector(NetworkScope::Loopback, None))
     }
 
-    async fn ask(client: &Client, port: u16) -> Result<Response<Incoming>, bool> {
+    /// Sends a request. The error is whether the request is unsent.
+    async fn send_request(client: &Client, port: u16) -> Result<Response<Incoming>, bool> {
         let request = Request::post(format!("http://127.0.0.1:{port}/")).body(Full::new(Bytes::from("question")));
         let mut request = request.unwrap();
         let attempt = Attempt::watch(&mut request);
@@ -189,10 +190,10 @@ mod tests {
     /// Accepts a connection and reads a request. Returns the connection.
     fn accept_request(listener: &TcpListener) -> std::net::TcpStream {
         let (mut stream, _) = listener.accept().unwrap();
-        let (mut request, mut piece) = (Vec::new(), [0; 1024]);
+        let (mut request, mut buffer) = (Vec::new(), [0; 1024]);
         while !request.ends_with(b"question") {
-            let length = stream.read(&mut piece).unwrap();
-            request.extend_from_slice(&piece[..length]);
+            let length = stream.read(&mut buffer).unwrap();
+            request.extend_from_slice(&buffer[..length]);
         }
         stream
     }
@@ -206,11 +207,11 @@ mod tests {
             accept_request(&listener).write_all(ANSWER).map(|()| closing.recv()).unwrap().unwrap();
             listener
         });
-        ask(&client, port).await.unwrap().into_body().collect().await.unwrap();
+        send_request(&client, port).await.unwrap().into_body().collect().await.unwrap();
         close.send(()).unwrap();
         // `join` blocks the runtime, so that it cannot notice the close.
         let listener = server.join().unwrap();
-        assert_eq!(ask(&client, port).await.map(drop), Err(true));
+        assert_eq!(send_request(&client, port).await.map(drop), Err(true));
         drop(listener);
     }
 
@@ -235,10 +236,10 @@ mod tests {
             let server = std::thread::spawn(move || {
                 let (socket, _) = listener.accept().unwrap();
                 let mut stream = rustls::StreamOwned::new(rustls::ServerConnection::new(config).unwrap(), socket);
-                let (mut request, mut piece) = (Vec::new(), [0; 1024]);
+                let (mut request, mut buffer) = (Vec::new(), [0; 1024]);
                 while !request.ends_with(b"question") {
-                    let length = stream.read(&mut piece).unwrap();
-                    request.extend_from_slice(&piece[..length]);
+                    let length = stream.read(&mut buffer).unwrap();
+                    request.extend_from_slice(&buffer[..length]);
                 }
                 stream.write_all(answer).unwrap();
                 stream.conn.send_close_notify();
@@ -259,7 +260,7 @@ mod tests {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             let (port, client) = (listener.local_addr().unwrap().port(), client());
             let server = std::thread::spawn(move || accept_request(&listener).write_all(answer).unwrap());
-            assert_eq!(ask(&client, port).await.map(drop), Err(false));
+            assert_eq!(send_request(&client, port).await.map(drop), Err(false));
             server.join().unwrap();
         }
     }

@@ -22,7 +22,7 @@ use crate::NetworkScope;
 use crate::address::is_within;
 use crate::connection::Watched;
 
-/// The error of a connection that could not be made.
+/// Why a connection could not be established.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// The TLS configuration: how servers are verified.
@@ -30,19 +30,20 @@ pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 pub struct Tls(pub(crate) ClientConfig);
 
 impl Tls {
-    /// Verifies servers with the machine's root certificates.
+    /// Creates a configuration that verifies servers with the machine's root certificates.
     ///
     /// # Errors
-    /// When the machine has no root certificates.
+    /// If the machine has no root certificates.
     pub fn native() -> io::Result<Self> {
         let config = Self::builder()?.with_native_roots()?;
         Ok(Tls(config.with_no_client_auth()))
     }
 
-    /// Trusts no server, for clients that do not use TLS. Saves the time to read the machine's root certificates.
+    /// Creates a configuration that trusts no server, for clients that do not use TLS. Does not read the machine's root
+    /// certificates, which takes time.
     ///
     /// # Errors
-    /// When TLS cannot be set up.
+    /// If TLS cannot be set up.
     pub fn none() -> io::Result<Self> {
         Ok(Tls(Self::builder()?.with_root_certificates(RootCertStore::empty()).with_no_client_auth()))
     }
@@ -62,7 +63,7 @@ impl Tls {
     }
 }
 
-/// Connects to addresses within a scope only, against server-side request forgery.
+/// Connects only to addresses within a scope, which prevents server-side request forgery.
 #[derive(Debug, Clone)]
 pub struct SsrfGuard {
     scope: NetworkScope,
@@ -89,7 +90,7 @@ impl Service<Uri> for SsrfGuard {
     }
 
     fn call(&mut self, url: Uri) -> Self::Future {
-        // The connector does not resolve IP addresses, so `ScopedResolver` does not check them.
+        // The HTTP connector does not resolve an IP address in a URL, so `ScopedResolver` cannot check it.
         let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
         if host.parse::<IpAddr>().is_ok_and(|address| !is_within(self.scope, address)) {
             return Box::pin(async { Err(Failure::from(blocked_address())) });

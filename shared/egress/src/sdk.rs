@@ -1,7 +1,8 @@
 //! The HTTP client of the AWS SDK: HTTP/1.1, over TLS with the machine's root certificates.
 //!
-//! The SDK's own client also supports HTTP/2, which DynamoDB, SQS and Secrets Manager do not use. Without it, a
-//! function is smaller by a tenth. The SDK sets the time limits of attempts and operations, which include connecting.
+//! The SDK's default client also supports HTTP/2, which DynamoDB, SQS and Secrets Manager do not use. Without HTTP/2, a
+//! function's binary is a tenth smaller. The SDK sets the time limits of attempts and operations, which include
+//! connecting.
 
 use std::error::Error;
 use std::fmt::Debug;
@@ -40,7 +41,7 @@ pub fn https_client() -> SharedHttpClient {
     }
 }
 
-/// Returns a client without TLS, for engines on this machine. Saves the time to read the root certificates.
+/// Returns a client without TLS, for engines on this machine. Does not read the root certificates, which takes time.
 #[must_use]
 pub fn plain_client() -> SharedHttpClient {
     client(tcp())
@@ -94,7 +95,7 @@ impl<C: Connect + Clone + Debug + Send + Sync + 'static> SdkConnector for Http<C
         };
         let connection = capture_connection(&mut request);
         if let Some(capture) = request.extensions().get::<CaptureSmithyConnection>() {
-            // The SDK poisons the connection of a failed request, so that the next attempt gets another.
+            // The SDK poisons the connection of a failed request, so that the next attempt uses another.
             capture.set_connection_retriever(move || {
                 let is_connected = connection.connection_metadata().is_some();
                 let connection = connection.clone();
@@ -115,7 +116,7 @@ impl<C: Connect + Clone + Debug + Send + Sync + 'static> SdkConnector for Http<C
     }
 }
 
-/// Classifies an error. The SDK decides by its class whether to retry.
+/// Classifies an error. The SDK decides by the class whether to retry.
 fn classify(error: BoxError) -> ConnectorError {
     let (mut is_io, mut next) = (false, Some(&*error as &(dyn Error + 'static)));
     while let Some(cause) = next {

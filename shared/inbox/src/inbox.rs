@@ -66,24 +66,23 @@ impl Inbox {
 
     /// Records `event`, or queues it. Returns before `deadline`.
     ///
-    /// A write that timed out may have succeeded. The queued envelope has the same nonce, by which its consumer detects
-    /// that.
+    /// A write that timed out may have succeeded. The queued envelope has the same nonce, so its consumer detects that.
     ///
     /// # Errors
     /// If the event was neither recorded nor queued.
     pub async fn record(&self, event: &Event, deadline: Instant) -> Result<Receipt, Unavailable> {
         let now = Instant::now();
-        // Only a large event can be too large for the queue, so only then is the message built in advance.
+        // The message of a large event is built in advance, because it may be too large for the queue.
         let message = (event.body.len() > LARGE).then(|| self.message(event));
-        let until = match &message {
+        let store_deadline = match &message {
             None => now + STORE_LIMIT,
             Some(Ok(_)) => now + LARGE_STORE_LIMIT,
-            // The event cannot be queued, so the store gets all the time.
+            // The event cannot be queued, so the store gets the whole time.
             Some(Err(_)) => deadline,
         };
         let reserve = if matches!(message, Some(Err(_))) { Duration::ZERO } else { queue::CALL_LIMIT };
-        let until = until.min(deadline.checked_sub(reserve).unwrap_or(now));
-        let store_error = match timeout_at(until, self.store.record(event, self.clock.now())).await {
+        let store_deadline = store_deadline.min(deadline.checked_sub(reserve).unwrap_or(now));
+        let store_error = match timeout_at(store_deadline, self.store.record(event, self.clock.now())).await {
             Ok(Ok(Recorded { outcome, answer })) => return Ok(Receipt { outcome, answer, error: None }),
             Ok(Err(error)) => error,
             Err(_) => StoreError::Transient { operation: "record", code: "out of time".to_owned() },

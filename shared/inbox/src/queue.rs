@@ -15,10 +15,10 @@ use crate::store::item::{compress, decompress};
 use gatehouse_payload::event::{EventId, Fingerprint, Nonce, Received};
 use gatehouse_runtime::aws::CallLimits;
 
-/// Time limit of one request, its second attempt included.
+/// Time limit of one request, including its second attempt.
 pub const CALL_LIMIT: Duration = Duration::from_millis(1500);
 
-/// Room that a message leaves for a dead letter's attributes, in bytes. SQS counts them as part of the message.
+/// Bytes that a message leaves free for the attributes of a dead letter. SQS counts them as part of the message.
 const DEAD_LETTER_BYTES: usize = 1024;
 
 /// Message attributes with the history of a queued event.
@@ -79,15 +79,15 @@ pub enum UnreadableEnvelope {
     /// A member cannot be decoded.
     #[error("the envelope's member {0} cannot be decoded")]
     Member(&'static str),
-    /// A newer release wrote the message, and can read it.
+    /// A newer release wrote the message. This release cannot read it.
     #[error("the envelope has format {0}, this release reads up to {FORMAT}")]
     Newer(u32),
 }
 
-/// Writes the message that `received` travels in.
+/// Returns the text of the message that contains `received`.
 ///
 /// # Errors
-/// If there is no memory to compress the body.
+/// If there is not enough memory to compress the body.
 pub fn to_message(received: &Received) -> io::Result<String> {
     let envelope = Envelope {
         v: FORMAT,
@@ -103,10 +103,10 @@ pub fn to_message(received: &Received) -> io::Result<String> {
     Ok(in_ascii(&serde_json::to_string(&envelope)?))
 }
 
-/// Reads a message.
+/// Reads the text of a message.
 ///
 /// # Errors
-/// If [`to_message`] of this release, or of the one before, has not written it.
+/// If it was not written by [`to_message`] of this release or the previous one.
 pub fn from_message(text: &str) -> Result<Received, UnreadableEnvelope> {
     use UnreadableEnvelope::{Member, Newer, Shape};
     #[derive(Deserialize)]
@@ -166,7 +166,7 @@ pub struct DeadLetter<'a> {
     pub last_error: &'a str,
     /// The time of the first failure.
     pub first_failed_at: Timestamp,
-    /// The number of attempts, redrives included.
+    /// The number of attempts, including those before a redrive.
     pub attempts: u32,
 }
 
@@ -189,10 +189,10 @@ impl Queues {
         Queues { client: Client::from_conf(config), max_bytes }
     }
 
-    /// Returns the message's text for an envelope.
+    /// Returns the text of the message that contains `received`.
     ///
     /// # Errors
-    /// When it is too large for a queue.
+    /// If it is too large for a queue, or there is not enough memory to compress the body.
     pub fn message(&self, received: &Received) -> Result<String, QueueError> {
         let failed = |error: io::Error| QueueError::Failed { operation: "compress", code: error.kind().to_string() };
         let message = to_message(received).map_err(failed)?;
@@ -213,7 +213,7 @@ impl Queues {
         send.send().await.map(drop).map_err(|error| failure("SendMessage", &error))
     }
 
-    /// Sends an unchanged message that cannot be recorded to the dead-letter queue at `url`.
+    /// Sends a message that cannot be recorded, unchanged, to the dead-letter queue at `url`.
     ///
     /// # Errors
     /// If SQS did not accept it.
@@ -280,7 +280,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_answer_is_queued_in_ascii_and_read_back_as_it_was() {
+    fn queued_answer_is_ascii_and_read_back_unchanged() {
         let received = Received {
             id: EventId::new(&["ada"], &["m"]),
             weak_identity: false,
@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn an_envelope_arrives_as_it_was_sent() {
+    fn envelope_is_read_back_unchanged() {
         let received = received();
         assert_eq!(from_message(&to_message(&received).unwrap()), Ok(received));
     }

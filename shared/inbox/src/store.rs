@@ -1,7 +1,7 @@
 //! The DynamoDB adapter.
 //!
-//! A new event costs one request: a `PutItem` on condition that its id is free. If it is not, the same response
-//! contains the existing item.
+//! A new event costs one request: a `PutItem` on the condition that no visible item has its id. If one exists, the
+//! response contains it.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -31,7 +31,7 @@ use erase::ErasedSubjects;
 pub use item::{Damaged, Item, Record, conflict_key};
 use item::{Existing, Packed, attribute, chunk_keys, erased_at, is_expired, text, text_of};
 
-/// Time limit of one request while an event is recorded, its second attempt included.
+/// Time limit of one request while an event is recorded, including its second attempt.
 const WRITE_LIMIT: Duration = Duration::from_millis(1200);
 /// Time limit of one request that reads records: up to 16 MB, while no vendor waits for a response.
 const READ_LIMIT: Duration = Duration::from_secs(30);
@@ -168,8 +168,8 @@ impl Store {
         self.ttl_seconds
     }
 
-    /// Opens the connection and reads the erased subjects before the first event needs them. Ignores failures; the
-    /// first event will report them.
+    /// Opens the connection and reads the erased subjects before the first event needs them. Ignores failures, which
+    /// the first event reports.
     pub async fn warm(&self, now: Timestamp) {
         self.try_refresh_erased(now).await;
     }
@@ -183,11 +183,11 @@ impl Store {
     pub async fn record(&self, event: &Event, now: Timestamp) -> Result<Recorded, StoreError> {
         let packed = Packed::new(event, now.as_secs() + self.ttl_seconds)
             .map_err(|error| StoreError::Transient { operation: "compress", code: error.kind().to_string() })?;
-        let with_own_reply = |outcome| Recorded { outcome, answer: event.answer.clone() };
+        let with_new_answer = |outcome| Recorded { outcome, answer: event.answer.clone() };
         if self.erased.contain_subject_of(event, now) {
             // The tombstone shows later readers what happened to this event.
             self.write_tombstone_for(event, now).await?;
-            return Ok(with_own_reply(Outcome::Erased));
+            return Ok(with_new_answer(Outcome::Erased));
         }
         let was_stale = self.erased.are_stale(now);
         // The refresh is rare and runs concurrently with the write, so that a new event costs one request.
@@ -199,27 +199,27 @@ impl Store {
         let (existing, ()) = tokio::join!(self.put_if_absent(packed.record(event), &packed, now), refresh);
         let existing = existing?;
         if was_stale && self.erased.contain_subject_of(event, now) {
-            // The subject was erased since the last refresh, so the event must not have been written.
+            // The subject was erased since the last refresh, so a write of this call must be undone.
             if existing.is_none() {
                 self.undo_write(event, &packed, now).await?;
             }
-            return Ok(with_own_reply(Outcome::Erased));
+            return Ok(with_new_answer(Outcome::Erased));
         }
         let Some(existing) = existing else {
-            return Ok(with_own_reply(Outcome::Recorded));
+            return Ok(with_new_answer(Outcome::Recorded));
         };
         if existing.erased.is_some_and(|subject| erase::may_be_about(event, &subject)) {
-            return Ok(with_own_reply(Outcome::Erased));
+            return Ok(with_new_answer(Outcome::Erased));
         }
         if existing.nonce == Some(event.nonce) {
-            return Ok(with_own_reply(Outcome::Recorded));
+            return Ok(with_new_answer(Outcome::Recorded));
         }
         if existing.fingerprint == Some(event.fingerprint) || event.is_one_question {
             return Ok(Recorded { outcome: Outcome::Duplicate, answer: existing.answer });
         }
         // The copy's key contains the fingerprint, so an existing copy has the same content.
         match self.put_if_absent(packed.conflict(event), &packed, now).await? {
-            None => Ok(with_own_reply(Outcome::Conflict)),
+            None => Ok(with_new_answer(Outcome::Conflict)),
             Some(copy) => Ok(Recorded { outcome: Outcome::Conflict, answer: copy.answer }),
         }
     }
@@ -359,7 +359,7 @@ impl Store {
             .expression_attribute_values(":subject", text(subject.as_str()))
     }
 
-    /// Returns the keys of a subject's items, oldest first. A reader can compare them to the keys that it knows.
+    /// Returns the keys of a subject's items, oldest first. A reader can compare them with the keys that it has read.
     ///
     /// # Errors
     /// Like [`timeline`](Self::timeline).
@@ -475,7 +475,7 @@ fn conditional_update(
 
 fn failure<E: ProvideErrorMetadata, R>(operation: &'static str, error: &SdkError<E, R>) -> StoreError {
     let code = error_code(error).to_owned();
-    // Only errors about the content are permanent. Missing permissions or tables, and throttling, can be repaired.
+    // Only errors about the content are permanent. Throttling ends, and an operator can repair permissions and tables.
     let permanent = ["ValidationException", "SerializationException", "ItemCollectionSizeLimitExceededException"];
     if permanent.contains(&code.as_str()) {
         StoreError::Permanent { operation, code }

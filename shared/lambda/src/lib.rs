@@ -22,7 +22,7 @@ const MAX_PATH_BYTES: usize = 4096;
 /// invocations without a deadline.
 ///
 /// # Errors
-/// When the Runtime API cannot be reached.
+/// If the Runtime API cannot be reached.
 pub async fn serve<H, F>(timeout: Duration, clock: &Clock, handle: H) -> Result<(), Error>
 where
     H: Fn(Request<Bytes>, Deadline) -> F,
@@ -31,18 +31,18 @@ where
     let handle = &handle;
     let service = Adapter::from(service_fn(|request: lambda_http::Request| {
         let (request, deadline) = invocation(request, clock, timeout);
-        let answer = handle(request, deadline);
-        async move { Ok::<_, Infallible>(answer.await.map(Body::from)) }
+        let response = handle(request, deadline);
+        async move { Ok::<_, Infallible>(response.await.map(Body::from)) }
     }));
     lambda_runtime::run(ServiceBuilder::new().map_request(sanitize).service(service)).await
 }
 
-/// Serves requests with streamed responses until Lambda ends the instance. An invocation ends when its response has
-/// been posted, or could not be, and `ended` is ready. So work that outlives its response ends before Lambda freezes
+/// Serves requests with streamed responses until Lambda ends the instance. An invocation ends when its response was
+/// posted or could not be posted, and `ended` is ready. So work that outlives its response ends before Lambda freezes
 /// the instance.
 ///
 /// # Errors
-/// When the Runtime API cannot be reached.
+/// If the Runtime API cannot be reached.
 pub async fn serve_streaming<H, F, B, E, D>(timeout: Duration, clock: &Clock, handle: H, ended: E) -> Result<(), Error>
 where
     H: Fn(Request<Bytes>, Deadline) -> F,
@@ -60,7 +60,7 @@ where
     streaming::run(handle, ended).await
 }
 
-/// Converts an event to the handler's request and deadline. The request's extensions hold Lambda's request id.
+/// Converts an event to the handler's request and deadline. The request's extensions contain Lambda's request id.
 fn invocation(request: lambda_http::Request, clock: &Clock, timeout: Duration) -> (Request<Bytes>, Deadline) {
     let context = request.lambda_context_ref();
     let deadline = Deadline::from_lambda(context.map(|context| context.deadline), clock.now(), timeout);
@@ -77,7 +77,7 @@ fn invocation(request: lambda_http::Request, clock: &Clock, timeout: Duration) -
 }
 
 /// Removes the host, scheme and query from an event. Senders choose them, no endpoint uses them, and `lambda_http`
-/// panics if they are not valid parts of a URL. Replaces invalid paths and bodies, too.
+/// panics if they are not valid parts of a URL. Also replaces invalid paths and bodies.
 fn sanitize(mut event: LambdaEvent<LambdaRequest>) -> LambdaEvent<LambdaRequest> {
     // Function URLs send this kind of event only.
     if let LambdaRequest::ApiGatewayV2(request) = &mut event.payload {

@@ -1,9 +1,9 @@
 //! Streamed responses, posted to the Runtime API over a separate connection.
 //!
-//! `lambda_runtime` only receives the invocations. Its own connection sends a small write only after the previous one
-//! is acknowledged (Nagle's algorithm), and the Runtime API delays acknowledgements by 40 ms. That would delay the
-//! first event of each stream. `lambda_runtime` does not accept a connector, so the responses are posted by a client
-//! whose sockets have `TCP_NODELAY`.
+//! `lambda_runtime` only receives the invocations. Its connection sends a small write only after the previous one is
+//! acknowledged (Nagle's algorithm), and the Runtime API delays acknowledgements by 40 ms. That would delay the first
+//! event of each stream. `lambda_runtime` does not accept a connector, so a separate client, whose sockets have
+//! `TCP_NODELAY`, posts the responses.
 //!
 //! <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-custom.html#runtimes-custom-response-streaming>
 
@@ -25,11 +25,11 @@ use lambda_runtime_api_client::{PooledClient, PooledClientBuilder, body, build_r
 
 /// The bytes between the head of a response and its body.
 static DELIMITER: [u8; 8] = [0; 8];
-/// The header with a second id of the invocation. If the invocation has it, it is sent back.
+/// The header with a second id of the invocation. If an invocation has the header, the response repeats it.
 const INVOCATION_ID: &str = "lambda-runtime-invocation-id";
 
-/// Serves invocations with `handle` until Lambda ends the instance. An invocation ends when its response has been
-/// posted, or could not be, and `ended` is ready. Lambda freezes the instance then.
+/// Serves invocations with `handle` until Lambda ends the instance. An invocation ends when its response was posted or
+/// could not be posted, and `ended` is ready. Lambda then freezes the instance.
 pub(crate) async fn run<H, F, B, E, D>(handle: H, ended: E) -> Result<(), Error>
 where
     H: Fn(LambdaEvent<LambdaRequest>) -> F,
@@ -162,7 +162,7 @@ mod tests {
 
     type TestBody = http_body_util::combinators::UnsyncBoxBody<Bytes, Infallible>;
 
-    /// Returns what the Runtime API gets in its first read when `handle` answers an invocation with `event`.
+    /// Returns the bytes of the Runtime API's first read when `handle` answers an invocation with `event`.
     async fn first_read<F>(event: &'static str, handle: impl Fn(LambdaEvent<LambdaRequest>) -> F) -> String
     where
         F: Future<Output = Response<TestBody>> + Send,

@@ -13,19 +13,20 @@ pub struct Deadline(Instant);
 const MAX_TIMEOUT_MS: i64 = 900_000;
 
 impl Deadline {
-    /// Creates a deadline at `left` from now.
+    /// Creates a deadline that is `remaining` from now.
     #[must_use]
-    pub fn within(left: Duration) -> Self {
-        Deadline(Instant::now() + left)
+    pub fn within(remaining: Duration) -> Self {
+        Deadline(Instant::now() + remaining)
     }
 
-    /// Creates the deadline that Lambda passes, in milliseconds since the epoch. If that is absent, past or too late
-    /// (as under `cargo lambda watch`), the deadline is at `configured` from now, which is the function's timeout.
+    /// Creates a deadline from the time that Lambda passes, in milliseconds since the epoch. If that time is absent,
+    /// past or too late (as under `cargo lambda watch`), the deadline is the function's timeout, `configured`, from
+    /// now.
     #[must_use]
     pub fn from_lambda(epoch_ms: Option<u64>, now: Timestamp, configured: Duration) -> Self {
-        let left = epoch_ms.and_then(|ms| i64::try_from(ms).ok()).map(|ms| ms.saturating_sub(now.as_millis()));
-        match left.filter(|left| (1..=MAX_TIMEOUT_MS).contains(left)) {
-            Some(left) => Self::within(Duration::from_millis(left.unsigned_abs())),
+        let remaining = epoch_ms.and_then(|ms| i64::try_from(ms).ok()).map(|ms| ms.saturating_sub(now.as_millis()));
+        match remaining.filter(|remaining| (1..=MAX_TIMEOUT_MS).contains(remaining)) {
+            Some(remaining) => Self::within(Duration::from_millis(remaining.unsigned_abs())),
             None => Self::within(configured),
         }
     }

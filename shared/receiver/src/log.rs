@@ -2,7 +2,7 @@
 //!
 //! | field | unit | |
 //! |---|---|---|
-//! | `function` | | the function's name |
+//! | `function` | | the name of the function |
 //! | `source` | | the vendor |
 //! | `request_id` | | the invocation's id, which is also in Lambda's own lines and in problem documents |
 //! | `event_type` | | the vendor's name for the type of the event; absent if it does not look like a name |
@@ -113,7 +113,7 @@ impl RequestLine<'_> {
     }
 }
 
-/// Whether a type of event may be logged. The vendors' types are words; any other text may be sensitive.
+/// Whether the name of an event type may be logged. The vendors' names are words; any other text may be sensitive.
 #[must_use]
 pub fn is_word(name: &str) -> bool {
     name.len() <= 64 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
@@ -126,7 +126,7 @@ pub fn is_safe(line: &Metadata<'_>) -> bool {
     *line.level() <= Level::INFO || line.target().starts_with("gatehouse")
 }
 
-/// Makes panics log their location only, because their message may quote a payload.
+/// Makes panics log only their location, because their messages may quote a payload.
 pub fn log_panics_by_location() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string);
@@ -134,7 +134,7 @@ pub fn log_panics_by_location() {
     }));
 }
 
-/// Starts writing every [safe](is_safe) line as JSON to standard output, from where Lambda collects it. `RUST_LOG`
+/// Starts writing every [safe](is_safe) line as JSON to standard output, which Lambda sends to CloudWatch. `RUST_LOG`
 /// filters the lines; its default is `info`.
 pub fn init() {
     log_panics_by_location();

@@ -66,7 +66,7 @@ impl Redaction {
             return body.clone();
         }
         let Ok(document) = Document::read(body) else { return body.clone() };
-        let member = |name: &str, holder: &dyn Fn() -> String| self.names(name, holder);
+        let member = |name: &str, holder: &dyn Fn() -> String| self.is_secret(name, holder);
         let secrets = Secrets { member: &member, text: &text::redacted, marks: text::MARKS };
         match redact(document.text(), secrets) {
             Cow::Borrowed(_) => body.clone(),
@@ -74,7 +74,8 @@ impl Redaction {
         }
     }
 
-    fn names(&self, name: &str, holder: &dyn Fn() -> String) -> bool {
+    /// Whether the member `name` within `holder` is redacted.
+    fn is_secret(&self, name: &str, holder: &dyn Fn() -> String) -> bool {
         match &self.0 {
             Members::Default => name::is_credential(name, holder),
             Members::Listed(members) => {
@@ -105,7 +106,8 @@ mod tests {
         let body = r#"{"message":{"call":{"monitor":{"listenUrl":"wss://x","controlUrl":"https://x"},"id":"c",
             "assistantOverrides":{"metadata":{"who":"eyJhbGciOiJ9.eyJzdWIiOiIx.c2ln"}}},
             "toolWithToolCallList":[{"server":{"url":"https://y","secret":"s3"}}],
-            "phoneNumber":{"serverUrlSecret":"s4","twilioAuthToken":"s5","twilioAccountSid":"AC1"},"secret":"a word"}}"#;
+            "phoneNumber":{"serverUrlSecret":"s4","twilioAuthToken":"s5","twilioAccountSid":"AC1"},
+            "secret":"a word"}}"#;
         let redacted = applied(&Redaction::default(), body);
         let nested = r#"{"message":"{\"call\":{\"monitor\":{\"controlUrl\":\"https://x\"}}}",
             "tools":[{"server":{"headers":{"X-Own":"s3"}},"function":{"arguments":"{\"password\":\"s4\"}"}}],
@@ -188,9 +190,9 @@ mod tests {
         ] {
             assert!(!by_default(&body).contains("SEC"), "{body}");
         }
-        let own = Redaction::read(&|_| Some("customer.email".to_owned())).unwrap();
+        let listed = Redaction::read(&|_| Some("customer.email".to_owned())).unwrap();
         let body = json!({"customer": json!({"email": "SEC"}).to_string()}).to_string();
-        assert!(!applied(&own, &body).contains("SEC"));
+        assert!(!applied(&listed, &body).contains("SEC"));
     }
 
     #[test]
@@ -250,9 +252,9 @@ mod tests {
         let read = |list: &str| Redaction::read(&|_| Some(list.to_owned()));
         assert_eq!(read("").unwrap(), Redaction::default());
         assert_eq!(applied(&read("none").unwrap(), r#"{"password":"p"}"#), r#"{"password":"p"}"#);
-        let own = read("customer.EMAIL, pin").unwrap();
+        let listed = read("customer.EMAIL, pin").unwrap();
         assert_eq!(
-            applied(&own, r#"{"customer":{"email":"e"},"email":"f","PIN":1,"password":"p"}"#),
+            applied(&listed, r#"{"customer":{"email":"e"},"email":"f","PIN":1,"password":"p"}"#),
             r#"{"customer":{"email":"[redacted]"},"email":"f","PIN":"[redacted]","password":"p"}"#
         );
         for wrong in ["a b", "a,,b", "a.b.c", "."] {

@@ -47,7 +47,7 @@ struct State<P> {
     secrets: Option<Arc<P>>,
     /// Start of the last successful load.
     loaded_at: Option<Timestamp>,
-    /// Start of the last load.
+    /// Start of the last load, even if it failed.
     tried_at: Option<Timestamp>,
 }
 
@@ -56,7 +56,7 @@ struct State<P> {
 pub enum Refresh<P> {
     /// The document was reloaded. Verify with these secrets.
     New(Arc<P>),
-    /// The document was loaded within the last half minute, or never changes. A retry cannot succeed.
+    /// The document was loaded within the last 30 s, or never changes. Verifying again cannot succeed.
     Unchanged,
     /// The document could not be loaded. The secret may have been rotated.
     Unavailable,
@@ -97,8 +97,8 @@ impl<P: SecretsPart> SecretsCache<P> {
         Self::new(part, origin, development, clock, State::default())
     }
 
-    /// Creates a cache of the secrets that `SECRETS_ARN` or `GATEHOUSE_SECRETS` names. Without either, or with a document that cannot be
-    /// read, every delivery is answered with 503, and senders retry.
+    /// Creates a cache of the secret at `SECRETS_ARN`, or of the document in `GATEHOUSE_SECRETS`. Without either, or if
+    /// `GATEHOUSE_SECRETS` cannot be read, every delivery is answered with 503, and senders retry.
     #[must_use]
     pub fn from_env(part: PartSpec, sdk: &SdkConfig, get: &dyn Fn(&str) -> Option<String>, clock: Clock) -> Self {
         // `sam local` sets the variable; a deployed function never has it.
@@ -106,8 +106,8 @@ impl<P: SecretsPart> SecretsCache<P> {
         if let Some(arn) = get("SECRETS_ARN").filter(|arn| !arn.is_empty()) {
             return Self::manager(part, sdk, arn, development, clock);
         }
-        let published = || development.then(|| format!("{{\"{}\":{}}}", part.name, part.development));
-        let Some(document) = get("GATEHOUSE_SECRETS").or_else(published) else {
+        let development_document = || development.then(|| format!("{{\"{}\":{}}}", part.name, part.development));
+        let Some(document) = get("GATEHOUSE_SECRETS").or_else(development_document) else {
             tracing::error!("neither SECRETS_ARN nor GATEHOUSE_SECRETS is set: every delivery is answered with 503");
             return Self::closed(part, clock);
         };
@@ -167,27 +167,27 @@ impl<P: SecretsPart> SecretsCache<P> {
     }
 
     fn cached(&self) -> Option<Arc<P>> {
-        self.state(|state| state.secrets.clone())
+        self.with_state(|state| state.secrets.clone())
     }
 
     /// Returns the age of the document in seconds, or the maximum if the clock was set back. `None` for a fixed
     /// document.
     fn age(&self) -> Option<i64> {
         let now = self.clock.now().as_secs();
-        let age = self.state(|state| state.loaded_at).map(|at| now - at.as_secs())?;
+        let age = self.with_state(|state| state.loaded_at).map(|at| now - at.as_secs())?;
         Some(if age < 0 { i64::MAX } else { age })
     }
 
     /// Whether the last load began at least `cooldown` seconds ago.
     fn may_load(&self, cooldown: i64) -> bool {
         let now = self.clock.now().as_secs();
-        self.state(|state| state.tried_at).is_none_or(|at| !(0..cooldown).contains(&(now - at.as_secs())))
+        self.with_state(|state| state.tried_at).is_none_or(|at| !(0..cooldown).contains(&(now - at.as_secs())))
     }
 
     async fn load(&self) -> Option<Arc<P>> {
         let Origin::Manager { client, arn } = &self.origin else { return None };
         let now = self.clock.now();
-        self.state(|state| state.tried_at = Some(now));
+        self.with_state(|state| state.tried_at = Some(now));
         let response = match client.get_secret_value().secret_id(arn).send().await {
             Ok(response) => response,
             Err(error) => {
@@ -198,7 +198,7 @@ impl<P: SecretsPart> SecretsCache<P> {
         match read(&self.part, response.secret_string().unwrap_or_default(), self.development) {
             Ok(secrets) => {
                 let secrets = Arc::new(secrets);
-                self.state(|state| {
+                self.with_state(|state| {
                     state.secrets = Some(Arc::clone(&secrets));
                     state.loaded_at = Some(now);
                 });
@@ -212,13 +212,13 @@ impl<P: SecretsPart> SecretsCache<P> {
         }
     }
 
-    fn state<T>(&self, f: impl FnOnce(&mut State<P>) -> T) -> T {
+    fn with_state<T>(&self, f: impl FnOnce(&mut State<P>) -> T) -> T {
         // A poisoned lock can be ignored, because the state is consistent after every assignment.
         f(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-/// Reads the part, and logs what is wrong with it.
+/// Reads a part of the document, and logs its defects.
 fn read<P: SecretsPart>(part: &PartSpec, document: &str, development: bool) -> Result<P, UnreadableSecrets> {
     let (secrets, defects) = SecretsDocument::parse(document, development)?.read(part);
     for defect in &defects {

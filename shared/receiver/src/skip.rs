@@ -1,4 +1,4 @@
-//! Event types that are answered but not recorded, because there are too many of them. The list is empty by default.
+//! Event types that are answered but not recorded, because they are too frequent. The list is empty by default.
 
 use std::collections::HashSet;
 

@@ -1,7 +1,7 @@
 //! Controls a live call by posting messages to its `controlUrl`.
 //!
-//! Anyone who knows that URL can control the call, and it comes from the message. Therefore it is used only if it leads
-//! to Vapi, it is never logged, and redirects are not followed.
+//! Anyone who knows that URL can control the call, and it comes from the message. Therefore it is used only if its host
+//! is one of the [`ControlHosts`], it is never logged, and redirects are not followed.
 
 use bytes::Bytes;
 use gatehouse_egress::{Client, NetworkScope, Tls};

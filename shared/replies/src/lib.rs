@@ -59,7 +59,7 @@ impl Replies {
     /// The rules that are compiled in from `functions/replies.json`.
     ///
     /// # Errors
-    /// As [`parse`](Self::parse).
+    /// Like [`parse`](Self::parse).
     pub fn deployed() -> Result<Self, RepliesError> {
         Self::parse(DEPLOYED_FILE, DEPLOYED, ControlHosts::Vapi)
     }
@@ -73,7 +73,7 @@ impl Replies {
         Ok(Replies { rules, control })
     }
 
-    /// Builds replies from the text of a rules file. Errors call the file `file`.
+    /// Builds replies from the text of a rules file. `file` is its name in errors.
     ///
     /// # Errors
     /// If a rule is invalid, or a rule acts on calls and the machine has no root certificates.
@@ -81,8 +81,8 @@ impl Replies {
         Self::new(Rules::parse(file, text)?, hosts)
     }
 
-    /// Decides about a message by the rules, before `until`. `known` has the outcomes of tool calls that are already
-    /// known, by the call's id.
+    /// Decides the reply to a message by the rules, before `until`. `known` has the outcomes of the tool calls that a
+    /// hook has answered, by the call's id.
     #[must_use]
     pub fn decide(
         &self,
@@ -94,17 +94,17 @@ impl Replies {
         let RuleResult { reply, act, rules, faults } = self.rules.choose(channel, message, known, Some(until));
         let action = self.control.as_ref().filter(|_| !act.is_empty()).map(|control| control.act(message, act));
         let code = (!known.is_empty()).then(|| "code".to_owned());
-        let decided_by = listed(code.into_iter().chain(rules));
-        ReplyPlan { reply, action, decided_by, fault: listed(faults), ..ReplyPlan::default() }
+        let decided_by = joined(code.into_iter().chain(rules));
+        ReplyPlan { reply, action, decided_by, fault: joined(faults), ..ReplyPlan::default() }
     }
 }
 
 /// Joins the first entries of a list for the log.
-fn listed(list: impl IntoIterator<Item = String>) -> Option<String> {
-    const MAX_LISTED: usize = 4;
+fn joined(list: impl IntoIterator<Item = String>) -> Option<String> {
+    const MAX_ENTRIES: usize = 4;
     let mut list: Vec<String> = list.into_iter().collect();
-    let more = list.len().saturating_sub(MAX_LISTED);
-    list.truncate(MAX_LISTED);
+    let more = list.len().saturating_sub(MAX_ENTRIES);
+    list.truncate(MAX_ENTRIES);
     if more > 0 {
         list.push(format!("{more} more"));
     }
@@ -140,7 +140,7 @@ pub async fn run_hook<T>(hook: impl Future<Output = Option<T>>, until: Instant) 
 }
 
 impl<T: Serialize> HookResult<T> {
-    /// The decision of the hook, or of `rules` if the hook passed or failed.
+    /// The plan of the hook, or of `rules` if the hook passed or failed.
     pub fn or(self, rules: impl FnOnce() -> ReplyPlan) -> ReplyPlan {
         let reason = match self {
             HookResult::Passed => return rules(),
@@ -157,6 +157,6 @@ impl<T: Serialize> HookResult<T> {
             },
         };
         let plan = rules();
-        ReplyPlan { fault: listed([reason].into_iter().chain(plan.fault)), ..plan }
+        ReplyPlan { fault: joined([reason].into_iter().chain(plan.fault)), ..plan }
     }
 }

@@ -20,7 +20,7 @@ pub struct VapiMessage {
     tool: Option<Tool>,
 }
 
-/// The message and a cache of its values, because many rules need the same values.
+/// The message, and a cache of the values that several rules need.
 #[derive(Debug)]
 struct LazyMessage {
     body: Bytes,
@@ -28,7 +28,7 @@ struct LazyMessage {
     text: OnceLock<String>,
     /// The ranges of the outermost members in the text; `None` for a repeated member.
     members: OnceLock<HashMap<String, Option<Range<usize>>>>,
-    found: Mutex<HashMap<Pointer, Location>>,
+    locations: Mutex<HashMap<Pointer, Location>>,
 }
 
 /// A [`Found`] with a range of the text in place of a reference.
@@ -63,8 +63,8 @@ impl VapiMessage {
     }
 
     fn new(body: Bytes, message_type: Option<String>) -> Self {
-        let (text, members, found) = (OnceLock::new(), OnceLock::new(), Mutex::default());
-        VapiMessage { message: Arc::new(LazyMessage { body, message_type, text, members, found }), tool: None }
+        let (text, members, locations) = (OnceLock::new(), OnceLock::new(), Mutex::default());
+        VapiMessage { message: Arc::new(LazyMessage { body, message_type, text, members, locations }), tool: None }
     }
 
     /// The message with one of its tool calls at `/tool`, for rules about tools.
@@ -113,15 +113,15 @@ impl VapiMessage {
         }
     }
 
-    pub(crate) fn calls(&self, tool: &str) -> bool {
+    pub(crate) fn is_call_of(&self, tool: &str) -> bool {
         self.tool.as_ref().is_some_and(|call| call.name == tool)
     }
 
-    pub(crate) fn is_of(&self, message_type: &str) -> bool {
+    pub(crate) fn has_type(&self, message_type: &str) -> bool {
         match message_type {
             FINAL_TRANSCRIPT => {
                 let is_final = || self.message.with_members(|message| message.transcript_type() == Some("final"));
-                self.is_of("transcript") && is_final()
+                self.has_type("transcript") && is_final()
             }
             // Rules for `tool-calls` also apply to its predecessor `function-call`.
             "tool-calls" => matches!(self.message_type(), Some("tool-calls" | "function-call")),
@@ -146,8 +146,8 @@ impl LazyMessage {
 
     fn find(&self, pointer: &Pointer) -> Found<'_> {
         // The cache stays consistent after a panic, so a poisoned lock can be used.
-        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
-        let location = found.entry(pointer.clone()).or_insert_with(|| self.locate(pointer)).clone();
+        let mut locations = self.locations.lock().unwrap_or_else(PoisonError::into_inner);
+        let location = locations.entry(pointer.clone()).or_insert_with(|| self.locate(pointer)).clone();
         match location {
             Location::Nothing => Found::Nothing,
             Location::Ambiguous => Found::Ambiguous,
@@ -167,7 +167,7 @@ impl LazyMessage {
             members
         });
         match members.get(first) {
-            // `json::members` does not list a message with too many values.
+            // `json::members` lists nothing if a message has too many values.
             None if members.is_empty() => match json::pick(text, &[first]).get(first) {
                 Some(value) => location_in(text, rest.find(value.get())),
                 None => Location::Nothing,

@@ -47,7 +47,7 @@ pub struct RuleResult {
     pub act: Vec<String>,
     /// The names of the rules that were applied, such as `server rule 2`.
     pub rules: BTreeSet<String>,
-    /// The rules that apply but produce something that Vapi would not understand, with the reasons.
+    /// Errors for the log: invalid replies and actions, tool calls without an id or a name, a reached deadline.
     pub faults: Vec<String>,
 }
 
@@ -94,7 +94,7 @@ impl Rules {
     /// defaults of its placeholders must be valid for Vapi.
     ///
     /// # Errors
-    /// The first error in the file. The error calls the file `file`.
+    /// The first error in the file. `file` is the name of the file in the error.
     pub fn parse(file: &str, text: &str) -> Result<Self, InvalidRules> {
         let invalid = |place: String, reason| InvalidRules { file: file.to_owned(), place, reason };
         // Serde would accept an array and use its elements as the members.
@@ -146,27 +146,27 @@ impl Rules {
         let mut warnings = Vec::new();
         for (channel, rules) in [(Channel::Client, &self.client), (Channel::Server, &self.server)] {
             for (n, rule) in rules.iter().enumerate() {
-                let mut doubt = |warning: String| warnings.push(format!("{}: {}: {warning}", self.file, rule.name));
+                let mut warn = |warning: String| warnings.push(format!("{}: {}: {warning}", self.file, rule.name));
                 let message_type = &rule.when.message_type;
                 if !known(channel).contains(&message_type.as_str()) {
-                    doubt(format!("Vapi documents no {} message of the type {message_type}", channel.as_str()));
+                    warn(format!("Vapi documents no {} message of the type {message_type}", channel.as_str()));
                 }
                 for pointer in rule.pointers() {
                     match pointer.split_first() {
                         Some(("message", _)) => {
-                            doubt(format!("{pointer} starts at the envelope; omit /message to start at the message"));
+                            warn(format!("{pointer} starts at the envelope; omit /message to start at the message"));
                         }
                         Some(("tool", _)) if Kind::of(channel, message_type) != Some(Kind::Tools) => {
-                            doubt(format!("{pointer} exists only in server rules for tool-calls"));
+                            warn(format!("{pointer} exists only in server rules for tool-calls"));
                         }
                         _ => {}
                     }
                 }
                 if let Some(earlier) = rules[..n].iter().find(|earlier| earlier.shadows(rule)) {
-                    doubt(format!("{} always applies first", earlier.name));
+                    warn(format!("{} always applies first", earlier.name));
                 }
-                for braces in rule.templates().flat_map(Template::doubtful) {
-                    doubt(format!(
+                for braces in rule.templates().flat_map(Template::suspicious_braces) {
+                    warn(format!(
                         "{braces} is sent to Vapi unchanged; write a placeholder as {{{{/pointer|default}}}}"
                     ));
                 }
@@ -178,8 +178,8 @@ impl Rules {
     /// Applies the rules to a message. The first rule that applies decides. A rule does not apply if the message lacks
     /// a text that its reply needs.
     ///
-    /// Each tool call is decided separately. `known` has the outcomes that are already known, by the call's id. After
-    /// `until` no more rules are tried.
+    /// The rules are applied to each tool call separately, except to those in `known`, which has their outcomes by the
+    /// call's id. After `until` no more rules are tried.
     #[must_use]
     pub fn choose(
         &self,
@@ -200,8 +200,8 @@ impl Rules {
         chosen
     }
 
-    /// Replies to a message with tool calls: one result for each call, in the calls' order. If no call has a result,
-    /// there is no reply. If only some have one, the calls without a rule get an error.
+    /// Replies to a message with tool calls: one result for each call, in the calls' order, except for calls whose rule
+    /// only acts. If no call has a result, there is no reply. Otherwise the calls without a rule get an error.
     fn choose_for_tools(
         &self,
         message: &VapiMessage,
@@ -209,15 +209,15 @@ impl Rules {
         until: Option<Instant>,
         chosen: &mut RuleResult,
     ) {
-        let called = message.tool_calls();
-        if called.unidentified > 0 {
-            chosen.faults.push(format!("{} tool calls have no id or no name", called.unidentified));
+        let tool_calls = message.tool_calls();
+        if tool_calls.unidentified > 0 {
+            chosen.faults.push(format!("{} tool calls have no id or no name", tool_calls.unidentified));
         }
         // All results share the length limit of the reply.
-        let limit = (ANSWER_LIMIT / called.calls.len().max(1)).saturating_sub(RESULT_OVERHEAD);
+        let limit = (ANSWER_LIMIT / tool_calls.calls.len().max(1)).saturating_sub(RESULT_OVERHEAD);
         let mut results = Vec::new();
         let mut is_answered = false;
-        for call in called.calls {
+        for call in tool_calls.calls {
             let reply = match known.get(&call.id) {
                 Some(outcome) => ToolReply::Outcome(outcome.clone()),
                 None => self.result(&call, message, until, chosen),
@@ -233,7 +233,7 @@ impl Rules {
                 }
                 ToolReply::Outcome(outcome) => outcome,
                 ToolReply::NoReply => error("No result is configured for this tool."),
-                ToolReply::Silent => continue,
+                ToolReply::ActOnly => continue,
             };
             let ToolCall { id: tool_call_id, name, .. } = call;
             results.push(ToolResult { tool_call_id, name, outcome, message: None, metadata: None });
@@ -263,7 +263,7 @@ impl Rules {
         match rule.finish(filled, reply, chosen) {
             Some(outcome) => ToolReply::Outcome(outcome),
             None if had_reply => ToolReply::NoReply,
-            None => ToolReply::Silent,
+            None => ToolReply::ActOnly,
         }
     }
 
@@ -296,10 +296,10 @@ enum ToolReply {
     /// No rule applies, or the reply of the rule is invalid.
     NoReply,
     /// The rule only acts and leaves the call without a result.
-    Silent,
+    ActOnly,
 }
 
-/// The bytes of a result in addition to its line: the id, the name and the names of the members.
+/// Bytes that are reserved for a result's id, name and member names.
 const RESULT_OVERHEAD: usize = 512;
 
 /// A rule's reply and action for one message.
@@ -326,25 +326,25 @@ impl Rule {
         if when.tool.is_some() && kind != Some(Kind::Tools) {
             return Err("when.tool: only server rules for tool-calls can have a tool".to_owned());
         }
-        let template = |member: &str, value: Option<Value>, check: &dyn Fn(Value) -> Result<String, String>| {
+        let parse_template = |member: &str, value: Option<Value>, check: &dyn Fn(Value) -> Result<String, String>| {
             let Some(value) = value else { return Ok(None) };
             let template = Template::of(value).and_then(|template| {
                 let example = template.example();
-                let written = check(example.clone())?;
-                check_shape(&example, &serde_json::from_str(&written).unwrap_or_default())?;
+                let checked = check(example.clone())?;
+                check_shape(&example, &serde_json::from_str(&checked).unwrap_or_default())?;
                 Ok(template)
             });
             template.map(Some).map_err(|reason| format!("{member}: {reason}"))
         };
-        let of_kind = |reply| match kind {
+        let check_reply = |reply| match kind {
             Some(kind) => kind.checked_json(reply),
             None => Err(format!(
                 "Vapi does not wait for a reply to this server message, only to: {}. Use act to act on the call",
                 ANSWERED.map(|answered| answered.0).join(", ")
             )),
         };
-        let reply = template("reply", reply, &of_kind)?;
-        let act = template("act", act, &action_json)?;
+        let reply = parse_template("reply", reply, &check_reply)?;
+        let act = parse_template("act", act, &action_json)?;
         Ok(Rule { name: name.to_owned(), when, reply, act })
     }
 
@@ -419,13 +419,13 @@ fn reject_repeated_members(value: &str) -> Result<(), String> {
 }
 
 /// Rejects an array in place of an object. Serde would use its elements as the members.
-fn check_shape(given: &Value, written: &Value) -> Result<(), String> {
-    match (given, written) {
+fn check_shape(given: &Value, checked: &Value) -> Result<(), String> {
+    match (given, checked) {
         (Value::Array(_), Value::Array(_)) | (Value::Object(_), Value::Object(_)) => {}
         (Value::Array(_), _) => return Err("an object is needed".to_owned()),
         _ => return Ok(()),
     }
-    let parts: Vec<(String, &Value, &Value)> = match (given, written) {
+    let parts: Vec<(String, &Value, &Value)> = match (given, checked) {
         (Value::Array(a), Value::Array(b)) => {
             a.iter().zip(b).enumerate().map(|(n, (a, b))| (format!("[{n}]"), a, b)).collect()
         }

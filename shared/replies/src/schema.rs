@@ -1,4 +1,4 @@
-//! The JSON Schema of the rules file, with which editors complete and check it. It is generated from the types:
+//! The JSON Schema of the rules file, by which editors complete and check the file. It is generated from the types:
 //! `cargo run -p gatehouse-replies --example schema --features schema > functions/replies.schema.json`.
 
 use std::borrow::Cow;
@@ -53,7 +53,7 @@ pub fn schema() -> Value {
         json!({"allOf": [{"properties": {"reply": reply, "when": {"not": {"required": ["tool"]}}}}]}),
     );
 
-    // One `if` for each kind, so that an editor reports a mistake only for the reply of that kind.
+    // One `if` for each message type, so that an editor reports only the errors of the reply to that type.
     let of_type = |name: &str| json!({"properties": {"when": {"properties": {"type": {"const": name}}}}});
     let mut kinds: Vec<Value> = ANSWERED
         .iter()

@@ -29,11 +29,11 @@ pub(crate) struct Text(Vec<Piece>);
 #[derive(Debug, Clone, PartialEq)]
 enum Piece {
     Fixed(String),
-    Place { pointer: Pointer, default: Option<String> },
+    Placeholder { pointer: Pointer, default: Option<String> },
 }
 
-/// The text for a placeholder without a default when a template is checked. It is a telephone number, because such a
-/// text passes all checks.
+/// The text that replaces a placeholder without a default while a template is checked. It is a telephone number,
+/// because a telephone number passes all checks of texts.
 const EXAMPLE_TEXT: &str = "+15550100";
 
 /// The pointer of a placeholder that cannot be filled from the message.
@@ -63,24 +63,26 @@ impl Template {
 
     /// Fills the placeholders from a message. `text` returns the text at a pointer.
     pub(crate) fn fill(&self, text: &dyn Fn(&Pointer) -> Option<String>) -> Result<Value, Missing> {
-        self.filled(&|pointer, default| text(pointer).or_else(|| default.map(str::to_owned)))
+        self.fill_with(&|pointer, default| text(pointer).or_else(|| default.map(str::to_owned)))
     }
 
     /// An example of the filled template, with defaults where the template has them.
     pub(crate) fn example(&self) -> Value {
         // Filling cannot fail, because every placeholder gets a text.
-        self.filled(&|_, default| Some(default.unwrap_or(EXAMPLE_TEXT).to_owned())).unwrap_or_default()
+        self.fill_with(&|_, default| Some(default.unwrap_or(EXAMPLE_TEXT).to_owned())).unwrap_or_default()
     }
 
-    fn filled(&self, fill: Fill<'_>) -> Result<Value, Missing> {
+    fn fill_with(&self, fill: Fill<'_>) -> Result<Value, Missing> {
         Ok(match self {
             Template::Fixed(value) => value.clone(),
-            Template::Text(text) => Value::String(text.filled(fill)?),
-            Template::List(list) => Value::Array(list.iter().map(|item| item.filled(fill)).collect::<Result<_, _>>()?),
+            Template::Text(text) => Value::String(text.fill_with(fill)?),
+            Template::List(list) => {
+                Value::Array(list.iter().map(|item| item.fill_with(fill)).collect::<Result<_, _>>()?)
+            }
             Template::Object(members) => Value::Object(
                 members
                     .iter()
-                    .map(|(name, value)| Ok((name.clone(), value.filled(fill)?)))
+                    .map(|(name, value)| Ok((name.clone(), value.fill_with(fill)?)))
                     .collect::<Result<Map<_, _>, _>>()?,
             ),
         })
@@ -99,40 +101,44 @@ impl Template {
     /// The pointers of all placeholders.
     pub(crate) fn pointers(&self) -> Vec<&Pointer> {
         let pieces = self.texts().into_iter().flat_map(|text| &text.0);
-        pieces.filter_map(|piece| if let Piece::Place { pointer, .. } = piece { Some(pointer) } else { None }).collect()
+        pieces
+            .filter_map(|piece| if let Piece::Placeholder { pointer, .. } = piece { Some(pointer) } else { None })
+            .collect()
     }
 
-    /// Whether some messages cannot fill the template, because a placeholder has no default.
+    /// Whether the template needs a text from the message, because a placeholder has no default.
     pub(crate) fn needs_text(&self) -> bool {
-        self.texts().iter().any(|text| text.0.iter().any(|piece| matches!(piece, Piece::Place { default: None, .. })))
+        self.texts()
+            .iter()
+            .any(|text| text.0.iter().any(|piece| matches!(piece, Piece::Placeholder { default: None, .. })))
     }
 
     /// Text in braces that looks like a placeholder but is not one.
-    pub(crate) fn doubtful(&self) -> Vec<String> {
+    pub(crate) fn suspicious_braces(&self) -> Vec<String> {
         match self {
-            Template::Fixed(Value::String(text)) => doubtful(text),
+            Template::Fixed(Value::String(text)) => suspicious_braces(text),
             Template::Fixed(_) => Vec::new(),
             Template::Text(text) => {
                 let fixed =
                     text.0.iter().filter_map(|piece| if let Piece::Fixed(text) = piece { Some(text) } else { None });
-                fixed.flat_map(|text| doubtful(text)).collect()
+                fixed.flat_map(|text| suspicious_braces(text)).collect()
             }
-            Template::List(list) => list.iter().flat_map(Template::doubtful).collect(),
+            Template::List(list) => list.iter().flat_map(Template::suspicious_braces).collect(),
             Template::Object(members) => {
                 let names = members.iter().filter(|(name, _)| name.contains("{{/")).map(|(name, _)| name.clone());
-                names.chain(members.iter().flat_map(|(_, value)| value.doubtful())).collect()
+                names.chain(members.iter().flat_map(|(_, value)| value.suspicious_braces())).collect()
             }
         }
     }
 }
 
 impl Text {
-    fn filled(&self, fill: Fill<'_>) -> Result<String, Missing> {
+    fn fill_with(&self, fill: Fill<'_>) -> Result<String, Missing> {
         let mut filled = String::new();
         for piece in &self.0 {
             match piece {
                 Piece::Fixed(text) => filled.push_str(text),
-                Piece::Place { pointer, default } => {
+                Piece::Placeholder { pointer, default } => {
                     let text = fill(pointer, default.as_deref()).ok_or_else(|| Missing(pointer.clone()))?;
                     filled.push_str(&text);
                 }
@@ -143,7 +149,7 @@ impl Text {
 }
 
 /// Finds `{{ /pointer }}` and `{{pointer/with/slashes}}`. Vapi's own templates use dots.
-fn doubtful(text: &str) -> Vec<String> {
+fn suspicious_braces(text: &str) -> Vec<String> {
     let inside = text.split("{{").skip(1).filter_map(|rest| Some(rest.split_once("}}")?.0));
     inside.filter(|inside| inside.contains('/')).map(|inside| format!("{{{{{inside}}}}}")).collect()
 }
@@ -168,7 +174,7 @@ impl FromStr for Text {
             if !before.is_empty() {
                 pieces.push(Piece::Fixed(before.to_owned()));
             }
-            pieces.push(Piece::Place { pointer, default });
+            pieces.push(Piece::Placeholder { pointer, default });
             rest = after;
         }
         if !rest.is_empty() {
@@ -212,9 +218,9 @@ mod tests {
     }
 
     #[test]
-    fn vapis_own_templates_are_not_changed() {
-        let own = json!("Hi {{customer.name}}, {{ \"now\" | date: \"%H\" }} }} {{");
-        assert_eq!(fill(own.clone()), Ok(own));
+    fn vapi_templates_are_not_changed() {
+        let liquid = json!("Hi {{customer.name}}, {{ \"now\" | date: \"%H\" }} }} {{");
+        assert_eq!(fill(liquid.clone()), Ok(liquid));
     }
 
     #[test]

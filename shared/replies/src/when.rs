@@ -57,7 +57,7 @@ pub(crate) struct Scalar(Value);
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "schema", schemars(rename = "Operator"))]
 pub(crate) enum Operator {
-    /// Neither this string, number, boolean or null nor one of a list of them. A missing value fulfils the condition.
+    /// Not equal to this string, number, boolean or null, nor to one of a list. Also true if the value is missing.
     #[cfg_attr(feature = "schema", schemars(with = "crate::schema::Scalars"))]
     Not(Value),
     /// A string with this prefix.
@@ -93,8 +93,8 @@ impl When {
     /// Whether the rule applies to a message. A rule never applies if a value that it checks is ambiguous: a repeated
     /// member or a string with a lone surrogate.
     pub(crate) fn applies(&self, message: &VapiMessage) -> bool {
-        message.is_of(&self.message_type)
-            && self.tool.as_deref().is_none_or(|tool| message.calls(tool))
+        message.has_type(&self.message_type)
+            && self.tool.as_deref().is_none_or(|tool| message.is_call_of(tool))
             && self.conditions.iter().all(|(pointer, condition)| condition.holds(message.find(&pointer.0)))
     }
 }

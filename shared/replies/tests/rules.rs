@@ -63,17 +63,17 @@ fn first_matching_rule_decides() {
         {"when": {"type": "hang"}, "reply": say("{{/call/name}}")},
         {"when": {"type": "hang"}, "reply": say("last")},
     ]}));
-    let by = |call: Value| {
+    let deciding_rule = |call: Value| {
         let chosen = choose(&rules, Channel::Client, &json!({"message": {"type": "hang", "call": call}}));
         chosen.rules.into_iter().collect::<Vec<_>>()
     };
-    assert_eq!(by(json!({"id": "c1", "name": "n"})), ["client rule 1"]);
-    assert_eq!(by(json!({"id": "c2", "name": "n"})), ["client rule 2"]);
-    assert_eq!(by(json!({"id": "c2"})), ["client rule 3"], "a reply that cannot be filled does not apply");
+    assert_eq!(deciding_rule(json!({"id": "c1", "name": "n"})), ["client rule 1"]);
+    assert_eq!(deciding_rule(json!({"id": "c2", "name": "n"})), ["client rule 2"]);
+    assert_eq!(deciding_rule(json!({"id": "c2"})), ["client rule 3"], "a reply that cannot be filled does not apply");
     let other = choose(&rules, Channel::Client, &json!({"message": {"type": "metadata"}}));
     assert_eq!(other, RuleResult::default());
     let server = choose(&rules, Channel::Server, &json!({"message": {"type": "hang", "call": {"id": "c1"}}}));
-    assert_eq!(server, RuleResult::default(), "a client rule");
+    assert_eq!(server, RuleResult::default(), "client rules do not apply to server messages");
 }
 
 #[test]
@@ -134,27 +134,27 @@ fn no_rule_applies_to_an_ambiguous_value() {
 
 #[test]
 fn long_numbers_are_compared_digit_by_digit() {
-    let rule = |n: &str| {
+    let actions = |n: &str| {
         let rules =
             format!(r#"{{"client":[{{"when":{{"type":"hang","where":{{"/n":{n}}}}},"act":{{"type":"end-call"}}}}]}}"#);
         let message = VapiMessage::of(br#"{"message":{"type":"hang","n":9007199254740993}}"#);
         let rules = Rules::parse("rules.json", &rules).unwrap();
         rules.choose(Channel::Client, &message, &BTreeMap::new(), None).act.len()
     };
-    assert_eq!((rule("9007199254740993"), rule("9007199254740992")), (1, 0));
+    assert_eq!((actions("9007199254740993"), actions("9007199254740992")), (1, 0));
 }
 
 #[test]
 fn final_transcript_rule_ignores_partial_transcripts() {
-    let takes =
+    let applies =
         |rule: &str, message: Value| reply_text(json!({"when": {"type": rule}, "reply": say("x")}), message).is_some();
-    let bracket = r#"transcript[transcriptType="final"]"#;
+    let final_only = r#"transcript[transcriptType="final"]"#;
     let partial = json!({"message": {"type": "transcript", "transcriptType": "partial"}});
     let whole = json!({"message": {"type": "transcript", "transcriptType": "final"}});
-    let named = json!({"message": {"type": bracket}});
+    let named = json!({"message": {"type": final_only}});
     for message in [&partial, &whole, &named] {
-        assert!(takes("transcript", message.clone()), "{message}");
-        assert_eq!(takes(bracket, message.clone()), message != &partial, "{message}");
+        assert!(applies("transcript", message.clone()), "{message}");
+        assert_eq!(applies(final_only, message.clone()), message != &partial, "{message}");
     }
 }
 
@@ -169,7 +169,8 @@ fn template_reads_the_message_in_any_wrapping() {
 
 #[test]
 fn invalid_reply_is_reported_without_its_text_and_not_sent() {
-    let number = json!({"message": {"type": "transfer", "destination": {"type": "number", "number": "{{/number|+4670000000}}"}}});
+    let destination = json!({"type": "number", "number": "{{/number|+4670000000}}"});
+    let number = json!({"message": {"type": "transfer", "destination": destination}});
     let control = json!({"message": {"type": "control", "control": "{{/what|mute-assistant}}"}});
     for (reply, member, text) in [
         (number, "number", "n".repeat(41)),
@@ -182,7 +183,7 @@ fn invalid_reply_is_reported_without_its_text_and_not_sent() {
         let chosen = choose(&rules, Channel::Client, &json!({"message": {"type": "hang", member: text}}));
         assert_eq!((chosen.reply, chosen.rules.len(), chosen.faults.len()), (None, 1, 1), "{:?}", chosen.faults);
         assert!(chosen.faults[0].starts_with("client rule 1: reply: "), "{:?}", chosen.faults);
-        assert!(chosen.act.is_empty(), "without its reply, the rule runs no act");
+        assert!(chosen.act.is_empty(), "a rule with an invalid reply does not act");
         assert!(!chosen.faults[0].contains("in-confidence"), "{:?}", chosen.faults);
     }
 }
@@ -262,17 +263,18 @@ fn tool_calls_are_read_in_every_documented_form() {
         json!({"id": "c", "name": "f", "parameters": {"city": "Oslo"}}),
         json!({"id": "c", "name": "f", "arguments": "{\"city\":\"Oslo\"}"}),
     ] {
-        let beside = json!({"type": "function", "name": "f", "parameters": schema, "function": {"name": "f", "parameters": schema}, "toolCall": call});
-        for lists in [
-            json!({"toolCallList": [call]}),
-            json!({"toolCallList": [{"name": "f"}], "toolWithToolCallList": [beside]}),
-        ] {
+        let function = json!({"name": "f", "parameters": schema});
+        let tool = json!({
+            "type": "function", "name": "f", "parameters": schema, "function": function, "toolCall": call,
+        });
+        for lists in
+            [json!({"toolCallList": [call]}), json!({"toolCallList": [{"name": "f"}], "toolWithToolCallList": [tool]})]
+        {
             let mut message = json!({"type": "tool-calls"});
             message.as_object_mut().unwrap().extend(lists.as_object().unwrap().clone());
-            let said = VapiMessage::of(json!({"message": message}).to_string().as_bytes());
-            let calls = said.tool_calls();
-            assert_eq!((calls.calls.len(), calls.unidentified), (1, 0), "{message}");
-            assert_eq!(calls.calls[0].read::<Value>().unwrap(), json!({"city": "Oslo"}), "{message}");
+            let tool_calls = VapiMessage::of(json!({"message": message}).to_string().as_bytes()).tool_calls();
+            assert_eq!((tool_calls.calls.len(), tool_calls.unidentified), (1, 0), "{message}");
+            assert_eq!(tool_calls.calls[0].read::<Value>().unwrap(), json!({"city": "Oslo"}), "{message}");
         }
     }
     let rules = rules(&json!({"server": [{"when": {"type": "tool-calls"}, "reply": {"result": "x"}}]}));
@@ -283,8 +285,8 @@ fn tool_calls_are_read_in_every_documented_form() {
 #[test]
 fn rules_are_not_evaluated_after_the_deadline() {
     let rules = rules(&json!({"client": [{"when": {"type": "hang"}, "reply": say("x")}]}));
-    let said = VapiMessage::of(br#"{"message":{"type":"hang"}}"#);
-    let chosen = rules.choose(Channel::Client, &said, &BTreeMap::new(), Some(tokio::time::Instant::now()));
+    let message = VapiMessage::of(br#"{"message":{"type":"hang"}}"#);
+    let chosen = rules.choose(Channel::Client, &message, &BTreeMap::new(), Some(tokio::time::Instant::now()));
     assert_eq!((chosen.reply, chosen.faults), (None, vec!["deadline reached before client rule 1".to_owned()]));
 }
 
@@ -292,6 +294,7 @@ fn rules_are_not_evaluated_after_the_deadline() {
 fn error_names_file_rule_and_member() {
     let server = |rule: Value| json!({"server": [{"when": {"type": "hang"}, "act": {"type": "end-call"}}, rule]});
     let when = |name: &str| json!({"type": name});
+    let transfer = |destination: Value| json!({"type": "transfer", "destination": destination});
     for (file, expected) in [
         (json!([]), "rules.json: an object is needed"),
         (json!({"rules": []}), "rules.json: unknown field `rules`"),
@@ -338,16 +341,12 @@ fn error_names_file_rule_and_member() {
             "server rule 2: reply: an object is needed",
         ),
         (
-            server(
-                json!({"when": when("hang"), "act": {"type": "transfer", "destination": {"type": "number", "number": "0800"}}}),
-            ),
+            server(json!({"when": when("hang"), "act": transfer(json!({"type": "number", "number": "0800"}))})),
             "server rule 2: act: destination: a number in E.164 is needed",
         ),
         (
-            server(
-                json!({"when": when("hang"), "act": {"type": "transfer", "destination": {"type": "sip", "sipUri": "sip:a",
-                "transferPlan": {"mode": "cold"}}}}),
-            ),
+            server(json!({"when": when("hang"), "act": transfer(
+                json!({"type": "sip", "sipUri": "sip:a", "transferPlan": {"mode": "cold"}}))})),
             "act: destination: transferPlan.mode: one of `blind-transfer`",
         ),
         (
@@ -366,7 +365,7 @@ fn error_names_file_rule_and_member() {
         let error = parse_error(&file);
         assert!(error.contains(expected), "{error}\nshould contain: {expected}");
     }
-    for (twice, expected) in [
+    for (file, expected) in [
         (
             r#"{"server":[{"when":{"type":"hang"},"when":{"type":"hang"},"act":{"type":"end-call"}}]}"#,
             "when: the member occurs twice",
@@ -376,7 +375,7 @@ fn error_names_file_rule_and_member() {
             "reply.eligible: the member occurs twice",
         ),
     ] {
-        let error = Rules::parse("rules.json", twice).unwrap_err().to_string();
+        let error = Rules::parse("rules.json", file).unwrap_err().to_string();
         assert_eq!(error, format!("rules.json: server rule 1: {expected}"));
     }
     let cut_short = Rules::parse("rules.json", "{\n  \"client\": [").unwrap_err().to_string();
@@ -384,10 +383,10 @@ fn error_names_file_rule_and_member() {
 }
 
 #[test]
-fn doubtful_rules_are_reported() {
+fn suspicious_rules_are_reported() {
     let act = json!({"type": "end-call"});
-    let of = |rules_of: Value| rules(&rules_of).warnings();
-    let warnings = of(json!({
+    let warnings_of = |file: Value| rules(&file).warnings();
+    let warnings = warnings_of(json!({
         "client": [{"when": {"type": "workflow.node.start"}, "act": act}],
         "server": [{"when": {"type": "metadata"}, "act": act}],
     }));
@@ -402,19 +401,19 @@ fn doubtful_rules_are_reported() {
         (json!({"when": {"type": "hang"}, "reply": say("{{ /call/id }}")}), "{{ /call/id }} is sent to Vapi unchanged"),
         (json!({"when": {"type": "hang"}, "reply": say("{{call/id}}")}), "{{call/id}} is sent to Vapi unchanged"),
     ] {
-        let warnings = of(json!({"client": [rule]}));
+        let warnings = warnings_of(json!({"client": [rule]}));
         assert!(warnings.len() == 1 && warnings[0].contains(expected), "{warnings:?}");
     }
     let first = json!({"when": {"type": "hang"}, "reply": say("{{/x|y}}")});
     let never = json!({"when": {"type": "hang", "where": {"/x": 1}}, "act": act});
     assert_eq!(
-        of(json!({"client": [first, never]})),
+        warnings_of(json!({"client": [first, never]})),
         ["rules.json: client rule 2: client rule 1 always applies first"]
     );
-    assert_eq!(of(json!({"client": [never, first]})), [""; 0]);
+    assert_eq!(warnings_of(json!({"client": [never, first]})), [""; 0]);
     // Vapi sends these types although it documents no schema for them.
     for sent in ["status-update", "language-changed", "tool.completed", "function-call"] {
-        assert_eq!(of(json!({"client": [{"when": {"type": sent}, "act": act}]})), [""; 0], "{sent}");
+        assert_eq!(warnings_of(json!({"client": [{"when": {"type": sent}, "act": act}]})), [""; 0], "{sent}");
     }
 }
 
@@ -424,12 +423,14 @@ proptest! {
     #[test]
     fn any_text_is_escaped_in_a_reply(text in "\\PC{0,40}|[\"\\\\{}/|]{0,12}") {
         let rule = json!({"when": {"type": "hang"}, "reply": say("<{{/text}}>")});
-        prop_assert_eq!(reply_text(rule, json!({"message": {"type": "hang", "text": text}})), Some(format!("<{text}>")));
+        let message = json!({"message": {"type": "hang", "text": text}});
+        prop_assert_eq!(reply_text(rule, message), Some(format!("<{text}>")));
     }
 
     #[test]
     fn no_body_makes_rules_panic(body in "\\PC{0,60}|[\\[{\"a:,}\\]0-9]{0,60}") {
-        let rules = rules(&json!({"client": [{"when": {"type": "a", "where": {"/a/0": 1}}, "reply": say("{{/a|b}}")}]}));
+        let rule = json!({"when": {"type": "a", "where": {"/a/0": 1}}, "reply": say("{{/a|b}}")});
+        let rules = rules(&json!({"client": [rule]}));
         let _ = rules.choose(Channel::Client, &VapiMessage::of(body.as_bytes()), &BTreeMap::new(), None);
     }
 }

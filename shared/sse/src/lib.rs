@@ -88,7 +88,7 @@ impl Reader {
     /// complete, although an LF may follow in the next chunk.
     ///
     /// # Errors
-    /// When a block is larger than the limit.
+    /// If a block is larger than the limit.
     pub fn next_block(&mut self) -> Result<Option<Block>, TooLarge> {
         // Number of bytes of the chunk that belong to the current block.
         let mut read = 0;
@@ -161,7 +161,7 @@ impl Reader {
         Block { bytes, event }
     }
 
-    /// Parses the event of a block, and remembers its `id` and `retry`.
+    /// Parses the event of a block, and stores its `id` and `retry`.
     fn parse_event(&mut self, block: &[u8]) -> Option<Event> {
         let is_first = std::mem::take(&mut self.is_first);
         let block = if is_first { block.strip_prefix("\u{feff}".as_bytes()).unwrap_or(block) } else { block };

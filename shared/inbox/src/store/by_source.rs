@@ -13,9 +13,9 @@ use gatehouse_payload::event::{EventId, Subject};
 pub const SOURCE_INDEX: &str = "by-source";
 
 /// An hour in milliseconds.
-const HOUR: i64 = 3_600_000;
+const HOUR_MS: i64 = 3_600_000;
 
-/// An event as a list shows it.
+/// A received event, as a list shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListedEvent {
     /// The event's id.
@@ -32,7 +32,7 @@ pub struct ListedEvent {
     pub occurred_at: Timestamp,
     /// The time at which the receiver received it.
     pub received_at: Timestamp,
-    /// Whether the vendor's types could not read its body.
+    /// Whether its body could not be read with the vendor's types.
     pub unparsed: bool,
     /// Whether its id is a hash of the message and the hour.
     pub weak_identity: bool,
@@ -40,8 +40,8 @@ pub struct ListedEvent {
 
 /// Returns the hours of a time span, latest first. Each hour is represented by its first moment within the span.
 pub fn hours(since: Timestamp, until: Timestamp) -> impl DoubleEndedIterator<Item = Timestamp> {
-    let (first, last) = (since.as_millis().div_euclid(HOUR), until.as_millis().div_euclid(HOUR));
-    (first..=last).rev().map(move |hour| Timestamp::clamped((hour * HOUR).max(since.as_millis())))
+    let (first, last) = (since.as_millis().div_euclid(HOUR_MS), until.as_millis().div_euclid(HOUR_MS));
+    (first..=last).rev().map(move |hour| Timestamp::clamped((hour * HOUR_MS).max(since.as_millis())))
 }
 
 impl Store {
@@ -71,8 +71,8 @@ impl Store {
             .set_exclusive_start_key(from.map(|token| token.0));
         let response = query.send().await.map_err(|error| failure("Query", &error))?;
         let visible = response.items().iter().filter(|item| !is_expired(item, now));
-        let arrivals = visible.filter_map(ListedEvent::of).collect();
-        Ok((arrivals, response.last_evaluated_key.map(PageToken)))
+        let events = visible.filter_map(ListedEvent::of).collect();
+        Ok((events, response.last_evaluated_key.map(PageToken)))
     }
 }
 

@@ -1,8 +1,7 @@
 //! The claim on an idempotency key: a lock with a fence and a lease, and the completion of the work under it.
 //!
-//! Each key has its own item, whose fence grows with every acquisition. Only the holder of the newest fence settles the
-//! claim; an earlier holder changes nothing. An expired lease only means that its holder is gone. The next holder must
-//! find out whether the work was done.
+//! Each key has its own item, whose fence grows with every acquisition. Only the holder of the newest fence can settle
+//! the claim. An expired lease does not show whether the work was done; the next holder must find out.
 
 use std::collections::HashMap;
 
@@ -22,10 +21,10 @@ const RUNNING: &str = "running";
 const FINISHED: &str = "finished";
 const FAILED: &str = "failed";
 const LOST: &str = "lost";
-/// Flags a claim whose lease was not extended yet, so that no work was done under it.
+/// Flags a claim whose lease was not extended yet, so no work was done under it.
 const UNASKED: &str = "unasked";
 
-/// How much longer than its record a claim is stored, in seconds. The record may wait on the queue for two weeks.
+/// How much longer a claim is stored than its record, in seconds. The record may wait in the queue for two weeks.
 const EXTRA_TTL: i64 = 15 * 86_400;
 
 /// Number of attempts while other requests change the claim concurrently.
@@ -68,9 +67,9 @@ pub struct Claim {
 /// The completion of the work under a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Completion {
-    /// The work is done. The key belongs to its result.
+    /// The work is done. Later requests with the key get its result.
     Finished,
-    /// The work failed. The key is free.
+    /// The work failed. Another request can acquire the key.
     Failed,
     /// The work is done, but its result is lost. The key stays in use.
     Lost,
@@ -108,7 +107,7 @@ impl Store {
     /// Acquires a key, if it is free.
     ///
     /// # Errors
-    /// If DynamoDB did not confirm it. The key may be taken nevertheless, until the lease expires.
+    /// If DynamoDB did not confirm it. The key may be acquired nevertheless, until the lease expires.
     pub async fn acquire(&self, request: &LockRequest, now: Timestamp) -> Result<LockOutcome, StoreError> {
         self.try_acquire(request, None, now).await
     }
@@ -131,7 +130,7 @@ impl Store {
         }
     }
 
-    /// Writes the completion of the work under a claim, if the caller still holds it. Returns whether it does.
+    /// Writes the completion of the work under a claim. Returns false if the caller no longer holds the claim.
     /// Identifies the claim by its nonce, so that it also works for an [unconfirmed](LockRequest::unconfirmed) claim.
     ///
     /// # Errors
@@ -152,7 +151,7 @@ impl Store {
         Ok(conditional_update(update.send().await)?.is_done())
     }
 
-    /// Extends the lease of a claim, if the caller still holds it. Returns whether it does. Must be called before the
+    /// Extends the lease of a claim. Returns false if the caller no longer holds the claim. Must be called before the
     /// work begins.
     ///
     /// # Errors
@@ -202,7 +201,7 @@ impl Store {
                 }
                 ConditionalWrite::ConditionFailed(existing) => existing,
             };
-            // The previous item has expired and was deleted in the meantime.
+            // The previous item expired and was deleted in the meantime.
             let Some(existing) = existing else {
                 previous = None;
                 continue;
@@ -265,7 +264,7 @@ impl Previous {
     }
 }
 
-/// What the existing item of a key means for a lock request.
+/// The effect of a key's existing item on a lock request.
 enum Examined {
     /// It decides the outcome.
     Decides(LockOutcome),
@@ -292,7 +291,7 @@ fn examine(request: &LockRequest, item: &Item, now: Timestamp) -> Result<Examine
     } else if state == FAILED || is_expired(item, now) {
         Examined::Replaceable(Previous::of(&claim, state))
     } else if state == RUNNING && is_lease_expired && item.contains_key(UNASKED) {
-        // Claims of the previous release lack the mark, because their agents may have received the request.
+        // A claim of the previous release lacks the attribute: its agent may have received the request.
         Examined::Replaceable(Previous { claim, state, is_unasked: true })
     } else if !is_same_request {
         Examined::Decides(LockOutcome::OtherRequest)

@@ -48,7 +48,7 @@ pub(super) struct ErasedSubjects(Arc<RwLock<List>>);
 #[derive(Debug, Default)]
 struct List {
     refreshed_at: Option<Timestamp>,
-    /// Start of the last refresh, unless it succeeded.
+    /// Start of the last refresh; `None` after a success.
     tried_at: Option<Timestamp>,
     /// Expiry by the hash of a subject.
     subjects: HashMap<String, i64>,
@@ -77,18 +77,19 @@ impl ErasedSubjects {
     /// Whether a refresh is due.
     pub(super) fn are_stale(&self, now: Timestamp) -> bool {
         let list = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let is_past = |at: Option<Timestamp>, seconds| {
+        let is_older = |at: Option<Timestamp>, seconds| {
             at.is_none_or(|at| !(0..seconds).contains(&(now.as_secs() - at.as_secs())))
         };
-        is_past(list.refreshed_at, STALE) && is_past(list.tried_at, RETRY_AFTER)
+        is_older(list.refreshed_at, STALE) && is_older(list.tried_at, RETRY_AFTER)
     }
 
     /// Whether the subject of `event` was erased.
     pub(super) fn contain_subject_of(&self, event: &Event, now: Timestamp) -> bool {
         let list = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let until = |subject| list.subjects.get(&hash(subject)).copied();
+        let expiry = |subject| list.subjects.get(&hash(subject)).copied();
         // The first condition avoids hashing in the usual case, in which the list is empty.
-        !list.subjects.is_empty() && event.subject.as_ref().and_then(until).is_some_and(|until| until >= now.as_secs())
+        !list.subjects.is_empty()
+            && event.subject.as_ref().and_then(expiry).is_some_and(|expiry| expiry >= now.as_secs())
     }
 
     fn begin_refresh(&self, now: Timestamp) {
@@ -101,7 +102,7 @@ impl ErasedSubjects {
     }
 }
 
-/// Whether an event may be about the subject of a tombstone. An event without a subject may be.
+/// Whether an event may be about the subject of a tombstone. This is true for an event without a subject.
 pub(super) fn may_be_about(event: &Event, erased_hash: &str) -> bool {
     event.subject.as_ref().is_none_or(|subject| hash(subject) == erased_hash)
 }
@@ -113,8 +114,8 @@ fn hash(subject: &Subject) -> String {
 
 fn subjects_of(item: Option<&Item>) -> HashMap<String, i64> {
     let map = item.and_then(|item| item.get(SUBJECTS)).and_then(|map| map.as_m().ok());
-    let until = |value: &AttributeValue| value.as_n().ok()?.parse().ok();
-    map.into_iter().flatten().filter_map(|(hash, value)| Some((hash.clone(), until(value)?))).collect()
+    let expiry = |value: &AttributeValue| value.as_n().ok()?.parse().ok();
+    map.into_iter().flatten().filter_map(|(hash, value)| Some((hash.clone(), expiry(value)?))).collect()
 }
 
 impl Store {
@@ -135,23 +136,23 @@ impl Store {
         let _ = timeout(REFRESH_LIMIT, self.refresh_erased(now)).await;
     }
 
-    /// Adds `subject` to the list of erased subjects, so that no event about it is recorded. Other instances follow
-    /// when they refresh their lists.
+    /// Adds `subject` to the list of erased subjects, so that no event about it is recorded. Other instances know it
+    /// after they have refreshed their lists.
     ///
     /// # Errors
     /// If DynamoDB did not confirm it, or the list was changed concurrently. The same call may be repeated.
     pub async fn mark_erased(&self, subject: &Subject, now: Timestamp) -> Result<(), StoreError> {
         let item = self.get_item(&self.writer, KEY).await?;
         let mut subjects = subjects_of(item.as_ref());
-        subjects.retain(|_, until| *until >= now.as_secs());
+        subjects.retain(|_, expiry| *expiry >= now.as_secs());
         let added = hash(subject);
         subjects.insert(added.clone(), now.as_secs() + self.ttl_seconds);
         while subjects.len() > MAX_SUBJECTS {
-            let first = subjects.iter().filter(|(hash, _)| **hash != added).min_by_key(|(_, until)| **until);
+            let first = subjects.iter().filter(|(hash, _)| **hash != added).min_by_key(|(_, expiry)| **expiry);
             let Some(first) = first.map(|(hash, _)| hash.clone()) else { break };
             subjects.remove(&first);
         }
-        let map = subjects.iter().map(|(hash, until)| (hash.clone(), number(until))).collect();
+        let map = subjects.iter().map(|(hash, expiry)| (hash.clone(), number(expiry))).collect();
         let revision: i64 = item.as_ref().and_then(|item| number_of(item, REVISION)).unwrap_or(0);
         let put = self
             .writer

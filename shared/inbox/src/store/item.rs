@@ -21,7 +21,7 @@ pub type Item = HashMap<String, AttributeValue>;
 /// concurrently during a deployment; 1 is the first.
 pub const FORMAT: u32 = 1;
 
-/// DynamoDB's limit for one item with its attribute names, less a reserve for rounding, in bytes.
+/// DynamoDB's limit for one item with its attribute names, minus a reserve for rounding, in bytes.
 const ITEM_LIMIT: usize = 400 * 1024 - 1024;
 /// Size of a chunk of a large payload, in bytes.
 const CHUNK_BYTES: usize = 384 * 1024;
@@ -79,7 +79,8 @@ pub(super) struct Packed {
 }
 
 impl Packed {
-    /// Lays out `event`, to expire at `expires_at`. Fails if there is not enough memory to compress the body.
+    /// Converts `event` into items that expire at `expires_at`. Fails if there is not enough memory to compress the
+    /// body.
     pub(super) fn new(event: &Event, expires_at: i64) -> io::Result<Packed> {
         let mut head = Item::from([
             (V.to_owned(), number(FORMAT)),
@@ -111,24 +112,26 @@ impl Packed {
             head.insert(OCCURRED_AT_FROM.to_owned(), text(RECEIVED_AT));
         }
 
-        // Reserves room for the key of a conflicting copy, so that copy and record have the same layout.
-        let base = size(&head)
+        // Includes the key of a conflicting copy, so that a copy and its record have the same layout.
+        let base_size = size(&head)
             + EVENT_ID.len()
             + conflict_key(&event.fingerprint, &event.id).len()
             + CONFLICT_OF.len()
             + event.id.as_str().len();
-        let plain = base + PAYLOAD.len() + event.body.len();
+        let plain_size = base_size + PAYLOAD.len() + event.body.len();
         // Compression cannot save a write unit if there is only one.
-        let compressed = if plain <= WRITE_UNIT { Vec::new() } else { compress(&event.body)? };
-        let small = base + PAYLOAD.len() + compressed.len();
-        let payload = if plain <= WRITE_UNIT || plain.div_ceil(WRITE_UNIT) <= small.div_ceil(WRITE_UNIT) {
-            (plain, text(&String::from_utf8_lossy(&event.body)))
+        let compressed = if plain_size <= WRITE_UNIT { Vec::new() } else { compress(&event.body)? };
+        let compressed_size = base_size + PAYLOAD.len() + compressed.len();
+        let is_plain =
+            plain_size <= WRITE_UNIT || plain_size.div_ceil(WRITE_UNIT) <= compressed_size.div_ceil(WRITE_UNIT);
+        let (item_size, payload) = if is_plain {
+            (plain_size, text(&String::from_utf8_lossy(&event.body)))
         } else {
-            (small, binary(&compressed))
+            (compressed_size, binary(&compressed))
         };
         let mut chunks = Vec::new();
-        if payload.0 <= ITEM_LIMIT {
-            head.insert(PAYLOAD.to_owned(), payload.1);
+        if item_size <= ITEM_LIMIT {
+            head.insert(PAYLOAD.to_owned(), payload);
         } else {
             chunks = compressed
                 .chunks(CHUNK_BYTES)
@@ -163,8 +166,8 @@ impl Packed {
     }
 }
 
-/// Returns `<source>/<hour>`, such as `ada/2026-11-21T17`. The events of an hour are read together, and no key takes
-/// writes for longer than an hour.
+/// Returns `<source>/<hour>`, such as `ada/2026-11-21T17`. A list reads the events of an hour together, and no key
+/// receives writes for longer than an hour.
 pub(super) fn source_hour(source: &str, received_at: Timestamp) -> String {
     let time = received_at.to_string();
     format!("{source}/{}", time.get(..13).unwrap_or(&time))
@@ -186,8 +189,8 @@ pub(super) fn erased_at(item: &Item) -> Option<Timestamp> {
     text_of(item, ERASED_AT).and_then(Timestamp::parse)
 }
 
-/// Returns `conflict:<fingerprint>:<event id>`. Each different body of an event has one copy, however often it is
-/// delivered.
+/// Returns `conflict:<fingerprint>:<event id>`. Each different body of an event has one copy, even if it is delivered
+/// repeatedly.
 #[must_use]
 pub fn conflict_key(fingerprint: &Fingerprint, id: &EventId) -> String {
     format!("conflict:{fingerprint}:{id}")
@@ -204,7 +207,7 @@ pub(super) fn blanked(chunk: &Item, now: Timestamp) -> Item {
     Item::from([(EVENT_ID.to_owned(), text(key)), (EXPIRES_AT.to_owned(), number(now.as_secs()))])
 }
 
-/// An item that exists under the key of an item that was to be written.
+/// The item that already exists under the key of a conditional write.
 pub(super) struct Existing {
     pub(super) nonce: Option<Nonce>,
     pub(super) fingerprint: Option<Fingerprint>,
@@ -281,18 +284,18 @@ pub fn decode(head: &Item, chunks: &HashMap<String, Item>) -> Result<Record, Dam
     if format == 0 || format > FORMAT {
         return Err(Damaged::Format(format));
     }
-    let owned = |name| text_of(head, name).map(str::to_owned);
-    let required = |name| owned(name).ok_or(Damaged::Attribute(name));
+    let optional = |name| text_of(head, name).map(str::to_owned);
+    let required = |name| optional(name).ok_or(Damaged::Attribute(name));
     let time = |name| text_of(head, name).and_then(Timestamp::parse).ok_or(Damaged::Attribute(name));
-    let conflict_of = owned(CONFLICT_OF);
+    let conflict_of = optional(CONFLICT_OF);
     Ok(Record {
         conflict: conflict_of.is_some(),
         expires_at: number_of(head, EXPIRES_AT).ok_or(Damaged::Attribute(EXPIRES_AT))?,
         event: Event {
             id: EventId::from_stored(conflict_of.map_or_else(|| required(EVENT_ID), Ok)?),
             source: required(SOURCE)?,
-            event_type: owned(EVENT_TYPE),
-            subject: owned(SUBJECT).map(Subject::from_stored),
+            event_type: optional(EVENT_TYPE),
+            subject: optional(SUBJECT).map(Subject::from_stored),
             occurred_at: time(OCCURRED_AT)?,
             received_at: time(RECEIVED_AT)?,
             fingerprint: bytes_of(head, FINGERPRINT)
@@ -301,14 +304,14 @@ pub fn decode(head: &Item, chunks: &HashMap<String, Item>) -> Result<Record, Dam
             nonce: bytes_of(head, NONCE).and_then(Nonce::from_bytes).ok_or(Damaged::Attribute(NONCE))?,
             verified_by: required(VERIFIED_BY)?,
             body: payload(head, chunks)?,
-            answer: owned(ANSWER),
+            answer: optional(ANSWER),
             flags: flags(head),
             is_one_question: false,
         },
     })
 }
 
-/// Reads the flags for the parts of the body that could not be read.
+/// Reads the flags of an event from the attributes of its item.
 pub(super) fn flags(item: &Item) -> Flags {
     Flags {
         unparsed: item.get(PARSED) == Some(&AttributeValue::Bool(false)),
@@ -359,8 +362,8 @@ fn new_compressor() -> io::Result<Compressor<'static>> {
 /// Returns the content of a zstd frame; `None` if the frame is damaged or larger than any record.
 pub(crate) fn decompress(frame: &[u8]) -> Option<Bytes> {
     let mut bytes = Vec::new();
-    let bounded = zstd::Decoder::with_buffer(frame).ok()?.take(RECORD_LIMIT as u64 + 1).read_to_end(&mut bytes);
-    bounded.ok().filter(|size| *size <= RECORD_LIMIT).map(|_| Bytes::from(bytes))
+    let size = zstd::Decoder::with_buffer(frame).ok()?.take(RECORD_LIMIT as u64 + 1).read_to_end(&mut bytes);
+    size.ok().filter(|size| *size <= RECORD_LIMIT).map(|_| Bytes::from(bytes))
 }
 
 pub(super) fn text(value: &str) -> AttributeValue {
@@ -387,8 +390,8 @@ pub(super) fn bytes_of<'i>(item: &'i Item, name: &str) -> Option<&'i [u8]> {
     item.get(name)?.as_b().ok().map(AsRef::as_ref)
 }
 
-/// Returns an item's size as DynamoDB counts it, for the attribute types used here: names and values in bytes, and a
-/// number as one byte per two digits plus two.
+/// Returns an item's size as DynamoDB counts it, for the attribute types of a record: names and values in bytes, and a
+/// number as one byte for every two digits, plus two.
 fn size(item: &Item) -> usize {
     let value = |value: &AttributeValue| match value {
         AttributeValue::S(text) => text.len(),

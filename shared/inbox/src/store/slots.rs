@@ -1,8 +1,8 @@
 //! Limits how much a holder does concurrently and per minute, with slots that expire.
 //!
-//! Each holder has one item: a map of the taken slots with the expiry of each, and the number of slots that were taken
-//! in the current minute. A slot is taken and freed by its own name, so that freeing it twice or too late frees no
-//! other slot.
+//! Each holder has one item: a map of the acquired slots with the expiry of each, and the number of slots that were
+//! acquired in the current minute. A slot is acquired and released by name, so releasing it twice or too late does not
+//! release another slot.
 
 use std::collections::HashMap;
 
@@ -20,7 +20,7 @@ const SLOTS: &str = "slots";
 
 /// Number of attempts while other requests change the item concurrently.
 const ATTEMPTS: usize = 8;
-/// How long an item outlives its last slot, in seconds.
+/// How long an item is stored after the last acquisition, in seconds.
 const ITEM_TTL: i64 = 86_400;
 /// Number of expired slots that are removed at once; DynamoDB limits the length of an expression.
 const MAX_REMOVED: usize = 20;
@@ -32,11 +32,11 @@ const RETRY_AFTER: u64 = 2;
 pub struct Limits {
     /// Number of concurrent slots; `None` for no limit.
     pub concurrent: Option<u32>,
-    /// Number of slots per minute of the clock; `None` for no limit.
+    /// Number of slots per clock minute; `None` for no limit.
     pub per_minute: Option<u32>,
 }
 
-/// The name of a slot. It can be freed whether it was taken or not.
+/// The name of a slot. It can be released even if it was not acquired.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Slot {
     /// The key of the holder's item: `slots:…`.
@@ -45,7 +45,7 @@ pub struct Slot {
     pub nonce: Nonce,
 }
 
-/// The limit that is reached.
+/// The limit that was reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Full {
     /// The limit of concurrent slots.
@@ -63,9 +63,9 @@ pub enum Full {
 /// The content of a holder's item.
 struct Usage {
     minute: i64,
-    /// Number of slots that were taken in `minute`.
+    /// Number of slots that were acquired in `minute`.
     count: u32,
-    /// The taken slots, and the expiry of each.
+    /// The acquired slots, and the expiry of each.
     slots: HashMap<String, AttributeValue>,
 }
 
@@ -78,10 +78,10 @@ impl Limits {
 }
 
 impl Store {
-    /// Takes a slot that expires at `until`.
+    /// Acquires a slot that expires at `until`.
     ///
     /// # Errors
-    /// If DynamoDB did not confirm it. The slot may be taken nevertheless and should be freed.
+    /// If DynamoDB did not confirm it. The slot may be acquired nevertheless and should be released.
     pub async fn acquire_slot(
         &self,
         slot: &Slot,
@@ -104,7 +104,7 @@ impl Store {
                 continue;
             };
             let usage = Usage::of(&existing);
-            // The response to an earlier attempt to take this slot was lost.
+            // The response to an earlier attempt to acquire this slot was lost.
             if usage.slots.contains_key(&slot.nonce.to_string()) {
                 return Ok(Ok(()));
             }
@@ -112,7 +112,7 @@ impl Store {
                 return Ok(Err(full));
             }
             change = if usage.minute >= minute && has_room(limits, usage.slots.len()) {
-                // Another request has begun the minute, so that concurrent requests no longer exclude each other.
+                // After the minute has begun, this condition lets concurrent requests succeed together.
                 Change::within_minute(limits, usage.minute)
             } else {
                 Change::of_seen(&usage, minute, now)
@@ -122,7 +122,7 @@ impl Store {
         Ok(Err(Full::Concurrent { retry_after: RETRY_AFTER }))
     }
 
-    /// Frees a slot, even if it has expired.
+    /// Releases a slot, even if it has expired.
     ///
     /// # Errors
     /// If DynamoDB did not confirm it. The slot then expires.
@@ -202,7 +202,7 @@ struct Change {
 }
 
 impl Change {
-    /// The usual change, which takes one request: `minute` has begun before, and no limit is reached.
+    /// The usual change, which costs one request: `minute` has already begun, and no limit is reached.
     fn within_minute(limits: Limits, minute: i64) -> Change {
         Change {
             // The last part is false if an earlier attempt succeeded and its response was lost.
@@ -219,11 +219,12 @@ impl Change {
         }
     }
 
-    /// A change of an item whose content is still `seen`: begins `minute` if it is new, and removes expired slots.
+    /// A change on the condition that the item's content is still `seen`: begins `minute` if it is new, and removes
+    /// expired slots.
     fn of_seen(seen: &Usage, minute: i64, now: Timestamp) -> Change {
         let count = if minute > seen.minute { 1 } else { seen.count.saturating_add(1) };
         Change {
-            // Every request that takes a slot changes at least one of the two.
+            // Every request that acquires a slot changes at least one of the two.
             condition: "in_minute = :seen_minute AND turns = :seen_turns",
             update: "SET in_minute = :minute, turns = :turns",
             values: vec![
@@ -256,7 +257,7 @@ impl Usage {
     }
 
     fn limit_reached(&self, limits: Limits, minute: i64, now: Timestamp) -> Option<Full> {
-        if self.minute >= minute && limits.per_minute.is_some_and(|most| self.count >= most) {
+        if self.minute >= minute && limits.per_minute.is_some_and(|limit| self.count >= limit) {
             let next_minute = (self.minute + 1) * 60 - now.as_secs();
             return Some(Full::PerMinute { retry_after: u64::try_from(next_minute).unwrap_or(1).max(1) });
         }
@@ -266,5 +267,5 @@ impl Usage {
 }
 
 fn has_room(limits: Limits, running: usize) -> bool {
-    limits.concurrent.is_none_or(|most| running < usize::try_from(most).unwrap_or(usize::MAX))
+    limits.concurrent.is_none_or(|limit| running < usize::try_from(limit).unwrap_or(usize::MAX))
 }

@@ -27,20 +27,20 @@ async fn list(table: &Table, source: &str, since: Timestamp, until: Timestamp) -
 }
 
 #[tokio::test]
-async fn arrivals_of_a_source_are_listed_latest_first() {
+async fn events_of_a_source_are_listed_latest_first() {
     let table = Table::new().await;
     for (id, source, seconds) in [("a", "ada", 0), ("b", "ada", 3599), ("c", "ada", 3600), ("d", "vapi", 10)] {
         let event = Event { source: source.to_owned(), received_at: at(seconds), ..event(id, "{}") };
         table.record(&event, now()).await.unwrap();
     }
-    let ids = |listed: Vec<ListedEvent>| listed.into_iter().map(|arrival| arrival.id.to_string()).collect::<Vec<_>>();
+    let ids = |listed: Vec<ListedEvent>| listed.into_iter().map(|event| event.id.to_string()).collect::<Vec<_>>();
     assert_eq!(ids(list(&table, "ada", at(0), at(3600)).await), ["test:c", "test:b", "test:a"]);
     assert_eq!(ids(list(&table, "ada", at(1), at(3599)).await), ["test:b"], "both ends are inclusive");
     assert_eq!(ids(list(&table, "vapi", at(0), at(3600)).await), ["test:d"]);
 }
 
 #[tokio::test]
-async fn arrival_has_subject_times_and_marks_of_its_record() {
+async fn listed_event_has_subject_times_and_flags_of_its_record() {
     let table = Table::new().await;
     let flags = Flags { unparsed: true, weak_identity: true, undated: false };
     let first = Event { flags, occurred_at: at(-60), ..event("a", "{}") };
@@ -58,7 +58,7 @@ async fn arrival_has_subject_times_and_marks_of_its_record() {
 }
 
 #[tokio::test]
-async fn arrivals_read_no_payloads_and_hide_expired_records() {
+async fn list_reads_no_payloads_and_hides_expired_records() {
     let table = Table::new().await;
     table.record(&event("a", &noise(1, 1_500_000)), now()).await.unwrap();
     let queries = table.requests(async { assert_eq!(list(&table, "ada", at(0), at(60)).await.len(), 1) }).await;

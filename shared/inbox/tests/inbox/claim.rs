@@ -52,7 +52,7 @@ async fn key_is_acquired_once_and_for_one_request() {
     assert_eq!(
         table.store.acquire(&lock_request("{}"), later(120)).await,
         Ok(LockOutcome::Finished(claim)),
-        "the lease does not matter"
+        "a finished claim does not depend on its lease"
     );
     assert_eq!(table.store.acquire(&lock_request("[]"), now()).await, Ok(LockOutcome::OtherRequest));
 }
@@ -77,13 +77,13 @@ async fn expired_lease_is_taken_over_by_one_request() {
     let expired = table.store.acquire(&lock_request("{}"), later(61)).await.unwrap();
     assert_eq!(expired, LockOutcome::Expired(former.clone()));
     let requests: Vec<LockRequest> = (0..8).map(|_| LockRequest { until: later(200), ..lock_request("{}") }).collect();
-    let taken = join_all(requests.iter().map(|request| table.store.take_over(request, &expired, later(61)))).await;
-    let fences: Vec<u64> = taken
+    let outcomes = join_all(requests.iter().map(|request| table.store.take_over(request, &expired, later(61)))).await;
+    let fences: Vec<u64> = outcomes
         .iter()
-        .filter_map(|taken| if let Ok(LockOutcome::Taken(claim)) = taken { Some(claim.fence) } else { None })
+        .filter_map(|outcome| if let Ok(LockOutcome::Taken(claim)) = outcome { Some(claim.fence) } else { None })
         .collect();
     assert!(fences.len() == 1 && fences[0] > former.fence, "{fences:?}");
-    assert_eq!(taken.iter().filter(|taken| **taken == Ok(LockOutcome::Running)).count(), 7);
+    assert_eq!(outcomes.iter().filter(|outcome| **outcome == Ok(LockOutcome::Running)).count(), 7);
     assert_eq!(
         table.store.settle(&former, Completion::Finished, later(62)).await,
         Ok(false),
@@ -96,8 +96,8 @@ async fn one_of_many_concurrent_requests_acquires_the_key() {
     let table = Table::new().await;
     let requests: Vec<LockRequest> = (0..12).map(|_| lock_request("{}")).collect();
     let outcomes = join_all(requests.iter().map(|request| table.store.acquire(request, now()))).await;
-    assert_eq!(outcomes.iter().filter(|taken| matches!(taken, Ok(LockOutcome::Taken(_)))).count(), 1);
-    assert_eq!(outcomes.iter().filter(|taken| **taken == Ok(LockOutcome::Running)).count(), 11);
+    assert_eq!(outcomes.iter().filter(|outcome| matches!(outcome, Ok(LockOutcome::Taken(_)))).count(), 1);
+    assert_eq!(outcomes.iter().filter(|outcome| **outcome == Ok(LockOutcome::Running)).count(), 11);
 }
 
 #[tokio::test]
@@ -131,16 +131,16 @@ async fn unused_claim_is_free_for_any_request_after_its_lease() {
 
 /// Runs an extension and a request for the expired key concurrently: exactly one of them gets the key.
 #[tokio::test]
-async fn key_is_extended_or_taken_over_and_never_both() {
+async fn key_is_extended_or_taken_over_but_never_both() {
     for _ in 0..20 {
         let table = Table::new().await;
         let slow = acquire(&table, &LockRequest { until: later(15), ..lock_request("{}") }, now()).await;
         let next = lock_request("{}");
-        let (extended, claimed) =
+        let (extended, outcome) =
             futures_util::future::join(table.store.extend(&slow, later(60)), table.store.acquire(&next, later(16)))
                 .await;
-        let is_taken = matches!(claimed, Ok(LockOutcome::Taken(_)));
-        assert_ne!(extended, Ok(is_taken), "{claimed:?}");
+        let is_taken = matches!(outcome, Ok(LockOutcome::Taken(_)));
+        assert_ne!(extended, Ok(is_taken), "{outcome:?}");
     }
 }
 
@@ -235,11 +235,11 @@ async fn key_outlives_its_record_and_its_fence_increases() {
     let claim = acquire(&table, &lock_request("{}"), now()).await;
     table.store.settle(&claim, Completion::Finished, now()).await.unwrap();
     let finished = LockOutcome::Finished(claim.clone());
-    let taken = table.store.take_over(&lock_request("{}"), &finished, later(days - 1)).await.unwrap();
-    assert!(matches!(&taken, LockOutcome::Taken(next) if next.fence > claim.fence), "{taken:?}");
+    let outcome = table.store.take_over(&lock_request("{}"), &finished, later(days - 1)).await.unwrap();
+    assert!(matches!(&outcome, LockOutcome::Taken(next) if next.fence > claim.fence), "{outcome:?}");
 }
 
-/// Lets holders acquire, extend and settle claims, stop and return late, in random order. At most one of them finishes.
+/// Lets holders acquire, extend and settle claims in random order, too late or never. At most one of them finishes.
 #[tokio::test]
 async fn at_most_one_attempt_finishes_in_any_order_of_steps() {
     for seed in gatehouse_seeds::seeds(40) {
@@ -260,11 +260,11 @@ async fn at_most_one_attempt_finishes_in_any_order_of_steps() {
                 }
                 _ => {
                     let request = LockRequest { until: later(time + 30), ..lock_request("{}") };
-                    let mut claimed = table.store.acquire(&request, later(time)).await.unwrap();
-                    if let LockOutcome::Expired(_) = &claimed {
-                        claimed = table.store.take_over(&request, &claimed, later(time)).await.unwrap();
+                    let mut outcome = table.store.acquire(&request, later(time)).await.unwrap();
+                    if let LockOutcome::Expired(_) = &outcome {
+                        outcome = table.store.take_over(&request, &outcome, later(time)).await.unwrap();
                     }
-                    match claimed {
+                    match outcome {
                         LockOutcome::Taken(claim) => {
                             assert!(finished.is_empty(), "acquired after it was finished");
                             // Some holders stop before they begin.
@@ -282,7 +282,7 @@ async fn at_most_one_attempt_finishes_in_any_order_of_steps() {
         }
         assert!(finished.len() <= 1, "{finished:?}");
         let fences: BTreeSet<u64> = holders.iter().map(|holder| holder.fence).collect();
-        assert_eq!(fences.len(), holders.len(), "no two have the same fence");
+        assert_eq!(fences.len(), holders.len(), "no two holders have the same fence");
     }
 }
 
@@ -297,9 +297,9 @@ async fn claim_of_previous_release_is_read_as_begun() {
         let put = put.item("nonce", blob(&[7; 16])).item("fingerprint", blob(Fingerprint::of("{}").as_bytes()));
         let put = put.item("lease_until", text(&later(60).to_string())).item("state", text(state));
         put.item("expires_at", AttributeValue::N((now().as_secs() + 9_000_000).to_string())).send().await.unwrap();
-        let claimed = table.store.acquire(&lock_request("{}"), later(61)).await.unwrap();
-        assert!(format!("{claimed:?}").starts_with(expected), "{state}: {claimed:?}");
-        if let LockOutcome::Expired(old) | LockOutcome::Finished(old) = &claimed {
+        let outcome = table.store.acquire(&lock_request("{}"), later(61)).await.unwrap();
+        assert!(format!("{outcome:?}").starts_with(expected), "{state}: {outcome:?}");
+        if let LockOutcome::Expired(old) | LockOutcome::Finished(old) = &outcome {
             assert_eq!(old.fence, 1, "the event id contains the fence");
         }
     }

@@ -18,7 +18,7 @@ async fn erase(table: &Table, subject: &Subject) -> Removed {
 }
 
 #[tokio::test]
-async fn erase_removes_everything_about_the_subject_only() {
+async fn erase_removes_all_data_of_its_subject_and_no_other() {
     let table = Table::new().await;
     let other = Event { subject: Some(Subject::new("ada", "conversation", "c2")), ..event("other", "{}") };
     for event in
@@ -27,9 +27,11 @@ async fn erase_removes_everything_about_the_subject_only() {
         table.record(&event, now()).await.unwrap();
     }
     assert_eq!(erase(&table, &c1()).await, Removed { events: 2, conflicts: 1, chunks: 4 });
-    let left = table.client.scan().table_name(Table::NAME).send().await.unwrap().items.unwrap();
-    let left = format!("{left:?}");
-    assert!(!left.contains("secret") && !left.contains("chunk:") && !left.contains("conversation:c1"), "{left}");
+    let remaining = table.client.scan().table_name(Table::NAME).send().await.unwrap().items.unwrap();
+    let remaining = format!("{remaining:?}");
+    for erased in ["secret", "chunk:", "conversation:c1"] {
+        assert!(!remaining.contains(erased), "{erased}: {remaining}");
+    }
     assert_eq!(table.store.get(&other.id, now()).await.unwrap().unwrap().event, other);
     assert_eq!(table.store.whole_timeline(&c1(), now()).await.unwrap().records, []);
     let id = EventId::new(&["test"], &["a"]);
@@ -43,7 +45,7 @@ async fn erased_event_is_not_recorded_again() {
     let first = event("a", "{}");
     table.record(&first, now()).await.unwrap();
     erase(&table, &c1()).await;
-    // Another instance that does not know the erased subject and finds only the tombstone.
+    // Another instance does not know the erased subject and finds only the tombstone.
     let instance = Store::patient(&local_sdk(&table.proxy.url()), Table::NAME, TTL_DAYS);
     for event in [first, event("a", "{}"), event("a", "[1]")] {
         assert_eq!(instance.record(&event, now()).await.unwrap().outcome, Outcome::Erased);
@@ -65,8 +67,8 @@ async fn erased_subject_gets_no_new_events_on_any_instance() {
     let later = now().plus_secs(STALE);
     let large = event("d", &noise(1, 1_500_000));
     for event in [event("e", "{}"), large] {
-        let sleeping = Store::patient(&local_sdk(&table.proxy.url()), Table::NAME, TTL_DAYS);
-        let outcome = sleeping.record(&event, later).await.unwrap().outcome;
+        let cold = Store::patient(&local_sdk(&table.proxy.url()), Table::NAME, TTL_DAYS);
+        let outcome = cold.record(&event, later).await.unwrap().outcome;
         assert_eq!(outcome, Outcome::Erased);
         assert_eq!(table.store.look(&event.id, later).await.unwrap(), Place::Erased(later));
     }
@@ -86,14 +88,14 @@ async fn event_of_other_subject_with_erased_id_is_stored() {
 }
 
 #[tokio::test]
-async fn hanging_list_of_erased_subjects_delays_no_event() {
+async fn events_are_recorded_while_the_list_of_erased_subjects_hangs() {
     let table = Table::new().await;
     table.proxy.add_rule(Rule::every(Fault::Hang).on("GetItem"));
     let store = Store::new(&local_sdk(&table.proxy.url()), Table::NAME, TTL_DAYS);
     for id in ["a", "b", "c"] {
         assert_eq!(store.record(&event(id, "{}"), now()).await.unwrap().outcome, Outcome::Recorded);
     }
-    assert_eq!(table.proxy.counts()["GetItem"], 2, "one by the table's own store, one by this store");
+    assert_eq!(table.proxy.counts()["GetItem"], 2, "one request by the table's store, one by this store");
 }
 
 #[tokio::test]

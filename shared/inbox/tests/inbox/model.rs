@@ -14,7 +14,7 @@ use crate::table::{TTL_DAYS, Table, event, noise, now};
 enum Step {
     /// Records a delivery.
     Deliver { id: u8, body: u8 },
-    /// Records the previous event again: with a new nonce, as a vendor's resend, or with the same, as from the queue.
+    /// Records the previous event again: with a new nonce as after a resend, or with the same nonce as from the queue.
     Again { same_nonce: bool },
     /// Like `Deliver`, but DynamoDB's first response is lost and the SDK retries.
     LoseOne { id: u8, body: u8 },
@@ -51,11 +51,11 @@ fn store_and_model_agree_on_outcomes_and_visible_records() {
     proptest!(config, |(steps in proptest::collection::vec(step(), 1..24))| {
         // All cases share one table, so each has its own keys.
         let case = case.fetch_add(1, Ordering::Relaxed);
-        runtime.block_on(play(&table, case, &steps))?;
+        runtime.block_on(run_steps(&table, case, &steps))?;
     });
 }
 
-async fn play(table: &Table, case: u64, steps: &[Step]) -> Result<(), TestCaseError> {
+async fn run_steps(table: &Table, case: u64, steps: &[Step]) -> Result<(), TestCaseError> {
     let mut model = Model::new(TTL_DAYS);
     let mut now = now();
     let mut last: Option<Event> = None;

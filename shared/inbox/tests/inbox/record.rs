@@ -77,12 +77,12 @@ async fn duplicate_returns_first_answer() {
             let Recorded { outcome, answer } = table.store.record(&event, now()).await.unwrap();
             (outcome, answer)
         };
-        let given = |answer: &str| Some(answer.to_owned());
-        assert_eq!(record(first, Some("1")).await, (Outcome::Recorded, given("1")));
-        assert_eq!(record(first, Some("2")).await, (Outcome::Duplicate, given("1")));
-        assert_eq!(record(first, None).await, (Outcome::Duplicate, given("1")));
-        assert_eq!(record("[]", Some("3")).await, (Outcome::Conflict, given("3")));
-        assert_eq!(record("[]", Some("4")).await, (Outcome::Conflict, given("3")));
+        let some = |answer: &str| Some(answer.to_owned());
+        assert_eq!(record(first, Some("1")).await, (Outcome::Recorded, some("1")));
+        assert_eq!(record(first, Some("2")).await, (Outcome::Duplicate, some("1")));
+        assert_eq!(record(first, None).await, (Outcome::Duplicate, some("1")));
+        assert_eq!(record("[]", Some("3")).await, (Outcome::Conflict, some("3")));
+        assert_eq!(record("[]", Some("4")).await, (Outcome::Conflict, some("3")));
     }
     let unanswered = event("unanswered", "{}");
     table.record(&unanswered, now()).await.unwrap();
@@ -175,7 +175,7 @@ async fn one_of_many_concurrent_copies_is_recorded() {
 }
 
 #[tokio::test]
-async fn nonce_identifies_own_write_after_a_lost_response() {
+async fn nonce_identifies_write_after_a_lost_response() {
     let table = Table::new().await;
     table.proxy.add_rule(Rule::every(Fault::DropResponse).on("PutItem").times(1));
     let event = event("a", "{}");
@@ -205,8 +205,8 @@ async fn expired_record_is_invisible_and_its_id_is_free() {
 #[tokio::test]
 async fn transient_failures_are_distinguished_from_permanent_ones() {
     let table = Table::new().await;
-    // A store with the timeouts of the receiver gives up a hanging request sooner than a patient store.
-    let impatient = Store::new(&local_sdk(&table.proxy.url()), Table::NAME, TTL_DAYS);
+    // A store with the timeouts of the receiver gives up on a hanging request sooner than a patient store.
+    let receiver_store = Store::new(&local_sdk(&table.proxy.url()), Table::NAME, TTL_DAYS);
     for (fault, transient) in [
         (Fault::INVALID, false),
         (Fault::Refuse(400, "ItemCollectionSizeLimitExceededException"), false),
@@ -222,7 +222,7 @@ async fn transient_failures_are_distinguished_from_permanent_ones() {
         (Fault::Hang, true),
     ] {
         table.proxy.add_rule(Rule::every(fault.clone()));
-        let store = if matches!(fault, Fault::Hang) { &impatient } else { &table.store };
+        let store = if matches!(fault, Fault::Hang) { &receiver_store } else { &table.store };
         let error = store.record(&event("a", "{}"), now()).await.unwrap_err();
         assert_eq!(error.is_transient(), transient, "{fault:?}: {error}");
         table.proxy.clear_rules();

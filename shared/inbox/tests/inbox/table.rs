@@ -38,10 +38,10 @@ impl Table {
         self.store.record(event, now).await.map(|recorded| recorded.outcome)
     }
 
-    /// Counts the requests of `with` by operation.
-    pub(crate) async fn requests(&self, with: impl Future<Output = ()>) -> Vec<(String, usize)> {
+    /// Counts the requests that `work` sends, by operation.
+    pub(crate) async fn requests(&self, work: impl Future<Output = ()>) -> Vec<(String, usize)> {
         let before = self.proxy.counts();
-        with.await;
+        work.await;
         let new = |(operation, n): (String, usize)| (n - before.get(&operation).unwrap_or(&0), operation);
         self.proxy.counts().into_iter().map(new).filter(|(n, _)| *n > 0).map(|(n, operation)| (operation, n)).collect()
     }
@@ -70,7 +70,7 @@ pub(crate) fn event(id: &str, body: &str) -> Event {
     }
 }
 
-/// A body of about `bytes` bytes that hardly compresses and is different for each `seed`.
+/// A body of about `bytes` bytes that hardly compresses and differs for each `seed`.
 pub(crate) fn noise(seed: u64, bytes: usize) -> String {
     format!(r#"{{"noise":"{}"}}"#, gatehouse_local::delivery::noise(seed, bytes))
 }

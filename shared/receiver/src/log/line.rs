@@ -1,7 +1,7 @@
 //! Formats a log line as one JSON object, which is also a metric if it has an outcome.
 //!
 //! CloudWatch extracts metrics from log lines in its embedded metric format: the member `_aws` names the members that
-//! are values. So metrics need no extra API call or permission.
+//! have the values. So metrics need no extra API call or permission.
 
 use std::fmt;
 use std::io;
@@ -20,9 +20,9 @@ use gatehouse_runtime::Clock;
 pub const NAMESPACE: &str = "Gatehouse";
 /// The metric that counts the lines with an outcome.
 pub const OUTCOMES: &str = "outcomes";
-/// The metric that is 1 if a delivery or a client is not verified, else 0. Its average is their share.
+/// The metric that is 1 if a delivery or a client is not verified, else 0. Its average is the share of such requests.
 pub const UNVERIFIED: &str = "unverified";
-/// The metric that is 1 if the response is a 5xx, else 0. Its average is their share.
+/// The metric that is 1 if the response is a 5xx, else 0. Its average is the share of such responses.
 pub const SERVER_ERROR: &str = "server_error";
 /// The metric with the time to the response to a webhook, in milliseconds.
 pub const WEBHOOK_MS: &str = "webhook_ms";
@@ -69,6 +69,7 @@ impl Lines {
     }
 }
 
+/// Returns the member `_aws`, which makes the line a metric.
 fn metadata(now: i64, values: &[(&str, u64, &str)]) -> serde_json::Value {
     let metric = |(name, _, unit): &(&str, u64, &str)| serde_json::json!({"Name": name, "Unit": unit});
     let metrics: Vec<_> = values.iter().map(metric).collect();
@@ -86,7 +87,7 @@ struct Fields<'m, M: SerializeMap> {
     result: Result<(), M::Error>,
 }
 
-/// The fields of a line that make its metrics.
+/// The fields of a line from which its metrics are calculated.
 #[derive(Default)]
 struct Measured {
     outcome: Option<String>,
@@ -228,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn line_without_outcome_or_stack_is_no_metric() {
+    fn line_without_outcome_or_stack_is_not_a_metric() {
         let other = line(Some("gatehouse"), || tracing::warn!(error = "a \"quoted\"\nword", "something"));
         assert_eq!((&other["error"], other.get("_aws")), (&json!("a \"quoted\"\nword"), None));
         let local = line(None, || tracing::info!(outcome = "recorded", "request"));

@@ -1,12 +1,12 @@
 //! Recognizes members that contain credentials, by their names.
 //!
 //! The rules cover every credential in Vapi's OpenAPI document (`tests/fixtures/credentials/vapi.json` lists them, with
-//! their source) and common names of credentials. Ids, public keys, token counts and settings about credentials are not
-//! credentials.
+//! their source) and other common names of credentials. Ids, public keys, token counts and settings about credentials
+//! are not redacted.
 
 /// Names of credentials. All names are compared in lower case, without `-` and `_`.
 const EXACT: [&str; 12] = [
-    // Anybody who has a call's control URL can speak in the call.
+    // A call's control URL is enough to speak in the call.
     "controlurl",
     "listenurl",
     "webcallurl",
@@ -70,7 +70,7 @@ const HOLDERS: [&str; 9] = [
 ];
 /// Names of credentials within those objects.
 const IN_HOLDERS: [&str; 7] = ["key", "value", "pass", "pin", "code", "bearer", "pem"];
-/// Names of objects whose `headers` are set by their owner, and may contain credentials.
+/// Names of objects whose `headers` the user configures, so that they may contain credentials.
 const HEADER_HOLDERS: [&str; 5] = ["server", "model", "voice", "transcriber", "tool"];
 
 /// Whether the value of a member is a credential. `holder` is the name of the member that contains the member's object.
@@ -80,14 +80,14 @@ pub(super) fn is_credential(name: &str, holder: &dyn Fn() -> String) -> bool {
     if EXACT.contains(&name) || KEY_IDS.contains(&name) {
         true
     } else if name == "secret" {
-        // Vapi's older server objects have a `secret`. Directly in a message it is a word like any other.
+        // Vapi's older server objects have a `secret`. Directly in a message it is not a credential.
         !["message", ""].contains(&holder().as_str())
     } else if name == "headers" {
         HEADER_HOLDERS.contains(&normalized(&holder()).as_str())
     } else if IN_HOLDERS.contains(&name) {
         HOLDERS.contains(&normalized(&holder()).as_str())
     } else if name.ends_with("token") {
-        // `tokens`, `tokenCount` and the like are numbers.
+        // `tokens` and `tokenCount`, which are numbers, do not end with `token`.
         true
     } else {
         PARTS.iter().any(|part| name.contains(part)) && !NOT_CREDENTIALS.iter().any(|end| name.ends_with(end))

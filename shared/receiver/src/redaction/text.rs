@@ -4,7 +4,7 @@ use super::name::is_credential_in_query;
 
 /// The text that replaces a credential.
 const REDACTED: &str = "[redacted]";
-/// Schemes of URLs whose query, and user information without a password, are redacted too.
+/// Schemes of URLs in which the query, and user information without a password, are redacted too.
 const SCHEMES: [&str; 23] = [
     "http",
     "https",
@@ -57,14 +57,14 @@ fn is_artifact(name: &str, holder: &str) -> bool {
 fn without_tokens(text: &str) -> Option<String> {
     let mut redacted = String::new();
     let mut copied = 0;
-    let mut from = 0;
-    while let Some(found) = text.get(from..).and_then(|rest| rest.find("eyJ")) {
-        let start = from + found;
+    let mut search_from = 0;
+    while let Some(found) = text.get(search_from..).and_then(|rest| rest.find("eyJ")) {
+        let start = search_from + found;
         let is_part_of_token = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
         let rest = text.get(start..).unwrap_or_default();
         let length = rest.bytes().position(|byte| !is_part_of_token(byte)).unwrap_or(rest.len());
         let parts: Vec<&str> = rest.get(..length).unwrap_or_default().trim_end_matches('.').split('.').collect();
-        // The end of a sentence may follow the token.
+        // The text after a token may look like one more part: a full stop and the next word.
         let token = match parts.len() {
             0..3 => None,
             5 => Some(parts.join(".")),
@@ -78,7 +78,7 @@ fn without_tokens(text: &str) -> Option<String> {
             redacted.push_str(REDACTED);
             copied = start + token.len();
         }
-        from = start + length.max(3);
+        search_from = start + length.max(3);
     }
     (copied > 0).then(|| redacted + text.get(copied..).unwrap_or_default())
 }
@@ -88,9 +88,9 @@ fn without_tokens(text: &str) -> Option<String> {
 fn without_credentials_in_urls(text: &str) -> Option<String> {
     let mut redacted = String::new();
     let mut copied = 0;
-    let mut from = 0;
-    while let Some(found) = text.get(from..).and_then(|rest| rest.find("://")) {
-        let start = from + found + 3;
+    let mut search_from = 0;
+    while let Some(found) = text.get(search_from..).and_then(|rest| rest.find("://")) {
+        let start = search_from + found + 3;
         let rest = text.get(start..).unwrap_or_default();
         let ends = |c: char| c.is_whitespace() || c.is_control() || "\"'<>`\\{}|".contains(c);
         let url = rest.get(..rest.find(ends).unwrap_or(rest.len())).unwrap_or_default();
@@ -101,13 +101,13 @@ fn without_credentials_in_urls(text: &str) -> Option<String> {
             }
             None => url,
         };
-        let before = text.get(..from + found).unwrap_or_default();
+        let before = text.get(..search_from + found).unwrap_or_default();
         let scheme = before.rsplit(|c: char| !c.is_ascii_alphanumeric() && c != '+').next().unwrap_or_default();
-        from = start + url.len();
+        search_from = start + url.len();
         let Some(redacted_url) = redacted_url(scheme, url) else { continue };
         redacted.push_str(text.get(copied..start).unwrap_or_default());
         redacted.push_str(&redacted_url);
-        copied = from;
+        copied = search_from;
     }
     (copied > 0).then(|| redacted + text.get(copied..).unwrap_or_default())
 }
@@ -120,7 +120,7 @@ fn redacted_url(scheme: &str, url: &str) -> Option<String> {
     }
     let authority = url.get(..url.find(['/', '?', '#']).unwrap_or(url.len()))?;
     let (has_user, host) = match authority.rsplit_once('@') {
-        // With an unknown scheme the text may not be a URL, so that both a name and a password are required.
+        // With an unknown scheme the text may not be a URL, so both a name and a password are required.
         Some((user, host))
             if !user.is_empty() && user != REDACTED && (is_known || is_name_and_password(scheme, user)) =>
         {

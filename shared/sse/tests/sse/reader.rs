@@ -1,4 +1,4 @@
-//! Tests the reader: the rules of the HTML standard, and what a proxy needs in addition.
+//! Tests the reader: the rules of the HTML standard, the limit, unchanged bytes, and streams that end early.
 
 use bytes::Bytes;
 use gatehouse_sse::{Block, Event, Reader, TooLarge};
@@ -72,9 +72,9 @@ fn comments_and_unknown_fields_are_ignored() {
 
 #[test]
 fn name_applies_to_one_event_and_id_to_all_later_events() {
-    let got =
+    let received =
         events("event: x\nid: 1\ndata: a\n\ndata: b\n\nid\ndata: c\n\nid: 2\0\ndata: d\n\nevent: y\n\ndata: e\n\n");
-    let actual: Vec<_> = got.iter().map(|event| (event.name.as_str(), &*event.last_event_id)).collect();
+    let actual: Vec<_> = received.iter().map(|event| (event.name.as_str(), &*event.last_event_id)).collect();
     assert_eq!(actual, [("x", "1"), ("", "1"), ("", ""), ("", ""), ("", "")]);
     assert_eq!(&*events("id: 7\n\ndata: a\n\n")[0].last_event_id, "7", "an id without data is remembered");
 }
@@ -88,33 +88,34 @@ fn retry_with_other_characters_than_digits_is_ignored() {
 #[test]
 fn invalid_utf_8_is_replaced_in_the_data_but_not_in_the_block() {
     let stream = b"data: a\xffb\xe2\x82\n\n";
-    let (got, _, _) = blocks([&stream[..]]);
-    let event = got[0].event.as_ref().unwrap();
+    let (received, _, _) = blocks([&stream[..]]);
+    let event = received[0].event.as_ref().unwrap();
     assert_eq!((event.data.as_str(), event.is_utf8), ("a\u{fffd}b\u{fffd}", false));
-    assert_eq!(&got[0].bytes[..], stream);
+    assert_eq!(&received[0].bytes[..], stream);
 }
 
 #[test]
 fn block_is_returned_as_soon_as_its_blank_line_is_read() {
     let mut reader = Reader::new(LIMIT);
-    let mut got = Vec::new();
+    let mut received = Vec::new();
     for (chunk, complete) in [("data: a\r", 0), ("\n\r", 1), ("\nda", 2), ("ta: b\n\n", 3)] {
-        feed(&mut reader, chunk.as_bytes(), &mut got).unwrap();
-        assert_eq!(got.len(), complete, "{chunk:?}");
+        feed(&mut reader, chunk.as_bytes(), &mut received).unwrap();
+        assert_eq!(received.len(), complete, "{chunk:?}");
     }
-    assert_eq!(&got[1].bytes[..], b"\n", "the rest of the line end, and no event");
-    assert!(got[1].event.is_none() && got[2].event.is_some());
+    assert_eq!(&received[1].bytes[..], b"\n", "the rest of the line end is a block without an event");
+    assert!(received[1].event.is_none() && received[2].event.is_some());
 }
 
 #[test]
 fn block_over_the_limit_fails_after_the_blocks_before_it() {
     for size in [1, 7, 64] {
         let mut reader = Reader::new(32);
-        let mut got = Vec::new();
+        let mut received = Vec::new();
         let stream = [b"data: fits\n\n".to_vec(), vec![b'\n'; 40], b"data:\n".repeat(8)].concat();
-        let result: Result<(), TooLarge> = stream.chunks(size).try_for_each(|chunk| feed(&mut reader, chunk, &mut got));
+        let result: Result<(), TooLarge> =
+            stream.chunks(size).try_for_each(|chunk| feed(&mut reader, chunk, &mut received));
         assert_eq!(result, Err(TooLarge { limit: 32 }), "{size}");
-        assert_eq!(got.len(), 41, "empty data lines count, and empty blocks do not");
+        assert_eq!(received.len(), 41, "empty data lines count, and empty blocks do not");
     }
 }
 
@@ -125,9 +126,10 @@ fn limit_does_not_depend_on_where_a_line_end_is_cut() {
         let stream = block(length);
         for cut in 0..stream.len() {
             let mut reader = Reader::new(32);
-            let mut got = Vec::new();
+            let mut received = Vec::new();
             let (first, second) = stream.split_at(cut);
-            let result = feed(&mut reader, first, &mut got).and_then(|()| feed(&mut reader, second, &mut got));
+            let result =
+                feed(&mut reader, first, &mut received).and_then(|()| feed(&mut reader, second, &mut received));
             assert_eq!(result.is_ok(), fits, "{length} cut at {cut}");
         }
     }
@@ -136,9 +138,9 @@ fn limit_does_not_depend_on_where_a_line_end_is_cut() {
 #[test]
 fn events_share_one_allocation_of_the_last_id() {
     let id = "x".repeat(1000);
-    let got = events(&format!("id: {id}\n{}", "data: a\n\n".repeat(3)));
-    assert!(got.iter().all(|event| std::sync::Arc::ptr_eq(&event.last_event_id, &got[0].last_event_id)));
-    assert_eq!(*got[2].last_event_id, *id);
+    let received = events(&format!("id: {id}\n{}", "data: a\n\n".repeat(3)));
+    assert!(received.iter().all(|event| std::sync::Arc::ptr_eq(&event.last_event_id, &received[0].last_event_id)));
+    assert_eq!(*received[2].last_event_id, *id);
 }
 
 #[test]
@@ -147,8 +149,8 @@ fn finish_returns_a_last_event_without_its_blank_line() {
         [("data: b", "\n\n"), ("data: b\n", "\n"), ("data: b\r", "\n\n"), ("data: b\r\n", "\n"), ("data", "\n\n")]
     {
         let mut reader = Reader::new(LIMIT);
-        let mut got = Vec::new();
-        feed(&mut reader, format!("data: a\n\n{end}").as_bytes(), &mut got).unwrap();
+        let mut received = Vec::new();
+        feed(&mut reader, format!("data: a\n\n{end}").as_bytes(), &mut received).unwrap();
         let last = reader.finish().unwrap();
         assert_eq!(last.bytes, format!("{end}{added}"), "{end:?}");
         let (whole, ..) = blocks([&last.bytes[..]]);
