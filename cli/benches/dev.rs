@@ -30,7 +30,7 @@ struct Dev {
 
 impl Dev {
     fn start(arguments: &[&str]) -> Dev {
-        let began = Instant::now();
+        let started = Instant::now();
         let mut process = Command::new(env!("CARGO_BIN_EXE_gatehouse"));
         let process = process.args(["dev", "--port", "0", "--json"]).args(arguments).stdout(Stdio::piped());
         let mut process = process.stderr(Stdio::null()).spawn().unwrap();
@@ -38,7 +38,7 @@ impl Dev {
         BufReader::new(process.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
         let ready: Value = serde_json::from_str(&line).unwrap();
         let url = format!("{}/", ready["functions"]["conversation-webhooks"].as_str().unwrap());
-        Dev { process, url, ready_after: began.elapsed() }
+        Dev { process, url, ready_after: started.elapsed() }
     }
 
     /// Resident memory, in MB.
@@ -59,7 +59,7 @@ impl Drop for Dev {
 /// Sends events numbered from `from`. Returns the events per second and the sorted latencies.
 async fn load(url: &str, from: u64, count: u64) -> (f64, Vec<Duration>) {
     let (client, next) = (Client::new(url).unwrap(), Arc::new(AtomicU64::new(from)));
-    let began = Instant::now();
+    let started = Instant::now();
     let senders = (0..CONCURRENCY).map(|_| {
         let (client, next) = (client.clone(), Arc::clone(&next));
         tokio::spawn(async move {
@@ -80,7 +80,7 @@ async fn load(url: &str, from: u64, count: u64) -> (f64, Vec<Duration>) {
     for sender in senders.collect::<Vec<_>>() {
         times.extend(sender.await.unwrap());
     }
-    let rate = count as f64 / began.elapsed().as_secs_f64();
+    let rate = count as f64 / started.elapsed().as_secs_f64();
     times.sort_unstable();
     (rate, times)
 }
@@ -95,16 +95,16 @@ async fn main() {
     );
     println!("|---|---|---|---|---|---|");
     for is_durable in [false, true] {
-        let (mut ready, mut last) = (Vec::new(), None);
+        let (mut ready, mut last_dev) = (Vec::new(), None);
         for n in 0..STARTS {
             let dir = folder.path().join(n.to_string());
             let arguments = ["--data-dir", dir.to_str().unwrap()];
             let dev = Dev::start(if is_durable { &arguments } else { &[] });
             ready.push(dev.ready_after);
-            last = Some(dev);
+            last_dev = Some(dev);
         }
         ready.sort_unstable();
-        let dev = last.unwrap();
+        let dev = last_dev.unwrap();
         let at_first = dev.memory();
         let (rate, times) = load(&dev.url, 0, events).await;
         let ms = |time: Duration| time.as_secs_f64() * 1000.0;

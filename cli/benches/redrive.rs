@@ -31,12 +31,12 @@ async fn main() {
     };
     fill(&bed, letters).await;
 
-    let began = Instant::now();
+    let started = Instant::now();
     let output = command(&["dead-letters", "list", "--json"]).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout).lines().count(), letters);
-    println!("list of {letters}: {:.1} s; {}", began.elapsed().as_secs_f64(), cost(&output));
+    println!("list of {letters}: {:.1} s; {}", started.elapsed().as_secs_f64(), cost(&output));
 
-    let began = Instant::now();
+    let started = Instant::now();
     let rate = "500/s";
     let redrive = ["dead-letters", "redrive", "--all", "--rate", rate, "--receipt", "receipt.jsonl"];
     let running = command(&redrive).spawn().unwrap();
@@ -47,13 +47,13 @@ async fn main() {
     let output = running.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     let left = count(&bed, &bed.dead_letter_queue).await;
-    println!("interrupted after {:.1} s at {rate}: {left} left; {}", began.elapsed().as_secs_f64(), cost(&output));
+    println!("interrupted after {:.1} s at {rate}: {left} left; {}", started.elapsed().as_secs_f64(), cost(&output));
     print!("{}", String::from_utf8_lossy(&output.stdout));
 
-    let began = Instant::now();
+    let started = Instant::now();
     let resume = ["dead-letters", "redrive", "--resume", "receipt.jsonl", "--wait", "600"];
     let output = command(&resume).output().unwrap();
-    println!("resumed for {:.1} s; {}", began.elapsed().as_secs_f64(), cost(&output));
+    println!("resumed for {:.1} s; {}", started.elapsed().as_secs_f64(), cost(&output));
     print!("{}", String::from_utf8_lossy(&output.stdout));
     assert_eq!(output.status.code(), Some(0), "{output:?}");
 
@@ -79,7 +79,7 @@ fn cost(output: &Output) -> String {
     text.lines().find_map(|line| line.strip_prefix("cost: ")).unwrap_or(&text).to_owned()
 }
 
-/// Puts `letters` messages on the dead-letter queue.
+/// Sends `letters` messages to the dead-letter queue.
 async fn fill(bed: &Testbed, letters: usize) {
     let sqs = bed.sqs_client();
     let numbers: Vec<usize> = (0..letters).collect();

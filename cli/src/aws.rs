@@ -20,19 +20,19 @@ use serde_json::Value;
 
 use crate::shell::innermost;
 
-/// Attempts at one call.
-const ATTEMPTS: u32 = 3;
+/// Maximum number of attempts of one call.
+const MAX_ATTEMPTS: u32 = 3;
 /// Pause before the second attempt. Each further pause is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(300);
 /// Time limit of one attempt.
-const ATTEMPT: Duration = Duration::from_secs(20);
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(20);
 
 pub(crate) const NO_CREDENTIALS: &str = "no AWS credentials were found; set AWS_PROFILE, or log in and run: \
     eval \"$(aws configure export-credentials --format env)\"";
 pub(crate) const NO_REGION: &str = "no AWS region is set; set AWS_REGION";
 pub(crate) const UNREACHABLE: &str = "could not reach AWS; check the network, the region and AWS_ENDPOINT_URL";
 
-/// An AWS service: how its requests are addressed and signed.
+/// An AWS service, with the settings that address and sign its requests.
 #[derive(Debug)]
 pub(crate) struct Service {
     /// Service id, as in `AWS_ENDPOINT_URL_<ID>`.
@@ -58,10 +58,10 @@ pub(crate) const CLOUDWATCH_LOGS: Service =
     Service { id: "CloudWatch Logs", host: "logs", protocol: Protocol::Json("Logs_20140328") };
 
 impl Service {
-    /// Calls an operation of a JSON service.
+    /// Calls an operation of a JSON service. Error messages begin with `about`.
     ///
     /// # Errors
-    /// AWS's error, or why AWS could not be reached and what to do. Begins with `about`.
+    /// If AWS returns an error or cannot be reached.
     pub(crate) async fn json(
         &self,
         sdk: &SdkConfig,
@@ -104,7 +104,7 @@ impl Service {
                 Err(AttemptError::Settings(reason)) => (reason, false),
                 Err(AttemptError::Unreachable(reason)) => (format!("{UNREACHABLE} ({reason})"), true),
             };
-            if !is_retryable || attempt == ATTEMPTS {
+            if !is_retryable || attempt == MAX_ATTEMPTS {
                 return Err(format!("{about}: {reason}").into());
             }
             tokio::time::sleep(FIRST_PAUSE * 2_u32.pow(attempt - 1)).await;
@@ -125,9 +125,9 @@ impl Service {
         let request = Delivery { function, path, method: "POST".to_owned(), headers, body };
         let unreachable = |error: Error| AttemptError::Unreachable(innermost(&*error));
         let client = Client::new(&url).map_err(|error| AttemptError::Settings(error.to_string()))?;
-        match tokio::time::timeout(ATTEMPT, client.send(&request)).await {
+        match tokio::time::timeout(ATTEMPT_TIMEOUT, client.send(&request)).await {
             Ok(answer) => answer.map_err(unreachable),
-            Err(_) => Err(AttemptError::Unreachable(format!("no response within {} s", ATTEMPT.as_secs()))),
+            Err(_) => Err(AttemptError::Unreachable(format!("no response within {} s", ATTEMPT_TIMEOUT.as_secs()))),
         }
     }
 
@@ -181,12 +181,12 @@ impl Service {
         let signed = SignableRequest::new("POST", url, headers, SignableBody::Bytes(body))
             .and_then(|request| sign(request, &parameters))
             .map_err(|error| AttemptError::Settings(format!("the request cannot be signed: {}", innermost(&error))))?;
-        let (added, _) = signed.into_parts().0.into_parts();
-        Ok(added.iter().map(|header| (header.name().to_owned(), header.value().to_owned())).collect())
+        let (signature, _) = signed.into_parts().0.into_parts();
+        Ok(signature.iter().map(|header| (header.name().to_owned(), header.value().to_owned())).collect())
     }
 }
 
-/// Why an attempt has no response.
+/// The reason why an attempt has no response.
 enum AttemptError {
     /// The configuration is wrong. A retry would fail in the same way.
     Settings(String),

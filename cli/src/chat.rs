@@ -19,13 +19,13 @@ use crate::shell::variable;
 pub(crate) const EXAMPLES: &str = "\
 Examples:
   gatehouse chat                                 with the test agent of `gatehouse dev`
-                                                 (say tool, approve, slow, cut or error)
+                                                 (which reacts to tool, approve, slow, cut, error)
   gatehouse chat --agent ag-ui --conversation c1
   GATEHOUSE_CHAT_TOKEN=… gatehouse chat --to https://….lambda-url.eu-north-1.on.aws --agent support
   echo 'What time is it?' | gatehouse chat";
 
 /// Maximum size of an event in bytes, the same as in agent-chat.
-const EVENT_BYTES: usize = 1024 * 1024;
+const MAX_EVENT_BYTES: usize = 1024 * 1024;
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -111,14 +111,14 @@ impl Chat {
             response = self.client.open(&self.request(text, interrupt.as_deref())?).await?;
         };
         let turn = self.stream(body).await?;
-        self.close(turn)
+        self.finish(turn)
     }
 
     /// Prints a streamed answer until it ends or breaks off.
     async fn stream(&self, mut body: impl BodyExt<Data = Bytes> + Unpin) -> Result<Turn, Error> {
         let request = json!({"messages": self.history}).to_string();
         let mut turn = Turn::new(self.dialect).answering(&request);
-        let (mut reader, mut printer) = (Reader::new(EVENT_BYTES), Printer::default());
+        let (mut reader, mut printer) = (Reader::new(MAX_EVENT_BYTES), Printer::default());
         'answer: while let Some(Ok(frame)) = body.frame().await {
             reader.feed(frame.into_data().unwrap_or_default());
             loop {
@@ -141,7 +141,7 @@ impl Chat {
     }
 
     /// Prints how a turn ended and returns whether it succeeded.
-    fn close(&mut self, turn: Turn) -> Result<bool, Error> {
+    fn finish(&mut self, turn: Turn) -> Result<bool, Error> {
         self.history.push(json!({"id": Nonce::random()?.to_string(), "role": "assistant", "content": turn.content()}));
         match turn.end {
             Some(End::Completed) => print("\n").map(|()| true),
@@ -150,8 +150,8 @@ impl Chat {
                 let interrupt = turn.interrupts().last();
                 let value: Value = interrupt.and_then(|interrupt| interrupt.read().ok()).unwrap_or_default();
                 self.interrupt = Some(value["id"].as_str().unwrap_or("interrupt").to_owned());
-                let shown = if value["payload"].is_null() { &value } else { &value["payload"] };
-                print(&format!("\n[waits for a decision about {shown}]\n"))?;
+                let subject = if value["payload"].is_null() { &value } else { &value["payload"] };
+                print(&format!("\n[waits for a decision about {subject}]\n"))?;
                 Ok(true)
             }
             Some(End::Failed(word)) => {
@@ -168,16 +168,16 @@ impl Chat {
 
     /// Builds the request: the user's next message, or the decision about `interrupt`.
     fn request(&self, text: &str, interrupt: Option<&str>) -> Result<Delivery, Error> {
-        let last: Vec<&Value> = self.history.last().into_iter().collect();
+        let new_message: Vec<&Value> = self.history.last().into_iter().collect();
         let body = match (self.dialect, interrupt) {
-            (Dialect::AgKit, None) => json!({"conversationId": self.conversation, "messages": last}),
+            (Dialect::AgKit, None) => json!({"conversationId": self.conversation, "messages": new_message}),
             (Dialect::AgKit, Some(id)) => {
                 let resume = json!({"interruptId": id, "payload": text});
                 json!({"conversationId": self.conversation, "messages": [], "resume": resume})
             }
             (Dialect::AgUi, _) => {
-                let run = Nonce::random()?.to_string();
-                let mut body = json!({"threadId": self.conversation, "runId": run, "messages": self.history});
+                let run_id = Nonce::random()?.to_string();
+                let mut body = json!({"threadId": self.conversation, "runId": run_id, "messages": self.history});
                 if let Some(id) = interrupt {
                     body["resume"] = json!([{"interruptId": id, "status": "resolved", "payload": text}]);
                 }
@@ -213,9 +213,9 @@ impl Printer {
             Change::Text { message, from } => {
                 let content = turn.messages().get(message).map_or("", |message| &message.content);
                 let text = content.get(from..).unwrap_or_default();
-                let is_other = self.message.is_some_and(|last| last != message);
+                let is_new_message = self.message.is_some_and(|last| last != message);
                 self.message = Some(message);
-                format!("{}{text}", if is_other { "\n\n" } else { "" })
+                format!("{}{text}", if is_new_message { "\n\n" } else { "" })
             }
             Change::Result { call } => turn.tool_calls().get(call).map_or_else(String::new, |call| {
                 format!("[{} {} → {}]\n", call.name, call.arguments, call.result.as_deref().unwrap_or_default())
@@ -230,7 +230,7 @@ impl Printer {
     }
 }
 
-/// Prints text, made safe for a terminal: the agent's text must not move the cursor.
+/// Prints text without escape characters, because the agent's text must not move the cursor.
 fn print(text: &str) -> Result<(), Error> {
     let text = text.replace('\u{1b}', "");
     let text = crate::shell::escape_control_characters(&text);

@@ -1,6 +1,6 @@
 //! `gatehouse demo`: a scripted day of events, sent over HTTP to the whole stack on embedded engines.
 //!
-//! Every result it prints comes from an HTTP response, or from its own reads of the table and the queues.
+//! Every printed result comes from an HTTP response, or is read from the table and the queues.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -25,6 +25,7 @@ use scene::Scene;
 /// The reply to Vapi's `workflow.node.started` during the demo.
 const REPLY: &str = gatehouse_vapi::samples::ADD_MESSAGE;
 
+/// Sends the deliveries of a step and checks the results.
 type Play = for<'s> fn(&'s mut Scene) -> Pin<Box<dyn Future<Output = Result<(), Error>> + 's>>;
 
 struct Step {
@@ -100,7 +101,7 @@ pub(crate) struct Arguments {
     sentinel: Option<String>,
 }
 
-/// Parses a word that needs no escaping in headers and in JSON and that makes secrets long enough.
+/// Parses a word that needs no escaping in headers or JSON, and is long enough for a secret.
 fn word(text: &str) -> Result<String, String> {
     let is_word = text.len() >= 12 && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
     if is_word { Ok(text.to_owned()) } else { Err("use at least twelve letters and digits".to_owned()) }
@@ -150,11 +151,11 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<bool, Error> {
     let mut rows = Vec::new();
     for (n, step) in DAY.iter().enumerate() {
         let step_started = Instant::now();
-        scene.open(n + 1, step.title, sabotage == Some(step.name));
+        scene.begin_step(n + 1, step.title, sabotage == Some(step.name));
         if let Err(error) = (step.play)(&mut scene).await {
             scene.expect(&format!("the step to finish, but it failed: {error}"), false);
         }
-        rows.push((step.name, scene.close(), step_started.elapsed()));
+        rows.push((step.name, scene.end_step(), step_started.elapsed()));
     }
     println!("\n{:<15} {:>10} {:>8} {:>9}  result", "step", "deliveries", "checks", "ms");
     for (name, tally, took) in &rows {

@@ -28,7 +28,7 @@ use lines::{Lines, Stream};
 pub(crate) const EXAMPLES: &str = "\
 Examples:
   gatehouse dev                                      in memory; data is lost at the end
-  gatehouse dev --data-dir ~/.gatehouse              keeps events and queued messages
+  gatehouse dev --data-dir ~/.gatehouse              stores events and queued messages
   gatehouse dev --port 0 --json                      for a program: free ports, one JSON line when ready
   GATEHOUSE_SECRETS=\"$(cat secrets.json)\" gatehouse dev --host 0.0.0.0
 
@@ -170,12 +170,12 @@ async fn start(arguments: &Arguments, counts: Counts) -> Result<Dev, Error> {
     let services =
         Services { dynamodb: dynamodb.sdk(&get), sqs: sqs.sdk(&get), queue_max_bytes: config.queue_max_bytes };
     let stack = timeout(START_TIMEOUT, Stack::start(options, services, listener)).await;
-    let late = |_| format!("no answer within {} s from {} or {}", START_TIMEOUT.as_secs(), dynamodb.url, sqs.url);
-    let stack = stack.map_err(late)??;
+    let timed_out = |_| format!("no answer within {} s from {} or {}", START_TIMEOUT.as_secs(), dynamodb.url, sqs.url);
+    let stack = stack.map_err(timed_out)??;
     Ok(Dev { stack, dynamodb, sqs, secrets, development: document.is_none(), host, data, replies: replies_source })
 }
 
-/// Reads the rules that answer Vapi from `file`, by default from the built-in one, and logs warnings about them.
+/// Reads the rules that answer Vapi from `file`, by default the built-in rules, and logs warnings about them.
 fn replies(file: Option<&Path>) -> Result<Replies, Error> {
     let text = match file {
         None => DEVELOPMENT_REPLIES.to_owned(),
@@ -183,8 +183,8 @@ fn replies(file: Option<&Path>) -> Result<Replies, Error> {
     };
     let name = file.unwrap_or(Path::new(DEVELOPMENT_REPLIES_FILE)).display().to_string();
     let rules = Rules::parse(&name, &text)?;
-    for doubt in rules.warnings() {
-        tracing::warn!("{doubt}");
+    for warning in rules.warnings() {
+        tracing::warn!("{warning}");
     }
     // The built-in rules must not act on a real call when somebody replays a delivery of Vapi here.
     let hosts = if file.is_some() { ControlHosts::VapiAndLoopback } else { ControlHosts::Loopback };
@@ -212,9 +212,9 @@ fn external(name: &str) -> Result<Option<String>, Error> {
 }
 
 fn resolve(host: &str) -> Result<IpAddr, Error> {
-    let found = (host, 0).to_socket_addrs().ok().and_then(|mut found| found.next());
-    let found = found.ok_or_else(|| format!("--host {host} cannot be resolved; use 127.0.0.1 or 0.0.0.0"))?;
-    Ok(found.ip())
+    let address = (host, 0).to_socket_addrs().ok().and_then(|mut addresses| addresses.next());
+    let address = address.ok_or_else(|| format!("--host {host} cannot be resolved; use 127.0.0.1 or 0.0.0.0"))?;
+    Ok(address.ip())
 }
 
 /// Parses the secrets document. Unlike in AWS, any unusable value is an error, so that mistakes are found at once.

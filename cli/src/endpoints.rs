@@ -60,35 +60,35 @@ const PROBE_AGENT: &str = "gatehouse-ping";
 
 /// Returns the function and the URL of each endpoint of a deployed stack. The URL of agent-chat names [`PROBE_AGENT`].
 pub(crate) fn of_stack(outputs: &Outputs) -> Result<Vec<(String, String)>, Error> {
-    let address = |endpoint: Endpoint| {
+    let endpoint_url = |endpoint: Endpoint| {
         let url = outputs.get(&output(endpoint))?.trim_end_matches('/');
         let path = path(endpoint).replace("<AgentId>", PROBE_AGENT);
         Ok((endpoint.profile().function.to_owned(), format!("{url}/{path}")))
     };
-    SOURCES.into_iter().map(address).collect()
+    SOURCES.into_iter().map(endpoint_url).collect()
 }
 
 /// Returns the function and the URL of each endpoint of `gatehouse dev`, from the URLs of its functions.
 pub(crate) fn of_dev(functions: &BTreeMap<String, String>) -> Vec<(String, String)> {
-    let address = |endpoint: Endpoint| {
+    let endpoint_url = |endpoint: Endpoint| {
         let function = endpoint.profile().function;
         let url = functions.get(function)?;
         Some((function.to_owned(), format!("{url}/{}", path(endpoint).replace("<AgentId>", PROBE_AGENT))))
     };
-    SOURCES.into_iter().filter_map(address).collect()
+    SOURCES.into_iter().filter_map(endpoint_url).collect()
 }
 
 impl Arguments {
-    /// Returns the endpoints with their URLs, and the secrets document if `signs` is set.
-    async fn read(&self, signs: bool) -> Result<(Vec<(Endpoint, String)>, String), Error> {
+    /// Returns the endpoints with their URLs, and the secrets document if `with_secrets` is set.
+    async fn read(&self, with_secrets: bool) -> Result<(Vec<(Endpoint, String)>, String), Error> {
         let Some(stack) = &self.stack else {
             let base = self.base.trim_end_matches('/');
             url_of(base)?;
-            let at = |endpoint: Endpoint| {
+            let with_url = |endpoint: Endpoint| {
                 (endpoint, format!("{base}/lambda-url/{}/{}", endpoint.profile().function, path(endpoint)))
             };
             let document = variable("GATEHOUSE_SECRETS")?.unwrap_or_else(|| development().to_owned());
-            return Ok((SOURCES.into_iter().map(at).collect(), document));
+            return Ok((SOURCES.into_iter().map(with_url).collect(), document));
         };
         let sdk = gatehouse_runtime::aws::sdk_config().await;
         let outputs = Outputs::of(&sdk, stack).await?;
@@ -97,8 +97,11 @@ impl Arguments {
             let url = outputs.get(&output(endpoint))?.trim_end_matches('/');
             addresses.push((endpoint, format!("{url}/{}", path(endpoint))));
         }
-        let document =
-            if signs { Place::of_stack(&sdk, &outputs)?.read().await?.unwrap_or_default() } else { String::new() };
+        let document = if with_secrets {
+            Place::of_stack(&sdk, &outputs)?.read().await?.unwrap_or_default()
+        } else {
+            String::new()
+        };
         Ok((addresses, document))
     }
 }
@@ -126,34 +129,34 @@ pub(crate) async fn list(arguments: &Arguments) -> Result<bool, Error> {
 pub(crate) async fn ping(arguments: &Arguments) -> Result<bool, Error> {
     let (addresses, document) = arguments.read(true).await?;
     let secrets = Secrets::parse(&document, true)?;
-    let (mut all_right, mut is_any_open) = (true, false);
+    let (mut all_expected, mut is_any_open) = (true, false);
     for (endpoint, address) in addresses {
         let Profile { function, secrets: part, shape, .. } = endpoint.profile();
         let delivery = match shape {
-            CredentialsShape::Nothing => turn(&document),
+            CredentialsShape::Nothing => chat_probe(&document),
             _ => probe(endpoint, &secrets)?,
         };
         let Some(delivery) = delivery else {
-            let closed = format!("closed: the secrets document has no usable value for {}", part.name);
-            print(&format!("{function:<22} {closed}\n"))?;
+            let reason = format!("closed: the secrets document has no usable value for {}", part.name);
+            print(&format!("{function:<22} {reason}\n"))?;
             continue;
         };
         is_any_open = true;
         let address = address.replace("<AgentId>", PROBE_AGENT);
-        let (is_right, result) = match post(&Client::new(&address)?, &delivery).await {
-            Ok(answer) => (is_right(endpoint, &answer), format!("{}  {}", answer.status, line(&answer))),
+        let (is_expected, result) = match post(&Client::new(&address)?, &delivery).await {
+            Ok(answer) => (is_expected_response(endpoint, &answer), format!("{}  {}", answer.status, line(&answer))),
             Err(error) => (false, error),
         };
-        all_right &= is_right;
-        print(&format!("{:<22} {:<5} {result}\n", function, if is_right { "ok" } else { "WRONG" }))?;
+        all_expected &= is_expected;
+        print(&format!("{:<22} {:<5} {result}\n", function, if is_expected { "ok" } else { "WRONG" }))?;
     }
     if !is_any_open {
         return Err("no endpoint is open; begin with: gatehouse secrets set".into());
     }
-    Ok(all_right)
+    Ok(all_expected)
 }
 
-/// Builds a signed event of a type that no vendor has; `None` without a secret.
+/// Builds a signed event of the type `gatehouse.ping`, which no vendor uses; `None` without a secret.
 fn probe(endpoint: Endpoint, secrets: &Secrets) -> Result<Option<Delivery>, Error> {
     let (now, id) = (Clock::System.now(), Nonce::random()?.to_string());
     let body = endpoint.ping(&id, now);
@@ -161,7 +164,7 @@ fn probe(endpoint: Endpoint, secrets: &Secrets) -> Result<Option<Delivery>, Erro
 }
 
 /// Builds a chat request of the first client with a token; `None` without one.
-fn turn(document: &str) -> Option<Delivery> {
+fn chat_probe(document: &str) -> Option<Delivery> {
     let clients: Value = serde_json::from_str::<Value>(document).ok()?["agent_chat"]["clients"].clone();
     let n = clients.as_array()?.iter().position(|client| client["token"].is_string())?;
     let token = format!("Bearer {}", secret_of(document, &format!("/agent_chat/clients/{n}/token")));
@@ -181,7 +184,7 @@ fn is_accepted(outcome: &str) -> bool {
 
 /// Whether the response to a probe is the expected one. Webhook probes are recorded. Agent-chat authenticates the
 /// client and then answers that the agent does not exist (404) or that the client may not call it (403).
-fn is_right(endpoint: Endpoint, answer: &Answer) -> bool {
+fn is_expected_response(endpoint: Endpoint, answer: &Answer) -> bool {
     match endpoint.profile().shape {
         CredentialsShape::SigningSecrets | CredentialsShape::Schemes => {
             answer.status == 200 && is_accepted(answer.outcome())

@@ -48,7 +48,7 @@ enum Command {
     /// URLs. Each event is one line of output.
     #[command(after_help = dev::EXAMPLES)]
     Dev(dev::Arguments),
-    /// Sign a body as its vendor would and print the request.
+    /// Sign a body as its vendor signs it and print the request.
     #[command(after_help = sign::EXAMPLES)]
     Sign(sign::Arguments),
     /// Sign a body and post it, once or many times as a load test.
@@ -73,7 +73,7 @@ enum Command {
     #[command(subcommand, after_help = secrets::EXAMPLES)]
     Secrets(secrets::Command),
     #[command(flatten)]
-    Operate(ops::Command),
+    Ops(ops::Command),
     /// Check the rules that answer Vapi's messages, or try them on one message.
     #[command(subcommand, after_help = replies::EXAMPLES)]
     Replies(replies::Command),
@@ -91,7 +91,7 @@ async fn main() -> ExitCode {
         Command::Ping(arguments) => endpoints::ping(&arguments).await,
         Command::Secrets(command) => secrets::run(command).await,
         Command::Replies(command) => replies::run(&command),
-        Command::Operate(command) => return exit(ops::run(command).await),
+        Command::Ops(command) => return exit(ops::run(command).await),
     };
     exit(result.map(|is_good| u8::from(!is_good)))
 }

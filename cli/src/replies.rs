@@ -42,13 +42,13 @@ pub(crate) enum Command {
         message: PathBuf,
         /// Channel of the message [default: the channels on which Vapi sends this message type]
         #[arg(long = "as", value_name = "CHANNEL")]
-        channel: Option<To>,
+        channel: Option<ChannelArg>,
     },
 }
 
-/// Vapi's two kinds of messages.
+/// The channel of a message, by its name on the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum To {
+pub(crate) enum ChannelArg {
     Client,
     Server,
 }
@@ -58,9 +58,9 @@ pub(crate) fn run(command: &Command) -> Result<bool, Error> {
         Command::Check { file } => {
             let rules = rules(file)?;
             let warnings = rules.warnings();
-            let mut text: String = warnings.iter().fold(String::new(), |text, doubt| text + doubt + "\n");
+            let mut text: String = warnings.iter().fold(String::new(), |text, warning| text + warning + "\n");
             let count = match rules.len() {
-                0 => "no rules: every message gets the empty answer".to_owned(),
+                0 => "no rules: every message gets its default reply".to_owned(),
                 1 => "1 rule".to_owned(),
                 n => format!("{n} rules"),
             };
@@ -91,13 +91,13 @@ fn rules(file: &Path) -> Result<Rules, Error> {
     Ok(Rules::parse(&file.display().to_string(), &read_text(file)?)?)
 }
 
-/// Returns the requested channel, else the ones on which Vapi sends this message type, else both.
-fn channels(requested: Option<To>, message_type: &str) -> Vec<Channel> {
+/// Returns the requested channel, by default those on which Vapi sends this message type. Both if the type is unknown.
+fn channels(requested: Option<ChannelArg>, message_type: &str) -> Vec<Channel> {
     let documented = [(Channel::Client, &CLIENT_MESSAGES[..]), (Channel::Server, &SERVER_MESSAGES[..])];
     let known = documented.iter().filter(|(_, kinds)| kinds.contains(&message_type)).map(|(channel, _)| *channel);
     match requested {
-        Some(To::Client) => vec![Channel::Client],
-        Some(To::Server) => vec![Channel::Server],
+        Some(ChannelArg::Client) => vec![Channel::Client],
+        Some(ChannelArg::Server) => vec![Channel::Server],
         None => {
             let known: Vec<_> = known.collect();
             if known.is_empty() { vec![Channel::Client, Channel::Server] } else { known }
@@ -117,10 +117,10 @@ fn describe(
     let rules = if rules.is_empty() { "no rule applies".to_owned() } else { rules.join(", ") };
     // A type from a file may contain control characters, which could forge lines of this output.
     let is_plain = !message_type.chars().any(char::is_control);
-    let shown = if is_plain { message_type.to_owned() } else { format!("{message_type:?}") };
-    writeln!(text, "{shown}, as a {} message: {rules}", channel.as_str())?;
+    let shown_type = if is_plain { message_type.to_owned() } else { format!("{message_type:?}") };
+    writeln!(text, "{shown_type}, as a {} message: {rules}", channel.as_str())?;
     if (channel, message_type) == (Channel::Server, "voice-request") {
-        writeln!(text, "  answer  501: Vapi asks for audio, which Gatehouse cannot give")?;
+        writeln!(text, "  answer  501: Vapi asks for audio, which Gatehouse does not support")?;
     } else {
         let default = Kind::of(channel, message_type).map_or("{}", Kind::default_reply);
         writeln!(text, "  answer  {}", chosen.reply.as_deref().unwrap_or(default))?;

@@ -82,7 +82,7 @@ pub(crate) struct Set {
 pub(crate) struct Rotate {
     #[arg(help = format!("Credential: {}", forms()))]
     credential: String,
-    /// New value. For a vendor that makes its signing secret, the one in its dashboard [default: read from standard
+    /// New value. For a vendor that generates its signing secret, the one in its dashboard [default: read from standard
     /// input]; otherwise [default: a generated value, which is printed]
     value: Option<String>,
     /// End the rotation: keep only the first value, which is the new one
@@ -161,8 +161,9 @@ async fn rotate(Rotate { credential, value, finish, place: arguments }: Rotate) 
             let wanted = document.usable(&credential) + 1;
             document.add(&credential, &value)?;
             place.write(&document.text(&credential, wanted)?).await?;
-            let shown = if matches!(credential, Credential::SigningSecrets(_)) { None } else { Some(value.as_str()) };
-            print(&steps(&credential, &place, shown, &command))?;
+            let new_value =
+                if matches!(credential, Credential::SigningSecrets(_)) { None } else { Some(value.as_str()) };
+            print(&steps(&credential, &place, new_value, &command))?;
             return Ok(true);
         }
         (_, false) => {
@@ -225,10 +226,10 @@ fn read_value(credential: &Credential) -> Result<String, Error> {
 /// Describes what a document opens and which entries are invalid, without values.
 fn summary(place: &Place, secrets: &AllSecrets) -> String {
     let mut text = format!("{place}\n");
-    let count = |n: usize, one: &str| if n == 1 { format!("1 {one}") } else { format!("{n} {one}s") };
-    let mut line = |name: &str, what: Vec<String>| {
-        let state = if what.is_empty() { "closed" } else { "open" };
-        let line = format!("  {name:<11} {state:<7} {}", what.join(", "));
+    let count = |n: usize, noun: &str| if n == 1 { format!("1 {noun}") } else { format!("{n} {noun}s") };
+    let mut line = |name: &str, contents: Vec<String>| {
+        let state = if contents.is_empty() { "closed" } else { "open" };
+        let line = format!("  {name:<11} {state:<7} {}", contents.join(", "));
         let _ = writeln!(text, "{}", line.trim_end());
     };
     let scheme = |scheme: SchemeSummary| match scheme.header {

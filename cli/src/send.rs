@@ -27,7 +27,7 @@ Examples:
   gatehouse send ada --repeat 10000 --concurrency 16 as fast as possible
   gatehouse send ada --repeat 600 --rate 10/s        for a minute";
 
-/// Time limit of one request. Longer than any function takes.
+/// Time limit of one request. Every webhook function answers sooner.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// Number of failed requests in a row after which `--repeat` stops.
 const MAX_FAILURES_IN_A_ROW: u32 = 100;
@@ -140,10 +140,10 @@ fn unreachable(url: &str, error: &str) -> String {
     format!("no answer from {url}: {error}{hint}")
 }
 
-/// Returns one line with the outcome, the event id, the detail of a refusal and the time taken.
+/// Formats the outcome, the event id, the detail of a refusal and the response time as one line.
 pub(crate) fn line(answer: &Answer) -> String {
     let problem = serde_json::from_str::<Value>(&answer.body).unwrap_or_default();
-    // A response without an outcome is not Gatehouse's, and may be a long page.
+    // A response without an outcome is not from Gatehouse, and may be a long page.
     let first_line = answer.body.trim().lines().next().unwrap_or_default();
     let detail = match problem["detail"].as_str() {
         Some(detail) => detail,
@@ -151,8 +151,8 @@ pub(crate) fn line(answer: &Answer) -> String {
         None => "",
     };
     let ms = format!("{} ms", answer.took.as_millis());
-    let words = [answer.outcome(), answer.event_id(), detail, &ms].map(str::to_owned);
-    words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join("  ")
+    let parts = [answer.outcome(), answer.event_id(), detail, &ms].map(str::to_owned);
+    parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("  ")
 }
 
 /// Returns the reply as a line, if the vendor reads it.
@@ -186,7 +186,7 @@ impl Default for Tally {
 
 impl Tally {
     fn take(&mut self, answer: Result<Answer, String>, bar: &ProgressBar) {
-        let (kind, first) = match answer {
+        let (kind, first_refusal) = match answer {
             Ok(answer) => {
                 self.times.push(answer.took);
                 self.failures_in_a_row = 0;
@@ -200,7 +200,7 @@ impl Tally {
                 (format!("no answer: {error}"), None)
             }
         };
-        self.answers.entry(kind).or_insert((0, first)).0 += 1;
+        self.answers.entry(kind).or_insert((0, first_refusal)).0 += 1;
         bar.inc(1);
     }
 
@@ -211,9 +211,9 @@ impl Tally {
         let stopped = self.stopped.map(|why| format!(", stopped: {why}")).unwrap_or_default();
         let mut text =
             format!("{sent} sent to {url} in {seconds:.2} s, {answered} answered, {rate:.1} per second{stopped}\n");
-        for (kind, (count, first)) in &self.answers {
-            let first = first.as_ref().map(|first| format!("           first: {first}\n")).unwrap_or_default();
-            let _ = write!(text, "{count:>9}  {kind}\n{first}");
+        for (kind, (count, first_refusal)) in &self.answers {
+            let first_refusal = first_refusal.as_ref().map(|line| format!("           first: {line}\n"));
+            let _ = write!(text, "{count:>9}  {kind}\n{}", first_refusal.unwrap_or_default());
         }
         self.times.sort_unstable();
         if let Some(last) = answered.checked_sub(1) {

@@ -18,7 +18,7 @@ pub(crate) fn variable(name: &str) -> Result<Option<String>, Error> {
     }
 }
 
-/// Prints text to standard output. A closed pipe is not an error, because its reader has read enough.
+/// Prints text to standard output. A closed pipe is not an error: the reader needs no more text.
 pub(crate) fn print(text: &str) -> Result<(), Error> {
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(escape_control_characters(text).as_bytes()).and_then(|()| stdout.flush()) {
@@ -70,7 +70,7 @@ pub(crate) fn read_text(file: &Path) -> Result<String, Error> {
     String::from_utf8(read(file)?).map_err(|_| format!("{} is not UTF-8", file.display()).into())
 }
 
-/// Receives every Ctrl-C after its creation, also those that arrive while nothing waits for one.
+/// Receives every Ctrl-C after its creation, including those that arrive before [`next`](Self::next) is called.
 #[derive(Debug)]
 pub(crate) struct Interrupts(tokio::sync::watch::Receiver<u64>);
 

@@ -37,7 +37,7 @@ impl ValueEnum for SourceArg {
 /// The arguments that describe a delivery.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct DeliveryArguments {
-    /// Vendor, which decides how the delivery is signed and which function receives it
+    /// Vendor; it decides how the delivery is signed and which function receives it
     #[arg(value_name = "VENDOR")]
     pub(crate) source: SourceArg,
     /// File with the body; `-` reads standard input [default: an example body of the vendor]
@@ -121,8 +121,12 @@ impl DeliveryArguments {
 
 /// Parses an argument that is sent in a header.
 fn header_value(text: &str) -> Result<String, String> {
-    let visible = !text.is_empty() && text.chars().all(|c| c.is_ascii_graphic() || c == ' ') && text.trim() == text;
-    if visible { Ok(text.to_owned()) } else { Err("use visible ASCII characters, since it is sent in a header".into()) }
+    let is_visible = !text.is_empty() && text.chars().all(|c| c.is_ascii_graphic() || c == ' ') && text.trim() == text;
+    if is_visible {
+        Ok(text.to_owned())
+    } else {
+        Err("use visible ASCII characters, since it is sent in a header".into())
+    }
 }
 
 fn url(text: &str) -> Result<String, String> {

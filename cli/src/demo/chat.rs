@@ -43,15 +43,15 @@ pub(super) async fn turns(scene: &mut Scene) -> Result<(), Error> {
     let keyed = |scene: &Scene, body: &str| request(scene, "ag-kit", body).with_header("idempotency-key", "demo-1");
     let first = scene.send("a question with an Idempotency-Key", &keyed(scene, "Hello once")).await?;
     let again = scene.send("the same question again", &keyed(scene, "Hello once")).await?;
-    let replayed = again.header("idempotency-replayed") == "true" && again.body == first.body && first.status == 200;
-    scene.expect("the same answer, without asking the agent", replayed);
+    let is_replayed = again.header("idempotency-replayed") == "true" && again.body == first.body && first.status == 200;
+    scene.expect("the same answer, without asking the agent", is_replayed);
     let other = scene.send("another question with that key", &keyed(scene, "Hello twice")).await?;
     scene.expect("422: an idempotency key belongs to one request", other.status == 422);
     let answer = scene.send("an agent that drops the connection", &request(scene, "ag-kit", "cut")).await?;
     let last = events(&answer).last().copied().unwrap_or_default().to_owned();
     let has_error = answer.status == 200 && last.contains("\"type\":\"error\"") && !answer.body.contains("[DONE]");
     scene.expect("an error event as the last one, and no end mark", has_error);
-    let answer = scene.send("an agent that cannot begin", &request(scene, "ag-kit", "error")).await?;
+    let answer = scene.send("an agent that fails at once", &request(scene, "ag-kit", "error")).await?;
     scene.expect("502, and no stream", answer.status == 502);
     Ok(())
 }

@@ -27,8 +27,8 @@ async fn outage(scene: &mut Scene, message_id: &str, fault: Fault) -> Result<(),
     let answer = scene.send("a message during the outage", &delivery).await?;
     scene.expect_outcome(&answer, Outcome::Queued.as_str());
     scene.expect("an answer within 5 s", answer.took < ANSWER_WITHIN);
-    let early = scene.record(answer.event_id()).await?;
-    scene.expect("nothing in the table yet", answer.status == 200 && early.is_none());
+    let early_record = scene.record(answer.event_id()).await?;
+    scene.expect("nothing in the table yet", answer.status == 200 && early_record.is_none());
     scene.stack.dynamodb.clear_rules();
     let record = scene.record_by_retry(answer.event_id()).await?;
     let is_recorded = record.is_some_and(|record| record.event.body == delivery.body);
@@ -41,22 +41,23 @@ pub(super) async fn nothing(scene: &mut Scene) -> Result<(), Error> {
     scene.stack.sqs.add_rule(Rule::every(Fault::Cut));
     let delivery = scene.ada("msg_demo_nothing", MESSAGE)?;
     let answer = scene.send("a message during the outage", &delivery).await?;
-    let refused = answer.status == 503 && answer.outcome() == "unavailable" && !answer.header("retry-after").is_empty();
-    scene.expect("503 unavailable with Retry-After, within 5 s", refused && answer.took < ANSWER_WITHIN);
+    let is_refused =
+        answer.status == 503 && answer.outcome() == "unavailable" && !answer.header("retry-after").is_empty();
+    scene.expect("503 unavailable with Retry-After, within 5 s", is_refused && answer.took < ANSWER_WITHIN);
     scene.stack.dynamodb.clear_rules();
     scene.stack.sqs.clear_rules();
-    let answer = scene.send("the vendor's own retry", &delivery).await?;
+    let answer = scene.send("the vendor's retry", &delivery).await?;
     scene.expect_recorded(&answer, &delivery).await
 }
 
 pub(super) async fn lost_answer(scene: &mut Scene) -> Result<(), Error> {
-    let puts = |scene: &Scene| scene.stack.dynamodb.counts().get("PutItem").copied().unwrap_or_default();
-    let before = puts(scene);
+    let put_count = |scene: &Scene| scene.stack.dynamodb.counts().get("PutItem").copied().unwrap_or_default();
+    let before = put_count(scene);
     scene.stack.dynamodb.add_rule(Rule::every(Fault::DropResponse).on("PutItem").times(1));
     let delivery = scene.ada("msg_demo_lost_answer", MESSAGE)?;
     let answer = scene.send("a message whose response is lost", &delivery).await?;
     scene.expect_recorded(&answer, &delivery).await?;
-    let attempts = puts(scene) - before;
+    let attempts = put_count(scene) - before;
     scene.expect("two writes, of which the second found the nonce of the first", attempts == 2);
     let again = scene.send("the same delivery again", &delivery).await?;
     scene.expect_outcome(&again, Outcome::Duplicate.as_str());
@@ -86,7 +87,7 @@ pub(super) async fn poison(scene: &mut Scene) -> Result<(), Error> {
     println!("      redriven");
     let record = scene.record_by_retry(answer.event_id()).await?;
     scene.expect(
-        "the event in the table, since the cause is gone",
+        "the event in the table, after the fault was removed",
         record.is_some_and(|record| record.event.body == delivery.body),
     );
     Ok(())

@@ -7,7 +7,7 @@ use super::scene::Scene;
 
 const MESSAGE: &str = gatehouse_ada::samples::CONVERSATION_MESSAGE;
 
-/// Part of the detail in 401 responses: only the log has the reason.
+/// Part of the detail in 401 responses, which refer to the log for the reason.
 const LOG: &str = "log";
 
 fn message(scene: &Scene) -> Result<Delivery, Error> {
@@ -23,9 +23,9 @@ pub(super) async fn unverified(scene: &mut Scene) -> Result<(), Error> {
     let early = scene.ada_at("msg_demo_refused", MESSAGE, Scene::now().plus_secs(310))?;
     scene.refuse("signed 310 seconds in the future", &early, 401, LOG).await?;
     scene.refuse("without svix-id", &message(scene)?.without_header("svix-id"), 401, LOG).await?;
-    let bare =
+    let unsigned =
         message(scene)?.without_header("svix-id").without_header("svix-timestamp").without_header("svix-signature");
-    scene.refuse("without any Svix header", &bare, 401, LOG).await?;
+    scene.refuse("without any Svix header", &unsigned, 401, LOG).await?;
     let vapi = scene.vapi(Vapi::CLIENT, r#"{"message":{"type":"hang"}}"#)?;
     scene.refuse("Vapi without a token", &vapi.clone().without_header("authorization"), 401, LOG).await?;
     scene.refuse("Vapi with a wrong token", &vapi.with_header("authorization", "Bearer guessed"), 401, LOG).await?;
@@ -35,13 +35,13 @@ pub(super) async fn unverified(scene: &mut Scene) -> Result<(), Error> {
 }
 
 pub(super) async fn not_json(scene: &mut Scene) -> Result<(), Error> {
-    for (label, body, naming) in [
+    for (label, body, detail_part) in [
         ("broken JSON", r#"{"type":"v1.conversation.message",,"#, "line 1"),
         ("an array", "[1,2]", "an array"),
         ("an empty body", "", "complete"),
     ] {
         let delivery = scene.ada("msg_demo_refused", body)?;
-        scene.refuse(label, &delivery, 400, naming).await?;
+        scene.refuse(label, &delivery, 400, detail_part).await?;
     }
     Ok(())
 }

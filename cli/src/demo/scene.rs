@@ -16,7 +16,7 @@ use gatehouse_vendors::Secrets;
 use serde_json::Value;
 
 /// Time limit for an event on the retry queue to be recorded.
-const PATIENCE: Duration = Duration::from_secs(10);
+const RECORD_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Counts of a step's deliveries and checks.
 #[derive(Debug, Default, Clone, Copy)]
@@ -34,14 +34,14 @@ pub(crate) struct Scene {
     pub(crate) sentinel: Option<String>,
     secrets: Secrets,
     store: Store,
-    sabotaged: bool,
+    is_sabotaged: bool,
     tally: Tally,
 }
 
 impl Scene {
     pub(crate) fn new(stack: Testbed, document: String, sentinel: Option<String>) -> Result<Self, Error> {
         let (store, secrets) = (stack.store(), Secrets::parse(&document, true)?);
-        Ok(Scene { stack, document, sentinel, secrets, store, sabotaged: false, tally: Tally::default() })
+        Ok(Scene { stack, document, sentinel, secrets, store, is_sabotaged: false, tally: Tally::default() })
     }
 
     /// Builds a delivery of Ada, signed at the current time.
@@ -80,16 +80,16 @@ impl Scene {
     /// Adds headers with the sentinel to a delivery.
     pub(crate) fn with_sentinel(&self, delivery: Delivery) -> Delivery {
         let Some(sentinel) = &self.sentinel else { return delivery };
-        let with = |delivery: Delivery, name| delivery.with_header(name, &format!("{sentinel}-{name}"));
-        ["user-agent", "cookie", "x-forwarded-for", "x-sentinel"].into_iter().fold(delivery, with)
+        let add = |delivery: Delivery, name| delivery.with_header(name, &format!("{sentinel}-{name}"));
+        ["user-agent", "cookie", "x-forwarded-for", "x-sentinel"].into_iter().fold(delivery, add)
     }
 
-    pub(crate) fn open(&mut self, n: usize, title: &str, sabotaged: bool) {
-        (self.sabotaged, self.tally) = (sabotaged, Tally::default());
-        println!("\n{n:>2}. {title}{}", if sabotaged { "   [sabotaged]" } else { "" });
+    pub(crate) fn begin_step(&mut self, n: usize, title: &str, is_sabotaged: bool) {
+        (self.is_sabotaged, self.tally) = (is_sabotaged, Tally::default());
+        println!("\n{n:>2}. {title}{}", if is_sabotaged { "   [sabotaged]" } else { "" });
     }
 
-    pub(crate) fn close(&mut self) -> Tally {
+    pub(crate) fn end_step(&mut self) -> Tally {
         // The faults of a step must not affect the next one.
         self.stack.dynamodb.clear_rules();
         self.stack.sqs.clear_rules();
@@ -102,7 +102,7 @@ impl Scene {
 
     /// Sends a valid delivery. Sabotage removes its credentials.
     pub(crate) async fn send(&mut self, label: &str, delivery: &Delivery) -> Result<Answer, Error> {
-        let delivery = if self.sabotaged { without_credentials(delivery) } else { delivery.clone() };
+        let delivery = if self.is_sabotaged { without_credentials(delivery) } else { delivery.clone() };
         let answer = delivery.send(&self.stack.url).await?;
         self.print(label, &answer);
         Ok(answer)
@@ -115,7 +115,7 @@ impl Scene {
         delivery: &Delivery,
         n: usize,
     ) -> Result<Vec<Answer>, Error> {
-        let delivery = if self.sabotaged { without_credentials(delivery) } else { delivery.clone() };
+        let delivery = if self.is_sabotaged { without_credentials(delivery) } else { delivery.clone() };
         let answers = futures_util::future::try_join_all((0..n).map(|_| delivery.send(&self.stack.url))).await?;
         for answer in &answers {
             self.print(label, answer);
@@ -123,24 +123,24 @@ impl Scene {
         Ok(answers)
     }
 
-    /// Sends a delivery and expects `status` and a problem document whose detail contains `naming`. Sabotage sends a
-    /// valid delivery instead.
+    /// Sends a delivery and expects `status` and a problem document whose detail contains `detail_part`. Sabotage
+    /// sends a valid delivery instead.
     pub(crate) async fn refuse(
         &mut self,
         label: &str,
         delivery: &Delivery,
         status: u16,
-        naming: &str,
+        detail_part: &str,
     ) -> Result<(), Error> {
-        let fine = self.ada("msg_demo_sabotage", gatehouse_ada::samples::END_USER_UPDATED)?;
-        let answer = if self.sabotaged { &fine } else { delivery }.send(&self.stack.url).await?;
+        let valid = self.ada("msg_demo_sabotage", gatehouse_ada::samples::END_USER_UPDATED)?;
+        let answer = if self.is_sabotaged { &valid } else { delivery }.send(&self.stack.url).await?;
         self.print(label, &answer);
         let problem: Value = serde_json::from_str(&answer.body).unwrap_or_default();
         let detail = problem["detail"].as_str().unwrap_or_default();
         println!("      {detail}");
-        let document = answer.header("content-type") == "application/problem+json" && problem["status"] == status;
-        let met = answer.status == status && document && detail.contains(naming);
-        self.expect(&format!("{status}, with a problem document that names {naming:?}"), met);
+        let is_problem = answer.header("content-type") == "application/problem+json" && problem["status"] == status;
+        let is_met = answer.status == status && is_problem && detail.contains(detail_part);
+        self.expect(&format!("{status}, with a problem document that names {detail_part:?}"), is_met);
         Ok(())
     }
 
@@ -152,13 +152,13 @@ impl Scene {
         }
     }
 
-    pub(crate) fn expect(&mut self, what: &str, met: bool) {
+    pub(crate) fn expect(&mut self, expectation: &str, is_met: bool) {
         self.tally.checks += 1;
-        if met {
-            println!("      ✓ {what}");
+        if is_met {
+            println!("      ✓ {expectation}");
         } else {
             self.tally.failed += 1;
-            println!("      ✗ expected {what}");
+            println!("      ✗ expected {expectation}");
         }
     }
 
@@ -169,9 +169,9 @@ impl Scene {
     /// Expects that the delivery was recorded as a new event with the same body.
     pub(crate) async fn expect_recorded(&mut self, answer: &Answer, delivery: &Delivery) -> Result<(), Error> {
         let record = self.record(answer.event_id()).await?;
-        let whole = record.is_some_and(|record| record.event.body == delivery.body);
-        let recorded = answer.status == 200 && answer.outcome() == "recorded";
-        self.expect("200 recorded, and the table holds the body byte for byte", recorded && whole);
+        let has_body = record.is_some_and(|record| record.event.body == delivery.body);
+        let is_recorded = answer.status == 200 && answer.outcome() == "recorded";
+        self.expect("200 recorded, and the table holds the body byte for byte", is_recorded && has_body);
         Ok(())
     }
 
@@ -194,7 +194,11 @@ impl Scene {
                 batches.changed().await?;
             }
         };
-        if event_id.is_empty() { Ok(None) } else { tokio::time::timeout(PATIENCE, wait).await.unwrap_or(Ok(None)) }
+        if event_id.is_empty() {
+            Ok(None)
+        } else {
+            tokio::time::timeout(RECORD_TIMEOUT, wait).await.unwrap_or(Ok(None))
+        }
     }
 
     pub(crate) async fn timeline(&self, subject: &str) -> Result<Vec<Record>, Error> {

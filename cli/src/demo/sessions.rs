@@ -34,8 +34,8 @@ pub(super) async fn conflict(scene: &mut Scene) -> Result<(), Error> {
     let records = scene.timeline("ada:conversation:demo-conflict").await?;
     let is_stored =
         |delivery: &Delivery, conflict| records.iter().any(|r| r.conflict == conflict && r.event.body == delivery.body);
-    let both = is_stored(&first, false) && is_stored(&other, true);
-    scene.expect("the first body as the record, the other one as a conflict", both);
+    let are_stored = is_stored(&first, false) && is_stored(&other, true);
+    scene.expect("the first body as the record, the other one as a conflict", are_stored);
     Ok(())
 }
 
@@ -55,7 +55,7 @@ pub(super) async fn order(scene: &mut Scene) -> Result<(), Error> {
         let session = fold(&scene.timeline(&format!("agntix:session:{session_id}")).await?);
         let is_closed =
             session.state == State::Closed && session.analysis.is_some_and(|a| a.contains("berth_confirmed"));
-        scene.expect("the session to be CLOSED, with its analysis", is_closed && session.started_at.is_some());
+        scene.expect("a CLOSED session with its analysis", is_closed && session.started_at.is_some());
     }
     Ok(())
 }

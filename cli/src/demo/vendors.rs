@@ -21,9 +21,9 @@ pub(super) async fn vapi(scene: &mut Scene) -> Result<(), Error> {
     let delivery = scene.vapi(Vapi::CLIENT, gatehouse_vapi::samples::WORKFLOW_NODE_STARTED)?;
     let answer = scene.send("workflow.node.started", &delivery).await?;
     scene.expect_recorded(&answer, &delivery).await?;
-    let (sent, got): (Value, Value) =
+    let (expected, reply): (Value, Value) =
         (serde_json::from_str(REPLY)?, serde_json::from_str(&answer.body).unwrap_or_default());
-    scene.expect("the configured add-message as the reply", sent == got);
+    scene.expect("the configured add-message as the reply", expected == reply);
     Ok(())
 }
 
@@ -40,8 +40,8 @@ pub(super) async fn answers(scene: &mut Scene) -> Result<(), Error> {
         let delivery = scene.vapi(Vapi::SERVER, body)?;
         let answer = scene.send(label, &delivery).await?;
         scene.expect_recorded(&answer, &delivery).await?;
-        let got: Value = serde_json::from_str(&answer.body).unwrap_or_default();
-        scene.expect(&format!("{expected} at {pointer} of the reply"), got.pointer(pointer) == Some(&expected));
+        let reply: Value = serde_json::from_str(&answer.body).unwrap_or_default();
+        scene.expect(&format!("{expected} at {pointer} of the reply"), reply.pointer(pointer) == Some(&expected));
         let again = scene.send("the same delivery again", &delivery).await?;
         let is_same = again.outcome() == "duplicate" && again.body == answer.body;
         scene.expect("200 duplicate, with the same reply", is_same);
@@ -58,7 +58,7 @@ pub(super) async fn ada(scene: &mut Scene) -> Result<(), Error> {
     let records = scene.timeline("ada:conversation:673da1f0c2b94e5f8a017b11").await?;
     let conversation = fold(&records);
     let is_closed = conversation.state == State::Closed && conversation.messages.len() == 1 && conversation.events == 4;
-    scene.expect("the conversation to be CLOSED, with its four events and one message", is_closed);
+    scene.expect("a CLOSED conversation with its four events and one message", is_closed);
     Ok(())
 }
 
@@ -93,7 +93,7 @@ pub(super) async fn unknown(scene: &mut Scene) -> Result<(), Error> {
         let answer = scene.send(label, &delivery).await?;
         scene.expect_recorded(&answer, &delivery).await?;
     }
-    let shape = scene.record("ada:msg_demo_shape").await?;
-    scene.expect("the last event to be marked as unparsed", shape.is_some_and(|record| record.event.flags.unparsed));
+    let record = scene.record("ada:msg_demo_shape").await?;
+    scene.expect("the mark unparsed on the last event", record.is_some_and(|record| record.event.flags.unparsed));
     Ok(())
 }

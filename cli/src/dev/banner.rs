@@ -23,8 +23,8 @@ pub(super) fn print_json(dev: &Dev) -> Result<(), Error> {
 /// Warns if the stack is reachable from other machines, also with `--json`.
 pub(super) fn warn(dev: &Dev) {
     if !dev.host.is_loopback() {
-        let what = "the functions, and DynamoDB and SQS without authentication,";
-        eprintln!("warning: {what} are reachable from other machines (listening on {})", dev.host);
+        let exposed = "the functions, and DynamoDB and SQS without authentication,";
+        eprintln!("warning: {exposed} are reachable from other machines (listening on {})", dev.host);
     }
 }
 
@@ -52,8 +52,8 @@ fn write(dev: &Dev, took: Duration, out: &mut impl Write) -> std::io::Result<()>
 /// Writes the URL of each function and a command that sends it a valid delivery.
 fn write_functions(dev: &Dev, out: &mut impl Write) -> std::io::Result<()> {
     let stack = &dev.stack;
-    let shell = if dev.development { "" } else { ", in a shell with the same GATEHOUSE_SECRETS" };
-    writeln!(out, "Functions, each with a command that posts a valid delivery{shell}:")?;
+    let environment = if dev.development { "" } else { ", in a shell with the same GATEHOUSE_SECRETS" };
+    writeln!(out, "Functions, each with a command that posts a valid delivery{environment}:")?;
     for SourceArg(source) in SourceArg::value_variants() {
         let Profile { name, function, secrets, .. } = source.profile();
         if !stack.functions.contains_key(*function) {
@@ -86,9 +86,9 @@ fn write_services(dev: &Dev, out: &mut impl Write) -> std::io::Result<()> {
     }
     let (table, retry, dead) = (&stack.table, name(&stack.retry_queue), name(&stack.dead_letter_queue));
     writeln!(out, "  table {table}, queues {retry} and {dead}")?;
-    let at = if stack.url.ends_with(":9000") { String::new() } else { format!(" --at {}", stack.url) };
+    let option = if stack.url.ends_with(":9000") { String::new() } else { format!(" --at {}", stack.url) };
     for command in ["events list", "stats", "doctor"] {
-        writeln!(out, "    {}", bold(&format!("{} {command}{at}", program())))?;
+        writeln!(out, "    {}", bold(&format!("{} {command}{option}", program())))?;
     }
     // External services have their own names and credentials.
     if dev.dynamodb.engine.is_none() || dev.sqs.engine.is_none() {
@@ -121,7 +121,7 @@ fn data_location(dev: &Dev) -> String {
         return "in the external DynamoDB and SQS".to_owned();
     }
     let Some(data) = &dev.data else {
-        return "in memory, gone when this ends; --data-dir DIR keeps it".to_owned();
+        return "in memory, lost when this process ends; --data-dir DIR stores it".to_owned();
     };
     let directory = data.path().display();
     if !has_dynamodb {

@@ -123,8 +123,8 @@ impl Visit for Fields {
 
 impl Fields {
     fn take(&mut self, name: &str) -> Option<String> {
-        let at = self.0.iter().position(|field| field.0 == name)?;
-        Some(self.0.remove(at).1)
+        let index = self.0.iter().position(|field| field.0 == name)?;
+        Some(self.0.remove(index).1)
     }
 
     fn into_line(mut self, level: Level) -> String {

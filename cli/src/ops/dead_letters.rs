@@ -199,13 +199,13 @@ fn table(letters: &[DeadLetter]) -> Table {
 fn held_elsewhere_error(count: u64) -> Error {
     let seconds = VISIBILITY_TIMEOUT.as_secs();
     format!(
-        "about {count} more are held by another command, or by one that was killed; they are visible again within \
-         {seconds} s"
+        "about {count} more dead letters are held by another command, or by one that was killed; they are visible \
+         again within {seconds} s"
     )
     .into()
 }
 
-/// The number of dead letters, and the number for each reason.
+/// Formats the number of dead letters, and the number for each reason.
 fn count_by_reason(letters: &[DeadLetter]) -> String {
     let mut reasons = BTreeMap::<&str, usize>::new();
     for letter in letters {
@@ -246,7 +246,7 @@ pub(crate) fn as_json(body: &str) -> serde_json::Value {
     serde_json::from_str(body).unwrap_or_else(|_| body.into())
 }
 
-/// Finds the dead letter of an event or a message. It is not held.
+/// Finds the dead letter of an event or a message, without holding it.
 pub(crate) async fn find(deployment: &Deployment, id: &str) -> Result<Option<DeadLetter>, Error> {
     let bar = progress("searching the dead letters");
     let received = peek(deployment, &bar, &mut Interrupts::listen(), |letter| letter.has_id(id)).await?;
@@ -254,7 +254,7 @@ pub(crate) async fn find(deployment: &Deployment, id: &str) -> Result<Option<Dea
     Ok(received.letters.into_iter().find(|letter| letter.has_id(id)))
 }
 
-/// Adds a dead letter's history, and advice.
+/// Adds lines with a dead letter's history and advice.
 pub(crate) fn describe(lines: &mut KeyValues, letter: &DeadLetter) {
     lines.add("dead letter", format!("{}, since {}", letter.reason, letter.sent_at));
     lines.add_some("event", letter.event_id.as_ref());
@@ -274,7 +274,7 @@ fn advice(reason: &str) -> &'static str {
             "DynamoDB was down, slow or not accessible to event-retry at every attempt: run gatehouse doctor, then \
              redrive"
         }
-        "refused" => "DynamoDB rejects the item; redrive after a release or a setting has fixed that",
+        "refused" => "DynamoDB rejects the item; redrive after a new release or setting has fixed the cause",
         "unreadable" => {
             "the message is not an envelope of this release; inspect it with --payload, then discard it, or redrive it \
              under the release that wrote it"
@@ -362,11 +362,11 @@ pub(crate) async fn erase_dead_letters(
     subjects: &BTreeSet<Subject>,
 ) -> Result<ErasedDeadLetters, Error> {
     let bar = progress("searching the dead letters");
-    let is_about_them = |letter: &DeadLetter| subject_of(letter).is_some_and(|subject| subjects.contains(&subject));
+    let is_about_subjects = |letter: &DeadLetter| subject_of(letter).is_some_and(|subject| subjects.contains(&subject));
     let received = receive_all(deployment, &bar, &mut Interrupts::listen(), |_| false).await?;
     let (is_partial, held_elsewhere) = (received.is_partial, received.held_elsewhere);
     let unreadable = received.letters.iter().filter(|letter| letter.envelope.is_none()).count();
-    let letters = received.retain(deployment, is_about_them).await?.letters;
+    let letters = received.retain(deployment, is_about_subjects).await?.letters;
     bar.finish_and_clear();
     if is_partial {
         release(deployment, &letters).await?;

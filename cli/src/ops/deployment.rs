@@ -13,7 +13,7 @@ use super::meter::Meter;
 use crate::shell::shell_quote;
 use crate::stack::{Outputs, aws_error};
 
-/// Timeout of one AWS call. It is long because only the user at the terminal waits.
+/// Timeout of one AWS call. It is long, because only a user at a terminal waits.
 const CALL_LIMIT: std::time::Duration = std::time::Duration::from_secs(15);
 /// Lifetime of tombstones in days. The functions' setting `EventTtlDays` is not known here.
 const TTL_DAYS: u32 = 90;
@@ -54,14 +54,14 @@ pub(crate) struct Deployment {
     pub(crate) store: Store,
     /// The table's name.
     pub(crate) table: String,
-    /// For requests about the table itself, which the store does not make.
+    /// A client for requests about the table itself, such as `DescribeTable`.
     pub(crate) dynamodb: aws_sdk_dynamodb::Client,
     pub(crate) sqs: aws_sdk_sqs::Client,
     /// The URLs of the retry queue and the dead-letter queue.
     queues: Option<(String, String)>,
     /// For `--stack`: the SDK configuration and the stack's outputs.
     pub(crate) deployed: Option<(SdkConfig, Outputs)>,
-    /// For a `gatehouse dev`: its description of itself.
+    /// For a `gatehouse dev`: its response at `/gatehouse`.
     pub(crate) dev: Option<status::Answer>,
     /// The options that select this deployment in a suggested command, with a leading space.
     pub(crate) flags: String,

@@ -93,28 +93,29 @@ pub(crate) async fn run(arguments: Arguments) -> ExitStatus {
     let Arguments { output, target } = arguments;
     let deployment = target.find().await?;
     let mut findings = Findings::default();
-    let deploy = "does it exist, and are you allowed to read it? sam deploy restores what infra/template.yaml defines";
-    bounded(&mut findings, "table", deploy, async |findings| table(&deployment, findings).await).await;
+    let restore =
+        "check that it exists and that you may read it; sam deploy restores everything in infra/template.yaml";
+    run_check(&mut findings, "table", restore, async |findings| table(&deployment, findings).await).await;
     if deployment.dev.is_none() {
-        bounded(&mut findings, "recovery", deploy, async |findings| recovery(&deployment, findings).await).await;
+        run_check(&mut findings, "recovery", restore, async |findings| recovery(&deployment, findings).await).await;
     }
     if deployment.has_queues() {
-        bounded(&mut findings, "queues", deploy, async |findings| queues(&deployment, findings).await).await;
+        run_check(&mut findings, "queues", restore, async |findings| queues(&deployment, findings).await).await;
     }
     if let Some((sdk, outputs)) = &deployment.deployed {
-        let check = "gatehouse secrets check --stack reports what is wrong";
-        bounded(&mut findings, "secrets", check, async |findings| secrets(sdk, outputs, findings).await).await;
-        bounded(&mut findings, "alarms", deploy, async |findings| alarms(sdk, outputs, findings).await).await;
+        let check = format!("run gatehouse secrets check --stack {}", outputs.stack);
+        run_check(&mut findings, "secrets", &check, async |findings| secrets(sdk, outputs, findings).await).await;
+        run_check(&mut findings, "alarms", restore, async |findings| alarms(sdk, outputs, findings).await).await;
     }
-    let advice = "is the URL reachable?";
-    bounded(&mut findings, "URLs", advice, async |findings| urls(&deployment, findings).await).await;
+    let advice = "check that the URLs are reachable";
+    run_check(&mut findings, "URLs", advice, async |findings| urls(&deployment, findings).await).await;
 
     findings.print(output)?;
     Ok(u8::from(findings.wrong() > 0))
 }
 
 /// Runs a check. An error or a timeout of the check itself is a finding too.
-async fn bounded(
+async fn run_check(
     findings: &mut Findings,
     name: &str,
     advice: &str,
@@ -201,7 +202,7 @@ async fn queues(deployment: &Deployment, findings: &mut Findings) -> Result<(), 
                   (aws lambda list-event-source-mappings) and its log";
     findings.add("retry queue", if visible + hidden == 0 { "ok" } else { "warning" }, found, advice);
     let (letters, held) = dead_letters::dead_letter_counts(deployment).await?;
-    let advice = format!("gatehouse dead-letters list{} says why; redrive once the cause is gone", deployment.flags);
+    let advice = format!("gatehouse dead-letters list{} says why; redrive after the cause is fixed", deployment.flags);
     let found =
         if held == 0 { format!("{letters} waiting") } else { format!("{letters} waiting, {held} held by a command") };
     findings.check("dead letters", letters + held == 0, found, advice);
@@ -289,11 +290,10 @@ async fn urls(deployment: &Deployment, findings: &mut Findings) -> Result<(), Er
                     _ => ("wrong", "an unsigned request must be refused; see the function's log"),
                 };
                 findings.add(&function, state, format!("HTTP status {}", answer.status), advice);
-                let at = httpdate::parse_http_date(answer.header("date")).ok();
-                let at = at.and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
-                skews.extend(
-                    at.and_then(|at| i64::try_from(at.as_secs()).ok()).map(|at| at - Clock::System.now().as_secs()),
-                );
+                let date = httpdate::parse_http_date(answer.header("date")).ok();
+                let date = date.and_then(|date| date.duration_since(std::time::UNIX_EPOCH).ok());
+                let seconds = date.and_then(|date| i64::try_from(date.as_secs()).ok());
+                skews.extend(seconds.map(|seconds| seconds - Clock::System.now().as_secs()));
             }
             Err(error) => {
                 let advice = "check the URL and the network; deployed URLs are public (AuthType NONE)";
@@ -303,8 +303,8 @@ async fn urls(deployment: &Deployment, findings: &mut Findings) -> Result<(), Er
     }
     if let Some(skew) = skews.into_iter().max_by_key(|skew| skew.abs()) {
         let found = format!("{skew} s between the functions' clocks and this machine's");
-        let advice = "correct this machine's clock: beyond 300 s its signatures are refused, and spans such as --since \
-                      1h are wrong";
+        let advice = "correct this machine's clock: beyond 300 s, its signatures are refused, and spans such as \
+                      --since 1h are wrong";
         findings.check("clock", skew.abs() <= CLOCK_SKEW, found, advice);
     }
     Ok(())

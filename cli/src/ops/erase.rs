@@ -22,7 +22,7 @@ use crate::shell::{Interrupts, confirm, print};
 pub(crate) const EXAMPLES: &str = "\
 Erases the subject's records, chunks, conflicting copies and dead letters. A tombstone without content replaces each
 record, and the subject's hash is added to a list, so that for 90 days no retry, redrive or later delivery about the
-subject is recorded. Running functions learn of the erasure within a minute. The command can be repeated safely.
+subject is recorded. Running functions apply the list within a minute. The command can be repeated safely.
 
 The conversations of an end user are found by reading Ada's events since --since through the index by-source. Events
 recorded before the stack had that index are not found.
@@ -123,7 +123,7 @@ impl Erasure {
         self.dead_letters.deleted.get(subject).copied().unwrap_or_default()
     }
 
-    /// One object for each subject.
+    /// Returns one object for each subject.
     fn to_json(&self) -> Vec<Value> {
         let object = |(subject, removed): &(Subject, Removed)| {
             let Removed { events, conflicts, chunks } = removed;
@@ -133,7 +133,7 @@ impl Erasure {
         self.removed.iter().map(object).collect()
     }
 
-    /// One line for each subject.
+    /// Returns one line for each subject.
     fn to_text(&self) -> String {
         let line = |(subject, removed): &(Subject, Removed)| {
             let counts = [
@@ -150,8 +150,8 @@ impl Erasure {
 
 fn closing_note() -> String {
     format!(
-        "Running functions learn of the erasure within {STALE} seconds. Run the command again then, to erase the \
-         events that they recorded meanwhile.\n\
+        "Running functions apply the erasure within {STALE} seconds. Then run the command again, to erase events that \
+         they recorded before that.\n\
          Not erased, but these expire: backups (point-in-time recovery, 35 days), messages on the retry queue (at most \
          14 days; they are not recorded), chunks of large payloads whose recording failed (EventTtlDays), log lines \
          (ids without content; LogRetentionDays), the stream (24 hours).\n"
@@ -219,7 +219,7 @@ async fn conversations_of(deployment: &Deployment, end_user: &str, since: When) 
     Ok(found)
 }
 
-/// The subjects of those events in `keys` that name the end user.
+/// Returns the subjects of those events in `keys` that name the end user.
 async fn subjects_naming(deployment: &Deployment, keys: Vec<String>, end_user: &str) -> Result<Vec<Subject>, Error> {
     let places = deployment.store.read(keys, Clock::System.now()).await?;
     let subject = |place: Place| {

@@ -52,8 +52,8 @@ Examples:
   gatehouse events list --source vapi --type end-of-call-report --since 24h
   gatehouse events list --failed --since 24h --json | jq -r .event_id
 
-Flags: unparsed, the body does not match the vendor's types; weak-identity, the id is a hash of the message and the
-hour.
+Marks: unparsed, the body does not match the vendor's types; weak-identity, the message lacks its subject or its time,
+so two occurrences may have the same id.
 
 Takes one query for each vendor and hour; no payload is read.";
 
@@ -107,7 +107,7 @@ pub(crate) enum Command {
         #[command(flatten)]
         target: TargetArgs,
     },
-    /// Permanently erase all data about a subject, and keep new events about it from being recorded.
+    /// Permanently erase all data about a subject, and prevent new events about it from being recorded.
     #[command(after_help = erase::EXAMPLES)]
     Erase(erase::Arguments),
 }
@@ -215,7 +215,7 @@ fn or_dash(text: Option<&String>) -> String {
     text.cloned().unwrap_or_else(|| "-".to_owned())
 }
 
-/// Everything that is known about an event.
+/// The record, conflicts and dead letter of an event.
 struct Lookup {
     place: Place,
     conflicts: Vec<Record>,
@@ -227,20 +227,20 @@ struct Lookup {
 }
 
 impl Lookup {
-    /// The event's state in one word, and its meaning.
+    /// Returns the event's state in one word, and its meaning.
     fn state(&self) -> (&'static str, String) {
         match (&self.place, &self.dead_letter) {
             (Place::Record(record), _) if record.conflict => {
-                ("conflict", "the record with this id has a different body; both are kept".to_owned())
+                ("conflict", "the record with this id has a different body; both are stored".to_owned())
             }
             (Place::Record(_), Some(_)) => {
                 ("recorded", "a dead letter of the event remains; redrive or discard it".to_owned())
             }
             (Place::Record(_), None) if self.conflicts.len() == 1 => {
-                ("recorded", "first version; 1 conflicting delivery kept".to_owned())
+                ("recorded", "first version; 1 conflicting delivery is stored too".to_owned())
             }
             (Place::Record(_), None) if !self.conflicts.is_empty() => {
-                ("recorded", format!("first version; {} conflicting deliveries kept", self.conflicts.len()))
+                ("recorded", format!("first version; {} conflicting deliveries are stored too", self.conflicts.len()))
             }
             (Place::Record(_), None) => ("recorded", "once; nothing is left to do".to_owned()),
             (Place::Erased(at), _) => ("erased", format!("at {at}; the event is not recorded again")),
@@ -285,7 +285,7 @@ impl Lookup {
             let (received_at, verified_by, fingerprint) = (event.received_at, &event.verified_by, &event.fingerprint);
             lines.add("conflict", format!("received {received_at} ({verified_by}), fingerprint {fingerprint}"));
             if with_payload {
-                lines.block("its payload", &pretty_json(&String::from_utf8_lossy(&event.body)));
+                lines.block("conflicting payload", &pretty_json(&String::from_utf8_lossy(&event.body)));
             }
         }
         if let Some(letter) = &self.dead_letter {
@@ -359,9 +359,9 @@ fn describe(lines: &mut KeyValues, record: &Record, with_payload: bool) {
     lines.add("source", format!("{} {kind}", event.source));
     lines.add_some("subject", event.subject.as_ref().map(ToString::to_string));
     lines.add("occurred", event.occurred_at.to_string());
-    let late = (event.received_at.as_millis() - event.occurred_at.as_millis()) / 1000;
-    let late = if late > 0 { format!(", {late} s after it occurred") } else { String::new() };
-    lines.add("received", format!("{}{late}", event.received_at));
+    let delay = (event.received_at.as_millis() - event.occurred_at.as_millis()) / 1000;
+    let delay = if delay > 0 { format!(", {delay} s after it occurred") } else { String::new() };
+    lines.add("received", format!("{}{delay}", event.received_at));
     lines.add("verified by", &event.verified_by);
     lines.add("fingerprint", event.fingerprint.to_string());
     let marks = mark_words(event.flags);
@@ -442,11 +442,11 @@ async fn timeline(
 ) -> ExitStatus {
     let mut next_page: Option<PageToken> = None;
     let (mut printed, mut left) = (0, limit.unwrap_or(usize::MAX));
-    let mut seen = HashSet::new();
+    let mut printed_keys = HashSet::new();
     while left > 0 {
         let size = u8::try_from(left.min(100)).unwrap_or(100);
         let page = deployment.store.timeline(subject, Clock::System.now(), next_page, size).await?;
-        seen.extend(page.records.iter().map(key_of));
+        printed_keys.extend(page.records.iter().map(key_of));
         if !page.records.is_empty() {
             printer.print(&page.records, printed == 0)?;
         }
@@ -461,7 +461,7 @@ async fn timeline(
         }
     }
     if follow {
-        follow_timeline(deployment, subject, printer, seen).await?;
+        follow_timeline(deployment, subject, printer, printed_keys).await?;
     } else if printed == 0 {
         eprintln!("no events about {subject}; a subject looks like ada:conversation:673da1f0c2b94e5f8a017b11");
         return Ok(NOT_FOUND);
@@ -483,7 +483,7 @@ async fn follow_timeline(
     deployment: &Deployment,
     subject: &Subject,
     printer: TimelinePrinter,
-    mut seen: HashSet<(String, bool, String)>,
+    mut printed_keys: HashSet<(String, bool, String)>,
 ) -> Result<(), Error> {
     let mut known_keys = HashSet::new();
     let mut stop = Interrupts::listen();
@@ -499,7 +499,7 @@ async fn follow_timeline(
                 known_keys.extend(new);
                 let record = |place| if let Place::Record(record) = place { Some(*record) } else { None };
                 let mut records: Vec<_> = places.into_values().filter_map(record).collect();
-                records.retain(|record| seen.insert(key_of(record)));
+                records.retain(|record| printed_keys.insert(key_of(record)));
                 records.sort_by(|a, b| (a.event.occurred_at, &a.event.id).cmp(&(b.event.occurred_at, &b.event.id)));
                 printer.print(&records, false)?;
             }
@@ -562,8 +562,8 @@ async fn list(deployment: &Deployment, output: OutputArgs, span: &Span, filter: 
             )?;
         } else {
             let at = letter.first_failed_at.unwrap_or(letter.sent_at);
-            let why = letter.last_error.clone().unwrap_or_default();
-            table.row([age(at, now), "dead".to_owned(), letter.reason.clone(), "-".to_owned(), why, id.clone()]);
+            let error = letter.last_error.clone().unwrap_or_default();
+            table.row([age(at, now), "dead".to_owned(), letter.reason.clone(), "-".to_owned(), error, id.clone()]);
         }
     }
     if !output.json {

@@ -30,7 +30,7 @@ impl Span {
         Span { source: vec![source.to_owned()], since, until: None }
     }
 
-    /// Calls `take` with each event, latest first, until it returns false. Each hour is read completely first.
+    /// Calls `take` with each event, latest first, until `take` returns false. Reads one hour completely at a time.
     ///
     /// # Errors
     /// If DynamoDB fails, or the table has no index `by-source`.
@@ -44,8 +44,8 @@ impl Span {
         if since > until {
             return Err(format!("--since {since} is after --until {until}").into());
         }
-        let all = vendors().map(str::to_owned).collect::<Vec<_>>();
-        let sources = if self.source.is_empty() { &all[..] } else { &self.source };
+        let all_vendors = vendors().map(str::to_owned).collect::<Vec<_>>();
+        let sources = if self.source.is_empty() { &all_vendors[..] } else { &self.source };
         for hour in hours(since, until) {
             let mut arrived = Vec::new();
             for source in sources {

@@ -38,9 +38,9 @@ impl Meter {
 impl fmt::Display for Meter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.with_counts(|counts| {
-            let all: usize = counts.requests.values().sum();
+            let total: usize = counts.requests.values().sum();
             let each: Vec<_> = counts.requests.iter().map(|(operation, n)| format!("{operation} {n}")).collect();
-            let requests = counted(all, "request");
+            let requests = counted(total, "request");
             write!(f, "{requests} ({}), {} read units", each.join(", "), counts.read_units)
         })
     }

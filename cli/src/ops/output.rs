@@ -109,7 +109,7 @@ impl KeyValues {
         print_styled(&self.0)
     }
 
-    /// The text without colours.
+    /// Returns the text without colours.
     #[cfg(test)]
     pub(crate) fn plain_text(&self) -> String {
         anstream::adapter::strip_str(&self.0).to_string()
@@ -151,7 +151,7 @@ pub(crate) fn pretty_json(text: &str) -> String {
     value.and_then(|value| serde_json::to_string_pretty(&value).ok()).unwrap_or_else(|| text.to_owned())
 }
 
-/// The time since `at`: `42 s`, `5 min`, `3 h` or `12 d`.
+/// Formats the time since `at`: `42 s`, `5 min`, `3 h` or `12 d`.
 pub(crate) fn age(at: Timestamp, now: Timestamp) -> String {
     let seconds = (now.as_secs() - at.as_secs()).max(0);
     match seconds {
@@ -162,7 +162,7 @@ pub(crate) fn age(at: Timestamp, now: Timestamp) -> String {
     }
 }
 
-/// A count and its noun: `1 event`, `2 events`.
+/// Formats a count and its noun: `1 event`, `2 events`.
 pub(crate) fn counted(count: usize, noun: &str) -> String {
     if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }

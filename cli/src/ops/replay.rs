@@ -190,7 +190,7 @@ impl Replay<'_> {
                 differences.push(Difference { what, stored, now });
             }
         };
-        // The stored fingerprint is that of the delivery. The stored body is redacted, so it has another one.
+        // The stored fingerprint is that of the delivery. The stored body may be redacted, and then has another one.
         let mut now = source.event(&document, Received::of(stored));
         let identity = source.identify(
             &document,
@@ -198,7 +198,7 @@ impl Replay<'_> {
             &stored.fingerprint,
             &stored.nonce,
         );
-        // The id can be compared only if the body has everything that it is made of.
+        // The id can be compared only if the body contains everything that the id is derived from.
         let is_whole = !stored.body.windows(REDACTED.len()).any(|part| part == REDACTED);
         let is_in_body = is_whole && source.id_is_in_body(&document, &stored.id);
         if is_in_body && !identity.weak && !stored.flags.weak_identity {
@@ -258,8 +258,8 @@ impl Replay<'_> {
             if !self.different.is_empty() {
                 table.print()?;
             }
-            let tried = if self.dry_run { "nothing was written" } else { "recorded again as duplicates" };
-            print(&format!("{} replayed, {tried}; {} differ\n", self.count, self.different.len()))?;
+            let recording = if self.dry_run { "nothing was written" } else { "recorded again as duplicates" };
+            print(&format!("{} replayed, {recording}; {} differ\n", self.count, self.different.len()))?;
         }
         Ok(u8::from(!self.different.is_empty()))
     }
@@ -270,5 +270,5 @@ fn shortened(text: String) -> String {
     if text.chars().count() <= 60 { text } else { text.chars().take(57).chain("...".chars()).collect() }
 }
 
-/// The text that replaces a credential. The event id may have been made of the credential.
+/// The text that replaces a credential. The event id may be derived from the credential.
 const REDACTED: &[u8] = b"[redacted]";

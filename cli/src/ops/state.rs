@@ -111,7 +111,7 @@ impl Summary {
         Summary { subject, state, folded, analysis }
     }
 
-    /// The first of `pointers` into the analysis that has a value, as text.
+    /// Returns the first value of the analysis at one of `pointers`, as text.
     fn analysis_text(&self, pointers: &[&str]) -> Option<String> {
         let analysis = self.analysis.as_ref()?;
         let found = pointers.iter().find_map(|pointer| analysis.pointer(pointer).filter(|value| !value.is_null()))?;
@@ -136,7 +136,7 @@ impl Summary {
         object
     }
 
-    /// `flags` selects the deployment in the commands that the text suggests.
+    /// Returns the summary as text. `flags` selects the deployment in the commands that it suggests.
     fn to_key_values(&self, with_payload: bool, flags: &str) -> KeyValues {
         let mut lines = KeyValues::default();
         lines.add("subject", self.subject.as_str());
@@ -260,7 +260,7 @@ async fn list(deployment: &Deployment, output: OutputArgs, since: When, only_ope
     Ok(0)
 }
 
-/// The sessions with events since a time.
+/// Returns the sessions with events since a time.
 async fn activities(deployment: &Deployment, since: When) -> Result<BTreeMap<Subject, Activity>, Error> {
     let mut sessions = BTreeMap::<Subject, Activity>::new();
     let profile = source_of("sessions")?.profile();

@@ -20,7 +20,7 @@ use crate::stack::resources;
 
 pub(crate) const EXAMPLES: &str = "\
 Counts the functions' log lines. For a deployed stack, CloudWatch Logs Insights reads them and bills $0.005 per GB
-(a line has about 600 bytes). A `gatehouse dev` counts its own lines since it started, for up to a day.
+(a line has about 600 bytes). A `gatehouse dev` counts its log lines since it started, for up to a day.
 
 Outcomes belong to requests and attempts: an event may count as queued, then as failed for each attempt, then as
 recorded or dead-lettered. Messages that the redrive policy moves have no line. Probes of gatehouse doctor count as

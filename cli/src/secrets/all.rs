@@ -5,12 +5,12 @@ use gatehouse_chat::AgentChat;
 use gatehouse_vendor::{SecretsDocument, Source, UnreadableSecrets};
 use gatehouse_vendors::Secrets;
 
-/// Everything that a secrets document opens, and what is wrong with it.
+/// The parsed parts of a secrets document, and its defects.
 #[derive(Debug)]
 pub(crate) struct AllSecrets {
     pub(crate) vendors: Secrets,
     pub(crate) chat: AgentChat,
-    /// What is wrong, with the place and without the value.
+    /// Descriptions of the defects, each with its place and without the value.
     pub(crate) defects: Vec<String>,
 }
 
@@ -21,10 +21,10 @@ impl AllSecrets {
     /// If it is not a JSON object.
     pub(crate) fn parse(text: &str, development: bool) -> Result<Self, UnreadableSecrets> {
         let vendors = Secrets::parse(text, development)?;
-        let (chat, of_chat) = SecretsDocument::parse(text, development)?.read(&AgKit.profile().secrets);
+        let (chat, chat_defects) = SecretsDocument::parse(text, development)?.read(&AgKit.profile().secrets);
         let mut defects = vendors.defects.clone();
         // Both readers report a part that appears twice.
-        defects.extend(of_chat.into_iter().filter(|defect| !vendors.defects.contains(defect)));
+        defects.extend(chat_defects.into_iter().filter(|defect| !vendors.defects.contains(defect)));
         Ok(AllSecrets { vendors, chat, defects })
     }
 

@@ -79,30 +79,30 @@ impl Credential {
     }
 }
 
-/// Returns the number of usable values.
+/// Returns the number of a credential's usable values.
 fn usable(secrets: &AllSecrets, credential: &Credential) -> usize {
     let schemes = |part| secrets.vendors.part(part).map(|credentials| credentials.schemes()).unwrap_or_default();
     match credential {
         Credential::SigningSecrets(part) => schemes(part).iter().map(|scheme| scheme.values).sum(),
         Credential::Scheme(part, header) => {
-            let is_it = |scheme: &SchemeSummary| match (header, &scheme.header) {
+            let matches = |scheme: &SchemeSummary| match (header, &scheme.header) {
                 (Some(header), Some(known)) => known.eq_ignore_ascii_case(header),
                 (header, _) => header.is_none(),
             };
-            schemes(part).into_iter().find(is_it).map_or(0, |scheme| scheme.values)
+            schemes(part).into_iter().find(matches).map_or(0, |scheme| scheme.values)
         }
         Credential::Client(id) => secrets.chat.clients.iter().filter(|client| client.id == *id).count(),
     }
 }
 
 /// Whether any object in the document has two members with the same name.
-fn repeats(value: &str) -> bool {
+fn has_repeated_member(value: &str) -> bool {
     let members = members(value);
     let elements: Vec<&RawValue> = serde_json::from_str(value).unwrap_or_default();
-    let is_there =
+    let is_repeated =
         |n: usize| members.iter().take(n).any(|before| Some(&before.0) == members.get(n).map(|member| &member.0));
-    (0..members.len()).any(is_there)
-        || members.iter().map(|member| member.1).chain(elements).any(|value| repeats(value.get()))
+    (0..members.len()).any(is_repeated)
+        || members.iter().map(|member| member.1).chain(elements).any(|value| has_repeated_member(value.get()))
 }
 
 /// A document that is being changed.
@@ -118,14 +118,14 @@ impl Document {
     pub(crate) fn read(text: Option<&str>) -> Result<Self, Error> {
         let text = text.unwrap_or("{}");
         let defects = AllSecrets::parse(text, false)?.defects;
-        if repeats(text) {
+        if has_repeated_member(text) {
             return Err("the document has two members with the same name in one object; remove one of them".into());
         }
         let value = serde_json::from_str(text).map_err(|_| "a number in the document is out of range; remove it")?;
         Ok(Document { value, defects })
     }
 
-    /// Returns the number of values, usable or not.
+    /// Returns the number of a credential's values, including unusable ones.
     pub(crate) fn count(&self, credential: &Credential) -> usize {
         match credential {
             Credential::Client(id) => self.clients().iter().filter(|client| client["id"] == id.as_str()).count(),
@@ -136,19 +136,19 @@ impl Document {
     /// Replaces all values. Creates a missing bearer scheme, or a missing client that may call `agents`.
     pub(crate) fn set(&mut self, credential: &Credential, values: &[String], agents: &[String]) -> Result<(), Error> {
         if let Credential::Client(id) = credential {
-            let mut like = self.clients().iter().find(|client| client["id"] == id.as_str()).cloned();
+            let mut template = self.clients().iter().find(|client| client["id"] == id.as_str()).cloned();
             if !agents.is_empty() {
-                like.get_or_insert_with(|| json!({"id": id}))["agents"] = json!(agents);
+                template.get_or_insert_with(|| json!({"id": id}))["agents"] = json!(agents);
             }
-            let like =
-                like.ok_or_else(|| format!("there is no client {id} yet; list the agents it may call with --agents"))?;
+            let template = template
+                .ok_or_else(|| format!("there is no client {id} yet; list the agents it may call with --agents"))?;
             let clients = self.clients_mut()?;
             clients.retain(|client| client["id"] != id.as_str());
-            clients.extend(values.iter().map(|value| with_token(&like, value)));
+            clients.extend(values.iter().map(|value| with_token(&template, value)));
             return Ok(());
         }
         let values: Vec<Value> = values.iter().map(|value| value.as_str().into()).collect();
-        *self.list_or_make(credential)? = values;
+        *self.list_or_create(credential)? = values;
         Ok(())
     }
 
@@ -156,28 +156,28 @@ impl Document {
     pub(crate) fn add(&mut self, credential: &Credential, value: &str) -> Result<(), Error> {
         if let Credential::Client(id) = credential {
             let clients = self.clients_mut()?;
-            let at = clients.iter().position(|client| client["id"] == id.as_str()).unwrap_or_default();
-            let new = with_token(&clients.get(at).cloned().unwrap_or_default(), value);
-            clients.insert(at, new);
+            let index = clients.iter().position(|client| client["id"] == id.as_str()).unwrap_or_default();
+            let new = with_token(&clients.get(index).cloned().unwrap_or_default(), value);
+            clients.insert(index, new);
         } else {
-            self.list_or_make(credential)?.insert(0, value.into());
+            self.list_or_create(credential)?.insert(0, value.into());
         }
         Ok(())
     }
 
-    /// Removes all values but the first.
+    /// Removes all values except the first.
     pub(crate) fn keep_first(&mut self, credential: &Credential) -> Result<(), Error> {
         if let Credential::Client(id) = credential {
             let mut found = false;
             let mut is_first = |client: &Value| client["id"] != id.as_str() || !std::mem::replace(&mut found, true);
             self.clients_mut()?.retain(&mut is_first);
         } else {
-            self.list_or_make(credential)?.truncate(1);
+            self.list_or_create(credential)?.truncate(1);
         }
         Ok(())
     }
 
-    /// Returns the number of usable values.
+    /// Returns the number of a credential's usable values.
     pub(crate) fn usable(&self, credential: &Credential) -> usize {
         AllSecrets::parse(&self.value.to_string(), false).map_or(0, |secrets| usable(&secrets, credential))
     }
@@ -189,11 +189,15 @@ impl Document {
     pub(crate) fn text(&self, credential: &Credential, wanted: usize) -> Result<String, Error> {
         let text = format!("{:#}\n", self.value);
         let secrets = AllSecrets::parse(&text, false)?;
-        let is_good = usable(&secrets, credential) >= wanted;
-        let is_of_it = |defect: &str| defect.starts_with(credential.part());
-        let is_new = |defect: &&String| if is_of_it(defect) { !is_good } else { !self.defects.contains(defect) };
+        let has_enough = usable(&secrets, credential) >= wanted;
+        let is_in_part = |defect: &str| defect.starts_with(credential.part());
+        let is_new = |defect: &&String| if is_in_part(defect) { !has_enough } else { !self.defects.contains(defect) };
         let new: Vec<&str> = secrets.defects.iter().filter(is_new).map(String::as_str).collect();
-        if new.is_empty() && is_good { Ok(text) } else { Err(format!("nothing is written: {}", new.join("; ")).into()) }
+        if new.is_empty() && has_enough {
+            Ok(text)
+        } else {
+            Err(format!("nothing is written: {}", new.join("; ")).into())
+        }
     }
 
     fn list(&self, credential: &Credential) -> Option<&Vec<Value>> {
@@ -201,25 +205,25 @@ impl Document {
             Credential::SigningSecrets(part) => self.value[*part]["signing_secrets"].as_array(),
             Credential::Scheme(part, header) => {
                 let mut schemes = self.value[*part]["schemes"].as_array()?.iter();
-                schemes.find(|scheme| is_of(scheme, header.as_deref()))?["values"].as_array()
+                schemes.find(|scheme| has_header(scheme, header.as_deref()))?["values"].as_array()
             }
             Credential::Client(_) => None,
         }
     }
 
-    fn list_or_make(&mut self, credential: &Credential) -> Result<&mut Vec<Value>, Error> {
+    fn list_or_create(&mut self, credential: &Credential) -> Result<&mut Vec<Value>, Error> {
         let list = match credential {
             Credential::SigningSecrets(part) => self.part(part)?.entry("signing_secrets").or_insert_with(|| json!([])),
             Credential::Scheme(part, header) => {
                 let schemes = self.part(part)?.entry("schemes").or_insert_with(|| json!([])).as_array_mut();
                 let schemes = schemes.ok_or("vapi.schemes is not a list")?;
-                let at = schemes.iter().position(|scheme| is_of(scheme, header.as_deref()));
-                let at = at.unwrap_or_else(|| {
+                let index = schemes.iter().position(|scheme| has_header(scheme, header.as_deref()));
+                let index = index.unwrap_or_else(|| {
                     schemes.push(bearer(header.as_deref().unwrap_or("authorization")));
                     schemes.len() - 1
                 });
                 let scheme =
-                    schemes.get_mut(at).and_then(Value::as_object_mut).ok_or("a scheme of vapi is not an object")?;
+                    schemes.get_mut(index).and_then(Value::as_object_mut).ok_or("a scheme of vapi is not an object")?;
                 scheme.entry("values").or_insert_with(|| json!([]))
             }
             Credential::Client(_) => return Err("clients do not have a list of values".into()),
@@ -251,9 +255,9 @@ fn with_token(client: &Value, token: &str) -> Value {
 }
 
 /// Whether a scheme reads this header; `None` matches every scheme.
-fn is_of(scheme: &Value, header: Option<&str>) -> bool {
-    let own = scheme["header"].as_str().or_else(|| scheme["signature_header"].as_str());
-    header.is_none_or(|header| own.is_some_and(|own| own.eq_ignore_ascii_case(header)))
+fn has_header(scheme: &Value, header: Option<&str>) -> bool {
+    let scheme_header = scheme["header"].as_str().or_else(|| scheme["signature_header"].as_str());
+    header.is_none_or(|header| scheme_header.is_some_and(|name| name.eq_ignore_ascii_case(header)))
 }
 
 fn bearer(header: &str) -> Value {
@@ -275,9 +279,9 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn set(document: &mut Document, of: &str, values: &[&str], agents: &[&str]) -> Result<(), String> {
+    fn set(document: &mut Document, name: &str, values: &[&str], agents: &[&str]) -> Result<(), String> {
         let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
-        document.set(&credential(of), &owned(values), &owned(agents)).map_err(|error| error.to_string())
+        document.set(&credential(name), &owned(values), &owned(agents)).map_err(|error| error.to_string())
     }
 
     fn value(document: &Document) -> Value {
@@ -322,10 +326,10 @@ mod tests {
 
     #[test]
     fn invalid_change_is_refused_without_showing_value() {
-        for (of, value) in [("ada", "whsec_oops"), ("vapi", "short"), ("client:web", "short"), ("ada", "")] {
+        for (name, value) in [("ada", "whsec_oops"), ("vapi", "short"), ("client:web", "short"), ("ada", "")] {
             let mut document = Document::read(None).unwrap();
-            set(&mut document, of, &[value], &["*"]).unwrap();
-            let error = document.text(&credential(of), 1).unwrap_err().to_string();
+            set(&mut document, name, &[value], &["*"]).unwrap();
+            let error = document.text(&credential(name), 1).unwrap_err().to_string();
             assert!(
                 error.starts_with("nothing is written: ") && !error.contains("oops") && !error.contains("short\""),
                 "{error}"
@@ -351,10 +355,10 @@ mod tests {
 
     #[test]
     fn invalid_document_is_not_changed() {
-        for (text, of) in
+        for (text, name) in
             [("[]", "ada"), ("whsec_x", "ada"), (r#"{"ada":7}"#, "ada"), (r#"{"vapi":{"schemes":[7]}}"#, "vapi")]
         {
-            let changed = Document::read(Some(text)).map(|mut document| set(&mut document, of, &[OLD], &[]));
+            let changed = Document::read(Some(text)).map(|mut document| set(&mut document, name, &[OLD], &[]));
             assert!(changed.is_err() || changed.unwrap().is_err(), "{text}");
         }
         for wrong in ["", "svix", "ada:1", "client", "client:", "vapi:"] {

@@ -38,7 +38,7 @@ fn gatehouse() -> Command {
     command
 }
 
-/// Runs a command until it ends. Returns its output, as it is and as one text.
+/// Runs a command until it ends. Returns its output, and standard output and standard error as one text.
 fn run(arguments: &[&str], environment: &[(&str, &str)]) -> (Output, String) {
     let output = gatehouse().args(arguments).envs(environment.iter().copied()).output().unwrap();
     let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
@@ -265,7 +265,7 @@ async fn dev_uses_external_dynamodb_and_sqs_also_after_restart() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn dev_on_all_interfaces_warns_and_serves() {
-    let secrets = format!(r#"{{"ada":{{"signing_secrets":["{WRONG}"]}}}}"#);
+    let secrets = format!(r#"{{"ada":{{"signing_secrets":["{WRONG_SECRET}"]}}}}"#);
     let mut dev = Dev::start(&["--host", "0.0.0.0"], &[("GATEHOUSE_SECRETS", &secrets)]);
     assert!(dev.lines().recv_timeout(WAIT_LIMIT).unwrap().starts_with("warning: the functions, and DynamoDB and SQS"));
     assert_eq!(ada("msg_1").send(dev.base()).await.unwrap().status, 401, "the function is reachable");
@@ -276,7 +276,7 @@ async fn unread_output_blocks_neither_requests_nor_shutdown() {
     let mut dev = Dev::start(&[], &[]);
     // More lines than the pipe and the buffer of `dev` can hold.
     let url = format!("{}/lambda-url/conversation-webhooks/", dev.base());
-    let (output, text) = run(&["send", "ada", "--repeat", "6000", "--secret", WRONG, "--to", &url], &[]);
+    let (output, text) = run(&["send", "ada", "--repeat", "6000", "--secret", WRONG_SECRET, "--to", &url], &[]);
     assert!(text.contains("6000  401 refused"), "{text}");
     assert!(!output.status.success());
     assert_eq!(ada("msg_1").send(dev.base()).await.unwrap().outcome(), "recorded");
@@ -290,7 +290,7 @@ fn signal_right_after_ready_line_stops_dev() {
     }
 }
 
-const WRONG: &str = "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+const WRONG_SECRET: &str = "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn send_prints_outcome_and_repeat_prints_summary() {
@@ -301,7 +301,7 @@ async fn send_prints_outcome_and_repeat_prints_summary() {
     let (output, text) = send(&["--message-id", "msg_1"]);
     assert!(output.status.success() && text.starts_with("200 recorded  ada:msg_1  "), "{text}");
     assert!(send(&["--message-id", "msg_1"]).1.starts_with("200 duplicate  ada:msg_1"));
-    let (output, text) = send(&["--secret", WRONG]);
+    let (output, text) = send(&["--secret", WRONG_SECRET]);
     assert!(
         !output.status.success() && text.starts_with("401 refused  no configured secret verifies the request"),
         "{text}"
@@ -318,8 +318,8 @@ async fn send_prints_outcome_and_repeat_prints_summary() {
     assert!(text.starts_with("400 refused  "), "{text}");
     let (output, text) = send(&["no-such-file.json"]);
     assert!(!output.status.success() && text.starts_with("gatehouse: no-such-file.json cannot be read: "), "{text}");
-    let nowhere = run(&["send", "ada", "--to", "http://127.0.0.1:1/"], &[]).1;
-    assert!(nowhere.starts_with("gatehouse: no answer from http://127.0.0.1:1/: "), "{nowhere}");
+    let unreachable = run(&["send", "ada", "--to", "http://127.0.0.1:1/"], &[]).1;
+    assert!(unreachable.starts_with("gatehouse: no answer from http://127.0.0.1:1/: "), "{unreachable}");
     let (output, text) = run(&["send", "ada", "--repeat", "100000", "--to", "http://127.0.0.1:1/"], &[]);
     assert!(!output.status.success() && text.contains("stopped: server not reachable"), "{text}");
 }
@@ -367,7 +367,7 @@ async fn signed_headers_curl_commands_and_lambda_events_are_verified() {
     assert_eq!(delivery.send(dev.base()).await.unwrap().outcome(), "recorded");
 
     let (_, curl) = run(&["sign", "agntix", "--to", &url], &[]);
-    // A shell function replaces curl, which this machine may not have. It prints its arguments, each ended by NUL.
+    // A shell function replaces curl, which may not be installed. It prints its arguments, each followed by NUL.
     let script = format!("curl() {{ for word; do printf '%s\\0' \"$word\"; done; }}\n{curl}");
     let words = Command::new("sh").args(["-c", &script]).output().unwrap().stdout;
     let words: Vec<&str> = std::str::from_utf8(&words).unwrap().split('\0').collect();
@@ -387,16 +387,16 @@ async fn signed_headers_curl_commands_and_lambda_events_are_verified() {
     let (_, curl) = run(&["sign", "ada", file.to_str().unwrap()], &[]);
     assert!(curl.contains(&format!("--data-binary '@{}'", file.display())), "{curl}");
 
-    let (_, event) = run(&["sign", "vapi-client", "--as", "lambda-event", "--secret", "a-token-of-one's-own"], &[]);
+    let (_, event) = run(&["sign", "vapi-client", "--as", "lambda-event", "--secret", "a-token-with-a-'quote'"], &[]);
     let event: Value = serde_json::from_str(&event).unwrap();
     assert_eq!((event["rawPath"].as_str(), event["version"].as_str()), (Some("/client"), Some("2.0")));
-    assert_eq!(event["headers"]["authorization"], "Bearer a-token-of-one's-own");
+    assert_eq!(event["headers"]["authorization"], "Bearer a-token-with-a-'quote'");
     dev.stop(Signal::TERM);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn vendors_missing_in_secrets_document_are_closed() {
-    let secrets = format!(r#"{{"ada":{{"signing_secrets":["{WRONG}"]}}}}"#);
+    let secrets = format!(r#"{{"ada":{{"signing_secrets":["{WRONG_SECRET}"]}}}}"#);
     let environment = [("GATEHOUSE_SECRETS", secrets.as_str())];
     let dev = Dev::start(&[], &environment);
     assert_eq!(ada("msg_1").send(dev.base()).await.unwrap().status, 401, "signed with the development secret");
@@ -427,7 +427,7 @@ async fn log_of_actions_has_neither_control_url_nor_payload() {
         let (text, call) = (MARK, format!(r#"{{"id":"{url}","monitor":{{"controlUrl":"{url}"}}}}"#));
         format!(r#"{{"message":{{"type":"hang","timestamp":1795173390500,"text":"{text}","call":{call}}}}}"#)
     };
-    // No server listens at the first URL, and the second one is not Vapi's.
+    // No server listens at the first URL, and the second one does not belong to Vapi.
     for url in [format!("http://127.0.0.1:1/{MARK}"), format!("https://example.com/{MARK}")] {
         for delivery in [Delivery::now(&Vapi::SERVER, message(&url)), Delivery::now(&Vapi::CLIENT, message("none"))] {
             assert_eq!(delivery.send(dev.base()).await.unwrap().status, 200);
@@ -509,12 +509,12 @@ fn failed_start_of_dev_prints_one_line() {
         (&[], &[("GATEHOUSE_RETRY_VISIBILITY_SECONDS", "soon")], "GATEHOUSE_RETRY_VISIBILITY_SECONDS is not usable"),
         (&[], &[("AWS_ENDPOINT_URL_DYNAMODB", "http://127.0.0.1:1")], "DynamoDB at http://127.0.0.1:1 cannot be used"),
     ];
-    for (arguments, environment, sentence) in cases {
+    for (arguments, environment, message) in cases {
         let free: &[&str] = if arguments.contains(&"--port") { &[] } else { &["--port", "0"] };
         let arguments = [&["dev"], free, arguments].concat();
         let (output, text) = run(&arguments, environment);
         assert_eq!(output.status.code(), Some(1), "{text}");
-        assert!(text.starts_with("gatehouse: ") && text.contains(sentence), "{text}");
+        assert!(text.starts_with("gatehouse: ") && text.contains(message), "{text}");
         assert_eq!(text.lines().count(), 1, "{text}");
         assert!(!text.contains("unmistakable"), "a secret is never shown: {text}");
     }

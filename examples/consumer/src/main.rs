@@ -44,7 +44,7 @@ async fn act_once(event: &Event, client: &Client, table: &str) -> Result<(), Err
         client.put_item().table_name(table).item("event_id", id).condition_expression("attribute_not_exists(event_id)");
     match put.send().await {
         Ok(_) => {
-            // Replace this line with what your consumer does when a session ends.
+            // Replace this line with your consumer's action.
             println!(
                 "{}",
                 json!({"message": "session ended", "event_id": event.id.as_str(), "bytes": event.body.len()})

@@ -105,7 +105,8 @@ impl Delivery {
         Self::signed(source, &SECRETS, message_id, body, at).expect("the development document has every secret")
     }
 
-    /// Returns a delivery that is signed now with the development secrets, for a scheme without message ids.
+    /// Returns a delivery that is signed at the current time with the development secrets, for a scheme without message
+    /// ids.
     #[must_use]
     pub fn now(source: &dyn Source, body: impl Into<Bytes>) -> Self {
         Self::of(source, "", body, Clock::System.now())
@@ -186,7 +187,7 @@ impl Delivery {
 /// Parses an `http` or `https` URL.
 ///
 /// # Errors
-/// If it is not one.
+/// If the text is not such a URL.
 pub fn url_of(text: &str) -> Result<Uri, Error> {
     let url = text.parse::<Uri>().ok().filter(|url| url.host().is_some());
     let url = url.filter(|url| matches!(url.scheme_str(), Some("http" | "https")));

@@ -31,13 +31,13 @@ pub const FREE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0)
 /// A running engine; it stops when dropped.
 #[derive(Debug)]
 pub struct Engine {
-    /// The address at which this machine reaches it.
+    /// The address at which clients on this machine reach the engine.
     pub address: SocketAddr,
     _parts: Parts,
 }
 
 #[derive(Debug)]
-#[allow(dead_code, reason = "dropping it stops the engine")]
+#[allow(dead_code, reason = "dropping the parts stops the engine")]
 enum Parts {
     Task(AbortOnDrop),
     Server(Server),
@@ -59,7 +59,7 @@ impl Engine {
     /// It therefore listens at a random loopback address, behind a server that checks the host.
     ///
     /// # Errors
-    /// As [`dynamodb`](Self::dynamodb).
+    /// See [`dynamodb`](Self::dynamodb).
     pub async fn dynamodb_for(hosts: Hosts, at: SocketAddr, data: Option<&DataDir>) -> Result<Self, Error> {
         let listener = bind(at).await?;
         let address = reachable(listener.local_addr()?);
@@ -109,7 +109,7 @@ impl Engine {
     /// Starts SQS and accepts requests for `hosts` only.
     ///
     /// # Errors
-    /// As [`sqs`](Self::sqs).
+    /// See [`sqs`](Self::sqs).
     pub async fn sqs_for(hosts: Hosts, at: SocketAddr, data: Option<&DataDir>) -> Result<Self, Error> {
         let listener = bind(at).await?;
         let address = reachable(listener.local_addr()?);
@@ -206,8 +206,8 @@ impl DataDir {
         let path = self.path.join(name);
         // SQLite creates its other files with the permissions of this one.
         private_file(&path).map_err(|error| format!("{} cannot be used: {error}", path.display()))?;
-        let lock = || rusqlite::Connection::open(&path)?.execute_batch("BEGIN IMMEDIATE; ROLLBACK;");
-        lock().map_err(|error| format!("{} cannot be used: {error}", path.display()))?;
+        let check = || rusqlite::Connection::open(&path)?.execute_batch("BEGIN IMMEDIATE; ROLLBACK;");
+        check().map_err(|error| format!("{} cannot be used: {error}", path.display()))?;
         Ok(path)
     }
 }

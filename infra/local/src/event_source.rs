@@ -41,22 +41,22 @@ impl EventSource {
     pub fn poll(self) -> (JoinHandle<()>, watch::Receiver<u64>) {
         let (count, batches) = watch::channel(0);
         let task = tokio::spawn(async move {
-            let mut failing = false;
+            let mut is_failing = false;
             loop {
                 match self.take_batch(Duration::from_secs(1)).await {
                     Ok(batch) if batch.received > 0 => count.send_modify(|count| *count += 1),
                     Ok(_) => {}
-                    // Lambda also retries without end, but waits longer.
+                    // Lambda also retries indefinitely, but with longer pauses.
                     Err(error) => {
-                        if !failing {
+                        if !is_failing {
                             tracing::warn!(%error, "receiving from the retry queue failed; retrying");
                         }
-                        failing = true;
+                        is_failing = true;
                         tokio::time::sleep(Duration::from_millis(100)).await;
                         continue;
                     }
                 }
-                failing = false;
+                is_failing = false;
             }
         });
         (task, batches)

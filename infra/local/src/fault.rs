@@ -1,4 +1,4 @@
-//! A proxy between an SDK and an engine. It counts requests, and makes them fail by rules.
+//! A proxy between an SDK and an engine. It counts requests, and injects faults by rules.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -16,7 +16,7 @@ use crate::http_server::Server;
 use crate::random::Random;
 use crate::{Error, http_server};
 
-/// What happens to a request that a rule matches.
+/// The fault of a request to which a rule applies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
     /// The connection is closed before the engine sees the request.
@@ -44,7 +44,7 @@ impl Fault {
     pub const INVALID: Fault = Fault::Refuse(400, "ValidationException");
 }
 
-/// A rule: which requests fail, and how.
+/// A rule that selects requests and their fault.
 #[derive(Debug, Clone)]
 pub struct Rule {
     fault: Fault,
@@ -56,7 +56,7 @@ pub struct Rule {
 }
 
 impl Rule {
-    /// A rule that applies to every request until the rules are cleared.
+    /// Creates a rule that applies to every request until the rules are cleared.
     #[must_use]
     pub fn every(fault: Fault) -> Self {
         Rule { fault, operation: None, containing: None, skip: 0, times: None, share: None }
@@ -106,8 +106,8 @@ impl Rule {
         }
         if let Some((share, random)) = &mut self.share {
             #[allow(clippy::cast_precision_loss, reason = "53 bits fit into an f64")]
-            let drawn = (random.next() >> 11) as f64 / (1u64 << 53) as f64;
-            if drawn >= *share {
+            let number = (random.next() >> 11) as f64 / (1u64 << 53) as f64;
+            if number >= *share {
                 return false;
             }
         }
@@ -197,12 +197,12 @@ impl FaultProxy {
         self.state(|state| state.counts.clear());
     }
 
-    fn state<T>(&self, with: impl FnOnce(&mut State) -> T) -> T {
-        with(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    fn state<T>(&self, action: impl FnOnce(&mut State) -> T) -> T {
+        action(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-/// What the request handler needs.
+/// The state of the request handler.
 #[derive(Debug, Clone)]
 struct Proxy {
     upstream: Upstream,

@@ -1,7 +1,7 @@
 //! The host names that a local server accepts.
 //!
 //! This prevents DNS rebinding: a web page whose host name resolves to this machine could otherwise read stored events.
-//! Its requests have that name as `Host`, and are rejected.
+//! The requests of such a page have its host name as `Host`, and are rejected.
 
 use std::net::{IpAddr, UdpSocket};
 
@@ -65,8 +65,8 @@ impl Names {
         let name = without_brackets(&normalized(host)).to_owned();
         if let Ok(address) = name.parse::<IpAddr>() {
             // A socket can be bound only to an address of this machine.
-            let is_own = || self.is_open && !address.is_unspecified() && UdpSocket::bind((address, 0)).is_ok();
-            return address.is_loopback() || self.names.contains(&name) || is_own();
+            let is_local = || self.is_open && !address.is_unspecified() && UdpSocket::bind((address, 0)).is_ok();
+            return address.is_loopback() || self.names.contains(&name) || is_local();
         }
         name == "localhost"
             || name.ends_with(".localhost")

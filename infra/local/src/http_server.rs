@@ -25,7 +25,7 @@ const READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// A running server; it stops at once when dropped.
 #[derive(Debug)]
 pub struct Server {
-    /// Starts the shutdown. The receiver that is sent ends when the work that requests wait for has ended.
+    /// Starts the shutdown. The receiver that is sent closes when the work that requests wait for has ended.
     stop: Option<oneshot::Sender<oneshot::Receiver<()>>>,
     task: JoinHandle<()>,
 }
@@ -34,10 +34,10 @@ impl Server {
     /// Stops accepting connections, then waits for `work` and for the requests in progress. These may take a few
     /// seconds longer than `work`.
     pub async fn shut_down_after(mut self, work: impl Future<Output = ()>) {
-        let (done, working) = oneshot::channel();
+        let (done, work_ended) = oneshot::channel();
         if let Some(stop) = self.stop.take() {
             // Sending fails only if the server's task has already ended.
-            let _ = stop.send(working);
+            let _ = stop.send(work_ended);
         }
         work.await;
         drop(done);
@@ -81,13 +81,13 @@ where
     let task = tokio::spawn(async move {
         let graceful = GracefulShutdown::new();
         let mut connections = tokio::task::JoinSet::new();
-        let working = loop {
+        let work_ended = loop {
             let stream = tokio::select! {
                 stream = accept(&listener) => stream,
-                working = &mut stopped => break working,
+                work_ended = &mut stopped => break work_ended,
             };
             let answer = answer.clone();
-            let service = service_fn(move |request| exchange(answer.clone(), request));
+            let service = service_fn(move |request| respond(answer.clone(), request));
             let mut builder = hyper::server::conn::http1::Builder::new();
             builder.timer(TokioTimer::new()).header_read_timeout(READ_TIMEOUT);
             let connection = builder.serve_connection(TokioIo::new(stream), service);
@@ -98,9 +98,9 @@ where
         };
         drop(listener);
         let grace = async {
-            if let Ok(working) = working {
-                // The sender never sends: the receiver ends when the sender is dropped.
-                let _ = working.await;
+            if let Ok(work_ended) = work_ended {
+                // Nothing is sent: the receiver closes when the sender is dropped.
+                let _ = work_ended.await;
             }
             sleep(SHUTDOWN_TIMEOUT).await;
         };
@@ -124,7 +124,7 @@ async fn accept(listener: &TcpListener) -> TcpStream {
 }
 
 /// Reads a request's body and calls the handler.
-async fn exchange<A, F>(answer: A, request: Request<hyper::body::Incoming>) -> Result<Response<Body>, Closed>
+async fn respond<A, F>(answer: A, request: Request<hyper::body::Incoming>) -> Result<Response<Body>, Closed>
 where
     A: Fn(Request<Bytes>) -> F,
     F: Future<Output = Option<Response<Body>>>,

@@ -121,7 +121,7 @@ impl Host {
     }
 }
 
-/// Reads a process' standard output and standard error to their ends.
+/// Reads the standard output and standard error of a process to their ends.
 async fn read(
     stdout: Option<tokio::process::ChildStdout>,
     stderr: Option<tokio::process::ChildStderr>,
@@ -144,13 +144,13 @@ async fn answer(shared: &Shared, request: Request<Bytes>) -> Option<Response<Byt
         return next(shared).await;
     }
     let mut parts = path.trim_start_matches("invocation/").split('/');
-    let (id, verb) = (parts.next()?, parts.next()?);
+    let (id, action) = (parts.next()?, parts.next()?);
     let body =
         parse_streamed(request.body()).or_else(|| serde_json::from_slice(request.body()).ok()).unwrap_or_default();
     let result = shared.running.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
     if let Some(result) = result {
         // The caller may have stopped waiting.
-        let _ = result.send(if verb == "response" { Invoked::Answered(body) } else { Invoked::Failed(body) });
+        let _ = result.send(if action == "response" { Invoked::Answered(body) } else { Invoked::Failed(body) });
     }
     let mut accepted = Response::new(Bytes::from_static(b"{\"status\":\"OK\"}"));
     *accepted.status_mut() = StatusCode::ACCEPTED;
@@ -161,9 +161,9 @@ async fn answer(shared: &Shared, request: Request<Bytes>) -> Option<Response<Byt
 /// body. `None` if the response is not streamed.
 fn parse_streamed(response: &Bytes) -> Option<Value> {
     const ZEROS: &[u8] = &[0; 8];
-    let at = memchr::memmem::find(response, ZEROS)?;
-    let mut head: Value = serde_json::from_slice(response.get(..at)?).ok()?;
-    let body = String::from_utf8_lossy(response.get(at + ZEROS.len()..)?);
+    let head_end = memchr::memmem::find(response, ZEROS)?;
+    let mut head: Value = serde_json::from_slice(response.get(..head_end)?).ok()?;
+    let body = String::from_utf8_lossy(response.get(head_end + ZEROS.len()..)?);
     head.as_object_mut()?.insert("body".to_owned(), Value::from(body));
     Some(head)
 }

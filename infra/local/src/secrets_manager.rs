@@ -1,4 +1,4 @@
-//! A fake Secrets Manager with one secret, for tests. It ignores the secret's name.
+//! A simulated Secrets Manager with one secret, for tests. It ignores the secret's name.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -14,7 +14,7 @@ use crate::{Error, FaultProxy};
 #[derive(Debug)]
 pub struct SecretsManager {
     secret: Arc<Mutex<String>>,
-    /// Fault proxy in front of it. Clients use the proxy's address.
+    /// Fault proxy in front of this server. Clients use the proxy's address.
     pub proxy: FaultProxy,
     _server: Server,
 }

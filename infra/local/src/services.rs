@@ -20,7 +20,7 @@ pub struct Services {
 }
 
 impl Services {
-    /// The embedded engines at these URLs.
+    /// Returns the settings for the embedded engines at these URLs.
     #[must_use]
     pub fn embedded(dynamodb: &str, sqs: &str) -> Self {
         Services { dynamodb: local_sdk(dynamodb), sqs: local_sdk(sqs), queue_max_bytes: QUEUE_MAX_BYTES }

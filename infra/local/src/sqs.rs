@@ -41,7 +41,7 @@ pub(crate) struct Sqs {
     store: Arc<Mutex<Store>>,
     /// Notified whenever a message may have become visible.
     arrivals: watch::Sender<()>,
-    /// What queue URLs start with.
+    /// The prefix of queue URLs.
     base: String,
 }
 

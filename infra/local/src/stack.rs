@@ -44,16 +44,16 @@ pub struct Options {
     pub secrets: String,
     /// The rules for replies to Vapi's messages.
     pub replies: Replies,
-    /// Which values are removed from events.
+    /// Decides which values are redacted.
     pub redaction: Redaction,
-    /// Which events are not recorded.
+    /// Decides which events are not recorded.
     pub skip: Skip,
     /// Time and size limits of a chat turn.
     pub chat: agent_chat::Limits,
     /// The retry queue's visibility timeout, on which the back-off is based. Whole seconds.
     pub visibility: Duration,
-    /// The visibility timeout of a received batch. AWS uses that of the queue. Here the queue's may be shorter than the
-    /// handling of a batch, and messages would become visible again too early.
+    /// The visibility timeout of a received batch. AWS uses the timeout of the queue. Here the queue's timeout may be
+    /// shorter than the handling of a batch, so that messages would become visible again too early.
     pub batch_visibility: Duration,
     /// `EVENT_TTL_DAYS`
     pub ttl_days: u32,
@@ -61,7 +61,7 @@ pub struct Options {
     pub clock: Clock,
     /// Proxies that the functions use in place of the services.
     pub through: Option<Services>,
-    /// The counts of log lines that the description at `/gatehouse` shows.
+    /// The counts of log lines, which the response at `/gatehouse` contains.
     pub counts: Counts,
     /// The host names that the functions accept.
     pub hosts: Hosts,
@@ -104,7 +104,7 @@ pub struct Stack {
     poller: Option<JoinHandle<()>>,
     /// The running chat turns.
     turns: Turns,
-    /// The built-in test agent, if no other is configured.
+    /// The built-in test agent, if the development document is used.
     _agent: Option<Agent>,
 }
 
@@ -122,10 +122,10 @@ impl Stack {
         let queues = create_queues(&client, &template, options.visibility).await;
         let (retry_queue, dead_letter_queue) = queues.map_err(|error| unusable("SQS", &services.sqs, &error))?;
 
-        let seen = options.through.as_ref().unwrap_or(&services);
-        let store = Store::new(&seen.dynamodb, &table, options.ttl_days);
+        let function_services = options.through.as_ref().unwrap_or(&services);
+        let store = Store::new(&function_services.dynamodb, &table, options.ttl_days);
         store.warm(options.clock.now()).await;
-        let queues = Queues::new(&seen.sqs, seen.queue_max_bytes);
+        let queues = Queues::new(&function_services.sqs, function_services.queue_max_bytes);
         let retry = Arc::new(RetryState {
             store: store.clone(),
             queues: queues.clone(),
@@ -134,7 +134,7 @@ impl Stack {
             visibility: options.visibility,
             clock: options.clock.clone(),
         });
-        let (options, agent) = with_an_agent(options).await?;
+        let (options, agent) = with_test_agent(options).await?;
         let inbox = Inbox { store, queues, retry_queue: Some(retry_queue.clone()), clock: options.clock.clone() };
         let url = format!("http://{}", reachable(listener.local_addr()?));
         let turns = Turns::new();
@@ -247,7 +247,7 @@ impl std::ops::Deref for Stack {
 
 /// Starts the built-in test agent and adds it to the development document, once for each dialect. Other documents are
 /// not changed.
-async fn with_an_agent(options: Options) -> Result<(Options, Option<Agent>), Error> {
+async fn with_test_agent(options: Options) -> Result<(Options, Option<Agent>), Error> {
     if options.secrets != development() {
         return Ok((options, None));
     }
@@ -312,8 +312,8 @@ async fn arn(client: &aws_sdk_sqs::Client, queue: &str) -> Result<String, Error>
     Ok(attributes.remove(&QueueAttributeName::QueueArn).ok_or("the queue has no ARN")?)
 }
 
-/// A function's name, and its handler with its state. A macro, because a generic function cannot require that the
-/// future of an async handler is `Send`.
+/// Returns a function's name, and its handler with its state. A macro is needed, because a generic function cannot
+/// require that the future of an async handler is `Send`.
 macro_rules! function {
     ($function:ident, $state:expr, $template:expr) => {{
         let state = Arc::new($state);

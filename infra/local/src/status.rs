@@ -12,7 +12,7 @@ use tracing_subscriber::layer::Context;
 
 /// The path of the description.
 pub const PATH: &str = "/gatehouse";
-/// How long counts are kept, in minutes.
+/// Time for which counts are stored, in minutes.
 const RETENTION: usize = 24 * 60;
 
 /// The URLs and names of a stack's parts.
@@ -79,14 +79,14 @@ impl Counts {
     #[must_use]
     pub fn read(&self) -> Vec<Count> {
         let minutes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count_of = |at: &Minute, (kind, count): (&Kind, &u64)| Count {
-            minute: at.minute,
+        let count_of = |minute: &Minute, (kind, count): (&Kind, &u64)| Count {
+            minute: minute.minute,
             source: kind.source.clone(),
             event_type: kind.event_type.clone(),
             outcome: kind.outcome.clone(),
             count: *count,
         };
-        minutes.iter().flat_map(|at| at.counts.iter().map(move |kind| count_of(at, kind))).collect()
+        minutes.iter().flat_map(|minute| minute.counts.iter().map(move |kind| count_of(minute, kind))).collect()
     }
 
     fn add(&self, kind: Kind) {

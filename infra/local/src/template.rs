@@ -62,8 +62,8 @@ impl Template {
     /// Returns a property of a function, or else the one in `Globals`.
     #[must_use]
     pub fn function(&self, logical_id: &str, property: &str) -> Value {
-        let own = self.properties(logical_id).ok().and_then(|properties| properties.get(property)).cloned();
-        own.unwrap_or_else(|| self.globals["Function"][property].clone())
+        let value = self.properties(logical_id).ok().and_then(|properties| properties.get(property)).cloned();
+        value.unwrap_or_else(|| self.globals["Function"][property].clone())
     }
 
     /// Returns a function's timeout.

@@ -42,7 +42,7 @@ impl Testbed {
         let through = Some(Services::embedded(&dynamodb.url(), &sqs.url()));
         let services = Services::embedded(&engines[0].url(), &engines[1].url());
         let stack = Stack::start(Options { through, ..options }, services, bind(FREE).await?).await?;
-        // Setting up the stack made requests; tests count only those of events.
+        // Creating the stack made requests; tests count only the requests for events.
         dynamodb.reset_counts();
         Ok(Testbed { stack, dynamodb, sqs, _engines: engines })
     }
@@ -83,7 +83,7 @@ impl Testbed {
         })
     }
 
-    /// Starts a function binary that uses this stack. `more` adds or replaces environment variables.
+    /// Starts a function binary that uses this stack. `overrides` adds or replaces environment variables.
     ///
     /// # Errors
     /// If the binary cannot be started.
@@ -91,12 +91,12 @@ impl Testbed {
         &self,
         binary: impl AsRef<Path>,
         timeout: Duration,
-        more: &[(&str, &str)],
+        overrides: &[(&str, &str)],
     ) -> Result<Host, Error> {
         let environment = self.environment();
         let variables = environment.iter().map(|(name, value)| (*name, value.as_str()));
         let timeout_ms = i64::try_from(timeout.as_millis())?;
-        Host::start(binary, variables.chain(more.iter().copied()), timeout_ms).await
+        Host::start(binary, variables.chain(overrides.iter().copied()), timeout_ms).await
     }
 
     /// Returns the environment variables of a function binary that uses this stack.

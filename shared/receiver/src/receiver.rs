@@ -1,4 +1,4 @@
-//! The way of one event: gate, verify, parse, identify, decide, redact, record, act, respond, log.
+//! Handles one delivery: check, verify, identify, decide, redact, record, act, respond, log.
 
 use std::time::Duration;
 
@@ -16,15 +16,15 @@ use crate::responder::{Action, Expectation, NoReply, ReplyPlan, Responder};
 use crate::skip::Skip;
 use crate::{Deadline, Problem, Redaction, Refresh, RequestId, SecretsCache, precheck};
 
-/// By when every request is answered, whatever fails: Vapi waits 7.5 s for some answers, cold start included.
+/// Time limit of every request, whatever fails. Vapi waits 7.5 s for some replies, including a cold start.
 const ANSWER_WITHIN: Duration = Duration::from_millis(4800);
-/// What is left for the answer itself before Lambda's deadline.
+/// Time that is reserved for sending the response before Lambda's deadline.
 const RESERVE: Duration = Duration::from_millis(200);
-/// What deciding, recording and acting may take together.
+/// Time limit for deciding, recording and acting together.
 const RECORD_WITHIN: Duration = Duration::from_secs(4);
-/// What of it deciding leaves for recording: a try at each store.
+/// The part of [`RECORD_WITHIN`] that is reserved for recording: one attempt at the table and one at the queue.
 const RECORD_SHARE: Duration = Duration::from_secs(2);
-/// What an action may take.
+/// Time limit of an action.
 const ACT_WITHIN: Duration = Duration::from_secs(1);
 
 /// Receives the deliveries of a vendor: everything a webhook function needs.
@@ -57,18 +57,18 @@ impl<V: Vendor> Receiver<V> {
         Ok(Receiver { vendor, inbox, secrets, redaction, skip, body_limit })
     }
 
-    /// The clock events and deadlines are dated by.
+    /// Returns the clock for the times of events and for deadlines.
     #[must_use]
     pub fn clock(&self) -> &Clock {
         &self.inbox.clock
     }
 
-    /// Takes a request to its answer, and logs it. A 200 has the body the vendor expects.
+    /// Handles a request and logs it. A 200 has the vendor's default body.
     pub async fn receive(&self, request: Request<Bytes>, deadline: Deadline) -> Response<String> {
         self.receive_and_answer(request, deadline, &NoReply).await
     }
 
-    /// Takes a request to its answer, and logs it. `responder` decides about the body of a 200.
+    /// Handles a request and logs it. `responder` decides the body of a 200.
     pub async fn receive_and_answer(
         &self,
         request: Request<Bytes>,
@@ -77,7 +77,7 @@ impl<V: Vendor> Receiver<V> {
     ) -> Response<String> {
         let started = Instant::now();
         let end = deadline.instant().checked_sub(RESERVE).unwrap_or(started);
-        let result = self.take(&request, end.min(started + ANSWER_WITHIN), responder).await;
+        let result = self.handle(&request, end.min(started + ANSWER_WITHIN), responder).await;
         let request_id = RequestId::from_extensions(request.extensions());
         let (response, outcome, context) = match result {
             Ok(Accepted { body, outcome, context }) => (Response::new(body), outcome, context),
@@ -87,7 +87,7 @@ impl<V: Vendor> Receiver<V> {
                 (problem.to_response(request_id), outcome, context)
             }
         };
-        let response = answer(response, outcome, context.event.as_ref());
+        let response = with_headers(response, outcome, context.event.as_ref());
         RequestLine {
             function: self.vendor.profile().function,
             source: self.vendor.profile().vendor,
@@ -101,7 +101,7 @@ impl<V: Vendor> Receiver<V> {
         response
     }
 
-    async fn take(
+    async fn handle(
         &self,
         request: &Request<Bytes>,
         end: Instant,
@@ -169,9 +169,9 @@ impl<V: Vendor> Receiver<V> {
         let now = self.clock().now();
         let secrets = self.secrets.get().await;
         let mut secrets =
-            secrets.ok_or(Problem::NoSecrets("the secrets cannot be looked up; send the same delivery again"))?;
+            secrets.ok_or(Problem::NoSecrets("the secrets cannot be loaded; send the same delivery again"))?;
         let mut verified = secrets.verify(delivery, now);
-        // Either may be the result of a change that has not reached this instance yet.
+        // A mismatch and missing secrets may both be the result of a change that this instance has not loaded yet.
         if verified.as_ref().is_err_and(|rejection| rejection.may_match_later) || !secrets.is_open() {
             match self.secrets.refresh_after_mismatch(&secrets).await {
                 Refresh::Unchanged => {}
@@ -180,14 +180,14 @@ impl<V: Vendor> Receiver<V> {
                     secrets = newer;
                 }
                 Refresh::Unavailable => {
-                    let detail = "no secret matches, and whether there is a newer one cannot be looked up; send the same delivery again";
+                    let detail = "no secret matches, and newer secrets cannot be loaded; send the same delivery again";
                     return Err(Problem::NoSecrets(detail));
                 }
             }
         }
         if !secrets.is_open() {
             return Err(Problem::NoSecrets(
-                "no usable secret is configured for this vendor; the log names what is wrong",
+                "no usable secret is configured for this vendor; the log has the reason",
             ));
         }
         verified.map_err(Problem::Unverified)
@@ -236,12 +236,14 @@ pub async fn connect<P: SecretsPart>(
     Ok((inbox, secrets))
 }
 
+/// A delivery with a response of 200.
 struct Accepted {
     body: String,
     outcome: Outcome,
     context: LogContext,
 }
 
+/// A delivery with an error response.
 struct Rejected {
     problem: Problem,
     outcome: Outcome,
@@ -261,18 +263,18 @@ impl From<Problem> for Rejected {
     }
 }
 
-/// Acts for as long as it may.
+/// Runs an action, for at most [`ACT_WITHIN`].
 async fn act(action: Action, end: Instant) -> Result<(), String> {
     let until = end.min(Instant::now() + ACT_WITHIN);
     timeout_at(until + RESERVE, action(until)).await.unwrap_or_else(|_| Err("out of time".to_owned()))
 }
 
-/// Every answer says what became of the delivery, and of which event.
-fn answer(mut response: Response<String>, outcome: Outcome, event: Option<&Event>) -> Response<String> {
+/// Adds the headers that every response has: content type, outcome, and the event id if it is known.
+fn with_headers(mut response: Response<String>, outcome: Outcome, event: Option<&Event>) -> Response<String> {
     let headers = response.headers_mut();
     headers.entry(header::CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
     headers.insert("gatehouse-outcome", HeaderValue::from_static(outcome.as_str()));
-    // Ids are made of visible ASCII.
+    // An id is visible ASCII, so it is a valid header value.
     if let Some(id) = event.and_then(|event| HeaderValue::from_str(event.id.as_str()).ok()) {
         headers.insert("gatehouse-event-id", id);
     }

@@ -102,7 +102,7 @@ fn event_id_in(body: &str) -> Option<String> {
 #[derive(Debug, Default)]
 pub(crate) struct Received {
     pub(crate) letters: Vec<DeadLetter>,
-    /// The approximate number that are held by another command, or by one that was killed within the last two minutes.
+    /// The approximate number that another command holds, or one that was killed within the last two minutes.
     pub(crate) held_elsewhere: u64,
     /// Whether reading stopped early, by Ctrl-C or because the wanted letter was found.
     pub(crate) is_partial: bool,
@@ -140,7 +140,7 @@ pub(crate) async fn dead_letter_counts(deployment: &Deployment) -> Result<(u64, 
     deployment.counts(deployment.dead_letter_queue()?).await
 }
 
-/// Receives the messages on the queue until none are left, `is_last` accepts one, or Ctrl-C. They stay held.
+/// Receives the messages on the queue until none are left, `is_last` accepts one, or Ctrl-C. The messages stay held.
 pub(crate) async fn receive_all(
     deployment: &Deployment,
     bar: &ProgressBar,
@@ -152,7 +152,7 @@ pub(crate) async fn receive_all(
     bar.set_length(expected);
     let mut received = Received { held_elsewhere, held_since: Some(Instant::now()), ..Received::default() };
     // In AWS a short poll may miss messages and the count lags, so only an empty long poll shows that none are left.
-    // A `gatehouse dev` misses none.
+    // In `gatehouse dev`, short polls and counts are exact.
     let is_exact = deployment.dev.is_some();
     if is_exact && expected == 0 {
         return Ok(received);
@@ -230,7 +230,7 @@ async fn change_visibility<'l>(
         });
         let entries = entries.collect::<Result<Vec<_>, _>>()?;
         let change = deployment.sqs.change_message_visibility_batch().queue_url(queue).set_entries(Some(entries));
-        // An entry fails only if the message's timeout has expired. It is visible already.
+        // An entry fails only if the message's timeout has expired, so the message is visible already.
         change.send().await.map_err(|error| aws_error("the dead-letter queue", &error))?;
         Ok::<(), Error>(())
     });
@@ -255,7 +255,7 @@ pub(crate) async fn peek(
 
 /// Moves a dead letter to the retry queue, with its history.
 ///
-/// If the command is killed in between, the message is on both queues. That is escape_control_characters: recording the event a second
+/// If the command is killed in between, the message is on both queues. That is harmless: recording the event a second
 /// time changes nothing.
 pub(crate) async fn move_to_retry_queue(deployment: &Deployment, letter: &DeadLetter) -> Result<(), Error> {
     let send = deployment.sqs.send_message().queue_url(deployment.retry_queue()?).message_body(&letter.body);

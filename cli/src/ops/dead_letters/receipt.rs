@@ -158,21 +158,21 @@ impl Receipt {
     }
 }
 
-/// Determines the outcomes of `part` from the table and from the dead letters, by event id or message id.
+/// Determines the outcomes of `entries` from the table and from `dead`, the dead letters by event id or message id.
 async fn resolve(
     deployment: &Deployment,
-    part: &mut [&mut Entry],
+    entries: &mut [&mut Entry],
     dead: &HashMap<&str, &DeadLetter>,
 ) -> Result<(), Error> {
-    let places = read(deployment, part.iter().filter_map(|entry| entry.event_id.clone())).await?;
-    for entry in part.iter_mut() {
+    let places = read(deployment, entries.iter().filter_map(|entry| entry.event_id.clone())).await?;
+    for entry in entries.iter_mut() {
         let dead = dead.get(entry.event_id.as_ref().unwrap_or(&entry.message_id).as_str());
         entry.outcome = entry.outcome_from(entry.event_id.as_ref().and_then(|id| places.get(id)), dead.copied());
     }
     // A conflicting copy can exist only if the record has another fingerprint.
-    let copies = part.iter().filter(|entry| entry.outcome == OTHER).filter_map(|entry| entry.conflict_key());
+    let copies = entries.iter().filter(|entry| entry.outcome == OTHER).filter_map(|entry| entry.conflict_key());
     let copies = read(deployment, copies).await?;
-    for entry in part.iter_mut().filter(|entry| entry.outcome == OTHER) {
+    for entry in entries.iter_mut().filter(|entry| entry.outcome == OTHER) {
         let has_copy = entry.conflict_key().is_some_and(|key| copies.contains_key(&key));
         let dead = dead.get(entry.event_id.as_deref().unwrap_or_default());
         entry.outcome = if has_copy { "conflict".to_owned() } else { entry.outcome_from(None, dead.copied()) };
@@ -206,7 +206,7 @@ impl Entry {
 
     /// The outcome according to the item in the table and the dead letter, if any.
     fn outcome_from(&self, place: Option<&Place>, dead: Option<&DeadLetter>) -> String {
-        let equals = |text: String, own: &Option<String>| Some(text) == *own;
+        let equals = |text: String, expected: &Option<String>| Some(text) == *expected;
         match (place, dead) {
             (Some(Place::Erased(_)), _) => "erased".to_owned(),
             (Some(Place::Record(record)), _) if equals(record.event.nonce.to_string(), &self.nonce) => {

@@ -189,7 +189,7 @@ async fn resolve_outcomes(deployment: &Deployment, receipt: &mut Receipt, stop: 
     Ok(())
 }
 
-/// The closing advice and the exit code. `flags` selects the deployment in the suggested commands.
+/// Returns the closing advice and the exit code. `flags` selects the deployment in the suggested commands.
 fn conclusion(receipt: &Receipt, moved: Result<MoveEnd, Error>, flags: &str) -> Result<(String, u8), Error> {
     let path = shell_quote(&receipt.path.display().to_string());
     let resume = format!("gatehouse dead-letters redrive --resume {path}{flags}");
@@ -210,7 +210,7 @@ async fn move_all(deployment: &Deployment, rate: Option<f64>, stop: &mut Interru
     let (from, to) = (deployment.dead_letter_queue()?, deployment.retry_queue()?);
     let (from, to) = (deployment.arn(from).await?, deployment.arn(to).await?);
     let about = "the move of the dead letters";
-    match latest(deployment, &from).await? {
+    match latest_task(deployment, &from).await? {
         Some(task) if task.is_running() => eprintln!("a move is already running; waiting for it"),
         _ => {
             #[allow(clippy::cast_possible_truncation, reason = "clamped")]
@@ -223,7 +223,7 @@ async fn move_all(deployment: &Deployment, rate: Option<f64>, stop: &mut Interru
     let bar = progress("moving");
     let mut is_stopped = false;
     loop {
-        let task = latest(deployment, &from).await?.ok_or("SQS does not list the move of the dead letters")?;
+        let task = latest_task(deployment, &from).await?.ok_or("SQS does not list the move of the dead letters")?;
         bar.set_length(task.to_move);
         bar.set_position(task.moved);
         if !task.is_running() {
@@ -266,8 +266,8 @@ impl Task {
     }
 }
 
-/// The latest move task of a queue.
-async fn latest(deployment: &Deployment, from: &str) -> Result<Option<Task>, Error> {
+/// Reads the latest move task of a queue.
+async fn latest_task(deployment: &Deployment, from: &str) -> Result<Option<Task>, Error> {
     let list = deployment.sqs.list_message_move_tasks().source_arn(from).max_results(1).send().await;
     let list = list.map_err(|error| aws_error("the moves of the dead letters", &error))?;
     let number = |n: i64| u64::try_from(n).unwrap_or_default();
@@ -295,7 +295,7 @@ async fn move_each(
     let mut next = 0;
     while let Some(letter) = letters.get(next) {
         let due = |rate| started + Duration::from_secs_f64(as_f64(next as u64) / rate);
-        // Wakes up early enough to extend the visibility timeout, even at a slow rate.
+        // The wait is short enough to extend the visibility timeout in time, even at a slow rate.
         let until = rate.map_or(started, due).min(Instant::now() + VISIBILITY_TIMEOUT / 4);
         tokio::select! {
             biased;

@@ -39,12 +39,12 @@ pub(crate) struct CommandOutput {
 }
 
 impl CommandOutput {
-    /// The lines of standard output, parsed as JSON.
+    /// Returns the lines of standard output, parsed as JSON.
     pub(crate) fn lines(&self) -> Vec<Value> {
         self.out.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("not JSON: {line}"))).collect()
     }
 
-    /// The only line of standard output, parsed as JSON.
+    /// Returns the only line of standard output, parsed as JSON.
     pub(crate) fn line(&self) -> Value {
         let [line] = self.lines().try_into().unwrap_or_else(|_| panic!("not one line: {self:?}"));
         line
@@ -81,7 +81,7 @@ impl Bed {
         self.dynamodb.add_rule(Rule::every(Fault::INVALID).on("PutItem").containing(event_id));
     }
 
-    /// Makes a dead letter of [`MESSAGE`] for each message id, and then stops the fault that caused them.
+    /// Makes a dead letter of [`MESSAGE`] for each message id, and then removes the fault that caused them.
     pub(crate) async fn make_dead_letters(&self, message_ids: &[&str]) {
         for id in message_ids {
             self.poison(&format!("\"ada:{id}\""));

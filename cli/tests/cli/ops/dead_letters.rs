@@ -172,17 +172,17 @@ async fn discard_asks_first_and_writes_copies() {
     assert!(existing.code == 1 && existing.err.contains("nothing was discarded"), "{existing:?}");
     assert_eq!(visible(&bed, &bed.dead_letter_queue).await, 2);
 
-    let discarded = bed.run(&["dead-letters", "discard", "--id", "ada:msg_1", "--yes", "--keep", "kept.jsonl"]);
+    let discarded = bed.run(&["dead-letters", "discard", "--id", "ada:msg_1", "--yes", "--keep", "copies.jsonl"]);
     assert_eq!(discarded.code, 0, "{discarded:?}");
     assert_eq!(visible(&bed, &bed.dead_letter_queue).await, 1);
-    let copy = std::fs::read_to_string(bed.directory.path().join("kept.jsonl")).unwrap();
+    let copy = std::fs::read_to_string(bed.directory.path().join("copies.jsonl")).unwrap();
     let copy: Value = serde_json::from_str(&copy).unwrap();
     let received = gatehouse_inbox::queue::from_message(copy["message"].as_str().unwrap()).unwrap();
     assert_eq!(received.body, MESSAGE, "the copy is the whole message");
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        let mode = std::fs::metadata(bed.directory.path().join("kept.jsonl")).unwrap().permissions().mode();
+        let mode = std::fs::metadata(bed.directory.path().join("copies.jsonl")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
     }
 }
@@ -225,10 +225,10 @@ async fn dead_letters_held_elsewhere_are_reported() {
 async fn receipt_never_overwrites_a_file() {
     let bed = Bed::start().await;
     bed.make_dead_letters(&["msg_1"]).await;
-    std::fs::write(bed.directory.path().join("there.jsonl"), "precious").unwrap();
+    std::fs::write(bed.directory.path().join("there.jsonl"), "important").unwrap();
     let redriven = bed.run(&["dead-letters", "redrive", "--all", "--receipt", "there.jsonl"]);
     assert!(redriven.code == 1 && redriven.err.contains("nothing was moved"), "{redriven:?}");
-    assert_eq!(std::fs::read_to_string(bed.directory.path().join("there.jsonl")).unwrap(), "precious");
+    assert_eq!(std::fs::read_to_string(bed.directory.path().join("there.jsonl")).unwrap(), "important");
     assert_eq!(visible(&bed, &bed.dead_letter_queue).await, 1, "the message was released");
     let resumed = bed.run(&["dead-letters", "redrive", "--resume", "there.jsonl"]);
     assert!(resumed.code == 1 && resumed.err.contains("line 1: not a line of a receipt"), "{resumed:?}");

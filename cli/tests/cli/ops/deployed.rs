@@ -17,7 +17,7 @@ const ACTIVE_ALARM: &str = "<DescribeAlarmsResponse xmlns=\"http://monitoring.am
     </DescribeAlarmsResult></DescribeAlarmsResponse>";
 
 /// Starts a stub of the CloudFormation, CloudWatch and CloudWatch Logs requests that the commands make.
-async fn aws(bed: &Bed) -> (Server, String) {
+async fn aws_stub(bed: &Bed) -> (Server, String) {
     let url = |function: &str| bed.about.functions.get(function).cloned().unwrap();
     let outputs = [
         ("EventTableName", bed.table.clone()),
@@ -90,7 +90,7 @@ async fn run(bed: &Bed, arguments: &[&str]) -> CommandOutput {
     let document = json!({"ada": {"signing_secrets": ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"]},
                           "agntix": {"signing_secrets": ["short"]}});
     let manager = SecretsManager::start(&document.to_string()).await.unwrap();
-    let (_server, url) = aws(bed).await;
+    let (_server, url) = aws_stub(bed).await;
     let mut command = Command::new(env!("CARGO_BIN_EXE_gatehouse"));
     command.args(arguments).args(["--stack", "gatehouse"]).current_dir(bed.directory.path());
     for service in ["CLOUDFORMATION", "CLOUDWATCH", "CLOUDWATCH_LOGS"] {

@@ -2,7 +2,7 @@
 
 use super::bed::{Bed, CONVERSATION, MESSAGE, MESSAGE_TEXT};
 
-/// All items of the table, as text.
+/// Returns all items of the table as text.
 async fn all_items(bed: &Bed) -> String {
     let items = bed.dynamodb_client().scan().table_name(&bed.table).send().await.unwrap();
     format!("{:?}", items.items)
@@ -21,14 +21,14 @@ async fn erased_subject_is_removed_and_not_recorded_again() {
     assert!(wrong.code == 1 && wrong.err.contains("ada:conversation:"), "{wrong:?}");
 
     let erased = bed.run(&["events", "erase", "--subject", CONVERSATION, "--yes", "--json"]).line();
-    let removed = ["events", "conflicts", "chunks", "dead_letters"].map(|what| erased[what].as_u64().unwrap());
+    let removed = ["events", "conflicts", "chunks", "dead_letters"].map(|member| erased[member].as_u64().unwrap());
     assert_eq!(removed, [1, 1, 0, 1], "{erased}");
     let items = all_items(&bed).await;
     assert!(!items.contains("673da1f0c2b94e5f8a017b11\""), "{items}");
     let again = bed.run(&["events", "erase", "--subject", CONVERSATION, "--yes", "--json"]).line();
-    assert_eq!(["events", "conflicts", "dead_letters"].map(|what| again[what].as_u64().unwrap()), [0, 0, 0]);
+    assert_eq!(["events", "conflicts", "dead_letters"].map(|member| again[member].as_u64().unwrap()), [0, 0, 0]);
 
-    // The instance that takes the vendor's retry does not know of the erasure yet, but finds the tombstone.
+    // The function has not loaded the list of erased subjects yet, but finds the tombstone.
     assert_eq!(bed.send("msg_1", MESSAGE).await.outcome(), "erased");
     let shown = bed.run(&["events", "show", "ada:msg_1", "--json"]).line();
     assert_eq!(shown["state"], "erased");

@@ -19,7 +19,7 @@ async fn show_prints_conflicts_and_only_on_request_payloads() {
     bed.send("msg_1", &MESSAGE.replace(MESSAGE_TEXT, "Monday")).await;
     let shown = bed.run(&["events", "show", "ada:msg_1"]);
     assert_eq!(shown.code, 0, "{shown:?}");
-    for text in ["recorded", CONVERSATION, "v1.conversation.message", "svix", "1 conflicting delivery kept"] {
+    for text in ["recorded", CONVERSATION, "v1.conversation.message", "svix", "1 conflicting delivery is stored too"] {
         assert!(shown.out.contains(text), "{text}: {}", shown.out);
     }
     assert!(!shown.out.contains(MESSAGE_TEXT) && !shown.out.contains("Monday"), "{}", shown.out);

@@ -7,7 +7,7 @@ fn help(path: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// The subcommands that a help text lists.
+/// Returns the subcommands that a help text lists.
 fn commands(text: &str) -> Vec<String> {
     let list = text.split("\nCommands:\n").nth(1).unwrap_or_default();
     let names = list.lines().take_while(|line| line.starts_with("  ")).filter(|line| !line.starts_with("   "));

@@ -10,11 +10,11 @@ use gatehouse_runtime::Clock;
 use super::bed::{Bed, CONVERSATION, MESSAGE, MESSAGE_TEXT};
 
 /// The expected state of each event, by message id.
-type Truth = BTreeMap<String, &'static str>;
+type ExpectedStates = BTreeMap<String, &'static str>;
 
 /// Sends `count` events whose message ids begin with `kind`. Returns the status and the outcome of each by message id.
 async fn send(bed: &Bed, kind: &str, count: usize, change: impl Fn(Delivery) -> Delivery) -> BTreeMap<String, String> {
-    let one = |n| {
+    let send_one = |n| {
         let id = format!("{kind}_{n}");
         let delivery = change(Delivery::of(&Ada, &id, MESSAGE, Clock::System.now()));
         async move {
@@ -22,7 +22,7 @@ async fn send(bed: &Bed, kind: &str, count: usize, change: impl Fn(Delivery) -> 
             (id, format!("{} {}", answer.status, answer.outcome()))
         }
     };
-    stream::iter((0..count).map(one)).buffer_unordered(6).collect().await
+    stream::iter((0..count).map(send_one)).buffer_unordered(6).collect().await
 }
 
 fn all_are(answers: &BTreeMap<String, String>, expected: &str) {
@@ -33,9 +33,10 @@ fn all_are(answers: &BTreeMap<String, String>, expected: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn commands_report_the_state_of_each_event_in_an_incident() {
     let bed = Bed::with(Options::default()).await;
-    let mut truth = Truth::new();
-    let mut expect =
-        |answers: &BTreeMap<String, String>, state| truth.extend(answers.keys().map(|id| (id.clone(), state)));
+    let mut expected_states = ExpectedStates::new();
+    let mut expect = |answers: &BTreeMap<String, String>, state| {
+        expected_states.extend(answers.keys().map(|id| (id.clone(), state)))
+    };
 
     let plain = send(&bed, "plain", 400, |delivery| delivery).await;
     all_are(&plain, "200 recorded");
@@ -48,13 +49,13 @@ async fn commands_report_the_state_of_each_event_in_an_incident() {
         assert_eq!(conflict.send(&bed.url).await.unwrap().outcome(), "conflict");
     }
     // Bodies that do not match the vendor's types.
-    let mut odd = BTreeMap::new();
+    let mut unparsed = BTreeMap::new();
     for n in 0..50 {
-        let answer = bed.send(&format!("odd_{n}"), r#"{"type":7,"data":[]}"#).await;
-        odd.insert(format!("odd_{n}"), format!("{} {}", answer.status, answer.outcome()));
+        let answer = bed.send(&format!("unparsed_{n}"), r#"{"type":7,"data":[]}"#).await;
+        unparsed.insert(format!("unparsed_{n}"), format!("{} {}", answer.status, answer.outcome()));
     }
-    all_are(&odd, "200 recorded");
-    expect(&odd, "recorded");
+    all_are(&unparsed, "200 recorded");
+    expect(&unparsed, "recorded");
     // Forged signatures.
     let forged = send(&bed, "forged", 100, |delivery| delivery.with_header("svix-signature", "v1,AAAA")).await;
     all_are(&forged, "401 refused");
@@ -76,18 +77,18 @@ async fn commands_report_the_state_of_each_event_in_an_incident() {
     bed.sqs.clear_rules();
     bed.dynamodb.clear_rules();
     bed.poison("\"ada:poison_");
-    assert_eq!(truth.len(), 1000);
+    assert_eq!(expected_states.len(), 1000);
 
     // Wait until the retry queue is empty and all poison events are dead letters.
     let mut batches = bed.batches.clone();
-    let waiting = async || bed.run(&["doctor", "--json"]).lines();
-    let settled = |lines: &[serde_json::Value]| {
+    let doctor = async || bed.run(&["doctor", "--json"]).lines();
+    let is_settled = |lines: &[serde_json::Value]| {
         let found = |check: &str| {
             lines.iter().find(|line| line["check"] == check).unwrap()["found"].as_str().unwrap().to_owned()
         };
         found("retry queue") == "0 visible, 0 delayed" && found("dead letters") == "150 waiting"
     };
-    while !settled(&waiting().await) {
+    while !is_settled(&doctor().await) {
         batches.changed().await.unwrap();
     }
 
@@ -109,18 +110,18 @@ async fn commands_report_the_state_of_each_event_in_an_incident() {
     assert_eq!(conflicts, 50);
     let failed = bed.run(&["events", "list", "--failed", "--json"]).lines();
     assert_eq!(failed.len(), 50 + 50 + 150, "conflicts, bodies that could not be read, dead letters");
-    for (id, state) in &truth {
+    for (id, state) in &expected_states {
         assert_eq!(reported.get(id).map_or("unknown", String::as_str), *state, "{id}");
     }
     assert_eq!(reported.len(), 800, "and no others");
-    // A few of each kind, one by one.
-    for (id, state) in truth.iter().step_by(83) {
+    // Check a few events of each kind, one by one.
+    for (id, state) in expected_states.iter().step_by(83) {
         let shown = bed.run(&["events", "show", &format!("ada:{id}"), "--json"]);
         assert_eq!(shown.line()["state"], *state, "{id}");
         assert_eq!(shown.code, if *state == "unknown" { 3 } else { 0 });
     }
 
-    // The cause is gone: redrive, and check that nothing is left.
+    // The fault is removed: redrive, and check that nothing is left.
     bed.dynamodb.clear_rules();
     let redriven = bed.run(&["dead-letters", "redrive", "--all", "--receipt", "receipt.jsonl"]);
     assert!(redriven.code == 0 && redriven.out.contains("     150  recorded"), "{redriven:?}");

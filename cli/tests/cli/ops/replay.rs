@@ -9,8 +9,8 @@ use super::bed::{Bed, MESSAGE};
 async fn replay_of_unchanged_events_finds_and_changes_nothing() {
     let bed = Bed::start().await;
     bed.send("msg_1", MESSAGE).await;
-    let fixtures = ["end-of-call-report", "transcript-final", "tool-calls", "status-update-ended", "assistant-request"];
-    for name in fixtures {
+    let samples = ["end-of-call-report", "transcript-final", "tool-calls", "status-update-ended", "assistant-request"];
+    for name in samples {
         let path = format!("{}/../shared/vendors/vapi/samples/{name}.json", env!("CARGO_MANIFEST_DIR"));
         let body = std::fs::read_to_string(path).unwrap();
         assert_eq!(Delivery::now(&Vapi::SERVER, body).send(&bed.url).await.unwrap().status, 200, "{name}");

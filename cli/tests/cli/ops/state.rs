@@ -30,8 +30,11 @@ async fn session_has_state_analysis_and_missing_events() {
     send_agntix(&bed, CREATED).await;
     let text = bed.run(&["sessions", "show", SESSION]).out;
     assert!(text.contains("CLOSED") && !text.contains("missing") && !text.contains("berth"), "{text}");
-    let whole = bed.run(&["sessions", "show", SESSION, "--payload"]).out;
-    assert!(whole.contains("\"berth\": \"C14\"") && whole.contains("moved the booking"), "{whole}");
+    let with_payload = bed.run(&["sessions", "show", SESSION, "--payload"]).out;
+    assert!(
+        with_payload.contains("\"berth\": \"C14\"") && with_payload.contains("moved the booking"),
+        "{with_payload}"
+    );
     assert_eq!(bed.run(&["sessions", "show", "unknown"]).code, 3);
 }
 
@@ -62,8 +65,8 @@ async fn conversation_shows_transcript_only_with_payload() {
         assert!(shown.out.contains(text), "{text}: {}", shown.out);
     }
     assert!(!shown.out.contains(MESSAGE_TEXT), "{}", shown.out);
-    let whole = bed.run(&["conversations", "show", "673da1f0c2b94e5f8a017b11", "--payload", "--json"]).line();
-    assert!(whole["transcript"][0]["text"].as_str().unwrap().contains(MESSAGE_TEXT), "{whole}");
+    let with_payload = bed.run(&["conversations", "show", "673da1f0c2b94e5f8a017b11", "--payload", "--json"]).line();
+    assert!(with_payload["transcript"][0]["text"].as_str().unwrap().contains(MESSAGE_TEXT), "{with_payload}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

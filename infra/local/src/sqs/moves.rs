@@ -13,7 +13,7 @@ use tokio::time::sleep;
 use super::store::Store;
 use super::{Result, Sqs, in_range, read};
 
-/// Messages moved at a time by a task without a rate. The store is locked meanwhile, so the number is small.
+/// Number of messages that a task without a rate moves at a time. It is small, because the store is locked meanwhile.
 const PIECE_SIZE: i64 = 100;
 /// Interval at which a task with a rate moves a tenth of that rate.
 const TICK: Duration = Duration::from_millis(100);

@@ -53,7 +53,7 @@ const SCHEMA: &str = "
         failure TEXT,
         started_at INTEGER NOT NULL
     );
-    DROP TABLE IF EXISTS moves;   -- of an older version; its moves had all ended
+    DROP TABLE IF EXISTS moves;   -- from an older version; its moves have all ended
 ";
 
 pub(super) type Result<T> = std::result::Result<T, SqsError>;
@@ -64,7 +64,7 @@ pub(super) struct Store {
     connection: Connection,
 }
 
-/// A queue. `attributes` holds only those that were set.
+/// A queue. `attributes` contains only attributes that were set.
 #[derive(Debug, Clone)]
 pub(super) struct Queue {
     pub(super) name: String,

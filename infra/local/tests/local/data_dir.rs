@@ -1,4 +1,4 @@
-//! Tests that a data directory keeps its contents when the process ends.
+//! Tests that events and queued messages in a data directory survive the end of the process.
 
 use std::path::Path;
 
@@ -113,7 +113,7 @@ async fn batches_moves_purges_and_settings_survive_a_restart() {
     other.redrive_to("orders", "1").await;
     let redrive = other.client.start_message_move_task().source_arn(arn("orders"));
     redrive.destination_arn(arn("other")).send().await.unwrap();
-    other.task_over("orders").await;
+    other.ended_task("orders").await;
     let queue = other.named("orders").await;
     queue.set(QueueAttributeName::MaximumMessageSize, "2048").await;
     queue.send("c").await;
@@ -145,7 +145,7 @@ async fn move_task_resumes_after_a_restart() {
     let start = dead.client.start_message_move_task().source_arn(arn("dead")).destination_arn(arn("orders"));
     start.max_number_of_messages_per_second(2).send().await.unwrap();
     let orders = dead.restart(&data).await;
-    let task = orders.task_over("dead").await;
+    let task = orders.ended_task("dead").await;
     assert_eq!((task.status(), task.approximate_number_of_messages_moved()), (Some("COMPLETED"), 2));
     assert_eq!(orders.bodies().await, ["a", "b"]);
 }
@@ -166,7 +166,7 @@ async fn file_of_an_older_version_is_migrated() {
     let orders = dead.restart(&data).await;
     let start = orders.client.start_message_move_task().source_arn(arn("dead")).destination_arn(arn("orders"));
     start.send().await.unwrap();
-    assert_eq!(orders.task_over("dead").await.status(), Some("COMPLETED"));
+    assert_eq!(orders.ended_task("dead").await.status(), Some("COMPLETED"));
     assert_eq!(orders.bodies().await, ["letter"]);
 }
 

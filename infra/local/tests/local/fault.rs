@@ -48,8 +48,8 @@ impl Bed {
 }
 
 #[tokio::test]
-async fn each_fault_has_its_error_and_applies_the_write_or_not() {
-    for (fault, seen, applied) in [
+async fn fault_decides_the_error_and_whether_the_write_is_applied() {
+    for (fault, result, applied) in [
         (Fault::Cut, "connection", false),
         (Fault::DropResponse, "connection", true),
         (Fault::THROTTLE, "ProvisionedThroughputExceededException", false),
@@ -59,7 +59,7 @@ async fn each_fault_has_its_error_and_applies_the_write_or_not() {
     ] {
         let bed = Bed::new().await;
         bed.proxy.add_rule(Rule::every(fault.clone()));
-        assert_eq!((bed.put("a").await.as_str(), bed.exists("a").await), (seen, applied), "{fault:?}");
+        assert_eq!((bed.put("a").await.as_str(), bed.exists("a").await), (result, applied), "{fault:?}");
         assert_eq!(bed.proxy.fault_count(), 1);
         bed.proxy.clear_rules();
         assert_eq!(bed.put("a").await, "ok");
@@ -67,14 +67,14 @@ async fn each_fault_has_its_error_and_applies_the_write_or_not() {
 }
 
 #[tokio::test]
-async fn hang_and_hold_answer_never_respond() {
+async fn hang_and_hold_response_never_respond() {
     let bed = Bed::new().await;
     for (fault, id, applied) in [(Fault::HoldResponse, "a", true), (Fault::Hang, "b", false)] {
         bed.proxy.add_rule(Rule::every(fault));
-        let struck = bed.proxy.next_fault();
+        let next_fault = bed.proxy.next_fault();
         tokio::select! {
-            seen = bed.put(id) => unreachable!("{seen}"),
-            () = struck => {}
+            result = bed.put(id) => unreachable!("{result}"),
+            () = next_fault => {}
         }
         assert_eq!(bed.exists(id).await, applied);
         bed.proxy.clear_rules();
@@ -94,11 +94,11 @@ async fn delayed_request_is_forwarded_later() {
 async fn rule_matches_by_operation_content_and_count() {
     let bed = Bed::new().await;
     bed.proxy.add_rule(Rule::every(Fault::INTERNAL).on("PutItem").containing("ada:").after(1).times(2));
-    let mut seen = Vec::new();
+    let mut succeeded = Vec::new();
     for id in ["other", "ada:1", "ada:2", "other", "ada:3", "ada:4"] {
-        seen.push(bed.put(id).await == "ok");
+        succeeded.push(bed.put(id).await == "ok");
     }
-    assert_eq!(seen, [true, true, false, true, false, true]);
+    assert_eq!(succeeded, [true, true, false, true, false, true]);
     let get = bed.through.get_item().table_name("EventTable").key("event_id", AttributeValue::S("ada:1".to_owned()));
     assert!(get.send().await.is_ok(), "another operation");
     assert_eq!((bed.proxy.counts()["PutItem"], bed.proxy.counts()["GetItem"]), (6, 1));

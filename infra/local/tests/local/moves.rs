@@ -1,4 +1,5 @@
-//! Tests of message move tasks through an SDK. They follow AWS' documentation, or AWS' behaviour where that is silent.
+//! Tests of message move tasks through an SDK. They follow AWS' documentation, and AWS'
+//! behaviour where it is not documented.
 
 use std::collections::BTreeSet;
 
@@ -21,9 +22,9 @@ async fn dead_with(messages: usize) -> (Queue, BTreeSet<String>) {
     let dead = dead().await;
     let numbers: Vec<usize> = (0..messages).collect();
     let mut ids = BTreeSet::new();
-    for ten in numbers.chunks(10) {
+    for batch in numbers.chunks(10) {
         let entry = |n: &usize| SendMessageBatchRequestEntry::builder().id(n.to_string()).message_body(n.to_string());
-        let entries = ten.iter().map(|n| entry(n).build().unwrap()).collect();
+        let entries = batch.iter().map(|n| entry(n).build().unwrap()).collect();
         let send = dead.client.send_message_batch().queue_url(&dead.url).set_entries(Some(entries));
         ids.extend(send.send().await.unwrap().successful.into_iter().map(|sent| sent.message_id));
     }
@@ -60,7 +61,7 @@ async fn visible(queue: &Queue) -> i64 {
 async fn move_keeps_order_and_gives_new_ids() {
     let (dead, ids) = dead_with(250).await;
     start(&dead, None).await;
-    let task = dead.task_over("dead").await;
+    let task = dead.ended_task("dead").await;
     assert_eq!((task.status(), task.failure_reason()), (Some("COMPLETED"), None));
     assert_eq!((task.source_arn(), task.destination_arn()), (Some(&*arn("dead")), Some(&*arn("orders"))));
     assert_eq!(task.approximate_number_of_messages_to_move(), Some(250));
@@ -103,7 +104,7 @@ async fn cancelled_move_leaves_the_rest_on_the_queue() {
     assert_eq!(visible(&dead).await, 100 - moved);
 
     start(&dead, None).await;
-    assert_eq!(dead.task_over("dead").await.approximate_number_of_messages_moved(), 100 - moved);
+    assert_eq!(dead.ended_task("dead").await.approximate_number_of_messages_moved(), 100 - moved);
     let tasks = dead.client.list_message_move_tasks().source_arn(arn("dead")).max_results(10).send().await.unwrap();
     let statuses: Vec<_> = tasks.results().iter().map(|task| task.status().unwrap()).collect();
     assert_eq!(statuses, ["COMPLETED", "CANCELLED"], "the latest first");
@@ -128,7 +129,7 @@ async fn ended_or_unknown_move_cannot_be_cancelled() {
     cancel(&dead, &slow).await.unwrap();
     assert_eq!(cancel(&dead, &slow).await, not_found, "cancelled");
     let quick = start(&dead, None).await;
-    assert_eq!(dead.task_over("dead").await.status(), Some("COMPLETED"));
+    assert_eq!(dead.ended_task("dead").await.status(), Some("COMPLETED"));
     assert_eq!(cancel(&dead, &quick).await, not_found, "completed");
     assert_eq!(cancel(&dead, "garbage").await, not_found, "never started");
 }
@@ -140,7 +141,7 @@ async fn message_in_flight_is_not_moved() {
     let [in_flight] = dead.receive().await.try_into().unwrap();
     dead.send("visible").await;
     start(&dead, None).await;
-    let task = dead.task_over("dead").await;
+    let task = dead.ended_task("dead").await;
     assert_eq!(task.approximate_number_of_messages_to_move(), Some(1));
     assert_eq!((task.status(), task.approximate_number_of_messages_moved()), (Some("COMPLETED"), 1));
     dead.hide(&in_flight, 0).await.unwrap();
@@ -156,7 +157,7 @@ async fn message_sent_after_the_start_is_not_moved() {
     wait_for_one(&orders).await;
     let dead = orders.named("dead").await;
     dead.send("late").await;
-    let task = dead.task_over("dead").await;
+    let task = dead.ended_task("dead").await;
     assert_eq!((task.status(), task.approximate_number_of_messages_moved()), (Some("COMPLETED"), 5));
     assert_eq!(dead.bodies().await, ["late"]);
 }
@@ -170,7 +171,7 @@ async fn moved_message_keeps_attributes_and_resets_receive_count() {
     let [letter] = dead.receive().await.try_into().unwrap();
     dead.hide(&letter, 0).await.unwrap();
     start(&dead, None).await;
-    dead.task_over("dead").await;
+    dead.ended_task("dead").await;
     let [moved] = dead.named("orders").await.receive().await.try_into().unwrap();
     assert_eq!(moved.message_attributes.as_ref().unwrap()["reason"], reason);
     assert_eq!(moved.md5_of_message_attributes, letter.md5_of_message_attributes);
@@ -190,7 +191,7 @@ async fn move_to_a_deleted_queue_fails_and_loses_nothing() {
     other.redrive_to("dead", "1").await;
     let dead = other.named("dead").await;
     start_at(&dead, None).send().await.unwrap();
-    let task = dead.task_over("dead").await;
+    let task = dead.ended_task("dead").await;
     assert_eq!((task.status(), task.destination_arn()), (Some("FAILED"), None));
     assert_eq!(task.failure_reason(), Some("AWS.SimpleQueueService.NonExistentQueue"));
     assert_eq!(task.approximate_number_of_messages_moved(), 0);

@@ -97,15 +97,15 @@ impl Queue {
     }
 
     /// Waits until the latest move task of a queue has ended. Polls without a pause, because SQS sends no notification.
-    pub(super) async fn task_over(&self, from: &str) -> ListMessageMoveTasksResultEntry {
-        let over = async {
+    pub(super) async fn ended_task(&self, from: &str) -> ListMessageMoveTasksResultEntry {
+        let ended = async {
             let mut task = self.task(from).await;
             while task.status() == Some("RUNNING") {
                 task = self.task(from).await;
             }
             task
         };
-        timeout(Duration::from_secs(30), over).await.unwrap()
+        timeout(Duration::from_secs(30), ended).await.unwrap()
     }
 
     pub(super) async fn count(&self, name: QueueAttributeName) -> String {
@@ -214,7 +214,7 @@ async fn long_poll_ends_with_a_message_or_at_its_timeout() {
 }
 
 #[tokio::test]
-async fn delay_is_the_messages_own_or_the_queues() {
+async fn delay_of_message_overrides_delay_of_queue() {
     let queue = Queue::new().await;
     let send = queue.client.send_message().queue_url(&queue.url).message_body("later").delay_seconds(1);
     send.send().await.unwrap();
@@ -249,7 +249,7 @@ async fn redrive_policy_dead_letters_and_move_task_redrives() {
         let sources = dead.client.list_dead_letter_source_queues().queue_url(&dead.url).send().await.unwrap();
         assert_eq!(sources.queue_urls.len(), 1);
         dead.client.start_message_move_task().source_arn(arn("dead")).send().await.unwrap();
-        assert_eq!(dead.task_over("dead").await.status(), Some("COMPLETED"));
+        assert_eq!(dead.ended_task("dead").await.status(), Some("COMPLETED"));
         let [message] = dead.named("orders").await.receive().await.try_into().unwrap();
         assert_eq!(attribute(&message, &MessageSystemAttributeName::ApproximateReceiveCount), "1");
         assert_ne!(message.message_id(), Some(id.as_str()), "a move gives a new id, as in AWS");

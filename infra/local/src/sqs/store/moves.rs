@@ -51,7 +51,7 @@ impl Store {
         if destination.as_ref() == Some(&source) {
             return Err(SqsError::invalid("Source queue and destination queue must not be the same."));
         }
-        // AWS does not document this error; the message is the one that AWS returns.
+        // AWS does not document this error; this is the message that AWS returns.
         if self.exists("SELECT 1 FROM tasks WHERE source = ?1 AND status = ?2", params![source, RUNNING])? {
             return Err(SqsError::invalid(
                 "There is already a task running. \
