@@ -186,9 +186,7 @@ impl<V: Vendor> Receiver<V> {
             }
         }
         if !secrets.is_open() {
-            return Err(Problem::NoSecrets(
-                "no usable secret is configured for this vendor; the log has the reason",
-            ));
+            return Err(Problem::NoSecrets("no usable secret is configured for this vendor; the log has the reason"));
         }
         verified.map_err(Problem::Unverified)
     }
