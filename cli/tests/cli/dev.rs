@@ -503,7 +503,7 @@ fn failed_start_of_dev_prints_one_line() {
         (&["--host", "no such host"], &[], "--host no such host cannot be resolved"),
         (&[], &[("GATEHOUSE_SECRETS", "{")], "GATEHOUSE_SECRETS: the secrets document is not a JSON object"),
         (&[], &[("GATEHOUSE_SECRETS", r#"{"ada":{"signing_secrets":["unmistakable"]}}"#)], "ada.signing_secrets[0]"),
-        (&[], &[("GATEHOUSE_SECRETS", r#"{"Ada":{}}"#)], "member 1 of the document is none of ada"),
+        (&[], &[("GATEHOUSE_SECRETS", r#"{"Ada":{}}"#)], "member 1 of the document is not one of ada"),
         (&[], &[("RUST_LOG", "a=b=c")], "RUST_LOG is not usable"),
         (&[], &[("AWS_ENDPOINT_URL_SQS", "127.0.0.1:1")], "AWS_ENDPOINT_URL_SQS is not usable"),
         (&[], &[("GATEHOUSE_RETRY_VISIBILITY_SECONDS", "soon")], "GATEHOUSE_RETRY_VISIBILITY_SECONDS is not usable"),

@@ -13,7 +13,7 @@ use gatehouse_vendor::Secret;
 pub struct Agent {
     /// The URL that accepts messages: `https`, or `http` on a loopback address.
     pub url: Uri,
-    /// The protocol of the agent.
+    /// The dialect of the agent.
     pub dialect: Dialect,
     /// The bearer token for requests; `None` if the agent needs none.
     pub token: Option<Secret>,
@@ -39,7 +39,7 @@ pub(crate) struct AgentPart {
 }
 
 impl AgentPart {
-    /// Returns the agent, or what is wrong with it.
+    /// Returns the agent, or its defect.
     pub(crate) fn agent(self) -> Result<Agent, &'static str> {
         let visible = |token: &Secret| !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
         if !self.token.iter().all(visible) {

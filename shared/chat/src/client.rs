@@ -45,8 +45,8 @@ pub struct Issuer {
 }
 
 impl Issuer {
-    /// Returns the client id of a user: `<issuer>:<sub>`. In `sub`, `:`, `%` and all other bytes than visible ASCII are
-    /// percent-encoded, so that users of different issuers have different ids.
+    /// Returns the client id of a user: `<issuer>:<sub>`. In `sub`, `:`, `%` and all bytes that are not visible ASCII
+    /// are percent-encoded, so that users of different issuers have different ids.
     #[must_use]
     pub fn client_id(&self, sub: &str) -> String {
         let escape = |byte: u8| {
@@ -123,10 +123,10 @@ pub(crate) struct ClientPart {
 }
 
 impl ClientPart {
-    /// Returns what is wrong with the token. [`Self::client`] checks the rest.
+    /// Returns the defect of the token; `None` if it has none. [`Self::client`] checks the other members.
     pub(crate) fn token_defect(&self) -> Option<String> {
         if !is_visible(&self.token) {
-            Some("contains other than visible ASCII characters".to_owned())
+            Some("contains characters that are not visible ASCII".to_owned())
         } else if self.token.len() < MIN_TOKEN_BYTES {
             Some(format!("is shorter than {MIN_TOKEN_BYTES} bytes"))
         } else {
@@ -134,7 +134,7 @@ impl ClientPart {
         }
     }
 
-    /// Returns the client, or what is wrong with it.
+    /// Returns the client, or its defect.
     pub(crate) fn client(self, others: &[Client]) -> Result<Client, &'static str> {
         let ClientPart { id, token, agents, limits, .. } = self;
         if id.is_empty() || id.len() > 100 || !is_visible(&id) {
@@ -170,14 +170,14 @@ pub(crate) struct IssuerPart {
 }
 
 impl IssuerPart {
-    /// Returns the issuer, or what is wrong with it.
+    /// Returns the issuer, or its defect.
     pub(crate) fn issuer(self) -> Result<Issuer, &'static str> {
         let IssuerPart { issuer, jwks_url, private: is_private, audience, agents, limits, .. } = self;
         if issuer.is_empty() || !is_visible(&issuer) {
-            return Err(".issuer is empty or contains other than visible ASCII characters");
+            return Err(".issuer is empty or contains characters that are not visible ASCII");
         }
         if audience.is_empty() {
-            return Err(".audience is empty; name the audience, or tokens for any audience would be accepted");
+            return Err(".audience is empty; set the audience, or tokens for any audience would be accepted");
         }
         let jwks_url = super::url(&jwks_url).ok_or(".jwks_url does not begin with https://")?;
         Ok(Issuer { issuer, jwks_url, is_private, audience, rights: rights(agents, limits)? })

@@ -42,7 +42,7 @@ impl AgentChat {
         !self.clients.is_empty() || !self.issuers.is_empty()
     }
 
-    /// Returns the client with this token. Takes the same time whether and wherever there is one.
+    /// Returns the client with this token. The tokens of all clients are compared, each in constant time.
     #[must_use]
     pub fn client(&self, token: &str) -> Option<&Client> {
         let mut found = None;
@@ -56,7 +56,7 @@ impl AgentChat {
 }
 
 impl SecretsPart for AgentChat {
-    /// Reads clients, issuers and agents. An element that cannot be used is left out and named.
+    /// Reads clients, issuers and agents. An element that cannot be used is ignored and reported as a defect.
     fn read(reader: &mut PartReader<'_>) -> Self {
         let name = reader.name();
         let Some(Part { clients, agents }) = reader.part() else { return AgentChat::default() };
@@ -69,8 +69,8 @@ impl SecretsPart for AgentChat {
                 continue;
             }
             let Some(client) = reader.value::<ClientPart>(&place, raw) else { continue };
-            let taken = chat.client(&client.token).is_some().then(|| "is that of another client".to_owned());
-            let defect = client.token_defect().or(taken);
+            let duplicate = chat.client(&client.token).is_some().then(|| "is that of another client".to_owned());
+            let defect = client.token_defect().or(duplicate);
             if reader.check(&format!("{place}.token"), &client.token, defect) {
                 let client = client.client(&chat.clients);
                 chat.clients.extend(reader.usable(&place, client));
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn unusable_clients_and_agents_are_reported_and_left_out() {
+    fn unusable_clients_and_agents_are_reported_and_ignored() {
         let (chat, defects) = parse(&format!(
             r#"{{"clients":[{{"id":"a","token":"s3cret","agents":["*"]}},{{"id":"","token":"{TOKEN}","agents":["*"]}},
                 {{"id":"b","token":"{TOKEN}","agents":[]}},{{"id":"c"}},{{"id":"d","token":"{TOKEN}","agents":["*"]}},

@@ -1,5 +1,5 @@
-//! Complete types for every documented event. The receiver reads only the members that identify an event; these types
-//! are for code that processes events.
+//! Complete types for every documented event of Ada. The receiver reads only the members that identify an event; these
+//! types are for code that processes events.
 //!
 //! Ada's schemas mark almost nothing as required, so every member is a [`Field`].
 //!
@@ -22,12 +22,12 @@ use gatehouse_payload::time::Timestamp;
 use gatehouse_payload::wire::{Field, Item, JsonObject};
 use gatehouse_payload::{open_enum, open_struct, open_union};
 
-/// An envelope that says when its event happened.
+/// An envelope with the time of its event.
 pub trait Timestamped {
-    /// The member `timestamp`.
+    /// Returns the member `timestamp`.
     fn timestamp(&self) -> &Field<String>;
 
-    /// The moment; an envelope without an offset means UTC.
+    /// Returns the time of the event. A timestamp without an offset is UTC.
     fn occurred_at(&self) -> Option<Timestamp> {
         Timestamp::parse(self.timestamp().get()?)
     }
@@ -55,9 +55,9 @@ open_union! {
 
 /// Generates a struct for an envelope with its data: `{"type": …, "timestamp": …, "data": {…}}`, and `tags` in some.
 macro_rules! envelope {
-    ($(#[$about:meta])* $name:ident of $data:ty) => {
+    ($(#[$attribute:meta])* $name:ident of $data:ty) => {
         open_struct! {
-            $(#[$about])*
+            $(#[$attribute])*
             $name {
                 /// The event's type; `v1` is the version.
                 event_type: String = "type",
@@ -245,7 +245,7 @@ open_struct! {
         entity_type: String = "entity_type",
         /// The id of the entity.
         entity_id: String = "entity_id",
-        /// What was done to the entity.
+        /// The action on the entity.
         activity: Activity = "activity",
         /// The e-mail address of the actor.
         actor_email: String = "actor_email",
@@ -267,7 +267,7 @@ open_struct! {
 }
 
 open_enum! {
-    /// What was done to an entity.
+    /// An action on an entity.
     Activity {
         /// It was created.
         Created = "created",

@@ -1,5 +1,5 @@
-//! Complete types for every documented event. The receiver reads only the members that identify an event; these types
-//! are for code that processes events.
+//! Complete types for every documented event of agntix. The receiver reads only the members that identify an event;
+//! these types are for code that processes events.
 //!
 //! | event | struct | event id |
 //! |---|---|---|
@@ -12,7 +12,7 @@
 //! | `knowledge_store.updated`, planned | [`KnowledgeStoreUpdated`] | `agntix:<svix-id>` |
 //! | any other | | `agntix:<svix-id>` |
 //!
-//! An event of a session without an id is identified by its message id, too.
+//! A `session.created` or `session.ended` without a session id has the event id `agntix:<svix-id>`.
 //!
 //! Source: <https://docs.agntix.ai/webhooks/events>, June 2026 for current and planned events, April 2026 for
 //! superseded ones.
@@ -115,9 +115,9 @@ open_enum! {
         Closed = "CLOSED",
         /// The session was open for too long.
         Expired = "EXPIRED",
-        /// Only in the REST API: the session has no activity.
+        /// The session has no activity. Only in the REST API.
         Idle = "IDLE",
-        /// Only in the REST API: the session has activity.
+        /// The session has activity. Only in the REST API.
         Active = "ACTIVE",
     }
 }
@@ -153,9 +153,9 @@ open_struct! {
 open_struct! {
     /// The customer's intent.
     Intent {
-        /// For the whole conversation.
+        /// The intent of the whole conversation.
         conversation: IntentOf = "conversation",
-        /// For one message. Its `intent` is `null` in samples.
+        /// The intent of one message. Its `intent` is `null` in samples.
         message: IntentOf = "message",
     }
 }
@@ -207,9 +207,9 @@ open_enum! {
 open_struct! {
     /// The customer's sentiment.
     Sentiment {
-        /// For the whole conversation.
+        /// The sentiment of the whole conversation.
         conversation: SentimentOf = "conversation",
-        /// For the last message. In samples `null`, 0 and `"N/A"`.
+        /// The sentiment of the last message. Its members are `null`, 0 and `"N/A"` in samples.
         message: SentimentOf = "message",
     }
 }
@@ -287,8 +287,8 @@ pub enum Delivery {
 }
 
 impl Delivery {
-    /// Reads a body. It is [`Enveloped`](Self::Enveloped) if it has no `eventType` and its `type` looks like an event's
-    /// name (`message.added`, not `VOICE`).
+    /// Reads a body. It is [`Enveloped`](Self::Enveloped) if it has no `eventType` and its `type` has the form of an
+    /// event name, such as `message.added`.
     ///
     /// # Errors
     /// If the text is not a JSON object.
@@ -301,10 +301,11 @@ impl Delivery {
     }
 }
 
+/// Generates a struct for the other envelope with its data.
 macro_rules! envelope {
-    ($(#[$about:meta])* $name:ident of $data:ty) => {
+    ($(#[$attribute:meta])* $name:ident of $data:ty) => {
         open_struct! {
-            $(#[$about])*
+            $(#[$attribute])*
             $name {
                 /// The event's id, `evt_…`.
                 id: String = "id",
@@ -345,7 +346,7 @@ open_struct! {
     SupersededSessionData {
         /// The session's id.
         session_id: String = "sessionId",
-        /// Why the session ended.
+        /// The reason for the end of the session.
         ended_reason: EndedReason = "endedReason",
         /// The duration in milliseconds.
         duration_ms: Number = "durationMs",
@@ -355,7 +356,7 @@ open_struct! {
 }
 
 open_enum! {
-    /// Why a session ended.
+    /// The reason for the end of a session.
     EndedReason {
         /// The customer hung up.
         UserHangup = "user_hangup",

@@ -27,13 +27,13 @@ pub struct Event {
     pub subject: Option<Subject>,
     /// The time of the event; the received time where the body has none ([`Flags::undated`]).
     pub occurred_at: Timestamp,
-    /// The time at which the receiver received it.
+    /// The time at which Gatehouse received the delivery.
     pub received_at: Timestamp,
-    /// The hash of its canonical message.
+    /// The hash of the message's canonical form.
     pub fingerprint: Fingerprint,
     /// The nonce of this attempt to record it.
     pub nonce: Nonce,
-    /// The scheme that verified it: `svix`, `webhook`, `bearer:authorization`, …
+    /// The scheme that verified the delivery: `svix`, `webhook`, `bearer:authorization`, …
     pub verified_by: String,
     /// The body as delivered, UTF-8. The receiver redacts credentials before it is recorded.
     pub body: Bytes,
@@ -47,29 +47,29 @@ pub struct Event {
     pub is_one_question: bool,
 }
 
-/// A verified and identified delivery: everything about its event that cannot be read from the body again.
+/// A verified and identified delivery: its body, and the values that are determined only once, on receipt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Received {
     /// The event's id.
     pub id: EventId,
-    /// Whether the id does not suffice to tell two occurrences apart.
+    /// Whether two occurrences may have the same id.
     pub weak_identity: bool,
     /// The nonce of the first attempt to record the event. Later attempts use the same one.
     pub nonce: Nonce,
     /// The fingerprint of the message.
     pub fingerprint: Fingerprint,
-    /// The time at which the receiver took it.
+    /// The time at which Gatehouse received the delivery.
     pub received_at: Timestamp,
-    /// The scheme that verified it.
+    /// The scheme that verified the delivery.
     pub verified_by: String,
     /// The body, UTF-8.
     pub body: Bytes,
-    /// The reply that was decided for this event, if one was: JSON text.
+    /// The reply that was decided for this event, as JSON text; `None` if there is no reply.
     pub answer: Option<String>,
 }
 
 impl Received {
-    /// Returns what `event` was made of.
+    /// Returns the delivery that `event` was built from.
     #[must_use]
     pub fn of(event: &Event) -> Self {
         Received {
@@ -88,7 +88,7 @@ impl Received {
 /// Flags for the parts of an event's body that could not be read. They are logged, and never reject the event.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Flags {
-    /// The vendor's types could not read the body (`parsed: false`).
+    /// The vendor's types could not read the body completely (`parsed: false`).
     pub unparsed: bool,
     /// The id is a hash of the message and the hour (`identity: weak`).
     pub weak_identity: bool,
@@ -103,8 +103,8 @@ const ID_LIMIT: usize = 1024;
 
 /// The idempotency key of an event: readable, and built only from data that the sender's scheme authenticates.
 ///
-/// Parts are joined by `:`. Within a part everything but letters, digits and `-._~` is percent-encoded, so that two
-/// different lists of parts never make the same key, and a key is valid in a header.
+/// Parts are joined by `:`. In each part, all characters except letters, digits and `-._~` are percent-encoded. So two
+/// different lists of parts never have the same key, and a key is valid in a header.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EventId(String);
 
@@ -201,7 +201,7 @@ impl fmt::Display for Subject {
     }
 }
 
-/// Returns a vendor's word for use as an attribute: unchanged, or its hash if it is too long to be a word.
+/// Returns a vendor's word for use as an attribute. A word that is too long is replaced by its hash.
 #[must_use]
 pub fn word(text: String) -> String {
     if text.len() > PART_LIMIT { hashed(text.as_bytes()) } else { text }
@@ -225,7 +225,7 @@ fn escape(part: &str) -> String {
     if escaped.len() > PART_LIMIT { hashed(part.as_bytes()) } else { escaped }
 }
 
-/// Returns the SHA-256 as `sha256=<hex>`. No escaped part contains `=`, so none can look like a hash.
+/// Returns the SHA-256 as `sha256=<hex>`. An escaped part contains no `=`, so it never looks like a hash.
 fn hashed(bytes: &[u8]) -> String {
     format!("sha256={}", HEXLOWER.encode(&Sha256::digest(bytes)))
 }

@@ -1,4 +1,4 @@
-//! Reads JSON bodies without altering them, and computes the canonical form in which equal bodies are equal.
+//! Reads JSON bodies without altering them, and computes their canonical form.
 //!
 //! A body is valid if [`RawValue`] accepts it. `serde_json::Value` rejects depths over 128, lone surrogates and 1e400,
 //! and rounds big integers. An authentic event must be neither rejected nor altered for any of these.
@@ -19,7 +19,7 @@ pub use canonical::{CANONICAL_DEPTH, Compared, canonical};
 #[derive(Debug, Clone)]
 pub struct Document<'a>(Cow<'a, str>);
 
-/// Why a body contains no JSON object. The message has the kind and place of the error and never quotes the body.
+/// The reason why a body contains no JSON object. The message gives the position and never quotes the body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotAnObject {
     /// The body is not text.
@@ -66,7 +66,7 @@ impl<'a> Document<'a> {
     /// Reads a value inside a document, which may be an object or a string that contains one.
     ///
     /// # Errors
-    /// As [`read`](Self::read).
+    /// See [`read`](Self::read).
     pub fn from_value(value: &'a RawValue) -> Result<Self, NotAnObject> {
         Self::from_valid(value.get())
     }
@@ -193,6 +193,7 @@ pub struct Picked<'a, 'n> {
     names: &'n [&'n str],
     /// The values of each name, in their order.
     values: Vec<Vec<&'a RawValue>>,
+    /// The number of members with other names.
     others: usize,
 }
 
@@ -222,7 +223,7 @@ pub fn pick<'a, 'n>(object: &'a str, names: &'n [&'n str]) -> Picked<'a, 'n> {
             while let Some(name) = map.next_key::<&RawValue>()? {
                 let name = decode_string(name.get());
                 match self.0.iter().position(|wanted| wanted.as_bytes() == &*name) {
-                    Some(place) => picked.values[place].push(map.next_value()?),
+                    Some(index) => picked.values[index].push(map.next_value()?),
                     None => {
                         map.next_value::<serde::de::IgnoredAny>()?;
                         picked.others += 1;
@@ -242,8 +243,8 @@ impl<'a> Picked<'a, '_> {
     /// The member's value; `None` if the member is missing or repeated.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&'a RawValue> {
-        let place = self.names.iter().position(|known| *known == name)?;
-        match self.values.get(place)?.as_slice() {
+        let index = self.names.iter().position(|known| *known == name)?;
+        match self.values.get(index)?.as_slice() {
             [value] => Some(value),
             _ => None,
         }
@@ -266,23 +267,23 @@ impl<'a> Picked<'a, '_> {
 #[derive(Debug)]
 pub struct Readable<'a> {
     text: Cow<'a, str>,
-    whole: bool,
+    is_complete: bool,
 }
 
 impl<'a> Readable<'a> {
-    /// Reduces `object` to a text that `reads` accepts.
+    /// Reduces `object` to a text that its type can read, which `is_readable` checks.
     ///
-    /// `names` are the members of the type. If `reads` rejects the whole object, only the members in `names` that occur
-    /// once and that `reads` accepts alone remain.
+    /// `names` are the members of the type. If the whole object is not readable, only the members in `names` remain
+    /// that occur once and are readable alone.
     #[must_use]
-    pub fn of(object: &'a str, names: &[&str], reads: fn(&str) -> bool) -> Self {
-        if reads(object) {
-            return Readable { text: Cow::Borrowed(object), whole: true };
+    pub fn of(object: &'a str, names: &[&str], is_readable: fn(&str) -> bool) -> Self {
+        if is_readable(object) {
+            return Readable { text: Cow::Borrowed(object), is_complete: true };
         }
         let picked = pick(object, names);
         let members = names.iter().filter_map(|name| Some(format!("\"{name}\":{}", picked.get(name)?.get())));
-        let readable: Vec<String> = members.filter(|member| reads(&format!("{{{member}}}"))).collect();
-        Readable { text: Cow::Owned(format!("{{{}}}", readable.join(","))), whole: false }
+        let readable: Vec<String> = members.filter(|member| is_readable(&format!("{{{member}}}"))).collect();
+        Readable { text: Cow::Owned(format!("{{{}}}", readable.join(","))), is_complete: false }
     }
 
     /// The readable part of the object's text.
@@ -294,7 +295,7 @@ impl<'a> Readable<'a> {
     /// Whether the text is the whole object.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.whole
+        self.is_complete
     }
 }
 
@@ -344,7 +345,7 @@ pub fn replace_lone_surrogates(json: &str) -> Cow<'_, str> {
         let digits = json.get(at..at + 6)?.strip_prefix("\\u")?;
         u32::from_str_radix(digits, 16).ok()
     };
-    let mut written = String::new();
+    let mut output = String::new();
     let (mut copied, mut at) = (0, 0);
     while let Some(found) = memchr::memchr(b'\\', json.as_bytes().get(at..).unwrap_or_default()) {
         at += found;
@@ -352,8 +353,8 @@ pub fn replace_lone_surrogates(json: &str) -> Cow<'_, str> {
         at = match pair {
             (Some(0xD800..=0xDBFF), Some(0xDC00..=0xDFFF)) => at + 12,
             (Some(0xD800..=0xDFFF), _) => {
-                written.push_str(json.get(copied..at).unwrap_or_default());
-                written.push_str("\\ufffd");
+                output.push_str(json.get(copied..at).unwrap_or_default());
+                output.push_str("\\ufffd");
                 copied = at + 6;
                 copied
             }
@@ -364,8 +365,8 @@ pub fn replace_lone_surrogates(json: &str) -> Cow<'_, str> {
     if copied == 0 {
         return Cow::Borrowed(json);
     }
-    written.push_str(json.get(copied..).unwrap_or_default());
-    Cow::Owned(written)
+    output.push_str(json.get(copied..).unwrap_or_default());
+    Cow::Owned(output)
 }
 
 fn lossy_text(decoded: &[u8]) -> String {
@@ -426,7 +427,7 @@ fn escape_lone_surrogates(decoded: &[u8]) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn kind_of(body: &str) -> NotAnObject {
+    fn error_of(body: &str) -> NotAnObject {
         Document::read(body.as_bytes()).unwrap_err()
     }
 
@@ -457,17 +458,17 @@ mod tests {
     }
 
     #[test]
-    fn errors_name_kind_and_place_and_quote_nothing() {
+    fn errors_give_the_position_and_never_quote_the_body() {
         assert_eq!(Document::read(b"{\"a\":\"\xff\"}").unwrap_err(), NotAnObject::NotUtf8 { offset: 6 });
-        assert_eq!(kind_of("{\"secret\":"), NotAnObject::Incomplete { line: 1, column: 10 });
-        assert_eq!(kind_of("{\n secret}"), NotAnObject::Syntax { line: 2, column: 2 });
-        assert_eq!(kind_of("{} {}"), NotAnObject::Syntax { line: 1, column: 4 });
-        assert_eq!(kind_of(""), NotAnObject::Incomplete { line: 1, column: 0 });
+        assert_eq!(error_of("{\"secret\":"), NotAnObject::Incomplete { line: 1, column: 10 });
+        assert_eq!(error_of("{\n secret}"), NotAnObject::Syntax { line: 2, column: 2 });
+        assert_eq!(error_of("{} {}"), NotAnObject::Syntax { line: 1, column: 4 });
+        assert_eq!(error_of(""), NotAnObject::Incomplete { line: 1, column: 0 });
         for (body, found) in [("[1]", "an array"), ("3", "a number"), ("true", "a boolean"), ("null", "null")] {
-            assert_eq!(kind_of(body), NotAnObject::OtherKind { found });
+            assert_eq!(error_of(body), NotAnObject::OtherKind { found });
         }
         for body in ["\"secret\"", "\"[1]\"", "\"\"", r#""\"{}\"""#] {
-            let error = kind_of(body);
+            let error = error_of(body);
             assert!(matches!(error, NotAnObject::OtherKind { .. }), "{body}: {error}");
             assert!(!error.to_string().contains("secret"));
         }
@@ -510,7 +511,7 @@ mod tests {
     }
 
     #[test]
-    fn lone_surrogate_is_replaced_and_hides_nothing() {
+    fn lone_surrogate_is_replaced_and_the_rest_is_unchanged() {
         for (literal, text) in
             [(r#""cut \ud83d""#, "cut \u{fffd}"), (r#""\udc00a\ud83d\ude00""#, "\u{fffd}a😀"), (r#""plain""#, "plain")]
         {

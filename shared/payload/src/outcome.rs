@@ -31,14 +31,14 @@ pub enum Outcome {
     DeadLettered,
 }
 
-/// How much attention an outcome needs.
+/// The attention that an outcome needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Severity {
     /// The normal case.
     Normal,
     /// A repetition of a known event.
     Repeated,
-    /// May need attention later.
+    /// A case that may need attention later.
     Notice,
     /// An error of the sender or of Gatehouse.
     Error,
@@ -80,13 +80,13 @@ impl Outcome {
         }
     }
 
-    /// Returns the outcome with this word; `None` if there is none.
+    /// Returns the outcome with this word; `None` for any other word.
     #[must_use]
     pub fn from_word(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|outcome| outcome.as_str() == word)
     }
 
-    /// Returns how much attention the outcome needs.
+    /// Returns the attention that the outcome needs.
     #[must_use]
     pub fn severity(self) -> Severity {
         match self {
@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn outcome_words_are_unique_and_found_by_named() {
+    fn outcome_words_are_unique_and_found_by_from_word() {
         let words: BTreeSet<&str> = Outcome::ALL.into_iter().map(Outcome::as_str).collect();
         assert_eq!(words.len(), Outcome::ALL.len());
         assert!(Outcome::ALL.into_iter().all(|outcome| Outcome::from_word(outcome.as_str()) == Some(outcome)));

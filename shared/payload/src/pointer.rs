@@ -11,14 +11,14 @@ use crate::json;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Pointer(Vec<String>);
 
-/// Why a text is not a pointer.
+/// The reason why a text is not a pointer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidPointer {
     /// The text does not begin with a slash.
     #[error("a pointer begins with /")]
     Slash,
     /// The text contains a `~` that is neither `~0` nor `~1`.
-    #[error("in a pointer ~ is written ~0, and / within a name ~1")]
+    #[error("in a pointer, ~ is written as ~0, and / within a name as ~1")]
     Tilde,
 }
 

@@ -1,8 +1,8 @@
 //! Replaces credentials in a JSON document before it is stored: secret members and strings that contain a credential.
 //!
 //! The text is read in one pass without recursion at any depth. All bytes outside of redacted strings stay the same.
-//! Strings that contain JSON are searched as well, even if that JSON is damaged, repeated or part of prose. Strings
-//! within strings are searched down to [`NESTED`] levels.
+//! Strings that contain JSON are searched too, even if that JSON is damaged, repeated or part of prose. Strings within
+//! strings are searched down to [`NESTED`] levels.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -31,7 +31,7 @@ pub struct Secrets<'f> {
     pub member: &'f dyn Fn(&str, &dyn Fn() -> String) -> bool,
     /// Redacts a text. Called only for texts that contain one of [`marks`](Self::marks), or might after decoding.
     pub text: RedactText<'f>,
-    /// Every text with a credential contains at least one of these.
+    /// Markers: every text with a credential contains at least one of them.
     pub marks: [&'f str; 2],
 }
 
@@ -48,11 +48,11 @@ pub fn redact<'a>(text: &'a str, secrets: Secrets<'_>) -> Cow<'a, str> {
     redact_nested(text, secrets, NESTED, "")
 }
 
-/// Redacts the document in a string; `outer` is the name of the member with that string.
-fn redact_nested<'a>(text: &'a str, secrets: Secrets<'_>, nested: usize, outer: &str) -> Cow<'a, str> {
+/// Redacts a document, and the strings in it down to `levels` levels. `outer` is the name of the member that holds it.
+fn redact_nested<'a>(text: &'a str, secrets: Secrets<'_>, levels: usize, outer: &str) -> Cow<'a, str> {
     let mut pass =
         Pass { text, outer, at: 0, open: Vec::new(), holders: Vec::new(), name: None, out: String::new(), copied: 0 };
-    pass.run(secrets, nested);
+    pass.run(secrets, levels);
     if pass.copied == 0 {
         return Cow::Borrowed(text);
     }
@@ -60,6 +60,7 @@ fn redact_nested<'a>(text: &'a str, secrets: Secrets<'_>, nested: usize, outer: 
     Cow::Owned(pass.out)
 }
 
+/// One pass over a text.
 struct Pass<'a> {
     text: &'a str,
     /// The name of the member that holds the whole text.
@@ -78,7 +79,7 @@ struct Pass<'a> {
 }
 
 impl Pass<'_> {
-    fn run(&mut self, secrets: Secrets<'_>, nested: usize) {
+    fn run(&mut self, secrets: Secrets<'_>, levels: usize) {
         let mut expects_name = false;
         while let Some(&byte) = self.text.as_bytes().get(self.at) {
             let start = self.at;
@@ -88,16 +89,16 @@ impl Pass<'_> {
                     self.at = string_end(self.text, start);
                     if std::mem::take(&mut expects_name) {
                         self.name = Some(start..self.at);
-                    } else if let Some(redacted) = self.redacted_string(start, secrets, nested) {
+                    } else if let Some(redacted) = self.redacted_string(start, secrets, levels) {
                         self.put(start, &redacted);
                     }
                 }
                 b':' => {
-                    let own = self.name.clone().map(|name| self.decoded(name)).unwrap_or_default();
+                    let name = self.name.clone().map(|name| self.decoded(name)).unwrap_or_default();
                     let holder = || self.holder();
                     let rest = self.text.get(self.at..).unwrap_or_default();
                     let value = rest.trim_ascii_start();
-                    if (secrets.member)(&own, &holder) {
+                    if (secrets.member)(&name, &holder) {
                         self.replace(self.at + (rest.len() - value.len()));
                     }
                 }
@@ -130,24 +131,24 @@ impl Pass<'_> {
     }
 
     /// The redacted literal of the string from `start` to the current position; `None` if it stays the same.
-    fn redacted_string(&self, start: usize, secrets: Secrets<'_>, nested: usize) -> Option<String> {
+    fn redacted_string(&self, start: usize, secrets: Secrets<'_>, levels: usize) -> Option<String> {
         let literal = self.text.get(start..self.at)?;
         let inner = literal.get(1..)?;
         // An escape can encode any character, so the string must be decoded first.
         let is_escaped = inner.contains("\\u") || inner.contains("\\/");
         let may_be_secret = is_escaped || secrets.marks.iter().any(|mark| inner.contains(mark));
-        let may_hold_json = nested > 0 && (inner.contains(['{', '[']) || inner.contains("\\\"") || is_escaped);
+        let may_hold_json = levels > 0 && (inner.contains(['{', '[']) || inner.contains("\\\"") || is_escaped);
         if !may_be_secret && !may_hold_json {
             return None;
         }
         // A lone surrogate becomes its escape, which has the same meaning if the text is read as JSON.
         let text = json::text_with_escapes(literal)?;
-        let own = self.name.clone().map(|name| self.decoded(name)).unwrap_or_default();
-        let replaced = if may_be_secret { (secrets.text)(&text, &own, &|| self.holder()) } else { None };
+        let name = self.name.clone().map(|name| self.decoded(name)).unwrap_or_default();
+        let replaced = if may_be_secret { (secrets.text)(&text, &name, &|| self.holder()) } else { None };
         let current = replaced.as_deref().unwrap_or(&text);
-        let outer = if own.is_empty() { self.holder() } else { own.clone().into_owned() };
+        let outer = if name.is_empty() { self.holder() } else { name.into_owned() };
         let redacted =
-            if may_hold_json { redact_nested(current, secrets, nested - 1, &outer) } else { Cow::Borrowed(current) };
+            if may_hold_json { redact_nested(current, secrets, levels - 1, &outer) } else { Cow::Borrowed(current) };
         let is_damaged = may_hold_json && serde_json::from_str::<&RawValue>(current).is_err();
         let redacted = match is_damaged.then(|| redact_damaged(&redacted, secrets, &outer)).flatten() {
             Some(text) => Cow::Owned(text),
@@ -192,15 +193,15 @@ impl Pass<'_> {
 /// Quotation marks need not be paired in such a text, so a member may begin at each of them.
 fn redact_damaged(text: &str, secrets: Secrets<'_>, outer: &str) -> Option<String> {
     /// The greatest length of a member's name that is checked, in bytes.
-    const LONGEST: usize = 100;
+    const MAX_NAME_BYTES: usize = 100;
     let bytes = text.as_bytes();
     let (mut out, mut copied, mut at) = (String::new(), 0, 0);
     while let Some(quote) = bytes.get(at..).and_then(|rest| memchr(b'"', rest)).map(|found| at + found) {
         at = quote + 1;
-        let near = bytes.get(at..bytes.len().min(at + LONGEST)).unwrap_or_default();
+        let near = bytes.get(at..bytes.len().min(at + MAX_NAME_BYTES)).unwrap_or_default();
         let Some(end) = memchr(b'"', near) else { continue };
-        let behind = text.get(at + end + 1..).unwrap_or_default();
-        let Some(value) = behind.trim_ascii_start().strip_prefix(':').map(str::trim_ascii_start) else { continue };
+        let after_name = text.get(at + end + 1..).unwrap_or_default();
+        let Some(value) = after_name.trim_ascii_start().strip_prefix(':').map(str::trim_ascii_start) else { continue };
         let name = text.get(at..at + end).unwrap_or_default();
         if !(secrets.member)(name, &|| outer.to_owned()) {
             continue;

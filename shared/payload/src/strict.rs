@@ -1,6 +1,6 @@
 //! Validated types for the requests that Gatehouse sends: a value out of bounds can be neither built nor read.
 //!
-//! An error names the member that is wrong and never quotes its value.
+//! An error names the invalid member and never quotes its value.
 
 use std::fmt;
 
@@ -165,7 +165,7 @@ pub fn read<T: DeserializeOwned>(value: Value) -> Result<T, String> {
     })
 }
 
-/// An error's message without the value that caused the error, which may be personal data.
+/// Returns an error's message without the value that caused the error. The value may be personal data.
 #[must_use]
 pub fn without_values(error: &serde_json::Error) -> String {
     let message = error.to_string();
@@ -173,22 +173,22 @@ pub fn without_values(error: &serde_json::Error) -> String {
         ["invalid type", "invalid value", "unknown variant"].iter().any(|start| message.starts_with(start));
     let Some((_, expected)) = message.rsplit_once(", expected ").filter(|_| quotes_value) else { return message };
     let expected = expected.split(" at line ").next().unwrap_or(expected);
-    // Serde names Rust's types; the reader of the error knows JSON's.
+    // Serde names Rust types. The message names JSON types.
     let needed = match expected {
         "f64" => "a number",
         "u32" => "a whole number",
         "a map" | "map" => "an object",
         "a sequence" => "an array",
         "map with a single key" | "string or map" => "an object with one member",
-        "variant identifier" => "the name of one of its kinds",
+        "variant identifier" => "the name of a documented kind",
         structure if structure.starts_with("struct ") => "an object",
         other => other,
     };
     format!("{needed} is needed")
 }
 
-/// Implements `Deserialize` for an enum with a discriminator. Unlike serde's own implementation, errors inside the object
-/// name the member that is wrong.
+/// Implements `Deserialize` for an enum with a discriminator. Unlike with serde's derived implementation, errors inside
+/// the object name the invalid member.
 #[macro_export]
 macro_rules! tagged_enum {
     ($name:ident by $tag:literal { $($wire:literal => $variant:ident($type:ty)),* $(,)? }) => {
@@ -214,9 +214,9 @@ macro_rules! tagged_enum {
 /// rejected when the struct is read.
 #[macro_export]
 macro_rules! request {
-    ($(#[$about:meta])* $name:ident { $($(#[$doc:meta])* $field:ident: $type:ty,)* }
+    ($(#[$attribute:meta])* $name:ident { $($(#[$doc:meta])* $field:ident: $type:ty,)* }
      $(optional { $($(#[$optional_doc:meta])* $optional:ident: $optional_type:ty,)* })?) => {
-        $(#[$about])*
+        $(#[$attribute])*
         #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
         #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
         #[serde(deny_unknown_fields, rename_all = "camelCase")]

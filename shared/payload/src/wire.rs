@@ -22,7 +22,7 @@
 //!     Message {
 //!         /// The text.
 //!         body: String = "body",
-//!         /// When it was sent.
+//!         /// The time of sending.
 //!         sent_at: Number = "sentAt",
 //!     }
 //! }
@@ -36,7 +36,7 @@
 //! pub struct Message {
 //!     /// The text.
 //!     pub body: Field<String>,
-//!     /// When it was sent.
+//!     /// The time of sending.
 //!     pub sent_at: Field<Number>,
 //!     /// Members that are not documented.
 //!     pub extra: Extra,
@@ -182,7 +182,7 @@ impl<T> From<T> for Field<T> {
 }
 
 impl<T: DeserializeOwned> Field<T> {
-    /// For the macros: sets the member. Returns `false` if the object already had a member of this name.
+    /// Sets the member; used by the macros. Returns `false` if the object already had a member of this name.
     #[doc(hidden)]
     pub fn set(&mut self, raw: &RawValue) -> bool {
         if !matches!(self, Field::Absent) {
@@ -197,7 +197,7 @@ impl<T: DeserializeOwned> Field<T> {
 }
 
 impl<T: Serialize> Field<T> {
-    /// For the macros: writes the member, unless it is absent.
+    /// Writes the member, unless it is absent; used by the macros.
     #[doc(hidden)]
     pub fn write<M: SerializeMap>(&self, name: &str, map: &mut M) -> Result<(), M::Error> {
         match self {
@@ -225,7 +225,7 @@ impl Extra {
         self.0.iter().map(|(name, value)| (name.as_str(), value))
     }
 
-    /// For the macros: adds a member.
+    /// Adds a member; used by the macros.
     #[doc(hidden)]
     pub fn push(&mut self, name: String, raw: &RawValue) {
         self.0.push((name, Raw(raw.to_owned())));
@@ -318,7 +318,7 @@ impl<'de, T: DeserializeOwned> Deserialize<'de> for TextOr<T> {
     }
 }
 
-/// For the macros: the members of an object.
+/// Returns the members of an object; used by the macros.
 ///
 /// # Errors
 /// If `raw` is not an object, or the name of a member is not a valid Rust string.
@@ -393,8 +393,8 @@ pub fn read<T: DeserializeOwned>(text: &str) -> Result<T, serde_json::Error> {
 /// Generates a struct for an object. Each member is written as `name: Type = "wireName"` with its documentation.
 #[macro_export]
 macro_rules! open_struct {
-    ($(#[$about:meta])* $name:ident { $($(#[$doc:meta])* $field:ident: $type:ty = $wire:literal),* $(,)? }) => {
-        $(#[$about])*
+    ($(#[$attribute:meta])* $name:ident { $($(#[$doc:meta])* $field:ident: $type:ty = $wire:literal),* $(,)? }) => {
+        $(#[$attribute])*
         #[derive(Debug, Clone, PartialEq, Default)]
         pub struct $name {
             $($(#[$doc])* pub $field: $crate::wire::Field<$type>,)*
@@ -448,8 +448,8 @@ macro_rules! open_struct {
 /// Generates an enum for a string with documented values. Any other string becomes `Other`.
 #[macro_export]
 macro_rules! open_enum {
-    ($(#[$about:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $wire:literal),* $(,)? }) => {
-        $(#[$about])*
+    ($(#[$attribute:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $wire:literal),* $(,)? }) => {
+        $(#[$attribute])*
         #[derive(Debug, Clone, PartialEq, Eq)]
         pub enum $name {
             $($(#[$doc])* #[doc = concat!("`", $wire, "`")] $variant,)*
@@ -505,15 +505,15 @@ macro_rules! open_enum {
 
 /// Generates an enum for objects whose kind is the value of the member `by`. An object of another kind becomes `Other`.
 ///
-/// With `else K where "m"`, an object whose discriminator is missing or empty is a `K` if it has the member `m`, which no
-/// other kind has.
+/// With `else K where "m"`, an object whose discriminator is missing or empty is a `K` if it has the member `m`, which
+/// no other kind has.
 #[macro_export]
 macro_rules! open_union {
     (
-        $(#[$about:meta])* $name:ident by $tag:literal $(else $fallback:ident where $sign:literal)?
+        $(#[$attribute:meta])* $name:ident by $tag:literal $(else $fallback:ident where $member:literal)?
         { $($(#[$doc:meta])* $variant:ident($type:ty) = $($wire:literal)|+),* $(,)? }
     ) => {
-        $(#[$about])*
+        $(#[$attribute])*
         #[derive(Debug, Clone, PartialEq)]
         pub enum $name {
             $($(#[$doc])* $variant(Box<$type>),)*
@@ -547,7 +547,7 @@ macro_rules! open_union {
                     $(Some($($wire)|+) => {
                         Ok(raw.read().map_or($name::Other(raw), |object| $name::$variant(Box::new(object))))
                     })*
-                    $(None | Some("") if $crate::json::has_member(raw.text(), $sign) => {
+                    $(None | Some("") if $crate::json::has_member(raw.text(), $member) => {
                         Ok(raw.read().map_or($name::Other(raw), |object| $name::$fallback(Box::new(object))))
                     })?
                     _ => Ok($name::Other(raw)),

@@ -1,4 +1,4 @@
-//! SDK settings that the clients of DynamoDB, SQS and Secrets Manager share.
+//! The SDK settings that the clients of DynamoDB, SQS and Secrets Manager share.
 
 use std::time::Duration;
 
@@ -22,8 +22,9 @@ pub async fn sdk_config() -> SdkConfig {
     aws_config::defaults(behavior()).http_client(https_client()).load().await
 }
 
-/// Returns the settings of functions: region, credentials and endpoints from the environment variables of Lambda only.
-/// Without the code for other sources a function is a fifth smaller, and does not search for credentials at its start.
+/// Returns the settings of functions: region, credentials and endpoints, only from the environment variables of Lambda.
+/// Without the code for other sources, a function is a fifth smaller and does not search for credentials when it
+/// starts.
 #[must_use]
 pub fn function_config() -> SdkConfig {
     SdkConfig::builder()
@@ -47,7 +48,7 @@ impl LoadServiceConfig for Endpoints {
     }
 }
 
-/// Longest average pause between the two attempts. A call with a long limit needs no longer one.
+/// Longest initial backoff between the two attempts. A call with a long limit does not need a longer one.
 const MAX_BACKOFF: Duration = Duration::from_millis(100);
 
 /// The time limit of one call with at most two attempts. The SDK has no such limit by default.
@@ -78,8 +79,8 @@ impl CallLimits {
     }
 }
 
-/// Returns the service's error code, or a few words if there is none. Safe to log: it leaves out the service's message,
-/// which may quote the request.
+/// Returns the service's error code, or a short description if there is none. Safe to log, because it never contains
+/// the service's message, which may quote the request.
 #[must_use]
 pub fn error_code<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> &str {
     match error {

@@ -1,4 +1,4 @@
-//! Environment variables about the table and the queues.
+//! The environment variables for the table and the queues.
 
 /// The settings for recording, from a function's environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -9,13 +9,13 @@ pub struct Config {
     pub retry_queue: Option<String>,
     /// `DEAD_LETTER_QUEUE_URL`: the dead-letter queue; only `event-retry` needs it.
     pub dead_letter_queue: Option<String>,
-    /// `EVENT_TTL_DAYS`: how long events are stored, in days. Default 90, minimum 30.
+    /// `EVENT_TTL_DAYS`: the time that events are stored, in days. Default 90, minimum 30.
     pub ttl_days: u32,
     /// `QUEUE_MAX_BYTES`: the largest message that the queue accepts, in bytes. Default 1 MiB.
     pub queue_max_bytes: usize,
 }
 
-/// An environment variable is missing or invalid. Names it and the expected value; never shows its value.
+/// A missing or invalid environment variable. The message has its name and the expected value, never its value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
     /// The variable is not set, or empty.

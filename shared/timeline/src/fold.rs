@@ -7,7 +7,7 @@ use gatehouse_vendors::of_vendor;
 
 /// Folds the records of one subject's timeline. The result does not depend on the order of the records.
 ///
-/// No projection is stored. Copies of conflicting deliveries are counted and not folded: the first record stays the
+/// The state is not stored. Copies of conflicting deliveries are counted and not folded: the first record stays the
 /// current one.
 #[must_use]
 pub fn fold(records: &[Record]) -> Conversation {
@@ -15,7 +15,7 @@ pub fn fold(records: &[Record]) -> Conversation {
     vendor.map_or_else(Conversation::default, |source| fold_with(source, records))
 }
 
-/// Folds the records of one subject by a given source.
+/// Folds the records of one subject with a given source.
 #[must_use]
 pub fn fold_with(source: &dyn Source, records: &[Record]) -> Conversation {
     let events = in_order(records);

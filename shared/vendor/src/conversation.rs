@@ -26,13 +26,13 @@ impl fmt::Display for State {
 /// The state of a conversation, call, session or chat.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Conversation {
-    /// Closed if an event says that it has ended.
+    /// Whether it continues: closed if an event says that it has ended.
     pub state: State,
     /// The start, if an event gives it.
     pub started_at: Option<Timestamp>,
     /// The end: the time that the event gives, or else the time of the event.
     pub ended_at: Option<Timestamp>,
-    /// Who or what ended it, in the vendor's word.
+    /// The participant or the reason that ended it, in the vendor's word.
     pub ended_by: Option<String>,
     /// The customer's telephone number.
     pub number: Option<String>,

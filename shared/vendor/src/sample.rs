@@ -10,14 +10,14 @@ pub struct Sample {
     pub name: &'static str,
     /// The body, as JSON.
     pub body: &'static str,
-    /// JSON pointers to the members that name the subject, and to those that make the event this occurrence.
+    /// JSON pointers to the ids that make a body a new event: those of its subject or of its occurrence.
     pub ids: &'static [&'static str],
     /// JSON pointers to the times.
     pub times: &'static [&'static str],
 }
 
 impl Sample {
-    /// Returns a body that is a new event: `id` and `at` replace the sample's ids and times in their own forms.
+    /// Returns a body for a new event: `id` replaces the ids, and `at` replaces each time in the same format.
     #[must_use]
     pub fn fresh(&self, id: &str, at: Timestamp) -> String {
         let Ok(mut body) = serde_json::from_str::<Value>(self.body) else { return self.body.to_owned() };
@@ -25,17 +25,17 @@ impl Sample {
             set(&mut body, pointer, |_| id.into());
         }
         for pointer in self.times {
-            set(&mut body, pointer, |was| if was.is_number() { at.as_millis().into() } else { at.to_string().into() });
+            set(&mut body, pointer, |old| if old.is_number() { at.as_millis().into() } else { at.to_string().into() });
         }
         body.to_string()
     }
 }
 
-/// Sets the member at `pointer` if the object that holds it is there.
+/// Sets the member at `pointer`, unless its parent is not an object.
 fn set(body: &mut Value, pointer: &str, value: impl FnOnce(&Value) -> Value) {
-    let Some((holder, name)) = pointer.rsplit_once('/') else { return };
-    if let Some(Value::Object(holder)) = body.pointer_mut(holder) {
-        let member = holder.entry(name).or_insert(Value::Null);
+    let Some((parent, name)) = pointer.rsplit_once('/') else { return };
+    if let Some(Value::Object(parent)) = body.pointer_mut(parent) {
+        let member = parent.entry(name).or_insert(Value::Null);
         *member = value(member);
     }
 }

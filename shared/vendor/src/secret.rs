@@ -5,7 +5,7 @@ use std::ops::Deref;
 use serde::Deserialize;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-/// Text that is shown to nobody, and is wiped from memory when it is not needed any more.
+/// A secret text. Debug output hides it, and it is wiped from memory when it is dropped.
 #[derive(Clone, Default, PartialEq, Eq, Deserialize, Zeroize, ZeroizeOnDrop)]
 #[serde(transparent)]
 pub struct Secret(String);
@@ -29,7 +29,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_is_read_like_text_and_shown_to_nobody() {
+    fn secret_is_read_from_a_string_and_hidden_in_debug_output() {
         let secret: Secret = serde_json::from_str("\"s3cret\"").unwrap();
         assert_eq!((&*secret, format!("{secret:?}").as_str()), ("s3cret", "[redacted]"));
         assert!(serde_json::from_str::<Secret>("7").is_err());

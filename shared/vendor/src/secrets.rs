@@ -1,8 +1,8 @@
 //! The secrets document: one JSON object with a member for each vendor, here called a part.
 //!
-//! Every value is in a list, so that an old and a new value are valid side by side during a rotation. A part that
-//! cannot be used closes its own vendor only. Of a part's values only the usable ones count; each other value is
-//! reported as a defect, by its place and without its content.
+//! Every value is in a list, so that an old and a new value are both valid during a rotation. A part that cannot be
+//! used affects its own vendor only. An unusable value of a part is ignored and reported as a defect, with its place
+//! and without its content.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -20,8 +20,8 @@ use crate::signature::SigningKey;
 pub struct PartSpec {
     /// The member of the secrets document: `ada`.
     pub name: &'static str,
-    /// The part that is published in this repository, as JSON. Only `gatehouse dev`, `sam local` and tests accept its
-    /// values.
+    /// The part's value for development, as JSON. It is published in this repository. Only `gatehouse dev`, `sam local`
+    /// and tests accept it.
     pub development: &'static str,
 }
 
@@ -31,7 +31,7 @@ pub trait SecretsPart: Default + Send + Sync + 'static {
     fn read(reader: &mut PartReader<'_>) -> Self;
 }
 
-/// The secrets document is not a JSON object. The error gives the place and never the content.
+/// The error for a secrets document that is not a JSON object. It gives the position and never the content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the secrets document is not a JSON object with a member for each vendor (line {line}, column {column})")]
 pub struct UnreadableSecrets {
@@ -63,7 +63,7 @@ impl<'d> SecretsDocument<'d> {
     pub fn reader(&self, spec: &PartSpec) -> PartReader<'d> {
         let mut found = self.members.iter().filter(|(name, _)| name == spec.name).map(|(_, part)| *part);
         let (part, defects) = match (found.next(), found.next()) {
-            // Which of the two was meant cannot be known, so neither is used.
+            // It is unclear which of the two is correct, so neither is used.
             (_, Some(_)) => (None, vec![format!("{} appears more than once", spec.name)]),
             (part, None) => (part, Vec::new()),
         };
@@ -83,7 +83,7 @@ impl<'d> SecretsDocument<'d> {
     pub fn unknown_members(&self, known: &[&str]) -> Vec<String> {
         let members = self.members.iter().enumerate();
         let unknown = members.filter(|(_, (name, _))| !known.contains(&name.as_ref()));
-        unknown.map(|(n, _)| format!("member {} of the document is none of {}", n + 1, known.join(", "))).collect()
+        unknown.map(|(n, _)| format!("member {} of the document is not one of {}", n + 1, known.join(", "))).collect()
     }
 }
 
@@ -93,11 +93,11 @@ pub struct PartReader<'d> {
     spec: PartSpec,
     part: Option<&'d RawValue>,
     development: bool,
-    /// What is wrong with the part, with the place and without the value.
+    /// The defects of the part. Each gives the place and the problem, without the value.
     pub defects: Vec<String>,
 }
 
-/// A value is repeated, so a rotation has not taken place.
+/// The defect of a repeated value, for example after a rotation to the same value.
 const REPEATED: &str = "is the same as a value before it";
 
 #[derive(Deserialize)]
@@ -106,13 +106,13 @@ struct SigningSecrets {
 }
 
 impl PartReader<'_> {
-    /// The part's name, with which every place in a defect begins.
+    /// Returns the part's name. The place in every defect begins with it.
     #[must_use]
     pub fn name(&self) -> &'static str {
         self.spec.name
     }
 
-    /// Reads the whole part. An absent part is no defect; a part of another shape is one.
+    /// Reads the whole part. An absent part is not a defect; a part of another shape is one.
     pub fn part<T: DeserializeOwned>(&mut self) -> Option<T> {
         let part = self.part?;
         self.value(self.spec.name, part)
@@ -130,17 +130,16 @@ impl PartReader<'_> {
     /// Returns whether `value` can be used as a secret: it is not empty, has no other `defect`, and is not published.
     pub fn check(&mut self, place: &str, value: &str, defect: Option<String>) -> bool {
         let is_published = !self.development && self.spec.development.contains(value);
-        let published =
-            || is_published.then(|| "is published in Gatehouse's repository; create one of your own".to_owned());
+        let published = || is_published.then(|| "is published in Gatehouse's repository; create a new one".to_owned());
         let defect = if value.is_empty() { Some("is empty".to_owned()) } else { defect.or_else(published) };
         self.defects.extend(defect.iter().map(|defect| format!("{place} {defect}")));
         defect.is_none()
     }
 
-    /// Returns what was read, or records its error as a defect of `place`.
-    pub fn usable<T>(&mut self, place: &str, read: Result<T, &'static str>) -> Option<T> {
-        self.defects.extend(read.as_ref().err().map(|defect| format!("{place}{defect}")));
-        read.ok()
+    /// Returns the value of `result`, or records its error as a defect of `place`.
+    pub fn usable<T>(&mut self, place: &str, result: Result<T, &'static str>) -> Option<T> {
+        self.defects.extend(result.as_ref().err().map(|defect| format!("{place}{defect}")));
+        result.ok()
     }
 
     /// Returns the usable values of a list at `place`, each checked by `defect`.

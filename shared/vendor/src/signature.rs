@@ -35,7 +35,7 @@ impl std::fmt::Debug for SigningKey {
     }
 }
 
-/// Why a text is not a signing secret. Does not quote it.
+/// The reason why a text is not a signing secret. The message does not quote the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadSecret {
     /// The text is not an optional `whsec_` followed by base64.
@@ -131,17 +131,17 @@ impl Credentials for SigningKeys {
 /// # Errors
 /// If no set of headers is complete, the timestamp is not within [`TOLERANCE`] of `now`, or no signature matches.
 pub fn verify(headers: &HeaderMap, body: &[u8], keys: &[SigningKey], now: Timestamp) -> Result<Proof, Rejection> {
-    let mut reported: Option<Rejection> = None;
+    let mut rejection: Option<Rejection> = None;
     for set in SETS {
         match verify_set(set, headers, body, keys, now) {
             Ok(Some(verified)) => return Ok(verified),
             Ok(None) => {}
             // A mismatch takes precedence, because only a mismatch may be due to a rotated secret.
-            Err(failure) if reported.is_none() || failure.reason == Reason::NoMatch => reported = Some(failure),
+            Err(failure) if rejection.is_none() || failure.reason == Reason::NoMatch => rejection = Some(failure),
             Err(_) => {}
         }
     }
-    Err(reported.unwrap_or_else(|| {
+    Err(rejection.unwrap_or_else(|| {
         let needed = "the headers svix-id, svix-timestamp and svix-signature (or the three webhook-*) are missing";
         Rejection::new(Reason::Unsigned, format!("{needed}; send the delivery as the vendor signed it"))
     }))

@@ -12,18 +12,19 @@ use crate::sample::Sample;
 use crate::secrets::{PartReader, PartSpec, SecretsPart};
 use crate::verification::{Credentials, Proof};
 
-/// A source of events: the deliveries of one vendor to one function. A vendor with two kinds of deliveries has two.
+/// A source of events: the deliveries of one vendor to one function. A vendor with deliveries to two functions has two
+/// sources.
 ///
 /// The trait is implemented in the vendor's crate, and every method depends on its arguments alone. Bodies that reach
 /// [`parse`](Self::parse), [`identify`](Self::identify) and [`fingerprint`](Self::fingerprint) have been verified.
 pub trait Source: fmt::Debug + Send + Sync {
-    /// Names, paths and instructions.
+    /// Returns the source's names, paths and instructions.
     fn profile(&self) -> &'static Profile;
 
     /// Reads the vendor's part of the secrets document.
     fn credentials(&self, part: &mut PartReader<'_>) -> Box<dyn Credentials>;
 
-    /// Reads type, subject and time.
+    /// Reads the event's type, subject and time.
     fn parse(&self, document: &Document<'_>) -> Parsed;
 
     /// Returns the hash of the message, without the members that are known to differ between two deliveries of one
@@ -32,7 +33,7 @@ pub trait Source: fmt::Debug + Send + Sync {
         Fingerprint::of(document.text())
     }
 
-    /// Names the event of a delivery.
+    /// Returns the identity of a delivery's event.
     fn identify(&self, document: &Document<'_>, proof: &Proof, fingerprint: &Fingerprint, nonce: &Nonce) -> Identity;
 
     /// Whether every delivery with this id asks the same question. A different body is then a duplicate, and not a
@@ -47,26 +48,25 @@ pub trait Source: fmt::Debug + Send + Sync {
         id.vendor() == self.profile().vendor
     }
 
-    /// Whether the stored id can be computed from the body again. An id that is a signed message id cannot.
+    /// Whether the stored id can be computed from the body again. A signed message id cannot.
     fn id_is_in_body(&self, document: &Document<'_>, id: &EventId) -> bool {
         let _ = (document, id);
         false
     }
 
-    /// Returns the body of a 200 if no reply was decided.
+    /// Returns the body of a response with status 200 for which no reply was decided.
     fn respond(&self, outcome: Outcome, id: &EventId) -> String;
 
     /// Folds the events of one subject, which are ordered by time and then by arrival, into its state.
     fn fold(&self, events: &[&Event]) -> Conversation;
 
-    /// Returns the body of a `gatehouse.ping`: an event that says nothing, for testing the way of an event. `id` is
-    /// unique.
+    /// Returns the body of a `gatehouse.ping`, an event without content that tests an endpoint. `id` is unique.
     fn ping(&self, id: &str, at: Timestamp) -> String;
 
-    /// Valid bodies, for tools and tests. The first is the one that `gatehouse send` sends.
+    /// Returns valid bodies, for tools and tests. `gatehouse send` sends the first one by default.
     fn samples(&self) -> &'static [Sample];
 
-    /// Builds the event of a delivery. The receiver calls it at once, `event-retry` after the queue.
+    /// Builds the event of a delivery. The receiver calls it for a request, `event-retry` for a queued message.
     fn event(&self, document: &Document<'_>, received: Received) -> Event {
         let parsed = self.parse(document);
         Event {
@@ -93,7 +93,7 @@ pub trait Source: fmt::Debug + Send + Sync {
 
 /// A source that a function binds by its type, together with the type of its credentials.
 pub trait Vendor: Source + Clone + 'static {
-    /// What the vendor's part of the secrets document is read into.
+    /// The type that the vendor's part of the secrets document is read into.
     type Credentials: Credentials + SecretsPart;
 }
 
@@ -104,7 +104,7 @@ pub struct Profile {
     pub name: &'static str,
     /// The vendor's name: the first part of its event ids, and the log field `source`.
     pub vendor: &'static str,
-    /// What the source sends, for help texts: `Ada conversation or end-user webhook`.
+    /// A description of the events, for help texts: `Ada conversation or end-user webhook`.
     pub about: &'static str,
     /// The function that receives the deliveries.
     pub function: &'static str,
@@ -122,7 +122,7 @@ pub struct Profile {
     pub lifecycle: Option<Lifecycle>,
     /// Whether the vendor reads the body of a 200.
     pub expects_reply: bool,
-    /// How to register the endpoint at the vendor, a step each.
+    /// The steps to register the endpoint at the vendor.
     pub steps: &'static [&'static str],
 }
 
@@ -142,11 +142,11 @@ pub enum CredentialsShape {
     SigningSecrets,
     /// `{"schemes": [{"kind": "bearer", "values": […]}, …]}`: schemes that the user configures at the vendor.
     Schemes,
-    /// The vendor delivers nothing, so there is nothing to verify with.
+    /// The source has no deliveries, so it needs no credentials.
     Nothing,
 }
 
-/// What a body says about its event, apart from its identity.
+/// The properties of an event that are read from its body, except its identity.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Parsed {
     /// The vendor's name for the type of the event.
@@ -155,7 +155,7 @@ pub struct Parsed {
     pub subject: Option<Subject>,
     /// The time of the event.
     pub occurred_at: Option<Timestamp>,
-    /// The vendor's types could not read the body.
+    /// Whether the vendor's types could not read the body completely.
     pub unparsed: bool,
 }
 
@@ -164,6 +164,6 @@ pub struct Parsed {
 pub struct Identity {
     /// The idempotency key.
     pub id: EventId,
-    /// Whether the id does not suffice to tell two occurrences apart.
+    /// Whether two occurrences may have the same id.
     pub weak: bool,
 }

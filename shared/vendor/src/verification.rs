@@ -32,7 +32,7 @@ impl<'r> Unverified<'r> {
         Unverified { parts: Parts { method, headers, body }, body }
     }
 
-    /// Returns the parts that a scheme looks at.
+    /// Returns the parts that a scheme covers.
     #[must_use]
     pub fn parts(&self) -> Parts<'r> {
         self.parts
@@ -45,7 +45,7 @@ impl<'r> Unverified<'r> {
     }
 }
 
-/// A delivery that its vendor's scheme has verified. Everything behind verification takes this type.
+/// A delivery that its vendor's scheme has verified. All later steps take this type.
 #[derive(Debug, Clone)]
 pub struct Verified<'r> {
     body: &'r Bytes,
@@ -74,7 +74,7 @@ impl<'r> Verified<'r> {
     }
 }
 
-/// How a delivery was verified.
+/// The proof that a delivery was verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proof {
     /// The scheme: `svix`, `webhook`, `bearer:authorization`, `hmac:x-signature`.
@@ -83,20 +83,20 @@ pub struct Proof {
     pub message_id: Option<String>,
 }
 
-/// Why a delivery was rejected. It is logged; the sender only learns that verification failed.
+/// The reason why a delivery was rejected. It is logged; the sender only learns that verification failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{detail}")]
 pub struct Rejection {
-    /// The reason in a word.
+    /// The kind of rejection.
     pub reason: Reason,
-    /// The rule that failed, and what would be right. It names headers and never shows a value.
+    /// The rule that failed, and how to satisfy it. Names headers and never shows a value.
     pub detail: String,
     /// Whether newer credentials might accept the same delivery.
     pub may_match_later: bool,
 }
 
 impl Rejection {
-    /// A rejection. Only a [`Reason::NoMatch`] may match newer credentials.
+    /// Creates a rejection. Newer credentials might accept the delivery only if the reason is [`Reason::NoMatch`].
     #[must_use]
     pub fn new(reason: Reason, detail: String) -> Self {
         Rejection { reason, detail, may_match_later: reason == Reason::NoMatch }
@@ -142,10 +142,10 @@ pub struct SchemeSummary {
 
 /// A vendor's credentials, as read from its part of the secrets document.
 pub trait Credentials: fmt::Debug + Send + Sync {
-    /// Describes the usable values, a scheme each.
+    /// Describes each scheme that has usable values.
     fn schemes(&self) -> Vec<SchemeSummary>;
 
-    /// Whether there is anything to verify with.
+    /// Whether at least one scheme has a usable value.
     fn is_open(&self) -> bool {
         self.schemes().iter().any(|scheme| scheme.values > 0)
     }
@@ -156,7 +156,7 @@ pub trait Credentials: fmt::Debug + Send + Sync {
     /// If the vendor's scheme does not accept it.
     fn verify<'r>(&self, delivery: Unverified<'r>, now: Timestamp) -> Result<Verified<'r>, Rejection>;
 
-    /// Returns the headers of a delivery that is signed with the first secret, for tools and tests; `None` without a
+    /// Returns the headers that authenticate a delivery with the first secret, for tools and tests; `None` without a
     /// secret.
     fn sign(&self, parts: Parts<'_>, message_id: &str, at: Timestamp) -> Option<Vec<(String, String)>>;
 }

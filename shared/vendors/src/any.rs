@@ -1,4 +1,4 @@
-//! A source of the registry as a vendor, for tests and tools that handle all of them alike.
+//! A source of the registry as a vendor, for tests and tools that handle all sources in the same way.
 
 use std::fmt;
 
@@ -27,7 +27,7 @@ impl fmt::Debug for AnyCredentials {
 }
 
 impl SecretsPart for AnyCredentials {
-    /// Reads the part as the source does to which it belongs.
+    /// Reads the part with the source that it belongs to.
     fn read(reader: &mut PartReader<'_>) -> Self {
         let source = SOURCES.into_iter().find(|source| source.profile().secrets.name == reader.name());
         AnyCredentials(source.map(|source| source.credentials(reader)))

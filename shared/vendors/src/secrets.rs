@@ -1,4 +1,4 @@
-//! The parts of a secrets document, of every vendor.
+//! The credentials of every vendor, read from one secrets document.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,9 +10,9 @@ use crate::SOURCES;
 /// The credentials of every source, for tools that handle all of them. A function reads only its own vendor's part.
 #[derive(Clone, Default)]
 pub struct Secrets {
-    /// By the name of the part.
+    /// The credentials by the name of their part.
     credentials: Vec<(&'static str, Arc<dyn Credentials>)>,
-    /// What is wrong with the document, with the place and without the value.
+    /// The defects of the document. Each gives the place and the problem, without the value.
     pub defects: Vec<String>,
 }
 
@@ -26,7 +26,7 @@ impl Secrets {
     /// Reads a document. The values published for development are rejected unless `development` is set.
     ///
     /// # Errors
-    /// If it is not a JSON object.
+    /// If `document` is not a JSON object.
     pub fn parse(document: &str, development: bool) -> Result<Self, UnreadableSecrets> {
         Self::parse_for(&SOURCES, document, development)
     }
@@ -34,7 +34,7 @@ impl Secrets {
     /// Reads a document for the given sources.
     ///
     /// # Errors
-    /// If it is not a JSON object.
+    /// If `document` is not a JSON object.
     pub fn parse_for(sources: &[&dyn Source], document: &str, development: bool) -> Result<Self, UnreadableSecrets> {
         let document = SecretsDocument::parse(document, development)?;
         let mut secrets = Secrets::default();

@@ -51,7 +51,7 @@ open_struct! {
 
 open_enum! {
     /// A message that can be selected for clients. This list differs from the union of client messages: five entries
-    /// have no schema, and ten types of the union cannot be selected.
+    /// have no schema, and nine names of the union cannot be selected.
     ClientMessageName {
         /// See [`super::message`].
         ConversationUpdate = "conversation-update",
@@ -191,7 +191,7 @@ open_struct! {
 open_struct! {
     /// The retries of failed deliveries. Any status except 2xx is a failure unless it is excluded.
     BackoffPlan {
-        /// How the delays grow.
+        /// The growth of the delays.
         kind: Backoff = "type",
         /// The number of retries: 0 to 10; 0 if absent.
         max_retries: Number = "maxRetries",
@@ -203,7 +203,7 @@ open_struct! {
 }
 
 open_enum! {
-    /// How delays grow.
+    /// The growth of delays.
     Backoff {
         /// Constant delays. The default.
         Fixed = "fixed",

@@ -28,9 +28,9 @@ open_union! {
 
 /// Generates a struct for an entry from the members of all kinds and the members of this kind.
 macro_rules! entry {
-    ($(#[$about:meta])* $name:ident { $($rest:tt)* }) => {
+    ($(#[$attribute:meta])* $name:ident { $($members:tt)* }) => {
         open_struct! {
-            $(#[$about])*
+            $(#[$attribute])*
             $name {
                 /// The kind of entry.
                 role: String = "role",
@@ -41,7 +41,7 @@ macro_rules! entry {
                 /// Seconds since the start of the call or of the current assistant. It decreases when another assistant
                 /// takes over.
                 seconds_from_start: Number = "secondsFromStart",
-                $($rest)*
+                $($members)*
             }
         }
     };
@@ -193,9 +193,9 @@ open_union! {
 
 /// Generates a struct for a tool with a call of it, from the members of all kinds and the members of this kind.
 macro_rules! tool {
-    ($(#[$about:meta])* $name:ident { $($own:tt)* }) => {
+    ($(#[$attribute:meta])* $name:ident { $($members:tt)* }) => {
         open_struct! {
-            $(#[$about])*
+            $(#[$attribute])*
             $name {
                 /// The kind of tool.
                 kind: String = "type",
@@ -209,7 +209,7 @@ macro_rules! tool {
                 server: Server = "server",
                 /// The description of the function for the model.
                 function: FunctionDefinition = "function",
-                $($own)*
+                $($members)*
             }
         }
     };

@@ -37,9 +37,9 @@
 //! | `voice-request` | [`VoiceRequest`] |
 //! | `workflow.node.started` | [`WorkflowNodeStarted`] |
 //!
-//! No capture shows Vapi posting client messages over HTTP: they reach a server through a bridge or through the host of
-//! an SDK. A member may be absent unless its documentation says "required". Where captures differ from the schema, it
-//! may be `null`.
+//! In no capture does Vapi post client messages over HTTP. They reach a server through a bridge or through an
+//! application with an SDK. A member may be absent unless its documentation says "required". Where captures differ from
+//! the schema, it may be `null`.
 //!
 //! Source: captures, and `ClientMessage` and `ServerMessage` of Vapi's OpenAPI document
 //! (<https://api.vapi.ai/api-json>, August 2026), where each struct is called `ClientMessage…` or `ServerMessage…`.
@@ -55,17 +55,17 @@ use super::transfer::TransferDestination;
 /// Generates the two unions from the types of each and the types of both.
 macro_rules! channels {
     (
-        $(#[$of_client:meta])* $client:ident { $($own_client:tt)* }
-        $(#[$of_server:meta])* $server:ident { $($own_server:tt)* }
-        both { $($both:tt)* }
+        $(#[$client_attribute:meta])* $client:ident { $($client_types:tt)* }
+        $(#[$server_attribute:meta])* $server:ident { $($server_types:tt)* }
+        both { $($common_types:tt)* }
     ) => {
         open_union! {
-            $(#[$of_client])*
-            $client by "type" else ToolCalls where "toolCallList" { $($own_client)* $($both)* }
+            $(#[$client_attribute])*
+            $client by "type" else ToolCalls where "toolCallList" { $($client_types)* $($common_types)* }
         }
         open_union! {
-            $(#[$of_server])*
-            $server by "type" else ToolCalls where "toolCallList" { $($own_server)* $($both)* }
+            $(#[$server_attribute])*
+            $server by "type" else ToolCalls where "toolCallList" { $($server_types)* $($common_types)* }
         }
     };
 }
@@ -83,7 +83,8 @@ channels! {
         /// The call's status changed. Has no schema for clients.
         StatusUpdate(StatusUpdate) = "status-update",
     }
-    /// A message to servers: 29 types under 30 names. `assistant.started` has no schema for servers but is sent.
+    /// A message to servers: 29 types under 30 names. `assistant.started` and `language-changed` have no schema for
+    /// servers, but occur.
     ServerMessage {
         /// Asks for the assistant of a call. Needs a reply within 7.5 s.
         AssistantRequest(AssistantRequest) = "assistant-request",
@@ -152,9 +153,9 @@ channels! {
 
 /// Generates a struct for a message from the members that all types may have and the members of this type.
 macro_rules! message {
-    ($(#[$about:meta])* $name:ident { $($own:tt)* }) => {
+    ($(#[$attribute:meta])* $name:ident { $($members:tt)* }) => {
         open_struct! {
-            $(#[$about])*
+            $(#[$attribute])*
             $name {
                 /// The message's type.
                 message_type: String = "type",
@@ -175,7 +176,7 @@ macro_rules! message {
                 chat: Chat = "chat",
                 /// The results of the call so far: on server messages.
                 artifact: Artifact = "artifact",
-                $($own)*
+                $($members)*
             }
         }
     };
@@ -369,7 +370,7 @@ message! {
         turn: Number = "turn",
         /// The source of the text.
         source: SpeechSource = "source",
-        /// The times of the words. Absent for most voices, always present for `force-say`.
+        /// The times of the words. Absent for most voices, and always absent for `force-say`.
         timing: Timing = "timing",
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Source: `Call`, `CreateCustomerDTO`, `Artifact`, `Chat`, `Session` and the telephone numbers of Vapi's OpenAPI
 //! document (<https://api.vapi.ai/api-json>, August 2026), and captures. A member is optional unless its documentation
-//! says "required". In captures, unset members are often `null` where the schema has them absent.
+//! says "required". In captures, unset members are often `null`, while the schema omits them.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -60,7 +60,7 @@ open_struct! {
         updated_at: String = "updatedAt",
         /// The kind of call.
         kind: CallType = "type",
-        /// The status at creation: `queued` in all messages seen.
+        /// The status at creation, such as `queued` or `ringing`.
         status: CallStatus = "status",
         /// The carrier.
         phone_call_provider: PhoneCallProvider = "phoneCallProvider",
@@ -99,7 +99,7 @@ open_struct! {
         started_at: String = "startedAt",
         /// End of the call; ISO 8601.
         ended_at: String = "endedAt",
-        /// Why the call ended: one of about 600 values; the list grows.
+        /// The reason for the end of the call: one of about 600 values; the list grows.
         ended_reason: String = "endedReason",
         /// The transport of the media.
         transport: JsonObject = "transport",
@@ -200,9 +200,9 @@ open_union! {
 
 /// Generates a struct for a telephone number from the members of all kinds and the members of this kind.
 macro_rules! phone_number {
-    ($(#[$about:meta])* $name:ident { $($own:tt)* }) => {
+    ($(#[$attribute:meta])* $name:ident { $($members:tt)* }) => {
         open_struct! {
-            $(#[$about])*
+            $(#[$attribute])*
             $name {
                 /// The provider of the number.
                 provider: String = "provider",
@@ -214,7 +214,7 @@ macro_rules! phone_number {
                 name: String = "name",
                 /// The number in E.164. Required for Twilio, Vonage and Telnyx numbers.
                 number: String = "number",
-                /// The id of the carrier's credential. Required for own, Vonage and Telnyx numbers; in 2024 present on
+                /// The id of the carrier's credential. Required for BYO, Vonage and Telnyx numbers; in 2024 present on
                 /// every number.
                 credential_id: String = "credentialId",
                 /// The SIP address of a Vapi number; in 2024 present on every number.
@@ -235,13 +235,13 @@ macro_rules! phone_number {
                 created_at: String = "createdAt",
                 /// Time of the last change; ISO 8601.
                 updated_at: String = "updatedAt",
-                /// For numbers bought from Vapi, in 2024.
+                /// The subscription of a number that was bought from Vapi, in 2024.
                 stripe_subscription_id: String = "stripeSubscriptionId",
-                /// For numbers bought from Vapi, in 2024.
+                /// The status of that subscription, in 2024.
                 stripe_subscription_status: String = "stripeSubscriptionStatus",
-                /// For numbers bought from Vapi, in 2024.
+                /// The start of the subscription's current period, in 2024.
                 stripe_subscription_current_period_start: String = "stripeSubscriptionCurrentPeriodStart",
-                $($own)*
+                $($members)*
             }
         }
     };
@@ -360,9 +360,9 @@ open_struct! {
 
 /// Generates a struct for a chat or a session from the members of both and the members of this kind.
 macro_rules! exchange {
-    ($(#[$about:meta])* $name:ident { $($rest:tt)* }) => {
+    ($(#[$attribute:meta])* $name:ident { $($members:tt)* }) => {
         open_struct! {
-            $(#[$about])*
+            $(#[$attribute])*
             $name {
                 /// The UUID.
                 id: String = "id",
@@ -390,7 +390,7 @@ macro_rules! exchange {
                 cost: Number = "cost",
                 /// The cost of each item.
                 costs: Vec<Item<Raw>> = "costs",
-                $($rest)*
+                $($members)*
             }
         }
     };

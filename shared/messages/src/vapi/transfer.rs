@@ -29,7 +29,7 @@ open_struct! {
         transfer_mode: HistoryMode = "transferMode",
         /// The message to speak: a text or a message with variants.
         message: TextOr<CustomMessage> = "message",
-        /// When to choose the destination, for the model.
+        /// The condition for the choice of the destination, for the model.
         description: String = "description",
     }
 }
@@ -50,16 +50,16 @@ open_enum! {
 
 /// Generates a struct for a destination outside the squad from the members of this kind and the members of both kinds.
 macro_rules! destination {
-    ($(#[$about:meta])* $name:ident { $($own:tt)* }) => {
+    ($(#[$attribute:meta])* $name:ident { $($members:tt)* }) => {
         open_struct! {
-            $(#[$about])*
+            $(#[$attribute])*
             $name {
-                $($own)*
+                $($members)*
                 /// The caller id, up to 40 characters.
                 caller_id: String = "callerId",
                 /// The message to speak: a text or a message with variants.
                 message: TextOr<CustomMessage> = "message",
-                /// When to choose the destination, for the model.
+                /// The condition for the choice of the destination, for the model.
                 description: String = "description",
                 /// The transfer plan.
                 transfer_plan: TransferPlan = "transferPlan",
@@ -107,7 +107,7 @@ open_struct! {
 }
 
 open_struct! {
-    /// How to transfer a call.
+    /// The settings of a transfer.
     TransferPlan {
         /// The mode. Required.
         mode: TransferPlanMode = "mode",

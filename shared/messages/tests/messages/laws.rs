@@ -48,7 +48,7 @@ fn json(names: Vec<&'static str>, words: Vec<&'static str>) -> BoxedStrategy<Str
     .boxed()
 }
 
-/// Generates the properties of a type from the names and words that occur in it.
+/// Generates a property test for each type. `$names` and `$words` are the names and words that occur in the type.
 macro_rules! laws {
     ($($test:ident: $type:ty, $names:expr, $words:expr;)*) => {$(
         proptest! {
@@ -65,7 +65,7 @@ macro_rules! laws {
     )*};
 }
 
-/// Generates the properties of a union from objects of its known kinds, so that every kind is tested.
+/// Generates a property test for each union, with objects of all its documented kinds.
 macro_rules! laws_of_unions {
     ($($test:ident: $type:ty, $tag:literal, $names:expr, $words:expr;)*) => {$(
         proptest! {
@@ -225,23 +225,23 @@ laws! {
 }
 
 laws_of_unions! {
-    every_client_message_of_vapi: vapi::message::ClientMessage, "type", vapi_names(), vapi_words();
-    every_server_message_of_vapi: vapi::message::ServerMessage, "type", vapi_names(), vapi_words();
-    every_entry_of_a_conversation: vapi::conversation::Entry, "role", vapi_names(), vapi_words();
-    every_tool_with_its_call: vapi::conversation::ToolWithToolCall, "type", vapi_names(), vapi_words();
-    every_phone_number: vapi::object::PhoneNumber, "provider", vapi_names(), vapi_words();
-    every_timing: vapi::message::Timing, "type", vapi_names(), vapi_words();
-    every_transfer_destination: vapi::transfer::TransferDestination, "type", vapi_names(), vapi_words();
-    every_context_plan: vapi::transfer::ContextPlan, "type", vapi_names(), vapi_words();
-    every_event_of_ada: ada::Event, "type", ada_names(), ada_words();
-    every_channel_of_ada: ada::Channel, "type", ada_names(), ada_words();
-    every_content_of_ada: ada::Content, "type", ada_names(), ada_words();
-    every_event_of_agntix: agntix::Event, "eventType", agntix_names(), agntix_words();
-    every_enveloped_event_of_agntix: agntix::Enveloped, "type", agntix_names(), agntix_words();
-    every_message_of_ag_kit: gatehouse_ag_kit::kit::Message, "role", ag_kit_names(), ag_kit_words();
-    every_event_of_ag_kit: gatehouse_ag_kit::kit::Event, "type", ag_kit_names(), ag_kit_words();
-    every_event_of_ag_ui: gatehouse_ag_kit::ui::Event, "type", ag_kit_names(), ag_kit_words();
-    every_outcome_of_ag_ui: gatehouse_ag_kit::ui::Outcome, "type", ag_kit_names(), ag_kit_words();
+    vapi_client_messages_of_every_kind_are_lossless: vapi::message::ClientMessage, "type", vapi_names(), vapi_words();
+    vapi_server_messages_of_every_kind_are_lossless: vapi::message::ServerMessage, "type", vapi_names(), vapi_words();
+    vapi_entries_of_every_kind_are_lossless: vapi::conversation::Entry, "role", vapi_names(), vapi_words();
+    vapi_tools_of_every_kind_are_lossless: vapi::conversation::ToolWithToolCall, "type", vapi_names(), vapi_words();
+    vapi_phone_numbers_of_every_kind_are_lossless: vapi::object::PhoneNumber, "provider", vapi_names(), vapi_words();
+    vapi_timings_of_every_kind_are_lossless: vapi::message::Timing, "type", vapi_names(), vapi_words();
+    vapi_transfer_destinations_of_every_kind_are_lossless: vapi::transfer::TransferDestination, "type", vapi_names(), vapi_words();
+    vapi_context_plans_of_every_kind_are_lossless: vapi::transfer::ContextPlan, "type", vapi_names(), vapi_words();
+    ada_events_of_every_kind_are_lossless: ada::Event, "type", ada_names(), ada_words();
+    ada_channels_of_every_kind_are_lossless: ada::Channel, "type", ada_names(), ada_words();
+    ada_contents_of_every_kind_are_lossless: ada::Content, "type", ada_names(), ada_words();
+    agntix_events_of_every_kind_are_lossless: agntix::Event, "eventType", agntix_names(), agntix_words();
+    agntix_enveloped_events_of_every_kind_are_lossless: agntix::Enveloped, "type", agntix_names(), agntix_words();
+    ag_kit_messages_of_every_kind_are_lossless: gatehouse_ag_kit::kit::Message, "role", ag_kit_names(), ag_kit_words();
+    ag_kit_events_of_every_kind_are_lossless: gatehouse_ag_kit::kit::Event, "type", ag_kit_names(), ag_kit_words();
+    ag_ui_events_of_every_kind_are_lossless: gatehouse_ag_kit::ui::Event, "type", ag_kit_names(), ag_kit_words();
+    ag_ui_outcomes_of_every_kind_are_lossless: gatehouse_ag_kit::ui::Outcome, "type", ag_kit_names(), ag_kit_words();
 }
 
 proptest! {
@@ -259,7 +259,7 @@ proptest! {
     }
 }
 
-/// The JSON files of a vendor: the fixtures of this repository, and the reference samples if they are present.
+/// Returns the sample files of a vendor: those in this repository, and the collected ones if they are present.
 fn samples(vendor: &str) -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut samples = Vec::new();
@@ -276,7 +276,7 @@ fn samples(vendor: &str) -> Vec<(String, String)> {
     samples
 }
 
-/// The paths of everything in a sample that its type does not document.
+/// Returns the paths of the parts of a sample that its type does not document.
 fn undocumented<T: DeserializeOwned + Serialize + Undocumented>(path: &str, text: &str) -> Vec<String> {
     let value: T = read(text).unwrap_or_else(|error| panic!("{path}: {error}"));
     assert!(same(text, &serde_json::to_string(&value).unwrap()), "{path}");
@@ -286,20 +286,20 @@ fn undocumented<T: DeserializeOwned + Serialize + Undocumented>(path: &str, text
 }
 
 #[test]
-fn every_member_of_adas_samples_is_a_field() {
+fn every_member_of_the_ada_samples_is_a_field() {
     for (path, text) in samples("ada") {
-        // The page shows `{}`, but the schema says a string or null.
-        let known = if path.contains("docs_verbatim") {
+        // Ada's page shows `{}`, but the schema requires a string or null.
+        let expected = if path.contains("docs_verbatim") {
             vec![".data.handoff_integration (unexpected)".to_owned()]
         } else {
             Vec::new()
         };
-        assert_eq!(undocumented::<ada::Event>(&path, &text), known, "{path}");
+        assert_eq!(undocumented::<ada::Event>(&path, &text), expected, "{path}");
     }
 }
 
 #[test]
-fn every_member_of_agntixs_samples_is_a_field() {
+fn every_member_of_the_agntix_samples_is_a_field() {
     // This sample is a part of a request to agntix.
     let is_event = |path: &str| !path.contains("session_variables_correlation");
     for (path, text) in samples("agntix").into_iter().filter(|(path, _)| is_event(path)) {
@@ -313,7 +313,7 @@ fn every_member_of_agntixs_samples_is_a_field() {
 }
 
 #[test]
-fn every_member_of_vapis_samples_is_a_field() {
+fn every_member_of_the_vapi_samples_is_a_field() {
     let mut seen = 0;
     for (path, text) in samples("vapi") {
         let name = path.rsplit('/').next().unwrap();
@@ -351,8 +351,9 @@ fn every_member_of_recorded_requests_is_a_field() {
             Some("agui") => undocumented::<gatehouse_ag_kit::ui::Request>(&name, &text),
             _ => continue,
         };
-        let wrong = if name.contains("bad_role") { vec![".messages[] (unknown kind)".to_owned()] } else { Vec::new() };
-        assert_eq!(found, wrong, "{name}");
+        let expected =
+            if name.contains("bad_role") { vec![".messages[] (unknown kind)".to_owned()] } else { Vec::new() };
+        assert_eq!(found, expected, "{name}");
     }
 }
 
@@ -384,8 +385,8 @@ fn agntix_envelope_is_chosen_by_event_type_then_by_type() {
     assert!(matches!(read(r#"{"type":"message.added"}"#), Delivery::Enveloped(Enveloped::MessageAdded(_))));
 }
 
-/// The events of recorded streams: `data` lines that are JSON. The repository has no such fixtures, so this needs the
-/// reference samples.
+/// Returns the events of recorded streams: the `data` lines that are JSON. The recordings are in `../shared/samples`,
+/// outside the repository; without them, the result is empty.
 fn recorded_events(dialect: &str) -> Vec<(String, String)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/samples/ag-kit");
     let Ok(files) = std::fs::read_dir(folder) else { return Vec::new() };
@@ -428,7 +429,7 @@ fn events_of_both_dialects_are_read() {
         r#"{"type":"RUN_FINISHED","outcome":{"type":"interrupt","interrupts":[{"id":"i","reason":"confirmation"}]}}"#;
     let ui::Event::RunFinished(run) = read(finished).unwrap() else { unreachable!() };
     assert!(
-        matches!(run.outcome.get(), Some(ui::Outcome::Interrupt(waits)) if waits.interrupts.get().unwrap().len() == 1)
+        matches!(run.outcome.get(), Some(ui::Outcome::Interrupt(outcome)) if outcome.interrupts.get().unwrap().len() == 1)
     );
     assert!(
         matches!(read(r#"{"type":"text","content":"x"}"#).unwrap(), ui::Event::Other(_)),
@@ -437,7 +438,7 @@ fn events_of_both_dialects_are_read() {
 }
 
 #[test]
-fn real_deviations_are_read() {
+fn captured_deviations_from_the_schemas_are_read() {
     use gatehouse_payload::time::Timestamp;
     use gatehouse_payload::wire::{Field, Item};
     use vapi::message::{ClientMessage, ToolCalls, Transcript};
@@ -454,8 +455,8 @@ fn real_deviations_are_read() {
         assert_eq!(call.function.get().unwrap().arguments.get().unwrap().text(), arguments);
         assert_eq!(time.moment(), Timestamp::parse("2024-07-28T10:00:00Z"));
     }
-    let bracketed = r#"{"type":"transcript[transcriptType=\"final\"]","timestamp":1728393715369,"role":"user"}"#;
-    let ClientMessage::Transcript(transcript) = read(bracketed).unwrap() else { unreachable!() };
+    let final_transcript = r#"{"type":"transcript[transcriptType=\"final\"]","timestamp":1728393715369,"role":"user"}"#;
+    let ClientMessage::Transcript(transcript) = read(final_transcript).unwrap() else { unreachable!() };
     let Transcript { timestamp: Field::Is(time), .. } = *transcript else { unreachable!() };
     assert_eq!(time.moment().map(Timestamp::as_millis), Some(1_728_393_715_369));
     // agntix sends `null`, 0 and `N/A` for unknown values, which differs from absent members.
@@ -489,7 +490,7 @@ fn absent_null_known_and_unexpected_members_differ() {
 #[test]
 fn union_is_chosen_by_its_discriminator_alone() {
     use ada::Content;
-    // It has the members of a text, but its type is `link`.
+    // The object has the members of a text, but its type is `link`.
     let content: Content = read(r#"{"type":"link","body":"hello"}"#).unwrap();
     assert!(matches!(content, Content::Link(_)));
     for unknown in [r#"{"type":"poll","body":"hello"}"#, r#"{"body":"hello"}"#, r#"{"type":null}"#] {

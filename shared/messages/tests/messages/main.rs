@@ -1,4 +1,4 @@
-//! The message types, against fixtures, schemas and laws.
+//! Tests of the message types with samples, published schemas and property tests.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod laws;

@@ -1,5 +1,5 @@
 //! Checks that the types have every member and value of Ada's published schemas. The schemas are in `../shared/facts`
-//! next to the repository; the test passes without them.
+//! outside the repository; the test passes without them.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -13,7 +13,7 @@ use gatehouse_messages::ada::{
 use serde_json::Value;
 
 #[test]
-fn every_member_and_value_of_adas_schemas_is_known() {
+fn every_member_and_value_of_the_ada_schemas_is_known() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/facts/ada-schemas.json");
     let Ok(text) = std::fs::read_to_string(file) else { return };
     let schemas: Value = serde_json::from_str(&text).unwrap();

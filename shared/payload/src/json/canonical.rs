@@ -13,8 +13,8 @@ use super::{decode_string, entries, has_too_many_parts};
 /// length-prefixed, so that different documents never have the same form.
 ///
 /// A document that is deeper than [`CANONICAL_DEPTH`] or has more than [`MAX_PARTS`](super::MAX_PARTS) members and
-/// elements is used unchanged, because each level is parsed once for every level above it. Such documents also differ
-/// by white space, which causes a conflict at worst and never loses an event. No vendor sends them.
+/// elements is used unchanged, because each level is parsed again for every level above it. For such documents, white
+/// space counts as a difference. This can cause a conflict, but never loses an event. No vendor sends them.
 ///
 /// `compared` is called for each member of each object with the path of that object and the member's name. Array
 /// elements add nothing to the path.
@@ -52,9 +52,9 @@ pub(super) fn shape(value: &str) -> (usize, usize) {
 pub enum Compared {
     /// The whole value.
     Whole,
-    /// For a string, the part before the first `?`; for any other value, the whole value.
+    /// The part of a string before the first `?`; any other value is compared as a whole.
     WithoutQuery,
-    /// For a string, only that it is one; for any other value, the whole value.
+    /// Only the presence of a string; any other value is compared as a whole.
     IsText,
     /// Nothing, as if the document did not have the member.
     Not,
@@ -184,15 +184,15 @@ mod tests {
 
     #[test]
     fn document_with_too_many_parts_is_used_unchanged() {
-        let of = |parts: usize, last: &str| format!("{{\"a\":1,\"b\":[{}{last}]}}", "1,".repeat(parts));
-        let (many, vast) = (of(MAX_PARTS - 1, "1"), of(MAX_PARTS, "1"));
-        assert_eq!((members(&many).len(), members(&vast).len()), (2, 0));
-        assert_eq!(form(&many), form(&many.replacen(':', ": ", 1)));
-        assert_ne!(form(&vast), form(&of(MAX_PARTS, "2")));
-        assert_eq!(form(&vast), form(&vast));
-        let prose = format!("{{\"b\":1,\"a\":\"{}\"}}", ",".repeat(MAX_PARTS + 1));
-        assert_eq!(members(&prose).len(), 2, "commas in a string do not count");
-        let picked = pick(&vast, &["a", "c"]);
+        let document = |parts: usize, last: &str| format!("{{\"a\":1,\"b\":[{}{last}]}}", "1,".repeat(parts));
+        let (allowed, too_many) = (document(MAX_PARTS - 1, "1"), document(MAX_PARTS, "1"));
+        assert_eq!((members(&allowed).len(), members(&too_many).len()), (2, 0));
+        assert_eq!(form(&allowed), form(&allowed.replacen(':', ": ", 1)));
+        assert_ne!(form(&too_many), form(&document(MAX_PARTS, "2")));
+        assert_eq!(form(&too_many), form(&too_many));
+        let commas_in_string = format!("{{\"b\":1,\"a\":\"{}\"}}", ",".repeat(MAX_PARTS + 1));
+        assert_eq!(members(&commas_in_string).len(), 2, "commas in a string do not count");
+        let picked = pick(&too_many, &["a", "c"]);
         assert_eq!((picked.get("a").map(RawValue::get), picked.has("c"), picked.members()), (Some("1"), false, 2));
     }
 
@@ -213,20 +213,20 @@ mod tests {
 
     #[test]
     fn partly_compared_member_still_counts_by_presence_and_type() {
-        let form = |how: Compared, value: &str| {
+        let form = |compared: Compared, value: &str| {
             let mut bytes = Vec::new();
-            canonical(value, &|_, _| how, &mut |piece| bytes.extend_from_slice(piece));
+            canonical(value, &|_, _| compared, &mut |piece| bytes.extend_from_slice(piece));
             bytes
         };
         let urls = [r#"{"u":"https://x/a?s=1"}"#, r#"{"u":"https://x/a?s=2"}"#, r#"{"u":"https://x/b?s=1"}"#];
-        let of = |how| urls.map(|url| form(how, url));
-        let [first, again, other] = of(Compared::WithoutQuery);
-        assert!(first == again && first != other);
-        let [first, again, other] = of(Compared::IsText);
-        assert!(first == again && first == other);
-        for how in [Compared::WithoutQuery, Compared::IsText] {
+        let forms = |compared| urls.map(|url| form(compared, url));
+        let [first, same_path, other_path] = forms(Compared::WithoutQuery);
+        assert!(first == same_path && first != other_path);
+        let [first, same_path, other_path] = forms(Compared::IsText);
+        assert!(first == same_path && first == other_path);
+        for compared in [Compared::WithoutQuery, Compared::IsText] {
             for different in ["{}", r#"{"u":null}"#, r#"{"u":7}"#, r#"{"u":["https://x/a?s=1"]}"#] {
-                assert_ne!(form(how, urls[0]), form(how, different), "{how:?} {different}");
+                assert_ne!(form(compared, urls[0]), form(compared, different), "{compared:?} {different}");
             }
         }
     }

@@ -52,7 +52,7 @@ fn ada() -> Vec<Record> {
         record(
             "ada",
             "3",
-            // This event arrived before that of the first message, but its message is later.
+            // This event is earlier than event 2, but its message is later.
             "2026-11-20T09:00:02Z",
             r#"{"type":"v1.conversation.message","data":{"created_at":"2026-11-20T09:00:09","author":{"role":"supervisor"},
                 "content":{"type":"of-next-year"}}}"#,
@@ -86,7 +86,7 @@ fn session_is_folded_from_its_events() {
 }
 
 #[test]
-fn session_without_end_is_open_and_without_start_is_closed() {
+fn session_is_closed_only_by_its_end() {
     let all = agntix();
     assert_eq!(fold(&all[..2]).state, State::Open);
     let end_only = fold(&all[2..3]);
@@ -135,7 +135,7 @@ proptest! {
     }
 }
 
-/// A Vapi event whose type and subject are taken from its body, and its channel from its id.
+/// Returns a record of a Vapi event. Its type and subject are taken from `body`, and its channel from `id`.
 fn vapi_record(id: &str, at: &str, body: &str) -> Record {
     let mut record = record("vapi", id, at, body);
     let body: Value = serde_json::from_str(&body.replace("\\ud83d", "")).unwrap();
@@ -160,7 +160,7 @@ fn report(messages: Value) -> Record {
 }
 
 #[test]
-fn transcripts_of_both_channels_are_merged_without_repeats() {
+fn transcripts_of_both_channels_are_merged_without_duplicates() {
     let spoken = [("assistant", "Hello."), ("user", "A berth, please."), ("user", "Yes."), ("user", "Yes.")];
     for (absent_on_server, absent_on_client) in [(9, 9), (0, 9), (9, 1), (1, 2), (2, 9)] {
         let mut records = Vec::new();
@@ -192,9 +192,9 @@ fn missing_transcripts_are_found_by_comparing_texts() {
         (json!([bot("Hello, harbour office."), bot("Hello, harbour office.")]), Some("received 1 of the 2")),
         (json!([user("Hello, harbour office.")]), Some("received 0 of the 1")),
     ] {
-        let missing_now = fold(&[hello(), report(messages.clone())]).missing;
+        let found = fold(&[hello(), report(messages.clone())]).missing;
         let expected = missing.map(|some| format!("transcripts: {some} in end-of-call-report"));
-        assert_eq!(missing_now, Vec::from_iter(expected), "{messages}");
+        assert_eq!(found, Vec::from_iter(expected), "{messages}");
     }
     // A report joins consecutive transcripts of one speaker.
     let pieces = [hello(), transcript("vapi:server:2", 1, "assistant", "How can I help?")];
@@ -203,7 +203,7 @@ fn missing_transcripts_are_found_by_comparing_texts() {
 }
 
 #[test]
-fn messages_come_from_the_fullest_report_without_transcripts() {
+fn without_transcripts_messages_come_from_the_longest_report() {
     let texts = |messages: &[gatehouse_timeline::Message]| -> Vec<String> {
         messages.iter().map(|message| message.text.clone().unwrap()).collect()
     };
@@ -237,9 +237,9 @@ fn messages_come_from_the_fullest_report_without_transcripts() {
     let call = fold(&[second_report, snapshot, empty]);
     assert_eq!((call.cost.as_deref(), call.agent.as_deref()), (Some("0.25"), Some("Harbour")));
     assert!(call.analysis.unwrap().contains("summary") && call.messages.len() == 2);
-    let timeless = json!([{"role": "bot", "message": "a", "time": 1795000000000_u64}, {"role": "user", "message": "b", "time": null},
+    let without_time = json!([{"role": "bot", "message": "a", "time": 1795000000000_u64}, {"role": "user", "message": "b", "time": null},
                           {"role": "bot", "message": "c", "time": 1795000009000_u64}]);
-    assert_eq!(texts(&fold(&[report(timeless)]).messages), ["a", "b", "c"]);
+    assert_eq!(texts(&fold(&[report(without_time)]).messages), ["a", "b", "c"]);
     let text = json!({"type": "end-of-call-report", "artifact": {"transcript": "AI: Bye \u{1F44B}"}}).to_string();
     let only_text = vapi_record("vapi:server:report", "2026-11-20T10:01:00Z", &text.replace("\u{1F44B}", "\\ud83d"));
     assert_eq!(texts(&fold(&[only_text]).messages), ["AI: Bye \u{fffd}"]);
@@ -330,12 +330,13 @@ fn paths(value: &Value, at: &str, found: &mut Vec<String>) {
     }
 }
 
-/// Replaces every member of every event by unexpected values. The state, the end, the analysis and the messages may
-/// change only if they depend on the member.
+/// Replaces each member of each event by unexpected values, one at a time. The state, the end, the analysis and the
+/// messages may change only if they depend on the member.
 #[test]
 fn unexpected_member_changes_only_what_depends_on_it() {
-    const HALF: &str = "half an emoji";
-    let odd = [json!(null), json!(7), json!("x"), json!(["x"]), json!({"x": 1}), json!(HALF)];
+    /// Stands for a lone surrogate, which a Rust string cannot contain.
+    const LONE_SURROGATE: &str = "lone surrogate";
+    let unexpected = [json!(null), json!(7), json!("x"), json!(["x"]), json!({"x": 1}), json!(LONE_SURROGATE)];
     let value = |text: Option<String>| text.map(|text| serde_json::from_str::<Value>(&text).unwrap());
     let mut tried = 0;
     for timeline in [agntix(), ada(), vapi()] {
@@ -344,7 +345,7 @@ fn unexpected_member_changes_only_what_depends_on_it() {
             let ended_by = folded.ended_by.clone();
             (folded.state, folded.ended_at, ended_by, value(folded.analysis), folded.messages)
         };
-        let whole = fold(&timeline);
+        let expected = fold(&timeline);
         for (n, record) in timeline.iter().enumerate() {
             let body: Value = serde_json::from_slice(&record.event.body).unwrap();
             let mut all = Vec::new();
@@ -360,28 +361,28 @@ fn unexpected_member_changes_only_what_depends_on_it() {
                         is_above || is_below
                     })
                 };
-                for odd in &odd {
+                for replacement in &unexpected {
                     let mut body = body.clone();
-                    *body.pointer_mut(&path).unwrap() = odd.clone();
-                    let text = body.to_string().replace(&format!("\"{HALF}\""), "\"\\ud83d\"");
+                    *body.pointer_mut(&path).unwrap() = replacement.clone();
+                    let text = body.to_string().replace(&format!("\"{LONE_SURROGATE}\""), "\"\\ud83d\"");
                     let mut changed = timeline.clone();
                     changed[n].event.body = Bytes::from(text);
                     let (state, ended_at, ended_by, analysis, messages) = fold(&changed);
-                    let name = format!("{} {n} {path} {odd}", record.event.source);
+                    let name = format!("{} {n} {path} {replacement}", record.event.source);
                     let kind = ["type", "eventType", "message/type", "message/status", "message/transcriptType", "id"];
                     if touches(&kind) {
                         continue;
                     }
                     tried += 1;
-                    assert_eq!(state, whole.0, "{name}");
+                    assert_eq!(state, expected.0, "{name}");
                     if !touches(&["endedAt", "message/endedAt", "createdAt"]) {
-                        assert_eq!(ended_at, whole.1, "{name}");
+                        assert_eq!(ended_at, expected.1, "{name}");
                     }
                     if !touches(&["data/ended_by", "message/endedReason"]) {
-                        assert_eq!(ended_by, whole.2, "{name}");
+                        assert_eq!(ended_by, expected.2, "{name}");
                     }
                     if !touches(&["analysis", "message/analysis"]) {
-                        assert_eq!(analysis, whole.3, "{name}");
+                        assert_eq!(analysis, expected.3, "{name}");
                     }
                     let message_members = [
                         "data/content",
@@ -392,7 +393,7 @@ fn unexpected_member_changes_only_what_depends_on_it() {
                         "message/artifact",
                     ];
                     if !touches(&message_members) {
-                        assert_eq!(messages, whole.4, "{name}");
+                        assert_eq!(messages, expected.4, "{name}");
                     }
                 }
             }

@@ -1,4 +1,4 @@
-//! States folded from timelines.
+//! Tests of the states that are folded from timelines.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod fold;

@@ -1,4 +1,4 @@
-//! Signatures, against the vectors of the vendors' own libraries.
+//! Tests of signatures, with vectors of the official libraries.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod standard_webhooks;

@@ -116,8 +116,8 @@ fn timestamp_may_differ_by_at_most_300_seconds() {
 fn timestamp_consists_of_digits() {
     let stamp = AT.to_string();
     for timestamp in ["soon", "-1", "+1614265330", "1614265330.0", "0x60", "99999999999999999999", "1614265330 0"] {
-        let wrong = check(&set("svix", ID, timestamp, SIGNATURE)).unwrap_err();
-        assert_eq!(wrong.reason, Reason::Malformed, "{timestamp}");
+        let rejection = check(&set("svix", ID, timestamp, SIGNATURE)).unwrap_err();
+        assert_eq!(rejection.reason, Reason::Malformed, "{timestamp}");
     }
     assert!(check(&set("svix", ID, &stamp, SIGNATURE)).is_ok());
 }
@@ -141,7 +141,7 @@ fn missing_empty_and_repeated_headers_are_named() {
 }
 
 #[test]
-fn changed_id_or_body_is_refused() {
+fn changed_id_or_body_is_rejected() {
     let verify =
         |id, body: &str| verify(&set("svix", id, &AT.to_string(), SIGNATURE), body.as_bytes(), &[key(SECRET)], at(AT));
     assert!(verify(ID, BODY).is_ok());
@@ -195,7 +195,7 @@ fn signatures_of_official_libraries_are_verified() {
     }
 }
 
-/// Passes without the file of collected vectors, which is outside the repository.
+/// Tests the collected vectors in `../shared/facts`, outside the repository. Passes if the file is absent.
 #[test]
 fn every_collected_vector_passes() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/facts/standard-webhooks-vectors.json");
@@ -273,10 +273,10 @@ proptest! {
         let stamp = now.as_secs().to_string();
         let oracle = Webhook::new(&secret).unwrap();
 
-        let theirs = oracle.sign(&id, now.as_secs(), body.as_bytes()).unwrap();
-        let ours = key(&secret).sign(&id, &stamp, body.as_bytes());
-        prop_assert_eq!(&theirs, &ours);
-        let delivery = set("webhook", &id, &stamp, &theirs);
+        let expected = oracle.sign(&id, now.as_secs(), body.as_bytes()).unwrap();
+        let signature = key(&secret).sign(&id, &stamp, body.as_bytes());
+        prop_assert_eq!(&signature, &expected);
+        let delivery = set("webhook", &id, &stamp, &signature);
         prop_assert!(verify(&delivery, body.as_bytes(), &[key(&secret)], now).is_ok());
         prop_assert!(oracle.verify(body.as_bytes(), &delivery).is_ok());
     }
@@ -295,8 +295,8 @@ proptest! {
         let mut entries = versions.splitn(2, ' ');
         let signature = format!("{},{} {}", entries.next().unwrap(), &signed[3..], entries.next().unwrap_or(""));
         let delivery = set("webhook", &tampered_id, &stamp.to_string(), signature.trim());
-        let ours = verify(&delivery, tampered_body.as_bytes(), &[key(&secret)], now).is_ok();
-        let theirs = Webhook::new(&secret).unwrap().verify(tampered_body.as_bytes(), &delivery).is_ok();
-        prop_assert_eq!(ours, theirs);
+        let is_accepted = verify(&delivery, tampered_body.as_bytes(), &[key(&secret)], now).is_ok();
+        let expected = Webhook::new(&secret).unwrap().verify(tampered_body.as_bytes(), &delivery).is_ok();
+        prop_assert_eq!(is_accepted, expected);
     }
 }

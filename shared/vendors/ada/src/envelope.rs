@@ -9,7 +9,7 @@ use gatehouse_payload::time::Timestamp;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// What every delivery is: `{"type": …, "timestamp": …, "data": {…}}`. The body carries no event id.
+/// The envelope of every delivery: `{"type": …, "timestamp": …, "data": {…}}`. It contains no event id.
 #[derive(Debug, Default, Deserialize)]
 pub struct Envelope<'a> {
     /// The event type, such as `v1.conversation.message`; the version is its prefix.
@@ -117,8 +117,8 @@ mod tests {
     fn unknown_members_and_types_are_accepted() {
         let body = r#"{"new":{"x":[1]},"type":"v2.conversation.paused","timestamp":"2024-01-17T22:23:35.835",
             "data":{"conversation_id":"5df2","author":"\ud800","content":7}}"#;
-        read(body, |envelope, whole| {
-            assert!(whole);
+        read(body, |envelope, is_complete| {
+            assert!(is_complete);
             assert_eq!(EventType::from("v2.conversation.paused"), EventType::Other("v2.conversation.paused".into()));
             assert_eq!(envelope.occurred_at(), Timestamp::parse("2024-01-17T22:23:35.835Z"));
             assert_eq!(envelope.data.unwrap().conversation_id().unwrap(), "5df2");
@@ -129,8 +129,8 @@ mod tests {
     fn null_and_empty_ids_are_absent() {
         read(
             r#"{"type":null,"timestamp":null,"data":{"conversation_id":null,"end_user_id":""}}"#,
-            |envelope, whole| {
-                assert!(whole && envelope.event_type.is_none() && envelope.occurred_at().is_none());
+            |envelope, is_complete| {
+                assert!(is_complete && envelope.event_type.is_none() && envelope.occurred_at().is_none());
                 let data = envelope.data.unwrap();
                 assert!(data.conversation_id().is_none() && data.end_user_id().is_none());
             },
@@ -139,13 +139,13 @@ mod tests {
 
     #[test]
     fn invalid_or_repeated_id_does_not_hide_other_members() {
-        read(r#"{"type":7,"data":{"conversation_id":"c","end_user_id":7}}"#, |envelope, whole| {
-            assert!(!whole && envelope.event_type.is_none());
+        read(r#"{"type":7,"data":{"conversation_id":"c","end_user_id":7}}"#, |envelope, is_complete| {
+            assert!(!is_complete && envelope.event_type.is_none());
             assert_eq!(envelope.data.unwrap().conversation_id().unwrap(), "c");
         });
-        read(r#"{"data":{},"data":{},"type":"t"}"#, |envelope, whole| {
-            assert!(!whole && envelope.data.is_none() && envelope.event_type.is_some());
+        read(r#"{"data":{},"data":{},"type":"t"}"#, |envelope, is_complete| {
+            assert!(!is_complete && envelope.data.is_none() && envelope.event_type.is_some());
         });
-        read(r#"{"data":"5df2"}"#, |envelope, whole| assert!(!whole && envelope.data.is_none()));
+        read(r#"{"data":"5df2"}"#, |envelope, is_complete| assert!(!is_complete && envelope.data.is_none()));
     }
 }

@@ -6,8 +6,8 @@ use gatehouse_vendor::{Conversation, Members, Message, State};
 
 use crate::EventType;
 
-/// Folds the events of a conversation. Each member of a body is read by itself. A body that cannot be read counts, and
-/// contributes nothing else.
+/// Folds the events of a conversation. Each member of a body is read separately. A body that cannot be read is counted,
+/// and changes nothing else.
 pub(crate) fn fold(events: &[&Event]) -> Conversation {
     let mut conversation = Conversation { events: events.len(), ..Conversation::default() };
     for event in events {

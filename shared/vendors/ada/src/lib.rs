@@ -30,9 +30,9 @@ const PROFILE: Profile = Profile {
     lifecycle: None,
     expects_reply: false,
     steps: &[
-        "Add it as a webhook endpoint in Ada's dashboard, or with POST /v2/webhooks/ of its API.",
+        "Add the URL as a webhook endpoint in Ada's dashboard, or with POST /v2/webhooks/ of Ada's API.",
         "Set no event filter to receive all events.",
-        "Store its signing secret: gatehouse secrets set ada",
+        "Store the endpoint's signing secret: gatehouse secrets set ada",
         "More: docs/ada.md",
     ],
 };
@@ -50,7 +50,7 @@ impl Source for Ada {
         Box::new(SigningKeys::read(part))
     }
 
-    /// Reads type, conversation (or end user) and time.
+    /// Reads the type, the conversation (or end user) and the time.
     fn parse(&self, document: &Document<'_>) -> Parsed {
         let readable = readable(document);
         let envelope = Envelope::of(&readable);

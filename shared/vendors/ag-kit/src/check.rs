@@ -39,7 +39,7 @@ impl std::error::Error for Violation {}
 /// The first rule that the request breaks.
 pub fn check(dialect: Dialect, request: &str) -> Result<(), Violation> {
     let request = Part { path: String::new(), text: request };
-    of_this_dialect(dialect, &request)?;
+    check_dialect(dialect, &request)?;
     match dialect {
         Dialect::AgKit => kit(&request),
         Dialect::AgUi => ui(&request),
@@ -47,20 +47,20 @@ pub fn check(dialect: Dialect, request: &str) -> Result<(), Violation> {
 }
 
 /// Rejects a request that has a member of the other dialect and none of its own.
-fn of_this_dialect(dialect: Dialect, request: &Part<'_>) -> Result<(), Violation> {
+fn check_dialect(dialect: Dialect, request: &Part<'_>) -> Result<(), Violation> {
     const KIT: &[&str] = &["conversationId"];
     const UI: &[&str] = &["threadId", "runId", "parentRunId", "forwardedProps"];
-    let (own, foreign, other) = match dialect {
+    let (members, foreign_members, other) = match dialect {
         Dialect::AgKit => (KIT, UI, Dialect::AgUi),
         Dialect::AgUi => (UI, KIT, Dialect::AgKit),
     };
-    if own.iter().any(|name| json::has_member(request.text, name)) {
+    if members.iter().any(|name| json::has_member(request.text, name)) {
         return Ok(());
     }
     let resume = request.member("resume")?.map(|resume| resume.text.starts_with('['));
-    let foreign_resume = resume.is_some_and(|is_list| is_list != (dialect == Dialect::AgUi));
-    let foreign_member = foreign.iter().find(|name| json::has_member(request.text, name));
-    match foreign_member.copied().or(foreign_resume.then_some("resume")) {
+    let has_foreign_resume = resume.is_some_and(|is_list| is_list != (dialect == Dialect::AgUi));
+    let foreign_member = foreign_members.iter().find(|name| json::has_member(request.text, name));
+    match foreign_member.copied().or(has_foreign_resume.then_some("resume")) {
         None => Ok(()),
         Some(name) => {
             let rule = format!("this is a request in the dialect {other}; this agent speaks {dialect}");
@@ -74,27 +74,27 @@ fn kit(request: &Part<'_>) -> Result<(), Violation> {
         common_message(&message, message.one_of("role", &["system", "user", "assistant", "tool"])?)?;
     }
     for tool in tools(request)? {
-        tool.has("parameters")?;
+        tool.require_presence("parameters")?;
     }
     if let Some(resume) = request.member("resume")? {
-        resume.is_object()?;
-        resume.needs_text("interruptId")?;
-        resume.has("payload")?;
+        resume.require_object()?;
+        resume.require_text("interruptId")?;
+        resume.require_presence("payload")?;
     }
     request.text("conversationId")
 }
 
 fn ui(request: &Part<'_>) -> Result<(), Violation> {
-    request.needs("messages")?;
+    request.require("messages")?;
     for message in request.list("messages")? {
         message.text("id")?;
-        message.needs_text("role")?;
+        message.require_text("role")?;
         // AG-UI 1.0 drops messages with unknown roles.
         match json::text_member(message.text, "role").unwrap_or_default().as_str() {
-            "user" => message.needs_text_or_parts("content")?,
+            "user" => message.require_text_or_parts("content")?,
             "tool" => {
-                message.needs_text_or_parts("content")?;
-                message.needs_text("toolCallId")?;
+                message.require_text_or_parts("content")?;
+                message.require_text("toolCallId")?;
             }
             role @ ("developer" | "system" | "assistant") => common_message(&message, role)?,
             _ => {}
@@ -102,12 +102,12 @@ fn ui(request: &Part<'_>) -> Result<(), Violation> {
     }
     tools(request)?;
     for context in request.list("context")? {
-        context.needs_text("description")?;
-        context.needs_text("value")?;
+        context.require_text("description")?;
+        context.require_text("value")?;
     }
     if request.member("resume")?.is_none_or(|resume| !resume.text.starts_with('{')) {
         for resume in request.list("resume")? {
-            resume.needs_text("interruptId")?;
+            resume.require_text("interruptId")?;
             resume.one_of("status", &["resolved", "cancelled"])?;
         }
     }
@@ -122,23 +122,23 @@ fn common_message(message: &Part<'_>, role: &str) -> Result<(), Violation> {
             tool_calls(message)
         }
         "tool" => {
-            message.needs_text("content")?;
-            message.needs_text("toolCallId")
+            message.require_text("content")?;
+            message.require_text("toolCallId")
         }
-        _ => message.needs_text("content"),
+        _ => message.require_text("content"),
     }
 }
 
 fn tool_calls(message: &Part<'_>) -> Result<(), Violation> {
     for call in message.list("toolCalls")? {
-        call.needs_text("id")?;
+        call.require_text("id")?;
         if call.member("type")?.is_some() {
             call.one_of("type", &["function"])?;
         }
-        let function = call.needs("function")?;
-        function.is_object()?;
-        function.needs_text("name")?;
-        function.needs_text("arguments")?;
+        let function = call.require("function")?;
+        function.require_object()?;
+        function.require_text("name")?;
+        function.require_text("arguments")?;
     }
     Ok(())
 }
@@ -146,8 +146,8 @@ fn tool_calls(message: &Part<'_>) -> Result<(), Violation> {
 fn tools<'a>(request: &Part<'a>) -> Result<Vec<Part<'a>>, Violation> {
     let tools = request.list("tools")?;
     for tool in &tools {
-        tool.needs_text("name")?;
-        tool.needs_text("description")?;
+        tool.require_text("name")?;
+        tool.require_text("description")?;
     }
     Ok(tools)
 }
@@ -159,14 +159,14 @@ struct Part<'a> {
 }
 
 impl<'a> Part<'a> {
-    fn wrong(&self, rule: &str) -> Violation {
+    fn violation(&self, rule: &str) -> Violation {
         Violation { member: self.path.clone(), rule: rule.to_owned() }
     }
 
     /// The member; `None` if it is missing or `null`.
     fn member(&self, name: &str) -> Result<Option<Part<'a>>, Violation> {
         let path = if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) };
-        let pointer: Pointer = format!("/{name}").parse().map_err(|_| self.wrong("a name without slashes"))?;
+        let pointer: Pointer = format!("/{name}").parse().map_err(|_| self.violation("a name without slashes"))?;
         match pointer.find(self.text) {
             Found::Nothing | Found::Value("null") => Ok(None),
             Found::Value(text) => Ok(Some(Part { path, text })),
@@ -175,11 +175,11 @@ impl<'a> Part<'a> {
     }
 
     /// Checks that a member exists, with any value including `null`.
-    fn has(&self, name: &str) -> Result<(), Violation> {
-        if json::has_member(self.text, name) { Ok(()) } else { self.needs(name).map(drop) }
+    fn require_presence(&self, name: &str) -> Result<(), Violation> {
+        if json::has_member(self.text, name) { Ok(()) } else { self.require(name).map(drop) }
     }
 
-    fn needs(&self, name: &str) -> Result<Part<'a>, Violation> {
+    fn require(&self, name: &str) -> Result<Part<'a>, Violation> {
         let member = self.member(name)?;
         member.ok_or_else(|| Violation {
             member: if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) },
@@ -190,43 +190,43 @@ impl<'a> Part<'a> {
     /// Checks that a member is a string if it exists.
     fn text(&self, name: &str) -> Result<(), Violation> {
         match self.member(name)? {
-            Some(member) if !member.text.starts_with('"') => Err(member.wrong("a string is needed")),
+            Some(member) if !member.text.starts_with('"') => Err(member.violation("a string is needed")),
             _ => Ok(()),
         }
     }
 
-    fn needs_text(&self, name: &str) -> Result<(), Violation> {
-        self.needs(name)?;
+    fn require_text(&self, name: &str) -> Result<(), Violation> {
+        self.require(name)?;
         self.text(name)
     }
 
-    fn needs_text_or_parts(&self, name: &str) -> Result<(), Violation> {
-        let member = self.needs(name)?;
-        let is_either = member.text.starts_with(['"', '[']);
-        if is_either { Ok(()) } else { Err(member.wrong("a string or an array is needed")) }
+    fn require_text_or_parts(&self, name: &str) -> Result<(), Violation> {
+        let member = self.require(name)?;
+        let is_text_or_array = member.text.starts_with(['"', '[']);
+        if is_text_or_array { Ok(()) } else { Err(member.violation("a string or an array is needed")) }
     }
 
     fn one_of(&self, name: &str, allowed: &[&'static str]) -> Result<&'static str, Violation> {
-        let member = self.needs(name)?;
+        let member = self.require(name)?;
         let text: Option<String> = serde_json::from_str(member.text).ok();
         let found = allowed.iter().find(|value| text.as_deref() == Some(**value)).copied();
-        found.ok_or_else(|| member.wrong(&format!("one of {} is needed", allowed.join(", "))))
+        found.ok_or_else(|| member.violation(&format!("one of {} is needed", allowed.join(", "))))
     }
 
     /// The elements of an array of objects; empty if the member is missing.
     fn list(&self, name: &str) -> Result<Vec<Part<'a>>, Violation> {
         let Some(list) = self.member(name)? else { return Ok(Vec::new()) };
         let elements: Result<Vec<&serde_json::value::RawValue>, _> = serde_json::from_str(list.text);
-        let elements = elements.map_err(|_| list.wrong("an array is needed"))?;
+        let elements = elements.map_err(|_| list.violation("an array is needed"))?;
         let part = |(n, element): (usize, &'a serde_json::value::RawValue)| {
             let part = Part { path: format!("{}[{n}]", list.path), text: element.get() };
-            part.is_object().map(|()| part)
+            part.require_object().map(|()| part)
         };
         elements.into_iter().enumerate().map(part).collect()
     }
 
-    fn is_object(&self) -> Result<(), Violation> {
-        if self.text.starts_with('{') { Ok(()) } else { Err(self.wrong("an object is needed")) }
+    fn require_object(&self) -> Result<(), Violation> {
+        if self.text.starts_with('{') { Ok(()) } else { Err(self.violation("an object is needed")) }
     }
 }
 
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_name_member_and_rule_and_quote_nothing() {
+    fn errors_give_member_and_rule_and_never_quote_the_request() {
         let message = |message: Value| json!({"messages": [{"role": "user", "content": "x"}, message]});
         for (request, expected) in [
             (json!({"messages": "secret"}), "messages: an array is needed"),
@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn request_in_the_other_dialect_is_rejected_as_such() {
+    fn request_in_the_other_dialect_is_rejected_with_both_names() {
         for request in
             [json!({"threadId": "t", "messages": []}), json!({"messages": [], "resume": []}), json!({"runId": null})]
         {

@@ -12,7 +12,7 @@ pub enum Dialect {
 }
 
 impl Dialect {
-    /// The word in configurations and logs.
+    /// Returns the word in configurations and logs.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -21,7 +21,7 @@ impl Dialect {
         }
     }
 
-    /// The dialect a word names.
+    /// Returns the dialect with this word; `None` for any other word.
     #[must_use]
     pub fn from_name(word: &str) -> Option<Self> {
         [Dialect::AgKit, Dialect::AgUi].into_iter().find(|dialect| dialect.as_str() == word)

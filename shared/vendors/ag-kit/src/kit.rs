@@ -96,7 +96,7 @@ open_struct! {
     Tool {
         /// The name.
         name: String = "name",
-        /// When to use it.
+        /// The tool's purpose, for the model.
         description: String = "description",
         /// The parameters as a JSON Schema.
         parameters: Raw = "parameters",

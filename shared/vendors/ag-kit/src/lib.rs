@@ -4,7 +4,7 @@
 //! | dialect | request | events | ends with |
 //! |---|---|---|---|
 //! | AG-Kit, 2025 | [`kit::Request`]: `messages`, `tools`, `resume`, `conversationId` | [`kit::Event`], by `type` in lower case | `data: [DONE]` |
-//! | AG-UI, now | [`ui::Request`]: `threadId`, `runId`, `messages`, `state`, … | [`ui::Event`], by `type` in upper case | `RUN_FINISHED` or `RUN_ERROR`, then the end of the connection; servers up to 0.1.13 also send `data: [DONE]`; some servers send neither |
+//! | AG-UI, current | [`ui::Request`]: `threadId`, `runId`, `messages`, `state`, … | [`ui::Event`], by `type` in upper case | `RUN_FINISHED` or `RUN_ERROR`, then the end of the connection; servers up to 0.1.13 also send `data: [DONE]`; some servers send neither |
 //!
 //! | dialect | `type` | struct |
 //! |---|---|---|

@@ -8,7 +8,7 @@ use gatehouse_vendor::{
     Rejection, Sample, SchemeSummary, Source, Unverified, Verified,
 };
 
-/// Turns of agents.
+/// The source of chat turns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AgKit;
 
@@ -24,7 +24,7 @@ const PROFILE: Profile = Profile {
     command: None,
     lifecycle: None,
     expects_reply: false,
-    steps: &["Use it in your front end. Clients and agents: docs/chat.md"],
+    steps: &["Use the URL in your front end. Clients and agents: docs/chat.md"],
 };
 
 impl Source for AgKit {
@@ -36,7 +36,7 @@ impl Source for AgKit {
         Box::new(NotDelivered)
     }
 
-    /// Reads type, conversation and start.
+    /// Reads the type, the conversation and the start.
     fn parse(&self, turn: &Document<'_>) -> Parsed {
         let text = |name| json::text_member(turn.text(), name);
         Parsed {

@@ -112,7 +112,7 @@ pub enum Change {
 pub const DONE: &str = "[DONE]";
 
 impl Turn {
-    /// A turn without events.
+    /// Creates a turn without events.
     #[must_use]
     pub fn new(dialect: Dialect) -> Self {
         Turn {
@@ -140,7 +140,7 @@ impl Turn {
         Turn { history: ids.collect(), ..self }
     }
 
-    /// A turn that stores only its end and no content. Its size does not grow with the response.
+    /// Creates a turn that stores its end and no content. Its size does not grow with the response.
     #[must_use]
     pub fn watched(dialect: Dialect) -> Self {
         Turn { stores_content: false, ..Self::new(dialect) }
@@ -198,7 +198,7 @@ impl Turn {
     /// events that cannot end a run, which includes most events and the large ones.
     fn take_by_type(&mut self, data: &str) -> Option<Change> {
         let kind = kind_of(data)?;
-        let (kinds, deciding): (_, &[&str]) = match (self.dialect, kind.as_str()) {
+        let (kinds, ending): (_, &[&str]) = match (self.dialect, kind.as_str()) {
             (Dialect::AgUi, "RUN_STARTED") => {
                 self.start();
                 return Some(Change::Nothing);
@@ -212,7 +212,7 @@ impl Turn {
             (Dialect::AgUi, _) => (ui::Event::KINDS, &["RUN_FINISHED", "RUN_ERROR", "CUSTOM"]),
         };
         let kind = kind.as_str();
-        (kinds.contains(&kind) && !deciding.contains(&kind)).then_some(Change::Nothing)
+        (kinds.contains(&kind) && !ending.contains(&kind)).then_some(Change::Nothing)
     }
 
     /// Adds an AG-Kit event; `None` if its type is not documented.
@@ -230,7 +230,7 @@ impl Turn {
             }
             E::ToolCallEnd(event) => self.calls.end(id(&event.tool_call_id).as_deref()),
             E::ToolResult(event) => return Some(self.set_result(id(&event.tool_call_id).as_deref(), &event.result)),
-            E::Interrupt(event) => self.wait_for(raw(&event), Interrupts::event),
+            E::Interrupt(event) => self.wait_for(raw(&event), Interrupts::add),
             E::Failure(event) => self.fail("error", text(&event.code), text(&event.error)),
             E::Other(event) => return self.take_unknown(&event),
         }
@@ -269,7 +269,7 @@ impl Turn {
             E::Custom(event) if event.name.get().is_some_and(|name| name == "on_interrupt") => {
                 // Some servers omit a value that is `null`.
                 let value = event.value.get().cloned().or_else(|| read("null").ok());
-                self.wait_for(value, Interrupts::custom);
+                self.wait_for(value, Interrupts::add_custom);
             }
             E::RunFinished(event) => self.finish(&event),
             E::RunError(event) => {
@@ -310,7 +310,7 @@ impl Turn {
         let outcome = Outcome::of(event);
         if let Outcome::Interrupt(interrupts) = &outcome {
             let stored = if self.stores_content { interrupts.len() } else { 1 };
-            self.interrupts.listed(interrupts.iter().take(stored).cloned().collect());
+            self.interrupts.add_listed(interrupts.iter().take(stored).cloned().collect());
         }
         let end = match outcome {
             Outcome::Success if self.interrupts.is_empty() => End::Completed,
@@ -357,9 +357,9 @@ impl Turn {
         let list: Vec<&RawValue> = list.and_then(|list| serde_json::from_str(list.get()).ok()).unwrap_or_default();
         for message in list.into_iter().filter_map(|message| read::<ui::Message>(message.get()).ok()) {
             let content = message.content.get().and_then(|content| text_of(content.text()));
-            let (own, role) = (id(&message.id), role(&message.role));
-            let own = own.as_deref();
-            if own.is_some_and(|id| self.history.contains(id) && !self.messages.has(id)) {
+            let (message_id, role) = (id(&message.id), role(&message.role));
+            let message_id = message_id.as_deref();
+            if message_id.is_some_and(|id| self.history.contains(id) && !self.messages.has(id)) {
                 continue;
             }
             match role {
@@ -371,12 +371,12 @@ impl Turn {
                 _ => {}
             }
             let content = match content.as_deref() {
-                None | Some("") => self.messages.text(own).or(content.as_deref()),
+                None | Some("") => self.messages.text(message_id).or(content.as_deref()),
                 content => content,
             };
             if let Some(content) = content {
                 let role = role.unwrap_or("assistant").to_owned();
-                messages.add(Message { id: own.map(str::to_owned), role, content: content.to_owned() });
+                messages.add(Message { id: message_id.map(str::to_owned), role, content: content.to_owned() });
             }
             for call in message.tool_calls.get().into_iter().flatten().filter_map(Item::get) {
                 let function = call.function.get();
@@ -446,8 +446,8 @@ fn kind_of(event: &str) -> Option<String> {
     json::text_member(event, "type")
 }
 
-/// Reduces an event with too many values to the members that are read. The types cannot read such an event, and one of
-/// its members may have as many values itself; that member is replaced by a string with its JSON text.
+/// Reduces an event with too many values for the types to the members that are read. A member that still has too many
+/// values is replaced by a string with its JSON text.
 fn reduced(event: &str) -> Cow<'_, str> {
     const READ: &[&str] = &[
         "type",

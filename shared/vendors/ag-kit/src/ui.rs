@@ -263,9 +263,9 @@ open_union! {
 
 /// Generates a struct for an event from the members that all events may have and the members of this event.
 macro_rules! event {
-    ($(#[$about:meta])* $name:ident { $($own:tt)* }) => {
+    ($(#[$attribute:meta])* $name:ident { $($members:tt)* }) => {
         open_struct! {
-            $(#[$about])*
+            $(#[$attribute])*
             $name {
                 /// The event's type.
                 event_type: String = "type",
@@ -275,7 +275,7 @@ macro_rules! event {
                 raw_event: Raw = "rawEvent",
                 /// Additional data.
                 metadata: JsonObject = "metadata",
-                $($own)*
+                $($members)*
             }
         }
     };

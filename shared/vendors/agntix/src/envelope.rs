@@ -3,8 +3,8 @@
 //! Two members are easily misread. The event's name is in `eventType`, while `type` is the kind of session. `id` is the
 //! session's id, which is the same in `session.created` and `session.ended`.
 //!
-//! The envelope that was used before June 2026 and is announced for later events is different:
-//! `{"id": "evt_…", "type": "session.ended", "createdAt": …, "data": {"sessionId": …}}`.
+//! Another envelope was used before June 2026 and is announced for other events: `{"id": "evt_…", "type":
+//! "session.ended", "createdAt": …, "data": {"sessionId": …}}`.
 
 use std::borrow::Cow;
 
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn event_type_wins_over_the_kind_of_session() {
+    fn event_type_takes_precedence_over_the_kind_of_session() {
         let name = |body: &str| read(body, |e| e.event_type().map(str::to_owned));
         assert_eq!(name(r#"{"eventType":"session.ended","type":"VOICE"}"#).as_deref(), Some("session.ended"));
         assert_eq!(name(r#"{"type":"VOICE"}"#), None);
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn session_end_is_never_dated_by_the_session_start() {
+    fn time_of_session_end_is_never_the_session_start() {
         let at = |body: &str| read(body, |e| e.occurred_at().map(|t| t.to_string()));
         let (start, end) = ("2026-04-08T05:00:01.130Z", "2026-04-08T05:00:10.546Z");
         let body = |rest: &str| format!(r#"{{"eventType":"session.ended","createdAt":"{start}"{rest}}}"#);

@@ -6,8 +6,8 @@ use gatehouse_vendor::{Conversation, Members, State};
 
 use crate::{Envelope, EventType, readable};
 
-/// Folds the events of a session. Each member of a body is read by itself. A body that cannot be read counts, and
-/// contributes nothing else.
+/// Folds the events of a session. Each member of a body is read separately. A body that cannot be read is counted, and
+/// changes nothing else.
 pub(crate) fn fold(events: &[&Event]) -> Conversation {
     let mut session = Conversation { events: events.len(), ..Conversation::default() };
     let (mut was_created, mut was_ended) = (false, false);

@@ -31,8 +31,8 @@ const PROFILE: Profile = Profile {
     lifecycle: Some(Lifecycle { created: "session.created", ended: "session.ended" }),
     expects_reply: false,
     steps: &[
-        "Add it in the agntix dashboard: Developer, + Add Endpoint. Choose session.created and session.ended.",
-        "Store its signing secret: gatehouse secrets set agntix",
+        "Add the URL in the agntix dashboard: Developer, + Add Endpoint. Choose session.created and session.ended.",
+        "Store the endpoint's signing secret: gatehouse secrets set agntix",
         "More: docs/agntix.md",
     ],
 };
@@ -50,7 +50,7 @@ impl Source for Agntix {
         Box::new(SigningKeys::read(part))
     }
 
-    /// Reads type, session and time.
+    /// Reads the type, the session and the time.
     fn parse(&self, document: &Document<'_>) -> Parsed {
         let readable = readable(document);
         let envelope = Envelope::of(&readable);
@@ -62,7 +62,7 @@ impl Source for Agntix {
         }
     }
 
-    /// Returns `agntix:session.created:<session>` or `agntix:session.ended:<session>`. Every other event is
+    /// Returns `agntix:session.created:<session>` or `agntix:session.ended:<session>`. The id of every other event is
     /// `agntix:<message id>`.
     fn identify(&self, document: &Document<'_>, proof: &Proof, _: &Fingerprint, _: &Nonce) -> Identity {
         let id = match Envelope::of(&readable(document)).once_per_session() {

@@ -1,5 +1,5 @@
-//! Tests that two deliveries of one event have the same id and fingerprint, and different events do not. Uses all
-//! fixtures, and the collected payloads if they are present.
+//! Tests that two deliveries of one event have the same id and fingerprint, and different events do not. Uses the
+//! samples of all vendors, and those in `../shared/samples`, outside the repository, if they are present.
 
 use std::path::Path;
 use std::sync::LazyLock;
@@ -62,24 +62,22 @@ fn write_retry(value: &Value, path: &mut Vec<String>, rng: &mut TestRng, text: &
                 text.push_str(if n > 0 { "," } else { "" });
                 text.push_str(&format!("{}:", Value::from(name.as_str())));
                 let names: Vec<&str> = path.iter().map(String::as_str).collect();
-                let new = rng.random_range(0..u64::MAX);
+                let random = rng.random_range(0..u64::MAX);
                 match (compared(&names, name), value) {
                     (Compared::WithoutQuery, Value::String(url)) => {
                         let url = url.split('?').next().unwrap();
-                        text.push_str(&Value::from(format!("{url}?signature={new}")).to_string());
+                        text.push_str(&Value::from(format!("{url}?signature={random}")).to_string());
                         continue;
                     }
                     (Compared::IsText, Value::String(_)) => {
-                        text.push_str(&format!("\"{new}\""));
+                        text.push_str(&format!("\"{random}\""));
                         continue;
                     }
                     _ => {}
                 }
-                {
-                    path.push(name.clone());
-                    write_retry(value, path, rng, text);
-                    path.pop();
-                }
+                path.push(name.clone());
+                write_retry(value, path, rng, text);
+                path.pop();
             }
             text.push('}');
         }
@@ -143,30 +141,31 @@ fn changed(value: &Value) -> Vec<(Vec<String>, Value)> {
 }
 
 #[test]
-fn any_other_difference_changes_the_fingerprint() {
+fn change_of_a_compared_member_changes_the_fingerprint() {
     let mut leaves = 0;
     for Sample { name, source, value } in SAMPLES.iter() {
         let (_, fingerprint) = read(*source, &value.to_string(), "msg_1");
         for (path, other) in changed(value) {
             let names: Vec<&str> = path.iter().map(String::as_str).collect();
             let (member, parents) = names.split_last().unwrap();
-            let how = if source.profile().vendor == "vapi" { compared(parents, member) } else { Compared::Whole };
-            // The changed value has one letter more, which is in the query if the value has one.
+            let comparison =
+                if source.profile().vendor == "vapi" { compared(parents, member) } else { Compared::Whole };
+            // The changed value has one more letter, which is part of the query if the URL has one.
             let has_query = value
                 .pointer(&format!("/{}", path.join("/")))
                 .and_then(Value::as_str)
                 .is_some_and(|url| url.contains('?'));
-            let volatile = how == Compared::IsText || (how == Compared::WithoutQuery && has_query);
+            let is_volatile = comparison == Compared::IsText || (comparison == Compared::WithoutQuery && has_query);
             // For Vapi events of class `NamedOnce`, a resend may have another time and other snapshots.
             let kind = value.pointer("/message/type").and_then(Value::as_str).unwrap_or_default();
-            let own = kind.split('.').next().unwrap_or_default();
+            let object = kind.split('.').next().unwrap_or_default();
             let is_common = match names.as_slice() {
-                ["message", member, ..] => COMMON_MEMBERS.contains(member) && ![own, "type"].contains(member),
+                ["message", member, ..] => COMMON_MEMBERS.contains(member) && ![object, "type"].contains(member),
                 _ => false,
             };
-            let volatile = volatile || (is_common && Class::of(kind) == Class::NamedOnce);
+            let is_volatile = is_volatile || (is_common && Class::of(kind) == Class::NamedOnce);
             let (_, other) = read(*source, &other.to_string(), "msg_1");
-            assert_eq!(fingerprint == other, volatile, "{name}: {path:?}");
+            assert_eq!(fingerprint == other, is_volatile, "{name}: {path:?}");
             leaves += 1;
         }
     }

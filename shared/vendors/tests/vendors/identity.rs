@@ -1,4 +1,4 @@
-//! Tests event ids, subjects and fingerprints of deliveries.
+//! Tests the event ids, subjects and fingerprints of deliveries.
 
 use bytes::Bytes;
 use gatehouse_ada::Ada;
@@ -114,7 +114,7 @@ const LATER: i64 = FIRST + 30_000;
 fn message_of(event_type: &str) -> (Value, Value) {
     let call =
         |name: &str, day: &str| json!([{"id": "call_8fK2", "function": {"name": name, "arguments": {"day": day}}}]);
-    let (own, other) = match event_type {
+    let (members, other) = match event_type {
         "tool-calls" => {
             (json!({"toolCallList": call("find", "Monday")}), json!({"toolCallList": call("find", "Friday")}))
         }
@@ -133,7 +133,7 @@ fn message_of(event_type: &str) -> (Value, Value) {
         "call.deleted" | "assistant-request" => (json!({}), json!({"call": {"id": "c2"}})),
         _ => (json!({"detail": {"text": "Hello."}}), json!({"detail": {"text": "Hello!"}})),
     };
-    (with(&json!({"type": event_type, "call": {"id": "c1"}, "timestamp": FIRST}), own), other)
+    (with(&json!({"type": event_type, "call": {"id": "c1"}, "timestamp": FIRST}), members), other)
 }
 
 fn classes() -> impl Iterator<Item = (&'static str, Class)> {
@@ -152,13 +152,13 @@ fn resend_has_the_same_id_but_new_occurrence_does_not() {
         let later = id(&message) == id(&with(&message, json!({"timestamp": LATER})));
         let is_question = class == Class::Answered || class == Class::NamedOnce;
         assert_eq!(later, is_question, "{event_type}: the same at another time");
-        let grown = id(&message) == id(&with(&message, json!({"artifact": {"messages": [1]}})));
-        assert_eq!(grown, is_question, "{event_type}: the same with a longer history");
+        let longer = id(&message) == id(&with(&message, json!({"artifact": {"messages": [1]}})));
+        assert_eq!(longer, is_question, "{event_type}: the same with a longer history");
     }
 }
 
 #[test]
-fn class_of_every_type_agrees_with_the_docs_table() {
+fn class_of_every_type_equals_the_class_in_docs_table() {
     let page = include_str!("../../../../docs/table.md");
     let rows: Vec<(&str, &str)> = page
         .lines()
@@ -209,26 +209,27 @@ fn tool_calls_are_identified_by_id_name_and_arguments() {
         assert_ne!(id(&first), id(&with(&first, json!({"timestamp": LATER}))), "{constant}");
     }
     // Arguments of any type are compared.
-    let given = |arguments: Value| message(json!([{"id": "call_8fK2", "name": "find", "arguments": arguments}]));
+    let with_arguments =
+        |arguments: Value| message(json!([{"id": "call_8fK2", "name": "find", "arguments": arguments}]));
     for (one, other) in
         [(json!("Monday"), json!("Tuesday")), (json!(["a"]), json!(["b"])), (json!("{\"day\":"), json!({}))]
     {
-        assert_ne!(id(&given(one.clone())), id(&given(other)), "{one}");
+        assert_ne!(id(&with_arguments(one.clone())), id(&with_arguments(other)), "{one}");
     }
     // If another call has a unique id, the time is not needed.
     let both = message(json!([{"id": "hook-function-call", "name": "x"}, {"id": "call_8fK2", "name": "y"}]));
     assert_eq!(id(&both), id(&with(&both, json!({"timestamp": LATER}))));
     for without in ["call", "timestamp"] {
-        let mut unclear = message(calls("hook-function-call", "find", json!("Monday")));
-        unclear.as_object_mut().unwrap().remove(without);
-        assert!(is_weak(&unclear), "{without}");
+        let mut incomplete = message(calls("hook-function-call", "find", json!("Monday")));
+        incomplete.as_object_mut().unwrap().remove(without);
+        assert!(is_weak(&incomplete), "{without}");
     }
     let chat =
         json!({"type": "handoff-destination-request", "chat": {"id": "h"}, "timestamp": FIRST, "parameters": {}});
     assert_eq!(id(&chat), id(&with(&chat, json!({"timestamp": LATER}))), "a request of a chat");
-    let bare =
+    let without_id =
         json!({"type": "function-call", "call": {"id": "c1"}, "timestamp": FIRST, "functionCall": {"name": "find"}});
-    assert_ne!(id(&bare), id(&with(&bare, json!({"timestamp": LATER}))));
+    assert_ne!(id(&without_id), id(&with(&without_id, json!({"timestamp": LATER}))));
 }
 
 #[test]
@@ -253,18 +254,19 @@ fn event_without_call_or_time_has_a_weak_id() {
 
 #[test]
 fn unexpected_member_does_not_weaken_the_id() {
-    let odd = json!({"type": "assistant-request", "role": 7, "session": "s", "call": {"id": "c1", "updatedAt": 5}});
-    assert_eq!(id(&odd), "vapi:client:assistant-request:c1");
-    assert_eq!(subject(CLIENT, &odd.to_string()).as_deref(), Some("vapi:call:c1"));
+    let unexpected =
+        json!({"type": "assistant-request", "role": 7, "session": "s", "call": {"id": "c1", "updatedAt": 5}});
+    assert_eq!(id(&unexpected), "vapi:client:assistant-request:c1");
+    assert_eq!(subject(CLIENT, &unexpected.to_string()).as_deref(), Some("vapi:call:c1"));
 }
 
 #[test]
 fn message_of_any_size_is_identified() {
     let words: Vec<String> = (0..120_000).map(|n| format!("{{\"w\":\"a{n}\",\"p\":0.5}}")).collect();
     let many: Vec<String> = (0..300_000).map(|n| format!("\"m{n}\":0")).collect();
-    for own in [format!("\"words\":[{}]", words.join(",")), many.join(",")] {
+    for members in [format!("\"words\":[{}]", words.join(",")), many.join(",")] {
         let body = format!(
-            "{{\"message\":{{\"type\":\"end-of-call-report\",\"role\":7,{own},\"timestamp\":{FIRST},\"call\":{{\"id\":\"c1\"}}}}}}"
+            "{{\"message\":{{\"type\":\"end-of-call-report\",\"role\":7,{members},\"timestamp\":{FIRST},\"call\":{{\"id\":\"c1\"}}}}}}"
         );
         let identity = identify(SERVER, &body, None);
         assert!(!identity.weak && identity.id.as_str().starts_with("vapi:server:end-of-call-report:c1:1795166264913:"));
@@ -273,7 +275,7 @@ fn message_of_any_size_is_identified() {
 }
 
 #[test]
-fn signed_message_id_identifies_events_without_own_id() {
+fn signed_message_id_identifies_every_event_but_assistant_requests() {
     let body = |event_type: &str| json!({"message": message_of(event_type).0}).to_string();
     for event_type in ["hang", "end-of-call-report", "tool-calls", "model-output", "session.created"] {
         let id = identify(SERVER, &body(event_type), Some("msg_1")).id;
@@ -310,8 +312,8 @@ fn one_question_is_recognized_by_its_event_id() {
         let body = json!({"message": message_of(event_type).0}).to_string();
         for message_id in [None, Some("msg_1"), Some("a:b")] {
             let id = identify(SERVER, &body, message_id).id;
-            let decides = event_type == "assistant-request" || message_id.is_none();
-            assert_eq!(is_one_question(Some(event_type), &id), class == Class::Answered && decides, "{id}");
+            let is_id_of_question = event_type == "assistant-request" || message_id.is_none();
+            assert_eq!(is_one_question(Some(event_type), &id), class == Class::Answered && is_id_of_question, "{id}");
         }
     }
     let calls: Vec<Value> = (0..40).map(|n| json!({"id": format!("call_{n:040}"), "name": "find"})).collect();
@@ -330,9 +332,9 @@ fn wrapping_changes_neither_id_nor_fingerprint() {
         .map(|body| (identify(CLIENT, body, None).id, CLIENT.fingerprint(&Document::read(body.as_bytes()).unwrap())))
         .collect();
     assert_eq!(seen.len(), 1);
-    let beside = format!(r#"{{"message":{message},"note":"new"}}"#);
+    let with_note = format!(r#"{{"message":{message},"note":"new"}}"#);
     let fingerprint = |body: &str| CLIENT.fingerprint(&Document::read(body.as_bytes()).unwrap());
-    assert_ne!(fingerprint(&wrapped), fingerprint(&beside), "members beside the message are compared");
+    assert_ne!(fingerprint(&wrapped), fingerprint(&with_note), "other members of the wrapper are compared");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Identities and deliveries of every vendor.
+//! Tests of the identity of deliveries, for every vendor.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod deliveries;

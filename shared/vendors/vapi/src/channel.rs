@@ -12,7 +12,7 @@ pub enum Channel {
 }
 
 impl Channel {
-    /// The word in event ids.
+    /// Returns the word in event ids.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -21,14 +21,14 @@ impl Channel {
         }
     }
 
-    /// The channel of an event id: `vapi:client:…`, `vapi:server:…`.
+    /// Returns the channel of an event id: `vapi:client:…`, `vapi:server:…`.
     #[must_use]
     pub fn of(id: &EventId) -> Option<Self> {
         let mut parts = id.as_str().split(':');
         if parts.next() == Some("vapi") { parts.next().and_then(Self::from_word) } else { None }
     }
 
-    /// The channel that a word names.
+    /// Returns the channel with this word; `None` for any other word.
     #[must_use]
     pub fn from_word(word: &str) -> Option<Self> {
         [Channel::Client, Channel::Server].into_iter().find(|channel| channel.as_str() == word)

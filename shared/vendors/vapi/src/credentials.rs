@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 
 use crate::scheme::Scheme;
 
-/// The schemes that are valid side by side.
+/// The accepted schemes. Several may be accepted at once, for example during a rotation.
 #[derive(Clone, Default)]
 pub struct Schemes(pub Vec<Scheme>);
 
@@ -27,7 +27,7 @@ struct Part {
 }
 
 impl SecretsPart for Schemes {
-    /// Reads `{"schemes": […]}`. A scheme without a usable value is left out.
+    /// Reads `{"schemes": […]}`. A scheme without a usable value is ignored.
     fn read(part: &mut PartReader<'_>) -> Self {
         let mut schemes = Vec::new();
         let raw = part.part::<Part>().map(|part| part.schemes).unwrap_or_default();
@@ -67,18 +67,19 @@ impl Credentials for Schemes {
     /// Verifies with the first scheme that accepts the delivery.
     ///
     /// # Errors
-    /// If no scheme accepts it: the most telling rejection of the schemes whose header is present, or else the headers
-    /// that are configured. Every rejection except a stale timestamp may be the result of a change of the schemes.
+    /// If no scheme accepts it. The error is the rejection by a scheme whose header is present, with the highest
+    /// [`Reason`]; without such a header it lists the configured ones. Newer schemes might accept the delivery, unless
+    /// every rejection is a stale timestamp.
     fn verify<'r>(&self, delivery: Unverified<'r>, now: Timestamp) -> Result<Verified<'r>, Rejection> {
         let parts = delivery.parts();
         let (mut rejection, mut may_match_later) = (None::<Rejection>, false);
         for scheme in self.0.iter().filter(|scheme| parts.headers.contains_key(scheme.header())) {
             match scheme.verify(parts, now) {
                 Ok(proof) => return Ok(delivery.verified(proof)),
-                Err(found) => {
-                    may_match_later |= found.reason != Reason::Stale;
-                    if rejection.as_ref().is_none_or(|before| before.reason < found.reason) {
-                        rejection = Some(found);
+                Err(error) => {
+                    may_match_later |= error.reason != Reason::Stale;
+                    if rejection.as_ref().is_none_or(|previous| previous.reason < error.reason) {
+                        rejection = Some(error);
                     }
                 }
             }
@@ -87,7 +88,7 @@ impl Credentials for Schemes {
             let headers: Vec<&str> = self.0.iter().map(Scheme::header).collect();
             let detail = format!(
                 "no header that authenticates Vapi is present (configured: {}); attach a credential to the server URL. \
-                 Vapi sends none for a transient assistant",
+                 Vapi sends no credential for a transient assistant",
                 headers.join(", ")
             );
             Rejection { may_match_later: true, ..Rejection::new(Reason::Unsigned, detail) }

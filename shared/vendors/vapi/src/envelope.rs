@@ -1,10 +1,10 @@
 //! The parts of a Vapi message that identify an event.
 //!
-//! A message carries no event id. [`Message`] therefore holds, for every documented type, the members from which an id
-//! can be derived, and nothing else.
+//! A message contains no event id. [`Message`] has the members of every documented type from which an id can be
+//! derived, and no others.
 //!
 //! Source: <https://api.vapi.ai/api-json>, <https://docs.vapi.ai/server-url/events> (August 2026), and captured
-//! messages: documents and practice differ, and the list of types grows several times a year.
+//! messages. The documents and the captures differ, and the list of types grows several times a year.
 
 use std::borrow::Cow;
 
@@ -84,23 +84,23 @@ pub struct Message<'a> {
     /// The session. Present in the `session.*` messages.
     #[serde(borrow, default)]
     pub session: Option<Identified<'a>>,
-    /// `status-update`, `speech-update`.
+    /// The status. Present in `status-update` and `speech-update`.
     #[serde(borrow, default)]
     pub status: Option<Cow<'a, str>>,
-    /// `speech-update`, `transcript`: `assistant` or `user`.
+    /// The speaker: `assistant` or `user`. Present in `speech-update` and `transcript`.
     #[serde(borrow, default)]
     pub role: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     turn: Option<&'a RawValue>,
-    /// `model-output`, `user-interrupted`.
+    /// The id of the turn. Present in `model-output` and `user-interrupted`.
     #[serde(borrow, default)]
     pub turn_id: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     transcript_type: Option<Cow<'a, str>>,
-    /// `campaign.predial`.
+    /// The id of the campaign. Present in `campaign.predial`.
     #[serde(borrow, default)]
     pub campaign_id: Option<Cow<'a, str>>,
-    /// `campaign.predial`.
+    /// The contact to call. Present in `campaign.predial`.
     #[serde(borrow, default)]
     pub contact: Option<Identified<'a>>,
     /// The type that is derived from the tool calls of a message without a type.
@@ -193,7 +193,7 @@ impl<'a> Message<'a> {
     }
 
     /// The name of the type. `transcript[transcriptType="final"]` counts as `transcript`. A message without a type gets
-    /// one by its tool calls, since `tool-calls` is the only type that Vapi's schema allows to be absent.
+    /// it from its tool calls, since `tool-calls` is the only type that Vapi's schema allows to be absent.
     #[must_use]
     pub fn event_type(&self) -> Option<&str> {
         match self.event_type.as_deref().filter(|name| !name.is_empty()) {
@@ -210,7 +210,7 @@ impl<'a> Message<'a> {
         self.transcript_type.as_deref().or(from_type)
     }
 
-    /// `speech-update`, `assistant.speechStarted`: the number of the turn, from 0.
+    /// The number of the turn, from 0. Present in `speech-update` and `assistant.speechStarted`.
     #[must_use]
     pub fn turn(&self) -> Option<u64> {
         self.turn?.get().parse().ok()
@@ -230,7 +230,7 @@ impl<'a> Identified<'a> {
         json::id(self.id)
     }
 
-    /// For a session: the time of its last change, which identifies the version of its state.
+    /// The time of the last change of a session, which identifies the version of its state.
     #[must_use]
     pub fn updated_at(&self) -> Option<Cow<'a, str>> {
         json::id(self.updated_at)
@@ -260,7 +260,7 @@ pub fn compared(path: &[&str], name: &str) -> Compared {
 mod tests {
     use super::*;
 
-    fn message(body: &str) -> String {
+    fn type_of(body: &str) -> String {
         let document = Document::read(body.as_bytes()).unwrap();
         let envelope = Envelope::of(&document);
         Message::of(&envelope.readable()).event_type().unwrap_or("none").to_owned()
@@ -276,15 +276,15 @@ mod tests {
             r#"{"message":"{\"type\":\"hang\"}"}"#,
             r#"{"type":"hang","message":{"type":"other"}}"#,
         ] {
-            assert_eq!(message(body), "hang", "{body}");
+            assert_eq!(type_of(body), "hang", "{body}");
         }
         for body in [r#"{"message":5}"#, r#"{"message":[{}]}"#, "{}", r#"{"message":{}}"#] {
-            assert_eq!(message(body), "none", "{body}");
+            assert_eq!(type_of(body), "none", "{body}");
         }
     }
 
     #[test]
-    fn other_members_of_the_wrapper_are_noticed() {
+    fn other_members_of_the_wrapper_are_detected() {
         let alone = |body: &str| Envelope::of(&Document::read(body.as_bytes()).unwrap()).is_alone();
         assert!(alone(r#"{"message":{"type":"hang"}}"#));
         assert!(!alone(r#"{"message":{"type":"hang"},"note":1}"#));
@@ -292,7 +292,7 @@ mod tests {
 
     #[test]
     fn both_names_of_final_transcripts_are_one_type() {
-        assert_eq!(message(r#"{"type":"transcript[transcriptType=\"final\"]"}"#), "transcript");
+        assert_eq!(type_of(r#"{"type":"transcript[transcriptType=\"final\"]"}"#), "transcript");
         let document = Document::read(br#"{"type":"transcript[transcriptType=\"final\"]"}"#).unwrap();
         let envelope = Envelope::of(&document);
         assert_eq!(Message::of(&envelope.readable()).transcript_type(), Some("final"));
@@ -300,7 +300,7 @@ mod tests {
 
     #[test]
     fn tool_calls_without_a_type_are_recognized() {
-        assert_eq!(message(r#"{"message":{"toolCallList":[{"id":"call_1"}]}}"#), "tool-calls");
+        assert_eq!(type_of(r#"{"message":{"toolCallList":[{"id":"call_1"}]}}"#), "tool-calls");
     }
 
     #[test]
@@ -332,7 +332,7 @@ mod tests {
 
     #[test]
     fn every_member_is_read_if_another_is_invalid() {
-        // A member that is missing in `MEMBERS` would be lost if another member is invalid.
+        // A member that is missing in `MEMBERS` would be lost if another member were invalid.
         for (member, invalid) in [("status", "role"), ("role", "status"), ("turnId", "role"), ("campaignId", "role")] {
             let text = format!(r#"{{"{member}":"x","{invalid}":7}}"#);
             assert!(Envelope::readable_in(&text).text().contains(member), "{member}");

@@ -9,8 +9,8 @@ use gatehouse_vendor::{Conversation, Members, Message, State};
 
 use crate::envelope::{Envelope, EventType, FINAL_TRANSCRIPT};
 
-/// Folds the events of a call, chat or session. Each member of a message is read by itself. A body that cannot be read
-/// counts, and contributes nothing else.
+/// Folds the events of a call, chat or session. Each member of a message is read separately. A body that cannot be read
+/// is counted, and changes nothing else.
 pub(crate) fn fold(events: &[&Event]) -> Conversation {
     let mut conversation = Conversation { events: events.len(), ..Conversation::default() };
     let mut spoken = Spoken::default();
@@ -28,7 +28,7 @@ pub(crate) fn fold(events: &[&Event]) -> Conversation {
     conversation
 }
 
-/// What was said, as far as the events of a call contain it.
+/// The spoken messages of a call, as far as its events contain them.
 #[derive(Debug, Default)]
 struct Spoken {
     /// Final transcripts by channel (server, client), in order.
@@ -78,15 +78,15 @@ impl Spoken {
                 let text = longer(before, text);
                 self.transcript = text.map(|text| Message { at, role: None, text: Some(text) });
             }
-            EventType::ChatCreated => chat(conversation, message, at),
-            EventType::SessionCreated | EventType::SessionUpdated => session(conversation, message, at),
+            EventType::ChatCreated => fold_chat(conversation, message, at),
+            EventType::SessionCreated | EventType::SessionUpdated => fold_session(conversation, message, at),
             EventType::ChatDeleted => {
-                chat(conversation, message, at);
+                fold_chat(conversation, message, at);
                 conversation.state = State::Closed;
                 conversation.ended_at = Some(at);
             }
             EventType::SessionDeleted => {
-                session(conversation, message, at);
+                fold_session(conversation, message, at);
                 conversation.state = State::Closed;
                 conversation.ended_at = conversation.ended_at.or(Some(at));
             }
@@ -103,7 +103,7 @@ impl Spoken {
         });
         let transcripts = merge_channels(server, client);
         if transcripts.is_empty() {
-            // Transcripts are only sent to subscribers. The report has them too.
+            // Vapi sends transcripts only if they are selected. The report contains them too.
             if self.reported.is_empty() {
                 conversation.messages.extend(self.transcript);
             } else {
@@ -164,7 +164,7 @@ fn close(conversation: &mut Conversation, message: Members<'_>) {
     conversation.ended_by = message.text(&["endedReason"]).or(conversation.ended_by.take());
 }
 
-fn chat(conversation: &mut Conversation, message: Members<'_>, at: Timestamp) {
+fn fold_chat(conversation: &mut Conversation, message: Members<'_>, at: Timestamp) {
     let Some(chat) = message.at(&["chat"]) else { return };
     conversation.started_at = chat.time(&["createdAt"]).or(conversation.started_at);
     let mut messages = entries(chat, "messages", at);
@@ -181,7 +181,7 @@ fn chat(conversation: &mut Conversation, message: Members<'_>, at: Timestamp) {
     }
 }
 
-fn session(conversation: &mut Conversation, message: Members<'_>, at: Timestamp) {
+fn fold_session(conversation: &mut Conversation, message: Members<'_>, at: Timestamp) {
     let Some(session) = message.at(&["session"]) else { return };
     conversation.started_at = session.time(&["createdAt"]).or(conversation.started_at);
     if session.text(&["status"]).as_deref() == Some("completed") {
@@ -246,7 +246,7 @@ fn merge_channels(server: Vec<Message>, client: Vec<Message>) -> Vec<Message> {
     let mut all = server;
     for message in client {
         match on_server.get_mut(&comparison_key(&message)) {
-            Some(left) if *left > 0 => *left -= 1,
+            Some(unmatched) if *unmatched > 0 => *unmatched -= 1,
             _ => all.push(message),
         }
     }

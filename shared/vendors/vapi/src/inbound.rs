@@ -179,16 +179,16 @@ tagged_enum! {
 
 /// Generates a struct for a destination from the members of this kind and the members of both kinds.
 macro_rules! destination {
-    ($(#[$about:meta])* $name:ident { $($own:tt)* } optional { $($own_optional:tt)* }) => {
+    ($(#[$attribute:meta])* $name:ident { $($required:tt)* } optional { $($optional:tt)* }) => {
         request! {
-            $(#[$about])*
-            $name { $($own)* } optional {
-                $($own_optional)*
+            $(#[$attribute])*
+            $name { $($required)* } optional {
+                $($optional)*
                 /// The caller id.
                 caller_id: BoundedString<0, 40>,
                 /// The message to the customer.
                 message: Spoken,
-                /// When to choose the destination, for the model.
+                /// The condition for the choice of the destination, for the model.
                 description: String,
                 /// The transfer plan.
                 transfer_plan: TransferPlan,
@@ -310,7 +310,7 @@ request! {
         transfer_mode: HistoryMode,
         /// The message to the customer.
         message: Spoken,
-        /// When to choose the destination, for the model.
+        /// The condition for the choice of the destination, for the model.
         description: String,
     }
 }
@@ -331,7 +331,7 @@ pub enum HistoryMode {
 }
 
 request! {
-    /// How to transfer a call.
+    /// The settings of a transfer.
     TransferPlan {
         /// The mode.
         mode: TransferPlanMode,

@@ -50,7 +50,7 @@ const CLIENT: Profile = Profile {
     command: Some("calls"),
     lifecycle: None,
     expects_reply: true,
-    steps: &["Use it in clients that post Vapi's client messages, with the same credential. More: docs/vapi.md"],
+    steps: &["Use the URL in clients that post Vapi's client messages, with the same credential. More: docs/vapi.md"],
 };
 
 const SERVER: Profile = Profile {
@@ -59,11 +59,11 @@ const SERVER: Profile = Profile {
     function: "server-message",
     paths: &["/server", "/"],
     steps: &[
-        "Enter it in the Vapi dashboard as Server URL of the assistant, phone number or organisation.",
+        "Enter the URL in the Vapi dashboard as Server URL of the assistant, phone number or organisation.",
         "Give the Server URL a credential.",
-        "Make and store the credential's token: gatehouse secrets set vapi --new",
+        "Create and store the credential's token: gatehouse secrets set vapi --new",
         "Set server.backoffPlan: without it Vapi never retries a failed delivery.",
-        "More, and which messages to unselect: docs/vapi.md",
+        "More, and the messages to unselect: docs/vapi.md",
     ],
     ..CLIENT
 };
@@ -84,7 +84,7 @@ impl Source for Vapi {
         Box::new(Schemes::read(part))
     }
 
-    /// Reads type, call (or chat, or session) and time.
+    /// Reads the type, the call (or chat, or session) and the time.
     fn parse(&self, document: &Document<'_>) -> Parsed {
         let envelope = Envelope::of(document);
         let readable = envelope.readable();
@@ -120,7 +120,7 @@ impl Source for Vapi {
         !is_one_part || Class::of(&event_type) == Class::NamedOnce || event_type == "assistant-request"
     }
 
-    /// Returns `{}`: Vapi expects nothing for a message without a reply of its own.
+    /// Returns `{}`, which is an empty reply for Vapi.
     fn respond(&self, _: Outcome, _: &EventId) -> String {
         "{}".to_owned()
     }
@@ -151,13 +151,13 @@ fn subject(message: &Message<'_>) -> Option<Subject> {
         name if name.starts_with("session.") => [session, call, chat],
         _ => [call, chat, session],
     };
-    by_relevance.into_iter().find_map(|(kind, of)| Some(Subject::new("vapi", kind, &of?.id()?)))
+    by_relevance.into_iter().find_map(|(kind, object)| Some(Subject::new("vapi", kind, &object?.id()?)))
 }
 
-/// Hashes the message, and the members beside it in its wrapper.
+/// Computes the fingerprint of the message and the other members of its wrapper.
 ///
-/// A message about something that Vapi names and that happens once is hashed without its time and its snapshots, which
-/// differ in a resend.
+/// For [`Class::NamedOnce`], the fingerprint is that of the message without its time and its snapshots, which differ in
+/// a resend.
 fn fingerprint(document: &Document<'_>) -> Fingerprint {
     let envelope = Envelope::of(document);
     let named = {
@@ -166,12 +166,12 @@ fn fingerprint(document: &Document<'_>) -> Fingerprint {
     };
     if let Some(event_type) = named {
         let object = event_type.split('.').next().unwrap_or_default();
-        let own = |path: &[&str], name: &str| match path {
+        let compared = |path: &[&str], name: &str| match path {
             [] if name != object && COMMON_MEMBERS.contains(&name) => Compared::Not,
             _ => compared(path, name),
         };
-        return Fingerprint::of_selected(envelope.text(), &own);
+        return Fingerprint::of_selected(envelope.text(), &compared);
     }
-    let said = if envelope.is_alone() { envelope.text() } else { document.text() };
-    Fingerprint::of_selected(said, &compared)
+    let text = if envelope.is_alone() { envelope.text() } else { document.text() };
+    Fingerprint::of_selected(text, &compared)
 }

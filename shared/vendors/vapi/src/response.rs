@@ -82,7 +82,7 @@ pub struct ToolResult {
     pub metadata: Option<Map<String, Value>>,
 }
 
-/// A tool message, such as `request-start`. Each kind has members of its own.
+/// A tool message, such as `request-start`. Its members depend on its kind.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ToolMessage {
@@ -91,7 +91,7 @@ pub struct ToolMessage {
     pub kind: String,
     /// The members of this kind.
     #[serde(flatten)]
-    pub own: Map<String, Value>,
+    pub members: Map<String, Value>,
 }
 
 /// The outcome of a tool call, written as `result` or as `error`.

@@ -1,6 +1,6 @@
-//! The ways Vapi can be told to authenticate itself: a token in a header, or an HMAC whose every part is configured.
+//! The schemes that authenticate Vapi: a token in a header, or an HMAC whose every part is configurable.
 //!
-//! Vapi has no scheme of its own: a credential says which header, which algorithm and what is signed (OpenAPI document,
+//! Vapi has no fixed scheme: a credential defines the header, the algorithm and the signed content (OpenAPI document,
 //! `BearerAuthenticationPlan` and `HMACAuthenticationPlan`). The legacy shared secret is a token in `X-Vapi-Secret`.
 
 use data_encoding::{BASE64, HEXLOWER_PERMISSIVE};
@@ -13,12 +13,12 @@ use serde::Deserialize;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-/// The shortest token taken. In bytes.
-const SHORTEST_TOKEN: usize = 16;
-/// The shortest key taken. In bytes; of a signing secret the same.
-const SHORTEST_KEY: usize = 24;
+/// Shortest accepted token, in bytes.
+const MIN_TOKEN_BYTES: usize = 16;
+/// Shortest accepted key, in bytes; the same as for signing secrets.
+const MIN_KEY_BYTES: usize = 24;
 
-/// A scheme as the secrets document writes it. Unknown kinds and members make it unusable, rather than weaker.
+/// A scheme in the secrets document. Unknown kinds and members make it unusable, so that an error never weakens it.
 #[derive(Clone, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
 pub enum Scheme {
@@ -34,11 +34,11 @@ pub enum Scheme {
 pub struct Bearer {
     header: String,
     prefix: String,
-    /// The tokens that are valid now.
+    /// The accepted tokens.
     pub(crate) values: Vec<Secret>,
 }
 
-/// A signature in a header, over what `payload_format` says.
+/// A signature in a header, over the content that `payload_format` defines.
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HmacPlan {
@@ -53,7 +53,7 @@ pub struct HmacPlan {
     #[serde(default)]
     secret_is_base64: bool,
     public_url: Option<String>,
-    /// The keys that are valid now.
+    /// The accepted keys.
     pub(crate) values: Vec<Secret>,
 }
 
@@ -73,29 +73,29 @@ enum Encoding {
 }
 
 impl Scheme {
-    /// Why the scheme must not be used as configured; shows no value.
+    /// Returns the reason why the scheme cannot be used; `None` if it can. Never shows a value.
     pub(crate) fn defect(&self) -> Option<&'static str> {
         match self {
             _ if self.is_empty() => Some("values is empty"),
-            Scheme::Bearer(plan) if !is_header(&plan.header) => Some("header is no name of a header"),
+            Scheme::Bearer(plan) if !is_header(&plan.header) => Some("header is not a valid header name"),
             Scheme::Bearer(plan) if plan.prefix.eq_ignore_ascii_case("bearer") => {
-                Some("prefix is a word alone; a space follows it, as in \"Bearer \"")
+                Some("prefix lacks the space at its end; write \"Bearer \"")
             }
             Scheme::Bearer(_) => None,
             Scheme::Hmac(plan) => plan.defect(),
         }
     }
 
-    /// Why one of its values must not be used; shows nothing of it.
+    /// Returns the reason why a value cannot be used; `None` if it can. Never shows the value.
     pub(crate) fn value_defect(&self, value: &str) -> Option<&'static str> {
         match self {
-            Scheme::Hmac(plan) if plan.key(value).is_none() => Some("is not base64, as secret_is_base64 says"),
-            _ if value.trim() != value => Some("has white space around it"),
+            Scheme::Hmac(plan) if plan.key(value).is_none() => Some("is not base64, which secret_is_base64 requires"),
+            _ if value.trim() != value => Some("begins or ends with white space"),
             Scheme::Bearer(_) if !value.bytes().all(|byte| matches!(byte, b' '..=b'~')) => {
-                Some("cannot stand in a header; use visible ASCII characters")
+                Some("is not valid in a header; use visible ASCII characters")
             }
-            Scheme::Bearer(_) if value.len() < SHORTEST_TOKEN => Some("is shorter than 16 bytes; use a longer one"),
-            Scheme::Hmac(plan) if plan.key(value).is_none_or(|key| key.len() < SHORTEST_KEY) => {
+            Scheme::Bearer(_) if value.len() < MIN_TOKEN_BYTES => Some("is shorter than 16 bytes; use a longer one"),
+            Scheme::Hmac(plan) if plan.key(value).is_none_or(|key| key.len() < MIN_KEY_BYTES) => {
                 Some("is shorter than 24 bytes; use a longer one")
             }
             _ => None,
@@ -109,7 +109,7 @@ impl Scheme {
         }
     }
 
-    /// The header that tells whether a delivery uses the scheme.
+    /// Returns the header that a delivery with this scheme has.
     #[must_use]
     pub fn header(&self) -> &str {
         match self {
@@ -118,7 +118,7 @@ impl Scheme {
         }
     }
 
-    /// `bearer` or `hmac`, as the document writes it.
+    /// Returns the kind as in the secrets document: `bearer` or `hmac`.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
@@ -127,7 +127,7 @@ impl Scheme {
         }
     }
 
-    /// How many values are valid now.
+    /// Returns the number of accepted values.
     #[must_use]
     pub fn len(&self) -> usize {
         match self {
@@ -136,7 +136,7 @@ impl Scheme {
         }
     }
 
-    /// Whether no value is valid, so that it verifies nothing.
+    /// Whether the scheme has no accepted value, so that it verifies nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -145,17 +145,16 @@ impl Scheme {
     /// Verifies a delivery.
     ///
     /// # Errors
-    /// When a header is missing, the timestamp is out of range, or no value matches.
+    /// If a header is missing, the timestamp is out of range, or no value matches.
     pub fn verify(&self, parts: Parts<'_>, now: Timestamp) -> Result<Proof, Rejection> {
         match self {
             Scheme::Bearer(plan) => plan.verify(parts),
             Scheme::Hmac(plan) => plan.verify(parts, now),
         }
     }
-}
 
-impl Scheme {
-    /// The headers that authenticate a delivery by the first value, as Vapi would send them; `None` without a value.
+    /// Returns the headers that authenticate a delivery with the first value, as Vapi would send them; `None` without a
+    /// value.
     #[must_use]
     pub fn sign(&self, parts: Parts<'_>, message_id: &str, at: Timestamp) -> Option<Vec<(String, String)>> {
         match self {
@@ -171,8 +170,8 @@ impl Bearer {
     fn verify(&self, parts: Parts<'_>) -> Result<Proof, Rejection> {
         let sent = header(parts.headers, &self.header)?;
         // The scheme's name is case-insensitive (RFC 9110), the token is not.
-        let named = sent.get(..self.prefix.len()).is_some_and(|prefix| prefix.eq_ignore_ascii_case(&self.prefix));
-        let token = if named { &sent[self.prefix.len()..] } else { "" };
+        let has_prefix = sent.get(..self.prefix.len()).is_some_and(|prefix| prefix.eq_ignore_ascii_case(&self.prefix));
+        let token = if has_prefix { &sent[self.prefix.len()..] } else { "" };
         let matched = self.values.iter().fold(0, |m, value| m | value.as_bytes().ct_eq(token.as_bytes()).unwrap_u8());
         if matched == 1 {
             return Ok(Proof { by: format!("bearer:{}", self.header.to_ascii_lowercase()), message_id: None });
@@ -196,11 +195,11 @@ impl HmacPlan {
         let uses = |placeholder| self.payload_format.contains(placeholder);
         match self {
             _ if !uses("{body}") => {
-                Some("payload_format does not contain {body}, so that the signature would not cover it")
+                Some("payload_format does not contain {body}, so the signature would not cover the body")
             }
-            _ if !is_header(&self.signature_header) => Some("signature_header is no name of a header"),
+            _ if !is_header(&self.signature_header) => Some("signature_header is not a valid header name"),
             _ if !self.timestamp_header.iter().chain(&self.message_id_header).all(|name| is_header(name)) => {
-                Some("timestamp_header or message_id_header is no name of a header")
+                Some("timestamp_header or message_id_header is not a valid header name")
             }
             _ if uses("{timestamp}") && self.timestamp_header.is_none() => Some("timestamp_header is not set"),
             _ if uses("{svix-id}") && self.message_id_header.is_none() => Some("message_id_header is not set"),
@@ -263,9 +262,10 @@ impl HmacPlan {
         Some(headers)
     }
 
-    /// What is signed: the format with its placeholders filled, each once, left to right.
+    /// Returns the signed content: `payload_format` with its placeholders replaced. Placeholders in a value are not
+    /// replaced.
     fn content(&self, parts: Parts<'_>, timestamp: &str, message_id: &str) -> Vec<u8> {
-        let fill: [(&str, &[u8]); 5] = [
+        let values: [(&str, &[u8]); 5] = [
             ("{body}", parts.body),
             ("{timestamp}", timestamp.as_bytes()),
             ("{svix-id}", message_id.as_bytes()),
@@ -275,7 +275,7 @@ impl HmacPlan {
         let mut content = Vec::with_capacity(parts.body.len() + 64);
         let mut rest = self.payload_format.as_str();
         'next: while let Some(first) = rest.chars().next() {
-            for (placeholder, value) in fill {
+            for (placeholder, value) in values {
                 if let Some(after) = rest.strip_prefix(placeholder) {
                     content.extend_from_slice(value);
                     rest = after;
@@ -302,8 +302,8 @@ impl HmacPlan {
     }
 }
 
-/// A timestamp in seconds. Vapi documents neither its unit nor its form, so milliseconds, which no second of this
-/// millennium has as many digits as, and ISO 8601 are taken too.
+/// Reads a timestamp in seconds. Vapi documents neither its unit nor its format, so milliseconds and ISO 8601 are
+/// accepted too. A number of 12 digits or more is in milliseconds, because as seconds it would be after the year 5000.
 fn seconds(name: &str, timestamp: &str) -> Result<i64, Rejection> {
     match timestamp.parse::<i64>() {
         Ok(number) if number.unsigned_abs() >= 100_000_000_000 => Ok(number.div_euclid(1000)),
@@ -311,7 +311,7 @@ fn seconds(name: &str, timestamp: &str) -> Result<i64, Rejection> {
         Err(_) => Timestamp::parse(timestamp).map(Timestamp::as_secs).ok_or_else(|| {
             Rejection::new(
                 Reason::Malformed,
-                format!("the header {name} is no time: neither seconds or milliseconds since 1970 nor ISO 8601"),
+                format!("the header {name} is not a time in seconds or milliseconds since 1970, or in ISO 8601"),
             )
         }),
     }
@@ -349,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn any_configured_token_is_accepted_under_its_header_and_prefix() {
+    fn configured_token_is_accepted_with_its_header_and_prefix() {
         for sent in ["Bearer a-token-of-some-length", "bearer another-valid-token"] {
             assert_eq!(verify(&bearer(), &[("authorization", sent)], "").unwrap().by, "bearer:authorization");
         }
@@ -359,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_empty_missing_and_repeated_tokens_are_refused() {
+    fn wrong_empty_missing_and_repeated_tokens_are_rejected() {
         for sent in [
             "",
             "Bearer",
@@ -387,7 +387,7 @@ mod tests {
     // The signatures below were computed with Python's hmac module.
 
     #[test]
-    fn the_default_plan_signs_the_timestamp_and_the_body_in_hexadecimal() {
+    fn default_hmac_plan_covers_timestamp_and_body() {
         let default = plan(r#""algorithm":"sha256","payload_format":"{timestamp}.{body}","encoding":"hex""#);
         let signature = "18ed72dbe68bcea8d0295698d757669e726be019a91b96447fb558bf2f40b681";
         let sent = |signature: &str, stamp: &str| {
@@ -405,14 +405,14 @@ mod tests {
     }
 
     #[test]
-    fn every_part_of_a_plan_can_be_configured() {
+    fn every_part_of_an_hmac_plan_is_configurable() {
         let plan = plan(
             r#""algorithm":"sha512","payload_format":"{method} {url} {svix-id} {timestamp} {body}","encoding":"base64",
                "signature_prefix":"sha512=","message_id_header":"x-id","public_url":"https://x.example/server""#,
         );
         let signature =
             "sha512=642KadCJwmIRFm8ig1LYWAvers3tUqmZQrNM4A07cHzV8qVGPQDmHlT7QcehZJH/BeSetpViSg1MN6th47nYEg==";
-        // In milliseconds, which Vapi's documentation leaves open.
+        // The timestamp is in milliseconds, because Vapi documents no unit.
         let sent =
             |id| verify(&plan, &[("x-signature", signature), ("x-timestamp", "1775624410000"), ("x-id", id)], "{}");
         assert_eq!(sent("msg_1").unwrap().message_id.as_deref(), Some("msg_1"));
@@ -420,12 +420,12 @@ mod tests {
             r#"{"kind":"hmac","algorithm":"sha256","signature_header":"s","payload_format":"{body}","encoding":"hex",
                 "secret_is_base64":true,"values":[]}"#,
         );
-        assert!(short.value_defect("AAAAAAAAAAAAAAAA").is_some(), "twelve bytes, in sixteen characters");
+        assert!(short.value_defect("AAAAAAAAAAAAAAAA").is_some(), "a key of 12 bytes in 16 characters");
         assert!(sent("msg_2").is_err());
     }
 
     #[test]
-    fn a_base64_key_and_an_unsigned_message_id_are_told_apart_from_the_rest() {
+    fn base64_key_is_decoded_and_unsigned_message_id_is_ignored() {
         let plan = scheme(
             r#"{"kind":"hmac","algorithm":"sha1","signature_header":"x-vapi-signature","payload_format":"{body}",
                 "encoding":"hex","secret_is_base64":true,"message_id_header":"x-id","values":["YS1rZXktb2Ytc29tZS1sZW5ndGg="]}"#,
@@ -436,7 +436,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_scheme_signs_it_verifies() {
+    fn scheme_verifies_its_own_signatures() {
         let base64 = r#"{"kind":"hmac","algorithm":"sha1","signature_header":"x-vapi-signature","payload_format":"{body}",
                 "encoding":"hex","secret_is_base64":true,"values":["YS1rZXktb2Ytc29tZS1sZW5ndGg="]}"#;
         let full = r#""algorithm":"sha512","payload_format":"{method} {url} {svix-id} {timestamp} {body}","encoding":"base64",
@@ -455,7 +455,7 @@ mod tests {
     }
 
     #[test]
-    fn plans_that_would_not_authenticate_the_body_are_defective() {
+    fn hmac_plan_without_body_or_with_a_missing_setting_is_defective() {
         let defect = |extra: &str| plan(&format!(r#""algorithm":"sha256","encoding":"hex",{extra}"#)).defect();
         assert!(defect(r#""payload_format":"{timestamp}""#).is_some());
         assert!(defect(r#""payload_format":"{url}{body}""#).is_some());

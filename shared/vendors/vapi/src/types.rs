@@ -1,7 +1,7 @@
 //! The names of Vapi's message types, by channel.
 //!
-//! The lists are those of Vapi's OpenAPI document (August 2026). `gatehouse-messages` has a struct for each type, and a
-//! test there holds these lists to the structs.
+//! The lists are from Vapi's OpenAPI document (August 2026), with the types that occur without a schema.
+//! `gatehouse-messages` has a struct for each type, and a test there compares these lists with the structs.
 
 /// The types of client messages.
 pub const CLIENT_MESSAGES: [&str; 26] = [

@@ -87,7 +87,7 @@ message! {
     StatusUpdate {
         /// The status.
         status: CallStatus = "status",
-        /// Why the call ended. Only if it has ended. One of about 600 values; the list grows.
+        /// The reason for the end of the call. Only if it has ended. One of about 600 values; the list grows.
         ended_reason: String = "endedReason",
         /// The conversation as entries.
         messages: Vec<Item<Entry>> = "messages",
@@ -107,7 +107,7 @@ message! {
 message! {
     /// `end-of-call-report`. `artifact` is always present.
     EndOfCallReport {
-        /// Why the call ended. One of about 600 values; the list grows.
+        /// The reason for the end of the call. One of about 600 values; the list grows.
         ended_reason: String = "endedReason",
         /// The analysis of the call.
         analysis: Analysis = "analysis",

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 /// A tool call.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Call {
-    /// The agent's id for the call. It may not be unique.
+    /// The agent's id for the call. It is not necessarily unique.
     pub id: String,
     /// The tool's name.
     pub name: String,
@@ -30,10 +30,11 @@ pub(super) struct Calls {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 struct Occurrences {
     /// The indices of the calls in the list, oldest first.
-    places: Vec<usize>,
+    indices: Vec<usize>,
     /// The number of oldest calls that all have a result.
     answered: usize,
-    /// The first call of the current run without a result, as an index into `places`, and the first call of the run.
+    /// The first call of the current run without a result, as a position in `indices`, and the list index of the run's
+    /// first call.
     next: (usize, usize),
     /// Whether the newest call still accepts arguments.
     is_open: bool,
@@ -93,7 +94,7 @@ impl Calls {
         let last = self.last.and_then(|last| self.list.get(last)).map(|call| call.id.as_str());
         if let Some(calls) = id.or(last).and_then(|id| self.by_id.get_mut(id)) {
             calls.is_open = false;
-            if calls.places.last().copied() == self.last {
+            if calls.indices.last().copied() == self.last {
                 self.last = None;
             }
         }
@@ -116,7 +117,7 @@ impl Calls {
                 call.result = Some(result.to_owned());
             }
             if let Some(calls) = self.by_id.get_mut(&call.id) {
-                calls.is_open &= calls.places.last() != Some(&at);
+                calls.is_open &= calls.indices.last() != Some(&at);
             }
         }
         at
@@ -128,8 +129,8 @@ impl Calls {
         if let Some(calls) = self.by_id.get_mut(&call.id) {
             calls.is_open = false;
         }
-        if let Some(place) = self.list.get_mut(at) {
-            *place = call;
+        if let Some(added) = self.list.get_mut(at) {
+            *added = call;
         }
     }
 
@@ -140,13 +141,13 @@ impl Calls {
             return;
         }
         for (id, calls) in &snapshot.by_id {
-            let before = self.by_id.get(id).map(|calls| calls.places.as_slice()).unwrap_or_default();
-            for (now, before) in calls.places.iter().zip(before) {
-                if let (Some(call), Some(before)) = (snapshot.list.get_mut(*now), self.list.get_mut(*before)) {
-                    fill(&mut call.name, &mut before.name);
-                    fill(&mut call.arguments, &mut before.arguments);
+            let received = self.by_id.get(id).map(|calls| calls.indices.as_slice()).unwrap_or_default();
+            for (at, received) in calls.indices.iter().zip(received) {
+                if let (Some(call), Some(received)) = (snapshot.list.get_mut(*at), self.list.get_mut(*received)) {
+                    fill(&mut call.name, &mut received.name);
+                    fill(&mut call.arguments, &mut received.arguments);
                     if call.result.as_ref().is_none_or(String::is_empty) {
-                        call.result = before.result.take().or(call.result.take());
+                        call.result = received.result.take().or(call.result.take());
                     }
                 }
             }
@@ -158,17 +159,17 @@ impl Calls {
         let at = self.list.len();
         self.list.push(Call { id: id.to_owned(), ..Call::default() });
         let calls = self.by_id.entry(id.to_owned()).or_default();
-        calls.places.push(at);
+        calls.indices.push(at);
         calls.is_open = true;
         at
     }
 
     fn newest(&self, id: &str) -> Option<usize> {
-        self.by_id.get(id)?.places.last().copied()
+        self.by_id.get(id)?.indices.last().copied()
     }
 
     fn open(&self, id: &str) -> Option<usize> {
-        let newest = self.by_id.get(id).filter(|calls| calls.is_open)?.places.last().copied();
+        let newest = self.by_id.get(id).filter(|calls| calls.is_open)?.indices.last().copied();
         newest.filter(|at| *at >= self.earlier)
     }
 
@@ -185,14 +186,14 @@ impl Occurrences {
     /// advance, so the total cost is linear.
     fn unanswered(&mut self, list: &[Call], earlier: usize) -> Option<usize> {
         if self.next.1 != earlier {
-            self.next = (self.places.partition_point(|at| *at < earlier), earlier);
+            self.next = (self.indices.partition_point(|at| *at < earlier), earlier);
         }
         for cursor in [&mut self.next.0, &mut self.answered] {
-            while self.places.get(*cursor).is_some_and(|at| list.get(*at).is_some_and(has_result)) {
+            while self.indices.get(*cursor).is_some_and(|at| list.get(*at).is_some_and(has_result)) {
                 *cursor += 1;
             }
         }
-        self.places.get(self.next.0).or(self.places.get(self.answered)).copied()
+        self.indices.get(self.next.0).or(self.indices.get(self.answered)).copied()
     }
 }
 

@@ -25,14 +25,9 @@ impl Interrupts {
         self.reported.iter().chain(self.customs.iter().map(|(_, interrupt)| interrupt))
     }
 
-    /// Adds an `interrupt` event of AG-Kit.
-    pub(super) fn event(&mut self, interrupt: Raw) {
-        self.add(interrupt);
-    }
-
     /// Adds the value of an `on_interrupt` event, which older AG-UI servers send. Newer servers send it in addition to
     /// the outcome, for older clients. After the outcome's list it is a repetition unless it has a new id.
-    pub(super) fn custom(&mut self, interrupt: Raw) {
+    pub(super) fn add_custom(&mut self, interrupt: Raw) {
         let id = id_of(&interrupt);
         let is_known = match &id {
             Some(id) => self.ids.contains(id),
@@ -46,7 +41,7 @@ impl Interrupts {
 
     /// Adds the interrupts that an outcome lists. They replace the interrupts from `CUSTOM` events that have no id or
     /// the same id.
-    pub(super) fn listed(&mut self, list: Vec<Raw>) {
+    pub(super) fn add_listed(&mut self, list: Vec<Raw>) {
         if list.is_empty() {
             return;
         }
@@ -66,7 +61,8 @@ impl Interrupts {
         list.into_iter().for_each(|interrupt| self.add(interrupt));
     }
 
-    fn add(&mut self, interrupt: Raw) {
+    /// Adds an interrupt, such as an `interrupt` event of AG-Kit, unless it repeats an earlier one.
+    pub(super) fn add(&mut self, interrupt: Raw) {
         let is_new = match id_of(&interrupt) {
             Some(id) => self.ids.insert(id),
             None => self.reported.last().is_none_or(|last| *last != interrupt),

@@ -70,8 +70,8 @@ fn on_interrupt(value: impl serde::Serialize) -> Value {
     json!({"type": "CUSTOM", "name": "on_interrupt", "value": value})
 }
 
-fn failed(why: &str) -> Option<End> {
-    Some(End::Failed(why.to_owned()))
+fn failed(reason: &str) -> Option<End> {
+    Some(End::Failed(reason.to_owned()))
 }
 
 #[test]
@@ -170,7 +170,7 @@ fn chunks_without_an_id_continue_the_open_message_or_call() {
 }
 
 #[test]
-fn chunks_of_parallel_calls_stay_with_their_call() {
+fn chunks_of_parallel_calls_are_assembled_by_id() {
     let call = |id: &str, delta: &str| json!({"type": "TOOL_CALL_CHUNK", "toolCallId": id, "toolCallName": "f", "delta": delta});
     let turn = ui(&[call("x", "{\"n\":"), call("y", "{\"n\":"), call("x", "1}"), call("y", "2}")]);
     assert_eq!(calls(&turn), [("x", "f", r#"{"n":1}"#, None), ("y", "f", r#"{"n":2}"#, None)]);
@@ -247,8 +247,8 @@ fn value_of_another_type_becomes_its_json_text() {
         assert_eq!(calls(&turn), [("c", "f", expected.as_str(), Some(expected.as_str()))], "{value}");
         assert_eq!(turn.content(), expected, "{value}");
     }
-    let half = r#"{"type":"TEXT_MESSAGE_CONTENT","messageId":"m","delta":"a\ud83d"}"#;
-    assert_eq!(ui(&[json!(half)]).content(), "a\u{fffd}", "a lone surrogate");
+    let lone_surrogate = r#"{"type":"TEXT_MESSAGE_CONTENT","messageId":"m","delta":"a\ud83d"}"#;
+    assert_eq!(ui(&[json!(lone_surrogate)]).content(), "a\u{fffd}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Requests and replies to Vapi: the types can contain exactly what is published.
+//! Tests that the types of replies to Vapi accept exactly what Vapi's schema allows.
 
 use std::path::Path;
 
