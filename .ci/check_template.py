@@ -72,7 +72,7 @@ def target(resource, function):
 
 
 def granted(stack, function):
-    """Returns what a function's role allows, as (action, target), and other problems of the role."""
+    """Returns the permissions of a function's role, as (action, target), and other problems of the role."""
     properties = stack["Resources"][function]["Properties"]
     role = properties["Role"].get("Fn::GetAtt", [None])[0] if isinstance(properties["Role"], dict) else None
     if role != f"{function}Role":
@@ -123,7 +123,7 @@ def permissions(stack):
 
 
 def invariants(stack):
-    """Returns the invariants that do not hold. cfn-lint cannot check them: the alias hides some values from it."""
+    """Returns the invariants that do not hold. cfn-lint cannot check them, because the alias hides some values."""
     resources = {name: resource["Properties"] for name, resource in stack["Resources"].items()}
     retry, source, table = resources["RetryQueue"], resources["EventRetryRetryQueue"], resources["EventTable"]
     retention = [resources[name]["MessageRetentionPeriod"] for name in ("RetryQueue", "DeadLetterQueue")]
@@ -208,15 +208,16 @@ def detects(change, check):
 
 def main():
     template, failed = yaml_parse(TEMPLATE), []
-    sets = [dict(zip(PARAMETERS, values)) for values in itertools.product(*PARAMETERS.values())]
-    expected = urls(translate(template, sets[0]))
-    for parameters in sets:
+    parameter_sets = [dict(zip(PARAMETERS, values)) for values in itertools.product(*PARAMETERS.values())]
+    expected = urls(translate(template, parameter_sets[0]))
+    for parameters in parameter_sets:
         stack = translate(template, parameters)
         failed += [f"{parameters}: {line}" for line in permissions(stack) + invariants(stack)]
         if urls(stack) != expected or len(expected) != 5 or not all("live" in url for url in expected.values()):
             failed.append(f"{parameters}: the function URLs or their targets differ: {urls(stack)}")
-    print(f"checked {len(sets)} sets of parameters: permissions, invariants and {len(expected)} function URLs")
-    # cfn-lint itself checks both sides of every condition. These parameters cover what SAM evaluates.
+    count = len(parameter_sets)
+    print(f"checked {count} sets of parameters: permissions, invariants and {len(expected)} function URLs")
+    # cfn-lint checks both sides of every condition. These parameters cover the conditions that SAM evaluates.
     for parameters in ({}, {"Canary": "true"}, {"SourceIndex": "false"}):
         failed += [f"{parameters}: {line}" for line in [lint(translate(template, parameters))] if line]
     cases = [(name, change, lambda stack: invariants(stack) or lint(stack)) for name, change in MISTAKES.items()]

@@ -34,7 +34,7 @@ def ministack():
     url = f"http://127.0.0.1:{port}"
     with tempfile.TemporaryDirectory() as state, open(os.path.join(state, "log"), "w+", encoding="utf-8") as log:
         settings = {
-            # The default is every interface.
+            # By default, the emulator listens on every interface.
             "BIND_HOST": "127.0.0.1", "GATEWAY_PORT": str(port), "MINISTACK_HOST": "localhost",
             "S3_DATA_DIR": f"{state}/s3", "STATE_DIR": f"{state}/state", "TMPDIR": state,
             "SFTP_ENABLED": "0", "IOT_MTLS_ENABLED": "0", "LAMBDA_EXECUTOR": "local",
@@ -43,7 +43,7 @@ def ministack():
         }
         process = subprocess.Popen(["ministack"], env=os.environ | settings, stdout=log, stderr=log)
         try:
-            wait(lambda: answers(url), 30, "ministack does not respond")
+            wait(lambda: is_healthy(url), 30, "ministack does not respond")
             yield url
         except BaseException:
             log.seek(0)
@@ -54,7 +54,7 @@ def ministack():
             process.wait(10)
 
 
-def answers(url):
+def is_healthy(url):
     try:
         return urllib.request.urlopen(f"{url}/_ministack/health", timeout=2).status == 200
     except OSError:
@@ -106,7 +106,7 @@ IMAGE = "public.ecr.aws/lambda/provided:al2023-x86_64"
 
 
 def sam_local(gatehouse, began):
-    """Runs each function in a container, with the engines of a local stack."""
+    """Runs each function in a container, with the embedded DynamoDB and SQS of `gatehouse dev`."""
     if subprocess.run(["docker", "info"], capture_output=True, check=False).returncode != 0:
         print("  SKIPPED, no container engine: `sam local invoke` of each function with `gatehouse dev`", flush=True)
         return
@@ -148,7 +148,7 @@ EVENTS = [b'data: {"type":"text","content":"%d"}\n\n' % n for n in range(5)] + [
 
 
 class Agent(http.server.BaseHTTPRequestHandler):
-    """Sends each event only after the client has received the previous one, so that buffering anywhere would block."""
+    """Sends each event after the client has received the previous one. If any part buffered events, it would block."""
 
     received = queue.Queue()
 
@@ -167,7 +167,7 @@ class Agent(http.server.BaseHTTPRequestHandler):
 
 
 def cargo_lambda_watch(gatehouse, began):
-    """Runs agent-chat with the streaming of Lambda."""
+    """Runs agent-chat with `cargo lambda watch`, which streams responses as Lambda does."""
     agent = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Agent)
     threading.Thread(target=agent.serve_forever, daemon=True).start()
     chat = {"clients": [{"id": "rehearsal", "token": "a-token-of-the-rehearsal", "agents": ["*"]}],
@@ -229,8 +229,9 @@ def main():
             run(gatehouse, "secrets", "set", vendor, WHSEC, "--stack", STACK)
         run(gatehouse, "secrets", "set", "vapi", "--new", "--stack", STACK)
         run(gatehouse, "secrets", "set", "client:rehearsal", "--new", "--agents", "*", "--stack", STACK)
-        # The outputs have AWS' host names. The emulator serves the functions below its own URL.
-        at = lambda output, path="": f"{url}/_aws/lambda-url/{outputs[output].split('//')[1].split('.')[0]}/{path}"
+        # The outputs contain host names of AWS. The emulator serves the functions below its own URL.
+        function_id = lambda output: outputs[output].split('//')[1].split('.')[0]
+        function_url = lambda output, path="": f"{url}/_aws/lambda-url/{function_id(output)}/{path}"
         secret = boto3.client("secretsmanager").get_secret_value(SecretId=outputs["SecretsArn"])
         document = json.loads(secret["SecretString"])
         token = document["vapi"]["schemes"][0]["values"][0]
@@ -240,10 +241,10 @@ def main():
             ("vapi-client", "ClientMessageUrl", "client", token),
             ("vapi-server", "ServerMessageUrl", "server", token),
         ]:
-            result = run(gatehouse, "send", vendor, "--to", at(output, path), "--secret", secret)
+            result = run(gatehouse, "send", vendor, "--to", function_url(output, path), "--secret", secret)
             if not result.startswith("200 recorded"):
                 raise SystemExit(f"gatehouse send {vendor}: {result}")
-        chat_url = at("AgentChatUrl", "v1/aibot/bots/unknown/send-message")
+        chat_url = function_url("AgentChatUrl", "v1/aibot/bots/unknown/send-message")
         chat = urllib.request.Request(chat_url, data=b"{}", method="POST")
         chat.add_header("content-type", "application/json")
         chat.add_header("authorization", f"Bearer {document['agent_chat']['clients'][0]['token']}")

@@ -1,6 +1,6 @@
-//! Tests agent-chat with the AG-Kit servers of the Python package index. Their responses are split into chunks, and cut
-//! off at every event. `cargo test` skips this target, because it needs those servers: `.ci/check-agents` installs them
-//! and runs it.
+//! Tests agent-chat with the AG-Kit servers of the Python Package Index. A proxy splits their responses into chunks, or
+//! cuts them off at every event. `cargo test` skips this target, because it needs those servers. `.ci/check-agents`
+//! installs them and runs it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod chopper;
@@ -22,7 +22,7 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
 const TOKEN: &str = "client-token-for-the-servers";
-/// Messages that the agent of `server.py` understands.
+/// The user messages that select a response of the agent in `server.py`.
 const PROMPTS: [&str; 7] = ["words", "tools", "large", "interrupt", "break", "break at once", "nothing"];
 
 /// A server of one dialect.
@@ -36,7 +36,7 @@ impl Server {
     async fn start(version: &str, dialect: &'static str) -> Server {
         let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
         let servers = std::env::var_os("GATEHOUSE_AGENT_SERVERS").map(PathBuf::from);
-        let servers = servers.expect("GATEHOUSE_AGENT_SERVERS is set: .ci/check-agents does it");
+        let servers = servers.expect("GATEHOUSE_AGENT_SERVERS is not set; run .ci/check-agents");
         let mut process = Command::new(servers.join(version).join("bin/python"))
             .arg(root.join("agents/server.py"))
             .stdout(Stdio::piped())
@@ -76,7 +76,7 @@ impl Server {
     }
 
     /// Sends a request to the server. Returns all bytes of the response, including its head.
-    async fn on_the_wire(&self, body: &Value) -> Vec<u8> {
+    async fn raw_response(&self, body: &Value) -> Vec<u8> {
         let body = body.to_string();
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
         let head = format!(
@@ -85,13 +85,13 @@ impl Server {
         );
         stream.write_all(head.as_bytes()).await.unwrap();
         stream.write_all(body.as_bytes()).await.unwrap();
-        let mut wire = Vec::new();
-        while !wire.ends_with(b"0\r\n\r\n") && stream.read_buf(&mut wire).await.is_ok_and(|read| read > 0) {}
-        wire
+        let mut raw = Vec::new();
+        while !raw.ends_with(b"0\r\n\r\n") && stream.read_buf(&mut raw).await.is_ok_and(|read| read > 0) {}
+        raw
     }
 
     /// Sends a request to agent-chat, which reaches the server through a [`Chopper`].
-    async fn through(&self, stack: &Testbed, path: &str, body: &Value, mode: Mode) -> Response<Bytes> {
+    async fn through_agent_chat(&self, stack: &Testbed, path: &str, body: &Value, mode: Mode) -> Response<Bytes> {
         let chopper = Chopper::start(self.port, mode).await;
         let url = format!("http://{}{path}", chopper.address);
         let secrets = json!({"agent_chat": {"clients": [{"id": "web", "token": TOKEN, "agents": ["*"]}],
@@ -124,7 +124,7 @@ async fn stack() -> Testbed {
     Testbed::start(Options { poll: false, ..Options::default() }).await.unwrap()
 }
 
-/// The end of each event. These servers end lines with LF.
+/// The positions at which events end. These servers end lines with LF.
 fn ends(bytes: &[u8]) -> Vec<usize> {
     bytes.windows(2).enumerate().filter(|(_, two)| two == b"\n\n").map(|(at, _)| at + 2).collect()
 }
@@ -172,7 +172,7 @@ async fn response_in_chunks_of_any_size_is_relayed_unchanged() {
                     continue;
                 }
                 let name = format!("{} {prompt}, {mode:?}", server.dialect);
-                let response = server.through(&stack, "/send-message", &body, mode).await;
+                let response = server.through_agent_chat(&stack, "/send-message", &body, mode).await;
                 check_response(&name, server.dialect, &direct, &response);
                 let turn_id = response.headers()["gatehouse-turn-id"].to_str().unwrap();
                 let id = gatehouse_ag_kit::event_id(turn_id);
@@ -191,14 +191,14 @@ async fn response_that_is_cut_off_ends_in_one_error_event() {
     for server in Server::both().await {
         for prompt in PROMPTS {
             let body = server.body(prompt);
-            let wire = server.on_the_wire(&body).await;
-            let head = wire.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
-            let after = ends(&wire).into_iter().filter(|end| *end > head);
+            let raw = server.raw_response(&body).await;
+            let head = raw.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
+            let after = ends(&raw).into_iter().filter(|end| *end > head);
             for cut in [head].into_iter().chain(after.flat_map(|end| [end - 3, end - 1, end])) {
-                let response = server.through(&stack, "/send-message", &body, Mode::CutAfter(cut)).await;
+                let response = server.through_agent_chat(&stack, "/send-message", &body, Mode::CutAfter(cut)).await;
                 // The body consists of events and, between them, the lengths of HTTP chunks.
-                let start = wire.windows(6).position(|six| six == b"data: ").unwrap_or(cut).min(cut);
-                let passed = wire.get(start..cut).unwrap();
+                let start = raw.windows(6).position(|six| six == b"data: ").unwrap_or(cut).min(cut);
+                let passed = raw.get(start..cut).unwrap();
                 let sent: Vec<u8> = passed
                     .split_inclusive(|byte| *byte == b'\n')
                     .filter(|line| !line.ends_with(b"\r\n"))
@@ -222,8 +222,9 @@ async fn response_that_is_cut_off_ends_in_one_error_event() {
 async fn failed_start_returns_502_without_the_server_error() {
     let stack = stack().await;
     for server in Server::both().await {
-        let response =
-            server.through(&stack, "/broken/send-message", &server.body("words"), Mode::Chunks(usize::MAX)).await;
+        let response = server
+            .through_agent_chat(&stack, "/broken/send-message", &server.body("words"), Mode::Chunks(usize::MAX))
+            .await;
         assert_eq!(response.status(), 502, "{}", server.dialect);
         assert!(!String::from_utf8_lossy(response.body()).contains("in confidence"));
     }
@@ -272,10 +273,11 @@ async fn proxy_accepts_exactly_the_requests_the_server_accepts() {
     let (mut accepted, mut differ) = (0, Vec::new());
     for (server, body) in cases {
         let (direct, _) = server.directly("/send-message", &body).await;
-        let through = server.through(&stack, "/send-message", &body, Mode::Chunks(usize::MAX)).await.status().as_u16();
+        let through =
+            server.through_agent_chat(&stack, "/send-message", &body, Mode::Chunks(usize::MAX)).await.status().as_u16();
         accepted += usize::from(through == 200);
         if (direct == 200) != (through == 200) || (direct != 200 && ![400, 422].contains(&through)) {
-            differ.push(format!("{} {body}: {direct} directly, {through} through", server.dialect));
+            differ.push(format!("{} {body}: {direct} directly, {through} through agent-chat", server.dialect));
         }
     }
     assert!(differ.is_empty() && accepted > 10, "{}", differ.join("\n"));

@@ -1,9 +1,9 @@
-"""Runs the AG-Kit server of the Python package index with a test agent. The last user message selects its response.
+"""Runs the AG-Kit server of the Python Package Index with a test agent. The last user message selects its response.
 
     python server.py        prints its port and serves until it is killed
 
-Speaks AG-Kit with cloudbase-agent-server 0.1.1 and AG-UI with 0.1.22. The agent's events are the same; the servers
-translate them.
+Speaks AG-Kit with cloudbase-agent-server 0.1.1 and AG-UI with 0.1.22. The agent sends the same events to both, and the
+servers translate them.
 """
 import asyncio
 import json

@@ -1,11 +1,11 @@
 //! Tests replies to Vapi's messages and actions on live calls.
 
-use gatehouse_vapi::Vapi;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use gatehouse_local::http_server::Server;
 use gatehouse_local::{Delivery, Fault, Options, Rule, Testbed, http_server};
+use gatehouse_vapi::Vapi;
 use http::Response;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -14,9 +14,10 @@ use crate::support::{messages, record, replies, send, stack, stack_with};
 
 const TOOL_CALLS: &str = gatehouse_vapi::samples::TOOL_CALLS;
 
-fn message(message_type: &str, own: Value) -> Value {
+/// A Vapi message of a type, with these members in addition to its time and call.
+fn message(message_type: &str, members: Value) -> Value {
     let mut message = json!({"type": message_type, "timestamp": 1_795_173_390_500_u64, "call": {"id": "call_1"}});
-    message.as_object_mut().unwrap().extend(own.as_object().unwrap().clone());
+    message.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
     json!({"message": message})
 }
 
@@ -27,7 +28,7 @@ async fn answer(stack: &Testbed, message: &Value) -> Value {
     serde_json::from_str(&answer.body).unwrap()
 }
 
-async fn with_rules(rules: &Value) -> Testbed {
+async fn stack_with_rules(rules: &Value) -> Testbed {
     stack_with(Options { replies: replies(&rules.to_string()), ..Options::default() }).await
 }
 
@@ -44,7 +45,7 @@ async fn each_request_gets_the_reply_of_its_rule() {
     ];
     let rules: Vec<Value> =
         answers.iter().map(|(name, reply)| json!({"when": {"type": name}, "reply": reply})).collect();
-    let stack = with_rules(&json!({"server": rules})).await;
+    let stack = stack_with_rules(&json!({"server": rules})).await;
     for (name, expected) in answers {
         assert_eq!(answer(&stack, &message(name, json!({}))).await, expected, "{name}");
     }
@@ -80,7 +81,7 @@ async fn each_tool_call_gets_its_result_in_call_order() {
         {"when": {"type": "tool-calls", "tool": "find_berth", "where": {"/tool/arguments/day": "Friday"}},
          "reply": {"error": "No berth on {{/tool/arguments/day}} for {{/customer/name|you}}."}},
     ]});
-    let stack = with_rules(&rules).await;
+    let stack = stack_with_rules(&rules).await;
     // One of the two calls has its arguments as an object, the other as a string.
     let expected = json!({"results": [
         {"toolCallId": "call_b2", "name": "find_berth", "error": "No berth on Friday for you."},
@@ -90,9 +91,9 @@ async fn each_tool_call_gets_its_result_in_call_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tool_without_rule_gets_an_error_beside_another_result() {
+async fn tool_without_rule_gets_an_error_and_another_tool_its_result() {
     let rules = json!({"server": [{"when": {"type": "tool-calls", "tool": "weather"}, "reply": {"result": "Sunny"}}]});
-    let stack = with_rules(&rules).await;
+    let stack = stack_with_rules(&rules).await;
     let results = answer(&stack, &serde_json::from_str(TOOL_CALLS).unwrap()).await;
     assert_eq!(results["results"][0]["error"], "No result is configured for this tool.");
     assert_eq!(results["results"][1]["result"], "Sunny");
@@ -111,9 +112,9 @@ async fn voice_request_is_recorded_and_answered_with_501() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn total_outage_still_answers_requests_of_live_calls() {
+async fn live_call_is_answered_while_dynamodb_and_sqs_are_unavailable() {
     let rules = json!({"server": [{"when": {"type": "assistant-request"}, "reply": {"assistantId": "a"}}]});
-    let stack = with_rules(&rules).await;
+    let stack = stack_with_rules(&rules).await;
     stack.dynamodb.add_rule(Rule::every(Fault::Cut));
     stack.sqs.add_rule(Rule::every(Fault::Cut));
     for (name, status, outcome, body) in [
@@ -134,7 +135,7 @@ async fn total_outage_still_answers_requests_of_live_calls() {
 #[tokio::test(flavor = "multi_thread")]
 async fn reply_to_queued_event_is_recorded_with_the_event() {
     let rules = json!({"server": [{"when": {"type": "assistant-request"}, "reply": {"assistantId": "a"}}]});
-    let stack = with_rules(&rules).await;
+    let stack = stack_with_rules(&rules).await;
     let delivery = Delivery::now(&Vapi::SERVER, message("assistant-request", json!({})).to_string());
     stack.dynamodb.add_rule(Rule::every(Fault::Cut));
     let answer = send(&stack, &delivery).await;
@@ -183,7 +184,7 @@ fn say_rule() -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn action_runs_once_when_its_event_is_recorded() {
-    let (stack, call) = (with_rules(&say_rule()).await, Call::answering(200).await);
+    let (stack, call) = (stack_with_rules(&say_rule()).await, Call::answering(200).await);
     let delivery = call.hang("call_1", "please");
     let first = send(&stack, &delivery).await;
     assert_eq!((first.outcome(), first.body.as_str()), ("recorded", "{}"));
@@ -194,7 +195,7 @@ async fn action_runs_once_when_its_event_is_recorded() {
     stack.dynamodb.add_rule(Rule::every(Fault::Cut));
     assert_eq!(send(&stack, &call.hang("call_2", "queued")).await.outcome(), "queued");
     stack.sqs.add_rule(Rule::every(Fault::Cut));
-    assert_eq!(send(&stack, &call.hang("call_3", "nowhere")).await.outcome(), "unavailable");
+    assert_eq!(send(&stack, &call.hang("call_3", "unavailable")).await.outcome(), "unavailable");
     stack.dynamodb.clear_rules();
     stack.sqs.clear_rules();
     stack.take_batch().await.unwrap();
@@ -207,12 +208,12 @@ async fn action_runs_once_when_its_event_is_recorded() {
 async fn conflict_and_repeated_request_run_no_action() {
     for (kind, again) in [("session.created", "conflict"), ("tool-calls", "duplicate")] {
         let rules = json!({"server": [{"when": {"type": kind}, "act": {"type": "end-call"}}]});
-        let (stack, call) = (with_rules(&rules).await, Call::answering(200).await);
+        let (stack, call) = (stack_with_rules(&rules).await, Call::answering(200).await);
         let delivery = |text: &str| {
             let call = json!({"id": "call_1", "monitor": {"controlUrl": call.url}});
             let calls = json!([{"id": "t", "name": "n"}]);
-            let own = json!({"call": call, "session": {"id": "s"}, "toolCallList": calls, "text": text});
-            Delivery::now(&Vapi::SERVER, message(kind, own).to_string())
+            let members = json!({"call": call, "session": {"id": "s"}, "toolCallList": calls, "text": text});
+            Delivery::now(&Vapi::SERVER, message(kind, members).to_string())
         };
         assert_eq!(send(&stack, &delivery("first")).await.outcome(), "recorded");
         assert_eq!(send(&stack, &delivery("second")).await.outcome(), again);
@@ -222,7 +223,7 @@ async fn conflict_and_repeated_request_run_no_action() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn event_with_weak_id_runs_no_action() {
-    let (stack, call) = (with_rules(&say_rule()).await, Call::answering(200).await);
+    let (stack, call) = (stack_with_rules(&say_rule()).await, Call::answering(200).await);
     let undated = json!({"message": {"type": "hang", "text": "x", "call": {"monitor": {"controlUrl": call.url}}}});
     assert_eq!(send(&stack, &Delivery::now(&Vapi::SERVER, undated.to_string())).await.outcome(), "recorded");
     assert_eq!(call.received(), [Value::Null; 0]);
@@ -233,7 +234,7 @@ async fn large_message_is_matched_against_many_rules() {
     let rules: Vec<Value> = (0..200)
         .map(|n| json!({"when": {"type": "assistant-request", "where": {"/customer/number": n}}, "reply": {"assistantId": "a"}}))
         .collect();
-    let stack = with_rules(&json!({"server": rules})).await;
+    let stack = stack_with_rules(&json!({"server": rules})).await;
     let small: serde_json::Map<String, Value> = (0..10_000).map(|n| (format!("member{n}"), json!(n))).collect();
     let large = message("assistant-request", json!({"customer": {"number": 199, "more": small}, "more": small}));
     assert_eq!(answer(&stack, &large).await, json!({"assistantId": "a"}));
@@ -241,7 +242,7 @@ async fn large_message_is_matched_against_many_rules() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn event_is_recorded_although_its_call_never_answers() {
-    let stack = with_rules(&say_rule()).await;
+    let stack = stack_with_rules(&say_rule()).await;
     // The listener accepts connections, but nothing reads from them.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -255,7 +256,7 @@ async fn event_is_recorded_although_its_call_never_answers() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn event_is_recorded_although_its_action_fails() {
-    let stack = with_rules(&say_rule()).await;
+    let stack = stack_with_rules(&say_rule()).await;
     for status in [302, 404, 500] {
         let call = Call::answering(status).await;
         let answer = send(&stack, &call.hang(&format!("call_{status}"), "x")).await;

@@ -15,7 +15,7 @@ fn toml(path: &str) -> serde_json::Value {
     basic_toml::from_str(&read(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// The folder of every crate, with its dependencies (without dev-dependencies).
+/// The folders of all crates, each with its dependencies. Leaves out dev-dependencies.
 fn crates() -> BTreeMap<String, BTreeSet<String>> {
     let mut crates = BTreeMap::new();
     for member in toml("Cargo.toml")["workspace"]["members"].as_array().unwrap() {
@@ -37,7 +37,7 @@ fn crates() -> BTreeMap<String, BTreeSet<String>> {
     crates
 }
 
-/// Paths and texts of the source files below a crate's `src`.
+/// Reads the source files below a crate's `src`. Returns their paths and texts.
 fn sources(folder: &str) -> Vec<(String, String)> {
     rust_files(&format!("{folder}/src"))
 }
@@ -106,7 +106,7 @@ fn shared_crates_name_no_vendor() {
     let vendors: Vec<String> =
         crates().into_keys().filter_map(|folder| folder.strip_prefix("shared/vendors/").map(str::to_owned)).collect();
     for (folder, dependencies) in crates() {
-        // The replies are Vapi's. The chat proxy speaks AG-Kit and AG-UI. The messages are whole types for authors.
+        // `replies` answers Vapi, `chat` configures agents with AG-Kit and AG-UI, `messages` has all vendors' types.
         let binds = ["shared/vendors", "shared/replies", "shared/chat", "shared/messages"].contains(&folder.as_str());
         if folder.starts_with("shared/") && !folder.starts_with("shared/vendors/") && !binds {
             let named = vendors.iter().find(|vendor| dependencies.contains(&format!("gatehouse-{vendor}")));
@@ -157,7 +157,7 @@ fn only_main_uses_the_lambda_runtime_and_it_is_short() {
 
 #[test]
 fn every_property_test_prints_its_seed() {
-    // In two parts, because this file is searched too and must not match.
+    // The pattern is in two parts, because the test also searches this file, which must not match.
     let (block, call) = ("proptest", "! {");
     let mut properties = 0;
     for (path, text) in crates().into_keys().flat_map(|folder| rust_files(&folder)) {

@@ -21,8 +21,9 @@ use tokio::time::timeout;
 
 /// Number of cases that run concurrently.
 const CONCURRENCY: usize = 8;
-/// Error of a case whose fault was not reached: on a busy machine, a function may exceed its deadline before it.
-const MISSED: &str = "the fault was not reached";
+/// Error of a case whose fault was not reached. On a busy machine, the deadline of a function may pass before it makes
+/// the request.
+const FAULT_NOT_REACHED: &str = "the fault was not reached";
 /// Number of attempts at a case whose fault is not reached.
 const ATTEMPTS: usize = 4;
 
@@ -35,12 +36,12 @@ async fn invariants_hold_after_every_injected_fault() {
             let mut error = String::new();
             for _ in 0..ATTEMPTS {
                 // Each case runs in its own task, so that a panic fails only this case.
-                error = match tokio::spawn(play(case.clone())).await {
+                error = match tokio::spawn(run(case.clone())).await {
                     Ok(Ok(())) => return None,
                     Ok(Err(error)) => error,
                     Err(panic) => panic.to_string(),
                 };
-                if !error.starts_with(MISSED) {
+                if !error.starts_with(FAULT_NOT_REACHED) {
                     break;
                 }
             }
@@ -60,18 +61,20 @@ fn crash_cases_cover_every_function_point_and_fault() {
     assert_eq!((points.len(), failures.len(), CASES.len()), (26, 10, 260));
 }
 
-async fn play(case: Case) -> Checked {
+async fn run(case: Case) -> Checked {
     match case.function {
-        case::Function::EventRetry => retry::play(case).await,
-        _ => front::play(case).await,
+        case::Function::EventRetry => retry::run(case).await,
+        _ => front::run(case).await,
     }
 }
 
 /// Invokes the binary and kills it when the fault is reached.
-async fn kill_when(struck: impl Future<Output = ()>, mut host: Host, event: &Value) -> Checked {
+async fn kill_when(fault_reached: impl Future<Output = ()>, mut host: Host, event: &Value) -> Checked {
     tokio::select! {
-        answer = host.invoke(event) => return Err(format!("{MISSED}: the function answered first, {answer:?}")),
-        reached = timeout(Duration::from_secs(20), struck) => reached.map_err(|_| MISSED.to_owned())?,
+        answer = host.invoke(event) => {
+            return Err(format!("{FAULT_NOT_REACHED}: the function answered first, {answer:?}"));
+        }
+        reached = timeout(Duration::from_secs(20), fault_reached) => reached.map_err(|_| FAULT_NOT_REACHED.to_owned())?,
     }
     host.kill().await.unwrap();
     Ok(())

@@ -1,13 +1,13 @@
 //! Tests deliveries and the responses to them.
 
-use gatehouse_ada::Ada;
-use gatehouse_agntix::Agntix;
-use gatehouse_vapi::Vapi;
 use std::path::Path;
 
+use gatehouse_ada::Ada;
+use gatehouse_agntix::Agntix;
 use gatehouse_local::{Delivery, Options};
 use gatehouse_receiver::Skip;
 use gatehouse_timeline::{State, fold};
+use gatehouse_vapi::Vapi;
 use serde_json::{Value, json};
 
 use crate::support::{MESSAGE, items, now, record, replies, send, send_message, stack, stack_with, timeline};
@@ -64,7 +64,7 @@ async fn undocumented_body_is_recorded_unchanged() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn event_with_extreme_attributes_is_recorded() {
+async fn event_with_extremely_long_or_odd_members_is_recorded() {
     let stack = stack().await;
     let long = "x".repeat(300_000);
     let bodies = [
@@ -83,7 +83,7 @@ async fn event_with_extreme_attributes_is_recorded() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn vapi_message_is_one_event_in_every_wrapping() {
+async fn vapi_message_is_one_event_wrapped_bare_or_as_a_string() {
     let stack = stack().await;
     let wrapped = gatehouse_vapi::samples::STATUS_UPDATE_ENDED;
     let bare = serde_json::from_str::<Value>(wrapped).unwrap()["message"].to_string();
@@ -149,7 +149,7 @@ async fn unverified_delivery_is_not_stored() {
         Delivery::now(&Vapi::CLIENT, "{}").with_header("authorization", "Bearer "),
         Delivery::now(&Vapi::CLIENT, "{}").without_header("authorization").with_header("x-vapi-secret", ""),
         Delivery::now(&Vapi::SERVER, "{}").without_header("authorization"),
-        Delivery::now(&Vapi::SERVER, "{}").with_header("authorization", "Bearer of somebody else"),
+        Delivery::now(&Vapi::SERVER, "{}").with_header("authorization", "Bearer another-token"),
         Delivery::now(&Vapi::SERVER, "{}").without_header("authorization").with_header("x-vapi-secret", "another"),
     ] {
         let answer = send(&stack, &delivery).await;
@@ -161,7 +161,7 @@ async fn unverified_delivery_is_not_stored() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn refusal_names_what_was_expected() {
+async fn refusal_names_the_expected_value() {
     let stack = stack().await;
     let good = || Delivery::of(&Ada, "msg_1", MESSAGE, now());
     let with_path = |path: &str| Delivery { path: path.to_owned(), ..good() };
@@ -196,7 +196,8 @@ async fn one_of_24_concurrent_copies_is_recorded() {
     assert_eq!(items(&stack).await, 1);
 }
 
-/// Sends every collected payload. Passes without the folder `../shared/samples`, which is outside the repository.
+/// Sends every sample in the folder `../shared/samples`, which is outside the repository. Passes if there is no such
+/// folder.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_collected_sample_is_recorded_and_parsed() {
     let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/samples");
@@ -213,7 +214,7 @@ async fn every_collected_sample_is_recorded_and_parsed() {
             };
             let answer = send(&stack, &delivery).await;
             assert_eq!(answer.status, 200, "{name}: {}", answer.body);
-            // Two samples contain the same tool call as client message and as server message: a conflict.
+            // Two samples contain the same tool call, one as a client message and one as a server message: a conflict.
             assert!(["recorded", "duplicate", "conflict"].contains(&answer.outcome()), "{name}: {}", answer.outcome());
             assert!(!record(&stack, answer.event_id()).await.unwrap().event.flags.unparsed, "{name}");
         }

@@ -1,5 +1,7 @@
-//! Attacks every authentication scheme with every kind of forged delivery. All must be refused, and hostile bodies must
-//! break nothing. `cargo test -p gatehouse-tests hostile -- --nocapture` prints the matrix of schemes and forgeries.
+//! Attacks every authentication scheme with every kind of forged delivery. All must be refused. A hostile body with a
+//! valid signature must cause no server error.
+//!
+//! `cargo test -p gatehouse-tests hostile -- --nocapture` prints the matrix of schemes and forgeries.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -29,10 +31,11 @@ const HMACS: [(&str, &str, &str, &str); 3] = [
     ("sha1", "hex", "sha1=", "{body}"),
 ];
 
-fn document(scheme: usize) -> String {
+/// A secrets document. `vapi_scheme` selects the scheme of Vapi.
+fn document(vapi_scheme: usize) -> String {
     let whsec = |text: &str| format!("whsec_{}", data_encoding::BASE64.encode(text.as_bytes()));
     let bearer = |header: &str, prefix: &str| json!({"kind": "bearer", "header": header, "prefix": prefix, "values": ["vapi-token-of-the-test", "vapi-token-of-before"]});
-    let schemes = match scheme {
+    let schemes = match vapi_scheme {
         0 => json!([bearer("authorization", "Bearer ")]),
         1 => json!([bearer("x-vapi-secret", "")]),
         n => {
@@ -80,12 +83,13 @@ impl AuthScheme {
         }
     }
 
-    fn scheme(self) -> usize {
+    /// The stack that is configured with this scheme, by its index in [`stacks`].
+    fn stack_index(self) -> usize {
         if let AuthScheme::Vapi(n) = self { n } else { 0 }
     }
 
     fn secrets(self) -> Secrets {
-        Secrets::parse(&document(self.scheme()), false).unwrap()
+        Secrets::parse(&document(self.stack_index()), false).unwrap()
     }
 
     fn source(self) -> &'static dyn Source {
@@ -120,22 +124,23 @@ impl AuthScheme {
         }
     }
 
-    fn good(self) -> Delivery {
+    /// A valid delivery.
+    fn valid(self) -> Delivery {
         self.delivery(self.headers(BODY.as_bytes(), now()), BODY)
     }
 
     /// Whether a signature covers the body. Bearer tokens cover nothing.
-    fn signs(self) -> bool {
+    fn signs_body(self) -> bool {
         !matches!(self, AuthScheme::Vapi(0 | 1))
     }
 
-    /// Whether a timestamp is signed.
-    fn is_timed(self) -> bool {
-        self.signs() && self != AuthScheme::Vapi(4)
+    /// Whether the signature covers a timestamp.
+    fn signs_time(self) -> bool {
+        self.signs_body() && self != AuthScheme::Vapi(4)
     }
 
     /// The header with the signature or token.
-    fn proof(self) -> &'static str {
+    fn proof_header(self) -> &'static str {
         match self {
             AuthScheme::Svix | AuthScheme::Agntix => "svix-signature",
             AuthScheme::Webhook => "webhook-signature",
@@ -150,9 +155,9 @@ fn value(delivery: &Delivery, name: &str) -> String {
     delivery.headers.iter().find(|header| header.0 == name).map(|header| header.1.clone()).unwrap_or_default()
 }
 
-/// Deliveries with a forged signature or token, by kind of forgery. Applies to every scheme.
-fn forgeries(way: AuthScheme) -> Vec<(&'static str, Vec<Delivery>)> {
-    let (good, proof) = (way.good(), way.proof());
+/// Deliveries with a forged signature or token, by kind of forgery. Every scheme must refuse them.
+fn forgeries(scheme: AuthScheme) -> Vec<(&'static str, Vec<Delivery>)> {
+    let (good, proof) = (scheme.valid(), scheme.proof_header());
     let sent = value(&good, proof);
     let with = |text: &str| good.clone().with_header(proof, text);
     let truncated = sent.get(..sent.len() - 1).unwrap();
@@ -166,14 +171,14 @@ fn forgeries(way: AuthScheme) -> Vec<(&'static str, Vec<Delivery>)> {
     let elsewhere = good.clone().without_header(proof).with_header("x-forwarded-authorization", &sent);
     let others: Vec<Delivery> = SCHEMES
         .into_iter()
-        .filter(|other| other.source().profile() != way.source().profile())
-        .map(|other| way.delivery(other.headers(BODY.as_bytes(), now()), BODY))
+        .filter(|other| other.source().profile() != scheme.source().profile())
+        .map(|other| scheme.delivery(other.headers(BODY.as_bytes(), now()), BODY))
         .collect();
     let list = |entry: &str| vec![entry; 10_000].join(" ");
     // Hexadecimal digits are accepted in either letter case.
-    let is_hex = matches!(way, AuthScheme::Vapi(2 | 4));
+    let is_hex = matches!(scheme, AuthScheme::Vapi(2 | 4));
     vec![
-        ("missing", vec![good.clone().without_header(proof), way.delivery(Vec::new(), BODY)]),
+        ("missing", vec![good.clone().without_header(proof), scheme.delivery(Vec::new(), BODY)]),
         ("empty", vec![with(""), with(" "), with("v1,"), with("Bearer "), with("sha1=")]),
         ("truncated", vec![with(truncated), with(sent.get(..sent.len() / 2).unwrap()), with(sent.get(1..).unwrap())]),
         ("swapped", if is_hex { vec![with(&flipped)] } else { vec![with(&flipped), with(&swapped)] }),
@@ -194,8 +199,8 @@ fn forgeries(way: AuthScheme) -> Vec<(&'static str, Vec<Delivery>)> {
             ],
         ),
         ("smuggled", vec![elsewhere, with(&format!("x{sent}")), with(&format!("{sent}\u{a0}x"))]),
-        ("look-alikes", vec![with(&sent.chars().map(wide).collect::<String>())]),
-        ("another's secret", others),
+        ("look-alikes", vec![with(&sent.chars().map(full_width).collect::<String>())]),
+        ("other secret", others),
         ("a list of 10,000", vec![with(&list("v1,AAAA")), with(&list("x"))]),
         (
             "guessed",
@@ -205,16 +210,16 @@ fn forgeries(way: AuthScheme) -> Vec<(&'static str, Vec<Delivery>)> {
 }
 
 /// The full-width form of an ASCII character.
-fn wide(c: char) -> char {
+fn full_width(c: char) -> char {
     if c.is_ascii_graphic() { char::from_u32(u32::from(c) + 0xfee0).unwrap() } else { c }
 }
 
-/// Deliveries whose body or time differs from what was signed, by kind of change.
-fn altered(way: AuthScheme) -> Vec<(&'static str, Vec<Delivery>)> {
-    let good = way.good();
+/// Deliveries whose body or time differs from the signed one, by kind of change.
+fn altered(scheme: AuthScheme) -> Vec<(&'static str, Vec<Delivery>)> {
+    let good = scheme.valid();
     let at = |seconds: i64| {
         let at = now().plus_secs(seconds);
-        way.delivery(way.headers(BODY.as_bytes(), at), BODY)
+        scheme.delivery(scheme.headers(BODY.as_bytes(), at), BODY)
     };
     let reordered = BODY.replacen(r#""message":"#, r#" "message":"#, 1);
     let bodies = [
@@ -225,10 +230,10 @@ fn altered(way: AuthScheme) -> Vec<(&'static str, Vec<Delivery>)> {
         String::new(),
     ];
     let mut cells = vec![("another body", bodies.into_iter().map(|body| good.clone().with_body(body)).collect())];
-    if way.is_timed() {
-        let stamp = if let AuthScheme::Vapi(_) = way {
+    if scheme.signs_time() {
+        let stamp = if let AuthScheme::Vapi(_) = scheme {
             "x-timestamp"
-        } else if way == AuthScheme::Webhook {
+        } else if scheme == AuthScheme::Webhook {
             "webhook-timestamp"
         } else {
             "svix-timestamp"
@@ -243,7 +248,7 @@ fn altered(way: AuthScheme) -> Vec<(&'static str, Vec<Delivery>)> {
     cells
 }
 
-/// Hostile bodies with their names. A verified delivery may contain them, and they must break nothing.
+/// Hostile bodies with their names. A signed delivery may contain any of them.
 fn bodies() -> Vec<(&'static str, Vec<u8>)> {
     let nested =
         |open: &str, close: &str, n: usize| format!("{{\"a\":{}1{}}}", open.repeat(n), close.repeat(n)).into_bytes();
@@ -264,7 +269,7 @@ fn bodies() -> Vec<(&'static str, Vec<u8>)> {
             "a lone surrogate",
             b"{\"type\":\"\\ud800\",\"message\":{\"type\":\"\\udfff\",\"call\":{\"id\":\"\\ud800\"}}}".to_vec(),
         ),
-        ("no UTF-8", b"{\"type\":\"\xff\xfe\"}".to_vec()),
+        ("not UTF-8", b"{\"type\":\"\xff\xfe\"}".to_vec()),
         (
             "huge numbers",
             b"{\"timestamp\":1e999999,\"message\":{\"type\":\"hang\",\"timestamp\":-99999999999999999999999}}".to_vec(),
@@ -277,10 +282,10 @@ fn bodies() -> Vec<(&'static str, Vec<u8>)> {
 }
 
 async fn stacks() -> Vec<Testbed> {
-    let of = |scheme| stack_with(Options { secrets: document(scheme), ..Options::default() });
+    let of = |vapi_scheme| stack_with(Options { secrets: document(vapi_scheme), ..Options::default() });
     let mut stacks = Vec::new();
-    for scheme in 0..5 {
-        stacks.push(of(scheme).await);
+    for vapi_scheme in 0..5 {
+        stacks.push(of(vapi_scheme).await);
     }
     stacks
 }
@@ -295,72 +300,72 @@ async fn status(stack: &Testbed, delivery: &Delivery) -> u16 {
 async fn forged_delivery_is_refused_by_every_scheme() {
     let stacks = stacks().await;
     let (mut tried, mut matrix) = (0, BTreeMap::<&str, BTreeMap<AuthScheme, String>>::new());
-    for way in SCHEMES {
-        let stack = &stacks[way.scheme()];
-        assert_eq!(send(stack, &way.good()).await.status, 200, "{way:?}: a valid delivery is accepted");
-        let mut cells = forgeries(way);
-        if way.signs() {
-            cells.extend(altered(way));
+    for scheme in SCHEMES {
+        let stack = &stacks[scheme.stack_index()];
+        assert_eq!(send(stack, &scheme.valid()).await.status, 200, "{scheme:?}: a valid delivery is accepted");
+        let mut cells = forgeries(scheme);
+        if scheme.signs_body() {
+            cells.extend(altered(scheme));
         }
-        for (fault, deliveries) in cells {
+        for (forgery, deliveries) in cells {
             let mut count = 0;
             for delivery in &deliveries {
                 let status = status(stack, delivery).await;
-                assert!([0, 401].contains(&status), "{way:?}, {fault}: {status}");
+                assert!([0, 401].contains(&status), "{scheme:?}, {forgery}: {status}");
                 count += 1;
                 tried += 1;
             }
-            matrix.entry(fault).or_default().insert(way, count.to_string());
+            matrix.entry(forgery).or_default().insert(scheme, count.to_string());
         }
     }
-    println!("{:<18}{}", "refused (401)", SCHEMES.map(|way| format!("{:>14}", way.name())).concat());
-    for (fault, row) in &matrix {
-        // A scheme has no cell for parts of the delivery that it does not sign.
-        let cell = |way: AuthScheme| row.get(&way).cloned().unwrap_or_else(|| "not signed".to_owned());
-        println!("{fault:<18}{}", SCHEMES.map(|way| format!("{:>14}", cell(way))).concat());
-        let expected = SCHEMES.into_iter().filter(|way| match *fault {
-            "another body" => way.signs(),
-            "stale" | "future" | "another time" => way.is_timed(),
+    println!("{:<18}{}", "refused (401)", SCHEMES.map(|scheme| format!("{:>14}", scheme.name())).concat());
+    for (forgery, row) in &matrix {
+        // A scheme has no cell for a part of the delivery that it does not sign.
+        let cell = |scheme: AuthScheme| row.get(&scheme).cloned().unwrap_or_else(|| "not signed".to_owned());
+        println!("{forgery:<18}{}", SCHEMES.map(|scheme| format!("{:>14}", cell(scheme))).concat());
+        let expected = SCHEMES.into_iter().filter(|scheme| match *forgery {
+            "another body" => scheme.signs_body(),
+            "stale" | "future" | "another time" => scheme.signs_time(),
             _ => true,
         });
-        assert_eq!(row.len(), expected.count(), "{fault}: a cell is empty");
+        assert_eq!(row.len(), expected.count(), "{forgery}: a cell is empty");
     }
     println!("{tried} hostile deliveries");
     assert!(tried >= 150, "{tried}");
     for stack in &stacks {
         let good = SCHEMES
             .into_iter()
-            .filter(|way| way.scheme() == stacks.iter().position(|s| std::ptr::eq(s, stack)).unwrap());
+            .filter(|scheme| scheme.stack_index() == stacks.iter().position(|s| std::ptr::eq(s, stack)).unwrap());
         // The deliveries with `svix-*` and `webhook-*` headers are the same event.
-        let good = good.filter(|way| *way != AuthScheme::Webhook).count();
+        let good = good.filter(|scheme| *scheme != AuthScheme::Webhook).count();
         assert_eq!(items(stack).await, good, "nothing else is recorded");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn verified_hostile_body_breaks_nothing() {
+async fn signed_hostile_body_causes_no_server_error() {
     let stacks = stacks().await;
-    for way in [AuthScheme::Svix, AuthScheme::Agntix, AuthScheme::Vapi(0), AuthScheme::Vapi(3)] {
+    for scheme in [AuthScheme::Svix, AuthScheme::Agntix, AuthScheme::Vapi(0), AuthScheme::Vapi(3)] {
         for (name, body) in bodies() {
             let started = Instant::now();
-            let delivery = way.delivery(way.headers(&body, now()), body);
-            let status = status(&stacks[way.scheme()], &delivery).await;
-            assert!([200, 400, 413].contains(&status), "{way:?}, {name}: {status}");
-            assert!(started.elapsed() < Duration::from_secs(10), "{way:?}, {name}");
+            let delivery = scheme.delivery(scheme.headers(&body, now()), body);
+            let status = status(&stacks[scheme.stack_index()], &delivery).await;
+            assert!([200, 400, 413].contains(&status), "{scheme:?}, {name}: {status}");
+            assert!(started.elapsed() < Duration::from_secs(10), "{scheme:?}, {name}");
         }
-        assert_eq!(send(&stacks[way.scheme()], &way.good()).await.status, 200, "{way:?}");
+        assert_eq!(send(&stacks[scheme.stack_index()], &scheme.valid()).await.status, 200, "{scheme:?}");
     }
 }
 
 /// Verifies a delivery like the receiver.
-fn verify(way: AuthScheme, headers: &[(String, Vec<u8>)], body: &[u8], at: Timestamp) -> Result<(), Rejection> {
+fn verify(scheme: AuthScheme, headers: &[(String, Vec<u8>)], body: &[u8], at: Timestamp) -> Result<(), Rejection> {
     let pairs = headers.iter().filter_map(|(name, value)| {
         Some((HeaderName::from_bytes(name.as_bytes()).ok()?, HeaderValue::from_bytes(value).ok()?))
     });
     let headers: HeaderMap = pairs.collect();
     let body = Bytes::copy_from_slice(body);
     let delivery = Unverified::new(&Method::POST, &headers, &body);
-    way.secrets().of(way.source()).unwrap().verify(delivery, at).map(drop)
+    scheme.secrets().of(scheme.source()).unwrap().verify(delivery, at).map(drop)
 }
 
 proptest! {
@@ -368,17 +373,23 @@ proptest! {
 
     /// Flips one bit of the body, the id, the time or the signature.
     #[test]
-    fn delivery_with_one_flipped_bit_is_refused(way in 0..SCHEMES.len(), place in any::<prop::sample::Index>(), bit in 0..8_u32) {
-        let (way, at) = (SCHEMES[way], now());
+    fn delivery_with_one_flipped_bit_is_refused(
+        scheme in 0..SCHEMES.len(),
+        place in any::<prop::sample::Index>(),
+        bit in 0..8_u32,
+    ) {
+        let (scheme, at) = (SCHEMES[scheme], now());
         let mut body = BODY.as_bytes().to_vec();
         let mut headers: Vec<(String, Vec<u8>)> =
-            way.headers(&body, at).into_iter().map(|(name, value)| (name, value.into_bytes())).collect();
-        prop_assert!(verify(way, &headers, &body, at).is_ok());
+            scheme.headers(&body, at).into_iter().map(|(name, value)| (name, value.into_bytes())).collect();
+        prop_assert!(verify(scheme, &headers, &body, at).is_ok());
         let before = headers.clone();
         // The verifier ignores a message id or time that is not signed.
-        let covered: Vec<usize> = (0..headers.len()).filter(|n| headers[*n].0 != "x-message-id" || way == AuthScheme::Vapi(3))
-            .filter(|n| headers[*n].0 != "x-timestamp" || way.is_timed()).collect();
-        let signed = if way.signs() { body.len() } else { 0 };
+        let covered: Vec<usize> = (0..headers.len())
+            .filter(|n| headers[*n].0 != "x-message-id" || scheme == AuthScheme::Vapi(3))
+            .filter(|n| headers[*n].0 != "x-timestamp" || scheme.signs_time())
+            .collect();
+        let signed = if scheme.signs_body() { body.len() } else { 0 };
         let total = signed + covered.iter().map(|n| headers[*n].1.len()).sum::<usize>();
         let mut at_byte = place.index(total);
         if at_byte < signed {
@@ -396,7 +407,7 @@ proptest! {
         // Hexadecimal digits and the word `Bearer` are accepted in either letter case.
         let lowercase = |headers: &[(String, Vec<u8>)]| headers.iter().map(|header| header.1.to_ascii_lowercase()).collect::<Vec<_>>();
         let is_same = lowercase(&headers) == lowercase(&before) && body == BODY.as_bytes();
-        let may_be_same = matches!(way, AuthScheme::Vapi(0 | 2 | 4)) && is_same;
-        prop_assert!(may_be_same || verify(way, &headers, &body, at).is_err(), "{way:?}: {headers:?}");
+        let may_be_same = matches!(scheme, AuthScheme::Vapi(0 | 2 | 4)) && is_same;
+        prop_assert!(may_be_same || verify(scheme, &headers, &body, at).is_err(), "{scheme:?}: {headers:?}");
     }
 }

@@ -14,7 +14,7 @@ use crate::support::{replies, send, stack_with};
 
 const FIRST: u64 = 1_795_173_390_500;
 
-/// The expected outcome of a second delivery. Written from `docs/table.md`, not from the code.
+/// The expected outcome of a later delivery, as `docs/table.md` describes it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Expected {
     Recorded,
@@ -22,7 +22,7 @@ enum Expected {
     Conflict,
 }
 
-/// The difference between a second delivery and the first.
+/// The difference between a later delivery and the first.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Differs {
     Nothing,
@@ -35,8 +35,10 @@ enum Differs {
     Detail,
 }
 
-const NAMED: [&str; 6] =
+/// Types that happen once to the chat, session or call that they name.
+const NAMED_ONCE: [&str; 6] =
     ["chat.created", "chat.deleted", "session.created", "session.updated", "session.deleted", "call.deleted"];
+/// Types that are answered or acted on.
 const ANSWERED: [&str; 10] = [
     "assistant-request",
     "tool-calls",
@@ -49,7 +51,9 @@ const ANSWERED: [&str; 10] = [
     "voice-request",
     "phone-call-control",
 ];
-const CLOSED: [&str; 4] = ["assistant-request", "campaign.predial", "tool-calls", "function-call"];
+/// Answered types that are identified by their call, campaign, contact or tool calls alone.
+const IDENTIFIED: [&str; 4] = ["assistant-request", "campaign.predial", "tool-calls", "function-call"];
+/// Types whose messages are pieces of a stream.
 const STREAMED: [&str; 2] = ["model-output", "voice-input"];
 
 fn expected(kind: &str, differs: Differs) -> Expected {
@@ -57,11 +61,13 @@ fn expected(kind: &str, differs: Differs) -> Expected {
         _ if STREAMED.contains(&kind) => Expected::Recorded,
         Differs::Nothing => Expected::Duplicate,
         Differs::Own => Expected::Recorded,
-        Differs::Time | Differs::Common if ANSWERED.contains(&kind) || NAMED.contains(&kind) => Expected::Duplicate,
+        Differs::Time | Differs::Common if ANSWERED.contains(&kind) || NAMED_ONCE.contains(&kind) => {
+            Expected::Duplicate
+        }
         Differs::Time | Differs::Common => Expected::Recorded,
-        Differs::Detail if NAMED.contains(&kind) => Expected::Conflict,
+        Differs::Detail if NAMED_ONCE.contains(&kind) => Expected::Conflict,
         // Only the campaign and contact, the call, or the tool calls identify these requests.
-        Differs::Detail if CLOSED.contains(&kind) => Expected::Duplicate,
+        Differs::Detail if IDENTIFIED.contains(&kind) => Expected::Duplicate,
         Differs::Detail => Expected::Recorded,
     }
 }
@@ -95,7 +101,7 @@ fn message(kind: &str, name: &str, differs: Differs, control_url: &str) -> Value
 }
 
 async fn stack() -> Testbed {
-    // Replies contain the message's time, so that the first reply differs from later ones.
+    // Replies contain the time of the message, so that a later reply differs from the first.
     let act = json!({"type": "say", "content": "{{/timestamp}}"});
     let mut rules = vec![
         json!({"when": {"type": "tool-calls", "tool": "find"}, "reply": {"result": "{{/timestamp}}"}, "act": act}),
@@ -119,7 +125,7 @@ fn every_type_distinguishes_resends_from_new_occurrences() {
     let case = (prop::sample::select(kinds), prop::collection::vec(prop::sample::select(differs.to_vec()), 1..4));
     let count = std::cell::Cell::new(0);
     let mut runner = TestRunner::new(gatehouse_seeds::cases(60));
-    let play = |(kind, later): (&str, Vec<Differs>)| {
+    let check = |(kind, later): (&str, Vec<Differs>)| {
         count.set(count.get() + 1);
         runtime.block_on(async {
             let call = Call::answering(200).await;
@@ -155,7 +161,7 @@ fn every_type_distinguishes_resends_from_new_occurrences() {
             Ok(())
         })
     };
-    runner.run(&case, play).unwrap();
+    runner.run(&case, check).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

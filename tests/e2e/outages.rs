@@ -1,12 +1,12 @@
-//! Tests what happens to events while DynamoDB or SQS fails.
+//! Tests the recording of events while DynamoDB or SQS fails.
+
+use std::time::Duration;
 
 use gatehouse_ada::Ada;
 use gatehouse_agntix::Agntix;
-use gatehouse_vapi::Vapi;
-use std::time::Duration;
-
 use gatehouse_local::delivery::noise;
 use gatehouse_local::{Delivery, Fault, Rule};
+use gatehouse_vapi::Vapi;
 
 use crate::support::{MESSAGE, items, messages, now, record, send, send_message, stack, timeline};
 

@@ -7,11 +7,11 @@ use gatehouse_vapi::Vapi;
 
 use crate::support::{now, send, stack};
 
-/// Text that is part of every body, token and signature that these tests send.
+/// Text that these tests put into bodies, headers and tokens.
 const MARK: &str = "c0ffee-in-confidence";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn refusal_echoes_nothing_of_its_request() {
+async fn refusal_contains_no_text_of_its_request() {
     let stack = stack().await;
     let body = format!(r#"{{"type":"{MARK}","secret":"{MARK}"}}"#);
     for delivery in [

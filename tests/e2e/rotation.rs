@@ -255,22 +255,22 @@ async fn hanging_secrets_manager_returns_503_in_under_two_seconds() {
     assert!(started.elapsed() < std::time::Duration::from_secs(2));
 }
 
-/// Sends deliveries without pause from twelve senders, and forgeries, through all steps of a rotation. Reloads fail for
-/// some time.
+/// Runs all steps of a rotation while twelve senders send deliveries without a pause, and another sends forgeries.
+/// Reloads fail for some time.
 #[tokio::test(flavor = "multi_thread")]
 async fn rotation_under_load_loses_and_refuses_nothing() {
     const SENDERS: usize = 12;
     const STEP: usize = 60;
     let setup = Setup::start(&document(&[OLD])).await;
-    let signs_with: Mutex<&[&str]> = Mutex::new(&[OLD]);
-    let (sent, (is_over, over)) = (AtomicUsize::new(0), watch::channel(false));
+    let signing_secrets: Mutex<&[&str]> = Mutex::new(&[OLD]);
+    let (sent, (end, ended)) = (AtomicUsize::new(0), watch::channel(false));
     let sender = async |n: usize| {
         let mut answered = Vec::new();
         for count in 0.. {
-            if *over.borrow() {
+            if *ended.borrow() {
                 break;
             }
-            let (id, secrets) = (format!("msg_{n}_{count}"), *signs_with.lock().unwrap());
+            let (id, secrets) = (format!("msg_{n}_{count}"), *signing_secrets.lock().unwrap());
             // Ada retries after a 503.
             let mut statuses = vec![setup.deliver(&id, secrets).await];
             while statuses.ends_with(&[503]) && statuses.len() < 100 {
@@ -283,14 +283,14 @@ async fn rotation_under_load_loses_and_refuses_nothing() {
         answered
     };
     let forger = async || {
-        while !*over.borrow() {
+        while !*ended.borrow() {
             let status = setup.deliver("msg_forged", &["whsec_c3RyYW5nZXItc3RyYW5nZXItc3RyYW5nZXI="]).await;
             assert!([401, 503].contains(&status), "{status}");
             tokio::task::yield_now().await;
         }
     };
     // Advances the clock by a minute after every `STEP` deliveries.
-    let minutes = async |minutes: usize| {
+    let advance_minutes = async |minutes: usize| {
         for _ in 0..minutes {
             let until = sent.load(Ordering::Relaxed) + STEP;
             while sent.load(Ordering::Relaxed) < until {
@@ -300,21 +300,21 @@ async fn rotation_under_load_loses_and_refuses_nothing() {
         }
     };
     let rotation = async {
-        minutes(2).await;
-        // The new secret is stored beside the old one. Until the document can be loaded, nothing changes.
+        advance_minutes(2).await;
+        // The stored document gets the new secret in addition to the old one. It has no effect until it can be loaded.
         setup.manager.proxy.add_rule(Rule::every(Fault::Cut));
         setup.manager.put(&document(&[NEW, OLD]));
-        minutes(3).await;
+        advance_minutes(3).await;
         setup.manager.proxy.clear_rules();
-        minutes(6).await;
+        advance_minutes(6).await;
         // Ada signs with both secrets, then only with the new one.
-        *signs_with.lock().unwrap() = &[NEW, OLD];
-        minutes(2).await;
-        *signs_with.lock().unwrap() = &[NEW];
-        minutes(2).await;
+        *signing_secrets.lock().unwrap() = &[NEW, OLD];
+        advance_minutes(2).await;
+        *signing_secrets.lock().unwrap() = &[NEW];
+        advance_minutes(2).await;
         setup.manager.put(&document(&[NEW]));
-        minutes(6).await;
-        is_over.send(true).unwrap();
+        advance_minutes(6).await;
+        end.send(true).unwrap();
     };
     let senders = futures_util::future::join_all((0..SENDERS).map(sender));
     let (answered, (), ()) = tokio::join!(senders, forger(), rotation);

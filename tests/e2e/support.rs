@@ -73,7 +73,7 @@ pub(crate) async fn items(stack: &Testbed) -> usize {
     count
 }
 
-/// Counts the messages in a queue, visible or not.
+/// Counts the messages in a queue, both visible and hidden.
 pub(crate) async fn messages(stack: &Testbed, queue: &str) -> usize {
     use aws_sdk_sqs::types::QueueAttributeName as Name;
     let names = [Name::ApproximateNumberOfMessages, Name::ApproximateNumberOfMessagesNotVisible];

@@ -9,8 +9,8 @@ const EVENT_STREAM: (&str, &str) = ("text", "event-stream");
 /// The quality of a range without a quality value, in thousandths.
 const DEFAULT_QUALITY: u16 = 1000;
 
-/// Whether the client prefers one JSON object. At equal quality the format that is named more exactly wins, then the
-/// event stream. A client that accepts neither gets the event stream.
+/// Whether the client prefers one JSON object. If both formats have the same quality, the more specific range wins. If
+/// the ranges are equally specific, or the client accepts neither format, it gets the event stream.
 pub(crate) fn prefers_json(headers: &HeaderMap) -> bool {
     let ranges: Vec<Range<'_>> = headers
         .get_all(header::ACCEPT)
@@ -20,10 +20,10 @@ pub(crate) fn prefers_json(headers: &HeaderMap) -> bool {
         .filter_map(Range::parse)
         .collect();
     let best_match =
-        |media_type| ranges.iter().filter_map(|range| range.matches(media_type)).max_by_key(|found| found.exactness);
+        |media_type| ranges.iter().filter_map(|range| range.matches(media_type)).max_by_key(|found| found.specificity);
     match (best_match(JSON), best_match(EVENT_STREAM)) {
         (Some(json), Some(stream)) => {
-            (json.quality, json.exactness) > (stream.quality, stream.exactness) && json.quality > 0
+            (json.quality, json.specificity) > (stream.quality, stream.specificity) && json.quality > 0
         }
         (Some(json), None) => json.quality > 0,
         (None, _) => false,
@@ -41,7 +41,7 @@ struct Range<'a> {
 /// How a range matches a media type.
 struct Match {
     /// 2 for the type itself, 1 for `type/*`, 0 for `*/*`.
-    exactness: u8,
+    specificity: u8,
     quality: u16,
 }
 
@@ -57,17 +57,14 @@ impl<'a> Range<'a> {
     }
 
     fn matches(&self, (kind, subtype): (&str, &str)) -> Option<Match> {
-        let exactness = match (self.kind, self.subtype) {
+        let has_kind = self.kind.eq_ignore_ascii_case(kind);
+        let specificity = match (self.kind, self.subtype) {
             ("*", "*") => 0,
-            (own_kind, "*") if own_kind.eq_ignore_ascii_case(kind) => 1,
-            (own_kind, own_subtype)
-                if own_kind.eq_ignore_ascii_case(kind) && own_subtype.eq_ignore_ascii_case(subtype) =>
-            {
-                2
-            }
+            (_, "*") if has_kind => 1,
+            (_, own_subtype) if has_kind && own_subtype.eq_ignore_ascii_case(subtype) => 2,
             _ => return None,
         };
-        Some(Match { exactness, quality: self.quality })
+        Some(Match { specificity, quality: self.quality })
     }
 }
 

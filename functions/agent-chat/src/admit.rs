@@ -5,26 +5,26 @@ use std::time::Duration;
 
 use gatehouse_ag_kit::{Dialect, check::check};
 use gatehouse_inbox::store::claim::{Claim, Completion};
-use gatehouse_inbox::store::slots::{Full, Slot};
+use gatehouse_inbox::store::slots::Slot;
 use gatehouse_payload::json::{self, Document};
 use gatehouse_payload::time::Timestamp;
-use gatehouse_payload::{Fingerprint, Nonce};
+use gatehouse_payload::{EventId, Fingerprint, Nonce};
 use gatehouse_receiver::{Deadline, Problem, RequestId, precheck};
 use http::{HeaderValue, Request};
 use tokio::time::timeout;
 
 use crate::auth::{self, Caller};
 use crate::clean_up::CleanUp;
-use crate::idempotency::{self, Key};
-use crate::record::RecordedTurn;
-use crate::{AdmittedRequest, Bytes, MARGIN, PATHS, State, ids};
+use crate::idempotency::{self, Acquisition, RecordedTurn};
+use crate::problem::ChatProblem;
+use crate::{AdmittedRequest, Bytes, MARGIN, PATHS, State};
 
-/// Time that leases last after the end of the invocation, in milliseconds, because a clock may be slow.
+/// Time by which a lease outlasts its invocation, in milliseconds, because clocks may differ.
 const LEASE_MARGIN: i64 = 5000;
-/// Lease of a key during admission, in milliseconds. A request that is killed during admission blocks its key for no
-/// longer.
+/// Lease of a key during admission, in milliseconds. The key of a request that is killed during admission is free after
+/// this time.
 const ADMISSION_LEASE: i64 = 15_000;
-/// Longest time that an error response waits until its key and slot are released.
+/// Longest time that an error response waits for the release of its request's key and slot.
 const RELEASE_WAIT: Duration = Duration::from_secs(2);
 
 /// The result of admission.
@@ -40,28 +40,28 @@ pub(crate) async fn admit(
     request: &Request<Bytes>,
     state: &Arc<State>,
     deadline: Deadline,
-) -> Result<Admission, Problem> {
+) -> Result<Admission, ChatProblem> {
     let agent_id = agent_id(request.uri().path()).ok_or(Problem::NotFound { paths: PATHS })?;
     precheck::check_without_path(request, state.limits.body)?;
     let (client, agent) = auth::authorize(request, state, agent_id).await?;
     let document = Document::read(request.body()).map_err(|error| Problem::NotAnObject(error.to_string()))?;
     // `Document` also reads a JSON string that holds an object, which webhooks send. Agents do not accept one.
     if !request.body().trim_ascii_start().starts_with(b"{") {
-        return Err(Problem::NotAnObject("the body is a JSON string; send a JSON object".to_owned()));
+        return Err(Problem::NotAnObject("the body is a JSON string; send a JSON object".to_owned()).into());
     }
-    check(agent.dialect, document.text()).map_err(|wrong| Problem::WrongRequest(wrong.to_string()))?;
+    check(agent.dialect, document.text()).map_err(|error| ChatProblem::WrongRequest(error.to_string()))?;
     let now = state.clock().now();
     let in_ms = |ms: i64| Timestamp::clamped(now.as_millis().saturating_add(ms));
     let lease = in_ms(i64::try_from(deadline.left().as_millis()).unwrap_or(i64::MAX / 2) + LEASE_MARGIN);
     let nonce = Nonce::random().map_err(|_| Problem::NotDurable)?;
     let (turn_id, claim) = match idempotency::header(request)? {
-        None => (ids::new_turn_id(), None),
+        None => (new_turn_id(), None),
         Some(key) => {
-            let key = ids::claim_key(&client.id, agent_id, &key);
+            let key = idempotency::claim_key(&client.id, agent_id, &key);
             let fingerprint = Fingerprint::of(document.text());
             match idempotency::acquire(state, key, fingerprint, nonce, in_ms(ADMISSION_LEASE).min(lease)).await {
-                Ok(Key::Acquired(claim)) => (ids::turn_id(&claim), Some(claim)),
-                Ok(Key::Recorded(recorded)) => {
+                Ok(Acquisition::Acquired(claim)) => (idempotency::turn_id(&claim), Some(claim)),
+                Ok(Acquisition::Recorded(recorded)) => {
                     let request_id = request_id(request, &recorded.turn_id, None);
                     return Ok(Admission::Replay(Box::new(recorded), request_id));
                 }
@@ -118,26 +118,31 @@ async fn acquire_slot(
     admitted: &mut AdmittedRequest,
     nonce: Nonce,
     lease: Timestamp,
-) -> Result<(), Problem> {
+) -> Result<(), ChatProblem> {
     let Caller { id, limits, .. } = &admitted.client;
     if limits.are_none() {
         return Ok(());
     }
-    let slot = Slot { key: ids::slots_key(id), nonce };
+    let slot = Slot { key: slots_key(id), nonce };
     let result = state.inbox.store.acquire_slot(&slot, *limits, lease, admitted.began_at).await;
     match result {
         Ok(Ok(())) => {}
-        Ok(Err(Full::Concurrent { retry_after })) => {
-            return Err(Problem::TooMany("the client has reached its limit of concurrent turns", retry_after));
-        }
-        Ok(Err(Full::PerMinute { retry_after })) => {
-            return Err(Problem::TooMany("the client has reached its limit of turns per minute", retry_after));
-        }
+        Ok(Err(full)) => return Err(ChatProblem::TooMany(full)),
         Err(error) => tracing::warn!(error = error.to_string(), "the client's turn could not be counted"),
     }
-    // After an error the slot may have been acquired all the same, so it is released too.
+    // A write that returned an error may have acquired the slot, so the slot is released with the turn.
     admitted.slot = Some(slot);
     Ok(())
+}
+
+/// Returns the key of a client's quota: `slots:<client>`.
+fn slots_key(client: &str) -> EventId {
+    EventId::new(&["slots"], &[client])
+}
+
+/// Returns a new id for a turn without an idempotency key: a UUID of version 7, so that ids sort by time.
+fn new_turn_id() -> String {
+    uuid::Uuid::now_v7().to_string()
 }
 
 /// Returns the `AgentId` in the path.

@@ -6,6 +6,7 @@ use gatehouse_receiver::Problem;
 use gatehouse_receiver::secrets::Refresh;
 use http::{Request, header};
 
+use crate::problem::ChatProblem;
 use crate::{Bytes, State, jwt};
 
 /// An authenticated client.
@@ -19,18 +20,19 @@ pub(crate) struct Caller {
 }
 
 /// The client list is unavailable; the same request may succeed later.
-const CLIENTS_UNAVAILABLE: Problem =
-    Problem::NoSecrets("the list of clients is unavailable; send the same request again");
+const CLIENTS_UNAVAILABLE: ChatProblem =
+    ChatProblem::Request(Problem::NoSecrets("the list of clients is unavailable; send the same request again"));
 
 /// The secrets document has no usable client.
-const NO_CLIENTS: Problem = Problem::NoSecrets("no usable client is configured; the log has the reason");
+const NO_CLIENTS: ChatProblem =
+    ChatProblem::Request(Problem::NoSecrets("no usable client is configured; the log has the reason"));
 
 /// Authenticates the client. Returns it with the agent of the request.
 pub(crate) async fn authorize(
     request: &Request<Bytes>,
     state: &State,
     agent_id: &str,
-) -> Result<(Caller, Agent), Problem> {
+) -> Result<(Caller, Agent), ChatProblem> {
     let secrets = state.secrets.get().await.ok_or(CLIENTS_UNAVAILABLE)?;
     let token = bearer_token(request)?;
     let result = check_access(&secrets, state, token, agent_id).await;
@@ -44,9 +46,10 @@ pub(crate) async fn authorize(
     }
 }
 
-/// Whether a newer secrets document may have the client or the agent.
-fn may_need_newer_secrets(problem: &Problem) -> bool {
-    matches!(problem, Problem::NoClient(_) | Problem::NoAgent | Problem::Forbidden) || *problem == NO_CLIENTS
+/// Whether a newer secrets document may contain the client or the agent.
+fn may_need_newer_secrets(problem: &ChatProblem) -> bool {
+    matches!(problem, ChatProblem::NoClient(_) | ChatProblem::NoAgent | ChatProblem::Forbidden)
+        || *problem == NO_CLIENTS
 }
 
 async fn check_access(
@@ -54,7 +57,7 @@ async fn check_access(
     state: &State,
     token: &str,
     agent_id: &str,
-) -> Result<(Caller, Agent), Problem> {
+) -> Result<(Caller, Agent), ChatProblem> {
     if !chat.is_open() {
         return Err(NO_CLIENTS);
     }
@@ -66,15 +69,15 @@ async fn check_access(
         }
     };
     if !rights.may_call(agent_id) {
-        return Err(Problem::Forbidden);
+        return Err(ChatProblem::Forbidden);
     }
-    let agent = chat.agents.get(agent_id).ok_or(Problem::NoAgent)?;
+    let agent = chat.agents.get(agent_id).ok_or(ChatProblem::NoAgent)?;
     Ok((Caller { id, verified_by, limits: rights.limits }, agent.clone()))
 }
 
 /// Returns the token of the `Authorization` header.
-fn bearer_token(request: &Request<Bytes>) -> Result<&str, Problem> {
-    let value = request.headers().get(header::AUTHORIZATION).ok_or(Problem::NoClient("no token"))?;
+fn bearer_token(request: &Request<Bytes>) -> Result<&str, ChatProblem> {
+    let value = request.headers().get(header::AUTHORIZATION).ok_or(ChatProblem::NoClient("no token"))?;
     let (scheme, token) = value.to_str().ok().and_then(|value| value.split_once(' ')).unwrap_or_default();
-    if scheme.eq_ignore_ascii_case("bearer") { Ok(token.trim()) } else { Err(Problem::NoClient("no bearer")) }
+    if scheme.eq_ignore_ascii_case("bearer") { Ok(token.trim()) } else { Err(ChatProblem::NoClient("no bearer")) }
 }

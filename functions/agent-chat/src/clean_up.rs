@@ -1,4 +1,4 @@
-//! Releases the claim and the slot of a turn or of a rejected request. Retries until the invocation ends, so that they
+//! Releases the claim and the slot of a turn or of a rejected request. Retries until the invocation ends, so that both
 //! are free as soon as DynamoDB is available again.
 
 use std::time::Duration;
@@ -18,9 +18,9 @@ const MAX_PAUSE: Duration = Duration::from_secs(1);
 /// The writes to DynamoDB that release a claim and a slot.
 #[derive(Debug)]
 pub(crate) struct CleanUp {
-    /// A claim to be settled, and how.
+    /// A claim to settle, with its completion.
     pub(crate) claim: Option<(Claim, Completion)>,
-    /// A slot to be released.
+    /// A slot to release.
     pub(crate) slot: Option<Slot>,
     /// Deadline of the retries. After it, the claim's lease and the slot expire on their own.
     pub(crate) until: Instant,

@@ -10,7 +10,7 @@ use crate::relay::Failure;
 const HEARTBEAT: &[u8] = b": \n\n";
 /// The byte order mark.
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
-/// Size of the outbox from which on it is flushed before more is read from the agent, in bytes.
+/// Size of the outbox, in bytes, at which it is flushed before more is read from the agent.
 const FLUSH_SIZE: usize = 16 * 1024;
 
 /// The stream to a client.
@@ -89,7 +89,7 @@ impl ClientStream {
         let length = bytes.len();
         if self.sent_bytes + length > self.limit {
             let detail = format!("the answer is longer than {} bytes", self.limit);
-            return Err(Failure::bad("too long", detail));
+            return Err(Failure::bad_gateway("too long", detail));
         }
         // Most clients keep up, and a timer for each piece costs more than sending it.
         let is_sent = match self.pieces.try_send(bytes) {
@@ -97,7 +97,7 @@ impl ClientStream {
             Err(NotSent::Closed) => false,
             Err(NotSent::Full(bytes)) => match timeout_at(until, self.pieces.send(bytes)).await {
                 Ok(is_sent) => is_sent,
-                Err(_) => return Err(Failure::slow("client", "the client did not read the answer in time")),
+                Err(_) => return Err(Failure::gateway_timeout("client", "the client did not read the answer in time")),
             },
         };
         if is_sent {

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use gatehouse_ag_kit::Dialect;
 use gatehouse_ag_kit::turn::{Call, End, Message, Turn};
 use gatehouse_payload::wire::Raw;
-use gatehouse_receiver::Problem;
+use gatehouse_receiver::ProblemDocument;
 use gatehouse_sse::Reader;
 use http::{HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::body::Body;
 use crate::limits::LARGEST_EVENT;
 use crate::pieces::Pieces;
+use crate::problem::ChatProblem;
 
 /// Longest answer that is returned as one object, in bytes.
 const MAX_ANSWER_BYTES: usize = 5 * 1024 * 1024;
@@ -47,12 +48,12 @@ struct ToolCallObject<'a> {
     name: &'a str,
     /// JSON text.
     arguments: &'a str,
-    /// The client must execute a call without a result.
+    /// Absent if the client must execute the call.
     #[serde(skip_serializing_if = "Option::is_none")]
     result: Option<&'a str>,
 }
 
-/// Why the turn failed: the agent's code and message, if it sent them, else the proxy's.
+/// Why the turn failed. If the agent sent no code or message, the proxy's own is used.
 #[derive(Serialize)]
 struct ErrorObject<'a> {
     code: &'a str,
@@ -83,7 +84,7 @@ pub(crate) async fn answer(
     request: &[u8],
     turn_id: &str,
     mut pieces: Pieces,
-) -> Result<Response<Body>, Problem> {
+) -> Result<Response<Body>, ChatProblem> {
     // The configured event limit was applied when the events were received.
     let mut turn = Turn::new(dialect).answering(std::str::from_utf8(request).unwrap_or_default());
     let mut reader = Reader::new(LARGEST_EVENT);
@@ -103,7 +104,7 @@ pub(crate) async fn answer(
         }
     }
     if bytes > MAX_ANSWER_BYTES {
-        return Err(Problem::BadAgent("the answer is larger than 5 MiB; ask for it as text/event-stream".into()));
+        return Err(ChatProblem::BadAgent("the answer is larger than 5 MiB; ask for it as text/event-stream".into()));
     }
     let end = turn.end.clone().unwrap_or(End::Failed("cut".to_owned()));
     let status = if matches!(end, End::Failed(_)) { StatusCode::BAD_GATEWAY } else { StatusCode::OK };
@@ -113,8 +114,8 @@ pub(crate) async fn answer(
         }
         _ => "the agent reported an error",
     };
-    let problem = Problem::BadAgent(detail.into());
-    let (default_code, default_message) = (problem.slug(), problem.detail());
+    let ProblemDocument { slug: default_code, detail: default_message, .. } =
+        ChatProblem::BadAgent(detail.into()).document();
     let error = turn.error.as_ref();
     let object = TurnObject {
         r#type: "turn",

@@ -20,6 +20,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
+use crate::problem::ChatProblem;
 use crate::{State, Upstream};
 
 /// Clock difference that is tolerated for `exp` and `nbf`, in seconds.
@@ -34,8 +35,8 @@ const UNKNOWN_KEY_COOLDOWN: Duration = Duration::from_secs(30);
 const FAILURE_COOLDOWN: Duration = Duration::from_secs(5);
 
 /// The problem of a token that only a newer key set could verify.
-const KEYS_UNAVAILABLE: Problem =
-    Problem::NoSecrets("the issuer's keys cannot be fetched; send the same request again");
+const KEYS_UNAVAILABLE: ChatProblem =
+    ChatProblem::Request(Problem::NoSecrets("the issuer's keys cannot be fetched; send the same request again"));
 
 /// Why a token was rejected. The client only sees 401; the log line has the reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,7 +62,7 @@ impl Rejection {
         matches!(self, Self::UnknownKey | Self::BadSignature)
     }
 
-    /// The reason as the log has it.
+    /// Returns the words for the log.
     fn as_str(self) -> &'static str {
         match self {
             Self::UnreadableHeader => "unknown token",
@@ -81,9 +82,9 @@ impl Rejection {
     }
 }
 
-impl From<Rejection> for Problem {
+impl From<Rejection> for ChatProblem {
     fn from(rejection: Rejection) -> Self {
-        Problem::NoClient(rejection.as_str())
+        ChatProblem::NoClient(rejection.as_str())
     }
 }
 
@@ -132,7 +133,7 @@ struct Key {
 }
 
 impl KeySet {
-    /// Whether it was fetched within `max_age`.
+    /// Whether the set was fetched within `max_age`.
     fn is_current(&self, max_age: Duration) -> bool {
         self.loaded_at.is_some_and(|at| at.elapsed() < max_age)
     }
@@ -166,7 +167,7 @@ impl KeySetCache {
     /// Fetches the issuer's key set, unless it was fetched within `max_age` or the last attempt is too recent.
     ///
     /// Concurrent calls wait for the fetch in progress and share its result. A set without a usable key never replaces
-    /// one that has some.
+    /// a set that has one.
     async fn refresh(&self, issuer: &Issuer, upstream: &Upstream, max_age: Duration) -> KeySet {
         let entry = self.entry(issuer);
         let _guard = entry.refresh_lock.lock().await;
@@ -251,13 +252,13 @@ struct Claims {
 /// Returns the client that `token` belongs to, and its rights.
 ///
 /// # Errors
-/// [`Problem::NoClient`] if the token is invalid; [`Problem::NoSecrets`] if only a newer key set could verify it and
-/// that set cannot be fetched.
+/// [`ChatProblem::NoClient`] if the token is invalid; [`Problem::NoSecrets`] if only a newer key set could verify it
+/// and that set cannot be fetched.
 pub(crate) async fn verify<'i>(
     token: &str,
     issuers: &'i [Issuer],
     state: &State,
-) -> Result<(String, &'i Rights), Problem> {
+) -> Result<(String, &'i Rights), ChatProblem> {
     let header = jsonwebtoken::decode_header(token).map_err(|_| Rejection::UnreadableHeader)?;
     let unverified: UnverifiedIssuer =
         jsonwebtoken::dangerous::insecure_decode_claims(token).map_err(|_| Rejection::MissingIssuer)?;
@@ -324,7 +325,7 @@ fn validation(issuer: &Issuer, algorithm: Algorithm) -> Validation {
     validation
 }
 
-/// The cryptography of `jsonwebtoken`, by the library that TLS uses too. It only verifies signatures.
+/// The cryptography provider of `jsonwebtoken`. It uses `ring`, like TLS, and only verifies signatures.
 static PROVIDER: CryptoProvider = CryptoProvider {
     signer_factory: |_, _| Err(Error::from(ErrorKind::InvalidAlgorithm)),
     verifier_factory: |algorithm, key| Ok(Box::new(Verifier { algorithm: *algorithm, key: key.clone() })),

@@ -17,7 +17,7 @@ use gatehouse_inbox::store::slots::Slot;
 use gatehouse_payload::Outcome;
 use gatehouse_payload::time::Timestamp;
 use gatehouse_receiver::secrets::SecretsCache;
-use gatehouse_receiver::{Deadline, Problem, RequestId};
+use gatehouse_receiver::{Deadline, ProblemDocument, RequestId};
 use gatehouse_runtime::Clock;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use tokio::sync::oneshot;
@@ -30,11 +30,11 @@ mod body;
 mod clean_up;
 mod client;
 mod idempotency;
-mod ids;
 mod json_response;
 mod jwt;
 mod limits;
 mod pieces;
+mod problem;
 mod record;
 mod relay;
 mod reply;
@@ -44,10 +44,11 @@ mod upstream;
 use admit::Admission;
 use auth::Caller;
 pub use body::Body;
+use idempotency::RecordedTurn;
 pub use jwt::KeySetCache;
 pub use limits::Limits;
 pub use pieces::Pieces;
-use record::RecordedTurn;
+use problem::ChatProblem;
 use relay::ResponseHead;
 pub use turns::Turns;
 pub use upstream::Upstream;
@@ -135,7 +136,7 @@ struct RunningTurn {
 enum Answer {
     /// A turn with the agent.
     Turn(RunningTurn),
-    /// A recorded turn. Holds the new request's id, too.
+    /// A recorded turn, with the new request's id.
     Replay(Box<RecordedTurn>, HeaderValue),
 }
 
@@ -155,18 +156,17 @@ pub async fn handle(request: Request<Bytes>, state: &Arc<State>, deadline: Deadl
         }
         Err(problem) => problem,
     };
-    let (status, detail, why) = (problem.status().as_u16(), problem.log_detail(), problem.why());
-    let (ms, problem_slug) = (millis(started.elapsed()), problem.slug());
-    let outcome = problem.outcome().as_str();
-    let function = FUNCTION;
-    let request_id = invocation.as_ref().map(RequestId::as_str);
-    tracing::info!(function, request_id, outcome, status, ms, problem = problem_slug, detail, why, "request");
-    problem_response(&problem, invocation.as_ref())
+    let document = problem.document();
+    let (function, request_id) = (FUNCTION, invocation.as_ref().map(RequestId::as_str));
+    let (outcome, status, ms) = (document.outcome().as_str(), document.status.as_u16(), millis(started.elapsed()));
+    let (problem, detail, why) = (document.slug, problem.log_detail(), problem.why());
+    tracing::info!(function, request_id, outcome, status, ms, problem, detail, why, "request");
+    problem_response(&document, invocation.as_ref())
 }
 
 /// Admits a request and runs its turn, in a task of its own. If the client leaves during admission, the key and the
 /// slot are released. If it leaves later, the turn continues.
-async fn start_turn(request: Request<Bytes>, state: &Arc<State>, deadline: Deadline) -> Result<Answer, Problem> {
+async fn start_turn(request: Request<Bytes>, state: &Arc<State>, deadline: Deadline) -> Result<Answer, ChatProblem> {
     let (answer_sender, answer) = oneshot::channel();
     let owner = Arc::clone(state);
     drop(state.turns.spawn(async move {
@@ -199,7 +199,8 @@ async fn start_turn(request: Request<Bytes>, state: &Arc<State>, deadline: Deadl
         relay::run(owner, *admitted, head_sender, sender, until).await;
     }));
     // Without an answer the task has panicked, and the panic's log line has the details.
-    let panicked = Problem::BadAgent("the proxy failed before it forwarded the request to the agent; try again".into());
+    let panicked =
+        ChatProblem::BadAgent("the proxy failed before it forwarded the request to the agent; try again".into());
     answer.await.unwrap_or(Err(panicked))
 }
 
@@ -212,7 +213,7 @@ async fn respond(
     format: &ResponseFormat,
 ) -> Response<Body> {
     let RunningTurn { turn_id, request_id, dialect, head, pieces } = turn;
-    // A JSON response is sent when the turn has ended, which is before the deadline. So its status can wait that long.
+    // A JSON response is sent after the turn, which ends before the deadline. So its status can wait that long.
     let head_timeout = match format {
         ResponseFormat::Json(_) => deadline.left(),
         ResponseFormat::EventStream => state.limits.commit,
@@ -220,14 +221,14 @@ async fn respond(
     let result = match (timeout(head_timeout, head).await, format) {
         (Ok(Ok(ResponseHead::Failed(problem))), _) => Err(problem),
         // The turn's task has panicked, and the panic's log line has the details.
-        (Ok(Err(_)), _) => Err(Problem::BadAgent("the proxy failed during the turn".into())),
+        (Ok(Err(_)), _) => Err(ChatProblem::BadAgent("the proxy failed during the turn".into())),
         (_, ResponseFormat::Json(request)) => json_response::answer(dialect, request, &turn_id, pieces).await,
         (Ok(Ok(ResponseHead::Answered(headers))), ResponseFormat::EventStream) => {
             Ok(with_headers(Body::Pieces(pieces), headers))
         }
         (Err(_), ResponseFormat::EventStream) => Ok(with_headers(Body::Pieces(pieces), relay::default_headers())),
     };
-    let response = result.unwrap_or_else(|problem| problem_response(&problem, invocation));
+    let response = result.unwrap_or_else(|problem| problem_response(&problem.document(), invocation));
     with_ids(response, &turn_id, request_id)
 }
 
@@ -249,7 +250,7 @@ async fn replay(
             json_response::answer(dialect, request, &turn_id, pieces).await
         }
     };
-    let mut response = result.unwrap_or_else(|problem| problem_response(&problem, invocation));
+    let mut response = result.unwrap_or_else(|problem| problem_response(&problem.document(), invocation));
     response.headers_mut().insert("idempotency-replayed", HeaderValue::from_static("true"));
     let event_id = gatehouse_ag_kit::event_id(&turn_id);
     let (function, outcome, ms) = (FUNCTION, Outcome::Replayed.as_str(), millis(started.elapsed()));
@@ -262,8 +263,8 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn problem_response(problem: &Problem, invocation: Option<&RequestId>) -> Response<Body> {
-    problem.to_response(invocation).map(|text| Body::Whole(Bytes::from(text)))
+fn problem_response(document: &ProblemDocument, invocation: Option<&RequestId>) -> Response<Body> {
+    document.to_response(invocation).map(|text| Body::Whole(Bytes::from(text)))
 }
 
 fn with_headers(body: Body, headers: HeaderMap) -> Response<Body> {

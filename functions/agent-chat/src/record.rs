@@ -5,20 +5,17 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use data_encoding::BASE64;
-use gatehouse_ag_kit::Dialect;
 use gatehouse_ag_kit::turn::End;
 use gatehouse_payload::event::RECORD_LIMIT;
 use gatehouse_payload::time::Timestamp;
 use gatehouse_payload::{Event, Fingerprint, Flags, Nonce};
-use gatehouse_sse::Reader;
 use http::HeaderMap;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::AdmittedRequest;
-use crate::limits::LARGEST_EVENT;
 
-/// Largest part of an answer that is recorded, in bytes. A longer answer is not replayed.
+/// Largest part of an answer that is recorded, in bytes. A longer answer is not [replayed](crate::idempotency).
 pub(crate) const MAX_RECORDED_ANSWER: usize = 8 * 1024 * 1024;
 
 /// The result of a turn.
@@ -74,7 +71,7 @@ struct RecordBody<'a> {
     request_cut: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     answer: Option<&'a str>,
-    /// The answer, if it is not UTF-8 or too large as text.
+    /// The answer, if it is not UTF-8 or is too large as text.
     #[serde(skip_serializing_if = "Option::is_none")]
     answer_base64: Option<String>,
     #[serde(skip_serializing_if = "is_false")]
@@ -101,7 +98,7 @@ const MAX_BODY_BYTES: usize = RECORD_LIMIT - 64 * 1024;
 enum Encoding {
     /// JSON text, if the answer is UTF-8. A control character takes six bytes.
     Text,
-    /// Base64: four bytes for any three.
+    /// Base64. Three bytes take four.
     Base64,
 }
 
@@ -191,107 +188,4 @@ pub(crate) fn event(admitted: &AdmittedRequest, result: &TurnResult, now: Timest
         flags: Flags::default(),
         is_one_question: false,
     })
-}
-
-/// A turn with a complete record, which can be replayed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct RecordedTurn {
-    pub(crate) turn_id: String,
-    pub(crate) dialect: Dialect,
-    pub(crate) headers: HeaderMap,
-    /// The whole events of the answer.
-    pub(crate) answer: Bytes,
-}
-
-/// The replay that a turn's record allows.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Replay {
-    /// The turn ended well, and its record is complete.
-    Complete(RecordedTurn),
-    /// The turn ended well, but its answer was cut or has been erased.
-    Partial,
-    /// The turn failed.
-    Failed,
-    /// There is no record.
-    Missing,
-}
-
-/// Returns the replay that the body of a turn's record allows.
-pub(crate) fn replay_of(body: &[u8]) -> Replay {
-    #[derive(Deserialize)]
-    struct ReadBody {
-        turn_id: String,
-        dialect: String,
-        end: String,
-        #[serde(default)]
-        headers: BTreeMap<String, String>,
-        answer: Option<String>,
-        answer_base64: Option<String>,
-        #[serde(default)]
-        answer_cut: bool,
-    }
-    let Ok(read) = serde_json::from_slice::<ReadBody>(body) else { return Replay::Partial };
-    if !["completed", "interrupted", "cancelled"].contains(&read.end.as_str()) {
-        return Replay::Failed;
-    }
-    let base64 = |text: String| BASE64.decode(text.as_bytes()).ok();
-    let answer = read.answer.map(String::into_bytes).or_else(|| base64(read.answer_base64?));
-    match (answer, Dialect::from_name(&read.dialect)) {
-        (Some(answer), Some(dialect)) if !read.answer_cut => {
-            let header = |(name, value): (String, String)| Some((name.parse().ok()?, value.parse().ok()?));
-            let headers: HeaderMap = read.headers.into_iter().filter_map(header).collect();
-            Replay::Complete(RecordedTurn {
-                turn_id: read.turn_id,
-                dialect,
-                headers,
-                answer: whole_events(Bytes::from(answer)),
-            })
-        }
-        _ => Replay::Partial,
-    }
-}
-
-/// Returns the whole events of an answer, which the client was sent, without the incomplete event at its end.
-fn whole_events(answer: Bytes) -> Bytes {
-    let mut reader = Reader::new(LARGEST_EVENT);
-    reader.feed(answer.clone());
-    let mut whole = 0;
-    // The client was sent nothing after an event that was too large.
-    while let Ok(Some(block)) = reader.next_block() {
-        whole += block.bytes.len();
-    }
-    answer.slice(..whole)
-}
-
-#[cfg(test)]
-#[allow(clippy::panic)]
-mod tests {
-    use super::{Replay, replay_of};
-
-    /// A turn as the release before bounded resources recorded it. Later records may only add members.
-    fn old_record(end: &str, answer: &str) -> String {
-        format!(
-            "{{\"type\":\"turn\",\"turn_id\":\"t1\",\"client\":\"web\",\"agent\":\"kit\",\"dialect\":\"ag-kit\",\
-             \"conversation\":\"c\",\"request_id\":\"r\",\"began_at\":\"2026-11-01T09:00:00Z\",\"end\":\"{end}\",\
-             \"first_event_ms\":3,\"duration_ms\":9,\"received_bytes\":14,\"sent_bytes\":14,\"events\":1,\
-             \"headers\":{{\"content-type\":\"text/event-stream\"}},\"request\":{{\"messages\":[]}},{answer}}}"
-        )
-    }
-
-    #[test]
-    fn turns_of_the_previous_release_are_replayed() {
-        for end in ["completed", "interrupted"] {
-            for answer in [r#""answer":"data: [DONE]\n\n""#, r#""answer_base64":"ZGF0YTogW0RPTkVdCgo=""#] {
-                let Replay::Complete(recorded) = replay_of(old_record(end, answer).as_bytes()) else {
-                    panic!("{end} {answer}")
-                };
-                assert_eq!((recorded.turn_id.as_str(), &*recorded.answer), ("t1", &b"data: [DONE]\n\n"[..]));
-                assert_eq!(recorded.headers["content-type"], "text/event-stream");
-            }
-            let cut = old_record(end, r#""answer":"data: [DONE]\n\n","answer_cut":true"#);
-            assert_eq!(replay_of(cut.as_bytes()), Replay::Partial);
-        }
-        let failed = old_record("failed:cut", r#""answer":"data: x\n\n""#);
-        assert_eq!(replay_of(failed.as_bytes()), Replay::Failed);
-    }
 }

@@ -8,7 +8,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use gatehouse_ag_kit::turn::{DONE, End, Turn};
-use gatehouse_receiver::Problem;
 use gatehouse_sse::{Block, Reader};
 use http::{HeaderMap, HeaderValue, header};
 use http_body::Frame;
@@ -20,6 +19,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::client::{ClientStream, JoinedBytes};
 use crate::pieces::Sender;
+use crate::problem::ChatProblem;
 use crate::record::MAX_RECORDED_ANSWER;
 use crate::upstream::ForwardError;
 use crate::{AdmittedRequest, State, reply};
@@ -35,7 +35,7 @@ pub(crate) enum ResponseHead {
     /// The agent answers, with these headers.
     Answered(HeaderMap),
     /// The turn failed before the first event. It is recorded and has ended.
-    Failed(Problem),
+    Failed(ChatProblem),
 }
 
 /// Why a turn failed.
@@ -44,18 +44,18 @@ pub(crate) struct Failure {
     /// One or two words, for the record and the log.
     pub(crate) reason: &'static str,
     /// The problem that the client gets.
-    pub(crate) problem: Problem,
+    pub(crate) problem: ChatProblem,
 }
 
 impl Failure {
-    /// The agent's answer is missing, invalid or too large.
-    pub(crate) fn bad(reason: &'static str, detail: impl Into<Cow<'static, str>>) -> Failure {
-        Failure { reason, problem: Problem::BadAgent(detail.into()) }
+    /// The failure of a turn whose answer is missing, invalid or too large.
+    pub(crate) fn bad_gateway(reason: &'static str, detail: impl Into<Cow<'static, str>>) -> Failure {
+        Failure { reason, problem: ChatProblem::BadAgent(detail.into()) }
     }
 
-    /// A time limit has passed.
-    pub(crate) fn slow(reason: &'static str, detail: &'static str) -> Failure {
-        Failure { reason, problem: Problem::SlowAgent(detail) }
+    /// The failure of a turn that exceeds a time limit.
+    pub(crate) fn gateway_timeout(reason: &'static str, detail: &'static str) -> Failure {
+        Failure { reason, problem: ChatProblem::SlowAgent(detail) }
     }
 }
 
@@ -194,12 +194,12 @@ impl TurnRelay {
         let response = match self.wait_for(forwarding, self.timers.first_by).await {
             Some(Ok(response)) => response,
             Some(Err(ForwardError::Unreachable)) => {
-                return Err(Failure::bad("unreachable", "the agent cannot be reached"));
+                return Err(Failure::bad_gateway("unreachable", "the agent cannot be reached"));
             }
             Some(Err(ForwardError::Broken)) => {
-                return Err(Failure::bad("broken", "the connection to the agent broke before it answered"));
+                return Err(Failure::bad_gateway("broken", "the connection to the agent broke before it answered"));
             }
-            None => return Err(Failure::slow("no answer", "the agent did not begin to answer in time")),
+            None => return Err(Failure::gateway_timeout("no answer", "the agent did not begin to answer in time")),
         };
         let (head, body) = response.into_parts();
         self.client.headers = reply::check(&head)?;
@@ -225,7 +225,7 @@ impl TurnRelay {
         if let Some(frame) = body.frame().now_or_never() {
             return Some(frame.into());
         }
-        // The connection's task hands over one piece at a time, and may have the next one in its buffer.
+        // The connection's task passes on one piece at a time, and may have the next one in its buffer.
         tokio::task::yield_now().await;
         body.frame().now_or_never().map(Next::from)
     }
@@ -256,7 +256,10 @@ impl TurnRelay {
     async fn receive(&mut self, data: Bytes) -> Result<(), Failure> {
         self.agent.received_bytes += data.len();
         if self.client.stream.has_left && self.agent.received_bytes > self.state.limits.answer {
-            return Err(Failure::bad("too long", "the answer is longer than the limit, and the client has left"));
+            return Err(Failure::bad_gateway(
+                "too long",
+                "the answer is longer than the limit, and the client has left",
+            ));
         }
         let room = MAX_RECORDED_ANSWER.saturating_sub(self.agent.answer.len());
         self.agent.answer.extend_from_slice(data.get(..room.min(data.len())).unwrap_or_default());
@@ -275,7 +278,7 @@ impl TurnRelay {
             match self.agent.reader.next_block() {
                 Ok(Some(block)) => self.forward_block(block)?,
                 Ok(None) => break,
-                Err(too_large) => return Err(Failure::bad("too large", format!("the agent sent {too_large}"))),
+                Err(too_large) => return Err(Failure::bad_gateway("too large", format!("the agent sent {too_large}"))),
             }
             if n.is_multiple_of(BLOCKS_PER_SLICE) {
                 tokio::task::yield_now().await;
@@ -298,7 +301,7 @@ impl TurnRelay {
             turn.take(&event.data);
             if turn.events == 1 && turn.end == Some(End::Failed("could not begin".to_owned())) {
                 turn.end = None;
-                return Err(Failure::bad("could not begin", "the agent could not begin"));
+                return Err(Failure::bad_gateway("could not begin", "the agent could not begin"));
             }
             if self.agent.first_event.is_none() {
                 self.agent.first_event = Some(self.timers.started.elapsed());
@@ -314,7 +317,7 @@ impl TurnRelay {
             self.client.pending.push(block.bytes);
             let is_too_much = self.client.pending.len() > self.state.limits.event;
             return if is_too_much {
-                Err(Failure::bad("no event", "the agent sent data but no event"))
+                Err(Failure::bad_gateway("no event", "the agent sent data but no event"))
             } else {
                 Ok(())
             };
@@ -369,11 +372,11 @@ impl TurnRelay {
         if self.agent.turn.end.is_some() {
             Ok(())
         } else if Instant::now() >= self.timers.until {
-            Err(Failure::slow("deadline", "the turn took too long"))
+            Err(Failure::gateway_timeout("deadline", "the turn took too long"))
         } else if self.agent.first_event.is_none() {
-            Err(Failure::slow("idle", "the agent sent no event in time"))
+            Err(Failure::gateway_timeout("idle", "the agent sent no event in time"))
         } else {
-            Err(Failure::slow("idle", "the agent fell silent"))
+            Err(Failure::gateway_timeout("idle", "the agent fell silent"))
         }
     }
 }
@@ -383,8 +386,8 @@ impl AgentSide {
     fn ended(&self, without_end: &'static str) -> Result<(), Failure> {
         match (&self.turn.end, self.first_event) {
             (Some(_), _) => Ok(()),
-            (None, None) => Err(Failure::bad("nothing", "the agent sent no event")),
-            (None, Some(_)) => Err(Failure::bad("cut", without_end)),
+            (None, None) => Err(Failure::bad_gateway("nothing", "the agent sent no event")),
+            (None, Some(_)) => Err(Failure::bad_gateway("cut", without_end)),
         }
     }
 }

@@ -3,8 +3,7 @@
 use http::response::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 
-use gatehouse_receiver::Problem;
-
+use crate::problem::{ChatProblem, ClientErrorStatus};
 use crate::relay::Failure;
 
 /// Longest redirect location that is shown to the client, in bytes.
@@ -20,11 +19,11 @@ pub(crate) fn check(head: &Parts) -> Result<HeaderMap, Failure> {
     let status = head.status;
     if [StatusCode::UNAUTHORIZED, StatusCode::PROXY_AUTHENTICATION_REQUIRED].contains(&status) {
         // The agent rejects the proxy's token, not the client's, so the client does not get a 401.
-        return Err(Failure::bad("agent token", "the agent does not accept the token it is configured with"));
+        return Err(Failure::bad_gateway("agent token", "the agent does not accept the token it is configured with"));
     }
-    if status.is_client_error() {
+    if let Some(status) = ClientErrorStatus::new(status) {
         let retry_after = head.headers.get(header::RETRY_AFTER).filter(|value| is_short(value)).cloned();
-        return Err(Failure { reason: "refused", problem: Problem::AgentRefused(status, retry_after) });
+        return Err(Failure { reason: "refused", problem: ChatProblem::AgentRefused(status, retry_after) });
     }
     if status.is_redirection()
         && let Some(location) = head.headers.get(header::LOCATION)
@@ -35,21 +34,21 @@ pub(crate) fn check(head: &Parts) -> Result<HeaderMap, Failure> {
             "the agent answered with {} and redirects to {location}; configure the address at which it answers",
             status.as_u16()
         );
-        return Err(Failure::bad("status", detail));
+        return Err(Failure::bad_gateway("status", detail));
     }
     if !status.is_success() {
-        return Err(Failure::bad("status", format!("the agent answered with the status {}", status.as_u16())));
+        return Err(Failure::bad_gateway("status", format!("the agent answered with the status {}", status.as_u16())));
     }
     if let Some(encoding) = content_encoding(&head.headers) {
         let detail = format!(
             "the agent compressed its answer (Content-Encoding: {encoding}) without being asked; turn compression off"
         );
-        return Err(Failure::bad("content encoding", detail));
+        return Err(Failure::bad_gateway("content encoding", detail));
     }
     let content_type = head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let essence = content_type.and_then(|value| value.split(';').next()).unwrap_or_default().trim();
     if !essence.eq_ignore_ascii_case("text/event-stream") {
-        return Err(Failure::bad("content type", "the agent did not answer with an event stream"));
+        return Err(Failure::bad_gateway("content type", "the agent did not answer with an event stream"));
     }
     Ok(client_headers(&head.headers))
 }

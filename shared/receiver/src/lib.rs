@@ -12,7 +12,7 @@ pub mod secrets;
 pub mod skip;
 
 pub use deadline::Deadline;
-pub use problem::Problem;
+pub use problem::{Problem, ProblemDocument};
 pub use receiver::{Receiver, connect};
 pub use redaction::Redaction;
 pub use request_id::RequestId;

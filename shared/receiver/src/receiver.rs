@@ -82,9 +82,9 @@ impl<V: Vendor> Receiver<V> {
         let (response, outcome, context) = match result {
             Ok(Accepted { body, outcome, context }) => (Response::new(body), outcome, context),
             Err(Rejected { problem, outcome, context }) => {
-                let why = problem.why();
-                let context = LogContext { problem: Some((problem.slug(), problem.log_detail())), why, ..*context };
-                (problem.to_response(request_id), outcome, context)
+                let (document, why) = (problem.document(), problem.why());
+                let context = LogContext { problem: Some((document.slug, problem.log_detail())), why, ..*context };
+                (document.to_response(request_id), outcome, context)
             }
         };
         let response = with_headers(response, outcome, context.event.as_ref());
@@ -256,7 +256,7 @@ impl Rejected {
 
 impl From<Problem> for Rejected {
     fn from(problem: Problem) -> Self {
-        let outcome = problem.outcome();
+        let outcome = problem.document().outcome();
         Rejected { problem, outcome, context: Box::default() }
     }
 }

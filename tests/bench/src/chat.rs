@@ -42,6 +42,7 @@ const OPEN: [usize; 3] = [1, 100, 1_000];
 #[derive(Debug)]
 pub(crate) struct Chat {
     agent: Agent,
+    /// The time to which the times in events are relative.
     zero: Instant,
 }
 
@@ -52,7 +53,7 @@ impl Chat {
     /// Fails if there is no free port.
     pub(crate) async fn start() -> Result<Chat, Error> {
         let zero = Instant::now();
-        let agent = Agent::start(move |requests| Some(answer(requests, zero))).await?;
+        let agent = Agent::start(move |request| Some(answer(request, zero))).await?;
         Ok(Chat { agent, zero })
     }
 
@@ -89,8 +90,8 @@ fn event(text: &str) -> Bytes {
     Bytes::from(format!("data: {{\"type\":\"text\",\"content\":\"{text}\"}}\n\n"))
 }
 
-fn answer(requests: &ReceivedRequest, zero: Instant) -> Answer {
-    let body = String::from_utf8_lossy(&requests.body);
+fn answer(request: &ReceivedRequest, zero: Instant) -> Answer {
+    let body = String::from_utf8_lossy(&request.body);
     let is_prompt = |prompt: &str| body.contains(prompt);
     let done = AgentPiece::Bytes(Bytes::from_static(DONE));
     let bulk = |bytes: usize| {
@@ -197,7 +198,7 @@ impl Route {
 /// Measures all routes.
 ///
 /// # Errors
-/// Fails if a route does not lead to the agent.
+/// Fails if the agent cannot be reached by a route.
 pub(crate) async fn run(bench: &Bench) -> Result<Report, Error> {
     let mut routes = vec![("direct", Route::Http(Client::new(&bench.chat.agent.url)?, None))];
     match nginx(bench).await {
@@ -243,7 +244,7 @@ pub(crate) async fn run(bench: &Bench) -> Result<Report, Error> {
             large[n].median().into(),
             paced[n].median().into(),
         ];
-        // A direct connection needs no process besides the bench.
+        // A direct connection needs no other process than the bench.
         row.extend(memory[n].map(|kb| if n == 0 { Cell::None } else { kb.into() }));
         table.rows.push(row);
     }
@@ -269,9 +270,17 @@ pub(crate) async fn run(bench: &Bench) -> Result<Report, Error> {
         Target::at_most("chat: kB of an idle stream, of 1,000", memory[last][2], 64.0),
     ];
     if last == 2 {
-        let beside = |of: &[Times]| of[2].median() / of[1].median();
-        targets.push(Target::at_least("chat: throughput of 16 KB events relative to nginx", beside(&large), 0.9));
-        targets.push(Target::at_least("chat: throughput of 100 B events relative to nginx", beside(&small), 0.9));
+        let relative_to_nginx = |of: &[Times]| of[2].median() / of[1].median();
+        targets.push(Target::at_least(
+            "chat: throughput of 16 KB events relative to nginx",
+            relative_to_nginx(&large),
+            0.9,
+        ));
+        targets.push(Target::at_least(
+            "chat: throughput of 100 B events relative to nginx",
+            relative_to_nginx(&small),
+            0.9,
+        ));
     }
     for (_, route) in routes {
         if let Route::Function(_, process) | Route::Http(_, Some(process)) = route {

@@ -88,7 +88,7 @@ impl Cloud {
         Ok(Cloud { url, usage, folder: folder.to_owned(), authority, _engine: engine, _secrets: secrets })
     }
 
-    /// Writes a bundle of certificates: those in the first readable file of `roots`, and the bench's own.
+    /// Writes a bundle of certificates: those in the first readable file of `roots`, and the certificate of the bench.
     ///
     /// # Errors
     /// Fails if the file cannot be written.

@@ -1,4 +1,5 @@
-//! Measures cold starts: from the start of the process to its first request for an event, and to its first answer.
+//! Measures cold starts: the time from the start of the process to its first request for an event, and to its first
+//! answer.
 
 use bytes::Bytes;
 use gatehouse_local::Error;
@@ -11,7 +12,7 @@ use crate::process::{self, Process, WHOLE_CPU_MB};
 use crate::report::{Cell, Report, Table, Target, Times, ms};
 use crate::{BASELINE, Bench, HEADLINE};
 
-/// Memory sizes in MB at which Lambda gives a function a part of a processor.
+/// Memory sizes, in MB, for which Lambda gives a function a part of a processor.
 const PARTS: [u32; 3] = [128, 256, 512];
 
 #[derive(Default)]
@@ -67,21 +68,21 @@ async fn whole_processor(bench: &Bench) -> Result<Report, Error> {
         Target::at_most("zip of conversation-webhooks, MB", contenders[0].zip_bytes as f64 / 1e6, 4.0),
     ];
     for (peer, ready, answer) in [("Python", 25.0, 10.0), ("Node", 15.0, 10.0)] {
-        let Some(theirs) = of(peer) else { continue };
+        let Some(peer_measured) = of(peer) else { continue };
         targets.extend([
             Target::at_least(
                 &format!("start to ready, unconnected: times faster than {peer}"),
-                theirs.ready.median() / measured[1].ready.median(),
+                peer_measured.ready.median() / measured[1].ready.median(),
                 ready,
             ),
             Target::at_least(
                 &format!("start to first answer: times faster than {peer}"),
-                theirs.answered.median() / measured[0].answered.median(),
+                peer_measured.answered.median() / measured[0].answered.median(),
                 answer,
             ),
             Target::at_least(
                 &format!("peak RSS: times less than {peer}"),
-                theirs.memory.median() / measured[0].memory.median(),
+                peer_measured.memory.median() / measured[0].memory.median(),
                 4.0,
             ),
         ]);

@@ -35,7 +35,7 @@ fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
 }
 
-/// Builds functions as `sam build` does: one at a time, so that none is built with the features of another.
+/// Builds functions as `sam build` does: one at a time, so that no function is built with the features of another.
 ///
 /// # Errors
 /// Fails if a function does not compile.
@@ -50,10 +50,10 @@ pub(crate) fn build(packages: impl Iterator<Item = String>) -> Result<(), Error>
     Ok(())
 }
 
-/// The folder of the release binaries, which is found from this binary's path.
+/// Returns the folder of the release binaries, by the path of this binary.
 fn binaries() -> Result<PathBuf, Error> {
     let own = std::env::current_exe()?;
-    Ok(own.parent().and_then(Path::parent).ok_or("the bench is not in a folder of cargo's")?.join("release"))
+    Ok(own.parent().and_then(Path::parent).ok_or("the bench is not in cargo's target folder")?.join("release"))
 }
 
 /// One of Gatehouse's functions, from `folder` or from cargo's folder.
@@ -86,7 +86,7 @@ pub(crate) fn gatehouse(name: &str, function: &str, folder: Option<&Path>, cloud
     })
 }
 
-/// Counts the allocations of Ada events with these bodies with the guard.
+/// Runs the guard, which counts the allocations of Ada events with these bodies.
 ///
 /// # Errors
 /// Fails if the guard does not run or prints no counts.

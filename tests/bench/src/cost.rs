@@ -26,7 +26,7 @@ const DYNAMODB_MS: f64 = 5.0;
 const PLATFORM_LOG: f64 = 700.0;
 /// Bytes of a message whose item is smaller than 1 KB.
 const SMALL: usize = 800;
-/// The index that can be left out.
+/// The index that the parameter `SourceIndex` can leave out.
 const OPTIONAL_INDEX: &str = "by-source";
 
 #[derive(Debug, Deserialize)]
@@ -62,8 +62,8 @@ impl Gateway {
     #[must_use]
     pub(crate) fn month(&self, events: f64) -> f64 {
         let (mut dollars, mut from) = (self.monthly, self.included);
-        for (upto, million) in &self.tiers {
-            let to = upto.unwrap_or(f64::INFINITY).min(events);
+        for (upper, million) in &self.tiers {
+            let to = upper.unwrap_or(f64::INFINITY).min(events);
             dollars += (to - from).max(0.0) / 1e6 * million;
             from = from.max(to);
         }
@@ -74,13 +74,21 @@ impl Gateway {
 /// The cost of writing an event: bytes, write units and requests.
 #[derive(Debug, Clone, Copy, Default)]
 struct Units {
+    /// Bytes of the body.
     body: usize,
+    /// Bytes of the stored payload.
     stored: usize,
+    /// Write units of the table.
     table: f64,
+    /// Write units of all indexes.
     indexes: f64,
+    /// Write units of the optional index.
     optional: f64,
+    /// Estimated write units of an item with the uncompressed body.
     raw: f64,
+    /// Requests to SQS.
     sqs: usize,
+    /// Requests to DynamoDB.
     requests: usize,
 }
 
@@ -110,7 +118,7 @@ pub(crate) async fn run(bench: &Bench) -> Result<Report, Error> {
             process::WHOLE_CPU_MB
         }
     };
-    let both = [(bench.headline.clone(), Kind::Ours), (bench.reports.clone(), Kind::Report)];
+    let both = [(bench.headline.clone(), Kind::Gatehouse), (bench.reports.clone(), Kind::Report)];
     let measured = warm::measure(bench, &both, memory).await?;
     let billed_of = |measured: &warm::Measured| measured.own.mean().ceil() + DYNAMODB_MS;
     let billed: Vec<Vec<f64>> = measured.iter().map(|sizes| sizes.iter().map(billed_of).collect()).collect();
@@ -138,20 +146,20 @@ pub(crate) async fn run(bench: &Bench) -> Result<Report, Error> {
     );
     let line = log_line(bench).await?;
     let logs = (line + PLATFORM_LOG) / 1e9 * prices.aws.logs_gb * 1e6;
-    let mut of_size = Vec::new();
-    for (kind, billed) in [Kind::Ours, Kind::Report].into_iter().zip(&billed) {
+    let mut by_size = Vec::new();
+    for (kind, billed) in [Kind::Gatehouse, Kind::Report].into_iter().zip(&billed) {
         // The time of the smallest measured size also applies to a message whose item fits one write unit.
-        let small = (kind == Kind::Ours).then_some((&SMALL, billed.first().unwrap_or(&f64::NAN)));
+        let small = (kind == Kind::Gatehouse).then_some((&SMALL, billed.first().unwrap_or(&f64::NAN)));
         for (&bytes, &ms) in small.into_iter().chain(SIZES.iter().zip(billed)) {
-            let delivery = if kind == Kind::Ours { event::ada(bytes) } else { event::report(bytes) };
+            let delivery = if kind == Kind::Gatehouse { event::ada(bytes) } else { event::report(bytes) };
             let units = units_of(&delivery).await?;
             let gb_seconds = ms / 1000.0 * f64::from(MEMORY) / 1024.0 * 1e6;
-            let besides = prices.aws.lambda_million_requests
+            let without_writes = prices.aws.lambda_million_requests
                 + gb_seconds * prices.aws.lambda_gb_second_arm64
                 + units.sqs as f64 * prices.aws.sqs_million_requests;
-            let dollars = besides + units.without_optional() * prices.aws.dynamodb_million_write_units;
-            let listed = dollars + units.optional * prices.aws.dynamodb_million_write_units;
-            let vendor = if kind == Kind::Ours { "Ada, message of" } else { "Vapi, report of" };
+            let dollars = without_writes + units.without_optional() * prices.aws.dynamodb_million_write_units;
+            let with_by_source = dollars + units.optional * prices.aws.dynamodb_million_write_units;
+            let vendor = if kind == Kind::Gatehouse { "Ada, message of" } else { "Vapi, report of" };
             table.rows.push(vec![
                 format!("{vendor} {}", size(bytes)).into(),
                 (units.body as f64).into(),
@@ -161,16 +169,16 @@ pub(crate) async fn run(bench: &Bench) -> Result<Report, Error> {
                 (units.sqs as f64).into(),
                 ms.into(),
                 dollars.into(),
-                listed.into(),
+                with_by_source.into(),
                 logs.into(),
             ]);
-            of_size.push((kind, bytes, units, dollars, listed));
+            by_size.push((kind, bytes, units, dollars, with_by_source));
         }
     }
     report.tables.push(table);
-    for &(kind, bytes, units, dollars, listed) in &of_size {
+    for &(kind, bytes, units, dollars, with_by_source) in &by_size {
         match (kind, bytes) {
-            (Kind::Ours, SMALL) => {
+            (Kind::Gatehouse, SMALL) => {
                 report.targets.push(Target::at_most(
                     "dollars for a million, up to 1 KB stored, SourceIndex=false",
                     dollars,
@@ -178,7 +186,7 @@ pub(crate) async fn run(bench: &Bench) -> Result<Report, Error> {
                 ));
                 report.targets.push(Target::at_most(
                     "dollars for a million, up to 1 KB stored, SourceIndex=true",
-                    listed,
+                    with_by_source,
                     1.60,
                 ));
                 report.targets.push(Target::at_most("SQS requests of a new event", units.sqs as f64, 0.0));
@@ -192,7 +200,7 @@ pub(crate) async fn run(bench: &Bench) -> Result<Report, Error> {
                 ));
                 report.targets.push(Target::at_most(
                     "dollars for a million 3 KB Vapi reports, SourceIndex=true",
-                    listed,
+                    with_by_source,
                     2.20,
                 ));
             }
@@ -208,10 +216,15 @@ pub(crate) async fn run(bench: &Bench) -> Result<Report, Error> {
     }
     report.tables.push(gateways(
         &prices,
-        &of_size.iter().map(|&(kind, bytes, _, dollars, listed)| (kind, bytes, dollars, listed)).collect::<Vec<_>>(),
+        &by_size
+            .iter()
+            .map(|&(kind, bytes, _, dollars, with_by_source)| (kind, bytes, dollars, with_by_source))
+            .collect::<Vec<_>>(),
     ));
-    let ours: Vec<_> =
-        of_size.iter().map(|&(kind, bytes, _, dollars, listed)| (kind, bytes as f64, dollars, listed)).collect();
+    let ours: Vec<_> = by_size
+        .iter()
+        .map(|&(kind, bytes, _, dollars, with_by_source)| (kind, bytes as f64, dollars, with_by_source))
+        .collect();
     let hosted: Vec<_> = prices.gateways.iter().map(|gateway| (gateway.name.as_str(), gateway.month(1e6))).collect();
     bench.plots.cost(&ours, &hosted)?;
     Ok(report)
@@ -227,11 +240,15 @@ fn gateways(prices: &Prices, ours: &[(Kind, usize, f64, f64)]) -> Table {
         ),
         &["", "1 million events", "10 million events"],
     );
-    for &(kind, bytes, dollars, listed) in ours.iter().filter(|ours| [SMALL, 3_000, 20_000].contains(&ours.1)) {
-        let vendor = if kind == Kind::Ours { "Ada messages" } else { "Vapi reports" };
+    for &(kind, bytes, dollars, with_by_source) in ours.iter().filter(|ours| [SMALL, 3_000, 20_000].contains(&ours.1)) {
+        let vendor = if kind == Kind::Gatehouse { "Ada messages" } else { "Vapi reports" };
         let name = format!("Gatehouse, {vendor} of {}", size(bytes));
         table.rows.push(vec![name.clone().into(), dollars.into(), (dollars * 10.0).into()]);
-        table.rows.push(vec![format!("{name}, with by-source").into(), listed.into(), (listed * 10.0).into()]);
+        table.rows.push(vec![
+            format!("{name}, with by-source").into(),
+            with_by_source.into(),
+            (with_by_source * 10.0).into(),
+        ]);
     }
     for gateway in &prices.gateways {
         table.rows.push(vec![gateway.name.as_str().into(), gateway.month(1e6).into(), gateway.month(10e6).into()]);

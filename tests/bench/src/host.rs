@@ -118,8 +118,8 @@ impl Host {
         Ok((*at).ok_or("the function requested no event")?)
     }
 
-    /// Sends an event. A released function gets the response to its answer at once, so that it requests the next event
-    /// while it still sends this answer. Lambda never does that.
+    /// Sends an event. If `is_released` is set, the function gets the response to its answer at once, and requests the
+    /// next event while it still sends this answer. Lambda never does that.
     ///
     /// # Errors
     /// Fails if the function does not request an event.
@@ -155,7 +155,7 @@ async fn serve(listener: TcpListener, shared: Arc<Shared>) {
         let shared = Arc::clone(&shared);
         let service = service_fn(move |request| {
             let shared = Arc::clone(&shared);
-            async move { answer(&shared, request).await.ok_or("the host is gone") }
+            async move { answer(&shared, request).await.ok_or("the host has stopped") }
         });
         let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
         tokio::spawn(async move { drop(connection.await) });

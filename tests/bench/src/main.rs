@@ -44,9 +44,9 @@ pub(crate) const MEMORY: u32 = 256;
 #[derive(Debug, Parser)]
 #[command(name = "bench", version)]
 struct Arguments {
-    /// What to measure.
+    /// The measurements to run.
     #[arg(default_value = "all")]
-    what: What,
+    what: Measurement,
     /// Print everything as one JSON document instead of tables.
     #[arg(long)]
     json: bool,
@@ -68,7 +68,7 @@ struct Arguments {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum What {
+enum Measurement {
     /// Cold starts.
     Cold,
     /// Warm events.
@@ -131,7 +131,7 @@ async fn main() -> Result<(), Error> {
         let (name, folder) = beside.split_once('=').ok_or("--beside needs NAME=FOLDER")?;
         others.push(contender::gatehouse(name, BASELINE, Some(folder.as_ref()), &cloud)?);
     }
-    if !arguments.no_peers && [What::Cold, What::Warm, What::All].contains(&arguments.what) {
+    if !arguments.no_peers && [Measurement::Cold, Measurement::Warm, Measurement::All].contains(&arguments.what) {
         others.extend(contender::peers(&cloud)?);
     }
     let plots = Plots { folder: arguments.write.as_ref().map(|folder| folder.join("performance")) };
@@ -159,7 +159,7 @@ async fn main() -> Result<(), Error> {
 /// The line below which the bench writes the page.
 const MARK: &str = "<!-- The bench writes everything below this line. -->";
 
-fn write(folder: &Path, report: &Report, verdict: Option<&Table>, what: What) -> Result<(), Error> {
+fn write(folder: &Path, report: &Report, verdict: Option<&Table>, what: Measurement) -> Result<(), Error> {
     let page = folder.join("PERFORMANCE.md");
     let text = std::fs::read_to_string(&page)?;
     let (before, _) = text.split_once(MARK).ok_or_else(|| format!("{} has no line {MARK}", page.display()))?;
@@ -190,17 +190,17 @@ fn machine() -> String {
 }
 
 /// Runs the measurements. Prints each table as soon as it is measured, because all of them take a long time.
-async fn measure(bench: &Bench, what: What, is_json: bool) -> Result<Report, Error> {
+async fn measure(bench: &Bench, what: Measurement, is_json: bool) -> Result<Report, Error> {
     let mut report = Report::default();
-    for part in [What::Cold, What::Warm, What::Chat, What::Cost] {
-        if what != part && what != What::All {
+    for part in [Measurement::Cold, Measurement::Warm, Measurement::Chat, Measurement::Cost] {
+        if what != part && what != Measurement::All {
             continue;
         }
         let measured = match part {
-            What::Cold => cold::run(bench).await?,
-            What::Warm => warm::run(bench).await?,
-            What::Chat => chat::run(bench).await?,
-            What::Cost | What::All => cost::run(bench).await?,
+            Measurement::Cold => cold::run(bench).await?,
+            Measurement::Warm => warm::run(bench).await?,
+            Measurement::Chat => chat::run(bench).await?,
+            Measurement::Cost | Measurement::All => cost::run(bench).await?,
         };
         if !is_json {
             measured.tables.iter().for_each(|table| println!("{table}"));

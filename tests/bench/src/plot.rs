@@ -29,7 +29,7 @@ struct Line {
 }
 
 impl Plots {
-    /// Plots the own time of events against the size of their body.
+    /// Plots the own time of an event against the size of its body.
     ///
     /// # Errors
     /// Fails if the file cannot be written.
@@ -50,12 +50,17 @@ impl Plots {
     ///
     /// # Errors
     /// Fails if the file cannot be written.
-    pub(crate) fn cost(&self, ours: &[(Kind, f64, f64, f64)], hosted: &[(&str, f64)]) -> Result<(), Error> {
+    pub(crate) fn cost(&self, gatehouse: &[(Kind, f64, f64, f64)], hosted: &[(&str, f64)]) -> Result<(), Error> {
         let of = |kind, name: &str| Line {
             name: name.to_owned(),
-            points: ours.iter().filter(|ours| ours.0 == kind).map(|&(_, bytes, dollars, _)| (bytes, dollars)).collect(),
+            points: gatehouse
+                .iter()
+                .filter(|event| event.0 == kind)
+                .map(|&(_, bytes, dollars, _)| (bytes, dollars))
+                .collect(),
         };
-        let mut lines = vec![of(Kind::Ours, "Gatehouse, Ada messages"), of(Kind::Report, "Gatehouse, Vapi reports")];
+        let mut lines =
+            vec![of(Kind::Gatehouse, "Gatehouse, Ada messages"), of(Kind::Report, "Gatehouse, Vapi reports")];
         let (first, last) = (SIZES[0] as f64, SIZES[SIZES.len() - 1] as f64);
         lines.extend(
             hosted.iter().map(|&(name, dollars)| Line {

@@ -21,7 +21,7 @@ impl Times {
 
     /// The quantile for `part`: 0.5 is the median.
     #[must_use]
-    pub(crate) fn at(&self, part: f64) -> f64 {
+    pub(crate) fn quantile(&self, part: f64) -> f64 {
         let mut sorted = self.0.clone();
         sorted.sort_by(f64::total_cmp);
         let last = sorted.len().saturating_sub(1);
@@ -38,13 +38,13 @@ impl Times {
     /// The median.
     #[must_use]
     pub(crate) fn median(&self) -> f64 {
-        self.at(0.5)
+        self.quantile(0.5)
     }
 
     /// A cell with the minimum, the median and the 99th percentile.
     #[must_use]
     pub(crate) fn cell(&self) -> Cell {
-        Cell::Spread { min: self.at(0.0), median: self.median(), p99: self.at(0.99), of: self.0.len() }
+        Cell::Spread { min: self.quantile(0.0), median: self.median(), p99: self.quantile(0.99), of: self.0.len() }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Measures warm events: the own time of a function that is already running.
+//! Measures warm events: the own time of a running function, without the time of the engines.
 
 use std::time::Duration;
 
@@ -17,13 +17,13 @@ use tokio::time::Instant;
 pub(crate) const SIZES: [usize; 5] = [1_000, HEADLINE, 20_000, 200_000, 2_000_000];
 /// The largest body that the peers can store uncompressed, because an item is limited to 400 KB.
 const LARGEST_RAW: usize = 300_000;
-/// Number of events of a contender in one turn.
+/// Number of events that a contender receives in one turn.
 const TURN: usize = 40;
 
 /// Measurements of one contender with events of one size.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Measured {
-    /// The time without that of the engines.
+    /// The time from event to answer, without the time of the engines.
     pub(crate) own: Times,
     /// The processor time of an event.
     pub(crate) cpu: Times,
@@ -49,6 +49,7 @@ impl<'b> Running<'b> {
         Ok(Running { host, process, bench })
     }
 
+    /// Sends events one after the other and adds their measurements.
     async fn turn(&self, events: usize, of: impl Fn() -> Delivery, measured: &mut Measured) -> Result<(), Error> {
         let deliveries: Vec<_> = (0..events).map(|_| invocation(&of())).collect();
         let (cpu, began) = (self.process.cpu()?, Instant::now());
@@ -116,7 +117,7 @@ pub(crate) async fn measure(
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// Ada messages, received by a function of Gatehouse.
-    Ours,
+    Gatehouse,
     /// Ada messages, received by a peer, which stores them uncompressed.
     Peer,
     /// Vapi reports, received by a function of Gatehouse.
@@ -126,7 +127,7 @@ pub(crate) enum Kind {
 impl Kind {
     fn event(self, size: usize) -> Delivery {
         match self {
-            Kind::Ours | Kind::Peer => event::ada(size),
+            Kind::Gatehouse | Kind::Peer => event::ada(size),
             Kind::Report => event::report(size),
         }
     }
@@ -137,11 +138,14 @@ impl Kind {
 /// # Errors
 /// Fails if a function does not answer.
 pub(crate) async fn run(bench: &Bench) -> Result<Report, Error> {
-    let mut contenders = vec![(bench.headline.clone(), Kind::Ours)];
+    let mut contenders = vec![(bench.headline.clone(), Kind::Gatehouse)];
     contenders.push((gatehouse("server-message (Vapi reports)", "server-message", None, &bench.cloud)?, Kind::Report));
     contenders.extend(bench.others.iter().map(|other| {
-        let kind =
-            if other.name.starts_with("Python") || other.name.starts_with("Node") { Kind::Peer } else { Kind::Ours };
+        let kind = if other.name.starts_with("Python") || other.name.starts_with("Node") {
+            Kind::Peer
+        } else {
+            Kind::Gatehouse
+        };
         (other.clone(), kind)
     }));
     let all = measure(bench, &contenders, WHOLE_CPU_MB).await?;

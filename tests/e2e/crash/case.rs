@@ -1,14 +1,14 @@
 //! Cases: which function fails, at which request, and how.
 
-use gatehouse_ada::Ada;
-use gatehouse_agntix::Agntix;
-use gatehouse_vapi::Vapi;
 use std::fmt;
 use std::sync::LazyLock;
 
+use gatehouse_ada::Ada;
+use gatehouse_agntix::Agntix;
 use gatehouse_local::delivery::noise;
 use gatehouse_local::random::Random;
 use gatehouse_local::{Delivery, Fault, Rule};
+use gatehouse_vapi::Vapi;
 
 use crate::support::now;
 
@@ -34,7 +34,7 @@ pub(super) enum Point {
     Head,
     /// The message to the retry queue while DynamoDB is unavailable.
     Queue,
-    /// `event-retry`: the copy to the dead-letter queue.
+    /// `event-retry`: the message to the dead-letter queue.
     DeadLetter,
     /// `event-retry`: the change of a failed message's visibility.
     Hide,
@@ -70,7 +70,7 @@ const FAILURES: [Failure; 10] = [
     Failure::Invalid,
 ];
 
-/// Every function with each of its points and every failure.
+/// Every function with each of its points and each failure.
 pub(super) static CASES: LazyLock<Vec<(Function, Point, Failure)>> = LazyLock::new(|| {
     use Function::{ClientMessage, ConversationWebhooks, EventRetry, ServerMessage, SessionLifecycle};
     let front = [Point::Put, Point::ConflictPut, Point::Chunk, Point::Head, Point::Queue];
@@ -126,24 +126,24 @@ impl Case {
             Failure::Invalid => Fault::INVALID,
         };
         let rule = Rule::every(fault);
-        // The rule applies once, so that the SDK's second attempt succeeds, or until the proxy is healed.
+        // The rule applies once, so that the SDK's second attempt succeeds, or until the rules are cleared.
         if self.kills() || self.random.below(2) == 0 { rule.times(1) } else { rule }
     }
 
     /// An event of the function's vendor. Events with the same name and different `text` have one id and two bodies.
     pub(super) fn delivery(&self, name: &str, text: &str) -> Delivery {
         let id = format!("msg_{name}");
-        // Only those Vapi messages whose id does not depend on their body can conflict.
-        let has_unique_id = self.point == Point::ConflictPut;
-        let named =
+        // Vapi messages can conflict only if their event id does not depend on their body.
+        let has_fixed_id = self.point == Point::ConflictPut;
+        let session =
             format!(r#"{{"message":{{"type":"session.created","session":{{"id":"s_{name}"}},"text":"{text}"}}}}"#);
         let ada = || {
             let data = format!(r#"{{"conversation_id":"c_{name}","text":"{text}"}}"#);
             format!(r#"{{"type":"v1.conversation.message","timestamp":"2026-11-20T09:00:00Z","data":{data}}}"#)
         };
         match self.function {
-            Function::ClientMessage if has_unique_id => Delivery::now(&Vapi::CLIENT, named),
-            Function::ServerMessage if has_unique_id => Delivery::now(&Vapi::SERVER, named),
+            Function::ClientMessage if has_fixed_id => Delivery::now(&Vapi::CLIENT, session),
+            Function::ServerMessage if has_fixed_id => Delivery::now(&Vapi::SERVER, session),
             Function::ClientMessage => Delivery::now(
                 &Vapi::CLIENT,
                 format!(

@@ -3,10 +3,10 @@
 use gatehouse_local::{Delivery, Fault, Rule, Testbed};
 
 use super::case::{Case, Function, Point};
-use super::invariants::{Checked, Delivered, drain, ensure, is_durable, testbed};
-use super::{MISSED, kill_when};
+use super::invariants::{Checked, Delivered, drain, ensure, ensure_durable, testbed};
+use super::{FAULT_NOT_REACHED, kill_when};
 
-pub(super) async fn play(mut case: Case) -> Checked {
+pub(super) async fn run(mut case: Case) -> Checked {
     let bed = testbed(case.point).await;
     let mut delivered = Delivered::default();
     let name = format!("{:x}", case.random.next());
@@ -17,7 +17,8 @@ pub(super) async fn play(mut case: Case) -> Checked {
         delivered.add(answer.event_id(), &first);
         delivered.settled.insert(answer.event_id().to_owned(), first.body);
     }
-    let victim = if case.is_large() { case.large_delivery(&name) } else { case.delivery(&name, "second") };
+    // The delivery that meets the fault.
+    let target = if case.is_large() { case.large_delivery(&name) } else { case.delivery(&name, "second") };
 
     let rule = case.rule();
     match case.point {
@@ -35,12 +36,12 @@ pub(super) async fn play(mut case: Case) -> Checked {
         Point::DeadLetter | Point::Hide => unreachable!("only event-retry has this point"),
     }
     let acknowledged = if case.kills() {
-        kill(&case, &bed, &victim).await?;
+        kill(&case, &bed, &target).await?;
         false
     } else {
-        let answer = victim.send(&bed.url).await.unwrap();
-        let struck = bed.dynamodb.fault_count() + bed.sqs.fault_count();
-        ensure(struck > 0, || MISSED.to_owned())?;
+        let answer = target.send(&bed.url).await.unwrap();
+        let faults = bed.dynamodb.fault_count() + bed.sqs.fault_count();
+        ensure(faults > 0, || FAULT_NOT_REACHED.to_owned())?;
         let expected = answer.status == 200 || (answer.status == 503 && !answer.header("retry-after").is_empty());
         ensure(expected, || format!("answered with {}: {}", answer.status, answer.body))?;
         let may_be_unrecorded = case.function == Function::ServerMessage && case.point == Point::Queue;
@@ -50,25 +51,25 @@ pub(super) async fn play(mut case: Case) -> Checked {
             // A write whose response was lost must not look like the write of another attempt.
             let new = if case.point == Point::ConflictPut { "conflict" } else { "recorded" };
             ensure([new, "queued"].contains(&answer.outcome()), || format!("I2: the outcome is {}", answer.outcome()))?;
-            is_durable(&bed, answer.event_id(), &victim.body).await?;
+            ensure_durable(&bed, answer.event_id(), &target.body).await?;
         }
         answer.status == 200 && answer.outcome() != "unrecorded"
     };
     bed.dynamodb.clear_rules();
     bed.sqs.clear_rules();
     // The vendor retries an event that was not acknowledged.
-    let retried = if acknowledged { None } else { Some(victim.send(&bed.url).await.unwrap()) };
+    let retried = if acknowledged { None } else { Some(target.send(&bed.url).await.unwrap()) };
     if let Some(answer) = &retried {
         ensure(answer.status == 200, || format!("the vendor's retry: {} {}", answer.status, answer.body))?;
     }
     drain(&bed).await?;
-    let event_id = victim.send(&bed.url).await.unwrap().event_id().to_owned();
-    delivered.add(&event_id, &victim);
+    let event_id = target.send(&bed.url).await.unwrap().event_id().to_owned();
+    delivered.add(&event_id, &target);
     delivered.check(&bed).await
 }
 
-/// Sends the victim to the function's binary and kills it when the fault is reached.
-async fn kill(case: &Case, bed: &Testbed, victim: &Delivery) -> Checked {
+/// Sends the delivery to the function's binary and kills the process when the fault is reached.
+async fn kill(case: &Case, bed: &Testbed, target: &Delivery) -> Checked {
     let binary = match case.function {
         Function::ClientMessage => env!("CARGO_BIN_EXE_under-test-client-message"),
         Function::ServerMessage => env!("CARGO_BIN_EXE_under-test-server-message"),
@@ -76,7 +77,7 @@ async fn kill(case: &Case, bed: &Testbed, victim: &Delivery) -> Checked {
         Function::SessionLifecycle => env!("CARGO_BIN_EXE_under-test-session-lifecycle"),
         Function::EventRetry => unreachable!("event-retry receives batches"),
     };
-    let struck = if case.point == Point::Queue { bed.sqs.next_fault() } else { bed.dynamodb.next_fault() };
+    let fault_reached = if case.point == Point::Queue { bed.sqs.next_fault() } else { bed.dynamodb.next_fault() };
     let host = bed.host(binary, client_message::TIMEOUT, &[]).await.unwrap();
-    kill_when(struck, host, &victim.to_lambda_event()).await
+    kill_when(fault_reached, host, &target.to_lambda_event()).await
 }

@@ -38,7 +38,7 @@ pub(super) async fn drain(bed: &Testbed) -> Checked {
 }
 
 /// I1: an acknowledged event is in the table or on a queue.
-pub(super) async fn is_durable(bed: &Testbed, event_id: &str, body: &Bytes) -> Checked {
+pub(super) async fn ensure_durable(bed: &Testbed, event_id: &str, body: &Bytes) -> Checked {
     let recorded = stored_bodies(bed, event_id).await.iter().any(|stored| stored.body == body);
     let queued = messages(bed, &bed.retry_queue).await + messages(bed, &bed.dead_letter_queue).await > 0;
     ensure(recorded || queued, || format!("I1: {event_id} was acknowledged but is not stored"))
@@ -72,7 +72,7 @@ impl Delivered {
         self.deliveries.push((event_id.to_owned(), delivery.clone()));
     }
 
-    /// Checks I1, I2, I5 and I6 when all faults are healed and the retry queue is empty.
+    /// Checks I1, I2, I5 and I6 after all fault rules are cleared and the retry queue is empty.
     pub(super) async fn check(&self, bed: &Testbed) -> Checked {
         if messages(bed, &bed.dead_letter_queue).await > 0 {
             bed.redrive().await.unwrap();

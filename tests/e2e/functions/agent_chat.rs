@@ -73,13 +73,13 @@ async fn key_of_killed_turn_is_free_when_its_lease_expires() {
     let start = || stack.host(env!("CARGO_BIN_EXE_under-test-agent-chat"), agent_chat::TIMEOUT, &more);
     let event = delivery(TOKEN).with_header("idempotency-key", "k").to_lambda_event();
 
-    let mut doomed = start().await.unwrap();
+    let mut killed = start().await.unwrap();
     sender.send(Piece::Bytes(Bytes::from("data: {}\n\n"))).unwrap();
     tokio::select! {
-        invoked = doomed.invoke(&event) => panic!("answered before it was killed: {invoked:?}"),
+        invoked = killed.invoke(&event) => panic!("answered before it was killed: {invoked:?}"),
         () = async { while agent.requests().is_empty() { tokio::task::yield_now().await } } => {}
     }
-    doomed.kill().await.unwrap();
+    killed.kill().await.unwrap();
 
     let mut next = start().await.unwrap();
     let Invoked::Answered(in_use) = next.invoke(&event).await.unwrap() else { panic!("failed") };
@@ -99,7 +99,7 @@ async fn key_of_killed_turn_is_free_when_its_lease_expires() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn unrecorded_turn_is_logged_as_the_error_the_alarm_counts() {
+async fn unrecorded_turn_is_logged_at_level_error() {
     let stack = Testbed::start(Options { poll: false, ..Options::default() }).await.unwrap();
     let agent = Agent::start(|_| Some(Answer::with_pieces([Piece::Bytes(Bytes::from(STREAM))]))).await.unwrap();
     stack.dynamodb.add_rule(Rule::every(Fault::Cut));
@@ -131,7 +131,7 @@ async fn invalid_limit_is_named_and_prevents_startup() {
 
 /// How a Runtime API fails after it has read the beginning of a response.
 #[derive(Debug, Clone, Copy)]
-enum Broken {
+enum RuntimeFailure {
     /// Resets the connection.
     Reset,
     /// Closes the connection.
@@ -143,37 +143,39 @@ enum Broken {
 /// Starts a Runtime API that returns `event` and fails while it reads the response.
 ///
 /// Returns its address, a signal for the failure and a signal for the request for the next invocation.
-async fn breaking_runtime(event: String, broken: Broken) -> (String, oneshot::Receiver<()>, oneshot::Receiver<()>) {
+async fn failing_runtime(
+    event: String,
+    failure: RuntimeFailure,
+) -> (String, oneshot::Receiver<()>, oneshot::Receiver<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let (has_broken, breaks) = oneshot::channel();
-    let (is_asked, next) = oneshot::channel();
-    let state =
-        Arc::new(Mutex::new(RuntimeState { event: Some(event), broken: Some(has_broken), next: Some(is_asked) }));
+    let (failed, failure_signal) = oneshot::channel();
+    let (requested, next) = oneshot::channel();
+    let state = Arc::new(Mutex::new(RuntimeState { event: Some(event), failed: Some(failed), next: Some(requested) }));
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(serve_runtime(stream, Arc::clone(&state), broken));
+            tokio::spawn(serve_runtime(stream, Arc::clone(&state), failure));
         }
     });
-    (address, breaks, next)
+    (address, failure_signal, next)
 }
 
 /// State that the connections of a Runtime API share. Each member is taken when it is used.
 struct RuntimeState {
     event: Option<String>,
-    /// Signals that the response was broken.
-    broken: Option<oneshot::Sender<()>>,
+    /// Signals that the Runtime API has failed.
+    failed: Option<oneshot::Sender<()>>,
     /// Signals that the next invocation was requested.
     next: Option<oneshot::Sender<()>>,
 }
 
-async fn serve_runtime(mut stream: TcpStream, state: Arc<Mutex<RuntimeState>>, broken: Broken) {
+async fn serve_runtime(mut stream: TcpStream, state: Arc<Mutex<RuntimeState>>, failure: RuntimeFailure) {
     let mut request = Vec::new();
     while stream.read_buf(&mut request).await.is_ok_and(|length| length > 0) {
         if request.starts_with(b"GET ") && request.ends_with(b"\r\n\r\n") {
             request.clear();
             let Some(event) = state.lock().unwrap().event.take() else {
-                state.lock().unwrap().next.take().map(|is_asked| is_asked.send(()));
+                state.lock().unwrap().next.take().map(|requested| requested.send(()));
                 continue;
             };
             let deadline = gatehouse_runtime::Clock::System.now().as_millis() + 60_000;
@@ -186,28 +188,30 @@ async fn serve_runtime(mut stream: TcpStream, state: Arc<Mutex<RuntimeState>>, b
             stream.write_all(head.as_bytes()).await.unwrap();
         } else if String::from_utf8_lossy(&request).contains("in confidence") {
             request.clear();
-            if let Broken::Early(status) = broken {
+            if let RuntimeFailure::Early(status) = failure {
                 stream.write_all(format!("HTTP/1.1 {status} X\r\ncontent-length: 0\r\n\r\n").as_bytes()).await.unwrap();
             }
-            let has_broken = state.lock().unwrap().broken.take();
-            match broken {
-                Broken::Reset => stream.set_zero_linger().unwrap(),
-                Broken::Closed => {}
-                Broken::Early(_) => {
-                    has_broken.map(|has_broken| has_broken.send(()));
+            let failed = state.lock().unwrap().failed.take();
+            match failure {
+                RuntimeFailure::Reset => stream.set_zero_linger().unwrap(),
+                RuntimeFailure::Closed => {}
+                RuntimeFailure::Early(_) => {
+                    failed.map(|failed| failed.send(()));
                     continue;
                 }
             }
             drop(stream);
-            has_broken.map(|has_broken| has_broken.send(()));
+            failed.map(|failed| failed.send(()));
             return;
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn turn_completes_when_the_runtime_api_breaks_its_response() {
-    for broken in [Broken::Reset, Broken::Closed, Broken::Early(413), Broken::Early(202)] {
+async fn turn_completes_when_the_runtime_api_fails_during_its_response() {
+    for failure in
+        [RuntimeFailure::Reset, RuntimeFailure::Closed, RuntimeFailure::Early(413), RuntimeFailure::Early(202)]
+    {
         let stack = Testbed::start(Options { poll: false, ..Options::default() }).await.unwrap();
         let (sender, answer) = Answer::stream();
         let answers = Mutex::new(Some(answer));
@@ -216,19 +220,19 @@ async fn turn_completes_when_the_runtime_api_breaks_its_response() {
         document["agent_chat"]["clients"][0]["limits"] = json!({"concurrent": 1});
         let secrets = document.to_string();
         let event = delivery(TOKEN).with_header("idempotency-key", "k").to_lambda_event();
-        let (runtime, breaks, mut next) = breaking_runtime(event.to_string(), broken).await;
+        let (runtime, failure_signal, mut next) = failing_runtime(event.to_string(), failure).await;
         let more = [("GATEHOUSE_SECRETS", secrets.as_str()), ("AWS_LAMBDA_RUNTIME_API", &runtime)];
         let binary = env!("CARGO_BIN_EXE_under-test-agent-chat");
         let host = stack.host(binary, agent_chat::TIMEOUT, &more).await.unwrap();
 
         let (first, rest) = STREAM.split_at(STREAM.find("data: [DONE]").unwrap());
         sender.send(Piece::Bytes(Bytes::from(first))).unwrap();
-        breaks.await.unwrap();
+        failure_signal.await.unwrap();
         for _ in 0..20 {
             sender.send(Piece::Bytes(Bytes::from(first))).unwrap();
             tokio::task::yield_now().await;
         }
-        assert!(next.try_recv().is_err(), "{broken:?}: the turn still runs");
+        assert!(next.try_recv().is_err(), "{failure:?}: the turn still runs");
         sender.send(Piece::Bytes(Bytes::from(rest))).unwrap();
         drop(sender);
         tokio::time::timeout(Duration::from_secs(30), next).await.unwrap().unwrap();
@@ -237,13 +241,13 @@ async fn turn_completes_when_the_runtime_api_breaks_its_response() {
         let store = stack.store();
         let now = gatehouse_runtime::Clock::System.now();
         let claim = item(&stack, "claim:web:kit:k").await;
-        assert_eq!(claim["state"].as_s().unwrap(), "finished", "{broken:?}");
+        assert_eq!(claim["state"].as_s().unwrap(), "finished", "{failure:?}");
         let id = format!("ag-kit:web:kit:k:{}", claim["fence"].as_n().unwrap());
         let record = store.get(&gatehouse_payload::EventId::from_stored(id), now).await.unwrap().unwrap();
         let turn: Value = serde_json::from_slice(&record.event.body).unwrap();
-        assert_eq!((&turn["end"], &turn["events"]), (&json!("completed"), &json!(22)), "{broken:?}");
+        assert_eq!((&turn["end"], &turn["events"]), (&json!("completed"), &json!(22)), "{failure:?}");
         let slots = item(&stack, "slots:web").await;
-        assert!(slots["slots"].as_m().unwrap().is_empty(), "{broken:?}");
+        assert!(slots["slots"].as_m().unwrap().is_empty(), "{failure:?}");
         drop(host);
     }
 }

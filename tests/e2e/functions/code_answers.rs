@@ -1,6 +1,5 @@
 //! Tests reply handlers in Rust together with rules.
 
-use gatehouse_vapi::Vapi;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -8,19 +7,20 @@ use bytes::Bytes;
 use gatehouse_local::{Delivery, Fault, Options, Rule, Testbed};
 use gatehouse_receiver::Deadline;
 use gatehouse_replies::{ControlHosts, Replies, ToolCall, VapiMessage};
+use gatehouse_vapi::Vapi;
 use gatehouse_vapi::response::{AssistantResponse, Line, PredialResponse, ToolOutcome};
 use http::{Request, Response};
 use serde_json::{Value, json};
 use server_message::{ReplyHandler, State};
 
-/// A handler that counts its calls. The id of the live call or campaign decides what it does.
+/// A handler that counts its calls. The id of the live call or campaign selects its behaviour.
 #[derive(Debug, Default)]
 struct CountingHandler(AtomicUsize);
 
 impl ReplyHandler for CountingHandler {
-    async fn assistant_request(&self, said: &VapiMessage) -> Option<AssistantResponse> {
+    async fn assistant_request(&self, message: &VapiMessage) -> Option<AssistantResponse> {
         let count = self.0.fetch_add(1, Ordering::Relaxed);
-        match said.text(&"/call/id".parse().unwrap())?.as_str() {
+        match message.text(&"/call/id".parse().unwrap())?.as_str() {
             "panics" => panic!("for a test"),
             "hangs" => std::future::pending().await,
             "is too long" => Some(answer(&"x".repeat(70_000))),
@@ -29,8 +29,8 @@ impl ReplyHandler for CountingHandler {
         }
     }
 
-    async fn campaign_predial(&self, said: &VapiMessage) -> Option<PredialResponse> {
-        match said.text(&"/campaignId".parse().unwrap())?.as_str() {
+    async fn campaign_predial(&self, message: &VapiMessage) -> Option<PredialResponse> {
+        match message.text(&"/campaignId".parse().unwrap())?.as_str() {
             "panics" => panic!("for a test"),
             _ => None,
         }

@@ -87,7 +87,7 @@ async fn signature_is_verified_in_every_lambda_encoding() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn malformed_url_is_answered_like_any_other() {
+async fn malformed_url_gets_a_regular_response() {
     let stack = Testbed::start(Options { poll: false, ..Options::default() }).await.unwrap();
     let mut host = start(&stack, &[]).await;
     let delivery = |n: usize| Delivery::of(&Ada, &format!("msg_{n}"), MESSAGE, Clock::System.now()).to_lambda_event();

@@ -1,6 +1,6 @@
 //! Deliveries as text: `<scheme> <method> <path>`, one line for each header, an empty line and the body.
 //!
-//! The line `sign` adds the headers that the vendor would send with its signature. Later lines add headers to them.
+//! The line `sign` adds the headers with the vendor's signature. The lines after it add more headers.
 
 use bytes::Bytes;
 use gatehouse_ada::Ada;
@@ -98,7 +98,7 @@ impl Delivery {
         Some(Delivery { scheme, request, signature })
     }
 
-    /// Whether the request has exactly the signature headers that the vendor added, each of them once.
+    /// Whether the request has each header of the vendor's signature exactly once and unchanged.
     pub fn is_as_signed(&self) -> bool {
         let sent = self.request.headers();
         self.signature

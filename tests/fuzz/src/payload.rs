@@ -1,4 +1,4 @@
-//! Fuzzes the parsers of bodies: no parser panics, and white space does not change results.
+//! Fuzzes the parsers of bodies: no parser panics, and white space changes no result.
 
 use bytes::Bytes;
 use gatehouse_ag_kit::Dialect;

@@ -1,4 +1,4 @@
-//! Fuzzes the receiver: it never answers with 5xx, and records a request of a signing scheme only if it is signed.
+//! Fuzzes the receiver: it never answers with 5xx. If the scheme signs bodies, it records signed requests only.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

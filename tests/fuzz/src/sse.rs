@@ -1,7 +1,7 @@
 //! Fuzzes the parser of event streams: chunks of any size give the same events, no byte is lost, and the buffer never
-//! exceeds its limit. A chat turn ends the same whether its content is stored or only watched.
+//! exceeds its limit. A chat turn has the same end whether its content is stored or only watched.
 //!
-//! The first byte of the input is the size of the chunks, the rest is the stream.
+//! The first byte of the input is the size of the chunks. The rest is the stream.
 
 use bytes::Bytes;
 use gatehouse_ag_kit::Dialect;

@@ -1,5 +1,5 @@
 //! Cases with expensive inputs for every parser of external input. The cost of a parser must grow at most in proportion
-//! to its input. The test `bounded` compares allocations at two input sizes, `.ci/guard` compares instructions.
+//! to its input. The test `bounded` compares the allocations at two input sizes. `.ci/guard` compares the instructions.
 
 use std::fmt::Write as _;
 use std::io::{Read, Write as _};
@@ -209,17 +209,17 @@ const BODY_PARSERS: [Parser; 9] = [
     }),
     ("request of AG-Kit", |body| check_request(Dialect::AgKit, body)),
     ("request of AG-UI", |body| check_request(Dialect::AgUi, body)),
-    ("proxy's request", |body| {
+    ("chat request", |body| {
         let body = body.clone();
         with_agent(&Bytes::from_static(b"data: [DONE]\n\n"), "ag-kit", |state| async move {
             send(chat_request().body(body)?, &state).await
         });
     }),
-    ("delivery of Vapi's to the server", |body| receive(Vapi::SERVER, body)),
-    ("delivery of Vapi's to the client", |body| receive(Vapi::CLIENT, body)),
-    ("delivery of Ada's", |body| receive(Ada, body)),
-    ("delivery of agntix'", |body| receive(Agntix, body)),
-    ("unsigned delivery of Ada", |body| {
+    ("Vapi server message", |body| receive(Vapi::SERVER, body)),
+    ("Vapi client message", |body| receive(Vapi::CLIENT, body)),
+    ("Ada delivery", |body| receive(Ada, body)),
+    ("agntix delivery", |body| receive(Agntix, body)),
+    ("unsigned Ada delivery", |body| {
         let _ = runtime().block_on(async {
             let request = Request::post("/").header("content-type", "application/json").body(body.clone())?;
             receiver::receive(&receiver::receiver(Ada)?, request).await
@@ -229,9 +229,9 @@ const BODY_PARSERS: [Parser; 9] = [
 
 const BODIES: [Input; 9] = [
     ("white space", |size| vec![b' '; size]),
-    ("depth", |size| format!("{{\"a\":{}{}}}", "[".repeat(size / 2), "]".repeat(size / 2)).into_bytes()),
+    ("deep nesting", |size| format!("{{\"a\":{}{}}}", "[".repeat(size / 2), "]".repeat(size / 2)).into_bytes()),
     ("members", |size| object(size, |n| format!("\"m{n}\":0"))),
-    ("one name", |size| object(size, |_| "\"messages\":[]".to_owned())),
+    ("one member name, repeated", |size| object(size, |_| "\"messages\":[]".to_owned())),
     ("elements", |size| array(size, "{\"messages\":", |_| "{\"role\":\"user\",\"content\":\"x\"}".to_owned())),
     ("tool calls", |size| {
         let call = |n| {
@@ -386,7 +386,7 @@ async fn send(request: Request<Bytes>, state: &Arc<State>) -> Result<(), crate::
     Ok(())
 }
 
-/// Runs a request to agent-chat with an agent that answers with `stream`.
+/// Runs agent-chat with an agent that answers with `stream`. `ask` sends the request.
 #[allow(clippy::expect_used, reason = "nothing can be measured if agent-chat does not run")]
 fn with_agent<F>(stream: &Bytes, dialect: &str, ask: impl FnOnce(Arc<State>) -> F)
 where
@@ -395,7 +395,7 @@ where
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("an address");
     let stream = stream.clone();
-    // If agent-chat refuses the request, it never connects and this thread is left waiting.
+    // If agent-chat rejects the request, it never connects, and this thread waits until the process ends.
     std::thread::spawn(move || listener.accept().map(|(connection, _)| serve_agent(connection, &stream)));
     let request = async {
         let document = serde_json::json!({"agent_chat": {

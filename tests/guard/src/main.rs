@@ -2,7 +2,7 @@
 //! functions.
 //!
 //! `.ci/guard` compares them with `guard.json` and fails if a figure has grown by more than 5 %. `.ci/guard update`
-//! writes the file. Both measure what `.ci/build` has built. valgrind's callgrind counts the instructions.
+//! writes the file. Both measure the binaries of `.ci/build`. valgrind's callgrind counts the instructions.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ const EVENTS: [(&str, &dyn Source, &str); 3] = [
     ("vapi", &Vapi::SERVER, gatehouse_vapi::samples::END_OF_CALL_REPORT),
 ];
 /// The accepted growth of a figure.
-const BAND: f64 = 0.05;
+const TOLERANCE: f64 = 0.05;
 /// The numbers of events in two runs. Their difference excludes the cost of starting the process.
 const RUNS: (u64, u64) = (20, 220);
 
@@ -41,9 +41,9 @@ struct Figures {
 }
 
 fn main() -> Result<(), Error> {
-    let words: Vec<String> = std::env::args().skip(1).collect();
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    match words[..] {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments[..] {
         ["check"] => check(),
         ["update"] => update(),
         ["work", event, times] => work(event, times.parse()?),
@@ -79,14 +79,14 @@ fn check() -> Result<(), Error> {
                 return Err(format!("guard.json has no {unit} for {name}; run .ci/guard update").into());
             };
             let change = now as f64 / baseline as f64 - 1.0;
-            let verdict = if change > BAND {
-                "TOO MUCH"
-            } else if change < -BAND {
+            let verdict = if change > TOLERANCE {
+                "exceeds the limit"
+            } else if change < -TOLERANCE {
                 "less; run .ci/guard update to lower the limit"
             } else {
                 ""
             };
-            has_grown |= change > BAND;
+            has_grown |= change > TOLERANCE;
             println!("{name:<22} {now:>10} {unit:<12} {:>+6.1} % {verdict}", change * 100.0);
         }
     }
@@ -100,7 +100,7 @@ fn check() -> Result<(), Error> {
 
 /// The accepted ratio of the costs per byte of the long and the short input.
 const MAX_GROWTH: f64 = 1.3;
-/// Instructions that do not depend on the input: a runtime, a connection.
+/// Instructions that do not depend on the input, such as starting a runtime and opening a connection.
 const BASE: u64 = 2_000_000;
 
 /// Checks every parser with each of its inputs.
@@ -108,7 +108,7 @@ fn check_parsers() -> Result<(), Error> {
     let counts = instructions_of_parsers()?;
     let cases = bounded::cases();
     if counts.len() != 2 * cases.len() {
-        return Err(format!("valgrind measured {} of {} readings", counts.len(), 2 * cases.len()).into());
+        return Err(format!("valgrind measured {} of {} calls", counts.len(), 2 * cases.len()).into());
     }
     let mut worst = (0.0_f64, String::new());
     let mut failures = Vec::new();
@@ -129,7 +129,7 @@ fn check_parsers() -> Result<(), Error> {
     if failures.is_empty() { Ok(()) } else { Err("the cost of parsers grows faster than their input".into()) }
 }
 
-/// Counts the instructions of every case, first with the short input, then with the long one.
+/// Counts the instructions of every case: first with the short input, then with the long one.
 fn instructions_of_parsers() -> Result<Vec<u64>, Error> {
     let folder = std::env::temp_dir().join(format!("gatehouse-guard-{}", std::process::id()));
     std::fs::create_dir_all(&folder)?;

@@ -9,7 +9,7 @@ use guard::bounded::{Case, cases};
 const MAX_GROWTH: f64 = 1.3;
 /// The accepted peak memory for each byte of the input.
 const PEAK_PER_BYTE: u64 = 64;
-/// The accepted peak memory that does not depend on the input: connections, tables, the SDK.
+/// The accepted peak memory that does not depend on the input, such as connections, tables and the SDK.
 const BASE: u64 = 2 * 1024 * 1024;
 
 fn allocations(case: &Case, size: usize) -> (usize, AllocationInfo) {

@@ -6,11 +6,12 @@ use bytes::Bytes;
 use gatehouse_ag_kit::Dialect;
 use gatehouse_ag_kit::turn::End;
 use gatehouse_inbox::store::claim::Completion;
-use gatehouse_receiver::{Problem, RequestId};
+use gatehouse_receiver::{ProblemDocument, RequestId};
 use tokio::time::{Instant, timeout_at};
 
 use super::{Failure, ResponseHead, TurnRelay};
 use crate::clean_up::CleanUp;
+use crate::problem::ChatProblem;
 use crate::record::{self, TurnResult};
 use crate::{MARGIN, RESERVE, millis};
 
@@ -136,8 +137,8 @@ impl TurnRelay {
 }
 
 /// Returns the error event, in the agent's dialect, for a client whose answer is incomplete.
-fn error_event(dialect: Dialect, problem: &Problem) -> Bytes {
-    let (message, code) = (problem.detail(), problem.slug());
+fn error_event(dialect: Dialect, problem: &ChatProblem) -> Bytes {
+    let ProblemDocument { slug: code, detail: message, .. } = problem.document();
     let event = match dialect {
         Dialect::AgKit => serde_json::json!({"type": "error", "error": message, "code": code}),
         Dialect::AgUi => serde_json::json!({"type": "RUN_ERROR", "message": message, "code": code}),

@@ -81,7 +81,7 @@ impl Issuer {
     }
 
     async fn chat(&self) -> Chat {
-        Chat::of_clients(json!([self.client()]), Limits::default(), done).await
+        Chat::with_clients(json!([self.client()]), Limits::default(), done).await
     }
 
     fn token(&self, header: &Value, claims: &Value) -> String {
@@ -166,13 +166,13 @@ async fn invalid_tokens_are_rejected() {
     assert_eq!(chat.status_as(&with("exp", json!(now - 30))).await, 200, "clocks may differ by a minute");
     assert_eq!(chat.status_as(&with("nbf", json!(now + 30))).await, 200, "clocks may differ by a minute");
     assert_eq!(chat.status_as(&with("aud", json!(["x", "chat"]))).await, 200);
-    let asked = chat.agent.requests().len();
+    let forwarded = chat.agent.requests().len();
 
     let good = issuer.token_for("u");
     let signed = |header: Value| issuer.token(&header, &claims_of("u"));
     let impostor = Issuer::new().await;
     let unsigned = format!("{}.", good.rsplit_once('.').unwrap().0);
-    for (token, what) in [
+    for (token, case) in [
         (with("exp", json!(now - 120)), "expired"),
         (with("exp", json!(null)), "never expires"),
         (with("exp", json!("soon")), "an expiry of the wrong type"),
@@ -198,13 +198,13 @@ async fn invalid_tokens_are_rejected() {
         let response = chat.send_as(&token).await;
         assert!(
             response.headers().get("www-authenticate").is_some_and(|value| value == "Bearer"),
-            "{what}: {response:?}"
+            "{case}: {response:?}"
         );
         let (status, detail) = problem(response).await;
-        assert_eq!(status, 401, "{what}");
-        assert!(!detail.contains(&token), "{what}");
+        assert_eq!(status, 401, "{case}");
+        assert!(!detail.contains(&token), "{case}");
     }
-    assert_eq!(chat.agent.requests().len(), asked);
+    assert_eq!(chat.agent.requests().len(), forwarded);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -239,8 +239,8 @@ async fn unknown_key_refreshes_the_keys_unless_they_are_recent() {
     let chat = issuer.chat().await;
     issuer.publish(&[issuer.jwk(), rotated.jwk()]);
     assert_eq!(chat.status_as(&rotated.token_for("u")).await, 200);
-    let unnamed = rotated.token(&json!({"alg": "ES256"}), &claims_of("u"));
-    assert_eq!(chat.status_as(&unnamed).await, 200, "without a key id, all keys are tried");
+    let without_key_id = rotated.token(&json!({"alg": "ES256"}), &claims_of("u"));
+    assert_eq!(chat.status_as(&without_key_id).await, 200, "without a key id, all keys are tried");
     assert_eq!(issuer.key_server.requests().len(), 2, "one refresh for each instance");
 }
 
@@ -271,7 +271,7 @@ async fn secrets_without_clients_are_503() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn unconfirmed_slot_is_released_with_the_turn() {
-    let chat = Chat::of_clients(limited(json!({"concurrent": 1})), Limits::default(), done).await;
+    let chat = Chat::with_clients(limited(json!({"concurrent": 1})), Limits::default(), done).await;
     chat.stack.dynamodb.add_rule(Rule::every(Fault::HoldResponse).on("UpdateItem").containing("turns").times(2));
     chat.stack.dynamodb.add_rule(Rule::every(Fault::HoldResponse).on("PutItem").containing("in_minute").times(2));
     assert_eq!(chat.status_as(LIMITED).await, 200);
@@ -282,11 +282,11 @@ async fn unconfirmed_slot_is_released_with_the_turn() {
 #[tokio::test(flavor = "multi_thread")]
 async fn redirect_of_a_key_set_is_not_followed() {
     let issuer = Issuer::new().await;
-    let elsewhere =
+    let redirecting =
         Agent::start(|_| Some(Answer { status: http::StatusCode::FOUND, ..Answer::with_pieces([]) })).await.unwrap();
     let mut client = issuer.client();
-    client["jwks_url"] = json!(format!("{}/keys", elsewhere.url));
-    let chat = Chat::of_clients(json!([client]), Limits::default(), done).await;
+    client["jwks_url"] = json!(format!("{}/keys", redirecting.url));
+    let chat = Chat::with_clients(json!([client]), Limits::default(), done).await;
     assert_eq!(chat.status_as(&issuer.token_for("u")).await, 503);
 }
 
@@ -299,7 +299,7 @@ async fn concurrent_turns_over_the_limit_are_429() {
     let (senders, answers): (Vec<_>, Vec<_>) = (0..3).map(|_| Answer::stream()).unzip();
     let answers = Mutex::new(answers);
     let next = move |_: &gatehouse_local::agent::ReceivedRequest| answers.lock().unwrap().pop();
-    let chat = Chat::of_clients(limited(json!({"concurrent": 2})), Limits::default(), next).await;
+    let chat = Chat::with_clients(limited(json!({"concurrent": 2})), Limits::default(), next).await;
     senders.iter().for_each(|sender| sender.send(piece(TEXT)).unwrap());
     let (first, second) = (chat.send_as(LIMITED).await, chat.send_as(LIMITED).await);
     let third = chat.send_as(LIMITED).await;
@@ -319,7 +319,7 @@ async fn turns_per_minute_are_limited_for_each_user() {
     let issuer = Issuer::new().await;
     let mut client = issuer.client();
     client["limits"] = json!({"per_minute": 2});
-    let chat = Chat::of_clients(json!([client]), Limits::default(), done).await;
+    let chat = Chat::with_clients(json!([client]), Limits::default(), done).await;
     for user in ["a", "b"] {
         let token = issuer.token_for(user);
         assert_eq!((chat.status_as(&token).await, chat.status_as(&token).await), (200, 200));
@@ -342,7 +342,7 @@ async fn rejected_turn_releases_its_key_and_replays_do_not_count() {
         answers.fetch_add(1, Ordering::SeqCst);
         Some(Answer::with_pieces([piece(DONE)]))
     };
-    let chat = Chat::of_clients(limited(json!({"per_minute": 1})), Limits::default(), answer).await;
+    let chat = Chat::with_clients(limited(json!({"per_minute": 1})), Limits::default(), answer).await;
     let send_with_key = async |key: &str| {
         let mut request = request("kit").header("idempotency-key", key).body(Bytes::from(KIT)).unwrap();
         request.headers_mut().insert("authorization", format!("Bearer {LIMITED}").parse().unwrap());
@@ -359,7 +359,7 @@ async fn rejected_turn_releases_its_key_and_replays_do_not_count() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn turns_are_not_counted_while_dynamodb_is_unavailable() {
-    let chat = Chat::of_clients(limited(json!({"concurrent": 1})), Limits::default(), done).await;
+    let chat = Chat::with_clients(limited(json!({"concurrent": 1})), Limits::default(), done).await;
     chat.stack.dynamodb.add_rule(Rule::every(Fault::Cut));
     for _ in 0..2 {
         let response = tokio::time::timeout(Duration::from_secs(20), chat.send_as(LIMITED)).await.unwrap();
@@ -391,7 +391,7 @@ async fn agents_at_blocked_addresses_are_unreachable() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn slot_is_released_when_dynamodb_recovers() {
-    let chat = Chat::of_clients(limited(json!({"concurrent": 1})), Limits::default(), done).await;
+    let chat = Chat::with_clients(limited(json!({"concurrent": 1})), Limits::default(), done).await;
     for _ in 0..2 {
         chat.stack.dynamodb.add_rule(Rule::every(Fault::Cut).on("UpdateItem").containing("REMOVE slots").times(8));
         assert_eq!(chat.status_as(LIMITED).await, 200, "the stream ends after the slot is released");
@@ -410,7 +410,7 @@ async fn slow_issuer_does_not_delay_other_issuers() {
     let mut other = issuer.client();
     other["issuer"] = json!("https://slow.example.com");
     other["jwks_url"] = json!(format!("{}/keys", slow.url));
-    let chat = Chat::of_clients(json!([other, issuer.client()]), Limits::default(), done).await;
+    let chat = Chat::with_clients(json!([other, issuer.client()]), Limits::default(), done).await;
     let chat = Arc::new(chat);
     let mut claims = claims_of("u");
     claims["iss"] = json!("https://slow.example.com");

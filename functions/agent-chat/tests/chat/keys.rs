@@ -66,11 +66,11 @@ async fn finished_turn_is_replayed_byte_for_byte() {
     assert_eq!(chat.agent.requests().len(), 1);
     assert_eq!(chat.record(&id).await["end"], "completed");
 
-    let whole = request("kit").header("idempotency-key", "order-7").header("accept", "application/json");
-    let whole = chat.send_request(whole.body(Bytes::from(KIT)).unwrap()).await;
-    assert!(is_replayed(&whole));
-    let whole: Value = serde_json::from_str(&text(whole).await).unwrap();
-    assert_eq!((&whole["content"], &whole["turn_id"]), (&json!("Hi"), &json!(id)));
+    let request_for_json = request("kit").header("idempotency-key", "order-7").header("accept", "application/json");
+    let response = chat.send_request(request_for_json.body(Bytes::from(KIT)).unwrap()).await;
+    assert!(is_replayed(&response));
+    let turn: Value = serde_json::from_str(&text(response).await).unwrap();
+    assert_eq!((&turn["content"], &turn["turn_id"]), (&json!("Hi"), &json!(id)));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -92,13 +92,13 @@ async fn erased_turn_is_409_and_not_forwarded_again() {
 async fn key_is_scoped_to_client_and_agent() {
     let chat = numbered_answers().await;
     let first = text(chat.send_with_key("k", KIT).await).await;
-    let mut others = request("kit").header("idempotency-key", "k").body(Bytes::from(KIT)).unwrap();
-    others.headers_mut().insert("authorization", format!("Bearer {OTHER_TOKEN}").parse().unwrap());
-    let others = chat.send_request(others).await;
-    assert!(!is_replayed(&others));
-    assert_ne!(text(others).await, first);
-    let agents = request("ui").header("idempotency-key", "k").body(Bytes::from(UI)).unwrap();
-    assert!(!is_replayed(&chat.send_request(agents).await));
+    let mut other_client = request("kit").header("idempotency-key", "k").body(Bytes::from(KIT)).unwrap();
+    other_client.headers_mut().insert("authorization", format!("Bearer {OTHER_TOKEN}").parse().unwrap());
+    let other_client = chat.send_request(other_client).await;
+    assert!(!is_replayed(&other_client));
+    assert_ne!(text(other_client).await, first);
+    let other_agent = request("ui").header("idempotency-key", "k").body(Bytes::from(UI)).unwrap();
+    assert!(!is_replayed(&chat.send_request(other_agent).await));
     assert!(is_replayed(&chat.send_with_key("k", KIT).await));
 }
 
@@ -150,15 +150,15 @@ async fn failed_turn_releases_its_key() {
     let cut = chat.send_with_key("k", KIT).await;
     turns.push(turn_id(&cut));
     assert!(text(cut).await.contains("\"type\":\"error\""));
-    let well = chat.send_with_key("k", OTHER).await;
-    turns.push(turn_id(&well));
+    let completed = chat.send_with_key("k", OTHER).await;
+    turns.push(turn_id(&completed));
     let attempts: Vec<(&str, u64)> = turns.iter().map(|turn| attempt(turn)).collect();
     let first = attempts[0].1;
     assert_eq!(attempts, [("web:kit:k", first), ("web:kit:k", first + 1), ("web:kit:k", first + 2)]);
-    let well = text(well).await;
+    let completed = text(completed).await;
     let again = chat.send_with_key("k", OTHER).await;
     assert!(is_replayed(&again));
-    assert_eq!(text(again).await, well);
+    assert_eq!(text(again).await, completed);
     let mut ends = Vec::new();
     for turn in &turns {
         ends.push(chat.record(turn).await["end"].clone());
@@ -176,10 +176,10 @@ async fn interrupted_turn_is_replayed() {
     assert_eq!(text(again).await, first);
 }
 
-/// Runs a turn on an instance that is killed in the middle of the turn.
+/// Runs a turn on another instance, and kills the instance during the turn.
 async fn kill_during_turn(chat: &Chat) {
     let instance = chat.instance();
-    let dead = std::thread::spawn(move || {
+    let instance_thread = std::thread::spawn(move || {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         // Connections and tasks belong to the runtime, and end with it.
         let state = instance();
@@ -191,7 +191,7 @@ async fn kill_during_turn(chat: &Chat) {
         });
         runtime.shutdown_background();
     });
-    tokio::task::spawn_blocking(|| dead.join().unwrap()).await.unwrap();
+    tokio::task::spawn_blocking(|| instance_thread.join().unwrap()).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -203,7 +203,7 @@ async fn key_of_a_killed_turn_is_free_after_its_lease() {
     kill_during_turn(&chat).await;
 
     assert_eq!(problem(chat.send_with_key("k", KIT).await).await.0, 409, "the turn may still be running");
-    // The turn's deadline is after a minute, and the lease ends 5 s later.
+    // The turn's deadline passes after a minute, and the lease expires 5 s later.
     chat.clock.advance(60);
     assert_eq!(problem(chat.send_with_key("k", KIT).await).await.0, 409);
     chat.clock.advance(6);
@@ -239,7 +239,7 @@ async fn recorded_turn_with_an_unsettled_claim_is_replayed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn key_is_503_while_dynamodb_is_unavailable() {
+async fn request_with_a_key_is_503_while_dynamodb_is_unavailable() {
     let chat = numbered_answers().await;
     chat.stack.dynamodb.add_rule(Rule::every(Fault::Cut));
     let refused = chat.send_with_key("k", KIT).await;
@@ -291,7 +291,7 @@ async fn unrecorded_turn_is_not_run_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn missing_record_is_awaited_for_the_retention_of_the_queue() {
+async fn missing_record_may_be_queued_for_two_weeks_and_is_lost_afterwards() {
     let chat = numbered_answers().await;
     chat.stack.dynamodb.add_rule(Rule::every(Fault::Cut).on("PutItem").containing("received_at"));
     text(chat.send_with_key("k", KIT).await).await;
@@ -331,7 +331,7 @@ async fn attempts_under_one_key_share_an_opaque_request_id() {
         text(chat.send_request(request).await).await;
     }
     let requests = chat.agent.requests();
-    let ids: Vec<&str> = requests.iter().map(|requests| requests.headers["x-request-id"].to_str().unwrap()).collect();
+    let ids: Vec<&str> = requests.iter().map(|request| request.headers["x-request-id"].to_str().unwrap()).collect();
     assert!(ids[1] == ids[2] && ids[0] != ids[1] && !ids[0].contains("web"), "{ids:?}");
 }
 
@@ -376,7 +376,7 @@ async fn concurrent_requests_with_one_key_reach_the_agent_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn failed_admission_releases_its_key_when_dynamodb_recovers() {
-    for (what, lost) in [
+    for (case, rule) in [
         (
             "the response to the lock request is lost",
             Rule::every(Fault::DropResponse).on("PutItem").containing("lease_until").times(2),
@@ -384,11 +384,11 @@ async fn failed_admission_releases_its_key_when_dynamodb_recovers() {
         ("the lease is not extended", Rule::every(Fault::Cut).on("UpdateItem").containing("lease_until").times(2)),
     ] {
         let chat = numbered_answers().await;
-        chat.stack.dynamodb.add_rule(lost);
+        chat.stack.dynamodb.add_rule(rule);
         // The release fails for longer than the error response waits.
         chat.stack.dynamodb.add_rule(Rule::every(Fault::Cut).on("UpdateItem").containing("failed").times(12));
-        assert_eq!(problem(chat.send_with_key("k", KIT).await).await.0, 503, "{what}");
-        assert_eq!(chat.agent.requests().len(), 0, "{what}");
+        assert_eq!(problem(chat.send_with_key("k", KIT).await).await.0, 503, "{case}");
+        assert_eq!(chat.agent.requests().len(), 0, "{case}");
         // The clock does not advance, so no lease expires.
         let answered = async {
             loop {
@@ -399,7 +399,7 @@ async fn failed_admission_releases_its_key_when_dynamodb_recovers() {
                 }
             }
         };
-        assert_eq!(tokio::time::timeout(Duration::from_secs(30), answered).await.unwrap(), 200, "{what}");
+        assert_eq!(tokio::time::timeout(Duration::from_secs(30), answered).await.unwrap(), 200, "{case}");
     }
 }
 
@@ -409,7 +409,7 @@ async fn request_killed_during_admission_blocks_its_key_briefly() {
     chat.stack.dynamodb.add_rule(Rule::every(Fault::Hang).on("UpdateItem").containing("lease_until"));
     let (instance, before) = (chat.instance(), chat.stack.dynamodb.counts().get("UpdateItem").copied());
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let doomed = std::thread::spawn(move || {
+    let instance_thread = std::thread::spawn(move || {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let state = instance();
         runtime.block_on(async {
@@ -426,7 +426,7 @@ async fn request_killed_during_admission_blocks_its_key_briefly() {
         tokio::task::yield_now().await;
     }
     stop.send(()).unwrap();
-    tokio::task::spawn_blocking(|| doomed.join().unwrap()).await.unwrap();
+    tokio::task::spawn_blocking(|| instance_thread.join().unwrap()).await.unwrap();
     chat.stack.dynamodb.clear_rules();
     let key = aws_sdk_dynamodb::types::AttributeValue::S("claim:web:kit:k".to_owned());
     let get = chat.stack.dynamodb_client().get_item().table_name(&chat.stack.table).key("event_id", key);
@@ -435,8 +435,8 @@ async fn request_killed_during_admission_blocks_its_key_briefly() {
     let seconds = lease.as_secs() - chat.clock.now().as_secs();
     assert!((10..=20).contains(&seconds), "{seconds}");
     chat.clock.advance(seconds + 1);
-    let others = chat.stack.sqs_client().send_message().queue_url(&chat.stack.retry_queue).message_body("{}");
-    others.send().await.unwrap();
+    let other_message = chat.stack.sqs_client().send_message().queue_url(&chat.stack.retry_queue).message_body("{}");
+    other_message.send().await.unwrap();
     assert_eq!(
         chat.send_with_key("k", OTHER).await.status(),
         200,

@@ -44,14 +44,14 @@ async fn agent_gets_the_unchanged_body_without_client_credentials() {
     let body = " {\"new\" : 1.50, \"messages\":[] }\n";
     let request = request("kit").header("cookie", "secret").body(Bytes::from(body)).unwrap();
     assert_eq!(text(chat.send_request(request).await).await, DONE);
-    let requests = chat.agent.requests().remove(0);
-    assert_eq!(&requests.body[..], body.as_bytes());
-    assert_eq!(requests.headers["authorization"], format!("Bearer {UPSTREAM_TOKEN}"));
+    let received = chat.agent.requests().remove(0);
+    assert_eq!(&received.body[..], body.as_bytes());
+    assert_eq!(received.headers["authorization"], format!("Bearer {UPSTREAM_TOKEN}"));
     assert_eq!(
-        (&requests.headers["x-request-id"], &requests.headers["accept"]),
+        (&received.headers["x-request-id"], &received.headers["accept"]),
         (&"req-1".parse().unwrap(), &"text/event-stream".parse().unwrap())
     );
-    assert!(!requests.headers.contains_key("cookie") && !format!("{:?}", requests.headers).contains(TOKEN));
+    assert!(!received.headers.contains_key("cookie") && !format!("{:?}", received.headers).contains(TOKEN));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -86,11 +86,11 @@ async fn rejected_requests_are_not_forwarded() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn early_failures_have_a_status_and_are_recorded() {
+async fn failures_before_the_first_event_have_a_status_and_are_recorded() {
     let error = r#"data: {"error": "Server error", "details": "in confidence"}"#;
     type Case = (&'static str, Option<fn() -> Answer>, u16, &'static str);
     let answers: [Case; 9] = [
-        ("nowhere", None, 502, "failed:unreachable"),
+        ("unreachable", None, 502, "failed:unreachable"),
         ("kit", None, 502, "failed:broken"),
         ("kit", Some(|| Answer::with_pieces([])), 502, "failed:nothing"),
         ("kit", Some(|| Answer::with_pieces([Piece::Cut])), 502, "failed:nothing"),
@@ -133,7 +133,7 @@ async fn early_failures_have_a_status_and_are_recorded() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn late_failures_end_with_one_error_event() {
+async fn failures_after_the_first_event_end_with_one_error_event() {
     let delta = "data: {\"type\":\"TEXT_MESSAGE_CONTENT\",\"messageId\":\"m\",\"delta\":\"Hi\"}\n\n";
     for (agent, body, first, marker) in
         [("kit", KIT, TEXT, "\"type\":\"error\""), ("ui", UI, delta, "\"type\":\"RUN_ERROR\"")]
@@ -270,9 +270,9 @@ async fn turn_is_recorded_after_the_client_has_left() {
 async fn slow_client_gets_an_error_event() {
     let event = format!("data: {{\"type\":\"text\",\"content\":\"{}\"}}\n\n", "x".repeat(1000));
     let chat = Chat::answering(vec![piece(&event); 3000].into_iter().chain([piece(DONE)]).collect()).await;
-    let asked = request("kit").body(Bytes::from(KIT)).unwrap();
-    // Five seconds of this are reserved for the record.
-    let response = agent_chat::handle(asked, &chat.state, Deadline::within(Duration::from_millis(5300))).await;
+    let chat_request = request("kit").body(Bytes::from(KIT)).unwrap();
+    // Five seconds of the deadline are reserved for the record.
+    let response = agent_chat::handle(chat_request, &chat.state, Deadline::within(Duration::from_millis(5300))).await;
     let turn_id = turn_id(&response);
     assert_eq!(chat.wait_for_record(&turn_id).await["end"], "failed:client");
     let got = text(response).await;
@@ -285,13 +285,14 @@ async fn slow_client_gets_an_error_event() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn unsent_terminal_event_is_replaced_by_an_error_event() {
-    // The answers are a little smaller or larger than the buffer of a client that does not read.
+    // The client does not read. Some of the answers just fit into its buffer, others just exceed it.
     let limits = Limits { buffer: 64 * TEXT.len(), ..Limits::default() };
     for before in 60..66 {
         let sent: Vec<Piece> = vec![piece(TEXT); before].into_iter().chain([piece(DONE)]).collect();
         let chat = Chat::with(limits, move |_| Some(Answer::with_pieces(sent.clone()))).await;
-        let asked = request("kit").body(Bytes::from(KIT)).unwrap();
-        let response = agent_chat::handle(asked, &chat.state, Deadline::within(Duration::from_millis(5300))).await;
+        let chat_request = request("kit").body(Bytes::from(KIT)).unwrap();
+        let response =
+            agent_chat::handle(chat_request, &chat.state, Deadline::within(Duration::from_millis(5300))).await;
         let turn_id = turn_id(&response);
         chat.wait_for_record(&turn_id).await;
         let got = text(response).await;
@@ -304,9 +305,10 @@ async fn comments_before_the_first_event_do_not_delay_it() {
     let before = ": p\n\n".repeat(200);
     for accept in ["text/event-stream", "application/json"] {
         let chat = Chat::answering(vec![piece(&before), piece(TEXT), piece(DONE)]).await;
-        let asked = request("kit").header("accept", accept).body(Bytes::from(KIT)).unwrap();
+        let chat_request = request("kit").header("accept", accept).body(Bytes::from(KIT)).unwrap();
         let got =
-            tokio::time::timeout(Duration::from_secs(8), async { text(chat.send_request(asked).await).await }).await;
+            tokio::time::timeout(Duration::from_secs(8), async { text(chat.send_request(chat_request).await).await })
+                .await;
         let got = got.unwrap();
         assert!(got == format!("{before}{TEXT}{DONE}") || got.contains("\"content\":\"Hi\""), "{got}");
     }
@@ -342,7 +344,7 @@ async fn agent_that_continues_after_its_end_is_cut_off() {
     let ended = async {
         while let Some(frame) = body.frame().await {
             got.extend_from_slice(&frame.unwrap().into_data().unwrap());
-            // The agent sends another piece for each that arrives. At the end no one receives it.
+            // The agent sends another piece for each piece that arrives. At the end, sending fails.
             let _ = sender.send(piece(": x\n\n"));
         }
     };
@@ -388,8 +390,8 @@ async fn json_client_gets_the_turn_as_one_object() {
     .concat();
     let json_of = async |pieces: Vec<Piece>| {
         let chat = Chat::answering(pieces).await;
-        let asked = request("kit").header("accept", "application/json").body(Bytes::from(KIT)).unwrap();
-        let response = chat.send_request(asked).await;
+        let chat_request = request("kit").header("accept", "application/json").body(Bytes::from(KIT)).unwrap();
+        let response = chat.send_request(chat_request).await;
         assert_eq!(response.headers()["content-type"], "application/json");
         let (status, turn_id) = (response.status().as_u16(), turn_id(&response));
         let whole: Value = serde_json::from_str(&text(response).await).unwrap();

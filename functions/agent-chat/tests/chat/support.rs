@@ -1,19 +1,18 @@
 //! The test setup: a scripted agent, the proxy in front of it, and helpers.
 
-use gatehouse_ag_kit::AgKit;
-use gatehouse_vendor::Source;
 use std::sync::Arc;
 use std::time::Duration;
 
 use agent_chat::{Body, KeySetCache, Limits, State, Turns, Upstream};
 use bytes::Bytes;
-use gatehouse_ag_kit::event_id;
+use gatehouse_ag_kit::{AgKit, event_id};
 use gatehouse_inbox::Inbox;
 use gatehouse_local::agent::{Agent, Answer, Piece, ReceivedRequest};
 use gatehouse_local::{Options, Testbed};
 use gatehouse_receiver::Deadline;
 use gatehouse_receiver::secrets::SecretsCache;
 use gatehouse_runtime::Clock;
+use gatehouse_vendor::Source;
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
@@ -40,11 +39,11 @@ impl Chat {
         limits: Limits,
         answer: impl Fn(&ReceivedRequest) -> Option<Answer> + Send + Sync + 'static,
     ) -> Chat {
-        Self::of_clients(json!([]), limits, answer).await
+        Self::with_clients(json!([]), limits, answer).await
     }
 
-    /// Creates a setup with an agent `own` at `url`.
-    pub(crate) async fn of_agent(url: &str) -> Chat {
+    /// Creates a setup with an additional agent, `own`, at `url`.
+    pub(crate) async fn with_agent_at(url: &str) -> Chat {
         let mut chat = Self::answering(Vec::new()).await;
         let mut secrets: Value = serde_json::from_str(&chat.secrets).unwrap();
         secrets["agent_chat"]["agents"]["own"] = json!({"url": url, "dialect": "ag-kit"});
@@ -55,7 +54,7 @@ impl Chat {
     }
 
     /// Creates a setup with additional clients.
-    pub(crate) async fn of_clients(
+    pub(crate) async fn with_clients(
         additional: Value,
         limits: Limits,
         answer: impl Fn(&ReceivedRequest) -> Option<Answer> + Send + Sync + 'static,
@@ -64,13 +63,13 @@ impl Chat {
         let agent = Agent::start(answer).await.unwrap();
         let agent_of =
             |dialect: &str| json!({"url": format!("{}/x", agent.url), "dialect": dialect, "token": UPSTREAM_TOKEN});
-        let nowhere = json!({"url": "http://127.0.0.1:1/x", "dialect": "ag-kit"});
+        let unreachable = json!({"url": "http://127.0.0.1:1/x", "dialect": "ag-kit"});
         let mut clients = vec![
-            json!({"id": "web", "token": TOKEN, "agents": ["kit", "ui", "nowhere", "unknown"]}),
+            json!({"id": "web", "token": TOKEN, "agents": ["kit", "ui", "unreachable", "unknown"]}),
             json!({"id": "app", "token": OTHER_TOKEN, "agents": ["*"]}),
         ];
         clients.extend(additional.as_array().unwrap().clone());
-        let agents = json!({"kit": agent_of("ag-kit"), "ui": agent_of("ag-ui"), "nowhere": nowhere,
+        let agents = json!({"kit": agent_of("ag-kit"), "ui": agent_of("ag-ui"), "unreachable": unreachable,
             "other": agent_of("ag-kit")});
         let secrets = json!({"agent_chat": {"clients": clients, "agents": agents}});
         let (secrets, clock) = (secrets.to_string(), Clock::manual(Clock::System.now()));

@@ -37,12 +37,12 @@ fn outcome(outcome: impl serde::Serialize) -> Value {
 impl Chat {
     /// Sends a request with additional headers.
     async fn ask(&self, agent: &str, headers: &[(&str, &str)]) -> http::Response<agent_chat::Body> {
-        let mut asked = request(agent);
+        let mut chat_request = request(agent);
         for (name, value) in headers {
-            asked = asked.header(*name, *value);
+            chat_request = chat_request.header(*name, *value);
         }
         let body = if agent == "ui" { UI } else { KIT };
-        self.send_request(asked.body(Bytes::from(body)).unwrap()).await
+        self.send_request(chat_request.body(Bytes::from(body)).unwrap()).await
     }
 
     /// Sends a request for a JSON response. Returns its status and body.
@@ -119,9 +119,9 @@ async fn json_answer_has_the_error_of_a_failed_turn() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn outcome_decides_end_key_and_status() {
+async fn run_outcome_decides_end_replay_and_status() {
     let interrupts = json!({"type": "interrupt", "interrupts": [{"id": "i"}]});
-    for (last, end, keeps_key) in [
+    for (last, end, is_replayed) in [
         (outcome(json!({"type": "success"})), "completed", true),
         (outcome(interrupts), "interrupted", true),
         (json!({"type": "RUN_FINISHED", "outcome": "interrupt", "interrupt": {"id": "i"}}), "interrupted", true),
@@ -137,10 +137,10 @@ async fn outcome_decides_end_key_and_status() {
         assert_eq!(text(first).await, sent, "the agent's terminal event is the last event");
         assert_eq!(chat.record(&id).await["end"], end, "{last}");
         let again = chat.ask("ui", &[("idempotency-key", "k")]).await;
-        assert_eq!(again.headers().contains_key("idempotency-replayed"), keeps_key, "{last}");
+        assert_eq!(again.headers().contains_key("idempotency-replayed"), is_replayed, "{last}");
         assert_eq!(text(again).await, sent);
         let (status, whole) = chat.object("ui").await;
-        let expected = if keeps_key { 200 } else { 502 };
+        let expected = if is_replayed { 200 } else { 502 };
         assert_eq!((status, &whole["end"]), (expected, &json!(end.split(':').next().unwrap())), "{last}");
     }
 }
@@ -295,7 +295,7 @@ async fn stream_over_the_answer_limit_ends_with_an_error_event() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn turn_of_control_characters_is_recorded_and_replayed() {
-    // Each takes six bytes in JSON.
+    // Each control character takes six bytes in JSON.
     let event = format!("data: \"{}\"\n\n", "\u{1}".repeat(900_000));
     let sent: Vec<Piece> = vec![piece(&event); 8].into_iter().chain([piece(DONE)]).collect();
     let chat = Chat::answering(sent).await;
@@ -316,10 +316,10 @@ async fn agent_that_never_pauses_is_stopped_at_the_deadline() {
         connection.write_all(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n").unwrap();
         while connection.write_all(TEXT.repeat(100).as_bytes()).is_ok() {}
     });
-    let chat = Chat::of_agent(&url).await;
-    let asked = request("own").body(Bytes::from(KIT)).unwrap();
+    let chat = Chat::with_agent_at(&url).await;
+    let chat_request = request("own").body(Bytes::from(KIT)).unwrap();
     // All but 300 ms are reserved for the record.
-    let response = agent_chat::handle(asked, &chat.state, Deadline::within(Duration::from_millis(5300))).await;
+    let response = agent_chat::handle(chat_request, &chat.state, Deadline::within(Duration::from_millis(5300))).await;
     let id = turn_id(&response);
     let got = text(response).await;
     assert!(got.starts_with(TEXT) && got.contains("\"code\":\"slow-agent\""), "{}", got.len());
@@ -337,9 +337,9 @@ async fn request_is_retried_on_a_new_connection() {
         while let Ok((mut stream, _)) = listener.accept().await {
             let sender = sender.clone();
             tokio::spawn(async move {
-                let mut asked = Vec::new();
-                while !asked.ends_with(KIT.as_bytes()) {
-                    if stream.read_buf(&mut asked).await.unwrap_or(0) == 0 {
+                let mut received = Vec::new();
+                while !received.ends_with(KIT.as_bytes()) {
+                    if stream.read_buf(&mut received).await.unwrap_or(0) == 0 {
                         return;
                     }
                 }
@@ -350,7 +350,7 @@ async fn request_is_retried_on_a_new_connection() {
             });
         }
     });
-    let chat = Chat::of_agent(&url).await;
+    let chat = Chat::with_agent_at(&url).await;
     for n in 0..100 {
         let response = chat.send("own", KIT).await;
         assert_eq!(response.status(), 200, "{n}");
@@ -361,7 +361,7 @@ async fn request_is_retried_on_a_new_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn wait_for_a_slow_client_does_not_count_as_agent_silence() {
+async fn time_spent_on_a_slow_client_does_not_count_as_agent_silence() {
     let limit = Duration::from_millis(200);
     let large = format!("data: {{\"type\":\"text\",\"content\":\"{}\"}}\n\n", "x".repeat(30_000));
     for (agent, events) in [
