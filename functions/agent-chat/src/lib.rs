@@ -17,7 +17,7 @@ use gatehouse_inbox::store::slots::Slot;
 use gatehouse_payload::Outcome;
 use gatehouse_payload::time::Timestamp;
 use gatehouse_receiver::secrets::SecretsCache;
-use gatehouse_receiver::{Deadline, ProblemDocument, RequestId};
+use gatehouse_receiver::{Deadline, ProblemDocument, RequestId, log_outcome};
 use gatehouse_runtime::Clock;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use tokio::sync::oneshot;
@@ -157,10 +157,10 @@ pub async fn handle(request: Request<Bytes>, state: &Arc<State>, deadline: Deadl
         Err(problem) => problem,
     };
     let document = problem.document();
-    let (function, request_id) = (FUNCTION, invocation.as_ref().map(RequestId::as_str));
-    let (outcome, status, ms) = (document.outcome().as_str(), document.status.as_u16(), millis(started.elapsed()));
+    let (request_id, status) = (invocation.as_ref().map(RequestId::as_str), document.status.as_u16());
     let (problem, detail, why) = (document.slug, problem.log_detail(), problem.why());
-    tracing::info!(function, request_id, outcome, status, ms, problem, detail, why, "request");
+    let (outcome, took) = (document.outcome(), started.elapsed());
+    log_outcome!("request", FUNCTION, outcome, took, request_id, status, problem, detail, why);
     problem_response(&document, invocation.as_ref())
 }
 
@@ -253,14 +253,10 @@ async fn replay(
     let mut response = result.unwrap_or_else(|problem| problem_response(&problem.document(), invocation));
     response.headers_mut().insert("idempotency-replayed", HeaderValue::from_static("true"));
     let event_id = gatehouse_ag_kit::event_id(&turn_id);
-    let (function, outcome, ms) = (FUNCTION, Outcome::Replayed.as_str(), millis(started.elapsed()));
     let (event_id, invocation) = (event_id.as_str(), invocation.map(RequestId::as_str));
-    tracing::info!(function, request_id = invocation, event_id, outcome, ms, "request");
+    let took = started.elapsed();
+    log_outcome!("request", FUNCTION, Outcome::Replayed, took, request_id = invocation, event_id);
     with_ids(response, &turn_id, request_id)
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn problem_response(document: &ProblemDocument, invocation: Option<&RequestId>) -> Response<Body> {

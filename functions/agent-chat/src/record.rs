@@ -2,6 +2,7 @@
 //! interrupts are not recorded; [`gatehouse_ag_kit::turn`] folds them from the answer.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bytes::Bytes;
 use data_encoding::BASE64;
@@ -9,6 +10,7 @@ use gatehouse_ag_kit::turn::End;
 use gatehouse_payload::event::RECORD_LIMIT;
 use gatehouse_payload::time::Timestamp;
 use gatehouse_payload::{Event, Fingerprint, Flags, Nonce};
+use gatehouse_receiver::log::milliseconds;
 use http::HeaderMap;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -30,7 +32,7 @@ pub(crate) struct TurnResult {
     pub(crate) odd_events: usize,
     pub(crate) is_utf8: bool,
     pub(crate) first_event_ms: Option<u64>,
-    pub(crate) duration_ms: u64,
+    pub(crate) duration: Duration,
     /// Whether the client is known to have left before the end.
     pub(crate) client_left: bool,
     /// The agent's headers that are passed on to the client.
@@ -149,7 +151,7 @@ fn encode(
         began_at: admitted.began_at.to_string(),
         end: result.end.to_string(),
         first_event_ms: result.first_event_ms,
-        duration_ms: result.duration_ms,
+        duration_ms: milliseconds(result.duration),
         received_bytes: result.received_bytes,
         sent_bytes: result.sent_bytes,
         events: result.events,

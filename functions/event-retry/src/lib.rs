@@ -17,8 +17,8 @@ use gatehouse_inbox::{Store, StoreError};
 use gatehouse_payload::json::Document;
 use gatehouse_payload::time::Timestamp;
 use gatehouse_payload::{Event, Outcome};
-use gatehouse_receiver::Deadline;
 use gatehouse_receiver::log::is_word;
+use gatehouse_receiver::{Deadline, log_outcome};
 use gatehouse_runtime::config::ConfigError;
 use gatehouse_runtime::{Clock, Config};
 use tokio::time::{Instant, timeout};
@@ -163,9 +163,8 @@ async fn handle_message(message: &SqsMessage, state: &State, deadline: Deadline,
     let event_type = event_type.filter(|name| is_word(name));
     let message_id = message.message_id.as_deref();
     let (reason, error) = failure.map(|failure| (failure.reason, failure.error)).unzip();
-    let ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-    let (function, outcome) = ("event-retry", outcome.as_str());
-    tracing::info!(function, event_type, event_id, message_id, outcome, receives, ms, reason, error, "message");
+    let took = started.elapsed();
+    log_outcome!("message", "event-retry", outcome, took, event_type, event_id, message_id, receives, reason, error);
     done
 }
 

@@ -64,11 +64,33 @@ pub(crate) struct LogContext {
     pub(crate) error: Option<String>,
 }
 
-/// Writes a line at the level `error` or `info`. A macro, because `tracing` requires constant levels.
-macro_rules! line {
-    ($is_error:expr, $($fields:tt)*) => {
-        if $is_error { tracing::error!($($fields)*) } else { tracing::info!($($fields)*) }
-    };
+/// Writes the log line of a request, a turn or a queued message: a message, the function's name, the outcome, its duration,
+/// and more fields. Fields that are `None` are left out. An [`Outcome::Unrecorded`] has the level `error`, every other
+/// outcome `info`.
+#[macro_export]
+macro_rules! log_outcome {
+    ($message:literal, $function:expr, $outcome:expr, $took:expr $(, $field:ident $(= $value:expr)?)* $(,)?) => {{
+        let (function, outcome, ms) = ($function, $outcome, $crate::log::milliseconds($took));
+        let word = outcome.as_str();
+        // `tracing` requires constant levels.
+        if $crate::log::is_error(outcome) {
+            ::tracing::error!(function, outcome = word, ms $(, $field $(= $value)?)*, $message);
+        } else {
+            ::tracing::info!(function, outcome = word, ms $(, $field $(= $value)?)*, $message);
+        }
+    }};
+}
+
+/// Whether the line of an outcome has the level `error`.
+#[must_use]
+pub fn is_error(outcome: Outcome) -> bool {
+    outcome == Outcome::Unrecorded
+}
+
+/// Returns a duration in whole milliseconds.
+#[must_use]
+pub fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl RequestLine<'_> {
@@ -79,24 +101,21 @@ impl RequestLine<'_> {
         let event_type = event.as_ref().and_then(|event| event.event_type.as_deref()).filter(|name| is_word(name));
         let flags = event.as_ref().map(|event| event.flags).unwrap_or_default();
         let (problem, detail) = problem.unzip();
-        let ms = u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX);
         let parsed = flags.unparsed.then_some(false);
         let identity = flags.weak_identity.then_some("weak");
         let dated = flags.undated.then_some(false);
         let action_error = action.as_ref().and_then(|result| result.as_ref().err());
         let action = action.as_ref().map(|result| if result.is_ok() { "done" } else { "failed" });
-        let is_error = outcome == Outcome::Unrecorded;
-        let outcome = outcome.as_str();
-        line!(
-            is_error,
+        log_outcome!(
+            "request",
             function,
+            outcome,
+            self.took,
             source,
             request_id,
             event_type,
             event_id,
-            outcome,
             status,
-            ms,
             problem,
             why,
             detail,
@@ -108,7 +127,6 @@ impl RequestLine<'_> {
             parsed,
             identity,
             dated,
-            "request"
         );
     }
 }

@@ -6,6 +6,9 @@ use bytes::Bytes;
 use gatehouse_ag_kit::Dialect;
 use gatehouse_ag_kit::turn::End;
 use gatehouse_inbox::store::claim::Completion;
+use gatehouse_payload::Outcome;
+use gatehouse_receiver::log::milliseconds;
+use gatehouse_receiver::log_outcome;
 use gatehouse_receiver::{ProblemDocument, RequestId};
 use tokio::time::{Instant, timeout_at};
 
@@ -13,9 +16,8 @@ use super::{Failure, ResponseHead, TurnRelay};
 use crate::clean_up::CleanUp;
 use crate::problem::ChatProblem;
 use crate::record::{self, TurnResult};
-use crate::{MARGIN, RESERVE, millis};
+use crate::{FUNCTION, MARGIN, RESERVE};
 
-const UNRECORDED: &str = gatehouse_payload::Outcome::Unrecorded.as_str();
 /// Time limit for recording the turn. The claim is settled after that.
 const RECORD_TIMEOUT: Duration = Duration::from_millis(3500);
 /// Longest time that the client's stream waits until the claim is settled and the slot is released.
@@ -46,8 +48,8 @@ impl TurnRelay {
             events: self.agent.turn.events,
             odd_events: self.agent.turn.odd,
             is_utf8: self.agent.is_utf8,
-            first_event_ms: self.agent.first_event.map(millis),
-            duration_ms: millis(self.timers.started.elapsed()),
+            first_event_ms: self.agent.first_event.map(milliseconds),
+            duration: self.timers.started.elapsed(),
             client_left: self.client.stream.has_left,
             headers: std::mem::take(&mut self.client.headers),
         };
@@ -84,55 +86,38 @@ impl TurnRelay {
     /// Records the turn. Returns whether the record is durable.
     async fn record(&self, result: &TurnResult) -> bool {
         let end = result.end.to_string();
-        let TurnResult { first_event_ms, duration_ms: ms, events, odd_events, received_bytes, sent_bytes, .. } = result;
-        let (agent, client, function) = (&self.request.agent_id, &self.request.client.id, crate::FUNCTION);
-        let request_id = self.request.invocation.as_ref().map(RequestId::as_str);
+        let TurnResult { first_event_ms, events, odd_events, received_bytes, sent_bytes, .. } = result;
+        let (agent, client) = (&self.request.agent_id, &self.request.client.id);
+        let (request_id, took) = (self.request.invocation.as_ref().map(RequestId::as_str), result.duration);
         let Some(event) = record::event(&self.request, result, self.state.inbox.clock.now()) else {
-            tracing::error!(function, request_id, outcome = UNRECORDED, agent, client, end, ms, "turn");
+            log_outcome!("turn", FUNCTION, Outcome::Unrecorded, took, request_id, agent, client, end);
             return false;
         };
         let event_id = event.id.as_str();
         let until = (self.timers.until + RECORD_TIMEOUT).min(Instant::now() + RECORD_TIMEOUT);
         let record = self.state.inbox.record(&event, until);
-        match tokio::join!(record, self.state.secrets.refresh_if_stale()).0 {
-            Ok(receipt) => {
-                let (outcome, error) = (receipt.outcome.as_str(), receipt.error.map(|error| error.to_string()));
-                tracing::info!(
-                    function,
-                    request_id,
-                    event_id,
-                    outcome,
-                    agent,
-                    client,
-                    end,
-                    first_event_ms,
-                    ms,
-                    events,
-                    odd_events,
-                    received_bytes,
-                    sent_bytes,
-                    error,
-                    "turn"
-                );
-                true
-            }
-            Err(error) => {
-                let error = error.to_string();
-                tracing::error!(
-                    function,
-                    request_id,
-                    event_id,
-                    outcome = UNRECORDED,
-                    agent,
-                    client,
-                    end,
-                    ms,
-                    error,
-                    "turn"
-                );
-                false
-            }
-        }
+        let (outcome, error) = match tokio::join!(record, self.state.secrets.refresh_if_stale()).0 {
+            Ok(receipt) => (receipt.outcome, receipt.error.map(|error| error.to_string())),
+            Err(error) => (Outcome::Unrecorded, Some(error.to_string())),
+        };
+        log_outcome!(
+            "turn",
+            FUNCTION,
+            outcome,
+            took,
+            request_id,
+            event_id,
+            agent,
+            client,
+            end,
+            first_event_ms,
+            events,
+            odd_events,
+            received_bytes,
+            sent_bytes,
+            error,
+        );
+        outcome != Outcome::Unrecorded
     }
 }
 
