@@ -1,8 +1,6 @@
 //! `gatehouse dev`, `send`, `sign`, `endpoints` and `ping`.
 
-use gatehouse_ada::Ada;
-use gatehouse_agntix::Agntix;
-use gatehouse_vapi::Vapi;
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
@@ -12,6 +10,8 @@ use std::time::Duration;
 
 use aws_sdk_sqs::types::QueueAttributeName;
 use bytes::Bytes;
+use gatehouse_ada::Ada;
+use gatehouse_agntix::Agntix;
 use gatehouse_inbox::Store;
 use gatehouse_inbox::store::Record;
 use gatehouse_local::agent::{Agent, Answer, Piece};
@@ -19,7 +19,9 @@ use gatehouse_local::engine::{Engine, FREE};
 use gatehouse_local::{Delivery, Fault, FaultProxy, Rule, local_sdk};
 use gatehouse_payload::EventId;
 use gatehouse_runtime::Clock;
-use gatehouse_vendors::development;
+use gatehouse_vapi::Vapi;
+use gatehouse_vendor::CredentialsShape;
+use gatehouse_vendors::{SOURCES, development};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -116,11 +118,8 @@ fn ada(message_id: &str) -> Delivery {
 #[tokio::test(flavor = "multi_thread")]
 async fn dev_json_line_has_all_urls_and_sdks_can_use_them() {
     let mut dev = Dev::start(&[], &[]);
-    let functions: Vec<&String> = dev.ready["functions"].as_object().unwrap().keys().collect();
-    assert_eq!(
-        functions,
-        ["agent-chat", "client-message", "conversation-webhooks", "server-message", "session-lifecycle"]
-    );
+    let functions: BTreeSet<&str> = dev.ready["functions"].as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(functions, SOURCES.into_iter().map(|source| source.profile().function).collect());
     assert_eq!(ada("msg_1").send(dev.base()).await.unwrap().outcome(), "recorded");
     let client = aws_sdk_dynamodb::Client::new(&local_sdk(dev.text("dynamodb")));
     let scan = client.scan().table_name(dev.text("table")).send().await.unwrap();
@@ -464,22 +463,29 @@ fn endpoints_lists_all_urls_and_ping_probes_them() {
     let dev = Dev::start(&[], &[]);
     let (output, text) = run(&["endpoints", "--at", dev.base()], &[]);
     assert!(output.status.success(), "{text}");
-    assert_eq!(text.matches(&format!("{}/lambda-url/", dev.base())).count(), 5, "{text}");
+    assert_eq!(text.matches(&format!("{}/lambda-url/", dev.base())).count(), SOURCES.len(), "{text}");
     assert!(text.contains("[ ] Set server.backoffPlan"), "{text}");
 
     let (output, text) = run(&["ping", "--at", dev.base()], &[]);
     assert!(output.status.success(), "{text}");
-    let results: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().take(4).collect()).collect();
-    let recorded = |function| vec![function, "ok", "200", "recorded"];
-    let vendors = ["conversation-webhooks", "session-lifecycle", "server-message", "client-message"].map(recorded);
-    assert_eq!(results[..4], vendors, "{text}");
-    assert_eq!(results[4][..3], ["agent-chat", "ok", "404"], "{text}");
+    let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+    for (source, line) in SOURCES.into_iter().zip(lines) {
+        let result: &[&str] = if source.profile().shape == CredentialsShape::Nothing {
+            &["ok", "404"]
+        } else {
+            &["ok", "200", "recorded"]
+        };
+        assert_eq!((line[0], &line[1..=result.len()]), (source.profile().function, result), "{text}");
+    }
 
     // Wrong secrets are a failure; endpoints without secrets are reported as closed.
     let other = r#"{"ada":{"signing_secrets":["whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"]}}"#;
     let (output, text) = run(&["ping", "--at", dev.base()], &[("GATEHOUSE_SECRETS", other)]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(text.contains("conversation-webhooks  WRONG 401") && text.matches("closed: ").count() == 4, "{text}");
+    assert!(
+        text.contains("conversation-webhooks  WRONG 401") && text.matches("closed: ").count() == SOURCES.len() - 1,
+        "{text}"
+    );
     let (output, text) = run(&["ping", "--at", dev.base()], &[("GATEHOUSE_SECRETS", "{}")]);
     assert!(!output.status.success() && text.contains("no endpoint is open"), "{text}");
 }

@@ -2,9 +2,6 @@
 //!
 //! Replies are defined by the rules in `functions/replies.json`, which is compiled in, or in Rust by [`ReplyHandler`].
 
-use std::collections::BTreeMap;
-use std::time::Duration;
-
 use bytes::Bytes;
 use gatehouse_payload::Event;
 use gatehouse_receiver::{Deadline, Receiver, ReplyPlan, Responder};
@@ -12,6 +9,7 @@ use gatehouse_replies::{Replies, VapiMessage, run_hook};
 use gatehouse_runtime::Clock;
 use gatehouse_vapi::{Channel, Vapi};
 use http::{Request, Response};
+use std::collections::BTreeMap;
 use tokio::time::Instant;
 
 mod answers;
@@ -20,8 +18,6 @@ pub use answers::{CustomReplies, ReplyHandler};
 
 /// The vendor that calls the function.
 pub const VENDOR: Vapi = Vapi::CLIENT;
-/// The function's timeout in the template.
-pub const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The state that an instance keeps between requests.
 #[derive(Debug)]

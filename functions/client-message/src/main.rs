@@ -1,8 +1,8 @@
 //! Runs [`client_message::handle`] in the Lambda runtime.
 
-use client_message::{CustomReplies, State, TIMEOUT, VENDOR, handle};
+use client_message::{CustomReplies, State, VENDOR, handle};
 use gatehouse_lambda::Error;
-use gatehouse_receiver::Receiver;
+use gatehouse_receiver::{Receiver, TIMEOUT};
 use gatehouse_replies::Replies;
 
 #[tokio::main(flavor = "current_thread")]

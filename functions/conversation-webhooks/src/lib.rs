@@ -1,7 +1,5 @@
 //! `POST /`: receives Ada's conversation, end-user and audit-log webhooks.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use gatehouse_ada::Ada;
 use gatehouse_receiver::{Deadline, Receiver};
@@ -9,8 +7,6 @@ use http::{Request, Response};
 
 /// The vendor that calls the function.
 pub const VENDOR: Ada = Ada;
-/// The function's timeout in the template.
-pub const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The state that an instance keeps between requests.
 pub type State = Receiver<Ada>;

@@ -1,7 +1,8 @@
 //! Runs [`conversation_webhooks::handle`] in the Lambda runtime.
 
-use conversation_webhooks::{State, TIMEOUT, VENDOR, handle};
+use conversation_webhooks::{State, VENDOR, handle};
 use gatehouse_lambda::Error;
+use gatehouse_receiver::TIMEOUT;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {

@@ -3,9 +3,6 @@
 //! Replies are defined by the rules in `functions/replies.json`, which is compiled in, or in Rust by [`ReplyHandler`].
 //! A `voice-request`, which needs audio, is recorded and answered with 501.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
-
 use bytes::Bytes;
 use futures_util::future::join_all;
 use gatehouse_payload::Event;
@@ -14,6 +11,7 @@ use gatehouse_replies::{HookResult, Kind, Replies, VapiMessage, run_hook};
 use gatehouse_runtime::Clock;
 use gatehouse_vapi::{Channel, Vapi};
 use http::{Request, Response};
+use std::collections::BTreeMap;
 use tokio::time::Instant;
 
 mod answers;
@@ -22,8 +20,6 @@ pub use answers::{CustomReplies, ReplyHandler};
 
 /// The vendor that calls the function.
 pub const VENDOR: Vapi = Vapi::SERVER;
-/// The function's timeout in the template.
-pub const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The error message for `voice-request`.
 const NO_AUDIO: &str = "Gatehouse does not synthesise speech: set voice.server of the assistant to a service that \

@@ -1,9 +1,9 @@
 //! Runs [`server_message::handle`] in the Lambda runtime.
 
 use gatehouse_lambda::Error;
-use gatehouse_receiver::Receiver;
+use gatehouse_receiver::{Receiver, TIMEOUT};
 use gatehouse_replies::Replies;
-use server_message::{CustomReplies, State, TIMEOUT, VENDOR, handle};
+use server_message::{CustomReplies, State, VENDOR, handle};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {

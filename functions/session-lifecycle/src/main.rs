@@ -1,7 +1,8 @@
 //! Runs [`session_lifecycle::handle`] in the Lambda runtime.
 
 use gatehouse_lambda::Error;
-use session_lifecycle::{State, TIMEOUT, VENDOR, handle};
+use gatehouse_receiver::TIMEOUT;
+use session_lifecycle::{State, VENDOR, handle};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {

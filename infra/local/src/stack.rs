@@ -323,7 +323,7 @@ macro_rules! function {
         });
         let name = $function::VENDOR.profile().function;
         let cors = $template.cors(&logical_id(name))?;
-        (name, Function { handler, timeout: $function::TIMEOUT, cors })
+        (name, Function { handler, timeout: gatehouse_receiver::TIMEOUT, cors })
     }};
 }
 

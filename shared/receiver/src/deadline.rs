@@ -9,6 +9,8 @@ use tokio::time::Instant;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deadline(Instant);
 
+/// The timeout of the functions that receive webhooks: `Globals.Function.Timeout` in the template.
+pub const TIMEOUT: Duration = Duration::from_secs(10);
 /// Lambda's limit for a function's timeout, in milliseconds. A later deadline is invalid.
 const MAX_TIMEOUT_MS: i64 = 900_000;
 

@@ -11,7 +11,7 @@ pub mod responder;
 pub mod secrets;
 pub mod skip;
 
-pub use deadline::Deadline;
+pub use deadline::{Deadline, TIMEOUT};
 pub use problem::{Problem, ProblemDocument};
 pub use receiver::{Receiver, connect};
 pub use redaction::Redaction;

@@ -78,6 +78,6 @@ async fn kill(case: &Case, bed: &Testbed, target: &Delivery) -> Checked {
         Function::EventRetry => unreachable!("event-retry receives batches"),
     };
     let fault_reached = if case.point == Point::Queue { bed.sqs.next_fault() } else { bed.dynamodb.next_fault() };
-    let host = bed.host(binary, client_message::TIMEOUT, &[]).await.unwrap();
+    let host = bed.host(binary, gatehouse_receiver::TIMEOUT, &[]).await.unwrap();
     kill_when(fault_reached, host, &target.to_lambda_event()).await
 }

@@ -11,7 +11,7 @@ const STARTED: &str = gatehouse_vapi::samples::WORKFLOW_NODE_STARTED;
 async fn client_message_is_recorded_and_answered_with_json() {
     let stack = Testbed::start(Options { poll: false, ..Options::default() }).await.unwrap();
     let binary = env!("CARGO_BIN_EXE_under-test-client-message");
-    let mut host = stack.host(binary, client_message::TIMEOUT, &[]).await.unwrap();
+    let mut host = stack.host(binary, gatehouse_receiver::TIMEOUT, &[]).await.unwrap();
     for outcome in ["recorded", "duplicate"] {
         let delivery = Delivery::now(&Vapi::CLIENT, STARTED);
         let Invoked::Answered(answer) = host.invoke(&delivery.to_lambda_event()).await.unwrap() else {

@@ -10,10 +10,7 @@ use serde_json::{Value, json};
 const MESSAGE: &str = gatehouse_ada::samples::CONVERSATION_MESSAGE;
 
 async fn start(stack: &Testbed, more: &[(&str, &str)]) -> Host {
-    stack
-        .host(env!("CARGO_BIN_EXE_under-test-conversation-webhooks"), conversation_webhooks::TIMEOUT, more)
-        .await
-        .unwrap()
+    stack.host(env!("CARGO_BIN_EXE_under-test-conversation-webhooks"), gatehouse_receiver::TIMEOUT, more).await.unwrap()
 }
 
 async fn answer(host: &mut Host, event: &Value) -> Value {

@@ -17,7 +17,7 @@ async fn invoke(host: &mut Host, message: &Value) -> Value {
 async fn server_message_logs_an_unrecorded_event_as_an_error() {
     let stack = Testbed::start(Options { poll: false, ..Options::default() }).await.unwrap();
     let binary = env!("CARGO_BIN_EXE_under-test-server-message");
-    let mut host = stack.host(binary, server_message::TIMEOUT, &[]).await.unwrap();
+    let mut host = stack.host(binary, gatehouse_receiver::TIMEOUT, &[]).await.unwrap();
     let message = |id: &str| json!({"message": {"type": "assistant-request", "call": {"id": id}}});
     assert_eq!(invoke(&mut host, &message("call_1")).await["headers"]["gatehouse-outcome"], "recorded");
     stack.dynamodb.add_rule(Rule::every(Fault::Cut));

@@ -11,7 +11,7 @@ use gatehouse_timeline::{State, fold};
 async fn both_ends_of_a_session_fold_into_one_session() {
     let stack = Testbed::start(Options { poll: false, ..Options::default() }).await.unwrap();
     let mut host =
-        stack.host(env!("CARGO_BIN_EXE_under-test-session-lifecycle"), session_lifecycle::TIMEOUT, &[]).await.unwrap();
+        stack.host(env!("CARGO_BIN_EXE_under-test-session-lifecycle"), gatehouse_receiver::TIMEOUT, &[]).await.unwrap();
     for (message_id, body) in
         [("msg_2", gatehouse_agntix::samples::SESSION_ENDED), ("msg_1", gatehouse_agntix::samples::SESSION_CREATED)]
     {
