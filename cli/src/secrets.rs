@@ -138,42 +138,50 @@ async fn set(Set { credential, mut values, new, agents, place }: Set) -> Result<
     check(&place).await
 }
 
-async fn rotate(Rotate { credential, value, finish, place: arguments }: Rotate) -> Result<bool, Error> {
+async fn rotate(Rotate { credential, value, finish, place }: Rotate) -> Result<bool, Error> {
     let credential: Credential = credential.parse()?;
-    let place = arguments.place().await?;
-    let mut document = Document::read(place.read().await?.as_deref())?;
-    let command = format!("gatehouse secrets rotate {credential}{}", arguments.as_options());
+    let command = format!("gatehouse secrets rotate {credential}{}", place.as_options());
+    let place = place.place().await?;
+    let document = Document::read(place.read().await?.as_deref())?;
     match (document.count(&credential), finish) {
-        (0, _) => {
-            return Err(format!(
-                "{credential} has no value yet, so there is nothing to rotate; set one with: gatehouse secrets set {credential}"
-            )
-            .into());
-        }
-        (1, true) => return Err(format!("{credential} has one value only; start a rotation with: {command}").into()),
-        (_, true) => document.keep_first(&credential)?,
-        (1, false) => {
-            let value = match (value, &credential) {
-                (Some(value), _) => value,
-                (None, Credential::SigningSecrets(_)) => read_value(&credential)?,
-                (None, Credential::Scheme(..) | Credential::Client(_)) => generate()?,
-            };
-            let wanted = document.usable(&credential) + 1;
-            document.add(&credential, &value)?;
-            place.write(&document.text(&credential, wanted)?).await?;
-            let new_value =
-                if matches!(credential, Credential::SigningSecrets(_)) { None } else { Some(value.as_str()) };
-            print(&steps(&credential, &place, new_value, &command))?;
-            return Ok(true);
-        }
-        (_, false) => {
-            return Err(format!(
-                "{credential} has several values: a rotation is in progress; end it with: {command} --finish"
-            )
-            .into());
-        }
+        (0, _) => Err(format!(
+            "{credential} has no value yet, so there is nothing to rotate; set one with: gatehouse secrets set {credential}"
+        )
+        .into()),
+        (1, true) => Err(format!("{credential} has one value only; start a rotation with: {command}").into()),
+        (_, true) => finish_rotation(&credential, document, &place).await,
+        (1, false) => start_rotation(&credential, value, document, &place, &command).await,
+        (_, false) => Err(format!(
+            "{credential} has several values: a rotation is in progress; end it with: {command} --finish"
+        )
+        .into()),
     }
-    place.write(&document.text(&credential, 1)?).await?;
+}
+
+/// Adds a value and prints the next steps. `command` is the rotate command without `--finish`.
+async fn start_rotation(
+    credential: &Credential,
+    value: Option<String>,
+    mut document: Document,
+    place: &Place,
+    command: &str,
+) -> Result<bool, Error> {
+    let value = match (value, credential) {
+        (Some(value), _) => value,
+        (None, Credential::SigningSecrets(_)) => read_value(credential)?,
+        (None, Credential::Scheme(..) | Credential::Client(_)) => generate()?,
+    };
+    let expected = document.usable(credential) + 1;
+    document.add(credential, &value)?;
+    place.write(&document.text(credential, expected)?).await?;
+    print(&steps(credential, place, &value, command))?;
+    Ok(true)
+}
+
+/// Removes all values but the first one.
+async fn finish_rotation(credential: &Credential, mut document: Document, place: &Place) -> Result<bool, Error> {
+    document.keep_first(credential)?;
+    place.write(&document.text(credential, 1)?).await?;
     print(&format!(
         "{credential}: only the first value is left. Active instances stop using the other values within 5 minutes, all\n\
          instances within 15 minutes.\n"
@@ -181,8 +189,8 @@ async fn rotate(Rotate { credential, value, finish, place: arguments }: Rotate) 
     Ok(true)
 }
 
-/// Describes the remaining steps of a rotation. `command` is the rotate command without `--finish`.
-fn steps(credential: &Credential, place: &Place, value: Option<&str>, command: &str) -> String {
+/// Describes the remaining steps of a rotation.
+fn steps(credential: &Credential, place: &Place, value: &str, command: &str) -> String {
     let mut text = format!("{place} has the new value and the old one. Next steps:\n");
     let mut steps = Vec::new();
     if matches!(place, Place::Manager { .. }) {
@@ -196,10 +204,10 @@ fn steps(credential: &Credential, place: &Place, value: Option<&str>, command: &
             steps.push("Wait until the vendor no longer signs with the old one; its dashboard shows when.".to_owned());
         }
         Credential::Scheme(..) => {
-            steps.push(format!("Enter this value in the credential at the vendor: {}", value.unwrap_or_default()));
+            steps.push(format!("Enter this value in the credential at the vendor: {value}"));
             steps.push("Wait until all calls that began before this change have ended.".to_owned());
         }
-        Credential::Client(_) => steps.push(format!("Give the client this token: {}", value.unwrap_or_default())),
+        Credential::Client(_) => steps.push(format!("Give the client this token: {value}")),
     }
     steps.push(format!("{command} --finish"));
     for (n, step) in steps.iter().enumerate() {

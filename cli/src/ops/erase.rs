@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use clap::Args;
-use gatehouse_inbox::store::Place;
+use gatehouse_inbox::store::Content;
 use gatehouse_inbox::store::erase::{Removed, STALE};
 use gatehouse_local::Error;
 use gatehouse_payload::Subject;
@@ -221,16 +221,16 @@ async fn conversations_of(deployment: &Deployment, end_user: &str, since: When) 
 
 /// Returns the subjects of those events in `keys` that name the end user.
 async fn subjects_naming(deployment: &Deployment, keys: Vec<String>, end_user: &str) -> Result<Vec<Subject>, Error> {
-    let places = deployment.store.read(keys, Clock::System.now()).await?;
-    let subject = |place: Place| {
-        let Place::Record(record) = place else { return None };
+    let contents = deployment.store.contents(keys, Clock::System.now()).await?;
+    let subject = |content: Content| {
+        let Content::Record(record) = content else { return None };
         let document = Document::read(&record.event.body).ok()?;
         let readable = gatehouse_ada::readable(&document);
         let names_user =
             gatehouse_ada::Envelope::of(&readable).data.and_then(|data| data.end_user_id()).map(|id| id == end_user);
         if names_user == Some(true) { record.event.subject } else { None }
     };
-    Ok(places.into_values().filter_map(subject).collect())
+    Ok(contents.into_values().filter_map(subject).collect())
 }
 
 #[cfg(test)]

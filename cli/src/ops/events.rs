@@ -8,7 +8,7 @@ use clap::Subcommand;
 use data_encoding::BASE64;
 use gatehouse_inbox::StoreError;
 use gatehouse_inbox::store::by_source::ListedEvent;
-use gatehouse_inbox::store::{Item, PageToken, Place, Record};
+use gatehouse_inbox::store::{Content, Item, PageToken, Record};
 use gatehouse_local::Error;
 use gatehouse_payload::time::Timestamp;
 use gatehouse_payload::{EventId, Flags, Subject};
@@ -217,7 +217,7 @@ fn or_dash(text: Option<&String>) -> String {
 
 /// The record, conflicts and dead letter of an event.
 struct Lookup {
-    place: Place,
+    content: Content,
     conflicts: Vec<Record>,
     dead_letter: Option<DeadLetter>,
     /// The number of messages on the retry queue, which cannot be searched.
@@ -229,24 +229,24 @@ struct Lookup {
 impl Lookup {
     /// Returns the event's state in one word, and its meaning.
     fn state(&self) -> (&'static str, String) {
-        match (&self.place, &self.dead_letter) {
-            (Place::Record(record), _) if record.conflict => {
+        match (&self.content, &self.dead_letter) {
+            (Content::Record(record), _) if record.conflict => {
                 ("conflict", "the record with this id has a different body; both are stored".to_owned())
             }
-            (Place::Record(_), Some(_)) => {
+            (Content::Record(_), Some(_)) => {
                 ("recorded", "a dead letter of the event remains; redrive or discard it".to_owned())
             }
-            (Place::Record(_), None) if self.conflicts.len() == 1 => {
+            (Content::Record(_), None) if self.conflicts.len() == 1 => {
                 ("recorded", "first version; 1 conflicting delivery is stored too".to_owned())
             }
-            (Place::Record(_), None) if !self.conflicts.is_empty() => {
+            (Content::Record(_), None) if !self.conflicts.is_empty() => {
                 ("recorded", format!("first version; {} conflicting deliveries are stored too", self.conflicts.len()))
             }
-            (Place::Record(_), None) => ("recorded", "once; nothing is left to do".to_owned()),
-            (Place::Erased(at), _) => ("erased", format!("at {at}; the event is not recorded again")),
-            (Place::Damaged(damaged), _) => ("damaged", damaged.to_string()),
-            (Place::Empty, Some(letter)) => ("dead", format!("not recorded: {}", letter.reason)),
-            (Place::Empty, None) if self.retrying > 0 => {
+            (Content::Record(_), None) => ("recorded", "once; nothing is left to do".to_owned()),
+            (Content::Erased(at), _) => ("erased", format!("at {at}; the event is not recorded again")),
+            (Content::Damaged(damaged), _) => ("damaged", damaged.to_string()),
+            (Content::Empty, Some(letter)) => ("dead", format!("not recorded: {}", letter.reason)),
+            (Content::Empty, None) if self.retrying > 0 => {
                 let messages = if self.retrying == 1 { "message" } else { "messages" };
                 let meaning = format!(
                     "no record and no dead letter; it may be on the retry queue, which has {} {messages}",
@@ -254,18 +254,18 @@ impl Lookup {
                 );
                 ("unknown", meaning)
             }
-            (Place::Empty, None) if self.held_elsewhere > 0 => {
+            (Content::Empty, None) if self.held_elsewhere > 0 => {
                 let held = self.held_elsewhere;
                 ("unknown", format!("no record; it may be a dead letter that another command holds ({held} held)"))
             }
-            (Place::Empty, None) => ("unknown", "not found: never received, refused, skipped or expired".to_owned()),
+            (Content::Empty, None) => ("unknown", "not found: never received, refused, skipped or expired".to_owned()),
         }
     }
 
     fn to_json(&self, id: &str, with_payload: bool) -> Value {
         let (state, meaning) = self.state();
-        let record = match &self.place {
-            Place::Record(record) => Some(EventView::of_record(record, with_payload)),
+        let record = match &self.content {
+            Content::Record(record) => Some(EventView::of_record(record, with_payload)),
             _ => None,
         };
         let conflicts: Vec<_> = self.conflicts.iter().map(|copy| EventView::of_record(copy, with_payload)).collect();
@@ -278,7 +278,7 @@ impl Lookup {
         let mut lines = KeyValues::default();
         lines.add("event", id);
         lines.add("state", format!("{state}: {meaning}"));
-        if let Place::Record(record) = &self.place {
+        if let Content::Record(record) = &self.content {
             describe(&mut lines, record, with_payload);
         }
         for Record { event, .. } in &self.conflicts {
@@ -297,19 +297,19 @@ impl Lookup {
 
 async fn find(deployment: &Deployment, id: &str) -> Result<Lookup, Error> {
     let event_id = EventId::from_stored(id.to_owned());
-    let place = deployment.store.look(&event_id, Clock::System.now()).await?;
-    let conflicts = match &place {
-        Place::Record(record) if !record.conflict => conflicts(deployment, record).await?,
+    let content = deployment.store.content(&event_id, Clock::System.now()).await?;
+    let conflicts = match &content {
+        Content::Record(record) if !record.conflict => conflicts(deployment, record).await?,
         _ => Vec::new(),
     };
     let dead_letter = if deployment.has_queues() { dead_letters::find(deployment, id).await? } else { None };
     let (mut retrying, mut held_elsewhere) = (0, 0);
-    if place == Place::Empty && dead_letter.is_none() && deployment.has_queues() {
+    if content == Content::Empty && dead_letter.is_none() && deployment.has_queues() {
         let (visible, hidden) = deployment.counts(deployment.retry_queue()?).await?;
         retrying = visible + hidden;
         held_elsewhere = dead_letters::dead_letter_counts(deployment).await?.1;
     }
-    Ok(Lookup { place, conflicts, dead_letter, retrying, held_elsewhere })
+    Ok(Lookup { content, conflicts, dead_letter, retrying, held_elsewhere })
 }
 
 /// Finds the conflicting copies of a record: by its subject or, if it has none, among the events received within a day.
@@ -336,9 +336,9 @@ async fn conflicts(deployment: &Deployment, record: &Record) -> Result<Vec<Recor
             eprintln!("cannot search for conflicts of an event without a subject: {error}");
         }
     }
-    let places = deployment.store.read(keys.into_iter().collect(), now).await?;
-    let record = |place| if let Place::Record(record) = place { Some(*record) } else { None };
-    let mut conflicts: Vec<Record> = places.into_values().filter_map(record).collect();
+    let contents = deployment.store.contents(keys.into_iter().collect(), now).await?;
+    let record = |content| if let Content::Record(record) = content { Some(*record) } else { None };
+    let mut conflicts: Vec<Record> = contents.into_values().filter_map(record).collect();
     conflicts.sort_by_key(|copy| copy.event.received_at);
     Ok(conflicts)
 }
@@ -491,14 +491,14 @@ async fn follow_timeline(
         let poll = async {
             let keys = deployment.store.keys(subject).await?;
             let new: Vec<_> = keys.into_iter().filter(|key| !known_keys.contains(key)).collect();
-            let places = deployment.store.read(new.clone(), Clock::System.now()).await?;
-            Ok::<_, StoreError>((new, places))
+            let contents = deployment.store.contents(new.clone(), Clock::System.now()).await?;
+            Ok::<_, StoreError>((new, contents))
         };
         match poll.await {
-            Ok((new, places)) => {
+            Ok((new, contents)) => {
                 known_keys.extend(new);
-                let record = |place| if let Place::Record(record) = place { Some(*record) } else { None };
-                let mut records: Vec<_> = places.into_values().filter_map(record).collect();
+                let record = |content| if let Content::Record(record) = content { Some(*record) } else { None };
+                let mut records: Vec<_> = contents.into_values().filter_map(record).collect();
                 records.retain(|record| printed_keys.insert(key_of(record)));
                 records.sort_by(|a, b| (a.event.occurred_at, &a.event.id).cmp(&(b.event.occurred_at, &b.event.id)));
                 printer.print(&records, false)?;

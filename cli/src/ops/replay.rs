@@ -139,15 +139,15 @@ struct Replay<'d> {
 impl Replay<'_> {
     /// Replays the records under `keys`. Returns the keys that have an item.
     async fn replay_batch(&mut self, keys: Vec<String>) -> Result<Vec<String>, Error> {
-        use gatehouse_inbox::store::Place;
-        let places = self.deployment.store.read(keys, Clock::System.now()).await?;
+        use gatehouse_inbox::store::Content;
+        let contents = self.deployment.store.contents(keys, Clock::System.now()).await?;
         let mut found = Vec::new();
-        let sorted: BTreeMap<_, _> = places.into_iter().collect();
-        for (key, place) in sorted {
-            match place {
-                Place::Record(record) => self.replay_record(&record).await?,
-                Place::Damaged(damaged) => eprintln!("{key}: {damaged}"),
-                Place::Empty | Place::Erased(_) => {}
+        let sorted: BTreeMap<_, _> = contents.into_iter().collect();
+        for (key, content) in sorted {
+            match content {
+                Content::Record(record) => self.replay_record(&record).await?,
+                Content::Damaged(damaged) => eprintln!("{key}: {damaged}"),
+                Content::Empty | Content::Erased(_) => {}
             }
             found.push(key);
         }

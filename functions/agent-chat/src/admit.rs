@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use gatehouse_ag_kit::{Dialect, check::check};
 use gatehouse_inbox::store::claim::{Claim, Completion};
-use gatehouse_inbox::store::slots::Slot;
+use gatehouse_inbox::store::slots::{Slot, SlotOutcome};
 use gatehouse_payload::json::{self, Document};
 use gatehouse_payload::time::Timestamp;
 use gatehouse_payload::{EventId, Fingerprint, Nonce};
@@ -126,8 +126,8 @@ async fn acquire_slot(
     let slot = Slot { key: slots_key(id), nonce };
     let result = state.inbox.store.acquire_slot(&slot, *limits, lease, admitted.began_at).await;
     match result {
-        Ok(Ok(())) => {}
-        Ok(Err(full)) => return Err(ChatProblem::TooMany(full)),
+        Ok(SlotOutcome::Acquired) => {}
+        Ok(SlotOutcome::Refused(limit)) => return Err(ChatProblem::TooMany(limit)),
         Err(error) => tracing::warn!(error = error.to_string(), "the client's turn could not be counted"),
     }
     // A write that returned an error may have acquired the slot, so the slot is released with the turn.

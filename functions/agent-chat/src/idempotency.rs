@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use gatehouse_inbox::StoreError;
-use gatehouse_inbox::store::Place;
+use gatehouse_inbox::store::Content;
 use gatehouse_inbox::store::claim::{Claim, Completion, LockOutcome, LockRequest};
 use gatehouse_payload::time::Timestamp;
 use gatehouse_payload::{EventId, Fingerprint, Nonce};
@@ -111,7 +111,7 @@ pub(crate) async fn acquire(
         }
     }
     match outcome {
-        LockOutcome::Taken(claim) => Ok(Acquisition::Acquired(claim)),
+        LockOutcome::Acquired(claim) => Ok(Acquisition::Acquired(claim)),
         LockOutcome::OtherRequest => Err(ChatProblem::KeyReused.into()),
         LockOutcome::Lost => Err(ChatProblem::NotReplayable.into()),
         // Another request holds the key, or was faster to take it over.
@@ -154,11 +154,11 @@ async fn is_anything_queued(state: &State) -> Result<bool, ChatProblem> {
 /// Reads the record of a claim's turn.
 async fn replay_of(state: &State, claim: &Claim) -> Result<Replay, ChatProblem> {
     let id = gatehouse_ag_kit::event_id(&turn_id(claim));
-    match timeout(READ_TIMEOUT, state.inbox.store.look(&id, state.clock().now())).await {
-        Ok(Ok(Place::Record(record))) => Ok(Replay::of(&record.event.body)),
-        Ok(Ok(Place::Empty)) => Ok(Replay::Missing),
-        Ok(Ok(Place::Erased(_))) => Ok(Replay::Partial),
-        Ok(Ok(Place::Damaged(damaged))) => Err(key_unknown(&damaged.into())),
+    match timeout(READ_TIMEOUT, state.inbox.store.content(&id, state.clock().now())).await {
+        Ok(Ok(Content::Record(record))) => Ok(Replay::of(&record.event.body)),
+        Ok(Ok(Content::Empty)) => Ok(Replay::Missing),
+        Ok(Ok(Content::Erased(_))) => Ok(Replay::Partial),
+        Ok(Ok(Content::Damaged(damaged))) => Err(key_unknown(&damaged.into())),
         Ok(Err(error)) => Err(key_unknown(&error)),
         Err(_) => Err(ChatProblem::KeyUnknown),
     }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use gatehouse_inbox::store::slots::Full;
+use gatehouse_inbox::store::slots::LimitReached;
 use gatehouse_receiver::problem::RETRY_AFTER;
 use gatehouse_receiver::{Problem, ProblemDocument};
 use http::{HeaderValue, StatusCode, header};
@@ -31,7 +31,7 @@ pub(crate) enum ChatProblem {
     /// 503: the state of the `Idempotency-Key` is unavailable.
     KeyUnknown,
     /// 429: the client has reached a limit.
-    TooMany(Full),
+    TooMany(LimitReached),
     /// The agent rejected the request with this status and this `Retry-After`.
     AgentRefused(ClientErrorStatus, Option<HeaderValue>),
     /// 502: the agent's response is invalid, or there is none. Contains the cause, without the agent's text.
@@ -120,12 +120,12 @@ impl ChatProblem {
                 "the agent did not receive the request; send the same request again",
             )
             .with_retry_after(RETRY_AFTER),
-            ChatProblem::TooMany(full) => {
-                let (detail, retry_after) = match *full {
-                    Full::Concurrent { retry_after } => {
+            ChatProblem::TooMany(limit) => {
+                let (detail, retry_after) = match *limit {
+                    LimitReached::Concurrent { retry_after } => {
                         ("the client has reached its limit of concurrent turns", retry_after)
                     }
-                    Full::PerMinute { retry_after } => {
+                    LimitReached::PerMinute { retry_after } => {
                         ("the client has reached its limit of turns per minute", retry_after)
                     }
                 };

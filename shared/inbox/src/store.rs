@@ -95,7 +95,7 @@ pub struct Recorded {
 
 /// The visible content of an event's item.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Place {
+pub enum Content {
     /// There is no visible item.
     Empty,
     /// A tombstone: the event was erased at this time.
@@ -130,7 +130,7 @@ impl Store {
 
     /// Creates a store whose writes have the same long time limit as its reads, for callers that no vendor waits for.
     #[must_use]
-    pub fn patient(sdk: &SdkConfig, table: &str, ttl_days: u32) -> Self {
+    pub fn with_long_limits(sdk: &SdkConfig, table: &str, ttl_days: u32) -> Self {
         Self::with_write_limit(READ_LIMIT, sdk, table, ttl_days)
     }
 
@@ -264,10 +264,10 @@ impl Store {
     /// # Errors
     /// If DynamoDB does not respond, or the item is damaged.
     pub async fn get(&self, id: &EventId, now: Timestamp) -> Result<Option<Record>, StoreError> {
-        match self.look(id, now).await? {
-            Place::Record(record) => Ok(Some(*record)),
-            Place::Empty | Place::Erased(_) => Ok(None),
-            Place::Damaged(damaged) => Err(damaged.into()),
+        match self.content(id, now).await? {
+            Content::Record(record) => Ok(Some(*record)),
+            Content::Empty | Content::Erased(_) => Ok(None),
+            Content::Damaged(damaged) => Err(damaged.into()),
         }
     }
 
@@ -275,20 +275,20 @@ impl Store {
     ///
     /// # Errors
     /// If DynamoDB does not respond.
-    pub async fn look(&self, id: &EventId, now: Timestamp) -> Result<Place, StoreError> {
+    pub async fn content(&self, id: &EventId, now: Timestamp) -> Result<Content, StoreError> {
         match self.get_item(&self.reader, id.as_str()).await?.filter(|item| !is_expired(item, now)) {
-            Some(head) => self.place(&head).await,
-            None => Ok(Place::Empty),
+            Some(head) => self.content_of(&head).await,
+            None => Ok(Content::Empty),
         }
     }
 
-    async fn place(&self, head: &Item) -> Result<Place, StoreError> {
+    async fn content_of(&self, head: &Item) -> Result<Content, StoreError> {
         if let Some(at) = erased_at(head) {
-            return Ok(Place::Erased(at));
+            return Ok(Content::Erased(at));
         }
         match self.decode(head).await {
-            Ok(record) => Ok(Place::Record(Box::new(record))),
-            Err(StoreError::Damaged(damaged)) => Ok(Place::Damaged(damaged)),
+            Ok(record) => Ok(Content::Record(Box::new(record))),
+            Err(StoreError::Damaged(damaged)) => Ok(Content::Damaged(damaged)),
             Err(error) => Err(error),
         }
     }
@@ -381,14 +381,14 @@ impl Store {
     ///
     /// # Errors
     /// If DynamoDB does not respond.
-    pub async fn read(&self, keys: Vec<String>, now: Timestamp) -> Result<HashMap<String, Place>, StoreError> {
-        let mut places = HashMap::new();
+    pub async fn contents(&self, keys: Vec<String>, now: Timestamp) -> Result<HashMap<String, Content>, StoreError> {
+        let mut contents = HashMap::new();
         for (key, head) in self.batch_get(keys).await? {
             if !is_expired(&head, now) {
-                places.insert(key, self.place(&head).await?);
+                contents.insert(key, self.content_of(&head).await?);
             }
         }
-        Ok(places)
+        Ok(contents)
     }
 
     /// Returns all of a subject's events, oldest first.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use gatehouse_inbox::store::{Place, conflict_key};
+use gatehouse_inbox::store::{Content, conflict_key};
 use gatehouse_local::Error;
 use gatehouse_payload::{EventId, Fingerprint, Nonce, Outcome};
 use gatehouse_runtime::Clock;
@@ -164,10 +164,10 @@ async fn resolve(
     entries: &mut [&mut Entry],
     dead: &HashMap<&str, &DeadLetter>,
 ) -> Result<(), Error> {
-    let places = read(deployment, entries.iter().filter_map(|entry| entry.event_id.clone())).await?;
+    let contents = read(deployment, entries.iter().filter_map(|entry| entry.event_id.clone())).await?;
     for entry in entries.iter_mut() {
         let dead = dead.get(entry.event_id.as_ref().unwrap_or(&entry.message_id).as_str());
-        entry.outcome = entry.outcome_from(entry.event_id.as_ref().and_then(|id| places.get(id)), dead.copied());
+        entry.outcome = entry.outcome_from(entry.event_id.as_ref().and_then(|id| contents.get(id)), dead.copied());
     }
     // A conflicting copy can exist only if the record has another fingerprint.
     let copies = entries.iter().filter(|entry| entry.outcome == OTHER).filter_map(|entry| entry.conflict_key());
@@ -180,9 +180,9 @@ async fn resolve(
     Ok(())
 }
 
-async fn read(deployment: &Deployment, keys: impl Iterator<Item = String>) -> Result<HashMap<String, Place>, Error> {
+async fn read(deployment: &Deployment, keys: impl Iterator<Item = String>) -> Result<HashMap<String, Content>, Error> {
     let keys: BTreeSet<String> = keys.collect();
-    Ok(deployment.store.read(keys.into_iter().collect(), Clock::System.now()).await?)
+    Ok(deployment.store.contents(keys.into_iter().collect(), Clock::System.now()).await?)
 }
 
 impl Entry {
@@ -205,14 +205,14 @@ impl Entry {
     }
 
     /// The outcome according to the item in the table and the dead letter, if any.
-    fn outcome_from(&self, place: Option<&Place>, dead: Option<&DeadLetter>) -> String {
+    fn outcome_from(&self, content: Option<&Content>, dead: Option<&DeadLetter>) -> String {
         let equals = |text: String, expected: &Option<String>| Some(text) == *expected;
-        match (place, dead) {
-            (Some(Place::Erased(_)), _) => "erased".to_owned(),
-            (Some(Place::Record(record)), _) if equals(record.event.nonce.to_string(), &self.nonce) => {
+        match (content, dead) {
+            (Some(Content::Erased(_)), _) => "erased".to_owned(),
+            (Some(Content::Record(record)), _) if equals(record.event.nonce.to_string(), &self.nonce) => {
                 "recorded".to_owned()
             }
-            (Some(Place::Record(record)), _) if equals(record.event.fingerprint.to_string(), &self.fingerprint) => {
+            (Some(Content::Record(record)), _) if equals(record.event.fingerprint.to_string(), &self.fingerprint) => {
                 "duplicate".to_owned()
             }
             (Some(_), _) => OTHER.to_owned(),

@@ -89,7 +89,7 @@ impl Completion {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LockOutcome {
     /// The caller holds the key.
-    Taken(Claim),
+    Acquired(Claim),
     /// Another holder has the key, and its lease has not expired.
     Running,
     /// The work was done, under this claim.
@@ -197,7 +197,7 @@ impl Store {
             let existing = match conditional_put(put.send().await)? {
                 ConditionalWrite::Done => {
                     let (key, nonce, until) = (request.key.clone(), request.nonce, request.until);
-                    return Ok(LockOutcome::Taken(Claim { key, fence, nonce, until }));
+                    return Ok(LockOutcome::Acquired(Claim { key, fence, nonce, until }));
                 }
                 ConditionalWrite::ConditionFailed(existing) => existing,
             };
@@ -287,7 +287,7 @@ fn examine(request: &LockRequest, item: &Item, now: Timestamp) -> Result<Examine
     let is_lease_expired = claim.until < now;
     Ok(if state == RUNNING && claim.nonce == request.nonce {
         // The response to an earlier attempt of the same request was lost.
-        Examined::Decides(LockOutcome::Taken(claim))
+        Examined::Decides(LockOutcome::Acquired(claim))
     } else if state == FAILED || is_expired(item, now) {
         Examined::Replaceable(Previous::of(&claim, state))
     } else if state == RUNNING && is_lease_expired && item.contains_key(UNASKED) {

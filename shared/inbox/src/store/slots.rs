@@ -45,9 +45,18 @@ pub struct Slot {
     pub nonce: Nonce,
 }
 
+/// The outcome of acquiring a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SlotOutcome {
+    /// The slot is acquired.
+    Acquired,
+    /// The holder has no free slot.
+    Refused(LimitReached),
+}
+
 /// The limit that was reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Full {
+pub enum LimitReached {
     /// The limit of concurrent slots.
     Concurrent {
         /// Delay before the next request, in seconds.
@@ -88,17 +97,17 @@ impl Store {
         limits: Limits,
         until: Timestamp,
         now: Timestamp,
-    ) -> Result<Result<(), Full>, StoreError> {
+    ) -> Result<SlotOutcome, StoreError> {
         let minute = now.as_secs().div_euclid(60);
         let mut change = Change::within_minute(limits, minute);
         for _ in 0..ATTEMPTS {
             let existing = match self.change_slots(slot, change, until, now).await? {
-                ConditionalWrite::Done => return Ok(Ok(())),
+                ConditionalWrite::Done => return Ok(SlotOutcome::Acquired),
                 ConditionalWrite::ConditionFailed(existing) => existing,
             };
             let Some(existing) = existing else {
                 if self.create_item(slot, minute, until, now).await? {
-                    return Ok(Ok(()));
+                    return Ok(SlotOutcome::Acquired);
                 }
                 change = Change::within_minute(limits, minute);
                 continue;
@@ -106,10 +115,10 @@ impl Store {
             let usage = Usage::of(&existing);
             // The response to an earlier attempt to acquire this slot was lost.
             if usage.slots.contains_key(&slot.nonce.to_string()) {
-                return Ok(Ok(()));
+                return Ok(SlotOutcome::Acquired);
             }
-            if let Some(full) = usage.limit_reached(limits, minute, now) {
-                return Ok(Err(full));
+            if let Some(limit) = usage.limit_reached(limits, minute, now) {
+                return Ok(SlotOutcome::Refused(limit));
             }
             change = if usage.minute >= minute && has_room(limits, usage.slots.len()) {
                 // After the minute has begun, this condition lets concurrent requests succeed together.
@@ -119,7 +128,7 @@ impl Store {
             };
         }
         // With so many concurrent requests, the client has to retry.
-        Ok(Err(Full::Concurrent { retry_after: RETRY_AFTER }))
+        Ok(SlotOutcome::Refused(LimitReached::Concurrent { retry_after: RETRY_AFTER }))
     }
 
     /// Releases a slot, even if it has expired.
@@ -256,13 +265,13 @@ impl Usage {
         self.slots.iter().filter(move |(_, until)| is_expired(until)).map(|(slot, _)| slot)
     }
 
-    fn limit_reached(&self, limits: Limits, minute: i64, now: Timestamp) -> Option<Full> {
+    fn limit_reached(&self, limits: Limits, minute: i64, now: Timestamp) -> Option<LimitReached> {
         if self.minute >= minute && limits.per_minute.is_some_and(|limit| self.count >= limit) {
             let next_minute = (self.minute + 1) * 60 - now.as_secs();
-            return Some(Full::PerMinute { retry_after: u64::try_from(next_minute).unwrap_or(1).max(1) });
+            return Some(LimitReached::PerMinute { retry_after: u64::try_from(next_minute).unwrap_or(1).max(1) });
         }
         let running = self.slots.len() - self.expired(now).count();
-        (!has_room(limits, running)).then_some(Full::Concurrent { retry_after: RETRY_AFTER })
+        (!has_room(limits, running)).then_some(LimitReached::Concurrent { retry_after: RETRY_AFTER })
     }
 }
 

@@ -27,7 +27,7 @@ fn later(seconds: i64) -> Timestamp {
 
 async fn acquire(table: &Table, request: &LockRequest, at: Timestamp) -> Claim {
     match table.store.acquire(request, at).await {
-        Ok(LockOutcome::Taken(claim)) => claim,
+        Ok(LockOutcome::Acquired(claim)) => claim,
         other => panic!("{other:?}"),
     }
 }
@@ -80,7 +80,7 @@ async fn expired_lease_is_taken_over_by_one_request() {
     let outcomes = join_all(requests.iter().map(|request| table.store.take_over(request, &expired, later(61)))).await;
     let fences: Vec<u64> = outcomes
         .iter()
-        .filter_map(|outcome| if let Ok(LockOutcome::Taken(claim)) = outcome { Some(claim.fence) } else { None })
+        .filter_map(|outcome| if let Ok(LockOutcome::Acquired(claim)) = outcome { Some(claim.fence) } else { None })
         .collect();
     assert!(fences.len() == 1 && fences[0] > former.fence, "{fences:?}");
     assert_eq!(outcomes.iter().filter(|outcome| **outcome == Ok(LockOutcome::Running)).count(), 7);
@@ -96,7 +96,7 @@ async fn one_of_many_concurrent_requests_acquires_the_key() {
     let table = Table::new().await;
     let requests: Vec<LockRequest> = (0..12).map(|_| lock_request("{}")).collect();
     let outcomes = join_all(requests.iter().map(|request| table.store.acquire(request, now()))).await;
-    assert_eq!(outcomes.iter().filter(|outcome| matches!(outcome, Ok(LockOutcome::Taken(_)))).count(), 1);
+    assert_eq!(outcomes.iter().filter(|outcome| matches!(outcome, Ok(LockOutcome::Acquired(_)))).count(), 1);
     assert_eq!(outcomes.iter().filter(|outcome| **outcome == Ok(LockOutcome::Running)).count(), 11);
 }
 
@@ -139,7 +139,7 @@ async fn key_is_extended_or_taken_over_but_never_both() {
         let (extended, outcome) =
             futures_util::future::join(table.store.extend(&slow, later(60)), table.store.acquire(&next, later(16)))
                 .await;
-        let is_taken = matches!(outcome, Ok(LockOutcome::Taken(_)));
+        let is_taken = matches!(outcome, Ok(LockOutcome::Acquired(_)));
         assert_ne!(extended, Ok(is_taken), "{outcome:?}");
     }
 }
@@ -236,7 +236,7 @@ async fn key_outlives_its_record_and_its_fence_increases() {
     table.store.settle(&claim, Completion::Finished, now()).await.unwrap();
     let finished = LockOutcome::Finished(claim.clone());
     let outcome = table.store.take_over(&lock_request("{}"), &finished, later(days - 1)).await.unwrap();
-    assert!(matches!(&outcome, LockOutcome::Taken(next) if next.fence > claim.fence), "{outcome:?}");
+    assert!(matches!(&outcome, LockOutcome::Acquired(next) if next.fence > claim.fence), "{outcome:?}");
 }
 
 /// Lets holders acquire, extend and settle claims in random order, too late or never. At most one of them finishes.
@@ -265,7 +265,7 @@ async fn at_most_one_attempt_finishes_in_any_order_of_steps() {
                         outcome = table.store.take_over(&request, &outcome, later(time)).await.unwrap();
                     }
                     match outcome {
-                        LockOutcome::Taken(claim) => {
+                        LockOutcome::Acquired(claim) => {
                             assert!(finished.is_empty(), "acquired after it was finished");
                             // Some holders stop before they begin.
                             if random.below(4) > 0 {
@@ -291,7 +291,9 @@ async fn claim_of_previous_release_is_read_as_begun() {
     let table = Table::new().await;
     let text = |text: &str| AttributeValue::S(text.to_owned());
     let blob = |bytes: &[u8]| AttributeValue::B(aws_sdk_dynamodb::primitives::Blob::new(bytes));
-    for (state, expected) in [("running", "Expired"), ("finished", "Finished"), ("lost", "Lost"), ("failed", "Taken")] {
+    for (state, expected) in
+        [("running", "Expired"), ("finished", "Finished"), ("lost", "Lost"), ("failed", "Acquired")]
+    {
         let put = table.client.put_item().table_name(Table::NAME).item("event_id", text("claim:web:kit:key"));
         let put = put.item("v", AttributeValue::N("3".to_owned())).item("fence", AttributeValue::N("1".to_owned()));
         let put = put.item("nonce", blob(&[7; 16])).item("fingerprint", blob(Fingerprint::of("{}").as_bytes()));

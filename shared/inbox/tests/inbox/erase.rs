@@ -1,7 +1,7 @@
 //! Tests that erased data is removed and not recorded again.
 
 use gatehouse_inbox::Store;
-use gatehouse_inbox::store::Place;
+use gatehouse_inbox::store::Content;
 use gatehouse_inbox::store::erase::{Removed, STALE};
 use gatehouse_local::{Fault, Rule, local_sdk};
 use gatehouse_payload::{Event, EventId, Outcome, Subject};
@@ -35,7 +35,7 @@ async fn erase_removes_all_data_of_its_subject_and_no_other() {
     assert_eq!(table.store.get(&other.id, now()).await.unwrap().unwrap().event, other);
     assert_eq!(table.store.whole_timeline(&c1(), now()).await.unwrap().records, []);
     let id = EventId::new(&["test"], &["a"]);
-    assert_eq!(table.store.look(&id, now()).await.unwrap(), Place::Erased(now()));
+    assert_eq!(table.store.content(&id, now()).await.unwrap(), Content::Erased(now()));
     assert_eq!(table.store.get(&id, now()).await.unwrap(), None);
 }
 
@@ -46,7 +46,7 @@ async fn erased_event_is_not_recorded_again() {
     table.record(&first, now()).await.unwrap();
     erase(&table, &c1()).await;
     // Another instance does not know the erased subject and finds only the tombstone.
-    let instance = Store::patient(&local_sdk(&table.proxy.url()), Table::NAME, TTL_DAYS);
+    let instance = Store::with_long_limits(&local_sdk(&table.proxy.url()), Table::NAME, TTL_DAYS);
     for event in [first, event("a", "{}"), event("a", "[1]")] {
         assert_eq!(instance.record(&event, now()).await.unwrap().outcome, Outcome::Erased);
     }
@@ -56,21 +56,21 @@ async fn erased_event_is_not_recorded_again() {
 #[tokio::test]
 async fn erased_subject_gets_no_new_events_on_any_instance() {
     let table = Table::new().await;
-    let running = Store::patient(&local_sdk(&table.proxy.url()), Table::NAME, TTL_DAYS);
+    let running = Store::with_long_limits(&local_sdk(&table.proxy.url()), Table::NAME, TTL_DAYS);
     running.warm(now()).await;
     erase(&table, &c1()).await;
     assert_eq!(table.record(&event("b", "{}"), now()).await, Ok(Outcome::Erased));
-    let started = Store::patient(&local_sdk(&table.proxy.url()), Table::NAME, TTL_DAYS);
+    let started = Store::with_long_limits(&local_sdk(&table.proxy.url()), Table::NAME, TTL_DAYS);
     started.warm(now()).await;
     assert_eq!(started.record(&event("c", "{}"), now()).await.unwrap().outcome, Outcome::Erased);
     // A running instance refreshes the list once a minute while it records, and undoes a write for an erased subject.
     let later = now().plus_secs(STALE);
     let large = event("d", &noise(1, 1_500_000));
     for event in [event("e", "{}"), large] {
-        let cold = Store::patient(&local_sdk(&table.proxy.url()), Table::NAME, TTL_DAYS);
+        let cold = Store::with_long_limits(&local_sdk(&table.proxy.url()), Table::NAME, TTL_DAYS);
         let outcome = cold.record(&event, later).await.unwrap().outcome;
         assert_eq!(outcome, Outcome::Erased);
-        assert_eq!(table.store.look(&event.id, later).await.unwrap(), Place::Erased(later));
+        assert_eq!(table.store.content(&event.id, later).await.unwrap(), Content::Erased(later));
     }
     assert_eq!(running.record(&event("f", "{}"), later).await.unwrap().outcome, Outcome::Erased);
     let items = table.client.scan().table_name(Table::NAME).send().await.unwrap().items.unwrap();
@@ -102,7 +102,7 @@ async fn events_are_recorded_while_the_list_of_erased_subjects_hangs() {
 async fn second_erase_removes_only_events_recorded_since() {
     let table = Table::new().await;
     table.record(&event("a", "{}"), now()).await.unwrap();
-    let instance = Store::patient(&local_sdk(&table.proxy.url()), Table::NAME, TTL_DAYS);
+    let instance = Store::with_long_limits(&local_sdk(&table.proxy.url()), Table::NAME, TTL_DAYS);
     instance.warm(now()).await;
     assert_eq!(erase(&table, &c1()).await.events, 1);
     assert_eq!(erase(&table, &c1()).await, Removed::default());
@@ -116,11 +116,11 @@ async fn concurrent_erases_lose_no_subject() {
     let table = Table::new().await;
     let subjects: Vec<_> = (0..6).map(|n| Subject::new("ada", "conversation", &n.to_string())).collect();
     let mark_erased = async |subject: &Subject| {
-        let store = Store::patient(&local_sdk(&table.proxy.url()), Table::NAME, TTL_DAYS);
+        let store = Store::with_long_limits(&local_sdk(&table.proxy.url()), Table::NAME, TTL_DAYS);
         while store.mark_erased(subject, now()).await.is_err() {}
     };
     futures_util::future::join_all(subjects.iter().map(mark_erased)).await;
-    let store = Store::patient(&local_sdk(&table.proxy.url()), Table::NAME, TTL_DAYS);
+    let store = Store::with_long_limits(&local_sdk(&table.proxy.url()), Table::NAME, TTL_DAYS);
     store.warm(now()).await;
     for (n, subject) in subjects.into_iter().enumerate() {
         let event = Event { subject: Some(subject), ..event(&n.to_string(), "{}") };

@@ -205,7 +205,7 @@ async fn expired_record_is_invisible_and_its_id_is_free() {
 #[tokio::test]
 async fn transient_failures_are_distinguished_from_permanent_ones() {
     let table = Table::new().await;
-    // A store with the timeouts of the receiver gives up on a hanging request sooner than a patient store.
+    // A store with the timeouts of the receiver gives up on a hanging request sooner than a store with long limits.
     let receiver_store = Store::new(&local_sdk(&table.proxy.url()), Table::NAME, TTL_DAYS);
     for (fault, transient) in [
         (Fault::INVALID, false),

@@ -1,7 +1,7 @@
 //! Tests the limits of a client: concurrent turns and turns in a minute.
 
 use futures_util::future::join_all;
-use gatehouse_inbox::store::slots::{Full, Limits, Slot};
+use gatehouse_inbox::store::slots::{LimitReached, Limits, Slot, SlotOutcome};
 use gatehouse_local::{Fault, Rule};
 use gatehouse_payload::time::Timestamp;
 use gatehouse_payload::{EventId, Nonce};
@@ -17,9 +17,12 @@ fn later(seconds: i64) -> Timestamp {
 }
 
 /// Acquires a slot for a minute.
-async fn acquire(table: &Table, holder: &str, limits: Limits, at: i64) -> Result<Slot, Full> {
+async fn acquire(table: &Table, holder: &str, limits: Limits, at: i64) -> Result<Slot, LimitReached> {
     let slot = Slot { key: EventId::new(&["slots"], &[holder]), nonce: Nonce::random().unwrap() };
-    table.store.acquire_slot(&slot, limits, later(at + 60), later(at)).await.unwrap().map(|()| slot)
+    match table.store.acquire_slot(&slot, limits, later(at + 60), later(at)).await.unwrap() {
+        SlotOutcome::Acquired => Ok(slot),
+        SlotOutcome::Refused(limit) => Err(limit),
+    }
 }
 
 #[tokio::test]
@@ -27,7 +30,7 @@ async fn slots_are_limited_and_released_slots_can_be_acquired_again() {
     let table = Table::new().await;
     let first = acquire(&table, "web", TWO, 0).await.unwrap();
     acquire(&table, "web", TWO, 0).await.unwrap();
-    assert_eq!(acquire(&table, "web", TWO, 0).await, Err(Full::Concurrent { retry_after: 2 }));
+    assert_eq!(acquire(&table, "web", TWO, 0).await, Err(LimitReached::Concurrent { retry_after: 2 }));
     assert!(acquire(&table, "app", TWO, 0).await.is_ok(), "each holder has its own limit");
     table.store.release_slot(&first).await.unwrap();
     table.store.release_slot(&first).await.unwrap();
@@ -69,7 +72,7 @@ async fn limit_per_minute_resets_with_the_next_minute() {
         let slot = acquire(&table, "web", THREE_A_MINUTE, 10).await.unwrap();
         table.store.release_slot(&slot).await.unwrap();
     }
-    assert_eq!(acquire(&table, "web", THREE_A_MINUTE, 18).await, Err(Full::PerMinute { retry_after: 42 }));
+    assert_eq!(acquire(&table, "web", THREE_A_MINUTE, 18).await, Err(LimitReached::PerMinute { retry_after: 42 }));
     assert!(acquire(&table, "web", THREE_A_MINUTE, 60).await.is_ok());
     // An instance whose clock is slow counts in the same minute as the others.
     for _ in 0..2 {
@@ -99,7 +102,7 @@ async fn slot_with_a_lost_response_counts_once() {
         table.proxy.add_rule(Rule::every(Fault::DropResponse).on(operation).times(1));
         assert!(acquire(&table, "web", limits, 0).await.is_ok(), "{operation}");
     }
-    assert_eq!(acquire(&table, "web", limits, 0).await, Err(Full::PerMinute { retry_after: 60 }));
+    assert_eq!(acquire(&table, "web", limits, 0).await, Err(LimitReached::PerMinute { retry_after: 60 }));
     let table = Table::new().await;
     for _ in 0..2 {
         acquire(&table, "web", TWO, 0).await.unwrap();

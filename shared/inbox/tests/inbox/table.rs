@@ -27,8 +27,8 @@ impl Table {
         let client = Client::new(&local_sdk(&engine.url()));
         Template::read().unwrap().create_table(&client, Self::NAME).await.unwrap();
         let proxy = FaultProxy::start(engine.address).await.unwrap();
-        // A patient store, because no test checks timeouts and the machine may be busy.
-        let store = Store::patient(&local_sdk(&proxy.url()), Self::NAME, TTL_DAYS);
+        // A store with long limits, because no test checks timeouts and the machine may be busy.
+        let store = Store::with_long_limits(&local_sdk(&proxy.url()), Self::NAME, TTL_DAYS);
         store.warm(now()).await;
         Table { store, proxy, client, _engine: engine }
     }
