@@ -143,8 +143,31 @@ def invariants(stack):
         "the table's stream has new images": table["StreamSpecification"] == {"StreamViewType": "NEW_IMAGE"},
         "each function logs JSON": all(log_format == "JSON" for log_format in log_formats),
         "no resource has a fixed name": not named,
+        "each function has alarms on errors and throttles":
+            all({f"{name}ErrorsAlarm", f"{name}ThrottlesAlarm"} <= set(resources) for name in PERMISSIONS),
     }
     return [f"does not hold: {invariant}" for invariant, is_true in holds.items() if not is_true]
+
+
+def omissions(template):
+    """Returns what a new function lacks. Translation hides it."""
+    functions = {
+        name: item["Properties"]
+        for name, item in template["Resources"].items()
+        if item["Type"] == "AWS::Serverless::Function"
+    }
+    rollback = template["Globals"]["Function"]["DeploymentPreference"]["Alarms"]
+    problems = [
+        f"{name}ErrorsAlarm is not in DeploymentPreference"
+        for name in functions
+        if {"Ref": f"{name}ErrorsAlarm"} not in rollback
+    ]
+    problems += [
+        f"{name}Url is not an output"
+        for name, properties in functions.items()
+        if "FunctionUrlConfig" in properties and f"{name}Url" not in template["Outputs"]
+    ]
+    return problems
 
 
 def statements(template, function):
@@ -179,6 +202,14 @@ MISTAKES = {
     "a misspelt response type": lambda t: event_source(t).update(FunctionResponseTypes=["ReportBatchItemFailure"]),
     "SnapStart, which this runtime does not support":
         lambda t: t["Globals"]["Function"].update(SnapStart={"ApplyOn": "PublishedVersions"}),
+    "a function without an alarm": lambda t: t["Resources"].pop("AgentChatThrottlesAlarm"),
+}
+
+# Omissions that can be detected only in the template itself.
+OMISSIONS = {
+    "a URL without an output": lambda t: t["Outputs"].pop("ServerMessageUrl"),
+    "an alarm that does not roll back":
+        lambda t: t["Globals"]["Function"]["DeploymentPreference"]["Alarms"].remove({"Ref": "EventRetryErrorsAlarm"}),
 }
 
 # Changes of roles that the comparison with permissions.yaml must detect.
@@ -200,14 +231,20 @@ TAMPERING = {
 
 
 def detects(change, check):
-    """Whether a check fails after a change of the template."""
+    """Whether a check of the translated template fails after a change of the template."""
+    return detects_before_translation(change, lambda template: check(translate(template, {})))
+
+
+def detects_before_translation(change, check):
+    """Whether a check of the template fails after a change of it."""
     template = yaml_parse(TEMPLATE)
     change(template)
-    return bool(check(translate(template, {})))
+    return bool(check(template))
 
 
 def main():
-    template, failed = yaml_parse(TEMPLATE), []
+    template = yaml_parse(TEMPLATE)
+    failed = omissions(template)
     parameter_sets = [dict(zip(PARAMETERS, values)) for values in itertools.product(*PARAMETERS.values())]
     expected = urls(translate(template, parameter_sets[0]))
     with_url = [name for name, item in template["Resources"].items() if "FunctionUrlConfig" in item.get("Properties", {})]
@@ -225,8 +262,10 @@ def main():
         failed += [f"{parameters}: {line}" for line in [lint(translate(template, parameters))] if line]
     cases = [(name, change, lambda stack: invariants(stack) or lint(stack)) for name, change in MISTAKES.items()]
     cases += [(name, change, permissions) for name, change in TAMPERING.items()]
-    for name, change, check in cases:
-        if detects(change, check):
+    detected = [(name, detects(change, check)) for name, change, check in cases]
+    detected += [(name, detects_before_translation(change, omissions)) for name, change in OMISSIONS.items()]
+    for name, is_detected in detected:
+        if is_detected:
             print(f"  detected: {name}")
         else:
             failed.append(f"not detected: {name}")

@@ -251,7 +251,16 @@ def main():
         status = status_of(chat)
         if status != 404:
             raise SystemExit(f"agent-chat: {status}, expected 404 for an unknown agent")
-        step("every function URL accepts authenticated requests", began)
+        step("the function URLs accept authenticated requests", began)
+
+        function_urls = [output for output in outputs if output.endswith("Url") and not output.endswith("QueueUrl")]
+        for output in function_urls:
+            request = urllib.request.Request(function_url(output), data=b"{}", method="POST")
+            request.add_header("content-type", "application/json")
+            # 404: the function has another path. 503: its vendor has no secret.
+            if status_of(request) not in (401, 404, 503):
+                raise SystemExit(f"{output} does not refuse an unsigned request: {status_of(request)}")
+        step(f"all {len(function_urls)} function URLs refuse unsigned requests", began)
 
         table = boto3.client("dynamodb").scan(TableName=outputs["EventTableName"])
         types = sorted(item["event_type"]["S"] for item in table["Items"])

@@ -58,45 +58,65 @@ fn path(endpoint: Endpoint) -> &'static str {
 /// Id of an agent that does not exist, for probes of agent-chat.
 const PROBE_AGENT: &str = "gatehouse-ping";
 
-/// Returns the function and the URL of each endpoint of a deployed stack. The URL of agent-chat names [`PROBE_AGENT`].
-pub(crate) fn of_stack(outputs: &Outputs) -> Result<Vec<(String, String)>, Error> {
-    let endpoint_url = |endpoint: Endpoint| {
-        let url = outputs.get(&output(endpoint))?.trim_end_matches('/');
-        let path = path(endpoint).replace("<AgentId>", PROBE_AGENT);
-        Ok((endpoint.profile().function.to_owned(), format!("{url}/{path}")))
+/// Returns the URL of each endpoint of a deployed stack; `None` for a function that a stack of another release lacks.
+///
+/// # Errors
+/// If the stack has none of the endpoints.
+fn deployed(outputs: &Outputs) -> Result<Vec<(Endpoint, Option<String>)>, Error> {
+    let with_url = |endpoint: Endpoint| {
+        let url = outputs.get(&output(endpoint)).ok()?.trim_end_matches('/');
+        Some(format!("{url}/{}", path(endpoint)))
     };
-    SOURCES.into_iter().map(endpoint_url).collect()
+    let endpoints = SOURCES.map(|endpoint| (endpoint, with_url(endpoint)));
+    if let [(first, None), rest @ ..] = &endpoints[..]
+        && rest.iter().all(|(_, url)| url.is_none())
+    {
+        outputs.get(&output(*first))?;
+    }
+    Ok(endpoints.into())
 }
 
-/// Returns the function and the URL of each endpoint of `gatehouse dev`, from the URLs of its functions.
-pub(crate) fn of_dev(functions: &BTreeMap<String, String>) -> Vec<(String, String)> {
+/// Returns the function and the URL of each endpoint of a deployed stack, like [`of_dev`]; `None` for a function that
+/// the stack lacks.
+///
+/// # Errors
+/// If the stack has none of the endpoints.
+pub(crate) fn of_stack(outputs: &Outputs) -> Result<Vec<(String, Option<String>)>, Error> {
+    let for_probe = |(endpoint, url): (Endpoint, Option<String>)| {
+        (endpoint.profile().function.to_owned(), url.map(|url| url.replace("<AgentId>", PROBE_AGENT)))
+    };
+    Ok(deployed(outputs)?.into_iter().map(for_probe).collect())
+}
+
+/// Returns the function and the URL of each endpoint of `gatehouse dev`, from the URLs of its functions. The URL of
+/// agent-chat names [`PROBE_AGENT`].
+pub(crate) fn of_dev(functions: &BTreeMap<String, String>) -> Vec<(String, Option<String>)> {
     let endpoint_url = |endpoint: Endpoint| {
         let function = endpoint.profile().function;
         let url = functions.get(function)?;
-        Some((function.to_owned(), format!("{url}/{}", path(endpoint).replace("<AgentId>", PROBE_AGENT))))
+        Some((function.to_owned(), Some(format!("{url}/{}", path(endpoint).replace("<AgentId>", PROBE_AGENT)))))
     };
     SOURCES.into_iter().filter_map(endpoint_url).collect()
 }
 
+/// What is printed for a function that the stack lacks.
+pub(crate) const NOT_DEPLOYED: &str = "not deployed: the stack has no such function; it is of another release";
+
 impl Arguments {
     /// Returns the endpoints with their URLs, and the secrets document if `with_secrets` is set.
-    async fn read(&self, with_secrets: bool) -> Result<(Vec<(Endpoint, String)>, String), Error> {
+    async fn read(&self, with_secrets: bool) -> Result<(Vec<(Endpoint, Option<String>)>, String), Error> {
         let Some(stack) = &self.stack else {
             let base = self.base.trim_end_matches('/');
             url_of(base)?;
             let with_url = |endpoint: Endpoint| {
-                (endpoint, format!("{base}/lambda-url/{}/{}", endpoint.profile().function, path(endpoint)))
+                (endpoint, Some(format!("{base}/lambda-url/{}/{}", endpoint.profile().function, path(endpoint))))
             };
             let document = variable("GATEHOUSE_SECRETS")?.unwrap_or_else(|| development().to_owned());
             return Ok((SOURCES.into_iter().map(with_url).collect(), document));
         };
         let sdk = gatehouse_runtime::aws::sdk_config().await;
         let outputs = Outputs::of(&sdk, stack).await?;
-        let mut addresses = Vec::new();
-        for endpoint in SOURCES {
-            let url = outputs.get(&output(endpoint))?.trim_end_matches('/');
-            addresses.push((endpoint, format!("{url}/{}", path(endpoint))));
-        }
+        let addresses = deployed(&outputs)?;
         let document = if with_secrets {
             Place::of_stack(&sdk, &outputs)?.read().await?.unwrap_or_default()
         } else {
@@ -111,6 +131,10 @@ pub(crate) async fn list(arguments: &Arguments) -> Result<bool, Error> {
     let (addresses, _) = arguments.read(false).await?;
     let mut text = String::new();
     for (endpoint, address) in addresses {
+        let Some(address) = address else {
+            writeln!(text, "{}\n  {NOT_DEPLOYED}", endpoint.profile().function)?;
+            continue;
+        };
         writeln!(text, "{}\n  {address}", endpoint.profile().function)?;
         for step in endpoint.profile().steps {
             writeln!(text, "  [ ] {step}")?;
@@ -132,6 +156,10 @@ pub(crate) async fn ping(arguments: &Arguments) -> Result<bool, Error> {
     let (mut all_expected, mut is_any_open) = (true, false);
     for (endpoint, address) in addresses {
         let Profile { function, secrets: part, shape, .. } = endpoint.profile();
+        let Some(address) = address else {
+            print(&format!("{function:<22} {NOT_DEPLOYED}\n"))?;
+            continue;
+        };
         let delivery = match shape {
             CredentialsShape::Nothing => chat_probe(&document),
             _ => probe(endpoint, &secrets)?,

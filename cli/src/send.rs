@@ -17,8 +17,8 @@ use crate::shell::{innermost, print};
 use crate::vendor::{DeliveryArguments, SourceArg};
 
 pub(crate) const EXAMPLES: &str = "\
-Each repetition has its own message id: the first id with the suffix _1, _2 and so on. For Ada, each one is a new event.
-For agntix and Vapi, whose event ids come from the body, each one is a duplicate.
+Each repetition has its own message id: the first id with the suffix _1, _2 and so on. It is a new event if the vendor's
+event ids are message ids, and a duplicate if they come from the body.
 
 Examples:
   gatehouse send ada                                 an example body, to `gatehouse dev`

@@ -9,7 +9,7 @@ use crate::shell::{print, shell_quote};
 use crate::vendor::DeliveryArguments;
 
 pub(crate) const EXAMPLES: &str = "\
-A Svix signature (ada, agntix) is valid for five minutes; a bearer token, as long as it is configured.
+A signature with a timestamp is valid for five minutes; a bearer token, as long as it is configured.
 
 Examples:
   gatehouse sign ada                                 a curl command with an example body

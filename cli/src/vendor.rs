@@ -47,7 +47,7 @@ pub(crate) struct DeliveryArguments {
     #[arg(long, value_name = "SECRET")]
     secret: Option<String>,
     /// Message id, which becomes the event id if the body has none. A repeated id is a duplicate, or a conflict if the
-    /// body differs. agntix sessions and Vapi messages have ids in their bodies instead [default: a new id]
+    /// body differs. Schemes without message ids ignore it [default: a new id]
     #[arg(long, value_name = "ID", value_parser = header_value)]
     message_id: Option<String>,
     /// URL of the endpoint [default: `gatehouse dev` on port 9000]

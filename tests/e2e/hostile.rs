@@ -185,7 +185,7 @@ fn forgeries(scheme: AuthScheme) -> Vec<(&'static str, Vec<Delivery>)> {
         (
             "re-encoded",
             vec![
-                with(&sent.replace('=', "%3D").replace('e', "%65")),
+                with(&sent.bytes().map(|byte| format!("%{byte:02X}")).collect::<String>()),
                 with(&data_encoding::BASE64.encode(sent.as_bytes())),
             ],
         ),

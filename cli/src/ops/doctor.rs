@@ -266,6 +266,15 @@ async fn urls(deployment: &Deployment, findings: &mut Findings) -> Result<(), Er
     }?;
     let mut skews = Vec::new();
     for (function, url) in functions {
+        let Some(url) = url else {
+            findings.add(
+                &function,
+                "warning",
+                endpoints::NOT_DEPLOYED.to_owned(),
+                "deploy the release of this command",
+            );
+            continue;
+        };
         let delivery = Delivery {
             function: String::new(),
             path: String::new(),

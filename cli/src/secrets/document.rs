@@ -216,14 +216,14 @@ impl Document {
             Credential::SigningSecrets(part) => self.part(part)?.entry("signing_secrets").or_insert_with(|| json!([])),
             Credential::Scheme(part, header) => {
                 let schemes = self.part(part)?.entry("schemes").or_insert_with(|| json!([])).as_array_mut();
-                let schemes = schemes.ok_or("vapi.schemes is not a list")?;
+                let schemes = schemes.ok_or_else(|| format!("{part}.schemes is not a list"))?;
                 let index = schemes.iter().position(|scheme| has_header(scheme, header.as_deref()));
                 let index = index.unwrap_or_else(|| {
                     schemes.push(bearer(header.as_deref().unwrap_or("authorization")));
                     schemes.len() - 1
                 });
-                let scheme =
-                    schemes.get_mut(index).and_then(Value::as_object_mut).ok_or("a scheme of vapi is not an object")?;
+                let scheme = schemes.get_mut(index).and_then(Value::as_object_mut);
+                let scheme = scheme.ok_or_else(|| format!("a scheme of {part} is not an object"))?;
                 scheme.entry("values").or_insert_with(|| json!([]))
             }
             Credential::Client(_) => return Err("clients do not have a list of values".into()),

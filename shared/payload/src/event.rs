@@ -90,7 +90,7 @@ impl Received {
 pub struct Flags {
     /// The vendor's types could not read the body completely (`parsed: false`).
     pub unparsed: bool,
-    /// The id is a hash of the message and the hour (`identity: weak`).
+    /// The message lacks a member that distinguishes it from others: two events may have the same id (`identity: weak`).
     pub weak_identity: bool,
     /// `occurred_at` is the received time.
     pub undated: bool,

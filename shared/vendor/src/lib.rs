@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod conversation;
+pub mod headers;
 pub mod members;
 pub mod sample;
 pub mod secret;

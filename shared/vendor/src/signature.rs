@@ -14,11 +14,10 @@ use sha2::Sha256;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
+use crate::headers::{check_timestamp, header};
 use crate::secrets::{PartReader, SecretsPart};
 use crate::verification::{Credentials, Parts, Proof, Reason, Rejection, SchemeSummary, Unverified, Verified};
 
-/// Accepted difference between a timestamp and now, in either direction, in seconds.
-pub const TOLERANCE: i64 = 300;
 /// Shortest accepted key, in bytes: the specification's minimum.
 const MIN_KEY_BYTES: usize = 24;
 const SECRET_PREFIX: &str = "whsec_";
@@ -129,7 +128,8 @@ impl Credentials for SigningKeys {
 /// Verifies a delivery against any of `keys`.
 ///
 /// # Errors
-/// If no set of headers is complete, the timestamp is not within [`TOLERANCE`] of `now`, or no signature matches.
+/// If no set of headers is complete, the timestamp is further from `now` than the
+/// [tolerance](crate::headers::TOLERANCE), or no signature matches.
 pub fn verify(headers: &HeaderMap, body: &[u8], keys: &[SigningKey], now: Timestamp) -> Result<Proof, Rejection> {
     let mut rejection: Option<Rejection> = None;
     for set in SETS {
@@ -169,7 +169,7 @@ fn verify_set(
             format!("the header {name} is not a list of signatures; send the header once"),
         ));
     }
-    check_age(&names[1], timestamp, now)?;
+    check_timestamp(&names[1], timestamp, now)?;
     for key in keys {
         let expected = key.mac(id, timestamp, body);
         // All signatures are compared, each in constant time, so that the duration reveals nothing about them.
@@ -193,46 +193,4 @@ fn verify_set(
 
 fn decode_v1(entry: &str) -> Option<Vec<u8>> {
     BASE64.decode(entry.strip_prefix("v1,")?.as_bytes()).ok()
-}
-
-/// Returns the value of a header that must occur exactly once and not be empty.
-pub fn header<'h>(headers: &'h HeaderMap, name: &str) -> Result<&'h str, Rejection> {
-    let mut values = headers.get_all(name).iter();
-    match (values.next(), values.next()) {
-        (Some(value), None) => match value.to_str().map(str::trim) {
-            Ok("") => Err(Rejection::new(Reason::Unsigned, format!("the header {name} is empty"))),
-            Ok(value) => Ok(value),
-            Err(_) => Err(Rejection::new(Reason::Malformed, format!("the header {name} is not ASCII text"))),
-        },
-        (None, _) => Err(Rejection::new(Reason::Unsigned, format!("the header {name} is missing"))),
-        _ => Err(Rejection::new(Reason::Malformed, format!("the header {name} occurs more than once; send it once"))),
-    }
-}
-
-fn check_age(name: &str, timestamp: &str, now: Timestamp) -> Result<(), Rejection> {
-    let is_digits = !timestamp.is_empty() && timestamp.bytes().all(|b| b.is_ascii_digit());
-    let sent: i64 = timestamp.parse().ok().filter(|_| is_digits).ok_or_else(|| {
-        Rejection::new(Reason::Malformed, format!("the header {name} is not a whole number of seconds since 1970"))
-    })?;
-    check_distance(name, sent, now)
-}
-
-/// Rejects a time, in seconds since the epoch, that is further from `now` than [`TOLERANCE`].
-pub fn check_distance(name: &str, sent: i64, now: Timestamp) -> Result<(), Rejection> {
-    let age = now.as_secs().saturating_sub(sent);
-    let direction = if age > TOLERANCE {
-        "in the past"
-    } else if age < -TOLERANCE {
-        "in the future"
-    } else {
-        return Ok(());
-    };
-    let distance = age.unsigned_abs();
-    Err(Rejection::new(
-        Reason::Stale,
-        format!(
-            "the header {name} is {distance} s {direction}, but at most {TOLERANCE} s are accepted; sign the delivery \
-             again or correct the clock"
-        ),
-    ))
 }

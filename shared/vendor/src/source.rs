@@ -138,9 +138,10 @@ pub struct Lifecycle {
 /// The shape of a part of the secrets document, by which `gatehouse secrets` changes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CredentialsShape {
-    /// `{"signing_secrets": ["whsec_…"]}`: Standard Webhooks. The vendor creates the secret.
+    /// `{"signing_secrets": […]}`: the vendor creates the secret and signs with it, by Standard Webhooks or by a scheme of
+    /// its own.
     SigningSecrets,
-    /// `{"schemes": [{"kind": "bearer", "values": […]}, …]}`: schemes that the user configures at the vendor.
+    /// `{"schemes": [{"kind": "bearer", "values": […]}, …]}`: the schemes that the user can configure at Vapi.
     Schemes,
     /// The source has no deliveries, so it needs no credentials.
     Nothing,

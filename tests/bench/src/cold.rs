@@ -2,8 +2,9 @@
 //! answer.
 
 use bytes::Bytes;
-use gatehouse_local::Error;
 use gatehouse_local::template::Template;
+use gatehouse_local::{Delivery, Error};
+use gatehouse_vendors::SOURCES;
 
 use crate::contender::{Contender, gatehouse};
 use crate::event::{self, invocation};
@@ -153,7 +154,15 @@ fn first_event(name: &str, bench: &Bench) -> Result<Bytes, Error> {
         "session-lifecycle" => invocation(&event::agntix()),
         "event-retry" => event::retry(),
         "agent-chat" => bench.chat.event(),
-        _ => invocation(&event::ada(HEADLINE)),
+        "conversation-webhooks" => invocation(&event::ada(HEADLINE)),
+        function => match SOURCES.into_iter().find(|source| source.profile().function == function) {
+            Some(source) => {
+                let sample = source.samples().first().ok_or("the function's vendor has no sample")?;
+                invocation(&Delivery::now(source, sample.body))
+            }
+            // Programs that are compared with the functions.
+            None => invocation(&event::ada(HEADLINE)),
+        },
     })
 }
 

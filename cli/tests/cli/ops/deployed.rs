@@ -5,6 +5,7 @@ use std::process::Command;
 use bytes::Bytes;
 use gatehouse_local::SecretsManager;
 use gatehouse_local::http_server::{self, Server};
+use gatehouse_local::template::logical_id;
 use http::{Request, Response};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -17,26 +18,25 @@ const ACTIVE_ALARM: &str = "<DescribeAlarmsResponse xmlns=\"http://monitoring.am
     </DescribeAlarmsResult></DescribeAlarmsResponse>";
 
 /// Starts a stub of the CloudFormation, CloudWatch and CloudWatch Logs requests that the commands make.
-async fn aws_stub(bed: &Bed) -> (Server, String) {
-    let url = |function: &str| bed.about.functions.get(function).cloned().unwrap();
-    let outputs = [
-        ("EventTableName", bed.table.clone()),
-        ("RetryQueueUrl", bed.retry_queue.clone()),
-        ("DeadLetterQueueUrl", bed.dead_letter_queue.clone()),
-        ("SecretsArn", "arn:aws:secretsmanager:x".to_owned()),
-        ("ClientMessageUrl", url("client-message")),
-        ("ServerMessageUrl", url("server-message")),
-        ("AgentChatUrl", url("agent-chat")),
-        ("ConversationWebhooksUrl", url("conversation-webhooks")),
-        ("SessionLifecycleUrl", url("session-lifecycle")),
+/// The stack lacks the functions in `missing`.
+async fn aws_stub(bed: &Bed, missing: &[&str]) -> (Server, String) {
+    let mut outputs = vec![
+        ("EventTableName".to_owned(), bed.table.clone()),
+        ("RetryQueueUrl".to_owned(), bed.retry_queue.clone()),
+        ("DeadLetterQueueUrl".to_owned(), bed.dead_letter_queue.clone()),
+        ("SecretsArn".to_owned(), "arn:aws:secretsmanager:x".to_owned()),
     ];
-    let outputs = outputs
-        .map(|(key, value)| format!("<member><OutputKey>{key}</OutputKey><OutputValue>{value}</OutputValue></member>"));
+    let functions = bed.about.functions.iter().filter(|(function, _)| !missing.contains(&function.as_str()));
+    outputs.extend(functions.map(|(function, url)| (format!("{}Url", logical_id(function)), url.clone())));
+    let outputs: String = outputs
+        .into_iter()
+        .map(|(key, value)| format!("<member><OutputKey>{key}</OutputKey><OutputValue>{value}</OutputValue></member>"))
+        .collect();
     let stack = format!(
         "<DescribeStacksResponse><DescribeStacksResult><Stacks><member><StackName>gatehouse</StackName>\
          <CreationTime>2026-11-21T00:00:00Z</CreationTime><StackStatus>CREATE_COMPLETE</StackStatus>\
          <Outputs>{}</Outputs></member></Stacks></DescribeStacksResult></DescribeStacksResponse>",
-        outputs.concat()
+        outputs
     );
     let resource = |kind: &str, id: &str| {
         format!(
@@ -87,10 +87,15 @@ async fn aws_stub(bed: &Bed) -> (Server, String) {
 }
 
 async fn run(bed: &Bed, arguments: &[&str]) -> CommandOutput {
+    run_without(bed, &[], arguments).await
+}
+
+/// Runs a command against a stack that lacks the functions in `missing`.
+async fn run_without(bed: &Bed, missing: &[&str], arguments: &[&str]) -> CommandOutput {
     let document = json!({"ada": {"signing_secrets": ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"]},
                           "agntix": {"signing_secrets": ["short"]}});
     let manager = SecretsManager::start(&document.to_string()).await.unwrap();
-    let (_server, url) = aws_stub(bed).await;
+    let (_server, url) = aws_stub(bed, missing).await;
     let mut command = Command::new(env!("CARGO_BIN_EXE_gatehouse"));
     command.args(arguments).args(["--stack", "gatehouse"]).current_dir(bed.directory.path());
     for service in ["CLOUDFORMATION", "CLOUDWATCH", "CLOUDWATCH_LOGS"] {
@@ -141,4 +146,25 @@ async fn doctor_reports_active_alarms_and_invalid_secrets() {
     );
     assert_eq!(finding("secrets of vapi")["state"], "warning");
     assert_eq!(finding("alarms")["state"], "ok");
+    for function in bed.about.functions.keys() {
+        assert_eq!(finding(function)["state"], "ok", "{function} refuses an unsigned request");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn function_that_a_stack_of_another_release_lacks_is_reported_and_the_others_are_used() {
+    let bed = Bed::start().await;
+    let missing = ["session-lifecycle"];
+    let endpoints = run_without(&bed, &missing, &["endpoints"]).await;
+    assert!(endpoints.code == 0 && endpoints.out.contains("session-lifecycle\n  not deployed: "), "{endpoints:?}");
+    let ping = run_without(&bed, &missing, &["ping"]).await;
+    assert!(ping.out.contains("session-lifecycle      not deployed: "), "{ping:?}");
+    // The function has other secrets than the stack's document, so it refuses the probe.
+    assert!(ping.out.contains("conversation-webhooks  WRONG 401"), "{ping:?}");
+    let doctor = run_without(&bed, &missing, &["doctor", "--json"]).await.lines();
+    let state = |check: &str| doctor.iter().find(|line| line["check"] == check).unwrap()["state"].clone();
+    assert_eq!((state("session-lifecycle"), state("server-message")), ("warning".into(), "ok".into()));
+    let all: Vec<&str> = bed.about.functions.keys().map(String::as_str).collect();
+    let none = run_without(&bed, &all, &["endpoints"]).await;
+    assert!(none.code != 0 && none.err.contains("is it a Gatehouse stack"), "{none:?}");
 }

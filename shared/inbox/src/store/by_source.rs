@@ -34,7 +34,7 @@ pub struct ListedEvent {
     pub received_at: Timestamp,
     /// Whether its body could not be read with the vendor's types.
     pub unparsed: bool,
-    /// Whether its id is a hash of the message and the hour.
+    /// Whether its identity is weak: another event may have the same id.
     pub weak_identity: bool,
 }
 

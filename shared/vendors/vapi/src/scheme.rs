@@ -5,7 +5,7 @@
 
 use data_encoding::{BASE64, HEXLOWER_PERMISSIVE};
 use gatehouse_payload::time::Timestamp;
-use gatehouse_vendor::signature::{check_distance, header};
+use gatehouse_vendor::headers::{check_distance, header};
 use gatehouse_vendor::{Parts, Proof, Reason, Rejection, Secret};
 use hmac::{Hmac, KeyInit, Mac};
 use http::HeaderName;
