@@ -1,9 +1,8 @@
 """Translates infra/template.yaml to CloudFormation with each set of parameters, and checks the result.
 
-Checks permissions, invariants and function URLs, and runs cfn-lint. cfn-lint finds most mistakes only in plain
+Checks permissions, invariants, function URLs and versions, and runs cfn-lint. cfn-lint finds most mistakes only in plain
 CloudFormation.
 """
-import copy
 import itertools
 import json
 import subprocess
@@ -13,11 +12,15 @@ from pathlib import Path
 
 import yaml
 from samcli.yamlhelper import yaml_parse
-from samtranslator.translator.transform import transform
 
-INFRA = Path(__file__).parent.parent / "infra"
+from stack import INFRA, Stack, translate
+
 TEMPLATE = INFRA.joinpath("template.yaml").read_text(encoding="utf-8")
+LOGICAL_IDS = yaml.safe_load(INFRA.joinpath("logical-ids.yaml").read_text(encoding="utf-8"))
 PERMISSIONS = yaml.safe_load(INFRA.joinpath("permissions.yaml").read_text(encoding="utf-8"))
+
+SECRET = "arn:aws:secretsmanager:eu-north-1:111122223333:secret:" + "x" * 33 + "-AbCdEf"
+KEY = "arn:aws:kms:eu-north-1:111122223333:key/01234567-89ab-cdef-0123-456789abcdef"
 
 # The parameters that change which resources are created, or how they are connected.
 PARAMETERS = {
@@ -30,18 +33,37 @@ PARAMETERS = {
 }
 
 
-class NoManagedPolicies:
-    def load(self):
-        return {}
+# Two values of each parameter, the second of which is as long as possible.
+VALUES = {
+    "Environment": ["dev", "prod"],
+    "Architecture": ["arm64", "x86_64"],
+    "SecretsArn": ["", SECRET],
+    "EventTtlDays": ["90", "36500"],
+    "SourceIndex": ["true", "false"],
+    "PreviousSecretsArn": ["", SECRET],
+    "Redact": ["", "x" * 46],
+    "Skip": ["", "vapi:" + "x" * 41],
+    "WebhookBodyMaxBytes": ["1024", "6291456"],
+    "ChatBodyMaxBytes": ["1024", "6291456"],
+    "ReservedConcurrency": ["-1", "10"],
+    "LogLevel": ["info", "error"],
+    "LogRetentionDays": ["30", "3653"],
+    "Tracing": ["Active", "PassThrough"],
+    "Canary": ["false", "true"],
+    "AlarmTopicArn": ["", "arn:aws:sns:eu-north-1:111122223333:alarms"],
+    "ChatReservedConcurrency": ["-1", "20"],
+    "SystemLogLevel": ["WARN", "INFO"],
+    "SecretsKeyArn": ["", KEY],
+    "TableKeyArn": ["", KEY],
+    "SubnetIds": ["", "subnet-0123456789abcdef0,subnet-0123456789abcdef1"],
+    "SecurityGroupIds": ["", "sg-0123456789abcdef0,sg-0123456789abcdef1"],
+    "PrivateFunctions": ["AgentChat", ",".join(PERMISSIONS)],
+    "Alarms": ["auto", "all"],
+    "CorsAllowOrigins": ["*", "https://app.example.com"],
+}
 
-
-def translate(template, parameters):
-    """Returns the template as plain CloudFormation. Replaces code locations, because nothing is built."""
-    template = copy.deepcopy(template)
-    for resource in template["Resources"].values():
-        if resource["Type"] == "AWS::Serverless::Function":
-            resource["Properties"]["CodeUri"] = "s3://bucket/key"
-    return transform(template, dict(parameters), NoManagedPolicies())
+# The properties of a function that its versions do not have.
+UNVERSIONED = ("Code", "ReservedConcurrentExecutions", "Tags")
 
 
 def lint(stack):
@@ -68,6 +90,8 @@ def target(resource, function):
             return "its log group" if name == f"{function}Logs" else name
         case {"Fn::If": ["MakesSecret", {"Ref": "Secrets"}, {"Ref": "SecretsArn"}]}:
             return "Secrets"
+        case {"Ref": "PreviousSecretsArn" | "SecretsKeyArn" | "TableKeyArn" as parameter}:
+            return parameter
     return None
 
 
@@ -149,6 +173,46 @@ def invariants(stack):
     return [f"does not hold: {invariant}" for invariant, is_true in holds.items() if not is_true]
 
 
+def versions(template):
+    """Returns the functions that a changed parameter does not reach, and those that it publishes without a change.
+
+    Lambda runs the version that the alias names. CloudFormation publishes a version if the logical id or the description
+    of the version changes, and fails if the function has not changed since the previous version."""
+    problems = [f"VALUES does not list the parameter {name}" for name in set(template["Parameters"]) ^ set(VALUES)]
+    longest = {name: values[1] for name, values in VALUES.items()}
+    defaults = {name: parameter["Default"] for name, parameter in template["Parameters"].items()}
+    for others, (name, values) in itertools.product((defaults, longest), VALUES.items()):
+        before, after = (published(template, others | {name: value}) for value in values)
+        for function, (settings, version) in before.items():
+            new_settings, new_version = after[function]
+            if settings != new_settings and version == new_version:
+                problems.append(f"a change of {name} does not reach {function}: add it to VersionDescription")
+            if settings == new_settings and version != new_version:
+                problems.append(f"a change of {name} publishes {function} unchanged: remove it from VersionDescription")
+    for function, (_, (_, description)) in published(template, longest).items():
+        if len(description or "") > 256:
+            problems.append(f"the VersionDescription of {function} can have {len(description)} characters, allowed are 256")
+    return problems
+
+
+def published(template, parameters):
+    """Returns the versioned settings of each function, and the logical id and description of its version."""
+    stack = Stack(translate(template, parameters), parameters)
+    versions = {
+        properties["FunctionName"].strip("<>"): (name, properties.get("Description"))
+        for name, properties in stack.of_type("AWS::Lambda::Version").items()
+    }
+    return {
+        name: ({key: value for key, value in properties.items() if key not in UNVERSIONED}, versions[name])
+        for name, properties in stack.of_type("AWS::Lambda::Function").items()
+    }
+
+
+def rollback_alarms(template):
+    """Returns the alarms that roll a deployment back."""
+    return template["Globals"]["Function"]["DeploymentPreference"]["Alarms"]["Fn::If"][1]
+
+
 def omissions(template):
     """Returns what a new function lacks. Translation hides it."""
     functions = {
@@ -156,7 +220,7 @@ def omissions(template):
         for name, item in template["Resources"].items()
         if item["Type"] == "AWS::Serverless::Function"
     }
-    rollback = template["Globals"]["Function"]["DeploymentPreference"]["Alarms"]
+    rollback = rollback_alarms(template)
     problems = [
         f"{name}ErrorsAlarm is not in DeploymentPreference"
         for name in functions
@@ -170,6 +234,16 @@ def omissions(template):
     return problems
 
 
+def replaced(stack):
+    """Returns the resources in logical-ids.yaml that the stack has no longer, or with another type."""
+    types = {name: resource["Type"] for name, resource in stack["Resources"].items()}
+    return [
+        f"{name} is {types.get(name, 'missing')}, not {expected}"
+        for name, expected in LOGICAL_IDS.items()
+        if types.get(name) != expected
+    ]
+
+
 def statements(template, function):
     return template["Resources"][f"{function}Role"]["Properties"]["Policies"][0]["PolicyDocument"]["Statement"]
 
@@ -180,6 +254,12 @@ def allow(action, resource):
 
 def properties_of(template, name):
     return template["Resources"][name]["Properties"]
+
+
+def describe(template, function, change):
+    properties = properties_of(template, function)
+    sub = properties["VersionDescription"]["Fn::Sub"]
+    sub[0] = change(sub[0])
 
 
 def event_source(template):
@@ -205,11 +285,29 @@ MISTAKES = {
     "a function without an alarm": lambda t: t["Resources"].pop("AgentChatThrottlesAlarm"),
 }
 
+# Changes after which CloudFormation would create another resource and leave the data or the address behind.
+REPLACEMENTS = {
+    "a renamed queue":
+        lambda t: t["Resources"].update(DeadLetters=t["Resources"].pop("DeadLetterQueue")),
+    "a renamed function": lambda t: t["Resources"].update(Chat=t["Resources"].pop("AgentChat")),
+    "a table of another type": lambda t: t["Resources"]["EventTable"].update(Type="AWS::DynamoDB::GlobalTable"),
+}
+
 # Omissions that can be detected only in the template itself.
 OMISSIONS = {
     "a URL without an output": lambda t: t["Outputs"].pop("ServerMessageUrl"),
     "an alarm that does not roll back":
-        lambda t: t["Globals"]["Function"]["DeploymentPreference"]["Alarms"].remove({"Ref": "EventRetryErrorsAlarm"}),
+        lambda t: rollback_alarms(t).remove({"Ref": "EventRetryErrorsAlarm"}),
+}
+
+# Changes that keep a parameter from the running functions, or publish a function that has not changed.
+STALE_VERSIONS = {
+    "a parameter that VersionDescription lacks":
+        lambda t: describe(t, "EventRetry", lambda text: text.replace("${EventTtlDays}|", "")),
+    "a parameter that does not change the function":
+        lambda t: describe(t, "EventRetry", lambda text: text + "${ReservedConcurrency}"),
+    "a VersionDescription that is too long": lambda t: describe(t, "EventRetry", lambda text: text + "x" * 250),
+    "a parameter without values": lambda t: t["Parameters"].update(New={"Type": "String", "Default": ""}),
 }
 
 # Changes of roles that the comparison with permissions.yaml must detect.
@@ -244,7 +342,7 @@ def detects_before_translation(change, check):
 
 def main():
     template = yaml_parse(TEMPLATE)
-    failed = omissions(template)
+    failed = omissions(template) + versions(template)
     parameter_sets = [dict(zip(PARAMETERS, values)) for values in itertools.product(*PARAMETERS.values())]
     expected = urls(translate(template, parameter_sets[0]))
     with_url = [name for name, item in template["Resources"].items() if "FunctionUrlConfig" in item.get("Properties", {})]
@@ -252,18 +350,21 @@ def main():
         failed.append(f"the function URLs {sorted(expected)} do not belong to {sorted(with_url)}")
     for parameters in parameter_sets:
         stack = translate(template, parameters)
-        failed += [f"{parameters}: {line}" for line in permissions(stack) + invariants(stack)]
+        failed += [f"{parameters}: {line}" for line in permissions(stack) + invariants(stack) + replaced(stack)]
         if urls(stack) != expected or not all("live" in url for url in expected.values()):
             failed.append(f"{parameters}: the function URLs or their targets differ: {urls(stack)}")
     count = len(parameter_sets)
     print(f"checked {count} sets of parameters: permissions, invariants and {len(expected)} function URLs")
+    print(f"changed each of {len(VALUES)} parameters: the functions that use it get a new version, and no others")
     # cfn-lint checks both sides of every condition. These parameters cover the conditions that SAM evaluates.
     for parameters in ({}, {"Canary": "true"}, {"SourceIndex": "false"}):
         failed += [f"{parameters}: {line}" for line in [lint(translate(template, parameters))] if line]
     cases = [(name, change, lambda stack: invariants(stack) or lint(stack)) for name, change in MISTAKES.items()]
     cases += [(name, change, permissions) for name, change in TAMPERING.items()]
+    cases += [(name, change, replaced) for name, change in REPLACEMENTS.items()]
     detected = [(name, detects(change, check)) for name, change, check in cases]
     detected += [(name, detects_before_translation(change, omissions)) for name, change in OMISSIONS.items()]
+    detected += [(name, detects_before_translation(change, versions)) for name, change in STALE_VERSIONS.items()]
     for name, is_detected in detected:
         if is_detected:
             print(f"  detected: {name}")

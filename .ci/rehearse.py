@@ -85,9 +85,9 @@ def run(*command, expect=0):
     return text
 
 
-def deploy():
+def deploy(*parameters):
     return run("sam", "deploy", "--stack-name", STACK, "--resolve-s3", "--capabilities", "CAPABILITY_IAM",
-               "--no-confirm-changeset", "--no-progressbar", "--parameter-overrides", "Architecture=x86_64")
+               "--no-confirm-changeset", "--no-progressbar", "--parameter-overrides", "Architecture=x86_64", *parameters)
 
 
 def step(description, began):
@@ -300,6 +300,12 @@ def main():
         if "No changes to deploy" not in deploy():
             raise SystemExit("a second deployment changes the stack")
         step("a second deployment changes nothing", began)
+
+        deploy("Skip=ada:v1.conversation.message", "EventTtlDays=45")
+        result = run(gatehouse, "send", "ada", "--to", function_url("ConversationWebhooksUrl"), "--secret", WHSEC)
+        if not result.startswith("200 skipped"):
+            raise SystemExit(f"after a deployment with the parameter Skip: {result}")
+        step("a deployment with other parameters changes what the function URL does", began)
         run("sam", "delete", "--stack-name", STACK, "--no-prompts")
         remaining = [
             *boto3.client("dynamodb").list_tables()["TableNames"],

@@ -24,7 +24,7 @@ impl Record for Faulty {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    gatehouse_receiver::log::init();
+    gatehouse_receiver::log::init()?;
     let state = &State::from_env().await?;
     lambda_runtime::run(service_fn(|event: LambdaEvent<SqsEvent>| async move {
         assert!(!event.payload.records.is_empty(), "the handler panics at an empty batch, for a test");

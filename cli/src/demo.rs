@@ -134,7 +134,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<bool, Error> {
     let started = Instant::now();
     let (mut document, mut _agent) = (development().to_owned(), None);
     if let Some(word) = &arguments.sentinel {
-        gatehouse_receiver::log::init();
+        gatehouse_receiver::log::init()?;
         // The stack starts its test agent only with the development document.
         let agent = _agent.insert(Agent::start(demo_agent::answer).await?);
         document = document_with(word, agent);

@@ -9,12 +9,13 @@ use std::time::Duration;
 use anstyle::{AnsiColor, Style};
 use gatehouse_local::Error;
 use gatehouse_local::status::Counts;
+use gatehouse_receiver::log;
 use gatehouse_runtime::Clock;
 use gatehouse_vendors::SOURCES;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
-use tracing_subscriber::filter::{Targets, filter_fn};
+use tracing_subscriber::filter::{FilterExt, Targets, filter_fn};
 use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -71,15 +72,12 @@ impl Lines {
         let targets = functions.chain(["gatehouse", "event_retry"].map(str::to_owned));
         let default = Targets::new().with_default(Level::ERROR);
         let default = default.with_targets(targets.map(|target| (target, Level::INFO)));
-        let filter = std::env::var("RUST_LOG").ok().filter(|filter| !filter.is_empty());
-        let error = "RUST_LOG is not usable; set it to a level such as debug, or to target=level, separated by commas";
-        let filter = filter.map_or(Ok(default), |filter| filter.parse::<Targets>()).map_err(|_| error)?;
+        let filter = log::filter(&|name| std::env::var(name).ok(), default)?;
         let layer = LineLayer { sender: sender.clone(), dropped: AtomicU64::new(0) };
         // Fails only if a subscriber is installed already, which then stays.
         let _ = tracing_subscriber::registry()
-            .with(filter)
-            .with(layer.with_filter(filter_fn(gatehouse_receiver::log::is_safe)))
-            .with(counts)
+            .with(layer.with_filter(filter.and(filter_fn(log::is_safe))))
+            .with(counts.with_filter(Targets::new().with_target(log::OUTCOME_TARGET, Level::INFO)))
             .try_init();
         Ok(Lines { sender, written })
     }

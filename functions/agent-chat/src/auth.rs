@@ -23,8 +23,11 @@ pub(crate) struct Caller {
 const CLIENTS_UNAVAILABLE: ChatProblem =
     ChatProblem::Request(Problem::NoSecrets("the list of clients is unavailable; send the same request again"));
 
-/// The secrets document has no usable client.
-const NO_CLIENTS: ChatProblem =
+/// The secrets document has no client.
+const NO_CLIENTS: ChatProblem = ChatProblem::Request(Problem::Closed);
+
+/// The secrets document has clients, but none of them is usable.
+const UNUSABLE_CLIENTS: ChatProblem =
     ChatProblem::Request(Problem::NoSecrets("no usable client is configured; the log has the reason"));
 
 /// Authenticates the client. Returns it with the agent of the request.
@@ -49,7 +52,7 @@ pub(crate) async fn authorize(
 /// Whether a newer secrets document may contain the client or the agent.
 fn may_need_newer_secrets(problem: &ChatProblem) -> bool {
     matches!(problem, ChatProblem::NoClient(_) | ChatProblem::NoAgent | ChatProblem::Forbidden)
-        || *problem == NO_CLIENTS
+        || [NO_CLIENTS, UNUSABLE_CLIENTS].contains(problem)
 }
 
 async fn check_access(
@@ -59,7 +62,7 @@ async fn check_access(
     agent_id: &str,
 ) -> Result<(Caller, Agent), ChatProblem> {
     if !chat.is_open() {
-        return Err(NO_CLIENTS);
+        return Err(if state.secrets.has_defects() { UNUSABLE_CLIENTS } else { NO_CLIENTS });
     }
     let (id, verified_by, rights) = match chat.client(token) {
         Some(client) => (client.id.clone(), "token", &client.rights),

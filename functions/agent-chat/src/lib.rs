@@ -159,7 +159,7 @@ pub async fn handle(request: Request<Bytes>, state: &Arc<State>, deadline: Deadl
     let document = problem.document();
     let (request_id, status) = (invocation.as_ref().map(RequestId::as_str), document.status.as_u16());
     let (problem, detail, why) = (document.slug, problem.log_detail(), problem.why());
-    let (outcome, took) = (document.outcome(), started.elapsed());
+    let (outcome, took) = (document.outcome, started.elapsed());
     log_outcome!("request", FUNCTION, outcome, took, request_id, status, problem, detail, why);
     problem_response(&document, invocation.as_ref())
 }

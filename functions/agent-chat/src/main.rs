@@ -9,7 +9,7 @@ use gatehouse_vendor::Source;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    gatehouse_receiver::log::init();
+    gatehouse_receiver::log::init()?;
     let state = Arc::new(start().await.inspect_err(|error| tracing::error!(%error, "cannot start"))?);
     let state = &state;
     let answer = |request, deadline| handle(request, state, deadline);

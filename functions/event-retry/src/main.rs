@@ -9,7 +9,7 @@ use lambda_runtime::{Error, LambdaEvent, service_fn};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    gatehouse_receiver::log::init();
+    gatehouse_receiver::log::init()?;
     let state = State::from_env().await.inspect_err(|error| tracing::error!(%error, "cannot start"))?;
     let state = &state;
     lambda_runtime::run(service_fn(|event: LambdaEvent<SqsEvent>| async move {

@@ -7,7 +7,7 @@ use server_message::{CustomReplies, State, VENDOR, handle};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    gatehouse_receiver::log::init();
+    gatehouse_receiver::log::init()?;
     let state = start().await.inspect_err(|error| tracing::error!(%error, "cannot start"))?;
     gatehouse_lambda::serve(TIMEOUT, state.clock(), |request, deadline| handle(request, &state, deadline)).await
 }

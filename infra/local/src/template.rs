@@ -347,18 +347,21 @@ mod tests {
     #[test]
     fn alarms_use_the_metrics_of_log_lines() {
         use gatehouse_payload::Outcome;
-        use gatehouse_receiver::log::{NAMESPACE, SERVER_ERROR, UNVERIFIED, WEBHOOK_MS};
+        use gatehouse_receiver::log::{NAMESPACE, OUTCOMES, SERVER_ERROR, UNVERIFIED, WEBHOOK_MS};
         let template = Template::read().unwrap();
         let mut watched = std::collections::BTreeSet::new();
         for alarm in template.resources_of("AWS::CloudWatch::Alarm") {
             let alarm = template.properties(alarm).unwrap();
-            if alarm["Namespace"] == NAMESPACE {
-                assert_eq!(alarm["Dimensions"][0]["Name"], "stack", "{alarm}");
-                watched.insert(alarm["MetricName"].as_str().unwrap().to_owned());
+            let parts = alarm["Metrics"].as_array().map(Vec::as_slice).unwrap_or_default();
+            let parts = parts.iter().map(|part| &part["MetricStat"]["Metric"]).filter(|metric| metric.is_object());
+            for metric in parts.chain([alarm]).filter(|metric| metric["Namespace"] == NAMESPACE) {
+                assert_eq!(metric["Dimensions"][0]["Name"], "stack", "{alarm}");
+                watched.insert(metric["MetricName"].as_str().unwrap().to_owned());
             }
         }
-        let outcomes = [Outcome::Conflict, Outcome::Unrecorded].map(Outcome::as_str);
-        assert_eq!(watched, [SERVER_ERROR, UNVERIFIED, WEBHOOK_MS, outcomes[0], outcomes[1]].map(str::to_owned).into());
+        let outcomes = [Outcome::Conflict, Outcome::Unrecorded, Outcome::Queued, Outcome::Failed].map(Outcome::as_str);
+        let others = [OUTCOMES, SERVER_ERROR, UNVERIFIED, WEBHOOK_MS];
+        assert_eq!(watched, outcomes.into_iter().chain(others).map(str::to_owned).collect());
         assert_eq!(template.globals["Function"]["Environment"]["Variables"]["STACK_NAME"], "AWS::StackName");
     }
 

@@ -23,6 +23,8 @@ pub enum Outcome {
     Unrecorded,
     /// The request was not verified, or the endpoint does not accept it.
     Refused,
+    /// No secret is configured for the endpoint, so it accepts nothing yet.
+    Closed,
     /// Nothing was acknowledged, and the same request may succeed later.
     Unavailable,
     /// An attempt to record a queued message failed. Another one follows.
@@ -46,7 +48,7 @@ pub enum Severity {
 
 impl Outcome {
     /// All outcomes.
-    pub const ALL: [Outcome; 12] = [
+    pub const ALL: [Outcome; 13] = [
         Outcome::Recorded,
         Outcome::Duplicate,
         Outcome::Conflict,
@@ -56,6 +58,7 @@ impl Outcome {
         Outcome::Replayed,
         Outcome::Unrecorded,
         Outcome::Refused,
+        Outcome::Closed,
         Outcome::Unavailable,
         Outcome::Failed,
         Outcome::DeadLettered,
@@ -74,6 +77,7 @@ impl Outcome {
             Outcome::Replayed => "replayed",
             Outcome::Unrecorded => "unrecorded",
             Outcome::Refused => "refused",
+            Outcome::Closed => "closed",
             Outcome::Unavailable => "unavailable",
             Outcome::Failed => "failed",
             Outcome::DeadLettered => "dead-lettered",
@@ -93,9 +97,12 @@ impl Outcome {
             Outcome::Recorded | Outcome::Erased | Outcome::Skipped | Outcome::Replayed => Severity::Normal,
             Outcome::Duplicate => Severity::Repeated,
             Outcome::Conflict | Outcome::Queued => Severity::Notice,
-            Outcome::Unrecorded | Outcome::Refused | Outcome::Unavailable | Outcome::Failed | Outcome::DeadLettered => {
-                Severity::Error
-            }
+            Outcome::Unrecorded
+            | Outcome::Refused
+            | Outcome::Closed
+            | Outcome::Unavailable
+            | Outcome::Failed
+            | Outcome::DeadLettered => Severity::Error,
         }
     }
 

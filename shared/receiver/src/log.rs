@@ -7,9 +7,10 @@
 //! | `request_id` | | the invocation's id, which is also in Lambda's own lines and in problem documents |
 //! | `event_type` | | the vendor's name for the type of the event; absent if it does not look like a name |
 //! | `event_id` | | absent if the delivery was rejected before it was identified |
-//! | `outcome` | | `recorded`, `duplicate`, `conflict`, `queued`, `unrecorded`, `skipped`, `erased`, `refused`, `unavailable`; `replayed` for chat requests |
+//! | `outcome` | | `recorded`, `duplicate`, `conflict`, `queued`, `unrecorded`, `skipped`, `erased`, `refused`, `closed`, `unavailable`; `replayed` for chat requests |
 //! | `status` | | the HTTP status |
 //! | `ms` | milliseconds | from request to response |
+//! | `more` | | the number of requests with the same `problem` since its last line, which have no line of their own |
 //! | `problem`, `detail` | | slug and detail of the problem, if the request was rejected |
 //! | `why` | | why a delivery is not verified: `unsigned`, `malformed`, `stale`, `no-match`, `no-secret-configured`; or why a client's token was rejected |
 //! | `rule` | | the rule or the code that decided the reply |
@@ -17,6 +18,10 @@
 //! | `action`, `action_error` | | `done` or `failed`, if there was an action; and why it failed |
 //! | `error` | | the cause of a `queued`, `unrecorded` or `unavailable` |
 //! | `parsed`, `identity`, `dated` | | `false`, `weak` and `false` if the body could not be read, has no id or has no time; else absent |
+//!
+//! In a deployed stack, of the requests that need no valid secret, the first one in a second with the same problem gets a
+//! line. The next such line counts the others, also in its metrics; what an instance has not written when it ends is lost. No log level
+//! excludes a line with an `outcome`.
 //!
 //! The line of an `unrecorded` event has the level `error`, because its sender got a reply but the event is not stored.
 //!
@@ -27,8 +32,11 @@
 //! A line never contains a payload, a secret or a token. With `call.monitor.controlUrl` alone, a reader could control a
 //! live call.
 
+mod filter;
+mod flood;
 mod line;
 
+pub use filter::{InvalidLogLevel, OUTCOME_TARGET, filter};
 pub use line::{NAMESPACE, OUTCOMES, SERVER_ERROR, UNVERIFIED, WEBHOOK_MS};
 
 use std::time::Duration;
@@ -74,9 +82,9 @@ macro_rules! log_outcome {
         let word = outcome.as_str();
         // `tracing` requires constant levels.
         if $crate::log::is_error(outcome) {
-            ::tracing::error!(function, outcome = word, ms $(, $field $(= $value)?)*, $message);
+            ::tracing::error!(target: $crate::log::OUTCOME_TARGET, function, outcome = word, ms $(, $field $(= $value)?)*, $message);
         } else {
-            ::tracing::info!(function, outcome = word, ms $(, $field $(= $value)?)*, $message);
+            ::tracing::info!(target: $crate::log::OUTCOME_TARGET, function, outcome = word, ms $(, $field $(= $value)?)*, $message);
         }
     }};
 }
@@ -154,14 +162,19 @@ pub fn log_panics_by_location() {
 
 /// Starts writing every [safe](is_safe) line as JSON to standard output, which Lambda sends to CloudWatch. `RUST_LOG`
 /// filters the lines; its default is `info`.
-pub fn init() {
+///
+/// # Errors
+/// If `RUST_LOG` is not a filter. The error is logged.
+pub fn init() -> Result<(), InvalidLogLevel> {
     log_panics_by_location();
-    let filter = std::env::var("RUST_LOG").ok().filter(|filter| !filter.is_empty());
-    let filter =
-        filter.and_then(|filter| filter.parse().ok()).unwrap_or_else(|| Targets::new().with_default(Level::INFO));
+    let default = Targets::new().with_default(Level::INFO);
+    let get = |name: &str| std::env::var(name).ok();
+    let filter = filter(&get, default.clone());
+    let targets = filter.clone().unwrap_or(default).with_target(OUTCOME_TARGET, Level::INFO);
     let stack = std::env::var("STACK_NAME").ok().filter(|stack| !stack.is_empty());
-    let lines = tracing_subscriber::fmt::layer().event_format(line::Lines { stack });
+    let lines = tracing_subscriber::fmt::layer().event_format(line::Lines { stack, ..line::Lines::default() });
     let lines = lines.with_filter(filter_fn(is_safe));
     // A second call fails and changes nothing.
-    let _ = tracing_subscriber::registry().with(filter).with(lines).try_init();
+    let _ = tracing_subscriber::registry().with(targets).with(lines).try_init();
+    filter.map(drop).inspect_err(|error| tracing::error!(%error, "cannot start"))
 }

@@ -7,6 +7,7 @@ mod document;
 
 pub use document::ProblemDocument;
 
+use gatehouse_payload::Outcome;
 use gatehouse_vendor::Rejection;
 use http::{HeaderValue, StatusCode, header};
 
@@ -34,7 +35,9 @@ pub enum Problem {
     NotAnObject(String),
     /// 501: this release does not support the message. Says what to do.
     Unsupported(&'static str),
-    /// 503: the vendor has no usable secret, or a newer secret may exist and cannot be loaded.
+    /// 503: the secrets document has no secret for the endpoint.
+    Closed,
+    /// 503: the endpoint's secrets are unusable, or newer ones may exist and cannot be loaded.
     NoSecrets(&'static str),
     /// 503: neither DynamoDB nor SQS accepted the event. Only the log shows what failed.
     NotDurable,
@@ -93,6 +96,14 @@ impl Problem {
                 "Messages of this type are not supported",
                 *detail,
             ),
+            Problem::Closed => ProblemDocument::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "no-secrets",
+                "The endpoint is closed",
+                "no secret is configured for it yet",
+            )
+            .with_retry_after(RETRY_AFTER)
+            .with_outcome(Outcome::Closed),
             Problem::NoSecrets(detail) => ProblemDocument::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "no-secrets",
@@ -121,7 +132,7 @@ impl Problem {
     pub fn why(&self) -> Option<&'static str> {
         match self {
             Problem::Unverified(rejection) => Some(rejection.reason.as_str()),
-            Problem::NoSecrets(_) => Some("no-secret-configured"),
+            Problem::Closed | Problem::NoSecrets(_) => Some("no-secret-configured"),
             _ => None,
         }
     }

@@ -186,7 +186,8 @@ impl<V: Vendor> Receiver<V> {
             }
         }
         if !secrets.is_open() {
-            return Err(Problem::NoSecrets("no usable secret is configured for this vendor; the log has the reason"));
+            let detail = "the configured secrets are not usable; the log has the reason";
+            return Err(if self.secrets.has_defects() { Problem::NoSecrets(detail) } else { Problem::Closed });
         }
         verified.map_err(Problem::Unverified)
     }
@@ -256,7 +257,7 @@ impl Rejected {
 
 impl From<Problem> for Rejected {
     fn from(problem: Problem) -> Self {
-        let outcome = problem.document().outcome();
+        let outcome = problem.document().outcome;
         Rejected { problem, outcome, context: Box::default() }
     }
 }

@@ -45,6 +45,8 @@ enum Origin {
 #[derive(Debug)]
 struct State<P> {
     secrets: Option<Arc<P>>,
+    /// Whether a value of the part is not usable.
+    has_defects: bool,
     /// Start of the last successful load.
     loaded_at: Option<Timestamp>,
     /// Start of the last load, even if it failed.
@@ -64,7 +66,7 @@ pub enum Refresh<P> {
 
 impl<P> Default for State<P> {
     fn default() -> Self {
-        State { secrets: None, loaded_at: None, tried_at: None }
+        State { secrets: None, has_defects: false, loaded_at: None, tried_at: None }
     }
 }
 
@@ -74,8 +76,8 @@ impl<P: SecretsPart> SecretsCache<P> {
     /// # Errors
     /// If the document is not a JSON object.
     pub fn fixed(part: PartSpec, document: &str, development: bool, clock: Clock) -> Result<Self, UnreadableSecrets> {
-        let secrets = read(&part, document, development)?;
-        let state = State { secrets: Some(Arc::new(secrets)), ..State::default() };
+        let (secrets, has_defects) = read(&part, document, development)?;
+        let state = State { secrets: Some(Arc::new(secrets)), has_defects, ..State::default() };
         Ok(Self::new(part, Origin::Fixed, development, clock, state))
     }
 
@@ -166,6 +168,11 @@ impl<P: SecretsPart> SecretsCache<P> {
         }
     }
 
+    /// Whether a value of the part is not usable. The log has the reasons.
+    pub fn has_defects(&self) -> bool {
+        self.with_state(|state| state.has_defects)
+    }
+
     fn cached(&self) -> Option<Arc<P>> {
         self.with_state(|state| state.secrets.clone())
     }
@@ -196,10 +203,11 @@ impl<P: SecretsPart> SecretsCache<P> {
             }
         };
         match read(&self.part, response.secret_string().unwrap_or_default(), self.development) {
-            Ok(secrets) => {
+            Ok((secrets, has_defects)) => {
                 let secrets = Arc::new(secrets);
                 self.with_state(|state| {
                     state.secrets = Some(Arc::clone(&secrets));
+                    state.has_defects = has_defects;
                     state.loaded_at = Some(now);
                 });
                 Some(secrets)
@@ -218,11 +226,11 @@ impl<P: SecretsPart> SecretsCache<P> {
     }
 }
 
-/// Reads a part of the document, and logs its defects.
-fn read<P: SecretsPart>(part: &PartSpec, document: &str, development: bool) -> Result<P, UnreadableSecrets> {
+/// Reads a part of the document, and whether it has defects, which are logged.
+fn read<P: SecretsPart>(part: &PartSpec, document: &str, development: bool) -> Result<(P, bool), UnreadableSecrets> {
     let (secrets, defects) = SecretsDocument::parse(document, development)?.read(part);
     for defect in &defects {
         tracing::warn!(defect, "a part of the secrets document is not used");
     }
-    Ok(secrets)
+    Ok((secrets, !defects.is_empty()))
 }

@@ -212,7 +212,7 @@ fn runtime() -> Result<tokio::runtime::Runtime, Error> {
 
 fn work(event: &str, times: usize) -> Result<(), Error> {
     let (_, source, body) = EVENTS.into_iter().find(|(name, ..)| *name == event).ok_or("unknown event")?;
-    gatehouse_receiver::log::init();
+    gatehouse_receiver::log::init()?;
     let receiver = receiver::receiver(AnyVendor(source))?;
     let request = receiver::request(source, &Bytes::from_static(body.as_bytes()))?;
     runtime()?.block_on(async {

@@ -14,22 +14,31 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
+use gatehouse_payload::Outcome;
+use gatehouse_payload::time::Timestamp;
 use gatehouse_runtime::Clock;
+
+use super::flood::{Flood, REPEATABLE};
 
 /// The metrics' namespace.
 pub const NAMESPACE: &str = "Gatehouse";
 /// The metric that counts the lines with an outcome.
 pub const OUTCOMES: &str = "outcomes";
-/// The metric that is 1 if a delivery or a client is not verified, else 0. Its average is the share of such requests.
+/// The metric that counts the requests whose delivery or client is not verified.
 pub const UNVERIFIED: &str = "unverified";
-/// The metric that is 1 if the response is a 5xx, else 0. Its average is the share of such responses.
+/// The metric that counts the responses with a 5xx, except those of a closed endpoint.
 pub const SERVER_ERROR: &str = "server_error";
 /// The metric with the time to the response to a webhook, in milliseconds.
 pub const WEBHOOK_MS: &str = "webhook_ms";
 
+/// The problems of requests whose delivery or client is not verified.
+const NOT_VERIFIED: [&str; 2] = ["unverified", "no-client"];
+
 /// Formats lines. `stack` is the dimension of the metrics; without it there are no metrics.
+#[derive(Default)]
 pub(super) struct Lines {
     pub(super) stack: Option<String>,
+    pub(super) flood: Flood,
 }
 
 impl<S, N> FormatEvent<S, N> for Lines
@@ -38,26 +47,46 @@ where
     N: for<'a> FormatFields<'a> + 'static,
 {
     fn format_event(&self, _: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let now = Clock::System.now();
+        let mut measured = Measured::default();
+        event.record(&mut measured);
+        // Only lines in CloudWatch cost money.
+        let problem = measured.problem.filter(|_| self.stack.is_some());
+        let Some(more) = self.flood.admit(problem, now.as_secs()) else { return Ok(()) };
         let mut line = serde_json::Serializer::new(Adapter(&mut writer));
-        self.write(&mut line, event).map_err(|_| fmt::Error)?;
+        self.write(&mut line, event, &measured, more, now).map_err(|_| fmt::Error)?;
         writeln!(writer)
     }
 }
 
 impl Lines {
-    fn write<W: io::Write>(&self, line: &mut serde_json::Serializer<W>, event: &Event<'_>) -> serde_json::Result<()> {
-        let now = Clock::System.now();
+    fn write<W: io::Write>(
+        &self,
+        line: &mut serde_json::Serializer<W>,
+        event: &Event<'_>,
+        measured: &Measured,
+        more: u64,
+        now: Timestamp,
+    ) -> serde_json::Result<()> {
         let mut map = line.serialize_map(None)?;
         map.serialize_entry("timestamp", &now.to_string())?;
         map.serialize_entry("level", event.metadata().level().as_str())?;
-        let mut fields = Fields { map: &mut map, measured: Measured::default(), result: Ok(()) };
+        let mut fields = Fields { map: &mut map, result: Ok(()) };
         event.record(&mut fields);
-        let Fields { measured, result, .. } = fields;
-        result?;
-        if let (Some(stack), Some(outcome)) = (&self.stack, &measured.outcome) {
-            let server_error = (SERVER_ERROR, u64::from(measured.is_server_error));
-            let unverified = (UNVERIFIED, u64::from(measured.is_unverified));
-            let counts = [(OUTCOMES, 1), (outcome.as_str(), 1), server_error, unverified];
+        fields.result?;
+        if more > 0 {
+            map.serialize_entry("more", &more)?;
+        }
+        if let (Some(stack), Some(outcome)) = (&self.stack, measured.outcome) {
+            let requests = 1 + more;
+            let count = |is_counted| if is_counted { requests } else { 0 };
+            let is_server_error = measured.status >= 500 && outcome != Outcome::Closed;
+            let counts = [
+                (OUTCOMES, requests),
+                (outcome.as_str(), requests),
+                (SERVER_ERROR, count(is_server_error)),
+                (UNVERIFIED, count(measured.problem.is_some_and(|problem| NOT_VERIFIED.contains(&problem)))),
+            ];
             let counts = counts.into_iter().map(|(name, value)| (name, value, "Count"));
             let duration = measured.ms.filter(|_| measured.is_webhook).map(|ms| (WEBHOOK_MS, ms, "Milliseconds"));
             let values: Vec<_> = counts.chain(duration).collect();
@@ -82,20 +111,8 @@ fn metadata(now: i64, values: &[(&str, u64, &str)]) -> serde_json::Value {
 /// Writes the fields of a line as members of its JSON object.
 struct Fields<'m, M: SerializeMap> {
     map: &'m mut M,
-    measured: Measured,
     /// The first error, after which no member is written.
     result: Result<(), M::Error>,
-}
-
-/// The fields of a line from which its metrics are calculated.
-#[derive(Default)]
-struct Measured {
-    outcome: Option<String>,
-    is_unverified: bool,
-    is_server_error: bool,
-    /// Whether the line has a `source`, which only the receiver's lines have.
-    is_webhook: bool,
-    ms: Option<u64>,
 }
 
 impl<M: SerializeMap> Fields<'_, M> {
@@ -108,12 +125,6 @@ impl<M: SerializeMap> Fields<'_, M> {
 
 impl<M: SerializeMap> Visit for Fields<'_, M> {
     fn record_str(&mut self, field: &Field, value: &str) {
-        match field.name() {
-            "outcome" => self.measured.outcome = Some(value.to_owned()),
-            "problem" => self.measured.is_unverified = ["unverified", "no-client"].contains(&value),
-            "source" => self.measured.is_webhook = true,
-            _ => {}
-        }
         self.member(field, value);
     }
 
@@ -126,11 +137,6 @@ impl<M: SerializeMap> Visit for Fields<'_, M> {
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        match field.name() {
-            "status" => self.measured.is_server_error = value >= 500,
-            "ms" => self.measured.ms = Some(value),
-            _ => {}
-        }
         self.member(field, &value);
     }
 
@@ -141,6 +147,39 @@ impl<M: SerializeMap> Visit for Fields<'_, M> {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         self.member(field, &format!("{value:?}"));
     }
+}
+
+/// The fields of a line from which its metrics are calculated.
+#[derive(Default)]
+struct Measured {
+    outcome: Option<Outcome>,
+    /// The problem, if it is one of [`REPEATABLE`].
+    problem: Option<&'static str>,
+    status: u64,
+    /// Whether the line has a `source`, which only the receiver's lines have.
+    is_webhook: bool,
+    ms: Option<u64>,
+}
+
+impl Visit for Measured {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        match field.name() {
+            "outcome" => self.outcome = Outcome::from_word(value),
+            "problem" => self.problem = REPEATABLE.into_iter().find(|problem| *problem == value),
+            "source" => self.is_webhook = true,
+            _ => {}
+        }
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        match field.name() {
+            "status" => self.status = value,
+            "ms" => self.ms = Some(value),
+            _ => {}
+        }
+    }
+
+    fn record_debug(&mut self, _: &Field, _: &dyn fmt::Debug) {}
 }
 
 /// Writes bytes of JSON to a writer of text.
@@ -193,7 +232,7 @@ mod tests {
     /// Returns the line that `log` writes.
     fn line(stack: Option<&str>, log: impl FnOnce()) -> Value {
         let written = Written::default();
-        let lines = Lines { stack: stack.map(str::to_owned) };
+        let lines = Lines { stack: stack.map(str::to_owned), ..Lines::default() };
         let layer = tracing_subscriber::fmt::layer().event_format(lines).with_writer(written.clone());
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), log);
         let bytes = written.0.lock().unwrap().clone();

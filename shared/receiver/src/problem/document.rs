@@ -16,14 +16,23 @@ pub struct ProblemDocument {
     pub title: &'static str,
     /// Describes what is wrong, where, and how to correct it. Safe to show to the sender.
     pub detail: String,
+    /// The outcome of a request that is rejected with this document.
+    pub outcome: Outcome,
     /// A header of the response besides the content type.
     header: Option<(HeaderName, HeaderValue)>,
 }
 
 impl ProblemDocument {
-    /// Creates a document without an additional header.
+    /// Creates a document without an additional header. The outcome is `unavailable` for a 5xx, else `refused`.
     pub fn new(status: StatusCode, slug: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
-        ProblemDocument { status, slug, title, detail: detail.into(), header: None }
+        let outcome = if status.is_server_error() { Outcome::Unavailable } else { Outcome::Refused };
+        ProblemDocument { status, slug, title, detail: detail.into(), outcome, header: None }
+    }
+
+    /// Sets the outcome.
+    #[must_use]
+    pub fn with_outcome(self, outcome: Outcome) -> Self {
+        ProblemDocument { outcome, ..self }
     }
 
     /// Sets the additional header of the response.
@@ -37,12 +46,6 @@ impl ProblemDocument {
     #[must_use]
     pub fn with_retry_after(self, seconds: u64) -> Self {
         self.with_header(header::RETRY_AFTER, HeaderValue::from(seconds))
-    }
-
-    /// Returns the outcome of a request that is rejected with this document.
-    #[must_use]
-    pub fn outcome(&self) -> Outcome {
-        if self.status.is_server_error() { Outcome::Unavailable } else { Outcome::Refused }
     }
 
     /// Returns the response to the request with this id.
