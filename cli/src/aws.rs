@@ -48,6 +48,8 @@ enum Protocol {
     Query(&'static str),
     /// AWS JSON 1.1. Holds the prefix of `X-Amz-Target`.
     Json(&'static str),
+    /// AWS REST JSON. The operation is the path of a GET request.
+    Rest,
 }
 
 pub(crate) const CLOUDFORMATION: Service =
@@ -56,6 +58,8 @@ pub(crate) const CLOUDWATCH: Service =
     Service { id: "CloudWatch", host: "monitoring", protocol: Protocol::Query("2010-08-01") };
 pub(crate) const CLOUDWATCH_LOGS: Service =
     Service { id: "CloudWatch Logs", host: "logs", protocol: Protocol::Json("Logs_20140328") };
+
+pub(crate) const LAMBDA: Service = Service { id: "Lambda", host: "lambda", protocol: Protocol::Rest };
 
 impl Service {
     /// Calls an operation of a JSON service. Error messages begin with `about`.
@@ -114,15 +118,19 @@ impl Service {
 
     async fn attempt(&self, sdk: &SdkConfig, operation: &str, body: Bytes) -> Result<Answer, AttemptError> {
         let region = sdk.region().ok_or_else(|| AttemptError::Settings(NO_REGION.to_owned()))?.as_ref();
-        let url = self.url(sdk, region);
+        let mut url = self.url(sdk, region);
+        let mut method = "POST";
+        if let Protocol::Rest = self.protocol {
+            (method, url) = ("GET", format!("{}/{operation}", url.trim_end_matches('/')));
+        }
         let mut headers = vec![("content-type".to_owned(), self.content_type().to_owned())];
         if let Protocol::Json(prefix) = self.protocol {
             headers.push(("x-amz-target".to_owned(), format!("{prefix}.{operation}")));
         }
-        let signature = self.signature(sdk, region, &url, &headers, &body).await?;
+        let signature = self.signature(sdk, region, (method, &url), &headers, &body).await?;
         headers.extend(signature);
         let (function, path) = (String::new(), String::new());
-        let request = Delivery { function, path, method: "POST".to_owned(), headers, body };
+        let request = Delivery { function, path, method: method.to_owned(), headers, body };
         let unreachable = |error: Error| AttemptError::Unreachable(innermost(&*error));
         let client = Client::new(&url).map_err(|error| AttemptError::Settings(error.to_string()))?;
         match tokio::time::timeout(ATTEMPT_TIMEOUT, client.send(&request)).await {
@@ -135,6 +143,7 @@ impl Service {
         match self.protocol {
             Protocol::Query(_) => "application/x-www-form-urlencoded; charset=utf-8",
             Protocol::Json(_) => "application/x-amz-json-1.1",
+            Protocol::Rest => "application/json",
         }
     }
 
@@ -159,7 +168,7 @@ impl Service {
         &self,
         sdk: &SdkConfig,
         region: &str,
-        url: &str,
+        (method, url): (&str, &str),
         headers: &[(String, String)],
         body: &[u8],
     ) -> Result<Vec<(String, String)>, AttemptError> {
@@ -178,7 +187,7 @@ impl Service {
             .map_err(|error| AttemptError::Settings(error.to_string()))?
             .into();
         let headers = headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        let signed = SignableRequest::new("POST", url, headers, SignableBody::Bytes(body))
+        let signed = SignableRequest::new(method, url, headers, SignableBody::Bytes(body))
             .and_then(|request| sign(request, &parameters))
             .map_err(|error| AttemptError::Settings(format!("the request cannot be signed: {}", innermost(&error))))?;
         let (signature, _) = signed.into_parts().0.into_parts();

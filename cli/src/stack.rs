@@ -9,12 +9,15 @@ use gatehouse_local::Error;
 use crate::aws::{CLOUDFORMATION, NO_CREDENTIALS, NO_REGION, UNREACHABLE, child, members};
 use crate::shell::innermost;
 
-/// The outputs of a stack.
+/// The outputs and parameters of a stack.
 #[derive(Debug)]
 pub(crate) struct Outputs {
     /// The stack's name.
     pub(crate) stack: String,
+    /// Whether CloudFormation refuses to delete the stack.
+    pub(crate) is_protected: bool,
     values: BTreeMap<String, String>,
+    parameters: BTreeMap<String, String>,
 }
 
 impl Outputs {
@@ -24,13 +27,25 @@ impl Outputs {
     /// If the stack does not exist, or AWS cannot be reached.
     pub(crate) async fn of(sdk: &SdkConfig, stack: &str) -> Result<Self, Error> {
         let (about, input) = (format!("the stack {stack}"), [("StackName", stack)]);
-        let values = CLOUDFORMATION.query(sdk, &about, "DescribeStacks", &input, |answer| {
-            let outputs = members(answer, "Outputs").into_iter();
-            let pair =
-                |output| Some((child(output, "OutputKey")?.to_owned(), child(output, "OutputValue")?.to_owned()));
-            outputs.filter_map(pair).collect()
+        let outputs = CLOUDFORMATION.query(sdk, &about, "DescribeStacks", &input, |answer| {
+            let pairs = |list, key, value| {
+                let pair = |member| Some((child(member, key)?.to_owned(), child(member, value)?.to_owned()));
+                members(answer, list).into_iter().filter_map(pair).collect()
+            };
+            let protection = answer.descendants().find_map(|node| child(node, "EnableTerminationProtection"));
+            Outputs {
+                stack: stack.to_owned(),
+                is_protected: protection == Some("true"),
+                values: pairs("Outputs", "OutputKey", "OutputValue"),
+                parameters: pairs("Parameters", "ParameterKey", "ParameterValue"),
+            }
         });
-        Ok(Outputs { stack: stack.to_owned(), values: values.await? })
+        outputs.await
+    }
+
+    /// Returns the value of a parameter, if the stack has it.
+    pub(crate) fn parameter(&self, name: &str) -> Option<&str> {
+        self.parameters.get(name).map(String::as_str)
     }
 
     /// Returns the value of an output.

@@ -15,7 +15,7 @@ use serde_json::json;
 use super::deployment::{Deployment, TargetArgs};
 use super::output::{OutputArgs, Table, print_json};
 use super::{ExitStatus, dead_letters};
-use crate::aws::{CLOUDWATCH, child, members};
+use crate::aws::{CLOUDWATCH, LAMBDA, child, members};
 use crate::endpoints;
 use crate::secrets::{AllSecrets, Place};
 use crate::shell::{innermost, print};
@@ -42,6 +42,10 @@ pub(crate) struct Arguments {
 const CHECK_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(15);
 /// Tolerated difference between this machine's clock and a function's, in seconds. Signatures fail beyond five minutes.
 const CLOCK_SKEW: i64 = 30;
+
+/// The number of unreserved concurrent instances below which an account's limit is a warning. Lambda keeps as many
+/// unreserved.
+const MIN_CONCURRENCY: u64 = 100;
 
 /// The results of the checks.
 #[derive(Default)]
@@ -106,6 +110,9 @@ pub(crate) async fn run(arguments: Arguments) -> ExitStatus {
         let check = format!("run gatehouse secrets check --stack {}", outputs.stack);
         run_check(&mut findings, "secrets", &check, async |findings| secrets(sdk, outputs, findings).await).await;
         run_check(&mut findings, "alarms", restore, async |findings| alarms(sdk, outputs, findings).await).await;
+        protection(outputs, &mut findings);
+        let advice = "allow lambda:GetAccountSettings to check the account's concurrency";
+        run_check(&mut findings, "concurrency", advice, async |findings| concurrency(sdk, findings).await).await;
     }
     let advice = "check that the URLs are reachable";
     run_check(&mut findings, "URLs", advice, async |findings| urls(&deployment, findings).await).await;
@@ -236,6 +243,11 @@ async fn secrets(sdk: &aws_config::SdkConfig, outputs: &Outputs, findings: &mut 
 
 async fn alarms(sdk: &aws_config::SdkConfig, outputs: &Outputs, findings: &mut Findings) -> Result<(), Error> {
     let names = resources(sdk, &outputs.stack, "AWS::CloudWatch::Alarm").await?;
+    if names.is_empty() {
+        let advice = "nobody is told of failures: set the parameter AlarmTopicArn, or Alarms=all";
+        findings.add("alarms", "warning", "none", advice);
+        return Ok(());
+    }
     let mut active = Vec::new();
     let mut existing = 0;
     for part in names.chunks(100) {
@@ -251,9 +263,35 @@ async fn alarms(sdk: &aws_config::SdkConfig, outputs: &Outputs, findings: &mut F
         describe.await?;
     }
     let advice = "sam deploy restores alarms that were deleted by hand";
-    findings.check("alarms", existing == names.len() && existing > 0, format!("{existing} of {}", names.len()), advice);
+    findings.check("alarms", existing == names.len(), format!("{existing} of {}", names.len()), advice);
     let found = if active.is_empty() { "none".to_owned() } else { active.join(", ") };
     findings.check("active alarms", active.is_empty(), found, "docs/operations.md explains each alarm");
+    Ok(())
+}
+
+/// Checks that a production stack cannot be deleted by mistake, together with its queues and its secret.
+fn protection(outputs: &Outputs, findings: &mut Findings) {
+    if outputs.parameter("Environment") == Some("prod") {
+        let advice = format!(
+            "aws cloudformation update-termination-protection --enable-termination-protection --stack-name {}",
+            outputs.stack
+        );
+        let (state, found) = if outputs.is_protected { ("ok", "on") } else { ("warning", "off") };
+        findings.add("termination protection", state, found, advice);
+    }
+}
+
+/// Checks that the account can run more than a few instances at the same time.
+async fn concurrency(sdk: &aws_config::SdkConfig, findings: &mut Findings) -> Result<(), Error> {
+    let settings = LAMBDA.json(sdk, "the account's settings", "2016-08-19/account-settings/", &json!({})).await?;
+    let limit = |name: &str| settings["AccountLimit"][name].as_u64().ok_or("Lambda did not say the account's limit");
+    let (all, unreserved) = (limit("ConcurrentExecutions")?, limit("UnreservedConcurrentExecutions")?);
+    let advice = format!(
+        "{unreserved} open chats stop all webhooks of functions without ReservedConcurrency: raise the quota \
+         \"Concurrent executions\" of Lambda"
+    );
+    let state = if unreserved >= MIN_CONCURRENCY { "ok" } else { "warning" };
+    findings.add("concurrency", state, format!("{unreserved} of {all} unreserved"), advice);
     Ok(())
 }
 

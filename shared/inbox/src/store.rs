@@ -39,6 +39,10 @@ const READ_LIMIT: Duration = Duration::from_secs(30);
 const WATCHED_LIMIT: Duration = Duration::from_secs(12);
 /// Number of chunks that are written concurrently. More would share the same bandwidth and exceed the time limit.
 const CONCURRENT_CHUNKS: usize = 4;
+/// Pause before a batch of which DynamoDB processed nothing is requested again. Each further pause is twice as long.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+/// Longest such pause.
+const MAX_PAUSE: Duration = Duration::from_secs(1);
 /// The index by which timelines are read.
 pub const SUBJECT_INDEX: &str = "by-subject";
 
@@ -415,8 +419,10 @@ impl Store {
         let mut found = HashMap::new();
         let mut remaining: Vec<Item> =
             keys.iter().map(|key| HashMap::from([(attribute::EVENT_ID.to_owned(), text(key))])).collect();
+        let mut pause = FIRST_PAUSE;
         while !remaining.is_empty() {
             let batch = remaining.split_off(remaining.len().saturating_sub(100));
+            let requested = batch.len();
             let keys = KeysAndAttributes::builder().set_keys(Some(batch)).consistent_read(true).build();
             let keys =
                 keys.map_err(|_| StoreError::Permanent { operation: "BatchGetItem", code: "NoKeys".to_owned() })?;
@@ -427,9 +433,16 @@ impl Store {
                     found.insert(key.to_owned(), item);
                 }
             }
-            // Items that did not fit in the response are requested again.
             let unprocessed = response.unprocessed_keys.unwrap_or_default().remove(&self.table);
-            remaining.extend(unprocessed.map(|keys| keys.keys).unwrap_or_default());
+            let unprocessed = unprocessed.map(|keys| keys.keys).unwrap_or_default();
+            // Items that did not fit in the response are requested again at once. If none fitted, DynamoDB throttles.
+            if unprocessed.len() == requested {
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(MAX_PAUSE);
+            } else {
+                pause = FIRST_PAUSE;
+            }
+            remaining.extend(unprocessed);
         }
         Ok(found)
     }

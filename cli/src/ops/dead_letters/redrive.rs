@@ -32,8 +32,12 @@ Examples:
   gatehouse dead-letters redrive --id ada:msg_2x --id ada:msg_3y
   gatehouse dead-letters redrive --reason unavailable --dry-run";
 
-/// Interval between polls of a move's progress.
-const POLL_INTERVAL: Duration = Duration::from_millis(200);
+/// First interval between polls. Each further one is twice as long.
+const FIRST_POLL_INTERVAL: Duration = Duration::from_millis(200);
+/// Longest interval between polls.
+const MAX_POLL_INTERVAL: Duration = Duration::from_secs(2);
+/// Time within which SQS lists a move that was started.
+const LISTED_WITHIN: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -210,9 +214,11 @@ async fn move_all(deployment: &Deployment, rate: Option<f64>, stop: &mut Interru
     let (from, to) = (deployment.dead_letter_queue()?, deployment.retry_queue()?);
     let (from, to) = (deployment.arn(from).await?, deployment.arn(to).await?);
     let about = "the move of the dead letters";
+    let mut previous = None;
     match latest_task(deployment, &from).await? {
         Some(task) if task.is_running() => eprintln!("a move is already running; waiting for it"),
-        _ => {
+        task => {
+            previous = task.map(|task| task.started_at);
             #[allow(clippy::cast_possible_truncation, reason = "clamped")]
             let rate = rate.map(|rate| rate.round().clamp(1.0, 500.0) as i32);
             let start = deployment.sqs.start_message_move_task().source_arn(&from).destination_arn(to);
@@ -222,8 +228,18 @@ async fn move_all(deployment: &Deployment, rate: Option<f64>, stop: &mut Interru
     }
     let bar = progress("moving");
     let mut is_stopped = false;
+    let deadline = Instant::now() + LISTED_WITHIN;
+    let mut interval = FIRST_POLL_INTERVAL;
     loop {
-        let task = latest_task(deployment, &from).await?.ok_or("SQS does not list the move of the dead letters")?;
+        // SQS may still list the move before this one.
+        let task = latest_task(deployment, &from).await?.filter(|task| Some(task.started_at) != previous);
+        let Some(task) = task else {
+            if Instant::now() > deadline {
+                return Err("SQS does not list the move of the dead letters".into());
+            }
+            sleep(interval).await;
+            continue;
+        };
         bar.set_length(task.to_move);
         bar.set_position(task.moved);
         if !task.is_running() {
@@ -238,7 +254,7 @@ async fn move_all(deployment: &Deployment, rate: Option<f64>, stop: &mut Interru
             };
         }
         tokio::select! {
-            () = sleep(POLL_INTERVAL) => {}
+            () = sleep(interval) => interval = (interval * 2).min(MAX_POLL_INTERVAL),
             () = stop.next(), if !is_stopped => {
                 is_stopped = true;
                 let cancel = deployment.sqs.cancel_message_move_task().set_task_handle(task.handle).send().await;
@@ -253,6 +269,8 @@ async fn move_all(deployment: &Deployment, rate: Option<f64>, stop: &mut Interru
 
 /// A move task of SQS.
 struct Task {
+    /// The start, in milliseconds since 1970. It identifies the task, because only running tasks have a handle.
+    started_at: i64,
     handle: Option<String>,
     status: String,
     failure: Option<String>,
@@ -272,6 +290,7 @@ async fn latest_task(deployment: &Deployment, from: &str) -> Result<Option<Task>
     let list = list.map_err(|error| aws_error("the moves of the dead letters", &error))?;
     let number = |n: i64| u64::try_from(n).unwrap_or_default();
     Ok(list.results.unwrap_or_default().into_iter().next().map(|task| Task {
+        started_at: task.started_timestamp,
         moved: number(task.approximate_number_of_messages_moved),
         to_move: number(task.approximate_number_of_messages_to_move.unwrap_or_default()),
         handle: task.task_handle,
@@ -334,7 +353,7 @@ async fn wait_until_recorded(
     let (queue, deadline) = (deployment.retry_queue()?, Instant::now() + timeout);
     let bar = progress("waiting for the events to be recorded");
     bar.set_length(receipt.entries.len() as u64);
-    let mut pause = POLL_INTERVAL;
+    let mut pause = FIRST_POLL_INTERVAL;
     let mut left = receipt.entries.len();
     while left > 0 && Instant::now() < deadline {
         let before = std::mem::replace(&mut left, receipt.refresh_batch(deployment).await?);

@@ -35,6 +35,8 @@ async fn aws_stub(bed: &Bed, missing: &[&str]) -> (Server, String) {
     let stack = format!(
         "<DescribeStacksResponse><DescribeStacksResult><Stacks><member><StackName>gatehouse</StackName>\
          <CreationTime>2026-11-21T00:00:00Z</CreationTime><StackStatus>CREATE_COMPLETE</StackStatus>\
+         <EnableTerminationProtection>false</EnableTerminationProtection><Parameters><member>\
+         <ParameterKey>Environment</ParameterKey><ParameterValue>prod</ParameterValue></member></Parameters>\
          <Outputs>{}</Outputs></member></Stacks></DescribeStacksResult></DescribeStacksResponse>",
         outputs
     );
@@ -76,6 +78,10 @@ async fn aws_stub(bed: &Bed, missing: &[&str]) -> (Server, String) {
                 let rows = [row("ada", "v1.conversation.message", "recorded", 41), row("ada", "", "refused", 2)];
                 Bytes::from(json!({"status": "Complete", "results": rows}).to_string())
             }
+            _ if request.uri().path().ends_with("/account-settings/") => {
+                let limit = json!({"ConcurrentExecutions": 10, "UnreservedConcurrentExecutions": 10});
+                Bytes::from(json!({"AccountLimit": limit}).to_string())
+            }
             _ if body.contains("Action=DescribeAlarms") => Bytes::from_static(ACTIVE_ALARM.as_bytes()),
             _ if body.contains("Action=ListStackResources") && !body.contains("NextToken=") => first_page.clone(),
             _ if body.contains("Action=ListStackResources") => last_page.clone(),
@@ -98,7 +104,7 @@ async fn run_without(bed: &Bed, missing: &[&str], arguments: &[&str]) -> Command
     let (_server, url) = aws_stub(bed, missing).await;
     let mut command = Command::new(env!("CARGO_BIN_EXE_gatehouse"));
     command.args(arguments).args(["--stack", "gatehouse"]).current_dir(bed.directory.path());
-    for service in ["CLOUDFORMATION", "CLOUDWATCH", "CLOUDWATCH_LOGS"] {
+    for service in ["CLOUDFORMATION", "CLOUDWATCH", "CLOUDWATCH_LOGS", "LAMBDA"] {
         command.env(format!("AWS_ENDPOINT_URL_{service}"), &url);
     }
     command.env("AWS_ENDPOINT_URL_SECRETS_MANAGER", manager.proxy.url());
@@ -146,6 +152,10 @@ async fn doctor_reports_active_alarms_and_invalid_secrets() {
     );
     assert_eq!(finding("secrets of vapi")["state"], "warning");
     assert_eq!(finding("alarms")["state"], "ok");
+    let protection = finding("termination protection");
+    assert_eq!((&protection["state"], &protection["found"]), (&"warning".into(), &"off".into()));
+    let concurrency = finding("concurrency");
+    assert_eq!((&concurrency["state"], &concurrency["found"]), (&"warning".into(), &"10 of 10 unreserved".into()));
     for function in bed.about.functions.keys() {
         assert_eq!(finding(function)["state"], "ok", "{function} refuses an unsigned request");
     }
