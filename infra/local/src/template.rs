@@ -76,6 +76,16 @@ impl Template {
         Ok(Duration::from_secs(seconds))
     }
 
+    /// Returns the number of metrics that all alarms use. CloudWatch bills each.
+    #[must_use]
+    pub fn alarm_metrics(&self) -> usize {
+        let metrics = |alarm: &Resource| {
+            let parts = alarm.properties["Metrics"].as_array().map(Vec::as_slice).unwrap_or_default();
+            parts.iter().filter(|part| part.get("MetricStat").is_some()).count().max(1)
+        };
+        self.resources.values().filter(|resource| resource.r#type == "AWS::CloudWatch::Alarm").map(metrics).sum()
+    }
+
     /// Returns the names of the functions, such as `client-message`.
     pub fn functions(&self) -> impl Iterator<Item = String> {
         self.resources_of("AWS::Serverless::Function").map(function_name)

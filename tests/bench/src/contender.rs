@@ -74,6 +74,8 @@ pub(crate) fn gatehouse(name: &str, function: &str, folder: Option<&Path>, cloud
         set("RETRY_QUEUE_URL", "https://sqs.us-east-1.amazonaws.com/000000000000/none"),
         set("DEAD_LETTER_QUEUE_URL", "https://sqs.us-east-1.amazonaws.com/000000000000/dead"),
         set("RUST_LOG", "info"),
+        // With this variable, log lines are metrics, as in a deployed stack.
+        set("STACK_NAME", "gatehouse"),
         set("AWS_ENDPOINT_URL", &cloud.url),
         ("SSL_CERT_FILE".to_owned(), certificates.display().to_string()),
     ];

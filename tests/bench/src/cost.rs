@@ -16,14 +16,14 @@ use serde::Deserialize;
 use crate::process;
 use crate::report::{Report, Table, Target};
 use crate::warm::{self, Kind, SIZES, size};
-use crate::{Bench, MEMORY, event};
+use crate::{Bench, MEMORY, event, month};
 
 /// Published prices and their dates.
 const PRICES: &str = include_str!("../prices.json");
 /// Assumed time of a DynamoDB write in ms. It is not measured here; AWS states single-digit milliseconds.
 const DYNAMODB_MS: f64 = 5.0;
-/// Estimated bytes that Lambda logs for an invocation: start, end and report as JSON.
-const PLATFORM_LOG: f64 = 700.0;
+/// Estimated bytes that Lambda logs for an invocation: start and report as JSON.
+pub(crate) const PLATFORM_LOG: f64 = 480.0;
 /// Bytes of a message whose item is smaller than 1 KB.
 const SMALL: usize = 800;
 /// The index that the parameter `SourceIndex` can leave out.
@@ -37,13 +37,21 @@ struct Prices {
     gateways: Vec<Gateway>,
 }
 
+/// Prices of AWS in dollars.
 #[derive(Debug, Deserialize)]
-struct Aws {
-    lambda_million_requests: f64,
-    lambda_gb_second_arm64: f64,
-    dynamodb_million_write_units: f64,
-    sqs_million_requests: f64,
-    logs_gb: f64,
+#[allow(missing_docs, reason = "the names say what each price is for")]
+pub(crate) struct Aws {
+    pub(crate) lambda_million_requests: f64,
+    pub(crate) lambda_gb_second_arm64: f64,
+    pub(crate) dynamodb_million_write_units: f64,
+    pub(crate) dynamodb_gb_month: f64,
+    pub(crate) backup_gb_month: f64,
+    pub(crate) sqs_million_requests: f64,
+    pub(crate) logs_gb: f64,
+    pub(crate) metric_month: f64,
+    pub(crate) alarm_month: f64,
+    pub(crate) secret_month: f64,
+    pub(crate) secret_million_loads: f64,
 }
 
 /// A hosted gateway.
@@ -90,6 +98,8 @@ struct Units {
     sqs: usize,
     /// Requests to DynamoDB.
     requests: usize,
+    /// Bytes that DynamoDB stores.
+    bytes: month::Bytes,
 }
 
 impl Units {
@@ -126,8 +136,8 @@ pub(crate) async fn run(bench: &Bench) -> Result<Report, Error> {
         "Dollars for a million events",
         &format!(
             "Prices of {}, read {}, without free tiers. Billed: the event's mean own time at {MEMORY} MB (arm64's \
-             price), and {DYNAMODB_MS} ms for DynamoDB's response, which is not measured here. Logs: the event's line \
-             and about {PLATFORM_LOG} bytes of Lambda's own. Write units: in the table, in the index by-subject, and \
+             price), and {DYNAMODB_MS} ms for DynamoDB's response, which is not measured here. Logs: the event's line, which is also a \
+             metric, and about {PLATFORM_LOG} bytes of Lambda's own. Write units: in the table, in the index by-subject, and \
              in by-source if `SourceIndex` is true.",
             prices.region, prices.read
         ),
@@ -214,6 +224,13 @@ pub(crate) async fn run(bench: &Bench) -> Result<Report, Error> {
             _ => {}
         }
     }
+    if let (Some(&(.., small, _, _)), Some(&ms)) =
+        (by_size.iter().find(|ours| ours.1 == SMALL), billed.first().and_then(|times| times.first()))
+    {
+        let write_units = small.table + small.indexes;
+        let event = month::Event { billed_ms: ms, write_units, line, bytes: small.bytes };
+        report.extend(month::run(&prices.aws, event)?);
+    }
     report.tables.push(gateways(
         &prices,
         &by_size
@@ -272,7 +289,7 @@ async fn requests() -> Result<Table, Error> {
         ("a new event", "msg_1", small.clone()),
         ("a duplicate", "msg_1", small),
         ("a different body under its id", "msg_1", other.into()),
-        ("a new event of 1.5 MB that hardly compress", "msg_2", large.clone().into()),
+        ("a new event of 1.5 MB that hardly compresses", "msg_2", large.clone().into()),
         ("a duplicate of it", "msg_2", large.into()),
     ] {
         let before = count();
@@ -353,6 +370,7 @@ async fn units_of(delivery: &Delivery) -> Result<Units, Error> {
     let mut units = Units { body: delivery.body.len(), sqs, requests, ..Units::default() };
     let scan = stack.dynamodb_client().scan().table_name(&stack.table).send().await?;
     for item in scan.items() {
+        units.bytes.add(item);
         units.stored += match item.get("payload") {
             Some(AttributeValue::S(text)) => text.len(),
             Some(AttributeValue::B(blob)) => blob.as_ref().len(),

@@ -23,6 +23,7 @@ mod contender;
 mod cost;
 mod event;
 mod host;
+mod month;
 mod plot;
 mod process;
 mod report;
@@ -162,11 +163,33 @@ const MARK: &str = "<!-- The bench writes everything below this line. -->";
 fn write(folder: &Path, report: &Report, verdict: Option<&Table>, what: Measurement) -> Result<(), Error> {
     let page = folder.join("PERFORMANCE.md");
     let text = std::fs::read_to_string(&page)?;
-    let (before, _) = text.split_once(MARK).ok_or_else(|| format!("{} has no line {MARK}", page.display()))?;
-    let what = what.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
-    let tables: Vec<String> = report.tables.iter().chain(verdict).map(ToString::to_string).collect();
-    let command = format!("`cargo run --release -p bench -- {what} --write docs`");
-    Ok(std::fs::write(page, format!("{before}{MARK}\n\n{} By {command}.\n\n{}", machine(), tables.join("\n")))?)
+    let (before, measured) = text.split_once(MARK).ok_or_else(|| format!("{} has no line {MARK}", page.display()))?;
+    let name = what.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
+    let command = format!("{} By `cargo run --release -p bench -- {name} --write docs`", machine());
+    let measured = if let Measurement::All = what {
+        let tables: Vec<String> = report.tables.iter().chain(verdict).map(ToString::to_string).collect();
+        format!("{command}.\n\n{}", tables.join("\n"))
+    } else {
+        // The targets are of all measurements, so those of a part are not written.
+        report.tables.iter().fold(measured.trim_start().to_owned(), |page, table| {
+            let section = format!("{table}\n{command}.\n");
+            with_section(&page, &table.title, &section)
+        })
+    };
+    Ok(std::fs::write(page, format!("{before}{MARK}\n\n{measured}"))?)
+}
+
+/// Replaces the section with this title, or inserts it before the last one, which has the targets.
+fn with_section(page: &str, title: &str, section: &str) -> String {
+    let heading = format!("### {title}\n");
+    let start = page.find(&heading).or_else(|| page.rfind("### ")).unwrap_or(page.len());
+    let (before, rest) = page.split_at(start);
+    let end = match rest.strip_prefix(heading.as_str()) {
+        Some(old) => old.find("\n### ").map_or(rest.len(), |end| heading.len() + end + 1),
+        None => 0,
+    };
+    let separator = if end == rest.len() { "" } else { "\n" };
+    format!("{before}{section}{separator}{}", rest.get(end..).unwrap_or_default())
 }
 
 /// Describes the time and the machine of the measurement.
@@ -208,4 +231,18 @@ async fn measure(bench: &Bench, what: Measurement, is_json: bool) -> Result<Repo
         report.extend(measured);
     }
     Ok(report)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sections_of_a_part_replace_those_of_the_page() {
+        let page = "Measured.\n\n### A\n\nold\n\n### B\n\nb\n\n### Targets\n\nt\n";
+        assert_eq!(with_section(page, "A", "### A\n\nnew\n"), page.replace("old", "new"));
+        assert_eq!(with_section(page, "Targets", "### Targets\n\nnew\n"), page.replace("\n\nt\n", "\n\nnew\n"));
+        let inserted = with_section(page, "C", "### C\n\nc\n");
+        assert_eq!(inserted, page.replace("### Targets", "### C\n\nc\n\n### Targets"));
+    }
 }
