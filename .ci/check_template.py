@@ -5,6 +5,7 @@ CloudFormation.
 """
 import itertools
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -195,6 +196,22 @@ def versions(template):
     return problems
 
 
+def invalid_values(template):
+    """Returns the values in VALUES that CloudFormation would reject. All functions can be in PrivateFunctions."""
+    problems = []
+    for name, values in VALUES.items():
+        parameter = template["Parameters"].get(name, {})
+        for value in values:
+            is_valid = (
+                re.fullmatch(parameter.get("AllowedPattern", ".*"), value)
+                and len(value) <= parameter.get("MaxLength", len(value))
+                and value in map(str, parameter.get("AllowedValues", [value]))
+            )
+            if not is_valid:
+                problems.append(f"CloudFormation would reject {name}={value}")
+    return problems
+
+
 def published(template, parameters):
     """Returns the versioned settings of each function, and the logical id and description of its version."""
     stack = Stack(translate(template, parameters), parameters)
@@ -231,6 +248,7 @@ def omissions(template):
         for name, properties in functions.items()
         if "FunctionUrlConfig" in properties and f"{name}Url" not in template["Outputs"]
     ]
+    problems += [f"{name} has no VpcConfig" for name, properties in functions.items() if "VpcConfig" not in properties]
     return problems
 
 
@@ -342,7 +360,7 @@ def detects_before_translation(change, check):
 
 def main():
     template = yaml_parse(TEMPLATE)
-    failed = omissions(template) + versions(template)
+    failed = omissions(template) + invalid_values(template) + versions(template)
     parameter_sets = [dict(zip(PARAMETERS, values)) for values in itertools.product(*PARAMETERS.values())]
     expected = urls(translate(template, parameter_sets[0]))
     with_url = [name for name, item in template["Resources"].items() if "FunctionUrlConfig" in item.get("Properties", {})]
