@@ -106,7 +106,8 @@ async fn commands_report_the_state_of_each_event_in_an_incident() {
         }
     }
     for line in bed.run(&["dead-letters", "list", "--json"]).lines() {
-        assert_eq!(line["reason"], "refused");
+        // On a busy machine, an attempt may last longer than the message is hidden. SQS then moves the message.
+        assert!(["refused", "never-finished"].contains(&line["reason"].as_str().unwrap()), "{line}");
         reported.insert(line["event_id"].as_str().unwrap().trim_start_matches("ada:").to_owned(), "dead".to_owned());
     }
     assert_eq!(conflicts, 50);
