@@ -114,8 +114,9 @@ def granted(stack, function):
     allowed = set()
     for policy in role["Policies"]:
         for statement in policy["PolicyDocument"]["Statement"]:
+            condition = None
             if "Fn::If" in statement:
-                statement = statement["Fn::If"][1]
+                condition, statement, _ = statement["Fn::If"]
             if set(statement) != {"Effect", "Action", "Resource"} or statement["Effect"] != "Allow":
                 problems.append(f"{function}Role has a statement of an unexpected form")
                 continue
@@ -126,8 +127,32 @@ def granted(stack, function):
                 name = target(resource, function)
                 if name is None or "*" in action:
                     problems.append(f"{function}Role allows {action} on {json.dumps(resource)}")
+                if condition != condition_of(action, name, function):
+                    problems.append(f"{function}Role allows {action} on {name} if {condition}")
                 allowed.add((action, name))
     return allowed, problems
+
+
+def condition_of(action, name, function):
+    """Returns the condition under which a role has a permission; None if it always has it."""
+    by_target = {
+        "TableKeyArn": "HasTableKey", "SecretsKeyArn": "HasSecretsKey", "PreviousSecretsArn": "HasPreviousSecret"
+    }
+    by_service = {"xray": "IsTraced", "ec2": f"{function}IsPrivate"}
+    return by_target.get(name) or by_service.get(action.split(":")[0])
+
+
+def networks(template):
+    """Returns the functions that are in a network although they are not in PrivateFunctions, and the reverse."""
+    problems = []
+    network = {name: VALUES[name][1] for name in ("SubnetIds", "SecurityGroupIds")}
+    for function in PERMISSIONS:
+        parameters = network | {"PrivateFunctions": function}
+        functions = Stack(translate(template, parameters), parameters).of_type("AWS::Lambda::Function")
+        private = [name for name, properties in functions.items() if "VpcConfig" in properties]
+        if private != [function]:
+            problems.append(f"PrivateFunctions={function}: the functions in the network are {private}")
+    return problems
 
 
 def permissions(stack):
@@ -342,6 +367,8 @@ TAMPERING = {
     ),
     "the role of another function":
         lambda t: properties_of(t, "ClientMessage").update(Role={"Fn::GetAtt": ["AgentChatRole", "Arn"]}),
+    "a permission under another condition":
+        lambda t: statements(t, "EventRetry")[1]["Fn::If"].__setitem__(0, "IsTraced"),
     "another principal": lambda t: trust(t, "AgentChatRole").update(Principal={"AWS": "*"}),
 }
 
@@ -360,7 +387,7 @@ def detects_before_translation(change, check):
 
 def main():
     template = yaml_parse(TEMPLATE)
-    failed = omissions(template) + invalid_values(template) + versions(template)
+    failed = omissions(template) + invalid_values(template) + versions(template) + networks(template)
     parameter_sets = [dict(zip(PARAMETERS, values)) for values in itertools.product(*PARAMETERS.values())]
     expected = urls(translate(template, parameter_sets[0]))
     with_url = [name for name, item in template["Resources"].items() if "FunctionUrlConfig" in item.get("Properties", {})]
@@ -383,6 +410,8 @@ def main():
     detected = [(name, detects(change, check)) for name, change, check in cases]
     detected += [(name, detects_before_translation(change, omissions)) for name, change in OMISSIONS.items()]
     detected += [(name, detects_before_translation(change, versions)) for name, change in STALE_VERSIONS.items()]
+    swap = lambda t: t["Conditions"].update(ServerMessageIsPrivate=t["Conditions"]["AgentChatIsPrivate"])
+    detected.append(("a function in the network of another", detects_before_translation(swap, networks)))
     for name, is_detected in detected:
         if is_detected:
             print(f"  detected: {name}")

@@ -9,6 +9,7 @@ use gatehouse_inbox::store::by_source::SOURCE_INDEX;
 use gatehouse_local::Error;
 use gatehouse_local::delivery::{Client, Delivery};
 use gatehouse_runtime::Clock;
+use gatehouse_vendor::CredentialsShape;
 use gatehouse_vendors::SOURCES;
 use serde_json::json;
 
@@ -112,7 +113,8 @@ pub(crate) async fn run(arguments: Arguments) -> ExitStatus {
         run_check(&mut findings, "alarms", restore, async |findings| alarms(sdk, outputs, findings).await).await;
         protection(outputs, &mut findings);
         let advice = "allow lambda:GetAccountSettings to check the account's concurrency";
-        run_check(&mut findings, "concurrency", advice, async |findings| concurrency(sdk, findings).await).await;
+        run_check(&mut findings, "concurrency", advice, async |findings| concurrency(sdk, outputs, findings).await)
+            .await;
     }
     let advice = "check that the URLs are reachable";
     run_check(&mut findings, "URLs", advice, async |findings| urls(&deployment, findings).await).await;
@@ -281,17 +283,26 @@ fn protection(outputs: &Outputs, findings: &mut Findings) {
     }
 }
 
-/// Checks that the account can run more than a few instances at the same time.
-async fn concurrency(sdk: &aws_config::SdkConfig, findings: &mut Findings) -> Result<(), Error> {
+/// Checks that the account can run more than a few instances at the same time. Computes how many each function can
+/// reserve.
+async fn concurrency(sdk: &aws_config::SdkConfig, outputs: &Outputs, findings: &mut Findings) -> Result<(), Error> {
     let settings = LAMBDA.json(sdk, "the account's settings", "2016-08-19/account-settings/", &json!({})).await?;
     let limit = |name: &str| settings["AccountLimit"][name].as_u64().ok_or("Lambda did not say the account's limit");
     let (all, unreserved) = (limit("ConcurrentExecutions")?, limit("UnreservedConcurrentExecutions")?);
+    let webhooks = SOURCES.into_iter().filter(|source| source.profile().shape != CredentialsShape::Nothing).count();
+    let available = all.saturating_sub(MIN_CONCURRENCY);
+    // Agent-chat reserves its own number, none, or as many as each webhook function.
+    let most = match outputs.parameter("ChatReservedConcurrency").unwrap_or("-1").parse::<u64>() {
+        Ok(chats) => available.saturating_sub(chats) / webhooks as u64,
+        Err(_) => available / (webhooks as u64 + 1),
+    };
     let advice = format!(
-        "{unreserved} open chats stop all webhooks of functions without ReservedConcurrency: raise the quota \
-         \"Concurrent executions\" of Lambda"
+        "{unreserved} open chats occupy all instances that are not reserved: raise the quota \"Concurrent \
+         executions\" of Lambda"
     );
     let state = if unreserved >= MIN_CONCURRENCY { "ok" } else { "warning" };
-    findings.add("concurrency", state, format!("{unreserved} of {all} unreserved"), advice);
+    let found = format!("{unreserved} of {all} unreserved; ReservedConcurrency can be up to {most}");
+    findings.add("concurrency", state, found, advice);
     Ok(())
 }
 

@@ -43,7 +43,7 @@ const COLUMNS: [Outcome; 6] = [
 ];
 /// The CloudWatch Logs Insights query.
 const QUERY: &str = "filter ispresent(outcome) | parse event_id \"*:*\" as vendor, rest \
-                     | stats count(*) as n by coalesce(source, vendor) as of, event_type, outcome | limit 10000";
+                     | stats sum(coalesce(outcomes, 1)) as n by coalesce(source, vendor) as of, event_type, outcome | limit 10000";
 /// Time limit of a query.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(120);
 
@@ -163,5 +163,10 @@ fn parse_row(row: &Value) -> ((String, String), String, u64) {
         let field = row.as_array().into_iter().flatten().find(|field| field["field"] == name);
         field.and_then(|field| field["value"].as_str()).unwrap_or_default().to_owned()
     };
-    ((text("of"), text("event_type")), text("outcome"), text("n").parse().unwrap_or_default())
+    ((text("of"), text("event_type")), text("outcome"), count(&text("n")))
+}
+
+/// Parses a sum, which CloudWatch may print with decimals: `41.0`.
+fn count(sum: &str) -> u64 {
+    sum.split('.').next().and_then(|digits| digits.parse().ok()).unwrap_or_default()
 }

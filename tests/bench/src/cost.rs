@@ -224,15 +224,19 @@ pub(crate) async fn run(bench: &Bench) -> Result<Report, Error> {
             _ => {}
         }
     }
+    let mut whole_stack = Vec::new();
     if let (Some(&(.., small, _, _)), Some(&ms)) =
         (by_size.iter().find(|ours| ours.1 == SMALL), billed.first().and_then(|times| times.first()))
     {
         let write_units = small.table + small.indexes;
         let event = month::Event { billed_ms: ms, write_units, line, bytes: small.bytes };
-        report.extend(month::run(&prices.aws, event)?);
+        let (months, totals) = month::run(&prices.aws, event)?;
+        report.extend(months);
+        whole_stack = totals;
     }
     report.tables.push(gateways(
         &prices,
+        &whole_stack,
         &by_size
             .iter()
             .map(|&(kind, bytes, _, dollars, with_by_source)| (kind, bytes, dollars, with_by_source))
@@ -247,16 +251,20 @@ pub(crate) async fn run(bench: &Bench) -> Result<Report, Error> {
     Ok(report)
 }
 
-fn gateways(prices: &Prices, ours: &[(Kind, usize, f64, f64)]) -> Table {
+fn gateways(prices: &Prices, whole_stack: &[f64], ours: &[(Kind, usize, f64, f64)]) -> Table {
     let mut table = Table::new(
         "A month, compared with hosted gateways",
         &format!(
-            "Dollars, with published prices (prices.json has sources and dates, read {}). The gateways also differ in \
-             features.",
+            "Dollars, with published prices (prices.json has sources and dates, read {}). The first row is the whole \
+             stack, with storage, logs, metrics and alarms; the other rows of Gatehouse are requests and writes only. \
+             The gateways also differ in features.",
             prices.read
         ),
         &["", "1 million events", "10 million events"],
     );
+    let mut row = vec!["**Gatehouse, the whole stack, Ada messages of 800 B**".into()];
+    row.extend(whole_stack.iter().map(|&dollars| dollars.into()));
+    table.rows.push(row);
     for &(kind, bytes, dollars, with_by_source) in ours.iter().filter(|ours| [SMALL, 3_000, 20_000].contains(&ours.1)) {
         let vendor = if kind == Kind::Gatehouse { "Ada messages" } else { "Vapi reports" };
         let name = format!("Gatehouse, {vendor} of {}", size(bytes));

@@ -86,11 +86,11 @@ fn value_bytes(value: &AttributeValue) -> usize {
     }
 }
 
-/// Calculates the tables.
+/// Calculates the tables, and the dollars of a month with a million and with ten million events.
 ///
 /// # Errors
 /// If the template cannot be read.
-pub(crate) fn run(prices: &Aws, event: Event) -> Result<Report, Error> {
+pub(crate) fn run(prices: &Aws, event: Event) -> Result<(Report, Vec<f64>), Error> {
     let mut report = Report::default();
     let alarms = Template::read()?.alarm_metrics() as f64;
     let idle = Idle::of(prices, alarms);
@@ -101,8 +101,9 @@ pub(crate) fn run(prices: &Aws, event: Event) -> Result<Report, Error> {
     ));
     report.targets.push(Target::at_most("dollars a month of an idle stack with alarms", idle.with_alarms(), 3.50));
     report.tables.push(idle.table(prices, alarms));
-    report.tables.push(months(prices, event, &idle));
-    Ok(report)
+    let (table, totals) = months(prices, event, &idle);
+    report.tables.push(table);
+    Ok((report, totals))
 }
 
 /// The monthly cost of a stack without events, in dollars.
@@ -148,11 +149,11 @@ impl Idle {
     }
 }
 
-/// Calculates the cost of a month with events.
-fn months(prices: &Aws, event: Event, idle: &Idle) -> Table {
+/// Calculates the cost of a month with events, as a table, and for a million and ten million events.
+fn months(prices: &Aws, event: Event, idle: &Idle) -> (Table, Vec<f64>) {
     let about = format!(
         "Dollars a month for Ada messages of 800 B, without free tiers, with the default parameters (`SourceIndex=true`, \
-         {RETENTION_DAYS} days) and with alarms. Storage is that of the steady state. Logs: a line of {:.0} B, and {PLATFORM_LOG} \
+         {RETENTION_DAYS} days) and with alarms. Storage is that of the steady state, without the logs' storage ($0.03/GB). Logs: a line of {:.0} B, and {PLATFORM_LOG} \
          B of Lambda's own, which `SystemLogLevel=WARN` saves. Secrets: at least one instance in use at all times.",
         event.line
     );
@@ -202,7 +203,7 @@ fn months(prices: &Aws, event: Event, idle: &Idle) -> Table {
     let mut row = vec!["**for each million events**".into()];
     row.extend(volumes.map(|(_, events)| (total(events) / events * 1e6).into()));
     table.rows.push(row);
-    table
+    (table, vec![total(1e6), total(1e7)])
 }
 
 #[cfg(test)]

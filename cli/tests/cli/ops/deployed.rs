@@ -36,7 +36,8 @@ async fn aws_stub(bed: &Bed, missing: &[&str]) -> (Server, String) {
         "<DescribeStacksResponse><DescribeStacksResult><Stacks><member><StackName>gatehouse</StackName>\
          <CreationTime>2026-11-21T00:00:00Z</CreationTime><StackStatus>CREATE_COMPLETE</StackStatus>\
          <EnableTerminationProtection>false</EnableTerminationProtection><Parameters><member>\
-         <ParameterKey>Environment</ParameterKey><ParameterValue>prod</ParameterValue></member></Parameters>\
+         <ParameterKey>Environment</ParameterKey><ParameterValue>prod</ParameterValue></member><member>\
+         <ParameterKey>ChatReservedConcurrency</ParameterKey><ParameterValue>20</ParameterValue></member></Parameters>\
          <Outputs>{}</Outputs></member></Stacks></DescribeStacksResult></DescribeStacksResponse>",
         outputs
     );
@@ -79,7 +80,7 @@ async fn aws_stub(bed: &Bed, missing: &[&str]) -> (Server, String) {
                 Bytes::from(json!({"status": "Complete", "results": rows}).to_string())
             }
             _ if request.uri().path().ends_with("/account-settings/") => {
-                let limit = json!({"ConcurrentExecutions": 10, "UnreservedConcurrentExecutions": 10});
+                let limit = json!({"ConcurrentExecutions": 520, "UnreservedConcurrentExecutions": 20});
                 Bytes::from(json!({"AccountLimit": limit}).to_string())
             }
             _ if body.contains("Action=DescribeAlarms") => Bytes::from_static(ACTIVE_ALARM.as_bytes()),
@@ -155,7 +156,11 @@ async fn doctor_reports_active_alarms_and_invalid_secrets() {
     let protection = finding("termination protection");
     assert_eq!((&protection["state"], &protection["found"]), (&"warning".into(), &"off".into()));
     let concurrency = finding("concurrency");
-    assert_eq!((&concurrency["state"], &concurrency["found"]), (&"warning".into(), &"10 of 10 unreserved".into()));
+    // Four webhook functions, and 20 instances for chats.
+    assert_eq!(
+        (&concurrency["state"], &concurrency["found"]),
+        (&"warning".into(), &"20 of 520 unreserved; ReservedConcurrency can be up to 100".into())
+    );
     for function in bed.about.functions.keys() {
         assert_eq!(finding(function)["state"], "ok", "{function} refuses an unsigned request");
     }

@@ -1,8 +1,7 @@
 //! Bounds the log lines of requests that anybody can send.
 //!
 //! A flood of forged requests costs more for its log lines than for its invocations. Of all requests with the same
-//! problem, the first one in a second gets a line. The others are counted, and the next line with this problem has their
-//! number.
+//! problem, the first one in a second gets a line. The next line with this problem has the number of the others.
 
 use std::sync::{Mutex, PoisonError};
 
