@@ -1,4 +1,4 @@
-"""Translates infra/template.yaml to plain CloudFormation, and evaluates the result for given values of its parameters."""
+"""Translates infra/template.yaml to plain CloudFormation, and evaluates the result for values of its parameters."""
 import copy
 from pathlib import Path
 

@@ -19,9 +19,9 @@
 //! | `error` | | the cause of a `queued`, `unrecorded` or `unavailable` |
 //! | `parsed`, `identity`, `dated` | | `false`, `weak` and `false` if the body could not be read, has no id or has no time; else absent |
 //!
-//! In a deployed stack, of the requests that need no valid secret, the first one in a second with the same problem gets a
-//! line. The next such line counts the others, also in its metrics; what an instance has not written when it ends is lost. No log level
-//! excludes a line with an `outcome`.
+//! In a deployed stack, of the requests that are rejected with the same problem before they are verified, the first one
+//! in a second gets a line. The next such line counts the others, also in its metrics; what an instance has not written
+//! when it ends is lost. No log level excludes a line with an `outcome`.
 //!
 //! The line of an `unrecorded` event has the level `error`, because its sender got a reply but the event is not stored.
 //!
@@ -72,9 +72,9 @@ pub(crate) struct LogContext {
     pub(crate) error: Option<String>,
 }
 
-/// Writes the log line of a request, a turn or a queued message: a message, the function's name, the outcome, its duration,
-/// and more fields. Fields that are `None` are left out. An [`Outcome::Unrecorded`] has the level `error`, every other
-/// outcome `info`.
+/// Writes the log line of a request, a turn or a queued message: a message, the function's name, the outcome, its
+/// duration, and more fields. Fields that are `None` are left out. An [`Outcome::Unrecorded`] has the level `error`, every
+/// other outcome `info`.
 #[macro_export]
 macro_rules! log_outcome {
     ($message:literal, $function:expr, $outcome:expr, $took:expr $(, $field:ident $(= $value:expr)?)* $(,)?) => {{
@@ -82,9 +82,13 @@ macro_rules! log_outcome {
         let word = outcome.as_str();
         // `tracing` requires constant levels.
         if $crate::log::is_error(outcome) {
-            ::tracing::error!(target: $crate::log::OUTCOME_TARGET, function, outcome = word, ms $(, $field $(= $value)?)*, $message);
+            ::tracing::error!(
+                target: $crate::log::OUTCOME_TARGET, function, outcome = word, ms $(, $field $(= $value)?)*, $message
+            );
         } else {
-            ::tracing::info!(target: $crate::log::OUTCOME_TARGET, function, outcome = word, ms $(, $field $(= $value)?)*, $message);
+            ::tracing::info!(
+                target: $crate::log::OUTCOME_TARGET, function, outcome = word, ms $(, $field $(= $value)?)*, $message
+            );
         }
     }};
 }

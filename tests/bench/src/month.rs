@@ -152,9 +152,10 @@ impl Idle {
 /// Calculates the cost of a month with events, as a table, and for a million and ten million events.
 fn months(prices: &Aws, event: Event, idle: &Idle) -> (Table, Vec<f64>) {
     let about = format!(
-        "Dollars a month for Ada messages of 800 B, without free tiers, with the default parameters (`SourceIndex=true`, \
-         {RETENTION_DAYS} days) and with alarms. Storage is that of the steady state, without the logs' storage ($0.03/GB). Logs: a line of {:.0} B, and {PLATFORM_LOG} \
-         B of Lambda's own, which `SystemLogLevel=WARN` saves. Secrets: at least one instance in use at all times.",
+        "Dollars a month for Ada messages of 800 B, without free tiers, with the default parameters \
+         (`SourceIndex=true`, {RETENTION_DAYS} days) and with alarms. Storage is that of the steady state, without the \
+         logs' storage ($0.03/GB). Logs: a line of {:.0} B, and {PLATFORM_LOG} B of Lambda's own, which \
+         `SystemLogLevel=WARN` saves. Secrets: at least one instance in use at all times.",
         event.line
     );
     let volumes = [("10 thousand events", 1e4), ("1 million", 1e6), ("100 million", 1e8)];

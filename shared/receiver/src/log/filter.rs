@@ -9,7 +9,8 @@ pub const OUTCOME_TARGET: &str = "gatehouse::outcome";
 /// `RUST_LOG` is not a filter.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "RUST_LOG is not usable: set it to error, warn, info, debug, trace or off, or to <target>=<level>, separated by commas"
+    "RUST_LOG is not usable: set it to error, warn, info, debug, trace or off, or to <target>=<level>, separated by \
+     commas"
 )]
 pub struct InvalidLogLevel;
 
