@@ -126,6 +126,7 @@ async fn unconfigured_function_exits_and_names_the_variable() {
     for (variables, named) in [
         (vec![], "TABLE_NAME"),
         (vec![("TABLE_NAME", "t"), ("GATEHOUSE_SECRETS", "{}"), ("EVENT_TTL_DAYS", "7")], "EVENT_TTL_DAYS"),
+        (vec![("TABLE_NAME", "t"), ("GATEHOUSE_SECRETS", "{}"), ("RUST_LOG", "inof")], "RUST_LOG"),
     ] {
         let host =
             Host::start(env!("CARGO_BIN_EXE_under-test-conversation-webhooks"), variables, 10_000).await.unwrap();
@@ -155,6 +156,69 @@ async fn unusable_secrets_return_503_and_the_log_names_the_cause() {
         let output = host.kill().await.unwrap();
         assert!(output.contains(named) && !output.contains("oops"), "{output}");
     }
+}
+
+/// The lines of an output that are metrics.
+fn metrics(output: &str) -> Vec<Value> {
+    let lines = output.lines().map(|line| serde_json::from_str::<Value>(line).expect(line));
+    lines.filter(|line| line["_aws"].is_object()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn endpoint_without_a_secret_is_closed_and_one_with_unusable_secrets_is_unavailable() {
+    let stack = Testbed::start(Options { poll: false, ..Options::default() }).await.unwrap();
+    for (secrets, outcome, errors) in [
+        ("{}", "closed", 0),
+        (r#"{"vapi":{"schemes":[]}}"#, "closed", 0),
+        (r#"{"ada":{"signing_secrets":[]}}"#, "closed", 0),
+        (r#"{"ada":{"signing_secrets":["whsec_oops"]}}"#, "unavailable", 1),
+        (r#"{"ada":7}"#, "unavailable", 1),
+    ] {
+        let variables = [("GATEHOUSE_SECRETS", secrets), ("AWS_SAM_LOCAL", ""), ("STACK_NAME", "gatehouse")];
+        let mut host = start(&stack, &variables).await;
+        let delivery = Delivery::of(&Ada, "msg_1", MESSAGE, Clock::System.now());
+        let answer = answer(&mut host, &delivery.to_lambda_event()).await;
+        assert_eq!(answer["statusCode"], 503, "{secrets}");
+        assert!(answer["headers"]["retry-after"].is_string(), "{secrets}");
+        assert_eq!(answer["headers"]["gatehouse-outcome"], outcome, "{secrets}");
+        let lines = metrics(&host.kill().await.unwrap());
+        assert_eq!((&lines[0]["server_error"], &lines[0][outcome]), (&errors.into(), &1.into()), "{secrets}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_are_counted_at_every_log_level() {
+    let stack = Testbed::start(Options { poll: false, ..Options::default() }).await.unwrap();
+    for (n, level) in ["off", "error", "warn,gatehouse=off", "info", "debug"].into_iter().enumerate() {
+        let mut host = start(&stack, &[("RUST_LOG", level), ("STACK_NAME", "gatehouse")]).await;
+        let delivery = Delivery::of(&Ada, &format!("msg_{n}"), MESSAGE, Clock::System.now());
+        answer(&mut host, &delivery.to_lambda_event()).await;
+        let lines = metrics(&host.kill().await.unwrap());
+        assert_eq!((lines.len(), &lines[0]["recorded"]), (1, &1.into()), "{level}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn line_of_a_flood_counts_the_requests_without_a_line() {
+    let stack = Testbed::start(Options { poll: false, ..Options::default() }).await.unwrap();
+    let mut host = start(&stack, &[("STACK_NAME", "gatehouse")]).await;
+    let forged = Delivery::of(&Ada, "msg_1", MESSAGE, Clock::System.now()).with_body("{}").to_lambda_event();
+    // Over the end of a second: one line in each second.
+    let (end, mut sent) = (Clock::System.now().as_millis() + 1200, 0);
+    while Clock::System.now().as_millis() < end || sent < 20 {
+        assert_eq!(answer(&mut host, &forged).await["statusCode"], 401);
+        sent += 1;
+    }
+    let lines = metrics(&host.kill().await.unwrap());
+    assert!(lines.len() >= 2 && (lines.len() as u64) < sent, "{sent}: {lines:?}");
+    for line in &lines {
+        let requests = 1 + line["more"].as_u64().unwrap_or_default();
+        for metric in ["outcomes", "refused", "unverified"] {
+            assert_eq!(line[metric], requests, "{line}");
+        }
+    }
+    let counted: u64 = lines.iter().map(|line| line["outcomes"].as_u64().unwrap()).sum();
+    assert!(counted > lines.len() as u64 && counted <= sent, "{counted} of {sent}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
