@@ -501,7 +501,7 @@ fn failed_start_of_dev_prints_one_line() {
     let (file, dir) = (file.to_str().unwrap(), folder.path().to_str().unwrap());
     let _holder = Dev::start(&["--data-dir", dir], &[]);
     type Case<'c> = (&'c [&'c str], &'c [(&'c str, &'c str)], &'c str);
-    let cases: [Case<'_>; 13] = [
+    let cases: [Case<'_>; 14] = [
         (&["--port", &port], &[], "is in use; choose another with --port"),
         (&["--data-dir", file], &[], "cannot hold data: "),
         (&["--data-dir", dir], &[], "another `gatehouse dev` is using it"),
@@ -512,6 +512,7 @@ fn failed_start_of_dev_prints_one_line() {
         (&[], &[("GATEHOUSE_SECRETS", r#"{"ada":{"signing_secrets":["unmistakable"]}}"#)], "ada.signing_secrets[0]"),
         (&[], &[("GATEHOUSE_SECRETS", r#"{"Ada":{}}"#)], "member 1 of the document is not one of ada"),
         (&[], &[("RUST_LOG", "a=b=c")], "RUST_LOG is not usable"),
+        (&[], &[("RUST_LOG", "inof")], "RUST_LOG is not usable"),
         (&[], &[("AWS_ENDPOINT_URL_SQS", "127.0.0.1:1")], "AWS_ENDPOINT_URL_SQS is not usable"),
         (&[], &[("GATEHOUSE_RETRY_VISIBILITY_SECONDS", "soon")], "GATEHOUSE_RETRY_VISIBILITY_SECONDS is not usable"),
         (&[], &[("AWS_ENDPOINT_URL_DYNAMODB", "http://127.0.0.1:1")], "DynamoDB at http://127.0.0.1:1 cannot be used"),
@@ -639,4 +640,15 @@ async fn shutdown_waits_for_chat_turns_of_disconnected_clients() {
     let record = again.record(&format!("ag-kit:{turn}")).await.unwrap();
     let record: Value = serde_json::from_slice(&record.event.body).unwrap();
     assert_eq!((&record["end"], &record["client_left"]), (&json!("completed"), &json!(true)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_are_counted_at_every_log_level() {
+    for level in ["error", "off", "warn,hyper=info"] {
+        let dev = Dev::start(&[], &[("RUST_LOG", level)]);
+        assert_eq!(ada("msg_1").send(dev.base()).await.unwrap().outcome(), "recorded");
+        let (output, _) = run(&["stats", "--json", "--at", dev.base()], &[]);
+        let count: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!((&count["outcome"], &count["count"]), (&"recorded".into(), &1.into()), "{level}");
+    }
 }
