@@ -9,7 +9,7 @@ use gatehouse_local::engine::{Engine, FREE};
 use gatehouse_local::template::Template;
 use gatehouse_local::{Delivery, Error, Options, Testbed, local_sdk};
 use gatehouse_runtime::Clock;
-use gatehouse_vendor::Source;
+use gatehouse_vendor::{CredentialsShape, Source};
 use gatehouse_vendors::{named, of_vendor, vendors};
 use serde::Deserialize;
 
@@ -442,11 +442,27 @@ fn sample_files() -> Vec<Sample> {
                 let to_vendor = ["add-message", "inbound_", "response_", "_index"];
                 let is_delivery = !to_vendor.iter().any(|start| file.starts_with(start)) && file.ends_with(".json");
                 let source = if file.starts_with("client_") { named("vapi-client") } else { of_vendor(vendor) };
-                if let Some(source) = source.filter(|_| is_delivery) {
+                let delivers = |source: &&dyn Source| source.profile().shape != CredentialsShape::Nothing;
+                if let Some(source) = source.filter(delivers).filter(|_| is_delivery) {
                     samples.push(Sample { name: format!("{vendor}/{file}"), path, is_outside, source });
                 }
             }
         }
     }
     samples
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_sample_file_can_be_signed() {
+        let samples = sample_files();
+        assert!(samples.iter().filter(|sample| !sample.is_outside).count() > 5);
+        for Sample { path, source, .. } in samples {
+            let body = std::fs::read_to_string(&path).unwrap();
+            assert!(!event::signed(source, "msg_1", body).headers.is_empty(), "{}", path.display());
+        }
+    }
 }
