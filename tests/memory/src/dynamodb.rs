@@ -1,0 +1,5 @@
+//! DynamoDB.
+
+/// A DynamoDB in memory.
+#[derive(Debug, Default)]
+pub struct DynamoDb {}

@@ -1,0 +1,5 @@
+//! SQS.
+
+/// An SQS in memory.
+#[derive(Debug, Default)]
+pub struct Sqs {}
