@@ -47,7 +47,7 @@ impl Change {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
+    use std::collections::BTreeMap;
 
     use super::*;
 
@@ -60,7 +60,7 @@ mod tests {
             serde_json::from_value::<Change>(change).unwrap().new_record()
         };
         let head = change("INSERT", record.clone()).unwrap();
-        let event = item::decode(&head, &HashMap::new()).unwrap().event;
+        let event = item::decode(&head, &BTreeMap::new()).unwrap().event;
         assert_eq!(
             (event.id.as_str(), event.event_type.as_deref()),
             ("ada:msg_format_1", Some("v1.conversation.message"))

@@ -53,9 +53,9 @@ pub(crate) async fn admit(
     let now = state.clock().now();
     let in_ms = |ms: i64| Timestamp::clamped(now.as_millis().saturating_add(ms));
     let lease = in_ms(i64::try_from(deadline.left().as_millis()).unwrap_or(i64::MAX / 2) + LEASE_MARGIN);
-    let nonce = Nonce::random().map_err(|_| Problem::NotDurable)?;
+    let nonce = state.inbox.random.nonce().map_err(|_| Problem::NotDurable)?;
     let (turn_id, claim) = match idempotency::header(request)? {
-        None => (new_turn_id(), None),
+        None => (new_turn_id(state, now)?, None),
         Some(key) => {
             let key = idempotency::claim_key(&client.id, agent_id, &key);
             let fingerprint = Fingerprint::of(document.text());
@@ -141,8 +141,9 @@ fn slots_key(client: &str) -> EventId {
 }
 
 /// Returns a new id for a turn without an idempotency key: a UUID of version 7, so that ids sort by time.
-fn new_turn_id() -> String {
-    uuid::Uuid::now_v7().to_string()
+fn new_turn_id(state: &State, now: Timestamp) -> Result<String, ChatProblem> {
+    let id = state.inbox.random.uuid(now).map_err(|_| Problem::NotDurable)?;
+    Ok(id.to_string())
 }
 
 /// Returns the `AgentId` in the path.

@@ -172,8 +172,8 @@ fn encode(
     serde_json::to_string(&body).ok()
 }
 
-/// Returns the event that records a turn; `None` if it cannot be encoded or the system has no random bytes.
-pub(crate) fn event(admitted: &AdmittedRequest, result: &TurnResult, now: Timestamp) -> Option<Event> {
+/// Returns the event that records a turn; `None` if it cannot be encoded.
+pub(crate) fn event(admitted: &AdmittedRequest, result: &TurnResult, nonce: Nonce, now: Timestamp) -> Option<Event> {
     let body = body(admitted, result)?;
     Some(Event {
         id: gatehouse_ag_kit::event_id(&admitted.turn_id),
@@ -183,7 +183,7 @@ pub(crate) fn event(admitted: &AdmittedRequest, result: &TurnResult, now: Timest
         occurred_at: admitted.began_at,
         received_at: now,
         fingerprint: Fingerprint::of(&body),
-        nonce: Nonce::random().ok()?,
+        nonce,
         verified_by: format!("{}:{}", admitted.client.verified_by, admitted.client.id),
         body: Bytes::from(body),
         answer: None,

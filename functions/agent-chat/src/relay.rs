@@ -8,11 +8,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use gatehouse_ag_kit::turn::{DONE, End, Turn};
+use gatehouse_egress::Body;
 use gatehouse_sse::{Block, Reader};
 use http::{HeaderMap, HeaderValue, header};
 use http_body::Frame;
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use serde::de::IgnoredAny;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout_at};
@@ -117,8 +117,8 @@ enum Next {
     Timeout,
 }
 
-impl From<Option<Result<Frame<Bytes>, hyper::Error>>> for Next {
-    fn from(frame: Option<Result<Frame<Bytes>, hyper::Error>>) -> Self {
+impl<E> From<Option<Result<Frame<Bytes>, E>>> for Next {
+    fn from(frame: Option<Result<Frame<Bytes>, E>>) -> Self {
         match frame {
             Some(Ok(frame)) => Next::Frame(frame),
             Some(Err(_)) => Next::Broken,
@@ -187,7 +187,7 @@ impl TurnRelay {
     }
 
     /// Forwards the request to the agent, and waits for the head of its answer. Returns the body of the answer.
-    async fn forward_request(&mut self) -> Result<Incoming, Failure> {
+    async fn forward_request(&mut self) -> Result<Body, Failure> {
         let (state, agent) = (Arc::clone(&self.state), self.request.agent.clone());
         let (body, request_id) = (self.request.body.clone(), self.request.request_id.clone());
         let forwarding = state.upstream.forward(&agent, &body, &request_id);
@@ -207,7 +207,7 @@ impl TurnRelay {
     }
 
     /// Returns the next part of the answer. Flushes the client's stream before it waits.
-    async fn next(&mut self, body: &mut Incoming) -> Result<Next, Failure> {
+    async fn next(&mut self, body: &mut Body) -> Result<Next, Failure> {
         if let Some(next) = self.next_available(body).await {
             return Ok(next);
         }
@@ -218,7 +218,7 @@ impl TurnRelay {
 
     /// Returns the next part of the answer if it is available without waiting, so that many small events are sent in
     /// few large writes. `None` if nothing is available, or if the client's outbox is empty or full.
-    async fn next_available(&self, body: &mut Incoming) -> Option<Next> {
+    async fn next_available(&self, body: &mut Body) -> Option<Next> {
         if !self.client.stream.has_unsent() || self.client.stream.is_full() {
             return None;
         }

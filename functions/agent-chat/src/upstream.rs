@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use gatehouse_chat::Agent;
-use gatehouse_egress::{Attempt, Client, NetworkScope, Tls};
+use gatehouse_egress::{Body, Client, NetworkScope, RequestError, Tls};
 use http::{HeaderValue, Method, Request, Response, Uri, header};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
+use http_body_util::{BodyExt, Limited};
 use hyper_util::client::legacy;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::timeout;
@@ -50,13 +49,19 @@ impl Upstream {
         let client = |scope| {
             let mut client = legacy::Client::builder(TokioExecutor::new());
             client.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE_TIMEOUT);
-            client.build(tls.connector(scope, Some(connect_timeout)))
+            Client::from(client.build(tls.connector(scope, Some(connect_timeout))))
         };
         Ok(Upstream {
             public: client(NetworkScope::Public),
             private: client(NetworkScope::Private),
             loopback: client(NetworkScope::Loopback),
         })
+    }
+
+    /// Creates an upstream that sends all requests with `client`, for simulations.
+    #[must_use]
+    pub fn with_client(client: Client) -> Self {
+        Upstream { public: client.clone(), private: client.clone(), loopback: client }
     }
 
     /// Returns the client that may connect to `url`: to this machine only if `url` names it, to private networks only
@@ -78,23 +83,20 @@ impl Upstream {
         agent: &Agent,
         body: &Bytes,
         request_id: &HeaderValue,
-    ) -> Result<Response<Incoming>, ForwardError> {
+    ) -> Result<Response<Body>, ForwardError> {
         let mut connects = 0;
         for _ in 0..MAX_ATTEMPTS {
-            let mut request = request(agent, body, request_id).ok_or(ForwardError::Broken)?;
-            let attempt = Attempt::watch(&mut request);
+            let request = request(agent, body, request_id).ok_or(ForwardError::Broken)?;
             // Lets the pool drop connections that were closed in the meantime.
             tokio::task::yield_now().await;
-            let error = match self.client(&agent.url, agent.is_private).request(request).await {
+            match self.client(&agent.url, agent.is_private).request(request).await {
                 Ok(response) => return Ok(response),
-                Err(error) => error,
-            };
-            connects += usize::from(error.is_connect());
+                Err(RequestError::Connect) => connects += 1,
+                Err(RequestError::Unsent) => {}
+                Err(RequestError::Broken) => return Err(ForwardError::Broken),
+            }
             if connects == MAX_CONNECTS {
                 return Err(ForwardError::Unreachable);
-            }
-            if !error.is_connect() && !attempt.is_unsent() {
-                return Err(ForwardError::Broken);
             }
         }
         Err(ForwardError::Unreachable)
@@ -103,7 +105,7 @@ impl Upstream {
     /// Fetches a JSON document. `None` if that fails or takes too long.
     pub(crate) async fn fetch(&self, url: &Uri, is_private: bool) -> Option<Bytes> {
         let request = Request::get(url.clone()).header(header::ACCEPT, "application/json");
-        let request = request.body(Full::default()).ok()?;
+        let request = request.body(Bytes::new()).ok()?;
         let fetched = timeout(FETCH_TIMEOUT, async {
             let response = self.client(url, is_private).request(request).await.ok()?;
             if !response.status().is_success() {
@@ -116,7 +118,7 @@ impl Upstream {
 }
 
 /// Builds the request for an agent.
-fn request(agent: &Agent, body: &Bytes, request_id: &HeaderValue) -> Option<Request<Full<Bytes>>> {
+fn request(agent: &Agent, body: &Bytes, request_id: &HeaderValue) -> Option<Request<Bytes>> {
     let mut request = Request::builder()
         .method(Method::POST)
         .uri(agent.url.clone())
@@ -129,5 +131,5 @@ fn request(agent: &Agent, body: &Bytes, request_id: &HeaderValue) -> Option<Requ
         value.set_sensitive(true);
         request = request.header(header::AUTHORIZATION, value);
     }
-    request.body(Full::new(body.clone())).ok()
+    request.body(body.clone()).ok()
 }

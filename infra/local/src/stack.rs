@@ -16,8 +16,8 @@ use gatehouse_inbox::{Inbox, Store};
 use gatehouse_payload::event::BODY_LIMIT;
 use gatehouse_receiver::{Receiver, Redaction, SecretsCache, Skip};
 use gatehouse_replies::Replies;
-use gatehouse_runtime::Clock;
 use gatehouse_runtime::aws::error_code;
+use gatehouse_runtime::{Clock, Random};
 use gatehouse_vendor::{Source, Vendor};
 use gatehouse_vendors::{AnyVendor, SOURCES, development};
 use http_body_util::BodyExt;
@@ -135,7 +135,13 @@ impl Stack {
             clock: options.clock.clone(),
         });
         let (options, agent) = with_test_agent(options).await?;
-        let inbox = Inbox { store, queues, retry_queue: Some(retry_queue.clone()), clock: options.clock.clone() };
+        let inbox = Inbox {
+            store,
+            queues,
+            retry_queue: Some(retry_queue.clone()),
+            clock: options.clock.clone(),
+            random: Random::System,
+        };
         let url = format!("http://{}", reachable(listener.local_addr()?));
         let turns = Turns::new();
         let functions = functions(&options, &inbox, &template, &turns)?;

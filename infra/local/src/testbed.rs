@@ -9,7 +9,7 @@ use gatehouse_inbox::queue::Queues;
 use gatehouse_inbox::{Inbox, Store};
 use gatehouse_payload::event::BODY_LIMIT;
 use gatehouse_receiver::{Receiver, Redaction, SecretsCache, Skip};
-use gatehouse_runtime::Clock;
+use gatehouse_runtime::{Clock, Random};
 
 use gatehouse_vendor::Vendor;
 use gatehouse_vendors::development;
@@ -56,6 +56,7 @@ impl Testbed {
             queues: Queues::new(&sqs, QUEUE_MAX_BYTES),
             retry_queue: Some(self.retry_queue.clone()),
             clock,
+            random: Random::System,
         }
     }
 

@@ -137,17 +137,16 @@ impl AsyncWrite for Connection {
 
 /// Watches the connection over which a request is sent.
 #[derive(Debug)]
-pub struct Attempt(CaptureConnection);
+pub(crate) struct Attempt(CaptureConnection);
 
 impl Attempt {
     /// Watches `request`.
-    pub fn watch<B>(request: &mut Request<B>) -> Self {
+    pub(crate) fn watch<B>(request: &mut Request<B>) -> Self {
         Attempt(capture_connection(request))
     }
 
     /// Whether the request failed before any byte of it was sent. If so, the server cannot have received it.
-    #[must_use]
-    pub fn is_unsent(&self) -> bool {
+    pub(crate) fn is_unsent(&self) -> bool {
         let mut extras = Extensions::new();
         if let Some(connected) = self.0.connection_metadata().as_ref() {
             connected.get_extras(&mut extras);
@@ -163,28 +162,24 @@ mod tests {
 
     use bytes::Bytes;
     use http::Response;
-    use http_body_util::{BodyExt, Full};
-    use hyper::body::Incoming;
+    use http_body_util::BodyExt;
     use hyper_util::client::legacy;
     use hyper_util::rt::TokioExecutor;
 
-    use crate::{Client, NetworkScope, Tls};
+    use crate::{Body, Client, NetworkScope, RequestError, Tls};
 
     use super::*;
 
     const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
     fn client() -> Client {
-        legacy::Client::builder(TokioExecutor::new())
-            .build(Tls::none().unwrap().connector(NetworkScope::Loopback, None))
+        let connector = Tls::none().unwrap().connector(NetworkScope::Loopback, None);
+        legacy::Client::builder(TokioExecutor::new()).build(connector).into()
     }
 
-    /// Sends a request. The error is whether the request is unsent.
-    async fn send_request(client: &Client, port: u16) -> Result<Response<Incoming>, bool> {
-        let request = Request::post(format!("http://127.0.0.1:{port}/")).body(Full::new(Bytes::from("question")));
-        let mut request = request.unwrap();
-        let attempt = Attempt::watch(&mut request);
-        client.request(request).await.map_err(|_| attempt.is_unsent())
+    async fn send_request(client: &Client, port: u16) -> Result<Response<Body>, RequestError> {
+        let request = Request::post(format!("http://127.0.0.1:{port}/")).body(Bytes::from("question"));
+        client.request(request.unwrap()).await
     }
 
     /// Accepts a connection and reads a request. Returns the connection.
@@ -211,7 +206,7 @@ mod tests {
         close.send(()).unwrap();
         // `join` blocks the runtime, so that it cannot notice the close.
         let listener = server.join().unwrap();
-        assert_eq!(send_request(&client, port).await.map(drop), Err(true));
+        assert_eq!(send_request(&client, port).await.map(drop), Err(RequestError::Unsent));
         drop(listener);
     }
 
@@ -227,7 +222,7 @@ mod tests {
         roots.add(signed.cert.der().clone()).unwrap();
         let tls = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
         let tls = Tls(tls.with_root_certificates(roots).with_no_client_auth()).connector(NetworkScope::Loopback, None);
-        let client: Client = legacy::Client::builder(TokioExecutor::new()).build(tls);
+        let client = Client::from(legacy::Client::builder(TokioExecutor::new()).build(tls));
 
         for answer in [&b""[..], b"HTTP/1.1 20"] {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -245,11 +240,8 @@ mod tests {
                 stream.conn.send_close_notify();
                 stream.flush().unwrap();
             });
-            let request = Request::post(format!("https://localhost:{port}/")).body(Full::new(Bytes::from("question")));
-            let mut request = request.unwrap();
-            let attempt = Attempt::watch(&mut request);
-            client.request(request).await.unwrap_err();
-            assert!(!attempt.is_unsent());
+            let request = Request::post(format!("https://localhost:{port}/")).body(Bytes::from("question"));
+            assert_eq!(client.request(request.unwrap()).await.map(drop), Err(RequestError::Broken));
             server.join().unwrap();
         }
     }
@@ -260,7 +252,7 @@ mod tests {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             let (port, client) = (listener.local_addr().unwrap().port(), client());
             let server = std::thread::spawn(move || accept_request(&listener).write_all(answer).unwrap());
-            assert_eq!(send_request(&client, port).await.map(drop), Err(false));
+            assert_eq!(send_request(&client, port).await.map(drop), Err(RequestError::Broken));
             server.join().unwrap();
         }
     }

@@ -1,20 +1,16 @@
 #![doc = include_str!("../README.md")]
 
-use bytes::Bytes;
 use http::Uri;
-use http_body_util::Full;
-use hyper_util::client::legacy;
 
 pub mod address;
+pub mod client;
 pub mod connection;
 pub mod connector;
 pub mod sdk;
 
-pub use connection::{Attempt, Watched};
+pub use client::{Body, Client, RequestError, Transport};
+pub use connection::Watched;
 pub use connector::{SsrfGuard, Tls};
-
-/// An HTTP client for requests with whole bodies.
-pub type Client = legacy::Client<Watched, Full<Bytes>>;
 
 /// The addresses that connections may lead to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -9,7 +9,7 @@ use crate::queue::{self, QueueError, Queues};
 use crate::store::{Recorded, Store, StoreError};
 use gatehouse_payload::Outcome;
 use gatehouse_payload::event::{Event, Received};
-use gatehouse_runtime::{Clock, Config};
+use gatehouse_runtime::{Clock, Config, Random};
 
 /// Time limit of the store for an event of ordinary size.
 const STORE_LIMIT: Duration = Duration::from_millis(1200);
@@ -29,6 +29,8 @@ pub struct Inbox {
     pub retry_queue: Option<String>,
     /// The clock for a record's expiry.
     pub clock: Clock,
+    /// The source of nonces.
+    pub random: Random,
 }
 
 /// The result of recording or queueing an event. The event is durable in both cases.
@@ -61,6 +63,7 @@ impl Inbox {
             queues: Queues::new(sdk, config.queue_max_bytes),
             retry_queue: config.retry_queue,
             clock,
+            random: Random::System,
         }
     }
 

@@ -3,7 +3,7 @@
 //! A new event costs one request: a `PutItem` on the condition that no visible item has its id. If one exists, the
 //! response contains it.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use aws_config::SdkConfig;
@@ -415,8 +415,8 @@ impl Store {
     }
 
     /// Reads the items that exist among `keys`, by key, with consistent reads and as many requests as needed.
-    async fn batch_get(&self, keys: Vec<String>) -> Result<HashMap<String, Item>, StoreError> {
-        let mut found = HashMap::new();
+    async fn batch_get(&self, keys: Vec<String>) -> Result<BTreeMap<String, Item>, StoreError> {
+        let mut found = BTreeMap::new();
         let mut remaining: Vec<Item> =
             keys.iter().map(|key| HashMap::from([(attribute::EVENT_ID.to_owned(), text(key))])).collect();
         let mut pause = FIRST_PAUSE;

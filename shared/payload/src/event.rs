@@ -309,6 +309,12 @@ impl Nonce {
     }
 }
 
+impl From<[u8; 16]> for Nonce {
+    fn from(bytes: [u8; 16]) -> Self {
+        Nonce(bytes)
+    }
+}
+
 impl fmt::Display for Nonce {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&HEXLOWER.encode(&self.0))

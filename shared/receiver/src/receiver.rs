@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use gatehouse_inbox::{Inbox, Receipt};
-use gatehouse_payload::event::{BODY_LIMIT, Event, Nonce, Received};
+use gatehouse_payload::event::{BODY_LIMIT, Event, Received};
 use gatehouse_payload::outcome::Outcome;
 use gatehouse_runtime::{Clock, Config, ConfigError};
 use gatehouse_vendor::{Credentials, PartSpec, SecretsPart, Unverified, Vendor, Verified};
@@ -195,7 +195,7 @@ impl<V: Vendor> Receiver<V> {
     fn identify(&self, delivery: &Verified<'_>) -> Result<Event, Rejected> {
         let document = delivery.document().map_err(|error| Problem::NotAnObject(error.to_string()))?;
         let received_at = self.clock().now();
-        let nonce = Nonce::random().map_err(|error| {
+        let nonce = self.inbox.random.nonce().map_err(|error| {
             let context = LogContext { error: Some(format!("no random bytes: {error}")), ..LogContext::default() };
             Rejected::new(Problem::NotDurable, Outcome::Unavailable, None, context)
         })?;

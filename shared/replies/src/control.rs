@@ -8,7 +8,6 @@ use gatehouse_egress::{Client, NetworkScope, Tls};
 use gatehouse_payload::pointer::Pointer;
 use gatehouse_receiver::responder::Action;
 use http::{Method, Request, Uri, header};
-use http_body_util::Full;
 use hyper_util::rt::TokioExecutor;
 use tokio::time::timeout_at;
 
@@ -32,7 +31,27 @@ pub enum ControlHosts {
 #[derive(Debug, Clone)]
 pub struct Control {
     hosts: ControlHosts,
-    tls: Tls,
+    connection: Connection,
+}
+
+#[derive(Debug, Clone)]
+enum Connection {
+    /// Each action opens its own, because connections do not survive a freeze of the Lambda environment.
+    New(Tls),
+    /// All actions use one client.
+    Shared(Client),
+}
+
+impl Connection {
+    fn client(&self, scope: NetworkScope) -> Client {
+        match self {
+            Connection::New(tls) => {
+                let mut client = hyper_util::client::legacy::Client::builder(TokioExecutor::new());
+                client.retry_canceled_requests(false).build(tls.connector(scope, None)).into()
+            }
+            Connection::Shared(client) => client.clone(),
+        }
+    }
 }
 
 impl Control {
@@ -42,21 +61,25 @@ impl Control {
     /// If the machine has no root certificates.
     pub fn new(hosts: ControlHosts) -> std::io::Result<Self> {
         let tls = if hosts == ControlHosts::Loopback { Tls::none() } else { Tls::native() };
-        Ok(Control { hosts, tls: tls? })
+        Ok(Control { hosts, connection: Connection::New(tls?) })
+    }
+
+    /// Creates a control that posts with `client`, for simulations.
+    #[must_use]
+    pub fn with_client(client: Client, hosts: ControlHosts) -> Self {
+        Control { hosts, connection: Connection::Shared(client) }
     }
 
     /// An action that posts `messages` in sequence to the call of `message`. Nothing is sent before the action runs.
     #[must_use]
     pub fn act(&self, message: &VapiMessage, messages: Vec<String>) -> Action {
         let url = url(self.hosts, message);
-        let tls = self.tls.clone();
+        let connection = self.connection.clone();
         Box::new(move |until| {
             Box::pin(async move {
                 let url = url?;
                 let scope = if NetworkScope::is_loopback(&url) { NetworkScope::Loopback } else { NetworkScope::Public };
-                // Connections do not survive a freeze of the Lambda environment, so each action opens its own.
-                let mut client = hyper_util::client::legacy::Client::builder(TokioExecutor::new());
-                let client: Client = client.retry_canceled_requests(false).build(tls.connector(scope, None));
+                let client = connection.client(scope);
                 let count = messages.len();
                 for (sent, message) in messages.into_iter().enumerate() {
                     let timed_out = |_| Err("timed out; the call may have received the message".to_owned());
@@ -74,8 +97,7 @@ impl Control {
 
 async fn post(client: &Client, url: &Uri, message: String) -> Result<(), String> {
     let request = Request::builder().method(Method::POST).uri(url).header(header::CONTENT_TYPE, "application/json");
-    let request =
-        request.body(Full::new(Bytes::from(message))).map_err(|_| "the message cannot be sent as a request")?;
+    let request = request.body(Bytes::from(message)).map_err(|_| "the message cannot be sent as a request")?;
     let response = client.request(request).await.map_err(|_| "the control URL cannot be reached")?;
     if response.status().is_success() {
         return Ok(());

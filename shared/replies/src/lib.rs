@@ -73,6 +73,12 @@ impl Replies {
         Ok(Replies { rules, control })
     }
 
+    /// Builds replies whose actions `control` executes.
+    #[must_use]
+    pub fn with_control(rules: Rules, control: Control) -> Self {
+        Replies { rules, control: Some(control) }
+    }
+
     /// Builds replies from the text of a rules file. `file` is its name in errors.
     ///
     /// # Errors

@@ -3,6 +3,8 @@
 pub mod aws;
 pub mod clock;
 pub mod config;
+pub mod random;
 
 pub use clock::Clock;
 pub use config::{Config, ConfigError};
+pub use random::Random;

@@ -18,7 +18,7 @@ use gatehouse_inbox::{Inbox, Store};
 use gatehouse_payload::event::BODY_LIMIT;
 use gatehouse_payload::time::Timestamp;
 use gatehouse_receiver::{Deadline, Receiver, Redaction, SecretsCache, Skip};
-use gatehouse_runtime::Clock;
+use gatehouse_runtime::{Clock, Random};
 use gatehouse_vendor::Source;
 use gatehouse_vendors::AnyVendor;
 
@@ -55,6 +55,7 @@ fn receiver(source: &'static dyn Source, document: &str, table: &Table, clock: C
         queues: Queues::new(&sdk, 1024 * 1024),
         retry_queue: None,
         clock: clock.clone(),
+        random: Random::System,
     };
     let secrets = SecretsCache::fixed(source.profile().secrets, document, false, clock).expect("the document is JSON");
     Receiver {

@@ -17,7 +17,7 @@ use gatehouse_inbox::queue::Queues;
 use gatehouse_inbox::{Inbox, Store};
 use gatehouse_payload::event::BODY_LIMIT;
 use gatehouse_receiver::{Deadline, Receiver, Redaction, SecretsCache, Skip};
-use gatehouse_runtime::Clock;
+use gatehouse_runtime::{Clock, Random};
 use gatehouse_vendor::{Parts, Source, Vendor};
 use gatehouse_vendors::{Secrets, development};
 use http::{HeaderMap, Method, Request};
@@ -55,6 +55,7 @@ pub fn inbox() -> Inbox {
         queues: Queues::new(&sdk, 1_048_576),
         retry_queue: None,
         clock: Clock::System,
+        random: Random::System,
     }
 }
 

@@ -89,7 +89,10 @@ impl TurnRelay {
         let TurnResult { first_event_ms, events, odd_events, received_bytes, sent_bytes, .. } = result;
         let (agent, client) = (&self.request.agent_id, &self.request.client.id);
         let (request_id, took) = (self.request.invocation.as_ref().map(RequestId::as_str), result.duration);
-        let Some(event) = record::event(&self.request, result, self.state.inbox.clock.now()) else {
+        let inbox = &self.state.inbox;
+        let event = inbox.random.nonce().ok();
+        let event = event.and_then(|nonce| record::event(&self.request, result, nonce, inbox.clock.now()));
+        let Some(event) = event else {
             log_outcome!("turn", FUNCTION, Outcome::Unrecorded, took, request_id, agent, client, end);
             return false;
         };

@@ -148,7 +148,8 @@ impl Store {
         let added = hash(subject);
         subjects.insert(added.clone(), now.as_secs() + self.ttl_seconds);
         while subjects.len() > MAX_SUBJECTS {
-            let first = subjects.iter().filter(|(hash, _)| **hash != added).min_by_key(|(_, expiry)| **expiry);
+            let first =
+                subjects.iter().filter(|(hash, _)| **hash != added).min_by_key(|(hash, expiry)| (**expiry, *hash));
             let Some(first) = first.map(|(hash, _)| hash.clone()) else { break };
             subjects.remove(&first);
         }

@@ -1,7 +1,7 @@
 //! The layout of a record: converts an event to DynamoDB items, and back.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Read};
 
 use aws_sdk_dynamodb::primitives::Blob;
@@ -279,7 +279,7 @@ pub enum Damaged {
 ///
 /// # Errors
 /// If the item is not a record of this release or the one before, or if it is damaged.
-pub fn decode(head: &Item, chunks: &HashMap<String, Item>) -> Result<Record, Damaged> {
+pub fn decode(head: &Item, chunks: &BTreeMap<String, Item>) -> Result<Record, Damaged> {
     let format = number_of(head, V).ok_or(Damaged::Attribute(V))?;
     if format == 0 || format > FORMAT {
         return Err(Damaged::Format(format));
@@ -320,7 +320,7 @@ pub(super) fn flags(item: &Item) -> Flags {
     }
 }
 
-fn payload(head: &Item, chunks: &HashMap<String, Item>) -> Result<Bytes, Damaged> {
+fn payload(head: &Item, chunks: &BTreeMap<String, Item>) -> Result<Bytes, Damaged> {
     let unreadable = Damaged::Attribute(PAYLOAD);
     match head.get(PAYLOAD) {
         Some(AttributeValue::S(text)) => Ok(Bytes::from(text.clone())),

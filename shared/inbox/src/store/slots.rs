@@ -4,7 +4,7 @@
 //! acquired in the current minute. A slot is acquired and released by name, so releasing it twice or too late does not
 //! release another slot.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
 use gatehouse_payload::time::Timestamp;
@@ -232,6 +232,8 @@ impl Change {
     /// expired slots.
     fn of_seen(seen: &Usage, minute: i64, now: Timestamp) -> Change {
         let count = if minute > seen.minute { 1 } else { seen.count.saturating_add(1) };
+        // In a fixed order, so that equal requests have equal bodies.
+        let expired: BTreeSet<_> = seen.expired(now).cloned().collect();
         Change {
             // Every request that acquires a slot changes at least one of the two.
             condition: "in_minute = :seen_minute AND turns = :seen_turns",
@@ -243,7 +245,7 @@ impl Change {
                 (":minute", number(minute.max(seen.minute))),
                 (":turns", number(count)),
             ],
-            expired: seen.expired(now).take(MAX_REMOVED).cloned().collect(),
+            expired: expired.into_iter().take(MAX_REMOVED).collect(),
         }
     }
 }
