@@ -36,8 +36,8 @@ pub(super) struct Task {
     started_at: i64,
     /// When the task moves its next messages.
     next_at: i64,
-    /// Messages that may be moved then, in tenths of a message, without those of the next tick.
-    due: i64,
+    /// What earlier ticks left over, because a tick moves whole messages only. In tenths of a message.
+    left_over: i64,
 }
 
 impl Sqs {
@@ -82,7 +82,7 @@ impl Sqs {
             failure: None,
             started_at: now,
             next_at: now + TICK,
-            due: 0,
+            left_over: 0,
         });
         Ok(json!({"TaskHandle": self.tasks.len().to_string()}))
     }
@@ -119,9 +119,9 @@ impl Sqs {
     /// started. The task ends when no such message is visible, or one cannot be moved.
     pub(super) fn move_piece(&mut self, index: usize, now: i64) {
         let Some(task) = self.tasks.get_mut(index) else { return };
-        task.due += task.rate.unwrap_or(MAX_RATE);
-        let max = usize::try_from(task.due / 10).unwrap_or_default();
-        task.due %= 10;
+        let due = task.left_over + task.rate.unwrap_or(MAX_RATE);
+        let max = usize::try_from(due / 10).unwrap_or_default();
+        task.left_over = due % 10;
         task.next_at += TICK;
         let (source, destination, started_at) = (task.source.clone(), task.destination.clone(), task.started_at);
         // A moved message gets a new `sent_at`, so one that is dead-lettered again is not moved twice by one task.

@@ -16,7 +16,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
-use super::fixture::arn;
+use super::fixture::{arn, url};
 
 /// Maximum number of messages that the in-memory SQS moves at a time. The order after a larger move may differ.
 const MAX_MOVED: usize = 50;
@@ -39,13 +39,20 @@ struct Step {
 // === Steps ===
 
 fn queue() -> impl Strategy<Value = &'static str> {
-    prop_oneof![4 => Just("orders"), 4 => Just("dead"), 1 => Just("other"), 1 => Just("missing")]
+    prop_oneof![16 => Just("orders"), 10 => Just("dead"), 1 => Just("other"), 1 => Just("missing")]
 }
 
-/// A request parameter, which may be missing.
-fn optional(name: &'static str, values: &'static [i64]) -> impl Strategy<Value = Value> {
-    prop::option::of(prop::sample::select(values))
-        .prop_map(move |value| value.map_or_else(|| json!({}), |value| json!({name: value})))
+fn queue_url() -> impl Strategy<Value = Value> {
+    queue().prop_map(|queue| json!({"QueueUrl": url(queue)}))
+}
+
+/// A request parameter, which may be missing and is rarely invalid.
+fn optional(name: &'static str, valid: &'static [i64], invalid: &'static [i64]) -> impl Strategy<Value = Value> {
+    prop_oneof![
+        10 => Just(json!({})),
+        20 => prop::sample::select(valid).prop_map(move |value| json!({name: value})),
+        1 => prop::sample::select(invalid).prop_map(move |value| json!({name: value})),
+    ]
 }
 
 /// Merges objects.
@@ -56,51 +63,67 @@ fn merged(objects: impl IntoIterator<Item = Value>) -> Value {
 
 fn message() -> impl Strategy<Value = Value> {
     let body = prop_oneof![
-        8 => "[a-z]{1,3}".prop_map(Value::String),
+        40 => "[a-z]{1,3}".prop_map(Value::String),
         1 => prop::sample::select(vec![json!(""), json!("\u{1}"), json!("é\t\n"), json!("x".repeat(2000)), json!(5)]),
     ];
     let text = json!({"DataType": "String.label", "StringValue": "because"});
     let binary = json!({"DataType": "Binary", "BinaryValue": "AP8="});
     let many: BTreeMap<String, Value> = (0..11).map(|n| (n.to_string(), text.clone())).collect();
     let attributes = prop_oneof![
-        4 => Just(json!({})),
-        1 => prop::sample::select(vec![
+        20 => Just(json!({})),
+        8 => prop::sample::select(vec![
             json!({"MessageAttributes": {"trace.id": text}}),
             json!({"MessageAttributes": {"reason": text, "blob": binary}}),
+        ]),
+        1 => prop::sample::select(vec![
             json!({"MessageAttributes": {"no type": {"StringValue": "x"}}}),
             json!({"MessageAttributes": many}),
         ]),
     ];
-    (body, attributes, optional("DelaySeconds", &[0, 0, 900, 901]))
+    (body, attributes, optional("DelaySeconds", &[0, 0, 0, 900], &[901]))
         .prop_map(|(body, attributes, delay)| merged([json!({"MessageBody": body}), attributes, delay]))
 }
 
-/// A receipt handle. One in eight is malformed.
+/// A receipt handle: one of the latest, any earlier one, or rarely a malformed one.
 fn handle() -> impl Strategy<Value = Value> {
-    let number = (0_usize..100).prop_map(|number| json!({"ReceiptHandle": number}));
-    prop_oneof![7 => number, 1 => Just(json!({"ReceiptHandle": "garbage"}))]
+    let number = prop_oneof![12 => 0_usize..3, 4 => 0_usize..100].prop_map(|number| json!({"ReceiptHandle": number}));
+    prop_oneof![16 => number, 1 => Just(json!({"ReceiptHandle": "garbage"}))]
+}
+
+/// The queue of an operation with a receipt handle: the handle's own queue, or rarely any queue.
+fn queue_of_handle() -> impl Strategy<Value = Value> {
+    prop_oneof![16 => Just(json!({"QueueUrl": null})), 1 => queue_url()]
 }
 
 fn visibility() -> impl Strategy<Value = Value> {
-    prop_oneof![4 => Just(0), 2 => Just(900), 1 => Just(43_201)].prop_map(|n| json!({"VisibilityTimeout": n}))
+    prop_oneof![12 => Just(0), 4 => Just(900), 1 => Just(43_201)].prop_map(|n| json!({"VisibilityTimeout": n}))
 }
 
-fn entries(entry: impl Strategy<Value = Value>, max: usize) -> impl Strategy<Value = Value> {
-    let id = prop::sample::select(vec!["a", "b", "c", "d", "e"]);
-    prop::collection::vec((id, entry).prop_map(|(id, entry)| merged([json!({"Id": id}), entry])), 0..=max)
-        .prop_map(|entries| json!({"Entries": entries}))
+/// The entries of a batch. Their ids are rarely equal.
+fn entries(entry: impl Strategy<Value = Value> + 'static, max: usize) -> impl Strategy<Value = Value> {
+    let distinct = prop_oneof![10 => Just(true), 1 => Just(false)];
+    let entries = prop_oneof![20 => 1..=max, 1 => Just(0_usize)].prop_flat_map({
+        let entry = entry.boxed();
+        move |count| prop::collection::vec(entry.clone(), count)
+    });
+    (entries, distinct).prop_map(|(entries, distinct)| {
+        let id = |n: usize| json!({"Id": if distinct { n.to_string() } else { "same".to_owned() }});
+        let entries = entries.into_iter().enumerate().map(|(n, entry)| merged([id(n), entry]));
+        json!({"Entries": entries.collect::<Vec<_>>()})
+    })
 }
 
 fn receive() -> impl Strategy<Value = Value> {
     let names = prop::sample::select(vec![
         json!({}),
         json!({"AttributeNames": ["All"], "MessageAttributeNames": ["All"]}),
+        json!({"AttributeNames": ["All"], "MessageAttributeNames": [".*"]}),
         json!({"MessageSystemAttributeNames": ["ApproximateReceiveCount", "DeadLetterQueueSourceArn"]}),
         json!({"MessageAttributeNames": ["trace.*", "blob"]}),
     ]);
-    let max = optional("MaxNumberOfMessages", &[1, 2, 3, 10, 10, 0, 11]);
-    let visibility = optional("VisibilityTimeout", &[0, 0, 0, 0, 900, -1]);
-    (names, max, visibility, optional("WaitTimeSeconds", &[0, 21]))
+    let max = optional("MaxNumberOfMessages", &[1, 2, 3, 10, 10], &[0, 11]);
+    let visibility = optional("VisibilityTimeout", &[0, 0, 0, 900], &[-1]);
+    (names, max, visibility, optional("WaitTimeSeconds", &[0], &[21]))
         .prop_map(|(names, max, visibility, wait)| merged([names, max, visibility, wait]))
 }
 
@@ -127,15 +150,18 @@ fn attributes() -> impl Strategy<Value = Value> {
     .prop_map(|attributes| json!({"Attributes": attributes}))
 }
 
-/// Strategy of steps with one operation that names a queue.
+/// Steps with an operation on a queue.
 fn on_queue(operation: &'static str, parameters: impl Strategy<Value = Value>) -> impl Strategy<Value = Step> {
-    (queue(), parameters).prop_map(move |(queue, parameters)| {
-        let url = json!({"QueueUrl": format!("http://sqs/000000000000/{queue}")});
-        Step { operation, request: merged([url, parameters]) }
-    })
+    (queue_url(), parameters).prop_map(move |(url, parameters)| Step { operation, request: merged([url, parameters]) })
 }
 
-/// Strategy of steps on queues and their attributes.
+/// Steps with an operation on a received message.
+fn on_handle(operation: &'static str, parameters: impl Strategy<Value = Value>) -> impl Strategy<Value = Step> {
+    (queue_of_handle(), parameters)
+        .prop_map(move |(url, parameters)| Step { operation, request: merged([url, parameters]) })
+}
+
+/// Steps on queues and their attributes.
 fn queue_step() -> impl Strategy<Value = Step> {
     let name = prop::sample::select(vec!["orders", "dead", "other", "missing", "a.fifo", "no spaces", ""]);
     let create = (name.clone(), attributes()).prop_map(|(name, attributes)| Step {
@@ -163,13 +189,14 @@ fn queue_step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Strategy of steps on move tasks.
+/// Steps on move tasks.
 fn move_step() -> impl Strategy<Value = Step> {
-    let start = (queue(), prop::option::of(queue())).prop_map(|(source, destination)| Step {
+    let source = prop_oneof![6 => Just("dead"), 1 => queue()];
+    let start = (source, prop::option::of(queue())).prop_map(|(source, destination)| Step {
         operation: "StartMessageMoveTask",
         request: json!({"SourceArn": arn(source), "DestinationArn": destination.map(arn)}),
     });
-    let list = (queue(), optional("MaxResults", &[1, 2, 10, 11])).prop_map(|(source, max)| Step {
+    let list = (queue(), optional("MaxResults", &[1, 2, 10], &[11])).prop_map(|(source, max)| Step {
         operation: "ListMessageMoveTasks",
         request: merged([json!({"SourceArn": arn(source)}), max]),
     });
@@ -190,11 +217,11 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => on_queue("SendMessage", message()),
         3 => on_queue("SendMessageBatch", entries(message(), 4)),
-        12 => on_queue("ReceiveMessage", receive()),
-        4 => on_queue("DeleteMessage", handle()),
-        1 => on_queue("DeleteMessageBatch", entries(handle(), 3)),
-        4 => on_queue("ChangeMessageVisibility", change),
-        1 => on_queue("ChangeMessageVisibilityBatch", change_batch),
+        16 => on_queue("ReceiveMessage", receive()),
+        4 => on_handle("DeleteMessage", handle()),
+        1 => on_handle("DeleteMessageBatch", entries(handle(), 3)),
+        4 => on_handle("ChangeMessageVisibility", change),
+        1 => on_handle("ChangeMessageVisibilityBatch", change_batch),
         6 => queue_step(),
         3 => move_step(),
     ]
@@ -211,8 +238,10 @@ struct Names {
 }
 
 impl Names {
-    /// Replaces the numbers in a request with this service's handles.
+    /// Replaces the numbers in a request with this service's handles: 0 with the latest. Sets the queue to that of the
+    /// handle if it is null.
     fn resolve(&self, request: &mut Value) {
+        let mut queue = "orders".to_owned();
         each(request, &mut |key, value| {
             let handles = match key {
                 "ReceiptHandle" => &self.receipts,
@@ -220,10 +249,15 @@ impl Names {
                 _ => return,
             };
             if let Some(number) = value.as_u64() {
-                let number = usize::try_from(number).unwrap();
-                *value = json!(handles.get(number % handles.len().max(1)).map_or("none", String::as_str));
+                let number = usize::try_from(number).unwrap() % handles.len().max(1);
+                let handle = handles.iter().rev().nth(number).map_or("orders:none:none", String::as_str);
+                queue = handle.split(':').next().unwrap().to_owned();
+                *value = json!(handle);
             }
         });
+        if request["QueueUrl"].is_null() && request.get("QueueUrl").is_some() {
+            request["QueueUrl"] = json!(url(&queue));
+        }
     }
 
     /// Replaces this service's ids and handles in a response with numbers, and times with nothing.
@@ -313,6 +347,9 @@ impl Pair {
         if *operation == "StartMessageMoveTask" && from_engine.0 == 200 {
             self.end_move(&json!({"SourceArn": request["SourceArn"]})).await;
         }
+        if *operation == "GetQueueAttributes" {
+            return Ok(());
+        }
         // The order of messages depends on the milliseconds in which they became visible.
         let end = Clock::System.now().as_millis();
         while Clock::System.now().as_millis() <= end + 1 {
@@ -354,18 +391,26 @@ impl Pair {
 }
 
 proptest! {
-    #![proptest_config(gatehouse_seeds::cases(48))]
+    #![proptest_config(gatehouse_seeds::cases(32))]
 
     #[test]
-    fn memory_and_local_sqs_give_the_same_responses(steps in prop::collection::vec(step(), 1..50)) {
+    fn memory_and_local_sqs_give_the_same_responses(steps in prop::collection::vec(step(), 1..80)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let mut pair = Pair::new().await;
             for name in ["dead", "orders"] {
                 pair.run(&Step { operation: "CreateQueue", request: json!({"QueueName": name}) }).await?;
             }
+            let policy = json!({"deadLetterTargetArn": arn("dead"), "maxReceiveCount": 2}).to_string();
+            let request = json!({"QueueUrl": url("orders"), "Attributes": {"RedrivePolicy": policy}});
+            pair.run(&Step { operation: "SetQueueAttributes", request }).await?;
             for step in &steps {
                 pair.run(step).await?;
+                // Shows more of what the step has changed.
+                for name in ["orders", "dead"] {
+                    let request = json!({"QueueUrl": url(name), "AttributeNames": ["All"]});
+                    pair.run(&Step { operation: "GetQueueAttributes", request }).await?;
+                }
             }
             Ok::<(), TestCaseError>(())
         })?;
