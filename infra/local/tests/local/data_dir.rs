@@ -7,7 +7,20 @@ use gatehouse_local::engine::{DataDir, Engine, FREE};
 use gatehouse_local::local_sdk;
 use gatehouse_runtime::Clock;
 
+use super::service::Service;
 use super::sqs::{Queue, arn, attribute};
+
+impl Queue {
+    async fn open(data: Option<&DataDir>) -> Queue {
+        Queue::on(Service::open(data).await).await
+    }
+
+    /// Restarts the engine as after a `kill -9`, without a shutdown.
+    async fn restart(self, data: &DataDir) -> Queue {
+        drop(self);
+        Queue::open(Some(data)).await
+    }
+}
 
 fn directory() -> (tempfile::TempDir, DataDir) {
     let folder = tempfile::tempdir().unwrap();

@@ -4,5 +4,6 @@
 mod data_dir;
 mod fault;
 mod moves;
+mod service;
 mod sqs;
 mod table;

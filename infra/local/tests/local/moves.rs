@@ -1,5 +1,5 @@
-//! Tests of message move tasks through an SDK. They follow AWS' documentation, and AWS'
-//! behaviour where it is not documented.
+//! Tests of message move tasks through an SDK. They follow AWS' documentation, and AWS' behaviour where it is not
+//! documented. The local SQS and the in-memory SQS of `tests/memory` run them.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,5 @@
-//! Tests of the local SQS through an SDK. They follow AWS' documentation of standard queues.
+//! Tests of an SQS through an SDK. They follow AWS' documentation of standard queues. The local SQS and the in-memory
+//! SQS of `tests/memory` run them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,15 +10,16 @@ use aws_sdk_sqs::types::{
     ChangeMessageVisibilityBatchRequestEntry, DeleteMessageBatchRequestEntry, ListMessageMoveTasksResultEntry, Message,
     MessageAttributeValue, MessageSystemAttributeName, QueueAttributeName, SendMessageBatchRequestEntry,
 };
-use gatehouse_local::engine::{DataDir, Engine, FREE};
 use gatehouse_local::local_sdk;
 use tokio::time::{Instant, timeout};
 
-/// A queue on its own engine.
+use super::service::Service;
+
+/// A queue on its own service.
 pub(super) struct Queue {
     pub(super) client: Client,
     pub(super) url: String,
-    engine: Engine,
+    _service: Service,
 }
 
 pub(super) fn arn(name: &str) -> String {
@@ -26,23 +28,17 @@ pub(super) fn arn(name: &str) -> String {
 
 impl Queue {
     pub(super) async fn new() -> Queue {
-        Self::open(None).await
+        Self::on(Service::start().await).await
     }
 
-    pub(super) async fn open(data: Option<&DataDir>) -> Queue {
-        let engine = Engine::sqs(FREE, data).await.unwrap();
-        let client = Client::new(&local_sdk(&engine.url()));
+    /// Creates the queue `orders` on a service.
+    pub(super) async fn on(service: Service) -> Queue {
+        let client = Client::new(&local_sdk(&service.url()));
         let url = client.create_queue().queue_name("orders").send().await.unwrap().queue_url.unwrap();
-        Queue { client, url, engine }
+        Queue { client, url, _service: service }
     }
 
-    /// Restarts the engine as after a `kill -9`, without a shutdown.
-    pub(super) async fn restart(self, data: &DataDir) -> Queue {
-        drop(self.engine);
-        Queue::open(Some(data)).await
-    }
-
-    /// Switches to another queue of the same engine. Creates it if it does not exist.
+    /// Switches to another queue of the same service. Creates it if it does not exist.
     pub(super) async fn named(self, name: &str) -> Queue {
         let url = self.client.create_queue().queue_name(name).send().await.unwrap().queue_url.unwrap();
         Queue { url, ..self }

@@ -3,6 +3,7 @@
 
 mod by_source;
 mod claim;
+mod engine;
 mod erase;
 mod model;
 mod record;

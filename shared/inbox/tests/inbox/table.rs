@@ -1,13 +1,15 @@
-//! A table in an embedded DynamoDB behind a fault proxy, and sample events.
+//! A table in a DynamoDB behind a fault proxy, and sample events. `tests/memory` compiles this file too, with another
+//! `engine`.
 
 use aws_sdk_dynamodb::Client;
 use bytes::Bytes;
 use gatehouse_inbox::{Store, StoreError};
-use gatehouse_local::engine::{Engine, FREE};
 use gatehouse_local::template::Template;
 use gatehouse_local::{FaultProxy, local_sdk};
 use gatehouse_payload::time::Timestamp;
 use gatehouse_payload::{Event, EventId, Fingerprint, Flags, Nonce, Outcome, Subject};
+
+use crate::engine::{self, Engine};
 
 pub(crate) const TTL_DAYS: u32 = 30;
 
@@ -23,7 +25,7 @@ impl Table {
     pub(crate) const NAME: &str = "EventTable";
 
     pub(crate) async fn new() -> Table {
-        let engine = Engine::dynamodb(FREE, None).await.unwrap();
+        let engine = engine::start().await;
         let client = Client::new(&local_sdk(&engine.url()));
         Template::read().unwrap().create_table(&client, Self::NAME).await.unwrap();
         let proxy = FaultProxy::start(engine.address).await.unwrap();
