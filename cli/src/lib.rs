@@ -1,10 +1,11 @@
 //! The commands of `gatehouse`, the command-line tool.
 //!
-//! The binary calls [`run`].
+//! The binary calls [`run`]. A program without a terminal calls [`commands`].
 
 mod aws;
 mod chat;
 mod command_line;
+pub mod commands;
 mod demo;
 mod dev;
 mod endpoints;

@@ -163,6 +163,7 @@ pub(crate) async fn receive_all(
         let requests = stream::iter(0..CONCURRENCY).map(|_| receive(deployment, queue, wait));
         let responses = requests.buffer_unordered(CONCURRENCY).collect::<Vec<_>>();
         let responses = tokio::select! {
+            biased;
             responses = responses => responses,
             () = stop.next() => {
                 received.is_partial = true;
