@@ -66,6 +66,10 @@ impl Receipt {
     /// Updates the message ids, because a message gets a new id each time it becomes a dead letter.
     pub(super) fn update_message_ids(&mut self, letters: &[DeadLetter]) {
         for entry in &mut self.entries {
+            // Several letters may have the same event id. A letter that was not moved keeps its message id.
+            if letters.iter().any(|letter| letter.message_id == entry.message_id) {
+                continue;
+            }
             if let Some(letter) = letters.iter().find(|letter| entry.matches(letter)) {
                 entry.message_id.clone_from(&letter.message_id);
             }
@@ -126,16 +130,16 @@ async fn resolve(
 ) -> Result<(), Error> {
     let contents = read(deployment, entries.iter().filter_map(|entry| entry.event_id.clone())).await?;
     for entry in entries.iter_mut() {
-        let dead = dead.get(entry.event_id.as_ref().unwrap_or(&entry.message_id).as_str());
-        entry.outcome = entry.outcome_from(entry.event_id.as_ref().and_then(|id| contents.get(id)), dead.copied());
+        let content = entry.event_id.as_ref().and_then(|id| contents.get(id));
+        entry.outcome = entry.outcome_from(content, entry.letter_in(dead));
     }
     // A conflicting copy can exist only if the record has another fingerprint.
     let copies = entries.iter().filter(|entry| entry.outcome == OTHER).filter_map(|entry| entry.conflict_key());
     let copies = read(deployment, copies).await?;
     for entry in entries.iter_mut().filter(|entry| entry.outcome == OTHER) {
         let has_copy = entry.conflict_key().is_some_and(|key| copies.contains_key(&key));
-        let dead = dead.get(entry.event_id.as_deref().unwrap_or_default());
-        entry.outcome = if has_copy { "conflict".to_owned() } else { entry.outcome_from(None, dead.copied()) };
+        let letter = entry.letter_in(dead);
+        entry.outcome = if has_copy { "conflict".to_owned() } else { entry.outcome_from(None, letter) };
     }
     Ok(())
 }
@@ -185,10 +189,38 @@ impl Entry {
         }
     }
 
+    /// Returns the entry's letter among `dead`, the letters by event id and message id.
+    ///
+    /// Several letters may have the same event id, so the message id comes first.
+    fn letter_in<'l>(&self, dead: &HashMap<&str, &'l DeadLetter>) -> Option<&'l DeadLetter> {
+        let by_event = || dead.get(self.event_id.as_deref()?);
+        dead.get(self.message_id.as_str()).or_else(by_event).copied()
+    }
+
     fn matches(&self, letter: &DeadLetter) -> bool {
         match &self.event_id {
             Some(id) => letter.event_id.as_ref() == Some(id),
             None => letter.message_id == self.message_id,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn letters_of_one_event_are_told_apart_by_their_message_ids() {
+        let [first, second] = ["m1", "m2"].map(|id| DeadLetter::sample(Some("ada:msg_1"), id));
+        let letters = [first, second.clone()];
+        let mut receipt = Receipt::new(&letters, false);
+        receipt.update_message_ids(&letters);
+        let ids: Vec<&str> = receipt.entries.iter().map(|entry| entry.message_id.as_str()).collect();
+        assert_eq!(ids, ["m1", "m2"]);
+        // The second letter is still on the queue. The first became a dead letter again, with another id.
+        let again = DeadLetter::sample(Some("ada:msg_1"), "m3");
+        let dead = HashMap::from([("m3", &again), ("m2", &second), ("ada:msg_1", &again)]);
+        let outcomes: Vec<_> = receipt.entries.iter().map(|e| e.outcome_from(None, e.letter_in(&dead))).collect();
+        assert_eq!(outcomes, ["dead again: never-finished", "not moved"]);
     }
 }
