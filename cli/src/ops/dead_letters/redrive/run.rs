@@ -141,12 +141,13 @@ async fn wait_until_recorded(
     console: Console,
     stop: &mut Interrupts,
 ) -> Result<(), Error> {
-    let (queue, deadline) = (deployment.retry_queue()?, Instant::now() + timeout);
+    // There is no deadline if the timeout exceeds what an instant can represent.
+    let (queue, deadline) = (deployment.retry_queue()?, Instant::now().checked_add(timeout));
     let bar = console.progress("waiting for the events to be recorded");
     bar.set_length(receipt.entries.len() as u64);
     let mut pause = FIRST_POLL_INTERVAL;
     let mut left = receipt.entries.len();
-    while left > 0 && Instant::now() < deadline {
+    while left > 0 && deadline.is_none_or(|deadline| Instant::now() < deadline) {
         let before = std::mem::replace(&mut left, receipt.refresh_batch(deployment).await?);
         bar.set_position((receipt.entries.len() - left) as u64);
         if left + 100 <= before {
