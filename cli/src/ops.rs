@@ -6,10 +6,11 @@ use clap::Subcommand;
 use gatehouse_local::Error;
 use indicatif::{ProgressBar, ProgressStyle};
 
-mod dead_letters;
-mod deployment;
+pub(crate) mod console;
+pub(crate) mod dead_letters;
+pub(crate) mod deployment;
 mod doctor;
-mod erase;
+pub(crate) mod erase;
 mod events;
 mod listing;
 mod meter;

@@ -47,9 +47,12 @@ pub(crate) struct Arguments {
     concurrency: u16,
 }
 
+/// The valid rates per second.
+pub(crate) const RATES: std::ops::RangeInclusive<f64> = 0.001..=1e6;
+
 pub(crate) fn rate(text: &str) -> Result<f64, String> {
     let number = text.strip_suffix("/s").unwrap_or(text).parse::<f64>().ok();
-    let rate = number.filter(|rate| (0.001..=1e6).contains(rate));
+    let rate = number.filter(|rate| RATES.contains(rate));
     rate.ok_or_else(|| "give a rate from 0.001/s to 1000000/s, such as 10/s".to_owned())
 }
 

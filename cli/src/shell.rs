@@ -85,10 +85,16 @@ impl Interrupts {
         Interrupts(interrupts)
     }
 
+    /// Returns interrupts that never arrive.
+    pub(crate) fn never() -> Self {
+        let (_, interrupts) = tokio::sync::watch::channel(0);
+        Interrupts(interrupts)
+    }
+
     /// Waits for the next Ctrl-C.
     pub(crate) async fn next(&mut self) {
         if self.0.changed().await.is_err() {
-            // This machine has no signals.
+            // There are no signals.
             std::future::pending::<()>().await;
         }
     }

@@ -14,11 +14,12 @@ use gatehouse_vendors::{of_event, vendors};
 
 mod queue;
 mod receipt;
-mod redrive;
+pub(crate) mod redrive;
 
 pub(crate) use queue::{DeadLetter, dead_letter_counts, peek};
 use queue::{NEVER_FINISHED, Received, VISIBILITY_TIMEOUT, delete, receive_all, release};
 
+use super::console::Console;
 use super::deployment::{Deployment, TargetArgs};
 use super::output::{KeyValues, OutputArgs, ShowArgs, Table, age, counted, escape_control, pretty_json, print_json};
 use super::{ExitStatus, NOT_FOUND, USAGE, progress};
@@ -91,12 +92,12 @@ pub(crate) enum Command {
     },
 }
 
-const NOTHING_SELECTED: &str = "gatehouse: no dead letters are selected; pass --id, --source or --reason, or --all";
+const NOTHING_SELECTED: &str = "no dead letters are selected; pass --id, --source or --reason, or --all";
 /// The reasons of dead letters.
 const REASONS: [&str; 5] = ["unavailable", "refused", "unreadable", "panic", NEVER_FINISHED];
 
 /// Arguments that filter dead letters. A letter must match all options.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub(crate) struct FilterArgs {
     /// Only the dead letter of this event or message; repeatable
     #[arg(long = "id", value_name = "ID")]
@@ -132,6 +133,16 @@ pub(crate) struct SelectionArgs {
 }
 
 impl SelectionArgs {
+    /// Selects all dead letters.
+    pub(crate) fn all() -> SelectionArgs {
+        SelectionArgs { filter: FilterArgs::default(), all: true }
+    }
+
+    /// Selects the dead letters of these events or messages.
+    pub(crate) fn ids(ids: Vec<String>) -> SelectionArgs {
+        SelectionArgs { filter: FilterArgs { ids, ..FilterArgs::default() }, all: false }
+    }
+
     fn selects_nothing(&self) -> bool {
         self.filter.is_empty() && !self.all
     }
@@ -150,7 +161,7 @@ pub(crate) async fn run(command: Command) -> ExitStatus {
         Command::Redrive(arguments) => redrive::run(arguments).await,
         Command::Discard { selection, keep, yes, target } => {
             if selection.selects_nothing() {
-                eprintln!("{NOTHING_SELECTED}");
+                eprintln!("gatehouse: {NOTHING_SELECTED}");
                 return Ok(USAGE);
             }
             discard(&target.find().await?, &selection.filter, &keep, yes).await
@@ -346,24 +357,25 @@ fn create_private_file(path: &Path) -> Result<std::fs::File, Error> {
 }
 
 /// The result of erasing the dead letters about some subjects.
-#[derive(Debug, Default)]
-pub(crate) struct ErasedDeadLetters {
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ErasedDeadLetters {
     /// The number of deleted letters for each subject.
-    pub(crate) deleted: BTreeMap<Subject, usize>,
+    pub deleted: BTreeMap<Subject, usize>,
     /// The number of letters that cannot be read. They may be about the subjects.
-    pub(crate) unreadable: usize,
+    pub unreadable: usize,
     /// The approximate number of letters that another command holds. They may be about the subjects.
-    pub(crate) held_elsewhere: u64,
+    pub held_elsewhere: u64,
 }
 
 /// Deletes the dead letters about some subjects.
 pub(crate) async fn erase_dead_letters(
     deployment: &Deployment,
     subjects: &BTreeSet<Subject>,
+    console: Console,
 ) -> Result<ErasedDeadLetters, Error> {
-    let bar = progress("searching the dead letters");
+    let bar = console.progress("searching the dead letters");
     let is_about_subjects = |letter: &DeadLetter| subject_of(letter).is_some_and(|subject| subjects.contains(&subject));
-    let received = receive_all(deployment, &bar, &mut Interrupts::listen(), |_| false).await?;
+    let received = receive_all(deployment, &bar, &mut console.interrupts(), |_| false).await?;
     let (is_partial, held_elsewhere) = (received.is_partial, received.held_elsewhere);
     let unreadable = received.letters.iter().filter(|letter| letter.envelope.is_none()).count();
     let letters = received.retain(deployment, is_about_subjects).await?.letters;

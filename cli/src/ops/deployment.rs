@@ -7,6 +7,7 @@ use gatehouse_inbox::Store;
 use gatehouse_local::delivery::{Client, Delivery};
 use gatehouse_local::status::{self, About};
 use gatehouse_local::{Error, external_sdk};
+use gatehouse_runtime::Clock;
 use gatehouse_runtime::aws::CallLimits;
 
 use super::meter::Meter;
@@ -49,7 +50,7 @@ pub(crate) struct TargetArgs {
 
 /// A deployment, with clients for its table and queues.
 #[derive(Debug)]
-pub(crate) struct Deployment {
+pub struct Deployment {
     /// The store of the events.
     pub(crate) store: Store,
     /// The table's name.
@@ -57,8 +58,9 @@ pub(crate) struct Deployment {
     /// A client for requests about the table itself, such as `DescribeTable`.
     pub(crate) dynamodb: aws_sdk_dynamodb::Client,
     pub(crate) sqs: aws_sdk_sqs::Client,
-    /// The URLs of the retry queue and the dead-letter queue.
-    queues: Option<(String, String)>,
+    queues: Option<Queues>,
+    /// The source of the current time.
+    pub(crate) clock: Clock,
     /// For `--stack`: the SDK configuration and the stack's outputs.
     pub(crate) deployed: Option<(SdkConfig, Outputs)>,
     /// For a `gatehouse dev`: its response at `/gatehouse`.
@@ -88,8 +90,9 @@ impl TargetArgs {
             let sdk = gatehouse_runtime::aws::sdk_config().await;
             let outputs = Outputs::of(&sdk, stack).await?;
             let table = outputs.get("EventTableName")?.to_owned();
-            let queues = (outputs.get("RetryQueueUrl")?.to_owned(), outputs.get("DeadLetterQueueUrl")?.to_owned());
-            let parts = Parts { table, queues: Some(queues), dynamodb: sdk.clone(), sqs: sdk.clone() };
+            let (retry, dead_letter) = (outputs.get("RetryQueueUrl")?, outputs.get("DeadLetterQueueUrl")?);
+            let queues = Queues { retry: retry.to_owned(), dead_letter: dead_letter.to_owned() };
+            let parts = Parts::of_command(table, Some(queues), sdk.clone(), sdk.clone());
             let flags = format!(" --stack {}", shell_quote(stack));
             return Ok(Deployment { deployed: Some((sdk, outputs)), ..self.connect(parts, flags) });
         }
@@ -100,7 +103,8 @@ impl TargetArgs {
         let get = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let About { table, retry_queue, dead_letter_queue, dynamodb, sqs, .. } = answer.about.clone();
         let (dynamodb, sqs) = (external_sdk(&dynamodb, &get), external_sdk(&sqs, &get));
-        let parts = Parts { table, queues: Some((retry_queue, dead_letter_queue)), dynamodb, sqs };
+        let queues = Queues { retry: retry_queue, dead_letter: dead_letter_queue };
+        let parts = Parts::of_command(table, Some(queues), dynamodb, sqs);
         let is_default = self.at == "http://127.0.0.1:9000";
         let flags = if is_default { String::new() } else { format!(" --at {}", shell_quote(&self.at)) };
         Ok(Deployment { dev: Some(answer), ..self.connect(parts, flags) })
@@ -116,11 +120,11 @@ impl TargetArgs {
         for (option, value) in [("--queue", &self.queue), ("--endpoint-url", &self.endpoint_url)] {
             flags.extend(value.iter().map(|value| format!(" {option} {}", shell_quote(value))));
         }
-        let parts = Parts { table: table.to_owned(), queues: None, dynamodb: sdk.clone(), sqs: sdk };
+        let parts = Parts::of_command(table.to_owned(), None, sdk.clone(), sdk);
         let mut deployment = self.connect(parts, flags);
         if let Some(queue) = &self.queue {
             let dead_letter_queue = deployment.dead_letter_queue_of(queue).await?;
-            deployment.queues = Some((queue.clone(), dead_letter_queue));
+            deployment.queues = Some(Queues { retry: queue.clone(), dead_letter: dead_letter_queue });
         }
         Ok(deployment)
     }
@@ -147,41 +151,79 @@ impl TargetArgs {
 
     fn connect(&self, parts: Parts, flags: String) -> Deployment {
         let meter = Meter::default();
-        let limits = CallLimits::within(CALL_LIMIT);
-        let sqs = aws_sdk_sqs::config::Builder::from(&parts.sqs)
-            .timeout_config(limits.timeouts())
-            .retry_config(limits.retries())
-            .interceptor(meter.clone());
-        let dynamodb = aws_sdk_dynamodb::config::Builder::from(&parts.dynamodb).interceptor(meter.clone());
-        Deployment {
-            store: Store::watched(&parts.dynamodb, &parts.table, TTL_DAYS, meter.clone()),
-            table: parts.table,
-            dynamodb: aws_sdk_dynamodb::Client::from_conf(dynamodb.build()),
-            sqs: aws_sdk_sqs::Client::from_conf(sqs.build()),
-            queues: parts.queues,
-            deployed: None,
-            dev: None,
-            flags,
-            _cost_report: self.cost.then(|| CostReport(meter)),
-        }
+        let cost_report = self.cost.then(|| CostReport(meter.clone()));
+        Deployment { flags, _cost_report: cost_report, ..Deployment::metered(parts, meter) }
     }
 }
 
 /// The names of a deployment's parts, and the SDK configurations to reach them.
-struct Parts {
-    table: String,
-    queues: Option<(String, String)>,
-    dynamodb: SdkConfig,
-    sqs: SdkConfig,
+#[derive(Debug, Clone)]
+pub struct Parts {
+    /// The configuration to reach DynamoDB.
+    pub dynamodb: SdkConfig,
+    /// The configuration to reach SQS.
+    pub sqs: SdkConfig,
+    /// The name of the table.
+    pub table: String,
+    /// The queues, if they are known.
+    pub queues: Option<Queues>,
+    /// The source of the current time.
+    pub clock: Clock,
+    /// The lifetime of tombstones in days.
+    pub ttl_days: u32,
+}
+
+impl Parts {
+    fn of_command(table: String, queues: Option<Queues>, dynamodb: SdkConfig, sqs: SdkConfig) -> Parts {
+        Parts { dynamodb, sqs, table, queues, clock: Clock::System, ttl_days: TTL_DAYS }
+    }
+}
+
+/// The URLs of a deployment's queues.
+#[derive(Debug, Clone)]
+pub struct Queues {
+    /// The URL of the retry queue.
+    pub retry: String,
+    /// The URL of the dead-letter queue.
+    pub dead_letter: String,
 }
 
 impl Deployment {
+    /// Creates the clients for a deployment in AWS, with the time limits of a command.
+    #[must_use]
+    pub fn new(parts: Parts) -> Deployment {
+        Deployment::metered(parts, Meter::default())
+    }
+
+    fn metered(parts: Parts, meter: Meter) -> Deployment {
+        let Parts { dynamodb, sqs, table, queues, clock, ttl_days } = parts;
+        let store = Store::watched(&dynamodb, &table, ttl_days, meter.clone());
+        let limits = CallLimits::within(CALL_LIMIT);
+        let sqs = aws_sdk_sqs::config::Builder::from(&sqs)
+            .timeout_config(limits.timeouts())
+            .retry_config(limits.retries())
+            .interceptor(meter.clone());
+        let dynamodb = aws_sdk_dynamodb::config::Builder::from(&dynamodb).interceptor(meter);
+        Deployment {
+            store,
+            table,
+            dynamodb: aws_sdk_dynamodb::Client::from_conf(dynamodb.build()),
+            sqs: aws_sdk_sqs::Client::from_conf(sqs.build()),
+            queues,
+            clock,
+            deployed: None,
+            dev: None,
+            flags: String::new(),
+            _cost_report: None,
+        }
+    }
+
     /// The retry queue's URL.
     ///
     /// # Errors
     /// If the command line has --table without --queue.
     pub(crate) fn retry_queue(&self) -> Result<&str, Error> {
-        Ok(&self.queues()?.0)
+        Ok(&self.queues()?.retry)
     }
 
     /// The dead-letter queue's URL.
@@ -189,7 +231,7 @@ impl Deployment {
     /// # Errors
     /// If the command line has --table without --queue.
     pub(crate) fn dead_letter_queue(&self) -> Result<&str, Error> {
-        Ok(&self.queues()?.1)
+        Ok(&self.queues()?.dead_letter)
     }
 
     /// Whether the queues' URLs are known.
@@ -197,7 +239,7 @@ impl Deployment {
         self.queues.is_some()
     }
 
-    fn queues(&self) -> Result<&(String, String), Error> {
+    fn queues(&self) -> Result<&Queues, Error> {
         Ok(self
             .queues
             .as_ref()

@@ -9,9 +9,9 @@ use gatehouse_inbox::store::erase::{Removed, STALE};
 use gatehouse_local::Error;
 use gatehouse_payload::Subject;
 use gatehouse_payload::json::Document;
-use gatehouse_runtime::Clock;
 use serde_json::{Value, json};
 
+use super::console::Console;
 use super::dead_letters::{ErasedDeadLetters, erase_dead_letters};
 use super::deployment::{Deployment, TargetArgs};
 use super::listing::Span;
@@ -67,7 +67,7 @@ pub(crate) async fn run(arguments: Arguments) -> ExitStatus {
             return Ok(1);
         }
     }
-    let erasure = erase_all(&deployment, &subjects).await?;
+    let erasure = erase_all(&deployment, &subjects, Console::Attached).await?;
     if output.json {
         erasure.to_json().iter().try_for_each(print_json)?;
     } else {
@@ -113,12 +113,15 @@ fn question(subjects: &BTreeSet<Subject>, table: &str) -> String {
 }
 
 /// The result of erasing some subjects.
-struct Erasure {
-    removed: Vec<(Subject, Removed)>,
-    dead_letters: ErasedDeadLetters,
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ErasureResult {
+    /// The number of removed items for each subject.
+    pub removed: Vec<(Subject, Removed)>,
+    /// The deleted dead letters. Others that cannot be read now may be about the subjects.
+    pub dead_letters: ErasedDeadLetters,
 }
 
-impl Erasure {
+impl ErasureResult {
     fn dead_letters_of(&self, subject: &Subject) -> usize {
         self.dead_letters.deleted.get(subject).copied().unwrap_or_default()
     }
@@ -158,8 +161,16 @@ fn closing_note() -> String {
     )
 }
 
-async fn erase_all(deployment: &Deployment, subjects: &BTreeSet<Subject>) -> Result<Erasure, Error> {
-    let bar = progress("erasing");
+/// Erases the subjects' items and dead letters.
+///
+/// # Errors
+/// If DynamoDB or SQS fails. The call may be repeated.
+pub(crate) async fn erase_all(
+    deployment: &Deployment,
+    subjects: &BTreeSet<Subject>,
+    console: Console,
+) -> Result<ErasureResult, Error> {
+    let bar = console.progress("erasing");
     bar.set_length(subjects.len() as u64);
     let mut removed = Vec::new();
     for subject in subjects {
@@ -168,16 +179,16 @@ async fn erase_all(deployment: &Deployment, subjects: &BTreeSet<Subject>) -> Res
     }
     bar.finish_and_clear();
     let dead_letters = if deployment.has_queues() {
-        erase_dead_letters(deployment, subjects).await?
+        erase_dead_letters(deployment, subjects, console).await?
     } else {
         ErasedDeadLetters::default()
     };
-    Ok(Erasure { removed, dead_letters })
+    Ok(ErasureResult { removed, dead_letters })
 }
 
 /// Erases a subject. Repeats until the index, which is eventually consistent, lists nothing more.
 async fn erase(deployment: &Deployment, subject: &Subject) -> Result<Removed, Error> {
-    let now = Clock::System.now();
+    let now = deployment.clock.now();
     // The write may fail transiently, for example if another command erases at the same time.
     let mut attempts = 0;
     while let Err(error) = deployment.store.mark_erased(subject, now).await {
@@ -221,7 +232,7 @@ async fn conversations_of(deployment: &Deployment, end_user: &str, since: When) 
 
 /// Returns the subjects of those events in `keys` that name the end user.
 async fn subjects_naming(deployment: &Deployment, keys: Vec<String>, end_user: &str) -> Result<Vec<Subject>, Error> {
-    let contents = deployment.store.contents(keys, Clock::System.now()).await?;
+    let contents = deployment.store.contents(keys, deployment.clock.now()).await?;
     let subject = |content: Content| {
         let Content::Record(record) = content else { return None };
         let document = Document::read(&record.event.body).ok()?;
@@ -243,7 +254,7 @@ mod tests {
         let removed = Removed { events: 1, conflicts: 0, chunks: 2 };
         let dead_letters =
             ErasedDeadLetters { deleted: [(subject.clone(), 1)].into_iter().collect(), ..ErasedDeadLetters::default() };
-        let erasure = Erasure { removed: vec![(subject, removed)], dead_letters };
+        let erasure = ErasureResult { removed: vec![(subject, removed)], dead_letters };
         let text = "ada:conversation:c1: removed 1 event, 0 conflicts, 2 chunks, 1 dead letter\n";
         assert_eq!(erasure.to_text(), text);
         assert_eq!(erasure.to_json()[0]["dead_letters"], 1);

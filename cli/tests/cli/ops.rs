@@ -1,6 +1,7 @@
 //! Tests of the commands that inspect and repair a running deployment.
 
 mod bed;
+mod commands;
 mod dead_letters;
 mod deployed;
 mod doctor;

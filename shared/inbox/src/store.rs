@@ -338,7 +338,8 @@ impl Store {
         // the items themselves are read.
         let keys: BTreeSet<&str> =
             response.items().iter().filter_map(|item| text_of(item, attribute::EVENT_ID)).collect();
-        let heads = self.batch_get(keys.into_iter().map(str::to_owned).collect()).await?;
+        let heads: BTreeMap<_, _> =
+            self.batch_get(keys.into_iter().map(str::to_owned).collect()).await?.into_iter().collect();
         let mut page = Page { next: response.last_evaluated_key.map(PageToken), ..Page::default() };
         for (key, head) in heads {
             if is_expired(&head, now) || text_of(&head, attribute::SUBJECT) != Some(subject.as_str()) {
@@ -387,7 +388,9 @@ impl Store {
     /// If DynamoDB does not respond.
     pub async fn contents(&self, keys: Vec<String>, now: Timestamp) -> Result<HashMap<String, Content>, StoreError> {
         let mut contents = HashMap::new();
-        for (key, head) in self.batch_get(keys).await? {
+        // Sorted, so that the order of the requests for chunks does not vary.
+        let heads: BTreeMap<_, _> = self.batch_get(keys).await?.into_iter().collect();
+        for (key, head) in heads {
             if !is_expired(&head, now) {
                 contents.insert(key, self.content_of(&head).await?);
             }

@@ -64,6 +64,13 @@ impl DeadLetter {
         self.event_id.as_deref() == Some(id) || self.message_id == id
     }
 
+    /// A letter of an event without content.
+    #[cfg(test)]
+    pub(super) fn sample(event_id: Option<&str>, message_id: &str) -> DeadLetter {
+        let body = event_id.map(|id| serde_json::json!({"event_id": id}).to_string());
+        DeadLetter::of(Message::builder().message_id(message_id).set_body(body).build())
+    }
+
     fn of(message: Message) -> DeadLetter {
         let body = message.body.unwrap_or_default();
         let attributes = message.message_attributes.unwrap_or_default();
@@ -163,6 +170,7 @@ pub(crate) async fn receive_all(
         let requests = stream::iter(0..CONCURRENCY).map(|_| receive(deployment, queue, wait));
         let responses = requests.buffer_unordered(CONCURRENCY).collect::<Vec<_>>();
         let responses = tokio::select! {
+            biased;
             responses = responses => responses,
             () = stop.next() => {
                 received.is_partial = true;

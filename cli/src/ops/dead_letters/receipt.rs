@@ -1,20 +1,18 @@
-//! The receipt of a redrive: a file with one JSON line for each dead letter and its outcome. An interrupted redrive
-//! continues from it.
+//! The receipt of a redrive: the dead letters and their outcomes. An interrupted redrive continues from it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::io::Write;
-use std::path::{Path, PathBuf};
 
 use gatehouse_inbox::store::{Content, conflict_key};
 use gatehouse_local::Error;
-use gatehouse_payload::{EventId, Fingerprint, Nonce, Outcome};
-use gatehouse_runtime::Clock;
+use gatehouse_payload::{EventId, Fingerprint, Outcome};
 use serde::{Deserialize, Serialize};
 
-use super::create_private_file;
 use super::queue::DeadLetter;
 use crate::ops::deployment::Deployment;
-use crate::ops::output::{counted, escape_control};
+
+mod file;
+
+pub(super) use file::{ReceiptFile, default_path};
 
 /// Temporary outcome: the record has another fingerprint, and the conflicting copy has not been read yet.
 const OTHER: &str = "other";
@@ -29,20 +27,19 @@ fn is_final(outcome: &str) -> bool {
     Outcome::from_word(outcome).is_some_and(|outcome| [Recorded, Duplicate, Conflict, Erased].contains(&outcome))
 }
 
-/// A receipt file and its content.
+/// The dead letters of a redrive, with their outcomes.
 #[derive(Debug)]
 pub(super) struct Receipt {
-    pub(super) path: PathBuf,
     pub(super) entries: Vec<Entry>,
 }
 
-/// A line of a receipt.
+/// A dead letter in a receipt. Its JSON is a line of the receipt's file.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Entry {
-    event_id: Option<String>,
+    pub(super) event_id: Option<String>,
     /// `pending` until the outcome is known.
-    outcome: String,
-    message_id: String,
+    pub(super) outcome: String,
+    pub(super) message_id: String,
     /// The nonce in hexadecimal. The record has the same one if this message was recorded.
     nonce: Option<String>,
     /// The fingerprint in hexadecimal.
@@ -52,42 +49,9 @@ pub(super) struct Entry {
 }
 
 impl Receipt {
-    /// Creates a receipt file.
-    ///
-    /// # Errors
-    /// If the file exists or cannot be written.
-    pub(super) fn create(path: PathBuf, letters: &[DeadLetter], is_of_all: bool) -> Result<Receipt, Error> {
-        create_private_file(&path).map_err(|error| format!("{}: {error}; nothing was moved", path.display()))?;
-        let receipt = Receipt { path, entries: letters.iter().map(|letter| Entry::of(letter, is_of_all)).collect() };
-        receipt.save()?;
-        Ok(receipt)
-    }
-
-    /// Reads a receipt file.
-    ///
-    /// # Errors
-    /// If the file cannot be read or is not a receipt.
-    pub(super) fn read(path: PathBuf) -> Result<Receipt, Error> {
-        let text = std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-        let entry = |(n, line): (usize, &str)| {
-            let invalid = |error| format!("{}, line {}: not a line of a receipt: {error}", path.display(), n + 1);
-            serde_json::from_str(line).map_err(invalid)
-        };
-        let entries = text.lines().enumerate().map(entry).collect::<Result<_, _>>()?;
-        Ok(Receipt { path, entries })
-    }
-
-    /// Replaces the file atomically.
-    pub(super) fn save(&self) -> Result<(), Error> {
-        let mut name = self.path.file_name().unwrap_or_default().to_owned();
-        name.push(format!(".{}", Nonce::random()?));
-        let new = self.path.with_file_name(name);
-        let mut file = create_private_file(&new)?;
-        for entry in &self.entries {
-            writeln!(file, "{}", serde_json::to_string(entry)?)?;
-        }
-        file.sync_all()?;
-        Ok(std::fs::rename(new, &self.path)?)
+    /// Creates a receipt without outcomes.
+    pub(super) fn new(letters: &[DeadLetter], is_of_all: bool) -> Receipt {
+        Receipt { entries: letters.iter().map(|letter| Entry::of(letter, is_of_all)).collect() }
     }
 
     /// Whether the redrive selected all dead letters.
@@ -102,6 +66,10 @@ impl Receipt {
     /// Updates the message ids, because a message gets a new id each time it becomes a dead letter.
     pub(super) fn update_message_ids(&mut self, letters: &[DeadLetter]) {
         for entry in &mut self.entries {
+            // Several letters may have the same event id. A letter that was not moved keeps its message id.
+            if letters.iter().any(|letter| letter.message_id == entry.message_id) {
+                continue;
+            }
             if let Some(letter) = letters.iter().find(|letter| entry.matches(letter)) {
                 entry.message_id.clone_from(&letter.message_id);
             }
@@ -144,17 +112,13 @@ impl Receipt {
         Ok(())
     }
 
-    /// The number of entries for each outcome, as text.
-    pub(super) fn summary(&self) -> String {
-        let mut outcomes = BTreeMap::<&str, usize>::new();
+    /// The number of entries for each outcome.
+    pub(super) fn count_by_outcome(&self) -> BTreeMap<&str, usize> {
+        let mut outcomes = BTreeMap::new();
         for entry in &self.entries {
-            *outcomes.entry(&entry.outcome).or_default() += 1;
+            *outcomes.entry(entry.outcome.as_str()).or_default() += 1;
         }
-        let mut text = format!("{}, in {}:\n", counted(self.entries.len(), "dead letter"), self.path.display());
-        for (outcome, n) in outcomes {
-            text.push_str(&format!("{n:>8}  {}\n", escape_control(outcome)));
-        }
-        text
+        outcomes
     }
 }
 
@@ -166,23 +130,23 @@ async fn resolve(
 ) -> Result<(), Error> {
     let contents = read(deployment, entries.iter().filter_map(|entry| entry.event_id.clone())).await?;
     for entry in entries.iter_mut() {
-        let dead = dead.get(entry.event_id.as_ref().unwrap_or(&entry.message_id).as_str());
-        entry.outcome = entry.outcome_from(entry.event_id.as_ref().and_then(|id| contents.get(id)), dead.copied());
+        let content = entry.event_id.as_ref().and_then(|id| contents.get(id));
+        entry.outcome = entry.outcome_from(content, entry.letter_in(dead));
     }
     // A conflicting copy can exist only if the record has another fingerprint.
     let copies = entries.iter().filter(|entry| entry.outcome == OTHER).filter_map(|entry| entry.conflict_key());
     let copies = read(deployment, copies).await?;
     for entry in entries.iter_mut().filter(|entry| entry.outcome == OTHER) {
         let has_copy = entry.conflict_key().is_some_and(|key| copies.contains_key(&key));
-        let dead = dead.get(entry.event_id.as_deref().unwrap_or_default());
-        entry.outcome = if has_copy { "conflict".to_owned() } else { entry.outcome_from(None, dead.copied()) };
+        let letter = entry.letter_in(dead);
+        entry.outcome = if has_copy { "conflict".to_owned() } else { entry.outcome_from(None, letter) };
     }
     Ok(())
 }
 
 async fn read(deployment: &Deployment, keys: impl Iterator<Item = String>) -> Result<HashMap<String, Content>, Error> {
     let keys: BTreeSet<String> = keys.collect();
-    Ok(deployment.store.contents(keys.into_iter().collect(), Clock::System.now()).await?)
+    Ok(deployment.store.contents(keys.into_iter().collect(), deployment.clock.now()).await?)
 }
 
 impl Entry {
@@ -225,6 +189,14 @@ impl Entry {
         }
     }
 
+    /// Returns the entry's letter among `dead`, the letters by event id and message id.
+    ///
+    /// Several letters may have the same event id, so the message id comes first.
+    fn letter_in<'l>(&self, dead: &HashMap<&str, &'l DeadLetter>) -> Option<&'l DeadLetter> {
+        let by_event = || dead.get(self.event_id.as_deref()?);
+        dead.get(self.message_id.as_str()).or_else(by_event).copied()
+    }
+
     fn matches(&self, letter: &DeadLetter) -> bool {
         match &self.event_id {
             Some(id) => letter.event_id.as_ref() == Some(id),
@@ -233,8 +205,22 @@ impl Entry {
     }
 }
 
-/// The receipt's path if the command line has none: `redrive-TIME.jsonl`.
-pub(super) fn default_path() -> PathBuf {
-    let time = Clock::System.now().to_string();
-    Path::new(&format!("redrive-{}.jsonl", time.get(..19).unwrap_or(&time).replace(':', ""))).to_owned()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn letters_of_one_event_are_told_apart_by_their_message_ids() {
+        let [first, second] = ["m1", "m2"].map(|id| DeadLetter::sample(Some("ada:msg_1"), id));
+        let letters = [first, second.clone()];
+        let mut receipt = Receipt::new(&letters, false);
+        receipt.update_message_ids(&letters);
+        let ids: Vec<&str> = receipt.entries.iter().map(|entry| entry.message_id.as_str()).collect();
+        assert_eq!(ids, ["m1", "m2"]);
+        // The second letter is still on the queue. The first became a dead letter again, with another id.
+        let again = DeadLetter::sample(Some("ada:msg_1"), "m3");
+        let dead = HashMap::from([("m3", &again), ("m2", &second), ("ada:msg_1", &again)]);
+        let outcomes: Vec<_> = receipt.entries.iter().map(|e| e.outcome_from(None, e.letter_in(&dead))).collect();
+        assert_eq!(outcomes, ["dead again: never-finished", "not moved"]);
+    }
 }

@@ -148,9 +148,9 @@ impl Store {
         let added = hash(subject);
         subjects.insert(added.clone(), now.as_secs() + self.ttl_seconds);
         while subjects.len() > MAX_SUBJECTS {
-            let first =
-                subjects.iter().filter(|(hash, _)| **hash != added).min_by_key(|(hash, expiry)| (**expiry, *hash));
-            let Some(first) = first.map(|(hash, _)| hash.clone()) else { break };
+            // Of several with the same expiry, the smallest hash is removed, so that the order of the map does not matter.
+            let others = subjects.iter().filter(|(hash, _)| **hash != added).map(|(hash, expiry)| (*expiry, hash));
+            let Some(first) = others.min().map(|(_, hash)| hash.clone()) else { break };
             subjects.remove(&first);
         }
         let map = subjects.iter().map(|(hash, expiry)| (hash.clone(), number(expiry))).collect();
