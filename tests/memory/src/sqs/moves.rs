@@ -41,8 +41,8 @@ pub(super) struct Task {
 }
 
 impl Sqs {
-    /// `StartMessageMoveTask`: starts a task that moves the visible messages of a dead-letter queue to another queue, or
-    /// back to their source queues.
+    /// `StartMessageMoveTask`: starts a task that moves the visible messages of a dead-letter queue to another queue,
+    /// or back to their source queues.
     pub(super) fn start_move(&mut self, request: &Value, now: i64) -> Result<Value> {
         let StartMove { source_arn, destination_arn, max_number_of_messages_per_second: rate } = read(request)?;
         let rate = in_range(rate, "MaxNumberOfMessagesPerSecond", 1, MAX_RATE)?;

@@ -52,8 +52,8 @@ impl Sqs {
         Ok(if messages.is_empty() { json!({}) } else { json!({"Messages": messages}) })
     }
 
-    /// Returns the number of a message that comes again, if any: one that is in flight, or one that was deleted, which is
-    /// put back on the queue. Messages that reached the redrive policy's limit do not come again.
+    /// Returns the number of a message that comes again, if any: one that is in flight, or one that was deleted, which
+    /// is put back on the queue. Messages that reached the redrive policy's limit do not come again.
     fn duplicate(
         &mut self,
         name: &str,

@@ -1,7 +1,7 @@
 //! A property test: the in-memory SQS and the local one give the same responses to the same requests.
 //!
-//! Only the ids, the handles and the times may differ. Time cannot be set in the local SQS, so no request depends on it:
-//! timeouts are 0 or longer than a test.
+//! Only the ids, the handles and the times may differ. The time of the local SQS cannot be set, so no request depends
+//! on it: timeouts are 0 or longer than a test.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -128,7 +128,10 @@ fn receive() -> impl Strategy<Value = Value> {
 }
 
 fn attributes() -> impl Strategy<Value = Value> {
-    let policy = |target: &str, count: Value| json!({"RedrivePolicy": json!({"deadLetterTargetArn": arn(target), "maxReceiveCount": count}).to_string()});
+    let policy = |target: &str, count: Value| {
+        let policy = json!({"deadLetterTargetArn": arn(target), "maxReceiveCount": count});
+        json!({"RedrivePolicy": policy.to_string()})
+    };
     prop::sample::select(vec![
         policy("dead", json!(1)),
         policy("dead", json!(2)),
