@@ -17,7 +17,7 @@ mod receipt;
 pub(crate) mod redrive;
 
 pub(crate) use queue::{DeadLetter, dead_letter_counts, peek};
-use queue::{NEVER_FINISHED, Received, VISIBILITY_TIMEOUT, delete, receive_all, release};
+use queue::{NEVER_FINISHED, Received, VISIBILITY_TIMEOUT, delete_all, receive_all, release};
 
 use super::console::Console;
 use super::deployment::{Deployment, TargetArgs};
@@ -329,9 +329,7 @@ async fn discard(deployment: &Deployment, filter: &FilterArgs, keep: &Path, yes:
         release(deployment, &received.letters).await?;
         return Err(format!("{} cannot be written, so nothing was discarded: {error}", keep.display()).into());
     }
-    for letter in &received.letters {
-        delete(deployment, letter).await?;
-    }
+    delete_all(deployment, &received.letters).await?;
     print(&format!("discarded {}; copies are in {}\n", count_by_reason(&received.letters), keep.display()))?;
     Ok(0)
 }
@@ -385,8 +383,8 @@ pub(crate) async fn erase_dead_letters(
         return Err("interrupted: dead letters about the subject may remain; run the command again".into());
     }
     let mut erased = ErasedDeadLetters { unreadable, held_elsewhere, ..ErasedDeadLetters::default() };
+    delete_all(deployment, &letters).await?;
     for letter in &letters {
-        delete(deployment, letter).await?;
         let subject = subject_of(letter).unwrap_or_else(|| Subject::from_stored(String::new()));
         *erased.deleted.entry(subject).or_default() += 1;
     }

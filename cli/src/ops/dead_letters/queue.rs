@@ -147,22 +147,39 @@ pub(crate) async fn dead_letter_counts(deployment: &Deployment) -> Result<(u64, 
     deployment.counts(deployment.dead_letter_queue()?).await
 }
 
-/// Receives the messages on the queue until none are left, `is_last` accepts one, or Ctrl-C. The messages stay held.
+/// Receives the messages on the queue until none are left, `is_last` accepts one, or Ctrl-C. The messages stay held. If
+/// a request fails, the messages are released.
 pub(crate) async fn receive_all(
     deployment: &Deployment,
     bar: &ProgressBar,
     stop: &mut Interrupts,
     is_last: impl Fn(&DeadLetter) -> bool,
 ) -> Result<Received, Error> {
-    let queue = deployment.dead_letter_queue()?;
     let (expected, held_elsewhere) = dead_letter_counts(deployment).await?;
     bar.set_length(expected);
     let mut received = Received { held_elsewhere, held_since: Some(Instant::now()), ..Received::default() };
+    if let Err(error) = receive_into(&mut received, expected, deployment, bar, stop, is_last).await {
+        // If the release fails as well, the messages are visible again after their timeout.
+        let _ = release(deployment, &received.letters).await;
+        return Err(error);
+    }
+    Ok(received)
+}
+
+async fn receive_into(
+    received: &mut Received,
+    expected: u64,
+    deployment: &Deployment,
+    bar: &ProgressBar,
+    stop: &mut Interrupts,
+    is_last: impl Fn(&DeadLetter) -> bool,
+) -> Result<(), Error> {
+    let queue = deployment.dead_letter_queue()?;
     // In AWS a short poll may miss messages and the count lags, so only an empty long poll shows that none are left.
     // In `gatehouse dev`, short polls and counts are exact.
     let is_exact = deployment.dev.is_some();
     if is_exact && expected == 0 {
-        return Ok(received);
+        return Ok(());
     }
     let wait = if is_exact { 0 } else { 1 };
     let mut indexes = HashMap::<String, usize>::new();
@@ -174,11 +191,12 @@ pub(crate) async fn receive_all(
             responses = responses => responses,
             () = stop.next() => {
                 received.is_partial = true;
-                return Ok(received);
+                return Ok(());
             }
         };
         let (mut is_found, mut is_empty) = (false, true);
-        for message in responses.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten() {
+        let (messages, failures): (Vec<_>, Vec<_>) = responses.into_iter().partition(Result::is_ok);
+        for message in messages.into_iter().flatten().flatten() {
             is_empty = false;
             let letter = DeadLetter::of(message);
             // A message whose timeout expired is received again. Only its latest receipt handle is valid.
@@ -190,10 +208,13 @@ pub(crate) async fn receive_all(
             indexes.insert(letter.message_id.clone(), received.letters.len());
             received.letters.push(letter);
         }
+        if let Some(Err(error)) = failures.into_iter().next() {
+            return Err(error);
+        }
         bar.set_position(received.letters.len() as u64);
         if is_found || is_empty {
             received.is_partial = is_found;
-            return Ok(received);
+            return Ok(());
         }
         let letters = std::mem::take(&mut received.letters);
         let extended = received.extend_timeout(deployment, &letters).await;
@@ -272,8 +293,18 @@ pub(crate) async fn move_to_retry_queue(deployment: &Deployment, letter: &DeadLe
     delete(deployment, letter).await
 }
 
-/// Deletes a held dead letter.
-pub(crate) async fn delete(deployment: &Deployment, letter: &DeadLetter) -> Result<(), Error> {
+/// Deletes held dead letters. If a request fails, those that are not deleted are released.
+pub(crate) async fn delete_all(deployment: &Deployment, letters: &[DeadLetter]) -> Result<(), Error> {
+    for (n, letter) in letters.iter().enumerate() {
+        if let Err(error) = delete(deployment, letter).await {
+            let _ = release(deployment, &letters[n..]).await;
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+async fn delete(deployment: &Deployment, letter: &DeadLetter) -> Result<(), Error> {
     let delete = deployment.sqs.delete_message().queue_url(deployment.dead_letter_queue()?);
     delete.receipt_handle(&letter.handle).send().await.map_err(|error| aws_error("the dead-letter queue", &error))?;
     Ok(())

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use gatehouse::commands::{Deployment, MoveEnd, Parts, Queues, Removed, Selection, erase, redrive};
-use gatehouse_local::local_sdk;
+use gatehouse_local::{Fault, Rule, local_sdk};
 use gatehouse_payload::Subject;
 use gatehouse_runtime::Clock;
 
@@ -57,4 +57,20 @@ async fn erase_function_removes_events_and_dead_letters() {
     assert_eq!(erased.removed, [(subject.clone(), Removed { events: 1, conflicts: 0, chunks: 0 })]);
     assert_eq!(erased.dead_letters.deleted.get(&subject), Some(&1));
     assert_eq!((erased.dead_letters.unreadable, erased.dead_letters.held_elsewhere), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dead_letters_are_released_if_a_request_fails() {
+    let bed = Bed::start().await;
+    bed.make_dead_letters(&["msg_1", "msg_2"]).await;
+    let (deployment, subject) = (deployment(&bed), Subject::from_stored(CONVERSATION.to_owned()));
+    bed.sqs.add_rule(Rule::every(Fault::INVALID).on("ReceiveMessage").after(1));
+    redrive(&deployment, Selection::All, None, Duration::ZERO).await.unwrap_err();
+    bed.sqs.clear_rules();
+    bed.sqs.add_rule(Rule::every(Fault::INVALID).on("DeleteMessage"));
+    let subjects = BTreeSet::from([subject.clone()]);
+    erase(&deployment, &subjects).await.unwrap_err();
+    bed.sqs.clear_rules();
+    let erased = erase(&deployment, &subjects).await.unwrap().dead_letters;
+    assert_eq!((erased.deleted.get(&subject), erased.held_elsewhere), (Some(&2), 0));
 }

@@ -148,7 +148,7 @@ impl Store {
         let added = hash(subject);
         subjects.insert(added.clone(), now.as_secs() + self.ttl_seconds);
         while subjects.len() > MAX_SUBJECTS {
-            // Of several with the same expiry, the smallest hash is removed, so that the order of the map does not matter.
+            // If several have the same expiry, the smallest hash is removed: the order of the map varies.
             let others = subjects.iter().filter(|(hash, _)| **hash != added).map(|(hash, expiry)| (*expiry, hash));
             let Some(first) = others.min().map(|(_, hash)| hash.clone()) else { break };
             subjects.remove(&first);
