@@ -80,6 +80,7 @@ fn rank(folder: &str) -> Option<u32> {
         function if function.starts_with("functions/") => Some(6),
         "infra/local" => Some(7),
         "cli" | "tests" | "tests/bench" | "tests/guard" | "examples/consumer" => Some(8),
+        "tests/simulation" => Some(9),
         _ => None,
     }
 }

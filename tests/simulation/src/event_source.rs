@@ -1,0 +1,103 @@
+//! Lambda's event source of the retry queue: receives batches, gives them to event-retry, and deletes what it does not
+//! report as failed.
+
+use aws_lambda_events::sqs::{SqsEvent, SqsMessage, SqsMessageAttribute};
+use gatehouse_memory::Response;
+use serde_json::{Value, json};
+
+use crate::fleet::Fleet;
+use crate::network::Caller;
+use crate::plan::{Ms, Service};
+use crate::world::{RETRY_QUEUE, START, World};
+
+/// The caller of the event source's own requests.
+const CALLER: Caller = Caller::Operator(usize::MAX);
+
+/// Polls the retry queue forever.
+pub async fn poll(world: World, fleet: Fleet) {
+    loop {
+        let batch = receive(&world);
+        if batch.records.is_empty() {
+            let next = next_visible(&world);
+            world.until_queue_changes(next).await;
+            continue;
+        }
+        world.wait(2).await;
+        let receipts: Vec<_> =
+            batch.records.iter().map(|record| (record.message_id.clone(), record.receipt_handle.clone())).collect();
+        {
+            let mut state = world.state();
+            let faults = state.stats.faults;
+            state.model.batch_began(&batch, faults);
+        }
+        let Some(response) = fleet.handle_batch(batch.clone()).await else { continue };
+        let failed: Vec<&str> = response.batch_item_failures.iter().map(|item| &*item.item_identifier).collect();
+        let checked = {
+            let mut state = world.state();
+            let faults = state.stats.faults;
+            state.model.batch_ended(&batch, &failed, faults)
+        };
+        world.check(checked);
+        world.wait(2).await;
+        for (id, handle) in &receipts {
+            if !failed.contains(&id.as_deref().unwrap_or_default()) {
+                request(&world, "DeleteMessage", &json!({"QueueUrl": RETRY_QUEUE, "ReceiptHandle": handle}));
+            }
+        }
+    }
+}
+
+/// Returns when the next message of the retry queue becomes visible, if there is one.
+fn next_visible(world: &World) -> Option<Ms> {
+    let now = world.now();
+    let state = world.state();
+    let next = state.sqs.messages("RetryQueue").map(|message| message.visible_at).min()?;
+    let next = u64::try_from(next - START).unwrap_or_default();
+    // SQS may have kept back a visible message.
+    Some(next.max(now + 20))
+}
+
+pub(crate) fn request(world: &World, operation: &str, body: &Value) -> Response {
+    let now = world.epoch_ms();
+    let mut state = world.state();
+    let crate::world::State { sqs, choices, .. } = &mut *state;
+    let response = sqs.answer(operation, body, now, choices);
+    let checked = state.observe(CALLER, Service::Sqs, operation, body, now);
+    drop(state);
+    world.check(checked);
+    if operation == "SendMessage" {
+        world.queue_changed();
+    }
+    response
+}
+
+fn receive(world: &World) -> SqsEvent {
+    let body = json!({"QueueUrl": RETRY_QUEUE, "MaxNumberOfMessages": 10, "WaitTimeSeconds": 20,
+                      "MessageSystemAttributeNames": ["All"], "MessageAttributeNames": ["All"]});
+    let response = request(world, "ReceiveMessage", &body);
+    let mut event = SqsEvent::default();
+    event.records = response.body["Messages"].as_array().into_iter().flatten().map(record_of).collect();
+    if !event.records.is_empty() {
+        world.note(format_args!("event source receives {} messages", event.records.len()));
+    }
+    event
+}
+
+/// Converts a message to the form that Lambda passes to a function.
+fn record_of(message: &Value) -> SqsMessage {
+    let text = |name: &str| message[name].as_str().map(str::to_owned);
+    let mut record = SqsMessage::default();
+    record.message_id = text("MessageId");
+    record.receipt_handle = text("ReceiptHandle");
+    record.body = text("Body");
+    for (name, value) in message["Attributes"].as_object().into_iter().flatten() {
+        record.attributes.insert(name.clone(), value.as_str().unwrap_or_default().to_owned());
+    }
+    for (name, value) in message["MessageAttributes"].as_object().into_iter().flatten() {
+        let mut attribute = SqsMessageAttribute::default();
+        attribute.string_value = value["StringValue"].as_str().map(str::to_owned);
+        attribute.data_type = value["DataType"].as_str().map(str::to_owned);
+        record.message_attributes.insert(name.clone(), attribute);
+    }
+    record
+}

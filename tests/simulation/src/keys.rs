@@ -1,0 +1,134 @@
+//! The secrets of the world: what vendors sign with, what clients send, and the secrets document.
+
+use std::collections::BTreeMap;
+
+use data_encoding::{BASE64, HEXLOWER};
+use gatehouse_vendor::{Parts, Source};
+use gatehouse_vendors::Secrets;
+use http::{HeaderMap, Method};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::plan::{CLIENTS, CONCURRENT_TURNS};
+
+/// The name of the agent that all clients ask.
+pub const AGENT: &str = "agent";
+/// The URL of that agent.
+pub const AGENT_URL: &str = "https://agent.simulated/run";
+
+/// The secrets of all vendors and clients, by part of the secrets document.
+#[derive(Debug, Clone)]
+pub struct Keys {
+    seed: u64,
+    /// The number of the secret that the vendor signs with.
+    current: BTreeMap<&'static str, u32>,
+    /// The numbers of the secrets that the document has.
+    valid: BTreeMap<&'static str, Vec<u32>>,
+}
+
+impl Keys {
+    /// Creates the secrets of a world.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        let parts = || gatehouse_vendors::SOURCES.iter().map(|source| source.profile().secrets.name);
+        Keys {
+            seed,
+            current: parts().map(|part| (part, 0)).collect(),
+            valid: parts().map(|part| (part, vec![0])).collect(),
+        }
+    }
+
+    /// Adds a new secret to a part of the document.
+    pub fn add(&mut self, part: &'static str) {
+        let next = self.current[part] + 1;
+        self.valid.entry(part).or_default().push(next);
+    }
+
+    /// Lets the vendor use the newest secret of a part.
+    pub fn switch(&mut self, part: &'static str) {
+        let newest = self.valid[part].iter().max().copied().unwrap_or_default();
+        self.current.insert(part, newest);
+    }
+
+    /// Removes all secrets of a part that the vendor does not use.
+    pub fn remove_old(&mut self, part: &'static str) {
+        let current = self.current[part];
+        self.valid.entry(part).or_default().retain(|number| *number >= current);
+    }
+
+    /// Returns the token of a chat client.
+    #[must_use]
+    pub fn token(&self, client: usize) -> String {
+        self.secret(CLIENTS[client], self.current["agent_chat"])
+    }
+
+    /// Returns the secrets document.
+    #[must_use]
+    pub fn document(&self) -> String {
+        let parts = self.valid.iter().map(|(part, numbers)| ((*part).to_owned(), self.part(part, numbers)));
+        Value::Object(parts.collect()).to_string()
+    }
+
+    /// Signs a delivery at a time. A forger signs with a secret that is in no document.
+    #[must_use]
+    pub fn sign(
+        &self,
+        source: &dyn Source,
+        message_id: &str,
+        body: &[u8],
+        at: gatehouse_payload::time::Timestamp,
+        is_forged: bool,
+    ) -> Vec<(String, String)> {
+        let part = source.profile().secrets.name;
+        let number = if is_forged { u32::MAX } else { self.current[part] };
+        let document = json!({part: self.part(part, &[number])}).to_string();
+        let secrets = Secrets::parse_for(&[source], &document, false).unwrap_or_default();
+        let headers = HeaderMap::new();
+        let parts = Parts { method: &Method::POST, headers: &headers, body };
+        secrets.of(source).and_then(|credentials| credentials.sign(parts, message_id, at)).unwrap_or_default()
+    }
+
+    /// Returns every secret that was ever valid, as it may appear in a text.
+    #[must_use]
+    pub fn all(&self) -> Vec<String> {
+        let mut all = Vec::new();
+        for (part, current) in &self.current {
+            let owners = if *part == "agent_chat" { CLIENTS.to_vec() } else { vec![*part] };
+            for number in 0..=*current + 1 {
+                all.extend(owners.iter().map(|owner| self.secret(owner, number)));
+            }
+        }
+        all
+    }
+
+    fn part(&self, part: &str, numbers: &[u32]) -> Value {
+        match part {
+            "vapi" => {
+                let values: Vec<String> = numbers.iter().map(|n| self.secret(part, *n)).collect();
+                json!({"schemes": [{"kind": "bearer", "header": "x-vapi-secret", "prefix": "", "values": values}]})
+            }
+            "agent_chat" => {
+                let client = |(index, id): (usize, &&str), n: &u32| {
+                    let mut client = json!({"id": id, "token": self.secret(id, *n), "agents": ["*"]});
+                    if index == 1 {
+                        client["limits"] = json!({"concurrent": CONCURRENT_TURNS});
+                    }
+                    client
+                };
+                let of = |n| CLIENTS.iter().enumerate().map(move |entry| client(entry, n));
+                let clients: Vec<Value> = numbers.iter().flat_map(of).collect();
+                json!({"clients": clients, "agents": {AGENT: {"url": AGENT_URL, "dialect": "ag-ui"}}})
+            }
+            _ => {
+                let secrets = numbers.iter().map(|n| format!("whsec_{}", self.secret(part, *n)));
+                json!({"signing_secrets": secrets.collect::<Vec<_>>()})
+            }
+        }
+    }
+
+    /// Returns a secret, in Base64.
+    fn secret(&self, owner: &str, number: u32) -> String {
+        let hash = Sha256::digest(format!("{}/{owner}/{number}", self.seed));
+        if owner == "vapi" || CLIENTS.contains(&owner) { HEXLOWER.encode(&hash) } else { BASE64.encode(&hash) }
+    }
+}

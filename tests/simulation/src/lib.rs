@@ -1,0 +1,16 @@
+#![doc = include_str!("../README.md")]
+
+pub mod chance;
+pub mod chats;
+pub mod event_source;
+pub mod fleet;
+pub mod keys;
+pub mod model;
+pub mod network;
+pub mod operators;
+mod outgoing;
+pub mod plan;
+pub mod schedule;
+pub mod senders;
+pub mod trace;
+pub mod world;

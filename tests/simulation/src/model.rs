@@ -1,0 +1,487 @@
+//! The reference model: what must be true of the table, the queues and the responses, at every step.
+//!
+//! It sees what the world sees: every change of an item, every event of a queue, every response. It shares no code with
+//! Gatehouse. The chat part is in [`chat`].
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aws_lambda_events::sqs::SqsEvent as Batch;
+use data_encoding::{BASE64, HEXLOWER};
+use gatehouse_memory::Sqs;
+use gatehouse_memory::dynamodb::{Change, Item};
+use gatehouse_memory::sqs::SqsEvent;
+use gatehouse_vendors::SOURCES;
+use http::Response;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::fleet::MAX_SKEW;
+use crate::network::Caller;
+use crate::plan::{Deliver, Plan, Signer, TTL_DAYS, Variant};
+use crate::senders;
+use crate::world::{START, State};
+
+pub mod chat;
+mod cost;
+
+pub use chat::ChatAnswer;
+
+/// The result of a check: the invariant that is violated, and what is wrong.
+pub type Checked = Result<(), (&'static str, String)>;
+
+/// A delivery that was sent.
+#[derive(Debug, Clone, Copy)]
+pub struct Delivered {
+    /// What is delivered.
+    pub deliver: Deliver,
+    /// When it was sent, in milliseconds since 1970.
+    pub sent_at: i64,
+}
+
+/// The model.
+pub struct Model {
+    plan: Plan,
+    /// The records, conflicting copies and tombstones, by key.
+    table: BTreeMap<String, Entry>,
+    /// The parts of large payloads, by key.
+    chunks: BTreeMap<String, Vec<u8>>,
+    /// The messages on the queues, by queue and message id.
+    queued: BTreeMap<(String, String), Letter>,
+    /// The bodies that must be durable: event id and content.
+    owed: BTreeSet<(String, String)>,
+    /// The event of each id.
+    ids: BTreeMap<String, usize>,
+    /// The first recorded answer of each event that is a question.
+    answers: BTreeMap<String, String>,
+    /// The number of actions by control URL.
+    actions: BTreeMap<String, u32>,
+    /// The hashes of the erased subjects.
+    erased: BTreeSet<String>,
+    /// The number of faults when each running batch began, by receipt handle.
+    batches: BTreeMap<String, u64>,
+    /// The chat turns.
+    pub chat: chat::Chat,
+    /// The requests of each instance.
+    pub cost: cost::Cost,
+}
+
+/// What an item holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Entry {
+    Record { id: String, content: String, subject: Option<String>, expires_at: i64, is_copy: bool },
+    Tombstone { subject_hash: String, expires_at: i64 },
+}
+
+impl Entry {
+    fn expires_at(&self) -> i64 {
+        match self {
+            Entry::Record { expires_at, .. } | Entry::Tombstone { expires_at, .. } => *expires_at,
+        }
+    }
+
+    /// Whether any instance may regard the entry as expired. Clocks differ.
+    fn may_be_expired(&self, now: i64) -> bool {
+        self.expires_at() * 1000 < now + MAX_SKEW
+    }
+}
+
+/// An event on a queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Letter {
+    /// The event id; `None` for a message that is not an event.
+    id: Option<String>,
+    content: String,
+}
+
+impl Model {
+    /// Creates the model of a world in which nothing has happened.
+    #[must_use]
+    pub fn new(plan: &Plan) -> Self {
+        Model {
+            plan: plan.clone(),
+            table: BTreeMap::new(),
+            chunks: BTreeMap::new(),
+            queued: BTreeMap::new(),
+            owed: BTreeSet::new(),
+            ids: BTreeMap::new(),
+            answers: BTreeMap::new(),
+            actions: BTreeMap::new(),
+            erased: BTreeSet::new(),
+            batches: BTreeMap::new(),
+            chat: chat::Chat::new(plan),
+            cost: cost::Cost::default(),
+        }
+    }
+
+    /// Sees the change of an item.
+    pub fn table_changed(&mut self, change: &Change, caller: Caller, now: i64) -> Checked {
+        let key = &change.key;
+        if key.starts_with("chunk:") {
+            match change.new.as_ref().and_then(|item| BASE64.decode(item.get("payload")?["B"].as_str()?.as_bytes()).ok()) {
+                Some(bytes) => drop(self.chunks.insert(key.clone(), bytes)),
+                None => drop(self.chunks.remove(key)),
+            }
+            return Ok(());
+        }
+        if key.starts_with("claim:") || key.starts_with("slots:") {
+            let is_answered = self.is_turn_recorded(key, now);
+            return self.chat.item_changed(key, change.new.as_ref(), caller, is_answered, now);
+        }
+        if key == "erased" {
+            let subjects = change.new.as_ref().and_then(|item| item.get("subjects")?["M"].as_object());
+            self.erased.extend(subjects.into_iter().flat_map(|subjects| subjects.keys().cloned()));
+            return Ok(());
+        }
+        let new = change.new.as_ref().map(|item| self.entry(key, item)).transpose()?;
+        let old = match &new {
+            Some(entry) => self.table.insert(key.clone(), entry.clone()),
+            None => self.table.remove(key),
+        };
+        self.transition(key, old.as_ref(), new.as_ref(), change.expired, now)?;
+        let id = match (&new, &old) {
+            (Some(Entry::Record { id, .. }), _) | (_, Some(Entry::Record { id, .. })) => id.clone(),
+            _ => key.clone(),
+        };
+        if old.as_ref().is_some_and(|old| old.may_be_expired(now)) {
+            // The promise to keep it has ended.
+            self.owed.retain(|(owed, _)| *owed != id);
+            self.answers.remove(&id);
+            if let Some(Entry::Record { content, .. }) = &old {
+                self.actions.remove(&format!("/control/{content}"));
+            }
+        }
+        self.check_owed(&id, now)
+    }
+
+    /// Checks that an item may change in this way.
+    fn transition(&self, key: &str, old: Option<&Entry>, new: Option<&Entry>, expired: bool, now: i64) -> Checked {
+        let Some(old) = old else { return Ok(()) };
+        let is_free = old.may_be_expired(now);
+        match (old, new) {
+            _ if is_free => Ok(()),
+            (Entry::Record { subject, .. }, Some(Entry::Tombstone { subject_hash, .. })) => {
+                let is_erased = self.erased.contains(subject_hash) && subject.as_deref().map(hash).as_ref() == Some(subject_hash);
+                if is_erased { Ok(()) } else { Err(("I2", format!("{key} is erased, but its subject is not"))) }
+            }
+            (Entry::Tombstone { .. }, Some(Entry::Tombstone { .. })) => Ok(()),
+            (Entry::Record { subject, is_copy: true, .. }, None) if !expired => {
+                let is_erased = subject.as_deref().is_some_and(|subject| self.erased.contains(&hash(subject)));
+                if is_erased { Ok(()) } else { Err(("I2", format!("the copy {key} is deleted"))) }
+            }
+            (_, None) => Err(("I2", format!("{key} is removed before it has expired"))),
+            (_, Some(Entry::Record { .. })) => Err(("I2", format!("{key} is overwritten before it has expired"))),
+        }
+    }
+
+    /// Reads a record, a copy or a tombstone, and checks its content.
+    fn entry(&self, key: &str, item: &Item) -> Result<Entry, (&'static str, String)> {
+        let text = |name: &str| item.get(name).and_then(|value| value["S"].as_str());
+        let number = |name: &str| item.get(name).and_then(|value| value["N"].as_str()?.parse::<i64>().ok());
+        let Some(expires_at) = number("expires_at") else { return Err(("I9", format!("{key} never expires"))) };
+        if item.contains_key("erased_at") {
+            let subject_hash = text("erased_subject").unwrap_or_default().to_owned();
+            return Ok(Entry::Tombstone { subject_hash, expires_at });
+        }
+        let id = text("conflict_of").unwrap_or(key).to_owned();
+        let Some(payload) = self.payload(item) else { return Err(("I1", format!("{key} has no readable payload"))) };
+        let content = self.content(&id, &payload)?;
+        let subject = text("subject").map(str::to_owned);
+        Ok(Entry::Record { id, content, subject, expires_at, is_copy: text("conflict_of").is_some() })
+    }
+
+    fn payload(&self, item: &Item) -> Option<Vec<u8>> {
+        if let Some(count) = item.get("chunks") {
+            let nonce = BASE64.decode(item.get("nonce")?["B"].as_str()?.as_bytes()).ok()?;
+            let count: usize = count["N"].as_str()?.parse().ok()?;
+            let key = |n| format!("chunk:{}/{n}", HEXLOWER.encode(&nonce));
+            let parts: Option<Vec<&Vec<u8>>> = (0..count).map(|n| self.chunks.get(&key(n))).collect();
+            return zstd::decode_all(&*parts?.into_iter().flatten().copied().collect::<Vec<u8>>()).ok();
+        }
+        let payload = item.get("payload")?;
+        match payload["S"].as_str() {
+            Some(text) => Some(text.as_bytes().to_vec()),
+            None => zstd::decode_all(&*BASE64.decode(payload["B"].as_str()?.as_bytes()).ok()?).ok(),
+        }
+    }
+
+    /// Returns the short name of a body: its marker, or that of a chat turn. The body must be one that was sent.
+    fn content(&self, id: &str, payload: &[u8]) -> Result<String, (&'static str, String)> {
+        if id.starts_with("ag-kit:") {
+            return self.chat.turn_content(id, payload);
+        }
+        let stored: Value = serde_json::from_slice(payload).unwrap_or_default();
+        let marker = stored["marker"].as_str().or_else(|| stored["message"]["marker"].as_str()).unwrap_or_default();
+        let mut parts = marker.split('-');
+        let (kind, event) = (parts.next(), parts.next().and_then(|event| event.parse::<usize>().ok()));
+        let variant = if parts.next() == Some("Other") { Variant::Other } else { Variant::Original };
+        let spec = event.and_then(|event| self.plan.events.get(event));
+        let (Some("PRIVATE"), Some(spec), Some(event)) = (kind, spec, event) else {
+            return Err(("I3", format!("{id} has a body that no vendor has signed")));
+        };
+        let mut expected: Value =
+            serde_json::from_str(&senders::body(self.plan.seed, *spec, event, variant, false)).unwrap_or_default();
+        if let Some(url) = expected.pointer_mut("/message/call/monitor/controlUrl") {
+            *url = "[redacted]".into();
+        }
+        if stored == expected { Ok(marker.to_owned()) } else { Err(("I3", format!("the body of {id} was changed"))) }
+    }
+
+    /// Sees an event of a queue.
+    pub fn queue_changed(&mut self, event: &SqsEvent, sqs: &Sqs, now: i64) -> Checked {
+        let (lost, is_final) = match event {
+            SqsEvent::Sent { queue, id } | SqsEvent::Received { queue, id, .. } => {
+                let at = (queue.clone(), id.clone());
+                if !self.queued.contains_key(&at) {
+                    let message = sqs.messages(queue).find(|message| message.id == *id);
+                    let letter = self.letter(message.map(|message| message.body.as_str()).unwrap_or_default())?;
+                    if let (Some(id), true) = (&letter.id, matches!(event, SqsEvent::Sent { .. })) {
+                        self.owed.insert((id.clone(), letter.content.clone()));
+                    }
+                    self.queued.insert(at, letter);
+                }
+                return Ok(());
+            }
+            SqsEvent::Moved { from, to, old_id, new_id } => {
+                if let Some(letter) = self.queued.remove(&(from.clone(), old_id.clone())) {
+                    self.queued.insert((to.clone(), new_id.clone()), letter);
+                }
+                return Ok(());
+            }
+            SqsEvent::Deleted { queue, id } => (self.queued.remove(&(queue.clone(), id.clone())), false),
+            SqsEvent::Expired { queue, id } => {
+                let is_dead = queue == "DeadLetterQueue";
+                (self.queued.remove(&(queue.clone(), id.clone())), is_dead)
+            }
+        };
+        let Some(Letter { id: Some(id), content }) = lost else { return Ok(()) };
+        if is_final && !self.is_durable(&id, &content, now) {
+            // A dead letter that nobody redrives is lost after two weeks, as documented.
+            self.owed.remove(&(id.clone(), content));
+        }
+        self.check_owed(&id, now)
+    }
+
+    fn letter(&self, body: &str) -> Result<Letter, (&'static str, String)> {
+        let envelope: Value = serde_json::from_str(body).unwrap_or_default();
+        let frame = envelope["body"].as_str().and_then(|body| BASE64.decode(body.as_bytes()).ok());
+        let payload = frame.and_then(|frame| zstd::decode_all(&*frame).ok());
+        match (envelope["event_id"].as_str(), payload) {
+            (Some(id), Some(payload)) => {
+                Ok(Letter { id: Some(id.to_owned()), content: self.content(id, &payload)? })
+            }
+            _ => Ok(Letter { id: None, content: String::new() }),
+        }
+    }
+
+    /// Whether a body is in the table or on a queue, or need not be kept.
+    fn is_durable(&self, id: &str, content: &str, now: i64) -> bool {
+        let is_kept = |entry: &Entry| match entry {
+            Entry::Record { content: stored, is_copy, .. } => {
+                (stored == content || (!is_copy && self.is_question(id))) && entry.expires_at() * 1000 >= now - MAX_SKEW
+            }
+            Entry::Tombstone { .. } => false,
+        };
+        let copies = || self.table.values().filter(|entry| matches!(entry, Entry::Record { id: of, is_copy: true, .. } if of == id));
+        self.table.get(id).is_some_and(is_kept)
+            || self.queued.values().any(|letter| letter.id.as_deref() == Some(id) && letter.content == content)
+            || self.is_erased(id)
+            || copies().any(is_kept)
+    }
+
+    /// Whether the record or the copy with this body is still in the table, so that it is missed only because it has
+    /// expired.
+    fn has_expired(&self, id: &str, content: &str) -> bool {
+        let is_it = |entry: &Entry| matches!(entry, Entry::Record { id: of, content: stored, .. } if of == id && stored == content);
+        self.table.values().any(is_it)
+    }
+
+    /// Whether the subject of an event was erased.
+    fn is_erased(&self, id: &str) -> bool {
+        if self.erased.is_empty() {
+            return false;
+        }
+        if let Some(Entry::Tombstone { .. }) = self.table.get(id) {
+            return true;
+        }
+        let subject = match self.ids.get(id) {
+            Some(event) => self.subject(*event),
+            None => return !id.starts_with("ag-kit:"),
+        };
+        self.erased.contains(&hash(&subject))
+    }
+
+    /// Returns the subject of an event.
+    #[must_use]
+    pub fn subject(&self, event: usize) -> String {
+        let spec = self.plan.events[event];
+        let source = SOURCES[spec.source];
+        let id = senders::subject_id(self.plan.seed, spec);
+        let body = senders::body(self.plan.seed, spec, event, Variant::Original, false);
+        let kind = match (source.profile().vendor, body.contains("end_user.updated")) {
+            ("ada", true) => "end-user",
+            ("ada", false) => "conversation",
+            ("agntix", _) => "session",
+            _ => "call",
+        };
+        format!("{}:{kind}:{id}", source.profile().vendor)
+    }
+
+    fn is_question(&self, id: &str) -> bool {
+        id.starts_with("vapi:") && (id.contains(":tool-calls") || id.contains(":assistant-request"))
+    }
+
+    /// Checks that everything that is owed under an id is durable.
+    fn check_owed(&self, id: &str, now: i64) -> Checked {
+        let owed = self.owed.range((id.to_owned(), String::new())..).take_while(|(owed, _)| owed == id);
+        for (_, content) in owed {
+            if !self.is_durable(id, content, now) && !self.has_expired(id, content) {
+                return Err(("I1", format!("{id} ({content}) was accepted, and is in neither table nor queue")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks a response to a vendor.
+    fn responded(&mut self, delivered: &Delivered, response: &Response<String>, secrets: &[String], now: i64) -> Checked {
+        let status = response.status().as_u16();
+        let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let Deliver { event, variant, signer, .. } = delivered.deliver;
+        let is_accepted = (200..300).contains(&status);
+        if response.body().contains("PRIVATE") || secrets.iter().any(|secret| response.body().contains(secret.as_str())) {
+            return Err(("I8", format!("the response to event {event} shows content")));
+        }
+        match signer {
+            Signer::Forger if is_accepted => return Err(("I3", format!("a forged event {event} was accepted"))),
+            Signer::Forger => return Ok(()),
+            Signer::Vendor if (400..500).contains(&status) => {
+                return Err(("I4", format!("the authentic event {event} was refused with {status}: {}", response.body())));
+            }
+            Signer::Vendor if !is_accepted => return Ok(()),
+            Signer::Vendor => {}
+        }
+        let (id, outcome) = (header("gatehouse-event-id").to_owned(), header("gatehouse-outcome"));
+        if *self.ids.entry(id.clone()).or_insert(event) != event {
+            return Err(("identity", format!("{id} is the id of two events, {} and {event}", self.ids[&id])));
+        }
+        let content = senders::marker(event, variant);
+        match outcome {
+            "recorded" | "duplicate" | "conflict" | "queued" => {
+                if !self.is_durable(&id, &content, now) {
+                    return Err(("I1", format!("{id} ({content}) is {outcome}, but in neither table nor queue")));
+                }
+                self.owed.insert((id.clone(), content));
+            }
+            "erased" if self.is_erased(&id) => {}
+            "unrecorded" if self.is_question(&id) => {}
+            _ => return Err(("I1", format!("the outcome of {id} is {outcome}"))),
+        }
+        if self.is_question(&id) && ["recorded", "duplicate"].contains(&outcome) {
+            let first = self.answers.entry(id.clone()).or_insert_with(|| response.body().clone());
+            if first != response.body() {
+                return Err(("I6", format!("a copy of {id} got another answer: {} after {first}", response.body())));
+            }
+        }
+        Ok(())
+    }
+
+    /// Sees that an agent is asked. Returns the number of the call.
+    pub fn agent_asked(&mut self, caller: Caller, request_id: &str, now: i64) -> (usize, Checked) {
+        let is_answered = self.chat.key_of(request_id).is_some_and(|key| self.is_turn_recorded(&key, now));
+        self.chat.agent_asked(caller, request_id, is_answered, now)
+    }
+
+    /// Sees an action on a live call.
+    pub fn acted(&mut self, path: &str) -> Checked {
+        let count = self.actions.entry(path.to_owned()).or_default();
+        *count += 1;
+        if *count > 1 { Err(("I6", format!("the action at {path} ran {count} times"))) } else { Ok(()) }
+    }
+
+    /// Sees that event-retry gets a batch, when `faults` faults had happened.
+    pub fn batch_began(&mut self, batch: &Batch, faults: u64) {
+        let handles = batch.records.iter().filter_map(|record| record.receipt_handle.clone());
+        self.batches.extend(handles.map(|handle| (handle, faults)));
+    }
+
+    /// Checks that only those messages of a batch failed that had to.
+    pub fn batch_ended(&mut self, batch: &Batch, failed: &[&str], faults: u64) -> Checked {
+        for record in &batch.records {
+            let id = record.message_id.as_deref().unwrap_or_default();
+            let handle = record.receipt_handle.as_deref().unwrap_or_default();
+            let is_undisturbed = self.batches.remove(handle) == Some(faults);
+            let is_event = record.body.as_deref().is_some_and(|body| body.contains("\"fingerprint\""));
+            if is_undisturbed && is_event && failed.contains(&id) {
+                return Err(("I10", format!("message {id} failed although nothing was wrong with it")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Describes the state of an item, for the coverage.
+    #[must_use]
+    pub fn state_of(&self, key: &str) -> String {
+        match self.table.get(key) {
+            Some(Entry::Record { .. }) => "recorded".to_owned(),
+            Some(Entry::Tombstone { .. }) => "erased".to_owned(),
+            None if self.queued.values().any(|letter| letter.id.as_deref() == Some(key)) => "queued".to_owned(),
+            None => self.chat.state_of(key).unwrap_or_else(|| "absent".to_owned()),
+        }
+    }
+
+    /// Whether a completed turn under a claim is in the table or on a queue.
+    fn is_turn_recorded(&self, claim: &str, now: i64) -> bool {
+        let Some(scope) = claim.strip_prefix("claim:") else { return false };
+        let prefix = format!("ag-kit:{scope}:");
+        let is_completed = |content: &str| content.starts_with("completed");
+        self.table.range(prefix.clone()..).take_while(|(key, _)| key.starts_with(&prefix)).any(
+            |(_, entry)| matches!(entry, Entry::Record { content, .. } if is_completed(content)) && !entry.may_be_expired(now),
+        ) || self.queued.values().any(|letter| {
+            letter.id.as_ref().is_some_and(|id| id.starts_with(&prefix)) && is_completed(&letter.content)
+        })
+    }
+
+    /// Returns the ids and contents of all records, to compare the table at two times.
+    #[must_use]
+    pub fn records(&self) -> BTreeMap<String, String> {
+        let content = |(key, entry): (&String, &Entry)| match entry {
+            Entry::Record { content, .. } => Some((key.clone(), content.clone())),
+            Entry::Tombstone { .. } => None,
+        };
+        self.table.iter().filter_map(content).collect()
+    }
+
+    /// Checks that nothing is left on the retry queue, and that no visible record has an erased subject.
+    pub fn at_rest(&self, now: i64) -> Checked {
+        if let Some(((_, message), letter)) = self.queued.iter().find(|((queue, _), _)| queue == "RetryQueue") {
+            return Err(("I5", format!("message {message} ({:?}) is still on the retry queue", letter.id)));
+        }
+        for (key, entry) in &self.table {
+            if let Entry::Record { subject: Some(subject), .. } = entry
+                && self.erased.contains(&hash(subject))
+                && !entry.may_be_expired(now)
+            {
+                return Err(("erasure", format!("{key} is stored although {subject} was erased")));
+            }
+        }
+        self.chat.at_rest(now)
+    }
+}
+
+impl State {
+    /// Checks a response to a vendor.
+    pub fn responded(&mut self, delivered: &Delivered, response: &Response<String>, now: i64) -> Checked {
+        let secrets = self.keys.all();
+        self.model.responded(delivered, response, &secrets, now)
+    }
+}
+
+/// Returns the hash under which the list of erased subjects has a subject.
+fn hash(subject: &str) -> String {
+    HEXLOWER.encode(&Sha256::digest(subject)[..16])
+}
+
+/// When a record that is written now expires, in seconds since 1970.
+#[must_use]
+pub fn expiry(now: i64) -> i64 {
+    (now.max(START)) / 1000 + i64::from(TTL_DAYS) * 86_400
+}

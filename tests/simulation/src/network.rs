@@ -1,0 +1,351 @@
+//! The network: carries requests to the services, with delays and faults, and their answers back.
+//!
+//! Instances reach it through the HTTP clients that they are given: that of the AWS SDK, and that for agents and control
+//! URLs. Everything that an instance does in the world goes through here.
+
+use std::fmt;
+use std::future::pending;
+
+use aws_smithy_runtime_api::client::http::{
+    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
+};
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::body::SdkBody;
+use bytes::Bytes;
+use gatehouse_egress::client::ResponseFuture;
+use gatehouse_egress::{RequestError, Transport};
+use gatehouse_memory::Response;
+use http::Request;
+use serde_json::Value;
+
+use crate::chance::Chance;
+use crate::model::Checked;
+use crate::plan::{FaultKind, Ms, Service};
+use crate::trace::digest;
+use crate::world::{State, World};
+
+/// Who sends a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Caller {
+    /// The instance with this number.
+    Instance(usize),
+    /// A command of an operator, with its number.
+    Operator(usize),
+    /// A vendor or a chat client, with the number of its action and of its attempt.
+    Outside(usize, u64),
+}
+
+/// Why a request has no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoAnswer {
+    /// The service was not reached.
+    Unreachable,
+    /// The connection broke.
+    Broken,
+}
+
+/// What happens to one request.
+#[derive(Debug, Clone, Copy)]
+pub struct Fate {
+    /// How long the request takes to the service.
+    pub there: Ms,
+    /// How long the answer takes back.
+    pub back: Ms,
+    /// How it fails.
+    pub fault: Option<FaultKind>,
+    /// Whether the caller dies with it; whether the service still gets it.
+    dies: Option<bool>,
+}
+
+impl State {
+    /// Decides the fate of the next request of `caller` to `service`.
+    fn fate(&mut self, caller: Caller, service: Service, now: Ms) -> Fate {
+        let (name, dies) = match caller {
+            Caller::Instance(number) => {
+                let life = &mut self.lives[number];
+                life.requests += 1;
+                let is_last = |(at, _): &(u64, bool)| *at <= life.requests;
+                ([1, number as u64, life.requests], life.kill_at.filter(is_last).map(|(_, is_applied)| is_applied))
+            }
+            Caller::Operator(number) => ([2, number as u64, self.stats.requests], None),
+            Caller::Outside(action, attempt) => ([3, action as u64, attempt], None),
+        };
+        let mut chance = Chance::of(self.plan.seed, &[2, name[0], name[1], name[2]]);
+        let mut latency = || if chance.happens(20) { chance.between(20, 200) } else { chance.between(1, 9) };
+        let (there, back) = (latency(), latency());
+        self.faults.retain(|(until, ..)| *until > now);
+        let mut fault = None;
+        for (_, n, active) in &self.faults {
+            // Each fault has its own numbers, so that the others do not depend on it.
+            let mut chance = Chance::of(self.plan.seed, &[3, *n as u64, name[0], name[1], name[2]]);
+            if active.service == service && chance.happens(active.share) {
+                fault = fault.or(Some((active.kind, chance.between(200, 3000))));
+            }
+        }
+        match fault {
+            Some((FaultKind::Slow, delay)) if delay % 2 == 0 => {
+                Fate { there: there + delay, back, fault: Some(FaultKind::Slow), dies }
+            }
+            Some((FaultKind::Slow, delay)) => Fate { there, back: back + delay, fault: Some(FaultKind::Slow), dies },
+            fault => Fate { there, back, fault: fault.map(|(kind, _)| kind), dies },
+        }
+    }
+}
+
+impl World {
+    /// Sends a request to a service of AWS.
+    async fn aws(&self, caller: Caller, service: Service, operation: &str, body: Value) -> Result<Response, NoAnswer> {
+        let about = Subject::of(service, &body);
+        let apply = |world: &World| {
+            let response = world.apply(caller, service, operation, &body);
+            let now = world.now();
+            let outcome = response.code().unwrap_or("ok").to_owned();
+            world.state().trace.add(
+                now,
+                format_args!(
+                    "{caller} {service:?}.{operation} {about} [{:016x}] -> {outcome} [{:016x}]",
+                    digest(&body),
+                    digest(&response.body)
+                ),
+            );
+            response
+        };
+        let refuse = |kind| refusal(service, kind);
+        self.carry(caller, service, operation, &about, apply, refuse).await
+    }
+
+    /// Carries a request there and back. `apply` lets the service handle it; `refuse` is the answer of a service that
+    /// fails.
+    pub async fn carry<R>(
+        &self,
+        caller: Caller,
+        service: Service,
+        operation: &str,
+        about: &Subject,
+        apply: impl FnOnce(&World) -> R,
+        refuse: impl FnOnce(FaultKind) -> R,
+    ) -> Result<R, NoAnswer> {
+        if let Caller::Instance(number) = caller {
+            self.running(number).await;
+        }
+        let fate = {
+            let now = self.now();
+            let mut state = self.state();
+            state.stats.requests += 1;
+            let fate = state.fate(caller, service, now);
+            if let Some(fault) = fate.fault {
+                state.record_fault(&format!("{fault:?}"), service, operation, about);
+                state.trace.add(now, format_args!("{caller} {service:?}.{operation} {about} fault: {fault:?}"));
+            }
+            if fate.dies.is_some() {
+                state.record_fault("Killed", service, operation, about);
+            }
+            fate
+        };
+        let die = |when: &str| {
+            if let Caller::Instance(number) = caller {
+                self.kill(number, &format!("{when} {service:?}.{operation} {about}"));
+            }
+        };
+        if fate.dies == Some(false) {
+            die("before");
+            return pending().await;
+        }
+        if fate.fault == Some(FaultKind::Unreachable) {
+            self.wait(1).await;
+            return Err(NoAnswer::Unreachable);
+        }
+        self.wait(fate.there).await;
+        let answer = match fate.fault {
+            Some(FaultKind::Lost) => return pending().await,
+            Some(FaultKind::Cut) => return Err(NoAnswer::Broken),
+            Some(
+                kind @ (FaultKind::Throttled | FaultKind::Internal | FaultKind::Denied | FaultKind::Rejected),
+            ) => refuse(kind),
+            _ => apply(self),
+        };
+        if fate.dies == Some(true) {
+            die("after");
+            return pending().await;
+        }
+        self.wait(fate.back).await;
+        match fate.fault {
+            Some(FaultKind::AnswerLost) => return pending().await,
+            Some(FaultKind::AnswerCut) => return Err(NoAnswer::Broken),
+            _ => {}
+        }
+        if let Caller::Instance(number) = caller {
+            self.running(number).await;
+        }
+        Ok(answer)
+    }
+
+    /// Lets a service handle a request, and the oracles look at what it changed.
+    fn apply(&self, caller: Caller, service: Service, operation: &str, body: &Value) -> Response {
+        let now = self.epoch_ms();
+        let mut state = self.state();
+        let State { dynamodb, sqs, secrets_manager, choices, .. } = &mut *state;
+        let response = match service {
+            Service::DynamoDb => dynamodb.answer(operation, body, now),
+            Service::Sqs => sqs.answer(operation, body, now, choices),
+            _ => secrets_manager.answer(operation, body),
+        };
+        let checked = state.observe(caller, service, operation, body, now);
+        drop(state);
+        self.check(checked);
+        // A message may be new or visible again.
+        if service == Service::Sqs && !operation.starts_with("Receive") && !operation.starts_with("Get") {
+            self.queue_changed();
+        }
+        response
+    }
+}
+
+impl State {
+    /// Lets the model see what changed in the table and the queues.
+    pub fn observe(&mut self, caller: Caller, service: Service, operation: &str, body: &Value, now: i64) -> Checked {
+        if service == Service::DynamoDb {
+            let units = self.dynamodb.last_units().write;
+            let about = Subject::of(service, body);
+            self.model.cost.count(caller, operation, &about.text, units);
+        }
+        let changes = self.dynamodb.take_changes();
+        let mut checked = changes.iter().try_for_each(|change| self.model.table_changed(change, caller, now));
+        for event in self.sqs.take_events() {
+            let found = self.model.queue_changed(&event, &self.sqs, now);
+            checked = checked.and(found);
+        }
+        checked
+    }
+
+    /// Counts a fault, with what it hits and in which state that is.
+    pub fn record_fault(&mut self, kind: &str, service: Service, operation: &str, about: &Subject) {
+        self.stats.faults += 1;
+        let state = match &about.key {
+            Some(key) if service == Service::DynamoDb => self.model.state_of(key),
+            _ => "-".to_owned(),
+        };
+        let point = format!("{service:?}.{operation}");
+        *self.stats.coverage.entry((kind.to_owned(), point, state)).or_default() += 1;
+    }
+}
+
+/// What a request is about, for the trace.
+#[derive(Debug, Clone, Default)]
+pub struct Subject {
+    key: Option<String>,
+    text: String,
+}
+
+impl Subject {
+    /// Creates a subject from a text.
+    #[must_use]
+    pub fn named(text: impl fmt::Display) -> Self {
+        Subject { key: None, text: text.to_string() }
+    }
+
+    fn of(service: Service, body: &Value) -> Self {
+        if service == Service::DynamoDb {
+            let key = body.pointer("/Item/event_id/S").or_else(|| body.pointer("/Key/event_id/S"));
+            let key = key.and_then(Value::as_str).map(str::to_owned);
+            return Subject { text: key.clone().unwrap_or_else(|| "-".to_owned()), key };
+        }
+        let queue = body["QueueUrl"].as_str().and_then(|url| url.rsplit('/').next());
+        Subject { key: None, text: queue.unwrap_or("-").to_owned() }
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl fmt::Display for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Caller::Instance(number) => write!(f, "instance #{number}"),
+            Caller::Operator(action) => write!(f, "operator (action {action})"),
+            Caller::Outside(action, attempt) => write!(f, "sender (action {action}, attempt {attempt})"),
+        }
+    }
+}
+
+/// Returns the error of a service that fails.
+fn refusal(service: Service, kind: FaultKind) -> Response {
+    let (status, code) = match (kind, service) {
+        (FaultKind::Throttled, Service::DynamoDb) => (400, "ProvisionedThroughputExceededException"),
+        (FaultKind::Throttled, _) => (400, "ThrottlingException"),
+        (FaultKind::Denied, _) => (400, "AccessDeniedException"),
+        (FaultKind::Rejected, _) => (400, "ValidationException"),
+        _ => (500, "InternalServerError"),
+    };
+    Response::error(status, code, "simulated")
+}
+
+/// The HTTP client of the AWS SDK of one caller.
+#[derive(Clone)]
+pub struct Wire {
+    /// The world.
+    pub world: World,
+    /// Who uses the client.
+    pub caller: Caller,
+}
+
+impl fmt::Debug for Wire {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Wire({})", self.caller)
+    }
+}
+
+impl HttpClient for Wire {
+    fn http_connector(&self, _: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
+        SharedHttpConnector::new(self.clone())
+    }
+}
+
+impl HttpConnector for Wire {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let target = request.headers().get("x-amz-target").unwrap_or_default();
+        let (service, operation) = target.split_once('.').unwrap_or_default();
+        let service = match service {
+            "DynamoDB_20120810" => Service::DynamoDb,
+            "AmazonSQS" => Service::Sqs,
+            _ => Service::SecretsManager,
+        };
+        let operation = operation.to_owned();
+        let body = serde_json::from_slice(request.body().bytes().unwrap_or_default()).unwrap_or_default();
+        let Wire { world, caller } = self.clone();
+        HttpConnectorFuture::new(async move {
+            match world.aws(caller, service, &operation, body).await {
+                Ok(response) => Ok(http_response(&response)),
+                Err(_) => Err(ConnectorError::io("the connection broke".into())),
+            }
+        })
+    }
+}
+
+fn http_response(response: &Response) -> HttpResponse {
+    let status = http::StatusCode::from_u16(response.status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
+    let mut http = HttpResponse::new(status.into(), SdkBody::from(response.body.to_string()));
+    // The SDK reads the error codes of SQS from this header.
+    if let Some(code) = gatehouse_memory::sqs::query_error(response) {
+        http.headers_mut().insert("x-amzn-query-error", code);
+    }
+    http
+}
+
+impl Transport for Wire {
+    fn send(&self, request: Request<Bytes>) -> ResponseFuture {
+        let wire = self.clone();
+        Box::pin(async move {
+            let sent = wire.send_outgoing(request).await;
+            sent.map_err(|error| match error {
+                NoAnswer::Unreachable => RequestError::Connect,
+                NoAnswer::Broken => RequestError::Broken,
+            })
+        })
+    }
+}

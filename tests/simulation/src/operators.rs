@@ -1,0 +1,147 @@
+//! Operators: they redrive dead letters, erase subjects, rotate secrets and deploy. And what AWS does by itself.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use gatehouse::commands::{Deployment, Parts, Queues, Selection, erase, redrive};
+use gatehouse_payload::Subject;
+use serde_json::json;
+
+use crate::chance::Chance;
+use crate::fleet::{Fleet, sdk};
+use crate::network::{Caller, Wire};
+use crate::plan::{Action, Fault, Ms, Poison, Service, TTL_DAYS, What};
+use crate::world::{DEAD_LETTER_QUEUE, RETRY_QUEUE, TABLE, World};
+
+/// The time between the addition of a new secret and its first use.
+const BEFORE_SWITCH: Ms = 60_000;
+/// The time between the first use of a new secret and the removal of the old one.
+const BEFORE_REMOVAL: Ms = 20 * 60_000;
+
+/// Does what an action says, except what vendors and chat clients do.
+pub async fn act(world: World, fleet: Fleet, action: Action) {
+    let now = world.now();
+    match action.what {
+        What::Deliver(_) | What::Ask(_) => {}
+        What::Fault(fault) => {
+            let Fault { service, kind, share, lasts } = fault;
+            world.note(format_args!("{service:?}: {kind:?} for {share} of 1000 requests, {lasts} ms"));
+            world.state().faults.push((now + lasts, action.n, fault));
+        }
+        What::Kill { function, after, is_applied } => {
+            let mut state = world.state();
+            let alive = state.lives.iter_mut().rev().find(|life| life.function == function && !life.is_dead);
+            if let Some(life) = alive {
+                life.kill_at = Some((life.requests + 1 + after, is_applied));
+            }
+        }
+        What::Pause { function, lasts } => {
+            let instances: Vec<usize> = {
+                let state = world.state();
+                let lives = state.lives.iter().enumerate();
+                lives.filter(|(_, life)| life.function == function && !life.is_dead).map(|(n, _)| n).collect()
+            };
+            world.note(format_args!("{function}: all instances stand still for {lasts} ms"));
+            world.state().stats.faults += 1;
+            instances.into_iter().for_each(|instance| world.pause(instance, lasts));
+        }
+        What::Retire(function) => {
+            world.note(format_args!("{function}: idle instances end"));
+            fleet.retire(function);
+        }
+        What::Deploy(version) => {
+            world.note(format_args!("version {version} is deployed"));
+            world.state().version = version;
+        }
+        What::Rotate(part) => rotate(&world, part).await,
+        What::Redrive => drop(redrive_all(&world, action.n).await),
+        What::Erase(event) => {
+            let subject = world.state().model.subject(event);
+            erase_subject(&world, action.n, &subject).await;
+        }
+        What::Lag(lasts) => {
+            world.note(format_args!("the indexes lag for {lasts} ms"));
+            world.state().dynamodb.hold_indexes(true);
+            world.wait(lasts).await;
+            world.state().dynamodb.hold_indexes(false);
+        }
+        What::Sweep => sweep(&world, action.n),
+        What::Poison(poison) => send_poison(&world, poison),
+    }
+}
+
+async fn rotate(world: &World, part: &'static str) {
+    world.note(format_args!("the secret of {part} is rotated"));
+    let change = |change: &dyn Fn(&mut crate::keys::Keys)| {
+        let mut state = world.state();
+        change(&mut state.keys);
+        state.secrets_manager.secret = Some(state.keys.document());
+    };
+    change(&|keys| keys.add(part));
+    world.wait(BEFORE_SWITCH).await;
+    change(&|keys| keys.switch(part));
+    world.wait(BEFORE_REMOVAL).await;
+    change(&|keys| keys.remove_old(part));
+    world.note(format_args!("the old secret of {part} is removed"));
+}
+
+fn deployment(world: &World, action: usize) -> Deployment {
+    let sdk = sdk(world, Wire { world: world.clone(), caller: Caller::Operator(action) });
+    let queues = Queues { retry: RETRY_QUEUE.to_owned(), dead_letter: DEAD_LETTER_QUEUE.to_owned() };
+    Deployment::new(Parts {
+        dynamodb: sdk.clone(),
+        sqs: sdk,
+        table: TABLE.to_owned(),
+        queues: Some(queues),
+        clock: world.clock(0),
+        ttl_days: TTL_DAYS,
+    })
+}
+
+/// Redrives all dead letters. Returns whether the command succeeded.
+pub async fn redrive_all(world: &World, action: usize) -> bool {
+    world.note("the operator redrives all dead letters");
+    let result = redrive(&deployment(world, action), Selection::All, None, Duration::from_secs(60)).await;
+    match &result {
+        Ok(result) => world.note(format_args!("the redrive ends: {result:?}")),
+        Err(error) => world.note(format_args!("the redrive fails: {error}")),
+    }
+    result.is_ok()
+}
+
+/// Erases a subject. Returns whether the command succeeded.
+pub async fn erase_subject(world: &World, action: usize, subject: &str) -> bool {
+    world.note(format_args!("the operator erases {subject}"));
+    let subjects = BTreeSet::from([Subject::from_stored(subject.to_owned())]);
+    let result = erase(&deployment(world, action), &subjects).await;
+    match &result {
+        Ok(_) => world.note(format_args!("{subject} is erased")),
+        Err(error) => world.note(format_args!("the erasure fails: {error}")),
+    }
+    result.is_ok()
+}
+
+/// Lets DynamoDB remove some of the expired items.
+pub fn sweep(world: &World, action: usize) {
+    let now = world.epoch_ms();
+    let mut state = world.state();
+    let mut chance = Chance::of(state.plan.seed, &[6, action as u64]);
+    let expired = state.dynamodb.expired(TABLE, now / 1000);
+    for key in expired {
+        if chance.happens(700) {
+            state.dynamodb.remove_expired(TABLE, &key);
+        }
+    }
+    let checked = state.observe(Caller::Operator(action), Service::Sqs, "", &json!({}), now);
+    drop(state);
+    world.check(checked);
+}
+
+fn send_poison(world: &World, poison: Poison) {
+    let body = match poison {
+        Poison::Garbage => "not an event".to_owned(),
+        Poison::Newer => json!({"v": 2, "sealed": "x"}).to_string(),
+    };
+    world.note(format_args!("a message that is not an event is on the retry queue: {poison:?}"));
+    crate::event_source::request(world, "SendMessage", &json!({"QueueUrl": RETRY_QUEUE, "MessageBody": body}));
+}

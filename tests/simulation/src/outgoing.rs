@@ -1,0 +1,158 @@
+//! The agents that chat turns are forwarded to, and the control URLs of live calls.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use gatehouse_egress::Body;
+use http::{Request, Response, StatusCode, header};
+use http_body::Frame;
+use http_body_util::{BodyExt, Empty};
+use serde_json::json;
+use tokio::sync::mpsc;
+
+use crate::chance::Chance;
+use crate::network::{Caller, NoAnswer, Subject, Wire};
+use crate::plan::{Ms, Service};
+use crate::world::World;
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+impl Wire {
+    /// Sends a request to an agent or to a control URL.
+    pub(crate) async fn send_outgoing(&self, request: Request<Bytes>) -> Result<Response<Body>, NoAnswer> {
+        let is_control = request.uri().path().starts_with("/control/");
+        let service = if is_control { Service::Control } else { Service::Agent };
+        let id = request.headers().get("x-request-id").and_then(|id| id.to_str().ok()).unwrap_or_default();
+        let about = Subject::named(if is_control { request.uri().path() } else { id });
+        let caller = self.caller;
+        let apply = |world: &World| {
+            if is_control {
+                let checked = world.state().model.acted(request.uri().path());
+                world.check(checked);
+                world.note(format_args!("{caller} Control.POST {about}"));
+                response(StatusCode::OK, Body::simulated(Empty::new().map_err(|never| match never {}).boxed_unsync()))
+            } else {
+                world.note(format_args!("{caller} Agent.POST {about}"));
+                answer(world, caller, id)
+            }
+        };
+        let refuse = |_| {
+            let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
+            response(StatusCode::SERVICE_UNAVAILABLE, Body::simulated(body))
+        };
+        self.world.carry(caller, service, "POST", &about, apply, refuse).await
+    }
+}
+
+fn response(status: StatusCode, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, http::HeaderValue::from_static("text/event-stream"));
+    response
+}
+
+/// The end of an agent's answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum AgentEnd {
+    /// A terminal event.
+    Finished,
+    /// An event that says that the run failed.
+    RunError,
+    /// The connection breaks within an event.
+    Cut,
+    /// The agent falls silent.
+    Silent,
+    /// The answer ends without a terminal event.
+    Missing,
+}
+
+/// Answers a request as an agent does: a stream of events with pauses.
+fn answer(world: &World, caller: Caller, request_id: &str) -> Response<Body> {
+    let (call, checked) = world.state().model.agent_asked(caller, request_id, world.epoch_ms());
+    world.check(checked);
+    let seed = world.state().plan.seed;
+    let mut chance = Chance::of(seed, &[4, call as u64]);
+    if chance.happens(60) {
+        let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
+        world.state().model.chat.agent_ended(call);
+        return response(StatusCode::BAD_GATEWAY, Body::simulated(body));
+    }
+    let end = match chance.between(0, 100) {
+        0..72 => AgentEnd::Finished,
+        72..80 => AgentEnd::RunError,
+        80..88 => AgentEnd::Cut,
+        88..92 => AgentEnd::Silent,
+        _ => AgentEnd::Missing,
+    };
+    let (sender, frames) = mpsc::unbounded_channel();
+    let world = world.clone();
+    tokio::spawn(async move { stream(&world, call, end, chance, &sender).await });
+    response(StatusCode::OK, Body::simulated(AgentBody(frames).boxed_unsync()))
+}
+
+async fn stream(
+    world: &World,
+    call: usize,
+    end: AgentEnd,
+    mut chance: Chance,
+    sender: &mpsc::UnboundedSender<Result<Bytes, BoxError>>,
+) {
+    let texts = chance.between(1, 6);
+    let slow = chance.happens(150);
+    let mut events = vec![
+        json!({"type": "RUN_STARTED", "threadId": format!("t{call}"), "runId": format!("r{call}")}),
+        json!({"type": "TEXT_MESSAGE_START", "messageId": "m", "role": "assistant"}),
+    ];
+    // The text differs in every call, so that a replay cannot be mistaken for another answer.
+    events.extend((0..texts).map(
+        |n| json!({"type": "TEXT_MESSAGE_CONTENT", "messageId": "m", "delta": format!("PRIVATE-agent-{call}-{n} ")}),
+    ));
+    events.push(json!({"type": "TEXT_MESSAGE_END", "messageId": "m"}));
+    match end {
+        AgentEnd::Finished => {
+            events.push(json!({"type": "RUN_FINISHED", "threadId": format!("t{call}"), "runId": format!("r{call}")}));
+        }
+        AgentEnd::RunError => events.push(json!({"type": "RUN_ERROR", "message": "PRIVATE-agent-error"})),
+        AgentEnd::Cut | AgentEnd::Silent | AgentEnd::Missing => {}
+    }
+    for event in &events {
+        let pause: Ms = match slow {
+            true => *chance.pick(&[20, 800, 4000, 20_000]),
+            false => chance.between(0, 60),
+        };
+        if pause > 0 {
+            world.wait(pause).await;
+        }
+        let bytes = Bytes::from(format!("data: {event}\n\n"));
+        world.state().model.chat.agent_sent(call, &bytes);
+        if sender.send(Ok(bytes)).is_err() {
+            break;
+        }
+    }
+    match end {
+        AgentEnd::Cut => {
+            let half = Bytes::from_static(b"data: {\"type\":\"TEXT_MESSAGE_");
+            // The receiver may have left.
+            let _ = sender.send(Ok(half));
+            world.wait(5).await;
+            let _ = sender.send(Err("the connection broke".into()));
+        }
+        AgentEnd::Silent => sender.closed().await,
+        AgentEnd::Finished | AgentEnd::RunError | AgentEnd::Missing => {}
+    }
+    world.state().model.chat.agent_ended(call);
+}
+
+/// The body of an agent's answer.
+struct AgentBody(mpsc::UnboundedReceiver<Result<Bytes, BoxError>>);
+
+impl http_body::Body for AgentBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        self.0.poll_recv(cx).map(|piece| piece.map(|piece| piece.map(Frame::data)))
+    }
+}

@@ -1,0 +1,466 @@
+//! The plan of a schedule: what happens in the world and when, as data. The same seed gives the same plan.
+//!
+//! Each action has its own random numbers. So a plan without some of its actions is a smaller schedule that is otherwise
+//! the same, and [`shrink`](crate::shrink) can remove what a failure does not need.
+
+use std::fmt;
+
+use gatehouse_vendors::SOURCES;
+
+use crate::chance::Chance;
+
+/// Virtual time since the start of a schedule, in milliseconds.
+pub type Ms = u64;
+
+const SECOND: Ms = 1000;
+const MINUTE: Ms = 60 * SECOND;
+const HOUR: Ms = 60 * MINUTE;
+const DAY: Ms = 24 * HOUR;
+
+/// How long records are stored in a schedule, in days.
+pub const TTL_DAYS: u32 = 30;
+/// The number of concurrent turns of the client `limited`.
+pub const CONCURRENT_TURNS: usize = 2;
+
+/// A schedule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// The seed of the plan, and of all choices that the world makes while it runs.
+    pub seed: u64,
+    /// The events that the vendors deliver.
+    pub events: Vec<EventSpec>,
+    /// What happens, in the order of generation.
+    pub actions: Vec<Action>,
+}
+
+/// An event of a vendor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EventSpec {
+    /// The index of its source in the registry.
+    pub source: usize,
+    /// The index of its sample.
+    pub sample: usize,
+    /// The number of its subject. Events of one source with the same number have the same subject.
+    pub subject: u64,
+    /// Whether its body does not fit in one item of the table.
+    pub large: bool,
+}
+
+/// Something that happens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Action {
+    /// Its number in the plan. It names the action when a schedule is shrunk.
+    pub n: usize,
+    /// When it happens.
+    pub at: Ms,
+    /// What happens.
+    pub what: What,
+}
+
+/// The kinds of actions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum What {
+    /// A vendor delivers an event.
+    Deliver(Deliver),
+    /// A client asks an agent.
+    Ask(Ask),
+    /// Requests to a service fail for some time.
+    Fault(Fault),
+    /// An instance of a function dies at one of its next requests.
+    Kill {
+        /// The function.
+        function: Function,
+        /// The number of requests before the last one.
+        after: u64,
+        /// Whether the service still gets the last request.
+        is_applied: bool,
+    },
+    /// All instances of a function stand still.
+    Pause {
+        /// The function.
+        function: Function,
+        /// For how long.
+        lasts: Ms,
+    },
+    /// Idle instances of a function are ended.
+    Retire(Function),
+    /// Another version is deployed. Instances of the former version remain.
+    Deploy(u8),
+    /// The secret of a part of the secrets document is rotated. The old one is removed after 20 minutes.
+    Rotate(&'static str),
+    /// The operator redrives all dead letters.
+    Redrive,
+    /// The operator erases a subject: that of this event.
+    Erase(usize),
+    /// The indexes lag behind the table.
+    Lag(Ms),
+    /// DynamoDB removes the expired items.
+    Sweep,
+    /// A message that is not an event is on the retry queue.
+    Poison(Poison),
+}
+
+/// A delivery of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deliver {
+    /// The index of the event.
+    pub event: usize,
+    /// The body.
+    pub variant: Variant,
+    /// Whether it is sent twice at the same time.
+    pub is_doubled: bool,
+    /// Whether the vendor retries as documented until it gets a 2xx.
+    pub retries: bool,
+    /// Who signs it.
+    pub signer: Signer,
+}
+
+/// The bodies of one event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Variant {
+    /// The event's body.
+    Original,
+    /// Another body under the same identity.
+    Other,
+}
+
+/// Who signs a delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signer {
+    /// The vendor.
+    Vendor,
+    /// Somebody who does not know the secret.
+    Forger,
+}
+
+/// A request of a chat client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ask {
+    /// The client: an index of [`CLIENTS`].
+    pub client: usize,
+    /// The idempotency key, if there is one.
+    pub key: Option<u8>,
+    /// The number of the body.
+    pub body: u8,
+    /// When the client leaves, if it does not wait for the end.
+    pub leaves_after: Option<Ms>,
+    /// Whether the client sends the same request again until it gets an answer.
+    pub retries: bool,
+}
+
+/// The chat clients. The second one has limits.
+pub const CLIENTS: [&str; 2] = ["web", "limited"];
+
+/// A message on the retry queue that is not an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Poison {
+    /// It is not JSON.
+    Garbage,
+    /// A newer release wrote it.
+    Newer,
+}
+
+/// Requests that fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fault {
+    /// The service.
+    pub service: Service,
+    /// How its requests fail.
+    pub kind: FaultKind,
+    /// The share of the requests that fail, per mille.
+    pub share: u64,
+    /// For how long.
+    pub lasts: Ms,
+}
+
+/// The services that functions call, and the functions themselves, which vendors and clients call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[allow(missing_docs, reason = "they are named after the services")]
+pub enum Service {
+    DynamoDb,
+    Sqs,
+    SecretsManager,
+    Agent,
+    Control,
+    /// Requests to a function.
+    Front,
+}
+
+/// How a request fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FaultKind {
+    /// The service throttles it.
+    Throttled,
+    /// The service has an internal error.
+    Internal,
+    /// The service denies access.
+    Denied,
+    /// The service rejects its content.
+    Rejected,
+    /// The request is lost, and nobody answers.
+    Lost,
+    /// The connection breaks before the service gets it.
+    Cut,
+    /// The service applies it, but its answer is lost.
+    AnswerLost,
+    /// The service applies it, but the connection breaks before the answer.
+    AnswerCut,
+    /// The request or the answer takes long.
+    Slow,
+    /// The service cannot be reached.
+    Unreachable,
+}
+
+/// The functions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[allow(missing_docs, reason = "they are named after the functions")]
+pub enum Function {
+    ClientMessage,
+    ServerMessage,
+    ConversationWebhooks,
+    SessionLifecycle,
+    AgentChat,
+    EventRetry,
+}
+
+impl Function {
+    /// All functions.
+    pub const ALL: [Function; 6] = [
+        Function::ClientMessage,
+        Function::ServerMessage,
+        Function::ConversationWebhooks,
+        Function::SessionLifecycle,
+        Function::AgentChat,
+        Function::EventRetry,
+    ];
+
+    /// The function's name in the template.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Function::ClientMessage => "client-message",
+            Function::ServerMessage => "server-message",
+            Function::ConversationWebhooks => "conversation-webhooks",
+            Function::SessionLifecycle => "session-lifecycle",
+            Function::AgentChat => "agent-chat",
+            Function::EventRetry => "event-retry",
+        }
+    }
+
+    /// Returns the function of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Function> {
+        Function::ALL.into_iter().find(|function| function.name() == name)
+    }
+}
+
+/// The weights of a schedule: what it is mainly about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Theme {
+    Webhooks,
+    Chat,
+    Mixed,
+    /// No faults at all: the costs must be exactly those that are documented.
+    Calm,
+}
+
+impl Plan {
+    /// Returns the plan of a seed.
+    #[must_use]
+    pub fn of(seed: u64) -> Plan {
+        let mut chance = Chance::of(seed, &[0]);
+        let theme = match chance.between(0, 100) {
+            0..45 => Theme::Webhooks,
+            45..70 => Theme::Chat,
+            70..92 => Theme::Mixed,
+            _ => Theme::Calm,
+        };
+        let sources: Vec<usize> = (0..SOURCES.len()).filter(|n| !SOURCES[*n].samples().is_empty()).collect();
+        let event_count = chance.between(6, 14);
+        let per_subject = chance.between(1, 4);
+        let has_large = chance.happens(60);
+        let focus = chance.happens(400).then(|| *chance.pick(&sources));
+        let events = (0..event_count).map(|n| {
+            let source = focus.unwrap_or_else(|| *chance.pick(&sources));
+            let samples = SOURCES[source].samples().len() as u64;
+            let group = per_subject.min(samples);
+            let sample = usize::try_from(n % group).unwrap_or_default();
+            EventSpec { source, sample, subject: n / group, large: has_large && n == 0 }
+        });
+        let events: Vec<EventSpec> = events.collect();
+        let horizon = *chance.pick(&[2 * MINUTE, 20 * MINUTE, 3 * HOUR, 3 * HOUR, 2 * DAY, 40 * DAY]);
+        let moments: Vec<Ms> =
+            (0..chance.between(1, 5)).map(|n| if n == 0 { 0 } else { chance.between(0, horizon) }).collect();
+        let mut plan = Plan { seed, events, actions: Vec::new() };
+        plan.add_deliveries(theme, &moments, &mut chance);
+        plan.add_turns(theme, &moments, &mut chance);
+        if theme != Theme::Calm {
+            plan.add_faults(theme, &moments, &mut chance);
+        }
+        plan.add_operations(theme, &moments, &mut chance);
+        plan
+    }
+
+    /// Whether nothing fails.
+    #[must_use]
+    pub fn is_calm(&self) -> bool {
+        let is_disturbance = |what: &What| {
+            !matches!(what, What::Deliver(Deliver { signer: Signer::Vendor, .. }) | What::Ask(_) | What::Sweep)
+        };
+        !self.actions.iter().any(|action| is_disturbance(&action.what))
+    }
+
+    /// When the last fault has ended and the last action has begun.
+    #[must_use]
+    pub fn quiet_at(&self) -> Ms {
+        let end = |action: &Action| match action.what {
+            What::Fault(Fault { lasts, .. }) | What::Pause { lasts, .. } | What::Lag(lasts) => action.at + lasts,
+            What::Rotate(_) => action.at + 25 * MINUTE,
+            _ => action.at,
+        };
+        self.actions.iter().map(end).max().unwrap_or_default() + SECOND
+    }
+
+    /// Returns the plan with only the actions of these numbers.
+    #[must_use]
+    pub fn keep(&self, numbers: &[usize]) -> Plan {
+        let actions = self.actions.iter().filter(|action| numbers.contains(&action.n)).cloned().collect();
+        Plan { actions, ..self.clone() }
+    }
+
+    fn add(&mut self, at: Ms, what: What) {
+        self.actions.push(Action { n: self.actions.len(), at, what });
+    }
+
+    fn add_deliveries(&mut self, theme: Theme, moments: &[Ms], chance: &mut Chance) {
+        let count = match theme {
+            Theme::Chat => chance.between(0, 6),
+            Theme::Mixed => chance.between(20, 28),
+            Theme::Webhooks | Theme::Calm => chance.between(20, 36),
+        };
+        for _ in 0..count {
+            let deliver = Deliver {
+                event: chance.between(0, self.events.len() as u64).try_into().unwrap_or_default(),
+                variant: if chance.happens(120) { Variant::Other } else { Variant::Original },
+                is_doubled: theme != Theme::Calm && chance.happens(120),
+                retries: chance.happens(600),
+                signer: if theme != Theme::Calm && chance.happens(30) { Signer::Forger } else { Signer::Vendor },
+            };
+            let at = near(moments, chance);
+            self.add(at, What::Deliver(deliver));
+        }
+    }
+
+    fn add_turns(&mut self, theme: Theme, moments: &[Ms], chance: &mut Chance) {
+        let count = match theme {
+            Theme::Webhooks => 0,
+            Theme::Mixed => chance.between(1, 5),
+            Theme::Chat | Theme::Calm => chance.between(5, 12),
+        };
+        let keys = chance.between(1, 4);
+        for _ in 0..count {
+            let key = chance.happens(750).then(|| u8::try_from(chance.between(0, keys)).unwrap_or_default());
+            let ask = Ask {
+                client: usize::from(chance.happens(400)),
+                key,
+                // A key belongs to one body, except rarely.
+                body: match key {
+                    Some(key) if !chance.happens(60) => key,
+                    _ => u8::try_from(chance.between(0, 8)).unwrap_or_default(),
+                },
+                leaves_after: chance.happens(250).then(|| chance.between(0, 20 * SECOND)),
+                retries: chance.happens(600),
+            };
+            let at = near(moments, chance);
+            self.add(at, What::Ask(ask));
+        }
+    }
+
+    fn add_faults(&mut self, theme: Theme, moments: &[Ms], chance: &mut Chance) {
+        use FaultKind::{
+            AnswerCut, AnswerLost, Cut, Denied, Internal, Lost, Rejected, Slow, Throttled, Unreachable,
+        };
+        const KINDS: [FaultKind; 10] =
+            [Throttled, Internal, Denied, Rejected, Lost, Cut, AnswerLost, AnswerCut, Slow, Unreachable];
+        const WEBHOOK_SERVICES: &[Service] = &[
+            Service::DynamoDb,
+            Service::DynamoDb,
+            Service::DynamoDb,
+            Service::Sqs,
+            Service::Sqs,
+            Service::SecretsManager,
+            Service::Control,
+            Service::Front,
+        ];
+        const CHAT_SERVICES: &[Service] = &[
+            Service::DynamoDb,
+            Service::DynamoDb,
+            Service::DynamoDb,
+            Service::Sqs,
+            Service::SecretsManager,
+            Service::Agent,
+            Service::Agent,
+            Service::Front,
+        ];
+        let services = if theme == Theme::Chat { CHAT_SERVICES } else { WEBHOOK_SERVICES };
+        for _ in 0..chance.between(2, 8) {
+            let service = *chance.pick(services);
+            let fault = Fault {
+                service,
+                kind: *chance.pick(&KINDS),
+                share: *chance.pick(&[80, 300, 600, 1000]),
+                lasts: *chance.pick(&[500, 3 * SECOND, 20 * SECOND, 2 * MINUTE, 20 * MINUTE]),
+            };
+            let at = near(moments, chance);
+            self.add(at, What::Fault(fault));
+        }
+        let functions: &[Function] = match theme {
+            Theme::Chat => &[Function::AgentChat, Function::AgentChat, Function::EventRetry],
+            _ => &Function::ALL,
+        };
+        for _ in 0..chance.between(1, 6) {
+            let function = *chance.pick(functions);
+            let what = match chance.between(0, 10) {
+                0..6 => What::Kill { function, after: chance.between(0, 6), is_applied: chance.happens(500) },
+                6..8 => What::Pause { function, lasts: *chance.pick(&[300, 3 * SECOND, 12 * SECOND]) },
+                _ => What::Retire(function),
+            };
+            let at = near(moments, chance);
+            self.add(at, what);
+        }
+    }
+
+    fn add_operations(&mut self, theme: Theme, moments: &[Ms], chance: &mut Chance) {
+        self.add(near(moments, chance) + chance.between(0, DAY), What::Sweep);
+        if theme == Theme::Calm {
+            return;
+        }
+        let parts: Vec<&'static str> = SOURCES.iter().map(|source| source.profile().secrets.name).collect();
+        for _ in 0..chance.between(0, 5) {
+            let at = near(moments, chance);
+            let what = match chance.between(0, 12) {
+                0..2 => What::Deploy(u8::try_from(chance.between(0, 2)).unwrap_or_default()),
+                2..4 => What::Rotate(*chance.pick::<&'static str>(&parts)),
+                4..7 => What::Redrive,
+                7..9 => What::Erase(chance.between(0, self.events.len() as u64).try_into().unwrap_or_default()),
+                9 => What::Lag(*chance.pick(&[2 * SECOND, MINUTE])),
+                10 => What::Sweep,
+                _ => What::Poison(if chance.happens(500) { Poison::Garbage } else { Poison::Newer }),
+            };
+            let at = if what == What::Redrive { at + chance.between(0, 8 * HOUR) } else { at };
+            self.add(at, what);
+        }
+    }
+}
+
+/// Returns a time near one of the moments.
+fn near(moments: &[Ms], chance: &mut Chance) -> Ms {
+    let spread = *chance.pick(&[200, 3 * SECOND, 30 * SECOND, 5 * MINUTE]);
+    *chance.pick(moments) + chance.between(0, spread)
+}
+
+impl fmt::Display for Function {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}

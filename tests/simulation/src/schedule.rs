@@ -1,0 +1,179 @@
+//! Runs one schedule from beginning to end.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use crate::fleet::{Fleet, VISIBILITY};
+use crate::plan::{Ask, Deliver, Ms, Plan, Signer, Variant, What};
+use crate::trace::Trace;
+use crate::world::{Stats, TABLE, Violation, World};
+use crate::{chats, event_source, operators, senders};
+
+/// The longest schedule. Its actions take less than half of it.
+const LONGEST: Ms = 200 * 86_400_000;
+
+/// The result of a schedule.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// The invariant that was violated, if any was.
+    pub violation: Option<Violation>,
+    /// What happened.
+    pub trace: Trace,
+    /// What was counted.
+    pub stats: Stats,
+}
+
+/// Runs a schedule on a runtime of its own, whose time is paused.
+#[must_use]
+pub fn run(plan: Plan) -> Report {
+    let failed = |what: String| Report {
+        violation: Some(Violation { invariant: "simulation", what, at: 0 }),
+        trace: Trace::default(),
+        stats: Stats::default(),
+    };
+    // The SDK draws the lengths of its pauses from this generator.
+    fastrand::seed(plan.seed);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    match runtime {
+        Ok(runtime) => tokio::task::LocalSet::new().block_on(&runtime, play(plan)),
+        Err(error) => failed(error.to_string()),
+    }
+}
+
+async fn play(plan: Plan) -> Report {
+    let world = World::new(plan.clone());
+    create_services(&world);
+    let fleet = Fleet::new(world.clone());
+    tokio::select! {
+        biased;
+        () = world.violated() => {}
+        () = live(&world, &fleet, &plan) => {}
+        () = world.until(LONGEST) => world.violate("liveness", "the world does not come to rest"),
+    }
+    let mut state = world.state();
+    Report {
+        violation: state.violation.clone(),
+        trace: std::mem::take(&mut state.trace),
+        stats: std::mem::take(&mut state.stats),
+    }
+}
+
+/// Lets everything happen that the plan says, then waits until the world has come to rest, and checks it.
+async fn live(world: &World, fleet: &Fleet, plan: &Plan) {
+    let pollers = [0, 1].map(|_| tokio::task::spawn_local(event_source::poll(world.clone(), fleet.clone())));
+    let mut actions = JoinSet::new();
+    for action in plan.actions.clone() {
+        let (world, fleet) = (world.clone(), fleet.clone());
+        actions.spawn_local(async move {
+            world.until(action.at).await;
+            match action.what {
+                What::Deliver(deliver) => senders::deliver(world, fleet, action, deliver).await,
+                What::Ask(ask) => chats::ask(world, fleet, action, ask).await,
+                _ => operators::act(world, fleet, action).await,
+            }
+        });
+    }
+    while actions.join_next().await.is_some() {}
+    world.until(plan.quiet_at()).await;
+    world.note("the faults have stopped");
+    world.stop_faults();
+    settle(world, fleet, plan).await;
+    pollers.into_iter().for_each(|poller| poller.abort());
+}
+
+/// Checks that the world comes to rest, and that nothing changes when everything is done once more.
+async fn settle(world: &World, fleet: &Fleet, plan: &Plan) {
+    // Longer than all back-offs of event-retry together, and than every lease.
+    let rest = VISIBILITY * 100;
+    world.wait(u64::try_from(rest.as_millis()).unwrap_or_default()).await;
+    let erased = plan.actions.iter().filter_map(|action| match action.what {
+        What::Erase(event) => Some(event),
+        _ => None,
+    });
+    for (n, event) in erased.enumerate() {
+        let subject = world.state().model.subject(event);
+        if !operators::erase_subject(world, 100_000 + n, &subject).await {
+            world.violate("liveness", format_args!("{subject} cannot be erased although nothing fails"));
+        }
+    }
+    for n in 0..3 {
+        operators::redrive_all(world, 200_000 + n).await;
+        world.wait(u64::try_from(rest.as_millis()).unwrap_or_default()).await;
+    }
+    let now = world.epoch_ms();
+    let checked = world.state().model.at_rest(now);
+    world.check(checked);
+    ask_again(world, fleet, plan).await;
+    repeat(world, fleet, plan).await;
+}
+
+/// Uses every key once more: no key may stay locked.
+async fn ask_again(world: &World, fleet: &Fleet, plan: &Plan) {
+    let mut asks: Vec<Ask> = Vec::new();
+    for action in &plan.actions {
+        if let What::Ask(ask) = action.what
+            && !asks.iter().any(|other| (other.client, other.key) == (ask.client, ask.key))
+        {
+            asks.push(Ask { leaves_after: None, retries: false, ..ask });
+        }
+    }
+    for (n, ask) in asks.into_iter().enumerate() {
+        let answer = chats::attempt_turn(world, fleet, 300_000 + n, ask, 0).await;
+        let is_in_use = String::from_utf8_lossy(&answer.bytes).contains("key-in-use");
+        if is_in_use || [0, 429, 503].contains(&answer.status) {
+            let (key, status) = (ask.key, answer.status);
+            world.violate("liveness", format_args!("a request with key {key:?} gets {status} although nothing runs"));
+        }
+    }
+}
+
+/// Delivers every event once more: no record may change.
+async fn repeat(world: &World, fleet: &Fleet, plan: &Plan) {
+    let before = world.state().model.records();
+    for event in 0..plan.events.len() {
+        let deliver =
+            Deliver { event, variant: Variant::Original, is_doubled: false, retries: false, signer: Signer::Vendor };
+        senders::deliver_once(world, fleet, 400_000 + event, deliver).await;
+    }
+    let after = world.state().model.records();
+    for (key, content) in before {
+        let expected = Some(&content);
+        if after.get(&key) != expected && after.contains_key(&key) {
+            world.violate("I6", format_args!("{key} has changed from {content} to {:?}", after.get(&key)));
+        }
+    }
+}
+
+/// Creates the table and the queues as the template says.
+fn create_services(world: &World) {
+    let now = world.epoch_ms();
+    let mut state = world.state();
+    let attribute = |name: &str| json!({"AttributeName": name, "AttributeType": "S"});
+    let key = |name: &str, kind: &str| json!({"AttributeName": name, "KeyType": kind});
+    let attributes = ["event_id", "subject", "occurred_at", "source_hour", "received_at"].map(attribute);
+    let table = json!({
+        "TableName": TABLE, "BillingMode": "PAY_PER_REQUEST",
+        "AttributeDefinitions": attributes,
+        "KeySchema": [key("event_id", "HASH")],
+        "GlobalSecondaryIndexes": [
+            {"IndexName": "by-subject", "KeySchema": [key("subject", "HASH"), key("occurred_at", "RANGE")],
+             "Projection": {"ProjectionType": "KEYS_ONLY"}},
+            {"IndexName": "by-source", "KeySchema": [key("source_hour", "HASH"), key("received_at", "RANGE")],
+             "Projection": {"ProjectionType": "INCLUDE", "NonKeyAttributes":
+                ["event_type", "subject", "occurred_at", "expires_at", "conflict_of", "parsed", "identity"]}}]});
+    state.dynamodb.answer("CreateTable", &table, now);
+    let ttl = json!({"TableName": TABLE, "TimeToLiveSpecification": {"AttributeName": "expires_at", "Enabled": true}});
+    state.dynamodb.answer("UpdateTimeToLive", &ttl, now);
+    let mut create = |name: &str, attributes: Value| {
+        let mut first = gatehouse_memory::First;
+        state.sqs.answer("CreateQueue", &json!({"QueueName": name, "Attributes": attributes}), now, &mut first);
+    };
+    let retention = Duration::from_secs(14 * 86_400).as_secs().to_string();
+    create("DeadLetterQueue", json!({"MessageRetentionPeriod": retention}));
+    let policy = json!({"deadLetterTargetArn": "arn:aws:sqs:us-east-1:000000000000:DeadLetterQueue",
+                        "maxReceiveCount": event_retry::MAX_RECEIVES});
+    create("RetryQueue", json!({"MessageRetentionPeriod": retention,
+        "VisibilityTimeout": VISIBILITY.as_secs().to_string(), "RedrivePolicy": policy.to_string()}));
+}
