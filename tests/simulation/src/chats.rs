@@ -91,7 +91,7 @@ pub async fn attempt_turn(world: &World, fleet: &Fleet, action: usize, ask: Ask,
     ));
     let checked = {
         let state = world.state();
-        state.model.chat.answered(&answer, &state.keys.all())
+        state.model.chat.answered(&answer, state.keys.all())
     };
     world.check(checked);
     answer

@@ -107,12 +107,15 @@ impl Fleet {
         self.idle().retain(|instance| instance.function != function);
     }
 
-    /// Sends a request to a webhook function. `None` if its instance dies or its time is over.
-    pub async fn deliver(&self, function: Function, request: Request<Bytes>) -> Option<Response<String>> {
+    /// Sends a request to a webhook function. Returns the instance that handles it and the response; no response if the
+    /// instance dies or its time is over.
+    pub async fn deliver(&self, function: Function, request: Request<Bytes>) -> Option<(usize, Option<Response<String>>)> {
         let instance = self.instance(function).await?;
         let began = self.world.now();
         let handling = timeout(gatehouse_receiver::TIMEOUT, instance.receive(request));
-        let handled = self.world.run(instance.number, handling).await?;
+        let number = instance.number;
+        self.world.state().model.cost.begin(number);
+        let Some(handled) = self.world.run(number, handling).await else { return Some((number, None)) };
         let took = self.world.now() - began;
         if took > LONGEST_DELIVERY && !self.world.has_paused(instance.number, began) {
             self.world.violate("I14", format_args!("{function} takes {took} ms for a delivery"));
@@ -122,7 +125,7 @@ impl Fleet {
         } else {
             self.world.kill(instance.number, "its time is over");
         }
-        handled.ok()
+        Some((number, handled.ok()))
     }
 
     /// Gives a batch to event-retry. `None` if its instance dies or its time is over.

@@ -24,6 +24,8 @@ pub struct Keys {
     current: BTreeMap<&'static str, u32>,
     /// The numbers of the secrets that the document has.
     valid: BTreeMap<&'static str, Vec<u32>>,
+    /// Every secret that was ever valid, as it may appear in a text.
+    ever: Vec<String>,
 }
 
 impl Keys {
@@ -31,17 +33,21 @@ impl Keys {
     #[must_use]
     pub fn new(seed: u64) -> Self {
         let parts = || gatehouse_vendors::SOURCES.iter().map(|source| source.profile().secrets.name);
-        Keys {
+        let mut keys = Keys {
             seed,
             current: parts().map(|part| (part, 0)).collect(),
             valid: parts().map(|part| (part, vec![0])).collect(),
-        }
+            ever: Vec::new(),
+        };
+        parts().for_each(|part| keys.remember(part, 0));
+        keys
     }
 
     /// Adds a new secret to a part of the document.
     pub fn add(&mut self, part: &'static str) {
         let next = self.current[part] + 1;
         self.valid.entry(part).or_default().push(next);
+        self.remember(part, next);
     }
 
     /// Lets the vendor use the newest secret of a part.
@@ -90,15 +96,14 @@ impl Keys {
 
     /// Returns every secret that was ever valid, as it may appear in a text.
     #[must_use]
-    pub fn all(&self) -> Vec<String> {
-        let mut all = Vec::new();
-        for (part, current) in &self.current {
-            let owners = if *part == "agent_chat" { CLIENTS.to_vec() } else { vec![*part] };
-            for number in 0..=*current + 1 {
-                all.extend(owners.iter().map(|owner| self.secret(owner, number)));
-            }
-        }
-        all
+    pub fn all(&self) -> &[String] {
+        &self.ever
+    }
+
+    fn remember(&mut self, part: &str, number: u32) {
+        let owners = if part == "agent_chat" { CLIENTS.to_vec() } else { vec![part] };
+        let secrets: Vec<String> = owners.into_iter().map(|owner| self.secret(owner, number)).collect();
+        self.ever.extend(secrets);
     }
 
     fn part(&self, part: &str, numbers: &[u32]) -> Value {

@@ -3,8 +3,10 @@
 pub mod chance;
 pub mod chats;
 pub mod event_source;
+pub mod faults;
 pub mod fleet;
 pub mod keys;
+pub mod logs;
 pub mod model;
 pub mod network;
 pub mod operators;
@@ -12,5 +14,6 @@ mod outgoing;
 pub mod plan;
 pub mod schedule;
 pub mod senders;
+pub mod shrink;
 pub mod trace;
 pub mod world;

@@ -1,14 +1,185 @@
-//! Runs schedules.
-fn main() {
-    let argument = |n| std::env::args().nth(n).and_then(|seed| seed.parse().ok());
-    let (first, count): (u64, u64) = (argument(1).unwrap_or(1), argument(2).unwrap_or(1));
-    for seed in first..first + count {
-        let report = simulation::schedule::run(simulation::plan::Plan::of(seed));
-        if count == 1 {
-            print!("{}", report.trace);
-            println!("{:?}\n{:?}", report.stats, report.violation);
-        } else if let Some(violation) = report.violation {
-            println!("{seed}: {} {}", violation.invariant, violation.what);
+//! `cargo run --release -p simulation`: runs schedules, and shrinks the first one that fails.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use clap::Parser;
+use simulation::faults;
+use simulation::plan::Plan;
+use simulation::schedule;
+use simulation::shrink::shrink;
+use simulation::world::Stats;
+use tokio::time::Instant;
+
+/// Runs Gatehouse in simulated worlds. Each seed decides one schedule of events, faults and operations.
+///
+/// Exits with 1 if an invariant is violated, and prints the smallest schedule that shows it.
+#[derive(Debug, Parser)]
+#[command(name = "simulation")]
+struct Arguments {
+    /// First seed [default: 1; with --minutes a fresh one]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Number of schedules [default: 1 with --seed, else 1000]
+    #[arg(long, value_name = "N")]
+    schedules: Option<u64>,
+    /// Run for this time instead of a number of schedules
+    #[arg(long, value_name = "N", conflicts_with = "schedules")]
+    minutes: Option<u64>,
+    /// Only these actions of the seed's schedule: numbers, or `none`
+    #[arg(long, value_name = "LIST", requires = "seed")]
+    keep: Option<String>,
+    /// Write the trace of the schedule to a file
+    #[arg(long, value_name = "FILE", requires = "seed")]
+    trace: Option<PathBuf>,
+    /// Number of schedules that run at the same time [default: the number of cores]
+    #[arg(long, value_name = "N")]
+    jobs: Option<usize>,
+    /// Print how often each fault hit each request in each state
+    #[arg(long)]
+    coverage: bool,
+    /// Continue after a failure, and print the seed of each
+    #[arg(long)]
+    all: bool,
+    /// Plant each fault of `faults/`, or those with these names, into a copy, and measure how soon it is found
+    #[arg(long, value_name = "NAME", num_args = 0..)]
+    faults: Option<Vec<String>>,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let result = match (&arguments.faults, &arguments.keep, &arguments.trace) {
+        (Some(names), ..) => faults::measure(names),
+        (None, None, None) => run(&arguments),
+        _ => replay(&arguments),
+    };
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("simulation: {error}");
+            ExitCode::FAILURE
         }
     }
+}
+
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+/// Runs one schedule, or a part of it, and writes its trace.
+fn replay(arguments: &Arguments) -> Result<bool> {
+    let mut plan = Plan::of(arguments.seed.unwrap_or(1));
+    if let Some(list) = &arguments.keep {
+        let numbers = list.split(',').filter(|number| *number != "none").map(|number| number.trim().parse());
+        plan = plan.keep(&numbers.collect::<std::result::Result<Vec<usize>, _>>()?);
+    }
+    let report = schedule::run(plan.clone());
+    if let Some(path) = &arguments.trace {
+        std::fs::write(path, report.trace.to_string())?;
+    }
+    match shrink(&plan).filter(|_| report.violation.is_some()) {
+        Some(shrunk) => {
+            print!("{}", shrunk.story());
+            Ok(false)
+        }
+        None => {
+            println!("seed {}: {} lines of trace, no violation", plan.seed, report.trace.len());
+            Ok(true)
+        }
+    }
+}
+
+/// What all workers share.
+#[derive(Default)]
+struct Progress {
+    failures: Vec<(u64, String)>,
+    schedules: u64,
+    stats: Stats,
+}
+
+/// Runs many schedules.
+fn run(arguments: &Arguments) -> Result<bool> {
+    let fresh = || getrandom::u64().map(|seed| seed >> 16);
+    let first = match (arguments.seed, arguments.minutes) {
+        (Some(seed), _) => seed,
+        (None, Some(_)) => fresh()?,
+        (None, None) => 1,
+    };
+    let count = match (arguments.schedules, arguments.minutes, arguments.seed) {
+        (Some(count), ..) => count,
+        (None, Some(_), _) => u64::MAX,
+        (None, None, Some(_)) => 1,
+        (None, None, None) => 1000,
+    };
+    let jobs = arguments.jobs.or_else(|| std::thread::available_parallelism().ok().map(Into::into)).unwrap_or(1);
+    let began = Instant::now();
+    let until = arguments.minutes.map(|minutes| began + Duration::from_secs(minutes * 60));
+    let next = AtomicU64::new(0);
+    let progress = Mutex::new(Progress::default());
+    let lock = || progress.lock().unwrap_or_else(PoisonError::into_inner);
+    std::thread::scope(|scope| {
+        for _ in 0..jobs {
+            scope.spawn(|| {
+                loop {
+                    let n = next.fetch_add(1, Ordering::Relaxed);
+                    let is_over = until.is_some_and(|until| Instant::now() >= until);
+                    if n >= count || is_over || (!arguments.all && !lock().failures.is_empty()) {
+                        return;
+                    }
+                    let seed = first.wrapping_add(n);
+                    let report = schedule::run(Plan::of(seed));
+                    let mut progress = lock();
+                    progress.schedules += 1;
+                    progress.stats.add(&report.stats);
+                    if let Some(violation) = report.violation {
+                        if arguments.all {
+                            println!("seed {seed}: {}: {}", violation.invariant, violation.what);
+                        }
+                        progress.failures.push((seed, violation.invariant.to_owned()));
+                    }
+                }
+            });
+        }
+    });
+    let Progress { mut failures, schedules, stats } = std::mem::take(&mut *lock());
+    failures.sort();
+    print_summary(first, schedules, &stats, began.elapsed(), jobs)?;
+    if arguments.coverage {
+        print_coverage(&stats.coverage)?;
+    }
+    let Some((seed, _)) = failures.first() else { return Ok(true) };
+    println!("{} of {schedules} schedules failed", failures.len());
+    match shrink(&Plan::of(*seed)) {
+        Some(shrunk) => print!("\n{}", shrunk.story()),
+        None => println!("seed {seed} failed, but not when it was run again: the simulation is not deterministic"),
+    }
+    Ok(false)
+}
+
+#[allow(clippy::cast_precision_loss, reason = "rates are approximate")]
+fn print_summary(first: u64, schedules: u64, stats: &Stats, took: Duration, jobs: usize) -> Result<()> {
+    let seconds = took.as_secs_f64().max(0.001) * jobs as f64;
+    let per_second = |count: u64| count as f64 / seconds;
+    let Stats { requests, deliveries, turns, faults, instances, .. } = stats;
+    writeln!(
+        std::io::stdout(),
+        "{schedules} schedules from seed {first} in {:.1} s on {jobs} cores: {:.1} schedules and {:.0} requests a \
+         second and core\n{deliveries} deliveries, {turns} turns, {faults} faults, {instances} instances",
+        took.as_secs_f64(),
+        per_second(schedules),
+        per_second(*requests),
+    )?;
+    Ok(())
+}
+
+fn print_coverage(coverage: &BTreeMap<(String, String, String), u64>) -> Result<()> {
+    let mut stdout = std::io::stdout();
+    for ((kind, point, state), count) in coverage {
+        writeln!(stdout, "{count:>8}  {kind:<12} {point:<34} {state}")?;
+    }
+    Ok(())
 }

@@ -16,15 +16,19 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::fleet::MAX_SKEW;
+use crate::logs::Line;
 use crate::network::Caller;
 use crate::plan::{Deliver, Plan, Signer, TTL_DAYS, Variant};
 use crate::senders;
-use crate::world::{START, State};
+use crate::world::{State, TABLE};
 
 pub mod chat;
 mod cost;
 
 pub use chat::ChatAnswer;
+
+/// The largest difference between the expiry of an item and the documented one, in seconds.
+const EXPIRY_TOLERANCE: i64 = 60;
 
 /// The result of a check: the invariant that is violated, and what is wrong.
 pub type Checked = Result<(), (&'static str, String)>;
@@ -36,6 +40,8 @@ pub struct Delivered {
     pub deliver: Deliver,
     /// When it was sent, in milliseconds since 1970.
     pub sent_at: i64,
+    /// The instance that handled it.
+    pub instance: usize,
 }
 
 /// The model.
@@ -51,8 +57,6 @@ pub struct Model {
     owed: BTreeSet<(String, String)>,
     /// The event of each id.
     ids: BTreeMap<String, usize>,
-    /// The first recorded answer of each event that is a question.
-    answers: BTreeMap<String, String>,
     /// The number of actions by control URL.
     actions: BTreeMap<String, u32>,
     /// The hashes of the erased subjects.
@@ -68,7 +72,16 @@ pub struct Model {
 /// What an item holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Entry {
-    Record { id: String, content: String, subject: Option<String>, expires_at: i64, is_copy: bool },
+    Record {
+        id: String,
+        content: String,
+        subject: Option<String>,
+        answer: Option<String>,
+        expires_at: i64,
+        is_copy: bool,
+        writer: Caller,
+        nonce: String,
+    },
     Tombstone { subject_hash: String, expires_at: i64 },
 }
 
@@ -91,6 +104,7 @@ struct Letter {
     /// The event id; `None` for a message that is not an event.
     id: Option<String>,
     content: String,
+    nonce: String,
 }
 
 impl Model {
@@ -104,7 +118,6 @@ impl Model {
             queued: BTreeMap::new(),
             owed: BTreeSet::new(),
             ids: BTreeMap::new(),
-            answers: BTreeMap::new(),
             actions: BTreeMap::new(),
             erased: BTreeSet::new(),
             batches: BTreeMap::new(),
@@ -129,10 +142,13 @@ impl Model {
         }
         if key == "erased" {
             let subjects = change.new.as_ref().and_then(|item| item.get("subjects")?["M"].as_object());
-            self.erased.extend(subjects.into_iter().flat_map(|subjects| subjects.keys().cloned()));
-            return Ok(());
+            let listed: BTreeSet<String> = subjects.into_iter().flat_map(|subjects| subjects.keys().cloned()).collect();
+            // No schedule is so long that an entry expires.
+            let is_kept = self.erased.is_subset(&listed);
+            self.erased.extend(listed);
+            return if is_kept { Ok(()) } else { Err(("erasure", "the list of erased subjects lost one".to_owned())) };
         }
-        let new = change.new.as_ref().map(|item| self.entry(key, item)).transpose()?;
+        let new = change.new.as_ref().map(|item| self.entry(key, item, caller, now)).transpose()?;
         let old = match &new {
             Some(entry) => self.table.insert(key.clone(), entry.clone()),
             None => self.table.remove(key),
@@ -145,7 +161,6 @@ impl Model {
         if old.as_ref().is_some_and(|old| old.may_be_expired(now)) {
             // The promise to keep it has ended.
             self.owed.retain(|(owed, _)| *owed != id);
-            self.answers.remove(&id);
             if let Some(Entry::Record { content, .. }) = &old {
                 self.actions.remove(&format!("/control/{content}"));
             }
@@ -174,10 +189,13 @@ impl Model {
     }
 
     /// Reads a record, a copy or a tombstone, and checks its content.
-    fn entry(&self, key: &str, item: &Item) -> Result<Entry, (&'static str, String)> {
+    fn entry(&self, key: &str, item: &Item, writer: Caller, now: i64) -> Result<Entry, (&'static str, String)> {
         let text = |name: &str| item.get(name).and_then(|value| value["S"].as_str());
         let number = |name: &str| item.get(name).and_then(|value| value["N"].as_str()?.parse::<i64>().ok());
         let Some(expires_at) = number("expires_at") else { return Err(("I9", format!("{key} never expires"))) };
+        if (expires_at - now / 1000 - i64::from(TTL_DAYS) * 86_400).abs() > EXPIRY_TOLERANCE {
+            return Err(("I9", format!("{key} expires at {expires_at}, written at {}", now / 1000)));
+        }
         if item.contains_key("erased_at") {
             let subject_hash = text("erased_subject").unwrap_or_default().to_owned();
             return Ok(Entry::Tombstone { subject_hash, expires_at });
@@ -185,8 +203,19 @@ impl Model {
         let id = text("conflict_of").unwrap_or(key).to_owned();
         let Some(payload) = self.payload(item) else { return Err(("I1", format!("{key} has no readable payload"))) };
         let content = self.content(&id, &payload)?;
-        let subject = text("subject").map(str::to_owned);
-        Ok(Entry::Record { id, content, subject, expires_at, is_copy: text("conflict_of").is_some() })
+        let nonce = item.get("nonce").and_then(|nonce| nonce["B"].as_str()).unwrap_or_default().to_owned();
+        let (subject, answer) = (text("subject").map(str::to_owned), text("answer").map(str::to_owned));
+        if let Some(event) = event_of(&content) {
+            let vendor = SOURCES[self.plan.events[event].source].profile().vendor;
+            let hour = text("received_at").and_then(|at| at.get(..13)).map(|hour| format!("{vendor}/{hour}"));
+            if subject != self.subject(event) || text("source_hour") != hour.as_deref() {
+                return Err(("I1", format!("{key} is not in the indexes where it belongs")));
+            }
+            if self.is_question(&id) && answer.is_none() {
+                return Err(("I6", format!("{key} has no answer for its copies")));
+            }
+        }
+        Ok(Entry::Record { id, content, subject, answer, expires_at, is_copy: text("conflict_of").is_some(), writer, nonce })
     }
 
     fn payload(&self, item: &Item) -> Option<Vec<u8>> {
@@ -253,7 +282,7 @@ impl Model {
                 (self.queued.remove(&(queue.clone(), id.clone())), is_dead)
             }
         };
-        let Some(Letter { id: Some(id), content }) = lost else { return Ok(()) };
+        let Some(Letter { id: Some(id), content, .. }) = lost else { return Ok(()) };
         if is_final && !self.is_durable(&id, &content, now) {
             // A dead letter that nobody redrives is lost after two weeks, as documented.
             self.owed.remove(&(id.clone(), content));
@@ -267,9 +296,10 @@ impl Model {
         let payload = frame.and_then(|frame| zstd::decode_all(&*frame).ok());
         match (envelope["event_id"].as_str(), payload) {
             (Some(id), Some(payload)) => {
-                Ok(Letter { id: Some(id.to_owned()), content: self.content(id, &payload)? })
+                let nonce = envelope["nonce"].as_str().unwrap_or_default().to_owned();
+                Ok(Letter { id: Some(id.to_owned()), content: self.content(id, &payload)?, nonce })
             }
-            _ => Ok(Letter { id: None, content: String::new() }),
+            _ => Ok(Letter { id: None, content: String::new(), nonce: String::new() }),
         }
     }
 
@@ -284,7 +314,7 @@ impl Model {
         let copies = || self.table.values().filter(|entry| matches!(entry, Entry::Record { id: of, is_copy: true, .. } if of == id));
         self.table.get(id).is_some_and(is_kept)
             || self.queued.values().any(|letter| letter.id.as_deref() == Some(id) && letter.content == content)
-            || self.is_erased(id)
+            || self.is_erased(id, content)
             || copies().any(is_kept)
     }
 
@@ -296,34 +326,27 @@ impl Model {
     }
 
     /// Whether the subject of an event was erased.
-    fn is_erased(&self, id: &str) -> bool {
-        if self.erased.is_empty() {
-            return false;
-        }
-        if let Some(Entry::Tombstone { .. }) = self.table.get(id) {
-            return true;
-        }
-        let subject = match self.ids.get(id) {
-            Some(event) => self.subject(*event),
-            None => return !id.starts_with("ag-kit:"),
-        };
-        self.erased.contains(&hash(&subject))
+    fn is_erased(&self, id: &str, content: &str) -> bool {
+        let subject = || self.subject(event_of(content)?);
+        !self.erased.is_empty()
+            && (matches!(self.table.get(id), Some(Entry::Tombstone { .. }))
+                || subject().is_some_and(|subject| self.erased.contains(&hash(&subject))))
     }
 
-    /// Returns the subject of an event.
+    /// Returns the subject of an event; `None` if it has none.
     #[must_use]
-    pub fn subject(&self, event: usize) -> String {
+    pub fn subject(&self, event: usize) -> Option<String> {
         let spec = self.plan.events[event];
         let source = SOURCES[spec.source];
         let id = senders::subject_id(self.plan.seed, spec);
-        let body = senders::body(self.plan.seed, spec, event, Variant::Original, false);
-        let kind = match (source.profile().vendor, body.contains("end_user.updated")) {
-            ("ada", true) => "end-user",
-            ("ada", false) => "conversation",
+        let kind = match (source.profile().vendor, source.samples()[spec.sample].name) {
+            (_, "workflow-node-started") => return None,
+            ("ada", "end-user-updated") => "end-user",
+            ("ada", _) => "conversation",
             ("agntix", _) => "session",
             _ => "call",
         };
-        format!("{}:{kind}:{id}", source.profile().vendor)
+        Some(format!("{}:{kind}:{id}", source.profile().vendor))
     }
 
     fn is_question(&self, id: &str) -> bool {
@@ -371,15 +394,16 @@ impl Model {
                 }
                 self.owed.insert((id.clone(), content));
             }
-            "erased" if self.is_erased(&id) => {}
+            "erased" if self.is_erased(&id, &senders::marker(event, variant)) => {}
             "unrecorded" if self.is_question(&id) => {}
             _ => return Err(("I1", format!("the outcome of {id} is {outcome}"))),
         }
-        if self.is_question(&id) && ["recorded", "duplicate"].contains(&outcome) {
-            let first = self.answers.entry(id.clone()).or_insert_with(|| response.body().clone());
-            if first != response.body() {
-                return Err(("I6", format!("a copy of {id} got another answer: {} after {first}", response.body())));
-            }
+        let Some(Entry::Record { answer, writer, .. }) = self.table.get(&id) else { return Ok(()) };
+        if self.is_question(&id) && ["recorded", "duplicate"].contains(&outcome) && answer.as_ref() != Some(response.body()) {
+            return Err(("I6", format!("a copy of {id} got another answer: {}, not {answer:?}", response.body())));
+        }
+        if outcome == "duplicate" && self.cost.has_written(delivered.instance, &id) && *writer == Caller::Instance(delivered.instance) {
+            return Err(("I1", format!("the first delivery of {id} is called a duplicate")));
         }
         Ok(())
     }
@@ -412,6 +436,23 @@ impl Model {
             let is_event = record.body.as_deref().is_some_and(|body| body.contains("\"fingerprint\""));
             if is_undisturbed && is_event && failed.contains(&id) {
                 return Err(("I10", format!("message {id} failed although nothing was wrong with it")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Sees a log line.
+    pub fn logged(&self, line: &Line, secrets: &[String]) -> Checked {
+        if line.text.contains("PRIVATE") || secrets.iter().any(|secret| line.text.contains(secret.as_str())) {
+            return Err(("I8", format!("a log line shows content: {}", line.text)));
+        }
+        if line.function == "event-retry" && line.outcome == "duplicate" {
+            let letter = self.queued.get(&("RetryQueue".to_owned(), line.message_id.clone()));
+            let record = letter.and_then(|letter| self.table.get(letter.id.as_ref()?));
+            if let (Some(letter), Some(Entry::Record { id, nonce, .. })) = (letter, record)
+                && *nonce == letter.nonce
+            {
+                return Err(("I1", format!("the first delivery of {id} is called a duplicate")));
             }
         }
         Ok(())
@@ -451,7 +492,7 @@ impl Model {
     }
 
     /// Checks that nothing is left on the retry queue, and that no visible record has an erased subject.
-    pub fn at_rest(&self, now: i64) -> Checked {
+    pub fn at_rest(&self, is_calm: bool, now: i64) -> Checked {
         if let Some(((_, message), letter)) = self.queued.iter().find(|((queue, _), _)| queue == "RetryQueue") {
             return Err(("I5", format!("message {message} ({:?}) is still on the retry queue", letter.id)));
         }
@@ -463,15 +504,22 @@ impl Model {
                 return Err(("erasure", format!("{key} is stored although {subject} was erased")));
             }
         }
-        self.chat.at_rest(now)
+        self.chat.at_rest(is_calm, now)
     }
 }
 
 impl State {
     /// Checks a response to a vendor.
     pub fn responded(&mut self, delivered: &Delivered, response: &Response<String>, now: i64) -> Checked {
-        let secrets = self.keys.all();
-        self.model.responded(delivered, response, &secrets, now)
+        self.model.responded(delivered, response, self.keys.all(), now)?;
+        let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
+        let (Some(outcome), Some(id)) = (header("gatehouse-outcome"), header("gatehouse-event-id")) else { return Ok(()) };
+        let is_large = self.plan.events[delivered.deliver.event].large;
+        let item = self.dynamodb.items(TABLE).and_then(|items| items.get(id)).filter(|_| !is_large);
+        match item {
+            Some(item) => self.model.cost.end(delivered.instance, outcome, item, self.plan.is_calm()),
+            None => Ok(()),
+        }
     }
 }
 
@@ -480,8 +528,7 @@ fn hash(subject: &str) -> String {
     HEXLOWER.encode(&Sha256::digest(subject)[..16])
 }
 
-/// When a record that is written now expires, in seconds since 1970.
-#[must_use]
-pub fn expiry(now: i64) -> i64 {
-    (now.max(START)) / 1000 + i64::from(TTL_DAYS) * 86_400
+/// Returns the event of a content.
+fn event_of(content: &str) -> Option<usize> {
+    content.strip_prefix("PRIVATE-")?.split('-').next()?.parse().ok()
 }

@@ -102,10 +102,12 @@ impl World {
             let response = world.apply(caller, service, operation, &body);
             let now = world.now();
             let outcome = response.code().unwrap_or("ok").to_owned();
-            world.state().trace.add(
+            let mut state = world.state();
+            let name = state.name(caller);
+            state.trace.add(
                 now,
                 format_args!(
-                    "{caller} {service:?}.{operation} {about} [{:016x}] -> {outcome} [{:016x}]",
+                    "{name} {service:?}.{operation} {about} [{:016x}] -> {outcome} [{:016x}]",
                     digest(&body),
                     digest(&response.body)
                 ),
@@ -137,7 +139,8 @@ impl World {
             let fate = state.fate(caller, service, now);
             if let Some(fault) = fate.fault {
                 state.record_fault(&format!("{fault:?}"), service, operation, about);
-                state.trace.add(now, format_args!("{caller} {service:?}.{operation} {about} fault: {fault:?}"));
+                let name = state.name(caller);
+                state.trace.add(now, format_args!("{name} {service:?}.{operation} {about}: {fault:?}"));
             }
             if fate.dies.is_some() {
                 state.record_fault("Killed", service, operation, about);
@@ -206,18 +209,28 @@ impl World {
 impl State {
     /// Lets the model see what changed in the table and the queues.
     pub fn observe(&mut self, caller: Caller, service: Service, operation: &str, body: &Value, now: i64) -> Checked {
+        let changes = self.dynamodb.take_changes();
         if service == Service::DynamoDb {
             let units = self.dynamodb.last_units().write;
             let about = Subject::of(service, body);
-            self.model.cost.count(caller, operation, &about.text, units);
+            let is_new = !changes.is_empty();
+            self.model.cost.count(caller, operation, &about.text, units, is_new);
         }
-        let changes = self.dynamodb.take_changes();
         let mut checked = changes.iter().try_for_each(|change| self.model.table_changed(change, caller, now));
         for event in self.sqs.take_events() {
             let found = self.model.queue_changed(&event, &self.sqs, now);
             checked = checked.and(found);
         }
         checked
+    }
+
+    /// Returns the name of a caller.
+    #[must_use]
+    pub fn name(&self, caller: Caller) -> String {
+        match caller {
+            Caller::Instance(number) => format!("{}#{number}", self.lives[number].function),
+            other => other.to_string(),
+        }
     }
 
     /// Counts a fault, with what it hits and in which state that is.

@@ -57,7 +57,9 @@ pub async fn act(world: World, fleet: Fleet, action: Action) {
         What::Redrive => drop(redrive_all(&world, action.n).await),
         What::Erase(event) => {
             let subject = world.state().model.subject(event);
-            erase_subject(&world, action.n, &subject).await;
+            if let Some(subject) = subject {
+                erase_subject(&world, action.n, &subject).await;
+            }
         }
         What::Lag(lasts) => {
             world.note(format_args!("the indexes lag for {lasts} ms"));

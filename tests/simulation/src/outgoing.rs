@@ -30,10 +30,12 @@ impl Wire {
             if is_control {
                 let checked = world.state().model.acted(request.uri().path());
                 world.check(checked);
-                world.note(format_args!("{caller} Control.POST {about}"));
+                let name = world.state().name(caller);
+                world.note(format_args!("{name} Control.POST {about}"));
                 response(StatusCode::OK, Body::simulated(Empty::new().map_err(|never| match never {}).boxed_unsync()))
             } else {
-                world.note(format_args!("{caller} Agent.POST {about}"));
+                let name = world.state().name(caller);
+                world.note(format_args!("{name} Agent.POST {about}"));
                 answer(world, caller, id)
             }
         };

@@ -9,7 +9,7 @@ use crate::fleet::{Fleet, VISIBILITY};
 use crate::plan::{Ask, Deliver, Ms, Plan, Signer, Variant, What};
 use crate::trace::Trace;
 use crate::world::{Stats, TABLE, Violation, World};
-use crate::{chats, event_source, operators, senders};
+use crate::{chats, event_source, logs, operators, senders};
 
 /// The longest schedule. Its actions take less than half of it.
 const LONGEST: Ms = 200 * 86_400_000;
@@ -44,6 +44,7 @@ pub fn run(plan: Plan) -> Report {
 
 async fn play(plan: Plan) -> Report {
     let world = World::new(plan.clone());
+    let _lines = logs::observe(&world);
     create_services(&world);
     let fleet = Fleet::new(world.clone());
     tokio::select! {
@@ -94,6 +95,7 @@ async fn settle(world: &World, fleet: &Fleet, plan: &Plan) {
     });
     for (n, event) in erased.enumerate() {
         let subject = world.state().model.subject(event);
+        let Some(subject) = subject else { continue };
         if !operators::erase_subject(world, 100_000 + n, &subject).await {
             world.violate("liveness", format_args!("{subject} cannot be erased although nothing fails"));
         }
@@ -103,10 +105,13 @@ async fn settle(world: &World, fleet: &Fleet, plan: &Plan) {
         world.wait(u64::try_from(rest.as_millis()).unwrap_or_default()).await;
     }
     let now = world.epoch_ms();
-    let checked = world.state().model.at_rest(now);
+    let checked = world.state().model.at_rest(plan.is_calm(), now);
     world.check(checked);
     ask_again(world, fleet, plan).await;
     repeat(world, fleet, plan).await;
+    world.wait(u64::try_from(rest.as_millis()).unwrap_or_default()).await;
+    let checked = world.state().model.at_rest(plan.is_calm(), world.epoch_ms());
+    world.check(checked);
 }
 
 /// Uses every key once more: no key may stay locked.

@@ -73,7 +73,7 @@ async fn attempt_delivery(
     let Ok(request) = request.body(Bytes::from(body)) else { return false };
     let Some(function) = Function::named(source.profile().function) else { return false };
     world.state().stats.deliveries += 1;
-    let delivered = Delivered { deliver, sent_at: world.epoch_ms() };
+    let delivered = Delivered { deliver, sent_at: world.epoch_ms(), instance: 0 };
     let caller = Caller::Outside(action, attempt);
     let about = Subject::named(format_args!("event {} {:?}", deliver.event, deliver.variant));
     let exchange = exchange(world, fleet, caller, function, &about, request, &delivered);
@@ -99,8 +99,8 @@ async fn exchange(
         is_reached.ok()?;
         let world = world_of_function;
         world.note(format_args!("{caller} -> {function} {name}"));
-        let started = world.now();
-        let response = fleet.deliver(function, request).await;
+        let (instance, response) = fleet.deliver(function, request).await?;
+        let delivered = Delivered { instance, ..delivered };
         match &response {
             None => world.note(format_args!("{caller} <- {function} {name}: no response")),
             Some(response) => {
@@ -115,10 +115,6 @@ async fn exchange(
                     state.responded(&delivered, response, now)
                 };
                 world.check(checked);
-                let took = world.now() - started;
-                if took > 6000 {
-                    world.note(format_args!("{caller} waited {took} ms"));
-                }
             }
         }
         response.map(|response| response.status().as_u16())

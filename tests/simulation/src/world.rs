@@ -329,6 +329,21 @@ impl World {
     }
 }
 
+impl Stats {
+    /// Adds the counts of another schedule.
+    pub fn add(&mut self, other: &Stats) {
+        let Stats { requests, deliveries, turns, faults, instances, coverage } = other;
+        self.requests += requests;
+        self.deliveries += deliveries;
+        self.turns += turns;
+        self.faults += faults;
+        self.instances += instances;
+        for (point, count) in coverage {
+            *self.coverage.entry(point.clone()).or_default() += count;
+        }
+    }
+}
+
 impl Life {
     fn wake(&mut self) {
         self.wakers.drain(..).for_each(Waker::wake);

@@ -115,10 +115,8 @@ impl Chat {
         };
         let checked = match &old {
             Some(old) if is_new => old.may_become(&new, is_answered, now),
-            Some(old) if old.state == "finished" && new.state != "finished" => {
-                Err(("claim", "a finished claim changes its state".to_owned()))
-            }
-            _ => Ok(()),
+            Some(old) => old.may_be_settled(&new, caller, is_answered),
+            None => Ok(()),
         };
         self.claims.insert(key.to_owned(), new);
         checked.map_err(|(invariant, what)| (invariant, format!("{key}: {what}")))
@@ -226,14 +224,14 @@ impl Chat {
     }
 
     /// Checks that all leases and slots have ended.
-    pub(super) fn at_rest(&self, now: i64) -> Checked {
+    pub(super) fn at_rest(&self, is_calm: bool, now: i64) -> Checked {
         for (key, claim) in &self.claims {
-            if claim.state == "running" && claim.lease_until > now {
+            if claim.state == "running" && (is_calm || claim.lease_until > now) {
                 return Err(("liveness", format!("{key} is still leased")));
             }
         }
         for (key, slots) in &self.slots {
-            if slots.iter().any(|until| until * 1000 > now) {
+            if slots.iter().any(|until| is_calm || until * 1000 > now) {
                 return Err(("liveness", format!("{key} still has a running turn")));
             }
         }
@@ -258,6 +256,22 @@ impl Claim {
             "running" | "finished" if is_answered => error("a claim is taken over although its turn is recorded"),
             _ => Ok(()),
         }
+    }
+
+    /// Checks that `caller` may change the state of the claim to that of `new`.
+    fn may_be_settled(&self, new: &Claim, caller: Caller, is_answered: bool) -> Checked {
+        let error = |what: String| Err(("claim", what));
+        if self.state != "running" && new.state != self.state {
+            return error(format!("a {} claim becomes {}", self.state, new.state));
+        }
+        if new.state == "finished" && !is_answered {
+            return error("it is finished, but its turn is not recorded".to_owned());
+        }
+        // Whoever replays the turn of an expired claim may settle it.
+        if caller != self.holder && new.state != "finished" {
+            return error(format!("{caller} settles it, but {} holds it", self.holder));
+        }
+        Ok(())
     }
 
     /// Checks that its holder may ask the agent now.

@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use gatehouse_memory::dynamodb::Item;
+use serde_json::Value;
+
 use super::Checked;
 use crate::network::Caller;
 
@@ -16,15 +19,24 @@ struct Request {
     operation: String,
     key: String,
     write_units: u64,
+    /// Whether the item was written.
+    is_new: bool,
 }
 
 impl Cost {
     /// Counts a request to DynamoDB.
-    pub fn count(&mut self, caller: Caller, operation: &str, key: &str, write_units: u64) {
+    pub fn count(&mut self, caller: Caller, operation: &str, key: &str, write_units: u64, is_new: bool) {
         if let Caller::Instance(number) = caller {
-            let request = Request { operation: operation.to_owned(), key: key.to_owned(), write_units };
+            let request = Request { operation: operation.to_owned(), key: key.to_owned(), write_units, is_new };
             self.requests.entry(number).or_default().push(request);
         }
+    }
+
+    /// Whether an instance has tried to write an item since its invocation began.
+    #[must_use]
+    pub fn has_written(&self, instance: usize, key: &str) -> bool {
+        let requests = self.requests.get(&instance);
+        requests.is_some_and(|requests| requests.iter().filter(|request| request.key == key).any(|request| request.is_new))
     }
 
     /// Begins an invocation.
@@ -32,30 +44,43 @@ impl Cost {
         self.requests.insert(instance, Vec::new());
     }
 
-    /// Checks the cost of a delivery with this outcome. Without faults it is exactly the documented one, else at most
-    /// twice as many requests, because each is attempted twice. `has_subject` adds the entry in the index of subjects.
-    pub fn end(&mut self, instance: usize, outcome: &str, is_large: bool, item_units: u64, has_subject: bool, is_calm: bool) -> Checked {
+    /// Checks the cost of a delivery whose item is `item`. Without faults it is exactly the documented one, else at most
+    /// twice as many requests, because each is attempted twice.
+    pub fn end(&mut self, instance: usize, outcome: &str, item: &Item, is_calm: bool) -> Checked {
         let requests = self.requests.remove(&instance).unwrap_or_default();
         // The list of erased subjects is read once a minute, whatever arrives.
         let requests: Vec<Request> = requests.into_iter().filter(|request| request.key != "erased").collect();
-        let count = requests.len();
-        let most = match (outcome, is_large) {
-            (_, true) => return Ok(()),
-            ("recorded" | "duplicate", _) => 1,
-            ("conflict", _) => 2,
-            ("erased", _) => 3,
-            _ => 3,
+        let (least, most) = match outcome {
+            "recorded" | "duplicate" => (1, 1),
+            "conflict" => (2, 2),
+            _ => (0, 3),
         };
-        let attempts = if is_calm { 1 } else { 2 };
-        if count > most * attempts || is_calm && count != most {
+        let most = if is_calm { most } else { 2 * most };
+        if requests.len() < least || requests.len() > most {
             let operations: Vec<_> = requests.iter().map(|request| format!("{} {}", request.operation, request.key)).collect();
-            return Err(("cost", format!("{outcome} took {count} requests, not {most}: {}", operations.join(", "))));
+            return Err(("cost", format!("{outcome} took {} requests: {}", requests.len(), operations.join(", "))));
         }
         let units: u64 = requests.iter().map(|request| request.write_units).sum();
-        let expected = item_units + 1 + u64::from(has_subject);
-        if is_calm && outcome == "recorded" && units != expected {
-            return Err(("cost", format!("a recorded event took {units} write units, not {expected}")));
+        let of_item = size(item).div_ceil(1024);
+        let expected = match outcome {
+            "recorded" => of_item + 1 + u64::from(item.contains_key("subject")),
+            "duplicate" => of_item,
+            _ => return Ok(()),
+        };
+        if is_calm && units != expected {
+            return Err(("cost", format!("{outcome} took {units} write units, not {expected}")));
         }
         Ok(())
     }
+}
+
+/// Returns the size of an item in bytes, as DynamoDB bills it.
+fn size(item: &Item) -> u64 {
+    let value = |value: &Value| match (value["S"].as_str(), value["B"].as_str(), value["N"].as_str()) {
+        (Some(text), ..) => text.len(),
+        (_, Some(base64), _) => base64.trim_end_matches('=').len() * 3 / 4,
+        (.., Some(number)) => number.len().div_ceil(2) + 1,
+        _ => 1,
+    };
+    item.iter().map(|(name, attribute)| (name.len() + value(attribute)) as u64).sum()
 }

@@ -1,0 +1,132 @@
+//! Makes a failing schedule small, and tells it.
+
+use std::fmt::Write;
+
+use gatehouse_vendors::SOURCES;
+
+use crate::plan::{Action, Ask, CLIENTS, Deliver, Fault, Plan, Poison, Signer, Variant, What};
+use crate::schedule::{self, Report};
+use crate::trace::Moment;
+use crate::world::Violation;
+
+/// The largest number of schedules that are run to shrink one.
+const MAX_RUNS: usize = 600;
+
+/// A failing schedule from which no action can be removed.
+#[derive(Debug)]
+pub struct Shrunk {
+    /// The plan.
+    pub plan: Plan,
+    /// Its report.
+    pub report: Report,
+    /// The invariant that is violated.
+    pub violation: Violation,
+}
+
+/// Removes all actions that the violation of the same invariant does not need. `None` if the plan does not fail.
+#[must_use]
+pub fn shrink(plan: &Plan) -> Option<Shrunk> {
+    let report = schedule::run(plan.clone());
+    let violation = report.violation.clone()?;
+    let mut shrunk = Shrunk { plan: plan.clone(), report, violation };
+    let mut runs = 0;
+    let mut size = shrunk.plan.actions.len().div_ceil(2);
+    while size > 0 && runs < MAX_RUNS {
+        let mut start = 0;
+        let mut has_shrunk = false;
+        while start < shrunk.plan.actions.len() && runs < MAX_RUNS {
+            let removed = start..(start + size).min(shrunk.plan.actions.len());
+            let mut smaller = shrunk.plan.clone();
+            smaller.actions.drain(removed);
+            runs += 1;
+            let report = schedule::run(smaller.clone());
+            match report.violation.clone().filter(|found| found.invariant == shrunk.violation.invariant) {
+                Some(violation) => {
+                    shrunk = Shrunk { plan: smaller, report, violation };
+                    has_shrunk = true;
+                }
+                None => start += size,
+            }
+        }
+        // After the last action was tried alone, another round may remove more.
+        if size > 1 || !has_shrunk {
+            size /= 2;
+        }
+    }
+    Some(shrunk)
+}
+
+impl Shrunk {
+    /// Tells the schedule: the plan, what happened, and as its last lines the invariant, the seed and the command that
+    /// replays it.
+    #[must_use]
+    pub fn story(&self) -> String {
+        let Violation { invariant, what, .. } = &self.violation;
+        let mut story = format!("The schedule of seed {}, with the actions that the failure needs:\n\n", self.plan.seed);
+        let mut actions = self.plan.actions.clone();
+        actions.sort_by_key(|action| action.at);
+        for action in &actions {
+            let _ = writeln!(story, "  {}  {}", Moment(action.at), describe(&self.plan, action));
+        }
+        let _ = write!(story, "\nWhat happened:\n\n{}", self.report.trace);
+        let _ = write!(story, "\ninvariant: {invariant}: {what}\nseed: {}\nreplay: {}\n", self.plan.seed, self.command());
+        story
+    }
+
+    /// Returns the command that runs exactly this schedule.
+    #[must_use]
+    pub fn command(&self) -> String {
+        let numbers: Vec<String> = self.plan.actions.iter().map(|action| action.n.to_string()).collect();
+        let keep = if numbers.is_empty() { "none".to_owned() } else { numbers.join(",") };
+        format!("cargo run --release -p simulation -- --seed {} --keep {keep}", self.plan.seed)
+    }
+}
+
+/// Describes an action in one line.
+fn describe(plan: &Plan, action: &Action) -> String {
+    match &action.what {
+        What::Deliver(Deliver { event, variant, is_doubled, retries, signer }) => {
+            let spec = plan.events[*event];
+            let source = SOURCES[spec.source];
+            let mut text = format!(
+                "{} delivers event {event}, {}",
+                source.profile().name,
+                source.samples()[spec.sample % source.samples().len()].name
+            );
+            for (is_true, part) in [
+                (*variant == Variant::Other, ", with another body"),
+                (spec.large, ", large"),
+                (*is_doubled, ", twice at once"),
+                (*retries, ", and retries"),
+                (*signer == Signer::Forger, ", signed by a forger"),
+            ] {
+                text.push_str(if is_true { part } else { "" });
+            }
+            text
+        }
+        What::Ask(Ask { client, key, body, leaves_after, retries }) => {
+            let mut text = format!("client {} asks the agent (request {body}", CLIENTS[*client]);
+            let _ = key.map(|key| write!(text, ", key {key}"));
+            let _ = leaves_after.map(|ms| write!(text, ", leaves after {ms} ms"));
+            text.push_str(if *retries { ", retries)" } else { ")" });
+            text
+        }
+        What::Fault(Fault { service, kind, share, lasts }) => {
+            format!("{service:?}: {share} of 1000 requests are {kind:?}, for {lasts} ms")
+        }
+        What::Kill { function, after, is_applied } => {
+            let when = if *is_applied { "after" } else { "before" };
+            format!("an instance of {function} dies {when} its request {} from now", after + 1)
+        }
+        What::Pause { function, lasts } => format!("all instances of {function} stand still for {lasts} ms"),
+        What::Retire(function) => format!("the idle instances of {function} end"),
+        What::Deploy(version) => format!("version {version} is deployed"),
+        What::Rotate(part) => format!("the secret of {part} is rotated"),
+        What::Redrive => "the operator redrives all dead letters".to_owned(),
+        What::Erase(event) => format!("the operator erases the subject of event {event}"),
+        What::Lag(lasts) => format!("the indexes lag for {lasts} ms"),
+        What::Sweep => "DynamoDB removes expired items".to_owned(),
+        What::Poison(Poison::Garbage) => "a message that is not an event is on the retry queue".to_owned(),
+        What::Poison(Poison::Newer) => "a message of a newer release is on the retry queue".to_owned(),
+    }
+}
