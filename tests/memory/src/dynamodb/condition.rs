@@ -300,7 +300,10 @@ fn distinct(operator: &str, left: &Operand, right: &Operand, bindings: &Bindings
 
 fn check_bounds(lower: &Operand, upper: &Operand, bindings: &Bindings) -> Result<(), String> {
     let (Some(low), Some(high)) = (lower.literal(bindings), upper.literal(bindings)) else { return Ok(()) };
-    let shown = |value: &Value| format!("AttributeValue: {{{}:{}}}", value::typed(value).0, value::typed(value).1);
+    let shown = |value: &Value| {
+        let (kind, content) = value::typed(value);
+        format!("AttributeValue: {{{kind}:{}}}", content.as_str().unwrap_or_default())
+    };
     let fails = |rule: &str| {
         Err(format!(
             "The BETWEEN operator requires {rule}; lower bound operand: {}, upper bound operand: {}",
@@ -383,5 +386,70 @@ impl Condition {
             Operand::Path(path) | Operand::Size(path) => Some(path),
             Operand::Value(_) => None,
         }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::dynamodb::parser;
+
+    fn holds(condition: &str, item: Value) -> bool {
+        let parsed = parser::parse(condition, Condition::parse).unwrap();
+        let request = json!({"ExpressionAttributeValues": {":one": {"N": "1"}, ":two": {"N": "2"}, ":a": {"S": "a"}}});
+        let mut references = parsed.references.clone();
+        references.values.extend([":one", ":two", ":a"].map(str::to_owned));
+        let bindings = Bindings::read(&request, &[("ConditionExpression", Some(&references))]).unwrap();
+        parsed.expression.check(&bindings).unwrap();
+        parsed.expression.holds(&value::attributes(&item, "item").unwrap(), &bindings)
+    }
+
+    #[test]
+    fn and_binds_stronger_than_or_and_not_stronger_than_and() {
+        let item = || json!({"x": {"N": "1"}});
+        assert!(holds("x = :one OR x = :two AND x = :two", item()));
+        assert!(!holds("(x = :one OR x = :two) AND x = :two", item()));
+        assert!(!holds("NOT x = :one AND x = :one", item()));
+        assert!(holds("NOT (x = :one AND x = :two)", item()));
+        assert!(holds("x between :one and :two AND x IN (:two, :one)", item()));
+    }
+
+    #[test]
+    fn absent_attributes_and_other_types_are_only_unequal() {
+        for operator in ["=", "<", "<=", ">", ">="] {
+            assert!(!holds(&format!("x {operator} :one"), json!({})), "{operator}");
+            assert!(!holds(&format!("x {operator} :one"), json!({"x": {"S": "1"}})), "{operator}");
+        }
+        assert!(holds("x <> :one", json!({})) && holds("x <> :one", json!({"x": {"S": "1"}})));
+        assert!(!holds("x BETWEEN :one AND :two", json!({})) && !holds("x IN (:one)", json!({})));
+    }
+
+    #[test]
+    fn sizes_are_compared_as_numbers() {
+        assert!(holds("size(x) = :two", json!({"x": {"S": "ab"}})));
+        assert!(holds("size(x.y) > :one", json!({"x": {"M": {"y": {"L": [{"S": ""}, {"S": ""}]}}}})));
+        assert!(!holds("size(x) < :two", json!({"x": {"N": "1"}})), "a number has no size");
+    }
+
+    #[test]
+    fn invalid_conditions_are_rejected() {
+        for invalid in [
+            "x",
+            "x =",
+            "x = :one AND",
+            "(x = :one",
+            "((x = :one))",
+            "x BETWEEN :one",
+            "x IN ()",
+            "attribute_exists(:one)",
+            "Attribute_exists(x)",
+            "size(x)",
+            "x = :one y",
+            "state = :one",
+        ] {
+            assert!(parser::parse(invalid, Condition::parse).is_err(), "{invalid}");
+        }
     }
 }

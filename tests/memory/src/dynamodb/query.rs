@@ -284,34 +284,30 @@ enum SortCondition<'b> {
 
 impl<'b> KeyRange<'b> {
     /// Reads `partition = :value`, with a condition for the sort key or without.
-    fn new(
-        condition: &Condition,
-        partition: &str,
-        sort: Option<&str>,
-        bindings: &'b Bindings,
-    ) -> Result<Self, Failure> {
+    fn new(condition: &Condition, name: &str, sort: Option<&str>, bindings: &'b Bindings) -> Result<Self, Failure> {
         let terms = match condition {
             Condition::And(left, right) => vec![&**left, &**right],
             term => vec![term],
         };
         let mut terms = terms.into_iter().map(|term| Self::term(term, bindings)).collect::<Result<Vec<_>, _>>()?;
         let missed = |name: &str| Failure::invalid(format!("Query condition missed key schema element: {name}"));
-        let found = terms.iter().position(|(name, _)| *name == partition).ok_or_else(|| missed(partition))?;
+        let found = terms.iter().position(|(found, _)| *found == name).ok_or_else(|| missed(name))?;
         let (_, of_partition) = terms.swap_remove(found);
         let SortCondition::Compare(Comparator::Equal, value) = of_partition else {
             return Err(Failure::invalid("Query key condition not supported"));
         };
         let sort = match (terms.pop(), sort) {
             (None, _) => None,
-            (Some((name, condition)), Some(sort)) if name == sort => Some(condition),
+            (Some((found, condition)), Some(sort)) if found == sort => Some(condition),
             (Some(_), Some(sort)) => return Err(missed(sort)),
             (Some(_), None) => return Err(Failure::invalid("Query key condition not supported")),
         };
         let partition = text(value)?;
         if partition.is_empty() {
-            return Err(Failure::parameter(
-                "The AttributeValue for a key attribute cannot contain an empty string value.",
-            ));
+            return Err(Failure::invalid(format!(
+                "One or more parameter values are not valid. The AttributeValue for a key attribute cannot contain an \
+                 empty string value. Key: {name}"
+            )));
         }
         Ok(KeyRange { partition: partition.to_owned(), sort })
     }

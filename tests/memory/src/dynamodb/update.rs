@@ -146,13 +146,26 @@ impl Update {
             if let Some((_, value)) = actions.iter().find(|(_, value)| !allowed.contains(&kind(value))) {
                 return Err(format!(
                     "Incorrect operand type for operator or function; operator: {operator}, operand type: {}, \
-                     typeSet: ALLOWED_FOR_{operator}_OPERAND",
-                    kind(value)
+                     typeSet: ALLOWED_FOR_ADD_OPERAND",
+                    type_name(kind(value))
                 ));
             }
         }
         self.sets.iter().try_for_each(|(_, operand)| operand.check(bindings))?;
         path::check_overlaps(&self.targets(bindings))
+    }
+}
+
+/// The name that messages about `ADD` and `DELETE` give a type.
+fn type_name(kind: &str) -> &str {
+    match kind {
+        "S" => "STRING",
+        "N" => "NUMBER",
+        "B" => "BINARY",
+        "L" => "LIST",
+        "M" => "MAP",
+        "BOOL" => "BOOLEAN",
+        other => other,
     }
 }
 
@@ -183,51 +196,37 @@ impl Operand {
 
 // === Application ===
 
-/// A change of one path.
-enum Write<'v> {
-    Set(Value),
-    Add(&'v Value),
-    Delete(&'v Value),
-}
-
 impl Update {
     /// Returns the changed item. All operands are read from the item as it was.
     ///
     /// # Errors
     /// DynamoDB's message, if the item does not have what the update needs.
     pub(super) fn apply(&self, old: &Item, bindings: &Bindings) -> Result<Item, String> {
-        let mut writes = Vec::new();
-        for (path, operand) in &self.sets {
-            writes.push((path::resolved(path, bindings), Write::Set(operand.value(old, bindings)?)));
-        }
+        let stored = |path: &Path| path::get(old, path, &Bindings::default());
         let literal = |name: &str| bindings.value(name).ok_or_else(|| WRONG_TYPE.to_owned());
+        let (mut writes, mut removals, mut unchanged) = (Vec::new(), Vec::new(), Vec::new());
         for (path, name) in &self.adds {
-            writes.push((path::resolved(path, bindings), Write::Add(literal(name)?)));
+            let path = path::resolved(path, bindings);
+            let value = added(stored(&path), literal(name)?)?;
+            writes.push((path, value));
         }
         for (path, name) in &self.deletes {
-            writes.push((path::resolved(path, bindings), Write::Delete(literal(name)?)));
+            let path = path::resolved(path, bindings);
+            match stored(&path).map(|stored| without_members(stored, literal(name)?)).transpose()? {
+                None => unchanged.push(path),
+                Some(None) => removals.push(path),
+                Some(Some(value)) => writes.push((path, value)),
+            }
         }
+        for (path, operand) in &self.sets {
+            writes.push((path::resolved(path, bindings), operand.value(old, bindings)?));
+        }
+        unchanged.iter().try_for_each(|path| path::check_parent(old, path))?;
         // Values are appended to a list in the order of their indexes.
         writes.sort_by(|(a, _), (b, _)| a.cmp(b));
         let mut new = old.clone();
-        let mut removals = Vec::new();
-        for (path, write) in writes {
-            let stored = path::get(old, &path, &Bindings::default());
-            let value = match write {
-                Write::Set(value) => Some(value),
-                Write::Add(value) => Some(added(stored, value)?),
-                Write::Delete(value) => {
-                    path::check_parent(old, &path)?;
-                    match stored {
-                        None => continue,
-                        Some(stored) => without_members(stored, value)?,
-                    }
-                }
-            };
-            match value {
-                Some(value) => path::set(&mut new, &path, value)?,
-                None => removals.push(path),
-            }
+        for (path, value) in writes {
+            path::set(&mut new, &path, value)?;
         }
         for path in &self.removes {
             let path = path::resolved(path, bindings);
@@ -305,5 +304,64 @@ fn without_members(stored: &Value, value: &Value) -> Result<Option<Value>, Strin
             Ok((!members.is_empty()).then(|| json!({kind: members})))
         }
         _ => Err(WRONG_TYPE.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dynamodb::parser;
+
+    fn item(json: Value) -> Item {
+        value::attributes(&json, "item").unwrap()
+    }
+
+    fn updated(old: Value, update: &str, values: Value) -> Result<Value, String> {
+        let parsed = parser::parse(update, Update::parse)?;
+        let request = match values.as_object().is_some_and(|values| !values.is_empty()) {
+            true => json!({"ExpressionAttributeValues": values}),
+            false => json!({}),
+        };
+        let bindings = Bindings::read(&request, &[("UpdateExpression", Some(&parsed.references))]).unwrap();
+        parsed.expression.check(&bindings)?;
+        parsed.expression.apply(&item(old), &bindings).map(value::object)
+    }
+
+    #[test]
+    fn update_has_each_section_at_most_once_and_in_any_order() {
+        let values = json!({":n": {"N": "1"}, ":s": {"SS": ["a"]}});
+        let old = json!({"b": {"S": "b"}, "d": {"SS": ["a", "b"]}});
+        let new = updated(old, "remove b ADD c :n DELETE d :s SET a = :n, e = :s", values).unwrap();
+        let one = json!({"N": "1"});
+        assert_eq!(new, json!({"a": one, "c": one, "d": {"SS": ["b"]}, "e": {"SS": ["a"]}}));
+        for invalid in
+            ["SET a = :n SET b = :n", "a = :n", "SET a", "SET a = ", "ADD a b", "SET a == :n", "SET a = f(b)"]
+        {
+            assert!(parser::parse(invalid, Update::parse).is_err(), "{invalid}");
+        }
+    }
+
+    #[test]
+    fn operands_are_read_from_the_item_as_it_was() {
+        let old = json!({"a": {"N": "1"}, "b": {"N": "2"}});
+        let new = updated(old, "SET a = b, b = a + :n", json!({":n": {"N": "10"}})).unwrap();
+        assert_eq!(new, json!({"a": {"N": "2"}, "b": {"N": "11"}}));
+    }
+
+    #[test]
+    fn elements_are_removed_by_their_former_indexes() {
+        let list = |values: &[&str]| json!({"l": {"L": values.iter().map(|v| json!({"S": v})).collect::<Vec<_>>()}});
+        let new = updated(list(&["a", "b", "c"]), "REMOVE l[0], l[2] SET l[9] = :v", json!({":v": {"S": "d"}}));
+        assert_eq!(new.unwrap(), list(&["b", "d"]));
+    }
+
+    #[test]
+    fn defaults_apply_only_to_absent_attributes() {
+        let values = || json!({":zero": {"N": "0"}, ":one": {"N": "1"}});
+        let update = "SET a = if_not_exists(a, :zero) + :one";
+        assert_eq!(updated(json!({}), update, values()).unwrap(), json!({"a": {"N": "1"}}));
+        assert_eq!(updated(json!({"a": {"N": "5"}}), update, values()).unwrap(), json!({"a": {"N": "6"}}));
+        assert!(updated(json!({"a": {"S": "5"}}), update, values()).is_err());
+        assert!(updated(json!({}), "SET a = a + :one", json!({":one": {"N": "1"}})).is_err());
     }
 }

@@ -116,11 +116,9 @@ fn normalize_set(
         };
         normalize(text)?;
     }
-    let text = |member: &Value| member.as_str().unwrap_or_default().to_owned();
     members.sort_by(|a, b| compare(a.as_str().unwrap_or_default(), b.as_str().unwrap_or_default()));
-    if let Some(twice) = members.windows(2).find(|pair| pair.first() == pair.last()) {
-        let members: Vec<String> = members.iter().map(text).collect();
-        debug_assert!(!twice.is_empty());
+    if members.windows(2).any(|pair| pair.first() == pair.last()) {
+        let members: Vec<&str> = members.iter().filter_map(Value::as_str).collect();
         return Err(Failure::parameter(format!("Input collection [{}] contains duplicates.", members.join(", "))));
     }
     Ok(())
@@ -128,12 +126,12 @@ fn normalize_set(
 
 /// Sorts the members of a valid set.
 pub(super) fn sort_set(kind: &str, members: &mut [Value]) {
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    members.sort_by(|a, b| match kind {
-        "NS" => number::compare(&text(a), &text(b)),
-        "BS" => bytes(&text(a)).cmp(&bytes(&text(b))),
-        _ => text(a).cmp(&text(b)),
-    });
+    let compare: fn(&str, &str) -> Ordering = match kind {
+        "NS" => number::compare,
+        "BS" => |a, b| bytes(a).cmp(&bytes(b)),
+        _ => str::cmp,
+    };
+    members.sort_by(|a, b| compare(a.as_str().unwrap_or_default(), b.as_str().unwrap_or_default()));
 }
 
 fn decode(text: &str) -> Result<Vec<u8>, Failure> {

@@ -32,7 +32,7 @@ impl DynamoDb {
         let key = table.key_of_item(&item)?;
         check.run(table, &key, &mut self.units)?;
         let (old, consumed) = self.write(name, &key, Some(item), false);
-        response(request, name, &consumed, old.filter(|_| returns == "ALL_OLD"))
+        response(request, name, &consumed, old.filter(|_| returns == "ALL_OLD").cloned())
     }
 
     pub(super) fn delete_item(&mut self, request: &Value) -> Result<Value, Failure> {
@@ -46,7 +46,7 @@ impl DynamoDb {
         let key = table.key_of(&key)?;
         check.run(table, &key, &mut self.units)?;
         let (old, consumed) = self.write(name, &key, None, false);
-        response(request, name, &consumed, old.filter(|_| returns == "ALL_OLD"))
+        response(request, name, &consumed, old.filter(|_| returns == "ALL_OLD").cloned())
     }
 
     pub(super) fn update_item(&mut self, request: &Value) -> Result<Value, Failure> {
@@ -93,8 +93,8 @@ impl DynamoDb {
         };
         let (old, consumed) = self.write(name, &text, Some(new), false);
         let values = match returns {
-            "ALL_OLD" => old,
-            "UPDATED_OLD" => old.map(|old| path::project(&old, &targets)),
+            "ALL_OLD" => old.cloned(),
+            "UPDATED_OLD" => old.map(|old| path::project(old, &targets)),
             _ => new_values,
         };
         response(request, name, &consumed, values.filter(|values| !values.is_empty()))
@@ -107,7 +107,7 @@ impl DynamoDb {
         key: &str,
         new: Option<Item>,
         expired: bool,
-    ) -> (Option<Item>, Consumed) {
+    ) -> (Option<&Item>, Consumed) {
         let mut consumed = Consumed::default();
         let Some(table) = self.tables.get_mut(name) else { return (None, consumed) };
         let new_size = new.as_ref().map(value::item_size);
@@ -122,12 +122,13 @@ impl DynamoDb {
                 table.apply(change);
             }
         }
-        if old.is_some() || new.is_some() {
-            let (table, key) = (name.to_owned(), key.to_owned());
-            self.changes.push(Change { table, key, old: old.clone(), new, expired });
-        }
         self.units = consumed.total();
-        (old, consumed)
+        if old.is_none() && new.is_none() {
+            return (None, consumed);
+        }
+        let (table, key) = (name.to_owned(), key.to_owned());
+        self.changes.push(Change { table, key, old, new, expired });
+        (self.changes.last().and_then(|change| change.old.as_ref()), consumed)
     }
 }
 

@@ -54,7 +54,15 @@ impl Pair<'_> {
     /// Sends a request to both and compares the responses. Returns the one of the memory.
     async fn answer(&mut self, operation: &str, body: &Value) -> Result<Response, TestCaseError> {
         let memory = self.memory.answer(operation, body, 0);
-        let embedded = self.embedded.answer(operation, body).await;
+        let mut embedded = self.embedded.answer(operation, body).await;
+        if body["ReturnValues"] == "ALL_OLD"
+            && operation == "UpdateItem"
+            && memory.body.get("Attributes").is_none()
+            && embedded.body["Attributes"] == body["Key"]
+        {
+            // The engine returns the key of an item that the update has created, and AWS nothing.
+            embedded.body.as_object_mut().unwrap().remove("Attributes");
+        }
         let context = format!("{operation} {body}\nmemory: {memory:?}\nembedded: {embedded:?}");
         prop_assert_eq!(memory.status, embedded.status, "{}", context);
         prop_assert_eq!(memory.code(), embedded.code(), "{}", context);
