@@ -481,12 +481,12 @@ impl Model {
         })
     }
 
-    /// Returns the ids and contents of all records, to compare the table at two times.
+    /// Returns the ids and contents of the records that have not expired at `now`, to compare the table at two times.
     #[must_use]
-    pub fn records(&self) -> BTreeMap<String, String> {
+    pub fn records(&self, now: i64) -> BTreeMap<String, String> {
         let content = |(key, entry): (&String, &Entry)| match entry {
-            Entry::Record { content, .. } => Some((key.clone(), content.clone())),
-            Entry::Tombstone { .. } => None,
+            Entry::Record { content, .. } if !entry.may_be_expired(now) => Some((key.clone(), content.clone())),
+            _ => None,
         };
         self.table.iter().filter_map(content).collect()
     }
