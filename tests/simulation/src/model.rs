@@ -59,8 +59,8 @@ pub struct Model {
     ids: BTreeMap<String, usize>,
     /// The number of actions by control URL.
     actions: BTreeMap<String, u32>,
-    /// The hashes of the erased subjects.
-    erased: BTreeSet<String>,
+    /// The expiry of each erased subject, in seconds since 1970, by its hash.
+    erased: BTreeMap<String, i64>,
     /// The number of faults when each running batch began, by receipt handle.
     batches: BTreeMap<String, u64>,
     /// The chat turns.
@@ -119,7 +119,7 @@ impl Model {
             owed: BTreeSet::new(),
             ids: BTreeMap::new(),
             actions: BTreeMap::new(),
-            erased: BTreeSet::new(),
+            erased: BTreeMap::new(),
             batches: BTreeMap::new(),
             chat: chat::Chat::new(plan),
             cost: cost::Cost::default(),
@@ -142,9 +142,11 @@ impl Model {
         }
         if key == "erased" {
             let subjects = change.new.as_ref().and_then(|item| item.get("subjects")?["M"].as_object());
-            let listed: BTreeSet<String> = subjects.into_iter().flat_map(|subjects| subjects.keys().cloned()).collect();
-            // No schedule is so long that an entry expires.
-            let is_kept = self.erased.is_subset(&listed);
+            let expiry = |value: &Value| value["N"].as_str().and_then(|seconds| seconds.parse().ok()).unwrap_or(0_i64);
+            let listed = subjects.into_iter().flatten().map(|(hash, value)| (hash.clone(), expiry(value)));
+            let listed: BTreeMap<String, i64> = listed.collect();
+            let mut missing = self.erased.iter().filter(|(hash, _)| !listed.contains_key(*hash));
+            let is_kept = missing.all(|(_, expiry)| expiry * 1000 < now + MAX_SKEW);
             self.erased.extend(listed);
             return if is_kept { Ok(()) } else { Err(("erasure", "the list of erased subjects lost one".to_owned())) };
         }
@@ -175,12 +177,12 @@ impl Model {
         match (old, new) {
             _ if is_free => Ok(()),
             (Entry::Record { subject, .. }, Some(Entry::Tombstone { subject_hash, .. })) => {
-                let is_erased = self.erased.contains(subject_hash) && subject.as_deref().map(hash).as_ref() == Some(subject_hash);
+                let is_erased = self.erased.contains_key(subject_hash) && subject.as_deref().map(hash).as_ref() == Some(subject_hash);
                 if is_erased { Ok(()) } else { Err(("I2", format!("{key} is erased, but its subject is not"))) }
             }
             (Entry::Tombstone { .. }, Some(Entry::Tombstone { .. })) => Ok(()),
             (Entry::Record { subject, is_copy: true, .. }, None) if !expired => {
-                let is_erased = subject.as_deref().is_some_and(|subject| self.erased.contains(&hash(subject)));
+                let is_erased = subject.as_deref().is_some_and(|subject| self.erased.contains_key(&hash(subject)));
                 if is_erased { Ok(()) } else { Err(("I2", format!("the copy {key} is deleted"))) }
             }
             (_, None) => Err(("I2", format!("{key} is removed before it has expired"))),
@@ -330,7 +332,7 @@ impl Model {
         let subject = || self.subject(event_of(content)?);
         !self.erased.is_empty()
             && (matches!(self.table.get(id), Some(Entry::Tombstone { .. }))
-                || subject().is_some_and(|subject| self.erased.contains(&hash(&subject))))
+                || subject().is_some_and(|subject| self.erased.contains_key(&hash(&subject))))
     }
 
     /// Returns the subject of an event; `None` if it has none.
@@ -491,6 +493,12 @@ impl Model {
         self.table.iter().filter_map(content).collect()
     }
 
+    /// Whether an event is on the dead-letter queue.
+    #[must_use]
+    pub fn has_dead_letters(&self) -> bool {
+        self.queued.iter().any(|((queue, _), letter)| queue == "DeadLetterQueue" && letter.id.is_some())
+    }
+
     /// Checks that nothing is left on the retry queue, and that no visible record has an erased subject.
     pub fn at_rest(&self, is_calm: bool, now: i64) -> Checked {
         if let Some(((_, message), letter)) = self.queued.iter().find(|((queue, _), _)| queue == "RetryQueue") {
@@ -498,7 +506,7 @@ impl Model {
         }
         for (key, entry) in &self.table {
             if let Entry::Record { subject: Some(subject), .. } = entry
-                && self.erased.contains(&hash(subject))
+                && self.erased.get(&hash(subject)).is_some_and(|expiry| expiry * 1000 > now)
                 && !entry.may_be_expired(now)
             {
                 return Err(("erasure", format!("{key} is stored although {subject} was erased")));

@@ -213,8 +213,7 @@ impl State {
         if service == Service::DynamoDb {
             let units = self.dynamodb.last_units().write;
             let about = Subject::of(service, body);
-            let is_new = !changes.is_empty();
-            self.model.cost.count(caller, operation, &about.text, units, is_new);
+            self.model.cost.count(caller, operation, &about.text, units, &changes);
         }
         let mut checked = changes.iter().try_for_each(|change| self.model.table_changed(change, caller, now));
         for event in self.sqs.take_events() {

@@ -278,7 +278,7 @@ impl Plan {
         let sources: Vec<usize> = (0..SOURCES.len()).filter(|n| !SOURCES[*n].samples().is_empty()).collect();
         let event_count = chance.between(6, 14);
         let per_subject = chance.between(1, 4);
-        let has_large = chance.happens(60);
+        let has_large = chance.happens(25);
         let focus = chance.happens(400).then(|| *chance.pick(&sources));
         let events = (0..event_count).map(|n| {
             let source = focus.unwrap_or_else(|| *chance.pick(&sources));
@@ -335,8 +335,8 @@ impl Plan {
     fn add_deliveries(&mut self, theme: Theme, moments: &[Ms], chance: &mut Chance) {
         let count = match theme {
             Theme::Chat => chance.between(0, 6),
-            Theme::Mixed => chance.between(20, 28),
-            Theme::Webhooks | Theme::Calm => chance.between(20, 36),
+            Theme::Mixed => chance.between(20, 24),
+            Theme::Webhooks | Theme::Calm => chance.between(20, 30),
         };
         for _ in 0..count {
             let deliver = Deliver {
@@ -409,7 +409,7 @@ impl Plan {
                 service,
                 kind: *chance.pick(&KINDS),
                 share: *chance.pick(&[80, 300, 600, 1000]),
-                lasts: *chance.pick(&[500, 3 * SECOND, 20 * SECOND, 2 * MINUTE, 20 * MINUTE]),
+                lasts: *chance.pick(&[500, 500, 3 * SECOND, 3 * SECOND, 8 * SECOND, 20 * SECOND, 2 * MINUTE]),
             };
             let at = near(moments, chance);
             self.add(at, What::Fault(fault));
