@@ -139,6 +139,7 @@ impl Stack {
             store,
             queues,
             retry_queue: Some(retry_queue.clone()),
+            dead_letter_queue: Some(dead_letter_queue.clone()),
             clock: options.clock.clone(),
             random: Random::System,
         };

@@ -55,6 +55,7 @@ impl Testbed {
             store: Store::new(&dynamodb, &self.table, 90),
             queues: Queues::new(&sqs, QUEUE_MAX_BYTES),
             retry_queue: Some(self.retry_queue.clone()),
+            dead_letter_queue: Some(self.dead_letter_queue.clone()),
             clock,
             random: Random::System,
         }

@@ -27,6 +27,8 @@ pub struct Inbox {
     pub queues: Queues,
     /// `RETRY_QUEUE_URL`.
     pub retry_queue: Option<String>,
+    /// `DEAD_LETTER_QUEUE_URL`; absent in functions that do not look for an event on the queues.
+    pub dead_letter_queue: Option<String>,
     /// The clock for a record's expiry.
     pub clock: Clock,
     /// The source of nonces.
@@ -62,6 +64,7 @@ impl Inbox {
             store: Store::new(sdk, &config.table, config.ttl_days),
             queues: Queues::new(sdk, config.queue_max_bytes),
             retry_queue: config.retry_queue,
+            dead_letter_queue: config.dead_letter_queue,
             clock,
             random: Random::System,
         }
@@ -102,15 +105,20 @@ impl Inbox {
         Err(Unavailable { store: store_error, queue: queue_error })
     }
 
-    /// Whether any event is on the retry queue.
+    /// Whether any event is on the retry queue or is a dead letter.
     ///
     /// # Errors
     /// If SQS did not respond.
     pub async fn is_anything_queued(&self) -> Result<bool, QueueError> {
-        match &self.retry_queue {
-            Some(url) => self.queues.has_messages(url).await,
-            None => Ok(false),
+        // A message may move from one queue to the other in the meantime, in either direction.
+        for queue in [&self.retry_queue, &self.dead_letter_queue, &self.retry_queue] {
+            if let Some(url) = queue
+                && self.queues.has_messages(url).await?
+            {
+                return Ok(true);
+            }
         }
+        Ok(false)
     }
 
     fn message(&self, event: &Event) -> Result<String, QueueError> {

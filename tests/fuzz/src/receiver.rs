@@ -54,6 +54,7 @@ fn receiver(source: &'static dyn Source, document: &str, table: &Table, clock: C
         store: Store::new(&sdk, "EventTable", 90),
         queues: Queues::new(&sdk, 1024 * 1024),
         retry_queue: None,
+        dead_letter_queue: None,
         clock: clock.clone(),
         random: Random::System,
     };

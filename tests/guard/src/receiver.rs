@@ -54,6 +54,7 @@ pub fn inbox() -> Inbox {
         store: Store::new(&sdk, "EventTable", 90),
         queues: Queues::new(&sdk, 1_048_576),
         retry_queue: None,
+        dead_letter_queue: None,
         clock: Clock::System,
         random: Random::System,
     }

@@ -9,7 +9,7 @@ use http::{HeaderMap, Method};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::plan::{CLIENTS, CONCURRENT_TURNS};
+use crate::plan::{CLIENTS, CONCURRENT_TURNS, Signer};
 
 /// The name of the agent that all clients ask.
 pub const AGENT: &str = "agent";
@@ -24,6 +24,8 @@ pub struct Keys {
     current: BTreeMap<&'static str, u32>,
     /// The numbers of the secrets that the document has.
     valid: BTreeMap<&'static str, Vec<u32>>,
+    /// The last secret that was removed, and when, in milliseconds since 1970.
+    removed: BTreeMap<&'static str, (u32, i64)>,
     /// Every secret that was ever valid, as it may appear in a text.
     ever: Vec<String>,
 }
@@ -37,6 +39,7 @@ impl Keys {
             seed,
             current: parts().map(|part| (part, 0)).collect(),
             valid: parts().map(|part| (part, vec![0])).collect(),
+            removed: BTreeMap::new(),
             ever: Vec::new(),
         };
         parts().for_each(|part| keys.remember(part, 0));
@@ -57,8 +60,11 @@ impl Keys {
     }
 
     /// Removes all secrets of a part that the vendor does not use.
-    pub fn remove_old(&mut self, part: &'static str) {
+    pub fn remove_old(&mut self, part: &'static str, now: i64) {
         let current = self.current[part];
+        if let Some(old) = self.valid[part].iter().filter(|number| **number < current).max() {
+            self.removed.insert(part, (*old, now));
+        }
         self.valid.entry(part).or_default().retain(|number| *number >= current);
     }
 
@@ -75,6 +81,12 @@ impl Keys {
         Value::Object(parts.collect()).to_string()
     }
 
+    /// Returns when the last secret of a part was removed, in milliseconds since 1970; `None` if none was.
+    #[must_use]
+    pub fn removed_at(&self, part: &str) -> Option<i64> {
+        self.removed.get(part).map(|(_, at)| *at)
+    }
+
     /// Signs a delivery at a time. A forger signs with a secret that is in no document.
     #[must_use]
     pub fn sign(
@@ -83,10 +95,14 @@ impl Keys {
         message_id: &str,
         body: &[u8],
         at: gatehouse_payload::time::Timestamp,
-        is_forged: bool,
+        signer: Signer,
     ) -> Vec<(String, String)> {
         let part = source.profile().secrets.name;
-        let number = if is_forged { u32::MAX } else { self.current[part] };
+        let number = match signer {
+            Signer::Vendor => self.current[part],
+            Signer::Forger => u32::MAX,
+            Signer::Thief => self.removed.get(part).map_or(u32::MAX, |(number, _)| *number),
+        };
         let document = json!({part: self.part(part, &[number])}).to_string();
         let secrets = Secrets::parse_for(&[source], &document, false).unwrap_or_default();
         let headers = HeaderMap::new();

@@ -43,6 +43,9 @@ struct Arguments {
     /// Print how often each fault hit each request in each state
     #[arg(long)]
     coverage: bool,
+    /// Print the digest of each trace
+    #[arg(long)]
+    digests: bool,
     /// Continue after a failure, and print the seed of each
     #[arg(long)]
     all: bool,
@@ -132,6 +135,9 @@ fn run(arguments: &Arguments) -> Result<bool> {
                     }
                     let seed = first.wrapping_add(n);
                     let report = schedule::run(Plan::of(seed));
+                    if arguments.digests {
+                        println!("trace {seed} {:016x}", report.trace.digest());
+                    }
                     let mut progress = lock();
                     progress.schedules += 1;
                     progress.stats.add(&report.stats);

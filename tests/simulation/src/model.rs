@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 use crate::fleet::MAX_SKEW;
 use crate::logs::Line;
 use crate::network::Caller;
-use crate::plan::{Deliver, Plan, Signer, TTL_DAYS, Variant};
+use crate::plan::{Deliver, Plan, Service, Signer, TTL_DAYS, Variant};
 use crate::senders;
 use crate::world::{State, TABLE};
 
@@ -30,6 +30,10 @@ pub use chat::ChatAnswer;
 /// The largest difference between the expiry of an item and the documented one, in seconds.
 const EXPIRY_TOLERANCE: i64 = 60;
 
+/// The time after which no instance may accept a secret that was removed, in milliseconds: 15 minutes, and the time
+/// between two loads.
+const FORGOTTEN_AFTER: i64 = 16 * 60_000;
+
 /// The result of a check: the invariant that is violated, and what is wrong.
 pub type Checked = Result<(), (&'static str, String)>;
 
@@ -38,8 +42,8 @@ pub type Checked = Result<(), (&'static str, String)>;
 pub struct Delivered {
     /// What is delivered.
     pub deliver: Deliver,
-    /// When it was sent, in milliseconds since 1970.
-    pub sent_at: i64,
+    /// When the last secret of its vendor was removed, in milliseconds since 1970.
+    pub removed_at: Option<i64>,
     /// The instance that handled it.
     pub instance: usize,
 }
@@ -105,6 +109,8 @@ struct Letter {
     id: Option<String>,
     content: String,
     nonce: String,
+    /// When it was sent, in milliseconds since 1970.
+    sent_at: i64,
 }
 
 impl Model {
@@ -264,7 +270,7 @@ impl Model {
                 let at = (queue.clone(), id.clone());
                 if !self.queued.contains_key(&at) {
                     let message = sqs.messages(queue).find(|message| message.id == *id);
-                    let letter = self.letter(message.map(|message| message.body.as_str()).unwrap_or_default())?;
+                    let letter = self.letter(message.map(|message| message.body.as_str()).unwrap_or_default(), now)?;
                     if let (Some(id), true) = (&letter.id, matches!(event, SqsEvent::Sent { .. })) {
                         self.owed.insert((id.clone(), letter.content.clone()));
                     }
@@ -292,16 +298,16 @@ impl Model {
         self.check_owed(&id, now)
     }
 
-    fn letter(&self, body: &str) -> Result<Letter, (&'static str, String)> {
+    fn letter(&self, body: &str, sent_at: i64) -> Result<Letter, (&'static str, String)> {
         let envelope: Value = serde_json::from_str(body).unwrap_or_default();
         let frame = envelope["body"].as_str().and_then(|body| BASE64.decode(body.as_bytes()).ok());
         let payload = frame.and_then(|frame| zstd::decode_all(&*frame).ok());
         match (envelope["event_id"].as_str(), payload) {
             (Some(id), Some(payload)) => {
                 let nonce = envelope["nonce"].as_str().unwrap_or_default().to_owned();
-                Ok(Letter { id: Some(id.to_owned()), content: self.content(id, &payload)?, nonce })
+                Ok(Letter { id: Some(id.to_owned()), content: self.content(id, &payload)?, nonce, sent_at })
             }
-            _ => Ok(Letter { id: None, content: String::new(), nonce: String::new() }),
+            _ => Ok(Letter { id: None, content: String::new(), nonce: String::new(), sent_at }),
         }
     }
 
@@ -378,6 +384,13 @@ impl Model {
         match signer {
             Signer::Forger if is_accepted => return Err(("I3", format!("a forged event {event} was accepted"))),
             Signer::Forger => return Ok(()),
+            Signer::Thief if is_accepted => {
+                let is_late = delivered.removed_at.is_some_and(|at| now - at > FORGOTTEN_AFTER);
+                if is_late && !self.plan.disturbs(Service::SecretsManager) {
+                    return Err(("I3", format!("event {event} was accepted with a secret that was removed long ago")));
+                }
+            }
+            Signer::Thief => return Ok(()),
             Signer::Vendor if (400..500).contains(&status) => {
                 return Err(("I4", format!("the authentic event {event} was refused with {status}: {}", response.body())));
             }
@@ -479,7 +492,9 @@ impl Model {
         self.table.range(prefix.clone()..).take_while(|(key, _)| key.starts_with(&prefix)).any(
             |(_, entry)| matches!(entry, Entry::Record { content, .. } if is_completed(content)) && !entry.may_be_expired(now),
         ) || self.queued.values().any(|letter| {
-            letter.id.as_ref().is_some_and(|id| id.starts_with(&prefix)) && is_completed(&letter.content)
+            // SQS counts a message within a minute.
+            let is_counted = letter.sent_at < now - 61_000;
+            letter.id.as_ref().is_some_and(|id| id.starts_with(&prefix)) && is_completed(&letter.content) && is_counted
         })
     }
 
@@ -491,6 +506,12 @@ impl Model {
             _ => None,
         };
         self.table.iter().filter_map(content).collect()
+    }
+
+    /// Whether a message is on the retry queue.
+    #[must_use]
+    pub fn is_anything_queued(&self) -> bool {
+        self.queued.keys().any(|(queue, _)| queue == "RetryQueue")
     }
 
     /// Whether an event is on the dead-letter queue.

@@ -83,7 +83,8 @@ async fn rotate(world: &World, part: &'static str) {
     world.wait(BEFORE_SWITCH).await;
     change(&|keys| keys.switch(part));
     world.wait(BEFORE_REMOVAL).await;
-    change(&|keys| keys.remove_old(part));
+    let now = world.epoch_ms();
+    change(&|keys| keys.remove_old(part, now));
     world.note(format_args!("the old secret of {part} is removed"));
 }
 

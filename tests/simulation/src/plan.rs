@@ -131,6 +131,8 @@ pub enum Signer {
     Vendor,
     /// Somebody who does not know the secret.
     Forger,
+    /// Somebody who knows a secret that was removed after a rotation. Sends nothing if there is none.
+    Thief,
 }
 
 /// A request of a chat client.
@@ -310,6 +312,12 @@ impl Plan {
         !self.actions.iter().any(|action| is_disturbance(&action.what))
     }
 
+    /// Whether requests to a service fail.
+    #[must_use]
+    pub fn disturbs(&self, service: Service) -> bool {
+        self.actions.iter().any(|action| matches!(action.what, What::Fault(fault) if fault.service == service))
+    }
+
     /// When the last fault has ended and the last action has begun.
     #[must_use]
     pub fn quiet_at(&self) -> Ms {
@@ -344,7 +352,11 @@ impl Plan {
                 variant: if chance.happens(120) { Variant::Other } else { Variant::Original },
                 is_doubled: theme != Theme::Calm && chance.happens(120),
                 retries: chance.happens(600),
-                signer: if theme != Theme::Calm && chance.happens(30) { Signer::Forger } else { Signer::Vendor },
+                signer: match chance.between(0, 1000) {
+                    0..30 if theme != Theme::Calm => Signer::Forger,
+                    30..50 if theme != Theme::Calm => Signer::Thief,
+                    _ => Signer::Vendor,
+                },
             };
             let at = near(moments, chance);
             self.add(at, What::Deliver(deliver));
@@ -414,12 +426,14 @@ impl Plan {
             let at = near(moments, chance);
             self.add(at, What::Fault(fault));
         }
-        let functions: &[Function] = match theme {
-            Theme::Chat => &[Function::AgentChat, Function::AgentChat, Function::EventRetry],
-            _ => &Function::ALL,
-        };
-        for _ in 0..chance.between(1, 6) {
-            let function = *chance.pick(functions);
+        let mut functions: Vec<Function> =
+            self.events.iter().filter_map(|spec| Function::named(SOURCES[spec.source].profile().function)).collect();
+        if theme != Theme::Webhooks {
+            functions.extend([Function::AgentChat; 4]);
+        }
+        functions.extend([Function::EventRetry; 2]);
+        for _ in 0..chance.between(2, 7) {
+            let function = *chance.pick(&functions);
             let what = match chance.between(0, 10) {
                 0..6 => What::Kill { function, after: chance.between(0, 6), is_applied: chance.happens(500) },
                 6..8 => What::Pause { function, lasts: *chance.pick(&[300, 3 * SECOND, 12 * SECOND]) },

@@ -107,6 +107,10 @@ async fn settle(world: &World, fleet: &Fleet, plan: &Plan) {
         operators::redrive_all(world, 200_000 + n).await;
         world.wait(u64::try_from(rest.as_millis()).unwrap_or_default()).await;
     }
+    // A message that was deleted may have come back.
+    if world.state().model.is_anything_queued() {
+        world.wait(u64::try_from(rest.as_millis()).unwrap_or_default()).await;
+    }
     let now = world.epoch_ms();
     let checked = world.state().model.at_rest(plan.is_calm(), now);
     world.check(checked);

@@ -64,7 +64,11 @@ async fn attempt_delivery(
     let body = body(world.state().plan.seed, spec, deliver.event, deliver.variant, is_forged);
     let message_id = format!("msg_{}", deliver.event);
     let now = world.time();
-    let headers = world.state().keys.sign(source, &message_id, body.as_bytes(), now, is_forged);
+    let removed_at = world.state().keys.removed_at(source.profile().secrets.name);
+    if deliver.signer == Signer::Thief && removed_at.is_none() {
+        return true;
+    }
+    let headers = world.state().keys.sign(source, &message_id, body.as_bytes(), now, deliver.signer);
     let mut request = Request::post(source.profile().paths.first().copied().unwrap_or("/"));
     request = request.header("content-type", "application/json");
     for (name, value) in headers {
@@ -73,7 +77,7 @@ async fn attempt_delivery(
     let Ok(request) = request.body(Bytes::from(body)) else { return false };
     let Some(function) = Function::named(source.profile().function) else { return false };
     world.state().stats.deliveries += 1;
-    let delivered = Delivered { deliver, sent_at: world.epoch_ms(), instance: 0 };
+    let delivered = Delivered { deliver, instance: 0, removed_at };
     let caller = Caller::Outside(action, attempt);
     let about = Subject::named(format_args!("event {} {:?}", deliver.event, deliver.variant));
     let exchange = exchange(world, fleet, caller, function, &about, request, &delivered);

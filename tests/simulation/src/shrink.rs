@@ -28,32 +28,48 @@ pub struct Shrunk {
 pub fn shrink(plan: &Plan) -> Option<Shrunk> {
     let report = schedule::run(plan.clone());
     let violation = report.violation.clone()?;
+    let invariant = violation.invariant;
     let mut shrunk = Shrunk { plan: plan.clone(), report, violation };
+    minimize(plan.actions.clone(), MAX_RUNS, |actions| {
+        let plan = Plan { actions: actions.to_vec(), ..plan.clone() };
+        let report = schedule::run(plan.clone());
+        let violation = report.violation.clone().filter(|violation| violation.invariant == invariant);
+        let still_fails = violation.is_some();
+        if let Some(violation) = violation {
+            shrunk = Shrunk { plan, report, violation };
+        }
+        still_fails
+    });
+    Some(shrunk)
+}
+
+/// Removes items as long as `fails` is true for the others, first many at once, then each alone. Calls `fails` at most
+/// `max_runs` times.
+fn minimize<T: Clone>(mut items: Vec<T>, max_runs: usize, mut fails: impl FnMut(&[T]) -> bool) -> Vec<T> {
     let mut runs = 0;
-    let mut size = shrunk.plan.actions.len().div_ceil(2);
-    while size > 0 && runs < MAX_RUNS {
-        let mut start = 0;
-        let mut has_shrunk = false;
-        while start < shrunk.plan.actions.len() && runs < MAX_RUNS {
-            let removed = start..(start + size).min(shrunk.plan.actions.len());
-            let mut smaller = shrunk.plan.clone();
-            smaller.actions.drain(removed);
+    let mut size = items.len().div_ceil(2);
+    while size > 0 {
+        let (mut start, mut has_shrunk) = (0, false);
+        while start < items.len() {
+            if runs == max_runs {
+                return items;
+            }
             runs += 1;
-            let report = schedule::run(smaller.clone());
-            match report.violation.clone().filter(|found| found.invariant == shrunk.violation.invariant) {
-                Some(violation) => {
-                    shrunk = Shrunk { plan: smaller, report, violation };
-                    has_shrunk = true;
-                }
-                None => start += size,
+            let mut fewer = items.clone();
+            fewer.drain(start..(start + size).min(items.len()));
+            if fails(&fewer) {
+                items = fewer;
+                has_shrunk = true;
+            } else {
+                start += size;
             }
         }
-        // After the last action was tried alone, another round may remove more.
+        // An item that was needed before may not be needed without the others.
         if size > 1 || !has_shrunk {
             size /= 2;
         }
     }
-    Some(shrunk)
+    items
 }
 
 impl Shrunk {
@@ -99,6 +115,7 @@ fn describe(plan: &Plan, action: &Action) -> String {
                 (*is_doubled, ", twice at once"),
                 (*retries, ", and retries"),
                 (*signer == Signer::Forger, ", signed by a forger"),
+                (*signer == Signer::Thief, ", signed with a removed secret"),
             ] {
                 text.push_str(if is_true { part } else { "" });
             }
@@ -128,5 +145,31 @@ fn describe(plan: &Plan, action: &Action) -> String {
         What::Sweep => "DynamoDB removes expired items".to_owned(),
         What::Poison(Poison::Garbage) => "a message that is not an event is on the retry queue".to_owned(),
         What::Poison(Poison::Newer) => "a message of a newer release is on the retry queue".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn minimize_keeps_only_what_fails_together() {
+        let items: Vec<u32> = (0..100).collect();
+        let fails = |kept: &[u32]| [7, 41, 98].iter().all(|needed| kept.contains(needed));
+        assert_eq!(minimize(items.clone(), 1000, fails), [7, 41, 98]);
+        assert_eq!(minimize(items.clone(), 1000, |_| true), [0_u32; 0]);
+        assert_eq!(minimize(items.clone(), 0, |_| true), items);
+    }
+
+    #[test]
+    fn story_ends_with_invariant_seed_and_command() {
+        let plan = Plan::of(1).keep(&[0, 2]);
+        let violation = Violation { invariant: "I1", what: "an event is lost".to_owned(), at: 5 };
+        let shrunk = Shrunk { report: schedule::run(plan.clone()), plan, violation };
+        let story = shrunk.story();
+        let last: Vec<&str> = story.lines().rev().take(3).collect();
+        assert_eq!(last[2], "invariant: I1: an event is lost");
+        assert_eq!(last[1], "seed: 1");
+        assert_eq!(last[0], "replay: cargo run --release -p simulation -- --seed 1 --keep 0,2");
     }
 }

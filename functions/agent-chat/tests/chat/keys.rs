@@ -471,6 +471,24 @@ async fn queued_turn_is_found_after_its_function_was_killed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn key_of_a_killed_turn_stays_in_use_while_there_are_dead_letters() {
+    let (sender, answer) = Answer::stream();
+    let answers = std::sync::Mutex::new(vec![Answer::with_pieces([piece(TEXT), piece(DONE)]), answer]);
+    let chat = Chat::with(Limits::default(), move |_| answers.lock().unwrap().pop()).await;
+    sender.send(piece(TEXT)).unwrap();
+    kill_during_turn(&chat).await;
+    chat.clock.advance(66);
+    let client = chat.stack.sqs_client();
+    let letter = client.send_message().queue_url(&chat.stack.dead_letter_queue).message_body("{}");
+    letter.send().await.unwrap();
+    // The lease has expired and there is no record, but a dead letter may hold it.
+    assert_eq!(problem(chat.send_with_key("k", KIT).await).await.0, 409);
+    client.purge_queue().queue_url(&chat.stack.dead_letter_queue).send().await.unwrap();
+    assert_eq!(chat.send_with_key("k", KIT).await.status(), 200);
+    drop(sender);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn key_adds_three_writes_and_a_replay_takes_two_requests() {
     let chat = numbered_answers().await;
     let requests = async |key: Option<&str>| {
