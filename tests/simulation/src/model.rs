@@ -34,6 +34,9 @@ const EXPIRY_TOLERANCE: i64 = 60;
 /// between two loads.
 const FORGOTTEN_AFTER: i64 = 16 * 60_000;
 
+/// The time after which SQS counts a message, in milliseconds. Nobody can know of a younger one.
+const COUNTED_AFTER: i64 = 61_000;
+
 /// The result of a check: the invariant that is violated, and what is wrong.
 pub type Checked = Result<(), (&'static str, String)>;
 
@@ -143,8 +146,8 @@ impl Model {
             return Ok(());
         }
         if key.starts_with("claim:") || key.starts_with("slots:") {
-            let is_answered = self.is_turn_recorded(key, now);
-            return self.chat.item_changed(key, change.new.as_ref(), caller, is_answered, now);
+            let answered = [now, now - COUNTED_AFTER].map(|sent_by| self.is_turn_recorded(key, sent_by, now));
+            return self.chat.item_changed(key, change.new.as_ref(), caller, answered, now);
         }
         if key == "erased" {
             let subjects = change.new.as_ref().and_then(|item| item.get("subjects")?["M"].as_object());
@@ -425,7 +428,7 @@ impl Model {
 
     /// Sees that an agent is asked. Returns the number of the call.
     pub fn agent_asked(&mut self, caller: Caller, request_id: &str, now: i64) -> (usize, Checked) {
-        let is_answered = self.chat.key_of(request_id).is_some_and(|key| self.is_turn_recorded(&key, now));
+        let is_answered = self.chat.key_of(request_id).is_some_and(|key| self.is_turn_recorded(&key, now - COUNTED_AFTER, now));
         self.chat.agent_asked(caller, request_id, is_answered, now)
     }
 
@@ -484,17 +487,16 @@ impl Model {
         }
     }
 
-    /// Whether a completed turn under a claim is in the table or on a queue.
-    fn is_turn_recorded(&self, claim: &str, now: i64) -> bool {
+    /// Whether a completed turn under a claim is in the table, or was sent to a queue by `sent_by`.
+    fn is_turn_recorded(&self, claim: &str, sent_by: i64, now: i64) -> bool {
         let Some(scope) = claim.strip_prefix("claim:") else { return false };
         let prefix = format!("ag-kit:{scope}:");
         let is_completed = |content: &str| content.starts_with("completed");
         self.table.range(prefix.clone()..).take_while(|(key, _)| key.starts_with(&prefix)).any(
             |(_, entry)| matches!(entry, Entry::Record { content, .. } if is_completed(content)) && !entry.may_be_expired(now),
         ) || self.queued.values().any(|letter| {
-            // SQS counts a message within a minute.
-            let is_counted = letter.sent_at < now - 61_000;
-            letter.id.as_ref().is_some_and(|id| id.starts_with(&prefix)) && is_completed(&letter.content) && is_counted
+            let is_of_claim = letter.id.as_ref().is_some_and(|id| id.starts_with(&prefix));
+            is_of_claim && is_completed(&letter.content) && letter.sent_at <= sent_by
         })
     }
 

@@ -140,6 +140,12 @@ pub fn sweep(world: &World, action: usize) {
     world.check(checked);
 }
 
+/// Discards all dead letters.
+pub fn purge_dead_letters(world: &World) {
+    world.note("the operator discards the dead letters that are left");
+    crate::event_source::request(world, "PurgeQueue", &json!({"QueueUrl": DEAD_LETTER_QUEUE}));
+}
+
 fn send_poison(world: &World, poison: Poison) {
     let body = match poison {
         Poison::Garbage => "not an event".to_owned(),

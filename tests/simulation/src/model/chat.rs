@@ -74,13 +74,13 @@ impl Chat {
         Chat { asks, claims: BTreeMap::new(), slots: BTreeMap::new(), calls: Vec::new() }
     }
 
-    /// Sees the change of a claim or of a client's slots.
+    /// Sees the change of a claim or of a client's slots: whether its turn is recorded, and whether that can be known.
     pub(super) fn item_changed(
         &mut self,
         key: &str,
         item: Option<&Item>,
         caller: Caller,
-        is_answered: bool,
+        [is_answered, is_known]: [bool; 2],
         now: i64,
     ) -> Checked {
         let Some(item) = item else {
@@ -114,7 +114,7 @@ impl Chat {
             holder,
         };
         let checked = match &old {
-            Some(old) if is_new => old.may_become(&new, is_answered, now),
+            Some(old) if is_new => old.may_become(&new, is_known, now),
             Some(old) => old.may_be_settled(&new, caller, is_answered),
             None => Ok(()),
         };
