@@ -272,7 +272,8 @@ fn replies(version: u8, client: Client) -> Replies {
     let rules = format!(
         r#"{{"client": [
               {{"when": {{"type": "workflow.node.started"}},
-               "reply": {{"message": {{"type": "say", "content": "version {version}"}}}}}}],
+               "reply": {{"message": {{"type": "say", "content": "version {version}"}}}}}},
+              {{"when": {{"type": "status-update"}}, "act": {{"type": "say", "content": "hello"}}}}],
             "server": [
               {{"when": {{"type": "tool-calls"}}, "reply": {{"result": "version {version}"}}}},
               {{"when": {{"type": "assistant-request"}}, "reply": {{"assistantId": "version-{version}"}}}},

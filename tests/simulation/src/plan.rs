@@ -286,7 +286,9 @@ impl Plan {
             let source = focus.unwrap_or_else(|| *chance.pick(&sources));
             let samples = SOURCES[source].samples().len() as u64;
             let group = per_subject.min(samples);
-            let sample = usize::try_from(n % group).unwrap_or_default();
+            // The events of one subject are of different types.
+            let first = Chance::of(seed, &[7, source as u64, n / group]).between(0, samples);
+            let sample = usize::try_from((first + n % group) % samples).unwrap_or_default();
             EventSpec { source, sample, subject: n / group, large: has_large && n == 0 }
         });
         let events: Vec<EventSpec> = events.collect();

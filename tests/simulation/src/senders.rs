@@ -141,7 +141,7 @@ fn header<'r, B>(response: &'r Response<B>, name: &str) -> Option<&'r str> {
 #[must_use]
 pub fn body(seed: u64, spec: EventSpec, event: usize, variant: Variant, is_forged: bool) -> String {
     let source: &dyn Source = SOURCES[spec.source];
-    let sample = source.samples()[spec.sample % source.samples().len()];
+    let sample = source.samples()[spec.sample];
     let at = gatehouse_payload::time::Timestamp::clamped(START - 60_000 + i64::try_from(event).unwrap_or_default() * 1000);
     let id = subject_id(seed, spec);
     let mut body: Value = serde_json::from_str(&sample.fresh(&id, at)).unwrap_or_default();

@@ -107,7 +107,7 @@ fn describe(plan: &Plan, action: &Action) -> String {
             let mut text = format!(
                 "{} delivers event {event}, {}",
                 source.profile().name,
-                source.samples()[spec.sample % source.samples().len()].name
+                source.samples()[spec.sample].name
             );
             for (is_true, part) in [
                 (*variant == Variant::Other, ", with another body"),

@@ -3,7 +3,8 @@
 
 use std::process::Command;
 
-use simulation::plan::Plan;
+use simulation::plan::{Action, Ask, Fault, FaultKind, Plan, Service, What};
+use simulation::world::Violation;
 use simulation::{faults, schedule};
 
 /// Runs the binary with these arguments. Returns its standard output.
@@ -39,22 +40,31 @@ fn every_planted_fault_applies() {
     }
 }
 
-/// Runs the schedules in which an invariant was once violated.
+/// Runs a plan that was found by a seed, and made small. It is written down, because the plans of seeds change with the
+/// simulation.
+fn run(seed: u64, actions: Vec<(u64, What)>) -> Option<Violation> {
+    let actions = actions.into_iter().enumerate().map(|(n, (at, what))| Action { n, at, what });
+    schedule::run(Plan { seed, events: Vec::new(), actions: actions.collect() }).violation
+}
+
+/// The record of a completed turn became a dead letter, its key could not be settled, and the agent was asked again.
 #[test]
-fn seeds_of_fixed_bugs_violate_nothing() {
-    let seeds: [(u64, &[usize]); 1] = [
-        // A completed turn became a dead letter, its key was not settled, and the agent was asked again.
-        (4865, &[3, 6, 9, 10, 11]),
+fn agent_is_not_asked_again_while_its_answer_is_a_dead_letter() {
+    let ask = |body, key| Ask { client: 1, key, body, leaves_after: None, retries: true };
+    let rejected = Fault { service: Service::DynamoDb, kind: FaultKind::Rejected, share: 1000, lasts: 120_000 };
+    let actions = vec![
+        (100, What::Ask(ask(5, None))),
+        (2492, What::Ask(ask(2, Some(2)))),
+        (2626, What::Fault(rejected)),
+        (1_821_742, What::Ask(ask(2, Some(2)))),
     ];
-    for (seed, kept) in seeds {
-        let report = schedule::run(Plan::of(seed).keep(kept));
-        assert_eq!(report.violation, None, "seed {seed}");
+    for seed in 0..20 {
+        assert_eq!(run(seed, actions.clone()), None, "seed {seed}");
     }
 }
 
 #[test]
 fn schedules_are_as_large_as_promised() {
-    use simulation::plan::What;
     for seed in 1..200 {
         let plan = Plan::of(seed);
         let count = |is_it: fn(&What) -> bool| plan.actions.iter().filter(|action| is_it(&action.what)).count();
