@@ -52,7 +52,10 @@ pub fn measure(names: &[String]) -> Result<bool> {
         }
         apply(&[], &patch)?;
         let build = ["build", "--profile", "bench", "--package", "simulation", "--quiet"];
-        run(Command::new("cargo").args(build).env("CARGO_TARGET_DIR", root().join("target/faults/build")).current_dir(&copy))?;
+        run(Command::new("cargo")
+            .args(build)
+            .env("CARGO_TARGET_DIR", root().join("target/faults/build"))
+            .current_dir(&copy))?;
         // The reverted files are new, so that cargo builds them again.
         apply(&["--reverse"], &patch)?;
         let found = search(&root().join("target/faults/build/release/simulation"), &copy)?;
@@ -117,7 +120,8 @@ fn copy_repository(copy: &Path) -> Result<()> {
     }
     std::fs::create_dir_all(copy)?;
     let script = "git ls-files -z | xargs -0 tar -c --";
-    let mut archive = Command::new("sh").args(["-c", script]).current_dir(root()).stdout(std::process::Stdio::piped()).spawn()?;
+    let mut archive =
+        Command::new("sh").args(["-c", script]).current_dir(root()).stdout(std::process::Stdio::piped()).spawn()?;
     let stdout = archive.stdout.take().ok_or("no output")?;
     run(Command::new("tar").arg("-x").arg("-m").stdin(stdout).current_dir(copy))?;
     archive.wait()?;

@@ -109,7 +109,11 @@ impl Fleet {
 
     /// Sends a request to a webhook function. Returns the instance that handles it and the response; no response if the
     /// instance dies or its time is over.
-    pub async fn deliver(&self, function: Function, request: Request<Bytes>) -> Option<(usize, Option<Response<String>>)> {
+    pub async fn deliver(
+        &self,
+        function: Function,
+        request: Request<Bytes>,
+    ) -> Option<(usize, Option<Response<String>>)> {
         let instance = self.instance(function).await?;
         let began = self.world.now();
         let handling = timeout(gatehouse_receiver::TIMEOUT, instance.receive(request));
@@ -180,9 +184,7 @@ impl Instance {
                 replies: replies(version, outgoing),
                 answers: server_message::CustomReplies,
             }),
-            Function::ConversationWebhooks => {
-                Code::Conversations(receiver(conversation_webhooks::VENDOR, inbox, &sdk))
-            }
+            Function::ConversationWebhooks => Code::Conversations(receiver(conversation_webhooks::VENDOR, inbox, &sdk)),
             Function::SessionLifecycle => Code::Sessions(receiver(session_lifecycle::VENDOR, inbox, &sdk)),
             Function::AgentChat => Code::Chat(Arc::new(agent_chat::State {
                 secrets: secrets(&AgKit, &sdk, clock),

@@ -1,6 +1,6 @@
 //! `cargo run --release -p simulation`: runs schedules, and shrinks the first one that fails.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -40,7 +40,7 @@ struct Arguments {
     /// Number of schedules that run at the same time [default: the number of cores]
     #[arg(long, value_name = "N")]
     jobs: Option<usize>,
-    /// Print how often each fault hit each request in each state
+    /// Print how often each kind of fault hit each request, by the state of its item
     #[arg(long)]
     coverage: bool,
     /// Print the digest of each trace
@@ -182,10 +182,20 @@ fn print_summary(first: u64, schedules: u64, stats: &Stats, took: Duration, jobs
     Ok(())
 }
 
+/// Prints a Markdown table: one row for each request in each state of its item, one column for each kind of fault.
 fn print_coverage(coverage: &BTreeMap<(String, String, String), u64>) -> Result<()> {
+    let kinds: BTreeSet<&String> = coverage.keys().map(|(kind, ..)| kind).collect();
+    let mut rows: BTreeMap<(&String, &String), BTreeMap<&String, u64>> = BTreeMap::new();
+    for ((kind, request, state), count) in coverage {
+        rows.entry((request, state)).or_default().insert(kind, *count);
+    }
     let mut stdout = std::io::stdout();
-    for ((kind, point, state), count) in coverage {
-        writeln!(stdout, "{count:>8}  {kind:<12} {point:<34} {state}")?;
+    let names: Vec<&str> = kinds.iter().map(|kind| kind.as_str()).collect();
+    writeln!(stdout, "| request | its item | {} |\n|---|---|{}", names.join(" | "), "---:|".repeat(names.len()))?;
+    for ((request, state), counts) in rows {
+        let count = |kind: &&String| counts.get(*kind).map_or_else(|| "–".to_owned(), ToString::to_string);
+        let counts: Vec<String> = kinds.iter().map(count).collect();
+        writeln!(stdout, "| {request} | {state} | {} |", counts.join(" | "))?;
     }
     Ok(())
 }

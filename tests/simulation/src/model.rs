@@ -6,29 +6,27 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use aws_lambda_events::sqs::SqsEvent as Batch;
-use data_encoding::{BASE64, HEXLOWER};
+use data_encoding::BASE64;
 use gatehouse_memory::Sqs;
-use gatehouse_memory::dynamodb::{Change, Item};
+use gatehouse_memory::dynamodb::Change;
 use gatehouse_memory::sqs::SqsEvent;
 use gatehouse_vendors::SOURCES;
 use http::Response;
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
 use crate::fleet::MAX_SKEW;
 use crate::logs::Line;
 use crate::network::Caller;
-use crate::plan::{Deliver, Plan, Service, Signer, TTL_DAYS, Variant};
+use crate::plan::{Deliver, Plan, Service, Signer, Variant};
 use crate::senders;
 use crate::world::{State, TABLE};
 
 pub mod chat;
 mod cost;
+mod stored;
 
 pub use chat::ChatAnswer;
-
-/// The largest difference between the expiry of an item and the documented one, in seconds.
-const EXPIRY_TOLERANCE: i64 = 60;
+use stored::{Entry, Letter, event_of, hash};
 
 /// The time after which no instance may accept a secret that was removed, in milliseconds: 15 minutes, and the time
 /// between two loads.
@@ -37,8 +35,11 @@ const FORGOTTEN_AFTER: i64 = 16 * 60_000;
 /// The time after which SQS counts a message, in milliseconds. Nobody can know of a younger one.
 const COUNTED_AFTER: i64 = 61_000;
 
-/// The result of a check: the invariant that is violated, and what is wrong.
-pub type Checked = Result<(), (&'static str, String)>;
+/// The result of a check.
+pub type Checked = Result<(), Violated>;
+
+/// The invariant that is violated, and what is wrong.
+pub type Violated = (&'static str, String);
 
 /// A delivery that was sent.
 #[derive(Debug, Clone, Copy)]
@@ -76,46 +77,6 @@ pub struct Model {
     pub cost: cost::Cost,
 }
 
-/// What an item holds.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Entry {
-    Record {
-        id: String,
-        content: String,
-        subject: Option<String>,
-        answer: Option<String>,
-        expires_at: i64,
-        is_copy: bool,
-        writer: Caller,
-        nonce: String,
-    },
-    Tombstone { subject_hash: String, expires_at: i64 },
-}
-
-impl Entry {
-    fn expires_at(&self) -> i64 {
-        match self {
-            Entry::Record { expires_at, .. } | Entry::Tombstone { expires_at, .. } => *expires_at,
-        }
-    }
-
-    /// Whether any instance may regard the entry as expired. Clocks differ.
-    fn may_be_expired(&self, now: i64) -> bool {
-        self.expires_at() * 1000 < now + MAX_SKEW
-    }
-}
-
-/// An event on a queue.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Letter {
-    /// The event id; `None` for a message that is not an event.
-    id: Option<String>,
-    content: String,
-    nonce: String,
-    /// When it was sent, in milliseconds since 1970.
-    sent_at: i64,
-}
-
 impl Model {
     /// Creates the model of a world in which nothing has happened.
     #[must_use]
@@ -139,7 +100,11 @@ impl Model {
     pub fn table_changed(&mut self, change: &Change, caller: Caller, now: i64) -> Checked {
         let key = &change.key;
         if key.starts_with("chunk:") {
-            match change.new.as_ref().and_then(|item| BASE64.decode(item.get("payload")?["B"].as_str()?.as_bytes()).ok()) {
+            match change
+                .new
+                .as_ref()
+                .and_then(|item| BASE64.decode(item.get("payload")?["B"].as_str()?.as_bytes()).ok())
+            {
                 Some(bytes) => drop(self.chunks.insert(key.clone(), bytes)),
                 None => drop(self.chunks.remove(key)),
             }
@@ -186,7 +151,8 @@ impl Model {
         match (old, new) {
             _ if is_free => Ok(()),
             (Entry::Record { subject, .. }, Some(Entry::Tombstone { subject_hash, .. })) => {
-                let is_erased = self.erased.contains_key(subject_hash) && subject.as_deref().map(hash).as_ref() == Some(subject_hash);
+                let is_erased = self.erased.contains_key(subject_hash)
+                    && subject.as_deref().map(hash).as_ref() == Some(subject_hash);
                 if is_erased { Ok(()) } else { Err(("I2", format!("{key} is erased, but its subject is not"))) }
             }
             (Entry::Tombstone { .. }, Some(Entry::Tombstone { .. })) => Ok(()),
@@ -197,73 +163,6 @@ impl Model {
             (_, None) => Err(("I2", format!("{key} is removed before it has expired"))),
             (_, Some(Entry::Record { .. })) => Err(("I2", format!("{key} is overwritten before it has expired"))),
         }
-    }
-
-    /// Reads a record, a copy or a tombstone, and checks its content.
-    fn entry(&self, key: &str, item: &Item, writer: Caller, now: i64) -> Result<Entry, (&'static str, String)> {
-        let text = |name: &str| item.get(name).and_then(|value| value["S"].as_str());
-        let number = |name: &str| item.get(name).and_then(|value| value["N"].as_str()?.parse::<i64>().ok());
-        let Some(expires_at) = number("expires_at") else { return Err(("I9", format!("{key} never expires"))) };
-        if (expires_at - now / 1000 - i64::from(TTL_DAYS) * 86_400).abs() > EXPIRY_TOLERANCE {
-            return Err(("I9", format!("{key} expires at {expires_at}, written at {}", now / 1000)));
-        }
-        if item.contains_key("erased_at") {
-            let subject_hash = text("erased_subject").unwrap_or_default().to_owned();
-            return Ok(Entry::Tombstone { subject_hash, expires_at });
-        }
-        let id = text("conflict_of").unwrap_or(key).to_owned();
-        let Some(payload) = self.payload(item) else { return Err(("I1", format!("{key} has no readable payload"))) };
-        let content = self.content(&id, &payload)?;
-        let nonce = item.get("nonce").and_then(|nonce| nonce["B"].as_str()).unwrap_or_default().to_owned();
-        let (subject, answer) = (text("subject").map(str::to_owned), text("answer").map(str::to_owned));
-        if let Some(event) = event_of(&content) {
-            let vendor = SOURCES[self.plan.events[event].source].profile().vendor;
-            let hour = text("received_at").and_then(|at| at.get(..13)).map(|hour| format!("{vendor}/{hour}"));
-            if subject != self.subject(event) || text("source_hour") != hour.as_deref() {
-                return Err(("I1", format!("{key} is not in the indexes where it belongs")));
-            }
-            if self.is_question(&id) && answer.is_none() {
-                return Err(("I6", format!("{key} has no answer for its copies")));
-            }
-        }
-        Ok(Entry::Record { id, content, subject, answer, expires_at, is_copy: text("conflict_of").is_some(), writer, nonce })
-    }
-
-    fn payload(&self, item: &Item) -> Option<Vec<u8>> {
-        if let Some(count) = item.get("chunks") {
-            let nonce = BASE64.decode(item.get("nonce")?["B"].as_str()?.as_bytes()).ok()?;
-            let count: usize = count["N"].as_str()?.parse().ok()?;
-            let key = |n| format!("chunk:{}/{n}", HEXLOWER.encode(&nonce));
-            let parts: Option<Vec<&Vec<u8>>> = (0..count).map(|n| self.chunks.get(&key(n))).collect();
-            return zstd::decode_all(&*parts?.into_iter().flatten().copied().collect::<Vec<u8>>()).ok();
-        }
-        let payload = item.get("payload")?;
-        match payload["S"].as_str() {
-            Some(text) => Some(text.as_bytes().to_vec()),
-            None => zstd::decode_all(&*BASE64.decode(payload["B"].as_str()?.as_bytes()).ok()?).ok(),
-        }
-    }
-
-    /// Returns the short name of a body: its marker, or that of a chat turn. The body must be one that was sent.
-    fn content(&self, id: &str, payload: &[u8]) -> Result<String, (&'static str, String)> {
-        if id.starts_with("ag-kit:") {
-            return self.chat.turn_content(id, payload);
-        }
-        let stored: Value = serde_json::from_slice(payload).unwrap_or_default();
-        let marker = stored["marker"].as_str().or_else(|| stored["message"]["marker"].as_str()).unwrap_or_default();
-        let mut parts = marker.split('-');
-        let (kind, event) = (parts.next(), parts.next().and_then(|event| event.parse::<usize>().ok()));
-        let variant = if parts.next() == Some("Other") { Variant::Other } else { Variant::Original };
-        let spec = event.and_then(|event| self.plan.events.get(event));
-        let (Some("PRIVATE"), Some(spec), Some(event)) = (kind, spec, event) else {
-            return Err(("I3", format!("{id} has a body that no vendor has signed")));
-        };
-        let mut expected: Value =
-            serde_json::from_str(&senders::body(self.plan.seed, *spec, event, variant, false)).unwrap_or_default();
-        if let Some(url) = expected.pointer_mut("/message/call/monitor/controlUrl") {
-            *url = "[redacted]".into();
-        }
-        if stored == expected { Ok(marker.to_owned()) } else { Err(("I3", format!("the body of {id} was changed"))) }
     }
 
     /// Sees an event of a queue.
@@ -301,19 +200,6 @@ impl Model {
         self.check_owed(&id, now)
     }
 
-    fn letter(&self, body: &str, sent_at: i64) -> Result<Letter, (&'static str, String)> {
-        let envelope: Value = serde_json::from_str(body).unwrap_or_default();
-        let frame = envelope["body"].as_str().and_then(|body| BASE64.decode(body.as_bytes()).ok());
-        let payload = frame.and_then(|frame| zstd::decode_all(&*frame).ok());
-        match (envelope["event_id"].as_str(), payload) {
-            (Some(id), Some(payload)) => {
-                let nonce = envelope["nonce"].as_str().unwrap_or_default().to_owned();
-                Ok(Letter { id: Some(id.to_owned()), content: self.content(id, &payload)?, nonce, sent_at })
-            }
-            _ => Ok(Letter { id: None, content: String::new(), nonce: String::new(), sent_at }),
-        }
-    }
-
     /// Whether a body is in the table or on a queue, or need not be kept.
     fn is_durable(&self, id: &str, content: &str, now: i64) -> bool {
         let is_kept = |entry: &Entry| match entry {
@@ -322,7 +208,9 @@ impl Model {
             }
             Entry::Tombstone { .. } => false,
         };
-        let copies = || self.table.values().filter(|entry| matches!(entry, Entry::Record { id: of, is_copy: true, .. } if of == id));
+        let copies = || {
+            self.table.values().filter(|entry| matches!(entry, Entry::Record { id: of, is_copy: true, .. } if of == id))
+        };
         self.table.get(id).is_some_and(is_kept)
             || self.queued.values().any(|letter| letter.id.as_deref() == Some(id) && letter.content == content)
             || self.is_erased(id, content)
@@ -376,12 +264,20 @@ impl Model {
     }
 
     /// Checks a response to a vendor.
-    fn responded(&mut self, delivered: &Delivered, response: &Response<String>, secrets: &[String], now: i64) -> Checked {
+    fn responded(
+        &mut self,
+        delivered: &Delivered,
+        response: &Response<String>,
+        secrets: &[String],
+        now: i64,
+    ) -> Checked {
         let status = response.status().as_u16();
-        let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let header =
+            |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let Deliver { event, variant, signer, .. } = delivered.deliver;
         let is_accepted = (200..300).contains(&status);
-        if response.body().contains("PRIVATE") || secrets.iter().any(|secret| response.body().contains(secret.as_str())) {
+        if response.body().contains("PRIVATE") || secrets.iter().any(|secret| response.body().contains(secret.as_str()))
+        {
             return Err(("I8", format!("the response to event {event} shows content")));
         }
         match signer {
@@ -395,7 +291,10 @@ impl Model {
             }
             Signer::Thief => return Ok(()),
             Signer::Vendor if (400..500).contains(&status) => {
-                return Err(("I4", format!("the authentic event {event} was refused with {status}: {}", response.body())));
+                return Err((
+                    "I4",
+                    format!("the authentic event {event} was refused with {status}: {}", response.body()),
+                ));
             }
             Signer::Vendor if !is_accepted => return Ok(()),
             Signer::Vendor => {}
@@ -417,10 +316,16 @@ impl Model {
             _ => return Err(("I1", format!("the outcome of {id} is {outcome}"))),
         }
         let Some(Entry::Record { answer, writer, .. }) = self.table.get(&id) else { return Ok(()) };
-        if self.is_question(&id) && ["recorded", "duplicate"].contains(&outcome) && answer.as_ref() != Some(response.body()) {
+        if self.is_question(&id)
+            && ["recorded", "duplicate"].contains(&outcome)
+            && answer.as_ref() != Some(response.body())
+        {
             return Err(("I6", format!("a copy of {id} got another answer: {}, not {answer:?}", response.body())));
         }
-        if outcome == "duplicate" && self.cost.has_written(delivered.instance, &id) && *writer == Caller::Instance(delivered.instance) {
+        if outcome == "duplicate"
+            && self.cost.has_written(delivered.instance, &id)
+            && *writer == Caller::Instance(delivered.instance)
+        {
             return Err(("I1", format!("the first delivery of {id} is called a duplicate")));
         }
         Ok(())
@@ -428,7 +333,8 @@ impl Model {
 
     /// Sees that an agent is asked. Returns the number of the call.
     pub fn agent_asked(&mut self, caller: Caller, request_id: &str, now: i64) -> (usize, Checked) {
-        let is_answered = self.chat.key_of(request_id).is_some_and(|key| self.is_turn_recorded(&key, now - COUNTED_AFTER, now));
+        let is_answered =
+            self.chat.key_of(request_id).is_some_and(|key| self.is_turn_recorded(&key, now - COUNTED_AFTER, now));
         self.chat.agent_asked(caller, request_id, is_answered, now)
     }
 
@@ -492,9 +398,9 @@ impl Model {
         let Some(scope) = claim.strip_prefix("claim:") else { return false };
         let prefix = format!("ag-kit:{scope}:");
         let is_completed = |content: &str| content.starts_with("completed");
-        self.table.range(prefix.clone()..).take_while(|(key, _)| key.starts_with(&prefix)).any(
-            |(_, entry)| matches!(entry, Entry::Record { content, .. } if is_completed(content)) && !entry.may_be_expired(now),
-        ) || self.queued.values().any(|letter| {
+        self.table.range(prefix.clone()..).take_while(|(key, _)| key.starts_with(&prefix)).any(|(_, entry)| {
+            matches!(entry, Entry::Record { content, .. } if is_completed(content)) && !entry.may_be_expired(now)
+        }) || self.queued.values().any(|letter| {
             let is_of_claim = letter.id.as_ref().is_some_and(|id| id.starts_with(&prefix));
             is_of_claim && is_completed(&letter.content) && letter.sent_at <= sent_by
         })
@@ -544,7 +450,9 @@ impl State {
     pub fn responded(&mut self, delivered: &Delivered, response: &Response<String>, now: i64) -> Checked {
         self.model.responded(delivered, response, self.keys.all(), now)?;
         let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
-        let (Some(outcome), Some(id)) = (header("gatehouse-outcome"), header("gatehouse-event-id")) else { return Ok(()) };
+        let (Some(outcome), Some(id)) = (header("gatehouse-outcome"), header("gatehouse-event-id")) else {
+            return Ok(());
+        };
         let is_large = self.plan.events[delivered.deliver.event].large;
         let item = self.dynamodb.items(TABLE).and_then(|items| items.get(id)).filter(|_| !is_large);
         match item {
@@ -552,14 +460,4 @@ impl State {
             None => Ok(()),
         }
     }
-}
-
-/// Returns the hash under which the list of erased subjects has a subject.
-fn hash(subject: &str) -> String {
-    HEXLOWER.encode(&Sha256::digest(subject)[..16])
-}
-
-/// Returns the event of a content.
-fn event_of(content: &str) -> Option<usize> {
-    content.strip_prefix("PRIVATE-")?.split('-').next()?.parse().ok()
 }

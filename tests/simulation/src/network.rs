@@ -164,9 +164,9 @@ impl World {
         let answer = match fate.fault {
             Some(FaultKind::Lost) => return pending().await,
             Some(FaultKind::Cut) => return Err(NoAnswer::Broken),
-            Some(
-                kind @ (FaultKind::Throttled | FaultKind::Internal | FaultKind::Denied | FaultKind::Rejected),
-            ) => refuse(kind),
+            Some(kind @ (FaultKind::Throttled | FaultKind::Internal | FaultKind::Denied | FaultKind::Rejected)) => {
+                refuse(kind)
+            }
             _ => apply(self),
         };
         if fate.dies == Some(true) {

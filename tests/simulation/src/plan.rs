@@ -391,9 +391,7 @@ impl Plan {
     }
 
     fn add_faults(&mut self, theme: Theme, moments: &[Ms], chance: &mut Chance) {
-        use FaultKind::{
-            AnswerCut, AnswerLost, Cut, Denied, Internal, Lost, Rejected, Slow, Throttled, Unreachable,
-        };
+        use FaultKind::{AnswerCut, AnswerLost, Cut, Denied, Internal, Lost, Rejected, Slow, Throttled, Unreachable};
         const KINDS: [FaultKind; 10] =
             [Throttled, Internal, Denied, Rejected, Lost, Cut, AnswerLost, AnswerCut, Slow, Unreachable];
         const WEBHOOK_SERVICES: &[Service] = &[

@@ -202,6 +202,9 @@ fn create_services(world: &World) {
     create("DeadLetterQueue", json!({"MessageRetentionPeriod": retention}));
     let policy = json!({"deadLetterTargetArn": "arn:aws:sqs:us-east-1:000000000000:DeadLetterQueue",
                         "maxReceiveCount": event_retry::MAX_RECEIVES});
-    create("RetryQueue", json!({"MessageRetentionPeriod": retention,
-        "VisibilityTimeout": VISIBILITY.as_secs().to_string(), "RedrivePolicy": policy.to_string()}));
+    create(
+        "RetryQueue",
+        json!({"MessageRetentionPeriod": retention,
+        "VisibilityTimeout": VISIBILITY.as_secs().to_string(), "RedrivePolicy": policy.to_string()}),
+    );
 }

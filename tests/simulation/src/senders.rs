@@ -142,7 +142,8 @@ fn header<'r, B>(response: &'r Response<B>, name: &str) -> Option<&'r str> {
 pub fn body(seed: u64, spec: EventSpec, event: usize, variant: Variant, is_forged: bool) -> String {
     let source: &dyn Source = SOURCES[spec.source];
     let sample = source.samples()[spec.sample];
-    let at = gatehouse_payload::time::Timestamp::clamped(START - 60_000 + i64::try_from(event).unwrap_or_default() * 1000);
+    let at =
+        gatehouse_payload::time::Timestamp::clamped(START - 60_000 + i64::try_from(event).unwrap_or_default() * 1000);
     let id = subject_id(seed, spec);
     let mut body: Value = serde_json::from_str(&sample.fresh(&id, at)).unwrap_or_default();
     let marker = if is_forged { marker(event, variant).replace("PRIVATE", "FORGED") } else { marker(event, variant) };

@@ -78,14 +78,16 @@ impl Shrunk {
     #[must_use]
     pub fn story(&self) -> String {
         let Violation { invariant, what, .. } = &self.violation;
-        let mut story = format!("The schedule of seed {}, with the actions that the failure needs:\n\n", self.plan.seed);
+        let mut story =
+            format!("The schedule of seed {}, with the actions that the failure needs:\n\n", self.plan.seed);
         let mut actions = self.plan.actions.clone();
         actions.sort_by_key(|action| action.at);
         for action in &actions {
             let _ = writeln!(story, "  {}  {}", Moment(action.at), describe(&self.plan, action));
         }
         let _ = write!(story, "\nWhat happened:\n\n{}", self.report.trace);
-        let _ = write!(story, "\ninvariant: {invariant}: {what}\nseed: {}\nreplay: {}\n", self.plan.seed, self.command());
+        let _ =
+            write!(story, "\ninvariant: {invariant}: {what}\nseed: {}\nreplay: {}\n", self.plan.seed, self.command());
         story
     }
 
@@ -104,11 +106,8 @@ fn describe(plan: &Plan, action: &Action) -> String {
         What::Deliver(Deliver { event, variant, is_doubled, retries, signer }) => {
             let spec = plan.events[*event];
             let source = SOURCES[spec.source];
-            let mut text = format!(
-                "{} delivers event {event}, {}",
-                source.profile().name,
-                source.samples()[spec.sample].name
-            );
+            let mut text =
+                format!("{} delivers event {event}, {}", source.profile().name, source.samples()[spec.sample].name);
             for (is_true, part) in [
                 (*variant == Variant::Other, ", with another body"),
                 (spec.large, ", large"),

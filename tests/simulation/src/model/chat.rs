@@ -139,11 +139,19 @@ impl Chat {
     }
 
     /// Sees that an agent is asked. Returns the number of the call.
-    pub(super) fn agent_asked(&mut self, caller: Caller, request_id: &str, is_answered: bool, now: i64) -> (usize, Checked) {
+    pub(super) fn agent_asked(
+        &mut self,
+        caller: Caller,
+        request_id: &str,
+        is_answered: bool,
+        now: i64,
+    ) -> (usize, Checked) {
         self.calls.push(Call { request_id: request_id.to_owned(), sent: String::new(), has_ended: false });
         let checked = match self.claim_of(request_id) {
             Some((key, None)) => Err(("claim", format!("{request_id} asks the agent without a claim on {key}"))),
-            Some((key, Some(claim))) => claim.may_ask(caller, is_answered, now).map_err(|what| ("I6", format!("{key}: {what}"))),
+            Some((key, Some(claim))) => {
+                claim.may_ask(caller, is_answered, now).map_err(|what| ("I6", format!("{key}: {what}")))
+            }
             None => Ok(()),
         };
         (self.calls.len() - 1, checked)
@@ -188,7 +196,11 @@ impl Chat {
         }
         if *status != 200 {
             let shows_content = text.contains("PRIVATE");
-            return if shows_content { Err(("I8", format!("the {status} to {request_id} shows content"))) } else { Ok(()) };
+            return if shows_content {
+                Err(("I8", format!("the {status} to {request_id} shows content")))
+            } else {
+                Ok(())
+            };
         }
         // Heartbeats are only between events, so that removing them leaves whole events.
         let events: Vec<&str> = text.split_inclusive("\n\n").filter(|block| *block != HEARTBEAT).collect();
@@ -196,13 +208,22 @@ impl Chat {
         if answer.is_replay {
             let key = self.claim_key(answer.ask);
             let mut same_key = self.calls.iter().filter(|call| self.key_of(&call.request_id) == key);
-            let is_known = same_key.any(|call| if answer.is_whole { call.sent == all } else { call.sent.starts_with(&all) });
-            return if is_known { Ok(()) } else { Err(("I7", format!("the replay to {request_id} is no agent's answer"))) };
+            let is_known =
+                same_key.any(|call| if answer.is_whole { call.sent == all } else { call.sent.starts_with(&all) });
+            return if is_known {
+                Ok(())
+            } else {
+                Err(("I7", format!("the replay to {request_id} is no agent's answer")))
+            };
         }
         let Some(call) = self.calls.iter().rev().find(|call| call.request_id == *request_id) else {
             // The turn failed before it reached the agent, after the head was sent.
             let is_error = events.len() <= 1 && all.is_empty() || is_error_event(&all);
-            return if is_error { Ok(()) } else { Err(("I7", format!("{request_id} has an answer, but no agent was asked"))) };
+            return if is_error {
+                Ok(())
+            } else {
+                Err(("I7", format!("{request_id} has an answer, but no agent was asked")))
+            };
         };
         if call.sent.starts_with(&all) && (!answer.is_whole || call.sent == all && ends_well(&all)) {
             return Ok(());

@@ -40,7 +40,9 @@ impl Cost {
     #[must_use]
     pub fn has_written(&self, instance: usize, key: &str) -> bool {
         let requests = self.requests.get(&instance);
-        requests.is_some_and(|requests| requests.iter().filter(|request| request.key == key).any(|request| request.is_written))
+        requests.is_some_and(|requests| {
+            requests.iter().filter(|request| request.key == key).any(|request| request.is_written)
+        })
     }
 
     /// Begins an invocation.
@@ -61,7 +63,8 @@ impl Cost {
         };
         let most = if is_calm { most } else { 2 * most };
         if requests.len() < least || requests.len() > most {
-            let operations: Vec<_> = requests.iter().map(|request| format!("{} {}", request.operation, request.key)).collect();
+            let operations: Vec<_> =
+                requests.iter().map(|request| format!("{} {}", request.operation, request.key)).collect();
             return Err(("cost", format!("{outcome} took {} requests: {}", requests.len(), operations.join(", "))));
         }
         let units: u64 = requests.iter().map(|request| request.write_units).sum();

@@ -70,7 +70,8 @@ fn schedules_are_as_large_as_promised() {
         let count = |is_it: fn(&What) -> bool| plan.actions.iter().filter(|action| is_it(&action.what)).count();
         let deliveries = count(|what| matches!(what, What::Deliver(_)));
         let turns = count(|what| matches!(what, What::Ask(_)));
-        let faults = count(|what| matches!(what, What::Fault(_) | What::Kill { .. } | What::Pause { .. } | What::Retire(_)));
+        let faults =
+            count(|what| matches!(what, What::Fault(_) | What::Kill { .. } | What::Pause { .. } | What::Retire(_)));
         assert!(deliveries >= 20 || turns >= 5, "seed {seed}: {deliveries} deliveries, {turns} turns");
         assert!(plan.is_calm() || faults >= 3, "seed {seed}: {faults} faults");
     }

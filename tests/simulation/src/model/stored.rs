@@ -1,0 +1,161 @@
+//! Reads what is stored: items of the table, and messages of the queues.
+
+use data_encoding::{BASE64, HEXLOWER};
+use gatehouse_memory::dynamodb::Item;
+use gatehouse_vendors::SOURCES;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::{Model, Violated};
+use crate::fleet::MAX_SKEW;
+use crate::network::Caller;
+use crate::plan::{TTL_DAYS, Variant};
+use crate::senders;
+
+/// The largest difference between the expiry of an item and the documented one, in seconds.
+const EXPIRY_TOLERANCE: i64 = 60;
+
+/// What an item holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Entry {
+    Record {
+        id: String,
+        content: String,
+        subject: Option<String>,
+        answer: Option<String>,
+        expires_at: i64,
+        is_copy: bool,
+        writer: Caller,
+        nonce: String,
+    },
+    Tombstone {
+        subject_hash: String,
+        expires_at: i64,
+    },
+}
+
+impl Entry {
+    pub(super) fn expires_at(&self) -> i64 {
+        match self {
+            Entry::Record { expires_at, .. } | Entry::Tombstone { expires_at, .. } => *expires_at,
+        }
+    }
+
+    /// Whether any instance may regard the entry as expired. Clocks differ.
+    pub(super) fn may_be_expired(&self, now: i64) -> bool {
+        self.expires_at() * 1000 < now + MAX_SKEW
+    }
+}
+
+/// An event on a queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Letter {
+    /// The event id; `None` for a message that is not an event.
+    pub(super) id: Option<String>,
+    pub(super) content: String,
+    pub(super) nonce: String,
+    /// When it was sent, in milliseconds since 1970.
+    pub(super) sent_at: i64,
+}
+
+impl Model {
+    /// Reads a record, a copy or a tombstone, and checks its content.
+    pub(super) fn entry(&self, key: &str, item: &Item, writer: Caller, now: i64) -> Result<Entry, Violated> {
+        let text = |name: &str| item.get(name).and_then(|value| value["S"].as_str());
+        let number = |name: &str| item.get(name).and_then(|value| value["N"].as_str()?.parse::<i64>().ok());
+        let Some(expires_at) = number("expires_at") else { return Err(("I9", format!("{key} never expires"))) };
+        if (expires_at - now / 1000 - i64::from(TTL_DAYS) * 86_400).abs() > EXPIRY_TOLERANCE {
+            return Err(("I9", format!("{key} expires at {expires_at}, written at {}", now / 1000)));
+        }
+        if item.contains_key("erased_at") {
+            let subject_hash = text("erased_subject").unwrap_or_default().to_owned();
+            return Ok(Entry::Tombstone { subject_hash, expires_at });
+        }
+        let id = text("conflict_of").unwrap_or(key).to_owned();
+        let Some(payload) = self.payload(item) else { return Err(("I1", format!("{key} has no readable payload"))) };
+        let content = self.content(&id, &payload)?;
+        let nonce = item.get("nonce").and_then(|nonce| nonce["B"].as_str()).unwrap_or_default().to_owned();
+        let (subject, answer) = (text("subject").map(str::to_owned), text("answer").map(str::to_owned));
+        if let Some(event) = event_of(&content) {
+            let vendor = SOURCES[self.plan.events[event].source].profile().vendor;
+            let hour = text("received_at").and_then(|at| at.get(..13)).map(|hour| format!("{vendor}/{hour}"));
+            if subject != self.subject(event) || text("source_hour") != hour.as_deref() {
+                return Err(("I1", format!("{key} is not in the indexes where it belongs")));
+            }
+            if self.is_question(&id) && answer.is_none() {
+                return Err(("I6", format!("{key} has no answer for its copies")));
+            }
+        }
+        Ok(Entry::Record {
+            id,
+            content,
+            subject,
+            answer,
+            expires_at,
+            is_copy: text("conflict_of").is_some(),
+            writer,
+            nonce,
+        })
+    }
+
+    fn payload(&self, item: &Item) -> Option<Vec<u8>> {
+        if let Some(count) = item.get("chunks") {
+            let nonce = BASE64.decode(item.get("nonce")?["B"].as_str()?.as_bytes()).ok()?;
+            let count: usize = count["N"].as_str()?.parse().ok()?;
+            let key = |n| format!("chunk:{}/{n}", HEXLOWER.encode(&nonce));
+            let parts: Option<Vec<&Vec<u8>>> = (0..count).map(|n| self.chunks.get(&key(n))).collect();
+            return zstd::decode_all(&*parts?.into_iter().flatten().copied().collect::<Vec<u8>>()).ok();
+        }
+        let payload = item.get("payload")?;
+        match payload["S"].as_str() {
+            Some(text) => Some(text.as_bytes().to_vec()),
+            None => zstd::decode_all(&*BASE64.decode(payload["B"].as_str()?.as_bytes()).ok()?).ok(),
+        }
+    }
+
+    /// Returns the short name of a body: its marker, or that of a chat turn. The body must be one that was sent.
+    fn content(&self, id: &str, payload: &[u8]) -> Result<String, Violated> {
+        if id.starts_with("ag-kit:") {
+            return self.chat.turn_content(id, payload);
+        }
+        let stored: Value = serde_json::from_slice(payload).unwrap_or_default();
+        let marker = stored["marker"].as_str().or_else(|| stored["message"]["marker"].as_str()).unwrap_or_default();
+        let mut parts = marker.split('-');
+        let (kind, event) = (parts.next(), parts.next().and_then(|event| event.parse::<usize>().ok()));
+        let variant = if parts.next() == Some("Other") { Variant::Other } else { Variant::Original };
+        let spec = event.and_then(|event| self.plan.events.get(event));
+        let (Some("PRIVATE"), Some(spec), Some(event)) = (kind, spec, event) else {
+            return Err(("I3", format!("{id} has a body that no vendor has signed")));
+        };
+        let mut expected: Value =
+            serde_json::from_str(&senders::body(self.plan.seed, *spec, event, variant, false)).unwrap_or_default();
+        if let Some(url) = expected.pointer_mut("/message/call/monitor/controlUrl") {
+            *url = "[redacted]".into();
+        }
+        if stored == expected { Ok(marker.to_owned()) } else { Err(("I3", format!("the body of {id} was changed"))) }
+    }
+
+    /// Reads a message.
+    pub(super) fn letter(&self, body: &str, sent_at: i64) -> Result<Letter, Violated> {
+        let envelope: Value = serde_json::from_str(body).unwrap_or_default();
+        let frame = envelope["body"].as_str().and_then(|body| BASE64.decode(body.as_bytes()).ok());
+        let payload = frame.and_then(|frame| zstd::decode_all(&*frame).ok());
+        match (envelope["event_id"].as_str(), payload) {
+            (Some(id), Some(payload)) => {
+                let nonce = envelope["nonce"].as_str().unwrap_or_default().to_owned();
+                Ok(Letter { id: Some(id.to_owned()), content: self.content(id, &payload)?, nonce, sent_at })
+            }
+            _ => Ok(Letter { id: None, content: String::new(), nonce: String::new(), sent_at }),
+        }
+    }
+}
+
+/// Returns the hash under which the list of erased subjects has a subject.
+pub(super) fn hash(subject: &str) -> String {
+    HEXLOWER.encode(&Sha256::digest(subject)[..16])
+}
+
+/// Returns the event of a content.
+pub(super) fn event_of(content: &str) -> Option<usize> {
+    content.strip_prefix("PRIVATE-")?.split('-').next()?.parse().ok()
+}
