@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use aws_lambda_events::sqs::SqsEvent as Batch;
-use data_encoding::BASE64;
+use data_encoding::{BASE64, HEXLOWER};
 use gatehouse_memory::Sqs;
 use gatehouse_memory::dynamodb::Change;
 use gatehouse_memory::sqs::SqsEvent;
@@ -17,7 +17,7 @@ use serde_json::Value;
 use crate::fleet::MAX_SKEW;
 use crate::logs::Line;
 use crate::network::Caller;
-use crate::plan::{Deliver, Plan, Service, Signer, Variant};
+use crate::plan::{Deliver, FaultKind, Plan, Service, Signer};
 use crate::senders;
 use crate::world::{State, TABLE};
 
@@ -26,7 +26,7 @@ mod cost;
 mod stored;
 
 pub use chat::ChatAnswer;
-use stored::{Entry, Letter, event_of, hash};
+use stored::{Attempt, Entry, Letter, event_of, hash};
 
 /// The time after which no instance may accept a secret that was removed, in milliseconds: 15 minutes, and the time
 /// between two loads.
@@ -34,6 +34,10 @@ const FORGOTTEN_AFTER: i64 = 16 * 60_000;
 
 /// The time after which SQS counts a message, in milliseconds. Nobody can know of a younger one.
 const COUNTED_AFTER: i64 = 61_000;
+
+/// The shortest time in which a message may be received five times, in milliseconds. The visibility timeout alone spans
+/// four times 180 s; SQS may deliver twice.
+const SHORTEST_SPAN: i64 = 300_000;
 
 /// The result of a check.
 pub type Checked = Result<(), Violated>;
@@ -71,6 +75,10 @@ pub struct Model {
     erased: BTreeMap<String, i64>,
     /// The number of faults when each running batch began, by receipt handle.
     batches: BTreeMap<String, u64>,
+    /// When each message of the retry queue was received.
+    receives: BTreeMap<String, Vec<i64>>,
+    /// The nonces of the records that were erased.
+    blanked: BTreeSet<String>,
     /// The chat turns.
     pub chat: chat::Chat,
     /// The requests of each instance.
@@ -91,6 +99,8 @@ impl Model {
             actions: BTreeMap::new(),
             erased: BTreeMap::new(),
             batches: BTreeMap::new(),
+            receives: BTreeMap::new(),
+            blanked: BTreeSet::new(),
             chat: chat::Chat::new(plan),
             cost: cost::Cost::default(),
         }
@@ -125,10 +135,16 @@ impl Model {
             return if is_kept { Ok(()) } else { Err(("erasure", "the list of erased subjects lost one".to_owned())) };
         }
         let new = change.new.as_ref().map(|item| self.entry(key, item, caller, now)).transpose()?;
+        if let Some(Entry::Record { id, attempt, .. }) = &new {
+            self.check_attempt(id, attempt)?;
+        }
         let old = match &new {
             Some(entry) => self.table.insert(key.clone(), entry.clone()),
             None => self.table.remove(key),
         };
+        if let (Some(Entry::Record { attempt, .. }), Some(Entry::Tombstone { .. })) = (&old, &new) {
+            self.blanked.insert(attempt.nonce.clone());
+        }
         self.transition(key, old.as_ref(), new.as_ref(), change.expired, now)?;
         let id = match (&new, &old) {
             (Some(Entry::Record { id, .. }), _) | (_, Some(Entry::Record { id, .. })) => id.clone(),
@@ -142,6 +158,27 @@ impl Model {
             }
         }
         self.check_owed(&id, now)
+    }
+
+    /// Checks that what is recorded of an attempt is what its message says.
+    fn check_attempt(&self, id: &str, attempt: &Attempt) -> Checked {
+        let mut letters = self.queued.values().filter(|letter| letter.id.as_deref() == Some(id));
+        match letters.find(|letter| letter.attempt.nonce == attempt.nonce) {
+            Some(letter) if letter.attempt != *attempt => Err(("I6", format!("{id} differs from its message"))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Checks a message of the retry queue when it is received: its receives must span an outage of some minutes.
+    fn check_receives(&mut self, id: &str, is_event: bool, now: i64) -> Checked {
+        let receives = self.receives.entry(id.to_owned()).or_default();
+        receives.push(now);
+        let last_four = receives.len().checked_sub(5).and_then(|first| receives.get(first));
+        let is_quick = last_four.is_some_and(|first| now - first < SHORTEST_SPAN);
+        if is_quick && is_event && !self.plan.has(FaultKind::Rejected) {
+            return Err(("I5", format!("message {id} is received five times within {SHORTEST_SPAN} ms")));
+        }
+        Ok(())
     }
 
     /// Checks that an item may change in this way.
@@ -166,7 +203,7 @@ impl Model {
     }
 
     /// Sees an event of a queue.
-    pub fn queue_changed(&mut self, event: &SqsEvent, sqs: &Sqs, now: i64) -> Checked {
+    pub fn queue_changed(&mut self, event: &SqsEvent, sqs: &Sqs, caller: Caller, now: i64) -> Checked {
         let (lost, is_final) = match event {
             SqsEvent::Sent { queue, id } | SqsEvent::Received { queue, id, .. } => {
                 let at = (queue.clone(), id.clone());
@@ -175,10 +212,20 @@ impl Model {
                     let letter = self.letter(message.map(|message| message.body.as_str()).unwrap_or_default(), now)?;
                     if let (Some(id), true) = (&letter.id, matches!(event, SqsEvent::Sent { .. })) {
                         self.owed.insert((id.clone(), letter.content.clone()));
+                        let written = self.cost.nonce_of(caller, id).filter(|_| queue == "RetryQueue");
+                        if written.is_some_and(|nonce| *nonce != letter.attempt.nonce) {
+                            return Err(("I1", format!("{id} is queued with another nonce than it was written with")));
+                        }
                     }
-                    self.queued.insert(at, letter);
+                    self.queued.insert(at.clone(), letter);
                 }
-                return Ok(());
+                let is_event = self.queued[&at].id.is_some();
+                return match event {
+                    SqsEvent::Received { queue, id, .. } if queue == "RetryQueue" => {
+                        self.check_receives(id, is_event, now)
+                    }
+                    _ => Ok(()),
+                };
             }
             SqsEvent::Moved { from, to, old_id, new_id } => {
                 if let Some(letter) = self.queued.remove(&(from.clone(), old_id.clone())) {
@@ -315,7 +362,9 @@ impl Model {
             "unrecorded" if self.is_question(&id) => {}
             _ => return Err(("I1", format!("the outcome of {id} is {outcome}"))),
         }
-        let Some(Entry::Record { answer, writer, .. }) = self.table.get(&id) else { return Ok(()) };
+        let Some(Entry::Record { attempt: Attempt { answer, .. }, writer, .. }) = self.table.get(&id) else {
+            return Ok(());
+        };
         if self.is_question(&id)
             && ["recorded", "duplicate"].contains(&outcome)
             && answer.as_ref() != Some(response.body())
@@ -373,8 +422,8 @@ impl Model {
         if line.function == "event-retry" && line.outcome == "duplicate" {
             let letter = self.queued.get(&("RetryQueue".to_owned(), line.message_id.clone()));
             let record = letter.and_then(|letter| self.table.get(letter.id.as_ref()?));
-            if let (Some(letter), Some(Entry::Record { id, nonce, .. })) = (letter, record)
-                && *nonce == letter.nonce
+            if let (Some(letter), Some(Entry::Record { id, attempt, .. })) = (letter, record)
+                && attempt.nonce == letter.attempt.nonce
             {
                 return Err(("I1", format!("the first delivery of {id} is called a duplicate")));
             }
@@ -416,6 +465,15 @@ impl Model {
         self.table.iter().filter_map(content).collect()
     }
 
+    /// Checks that no erased subject has a dead letter.
+    pub fn no_erased_letter(&self) -> Checked {
+        let is_erased = |letter: &&Letter| letter.id.as_ref().is_some_and(|id| self.is_erased(id, &letter.content));
+        match self.queued.values().find(is_erased) {
+            Some(Letter { id, .. }) => Err(("erasure", format!("{id:?} was erased, and is a dead letter"))),
+            None => Ok(()),
+        }
+    }
+
     /// Whether a message is on the retry queue.
     #[must_use]
     pub fn is_anything_queued(&self) -> bool {
@@ -439,6 +497,14 @@ impl Model {
                 && !entry.may_be_expired(now)
             {
                 return Err(("erasure", format!("{key} is stored although {subject} was erased")));
+            }
+        }
+        for nonce in &self.blanked {
+            let nonce = BASE64.decode(nonce.as_bytes()).unwrap_or_default();
+            let prefix = format!("chunk:{}/", HEXLOWER.encode(&nonce));
+            let mut chunks = self.chunks.range(prefix.clone()..).take_while(|(key, _)| key.starts_with(&prefix));
+            if let Some((key, _)) = chunks.find(|(_, payload)| !payload.is_empty()) {
+                return Err(("erasure", format!("{key} of an erased record is stored")));
             }
         }
         self.chat.at_rest(is_calm, now)

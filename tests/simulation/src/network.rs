@@ -212,12 +212,11 @@ impl State {
         let changes = self.dynamodb.take_changes();
         if service == Service::DynamoDb {
             let units = self.dynamodb.last_units().write;
-            let about = Subject::of(service, body);
-            self.model.cost.count(caller, operation, &about.text, units, &changes);
+            self.model.cost.count(caller, operation, body, units, &changes);
         }
         let mut checked = changes.iter().try_for_each(|change| self.model.table_changed(change, caller, now));
         for event in self.sqs.take_events() {
-            let found = self.model.queue_changed(&event, &self.sqs, now);
+            let found = self.model.queue_changed(&event, &self.sqs, caller, now);
             checked = checked.and(found);
         }
         checked

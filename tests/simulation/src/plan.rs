@@ -320,6 +320,12 @@ impl Plan {
         self.actions.iter().any(|action| matches!(action.what, What::Fault(fault) if fault.service == service))
     }
 
+    /// Whether requests fail in this way.
+    #[must_use]
+    pub fn has(&self, kind: FaultKind) -> bool {
+        self.actions.iter().any(|action| matches!(action.what, What::Fault(fault) if fault.kind == kind))
+    }
+
     /// When the last fault has ended and the last action has begun.
     #[must_use]
     pub fn quiet_at(&self) -> Ms {

@@ -100,6 +100,8 @@ async fn settle(world: &World, fleet: &Fleet, plan: &Plan) {
             world.violate("liveness", format_args!("{subject} cannot be erased although nothing fails"));
         }
     }
+    let checked = world.state().model.no_erased_letter();
+    world.check(checked);
     for n in 0..3 {
         if !world.state().model.has_dead_letters() {
             break;

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::Checked;
 use crate::fleet::MAX_SKEW;
 use crate::network::Caller;
-use crate::plan::{Ask, CLIENTS, CONCURRENT_TURNS, Plan, What};
+use crate::plan::{Ask, CLIENTS, CONCURRENT_TURNS, Plan, Service, What};
 
 /// A heartbeat of the proxy.
 const HEARTBEAT: &str = ": \n\n";
@@ -22,6 +22,8 @@ pub struct Chat {
     claims: BTreeMap<String, Claim>,
     slots: BTreeMap<String, Vec<i64>>,
     calls: Vec<Call>,
+    /// Whether requests to DynamoDB fail. Then turns are not always counted.
+    is_disturbed: bool,
 }
 
 /// A claim on an idempotency key, as stored.
@@ -71,7 +73,13 @@ impl Chat {
             _ => None,
         };
         let asks = plan.actions.iter().filter_map(ask).collect();
-        Chat { asks, claims: BTreeMap::new(), slots: BTreeMap::new(), calls: Vec::new() }
+        Chat {
+            asks,
+            claims: BTreeMap::new(),
+            slots: BTreeMap::new(),
+            calls: Vec::new(),
+            is_disturbed: plan.disturbs(Service::DynamoDb),
+        }
     }
 
     /// Sees the change of a claim or of a client's slots: whether its turn is recorded, and whether that can be known.
@@ -147,6 +155,12 @@ impl Chat {
         now: i64,
     ) -> (usize, Checked) {
         self.calls.push(Call { request_id: request_id.to_owned(), sent: String::new(), has_ended: false });
+        let ask = self.ask_of(request_id);
+        let is_counted = self.slots.get("slots:limited").is_some_and(|slots| !slots.is_empty());
+        if ask.is_some_and(|ask| CLIENTS[ask.client] == "limited") && !is_counted && !self.is_disturbed {
+            let number = self.calls.len() - 1;
+            return (number, Err(("slots", format!("{request_id} asks the agent without a slot"))));
+        }
         let checked = match self.claim_of(request_id) {
             Some((key, None)) => Err(("claim", format!("{request_id} asks the agent without a claim on {key}"))),
             Some((key, Some(claim))) => {
@@ -207,7 +221,9 @@ impl Chat {
         let all = events.concat();
         if answer.is_replay {
             let key = self.claim_key(answer.ask);
-            let mut same_key = self.calls.iter().filter(|call| self.key_of(&call.request_id) == key);
+            let is_of_body = |call: &Call| self.ask_of(&call.request_id).is_some_and(|ask| ask.body == answer.ask.body);
+            let mut same_key =
+                self.calls.iter().filter(|call| self.key_of(&call.request_id) == key && is_of_body(call));
             let is_known =
                 same_key.any(|call| if answer.is_whole { call.sent == all } else { call.sent.starts_with(&all) });
             return if is_known {

@@ -19,6 +19,8 @@ struct Request {
     operation: String,
     key: String,
     write_units: u64,
+    /// The nonce of the item.
+    nonce: Option<String>,
     /// Whether the item was written.
     is_written: bool,
     /// Whether it replaced another one, which costs one more unit for each index entry that moves.
@@ -27,11 +29,14 @@ struct Request {
 
 impl Cost {
     /// Counts a request to DynamoDB.
-    pub fn count(&mut self, caller: Caller, operation: &str, key: &str, write_units: u64, changes: &[Change]) {
+    pub fn count(&mut self, caller: Caller, operation: &str, body: &Value, write_units: u64, changes: &[Change]) {
         if let Caller::Instance(number) = caller {
-            let (operation, key) = (operation.to_owned(), key.to_owned());
+            let key = body.pointer("/Item/event_id/S").or_else(|| body.pointer("/Key/event_id/S"));
+            let key = key.and_then(Value::as_str).unwrap_or_default().to_owned();
+            let nonce = body.pointer("/Item/nonce/B").and_then(Value::as_str).map(str::to_owned);
+            let operation = operation.to_owned();
             let is_replaced = changes.iter().any(|change| change.old.is_some());
-            let request = Request { operation, key, write_units, is_written: !changes.is_empty(), is_replaced };
+            let request = Request { operation, key, write_units, nonce, is_written: !changes.is_empty(), is_replaced };
             self.requests.entry(number).or_default().push(request);
         }
     }
@@ -43,6 +48,14 @@ impl Cost {
         requests.is_some_and(|requests| {
             requests.iter().filter(|request| request.key == key).any(|request| request.is_written)
         })
+    }
+
+    /// Returns the nonce with which an instance has tried to write an item since its invocation began.
+    #[must_use]
+    pub fn nonce_of(&self, caller: Caller, key: &str) -> Option<&String> {
+        let Caller::Instance(number) = caller else { return None };
+        let mut requests = self.requests.get(&number)?.iter().rev();
+        requests.find(|request| request.key == key && request.nonce.is_some())?.nonce.as_ref()
     }
 
     /// Begins an invocation.

@@ -22,16 +22,25 @@ pub(super) enum Entry {
         id: String,
         content: String,
         subject: Option<String>,
-        answer: Option<String>,
         expires_at: i64,
         is_copy: bool,
         writer: Caller,
-        nonce: String,
+        attempt: Attempt,
     },
     Tombstone {
         subject_hash: String,
         expires_at: i64,
     },
+}
+
+/// What a record and its message say about the attempt to record an event.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Attempt {
+    /// Base64.
+    pub(super) nonce: String,
+    pub(super) received_at: String,
+    pub(super) verified_by: String,
+    pub(super) answer: Option<String>,
 }
 
 impl Entry {
@@ -53,7 +62,7 @@ pub(super) struct Letter {
     /// The event id; `None` for a message that is not an event.
     pub(super) id: Option<String>,
     pub(super) content: String,
-    pub(super) nonce: String,
+    pub(super) attempt: Attempt,
     /// When it was sent, in milliseconds since 1970.
     pub(super) sent_at: i64,
 }
@@ -74,28 +83,25 @@ impl Model {
         let id = text("conflict_of").unwrap_or(key).to_owned();
         let Some(payload) = self.payload(item) else { return Err(("I1", format!("{key} has no readable payload"))) };
         let content = self.content(&id, &payload)?;
-        let nonce = item.get("nonce").and_then(|nonce| nonce["B"].as_str()).unwrap_or_default().to_owned();
-        let (subject, answer) = (text("subject").map(str::to_owned), text("answer").map(str::to_owned));
+        let attempt = Attempt {
+            nonce: item.get("nonce").and_then(|nonce| nonce["B"].as_str()).unwrap_or_default().to_owned(),
+            received_at: text("received_at").unwrap_or_default().to_owned(),
+            verified_by: text("verified_by").unwrap_or_default().to_owned(),
+            answer: text("answer").map(str::to_owned),
+        };
+        let subject = text("subject").map(str::to_owned);
         if let Some(event) = event_of(&content) {
             let vendor = SOURCES[self.plan.events[event].source].profile().vendor;
             let hour = text("received_at").and_then(|at| at.get(..13)).map(|hour| format!("{vendor}/{hour}"));
             if subject != self.subject(event) || text("source_hour") != hour.as_deref() {
                 return Err(("I1", format!("{key} is not in the indexes where it belongs")));
             }
-            if self.is_question(&id) && answer.is_none() {
+            if self.is_question(&id) && attempt.answer.is_none() {
                 return Err(("I6", format!("{key} has no answer for its copies")));
             }
         }
-        Ok(Entry::Record {
-            id,
-            content,
-            subject,
-            answer,
-            expires_at,
-            is_copy: text("conflict_of").is_some(),
-            writer,
-            nonce,
-        })
+        let is_copy = text("conflict_of").is_some();
+        Ok(Entry::Record { id, content, subject, expires_at, is_copy, writer, attempt })
     }
 
     fn payload(&self, item: &Item) -> Option<Vec<u8>> {
@@ -142,10 +148,16 @@ impl Model {
         let payload = frame.and_then(|frame| zstd::decode_all(&*frame).ok());
         match (envelope["event_id"].as_str(), payload) {
             (Some(id), Some(payload)) => {
-                let nonce = envelope["nonce"].as_str().unwrap_or_default().to_owned();
-                Ok(Letter { id: Some(id.to_owned()), content: self.content(id, &payload)?, nonce, sent_at })
+                let text = |name: &str| envelope[name].as_str().map(str::to_owned);
+                let attempt = Attempt {
+                    nonce: text("nonce").unwrap_or_default(),
+                    received_at: text("received_at").unwrap_or_default(),
+                    verified_by: text("verified_by").unwrap_or_default(),
+                    answer: text("answer"),
+                };
+                Ok(Letter { id: Some(id.to_owned()), content: self.content(id, &payload)?, attempt, sent_at })
             }
-            _ => Ok(Letter { id: None, content: String::new(), nonce: String::new(), sent_at }),
+            _ => Ok(Letter { id: None, content: String::new(), attempt: Attempt::default(), sent_at }),
         }
     }
 }
