@@ -460,7 +460,7 @@ impl Plan {
             let at = near(moments, chance);
             let what = match chance.between(0, 12) {
                 0..2 => What::Deploy(u8::try_from(chance.between(0, 2)).unwrap_or_default()),
-                2..4 => What::Rotate(*chance.pick::<&'static str>(&parts)),
+                2..4 => What::Rotate(chance.pick::<&'static str>(&parts)),
                 4..7 => What::Redrive,
                 7..9 => What::Erase(chance.between(0, self.events.len() as u64).try_into().unwrap_or_default()),
                 9 => What::Lag(*chance.pick(&[2 * SECOND, MINUTE])),
