@@ -153,8 +153,13 @@ impl Model {
         if old.as_ref().is_some_and(|old| old.may_be_expired(now)) {
             // The promise to keep it has ended.
             self.owed.retain(|(owed, _)| *owed != id);
-            if let Some(Entry::Record { content, .. }) = &old {
-                self.actions.remove(&format!("/control/{content}"));
+            let event = match &old {
+                Some(Entry::Record { content, .. }) => event_of(content),
+                _ => self.ids.get(&id).copied(),
+            };
+            if let Some(event) = event {
+                let prefix = format!("/control/PRIVATE-{event}-");
+                self.actions.retain(|path, _| !path.starts_with(&prefix));
             }
         }
         self.check_owed(&id, now)
@@ -467,8 +472,9 @@ impl Model {
 
     /// Checks that no erased subject has a dead letter.
     pub fn no_erased_letter(&self) -> Checked {
+        let dead = self.queued.iter().filter(|((queue, _), _)| queue == "DeadLetterQueue").map(|(_, letter)| letter);
         let is_erased = |letter: &&Letter| letter.id.as_ref().is_some_and(|id| self.is_erased(id, &letter.content));
-        match self.queued.values().find(is_erased) {
+        match { dead }.find(is_erased) {
             Some(Letter { id, .. }) => Err(("erasure", format!("{id:?} was erased, and is a dead letter"))),
             None => Ok(()),
         }

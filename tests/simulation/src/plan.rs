@@ -320,6 +320,12 @@ impl Plan {
         self.actions.iter().any(|action| matches!(action.what, What::Fault(fault) if fault.service == service))
     }
 
+    /// Whether instances stand still.
+    #[must_use]
+    pub fn pauses(&self) -> bool {
+        self.actions.iter().any(|action| matches!(action.what, What::Pause { .. }))
+    }
+
     /// Whether requests fail in this way.
     #[must_use]
     pub fn has(&self, kind: FaultKind) -> bool {

@@ -22,7 +22,7 @@ pub struct Chat {
     claims: BTreeMap<String, Claim>,
     slots: BTreeMap<String, Vec<i64>>,
     calls: Vec<Call>,
-    /// Whether requests to DynamoDB fail. Then turns are not always counted.
+    /// Whether requests to DynamoDB fail or time out. Then turns are not always counted.
     is_disturbed: bool,
 }
 
@@ -78,7 +78,8 @@ impl Chat {
             claims: BTreeMap::new(),
             slots: BTreeMap::new(),
             calls: Vec::new(),
-            is_disturbed: plan.disturbs(Service::DynamoDb),
+            // A pause makes requests time out.
+            is_disturbed: plan.disturbs(Service::DynamoDb) || plan.pauses(),
         }
     }
 

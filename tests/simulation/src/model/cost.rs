@@ -99,7 +99,7 @@ fn size(item: &Item) -> u64 {
     let value = |value: &Value| match (value["S"].as_str(), value["B"].as_str(), value["N"].as_str()) {
         (Some(text), ..) => text.len(),
         (_, Some(base64), _) => base64.trim_end_matches('=').len() * 3 / 4,
-        (.., Some(number)) => number.len().div_ceil(2) + 1,
+        (.., Some(number)) => number.trim_end_matches('0').len().div_ceil(2) + 1,
         _ => 1,
     };
     item.iter().map(|(name, attribute)| (name.len() + value(attribute)) as u64).sum()
