@@ -1,0 +1,115 @@
+//! The queues: messages come, move and go; none may be lost, and none may fail without a reason.
+
+use aws_lambda_events::sqs::SqsEvent as Batch;
+use gatehouse_memory::Sqs;
+use gatehouse_memory::sqs::SqsEvent;
+
+use super::stored::Letter;
+use super::{Checked, Model};
+use crate::network::Caller;
+use crate::plan::FaultKind;
+
+/// The shortest time in which a message may be received five times, in milliseconds. The visibility timeout alone spans
+/// four times 180 s; SQS may deliver twice.
+const SHORTEST_SPAN: i64 = 300_000;
+
+impl Model {
+    /// Sees an event of a queue.
+    pub fn queue_changed(&mut self, event: &SqsEvent, sqs: &Sqs, caller: Caller, now: i64) -> Checked {
+        let (lost, is_final) = match event {
+            SqsEvent::Sent { queue, id } | SqsEvent::Received { queue, id, .. } => {
+                let at = (queue.clone(), id.clone());
+                if !self.queued.contains_key(&at) {
+                    let message = sqs.messages(queue).find(|message| message.id == *id);
+                    let letter = self.letter(message.map(|message| message.body.as_str()).unwrap_or_default(), now)?;
+                    if let (Some(id), true) = (&letter.id, matches!(event, SqsEvent::Sent { .. })) {
+                        self.owed.insert((id.clone(), letter.content.clone()));
+                        let written = self.cost.nonce_of(caller, id).filter(|_| queue == "RetryQueue");
+                        if written.is_some_and(|nonce| *nonce != letter.attempt.nonce) {
+                            return Err(("I1", format!("{id} is queued with another nonce than it was written with")));
+                        }
+                    }
+                    self.queued.insert(at.clone(), letter);
+                }
+                let is_event = self.queued[&at].id.is_some();
+                return match event {
+                    SqsEvent::Received { queue, id, .. } if queue == "RetryQueue" => {
+                        self.check_receives(id, is_event, now)
+                    }
+                    _ => Ok(()),
+                };
+            }
+            SqsEvent::Moved { from, to, old_id, new_id } => {
+                if let Some(letter) = self.queued.remove(&(from.clone(), old_id.clone())) {
+                    self.queued.insert((to.clone(), new_id.clone()), letter);
+                }
+                return Ok(());
+            }
+            SqsEvent::Deleted { queue, id } => (self.queued.remove(&(queue.clone(), id.clone())), false),
+            SqsEvent::Expired { queue, id } => {
+                let is_dead = queue == "DeadLetterQueue";
+                (self.queued.remove(&(queue.clone(), id.clone())), is_dead)
+            }
+        };
+        let Some(Letter { id: Some(id), content, .. }) = lost else { return Ok(()) };
+        if is_final && !self.is_durable(&id, &content, now) {
+            // A dead letter that nobody redrives is lost after two weeks, as documented.
+            self.owed.remove(&(id.clone(), content));
+        }
+        self.check_owed(&id, now)
+    }
+
+    /// Checks a message of the retry queue when it is received: its receives must span an outage of some minutes.
+    fn check_receives(&mut self, id: &str, is_event: bool, now: i64) -> Checked {
+        let receives = self.receives.entry(id.to_owned()).or_default();
+        receives.push(now);
+        let last_four = receives.len().checked_sub(5).and_then(|first| receives.get(first));
+        let is_quick = last_four.is_some_and(|first| now - first < SHORTEST_SPAN);
+        if is_quick && is_event && !self.plan.has(FaultKind::Rejected) {
+            return Err(("I5", format!("message {id} is received five times within {SHORTEST_SPAN} ms")));
+        }
+        Ok(())
+    }
+
+    /// Sees that event-retry gets a batch, when `faults` faults had happened.
+    pub fn batch_began(&mut self, batch: &Batch, faults: u64) {
+        let handles = batch.records.iter().filter_map(|record| record.receipt_handle.clone());
+        self.batches.extend(handles.map(|handle| (handle, faults)));
+    }
+
+    /// Checks that only those messages of a batch failed that had to.
+    pub fn batch_ended(&mut self, batch: &Batch, failed: &[&str], faults: u64) -> Checked {
+        for record in &batch.records {
+            let id = record.message_id.as_deref().unwrap_or_default();
+            let handle = record.receipt_handle.as_deref().unwrap_or_default();
+            let is_undisturbed = self.batches.remove(handle) == Some(faults);
+            let is_event = record.body.as_deref().is_some_and(|body| body.contains("\"fingerprint\""));
+            if is_undisturbed && is_event && failed.contains(&id) {
+                return Err(("I10", format!("message {id} failed although nothing was wrong with it")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks that no erased subject has a dead letter.
+    pub fn no_erased_letter(&self) -> Checked {
+        let dead = self.queued.iter().filter(|((queue, _), _)| queue == "DeadLetterQueue").map(|(_, letter)| letter);
+        let is_erased = |letter: &&Letter| letter.id.as_ref().is_some_and(|id| self.is_erased(id, &letter.content));
+        match { dead }.find(is_erased) {
+            Some(Letter { id, .. }) => Err(("erasure", format!("{id:?} was erased, and is a dead letter"))),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether a message is on the retry queue.
+    #[must_use]
+    pub fn is_anything_queued(&self) -> bool {
+        self.queued.keys().any(|(queue, _)| queue == "RetryQueue")
+    }
+
+    /// Whether an event is on the dead-letter queue.
+    #[must_use]
+    pub fn has_dead_letters(&self) -> bool {
+        self.queued.iter().any(|((queue, _), letter)| queue == "DeadLetterQueue" && letter.id.is_some())
+    }
+}
