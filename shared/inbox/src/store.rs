@@ -189,8 +189,9 @@ impl Store {
             .map_err(|error| StoreError::Transient { operation: "compress", code: error.kind().to_string() })?;
         let with_new_answer = |outcome| Recorded { outcome, answer: event.answer.clone() };
         if self.erased.contain_subject_of(event, now) {
-            // The tombstone shows later readers what happened to this event.
-            self.write_tombstone_for(event, now).await?;
+            // The tombstone shows later readers what happened to this event. An earlier attempt whose response was lost
+            // may have written it.
+            self.undo_write(event, &packed, now).await?;
             return Ok(with_new_answer(Outcome::Erased));
         }
         let was_stale = self.erased.are_stale(now);
@@ -203,8 +204,8 @@ impl Store {
         let (existing, ()) = tokio::join!(self.put_if_absent(packed.record(event), &packed, now), refresh);
         let existing = existing?;
         if was_stale && self.erased.contain_subject_of(event, now) {
-            // The subject was erased since the last refresh, so a write of this call must be undone.
-            if existing.is_none() {
+            // The subject was erased since the last refresh, so a write of this event must be undone.
+            if existing.as_ref().is_none_or(|existing| existing.nonce == Some(event.nonce)) {
                 self.undo_write(event, &packed, now).await?;
             }
             return Ok(with_new_answer(Outcome::Erased));

@@ -236,7 +236,7 @@ impl Store {
     }
 
     /// Writes a tombstone for an event whose subject was erased.
-    pub(super) async fn write_tombstone_for(&self, event: &Event, now: Timestamp) -> Result<(), StoreError> {
+    async fn write_tombstone_for(&self, event: &Event, now: Timestamp) -> Result<(), StoreError> {
         let Some(subject) = &event.subject else { return Ok(()) };
         self.write_tombstone(event.id.as_str(), Some(event.nonce.as_bytes()), subject, now).await
     }

@@ -78,6 +78,34 @@ async fn erased_subject_gets_no_new_events_on_any_instance() {
 }
 
 #[tokio::test]
+async fn write_with_a_lost_response_is_undone_when_its_subject_was_erased() {
+    let table = Table::new().await;
+    erase(&table, &c1()).await;
+    // The second attempt of the SDK finds the item of the first one.
+    table.proxy.add_rule(Rule::every(Fault::DropResponse).on("PutItem").containing("\"payload\"").times(1));
+    let cold = Store::with_long_limits(&local_sdk(&table.proxy.url()), Table::NAME, TTL_DAYS);
+    let event = event("a", "{}");
+    assert_eq!(cold.record(&event, now()).await.unwrap().outcome, Outcome::Erased);
+    assert_eq!(table.store.content(&event.id, now()).await.unwrap(), Content::Erased(now()));
+}
+
+#[tokio::test]
+async fn event_that_was_written_before_its_subject_was_erased_leaves_no_payload_when_it_is_retried() {
+    let table = Table::new().await;
+    let events = [event("small", "{}"), event("large", &noise(1, 1_500_000))];
+    let unaware = Store::with_long_limits(&local_sdk(&table.proxy.url()), Table::NAME, TTL_DAYS);
+    for event in &events {
+        assert_eq!(unaware.record(event, now()).await.unwrap().outcome, Outcome::Recorded);
+    }
+    table.store.mark_erased(&c1(), now()).await.unwrap();
+    for event in &events {
+        assert_eq!(table.record(event, now()).await, Ok(Outcome::Erased));
+    }
+    let items = table.client.scan().table_name(Table::NAME).send().await.unwrap().items.unwrap();
+    assert!(items.iter().all(|item| !item.contains_key("payload")), "no payload is left");
+}
+
+#[tokio::test]
 async fn event_of_other_subject_with_erased_id_is_stored() {
     let table = Table::new().await;
     table.record(&event("a", "{}"), now()).await.unwrap();
