@@ -65,7 +65,11 @@ pub async fn attempt_turn(world: &World, fleet: &Fleet, action: usize, ask: Ask,
     }
     let mut answer = ChatAnswer { ask, request_id, status: 0, is_replay: false, bytes: Vec::new(), is_whole: false };
     let Ok(request) = request.body(Bytes::from(body.to_string())) else { return answer };
-    world.state().stats.turns += 1;
+    {
+        let mut state = world.state();
+        state.stats.turns += 1;
+        state.model.chat.asks(action, ask, &body);
+    }
     let (sender, mut parts) = mpsc::unbounded_channel();
     let caller = Caller::Outside(action, attempt);
     let about = Subject::named(&answer.request_id);
@@ -91,7 +95,7 @@ pub async fn attempt_turn(world: &World, fleet: &Fleet, action: usize, ask: Ask,
     ));
     let checked = {
         let state = world.state();
-        state.model.chat.answered(&answer, state.keys.all())
+        state.model.answered(&answer, state.keys.all())
     };
     world.check(checked);
     answer
@@ -114,6 +118,8 @@ async fn receive(parts: &mut mpsc::UnboundedReceiver<Part>, answer: &mut ChatAns
 /// Handles a request in an instance: passes on the response piece by piece, then waits for the instance's turns.
 async fn handle(world: &World, fleet: &Fleet, request: Request<Bytes>, sender: mpsc::UnboundedSender<Part>) {
     let Some(instance) = fleet.instance(Function::AgentChat).await else { return };
+    let deadline = world.epoch_ms() + i64::try_from(agent_chat::TIMEOUT.as_millis()).unwrap_or_default();
+    world.state().model.chat.begins(instance.number, deadline);
     let invocation = async {
         if let Some(response) = instance.chat(request).await {
             pass_on(response, &sender).await;

@@ -22,7 +22,7 @@ use serde_json::Value;
 
 use crate::chance::Chance;
 use crate::model::Checked;
-use crate::plan::{FaultKind, Ms, Service};
+use crate::plan::{FaultKind, Function, Ms, Service};
 use crate::trace::digest;
 use crate::world::{State, World};
 
@@ -189,6 +189,13 @@ impl World {
     fn apply(&self, caller: Caller, service: Service, operation: &str, body: &Value) -> Response {
         let now = self.epoch_ms();
         let mut state = self.state();
+        if let (Caller::Instance(number), Service::DynamoDb) = (caller, service)
+            && let Err(violated) = may_request(state.lives[number].function, operation, body)
+        {
+            drop(state);
+            self.check(Err(violated));
+            state = self.state();
+        }
         let State { dynamodb, sqs, secrets_manager, choices, .. } = &mut *state;
         let response = match service {
             Service::DynamoDb => dynamodb.answer(operation, body, now),
@@ -241,6 +248,25 @@ impl State {
         let point = format!("{service:?}.{operation}");
         *self.stats.coverage.entry((kind.to_owned(), point, state)).or_default() += 1;
     }
+}
+
+/// Checks that a function has the permission for a request, and that its reads are consistent.
+fn may_request(function: Function, operation: &str, body: &Value) -> Checked {
+    let is_permitted = match operation {
+        "GetItem" | "PutItem" => true,
+        "BatchGetItem" | "UpdateItem" => function == Function::AgentChat,
+        _ => false,
+    };
+    if !is_permitted {
+        return Err(("permissions", format!("{function} has no permission for {operation}")));
+    }
+    let is_consistent = |read: &Value| read["ConsistentRead"] == true;
+    let are_consistent = match operation {
+        "GetItem" => is_consistent(body),
+        "BatchGetItem" => body["RequestItems"].as_object().is_some_and(|tables| tables.values().all(is_consistent)),
+        _ => true,
+    };
+    if are_consistent { Ok(()) } else { Err(("I6", format!("{function} decides by a {operation} that may be stale"))) }
 }
 
 /// What a request is about, for the trace.

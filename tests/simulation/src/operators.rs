@@ -30,8 +30,10 @@ pub async fn act(world: World, fleet: Fleet, action: Action) {
         }
         What::Kill { function, after, is_applied } => {
             let mut state = world.state();
-            let alive = state.lives.iter_mut().rev().find(|life| life.function == function && !life.is_dead);
-            if let Some(life) = alive {
+            let mut alive: Vec<_> =
+                state.lives.iter_mut().filter(|life| life.function == function && !life.is_dead).collect();
+            let chosen = alive.len().checked_sub(1).map(|last| last - action.n % (last + 1));
+            if let Some(life) = chosen.and_then(|chosen| alive.get_mut(chosen)) {
                 life.kill_at = Some((life.requests + 1 + after, is_applied));
             }
         }
@@ -54,11 +56,12 @@ pub async fn act(world: World, fleet: Fleet, action: Action) {
             world.state().version = version;
         }
         What::Rotate(part) => rotate(&world, part).await,
-        What::Redrive => drop(redrive_all(&world, action.n).await),
+        What::Redrive if action.n % 2 == 0 => drop(redrive_all(&world, action.n).await),
+        What::Redrive => redrive_each(&world, action.n).await,
         What::Erase(event) => {
             let subject = world.state().model.subject(event);
             if let Some(subject) = subject {
-                erase_subject(&world, action.n, &subject).await;
+                erase_subjects(&world, action.n, vec![subject]).await;
             }
         }
         What::Lag(lasts) => {
@@ -112,13 +115,28 @@ pub async fn redrive_all(world: &World, action: usize) -> bool {
     result.is_ok()
 }
 
-/// Erases a subject. Returns whether the command succeeded.
-pub async fn erase_subject(world: &World, action: usize, subject: &str) -> bool {
-    world.note(format_args!("the operator erases {subject}"));
-    let subjects = BTreeSet::from([Subject::from_stored(subject.to_owned())]);
+/// Redrives the dead letters that there are, one by one.
+async fn redrive_each(world: &World, action: usize) {
+    let ids = world.state().model.dead_letters();
+    if ids.is_empty() {
+        return;
+    }
+    world.note(format_args!("the operator redrives {}", ids.join(", ")));
+    let selection = Selection::Ids(ids);
+    match redrive(&deployment(world, action), selection, None, Duration::from_secs(60)).await {
+        Ok(result) => world.note(format_args!("the redrive ends: {result:?}")),
+        Err(error) => world.note(format_args!("the redrive fails: {error}")),
+    }
+}
+
+/// Erases subjects. Returns whether the command succeeded.
+pub async fn erase_subjects(world: &World, action: usize, subjects: Vec<String>) -> bool {
+    let names = subjects.join(", ");
+    world.note(format_args!("the operator erases {names}"));
+    let subjects: BTreeSet<Subject> = subjects.into_iter().map(Subject::from_stored).collect();
     let result = erase(&deployment(world, action), &subjects).await;
     match &result {
-        Ok(_) => world.note(format_args!("{subject} is erased")),
+        Ok(_) => world.note(format_args!("erased: {names}")),
         Err(error) => world.note(format_args!("the erasure fails: {error}")),
     }
     result.is_ok()

@@ -36,7 +36,7 @@ impl Wire {
             } else {
                 let name = world.state().name(caller);
                 world.note(format_args!("{name} Agent.POST {about}"));
-                answer(world, caller, id)
+                answer(world, caller, &request, id)
             }
         };
         let refuse = |_| {
@@ -71,14 +71,21 @@ enum AgentEnd {
 }
 
 /// Answers a request as an agent does: a stream of events with pauses.
-fn answer(world: &World, caller: Caller, request_id: &str) -> Response<Body> {
-    let (call, checked) = world.state().model.agent_asked(caller, request_id, world.epoch_ms());
+fn answer(world: &World, caller: Caller, request: &Request<Bytes>, request_id: &str) -> Response<Body> {
+    let (call, checked) = {
+        let mut state = world.state();
+        let is_secret = |value: &http::HeaderValue| {
+            value.to_str().is_ok_and(|value| state.keys.all().iter().any(|secret| value.contains(secret.as_str())))
+        };
+        let shows_secret = request.headers().values().any(is_secret);
+        let (call, checked) = state.model.agent_asked(caller, request_id, request.body(), world.epoch_ms());
+        (call, if shows_secret { Err(("I8", format!("{request_id} shows a secret to the agent"))) } else { checked })
+    };
     world.check(checked);
     let seed = world.state().plan.seed;
     let mut chance = Chance::of(seed, &[4, call as u64]);
     if chance.happens(60) {
         let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
-        world.state().model.chat.agent_ended(call);
         return response(StatusCode::BAD_GATEWAY, Body::simulated(body));
     }
     let end = match chance.between(0, 100) {
@@ -88,6 +95,9 @@ fn answer(world: &World, caller: Caller, request_id: &str) -> Response<Body> {
         88..92 => AgentEnd::Silent,
         _ => AgentEnd::Missing,
     };
+    if end == AgentEnd::Finished {
+        world.state().model.chat.agent_will_finish(call);
+    }
     let (sender, frames) = mpsc::unbounded_channel();
     let world = world.clone();
     tokio::spawn(async move { stream(&world, call, end, chance, &sender).await });
@@ -144,7 +154,6 @@ async fn stream(
         AgentEnd::Silent => sender.closed().await,
         AgentEnd::Finished | AgentEnd::RunError | AgentEnd::Missing => {}
     }
-    world.state().model.chat.agent_ended(call);
 }
 
 /// The body of an agent's answer.

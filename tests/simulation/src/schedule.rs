@@ -93,17 +93,17 @@ async fn settle(world: &World, fleet: &Fleet, plan: &Plan) {
         What::Erase(event) => Some(event),
         _ => None,
     });
-    for (n, event) in erased.enumerate() {
-        let subject = world.state().model.subject(event);
-        let Some(subject) = subject else { continue };
-        if !operators::erase_subject(world, 100_000 + n, &subject).await {
-            world.violate("liveness", format_args!("{subject} cannot be erased although nothing fails"));
+    let subjects: Vec<String> = erased.filter_map(|event| world.state().model.subject(event)).collect();
+    // A dead letter that was deleted may come back once, before the second run.
+    for n in 0..2 {
+        if !subjects.is_empty() && !operators::erase_subjects(world, 100_000 + n, subjects.clone()).await {
+            world.violate("liveness", "subjects cannot be erased although nothing fails");
         }
     }
-    let checked = world.state().model.no_erased_letter();
+    let checked = world.state().model.no_erased_letter(world.epoch_ms());
     world.check(checked);
     for n in 0..3 {
-        if !world.state().model.has_dead_letters() {
+        if world.state().model.dead_letters().is_empty() {
             break;
         }
         operators::redrive_all(world, 200_000 + n).await;

@@ -20,7 +20,14 @@ pub struct Chat {
     /// The requests of the plan, by the number of their action.
     asks: BTreeMap<usize, Ask>,
     claims: BTreeMap<String, Claim>,
-    slots: BTreeMap<String, Vec<i64>>,
+    /// The expiry of each slot and who acquired it, by name, for each client.
+    slots: BTreeMap<String, BTreeMap<String, (i64, Caller)>>,
+    /// The body of each request, by the number of its action.
+    bodies: BTreeMap<usize, Value>,
+    /// When the last invocation of each instance ends at the latest, in milliseconds since 1970.
+    deadlines: BTreeMap<usize, i64>,
+    /// Whether requests to agents fail or take long.
+    are_agents_disturbed: bool,
     calls: Vec<Call>,
     /// Whether requests to DynamoDB fail or time out. Then turns are not always counted.
     is_disturbed: bool,
@@ -44,7 +51,8 @@ struct Claim {
 struct Call {
     request_id: String,
     sent: String,
-    has_ended: bool,
+    /// Whether its answer has a terminal event.
+    will_finish: bool,
 }
 
 /// An answer as a client got it.
@@ -77,6 +85,9 @@ impl Chat {
             asks,
             claims: BTreeMap::new(),
             slots: BTreeMap::new(),
+            bodies: BTreeMap::new(),
+            deadlines: BTreeMap::new(),
+            are_agents_disturbed: plan.disturbs(Service::Agent) || plan.pauses(),
             calls: Vec::new(),
             // A pause makes requests time out.
             is_disturbed: plan.disturbs(Service::DynamoDb) || plan.pauses(),
@@ -102,11 +113,20 @@ impl Chat {
         if key.starts_with("slots:") {
             let slots = item.get("slots").and_then(|slots| slots["M"].as_object());
             let until = |until: &Value| until["N"].as_str().and_then(|until| until.parse::<i64>().ok());
-            let slots: Vec<i64> = slots.into_iter().flatten().filter_map(|(_, value)| until(value)).collect();
-            let running = slots.iter().filter(|until| **until * 1000 >= now + MAX_SKEW).count();
+            let old = self.slots.remove(key).unwrap_or_default();
+            let holder = |name: &String| old.get(name).map_or(caller, |(_, holder)| *holder);
+            let slots = slots.into_iter().flatten().filter_map(|(name, value)| Some((name, until(value)?)));
+            let slots: BTreeMap<_, _> = slots.map(|(name, until)| (name.clone(), (until, holder(name)))).collect();
+            let running = slots.values().filter(|(until, _)| until * 1000 >= now + MAX_SKEW).count();
+            let mut missing = old.iter().filter(|(name, _)| !slots.contains_key(*name));
+            let is_stolen =
+                missing.any(|(_, (until, holder))| until * 1000 >= now + MAX_SKEW + 1000 && *holder != caller);
             self.slots.insert(key.to_owned(), slots);
-            let is_within = running <= CONCURRENT_TURNS;
-            return if is_within { Ok(()) } else { Err(("slots", format!("{key} has {running} running turns"))) };
+            return match running <= CONCURRENT_TURNS {
+                _ if is_stolen => Err(("slots", format!("{key} loses the slot of a running turn"))),
+                true => Ok(()),
+                false => Err(("slots", format!("{key} has {running} running turns"))),
+            };
         }
         let nonce = item.get("nonce").and_then(|nonce| nonce["B"].as_str()).unwrap_or_default().to_owned();
         let lease_until = Timestamp::parse(&text("lease_until")).map(Timestamp::as_millis).unwrap_or_default();
@@ -147,29 +167,56 @@ impl Chat {
         Ok(format!("{} {id} {request_id}", if is_completed { "completed" } else { "failed" }))
     }
 
+    /// Sees that a client sends a request.
+    pub fn asks(&mut self, action: usize, ask: Ask, body: &Value) {
+        self.asks.insert(action, ask);
+        self.bodies.insert(action, body.clone());
+    }
+
+    /// Sees that an invocation begins, and when it ends at the latest, in milliseconds since 1970.
+    pub fn begins(&mut self, instance: usize, deadline: i64) {
+        self.deadlines.insert(instance, deadline);
+    }
+
+    /// Sees that an agent's answer will have its terminal event.
+    pub fn agent_will_finish(&mut self, call: usize) {
+        self.calls[call].will_finish = true;
+    }
+
     /// Sees that an agent is asked. Returns the number of the call.
     pub(super) fn agent_asked(
         &mut self,
         caller: Caller,
         request_id: &str,
+        body: &[u8],
         is_answered: bool,
         now: i64,
     ) -> (usize, Checked) {
-        self.calls.push(Call { request_id: request_id.to_owned(), sent: String::new(), has_ended: false });
-        let ask = self.ask_of(request_id);
+        let request_id = request_id.to_owned();
+        self.calls.push(Call { request_id: request_id.clone(), sent: String::new(), will_finish: false });
+        let number = self.calls.len() - 1;
+        let (request_id, ask) = (request_id.as_str(), self.ask_of(request_id.as_str()));
+        let sent = action_of(request_id).and_then(|action| self.bodies.get(&action));
+        if sent != serde_json::from_slice(body).ok().as_ref() {
+            return (number, Err(("I7", format!("{request_id} asks the agent something else"))));
+        }
         let is_counted = self.slots.get("slots:limited").is_some_and(|slots| !slots.is_empty());
         if ask.is_some_and(|ask| CLIENTS[ask.client] == "limited") && !is_counted && !self.is_disturbed {
-            let number = self.calls.len() - 1;
             return (number, Err(("slots", format!("{request_id} asks the agent without a slot"))));
         }
         let checked = match self.claim_of(request_id) {
             Some((key, None)) => Err(("claim", format!("{request_id} asks the agent without a claim on {key}"))),
             Some((key, Some(claim))) => {
-                claim.may_ask(caller, is_answered, now).map_err(|what| ("I6", format!("{key}: {what}")))
+                let deadline = match caller {
+                    Caller::Instance(instance) => self.deadlines.get(&instance).copied().unwrap_or_default(),
+                    _ => 0,
+                };
+                let may_ask = claim.may_ask(caller, is_answered, deadline, now);
+                may_ask.map_err(|what| ("I6", format!("{key}: {what}")))
             }
             None => Ok(()),
         };
-        (self.calls.len() - 1, checked)
+        (number, checked)
     }
 
     /// Returns the key of the claim that a request needs, and the claim.
@@ -180,7 +227,7 @@ impl Chat {
     }
 
     fn ask_of(&self, request_id: &str) -> Option<Ask> {
-        self.asks.get(&request_id.split('-').nth(1)?.parse().ok()?).copied()
+        self.asks.get(&action_of(request_id)?).copied()
     }
 
     fn claim_key(&self, ask: Ask) -> Option<String> {
@@ -197,11 +244,6 @@ impl Chat {
         self.calls[call].sent.push_str(&String::from_utf8_lossy(bytes));
     }
 
-    /// Sees that an agent's answer ends.
-    pub fn agent_ended(&mut self, call: usize) {
-        self.calls[call].has_ended = true;
-    }
-
     /// Checks an answer to a client.
     pub fn answered(&self, answer: &ChatAnswer, secrets: &[String]) -> Checked {
         let text = String::from_utf8_lossy(&answer.bytes).into_owned();
@@ -209,12 +251,16 @@ impl Chat {
         if secrets.iter().any(|secret| text.contains(secret.as_str())) {
             return Err(("I8", format!("the answer to {request_id} shows a secret")));
         }
+        let call = self.calls.iter().rev().find(|call| call.request_id == *request_id);
+        let should_finish = call.is_some_and(|call| call.will_finish) && !self.are_agents_disturbed;
         if *status != 200 {
-            let shows_content = text.contains("PRIVATE");
-            return if shows_content {
-                Err(("I8", format!("the {status} to {request_id} shows content")))
-            } else {
-                Ok(())
+            let is_reused = text.contains("key-reused") && !self.is_key_reused(answer.ask);
+            return match status {
+                _ if text.contains("PRIVATE") => Err(("I8", format!("the {status} to {request_id} shows content"))),
+                400..=404 => Err(("I4", format!("the request {request_id} gets {status}"))),
+                422 if is_reused => Err(("I6", format!("{request_id} is told that its key has another body"))),
+                500.. if should_finish => Err(("I7", format!("{request_id} gets {status}, but its agent answers"))),
+                _ => Ok(()),
             };
         }
         // Heartbeats are only between events, so that removing them leaves whole events.
@@ -233,7 +279,7 @@ impl Chat {
                 Err(("I7", format!("the replay to {request_id} is no agent's answer")))
             };
         }
-        let Some(call) = self.calls.iter().rev().find(|call| call.request_id == *request_id) else {
+        let Some(call) = call else {
             // The turn failed before it reached the agent, after the head was sent.
             let is_error = events.len() <= 1 && all.is_empty() || is_error_event(&all);
             return if is_error {
@@ -248,9 +294,15 @@ impl Chat {
         let (before, last) = events.split_at(events.len().saturating_sub(1));
         let is_prefix = call.sent.starts_with(&before.concat());
         if is_prefix && last.first().is_some_and(|last| is_error_event(last)) {
-            return Ok(());
+            let what = || format!("the answer to {request_id} fails, but its agent's does not");
+            return if should_finish { Err(("I7", what())) } else { Ok(()) };
         }
         Err(("I7", format!("the answer to {request_id} is not what the agent sent: {all:?}, sent {:?}", call.sent)))
+    }
+
+    /// Whether the key of a request was also used with another body.
+    fn is_key_reused(&self, ask: Ask) -> bool {
+        self.asks.values().any(|other| (other.client, other.key) == (ask.client, ask.key) && other.body != ask.body)
     }
 
     /// Describes the state of a claim or of slots, for the coverage.
@@ -269,7 +321,7 @@ impl Chat {
             }
         }
         for (key, slots) in &self.slots {
-            if slots.iter().any(|until| is_calm || until * 1000 > now) {
+            if slots.values().any(|(until, _)| is_calm || until * 1000 > now) {
                 return Err(("liveness", format!("{key} still has a running turn")));
             }
         }
@@ -313,7 +365,7 @@ impl Claim {
     }
 
     /// Checks that its holder may ask the agent now.
-    fn may_ask(&self, caller: Caller, is_answered: bool, now: i64) -> Result<(), String> {
+    fn may_ask(&self, caller: Caller, is_answered: bool, deadline: i64, now: i64) -> Result<(), String> {
         if self.holder != caller {
             return Err(format!("{caller} asks the agent, but {} holds the claim", self.holder));
         }
@@ -323,8 +375,16 @@ impl Claim {
         if self.lease_until < now - MAX_SKEW {
             return Err("the agent is asked after the lease has ended".to_owned());
         }
+        if self.lease_until < deadline + 2 * MAX_SKEW {
+            return Err("the lease may end before the invocation".to_owned());
+        }
         if is_answered { Err("the agent is asked again although its answer is recorded".to_owned()) } else { Ok(()) }
     }
+}
+
+/// Returns the number of the action that sent a request: the second part of its id.
+fn action_of(request_id: &str) -> Option<usize> {
+    request_id.split('-').nth(1)?.parse().ok()
 }
 
 /// Whether a recorded answer is what the agent sent, as far as it was received. The last event may be incomplete.

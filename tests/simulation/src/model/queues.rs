@@ -11,7 +11,7 @@ use crate::plan::FaultKind;
 
 /// The shortest time in which a message may be received five times, in milliseconds. The visibility timeout alone spans
 /// four times 180 s; SQS may deliver twice.
-const SHORTEST_SPAN: i64 = 300_000;
+const SHORTEST_SPAN: i64 = 20_000;
 
 impl Model {
     /// Sees an event of a queue.
@@ -28,6 +28,7 @@ impl Model {
                         if written.is_some_and(|nonce| *nonce != letter.attempt.nonce) {
                             return Err(("I1", format!("{id} is queued with another nonce than it was written with")));
                         }
+                        self.check_message(id, &letter.attempt)?;
                     }
                     self.queued.insert(at.clone(), letter);
                 }
@@ -41,7 +42,8 @@ impl Model {
             }
             SqsEvent::Moved { from, to, old_id, new_id } => {
                 if let Some(letter) = self.queued.remove(&(from.clone(), old_id.clone())) {
-                    self.queued.insert((to.clone(), new_id.clone()), letter);
+                    // The count of the queue that it is on now may lag.
+                    self.queued.insert((to.clone(), new_id.clone()), Letter { sent_at: now, ..letter });
                 }
                 return Ok(());
             }
@@ -92,9 +94,10 @@ impl Model {
     }
 
     /// Checks that no erased subject has a dead letter.
-    pub fn no_erased_letter(&self) -> Checked {
+    pub fn no_erased_letter(&self, now: i64) -> Checked {
         let dead = self.queued.iter().filter(|((queue, _), _)| queue == "DeadLetterQueue").map(|(_, letter)| letter);
-        let is_erased = |letter: &&Letter| letter.id.as_ref().is_some_and(|id| self.is_erased(id, &letter.content));
+        let is_erased =
+            |letter: &&Letter| letter.id.as_ref().is_some_and(|id| self.is_erased(id, &letter.content, now));
         match { dead }.find(is_erased) {
             Some(Letter { id, .. }) => Err(("erasure", format!("{id:?} was erased, and is a dead letter"))),
             None => Ok(()),
@@ -107,9 +110,10 @@ impl Model {
         self.queued.keys().any(|(queue, _)| queue == "RetryQueue")
     }
 
-    /// Whether an event is on the dead-letter queue.
+    /// Returns the ids of the events that are dead letters.
     #[must_use]
-    pub fn has_dead_letters(&self) -> bool {
-        self.queued.iter().any(|((queue, _), letter)| queue == "DeadLetterQueue" && letter.id.is_some())
+    pub fn dead_letters(&self) -> Vec<String> {
+        let dead = self.queued.iter().filter(|((queue, _), _)| queue == "DeadLetterQueue");
+        dead.filter_map(|(_, letter)| letter.id.clone()).collect()
     }
 }

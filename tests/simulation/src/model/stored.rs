@@ -13,7 +13,7 @@ use crate::plan::{TTL_DAYS, Variant};
 use crate::senders;
 
 /// The largest difference between the expiry of an item and the documented one, in seconds.
-const EXPIRY_TOLERANCE: i64 = 60;
+const EXPIRY_TOLERANCE: i64 = 900;
 
 /// What an item holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
