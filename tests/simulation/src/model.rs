@@ -347,7 +347,7 @@ impl Model {
         };
         if self.is_question(&id)
             && ["recorded", "duplicate"].contains(&outcome)
-            && answer.as_ref() != Some(response.body())
+            && answer.as_ref().is_some_and(|answer| answer != response.body())
         {
             return Err(("I6", format!("a copy of {id} got another answer: {}, not {answer:?}", response.body())));
         }

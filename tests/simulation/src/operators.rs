@@ -56,7 +56,7 @@ pub async fn act(world: World, fleet: Fleet, action: Action) {
             world.state().version = version;
         }
         What::Rotate(part) => rotate(&world, part).await,
-        What::Redrive if action.n % 2 == 0 => drop(redrive_all(&world, action.n).await),
+        What::Redrive if action.n.is_multiple_of(2) => drop(redrive_all(&world, action.n).await),
         What::Redrive => redrive_each(&world, action.n).await,
         What::Erase(event) => {
             let subject = world.state().model.subject(event);
