@@ -131,7 +131,7 @@ async fn handle(world: &World, fleet: &Fleet, request: Request<Bytes>, sender: m
         Some(Ok(())) => fleet.release(instance),
         Some(Err(_)) => {
             world.violate("I14", "agent-chat exceeds its time limit");
-            world.kill(instance.number, "its time is over");
+            world.kill(instance.number, "it has timed out");
         }
         None => {}
     }

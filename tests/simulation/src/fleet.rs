@@ -81,13 +81,13 @@ impl Fleet {
         let found = {
             let mut idle = self.idle();
             let state = self.world.state();
-            idle.retain(|instance| !state.lives[instance.number].is_dead);
+            idle.retain(|instance| !state.instances[instance.number].is_dead);
             idle.iter().position(|instance| instance.function == function).map(|n| idle.remove(n))
         };
         if found.is_some() {
             return found;
         }
-        let number = self.world.begin_life(function);
+        let number = self.world.add_instance(function);
         let seed = self.world.state().plan.seed;
         let mut chance = Chance::of(seed, &[5, number as u64]);
         self.world.wait(chance.between(80, 400)).await;
@@ -108,7 +108,7 @@ impl Fleet {
     }
 
     /// Sends a request to a webhook function. Returns the instance that handles it and the response; no response if the
-    /// instance dies or its time is over.
+    /// instance dies or it has timed out.
     pub async fn deliver(
         &self,
         function: Function,
@@ -127,12 +127,12 @@ impl Fleet {
         if handled.is_ok() {
             self.release(instance);
         } else {
-            self.world.kill(instance.number, "its time is over");
+            self.world.kill(instance.number, "it has timed out");
         }
         Some((number, handled.ok()))
     }
 
-    /// Gives a batch to event-retry. `None` if its instance dies or its time is over.
+    /// Gives a batch to event-retry. `None` if its instance dies or it has timed out.
     pub async fn handle_batch(&self, batch: SqsEvent) -> Option<SqsBatchResponse> {
         let instance = self.instance(Function::EventRetry).await?;
         let handling = timeout(event_retry::TIMEOUT, instance.retry(batch));
@@ -142,7 +142,7 @@ impl Fleet {
                 response
             }
             Err(_) => {
-                self.world.kill(instance.number, "its time is over");
+                self.world.kill(instance.number, "it has timed out");
                 None
             }
         }
@@ -152,7 +152,7 @@ impl Fleet {
 impl Instance {
     fn start(world: &World, function: Function, number: usize, chance: &mut Chance) -> Instance {
         let wire = Wire { world: world.clone(), caller: Caller::Instance(number) };
-        let version = world.state().lives[number].version;
+        let version = world.state().instances[number].version;
         let skew = i64::try_from(chance.between(0, 2 * MAX_SKEW.unsigned_abs())).unwrap_or_default() - MAX_SKEW;
         let skew = if world.state().plan.is_calm() { 0 } else { skew };
         let clock = world.clock(skew);

@@ -100,8 +100,8 @@ impl Keys {
         let part = source.profile().secrets.name;
         let number = match signer {
             Signer::Vendor => self.current[part],
-            Signer::Forger => u32::MAX,
-            Signer::Thief => self.removed.get(part).map_or(u32::MAX, |(number, _)| *number),
+            Signer::WrongSecret => u32::MAX,
+            Signer::RemovedSecret => self.removed.get(part).map_or(u32::MAX, |(number, _)| *number),
         };
         let document = json!({part: self.part(part, &[number])}).to_string();
         let secrets = Secrets::parse_for(&[source], &document, false).unwrap_or_default();

@@ -24,7 +24,7 @@ mod queues;
 mod stored;
 
 pub use chat::ChatAnswer;
-use stored::{Attempt, Entry, Letter, event_of, hash};
+use stored::{Attempt, Entry, QueuedMessage, event_of, hash};
 
 /// The time after which no instance may accept a secret that was removed, in milliseconds: 15 minutes, and the time
 /// between two loads.
@@ -61,9 +61,9 @@ pub struct Model {
     /// The parts of large payloads, by key.
     chunks: BTreeMap<String, Vec<u8>>,
     /// The messages on the queues, by queue and message id.
-    queued: BTreeMap<(String, String), Letter>,
+    queued: BTreeMap<(String, String), QueuedMessage>,
     /// The bodies that must be durable: event id and content.
-    owed: BTreeSet<(String, String)>,
+    accepted: BTreeSet<(String, String)>,
     /// The event of each id.
     ids: BTreeMap<String, usize>,
     /// The number of actions by control URL.
@@ -75,7 +75,7 @@ pub struct Model {
     /// When each message of the retry queue was received.
     receives: BTreeMap<String, Vec<i64>>,
     /// The nonces of the records that were erased.
-    blanked: BTreeSet<String>,
+    erased_nonces: BTreeSet<String>,
     /// The chat turns.
     pub chat: chat::Chat,
     /// The requests of each instance.
@@ -91,13 +91,13 @@ impl Model {
             table: BTreeMap::new(),
             chunks: BTreeMap::new(),
             queued: BTreeMap::new(),
-            owed: BTreeSet::new(),
+            accepted: BTreeSet::new(),
             ids: BTreeMap::new(),
             actions: BTreeMap::new(),
             erased: BTreeMap::new(),
             batches: BTreeMap::new(),
             receives: BTreeMap::new(),
-            blanked: BTreeSet::new(),
+            erased_nonces: BTreeSet::new(),
             chat: chat::Chat::new(plan),
             cost: cost::Cost::default(),
         }
@@ -129,8 +129,8 @@ impl Model {
             let mut missing = self.erased.iter().filter(|(hash, _)| !listed.contains_key(*hash));
             let is_kept = missing.all(|(_, expiry)| expiry * 1000 < now + MAX_SKEW);
             self.erased.extend(listed);
-            let owed = std::mem::take(&mut self.owed);
-            self.owed = owed.into_iter().filter(|(id, content)| !self.is_erased(id, content, now)).collect();
+            let accepted = std::mem::take(&mut self.accepted);
+            self.accepted = accepted.into_iter().filter(|(id, content)| !self.is_erased(id, content, now)).collect();
             return if is_kept { Ok(()) } else { Err(("erasure", "the list of erased subjects lost one".to_owned())) };
         }
         let new = change.new.as_ref().map(|item| self.entry(key, item, caller, now)).transpose()?;
@@ -146,7 +146,7 @@ impl Model {
             None => self.table.remove(key),
         };
         if let (Some(Entry::Record { attempt, .. }), Some(Entry::Tombstone { .. })) = (&old, &new) {
-            self.blanked.insert(attempt.nonce.clone());
+            self.erased_nonces.insert(attempt.nonce.clone());
         }
         self.transition(key, old.as_ref(), new.as_ref(), change.expired, now)?;
         let id = match (&new, &old) {
@@ -157,9 +157,9 @@ impl Model {
             // The promise to keep it has ended.
             match &old {
                 Some(Entry::Record { content, .. }) if !self.is_question(&id) => {
-                    self.owed.remove(&(id.clone(), content.clone()));
+                    self.accepted.remove(&(id.clone(), content.clone()));
                 }
-                _ => self.owed.retain(|(owed, _)| *owed != id),
+                _ => self.accepted.retain(|(accepted, _)| *accepted != id),
             }
             let event = match &old {
                 Some(Entry::Record { content, .. }) => event_of(content),
@@ -170,14 +170,14 @@ impl Model {
                 self.actions.retain(|path, _| !path.starts_with(&prefix));
             }
         }
-        self.check_owed(&id, now)
+        self.check_accepted(&id, now)
     }
 
     /// Checks that what is recorded of an attempt is what its message says.
     fn check_attempt(&self, id: &str, attempt: &Attempt) -> Checked {
-        let mut letters = self.queued.values().filter(|letter| letter.id.as_deref() == Some(id));
-        match letters.find(|letter| letter.attempt.nonce == attempt.nonce) {
-            Some(letter) if letter.attempt != *attempt => Err(("I6", format!("{id} differs from its message"))),
+        let mut messages = self.queued.values().filter(|message| message.id.as_deref() == Some(id));
+        match messages.find(|message| message.attempt.nonce == attempt.nonce) {
+            Some(message) if message.attempt != *attempt => Err(("I6", format!("{id} differs from its message"))),
             _ => Ok(()),
         }
     }
@@ -226,7 +226,7 @@ impl Model {
             self.table.values().filter(|entry| matches!(entry, Entry::Record { id: of, is_copy: true, .. } if of == id))
         };
         self.table.get(id).is_some_and(is_kept)
-            || self.queued.values().any(|letter| letter.id.as_deref() == Some(id) && letter.content == content)
+            || self.queued.values().any(|message| message.id.as_deref() == Some(id) && message.content == content)
             || self.is_erased(id, content, now)
             || copies().any(is_kept)
     }
@@ -267,10 +267,10 @@ impl Model {
         id.starts_with("vapi:") && (id.contains(":tool-calls") || id.contains(":assistant-request"))
     }
 
-    /// Checks that everything that is owed under an id is durable.
-    fn check_owed(&self, id: &str, now: i64) -> Checked {
-        let owed = self.owed.range((id.to_owned(), String::new())..).take_while(|(owed, _)| owed == id);
-        for (_, content) in owed {
+    /// Checks that everything that is accepted under an id is durable.
+    fn check_accepted(&self, id: &str, now: i64) -> Checked {
+        let accepted = self.accepted.range((id.to_owned(), String::new())..).take_while(|(accepted, _)| accepted == id);
+        for (_, content) in accepted {
             if !self.is_durable(id, content, now) && !self.has_expired(id, content) {
                 return Err(("I1", format!("{id} ({content}) was accepted, and is in neither table nor queue")));
             }
@@ -296,15 +296,15 @@ impl Model {
             return Err(("I8", format!("the response to event {event} shows content")));
         }
         match signer {
-            Signer::Forger if is_accepted => return Err(("I3", format!("a forged event {event} was accepted"))),
-            Signer::Forger => return Ok(()),
-            Signer::Thief if is_accepted => {
+            Signer::WrongSecret if is_accepted => return Err(("I3", format!("a forged event {event} was accepted"))),
+            Signer::WrongSecret => return Ok(()),
+            Signer::RemovedSecret if is_accepted => {
                 let is_late = delivered.removed_at.is_some_and(|at| now - at > FORGOTTEN_AFTER);
                 if is_late && !self.plan.disturbs(Service::SecretsManager) {
                     return Err(("I3", format!("event {event} was accepted with a secret that was removed long ago")));
                 }
             }
-            Signer::Thief => return Ok(()),
+            Signer::RemovedSecret => return Ok(()),
             Signer::Vendor if (400..500).contains(&status) => {
                 return Err((
                     "I4",
@@ -330,7 +330,7 @@ impl Model {
                 if !self.is_durable(&id, &content, now) {
                     return Err(("I1", format!("{id} ({content}) is {outcome}, but in neither table nor queue")));
                 }
-                self.owed.insert((id.clone(), content));
+                self.accepted.insert((id.clone(), content));
             }
             "erased" if self.is_erased(&id, &content, now) => {
                 let own = Caller::Instance(delivered.instance);
@@ -379,7 +379,7 @@ impl Model {
             Entry::Tombstone { .. } => None,
         });
         let is_recorded = recorded.any(|content| content.ends_with(&end))
-            || self.queued.values().any(|letter| letter.content.ends_with(&end));
+            || self.queued.values().any(|message| message.content.ends_with(&end));
         if is_turn && !is_excused && !is_recorded {
             return Err(("I1", format!("the turn of {} is not recorded", answer.request_id)));
         }
@@ -399,10 +399,10 @@ impl Model {
             return Err(("I8", format!("a log line shows content: {}", line.text)));
         }
         if line.function == "event-retry" && line.outcome == "duplicate" {
-            let letter = self.queued.get(&("RetryQueue".to_owned(), line.message_id.clone()));
-            let record = letter.and_then(|letter| self.table.get(letter.id.as_ref()?));
-            if let (Some(letter), Some(Entry::Record { id, attempt, .. })) = (letter, record)
-                && attempt.nonce == letter.attempt.nonce
+            let message = self.queued.get(&("RetryQueue".to_owned(), line.message_id.clone()));
+            let record = message.and_then(|message| self.table.get(message.id.as_ref()?));
+            if let (Some(message), Some(Entry::Record { id, attempt, .. })) = (message, record)
+                && attempt.nonce == message.attempt.nonce
             {
                 return Err(("I1", format!("the first delivery of {id} is called a duplicate")));
             }
@@ -416,7 +416,7 @@ impl Model {
         match self.table.get(key) {
             Some(Entry::Record { .. }) => "recorded".to_owned(),
             Some(Entry::Tombstone { .. }) => "erased".to_owned(),
-            None if self.queued.values().any(|letter| letter.id.as_deref() == Some(key)) => "queued".to_owned(),
+            None if self.queued.values().any(|message| message.id.as_deref() == Some(key)) => "queued".to_owned(),
             None => self.chat.state_of(key).unwrap_or_else(|| "absent".to_owned()),
         }
     }
@@ -428,9 +428,9 @@ impl Model {
         let is_completed = |content: &str| content.starts_with("completed");
         self.table.range(prefix.clone()..).take_while(|(key, _)| key.starts_with(&prefix)).any(|(_, entry)| {
             matches!(entry, Entry::Record { content, .. } if is_completed(content)) && !entry.may_be_expired(now)
-        }) || self.queued.values().any(|letter| {
-            let is_of_claim = letter.id.as_ref().is_some_and(|id| id.starts_with(&prefix));
-            is_of_claim && is_completed(&letter.content) && letter.sent_at <= sent_by
+        }) || self.queued.values().any(|message| {
+            let is_of_claim = message.id.as_ref().is_some_and(|id| id.starts_with(&prefix));
+            is_of_claim && is_completed(&message.content) && message.sent_at <= sent_by
         })
     }
 
@@ -446,8 +446,8 @@ impl Model {
 
     /// Checks that nothing is left on the retry queue, and that no visible record has an erased subject.
     pub fn at_rest(&self, is_calm: bool, now: i64) -> Checked {
-        if let Some(((_, message), letter)) = self.queued.iter().find(|((queue, _), _)| queue == "RetryQueue") {
-            return Err(("I5", format!("message {message} ({:?}) is still on the retry queue", letter.id)));
+        if let Some(((_, id), message)) = self.queued.iter().find(|((queue, _), _)| queue == "RetryQueue") {
+            return Err(("I5", format!("message {id} ({:?}) is still on the retry queue", message.id)));
         }
         for (key, entry) in &self.table {
             if let Entry::Record { subject: Some(subject), .. } = entry
@@ -457,7 +457,7 @@ impl Model {
                 return Err(("erasure", format!("{key} is stored although {subject} was erased")));
             }
         }
-        for nonce in &self.blanked {
+        for nonce in &self.erased_nonces {
             let nonce = BASE64.decode(nonce.as_bytes()).unwrap_or_default();
             let prefix = format!("chunk:{}/", HEXLOWER.encode(&nonce));
             let mut chunks = self.chunks.range(prefix.clone()..).take_while(|(key, _)| key.starts_with(&prefix));

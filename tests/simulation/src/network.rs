@@ -64,10 +64,13 @@ impl State {
     fn fate(&mut self, caller: Caller, service: Service, now: Ms) -> Fate {
         let (name, dies) = match caller {
             Caller::Instance(number) => {
-                let life = &mut self.lives[number];
-                life.requests += 1;
-                let is_last = |(at, _): &(u64, bool)| *at <= life.requests;
-                ([1, number as u64, life.requests], life.kill_at.filter(is_last).map(|(_, is_applied)| is_applied))
+                let instance_state = &mut self.instances[number];
+                instance_state.requests += 1;
+                let is_last = |(at, _): &(u64, bool)| *at <= instance_state.requests;
+                (
+                    [1, number as u64, instance_state.requests],
+                    instance_state.kill_at.filter(is_last).map(|(_, is_applied)| is_applied),
+                )
             }
             Caller::Operator(number) => ([2, number as u64, self.stats.requests], None),
             Caller::Outside(action, attempt) => ([3, action as u64, attempt], None),
@@ -190,7 +193,7 @@ impl World {
         let now = self.epoch_ms();
         let mut state = self.state();
         if let (Caller::Instance(number), Service::DynamoDb) = (caller, service)
-            && let Err(violated) = may_request(state.lives[number].function, operation, body)
+            && let Err(violated) = may_request(state.instances[number].function, operation, body)
         {
             drop(state);
             self.check(Err(violated));
@@ -233,7 +236,7 @@ impl State {
     #[must_use]
     pub fn name(&self, caller: Caller) -> String {
         match caller {
-            Caller::Instance(number) => format!("{}#{number}", self.lives[number].function),
+            Caller::Instance(number) => format!("{}#{number}", self.instances[number].function),
             other => other.to_string(),
         }
     }

@@ -1,4 +1,4 @@
-//! Operators: they redrive dead letters, erase subjects, rotate secrets and deploy. And what AWS does by itself.
+//! Operators, who redrive dead letters, erase subjects, rotate secrets and deploy; and the late work of AWS.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -30,18 +30,24 @@ pub async fn act(world: World, fleet: Fleet, action: Action) {
         }
         What::Kill { function, after, is_applied } => {
             let mut state = world.state();
-            let mut alive: Vec<_> =
-                state.lives.iter_mut().filter(|life| life.function == function && !life.is_dead).collect();
+            let mut alive: Vec<_> = state
+                .instances
+                .iter_mut()
+                .filter(|instance_state| instance_state.function == function && !instance_state.is_dead)
+                .collect();
             let chosen = alive.len().checked_sub(1).map(|last| last - action.n % (last + 1));
-            if let Some(life) = chosen.and_then(|chosen| alive.get_mut(chosen)) {
-                life.kill_at = Some((life.requests + 1 + after, is_applied));
+            if let Some(instance_state) = chosen.and_then(|chosen| alive.get_mut(chosen)) {
+                instance_state.kill_at = Some((instance_state.requests + 1 + after, is_applied));
             }
         }
         What::Pause { function, lasts } => {
             let instances: Vec<usize> = {
                 let state = world.state();
-                let lives = state.lives.iter().enumerate();
-                lives.filter(|(_, life)| life.function == function && !life.is_dead).map(|(n, _)| n).collect()
+                let instances = state.instances.iter().enumerate();
+                instances
+                    .filter(|(_, instance_state)| instance_state.function == function && !instance_state.is_dead)
+                    .map(|(n, _)| n)
+                    .collect()
             };
             world.note(format_args!("{function}: all instances stand still for {lasts} ms"));
             world.state().stats.faults += 1;

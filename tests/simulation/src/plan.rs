@@ -130,9 +130,9 @@ pub enum Signer {
     /// The vendor.
     Vendor,
     /// Somebody who does not know the secret.
-    Forger,
+    WrongSecret,
     /// Somebody who knows a secret that was removed after a rotation. Sends nothing if there is none.
-    Thief,
+    RemovedSecret,
 }
 
 /// A request of a chat client.
@@ -367,8 +367,8 @@ impl Plan {
                 is_doubled: theme != Theme::Calm && chance.happens(120),
                 retries: chance.happens(600),
                 signer: match chance.between(0, 1000) {
-                    0..30 if theme != Theme::Calm => Signer::Forger,
-                    30..50 if theme != Theme::Calm => Signer::Thief,
+                    0..30 if theme != Theme::Calm => Signer::WrongSecret,
+                    30..50 if theme != Theme::Calm => Signer::RemovedSecret,
                     _ => Signer::Vendor,
                 },
             };

@@ -60,12 +60,12 @@ async fn attempt_delivery(
     attempt: u64,
 ) -> bool {
     let source = SOURCES[spec.source];
-    let is_forged = deliver.signer == Signer::Forger;
+    let is_forged = deliver.signer == Signer::WrongSecret;
     let body = body(world.state().plan.seed, spec, deliver.event, deliver.variant, is_forged);
     let message_id = format!("msg_{}", deliver.event);
     let now = world.time();
     let removed_at = world.state().keys.removed_at(source.profile().secrets.name);
-    if deliver.signer == Signer::Thief && removed_at.is_none() {
+    if deliver.signer == Signer::RemovedSecret && removed_at.is_none() {
         return true;
     }
     let headers = world.state().keys.sign(source, &message_id, body.as_bytes(), now, deliver.signer);
@@ -170,7 +170,7 @@ pub fn marker(event: usize, variant: Variant) -> String {
     format!("PRIVATE-{event}-{variant:?}-")
 }
 
-/// Returns letters that hardly compress.
+/// Returns text that hardly compresses.
 fn noise(seed: u64, length: usize) -> String {
     let mut chance = fastrand::Rng::with_seed(seed);
     (0..length).map(|_| chance.alphanumeric()).collect()

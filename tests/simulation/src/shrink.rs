@@ -1,4 +1,4 @@
-//! Makes a failing schedule small, and tells it.
+//! Reduces a failing schedule to the actions that the failure needs, and prints it.
 
 use std::fmt::Write;
 
@@ -73,7 +73,7 @@ fn minimize<T: Clone>(mut items: Vec<T>, max_runs: usize, mut fails: impl FnMut(
 }
 
 impl Shrunk {
-    /// Tells the schedule: the plan, what happened, and as its last lines the invariant, the seed and the command that
+    /// Returns the plan and what happened. The last lines are the invariant, the seed and the command that
     /// replays it.
     #[must_use]
     pub fn story(&self) -> String {
@@ -113,8 +113,8 @@ fn describe(plan: &Plan, action: &Action) -> String {
                 (spec.large, ", large"),
                 (*is_doubled, ", twice at once"),
                 (*retries, ", and retries"),
-                (*signer == Signer::Forger, ", signed by a forger"),
-                (*signer == Signer::Thief, ", signed with a removed secret"),
+                (*signer == Signer::WrongSecret, ", signed by a forger"),
+                (*signer == Signer::RemovedSecret, ", signed with a removed secret"),
             ] {
                 text.push_str(if is_true { part } else { "" });
             }

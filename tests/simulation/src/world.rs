@@ -53,7 +53,7 @@ pub struct State {
     /// The secrets that vendors and clients use.
     pub keys: Keys,
     /// All instances that were ever started.
-    pub lives: Vec<Life>,
+    pub instances: Vec<InstanceState>,
     /// The active faults, each with its end and its number.
     pub faults: Vec<(Ms, usize, Fault)>,
     /// The version that new instances run.
@@ -70,9 +70,9 @@ pub struct State {
     pub choices: Chance,
 }
 
-/// The life of an instance, which is a process that runs a function.
+/// The state of an instance, which is a process that runs a function.
 #[derive(Debug)]
-pub struct Life {
+pub struct InstanceState {
     /// The function.
     pub function: Function,
     /// The version that it runs.
@@ -126,7 +126,7 @@ impl World {
             sqs: Sqs::new("http://sqs.simulated"),
             secrets_manager: SecretsManager::new(&keys.document()),
             keys,
-            lives: Vec::new(),
+            instances: Vec::new(),
             faults: Vec::new(),
             version: 0,
             trace: Trace::default(),
@@ -225,12 +225,12 @@ impl World {
         }
     }
 
-    /// Starts the life of an instance. Returns its number.
-    pub fn begin_life(&self, function: Function) -> usize {
+    /// Adds an instance. Returns its number.
+    pub fn add_instance(&self, function: Function) -> usize {
         let mut state = self.state();
         let version = state.version;
         state.stats.instances += 1;
-        state.lives.push(Life {
+        state.instances.push(InstanceState {
             function,
             version,
             is_dead: false,
@@ -239,19 +239,19 @@ impl World {
             kill_at: None,
             wakers: Vec::new(),
         });
-        state.lives.len() - 1
+        state.instances.len() - 1
     }
 
     /// Kills an instance.
     pub fn kill(&self, instance: usize, why: &str) {
         let now = self.now();
         let mut state = self.state();
-        let State { lives, trace, .. } = &mut *state;
-        let life = &mut lives[instance];
-        if !life.is_dead {
-            life.is_dead = true;
-            trace.add(now, format_args!("{}#{instance} dies: {why}", life.function));
-            life.wake();
+        let State { instances, trace, .. } = &mut *state;
+        let instance_state = &mut instances[instance];
+        if !instance_state.is_dead {
+            instance_state.is_dead = true;
+            trace.add(now, format_args!("{}#{instance} dies: {why}", instance_state.function));
+            instance_state.wake();
         }
     }
 
@@ -259,25 +259,25 @@ impl World {
     pub fn stop_faults(&self) {
         let mut state = self.state();
         state.faults.clear();
-        state.lives.iter_mut().for_each(|life| life.kill_at = None);
+        state.instances.iter_mut().for_each(|instance_state| instance_state.kill_at = None);
     }
 
     /// Whether an instance stood still since `began`.
     #[must_use]
     pub fn has_paused(&self, instance: usize, began: Ms) -> bool {
-        self.state().lives[instance].paused_until > began
+        self.state().instances[instance].paused_until > began
     }
 
     /// Lets an instance stand still. Its own code does not notice.
     pub fn pause(&self, instance: usize, lasts: Ms) {
         let until = self.now() + lasts;
         let mut state = self.state();
-        state.lives[instance].paused_until = until;
+        state.instances[instance].paused_until = until;
         drop(state);
         let world = self.clone();
         tokio::task::spawn_local(async move {
             world.until(until).await;
-            world.state().lives[instance].wake();
+            world.state().instances[instance].wake();
         });
     }
 
@@ -288,20 +288,20 @@ impl World {
             {
                 let now = self.now();
                 let mut state = self.state();
-                let life = &mut state.lives[instance];
-                if life.is_dead {
+                let instance_state = &mut state.instances[instance];
+                if instance_state.is_dead {
                     return Poll::Ready(None);
                 }
-                if !life.wakers.iter().any(|waker| waker.will_wake(context.waker())) {
-                    life.wakers.push(context.waker().clone());
+                if !instance_state.wakers.iter().any(|waker| waker.will_wake(context.waker())) {
+                    instance_state.wakers.push(context.waker().clone());
                 }
-                if life.paused_until > now {
+                if instance_state.paused_until > now {
                     return Poll::Pending;
                 }
             }
             let output = code.as_mut().poll(context);
             // The code may have killed its own instance.
-            if self.state().lives[instance].is_dead { Poll::Ready(None) } else { output.map(Some) }
+            if self.state().instances[instance].is_dead { Poll::Ready(None) } else { output.map(Some) }
         })
         .await
     }
@@ -311,7 +311,7 @@ impl World {
         loop {
             let (is_dead, paused_until) = {
                 let state = self.state();
-                (state.lives[instance].is_dead, state.lives[instance].paused_until)
+                (state.instances[instance].is_dead, state.instances[instance].paused_until)
             };
             if is_dead {
                 std::future::pending::<()>().await;
@@ -344,7 +344,7 @@ impl Stats {
     }
 }
 
-impl Life {
+impl InstanceState {
     fn wake(&mut self) {
         self.wakers.drain(..).for_each(Waker::wake);
     }

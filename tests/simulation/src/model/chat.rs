@@ -357,7 +357,7 @@ impl Claim {
         if new.state == "finished" && !is_answered {
             return error("it is finished, but its turn is not recorded".to_owned());
         }
-        // Whoever replays the turn of an expired claim may settle it.
+        // An instance that replays the turn of an expired claim may settle it.
         if caller != self.holder && new.state != "finished" {
             return error(format!("{caller} settles it, but {} holds it", self.holder));
         }

@@ -4,7 +4,7 @@ use aws_lambda_events::sqs::SqsEvent as Batch;
 use gatehouse_memory::Sqs;
 use gatehouse_memory::sqs::SqsEvent;
 
-use super::stored::Letter;
+use super::stored::QueuedMessage;
 use super::{Checked, Model};
 use crate::network::Caller;
 use crate::plan::FaultKind;
@@ -21,16 +21,17 @@ impl Model {
                 let at = (queue.clone(), id.clone());
                 if !self.queued.contains_key(&at) {
                     let message = sqs.messages(queue).find(|message| message.id == *id);
-                    let letter = self.letter(message.map(|message| message.body.as_str()).unwrap_or_default(), now)?;
-                    if let (Some(id), true) = (&letter.id, matches!(event, SqsEvent::Sent { .. })) {
-                        self.owed.insert((id.clone(), letter.content.clone()));
+                    let message =
+                        self.message(message.map(|message| message.body.as_str()).unwrap_or_default(), now)?;
+                    if let (Some(id), true) = (&message.id, matches!(event, SqsEvent::Sent { .. })) {
+                        self.accepted.insert((id.clone(), message.content.clone()));
                         let written = self.cost.nonce_of(caller, id).filter(|_| queue == "RetryQueue");
-                        if written.is_some_and(|nonce| *nonce != letter.attempt.nonce) {
+                        if written.is_some_and(|nonce| *nonce != message.attempt.nonce) {
                             return Err(("I1", format!("{id} is queued with another nonce than it was written with")));
                         }
-                        self.check_message(id, &letter.attempt)?;
+                        self.check_message(id, &message.attempt)?;
                     }
-                    self.queued.insert(at.clone(), letter);
+                    self.queued.insert(at.clone(), message);
                 }
                 let is_event = self.queued[&at].id.is_some();
                 return match event {
@@ -41,9 +42,9 @@ impl Model {
                 };
             }
             SqsEvent::Moved { from, to, old_id, new_id } => {
-                if let Some(letter) = self.queued.remove(&(from.clone(), old_id.clone())) {
+                if let Some(message) = self.queued.remove(&(from.clone(), old_id.clone())) {
                     // The count of the queue that it is on now may lag.
-                    self.queued.insert((to.clone(), new_id.clone()), Letter { sent_at: now, ..letter });
+                    self.queued.insert((to.clone(), new_id.clone()), QueuedMessage { sent_at: now, ..message });
                 }
                 return Ok(());
             }
@@ -53,12 +54,12 @@ impl Model {
                 (self.queued.remove(&(queue.clone(), id.clone())), is_dead)
             }
         };
-        let Some(Letter { id: Some(id), content, .. }) = lost else { return Ok(()) };
+        let Some(QueuedMessage { id: Some(id), content, .. }) = lost else { return Ok(()) };
         if is_final && !self.is_durable(&id, &content, now) {
             // A dead letter that nobody redrives is lost after two weeks, as documented.
-            self.owed.remove(&(id.clone(), content));
+            self.accepted.remove(&(id.clone(), content));
         }
-        self.check_owed(&id, now)
+        self.check_accepted(&id, now)
     }
 
     /// Checks a message of the retry queue when it is received: its receives must span an outage of some minutes.
@@ -95,11 +96,11 @@ impl Model {
 
     /// Checks that no erased subject has a dead letter.
     pub fn no_erased_letter(&self, now: i64) -> Checked {
-        let dead = self.queued.iter().filter(|((queue, _), _)| queue == "DeadLetterQueue").map(|(_, letter)| letter);
+        let dead = self.queued.iter().filter(|((queue, _), _)| queue == "DeadLetterQueue").map(|(_, message)| message);
         let is_erased =
-            |letter: &&Letter| letter.id.as_ref().is_some_and(|id| self.is_erased(id, &letter.content, now));
+            |message: &&QueuedMessage| message.id.as_ref().is_some_and(|id| self.is_erased(id, &message.content, now));
         match { dead }.find(is_erased) {
-            Some(Letter { id, .. }) => Err(("erasure", format!("{id:?} was erased, and is a dead letter"))),
+            Some(QueuedMessage { id, .. }) => Err(("erasure", format!("{id:?} was erased, and is a dead letter"))),
             None => Ok(()),
         }
     }
@@ -114,6 +115,6 @@ impl Model {
     #[must_use]
     pub fn dead_letters(&self) -> Vec<String> {
         let dead = self.queued.iter().filter(|((queue, _), _)| queue == "DeadLetterQueue");
-        dead.filter_map(|(_, letter)| letter.id.clone()).collect()
+        dead.filter_map(|(_, message)| message.id.clone()).collect()
     }
 }

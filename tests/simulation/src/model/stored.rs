@@ -58,7 +58,7 @@ impl Entry {
 
 /// An event on a queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Letter {
+pub(super) struct QueuedMessage {
     /// The event id; `None` for a message that is not an event.
     pub(super) id: Option<String>,
     pub(super) content: String,
@@ -143,7 +143,7 @@ impl Model {
     }
 
     /// Reads a message.
-    pub(super) fn letter(&self, body: &str, sent_at: i64) -> Result<Letter, Violated> {
+    pub(super) fn message(&self, body: &str, sent_at: i64) -> Result<QueuedMessage, Violated> {
         let envelope: Value = serde_json::from_str(body).unwrap_or_default();
         let frame = envelope["body"].as_str().and_then(|body| BASE64.decode(body.as_bytes()).ok());
         let payload = frame.and_then(|frame| zstd::decode_all(&*frame).ok());
@@ -156,9 +156,9 @@ impl Model {
                     verified_by: text("verified_by").unwrap_or_default(),
                     answer: text("answer"),
                 };
-                Ok(Letter { id: Some(id.to_owned()), content: self.content(id, &payload)?, attempt, sent_at })
+                Ok(QueuedMessage { id: Some(id.to_owned()), content: self.content(id, &payload)?, attempt, sent_at })
             }
-            _ => Ok(Letter { id: None, content: String::new(), attempt: Attempt::default(), sent_at }),
+            _ => Ok(QueuedMessage { id: None, content: String::new(), attempt: Attempt::default(), sent_at }),
         }
     }
 }
