@@ -1,14 +1,15 @@
 //! `cargo run --release -p simulation`: runs schedules, and shrinks the first one that fails.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use clap::Parser;
+use serde_json::{Value, json};
 use simulation::faults;
 use simulation::plan::Plan;
 use simulation::schedule;
@@ -31,6 +32,9 @@ struct Arguments {
     /// Run for this time instead of a number of schedules
     #[arg(long, value_name = "N", conflicts_with = "schedules")]
     minutes: Option<u64>,
+    /// Longest time of this process, in milliseconds
+    #[arg(long, hide = true)]
+    milliseconds: Option<u64>,
     /// Only these actions of the seed's schedule: numbers, or `none`
     #[arg(long, value_name = "LIST", requires = "seed")]
     keep: Option<String>,
@@ -46,6 +50,9 @@ struct Arguments {
     /// Print the digest of each trace
     #[arg(long)]
     digests: bool,
+    /// Run in this process, and print the result for the process that started this one
+    #[arg(long, hide = true)]
+    part: bool,
     /// Continue after a failure, and print the seed of each
     #[arg(long)]
     all: bool,
@@ -96,20 +103,24 @@ fn replay(arguments: &Arguments) -> Result<bool> {
     }
 }
 
-/// What all workers share.
+/// The largest number of schedules in one process. The SDK keeps some memory for each region that was ever used, and each
+/// instance has its own.
+const MAX_IN_PROCESS: u64 = 4000;
+
+/// What was run.
 #[derive(Default)]
-struct Progress {
-    failures: Vec<(u64, String)>,
+struct Total {
+    /// The seeds that failed.
+    failures: Vec<u64>,
     schedules: u64,
     stats: Stats,
 }
 
-/// Runs many schedules.
+/// Runs many schedules, in several processes one after the other.
 fn run(arguments: &Arguments) -> Result<bool> {
-    let fresh = || getrandom::u64().map(|seed| seed >> 16);
     let first = match (arguments.seed, arguments.minutes) {
         (Some(seed), _) => seed,
-        (None, Some(_)) => fresh()?,
+        (None, Some(_)) => getrandom::u64()? >> 16,
         (None, None) => 1,
     };
     let count = match (arguments.schedules, arguments.minutes, arguments.seed) {
@@ -120,10 +131,65 @@ fn run(arguments: &Arguments) -> Result<bool> {
     };
     let jobs = arguments.jobs.or_else(|| std::thread::available_parallelism().ok().map(Into::into)).unwrap_or(1);
     let began = Instant::now();
-    let until = arguments.minutes.map(|minutes| began + Duration::from_secs(minutes * 60));
+    let minutes = arguments.minutes.map(|minutes| Duration::from_secs(minutes * 60));
+    let until = minutes.or(arguments.milliseconds.map(Duration::from_millis)).map(|time| began + time);
+    let mut total = Total::default();
+    if arguments.part {
+        total = run_part(first, count, until, jobs, arguments);
+        println!("part {}", total.to_json());
+        return Ok(total.failures.is_empty());
+    }
+    while total.schedules < count
+        && until.is_none_or(|until| Instant::now() < until)
+        && (arguments.all || total.failures.is_empty())
+    {
+        let size = MAX_IN_PROCESS.min(count - total.schedules);
+        total.add(run_process(first.wrapping_add(total.schedules), size, jobs, until, arguments)?);
+    }
+    total.failures.sort_unstable();
+    let Total { failures, schedules, stats } = &total;
+    print_summary(first, *schedules, stats, began.elapsed(), jobs)?;
+    if arguments.coverage {
+        print_coverage(&stats.coverage)?;
+    }
+    let Some(seed) = failures.first() else { return Ok(true) };
+    println!("{} of {schedules} schedules failed", failures.len());
+    match shrink(&Plan::of(*seed)) {
+        Some(shrunk) => print!("\n{}", shrunk.story()),
+        None => println!("seed {seed} failed, but not when it was run again: the simulation is not deterministic"),
+    }
+    Ok(false)
+}
+
+/// Runs schedules in a process of its own, until `until`. Prints what it prints.
+fn run_process(first: u64, count: u64, jobs: usize, until: Option<Instant>, arguments: &Arguments) -> Result<Total> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["--part", "--seed", &first.to_string(), "--schedules", &count.to_string()]);
+    command.args(["--jobs", &jobs.to_string()]).stdout(Stdio::piped());
+    command.args([(arguments.all, "--all"), (arguments.digests, "--digests")].iter().filter(|f| f.0).map(|f| f.1));
+    if let Some(until) = until {
+        let left = until.saturating_duration_since(Instant::now()).as_millis();
+        command.args(["--milliseconds", &left.to_string()]);
+    }
+    let mut process = command.spawn()?;
+    let output = process.stdout.take().ok_or("no output")?;
+    let mut total = None;
+    for line in BufReader::new(output).lines() {
+        let line = line?;
+        match line.strip_prefix("part ") {
+            Some(json) => total = Total::from_json(json),
+            None => println!("{line}"),
+        }
+    }
+    process.wait()?;
+    Ok(total.ok_or("a part of the schedules has ended without a result")?)
+}
+
+/// Runs schedules in this process.
+fn run_part(first: u64, count: u64, until: Option<Instant>, jobs: usize, arguments: &Arguments) -> Total {
     let next = AtomicU64::new(0);
-    let progress = Mutex::new(Progress::default());
-    let lock = || progress.lock().unwrap_or_else(PoisonError::into_inner);
+    let total = Mutex::new(Total::default());
+    let lock = || total.lock().unwrap_or_else(PoisonError::into_inner);
     std::thread::scope(|scope| {
         for _ in 0..jobs {
             scope.spawn(|| {
@@ -138,32 +204,47 @@ fn run(arguments: &Arguments) -> Result<bool> {
                     if arguments.digests {
                         println!("trace {seed} {:016x}", report.trace.digest());
                     }
-                    let mut progress = lock();
-                    progress.schedules += 1;
-                    progress.stats.add(&report.stats);
+                    let mut total = lock();
+                    total.schedules += 1;
+                    total.stats.add(&report.stats);
                     if let Some(violation) = report.violation {
                         if arguments.all {
                             println!("seed {seed}: {}: {}", violation.invariant, violation.what);
                         }
-                        progress.failures.push((seed, violation.invariant.to_owned()));
+                        total.failures.push(seed);
                     }
                 }
             });
         }
     });
-    let Progress { mut failures, schedules, stats } = std::mem::take(&mut *lock());
-    failures.sort();
-    print_summary(first, schedules, &stats, began.elapsed(), jobs)?;
-    if arguments.coverage {
-        print_coverage(&stats.coverage)?;
+    std::mem::take(&mut *lock())
+}
+
+impl Total {
+    fn add(&mut self, part: Total) {
+        self.failures.extend(part.failures);
+        self.schedules += part.schedules;
+        self.stats.add(&part.stats);
     }
-    let Some((seed, _)) = failures.first() else { return Ok(true) };
-    println!("{} of {schedules} schedules failed", failures.len());
-    match shrink(&Plan::of(*seed)) {
-        Some(shrunk) => print!("\n{}", shrunk.story()),
-        None => println!("seed {seed} failed, but not when it was run again: the simulation is not deterministic"),
+
+    fn to_json(&self) -> Value {
+        let Stats { requests, deliveries, turns, faults, instances, coverage } = &self.stats;
+        let coverage: Vec<_> = coverage.iter().collect();
+        json!({"failures": self.failures, "schedules": self.schedules, "coverage": coverage,
+               "counts": [requests, deliveries, turns, faults, instances]})
     }
-    Ok(false)
+
+    fn from_json(text: &str) -> Option<Total> {
+        type Cell = ((String, String, String), u64);
+        let value: Value = serde_json::from_str(text).ok()?;
+        let counts: [u64; 5] = serde_json::from_value(value["counts"].clone()).ok()?;
+        let [requests, deliveries, turns, faults, instances] = counts;
+        let coverage: Vec<Cell> = serde_json::from_value(value["coverage"].clone()).ok()?;
+        let coverage = coverage.into_iter().collect();
+        let stats = Stats { requests, deliveries, turns, faults, instances, coverage };
+        let failures = serde_json::from_value(value["failures"].clone()).ok()?;
+        Some(Total { failures, schedules: value["schedules"].as_u64()?, stats })
+    }
 }
 
 #[allow(clippy::cast_precision_loss, reason = "rates are approximate")]
