@@ -85,7 +85,10 @@ impl Shrunk {
         for action in &actions {
             let _ = writeln!(story, "  {}  {}", Moment(action.at), describe(&self.plan, action));
         }
-        let _ = write!(story, "\nWhat happened:\n\n{}", self.report.trace);
+        story.push_str("\nWhat happened:\n\n");
+        for line in self.report.trace.to_string().lines() {
+            let _ = writeln!(story, "{}", without_digests(line));
+        }
         let _ =
             write!(story, "\ninvariant: {invariant}: {what}\nseed: {}\nreplay: {}\n", self.plan.seed, self.command());
         story
@@ -98,6 +101,18 @@ impl Shrunk {
         let keep = if numbers.is_empty() { "none".to_owned() } else { numbers.join(",") };
         format!("cargo run --release -p simulation -- --seed {} --keep {keep}", self.plan.seed)
     }
+}
+
+/// Returns a line of a trace without digests, and with long ids shortened in the middle.
+fn without_digests(line: &str) -> String {
+    const LONGEST_WORD: usize = 56;
+    let is_digest = |word: &&str| word.len() == 18 && word.starts_with('[') && word.ends_with(']');
+    let words = line.split(' ').filter(|word| !is_digest(word));
+    let shorten = |word: &str| match (word.get(..30), word.len().checked_sub(12).and_then(|end| word.get(end..))) {
+        (Some(start), Some(end)) if word.len() > LONGEST_WORD => format!("{start}…{end}"),
+        _ => word.to_owned(),
+    };
+    words.map(shorten).collect::<Vec<_>>().join(" ")
 }
 
 /// Describes an action in one line.
@@ -158,6 +173,13 @@ mod tests {
         assert_eq!(minimize(items.clone(), 1000, fails), [7, 41, 98]);
         assert_eq!(minimize(items.clone(), 1000, |_| true), [0_u32; 0]);
         assert_eq!(minimize(items.clone(), 0, |_| true), items);
+    }
+
+    #[test]
+    fn story_shows_no_digests_and_no_long_ids() {
+        let id = format!("vapi:server:transcript:{}", "0123456789".repeat(8));
+        let line = without_digests(&format!("0d  PutItem {id} [0123456789abcdef] -> ok [0123456789abcdef]"));
+        assert_eq!(line, "0d  PutItem vapi:server:transcript:0123456…890123456789 -> ok");
     }
 
     #[test]
