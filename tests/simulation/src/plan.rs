@@ -129,9 +129,9 @@ pub enum Variant {
 pub enum Signer {
     /// The vendor.
     Vendor,
-    /// Somebody who does not know the secret.
+    /// An attacker without a valid secret.
     WrongSecret,
-    /// Somebody who knows a secret that was removed after a rotation. Sends nothing if there is none.
+    /// An attacker with a secret that was removed after a rotation. Before the first rotation, nothing is sent.
     RemovedSecret,
 }
 

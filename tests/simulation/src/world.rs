@@ -323,7 +323,7 @@ impl World {
         }
     }
 
-    /// Waits for a time.
+    /// Waits for a span of virtual time, which takes no real time.
     pub async fn wait(&self, ms: Ms) {
         sleep(Duration::from_millis(ms)).await;
     }

@@ -4,7 +4,6 @@
 //! on it: timeouts are 0 or longer than a test.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use gatehouse_local::engine::{Engine, FREE};
 use gatehouse_memory::sqs::query_error;
@@ -14,7 +13,6 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::sleep;
 
 use super::fixture::{arn, url};
 
@@ -356,7 +354,7 @@ impl Pair {
         // The order of messages depends on the milliseconds in which they became visible.
         let end = Clock::System.now().as_millis();
         while Clock::System.now().as_millis() <= end + 1 {
-            sleep(Duration::from_millis(1)).await;
+            tokio::task::yield_now().await;
         }
         Ok(())
     }

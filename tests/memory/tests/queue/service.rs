@@ -1,5 +1,6 @@
 //! The SQS under test: the in-memory one, served over HTTP.
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -10,10 +11,8 @@ use gatehouse_memory::{First, Sqs, sqs::query_error};
 use gatehouse_runtime::Clock;
 use http::{Request, Response};
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep};
-
-/// Interval at which a long poll looks for messages.
-const POLL_INTERVAL: Duration = Duration::from_millis(5);
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout};
 
 /// A running SQS; it stops when dropped.
 pub(super) struct Service {
@@ -25,10 +24,10 @@ impl Service {
     pub(super) async fn start() -> Service {
         let listener = bind(FREE).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let sqs = Arc::new(Mutex::new(Sqs::new(&url)));
+        let shared = Arc::new((Mutex::new(Sqs::new(&url)), Notify::new()));
         let server = serve(listener, move |request| {
-            let sqs = Arc::clone(&sqs);
-            async move { Some(respond(&sqs, &request).await) }
+            let shared = Arc::clone(&shared);
+            async move { Some(respond(&shared.0, &shared.1, &request).await) }
         });
         Service { url, _server: server }
     }
@@ -38,8 +37,9 @@ impl Service {
     }
 }
 
-/// Answers a request. Repeats a `ReceiveMessage` without messages until its wait time has passed.
-async fn respond(sqs: &Mutex<Sqs>, request: &Request<Bytes>) -> Response<Bytes> {
+/// Answers a request. Repeats a `ReceiveMessage` without messages whenever one may have become visible, until its wait
+/// time has passed.
+async fn respond(sqs: &Mutex<Sqs>, changed: &Notify, request: &Request<Bytes>) -> Response<Bytes> {
     let target = request.headers()["x-amz-target"].to_str().unwrap();
     let operation = target.strip_prefix("AmazonSQS.").unwrap();
     let body: Value = serde_json::from_slice(request.body()).unwrap();
@@ -47,10 +47,22 @@ async fn respond(sqs: &Mutex<Sqs>, request: &Request<Bytes>) -> Response<Bytes> 
     let deadline = Instant::now() + Duration::from_secs(wait);
     loop {
         let now = Clock::System.now().as_millis();
-        let answer = sqs.lock().unwrap().answer(operation, &body, now, &mut First);
-        if answer.body == json!({}) && Instant::now() < deadline {
-            sleep(POLL_INTERVAL).await;
+        // Enabled first, so that no change is missed after the answer.
+        let mut change = pin!(changed.notified());
+        change.as_mut().enable();
+        let (answer, next) = {
+            let mut sqs = sqs.lock().unwrap();
+            (sqs.answer(operation, &body, now, &mut First), sqs.next_change(now))
+        };
+        let left = deadline.saturating_duration_since(Instant::now());
+        if answer.body == json!({}) && !left.is_zero() {
+            let until_next = next.map_or(left, |next| Duration::from_millis((next - now).max(1).unsigned_abs()));
+            // Whatever ends the wait, the next answer shows whether there is a message.
+            let _ = timeout(left.min(until_next), change).await;
             continue;
+        }
+        if operation != "ReceiveMessage" {
+            changed.notify_waiters();
         }
         let response = Response::builder().status(answer.status).header("content-type", "application/x-amz-json-1.0");
         let response = query_error(&answer)

@@ -258,7 +258,7 @@ impl Chat {
             return match status {
                 _ if text.contains("PRIVATE") => Err(("I8", format!("the {status} to {request_id} shows content"))),
                 400..=404 => Err(("I4", format!("the request {request_id} gets {status}"))),
-                422 if is_reused => Err(("I6", format!("{request_id} is told that its key has another body"))),
+                422 if is_reused => Err(("I6", format!("{request_id} gets key-reused, but its key has only one body"))),
                 500.. if should_finish => Err(("I7", format!("{request_id} gets {status}, but its agent answers"))),
                 _ => Ok(()),
             };
