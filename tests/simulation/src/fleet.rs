@@ -159,18 +159,13 @@ impl Instance {
         let sdk = sdk(world, wire.clone());
         let store = Store::new(&sdk, TABLE, TTL_DAYS);
         let queues = Queues::new(&sdk, QUEUE_MAX_BYTES);
-        let random = Random::seeded(chance.seed());
-        let retry_queue = Some(RETRY_QUEUE.to_owned());
-        let (store_of_inbox, queues_of_inbox) = (store.clone(), queues.clone());
-        let dead_letter_queue = Some(DEAD_LETTER_QUEUE.to_owned());
-        let (clock_of_inbox, store, queues) = (clock.clone(), store, queues);
         let inbox = Inbox {
-            store: store_of_inbox,
-            queues: queues_of_inbox,
-            retry_queue,
-            dead_letter_queue,
-            clock: clock_of_inbox,
-            random,
+            store: store.clone(),
+            queues: queues.clone(),
+            retry_queue: Some(RETRY_QUEUE.to_owned()),
+            dead_letter_queue: Some(DEAD_LETTER_QUEUE.to_owned()),
+            clock: clock.clone(),
+            random: Random::seeded(chance.seed()),
         };
         let outgoing = Client::simulated(Arc::new(wire));
         let code = match function {

@@ -96,10 +96,11 @@ impl Model {
 
     /// Checks that no erased subject has a dead letter.
     pub fn no_erased_letter(&self, now: i64) -> Checked {
-        let dead = self.queued.iter().filter(|((queue, _), _)| queue == "DeadLetterQueue").map(|(_, message)| message);
+        let mut dead =
+            self.queued.iter().filter(|((queue, _), _)| queue == "DeadLetterQueue").map(|(_, message)| message);
         let is_erased =
             |message: &&QueuedMessage| message.id.as_ref().is_some_and(|id| self.is_erased(id, &message.content, now));
-        match { dead }.find(is_erased) {
+        match dead.find(is_erased) {
             Some(QueuedMessage { id, .. }) => Err(("erasure", format!("{id:?} was erased, and is a dead letter"))),
             None => Ok(()),
         }
