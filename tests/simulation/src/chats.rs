@@ -54,16 +54,28 @@ pub async fn attempt_turn(world: &World, fleet: &Fleet, action: usize, ask: Ask,
     let request_id = format!("ask-{action}-{attempt}");
     let body = json!({"threadId": format!("thread-{}", ask.body), "runId": format!("run-{}", ask.body),
         "messages": [{"id": "m", "role": "user", "content": format!("PRIVATE-question-{}", ask.body)}]});
-    let token = world.state().keys.token(ask.client);
+    let token = world.state().keys.token(ask.client, ask.is_forged);
     let mut request = Request::post(format!("/v1/aibot/bots/{AGENT}/send-message"))
         .header("content-type", "application/json")
-        .header("accept", "text/event-stream")
+        .header("accept", if ask.is_json { "application/json" } else { "text/event-stream" })
         .header("authorization", format!("Bearer {token}"))
         .header("x-request-id", &request_id);
     if let Some(key) = ask.key {
         request = request.header("idempotency-key", format!("key-{key}"));
     }
-    let mut answer = ChatAnswer { ask, request_id, status: 0, is_replay: false, bytes: Vec::new(), is_whole: false };
+    let began = world.moment();
+    let mut answer = ChatAnswer {
+        ask,
+        request_id,
+        asked_at: world.epoch_ms(),
+        status: 0,
+        is_replay: false,
+        bytes: Vec::new(),
+        is_whole: false,
+        longest_silence: 0,
+        has_left: false,
+        is_undisturbed: false,
+    };
     let Ok(request) = request.body(Bytes::from(body.to_string())) else { return answer };
     {
         let mut state = world.state();
@@ -74,18 +86,23 @@ pub async fn attempt_turn(world: &World, fleet: &Fleet, action: usize, ask: Ask,
     let caller = Caller::Outside(action, attempt);
     let about = Subject::named(&answer.request_id);
     let apply = |world: &World| {
-        let (world, fleet, about) = (world.clone(), fleet.clone(), about.clone());
-        world.clone().note(format_args!("{caller} -> agent-chat {about}"));
-        tokio::task::spawn_local(async move { handle(&world, &fleet, request, sender).await });
+        let (world, fleet, id) = (world.clone(), fleet.clone(), about.to_string());
+        world.note(format_args!("{caller} -> agent-chat {id}"));
+        tokio::task::spawn_local(async move { handle(&world, &fleet, request, &id, sender).await });
     };
     let sent = timeout(CLIENT_TIMEOUT, world.carry(caller, Service::Front, "POST", &about, apply, |_| ())).await;
+    let mut has_left = false;
     if sent.is_ok_and(|sent| sent.is_ok()) {
-        let receiving = receive(&mut parts, &mut answer);
+        let receiving = receive(world, &mut parts, &mut answer);
         match ask.leaves_after {
-            Some(after) if attempt == 0 => drop(timeout(Duration::from_millis(after), receiving).await),
+            Some(after) if attempt == 0 => {
+                has_left = timeout(Duration::from_millis(after), receiving).await.is_err();
+            }
             _ => receiving.await,
         }
     }
+    answer.has_left = has_left;
+    answer.is_undisturbed = !world.state().plan.pauses() && world.is_undisturbed_since(began, usize::MAX);
     world.note(format_args!(
         "{caller} <- agent-chat {about}: {} {}{} bytes{}",
         answer.status,
@@ -101,9 +118,13 @@ pub async fn attempt_turn(world: &World, fleet: &Fleet, action: usize, ask: Ask,
     answer
 }
 
-async fn receive(parts: &mut mpsc::UnboundedReceiver<Part>, answer: &mut ChatAnswer) {
+async fn receive(world: &World, parts: &mut mpsc::UnboundedReceiver<Part>, answer: &mut ChatAnswer) {
+    let mut last = None;
     loop {
-        match timeout(CLIENT_TIMEOUT, parts.recv()).await {
+        let part = timeout(CLIENT_TIMEOUT, parts.recv()).await;
+        let now = world.now();
+        answer.longest_silence = answer.longest_silence.max(last.replace(now).map_or(0, |last| now - last));
+        match part {
             Ok(Some(Part::Head(status, is_replay))) => (answer.status, answer.is_replay) = (status, is_replay),
             Ok(Some(Part::Piece(bytes))) => answer.bytes.extend_from_slice(&bytes),
             Ok(Some(Part::End)) => {
@@ -116,8 +137,15 @@ async fn receive(parts: &mut mpsc::UnboundedReceiver<Part>, answer: &mut ChatAns
 }
 
 /// Handles a request in an instance: passes on the response piece by piece, then waits for the instance's turns.
-async fn handle(world: &World, fleet: &Fleet, request: Request<Bytes>, sender: mpsc::UnboundedSender<Part>) {
+async fn handle(
+    world: &World,
+    fleet: &Fleet,
+    request: Request<Bytes>,
+    request_id: &str,
+    sender: mpsc::UnboundedSender<Part>,
+) {
     let Some(instance) = fleet.instance(Function::AgentChat).await else { return };
+    let began = world.moment();
     let deadline = world.epoch_ms() + i64::try_from(agent_chat::TIMEOUT.as_millis()).unwrap_or_default();
     world.state().model.chat.begins(instance.number, deadline);
     let invocation = async {
@@ -128,7 +156,12 @@ async fn handle(world: &World, fleet: &Fleet, request: Request<Bytes>, sender: m
         instance.turns_ended().await;
     };
     match world.run(instance.number, timeout(agent_chat::TIMEOUT, invocation)).await {
-        Some(Ok(())) => fleet.release(instance),
+        Some(Ok(())) => {
+            let is_undisturbed = world.is_undisturbed_since(began, instance.number);
+            let checked = world.state().model.turn_ended(instance.number, request_id, is_undisturbed);
+            world.check(checked);
+            fleet.release(instance);
+        }
         Some(Err(_)) => {
             world.violate("I14", "agent-chat exceeds its time limit");
             world.kill(instance.number, "it has timed out");

@@ -9,7 +9,7 @@ use http::{HeaderMap, Method};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::plan::{CLIENTS, CONCURRENT_TURNS, Signer};
+use crate::plan::{Breakage, CLIENTS, CONCURRENT_TURNS, Signer, TURNS_PER_MINUTE};
 
 /// The name of the agent that all clients ask.
 pub const AGENT: &str = "agent";
@@ -28,6 +28,8 @@ pub struct Keys {
     removed: BTreeMap<&'static str, (u32, i64)>,
     /// Every secret that was ever valid, as it may appear in a text.
     ever: Vec<String>,
+    /// The errors that the document has.
+    breakages: Vec<Breakage>,
 }
 
 impl Keys {
@@ -41,6 +43,7 @@ impl Keys {
             valid: parts().map(|part| (part, vec![0])).collect(),
             removed: BTreeMap::new(),
             ever: Vec::new(),
+            breakages: Vec::new(),
         };
         parts().for_each(|part| keys.remember(part, 0));
         keys
@@ -68,17 +71,35 @@ impl Keys {
         self.valid.entry(part).or_default().retain(|number| *number >= current);
     }
 
-    /// Returns the token of a chat client.
+    /// Lets the document have an error.
+    pub fn break_document(&mut self, breakage: Breakage) {
+        self.breakages.push(breakage);
+    }
+
+    /// Corrects an error of the document.
+    pub fn repair(&mut self, breakage: Breakage) {
+        if let Some(n) = self.breakages.iter().position(|other| *other == breakage) {
+            self.breakages.remove(n);
+        }
+    }
+
+    /// Returns the token of a chat client, or that of nobody.
     #[must_use]
-    pub fn token(&self, client: usize) -> String {
-        self.secret(CLIENTS[client], self.current["agent_chat"])
+    pub fn token(&self, client: usize, is_forged: bool) -> String {
+        self.secret(CLIENTS[client], if is_forged { u32::MAX } else { self.current["agent_chat"] })
     }
 
     /// Returns the secrets document.
     #[must_use]
     pub fn document(&self) -> String {
-        let parts = self.valid.iter().map(|(part, numbers)| ((*part).to_owned(), self.part(part, numbers)));
-        Value::Object(parts.collect()).to_string()
+        if self.breakages.contains(&Breakage::Document) {
+            return "{\"vapi\": ".to_owned();
+        }
+        let part = |(part, numbers): (&&'static str, &Vec<u32>)| {
+            let is_broken = self.breakages.contains(&Breakage::Part(part));
+            ((*part).to_owned(), if is_broken { json!(["not a part"]) } else { self.part(part, numbers) })
+        };
+        Value::Object(self.valid.iter().map(part).collect()).to_string()
     }
 
     /// Returns when the last secret of a part was removed, in milliseconds since 1970; `None` if none was.
@@ -99,7 +120,7 @@ impl Keys {
     ) -> Vec<(String, String)> {
         let part = source.profile().secrets.name;
         let number = match signer {
-            Signer::Vendor => self.current[part],
+            Signer::Vendor | Signer::Tampered => self.current[part],
             Signer::WrongSecret => u32::MAX,
             Signer::RemovedSecret => self.removed.get(part).map_or(u32::MAX, |(number, _)| *number),
         };
@@ -131,8 +152,10 @@ impl Keys {
             "agent_chat" => {
                 let client = |(index, id): (usize, &&str), n: &u32| {
                     let mut client = json!({"id": id, "token": self.secret(id, *n), "agents": ["*"]});
-                    if index == 1 {
-                        client["limits"] = json!({"concurrent": CONCURRENT_TURNS});
+                    match index {
+                        1 => client["limits"] = json!({"concurrent": CONCURRENT_TURNS}),
+                        2 => client["limits"] = json!({"per_minute": TURNS_PER_MINUTE}),
+                        _ => {}
                     }
                     client
                 };

@@ -8,27 +8,23 @@ use std::collections::{BTreeMap, BTreeSet};
 use data_encoding::{BASE64, HEXLOWER};
 use gatehouse_memory::dynamodb::Change;
 use gatehouse_vendors::SOURCES;
-use http::Response;
 use serde_json::Value;
 
 use crate::fleet::MAX_SKEW;
 use crate::logs::Line;
 use crate::network::Caller;
-use crate::plan::{Deliver, Plan, Service, Signer};
+use crate::plan::{Plan, Service};
 use crate::senders;
-use crate::world::{State, TABLE};
 
 pub mod chat;
 mod cost;
 mod queues;
+mod responses;
 mod stored;
 
 pub use chat::ChatAnswer;
-use stored::{Attempt, Entry, QueuedMessage, event_of, hash};
-
-/// The time after which no instance may accept a secret that was removed, in milliseconds: 15 minutes, and the time
-/// between two loads.
-const FORGOTTEN_AFTER: i64 = 16 * 60_000;
+pub use responses::Delivered;
+use stored::{Attempt, Derived, Entry, QueuedMessage, event_of, hash};
 
 /// The time after which SQS counts a message, and every function that counted before has acted, in milliseconds.
 const COUNTED_AFTER: i64 = 90_000;
@@ -41,17 +37,6 @@ pub type Checked = Result<(), Violated>;
 
 /// The invariant that is violated, and what is wrong.
 pub type Violated = (&'static str, String);
-
-/// A delivery that was sent.
-#[derive(Debug, Clone, Copy)]
-pub struct Delivered {
-    /// What is delivered.
-    pub deliver: Deliver,
-    /// When the last secret of its vendor was removed, in milliseconds since 1970.
-    pub removed_at: Option<i64>,
-    /// The instance that handled it.
-    pub instance: usize,
-}
 
 /// The model.
 pub struct Model {
@@ -66,6 +51,14 @@ pub struct Model {
     accepted: BTreeSet<(String, String)>,
     /// The event of each id.
     ids: BTreeMap<String, usize>,
+    /// When each event was first sent, in milliseconds since 1970.
+    sent_at: BTreeMap<usize, i64>,
+    /// What follows from each body.
+    derived: BTreeMap<String, Derived>,
+    /// When a queue last changed, in milliseconds since 1970.
+    queued_at: i64,
+    /// The instances that have accepted a delivery, so that they have secrets.
+    accepting: BTreeSet<usize>,
     /// The number of actions by control URL.
     actions: BTreeMap<String, u32>,
     /// The expiry of each erased subject, in seconds since 1970, by its hash.
@@ -93,6 +86,10 @@ impl Model {
             queued: BTreeMap::new(),
             accepted: BTreeSet::new(),
             ids: BTreeMap::new(),
+            sent_at: BTreeMap::new(),
+            derived: BTreeMap::new(),
+            queued_at: i64::MIN,
+            accepting: BTreeSet::new(),
             actions: BTreeMap::new(),
             erased: BTreeMap::new(),
             batches: BTreeMap::new(),
@@ -101,6 +98,11 @@ impl Model {
             chat: chat::Chat::new(plan),
             cost: cost::Cost::default(),
         }
+    }
+
+    /// Sees that a vendor sends an event.
+    pub fn sends(&mut self, event: usize, now: i64) {
+        self.sent_at.entry(event).or_insert(now);
     }
 
     /// Sees the change of an item.
@@ -134,8 +136,12 @@ impl Model {
             return if is_kept { Ok(()) } else { Err(("erasure", "the list of erased subjects lost one".to_owned())) };
         }
         let new = change.new.as_ref().map(|item| self.entry(key, item, caller, now)).transpose()?;
-        if let Some(Entry::Record { id, attempt, content, is_copy, .. }) = &new {
+        if let (Some(Entry::Record { id, attempt, content, is_copy, .. }), Some(item)) = (&new, &change.new) {
             self.check_attempt(id, attempt)?;
+            let derived = Derived::of(item);
+            if *self.derived.entry(content.clone()).or_insert_with(|| derived.clone()) != derived {
+                return Err(("I6", format!("{key} says something else about its body than an earlier record")));
+            }
             let is_same = matches!(self.table.get(id), Some(Entry::Record { content: first, .. }) if first == content);
             if *is_copy && is_same {
                 return Err(("I2", format!("{key} is a copy of a record with the same body")));
@@ -185,7 +191,9 @@ impl Model {
     /// Checks that a message says of an attempt what is recorded of it.
     fn check_message(&self, id: &str, attempt: &Attempt) -> Checked {
         match self.table.get(id) {
-            Some(Entry::Record { attempt: recorded, .. }) if recorded.nonce == attempt.nonce && recorded != attempt => {
+            Some(Entry::Record { attempt: recorded, .. })
+                if recorded.nonce == attempt.nonce && **recorded != *attempt =>
+            {
                 Err(("I6", format!("{id} differs from its record")))
             }
             _ => Ok(()),
@@ -278,88 +286,6 @@ impl Model {
         Ok(())
     }
 
-    /// Checks a response to a vendor.
-    fn responded(
-        &mut self,
-        delivered: &Delivered,
-        response: &Response<String>,
-        secrets: &[String],
-        now: i64,
-    ) -> Checked {
-        let status = response.status().as_u16();
-        let header =
-            |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let Deliver { event, variant, signer, .. } = delivered.deliver;
-        let is_accepted = (200..300).contains(&status);
-        if response.body().contains("PRIVATE") || secrets.iter().any(|secret| response.body().contains(secret.as_str()))
-        {
-            return Err(("I8", format!("the response to event {event} shows content")));
-        }
-        match signer {
-            Signer::WrongSecret if is_accepted => return Err(("I3", format!("a forged event {event} was accepted"))),
-            Signer::WrongSecret => return Ok(()),
-            Signer::RemovedSecret if is_accepted => {
-                let is_late = delivered.removed_at.is_some_and(|at| now - at > FORGOTTEN_AFTER);
-                if is_late && !self.plan.disturbs(Service::SecretsManager) {
-                    return Err(("I3", format!("event {event} was accepted with a secret that was removed long ago")));
-                }
-            }
-            Signer::RemovedSecret => return Ok(()),
-            Signer::Vendor if (400..500).contains(&status) => {
-                return Err((
-                    "I4",
-                    format!("the authentic event {event} was refused with {status}: {}", response.body()),
-                ));
-            }
-            Signer::Vendor if !is_accepted => {
-                let is_excused = self.plan.pauses()
-                    || self.plan.disturbs(Service::Sqs)
-                    || self.plan.disturbs(Service::SecretsManager);
-                let what = format!("event {event} gets {status} although the queue works");
-                return if is_excused { Ok(()) } else { Err(("I1", what)) };
-            }
-            Signer::Vendor => {}
-        }
-        let (id, outcome) = (header("gatehouse-event-id").to_owned(), header("gatehouse-outcome"));
-        if *self.ids.entry(id.clone()).or_insert(event) != event {
-            return Err(("identity", format!("{id} is the id of two events, {} and {event}", self.ids[&id])));
-        }
-        let content = senders::marker(event, variant);
-        match outcome {
-            "recorded" | "duplicate" | "conflict" | "queued" => {
-                if !self.is_durable(&id, &content, now) {
-                    return Err(("I1", format!("{id} ({content}) is {outcome}, but in neither table nor queue")));
-                }
-                self.accepted.insert((id.clone(), content));
-            }
-            "erased" if self.is_erased(&id, &content, now) => {
-                let own = Caller::Instance(delivered.instance);
-                let is_own = matches!(self.table.get(&id), Some(Entry::Record { writer, .. }) if *writer == own);
-                if is_own && self.cost.has_written(delivered.instance, &id) {
-                    return Err(("erasure", format!("{id} is called erased, and its record is kept")));
-                }
-            }
-            "unrecorded" if self.is_question(&id) => {}
-            _ => return Err(("I1", format!("the outcome of {id} is {outcome}"))),
-        }
-        let Some(Entry::Record { attempt: Attempt { answer, .. }, writer, .. }) = self.table.get(&id) else {
-            return Ok(());
-        };
-        if self.is_question(&id)
-            && ["recorded", "duplicate"].contains(&outcome)
-            && answer.as_ref().is_some_and(|answer| answer != response.body())
-        {
-            return Err(("I6", format!("a copy of {id} got another answer: {}, not {answer:?}", response.body())));
-        }
-        if outcome == "duplicate"
-            && self.cost.has_written(delivered.instance, &id)
-            && *writer == Caller::Instance(delivered.instance)
-        {
-            return Err(("I1", format!("the first delivery of {id} is called a duplicate")));
-        }
-        Ok(())
-    }
-
     /// Sees that an agent is asked. Returns the number of the call.
     pub fn agent_asked(&mut self, caller: Caller, request_id: &str, body: &[u8], now: i64) -> (usize, Checked) {
         let is_answered =
@@ -370,20 +296,42 @@ impl Model {
     /// Checks an answer to a chat client.
     pub fn answered(&self, answer: &ChatAnswer, secrets: &[String]) -> Checked {
         self.chat.answered(answer, secrets)?;
-        let is_turn = answer.status == 200 && answer.is_whole && !answer.is_replay;
+        let key = self.chat.key_of(&answer.request_id).unwrap_or_default();
+        let is_queued = self.was_anything_queued(answer.asked_at);
+        let is_recorded = self.is_turn_recorded(&key, i64::MIN, answer.asked_at);
+        self.chat.may_refuse(answer, is_queued, is_recorded)?;
+        if answer.status == 200 && answer.is_whole && !answer.is_replay {
+            self.check_turn_recorded(&answer.request_id, answer.is_undisturbed)?;
+        }
+        Ok(())
+    }
+
+    /// Sees that the invocation of a chat request has ended.
+    pub fn turn_ended(&mut self, instance: usize, request_id: &str, is_undisturbed: bool) -> Checked {
+        self.chat.invocation_ended(instance, is_undisturbed)?;
+        if self.chat.has_asked(instance, request_id) {
+            self.check_turn_recorded(request_id, is_undisturbed)?;
+        }
+        Ok(())
+    }
+
+    /// Checks that a turn is recorded or queued, with the end that its agent gave it.
+    fn check_turn_recorded(&self, request_id: &str, is_undisturbed: bool) -> Checked {
         let is_excused =
             self.plan.pauses() || self.plan.disturbs(Service::DynamoDb) && self.plan.disturbs(Service::Sqs);
-        let end = format!(" {}", answer.request_id);
-        let mut recorded = self.table.values().filter_map(|entry| match entry {
+        let end = format!(" {request_id}");
+        let in_table = self.table.values().filter_map(|entry| match entry {
             Entry::Record { content, .. } => Some(content),
             Entry::Tombstone { .. } => None,
         });
-        let is_recorded = recorded.any(|content| content.ends_with(&end))
-            || self.queued.values().any(|message| message.content.ends_with(&end));
-        if is_turn && !is_excused && !is_recorded {
-            return Err(("I1", format!("the turn of {} is not recorded", answer.request_id)));
+        let on_queue = self.queued.values().map(|message| &message.content);
+        match in_table.chain(on_queue).find(|content| content.ends_with(&end)) {
+            Some(content) if !content.starts_with("completed") && self.chat.should_complete(request_id) => {
+                Err(("I7", format!("the turn of {request_id} is recorded as failed, but its agent completed it")))
+            }
+            None if is_undisturbed || !is_excused => Err(("I1", format!("the turn of {request_id} is not recorded"))),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// Sees an action on a live call.
@@ -466,22 +414,5 @@ impl Model {
             }
         }
         self.chat.at_rest(is_calm, now)
-    }
-}
-
-impl State {
-    /// Checks a response to a vendor.
-    pub fn responded(&mut self, delivered: &Delivered, response: &Response<String>, now: i64) -> Checked {
-        self.model.responded(delivered, response, self.keys.all(), now)?;
-        let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
-        let (Some(outcome), Some(id)) = (header("gatehouse-outcome"), header("gatehouse-event-id")) else {
-            return Ok(());
-        };
-        let is_large = self.plan.events[delivered.deliver.event].large;
-        let item = self.dynamodb.items(TABLE).and_then(|items| items.get(id)).filter(|_| !is_large);
-        match item {
-            Some(item) => self.model.cost.end(delivered.instance, outcome, item, self.plan.is_calm()),
-            None => Ok(()),
-        }
     }
 }

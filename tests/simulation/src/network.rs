@@ -72,7 +72,11 @@ impl State {
                     instance_state.kill_at.filter(is_last).map(|(_, is_applied)| is_applied),
                 )
             }
-            Caller::Operator(number) => ([2, number as u64, self.stats.requests], None),
+            Caller::Operator(number) => {
+                let requests = self.operator_requests.entry(number).or_default();
+                *requests += 1;
+                ([2, number as u64, *requests], None)
+            }
             Caller::Outside(action, attempt) => ([3, action as u64, attempt], None),
         };
         let mut chance = Chance::of(self.plan.seed, &[2, name[0], name[1], name[2]]);

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::chance::Chance;
 use crate::fleet::{Fleet, sdk};
+use crate::keys::Keys;
 use crate::network::{Caller, Wire};
 use crate::plan::{Action, Fault, Ms, Poison, Service, TTL_DAYS, What};
 use crate::world::{DEAD_LETTER_QUEUE, RETRY_QUEUE, TABLE, World};
@@ -62,6 +63,12 @@ pub async fn act(world: World, fleet: Fleet, action: Action) {
             world.state().version = version;
         }
         What::Rotate(part) => rotate(&world, part).await,
+        What::BreakSecrets(breakage, lasts) => {
+            world.note(format_args!("the secrets document has an error for {lasts} ms: {breakage:?}"));
+            change_secrets(&world, |keys| keys.break_document(breakage));
+            world.wait(lasts).await;
+            change_secrets(&world, |keys| keys.repair(breakage));
+        }
         What::Redrive if action.n.is_multiple_of(2) => drop(redrive_all(&world, action.n).await),
         What::Redrive => redrive_each(&world, action.n).await,
         What::Erase(event) => {
@@ -83,18 +90,20 @@ pub async fn act(world: World, fleet: Fleet, action: Action) {
 
 async fn rotate(world: &World, part: &'static str) {
     world.note(format_args!("the secret of {part} is rotated"));
-    let change = |change: &dyn Fn(&mut crate::keys::Keys)| {
-        let mut state = world.state();
-        change(&mut state.keys);
-        state.secrets_manager.secret = Some(state.keys.document());
-    };
-    change(&|keys| keys.add(part));
+    change_secrets(world, |keys| keys.add(part));
     world.wait(BEFORE_SWITCH).await;
-    change(&|keys| keys.switch(part));
+    change_secrets(world, |keys| keys.switch(part));
     world.wait(BEFORE_REMOVAL).await;
     let now = world.epoch_ms();
-    change(&|keys| keys.remove_old(part, now));
+    change_secrets(world, |keys| keys.remove_old(part, now));
     world.note(format_args!("the old secret of {part} is removed"));
+}
+
+/// Changes the secrets, and stores the new document.
+fn change_secrets(world: &World, change: impl FnOnce(&mut Keys)) {
+    let mut state = world.state();
+    change(&mut state.keys);
+    state.secrets_manager.secret = Some(state.keys.document());
 }
 
 fn deployment(world: &World, action: usize) -> Deployment {

@@ -8,7 +8,7 @@ use gatehouse_egress::Body;
 use http::{Request, Response, StatusCode, header};
 use http_body::Frame;
 use http_body_util::{BodyExt, Empty};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use crate::chance::Chance;
@@ -57,13 +57,17 @@ fn response(status: StatusCode, body: Body) -> Response<Body> {
 
 /// The end of an agent's answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum AgentEnd {
+pub enum AgentEnd {
     /// A terminal event.
     Finished,
+    /// A terminal event whose blank line is missing.
+    Unterminated,
     /// An event that says that the run failed.
     RunError,
     /// The connection breaks within an event.
     Cut,
+    /// The answer ends within an event.
+    Torn,
     /// The agent falls silent.
     Silent,
     /// The answer ends without a terminal event.
@@ -84,24 +88,51 @@ fn answer(world: &World, caller: Caller, request: &Request<Bytes>, request_id: &
     world.check(checked);
     let seed = world.state().plan.seed;
     let mut chance = Chance::of(seed, &[4, call as u64]);
-    if chance.happens(60) {
+    if chance.happens(80) {
+        let status = *chance.pick(&[400, 401, 422, 429, 500, 502]);
+        world.state().model.chat.agent_refuses(call, status);
         let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
-        return response(StatusCode::BAD_GATEWAY, Body::simulated(body));
+        return response(StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY), Body::simulated(body));
     }
     let end = match chance.between(0, 100) {
-        0..72 => AgentEnd::Finished,
+        0..66 => AgentEnd::Finished,
+        66..72 => AgentEnd::Unterminated,
         72..80 => AgentEnd::RunError,
-        80..88 => AgentEnd::Cut,
-        88..92 => AgentEnd::Silent,
+        80..86 => AgentEnd::Cut,
+        86..90 => AgentEnd::Torn,
+        90..94 => AgentEnd::Silent,
         _ => AgentEnd::Missing,
     };
-    if end == AgentEnd::Finished {
-        world.state().model.chat.agent_will_finish(call);
-    }
+    world.state().model.chat.agent_will_end(call, end);
     let (sender, frames) = mpsc::unbounded_channel();
     let world = world.clone();
     tokio::spawn(async move { stream(&world, call, end, chance, &sender).await });
     response(StatusCode::OK, Body::simulated(AgentBody(frames).boxed_unsync()))
+}
+
+/// Returns the events of an answer: one run, or rarely two.
+fn events(call: usize, end: AgentEnd, chance: &mut Chance) -> Vec<Value> {
+    let runs = if chance.happens(150) { 2 } else { 1 };
+    let mut events = Vec::new();
+    for run in 1..=runs {
+        let (thread, id, message) = (format!("t{call}"), format!("r{call}-{run}"), format!("m{run}"));
+        events.push(json!({"type": "RUN_STARTED", "threadId": thread, "runId": id}));
+        events.push(json!({"type": "TEXT_MESSAGE_START", "messageId": message, "role": "assistant"}));
+        // The text differs in every call, so that a replay cannot be mistaken for another answer.
+        events.extend((0..chance.between(1, 6)).map(|n| {
+            let delta = format!("PRIVATE-agent-{call}-{run}-{n} ");
+            json!({"type": "TEXT_MESSAGE_CONTENT", "messageId": message, "delta": delta})
+        }));
+        events.push(json!({"type": "TEXT_MESSAGE_END", "messageId": message}));
+        let finished = json!({"type": "RUN_FINISHED", "threadId": thread, "runId": id});
+        match end {
+            _ if run < runs => events.push(finished),
+            AgentEnd::Finished | AgentEnd::Unterminated => events.push(finished),
+            AgentEnd::RunError => events.push(json!({"type": "RUN_ERROR", "message": "PRIVATE-agent-error"})),
+            AgentEnd::Cut | AgentEnd::Torn | AgentEnd::Silent | AgentEnd::Missing => {}
+        }
+    }
+    events
 }
 
 async fn stream(
@@ -111,47 +142,51 @@ async fn stream(
     mut chance: Chance,
     sender: &mpsc::UnboundedSender<Result<Bytes, BoxError>>,
 ) {
-    let texts = chance.between(1, 6);
     let slow = chance.happens(150);
-    let mut events = vec![
-        json!({"type": "RUN_STARTED", "threadId": format!("t{call}"), "runId": format!("r{call}")}),
-        json!({"type": "TEXT_MESSAGE_START", "messageId": "m", "role": "assistant"}),
-    ];
-    // The text differs in every call, so that a replay cannot be mistaken for another answer.
-    events.extend((0..texts).map(
-        |n| json!({"type": "TEXT_MESSAGE_CONTENT", "messageId": "m", "delta": format!("PRIVATE-agent-{call}-{n} ")}),
-    ));
-    events.push(json!({"type": "TEXT_MESSAGE_END", "messageId": "m"}));
-    match end {
-        AgentEnd::Finished => {
-            events.push(json!({"type": "RUN_FINISHED", "threadId": format!("t{call}"), "runId": format!("r{call}")}));
+    let line_end = if chance.happens(150) { "\r\n" } else { "\n" };
+    let is_split = chance.happens(300);
+    let events = events(call, end, &mut chance);
+    let last = events.len() - 1;
+    for (n, event) in events.iter().enumerate() {
+        let mut text = format!("data: {event}{line_end}");
+        if n < last || end != AgentEnd::Unterminated {
+            text.push_str(line_end);
         }
-        AgentEnd::RunError => events.push(json!({"type": "RUN_ERROR", "message": "PRIVATE-agent-error"})),
-        AgentEnd::Cut | AgentEnd::Silent | AgentEnd::Missing => {}
-    }
-    for event in &events {
+        if chance.happens(30) {
+            text.insert_str(0, &format!(": PRIVATE-comment{line_end}{line_end}"));
+        }
         let pause: Ms = match slow {
-            true => *chance.pick(&[20, 800, 4000, 20_000]),
-            false => chance.between(0, 60),
+            // The proxy waits only for 10 s for another run.
+            true if event["type"] != "RUN_STARTED" || n == 0 => *chance.pick(&[20, 800, 4000, 20_000]),
+            _ => chance.between(0, 60),
         };
         if pause > 0 {
             world.wait(pause).await;
         }
-        let bytes = Bytes::from(format!("data: {event}\n\n"));
-        world.state().model.chat.agent_sent(call, &bytes);
-        if sender.send(Ok(bytes)).is_err() {
+        let cut = if is_split { usize::try_from(chance.between(0, text.len() as u64)).unwrap_or_default() } else { 0 };
+        for piece in [text.get(..cut).unwrap_or_default(), text.get(cut..).unwrap_or(&text)] {
+            if !piece.is_empty() {
+                world.state().model.chat.agent_sent(call, piece.as_bytes());
+                // The receiver may have left.
+                let _ = sender.send(Ok(Bytes::copy_from_slice(piece.as_bytes())));
+                world.wait(chance.between(0, 3)).await;
+            }
+        }
+        if sender.is_closed() {
             break;
         }
     }
+    let half = Bytes::from_static(b"data: {\"type\":\"TEXT_MESSAGE_");
     match end {
         AgentEnd::Cut => {
-            let half = Bytes::from_static(b"data: {\"type\":\"TEXT_MESSAGE_");
-            // The receiver may have left.
             let _ = sender.send(Ok(half));
             world.wait(5).await;
             let _ = sender.send(Err("the connection broke".into()));
         }
+        AgentEnd::Torn => drop(sender.send(Ok(half))),
         AgentEnd::Silent => sender.closed().await,
+        // The proxy adds the blank line.
+        AgentEnd::Unterminated => world.state().model.chat.agent_sent(call, b"\n"),
         AgentEnd::Finished | AgentEnd::RunError | AgentEnd::Missing => {}
     }
 }

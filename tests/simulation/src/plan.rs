@@ -21,6 +21,8 @@ const DAY: Ms = 24 * HOUR;
 pub const TTL_DAYS: u32 = 30;
 /// The number of concurrent turns of the client `limited`.
 pub const CONCURRENT_TURNS: usize = 2;
+/// The number of turns per minute of the client `metered`.
+pub const TURNS_PER_MINUTE: i64 = 2;
 
 /// A schedule.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,6 +90,8 @@ pub enum What {
     Deploy(u8),
     /// The secret of a part of the secrets document is rotated. The old one is removed after 20 minutes.
     Rotate(&'static str),
+    /// The secrets document has an error for some time.
+    BreakSecrets(Breakage, Ms),
     /// The operator redrives all dead letters.
     Redrive,
     /// The operator erases a subject: that of this event.
@@ -98,6 +102,15 @@ pub enum What {
     Sweep,
     /// A message that is not an event is on the retry queue.
     Poison(Poison),
+}
+
+/// An error in the secrets document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Breakage {
+    /// It is not JSON.
+    Document,
+    /// A part has the wrong shape.
+    Part(&'static str),
 }
 
 /// A delivery of an event.
@@ -131,6 +144,8 @@ pub enum Signer {
     Vendor,
     /// An attacker without a valid secret.
     WrongSecret,
+    /// An attacker who has changed the body of a delivery on its way.
+    Tampered,
     /// An attacker with a secret that was removed after a rotation. Before the first rotation, nothing is sent.
     RemovedSecret,
 }
@@ -148,10 +163,14 @@ pub struct Ask {
     pub leaves_after: Option<Ms>,
     /// Whether the client sends the same request again until it gets an answer.
     pub retries: bool,
+    /// Whether its token is that of nobody.
+    pub is_forged: bool,
+    /// Whether it asks for one JSON object instead of a stream.
+    pub is_json: bool,
 }
 
-/// The chat clients. The second one has limits.
-pub const CLIENTS: [&str; 2] = ["web", "limited"];
+/// The chat clients. The second one has a limit of concurrent turns, the third one of turns per minute.
+pub const CLIENTS: [&str; 3] = ["web", "limited", "metered"];
 
 /// A message on the retry queue that is not an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -314,10 +333,29 @@ impl Plan {
         !self.actions.iter().any(|action| is_disturbance(&action.what))
     }
 
-    /// Whether requests to a service fail.
+    /// Whether requests to a service fail, or its content has an error.
     #[must_use]
     pub fn disturbs(&self, service: Service) -> bool {
-        self.actions.iter().any(|action| matches!(action.what, What::Fault(fault) if fault.service == service))
+        let disturbs = |what: &What| match what {
+            What::Fault(fault) => fault.service == service,
+            What::BreakSecrets(..) => service == Service::SecretsManager,
+            _ => false,
+        };
+        self.actions.iter().any(|action| disturbs(&action.what))
+    }
+
+    /// Whether secrets change, so that an instance may lack the current ones. A part with an error has no secrets, while
+    /// a document that cannot be read changes nothing.
+    #[must_use]
+    pub fn changes_secrets(&self) -> bool {
+        let changes = |what: &What| matches!(what, What::Rotate(_) | What::BreakSecrets(Breakage::Part(_), _));
+        self.actions.iter().any(|action| changes(&action.what))
+    }
+
+    /// Whether a subject is erased.
+    #[must_use]
+    pub fn erases(&self) -> bool {
+        self.actions.iter().any(|action| matches!(action.what, What::Erase(_)))
     }
 
     /// Whether instances stand still.
@@ -337,6 +375,7 @@ impl Plan {
     pub fn quiet_at(&self) -> Ms {
         let end = |action: &Action| match action.what {
             What::Fault(Fault { lasts, .. }) | What::Pause { lasts, .. } | What::Lag(lasts) => action.at + lasts,
+            What::BreakSecrets(_, lasts) => action.at + lasts,
             What::Rotate(_) => action.at + 25 * MINUTE,
             _ => action.at,
         };
@@ -367,8 +406,9 @@ impl Plan {
                 is_doubled: theme != Theme::Calm && chance.happens(120),
                 retries: chance.happens(600),
                 signer: match chance.between(0, 1000) {
-                    0..30 if theme != Theme::Calm => Signer::WrongSecret,
-                    30..50 if theme != Theme::Calm => Signer::RemovedSecret,
+                    0..20 if theme != Theme::Calm => Signer::WrongSecret,
+                    20..40 if theme != Theme::Calm => Signer::Tampered,
+                    40..60 if theme != Theme::Calm => Signer::RemovedSecret,
                     _ => Signer::Vendor,
                 },
             };
@@ -387,7 +427,11 @@ impl Plan {
         for _ in 0..count {
             let key = chance.happens(750).then(|| u8::try_from(chance.between(0, keys)).unwrap_or_default());
             let ask = Ask {
-                client: usize::from(chance.happens(400)),
+                client: match chance.between(0, 100) {
+                    0..50 => 0,
+                    50..85 => 1,
+                    _ => 2,
+                },
                 key,
                 // A key belongs to one body, except rarely.
                 body: match key {
@@ -396,6 +440,8 @@ impl Plan {
                 },
                 leaves_after: chance.happens(250).then(|| chance.between(0, 20 * SECOND)),
                 retries: chance.happens(600),
+                is_forged: theme != Theme::Calm && chance.happens(30),
+                is_json: chance.happens(150),
             };
             let at = near(moments, chance);
             self.add(at, What::Ask(ask));
@@ -464,13 +510,18 @@ impl Plan {
         let parts: Vec<&'static str> = SOURCES.iter().map(|source| source.profile().secrets.name).collect();
         for _ in 0..chance.between(0, 5) {
             let at = near(moments, chance);
-            let what = match chance.between(0, 12) {
+            let what = match chance.between(0, 13) {
                 0..2 => What::Deploy(u8::try_from(chance.between(0, 2)).unwrap_or_default()),
                 2..4 => What::Rotate(chance.pick::<&'static str>(&parts)),
                 4..7 => What::Redrive,
                 7..9 => What::Erase(chance.between(0, self.events.len() as u64).try_into().unwrap_or_default()),
                 9 => What::Lag(*chance.pick(&[2 * SECOND, MINUTE])),
                 10 => What::Sweep,
+                11 => {
+                    let part = *chance.pick(&parts);
+                    let breakage = if chance.happens(500) { Breakage::Document } else { Breakage::Part(part) };
+                    What::BreakSecrets(breakage, *chance.pick(&[MINUTE, 20 * MINUTE, 3 * HOUR]))
+                }
                 _ => What::Poison(if chance.happens(500) { Poison::Garbage } else { Poison::Newer }),
             };
             let at = if what == What::Redrive { at + chance.between(0, 8 * HOUR) } else { at };

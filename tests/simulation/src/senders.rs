@@ -60,15 +60,21 @@ async fn attempt_delivery(
     attempt: u64,
 ) -> bool {
     let source = SOURCES[spec.source];
-    let is_forged = deliver.signer == Signer::WrongSecret;
-    let body = body(world.state().plan.seed, spec, deliver.event, deliver.variant, is_forged);
+    // A bearer secret does not cover the body, so that nobody can notice a change.
+    let signer = match deliver.signer {
+        Signer::Tampered if source.profile().vendor == "vapi" => Signer::WrongSecret,
+        signer => signer,
+    };
+    let body = |is_forged| body(world.state().plan.seed, spec, deliver.event, deliver.variant, is_forged);
+    let signed = body(signer == Signer::WrongSecret);
+    let body = if signer == Signer::Tampered { body(true) } else { signed.clone() };
     let message_id = format!("msg_{}", deliver.event);
     let now = world.time();
     let removed_at = world.state().keys.removed_at(source.profile().secrets.name);
     if deliver.signer == Signer::RemovedSecret && removed_at.is_none() {
         return true;
     }
-    let headers = world.state().keys.sign(source, &message_id, body.as_bytes(), now, deliver.signer);
+    let headers = world.state().keys.sign(source, &message_id, signed.as_bytes(), now, signer);
     let mut request = Request::post(source.profile().paths.first().copied().unwrap_or("/"));
     request = request.header("content-type", "application/json");
     for (name, value) in headers {
@@ -76,8 +82,13 @@ async fn attempt_delivery(
     }
     let Ok(request) = request.body(Bytes::from(body)) else { return false };
     let Some(function) = Function::named(source.profile().function) else { return false };
-    world.state().stats.deliveries += 1;
-    let delivered = Delivered { deliver, instance: 0, removed_at };
+    {
+        let now = world.epoch_ms();
+        let mut state = world.state();
+        state.stats.deliveries += 1;
+        state.model.sends(deliver.event, now);
+    }
+    let delivered = Delivered { deliver, instance: 0, removed_at, is_undisturbed: false };
     let caller = Caller::Outside(action, attempt);
     let about = Subject::named(format_args!("event {} {:?}", deliver.event, deliver.variant));
     let exchange = exchange(world, fleet, caller, function, &about, request, &delivered);
@@ -103,8 +114,10 @@ async fn exchange(
         is_reached.ok()?;
         let world = world_of_function;
         world.note(format_args!("{caller} -> {function} {name}"));
+        let began = world.moment();
         let (instance, response) = fleet.deliver(function, request).await?;
-        let delivered = Delivered { instance, ..delivered };
+        let is_undisturbed = world.is_undisturbed_since(began, instance);
+        let delivered = Delivered { instance, is_undisturbed, ..delivered };
         match &response {
             None => world.note(format_args!("{caller} <- {function} {name}: no response")),
             Some(response) => {

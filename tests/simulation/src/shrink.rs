@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use gatehouse_vendors::SOURCES;
 
-use crate::plan::{Action, Ask, CLIENTS, Deliver, Fault, Plan, Poison, Signer, Variant, What};
+use crate::plan::{Action, Ask, Breakage, CLIENTS, Deliver, Fault, Plan, Poison, Signer, Variant, What};
 use crate::schedule::{self, Report};
 use crate::trace::Moment;
 use crate::world::Violation;
@@ -129,16 +129,19 @@ fn describe(plan: &Plan, action: &Action) -> String {
                 (*is_doubled, ", twice at once"),
                 (*retries, ", and retries"),
                 (*signer == Signer::WrongSecret, ", signed by a forger"),
+                (*signer == Signer::Tampered, ", changed by a forger"),
                 (*signer == Signer::RemovedSecret, ", signed with a removed secret"),
             ] {
                 text.push_str(if is_true { part } else { "" });
             }
             text
         }
-        What::Ask(Ask { client, key, body, leaves_after, retries }) => {
+        What::Ask(Ask { client, key, body, leaves_after, retries, is_forged, is_json }) => {
             let mut text = format!("client {} asks the agent (request {body}", CLIENTS[*client]);
             let _ = key.map(|key| write!(text, ", key {key}"));
             let _ = leaves_after.map(|ms| write!(text, ", leaves after {ms} ms"));
+            text.push_str(if *is_json { ", as JSON" } else { "" });
+            text.push_str(if *is_forged { ", without a valid token" } else { "" });
             text.push_str(if *retries { ", retries)" } else { ")" });
             text
         }
@@ -152,6 +155,10 @@ fn describe(plan: &Plan, action: &Action) -> String {
         What::Pause { function, lasts } => format!("all instances of {function} stand still for {lasts} ms"),
         What::Retire(function) => format!("the idle instances of {function} end"),
         What::Deploy(version) => format!("version {version} is deployed"),
+        What::BreakSecrets(Breakage::Document, lasts) => format!("the secrets document is not JSON for {lasts} ms"),
+        What::BreakSecrets(Breakage::Part(part), lasts) => {
+            format!("the part {part} of the secrets document is wrong for {lasts} ms")
+        }
         What::Rotate(part) => format!("the secret of {part} is rotated"),
         What::Redrive => "the operator redrives all dead letters".to_owned(),
         What::Erase(event) => format!("the operator erases the subject of event {event}"),

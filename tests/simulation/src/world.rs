@@ -1,6 +1,7 @@
 //! The world of one schedule: the services, the running instances, the faults, the trace and the oracles. All parts of a
 //! schedule share it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -68,6 +69,16 @@ pub struct State {
     pub stats: Stats,
     /// The choices of SQS.
     pub choices: Chance,
+    /// The number of requests of each operator's command, by the number of its action.
+    pub operator_requests: BTreeMap<usize, u64>,
+}
+
+/// A moment of a schedule.
+#[derive(Debug, Clone, Copy)]
+pub struct Moment {
+    at: Ms,
+    /// The number of faults until then.
+    faults: u64,
 }
 
 /// The state of an instance, which is a process that runs a function.
@@ -113,7 +124,7 @@ pub struct Stats {
     /// Instances that were started.
     pub instances: u64,
     /// How often each kind of fault hit each operation in each state of what it is about.
-    pub coverage: std::collections::BTreeMap<(String, String, String), u64>,
+    pub coverage: BTreeMap<(String, String, String), u64>,
 }
 
 impl World {
@@ -134,6 +145,7 @@ impl World {
             violation: None,
             stats: Stats::default(),
             choices: Chance::of(plan.seed, &[1]),
+            operator_requests: BTreeMap::new(),
             plan: Arc::new(plan),
         };
         World(Arc::new(Shared {
@@ -262,10 +274,22 @@ impl World {
         state.instances.iter_mut().for_each(|instance_state| instance_state.kill_at = None);
     }
 
+    /// Returns this moment.
+    #[must_use]
+    pub fn moment(&self) -> Moment {
+        Moment { at: self.now(), faults: self.state().stats.faults }
+    }
+
+    /// Whether nothing has failed anywhere since `began`, and an instance has not stood still.
+    #[must_use]
+    pub fn is_undisturbed_since(&self, began: Moment, instance: usize) -> bool {
+        self.state().stats.faults == began.faults && !self.has_paused(instance, began.at)
+    }
+
     /// Whether an instance stood still since `began`.
     #[must_use]
     pub fn has_paused(&self, instance: usize, began: Ms) -> bool {
-        self.state().instances[instance].paused_until > began
+        self.state().instances.get(instance).is_some_and(|instance_state| instance_state.paused_until > began)
     }
 
     /// Lets an instance stand still. Its own code does not notice.

@@ -65,7 +65,7 @@ impl Cost {
 
     /// Checks the cost of a delivery whose item is `item`. Without faults it is exactly the documented one, else at most
     /// twice as many requests, because each is attempted twice.
-    pub fn end(&mut self, instance: usize, outcome: &str, item: &Item, is_calm: bool) -> Checked {
+    pub fn end(&mut self, instance: usize, outcome: &str, item: &Item, is_exact: bool) -> Checked {
         let requests = self.requests.remove(&instance).unwrap_or_default();
         // The list of erased subjects is read once a minute, whatever arrives.
         let requests: Vec<Request> = requests.into_iter().filter(|request| request.key != "erased").collect();
@@ -74,7 +74,7 @@ impl Cost {
             "conflict" => (2, 2),
             _ => (0, 3),
         };
-        let most = if is_calm { most } else { 2 * most };
+        let most = if is_exact { most } else { 2 * most };
         if requests.len() < least || requests.len() > most {
             let operations: Vec<_> =
                 requests.iter().map(|request| format!("{} {}", request.operation, request.key)).collect();
@@ -87,7 +87,7 @@ impl Cost {
             "duplicate" => of_item,
             _ => return Ok(()),
         };
-        if is_calm && units != expected && !requests.iter().any(|request| request.is_replaced) {
+        if is_exact && units != expected && !requests.iter().any(|request| request.is_replaced) {
             return Err(("cost", format!("{outcome} took {units} write units, not {expected}")));
         }
         Ok(())

@@ -2,12 +2,15 @@
 
 use aws_lambda_events::sqs::SqsEvent as Batch;
 use gatehouse_memory::Sqs;
-use gatehouse_memory::sqs::SqsEvent;
+use gatehouse_memory::sqs::{SqsEvent, StoredMessage};
 
 use super::stored::QueuedMessage;
 use super::{Checked, Model};
 use crate::network::Caller;
 use crate::plan::FaultKind;
+
+/// How often a message is received before it becomes a dead letter.
+const RECEIVES: u32 = 5;
 
 /// The shortest time in which a message may be received five times, in milliseconds. The visibility timeout alone spans
 /// four times 180 s; SQS may deliver twice.
@@ -16,13 +19,16 @@ const SHORTEST_SPAN: i64 = 20_000;
 impl Model {
     /// Sees an event of a queue.
     pub fn queue_changed(&mut self, event: &SqsEvent, sqs: &Sqs, caller: Caller, now: i64) -> Checked {
+        self.queued_at = now;
         let (lost, is_final) = match event {
             SqsEvent::Sent { queue, id } | SqsEvent::Received { queue, id, .. } => {
                 let at = (queue.clone(), id.clone());
                 if !self.queued.contains_key(&at) {
-                    let message = sqs.messages(queue).find(|message| message.id == *id);
-                    let message =
-                        self.message(message.map(|message| message.body.as_str()).unwrap_or_default(), now)?;
+                    let stored = sqs.messages(queue).find(|message| message.id == *id);
+                    let message = self.message(stored.map(|stored| stored.body.as_str()).unwrap_or_default(), now)?;
+                    if let (Some(stored), Caller::Instance(_), "DeadLetterQueue") = (stored, caller, queue.as_str()) {
+                        check_letter(stored, sqs)?;
+                    }
                     if let (Some(id), true) = (&message.id, matches!(event, SqsEvent::Sent { .. })) {
                         self.accepted.insert((id.clone(), message.content.clone()));
                         let written = self.cost.nonce_of(caller, id).filter(|_| queue == "RetryQueue");
@@ -54,7 +60,13 @@ impl Model {
                 (self.queued.remove(&(queue.clone(), id.clone())), is_dead)
             }
         };
-        let Some(QueuedMessage { id: Some(id), content, .. }) = lost else { return Ok(()) };
+        let Some(QueuedMessage { id, content, .. }) = lost else { return Ok(()) };
+        let Some(id) = id else {
+            let SqsEvent::Deleted { queue, id } = event else { return Ok(()) };
+            let is_kept = queue != "RetryQueue" || self.queued.values().any(|message| message.content == content);
+            let what = || format!("message {id} is not an event, and was deleted without a dead letter");
+            return if is_kept { Ok(()) } else { Err(("I5", what())) };
+        };
         if is_final && !self.is_durable(&id, &content, now) {
             // A dead letter that nobody redrives is lost after two weeks, as documented.
             self.accepted.remove(&(id.clone(), content));
@@ -106,6 +118,11 @@ impl Model {
         }
     }
 
+    /// Whether a queue has a message, or had one a short time before `since`, so that SQS may still count it.
+    pub(super) fn was_anything_queued(&self, since: i64) -> bool {
+        !self.queued.is_empty() || self.queued_at >= since - super::COUNTED_AFTER
+    }
+
     /// Whether a message is on the retry queue.
     #[must_use]
     pub fn is_anything_queued(&self) -> bool {
@@ -117,5 +134,20 @@ impl Model {
     pub fn dead_letters(&self) -> Vec<String> {
         let dead = self.queued.iter().filter(|((queue, _), _)| queue == "DeadLetterQueue");
         dead.filter_map(|(_, message)| message.id.clone()).collect()
+    }
+}
+
+/// Checks a dead letter of event-retry: it has a reason, and its message was received as often as documented.
+fn check_letter(letter: &StoredMessage, sqs: &Sqs) -> Checked {
+    let text = |name: &str| letter.attributes.get(name).and_then(|value| value["StringValue"].as_str());
+    if ["reason", "last_error", "first_failed_at"].into_iter().any(|name| text(name).is_none_or(str::is_empty)) {
+        return Err(("I5", format!("dead letter {} has no reason", letter.id)));
+    }
+    let same = sqs.messages("RetryQueue").filter(|message| message.body == letter.body);
+    match same.map(|message| message.receive_count).max() {
+        Some(receives) if receives < RECEIVES => {
+            Err(("I5", format!("dead letter {} was received only {receives} times", letter.id)))
+        }
+        _ => Ok(()),
     }
 }

@@ -2,6 +2,7 @@
 
 use data_encoding::{BASE64, HEXLOWER};
 use gatehouse_memory::dynamodb::Item;
+use gatehouse_payload::time::Timestamp;
 use gatehouse_vendors::SOURCES;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -11,6 +12,33 @@ use crate::fleet::MAX_SKEW;
 use crate::network::Caller;
 use crate::plan::{TTL_DAYS, Variant};
 use crate::senders;
+
+/// What follows from the body of an event: it is the same in all of its records.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Derived {
+    event_type: Option<String>,
+    /// `None` if the body does not say it.
+    occurred_at: Option<String>,
+    fingerprint: Option<String>,
+    is_weak: bool,
+    is_parsed: bool,
+    verified_by: Option<String>,
+}
+
+impl Derived {
+    /// Reads it from an item.
+    pub(super) fn of(item: &Item) -> Derived {
+        let text = |name: &str| item.get(name).and_then(|value| value["S"].as_str()).map(str::to_owned);
+        Derived {
+            event_type: text("event_type"),
+            occurred_at: text("occurred_at").filter(|_| !item.contains_key("occurred_at_from")),
+            fingerprint: item.get("fingerprint").map(Value::to_string),
+            is_weak: item.contains_key("identity"),
+            is_parsed: !item.contains_key("parsed"),
+            verified_by: text("verified_by"),
+        }
+    }
+}
 
 /// The largest difference between the expiry of an item and the documented one, in seconds.
 const EXPIRY_TOLERANCE: i64 = 900;
@@ -25,7 +53,7 @@ pub(super) enum Entry {
         expires_at: i64,
         is_copy: bool,
         writer: Caller,
-        attempt: Attempt,
+        attempt: Box<Attempt>,
     },
     Tombstone {
         subject_hash: String,
@@ -41,6 +69,9 @@ pub(super) struct Attempt {
     pub(super) received_at: String,
     pub(super) verified_by: String,
     pub(super) answer: Option<String>,
+    /// Hexadecimal.
+    pub(super) fingerprint: String,
+    pub(super) is_weak: bool,
 }
 
 impl Entry {
@@ -61,6 +92,7 @@ impl Entry {
 pub(super) struct QueuedMessage {
     /// The event id; `None` for a message that is not an event.
     pub(super) id: Option<String>,
+    /// The short name of the body; the whole text of a message that is not an event.
     pub(super) content: String,
     pub(super) attempt: Attempt,
     /// When it was sent, in milliseconds since 1970.
@@ -88,13 +120,28 @@ impl Model {
             received_at: text("received_at").unwrap_or_default().to_owned(),
             verified_by: text("verified_by").unwrap_or_default().to_owned(),
             answer: text("answer").map(str::to_owned),
+            fingerprint: item
+                .get("fingerprint")
+                .and_then(|fingerprint| BASE64.decode(fingerprint["B"].as_str()?.as_bytes()).ok())
+                .map(|bytes| HEXLOWER.encode(&bytes))
+                .unwrap_or_default(),
+            is_weak: item.contains_key("identity"),
         };
         let subject = text("subject").map(str::to_owned);
-        if let Some(event) = event_of(&content) {
-            let vendor = SOURCES[self.plan.events[event].source].profile().vendor;
-            let hour = text("received_at").and_then(|at| at.get(..13)).map(|hour| format!("{vendor}/{hour}"));
-            if subject != self.subject(event) || text("source_hour") != hour.as_deref() {
-                return Err(("I1", format!("{key} is not in the indexes where it belongs")));
+        let event = event_of(&content);
+        let (vendor, expected) = match event {
+            Some(event) => (SOURCES[self.plan.events[event].source].profile().vendor, self.subject(event)),
+            None => ("ag-kit", self.chat.subject(&content)),
+        };
+        let hour = attempt.received_at.get(..13).map(|hour| format!("{vendor}/{hour}"));
+        if subject != expected || text("source_hour") != hour.as_deref() {
+            return Err(("I1", format!("{key} is not in the indexes where it belongs")));
+        }
+        if let Some(event) = event {
+            let received_at = Timestamp::parse(&attempt.received_at).map_or(0, Timestamp::as_millis);
+            let sent_at = self.sent_at.get(&event).copied().unwrap_or(i64::MAX);
+            if received_at < sent_at - MAX_SKEW || received_at > now + MAX_SKEW {
+                return Err(("I1", format!("{key} was received at {}, sent at {sent_at}", attempt.received_at)));
             }
             // A pause may take the time in which the rules decide.
             if self.is_question(&id) && attempt.answer.is_none() && !self.plan.pauses() {
@@ -102,7 +149,7 @@ impl Model {
             }
         }
         let is_copy = text("conflict_of").is_some();
-        Ok(Entry::Record { id, content, subject, expires_at, is_copy, writer, attempt })
+        Ok(Entry::Record { id, content, subject, expires_at, is_copy, writer, attempt: Box::new(attempt) })
     }
 
     fn payload(&self, item: &Item) -> Option<Vec<u8>> {
@@ -155,10 +202,12 @@ impl Model {
                     received_at: text("received_at").unwrap_or_default(),
                     verified_by: text("verified_by").unwrap_or_default(),
                     answer: text("answer"),
+                    fingerprint: text("fingerprint").unwrap_or_default(),
+                    is_weak: envelope["identity"] == "weak",
                 };
                 Ok(QueuedMessage { id: Some(id.to_owned()), content: self.content(id, &payload)?, attempt, sent_at })
             }
-            _ => Ok(QueuedMessage { id: None, content: String::new(), attempt: Attempt::default(), sent_at }),
+            _ => Ok(QueuedMessage { id: None, content: body.to_owned(), attempt: Attempt::default(), sent_at }),
         }
     }
 }

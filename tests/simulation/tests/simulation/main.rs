@@ -50,7 +50,8 @@ fn run(seed: u64, actions: Vec<(u64, What)>) -> Option<Violation> {
 /// The record of a completed turn became a dead letter, its key could not be settled, and the agent was asked again.
 #[test]
 fn agent_is_not_asked_again_while_its_answer_is_a_dead_letter() {
-    let ask = |body, key| Ask { client: 1, key, body, leaves_after: None, retries: true };
+    let ask =
+        |body, key| Ask { client: 1, key, body, leaves_after: None, retries: true, is_forged: false, is_json: false };
     let rejected = Fault { service: Service::DynamoDb, kind: FaultKind::Rejected, share: 1000, lasts: 120_000 };
     let actions = vec![
         (100, What::Ask(ask(5, None))),

@@ -1,0 +1,167 @@
+//! The responses to vendors.
+
+use gatehouse_vendors::SOURCES;
+use http::Response;
+
+use super::stored::Entry;
+use super::{Checked, Model};
+use crate::network::Caller;
+use crate::plan::{Deliver, Service, Signer};
+use crate::senders;
+use crate::world::{State, TABLE};
+
+/// The time after which no instance may accept a secret that was removed, in milliseconds: 15 minutes, and the time
+/// between two loads.
+const FORGOTTEN_AFTER: i64 = 16 * 60_000;
+
+/// A delivery that was sent.
+#[derive(Debug, Clone, Copy)]
+pub struct Delivered {
+    /// What is delivered.
+    pub deliver: Deliver,
+    /// When the last secret of its vendor was removed, in milliseconds since 1970.
+    pub removed_at: Option<i64>,
+    /// The instance that handled it.
+    pub instance: usize,
+    /// Whether nothing has failed anywhere while it was handled.
+    pub is_undisturbed: bool,
+}
+
+impl Model {
+    /// Checks a response to a vendor.
+    fn responded(
+        &mut self,
+        delivered: &Delivered,
+        response: &Response<String>,
+        secrets: &[String],
+        now: i64,
+    ) -> Checked {
+        let status = response.status().as_u16();
+        let header =
+            |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let Deliver { event, variant, signer, .. } = delivered.deliver;
+        let is_accepted = (200..300).contains(&status);
+        if response.body().contains("PRIVATE") || secrets.iter().any(|secret| response.body().contains(secret.as_str()))
+        {
+            return Err(("I8", format!("the response to event {event} shows content")));
+        }
+        match signer {
+            Signer::WrongSecret | Signer::Tampered if is_accepted => {
+                return Err(("I3", format!("a forged event {event} was accepted")));
+            }
+            Signer::WrongSecret | Signer::Tampered => return Ok(()),
+            Signer::RemovedSecret if is_accepted => {
+                let is_late = delivered.removed_at.is_some_and(|at| now - at > FORGOTTEN_AFTER);
+                if is_late && !self.plan.disturbs(Service::SecretsManager) {
+                    return Err(("I3", format!("event {event} was accepted with a secret that was removed long ago")));
+                }
+            }
+            Signer::RemovedSecret => return Ok(()),
+            Signer::Vendor if (400..500).contains(&status) => {
+                return Err((
+                    "I4",
+                    format!("the authentic event {event} was refused with {status}: {}", response.body()),
+                ));
+            }
+            Signer::Vendor if !is_accepted => {
+                let has_secrets = !self.plan.disturbs(Service::SecretsManager)
+                    || self.accepting.contains(&delivered.instance) && !self.plan.changes_secrets();
+                let is_queue_working = !self.plan.pauses() && !self.plan.disturbs(Service::Sqs);
+                let what = format!("event {event} gets {status} although the queue works");
+                let is_excused = !has_secrets || !delivered.is_undisturbed && !is_queue_working;
+                return if is_excused { Ok(()) } else { Err(("I1", what)) };
+            }
+            Signer::Vendor => drop(self.accepting.insert(delivered.instance)),
+        }
+        let (id, outcome) = (header("gatehouse-event-id").to_owned(), header("gatehouse-outcome"));
+        if *self.ids.entry(id.clone()).or_insert(event) != event {
+            return Err(("identity", format!("{id} is the id of two events, {} and {event}", self.ids[&id])));
+        }
+        let content = senders::marker(event, variant);
+        match outcome {
+            "recorded" | "duplicate" | "conflict" | "queued" => {
+                if !self.is_durable(&id, &content, now) {
+                    return Err(("I1", format!("{id} ({content}) is {outcome}, but in neither table nor queue")));
+                }
+                self.check_outcome(&id, &content, outcome, now)?;
+                self.accepted.insert((id.clone(), content.clone()));
+            }
+            "erased" if self.is_erased(&id, &content, now) => {
+                let own = Caller::Instance(delivered.instance);
+                let is_own = matches!(self.table.get(&id), Some(Entry::Record { writer, .. }) if *writer == own);
+                if is_own && self.cost.has_written(delivered.instance, &id) {
+                    return Err(("erasure", format!("{id} is called erased, and its record is kept")));
+                }
+            }
+            "unrecorded" if self.is_question(&id) => {}
+            _ => return Err(("I1", format!("the outcome of {id} is {outcome}"))),
+        }
+        if delivered.is_undisturbed && ["queued", "unrecorded"].contains(&outcome) {
+            return Err(("I1", format!("{id} is {outcome} although nothing has failed")));
+        }
+        let path = format!("/control/{content}");
+        let has_run = self.actions.contains_key(&path);
+        if delivered.is_undisturbed && outcome == "recorded" && self.acts(event, &id) && !has_run {
+            return Err(("I6", format!("the action of {id} has not run")));
+        }
+        let Some(Entry::Record { attempt, writer, .. }) = self.table.get(&id) else { return Ok(()) };
+        if self.is_question(&id)
+            && ["recorded", "duplicate"].contains(&outcome)
+            && let Some(answer) = &attempt.answer
+            && answer != response.body()
+        {
+            return Err(("I6", format!("a copy of {id} got another answer: {}, not {answer}", response.body())));
+        }
+        if outcome == "duplicate"
+            && self.cost.has_written(delivered.instance, &id)
+            && *writer == Caller::Instance(delivered.instance)
+        {
+            return Err(("I1", format!("the first delivery of {id} is called a duplicate")));
+        }
+        Ok(())
+    }
+
+    /// Checks that an outcome says what is in the table.
+    fn check_outcome(&self, id: &str, content: &str, outcome: &str, now: i64) -> Checked {
+        let Some(entry @ Entry::Record { content: stored, .. }) = self.table.get(id) else { return Ok(()) };
+        let is_same = stored == content;
+        let is_wrong = match outcome {
+            "recorded" => !is_same,
+            "duplicate" => !is_same && !self.is_question(id),
+            "conflict" => is_same,
+            _ => false,
+        };
+        if is_wrong && !entry.may_be_expired(now) {
+            return Err(("I2", format!("{content} is called {outcome}, but {id} is {stored}")));
+        }
+        Ok(())
+    }
+
+    /// Whether a rule acts on the call of an event. A message with a weak identity gets no action.
+    fn acts(&self, event: usize, id: &str) -> bool {
+        let spec = self.plan.events[event];
+        let is_weak = matches!(self.table.get(id), Some(Entry::Record { attempt, .. }) if attempt.is_weak);
+        SOURCES[spec.source].samples()[spec.sample].name == "status-update" && !is_weak
+    }
+}
+
+impl State {
+    /// Checks a response to a vendor.
+    pub fn responded(&mut self, delivered: &Delivered, response: &Response<String>, now: i64) -> Checked {
+        self.model.responded(delivered, response, self.keys.all(), now)?;
+        let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
+        let (Some(outcome), Some(id)) = (header("gatehouse-outcome"), header("gatehouse-event-id")) else {
+            return Ok(());
+        };
+        let is_large = self.plan.events[delivered.deliver.event].large;
+        let item = self.dynamodb.items(TABLE).and_then(|items| items.get(id)).filter(|_| !is_large);
+        match item {
+            Some(item) => {
+                // An erasure replaces items.
+                let is_exact = delivered.is_undisturbed && !self.plan.erases();
+                self.model.cost.end(delivered.instance, outcome, item, is_exact)
+            }
+            None => Ok(()),
+        }
+    }
+}
