@@ -272,7 +272,7 @@ fn replies(version: u8, client: Client) -> Replies {
                "reply": {{"message": {{"type": "say", "content": "version {version}"}}}}}},
               {{"when": {{"type": "status-update"}}, "act": {{"type": "say", "content": "hello"}}}}],
             "server": [
-              {{"when": {{"type": "tool-calls"}}, "reply": {{"result": "version {version}"}}}},
+              {{"when": {{"type": "tool-calls"}}, "reply": {{"result": "version {version}: für 5 € 🙂"}}}},
               {{"when": {{"type": "assistant-request"}}, "reply": {{"assistantId": "version-{version}"}}}},
               {{"when": {{"type": "status-update"}}, "act": {{"type": "say", "content": "hello"}}}}]}}"#
     );

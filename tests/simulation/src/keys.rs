@@ -46,6 +46,9 @@ impl Keys {
             breakages: Vec::new(),
         };
         parts().for_each(|part| keys.remember(part, 0));
+        // Nor may the token of nobody be shown.
+        keys.remember("agent_chat", u32::MAX);
+        keys.ever.push(keys.agent_token());
         keys
     }
 
@@ -87,6 +90,12 @@ impl Keys {
     #[must_use]
     pub fn token(&self, client: usize, is_forged: bool) -> String {
         self.secret(CLIENTS[client], if is_forged { u32::MAX } else { self.current["agent_chat"] })
+    }
+
+    /// Returns the token that the proxy sends to the agent.
+    #[must_use]
+    pub fn agent_token(&self) -> String {
+        self.secret(CLIENTS[0], u32::MAX - 1)
     }
 
     /// Returns the secrets document.
@@ -161,7 +170,7 @@ impl Keys {
                 };
                 let of = |n| CLIENTS.iter().enumerate().map(move |entry| client(entry, n));
                 let clients: Vec<Value> = numbers.iter().flat_map(of).collect();
-                json!({"clients": clients, "agents": {AGENT: {"url": AGENT_URL, "dialect": "ag-ui"}}})
+                json!({"clients": clients, "agents": {AGENT: {"url": AGENT_URL, "dialect": "ag-ui", "token": self.agent_token()}}})
             }
             _ => {
                 let secrets = numbers.iter().map(|n| format!("whsec_{}", self.secret(part, *n)));

@@ -336,6 +336,10 @@ impl Model {
 
     /// Sees an action on a live call.
     pub fn acted(&mut self, path: &str) -> Checked {
+        let event = path.strip_prefix("/control/").and_then(event_of);
+        if event.is_none_or(|event| self.plan.events[event].is_undated) {
+            return Err(("I6", format!("an action at {path} for an event whose identity is weak")));
+        }
         let count = self.actions.entry(path.to_owned()).or_default();
         *count += 1;
         if *count > 1 { Err(("I6", format!("the action at {path} ran {count} times"))) } else { Ok(()) }

@@ -62,6 +62,8 @@ pub enum AgentEnd {
     Finished,
     /// A terminal event whose blank line is missing.
     Unterminated,
+    /// A terminal event, after which the connection breaks.
+    Broken,
     /// An event that says that the run failed.
     RunError,
     /// The connection breaks within an event.
@@ -78,12 +80,22 @@ pub enum AgentEnd {
 fn answer(world: &World, caller: Caller, request: &Request<Bytes>, request_id: &str) -> Response<Body> {
     let (call, checked) = {
         let mut state = world.state();
+        let own = format!("Bearer {}", state.keys.agent_token());
         let is_secret = |value: &http::HeaderValue| {
-            value.to_str().is_ok_and(|value| state.keys.all().iter().any(|secret| value.contains(secret.as_str())))
+            let holds = |text: &str| state.keys.all().iter().any(|secret| text.contains(secret.as_str()));
+            value.to_str().is_ok_and(|text| text != own && holds(text))
         };
-        let shows_secret = request.headers().values().any(is_secret);
+        let has_token = request.headers().get("authorization").is_some_and(|value| *value == own);
+        let shows_secret = !has_token || request.headers().values().any(is_secret);
         let (call, checked) = state.model.agent_asked(caller, request_id, request.body(), world.epoch_ms());
-        (call, if shows_secret { Err(("I8", format!("{request_id} shows a secret to the agent"))) } else { checked })
+        (
+            call,
+            if shows_secret {
+                Err(("I8", format!("{request_id} sends the agent not only its own token")))
+            } else {
+                checked
+            },
+        )
     };
     world.check(checked);
     let seed = world.state().plan.seed;
@@ -96,7 +108,8 @@ fn answer(world: &World, caller: Caller, request: &Request<Bytes>, request_id: &
     }
     let end = match chance.between(0, 100) {
         0..66 => AgentEnd::Finished,
-        66..72 => AgentEnd::Unterminated,
+        66..69 => AgentEnd::Unterminated,
+        69..72 => AgentEnd::Broken,
         72..80 => AgentEnd::RunError,
         80..86 => AgentEnd::Cut,
         86..90 => AgentEnd::Torn,
@@ -127,7 +140,7 @@ fn events(call: usize, end: AgentEnd, chance: &mut Chance) -> Vec<Value> {
         let finished = json!({"type": "RUN_FINISHED", "threadId": thread, "runId": id});
         match end {
             _ if run < runs => events.push(finished),
-            AgentEnd::Finished | AgentEnd::Unterminated => events.push(finished),
+            AgentEnd::Finished | AgentEnd::Unterminated | AgentEnd::Broken => events.push(finished),
             AgentEnd::RunError => events.push(json!({"type": "RUN_ERROR", "message": "PRIVATE-agent-error"})),
             AgentEnd::Cut | AgentEnd::Torn | AgentEnd::Silent | AgentEnd::Missing => {}
         }
@@ -169,7 +182,11 @@ async fn stream(
                 world.state().model.chat.agent_sent(call, piece.as_bytes());
                 // The receiver may have left.
                 let _ = sender.send(Ok(Bytes::copy_from_slice(piece.as_bytes())));
-                world.wait(chance.between(0, 3)).await;
+                let pause = chance.between(0, 3);
+                // Some connections break immediately after the last piece.
+                if n < last && pause > 0 {
+                    world.wait(pause).await;
+                }
             }
         }
         if sender.is_closed() {
@@ -178,9 +195,14 @@ async fn stream(
     }
     let half = Bytes::from_static(b"data: {\"type\":\"TEXT_MESSAGE_");
     match end {
-        AgentEnd::Cut => {
-            let _ = sender.send(Ok(half));
-            world.wait(5).await;
+        AgentEnd::Cut | AgentEnd::Broken => {
+            if end == AgentEnd::Cut && chance.happens(500) {
+                let _ = sender.send(Ok(half));
+            }
+            let pause = chance.between(0, 10);
+            if pause > 4 {
+                world.wait(pause).await;
+            }
             let _ = sender.send(Err("the connection broke".into()));
         }
         AgentEnd::Torn => drop(sender.send(Ok(half))),

@@ -16,6 +16,8 @@ const SECOND: Ms = 1000;
 const MINUTE: Ms = 60 * SECOND;
 const HOUR: Ms = 60 * MINUTE;
 const DAY: Ms = 24 * HOUR;
+/// How long records are stored in a schedule, in milliseconds.
+const TTL_DAYS_MS: Ms = TTL_DAYS as Ms * DAY;
 
 /// How long records are stored in a schedule, in days.
 pub const TTL_DAYS: u32 = 30;
@@ -23,6 +25,9 @@ pub const TTL_DAYS: u32 = 30;
 pub const CONCURRENT_TURNS: usize = 2;
 /// The number of turns per minute of the client `metered`.
 pub const TURNS_PER_MINUTE: i64 = 2;
+
+/// The sample on which a rule acts.
+const ACTED: &str = "status-update-ended";
 
 /// A schedule.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +51,16 @@ pub struct EventSpec {
     pub subject: u64,
     /// Whether its body does not fit in one item of the table.
     pub large: bool,
+    /// Whether its body lacks its time, so that its identity is weak. Only for events whose rule acts on the call.
+    pub is_undated: bool,
+}
+
+impl EventSpec {
+    /// Whether a rule acts on the call of the event.
+    #[must_use]
+    pub fn has_action(&self) -> bool {
+        SOURCES[self.source].samples()[self.sample].name == ACTED
+    }
 }
 
 /// Something that happens.
@@ -307,8 +322,15 @@ impl Plan {
             let group = per_subject.min(samples);
             // The events of one subject are of different types.
             let first = Chance::of(seed, &[7, source as u64, n / group]).between(0, samples);
-            let sample = usize::try_from((first + n % group) % samples).unwrap_or_default();
-            EventSpec { source, sample, subject: n / group, large: has_large && n == 0 }
+            let mut sample = usize::try_from((first + n % group) % samples).unwrap_or_default();
+            let all = SOURCES[source].samples();
+            if let Some(acted) = all.iter().position(|sample| sample.name == ACTED).filter(|_| chance.happens(150)) {
+                sample = acted;
+            }
+            let large = has_large && n == 0;
+            let mut spec = EventSpec { source, sample, subject: n / group, large, is_undated: false };
+            spec.is_undated = spec.has_action() && chance.happens(150);
+            spec
         });
         let events: Vec<EventSpec> = events.collect();
         let horizon = *chance.pick(&[2 * MINUTE, 20 * MINUTE, 3 * HOUR, 3 * HOUR, 2 * DAY, 40 * DAY]);
@@ -316,6 +338,9 @@ impl Plan {
             (0..chance.between(1, 5)).map(|n| if n == 0 { 0 } else { chance.between(0, horizon) }).collect();
         let mut plan = Plan { seed, events, actions: Vec::new() };
         plan.add_deliveries(theme, &moments, &mut chance);
+        if horizon > TTL_DAYS_MS {
+            plan.add_late_deliveries(&mut chance);
+        }
         plan.add_turns(theme, &moments, &mut chance);
         if theme != Theme::Calm {
             plan.add_faults(theme, &moments, &mut chance);
@@ -417,6 +442,17 @@ impl Plan {
         }
     }
 
+    /// Adds deliveries of events whose records are about to expire, or have just expired.
+    fn add_late_deliveries(&mut self, chance: &mut Chance) {
+        let deliveries = self.actions.clone();
+        for _ in 0..chance.between(1, 4).min(deliveries.len() as u64) {
+            let first = chance.pick(&deliveries);
+            let What::Deliver(deliver) = first.what else { continue };
+            let at = (first.at + TTL_DAYS_MS + chance.between(0, 4 * MINUTE)).saturating_sub(2 * MINUTE);
+            self.add(at, What::Deliver(deliver));
+        }
+    }
+
     fn add_turns(&mut self, theme: Theme, moments: &[Ms], chance: &mut Chance) {
         let count = match theme {
             Theme::Webhooks => 0,
@@ -438,7 +474,10 @@ impl Plan {
                     Some(key) if !chance.happens(60) => key,
                     _ => u8::try_from(chance.between(0, 8)).unwrap_or_default(),
                 },
-                leaves_after: chance.happens(250).then(|| chance.between(0, 20 * SECOND)),
+                leaves_after: chance.happens(250).then(|| {
+                    let latest = *chance.pick(&[40, SECOND, 20 * SECOND]);
+                    chance.between(0, latest)
+                }),
                 retries: chance.happens(600),
                 is_forged: theme != Theme::Calm && chance.happens(30),
                 is_json: chance.happens(150),
@@ -459,6 +498,7 @@ impl Plan {
             Service::Sqs,
             Service::Sqs,
             Service::SecretsManager,
+            Service::Control,
             Service::Control,
             Service::Front,
         ];
@@ -508,16 +548,18 @@ impl Plan {
             return;
         }
         let parts: Vec<&'static str> = SOURCES.iter().map(|source| source.profile().secrets.name).collect();
-        for _ in 0..chance.between(0, 5) {
+        // Some schedules are about erasures.
+        let (count, first) = if chance.happens(120) { (chance.between(4, 9), 7) } else { (chance.between(0, 5), 0) };
+        for _ in 0..count {
             let at = near(moments, chance);
-            let what = match chance.between(0, 13) {
+            let what = match chance.between(first, 14) {
                 0..2 => What::Deploy(u8::try_from(chance.between(0, 2)).unwrap_or_default()),
                 2..4 => What::Rotate(chance.pick::<&'static str>(&parts)),
                 4..7 => What::Redrive,
-                7..9 => What::Erase(chance.between(0, self.events.len() as u64).try_into().unwrap_or_default()),
-                9 => What::Lag(*chance.pick(&[2 * SECOND, MINUTE])),
-                10 => What::Sweep,
-                11 => {
+                7..10 => What::Erase(chance.between(0, self.events.len() as u64).try_into().unwrap_or_default()),
+                10 => What::Lag(*chance.pick(&[2 * SECOND, MINUTE])),
+                11 => What::Sweep,
+                12 => {
                     let part = *chance.pick(&parts);
                     let breakage = if chance.happens(500) { Breakage::Document } else { Breakage::Part(part) };
                     What::BreakSecrets(breakage, *chance.pick(&[MINUTE, 20 * MINUTE, 3 * HOUR]))

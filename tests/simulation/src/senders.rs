@@ -165,6 +165,11 @@ pub fn body(seed: u64, spec: EventSpec, event: usize, variant: Variant, is_forge
     if root.get("call").is_some() {
         root["call"]["monitor"] = json!({"controlUrl": format!("https://control.vapi.ai/control/{marker}")});
     }
+    if spec.is_undated
+        && let Some(root) = root.as_object_mut()
+    {
+        root.remove("timestamp");
+    }
     if spec.large {
         root["noise"] = json!(noise(seed, 620_000));
     }

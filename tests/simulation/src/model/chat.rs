@@ -60,7 +60,7 @@ struct Call {
 impl Call {
     /// Whether the agent completes its answer.
     fn will_finish(&self) -> bool {
-        matches!(self.end, Some(AgentEnd::Finished | AgentEnd::Unterminated))
+        matches!(self.end, Some(AgentEnd::Finished | AgentEnd::Unterminated | AgentEnd::Broken))
     }
 }
 

@@ -1,6 +1,5 @@
 //! The responses to vendors.
 
-use gatehouse_vendors::SOURCES;
 use http::Response;
 
 use super::stored::Entry;
@@ -100,8 +99,10 @@ impl Model {
             return Err(("I1", format!("{id} is {outcome} although nothing has failed")));
         }
         let path = format!("/control/{content}");
+        let spec = self.plan.events[event];
+        let is_due = spec.has_action() && !spec.is_undated;
         let has_run = self.actions.contains_key(&path);
-        if delivered.is_undisturbed && outcome == "recorded" && self.acts(event, &id) && !has_run {
+        if delivered.is_undisturbed && outcome == "recorded" && is_due && !has_run {
             return Err(("I6", format!("the action of {id} has not run")));
         }
         let Some(Entry::Record { attempt, writer, .. }) = self.table.get(&id) else { return Ok(()) };
@@ -135,13 +136,6 @@ impl Model {
             return Err(("I2", format!("{content} is called {outcome}, but {id} is {stored}")));
         }
         Ok(())
-    }
-
-    /// Whether a rule acts on the call of an event. A message with a weak identity gets no action.
-    fn acts(&self, event: usize, id: &str) -> bool {
-        let spec = self.plan.events[event];
-        let is_weak = matches!(self.table.get(id), Some(Entry::Record { attempt, .. }) if attempt.is_weak);
-        SOURCES[spec.source].samples()[spec.sample].name == "status-update" && !is_weak
     }
 }
 

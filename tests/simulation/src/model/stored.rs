@@ -143,6 +143,10 @@ impl Model {
             if received_at < sent_at - MAX_SKEW || received_at > now + MAX_SKEW {
                 return Err(("I1", format!("{key} was received at {}, sent at {sent_at}", attempt.received_at)));
             }
+            let spec = self.plan.events[event];
+            if spec.has_action() && attempt.is_weak != spec.is_undated {
+                return Err(("I6", format!("{key} has the wrong strength of identity")));
+            }
             // A pause may take the time in which the rules decide.
             if self.is_question(&id) && attempt.answer.is_none() && !self.plan.pauses() {
                 return Err(("I6", format!("{key} has no answer for its copies")));

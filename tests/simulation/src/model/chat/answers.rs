@@ -130,7 +130,12 @@ impl Chat {
             return Ok(());
         }
         let (before, last) = events.split_at(events.len().saturating_sub(1));
-        let is_prefix = call.sent.starts_with(&before.concat());
+        let before = before.concat();
+        let is_prefix = call.sent.starts_with(&before);
+        let is_complete = call.sent.is_empty() || blocks(&call.sent).concat() == before;
+        if is_prefix && answer.is_undisturbed && answer.is_whole && !is_complete {
+            return Err(("I7", format!("the answer to {request_id} lacks events that came before the failure")));
+        }
         if is_prefix && last.first().is_some_and(|last| is_error_event(last)) {
             let what = || format!("the answer to {request_id} fails, but its agent's does not");
             return if self.should_finish(answer, Some(call)) { Err(("I7", what())) } else { Ok(()) };
