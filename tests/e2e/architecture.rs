@@ -70,8 +70,8 @@ fn code_map_lists_exactly_the_workspace_crates() {
 /// The rank of a crate, by its folder. A crate depends only on crates of lower ranks.
 fn rank(folder: &str) -> Option<u32> {
     match folder {
-        "shared/payload" | "shared/sse" | "shared/egress" | "tests/memory" | "tests/seeds" => Some(0),
-        "shared/vendor" | "shared/runtime" => Some(1),
+        "shared/payload" | "shared/sse" | "shared/egress" | "infra/sqs-protocol" | "tests/seeds" => Some(0),
+        "shared/vendor" | "shared/runtime" | "tests/memory" => Some(1),
         // Each folder below `shared/vendors` is a vendor.
         vendor if vendor.starts_with("shared/vendors/") => Some(2),
         "shared/vendors" | "shared/messages" | "shared/inbox" => Some(3),

@@ -5,31 +5,27 @@
 //!
 //! <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/>
 
-mod attributes;
-mod batch;
-mod digest;
-mod error;
 mod message;
 mod moves;
 mod queues;
 mod receive;
-mod request;
 mod send;
 
 use std::collections::{BTreeMap, VecDeque};
 
+use gatehouse_sqs_protocol::attributes::{self, Attributes, RedrivePolicy};
+use gatehouse_sqs_protocol::error::{Kind, Result, SqsError};
+use gatehouse_sqs_protocol::queue::{does_not_exist, name_of};
+use gatehouse_sqs_protocol::request::{Entries, Send, read_for_queue};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::{Choose, Response};
-use attributes::{Attributes, RedrivePolicy};
-use error::{Kind, Result, SqsError};
 use moves::Task;
 use queues::Counts;
 
-pub use error::query_error;
 pub use message::{SqsEvent, StoredMessage};
 
-const NO_FIFO: &str = "this SQS does not support FIFO queues";
 /// Number of deleted messages of a queue that may come back.
 const MAX_DELETED: usize = 16;
 
@@ -98,7 +94,7 @@ impl Sqs {
         if let Some(queue) = request["QueueUrl"].as_str().and_then(|url| url.rsplit('/').next()) {
             self.record_counts(queue, now);
         }
-        result.map_or_else(|error| error.to_response(), Response::ok)
+        result.map_or_else(|error| Response { status: error.status(), body: error.body() }, Response::ok)
     }
 
     fn execute(&mut self, operation: &str, request: &Value, now: i64, choose: &mut dyn Choose) -> Result<Value> {
@@ -199,16 +195,36 @@ impl Sqs {
     }
 }
 
-/// Returns the ARN of a queue.
-fn arn(queue: &str) -> String {
-    format!("arn:aws:sqs:us-east-1:000000000000:{queue}")
+/// An operation on one message of a queue, at a time.
+type Operation<T> = fn(&mut Sqs, &str, &T, i64) -> Result<Value>;
+
+impl Sqs {
+    /// Runs an operation for a request about one message.
+    fn single<T: DeserializeOwned>(&mut self, request: &Value, now: i64, operation: Operation<T>) -> Result<Value> {
+        let (queue, parameters) = read_for_queue(request)?;
+        self.queue(&queue)?;
+        operation(self, &queue, &parameters, now)
+    }
+
+    /// Runs an operation for each entry of a batch request.
+    fn batch<T: DeserializeOwned>(&mut self, request: &Value, now: i64, operation: Operation<T>) -> Result<Value> {
+        let (queue, batch) = read_for_queue::<Entries<T>>(request)?;
+        self.queue(&queue)?;
+        batch.run(|parameters| operation(self, &queue, &parameters, now))
+    }
+
+    /// `SendMessageBatch`: sends several messages.
+    fn send_batch(&mut self, request: &Value, now: i64) -> Result<Value> {
+        let (queue, batch) = read_for_queue::<Entries<Send>>(request)?;
+        self.queue(&queue)?;
+        batch.check_size()?;
+        batch.run(|message| self.send(&queue, &message, now))
+    }
 }
 
-/// Returns the name of the queue with this ARN.
-fn name_of(arn: &str) -> &str {
-    arn.rsplit(':').next().unwrap_or_default()
-}
-
-fn does_not_exist(queue: &str) -> SqsError {
-    SqsError::new(Kind::QUEUE_DOES_NOT_EXIST, format!("The specified queue does not exist: {queue:?}."))
+/// Returns the value of the header `x-amzn-query-error` of an error response. SDKs take the error code from it. Returns
+/// `None` for a response without an error.
+#[must_use]
+pub fn query_error(response: &Response) -> Option<String> {
+    Some(Kind::of_shape(response.code()?)?.query_error())
 }

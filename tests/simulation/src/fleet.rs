@@ -265,11 +265,14 @@ fn secrets<P: gatehouse_vendor::SecretsPart>(source: &dyn Source, sdk: &SdkConfi
 }
 
 /// Returns the replies of a version. They differ between versions, so that a duplicate that is answered anew is noticed.
+/// Only version 0 replies to client messages.
 fn replies(version: u8, client: Client) -> Replies {
+    let say = format!(r#"{{"message": {{"type": "say", "content": "version {version}"}}}}"#);
+    let reply = format!(r#"{{"when": {{"type": "workflow.node.started"}}, "reply": {say}}},"#);
+    let reply = if version == 0 { reply.as_str() } else { "" };
     let rules = format!(
         r#"{{"client": [
-              {{"when": {{"type": "workflow.node.started"}},
-               "reply": {{"message": {{"type": "say", "content": "version {version}"}}}}}},
+              {reply}
               {{"when": {{"type": "status-update"}}, "act": {{"type": "say", "content": "hello"}}}}],
             "server": [
               {{"when": {{"type": "tool-calls"}}, "reply": {{"result": "version {version}: für 5 € 🙂"}}}},

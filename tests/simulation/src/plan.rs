@@ -7,7 +7,7 @@ use std::fmt;
 
 use gatehouse_vendors::SOURCES;
 
-use crate::chance::Chance;
+mod generate;
 
 /// Virtual time since the start of a schedule, in milliseconds.
 pub type Ms = u64;
@@ -16,8 +16,6 @@ const SECOND: Ms = 1000;
 const MINUTE: Ms = 60 * SECOND;
 const HOUR: Ms = 60 * MINUTE;
 const DAY: Ms = 24 * HOUR;
-/// How long records are stored in a schedule, in milliseconds.
-const TTL_DAYS_MS: Ms = TTL_DAYS as Ms * DAY;
 
 /// How long records are stored in a schedule, in days.
 pub const TTL_DAYS: u32 = 30;
@@ -290,65 +288,7 @@ impl Function {
     }
 }
 
-/// The weights of a schedule: what it is mainly about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Theme {
-    Webhooks,
-    Chat,
-    Mixed,
-    /// No faults at all: the costs must be exactly those that are documented.
-    Calm,
-}
-
 impl Plan {
-    /// Returns the plan of a seed.
-    #[must_use]
-    pub fn of(seed: u64) -> Plan {
-        let mut chance = Chance::of(seed, &[0]);
-        let theme = match chance.between(0, 100) {
-            0..45 => Theme::Webhooks,
-            45..70 => Theme::Chat,
-            70..92 => Theme::Mixed,
-            _ => Theme::Calm,
-        };
-        let sources: Vec<usize> = (0..SOURCES.len()).filter(|n| !SOURCES[*n].samples().is_empty()).collect();
-        let event_count = chance.between(6, 14);
-        let per_subject = chance.between(1, 4);
-        let has_large = chance.happens(25);
-        let focus = chance.happens(400).then(|| *chance.pick(&sources));
-        let events = (0..event_count).map(|n| {
-            let source = focus.unwrap_or_else(|| *chance.pick(&sources));
-            let samples = SOURCES[source].samples().len() as u64;
-            let group = per_subject.min(samples);
-            // The events of one subject are of different types.
-            let first = Chance::of(seed, &[7, source as u64, n / group]).between(0, samples);
-            let mut sample = usize::try_from((first + n % group) % samples).unwrap_or_default();
-            let all = SOURCES[source].samples();
-            if let Some(acted) = all.iter().position(|sample| sample.name == ACTED).filter(|_| chance.happens(150)) {
-                sample = acted;
-            }
-            let large = has_large && n == 0;
-            let mut spec = EventSpec { source, sample, subject: n / group, large, is_undated: false };
-            spec.is_undated = spec.has_action() && chance.happens(150);
-            spec
-        });
-        let events: Vec<EventSpec> = events.collect();
-        let horizon = *chance.pick(&[2 * MINUTE, 20 * MINUTE, 3 * HOUR, 3 * HOUR, 2 * DAY, 40 * DAY]);
-        let moments: Vec<Ms> =
-            (0..chance.between(1, 5)).map(|n| if n == 0 { 0 } else { chance.between(0, horizon) }).collect();
-        let mut plan = Plan { seed, events, actions: Vec::new() };
-        plan.add_deliveries(theme, &moments, &mut chance);
-        if horizon > TTL_DAYS_MS {
-            plan.add_late_deliveries(&mut chance);
-        }
-        plan.add_turns(theme, &moments, &mut chance);
-        if theme != Theme::Calm {
-            plan.add_faults(theme, &moments, &mut chance);
-        }
-        plan.add_operations(theme, &moments, &mut chance);
-        plan
-    }
-
     /// Whether nothing fails.
     #[must_use]
     pub fn is_calm(&self) -> bool {
@@ -413,169 +353,6 @@ impl Plan {
         let actions = self.actions.iter().filter(|action| numbers.contains(&action.n)).cloned().collect();
         Plan { actions, ..self.clone() }
     }
-
-    fn add(&mut self, at: Ms, what: What) {
-        self.actions.push(Action { n: self.actions.len(), at, what });
-    }
-
-    fn add_deliveries(&mut self, theme: Theme, moments: &[Ms], chance: &mut Chance) {
-        let count = match theme {
-            Theme::Chat => chance.between(0, 6),
-            Theme::Mixed => chance.between(20, 24),
-            Theme::Webhooks | Theme::Calm => chance.between(20, 30),
-        };
-        for _ in 0..count {
-            let deliver = Deliver {
-                event: chance.between(0, self.events.len() as u64).try_into().unwrap_or_default(),
-                variant: if chance.happens(120) { Variant::Other } else { Variant::Original },
-                is_doubled: theme != Theme::Calm && chance.happens(120),
-                retries: chance.happens(600),
-                signer: match chance.between(0, 1000) {
-                    0..20 if theme != Theme::Calm => Signer::WrongSecret,
-                    20..40 if theme != Theme::Calm => Signer::Tampered,
-                    40..60 if theme != Theme::Calm => Signer::RemovedSecret,
-                    _ => Signer::Vendor,
-                },
-            };
-            let at = near(moments, chance);
-            self.add(at, What::Deliver(deliver));
-        }
-    }
-
-    /// Adds deliveries of events whose records are about to expire, or have just expired.
-    fn add_late_deliveries(&mut self, chance: &mut Chance) {
-        let deliveries = self.actions.clone();
-        for _ in 0..chance.between(1, 4).min(deliveries.len() as u64) {
-            let first = chance.pick(&deliveries);
-            let What::Deliver(deliver) = first.what else { continue };
-            let at = (first.at + TTL_DAYS_MS + chance.between(0, 4 * MINUTE)).saturating_sub(2 * MINUTE);
-            self.add(at, What::Deliver(deliver));
-        }
-    }
-
-    fn add_turns(&mut self, theme: Theme, moments: &[Ms], chance: &mut Chance) {
-        let count = match theme {
-            Theme::Webhooks => 0,
-            Theme::Mixed => chance.between(1, 5),
-            Theme::Chat | Theme::Calm => chance.between(5, 12),
-        };
-        let keys = chance.between(1, 4);
-        for _ in 0..count {
-            let key = chance.happens(750).then(|| u8::try_from(chance.between(0, keys)).unwrap_or_default());
-            let ask = Ask {
-                client: match chance.between(0, 100) {
-                    0..50 => 0,
-                    50..85 => 1,
-                    _ => 2,
-                },
-                key,
-                // A key belongs to one body, except rarely.
-                body: match key {
-                    Some(key) if !chance.happens(60) => key,
-                    _ => u8::try_from(chance.between(0, 8)).unwrap_or_default(),
-                },
-                leaves_after: chance.happens(250).then(|| {
-                    let latest = *chance.pick(&[40, SECOND, 20 * SECOND]);
-                    chance.between(0, latest)
-                }),
-                retries: chance.happens(600),
-                is_forged: theme != Theme::Calm && chance.happens(30),
-                is_json: chance.happens(150),
-            };
-            let at = near(moments, chance);
-            self.add(at, What::Ask(ask));
-        }
-    }
-
-    fn add_faults(&mut self, theme: Theme, moments: &[Ms], chance: &mut Chance) {
-        use FaultKind::{AnswerCut, AnswerLost, Cut, Denied, Internal, Lost, Rejected, Slow, Throttled, Unreachable};
-        const KINDS: [FaultKind; 10] =
-            [Throttled, Internal, Denied, Rejected, Lost, Cut, AnswerLost, AnswerCut, Slow, Unreachable];
-        const WEBHOOK_SERVICES: &[Service] = &[
-            Service::DynamoDb,
-            Service::DynamoDb,
-            Service::DynamoDb,
-            Service::Sqs,
-            Service::Sqs,
-            Service::SecretsManager,
-            Service::Control,
-            Service::Control,
-            Service::Front,
-        ];
-        const CHAT_SERVICES: &[Service] = &[
-            Service::DynamoDb,
-            Service::DynamoDb,
-            Service::DynamoDb,
-            Service::Sqs,
-            Service::SecretsManager,
-            Service::Agent,
-            Service::Agent,
-            Service::Front,
-        ];
-        let services = if theme == Theme::Chat { CHAT_SERVICES } else { WEBHOOK_SERVICES };
-        for _ in 0..chance.between(2, 8) {
-            let service = *chance.pick(services);
-            let fault = Fault {
-                service,
-                kind: *chance.pick(&KINDS),
-                share: *chance.pick(&[80, 300, 600, 1000]),
-                lasts: *chance.pick(&[500, 500, 3 * SECOND, 3 * SECOND, 8 * SECOND, 20 * SECOND, 2 * MINUTE]),
-            };
-            let at = near(moments, chance);
-            self.add(at, What::Fault(fault));
-        }
-        let mut functions: Vec<Function> =
-            self.events.iter().filter_map(|spec| Function::named(SOURCES[spec.source].profile().function)).collect();
-        if theme != Theme::Webhooks {
-            functions.extend([Function::AgentChat; 4]);
-        }
-        functions.extend([Function::EventRetry; 2]);
-        for _ in 0..chance.between(2, 7) {
-            let function = *chance.pick(&functions);
-            let what = match chance.between(0, 10) {
-                0..6 => What::Kill { function, after: chance.between(0, 6), is_applied: chance.happens(500) },
-                6..8 => What::Pause { function, lasts: *chance.pick(&[300, 3 * SECOND, 12 * SECOND]) },
-                _ => What::Retire(function),
-            };
-            let at = near(moments, chance);
-            self.add(at, what);
-        }
-    }
-
-    fn add_operations(&mut self, theme: Theme, moments: &[Ms], chance: &mut Chance) {
-        self.add(near(moments, chance) + chance.between(0, DAY), What::Sweep);
-        if theme == Theme::Calm {
-            return;
-        }
-        let parts: Vec<&'static str> = SOURCES.iter().map(|source| source.profile().secrets.name).collect();
-        // Some schedules are about erasures.
-        let (count, first) = if chance.happens(120) { (chance.between(4, 9), 7) } else { (chance.between(0, 5), 0) };
-        for _ in 0..count {
-            let at = near(moments, chance);
-            let what = match chance.between(first, 14) {
-                0..2 => What::Deploy(u8::try_from(chance.between(0, 2)).unwrap_or_default()),
-                2..4 => What::Rotate(chance.pick::<&'static str>(&parts)),
-                4..7 => What::Redrive,
-                7..10 => What::Erase(chance.between(0, self.events.len() as u64).try_into().unwrap_or_default()),
-                10 => What::Lag(*chance.pick(&[2 * SECOND, MINUTE])),
-                11 => What::Sweep,
-                12 => {
-                    let part = *chance.pick(&parts);
-                    let breakage = if chance.happens(500) { Breakage::Document } else { Breakage::Part(part) };
-                    What::BreakSecrets(breakage, *chance.pick(&[MINUTE, 20 * MINUTE, 3 * HOUR]))
-                }
-                _ => What::Poison(if chance.happens(500) { Poison::Garbage } else { Poison::Newer }),
-            };
-            let at = if what == What::Redrive { at + chance.between(0, 8 * HOUR) } else { at };
-            self.add(at, what);
-        }
-    }
-}
-
-/// Returns a time near one of the moments.
-fn near(moments: &[Ms], chance: &mut Chance) -> Ms {
-    let spread = *chance.pick(&[200, 3 * SECOND, 30 * SECOND, 5 * MINUTE]);
-    *chance.pick(moments) + chance.between(0, spread)
 }
 
 impl fmt::Display for Function {

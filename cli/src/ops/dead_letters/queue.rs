@@ -48,8 +48,10 @@ pub(crate) struct DeadLetter {
     /// When the message was sent to this queue, or to the retry queue if the redrive policy moved it.
     pub(crate) sent_at: Timestamp,
     pub(crate) message_id: String,
+    /// The receipt handles. SQS may return a message twice, in concurrent responses too. Only its latest handle is
+    /// valid, and a request with another one does nothing without an error. So each request is made with all handles.
     #[serde(skip)]
-    pub(crate) handle: String,
+    handles: Vec<String>,
     #[serde(skip)]
     pub(crate) body: String,
     #[serde(skip)]
@@ -92,7 +94,7 @@ impl DeadLetter {
             last_error: text(history::LAST_ERROR),
             sent_at: Timestamp::clamped(sent),
             message_id: message.message_id.unwrap_or_default(),
-            handle: message.receipt_handle.unwrap_or_default(),
+            handles: message.receipt_handle.into_iter().collect(),
             body,
             attributes,
             envelope,
@@ -199,9 +201,8 @@ async fn receive_into(
         for message in messages.into_iter().flatten().flatten() {
             is_empty = false;
             let letter = DeadLetter::of(message);
-            // A message whose timeout expired is received again. Only its latest receipt handle is valid.
             if let Some(index) = indexes.get(&letter.message_id) {
-                received.letters[*index].handle = letter.handle;
+                received.letters[*index].handles.extend(letter.handles);
                 continue;
             }
             is_found |= is_last(&letter);
@@ -251,15 +252,16 @@ async fn change_visibility<'l>(
     timeout: Duration,
 ) -> Result<(), Error> {
     let queue = deployment.dead_letter_queue()?;
-    let letters: Vec<_> = letters.into_iter().collect();
-    let batches = stream::iter(letters.chunks(BATCH)).map(|batch| async move {
-        let entries = batch.iter().enumerate().map(|(n, letter)| {
+    let handles: Vec<_> = letters.into_iter().flat_map(|letter| &letter.handles).collect();
+    let batches = stream::iter(handles.chunks(BATCH)).map(|batch| async move {
+        let entries = batch.iter().enumerate().map(|(n, handle)| {
             let entry = ChangeMessageVisibilityBatchRequestEntry::builder().id(n.to_string());
-            entry.receipt_handle(&letter.handle).visibility_timeout(seconds(timeout)).build()
+            entry.receipt_handle(*handle).visibility_timeout(seconds(timeout)).build()
         });
         let entries = entries.collect::<Result<Vec<_>, _>>()?;
         let change = deployment.sqs.change_message_visibility_batch().queue_url(queue).set_entries(Some(entries));
-        // An entry fails only if the message's timeout has expired, so the message is visible already.
+        // An entry fails only if the message's timeout has expired, so that the message is visible already, or if its
+        // handle is not the latest one.
         change.send().await.map_err(|error| aws_error("the dead-letter queue", &error))?;
         Ok::<(), Error>(())
     });
@@ -305,7 +307,10 @@ pub(crate) async fn delete_all(deployment: &Deployment, letters: &[DeadLetter]) 
 }
 
 async fn delete(deployment: &Deployment, letter: &DeadLetter) -> Result<(), Error> {
-    let delete = deployment.sqs.delete_message().queue_url(deployment.dead_letter_queue()?);
-    delete.receipt_handle(&letter.handle).send().await.map_err(|error| aws_error("the dead-letter queue", &error))?;
+    let queue = deployment.dead_letter_queue()?;
+    for handle in &letter.handles {
+        let delete = deployment.sqs.delete_message().queue_url(queue).receipt_handle(handle);
+        delete.send().await.map_err(|error| aws_error("the dead-letter queue", &error))?;
+    }
     Ok(())
 }

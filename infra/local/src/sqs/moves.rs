@@ -5,13 +5,13 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use serde::Deserialize;
+use gatehouse_sqs_protocol::request::{CancelMove, ListMoves, StartMove, in_range, read};
 use serde_json::{Value, json};
 use tokio::task::yield_now;
 use tokio::time::sleep;
 
 use super::store::Store;
-use super::{Result, Sqs, in_range, read};
+use super::{Result, Sqs};
 
 /// Number of messages that a task without a rate moves at a time. It is small, because the store is locked meanwhile.
 const PIECE_SIZE: i64 = 100;
@@ -20,44 +20,23 @@ const TICK: Duration = Duration::from_millis(100);
 /// Pause after a failed attempt.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Start {
-    source_arn: String,
-    destination_arn: Option<String>,
-    max_number_of_messages_per_second: Option<i64>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct List {
-    source_arn: String,
-    max_results: Option<i64>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Cancel {
-    task_handle: String,
-}
-
 /// `ListMessageMoveTasks`: returns the latest tasks of a queue.
-pub(super) fn list(store: &Store, body: &[u8]) -> Result<Value> {
-    let List { source_arn, max_results } = read(body)?;
+pub(super) fn list(store: &Store, request: &Value) -> Result<Value> {
+    let ListMoves { source_arn, max_results } = read(request)?;
     let max = in_range(max_results, "MaxResults", 1, 10)?.unwrap_or(1);
     Ok(json!({"Results": store.tasks(&source_arn, max)?}))
 }
 
 /// `CancelMessageMoveTask`: stops a running task. Messages that were moved stay moved.
-pub(super) fn cancel(store: &mut Store, body: &[u8]) -> Result<Value> {
-    let Cancel { task_handle } = read(body)?;
+pub(super) fn cancel(store: &mut Store, request: &Value) -> Result<Value> {
+    let CancelMove { task_handle } = read(request)?;
     Ok(json!({"ApproximateNumberOfMessagesMoved": store.cancel_task(&task_handle)?}))
 }
 
 impl Sqs {
     /// `StartMessageMoveTask`: records a task and starts it.
-    pub(super) fn start_move(&self, store: &mut Store, body: &[u8]) -> Result<Value> {
-        let Start { source_arn, destination_arn, max_number_of_messages_per_second: rate } = read(body)?;
+    pub(super) fn start_move(&self, store: &mut Store, request: &Value) -> Result<Value> {
+        let StartMove { source_arn, destination_arn, max_number_of_messages_per_second: rate } = read(request)?;
         let rate = in_range(rate, "MaxNumberOfMessagesPerSecond", 1, 500)?;
         let task = store.start_task(&source_arn, destination_arn.as_deref(), rate)?;
         self.run_move(task, rate);

@@ -9,12 +9,13 @@ use std::path::Path;
 
 use gatehouse_payload::Nonce;
 use gatehouse_runtime::Clock;
+use gatehouse_sqs_protocol::attributes::{self, Attributes, RedrivePolicy};
+use gatehouse_sqs_protocol::error::{Kind, SqsError};
+use gatehouse_sqs_protocol::message::{MessageAttributes, ReceivedMessage};
+use gatehouse_sqs_protocol::queue::{arn, check_same, does_not_exist, message_id_of, name_of};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, named_params, params};
 
-use super::arn;
-use super::attributes::{self, Attributes, RedrivePolicy};
-use super::digest::MessageAttributes;
-use super::error::{Kind, SqsError};
+use super::error::Failure;
 use crate::Error;
 
 const SCHEMA: &str = "
@@ -56,7 +57,7 @@ const SCHEMA: &str = "
     DROP TABLE IF EXISTS moves;   -- from an older version; its moves have all ended
 ";
 
-pub(super) type Result<T> = std::result::Result<T, SqsError>;
+pub(super) type Result<T> = std::result::Result<T, Failure>;
 
 /// The queues of one SQLite database.
 #[derive(Debug)]
@@ -92,8 +93,20 @@ pub(super) fn now() -> i64 {
     Clock::System.now().as_millis()
 }
 
-fn name_of(arn: &str) -> &str {
-    arn.rsplit(':').next().unwrap_or_default()
+impl Message {
+    /// Returns the message as responses contain it.
+    pub(super) fn as_received(&self) -> ReceivedMessage<'_> {
+        ReceivedMessage {
+            id: &self.id,
+            handle: &self.handle,
+            body: &self.body,
+            attributes: &self.attributes,
+            sent_at: self.sent_at,
+            receives: self.receives,
+            first_received_at: self.first_received_at,
+            source: self.source.as_deref(),
+        }
+    }
 }
 
 impl Store {
@@ -128,9 +141,7 @@ impl Store {
 
     /// Returns a queue by its name.
     pub(super) fn queue(&self, name: &str) -> Result<Queue> {
-        self.find(name)?.ok_or_else(|| {
-            SqsError::new(Kind::QueueDoesNotExist, format!("The specified queue does not exist: {name:?}."))
-        })
+        self.find(name)?.ok_or_else(|| does_not_exist(name).into())
     }
 
     /// Returns the queues whose names start with `prefix`, sorted by name.
@@ -144,16 +155,7 @@ impl Store {
     /// Creates a queue, unless it exists with the same attributes.
     pub(super) fn create(&mut self, name: &str, requested: &Attributes, tags: &Attributes) -> Result<()> {
         if let Some(queue) = self.find(name)? {
-            let current = attributes::with_defaults(&queue.attributes);
-            return match requested.iter().find(|(name, value)| current.get(*name) != Some(value)) {
-                None => Ok(()),
-                Some((attribute, _)) => Err(SqsError::new(
-                    Kind::QueueNameExists,
-                    format!(
-                        "A queue already exists with the same name and a different value for attribute {attribute}"
-                    ),
-                )),
-            };
+            return Ok(check_same(&queue.attributes, requested)?);
         }
         let insert = "INSERT INTO queues (name, attributes, tags, created_at, modified_at) VALUES (?1, ?2, ?3, ?4, ?4)";
         self.connection.execute(insert, params![name, json(requested), json(tags), now()])?;
@@ -179,7 +181,7 @@ impl Store {
     pub(super) fn purge(&mut self, queue: &Queue) -> Result<()> {
         if now() - queue.purged_at < 60_000 {
             let message = format!("Only one PurgeQueue operation on {} is allowed every 60 seconds.", queue.name);
-            return Err(SqsError::new(Kind::PurgeQueueInProgress, message));
+            return Err(SqsError::new(Kind::PURGE_IN_PROGRESS, message).into());
         }
         let transaction = self.transaction()?;
         transaction.execute("DELETE FROM messages WHERE queue = ?1", [&queue.name])?;
@@ -287,7 +289,7 @@ impl Store {
         let mut update = self.connection.prepare_cached(update)?;
         if update.execute(params![id, handle, now + seconds * 1000, now])? == 0 {
             let message = "The message is not in flight: its visibility timeout has ended, or it was deleted.";
-            return Err(SqsError::new(Kind::MessageNotInflight, message));
+            return Err(SqsError::new(Kind::MESSAGE_NOT_INFLIGHT, message).into());
         }
         Ok(())
     }
@@ -337,21 +339,12 @@ fn read<T: serde::de::DeserializeOwned>(row: &Row<'_>, column: usize) -> rusqlit
     serde_json::from_str(&text).map_err(invalid)
 }
 
-/// Returns the message id of a receipt handle: `<queue>:<message id>:<nonce>`.
-fn message_id_of<'h>(queue: &str, handle: &'h str) -> Result<&'h str> {
-    let mut parts = handle.split(':');
-    match (parts.next(), parts.next(), parts.next(), parts.next()) {
-        (Some(name), Some(id), Some(_), None) if name == queue => Ok(id),
-        _ => Err(SqsError::new(Kind::ReceiptHandleIsInvalid, "The receipt handle does not belong to this queue.")),
-    }
-}
-
 /// Returns a random UUID (version 4).
 pub(super) fn uuid() -> Result<String> {
     let bytes = *Nonce::random().map_err(no_random)?.as_bytes();
     Ok(uuid::Builder::from_random_bytes(bytes).into_uuid().to_string())
 }
 
-fn no_random(error: impl std::fmt::Display) -> SqsError {
-    SqsError::new(Kind::InternalError, format!("the system provides no random bytes: {error}"))
+fn no_random(error: impl std::fmt::Display) -> Failure {
+    Failure::Random(error.to_string())
 }

@@ -1,8 +1,6 @@
 //! Messages, and the events that oracles observe.
 
-use serde_json::{Map, Value};
-
-use super::error::{Kind, Result, SqsError};
+use gatehouse_sqs_protocol::message::MessageAttributes;
 
 /// A message on a queue. Times are in milliseconds since 1970.
 #[derive(Debug, Clone, PartialEq)]
@@ -12,7 +10,7 @@ pub struct StoredMessage {
     /// The body.
     pub body: String,
     /// The message attributes, as `SendMessage` received them.
-    pub attributes: Map<String, Value>,
+    pub attributes: MessageAttributes,
     /// How often the message was received from this queue.
     pub receive_count: u32,
     /// When the message becomes visible, or became so.
@@ -93,13 +91,4 @@ pub enum SqsEvent {
 /// Formats a counter as a UUID.
 pub(super) fn uuid(number: u64) -> String {
     format!("00000000-0000-4000-8000-{number:012x}")
-}
-
-/// Returns the message id of a receipt handle: `<queue>:<message id>:<number>`.
-pub(super) fn message_id_of<'h>(queue: &str, handle: &'h str) -> Result<&'h str> {
-    let mut parts = handle.split(':');
-    match (parts.next(), parts.next(), parts.next(), parts.next()) {
-        (Some(name), Some(id), Some(_), None) if name == queue => Ok(id),
-        _ => Err(SqsError::new(Kind::RECEIPT_HANDLE_IS_INVALID, "The receipt handle does not belong to this queue.")),
-    }
 }

@@ -1,11 +1,12 @@
 //! Starts, lists, cancels and runs message move tasks.
 
+use gatehouse_sqs_protocol::error::{Kind, Result, SqsError};
+use gatehouse_sqs_protocol::queue::{arn, name_of};
+use gatehouse_sqs_protocol::request::{CancelMove, ListMoves, StartMove, in_range, read};
 use serde_json::{Value, json};
 
-use super::error::{Kind, Result, SqsError};
 use super::message::uuid;
-use super::request::{CancelMove, ListMoves, StartMove, in_range, read};
-use super::{Sqs, SqsEvent, arn, name_of};
+use super::{Sqs, SqsEvent};
 
 /// Interval at which a task moves a tenth of its rate. In milliseconds.
 const TICK: i64 = 100;
@@ -160,7 +161,7 @@ impl Sqs {
         let origin = message.and_then(|message| message.source_arn.as_deref()).map(name_of);
         let Some(to) = destination.or(origin).map(str::to_owned) else { return Err(SOURCE_UNKNOWN) };
         if !self.queues.contains_key(&to) {
-            return Err(Kind::QUEUE_DOES_NOT_EXIST.code);
+            return Err(Kind::QUEUE_DOES_NOT_EXIST.code());
         }
         let new_id = uuid(self.next_number());
         let Some(mut message) = self.queues.get_mut(from).and_then(|queue| queue.messages.remove(&number)) else {

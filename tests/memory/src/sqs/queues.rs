@@ -1,13 +1,14 @@
 //! Creates, lists, configures, purges and deletes queues.
 
-use serde_json::{Value, json};
-
-use super::attributes::{self, Attributes};
-use super::error::{Kind, Result, SqsError};
-use super::request::{
+use gatehouse_sqs_protocol::attributes::Attributes;
+use gatehouse_sqs_protocol::error::{Kind, Result, SqsError};
+use gatehouse_sqs_protocol::queue::{arn, check_attributes, check_name, check_same, named_attributes};
+use gatehouse_sqs_protocol::request::{
     ChangeTags, CreateQueue, GetAttributes, GetQueueUrl, ListQueues, NoParameters, SetAttributes, read, read_for_queue,
 };
-use super::{NO_FIFO, Queue, RedrivePolicy, Sqs, SqsEvent, arn, name_of};
+use serde_json::{Value, json};
+
+use super::{Queue, RedrivePolicy, Sqs, SqsEvent};
 use crate::Choose;
 
 /// Minimum time between two purges of a queue. In milliseconds.
@@ -54,14 +55,8 @@ impl Sqs {
             self.queues.insert(name, queue);
             return Ok(output);
         };
-        let current = attributes::with_defaults(&queue.attributes);
-        match attributes.iter().find(|(name, value)| current.get(*name) != Some(value)) {
-            None => Ok(output),
-            Some((attribute, _)) => Err(SqsError::new(
-                Kind::QUEUE_NAME_EXISTS,
-                format!("A queue already exists with the same name and a different value for attribute {attribute}"),
-            )),
-        }
+        check_same(&queue.attributes, &attributes)?;
+        Ok(output)
     }
 
     pub(super) fn queue_url(&self, request: &Value) -> Result<Value> {
@@ -93,10 +88,6 @@ impl Sqs {
     pub(super) fn get_attributes(&self, request: &Value, now: i64, choose: &mut dyn Choose) -> Result<Value> {
         let (name, GetAttributes { attribute_names: names }) = read_for_queue(request)?;
         let queue = self.queue(&name)?;
-        if let Some(unknown) = names.iter().find(|name| *name != "All" && !attributes::is_known(name)) {
-            return Err(SqsError::new(Kind::INVALID_ATTRIBUTE_NAME, format!("Unknown Attribute {unknown}.")));
-        }
-        let mut attributes = attributes::with_defaults(&queue.attributes);
         let counts = queue.reported_counts(now, choose);
         let computed = [
             arn(&name),
@@ -106,8 +97,7 @@ impl Sqs {
             counts.in_flight.to_string(),
             counts.delayed.to_string(),
         ];
-        attributes.extend(attributes::COMPUTED.map(str::to_owned).into_iter().zip(computed));
-        attributes.retain(|attribute, _| names.iter().any(|name| name == "All" || name == attribute));
+        let attributes = named_attributes(&names, &queue.attributes, computed)?;
         Ok(if attributes.is_empty() { json!({}) } else { json!({"Attributes": attributes}) })
     }
 
@@ -182,31 +172,8 @@ impl Sqs {
         format!("{}/000000000000/{queue}", self.endpoint)
     }
 
-    /// Checks the attributes of a request, and that the queue of a redrive policy exists.
+    /// Checks the attributes of a request.
     fn check_attributes(&self, requested: &Attributes) -> Result<()> {
-        attributes::validate(requested)?;
-        if let Some(policy) = RedrivePolicy::of(requested) {
-            let name = name_of(&policy.target_arn);
-            if arn(name) != policy.target_arn || !self.queues.contains_key(name) {
-                return Err(SqsError::invalid(format!(
-                    "Value for parameter RedrivePolicy is invalid. Reason: Dead letter target {} does not exist.",
-                    policy.target_arn
-                )));
-            }
-        }
-        Ok(())
+        check_attributes(requested, |name| Ok(self.queues.contains_key(name)))
     }
-}
-
-fn check_name(name: &str) -> Result<()> {
-    if name.ends_with(".fifo") {
-        return Err(SqsError::new(Kind::UNSUPPORTED_OPERATION, NO_FIFO));
-    }
-    let valid = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-    if name.is_empty() || name.len() > 80 || !name.chars().all(valid) {
-        return Err(SqsError::invalid(
-            "Can only include alphanumeric characters, hyphens, or underscores. 1 to 80 in length",
-        ));
-    }
-    Ok(())
 }

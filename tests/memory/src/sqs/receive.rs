@@ -1,13 +1,13 @@
 //! Receives messages, in an order and with duplicates that AWS leaves open.
 
-use std::collections::BTreeMap;
+use gatehouse_sqs_protocol::error::Result;
+use gatehouse_sqs_protocol::message::ReceivedMessage;
+use gatehouse_sqs_protocol::queue::{arn, name_of};
+use gatehouse_sqs_protocol::request::{Receive, in_range, read_for_queue};
+use serde_json::{Value, json};
 
-use serde_json::{Map, Value, json};
-
-use super::error::Result;
 use super::message::uuid;
-use super::request::{Receive, in_range, read_for_queue};
-use super::{RedrivePolicy, Sqs, SqsEvent, StoredMessage, arn, digest, name_of};
+use super::{RedrivePolicy, Sqs, SqsEvent, StoredMessage};
 use crate::Choose;
 
 /// One in this many short polls may return too few messages.
@@ -63,7 +63,7 @@ impl Sqs {
     ) -> Result<Option<u64>> {
         let next_number = self.counter + 1;
         let queue = self.queue_mut(name)?;
-        let may_come = |message: &StoredMessage| policy.is_none_or(|policy| !policy.is_reached(message));
+        let may_come = |message: &StoredMessage| policy.is_none_or(|policy| !is_reached(policy, message));
         let in_flight = queue.messages.iter().filter(|(_, message)| message.is_in_flight(now) && may_come(message));
         let in_flight: Vec<u64> = in_flight.map(|(number, _)| *number).collect();
         if !in_flight.is_empty() && choose.below(DUPLICATES) == DUPLICATES - 1 {
@@ -86,7 +86,7 @@ impl Sqs {
     /// Whether a message has reached the limit of a redrive policy.
     fn has_reached(&self, policy: &RedrivePolicy, queue: &str, number: u64) -> bool {
         let message = self.queues.get(queue).and_then(|queue| queue.messages.get(&number));
-        message.is_some_and(|message| policy.is_reached(message))
+        message.is_some_and(|message| is_reached(policy, message))
     }
 
     /// Gives out a message with a new receipt handle, and hides it until `until`.
@@ -99,7 +99,17 @@ impl Sqs {
         message.visible_at = until;
         let (queue, id) = (name.to_owned(), message.id.clone());
         self.events.push(SqsEvent::Received { queue, id, count: message.receive_count });
-        Some(message_json(message, request))
+        let received = ReceivedMessage {
+            id: &message.id,
+            handle: message.receipt_handle.as_deref().unwrap_or_default(),
+            body: &message.body,
+            attributes: &message.attributes,
+            sent_at: message.sent_at,
+            receives: i64::from(message.receive_count),
+            first_received_at: message.first_received_at.unwrap_or(now),
+            source: message.source_arn.as_deref(),
+        };
+        Some(received.to_json(request))
     }
 
     /// Moves a message to a dead-letter queue. It keeps its id and the time when it was sent.
@@ -115,44 +125,7 @@ impl Sqs {
     }
 }
 
-/// Formats a received message, with the attributes that the request names.
-fn message_json(message: &StoredMessage, request: &Receive) -> Value {
-    let system = [
-        ("SenderId", Some("AIDALOCAL".to_owned())),
-        ("SentTimestamp", Some(message.sent_at.to_string())),
-        ("ApproximateReceiveCount", Some(message.receive_count.to_string())),
-        ("ApproximateFirstReceiveTimestamp", message.first_received_at.map(|at| at.to_string())),
-        ("DeadLetterQueueSourceArn", message.source_arn.clone()),
-    ];
-    let names = || request.attribute_names.iter().chain(&request.message_system_attribute_names);
-    let system: BTreeMap<&str, String> = system
-        .into_iter()
-        .filter(|(name, _)| names().any(|wanted| wanted == "All" || wanted == name))
-        .filter_map(|(name, value)| Some((name, value?)))
-        .collect();
-    // A request names `All`, `.*`, a name, or a prefix such as `trace.*`.
-    let matches = |name: &str, wanted: &String| match wanted.strip_suffix(".*") {
-        Some(prefix) => name.starts_with(prefix),
-        None => wanted == "All" || wanted == name,
-    };
-    let attributes: Map<String, Value> = message
-        .attributes
-        .iter()
-        .filter(|(name, _)| request.message_attribute_names.iter().any(|wanted| matches(name, wanted)))
-        .map(|(name, value)| (name.clone(), value.clone()))
-        .collect();
-    let mut output = json!({
-        "MessageId": message.id,
-        "ReceiptHandle": message.receipt_handle,
-        "Body": message.body,
-        "MD5OfBody": digest::of_body(&message.body),
-    });
-    if !system.is_empty() {
-        output["Attributes"] = json!(system);
-    }
-    if let Some(md5) = digest::of_attributes(&attributes) {
-        output["MessageAttributes"] = Value::Object(attributes);
-        output["MD5OfMessageAttributes"] = Value::String(md5);
-    }
-    output
+/// Whether the next receive of a message would exceed the limit of a redrive policy.
+fn is_reached(policy: &RedrivePolicy, message: &StoredMessage) -> bool {
+    i64::from(message.receive_count) >= policy.max_receives
 }

@@ -1,11 +1,13 @@
 //! Sends and deletes messages, and changes their visibility.
 
+use gatehouse_sqs_protocol::digest;
+use gatehouse_sqs_protocol::error::{Kind, Result, SqsError};
+use gatehouse_sqs_protocol::queue::message_id_of;
+use gatehouse_sqs_protocol::request::{ChangeVisibility, Delete, Send, in_range};
 use serde_json::{Value, json};
 
-use super::error::{Kind, Result, SqsError};
-use super::message::{message_id_of, uuid};
-use super::request::{ChangeVisibility, Delete, Send, in_range};
-use super::{MAX_DELETED, Queue, Sqs, SqsEvent, StoredMessage, digest};
+use super::message::uuid;
+use super::{MAX_DELETED, Queue, Sqs, SqsEvent, StoredMessage};
 
 impl Sqs {
     /// `SendMessage`: stores a message.
@@ -13,9 +15,9 @@ impl Sqs {
         let queue = self.queue(name)?;
         let delay = in_range(request.delay_seconds, "DelaySeconds", 0, 900)?;
         let delay = delay.unwrap_or_else(|| queue.number("DelaySeconds"));
-        check(queue, request)?;
+        request.check(queue.number("MaximumMessageSize"))?;
         let number = self.next_number();
-        let (id, attributes) = (uuid(number), request.attributes());
+        let (id, attributes) = (uuid(number), request.message_attributes.clone());
         let mut output = json!({"MessageId": id, "MD5OfMessageBody": digest::of_body(&request.message_body)});
         if let Some(md5) = digest::of_attributes(&attributes) {
             output["MD5OfMessageAttributes"] = Value::String(md5);
@@ -76,27 +78,4 @@ impl Queue {
         let found = |message: &StoredMessage| message.id == id && message.receipt_handle.as_deref() == Some(handle);
         self.messages.iter().find(|(_, message)| found(message)).map(|(number, _)| *number)
     }
-}
-
-/// Checks the size and the contents of a message.
-fn check(queue: &Queue, request: &Send) -> Result<()> {
-    let max = queue.number("MaximumMessageSize");
-    if usize::try_from(max).is_ok_and(|max| request.size() > max) {
-        return Err(SqsError::invalid(format!(
-            "One or more parameters are invalid. Reason: Message must be shorter than {max} bytes."
-        )));
-    }
-    if request.message_body.is_empty() {
-        return Err(SqsError::new(Kind::MISSING_PARAMETER, "The request must contain the parameter MessageBody."));
-    }
-    if request.attributes().len() > 10 {
-        return Err(SqsError::invalid("Number of message attributes exceeds the allowed maximum [10]."));
-    }
-    // SQS rejects characters that XML, the format of the query protocol, cannot represent.
-    let allowed = |c: char| c >= ' ' && !matches!(c, '\u{FFFE}' | '\u{FFFF}') || matches!(c, '\t' | '\n' | '\r');
-    if !request.message_body.chars().all(allowed) {
-        let message = "The message contains characters outside the allowed set.";
-        return Err(SqsError::new(Kind::INVALID_MESSAGE_CONTENTS, message));
-    }
-    Ok(())
 }

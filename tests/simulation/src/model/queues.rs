@@ -139,7 +139,7 @@ impl Model {
 
 /// Checks a dead letter of event-retry: it has a reason, and its message was received as often as documented.
 fn check_letter(letter: &StoredMessage, sqs: &Sqs) -> Checked {
-    let text = |name: &str| letter.attributes.get(name).and_then(|value| value["StringValue"].as_str());
+    let text = |name: &str| letter.attributes.get(name)?.string_value.as_deref();
     if ["reason", "last_error", "first_failed_at"].into_iter().any(|name| text(name).is_none_or(str::is_empty)) {
         return Err(("I5", format!("dead letter {} has no reason", letter.id)));
     }

@@ -106,6 +106,9 @@ impl Model {
             return Err(("I6", format!("the action of {id} has not run")));
         }
         let Some(Entry::Record { attempt, writer, .. }) = self.table.get(&id) else { return Ok(()) };
+        if attempt.answer.is_none() && response.body().contains("version") && outcome != "unrecorded" {
+            return Err(("I6", format!("{id} gets the answer {}, but its record has none", response.body())));
+        }
         if self.is_question(&id)
             && ["recorded", "duplicate"].contains(&outcome)
             && let Some(answer) = &attempt.answer

@@ -3,7 +3,7 @@
 
 use std::process::Command;
 
-use simulation::plan::{Action, Ask, Fault, FaultKind, Plan, Service, What};
+use simulation::plan::{Action, Ask, Deliver, EventSpec, Fault, FaultKind, Plan, Service, Signer, Variant, What};
 use simulation::world::Violation;
 use simulation::{faults, schedule};
 
@@ -42,9 +42,9 @@ fn every_planted_fault_applies() {
 
 /// Runs a plan that was found by a seed, and made small. It is written down, because the plans of seeds change with the
 /// simulation.
-fn run(seed: u64, actions: Vec<(u64, What)>) -> Option<Violation> {
+fn run(seed: u64, events: Vec<EventSpec>, actions: Vec<(u64, What)>) -> Option<Violation> {
     let actions = actions.into_iter().enumerate().map(|(n, (at, what))| Action { n, at, what });
-    schedule::run(Plan { seed, events: Vec::new(), actions: actions.collect() }).violation
+    schedule::run(Plan { seed, events, actions: actions.collect() }).violation
 }
 
 /// The record of a completed turn became a dead letter, its key could not be settled, and the agent was asked again.
@@ -60,7 +60,27 @@ fn agent_is_not_asked_again_while_its_answer_is_a_dead_letter() {
         (1_821_742, What::Ask(ask(2, Some(2)))),
     ];
     for seed in 0..20 {
-        assert_eq!(run(seed, actions.clone()), None, "seed {seed}");
+        assert_eq!(run(seed, Vec::new(), actions.clone()), None, "seed {seed}");
+    }
+}
+
+/// SQS returned a dead letter twice, and the command deleted it with the receipt handle that was no longer valid.
+#[test]
+fn erasure_deletes_dead_letters_that_are_received_twice() {
+    let event = |sample| EventSpec { source: 0, sample, subject: 0, large: false, is_undated: false };
+    let deliver = |event| Deliver {
+        event,
+        variant: Variant::Original,
+        is_doubled: false,
+        retries: false,
+        signer: Signer::Vendor,
+    };
+    let rejected = Fault { service: Service::DynamoDb, kind: FaultKind::Rejected, share: 1000, lasts: 120_000 };
+    let mut actions = vec![(0, What::Fault(rejected))];
+    actions.extend((0..3).map(|event| (100, What::Deliver(deliver(event)))));
+    actions.push((200_000, What::Erase(0)));
+    for seed in 0..60 {
+        assert_eq!(run(seed, (0..3).map(event).collect(), actions.clone()), None, "seed {seed}");
     }
 }
 

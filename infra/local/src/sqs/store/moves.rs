@@ -1,11 +1,11 @@
 //! Message move tasks in the store. A task moves its messages in pieces.
 
+use gatehouse_sqs_protocol::error::{Kind, SqsError};
+use gatehouse_sqs_protocol::queue::{arn, name_of};
 use rusqlite::{OptionalExtension, Row, named_params, params};
 use serde::Serialize;
 
-use super::{Result, Store, name_of, now, uuid};
-use crate::sqs::arn;
-use crate::sqs::error::{Kind, SqsError};
+use super::{Result, Store, now, uuid};
 
 // AWS' names of the statuses and of a failure reason.
 const RUNNING: &str = "RUNNING";
@@ -45,25 +45,27 @@ impl Store {
     ) -> Result<i64> {
         let source = self.queue(name_of(source_arn))?.name;
         if self.sources(&source)?.is_empty() {
-            return Err(SqsError::invalid("Source queue must be configured as a Dead Letter Queue."));
+            return Err(SqsError::invalid("Source queue must be configured as a Dead Letter Queue.").into());
         }
         let destination = destination_arn.map(|arn| self.queue(name_of(arn))).transpose()?.map(|queue| queue.name);
         if destination.as_ref() == Some(&source) {
-            return Err(SqsError::invalid("Source queue and destination queue must not be the same."));
+            return Err(SqsError::invalid("Source queue and destination queue must not be the same.").into());
         }
         // AWS does not document this error; this is the message that AWS returns.
         if self.exists("SELECT 1 FROM tasks WHERE source = ?1 AND status = ?2", params![source, RUNNING])? {
             return Err(SqsError::invalid(
                 "There is already a task running. \
                  Only one active task is allowed for a source queue arn at a given time.",
-            ));
+            )
+            .into());
         }
         let now = now();
         let strays = "SELECT 1 FROM messages WHERE queue = ?1 AND visible_at <= ?2 AND source IS NULL";
         if destination.is_none() && self.exists(strays, params![source, now])? {
             return Err(SqsError::invalid(
                 "A message was sent to this queue directly, so its source is unknown. Pass a DestinationArn.",
-            ));
+            )
+            .into());
         }
         let (to_move, ..) = self.counts(&source)?;
         let insert = "INSERT INTO tasks (source, destination, rate, status, to_move, started_at) \
@@ -112,7 +114,7 @@ impl Store {
                           WHERE seq = :seq AND EXISTS (SELECT 1 FROM queues WHERE name = :to)";
             let mut update = transaction.prepare_cached(update)?;
             if update.execute(named_params! {":id": uuid()?, ":to": to, ":now": now, ":seq": seq})? == 0 {
-                failure = Some(Kind::QueueDoesNotExist.code());
+                failure = Some(Kind::QUEUE_DOES_NOT_EXIST.code());
                 break;
             }
             moved += 1;
@@ -141,7 +143,7 @@ impl Store {
             }
             Err(_) => None,
         };
-        moved.ok_or_else(|| SqsError::new(Kind::ResourceNotFound, "The task does not exist or has ended."))
+        moved.ok_or_else(|| SqsError::new(Kind::RESOURCE_NOT_FOUND, "The task does not exist or has ended.").into())
     }
 
     /// Returns the latest tasks of a queue, newest first.

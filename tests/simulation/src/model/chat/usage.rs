@@ -11,8 +11,8 @@ use crate::model::Checked;
 use crate::network::Caller;
 use crate::plan::{CONCURRENT_TURNS, TURNS_PER_MINUTE};
 
-/// The longest time by which a slot outlasts its invocation, in milliseconds: 5 s, and the time of a pause before it.
-const SLOT_MARGIN: i64 = 25_000;
+/// The longest time by which a slot outlasts its invocation, in milliseconds: 5 s, and the time of pauses before it.
+const SLOT_MARGIN: i64 = 50_000;
 /// The turns of a client that has limits.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Usage {

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::StoredMessage;
-use super::error::{Kind, Result, SqsError};
+use crate::error::{Kind, Result, SqsError};
 
-pub(super) type Attributes = BTreeMap<String, String>;
+/// The attributes or tags of a queue, by name.
+pub type Attributes = BTreeMap<String, String>;
 
 /// Numeric attributes: name, minimum, maximum and default.
 const NUMBERS: [(&str, i64, i64, i64); 6] = [
@@ -21,7 +21,7 @@ const NUMBERS: [(&str, i64, i64, i64); 6] = [
 /// Text attributes. They are stored unchanged.
 const TEXTS: [&str; 5] = ["Policy", "RedrivePolicy", "RedriveAllowPolicy", "SqsManagedSseEnabled", "KmsMasterKeyId"];
 /// Read-only attributes. They are computed, and cannot be set.
-pub(super) const COMPUTED: [&str; 6] = [
+pub const COMPUTED: [&str; 6] = [
     "QueueArn",
     "CreatedTimestamp",
     "LastModifiedTimestamp",
@@ -32,14 +32,17 @@ pub(super) const COMPUTED: [&str; 6] = [
 
 /// The dead-letter queue, and the number of receives after which a message moves there.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct RedrivePolicy {
-    pub(super) target_arn: String,
-    pub(super) max_receives: i64,
+pub struct RedrivePolicy {
+    /// The ARN of the dead-letter queue.
+    pub target_arn: String,
+    /// The number of receives, from 1 to 1000.
+    pub max_receives: i64,
 }
 
 impl RedrivePolicy {
-    /// Parses a policy. `maxReceiveCount` may be a number or a string; many of AWS' examples use a string.
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    /// Parses a policy; `None` if it is not valid. `maxReceiveCount` may be a number or a string; many of AWS' examples use a string.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
         let policy: Value = serde_json::from_str(text).ok()?;
         let target_arn = policy["deadLetterTargetArn"].as_str()?.to_owned();
         let count = &policy["maxReceiveCount"];
@@ -47,18 +50,18 @@ impl RedrivePolicy {
         (1..=1000).contains(&max_receives).then_some(RedrivePolicy { target_arn, max_receives })
     }
 
-    pub(super) fn of(attributes: &Attributes) -> Option<Self> {
+    /// Returns the policy of a queue with these attributes, if it has one.
+    #[must_use]
+    pub fn of(attributes: &Attributes) -> Option<Self> {
         Self::parse(attributes.get("RedrivePolicy")?)
-    }
-
-    /// Whether the next receive of a message would exceed the limit.
-    pub(super) fn is_reached(&self, message: &StoredMessage) -> bool {
-        i64::from(message.receive_count) >= self.max_receives
     }
 }
 
 /// Validates the attributes of a request.
-pub(super) fn validate(requested: &Attributes) -> Result<()> {
+///
+/// # Errors
+/// If an attribute is unknown or its value is not valid.
+pub fn validate(requested: &Attributes) -> Result<()> {
     for (name, value) in requested {
         let invalid = || SqsError::invalid(format!("Invalid value for the parameter {name}."));
         if let Some((_, min, max, _)) = NUMBERS.iter().find(|number| number.0 == name) {
@@ -66,7 +69,7 @@ pub(super) fn validate(requested: &Attributes) -> Result<()> {
         } else if name == "RedrivePolicy" && !value.is_empty() {
             RedrivePolicy::parse(value).ok_or_else(invalid)?;
         } else if name == "FifoQueue" {
-            return Err(SqsError::new(Kind::UNSUPPORTED_OPERATION, super::NO_FIFO));
+            return Err(SqsError::new(Kind::UNSUPPORTED_OPERATION, crate::NO_FIFO));
         } else if !TEXTS.contains(&name.as_str()) {
             return Err(SqsError::new(Kind::INVALID_ATTRIBUTE_NAME, format!("Unknown Attribute {name}.")));
         }
@@ -75,13 +78,15 @@ pub(super) fn validate(requested: &Attributes) -> Result<()> {
 }
 
 /// Returns a numeric attribute, or its default if it is not set.
-pub(super) fn number(attributes: &Attributes, name: &str) -> i64 {
+#[must_use]
+pub fn number(attributes: &Attributes, name: &str) -> i64 {
     let default = NUMBERS.iter().find(|number| number.0 == name).map_or(0, |number| number.3);
     attributes.get(name).and_then(|value| value.parse().ok()).unwrap_or(default)
 }
 
 /// Returns all attributes that can be set. Those that are not set have their defaults.
-pub(super) fn with_defaults(attributes: &Attributes) -> Attributes {
+#[must_use]
+pub fn with_defaults(attributes: &Attributes) -> Attributes {
     let defaults = NUMBERS.iter().filter(|number| number.0 != "KmsDataKeyReusePeriodSeconds");
     let mut all: Attributes = defaults.map(|(name, _, _, default)| ((*name).to_owned(), default.to_string())).collect();
     all.insert("SqsManagedSseEnabled".to_owned(), "true".to_owned());
@@ -90,6 +95,7 @@ pub(super) fn with_defaults(attributes: &Attributes) -> Attributes {
 }
 
 /// Whether an attribute of this name exists.
-pub(super) fn is_known(name: &str) -> bool {
+#[must_use]
+pub fn is_known(name: &str) -> bool {
     NUMBERS.iter().any(|number| number.0 == name) || TEXTS.contains(&name) || COMPUTED.contains(&name)
 }

@@ -2,33 +2,33 @@
 //!
 //! <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-message-metadata.html>
 
-use std::collections::BTreeMap;
-
 use data_encoding::{BASE64, HEXLOWER};
 use md5::{Digest, Md5};
-use serde_json::{Map, Value};
+
+use crate::message::MessageAttributes;
 
 /// Returns the digest of a message body.
-pub(super) fn of_body(body: &str) -> String {
+#[must_use]
+pub fn of_body(body: &str) -> String {
     HEXLOWER.encode(&Md5::digest(body.as_bytes()))
 }
 
 /// Returns the digest of a message's attributes; `None` if it has none.
-pub(super) fn of_attributes(attributes: &Map<String, Value>) -> Option<String> {
-    let sorted: BTreeMap<&String, &Value> = attributes.iter().collect();
+#[must_use]
+pub fn of_attributes(attributes: &MessageAttributes) -> Option<String> {
     let mut digest = Md5::new();
-    for (name, value) in sorted {
+    for (name, value) in attributes {
         add(&mut digest, name.as_bytes());
-        add(&mut digest, value["DataType"].as_str().unwrap_or_default().as_bytes());
-        match value["StringValue"].as_str() {
-            Some(text) => {
+        add(&mut digest, value.data_type.as_bytes());
+        match (&value.string_value, &value.binary_value) {
+            (Some(text), _) => {
                 digest.update([1]);
                 add(&mut digest, text.as_bytes());
             }
-            None => {
+            (None, binary) => {
                 digest.update([2]);
-                let binary = value["BinaryValue"].as_str().unwrap_or_default();
-                add(&mut digest, &BASE64.decode(binary.as_bytes()).unwrap_or_default());
+                let binary = BASE64.decode(binary.as_deref().unwrap_or_default().as_bytes());
+                add(&mut digest, &binary.unwrap_or_default());
             }
         }
     }
