@@ -149,7 +149,13 @@ async fn handle(
     let deadline = world.epoch_ms() + i64::try_from(agent_chat::TIMEOUT.as_millis()).unwrap_or_default();
     world.state().model.chat.begins(instance.number, deadline);
     let invocation = async {
-        if let Some(response) = instance.chat(request).await {
+        let response = tokio::select! {
+            biased;
+            response = instance.chat(request) => response,
+            // The client has left before the response.
+            () = sender.closed() => None,
+        };
+        if let Some(response) = response {
             pass_on(response, &sender).await;
         }
         drop(sender);

@@ -308,7 +308,7 @@ impl Model {
 
     /// Sees that the invocation of a chat request has ended.
     pub fn turn_ended(&mut self, instance: usize, request_id: &str, is_undisturbed: bool) -> Checked {
-        self.chat.invocation_ended(instance, is_undisturbed)?;
+        self.chat.invocation_ended(instance)?;
         if self.chat.has_asked(instance, request_id) {
             self.check_turn_recorded(request_id, is_undisturbed)?;
         }

@@ -152,6 +152,9 @@ impl World {
             if fate.dies.is_some() {
                 state.record_fault("Killed", service, operation, about);
             }
+            if let (Caller::Instance(number), Some(key)) = (caller, &about.key) {
+                state.model.chat.request_began(number, key);
+            }
             fate
         };
         let die = |when: &str| {
@@ -188,6 +191,9 @@ impl World {
         }
         if let Caller::Instance(number) = caller {
             self.running(number).await;
+            if let Some(key) = about.key.as_ref().filter(|_| matches!(fate.fault, None | Some(FaultKind::Slow))) {
+                self.state().model.chat.request_ended(number, key);
+            }
         }
         Ok(answer)
     }

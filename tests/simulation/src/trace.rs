@@ -1,6 +1,6 @@
 //! The trace of a schedule: what happened in the world, line by line. Equal schedules have equal traces.
 
-use std::fmt;
+use std::fmt::{self, Write};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use serde_json::Value;
@@ -58,10 +58,21 @@ impl fmt::Display for Moment {
     }
 }
 
+/// Hashes what is written.
+struct Hashed(DefaultHasher);
+
+impl Write for Hashed {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.write(text.as_bytes());
+        Ok(())
+    }
+}
+
 /// Returns a short hash of a JSON value. The order of members does not matter.
 #[must_use]
 pub fn digest(value: &Value) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    value.to_string().hash(&mut hasher);
-    hasher.finish()
+    let mut hashed = Hashed(DefaultHasher::new());
+    // Hashing cannot fail.
+    let _ = write!(hashed, "{value}");
+    hashed.0.finish()
 }

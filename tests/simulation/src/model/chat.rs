@@ -28,8 +28,10 @@ pub struct Chat {
     claims: BTreeMap<String, Claim>,
     /// The turns of each client that has limits.
     usages: BTreeMap<String, Usage>,
-    /// The instances that may have left a claim or a slot behind, because something failed.
-    disturbed: BTreeSet<usize>,
+    /// The requests without an answer: the instance, and the key of the item.
+    open_requests: BTreeSet<(usize, String)>,
+    /// The claims and slots that an invocation could not release, by nonce and name.
+    abandoned: BTreeSet<String>,
     /// The body of each request, by the number of its action.
     bodies: BTreeMap<usize, Value>,
     /// When the last invocation of each instance ends at the latest, in milliseconds since 1970.
@@ -43,6 +45,8 @@ pub struct Chat {
     has_secrets_faults: bool,
     /// Whether instances stand still.
     has_pauses: bool,
+    /// Whether every record can be queued.
+    is_queue_working: bool,
 }
 
 /// A request that an agent got.
@@ -77,7 +81,8 @@ impl Chat {
             asks,
             claims: BTreeMap::new(),
             usages: BTreeMap::new(),
-            disturbed: BTreeSet::new(),
+            open_requests: BTreeSet::new(),
+            abandoned: BTreeSet::new(),
             bodies: BTreeMap::new(),
             deadlines: BTreeMap::new(),
             are_agents_disturbed: plan.disturbs(Service::Agent) || plan.pauses(),
@@ -86,6 +91,7 @@ impl Chat {
             is_disturbed: plan.disturbs(Service::DynamoDb) || plan.pauses(),
             has_secrets_faults: plan.disturbs(Service::SecretsManager),
             has_pauses: plan.pauses(),
+            is_queue_working: !plan.pauses() && !plan.disturbs(Service::Sqs),
         }
     }
 
@@ -236,24 +242,33 @@ impl Chat {
         self.calls[call].sent.push_str(&String::from_utf8_lossy(bytes));
     }
 
-    /// Sees that an invocation has ended. If nothing has failed, it leaves neither a running claim nor a slot.
-    pub(super) fn invocation_ended(&mut self, instance: usize, is_undisturbed: bool) -> Checked {
-        if !is_undisturbed {
-            self.disturbed.insert(instance);
-        }
-        if self.disturbed.contains(&instance) {
-            return Ok(());
-        }
+    /// Sees that an instance sends a request about an item.
+    pub fn request_began(&mut self, instance: usize, key: &str) {
+        self.open_requests.insert((instance, key.to_owned()));
+    }
+
+    /// Sees that an instance gets the answer of its last request about an item.
+    pub fn request_ended(&mut self, instance: usize, key: &str) {
+        self.open_requests.remove(&(instance, key.to_owned()));
+    }
+
+    /// Sees that an invocation has ended. It leaves neither a running claim nor a slot, unless it got no answer to its last
+    /// request about that item.
+    pub(super) fn invocation_ended(&mut self, instance: usize) -> Checked {
         let caller = Caller::Instance(instance);
-        let mut claims = self.claims.iter();
-        if let Some((key, _)) = claims.find(|(_, claim)| claim.holder == caller && claim.state == "running") {
-            return Err(("claim", format!("{key} is still running after its invocation")));
+        let claims = self.claims.iter().filter(|(_, claim)| claim.holder == caller && claim.state == "running");
+        let claims = claims.map(|(key, claim)| (key.clone(), claim.nonce.clone()));
+        let slots = self.usages.iter().flat_map(|(key, usage)| usage.slots.iter().map(move |slot| (key, slot)));
+        let slots = slots.filter(|(_, (_, (_, holder)))| *holder == caller);
+        let left: Vec<_> = claims.chain(slots.map(|(key, (name, _))| (key.clone(), name.clone()))).collect();
+        for (key, name) in left {
+            let is_excused = self.open_requests.contains(&(instance, key.clone())) || self.abandoned.contains(&name);
+            if !is_excused {
+                return Err(("liveness", format!("{key} is still held by an invocation that has ended")));
+            }
+            self.abandoned.insert(name);
         }
-        let has_slot = |usage: &Usage| usage.slots.values().any(|(_, holder)| *holder == caller);
-        match self.usages.iter().find(|(_, usage)| has_slot(usage)) {
-            Some((key, _)) => Err(("slots", format!("{key} still has the slot of an invocation that has ended"))),
-            None => Ok(()),
-        }
+        Ok(())
     }
 
     /// Whether an instance has asked the agent for a request.

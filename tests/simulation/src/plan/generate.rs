@@ -77,8 +77,8 @@ impl Plan {
     fn add_deliveries(&mut self, theme: Theme, moments: &[Ms], chance: &mut Chance) {
         let count = match theme {
             Theme::Chat => chance.between(0, 6),
-            Theme::Mixed => chance.between(20, 24),
-            Theme::Webhooks | Theme::Calm => chance.between(20, 30),
+            Theme::Mixed => chance.between(20, 23),
+            Theme::Webhooks | Theme::Calm => chance.between(20, 26),
         };
         for _ in 0..count {
             let deliver = Deliver {
@@ -107,27 +107,48 @@ impl Plan {
             (spec.source, spec.subject) == (other.source, other.subject)
         };
         let events: Vec<usize> = (0..self.events.len()).filter(same).collect();
+        self.events[event].large |= chance.happens(60);
         let at = near(moments, chance);
-        let mut deliver = |plan: &mut Plan, at: Ms| {
+        // Most instances read the list of erased subjects again, because it is a minute old.
+        let later =
+            at + if chance.happens(700) { chance.between(MINUTE, 3 * MINUTE) } else { chance.between(0, MINUTE) };
+        let (first, other) = (*chance.pick(&events), chance.between(0, events.len() as u64));
+        let other = events[usize::try_from(other).unwrap_or_default()];
+        for (at, event) in [(at, first), (later, if other == first { event } else { other })] {
             let variant = if chance.happens(120) { Variant::Other } else { Variant::Original };
-            let (event, retries) = (*chance.pick(&events), chance.happens(600));
+            let retries = chance.happens(600);
             let deliver = Deliver { event, variant, is_doubled: false, retries, signer: Signer::Vendor };
-            plan.add(at, What::Deliver(deliver));
-            chance.between(0, 3 * MINUTE)
-        };
-        let later = at + deliver(self, at);
-        deliver(self, later);
+            self.add(at, What::Deliver(deliver));
+        }
         let erased_at = at + chance.between(0, later - at + 2 * SECOND);
         self.add(erased_at, What::Erase(event));
         if chance.happens(300) {
-            self.add(erased_at + chance.between(0, 300), What::Erase(events[0]));
+            let other = chance.between(0, self.events.len() as u64).try_into().unwrap_or_default();
+            self.add(erased_at + chance.between(0, 40), What::Erase(other));
         }
-        if chance.happens(500) {
-            let kind = *chance.pick(&[FaultKind::AnswerLost, FaultKind::AnswerCut, FaultKind::Slow, FaultKind::Lost]);
-            let share = *chance.pick(&[300, 600, 1000]);
+        if chance.happens(700) {
+            use FaultKind::{AnswerCut, AnswerLost, Lost, Slow};
+            let kind = *chance.pick(&[AnswerCut, AnswerCut, AnswerLost, Slow, Lost]);
+            let share = *chance.pick(&[300, 600]);
             let fault = Fault { service: Service::DynamoDb, kind, share, lasts: 3 * SECOND };
-            self.add((later + chance.between(0, 300)).saturating_sub(200), What::Fault(fault));
+            let near = *chance.pick(&[later, later, erased_at]);
+            self.add((near + chance.between(0, 300)).saturating_sub(200), What::Fault(fault));
         }
+    }
+
+    /// Adds the rotation of a secret, and a delivery that is signed with the removed one, to an instance that had it.
+    fn add_rotation(&mut self, moments: &[Ms], chance: &mut Chance) {
+        let event: usize = chance.between(0, self.events.len() as u64).try_into().unwrap_or_default();
+        let part = SOURCES[self.events[event].source].profile().secrets.name;
+        let at = near(moments, chance);
+        let mut deliver = |at: Ms, signer: Signer| {
+            let deliver = Deliver { event, variant: Variant::Original, is_doubled: false, retries: false, signer };
+            self.add(at, What::Deliver(deliver));
+        };
+        deliver(at, Signer::Vendor);
+        let removed_at = at + 22 * MINUTE;
+        deliver(removed_at + chance.between(0, 2 * HOUR), Signer::RemovedSecret);
+        self.add(at + chance.between(0, MINUTE), What::Rotate(part));
     }
 
     /// Adds deliveries of events whose records are about to expire, or have just expired.
@@ -145,7 +166,7 @@ impl Plan {
         let count = match theme {
             Theme::Webhooks => 0,
             Theme::Mixed => chance.between(1, 5),
-            Theme::Chat | Theme::Calm => chance.between(5, 12),
+            Theme::Chat | Theme::Calm => chance.between(5, 10),
         };
         let keys = chance.between(1, 4);
         for _ in 0..count {
@@ -207,7 +228,11 @@ impl Plan {
                 service,
                 kind: *chance.pick(&KINDS),
                 share: *chance.pick(&[80, 300, 600, 1000]),
-                lasts: *chance.pick(&[500, 500, 3 * SECOND, 3 * SECOND, 8 * SECOND, 20 * SECOND, 2 * MINUTE]),
+                lasts: match chance.between(0, 40) {
+                    // Longer than a back-off of event-retry.
+                    0 => 10 * MINUTE,
+                    _ => *chance.pick(&[500, 500, 3 * SECOND, 3 * SECOND, 8 * SECOND, 20 * SECOND, MINUTE]),
+                },
             };
             let at = near(moments, chance);
             self.add(at, What::Fault(fault));
@@ -239,6 +264,9 @@ impl Plan {
         // Some schedules are about erasures.
         if chance.happens(120) {
             (0..chance.between(1, 5)).for_each(|_| self.add_erasure(moments, chance));
+        }
+        if chance.happens(80) {
+            self.add_rotation(moments, chance);
         }
         for _ in 0..chance.between(0, 5) {
             let at = near(moments, chance);

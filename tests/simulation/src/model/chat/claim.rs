@@ -64,7 +64,10 @@ impl Chat {
             return Err(("claim", format!("the fence of {key} is less than the time of the request")));
         }
         let checked = match &old {
-            Some(old) if is_new => old.may_become(&new, is_known, now),
+            Some(old) if is_new => old.may_become(&new, [is_answered, is_known], now),
+            Some(_) if new.state == "lost" && self.is_queue_working => {
+                Err(("claim", "its turn is lost although the queue works".to_owned()))
+            }
             Some(old) => old.may_be_settled(&new, caller, is_answered),
             None => Ok(()),
         };
@@ -74,8 +77,9 @@ impl Chat {
 }
 
 impl Claim {
-    /// Checks that the claim may be replaced by `new`.
-    pub(super) fn may_become(&self, new: &Claim, is_answered: bool, now: i64) -> Checked {
+    /// Checks that the claim may be replaced by `new`. `is_answered` says whether its turn is recorded, and `is_known`
+    /// whether every instance can know that.
+    pub(super) fn may_become(&self, new: &Claim, [is_answered, is_known]: [bool; 2], now: i64) -> Checked {
         let error = |what: &str| Err(("claim", what.to_owned()));
         let is_expired = self.expires_at * 1000 < now + MAX_SKEW;
         if is_expired {
@@ -87,7 +91,8 @@ impl Claim {
         match self.state.as_str() {
             "lost" => error("a lost claim is taken over"),
             "running" if self.lease_until >= now + MAX_SKEW => error("a claim is taken over before its lease ends"),
-            "running" | "finished" if is_answered => error("a claim is taken over although its turn is recorded"),
+            "running" if is_known => error("a claim is taken over although its turn is recorded"),
+            "finished" if is_answered => error("a finished claim is taken over although its turn is recorded"),
             _ => Ok(()),
         }
     }
