@@ -63,7 +63,7 @@ pub async fn attempt_turn(world: &World, fleet: &Fleet, action: usize, ask: Ask,
     if let Some(key) = ask.key {
         request = request.header("idempotency-key", format!("key-{key}"));
     }
-    let began = world.moment();
+    let faults = world.state().stats.faults;
     let mut answer = ChatAnswer {
         ask,
         request_id,
@@ -90,7 +90,7 @@ pub async fn attempt_turn(world: &World, fleet: &Fleet, action: usize, ask: Ask,
         world.note(format_args!("{caller} -> agent-chat {id}"));
         tokio::task::spawn_local(async move { handle(&world, &fleet, request, &id, sender).await });
     };
-    let sent = timeout(CLIENT_TIMEOUT, world.carry(caller, Service::Front, "POST", &about, apply, |_| ())).await;
+    let sent = timeout(CLIENT_TIMEOUT, world.carry(caller, Service::Gatehouse, "POST", &about, apply, |_| ())).await;
     let mut has_left = false;
     if sent.is_ok_and(|sent| sent.is_ok()) {
         let receiving = receive(world, &mut parts, &mut answer);
@@ -102,7 +102,10 @@ pub async fn attempt_turn(world: &World, fleet: &Fleet, action: usize, ask: Ask,
         }
     }
     answer.has_left = has_left;
-    answer.is_undisturbed = !world.state().plan.pauses() && world.is_undisturbed_since(began, usize::MAX);
+    answer.is_undisturbed = {
+        let state = world.state();
+        state.stats.faults == faults && !state.plan.pauses()
+    };
     world.note(format_args!(
         "{caller} <- agent-chat {about}: {} {}{} bytes{}",
         answer.status,
@@ -145,7 +148,7 @@ async fn handle(
     sender: mpsc::UnboundedSender<Part>,
 ) {
     let Some(instance) = fleet.instance(Function::AgentChat).await else { return };
-    let began = world.moment();
+    world.begin_invocation(instance.number);
     let deadline = world.epoch_ms() + i64::try_from(agent_chat::TIMEOUT.as_millis()).unwrap_or_default();
     world.state().model.chat.begins(instance.number, deadline);
     let invocation = async {
@@ -163,7 +166,7 @@ async fn handle(
     };
     match world.run(instance.number, timeout(agent_chat::TIMEOUT, invocation)).await {
         Some(Ok(())) => {
-            let is_undisturbed = world.is_undisturbed_since(began, instance.number);
+            let is_undisturbed = world.is_undisturbed(instance.number);
             let checked = world.state().model.turn_ended(instance.number, request_id, is_undisturbed);
             world.check(checked);
             fleet.release(instance);

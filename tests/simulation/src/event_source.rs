@@ -6,6 +6,7 @@ use gatehouse_memory::Response;
 use serde_json::{Value, json};
 
 use crate::fleet::Fleet;
+use crate::model::Model;
 use crate::network::Caller;
 use crate::plan::{Ms, Service};
 use crate::world::{RETRY_QUEUE, START, World};
@@ -25,19 +26,11 @@ pub async fn poll(world: World, fleet: Fleet) {
         world.wait(2).await;
         let receipts: Vec<_> =
             batch.records.iter().map(|record| (record.message_id.clone(), record.receipt_handle.clone())).collect();
-        {
-            let mut state = world.state();
-            let faults = state.stats.faults;
-            state.model.batch_began(&batch, faults);
-        }
-        let Some(response) = fleet.handle_batch(batch.clone()).await else { continue };
+        let Some((response, is_undisturbed)) = fleet.handle_batch(batch.clone()).await else { continue };
         let failed: Vec<&str> = response.batch_item_failures.iter().map(|item| &*item.item_identifier).collect();
-        let checked = {
-            let mut state = world.state();
-            let faults = state.stats.faults;
-            state.model.batch_ended(&batch, &failed, faults)
-        };
-        world.check(checked);
+        if is_undisturbed {
+            world.check(Model::batch_ended(&batch, &failed));
+        }
         world.wait(2).await;
         for (id, handle) in &receipts {
             if !failed.contains(&id.as_deref().unwrap_or_default()) {

@@ -118,6 +118,7 @@ impl Fleet {
         let began = self.world.now();
         let handling = timeout(gatehouse_receiver::TIMEOUT, instance.receive(request));
         let number = instance.number;
+        self.world.begin_invocation(number);
         self.world.state().model.cost.begin(number);
         let Some(handled) = self.world.run(number, handling).await else { return Some((number, None)) };
         let took = self.world.now() - began;
@@ -132,14 +133,17 @@ impl Fleet {
         Some((number, handled.ok()))
     }
 
-    /// Gives a batch to event-retry. `None` if its instance dies or it has timed out.
-    pub async fn handle_batch(&self, batch: SqsEvent) -> Option<SqsBatchResponse> {
+    /// Gives a batch to event-retry. Returns the response, and whether no fault hit the instance. `None` if the instance
+    /// dies or times out.
+    pub async fn handle_batch(&self, batch: SqsEvent) -> Option<(SqsBatchResponse, bool)> {
         let instance = self.instance(Function::EventRetry).await?;
+        self.world.begin_invocation(instance.number);
         let handling = timeout(event_retry::TIMEOUT, instance.retry(batch));
         match self.world.run(instance.number, handling).await? {
             Ok(response) => {
+                let is_undisturbed = self.world.is_undisturbed(instance.number);
                 self.release(instance);
-                response
+                Some((response?, is_undisturbed))
             }
             Err(_) => {
                 self.world.kill(instance.number, "it has timed out");

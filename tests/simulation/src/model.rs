@@ -63,8 +63,6 @@ pub struct Model {
     actions: BTreeMap<String, u32>,
     /// The expiry of each erased subject, in seconds since 1970, by its hash.
     erased: BTreeMap<String, i64>,
-    /// The number of faults when each running batch began, by receipt handle.
-    batches: BTreeMap<String, u64>,
     /// When each message of the retry queue was received.
     receives: BTreeMap<String, Vec<i64>>,
     /// The nonces of the records that were erased.
@@ -92,7 +90,6 @@ impl Model {
             accepting: BTreeSet::new(),
             actions: BTreeMap::new(),
             erased: BTreeMap::new(),
-            batches: BTreeMap::new(),
             receives: BTreeMap::new(),
             erased_nonces: BTreeSet::new(),
             chat: chat::Chat::new(plan),

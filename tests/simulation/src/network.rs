@@ -144,6 +144,9 @@ impl World {
             let mut state = self.state();
             state.stats.requests += 1;
             let fate = state.fate(caller, service, now);
+            if let (Caller::Instance(number), Some(_)) = (caller, fate.fault) {
+                state.instances[number].faults += 1;
+            }
             if let Some(fault) = fate.fault {
                 state.record_fault(&format!("{fault:?}"), service, operation, about);
                 let name = state.name(caller);
@@ -185,8 +188,8 @@ impl World {
         }
         self.wait(fate.back).await;
         match fate.fault {
-            Some(FaultKind::AnswerLost) => return pending().await,
-            Some(FaultKind::AnswerCut) => return Err(NoAnswer::Broken),
+            Some(FaultKind::ResponseLost) => return pending().await,
+            Some(FaultKind::ResponseCut) => return Err(NoAnswer::Broken),
             _ => {}
         }
         if let Caller::Instance(number) = caller {

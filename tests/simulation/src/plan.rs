@@ -216,8 +216,8 @@ pub enum Service {
     SecretsManager,
     Agent,
     Control,
-    /// Requests to a function.
-    Front,
+    /// The functions, as vendors and clients call them.
+    Gatehouse,
 }
 
 /// How a request fails.
@@ -236,9 +236,9 @@ pub enum FaultKind {
     /// The connection breaks before the service gets it.
     Cut,
     /// The service applies it, but its answer is lost.
-    AnswerLost,
+    ResponseLost,
     /// The service applies it, but the connection breaks before the answer.
-    AnswerCut,
+    ResponseCut,
     /// The request or the answer takes long.
     Slow,
     /// The service cannot be reached.

@@ -114,9 +114,8 @@ async fn exchange(
         is_reached.ok()?;
         let world = world_of_function;
         world.note(format_args!("{caller} -> {function} {name}"));
-        let began = world.moment();
         let (instance, response) = fleet.deliver(function, request).await?;
-        let is_undisturbed = world.is_undisturbed_since(began, instance);
+        let is_undisturbed = world.is_undisturbed(instance);
         let delivered = Delivered { instance, is_undisturbed, ..delivered };
         match &response {
             None => world.note(format_args!("{caller} <- {function} {name}: no response")),
@@ -140,7 +139,7 @@ async fn exchange(
         // The task waits for this, so sending cannot fail.
         let _ = reach.send(());
     };
-    let sent = world.carry(caller, Service::Front, "POST", about, apply, |_| ()).await;
+    let sent = world.carry(caller, Service::Gatehouse, "POST", about, apply, |_| ()).await;
     sent.ok()?;
     handling.await.ok().flatten()
 }

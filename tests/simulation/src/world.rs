@@ -73,14 +73,6 @@ pub struct State {
     pub operator_requests: BTreeMap<usize, u64>,
 }
 
-/// A moment of a schedule.
-#[derive(Debug, Clone, Copy)]
-pub struct Moment {
-    at: Ms,
-    /// The number of faults until then.
-    faults: u64,
-}
-
 /// The state of an instance, which is a process that runs a function.
 #[derive(Debug)]
 pub struct InstanceState {
@@ -94,6 +86,10 @@ pub struct InstanceState {
     pub paused_until: Ms,
     /// The number of its requests.
     pub requests: u64,
+    /// When its last invocation began.
+    pub began_at: Ms,
+    /// The number of faults that have hit it since then.
+    pub faults: u64,
     /// Kills it at the request with this number; whether the service still gets that request.
     pub kill_at: Option<(u64, bool)>,
     wakers: Vec<Waker>,
@@ -248,6 +244,8 @@ impl World {
             is_dead: false,
             paused_until: 0,
             requests: 0,
+            began_at: 0,
+            faults: 0,
             kill_at: None,
             wakers: Vec::new(),
         });
@@ -274,29 +272,34 @@ impl World {
         state.instances.iter_mut().for_each(|instance_state| instance_state.kill_at = None);
     }
 
-    /// Returns this moment.
-    #[must_use]
-    pub fn moment(&self) -> Moment {
-        Moment { at: self.now(), faults: self.state().stats.faults }
+    /// Notes that an instance begins an invocation.
+    pub fn begin_invocation(&self, instance: usize) {
+        let now = self.now();
+        let instance_state = &mut self.state().instances[instance];
+        (instance_state.began_at, instance_state.faults) = (now, 0);
     }
 
-    /// Whether nothing has failed anywhere since `began`, and an instance has not stood still.
+    /// Whether no fault has hit an instance since its last invocation began.
     #[must_use]
-    pub fn is_undisturbed_since(&self, began: Moment, instance: usize) -> bool {
-        self.state().stats.faults == began.faults && !self.has_paused(instance, began.at)
+    pub fn is_undisturbed(&self, instance: usize) -> bool {
+        let state = self.state();
+        let InstanceState { began_at, faults, paused_until, .. } = &state.instances[instance];
+        *faults == 0 && paused_until <= began_at
     }
 
     /// Whether an instance stood still since `began`.
     #[must_use]
     pub fn has_paused(&self, instance: usize, began: Ms) -> bool {
-        self.state().instances.get(instance).is_some_and(|instance_state| instance_state.paused_until > began)
+        self.state().instances[instance].paused_until > began
     }
 
     /// Lets an instance stand still. Its own code does not notice.
     pub fn pause(&self, instance: usize, lasts: Ms) {
-        let until = self.now() + lasts;
         let mut state = self.state();
-        state.instances[instance].paused_until = until;
+        let instance_state = &mut state.instances[instance];
+        // A longer pause may have begun before.
+        instance_state.paused_until = instance_state.paused_until.max(self.now() + lasts);
+        let until = instance_state.paused_until;
         drop(state);
         let world = self.clone();
         tokio::task::spawn_local(async move {

@@ -127,8 +127,8 @@ impl Plan {
             self.add(erased_at + chance.between(0, 40), What::Erase(other));
         }
         if chance.happens(700) {
-            use FaultKind::{AnswerCut, AnswerLost, Lost, Slow};
-            let kind = *chance.pick(&[AnswerCut, AnswerCut, AnswerLost, Slow, Lost]);
+            use FaultKind::{Lost, ResponseCut, ResponseLost, Slow};
+            let kind = *chance.pick(&[ResponseCut, ResponseCut, ResponseLost, Slow, Lost]);
             let share = *chance.pick(&[300, 600]);
             let fault = Fault { service: Service::DynamoDb, kind, share, lasts: 3 * SECOND };
             let near = *chance.pick(&[later, later, erased_at]);
@@ -197,9 +197,11 @@ impl Plan {
     }
 
     fn add_faults(&mut self, theme: Theme, moments: &[Ms], chance: &mut Chance) {
-        use FaultKind::{AnswerCut, AnswerLost, Cut, Denied, Internal, Lost, Rejected, Slow, Throttled, Unreachable};
+        use FaultKind::{
+            Cut, Denied, Internal, Lost, Rejected, ResponseCut, ResponseLost, Slow, Throttled, Unreachable,
+        };
         const KINDS: [FaultKind; 10] =
-            [Throttled, Internal, Denied, Rejected, Lost, Cut, AnswerLost, AnswerCut, Slow, Unreachable];
+            [Throttled, Internal, Denied, Rejected, Lost, Cut, ResponseLost, ResponseCut, Slow, Unreachable];
         const WEBHOOK_SERVICES: &[Service] = &[
             Service::DynamoDb,
             Service::DynamoDb,
@@ -209,7 +211,7 @@ impl Plan {
             Service::SecretsManager,
             Service::Control,
             Service::Control,
-            Service::Front,
+            Service::Gatehouse,
         ];
         const CHAT_SERVICES: &[Service] = &[
             Service::DynamoDb,
@@ -219,7 +221,7 @@ impl Plan {
             Service::SecretsManager,
             Service::Agent,
             Service::Agent,
-            Service::Front,
+            Service::Gatehouse,
         ];
         let services = if theme == Theme::Chat { CHAT_SERVICES } else { WEBHOOK_SERVICES };
         for _ in 0..chance.between(2, 8) {
