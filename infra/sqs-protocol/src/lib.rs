@@ -1,5 +1,6 @@
 //! The JSON protocol of SQS, as far as the local SQS and the SQS in memory share it: parameters, attributes, errors,
-//! digests and the form of messages. What queues do is in those two, which tests compare with each other.
+//! digests and the form of messages. Each of the two implements the queues itself, and tests
+//! compare them.
 //!
 //! <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/>
 

@@ -71,8 +71,8 @@ pub fn message_id_of<'h>(queue: &str, handle: &'h str) -> Result<&'h str> {
     }
 }
 
-/// Returns the attributes that `GetQueueAttributes` returns: those that are set or have a default, and `computed`, the
-/// values of [`attributes::COMPUTED`], as far as the request names them.
+/// Returns the attributes that a `GetQueueAttributes` request names: set ones, defaults, and the values of
+/// [`attributes::COMPUTED`].
 ///
 /// # Errors
 /// If the request names an unknown attribute.
@@ -86,7 +86,7 @@ pub fn named_attributes(names: &[String], set: &Attributes, computed: [String; 6
     Ok(named)
 }
 
-/// Checks that a queue that exists has the attributes with which it shall be created.
+/// Checks that a repeated `CreateQueue` request has the attributes of the existing queue.
 ///
 /// # Errors
 /// If one differs.

@@ -1,4 +1,4 @@
-//! Seeded choices. Every actor has its own stream of numbers, so that removing one action leaves the others unchanged.
+//! Seeded choices. Each action and each request has its own random numbers, so that removing an action changes little else.
 
 use gatehouse_memory::Choose;
 

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use crate::fleet::Fleet;
 use crate::keys::AGENT;
 use crate::model::ChatAnswer;
-use crate::network::{Caller, Subject};
+use crate::network::{Caller, Target};
 use crate::plan::{Action, Ask, Function, Ms, Service};
 use crate::world::World;
 
@@ -84,7 +84,7 @@ pub async fn attempt_turn(world: &World, fleet: &Fleet, action: usize, ask: Ask,
     }
     let (sender, mut parts) = mpsc::unbounded_channel();
     let caller = Caller::Outside(action, attempt);
-    let about = Subject::named(&answer.request_id);
+    let about = Target::named(&answer.request_id);
     let apply = |world: &World| {
         let (world, fleet, id) = (world.clone(), fleet.clone(), about.to_string());
         world.note(format_args!("{caller} -> agent-chat {id}"));
@@ -115,7 +115,7 @@ pub async fn attempt_turn(world: &World, fleet: &Fleet, action: usize, ask: Ask,
     ));
     let checked = {
         let state = world.state();
-        state.model.answered(&answer, state.keys.all())
+        state.model.answered(&answer, &state.keys)
     };
     world.check(checked);
     answer
@@ -150,7 +150,11 @@ async fn handle(
     let Some(instance) = fleet.instance(Function::AgentChat).await else { return };
     world.begin_invocation(instance.number);
     let deadline = world.epoch_ms() + i64::try_from(agent_chat::TIMEOUT.as_millis()).unwrap_or_default();
-    world.state().model.chat.begins(instance.number, deadline);
+    {
+        let mut state = world.state();
+        state.model.cost.begin(instance.number);
+        state.model.chat.begins(instance.number, deadline);
+    }
     let invocation = async {
         let response = tokio::select! {
             biased;

@@ -1,18 +1,17 @@
-//! Lambda's event source of the retry queue: receives batches, gives them to event-retry, and deletes what it does not
-//! report as failed.
+//! Lambda's event source of the retry queue: receives batches, gives them to event-retry, and deletes the messages that
+//! event-retry does not report as failed.
 
 use aws_lambda_events::sqs::{SqsEvent, SqsMessage, SqsMessageAttribute};
 use gatehouse_memory::Response;
 use serde_json::{Value, json};
 
 use crate::fleet::Fleet;
-use crate::model::Model;
 use crate::network::Caller;
 use crate::plan::{Ms, Service};
 use crate::world::{RETRY_QUEUE, START, World};
 
-/// The caller of the event source's own requests.
-const CALLER: Caller = Caller::Operator(usize::MAX);
+/// The time within which event-retry attempts every message of a batch, in milliseconds.
+const LONGEST_BATCH: Ms = 20_000;
 
 /// Polls the retry queue forever.
 pub async fn poll(world: World, fleet: Fleet) {
@@ -26,10 +25,13 @@ pub async fn poll(world: World, fleet: Fleet) {
         world.wait(2).await;
         let receipts: Vec<_> =
             batch.records.iter().map(|record| (record.message_id.clone(), record.receipt_handle.clone())).collect();
-        let Some((response, is_undisturbed)) = fleet.handle_batch(batch.clone()).await else { continue };
+        let began = world.now();
+        let Some((instance, response)) = fleet.handle_batch(batch.clone()).await else { continue };
         let failed: Vec<&str> = response.batch_item_failures.iter().map(|item| &*item.item_identifier).collect();
-        if is_undisturbed {
-            world.check(Model::batch_ended(&batch, &failed));
+        // After that, the function starts no further message, because its time runs out.
+        if world.now() - began < LONGEST_BATCH && !world.has_paused(instance, began) {
+            let checked = world.state().model.check_batch(instance, &batch, &failed);
+            world.check(checked);
         }
         world.wait(2).await;
         for (id, handle) in &receipts {
@@ -55,7 +57,7 @@ pub(crate) fn request(world: &World, operation: &str, body: &Value) -> Response 
     let mut state = world.state();
     let crate::world::State { sqs, choices, .. } = &mut *state;
     let response = sqs.answer(operation, body, now, choices);
-    let checked = state.observe(CALLER, Service::Sqs, operation, body, now);
+    let checked = state.observe(Caller::Aws, Service::Sqs, operation, body, now);
     drop(state);
     world.check(checked);
     if operation == "SendMessage" {

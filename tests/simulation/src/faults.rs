@@ -39,6 +39,10 @@ pub fn all() -> Result<Vec<(String, PathBuf)>> {
 /// # Errors
 /// If a copy cannot be made or built, or a patch does not apply.
 pub fn measure(names: &[String]) -> Result<bool> {
+    let all = all()?;
+    if let Some(name) = names.iter().find(|name| !all.iter().any(|(known, _)| known == *name)) {
+        return Err(format!("no planted fault is named {name}").into());
+    }
     let copy = root().join("target/faults/copy");
     copy_repository(&copy)?;
     let apply = |options: &[&str], patch: &Path| {
@@ -46,7 +50,7 @@ pub fn measure(names: &[String]) -> Result<bool> {
     };
     let mut are_all_found = true;
     println!("{:<32} {:>10}  {:>10}  invariants", "fault", "schedules", "found");
-    for (name, patch) in all()? {
+    for (name, patch) in all {
         if !names.is_empty() && !names.contains(&name) {
             continue;
         }

@@ -107,8 +107,8 @@ impl Fleet {
         self.idle().retain(|instance| instance.function != function);
     }
 
-    /// Sends a request to a webhook function. Returns the instance that handles it and the response; no response if the
-    /// instance dies or it has timed out.
+    /// Sends a request to a webhook function. Returns the instance that handles it, and the response. The response is
+    /// `None` if the instance dies or times out.
     pub async fn deliver(
         &self,
         function: Function,
@@ -133,17 +133,17 @@ impl Fleet {
         Some((number, handled.ok()))
     }
 
-    /// Gives a batch to event-retry. Returns the response, and whether no fault hit the instance. `None` if the instance
-    /// dies or times out.
-    pub async fn handle_batch(&self, batch: SqsEvent) -> Option<(SqsBatchResponse, bool)> {
+    /// Gives a batch to event-retry. Returns the number of the instance, and the response. `None` if the instance dies or
+    /// times out.
+    pub async fn handle_batch(&self, batch: SqsEvent) -> Option<(usize, SqsBatchResponse)> {
         let instance = self.instance(Function::EventRetry).await?;
+        let number = instance.number;
         self.world.begin_invocation(instance.number);
         let handling = timeout(event_retry::TIMEOUT, instance.retry(batch));
         match self.world.run(instance.number, handling).await? {
             Ok(response) => {
-                let is_undisturbed = self.world.is_undisturbed(instance.number);
                 self.release(instance);
-                Some((response?, is_undisturbed))
+                Some((number, response?))
             }
             Err(_) => {
                 self.world.kill(instance.number, "it has timed out");

@@ -26,7 +26,7 @@ pub struct Keys {
     valid: BTreeMap<&'static str, Vec<u32>>,
     /// The last secret that was removed, and when, in milliseconds since 1970.
     removed: BTreeMap<&'static str, (u32, i64)>,
-    /// Every secret that was ever valid, as it may appear in a text.
+    /// Every secret and token that no text may show: all that were ever valid, and the forged tokens.
     ever: Vec<String>,
     /// The errors that the document has.
     breakages: Vec<Breakage>,
@@ -46,7 +46,7 @@ impl Keys {
             breakages: Vec::new(),
         };
         parts().for_each(|part| keys.remember(part, 0));
-        // Nor may the token of nobody be shown.
+        // A forged token must not be shown either.
         keys.remember("agent_chat", u32::MAX);
         keys.ever.push(keys.agent_token());
         keys
@@ -86,7 +86,7 @@ impl Keys {
         }
     }
 
-    /// Returns the token of a chat client, or that of nobody.
+    /// Returns the token of a chat client, or a forged one.
     #[must_use]
     pub fn token(&self, client: usize, is_forged: bool) -> String {
         self.secret(CLIENTS[client], if is_forged { u32::MAX } else { self.current["agent_chat"] })
@@ -117,7 +117,8 @@ impl Keys {
         self.removed.get(part).map(|(_, at)| *at)
     }
 
-    /// Signs a delivery at a time. A forger signs with a secret that is in no document.
+    /// Signs a delivery at a time. An attacker signs with a secret that was never valid, or with the last one
+    /// that was removed.
     #[must_use]
     pub fn sign(
         &self,
@@ -140,10 +141,10 @@ impl Keys {
         secrets.of(source).and_then(|credentials| credentials.sign(parts, message_id, at)).unwrap_or_default()
     }
 
-    /// Returns every secret that was ever valid, as it may appear in a text.
+    /// Whether a text shows a secret or a token: one that was ever valid, or a forged one.
     #[must_use]
-    pub fn all(&self) -> &[String] {
-        &self.ever
+    pub fn are_shown_in(&self, text: &str) -> bool {
+        self.ever.iter().any(|secret| text.contains(secret.as_str()))
     }
 
     fn remember(&mut self, part: &str, number: u32) {
@@ -179,7 +180,7 @@ impl Keys {
         }
     }
 
-    /// Returns a secret, in Base64.
+    /// Returns a secret: hexadecimal for Vapi and chat clients, otherwise Base64.
     fn secret(&self, owner: &str, number: u32) -> String {
         let hash = Sha256::digest(format!("{}/{owner}/{number}", self.seed));
         if owner == "vapi" || CLIENTS.contains(&owner) { HEXLOWER.encode(&hash) } else { BASE64.encode(&hash) }

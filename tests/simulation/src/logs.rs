@@ -1,4 +1,4 @@
-//! The log lines of the functions: none may show content or a secret, and some say what the model cannot see otherwise.
+//! The log lines of the functions. The model checks that none shows content or a secret, and reads outcomes from them.
 
 use std::fmt::{Debug, Write};
 
@@ -9,7 +9,7 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
 use crate::world::World;
 
-/// Sends the log lines of this thread to the oracles of `world`, until the guard is dropped.
+/// Sends the log lines of this thread to the model of `world`, until the guard is dropped.
 #[must_use]
 pub fn observe(world: &World) -> tracing::subscriber::DefaultGuard {
     let lines = Lines(world.clone()).with_filter(LevelFilter::INFO);
@@ -24,7 +24,7 @@ impl<S: Subscriber> Layer<S> for Lines {
         event.record(&mut line);
         let checked = {
             let state = self.0.state();
-            state.model.logged(&line, state.keys.all())
+            state.model.logged(&line, &state.keys)
         };
         self.0.check(checked);
     }

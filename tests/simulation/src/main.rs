@@ -53,7 +53,7 @@ struct Arguments {
     /// Run in this process, and print the result for the process that started this one
     #[arg(long, hide = true)]
     part: bool,
-    /// Continue after a failure, and print the seed of each
+    /// Continue after a failure, and print the seed of each failure
     #[arg(long)]
     all: bool,
     /// Plant each fault of `faults/`, or those with these names, into a copy, and measure how soon it is found

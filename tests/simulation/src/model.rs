@@ -1,16 +1,17 @@
 //! The reference model: what must be true of the table, the queues and the responses, at every step.
 //!
-//! It sees what the world sees: every change of an item, every event of a queue, every response. It shares no code with
-//! Gatehouse. The chat part is in [`chat`].
+//! It sees what the world sees: every change of an item, every event of a queue, every response. It takes only the
+//! registry of vendors and the format of times from Gatehouse. The chat part is in [`chat`].
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use data_encoding::{BASE64, HEXLOWER};
-use gatehouse_memory::dynamodb::Change;
+use gatehouse_memory::dynamodb::{Change, Item};
 use gatehouse_vendors::SOURCES;
 use serde_json::Value;
 
 use crate::fleet::MAX_SKEW;
+use crate::keys::Keys;
 use crate::logs::Line;
 use crate::network::Caller;
 use crate::plan::{Plan, Service};
@@ -23,8 +24,9 @@ mod responses;
 mod stored;
 
 pub use chat::ChatAnswer;
+use chat::TurnRecord;
 pub use responses::Delivered;
-use stored::{Attempt, Derived, Entry, QueuedMessage, event_of, hash};
+use stored::{Attempt, Derived, Entry, QueuedMessage, check_expiry, event_of, hash};
 
 /// The time after which SQS counts a message, and every function that counted before has acted, in milliseconds.
 const COUNTED_AFTER: i64 = 90_000;
@@ -104,34 +106,48 @@ impl Model {
 
     /// Sees the change of an item.
     pub fn table_changed(&mut self, change: &Change, caller: Caller, now: i64) -> Checked {
-        let key = &change.key;
-        if key.starts_with("chunk:") {
-            match change
-                .new
-                .as_ref()
-                .and_then(|item| BASE64.decode(item.get("payload")?["B"].as_str()?.as_bytes()).ok())
-            {
-                Some(bytes) => drop(self.chunks.insert(key.clone(), bytes)),
-                None => drop(self.chunks.remove(key)),
+        match change.key.split(':').next() {
+            Some("chunk") => self.chunk_changed(change, now),
+            Some("claim" | "slots") => {
+                let turn = TurnRecord {
+                    is_recorded: self.is_turn_recorded(&change.key, now, now),
+                    is_countable: self.is_turn_recorded(&change.key, now - COUNTED_AFTER, now),
+                };
+                self.chat.item_changed(&change.key, change.new.as_ref(), caller, turn, now)
             }
+            Some("erased") => self.erased_list_changed(change, now),
+            _ => self.record_changed(change, caller, now),
+        }
+    }
+
+    /// Sees the change of a part of a large payload.
+    fn chunk_changed(&mut self, Change { key, new, .. }: &Change, now: i64) -> Checked {
+        let payload = |item: &Item| BASE64.decode(item.get("payload")?["B"].as_str()?.as_bytes()).ok();
+        let Some((item, bytes)) = new.as_ref().and_then(|item| Some((item, payload(item)?))) else {
+            self.chunks.remove(key);
             return Ok(());
-        }
-        if key.starts_with("claim:") || key.starts_with("slots:") {
-            let answered = [now, now - COUNTED_AFTER].map(|sent_by| self.is_turn_recorded(key, sent_by, now));
-            return self.chat.item_changed(key, change.new.as_ref(), caller, answered, now);
-        }
-        if key == "erased" {
-            let subjects = change.new.as_ref().and_then(|item| item.get("subjects")?["M"].as_object());
-            let expiry = |value: &Value| value["N"].as_str().and_then(|seconds| seconds.parse().ok()).unwrap_or(0_i64);
-            let listed = subjects.into_iter().flatten().map(|(hash, value)| (hash.clone(), expiry(value)));
-            let listed: BTreeMap<String, i64> = listed.collect();
-            let mut missing = self.erased.iter().filter(|(hash, _)| !listed.contains_key(*hash));
-            let is_kept = missing.all(|(_, expiry)| expiry * 1000 < now + MAX_SKEW);
-            self.erased.extend(listed);
-            let accepted = std::mem::take(&mut self.accepted);
-            self.accepted = accepted.into_iter().filter(|(id, content)| !self.is_erased(id, content, now)).collect();
-            return if is_kept { Ok(()) } else { Err(("erasure", "the list of erased subjects lost one".to_owned())) };
-        }
+        };
+        self.chunks.insert(key.clone(), bytes);
+        check_expiry(key, item, now).map(drop)
+    }
+
+    /// Sees the change of the list of erased subjects.
+    fn erased_list_changed(&mut self, change: &Change, now: i64) -> Checked {
+        let subjects = change.new.as_ref().and_then(|item| item.get("subjects")?["M"].as_object());
+        let expiry = |value: &Value| value["N"].as_str().and_then(|seconds| seconds.parse().ok()).unwrap_or(0_i64);
+        let listed = subjects.into_iter().flatten().map(|(hash, value)| (hash.clone(), expiry(value)));
+        let listed: BTreeMap<String, i64> = listed.collect();
+        let mut missing = self.erased.iter().filter(|(hash, _)| !listed.contains_key(*hash));
+        let is_kept = missing.all(|(_, expiry)| expiry * 1000 < now + MAX_SKEW);
+        self.erased.extend(listed);
+        let accepted = std::mem::take(&mut self.accepted);
+        self.accepted = accepted.into_iter().filter(|(id, content)| !self.is_erased(id, content, now)).collect();
+        if is_kept { Ok(()) } else { Err(("erasure", "the list of erased subjects lost one".to_owned())) }
+    }
+
+    /// Sees the change of a record, a copy or a tombstone.
+    fn record_changed(&mut self, change: &Change, caller: Caller, now: i64) -> Checked {
+        let key = &change.key;
         let new = change.new.as_ref().map(|item| self.entry(key, item, caller, now)).transpose()?;
         if let (Some(Entry::Record { id, attempt, content, is_copy, .. }), Some(item)) = (&new, &change.new) {
             self.check_attempt(id, attempt)?;
@@ -156,24 +172,28 @@ impl Model {
             (Some(Entry::Record { id, .. }), _) | (_, Some(Entry::Record { id, .. })) => id.clone(),
             _ => key.clone(),
         };
-        if old.as_ref().is_some_and(|old| old.may_be_expired(now)) {
-            // The promise to keep it has ended.
-            match &old {
-                Some(Entry::Record { content, .. }) if !self.is_question(&id) => {
-                    self.accepted.remove(&(id.clone(), content.clone()));
-                }
-                _ => self.accepted.retain(|(accepted, _)| *accepted != id),
-            }
-            let event = match &old {
-                Some(Entry::Record { content, .. }) => event_of(content),
-                _ => self.ids.get(&id).copied(),
-            };
-            if let Some(event) = event {
-                let prefix = format!("/control/PRIVATE-{event}-");
-                self.actions.retain(|path, _| !path.starts_with(&prefix));
-            }
+        if let Some(old) = old.filter(|old| old.may_be_expired(now)) {
+            self.forget_expired(&id, &old);
         }
         self.check_accepted(&id, now)
+    }
+
+    /// Ends the promise to keep an event whose record has expired.
+    fn forget_expired(&mut self, id: &str, old: &Entry) {
+        let event = match old {
+            Entry::Record { content, .. } if !self.is_question(id) => {
+                self.accepted.remove(&(id.to_owned(), content.clone()));
+                event_of(content)
+            }
+            _ => {
+                self.accepted.retain(|(accepted, _)| accepted != id);
+                self.ids.get(id).copied()
+            }
+        };
+        if let Some(event) = event {
+            let prefix = format!("/control/PRIVATE-{event}-");
+            self.actions.retain(|path, _| !path.starts_with(&prefix));
+        }
     }
 
     /// Checks that what is recorded of an attempt is what its message says.
@@ -291,12 +311,12 @@ impl Model {
     }
 
     /// Checks an answer to a chat client.
-    pub fn answered(&self, answer: &ChatAnswer, secrets: &[String]) -> Checked {
-        self.chat.answered(answer, secrets)?;
+    pub fn answered(&self, answer: &ChatAnswer, keys: &Keys) -> Checked {
+        self.chat.answered(answer, keys)?;
         let key = self.chat.key_of(&answer.request_id).unwrap_or_default();
-        let is_queued = self.was_anything_queued(answer.asked_at);
+        let is_queued = self.may_count_as_queued(answer.asked_at);
         let is_recorded = self.is_turn_recorded(&key, i64::MIN, answer.asked_at);
-        self.chat.may_refuse(answer, is_queued, is_recorded)?;
+        self.chat.check_refusal(answer, is_queued, is_recorded)?;
         if answer.status == 200 && answer.is_whole && !answer.is_replay {
             self.check_turn_recorded(&answer.request_id, answer.is_undisturbed)?;
         }
@@ -308,6 +328,9 @@ impl Model {
         self.chat.invocation_ended(instance)?;
         if self.chat.has_asked(instance, request_id) {
             self.check_turn_recorded(request_id, is_undisturbed)?;
+            if let Some(ask) = self.chat.ask_of(request_id).filter(|_| is_undisturbed) {
+                self.cost.end_turn(instance, ask.key.is_some(), ask.client != 0)?;
+            }
         }
         Ok(())
     }
@@ -343,8 +366,8 @@ impl Model {
     }
 
     /// Sees a log line.
-    pub fn logged(&self, line: &Line, secrets: &[String]) -> Checked {
-        if line.text.contains("PRIVATE") || secrets.iter().any(|secret| line.text.contains(secret.as_str())) {
+    pub fn logged(&self, line: &Line, keys: &Keys) -> Checked {
+        if line.text.contains("PRIVATE") || keys.are_shown_in(&line.text) {
             return Err(("I8", format!("a log line shows content: {}", line.text)));
         }
         if line.function == "event-retry" && line.outcome == "duplicate" {
@@ -393,8 +416,9 @@ impl Model {
         self.table.iter().filter_map(content).collect()
     }
 
-    /// Checks that nothing is left on the retry queue, and that no visible record has an erased subject.
-    pub fn at_rest(&self, is_calm: bool, now: i64) -> Checked {
+    /// Checks that the retry queue is empty, that no unexpired record and no chunk belongs to an erased subject, and that no
+    /// lease and no slot is held.
+    pub fn check_at_rest(&self, is_calm: bool, now: i64) -> Checked {
         if let Some(((_, id), message)) = self.queued.iter().find(|((queue, _), _)| queue == "RetryQueue") {
             return Err(("I5", format!("message {id} ({:?}) is still on the retry queue", message.id)));
         }
@@ -414,6 +438,6 @@ impl Model {
                 return Err(("erasure", format!("{key} of an erased record is stored")));
             }
         }
-        self.chat.at_rest(is_calm, now)
+        self.chat.check_at_rest(is_calm, now)
     }
 }

@@ -22,7 +22,7 @@ use serde_json::Value;
 
 use crate::chance::Chance;
 use crate::model::Checked;
-use crate::plan::{FaultKind, Function, Ms, Service};
+use crate::plan::{Death, FaultKind, Function, Ms, Service};
 use crate::trace::digest;
 use crate::world::{State, World};
 
@@ -33,13 +33,15 @@ pub enum Caller {
     Instance(usize),
     /// A command of an operator, with its number.
     Operator(usize),
+    /// AWS itself: the event source of the retry queue, and what DynamoDB removes.
+    Aws,
     /// A vendor or a chat client, with the number of its action and of its attempt.
     Outside(usize, u64),
 }
 
 /// Why a request has no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NoAnswer {
+pub enum NoResponse {
     /// The service was not reached.
     Unreachable,
     /// The connection broke.
@@ -55,8 +57,8 @@ pub struct Fate {
     pub back: Ms,
     /// How it fails.
     pub fault: Option<FaultKind>,
-    /// Whether the caller dies with it; whether the service still gets it.
-    dies: Option<bool>,
+    /// When the caller dies with it.
+    dies: Option<Death>,
 }
 
 impl State {
@@ -66,10 +68,10 @@ impl State {
             Caller::Instance(number) => {
                 let instance_state = &mut self.instances[number];
                 instance_state.requests += 1;
-                let is_last = |(at, _): &(u64, bool)| *at <= instance_state.requests;
+                let is_last = |(at, _): &(u64, Death)| *at <= instance_state.requests;
                 (
                     [1, number as u64, instance_state.requests],
-                    instance_state.kill_at.filter(is_last).map(|(_, is_applied)| is_applied),
+                    instance_state.kill_at.filter(is_last).map(|(_, death)| death),
                 )
             }
             Caller::Operator(number) => {
@@ -78,6 +80,7 @@ impl State {
                 ([2, number as u64, *requests], None)
             }
             Caller::Outside(action, attempt) => ([3, action as u64, attempt], None),
+            Caller::Aws => ([4, 0, self.stats.requests], None),
         };
         let mut chance = Chance::of(self.plan.seed, &[2, name[0], name[1], name[2]]);
         let mut latency = || if chance.happens(20) { chance.between(20, 200) } else { chance.between(1, 9) };
@@ -103,8 +106,14 @@ impl State {
 
 impl World {
     /// Sends a request to a service of AWS.
-    async fn aws(&self, caller: Caller, service: Service, operation: &str, body: Value) -> Result<Response, NoAnswer> {
-        let about = Subject::of(service, &body);
+    async fn aws(
+        &self,
+        caller: Caller,
+        service: Service,
+        operation: &str,
+        body: Value,
+    ) -> Result<Response, NoResponse> {
+        let about = Target::of(service, &body);
         let apply = |world: &World| {
             let response = world.apply(caller, service, operation, &body);
             let now = world.now();
@@ -132,10 +141,10 @@ impl World {
         caller: Caller,
         service: Service,
         operation: &str,
-        about: &Subject,
+        about: &Target,
         apply: impl FnOnce(&World) -> R,
         refuse: impl FnOnce(FaultKind) -> R,
-    ) -> Result<R, NoAnswer> {
+    ) -> Result<R, NoResponse> {
         if let Caller::Instance(number) = caller {
             self.running(number).await;
         }
@@ -165,31 +174,31 @@ impl World {
                 self.kill(number, &format!("{when} {service:?}.{operation} {about}"));
             }
         };
-        if fate.dies == Some(false) {
+        if fate.dies == Some(Death::BeforeRequest) {
             die("before");
             return pending().await;
         }
         if fate.fault == Some(FaultKind::Unreachable) {
             self.wait(1).await;
-            return Err(NoAnswer::Unreachable);
+            return Err(NoResponse::Unreachable);
         }
         self.wait(fate.there).await;
         let answer = match fate.fault {
             Some(FaultKind::Lost) => return pending().await,
-            Some(FaultKind::Cut) => return Err(NoAnswer::Broken),
+            Some(FaultKind::Cut) => return Err(NoResponse::Broken),
             Some(kind @ (FaultKind::Throttled | FaultKind::Internal | FaultKind::Denied | FaultKind::Rejected)) => {
                 refuse(kind)
             }
             _ => apply(self),
         };
-        if fate.dies == Some(true) {
+        if fate.dies == Some(Death::AfterRequest) {
             die("after");
             return pending().await;
         }
         self.wait(fate.back).await;
         match fate.fault {
             Some(FaultKind::ResponseLost) => return pending().await,
-            Some(FaultKind::ResponseCut) => return Err(NoAnswer::Broken),
+            Some(FaultKind::ResponseCut) => return Err(NoResponse::Broken),
             _ => {}
         }
         if let Caller::Instance(number) = caller {
@@ -201,7 +210,7 @@ impl World {
         Ok(answer)
     }
 
-    /// Lets a service handle a request, and the oracles look at what it changed.
+    /// Lets a service handle a request, and the model check the changes.
     fn apply(&self, caller: Caller, service: Service, operation: &str, body: &Value) -> Response {
         let now = self.epoch_ms();
         let mut state = self.state();
@@ -255,7 +264,7 @@ impl State {
     }
 
     /// Counts a fault, with what it hits and in which state that is.
-    pub fn record_fault(&mut self, kind: &str, service: Service, operation: &str, about: &Subject) {
+    pub fn record_fault(&mut self, kind: &str, service: Service, operation: &str, about: &Target) {
         self.stats.faults += 1;
         let state = match &about.key {
             Some(key) if service == Service::DynamoDb => self.model.state_of(key),
@@ -285,32 +294,36 @@ fn may_request(function: Function, operation: &str, body: &Value) -> Checked {
     if are_consistent { Ok(()) } else { Err(("I6", format!("{function} decides by a {operation} that may be stale"))) }
 }
 
-/// What a request is about, for the trace.
+/// The target of a request: an item, a queue or a call.
 #[derive(Debug, Clone, Default)]
-pub struct Subject {
+pub struct Target {
     key: Option<String>,
     text: String,
 }
 
-impl Subject {
-    /// Creates a subject from a text.
+impl Target {
+    /// Creates a target from a text.
     #[must_use]
     pub fn named(text: impl fmt::Display) -> Self {
-        Subject { key: None, text: text.to_string() }
+        Target { key: None, text: text.to_string() }
     }
 
     fn of(service: Service, body: &Value) -> Self {
         if service == Service::DynamoDb {
-            let key = body.pointer("/Item/event_id/S").or_else(|| body.pointer("/Key/event_id/S"));
-            let key = key.and_then(Value::as_str).map(str::to_owned);
-            return Subject { text: key.clone().unwrap_or_else(|| "-".to_owned()), key };
+            let key = item_key(body).map(str::to_owned);
+            return Target { text: key.clone().unwrap_or_else(|| "-".to_owned()), key };
         }
         let queue = body["QueueUrl"].as_str().and_then(|url| url.rsplit('/').next());
-        Subject { key: None, text: queue.unwrap_or("-").to_owned() }
+        Target { key: None, text: queue.unwrap_or("-").to_owned() }
     }
 }
 
-impl fmt::Display for Subject {
+/// Returns the key of the item that a request to DynamoDB is about, if it is about one.
+pub(crate) fn item_key(body: &Value) -> Option<&str> {
+    body.pointer("/Item/event_id/S").or_else(|| body.pointer("/Key/event_id/S"))?.as_str()
+}
+
+impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
     }
@@ -321,6 +334,7 @@ impl fmt::Display for Caller {
         match self {
             Caller::Instance(number) => write!(f, "instance #{number}"),
             Caller::Operator(action) => write!(f, "operator (action {action})"),
+            Caller::Aws => f.write_str("AWS"),
             Caller::Outside(action, attempt) => write!(f, "sender (action {action}, attempt {attempt})"),
         }
     }
@@ -338,7 +352,7 @@ fn refusal(service: Service, kind: FaultKind) -> Response {
     Response::error(status, code, "simulated")
 }
 
-/// The HTTP client of the AWS SDK of one caller.
+/// The HTTP clients of one caller: for the AWS SDK, agents and control URLs.
 #[derive(Clone)]
 pub struct Wire {
     /// The world.
@@ -396,8 +410,8 @@ impl Transport for Wire {
         Box::pin(async move {
             let sent = wire.send_outgoing(request).await;
             sent.map_err(|error| match error {
-                NoAnswer::Unreachable => RequestError::Connect,
-                NoAnswer::Broken => RequestError::Broken,
+                NoResponse::Unreachable => RequestError::Connect,
+                NoResponse::Broken => RequestError::Broken,
             })
         })
     }

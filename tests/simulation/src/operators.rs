@@ -1,4 +1,5 @@
-//! Operators, who redrive dead letters, erase subjects, rotate secrets and deploy; and the late work of AWS.
+//! Operators redrive dead letters, erase subjects, rotate secrets and deploy. AWS removes expired items and updates
+//! indexes late.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -29,7 +30,7 @@ pub async fn act(world: World, fleet: Fleet, action: Action) {
             world.note(format_args!("{service:?}: {kind:?} for {share} of 1000 requests, {lasts} ms"));
             world.state().faults.push((now + lasts, action.n, fault));
         }
-        What::Kill { function, after, is_applied } => {
+        What::Kill { function, after, death } => {
             let mut state = world.state();
             let mut alive: Vec<_> = state
                 .instances
@@ -38,7 +39,7 @@ pub async fn act(world: World, fleet: Fleet, action: Action) {
                 .collect();
             let chosen = alive.len().checked_sub(1).map(|last| last - action.n % (last + 1));
             if let Some(instance_state) = chosen.and_then(|chosen| alive.get_mut(chosen)) {
-                instance_state.kill_at = Some((instance_state.requests + 1 + after, is_applied));
+                instance_state.kill_at = Some((instance_state.requests + 1 + after, death));
             }
         }
         What::Pause { function, lasts } => {
@@ -69,8 +70,13 @@ pub async fn act(world: World, fleet: Fleet, action: Action) {
             world.wait(lasts).await;
             change_secrets(&world, |keys| keys.repair(breakage));
         }
-        What::Redrive if action.n.is_multiple_of(2) => drop(redrive_all(&world, action.n).await),
-        What::Redrive => redrive_each(&world, action.n).await,
+        What::RedriveAll => drop(redrive_letters(&world, action.n, Selection::All).await),
+        What::RedriveEach => {
+            let ids = world.state().model.dead_letters();
+            if !ids.is_empty() {
+                redrive_letters(&world, action.n, Selection::Ids(ids)).await;
+            }
+        }
         What::Erase(event) => {
             let subject = world.state().model.subject(event);
             if let Some(subject) = subject {
@@ -119,29 +125,15 @@ fn deployment(world: &World, action: usize) -> Deployment {
     })
 }
 
-/// Redrives all dead letters. Returns whether the command succeeded.
-pub async fn redrive_all(world: &World, action: usize) -> bool {
-    world.note("the operator redrives all dead letters");
-    let result = redrive(&deployment(world, action), Selection::All, None, Duration::from_secs(60)).await;
+/// Redrives dead letters. Returns whether the command succeeded.
+pub async fn redrive_letters(world: &World, action: usize, selection: Selection) -> bool {
+    world.note(format_args!("the operator redrives {selection:?}"));
+    let result = redrive(&deployment(world, action), selection, None, Duration::from_secs(60)).await;
     match &result {
         Ok(result) => world.note(format_args!("the redrive ends: {result:?}")),
         Err(error) => world.note(format_args!("the redrive fails: {error}")),
     }
     result.is_ok()
-}
-
-/// Redrives the dead letters that there are, one by one.
-async fn redrive_each(world: &World, action: usize) {
-    let ids = world.state().model.dead_letters();
-    if ids.is_empty() {
-        return;
-    }
-    world.note(format_args!("the operator redrives {}", ids.join(", ")));
-    let selection = Selection::Ids(ids);
-    match redrive(&deployment(world, action), selection, None, Duration::from_secs(60)).await {
-        Ok(result) => world.note(format_args!("the redrive ends: {result:?}")),
-        Err(error) => world.note(format_args!("the redrive fails: {error}")),
-    }
 }
 
 /// Erases subjects. Returns whether the command succeeded.
@@ -168,7 +160,7 @@ pub fn sweep(world: &World, action: usize) {
             state.dynamodb.remove_expired(TABLE, &key);
         }
     }
-    let checked = state.observe(Caller::Operator(action), Service::Sqs, "", &json!({}), now);
+    let checked = state.observe(Caller::Aws, Service::Sqs, "", &json!({}), now);
     drop(state);
     world.check(checked);
 }

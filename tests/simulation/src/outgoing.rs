@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use crate::chance::Chance;
-use crate::network::{Caller, NoAnswer, Subject, Wire};
+use crate::network::{Caller, NoResponse, Target, Wire};
 use crate::plan::{Ms, Service};
 use crate::world::World;
 
@@ -20,11 +20,11 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 impl Wire {
     /// Sends a request to an agent or to a control URL.
-    pub(crate) async fn send_outgoing(&self, request: Request<Bytes>) -> Result<Response<Body>, NoAnswer> {
+    pub(crate) async fn send_outgoing(&self, request: Request<Bytes>) -> Result<Response<Body>, NoResponse> {
         let is_control = request.uri().path().starts_with("/control/");
         let service = if is_control { Service::Control } else { Service::Agent };
         let id = request.headers().get("x-request-id").and_then(|id| id.to_str().ok()).unwrap_or_default();
-        let about = Subject::named(if is_control { request.uri().path() } else { id });
+        let about = Target::named(if is_control { request.uri().path() } else { id });
         let caller = self.caller;
         let apply = |world: &World| {
             if is_control {
@@ -32,19 +32,20 @@ impl Wire {
                 world.check(checked);
                 let name = world.state().name(caller);
                 world.note(format_args!("{name} Control.POST {about}"));
-                response(StatusCode::OK, Body::simulated(Empty::new().map_err(|never| match never {}).boxed_unsync()))
+                response(StatusCode::OK, empty())
             } else {
                 let name = world.state().name(caller);
                 world.note(format_args!("{name} Agent.POST {about}"));
                 answer(world, caller, &request, id)
             }
         };
-        let refuse = |_| {
-            let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
-            response(StatusCode::SERVICE_UNAVAILABLE, Body::simulated(body))
-        };
+        let refuse = |_| response(StatusCode::SERVICE_UNAVAILABLE, empty());
         self.world.carry(caller, service, "POST", &about, apply, refuse).await
     }
+}
+
+fn empty() -> Body {
+    Body::simulated(Empty::new().map_err(|never| match never {}).boxed_unsync())
 }
 
 fn response(status: StatusCode, body: Body) -> Response<Body> {
@@ -81,10 +82,8 @@ fn answer(world: &World, caller: Caller, request: &Request<Bytes>, request_id: &
     let (call, checked) = {
         let mut state = world.state();
         let own = format!("Bearer {}", state.keys.agent_token());
-        let is_secret = |value: &http::HeaderValue| {
-            let holds = |text: &str| state.keys.all().iter().any(|secret| text.contains(secret.as_str()));
-            value.to_str().is_ok_and(|text| text != own && holds(text))
-        };
+        let is_secret =
+            |value: &http::HeaderValue| value.to_str().is_ok_and(|text| text != own && state.keys.are_shown_in(text));
         let has_token = request.headers().get("authorization").is_some_and(|value| *value == own);
         let shows_secret = !has_token || request.headers().values().any(is_secret);
         let (call, checked) = state.model.agent_asked(caller, request_id, request.body(), world.epoch_ms());
@@ -103,8 +102,7 @@ fn answer(world: &World, caller: Caller, request: &Request<Bytes>, request_id: &
     if chance.happens(80) {
         let status = *chance.pick(&[400, 401, 422, 429, 500, 502]);
         world.state().model.chat.agent_refuses(call, status);
-        let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
-        return response(StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY), Body::simulated(body));
+        return response(StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY), empty());
     }
     let end = match chance.between(0, 100) {
         0..66 => AgentEnd::Finished,

@@ -68,7 +68,7 @@ pub struct Action {
     pub n: usize,
     /// When it happens.
     pub at: Ms,
-    /// What happens.
+    /// The kind of the action.
     pub what: What,
 }
 
@@ -88,7 +88,7 @@ pub enum What {
         /// The number of requests before the last one.
         after: u64,
         /// Whether the service still gets the last request.
-        is_applied: bool,
+        death: Death,
     },
     /// All instances of a function stand still.
     Pause {
@@ -106,8 +106,10 @@ pub enum What {
     /// The secrets document has an error for some time.
     BreakSecrets(Breakage, Ms),
     /// The operator redrives all dead letters.
-    Redrive,
-    /// The operator erases a subject: that of this event.
+    RedriveAll,
+    /// The operator redrives the dead letters by their ids.
+    RedriveEach,
+    /// The operator erases the subject of the event with this index.
     Erase(usize),
     /// The indexes lag behind the table.
     Lag(Ms),
@@ -124,6 +126,15 @@ pub enum Breakage {
     Document,
     /// A part has the wrong shape.
     Part(&'static str),
+}
+
+/// When an instance dies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Death {
+    /// Before the service gets its last request.
+    BeforeRequest,
+    /// After that, and before the response.
+    AfterRequest,
 }
 
 /// A delivery of an event.
@@ -176,7 +187,7 @@ pub struct Ask {
     pub leaves_after: Option<Ms>,
     /// Whether the client sends the same request again until it gets an answer.
     pub retries: bool,
-    /// Whether its token is that of nobody.
+    /// Whether its token belongs to no client.
     pub is_forged: bool,
     /// Whether it asks for one JSON object instead of a stream.
     pub is_json: bool,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use gatehouse::commands::Selection;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -61,7 +62,7 @@ async fn play(plan: Plan) -> Report {
     }
 }
 
-/// Lets everything happen that the plan says, then waits until the world has come to rest, and checks it.
+/// Runs the actions of the plan, then waits until the world has come to rest, and checks it.
 async fn live(world: &World, fleet: &Fleet, plan: &Plan) {
     let pollers = [0, 1].map(|_| tokio::task::spawn_local(event_source::poll(world.clone(), fleet.clone())));
     let mut actions = JoinSet::new();
@@ -100,29 +101,29 @@ async fn settle(world: &World, fleet: &Fleet, plan: &Plan) {
             world.violate("liveness", "subjects cannot be erased although nothing fails");
         }
     }
-    let checked = world.state().model.no_erased_letter(world.epoch_ms());
+    let checked = world.state().model.check_no_erased_letter(world.epoch_ms());
     world.check(checked);
     for n in 0..3 {
         if world.state().model.dead_letters().is_empty() {
             break;
         }
-        operators::redrive_all(world, 200_000 + n).await;
+        operators::redrive_letters(world, 200_000 + n, Selection::All).await;
         world.wait(u64::try_from(rest.as_millis()).unwrap_or_default()).await;
     }
-    // What is left is not an event. The operator discards it, and SQS counts again within a minute.
+    // The remaining dead letters are not events. The operator discards them, and SQS counts again within a minute.
     operators::purge_dead_letters(world);
     world.wait(120_000).await;
     // A message that was deleted may have come back.
-    if world.state().model.is_anything_queued() {
+    if world.state().model.has_retry_messages() {
         world.wait(u64::try_from(rest.as_millis()).unwrap_or_default()).await;
     }
     let now = world.epoch_ms();
-    let checked = world.state().model.at_rest(plan.is_calm(), now);
+    let checked = world.state().model.check_at_rest(plan.is_calm(), now);
     world.check(checked);
     ask_again(world, fleet, plan).await;
     repeat(world, fleet, plan).await;
     world.wait(u64::try_from(rest.as_millis()).unwrap_or_default()).await;
-    let checked = world.state().model.at_rest(plan.is_calm(), world.epoch_ms());
+    let checked = world.state().model.check_at_rest(plan.is_calm(), world.epoch_ms());
     world.check(checked);
 }
 

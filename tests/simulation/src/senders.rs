@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use crate::fleet::Fleet;
 use crate::model::Delivered;
-use crate::network::{Caller, Subject};
+use crate::network::{Caller, Target};
 use crate::plan::{Action, Deliver, EventSpec, Function, Ms, Service, Signer, Variant};
 use crate::world::{START, World};
 
@@ -90,7 +90,7 @@ async fn attempt_delivery(
     }
     let delivered = Delivered { deliver, instance: 0, removed_at, is_undisturbed: false };
     let caller = Caller::Outside(action, attempt);
-    let about = Subject::named(format_args!("event {} {:?}", deliver.event, deliver.variant));
+    let about = Target::named(format_args!("event {} {:?}", deliver.event, deliver.variant));
     let exchange = exchange(world, fleet, caller, function, &about, request, &delivered);
     let status = timeout(VENDOR_TIMEOUT, exchange).await.ok().flatten();
     status.is_some_and(|status| (200..300).contains(&status))
@@ -102,7 +102,7 @@ async fn exchange(
     fleet: &Fleet,
     caller: Caller,
     function: Function,
-    about: &Subject,
+    about: &Target,
     request: Request<Bytes>,
     delivered: &Delivered,
 ) -> Option<u16> {
@@ -128,7 +128,7 @@ async fn exchange(
                 let now = world.epoch_ms();
                 let checked = {
                     let mut state = world.state();
-                    state.responded(&delivered, response, now)
+                    state.check_response(&delivered, response, now)
                 };
                 world.check(checked);
             }

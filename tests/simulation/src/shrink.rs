@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use gatehouse_vendors::SOURCES;
 
-use crate::plan::{Action, Ask, Breakage, CLIENTS, Deliver, Fault, Plan, Poison, Signer, Variant, What};
+use crate::plan::{Action, Ask, Breakage, CLIENTS, Death, Deliver, Fault, Plan, Poison, Signer, Variant, What};
 use crate::schedule::{self, Report};
 use crate::trace::Moment;
 use crate::world::Violation;
@@ -148,8 +148,8 @@ fn describe(plan: &Plan, action: &Action) -> String {
         What::Fault(Fault { service, kind, share, lasts }) => {
             format!("{service:?}: {share} of 1000 requests are {kind:?}, for {lasts} ms")
         }
-        What::Kill { function, after, is_applied } => {
-            let when = if *is_applied { "after" } else { "before" };
+        What::Kill { function, after, death } => {
+            let when = if *death == Death::AfterRequest { "after" } else { "before" };
             format!("an instance of {function} dies {when} its request {} from now", after + 1)
         }
         What::Pause { function, lasts } => format!("all instances of {function} stand still for {lasts} ms"),
@@ -160,7 +160,8 @@ fn describe(plan: &Plan, action: &Action) -> String {
             format!("the part {part} of the secrets document is wrong for {lasts} ms")
         }
         What::Rotate(part) => format!("the secret of {part} is rotated"),
-        What::Redrive => "the operator redrives all dead letters".to_owned(),
+        What::RedriveAll => "the operator redrives all dead letters".to_owned(),
+        What::RedriveEach => "the operator redrives the dead letters by their ids".to_owned(),
         What::Erase(event) => format!("the operator erases the subject of event {event}"),
         What::Lag(lasts) => format!("the indexes lag for {lasts} ms"),
         What::Sweep => "DynamoDB removes expired items".to_owned(),

@@ -1,4 +1,4 @@
-//! The world of one schedule: the services, the running instances, the faults, the trace and the oracles. All parts of a
+//! The world of one schedule: the services, the running instances, the faults, the trace and the model. All parts of a
 //! schedule share it.
 
 use std::collections::BTreeMap;
@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::chance::Chance;
 use crate::keys::Keys;
 use crate::model::{Checked, Model};
-use crate::plan::{Fault, Function, Ms, Plan};
+use crate::plan::{Death, Fault, Function, Ms, Plan};
 use crate::trace::Trace;
 
 /// The time at which every schedule starts, in milliseconds since 1970: 20 November 2026, 09:00 UTC.
@@ -90,8 +90,8 @@ pub struct InstanceState {
     pub began_at: Ms,
     /// The number of faults that have hit it since then.
     pub faults: u64,
-    /// Kills it at the request with this number; whether the service still gets that request.
-    pub kill_at: Option<(u64, bool)>,
+    /// The number of the request at which the instance dies, and when.
+    pub kill_at: Option<(u64, Death)>,
     wakers: Vec<Waker>,
 }
 
@@ -109,7 +109,7 @@ pub struct Violation {
 /// What a schedule did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// Requests to DynamoDB, SQS, Secrets Manager, agents and control URLs.
+    /// Requests to DynamoDB, SQS, Secrets Manager, agents, control URLs and functions.
     pub requests: u64,
     /// Deliveries of vendors, including retries.
     pub deliveries: u64,
@@ -203,7 +203,7 @@ impl World {
         }
     }
 
-    /// Reports the error of an oracle.
+    /// Reports a violation that the model found.
     pub fn check(&self, checked: Checked) {
         if let Err((invariant, what)) = checked {
             self.violate(invariant, what);
@@ -275,8 +275,9 @@ impl World {
     /// Notes that an instance begins an invocation.
     pub fn begin_invocation(&self, instance: usize) {
         let now = self.now();
-        let instance_state = &mut self.state().instances[instance];
-        (instance_state.began_at, instance_state.faults) = (now, 0);
+        let mut state = self.state();
+        state.model.chat.invocation_began(instance);
+        (state.instances[instance].began_at, state.instances[instance].faults) = (now, 0);
     }
 
     /// Whether no fault has hit an instance since its last invocation began.

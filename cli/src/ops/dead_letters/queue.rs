@@ -48,8 +48,9 @@ pub(crate) struct DeadLetter {
     /// When the message was sent to this queue, or to the retry queue if the redrive policy moved it.
     pub(crate) sent_at: Timestamp,
     pub(crate) message_id: String,
-    /// The receipt handles. SQS may return a message twice, in concurrent responses too. Only its latest handle is
-    /// valid, and a request with another one does nothing without an error. So each request is made with all handles.
+    /// The receipt handles. SQS may return a message several times, and only the latest handle is valid. Concurrent
+    /// responses do not show which one that is. `DeleteMessage` ignores an older handle without an error, so every handle
+    /// is used.
     #[serde(skip)]
     handles: Vec<String>,
     #[serde(skip)]
@@ -111,7 +112,8 @@ fn event_id_in(body: &str) -> Option<String> {
 #[derive(Debug, Default)]
 pub(crate) struct Received {
     pub(crate) letters: Vec<DeadLetter>,
-    /// The approximate number that another command holds, or one that was killed within the last two minutes.
+    /// The approximate number of messages that are held by another command, or by one that was killed within the last
+    /// two minutes.
     pub(crate) held_elsewhere: u64,
     /// Whether reading stopped early, by Ctrl-C or because the wanted letter was found.
     pub(crate) is_partial: bool,
@@ -149,7 +151,7 @@ pub(crate) async fn dead_letter_counts(deployment: &Deployment) -> Result<(u64, 
     deployment.counts(deployment.dead_letter_queue()?).await
 }
 
-/// Receives the messages on the queue until none are left, `is_last` accepts one, or Ctrl-C. The messages stay held. If
+/// Receives the messages on the queue until none are left, `is_last` accepts one, or the user presses Ctrl-C. The messages stay held. If
 /// a request fails, the messages are released.
 pub(crate) async fn receive_all(
     deployment: &Deployment,
@@ -260,8 +262,7 @@ async fn change_visibility<'l>(
         });
         let entries = entries.collect::<Result<Vec<_>, _>>()?;
         let change = deployment.sqs.change_message_visibility_batch().queue_url(queue).set_entries(Some(entries));
-        // An entry fails only if the message's timeout has expired, so that the message is visible already, or if its
-        // handle is not the latest one.
+        // Failed entries are ignored: the message is visible already, or the handle is not the latest one.
         change.send().await.map_err(|error| aws_error("the dead-letter queue", &error))?;
         Ok::<(), Error>(())
     });

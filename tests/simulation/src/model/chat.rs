@@ -49,6 +49,15 @@ pub struct Chat {
     is_queue_working: bool,
 }
 
+/// Whether the turn of a claim is recorded.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TurnRecord {
+    /// Whether a completed turn is in the table or on a queue.
+    pub(super) is_recorded: bool,
+    /// Whether it has been there for so long that every function can see it: SQS counts with a delay.
+    pub(super) is_countable: bool,
+}
+
 /// A request that an agent got.
 #[derive(Debug, Clone)]
 struct Call {
@@ -95,14 +104,13 @@ impl Chat {
         }
     }
 
-    /// Sees the change of a claim or of a client's slots. `is_answered` says whether the turn is recorded, and whether that
-    /// can be known.
+    /// Sees the change of a claim or of a client's slots.
     pub(super) fn item_changed(
         &mut self,
         key: &str,
         item: Option<&Item>,
         caller: Caller,
-        is_answered: [bool; 2],
+        turn: TurnRecord,
         now: i64,
     ) -> Checked {
         let Some(item) = item else {
@@ -113,7 +121,7 @@ impl Chat {
         if key.starts_with("slots:") {
             return self.usage_changed(key, item, caller, now);
         }
-        self.claim_changed(key, item, caller, is_answered, now)
+        self.claim_changed(key, item, caller, turn, now)
     }
 
     /// Returns when the last invocation of an instance ends at the latest, in milliseconds since 1970.
@@ -224,7 +232,8 @@ impl Chat {
         Some((key, claim))
     }
 
-    fn ask_of(&self, request_id: &str) -> Option<Ask> {
+    /// Returns what the request with this id asks.
+    pub(super) fn ask_of(&self, request_id: &str) -> Option<Ask> {
         self.asks.get(&action_of(request_id)?).copied()
     }
 
@@ -240,6 +249,17 @@ impl Chat {
     /// Sees what an agent sends.
     pub fn agent_sent(&mut self, call: usize, bytes: &[u8]) {
         self.calls[call].sent.push_str(&String::from_utf8_lossy(bytes));
+    }
+
+    /// Sees that an instance begins an invocation.
+    pub fn invocation_began(&mut self, instance: usize) {
+        self.open_requests.retain(|(other, _)| *other != instance);
+    }
+
+    /// Whether an instance has got no answer to its last request about an event: its record, a copy or a chunk.
+    pub(super) fn has_open_request(&self, instance: usize, id: &str) -> bool {
+        let is_about = |key: &str| key.ends_with(id) || key.starts_with("chunk:");
+        self.open_requests.iter().any(|(other, key)| *other == instance && is_about(key))
     }
 
     /// Sees that an instance sends a request about an item.
@@ -292,7 +312,7 @@ impl Chat {
     }
 
     /// Checks that all leases and slots have ended.
-    pub(super) fn at_rest(&self, is_calm: bool, now: i64) -> Checked {
+    pub(super) fn check_at_rest(&self, is_calm: bool, now: i64) -> Checked {
         for (key, claim) in &self.claims {
             if claim.state == "running" && (is_calm || claim.lease_until > now) {
                 return Err(("liveness", format!("{key} is still leased")));

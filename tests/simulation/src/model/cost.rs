@@ -6,9 +6,9 @@ use gatehouse_memory::dynamodb::{Change, Item};
 use serde_json::Value;
 
 use super::Checked;
-use crate::network::Caller;
+use crate::network::{Caller, item_key};
 
-/// The requests of each instance since its last invocation began.
+/// The requests of each instance since its last delivery or turn began.
 #[derive(Debug, Default)]
 pub struct Cost {
     requests: BTreeMap<usize, Vec<Request>>,
@@ -31,8 +31,7 @@ impl Cost {
     /// Counts a request to DynamoDB.
     pub fn count(&mut self, caller: Caller, operation: &str, body: &Value, write_units: u64, changes: &[Change]) {
         if let Caller::Instance(number) = caller {
-            let key = body.pointer("/Item/event_id/S").or_else(|| body.pointer("/Key/event_id/S"));
-            let key = key.and_then(Value::as_str).unwrap_or_default().to_owned();
+            let key = item_key(body).unwrap_or_default().to_owned();
             let nonce = body.pointer("/Item/nonce/B").and_then(Value::as_str).map(str::to_owned);
             let operation = operation.to_owned();
             let is_replaced = changes.iter().any(|change| change.old.is_some());
@@ -41,7 +40,7 @@ impl Cost {
         }
     }
 
-    /// Whether an instance has tried to write an item since its invocation began.
+    /// Whether an instance has written an item since its last delivery or turn began.
     #[must_use]
     pub fn has_written(&self, instance: usize, key: &str) -> bool {
         let requests = self.requests.get(&instance);
@@ -50,7 +49,7 @@ impl Cost {
         })
     }
 
-    /// Returns the nonce with which an instance has tried to write an item since its invocation began.
+    /// Returns the nonce with which an instance has tried to write an item since its last delivery or turn began.
     #[must_use]
     pub fn nonce_of(&self, caller: Caller, key: &str) -> Option<&String> {
         let Caller::Instance(number) = caller else { return None };
@@ -58,7 +57,24 @@ impl Cost {
         requests.find(|request| request.key == key && request.nonce.is_some())?.nonce.as_ref()
     }
 
-    /// Begins an invocation.
+    /// Checks the number of writes of a chat turn that nothing disturbed: the record; with a key the claim, its extension
+    /// and its completion; with limits the slot and its release. The item of a claim or of slots may have to be read
+    /// before it can be replaced, which is a write whose condition fails.
+    pub fn end_turn(&mut self, instance: usize, has_key: bool, has_limits: bool) -> Checked {
+        /// The number of attempts while other turns change the slots.
+        const SLOT_ATTEMPTS: usize = 8;
+        let requests = self.requests.remove(&instance).unwrap_or_default();
+        let writes: Vec<_> = requests.iter().filter(|request| !request.operation.contains("Get")).collect();
+        let least = 1 + if has_key { 3 } else { 0 } + if has_limits { 2 } else { 0 };
+        let most = least + usize::from(has_key) + if has_limits { SLOT_ATTEMPTS } else { 0 };
+        if (least..=most).contains(&writes.len()) {
+            return Ok(());
+        }
+        let writes: Vec<_> = writes.iter().map(|request| format!("{} {}", request.operation, request.key)).collect();
+        Err(("cost", format!("a turn took {} writes: {}", writes.len(), writes.join(", "))))
+    }
+
+    /// Begins a delivery or a turn.
     pub fn begin(&mut self, instance: usize) {
         self.requests.insert(instance, Vec::new());
     }

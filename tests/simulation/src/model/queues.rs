@@ -1,8 +1,9 @@
-//! The queues: messages come, move and go; none may be lost, and none may fail without a reason.
+//! The queues: checks that no message is lost, and that each dead letter has a reason.
 
-use aws_lambda_events::sqs::SqsEvent as Batch;
+use aws_lambda_events::sqs::{SqsEvent as Batch, SqsMessage};
 use gatehouse_memory::Sqs;
 use gatehouse_memory::sqs::{SqsEvent, StoredMessage};
+use serde_json::Value;
 
 use super::stored::QueuedMessage;
 use super::{Checked, Model};
@@ -20,7 +21,7 @@ impl Model {
     /// Sees an event of a queue.
     pub fn queue_changed(&mut self, event: &SqsEvent, sqs: &Sqs, caller: Caller, now: i64) -> Checked {
         self.queued_at = now;
-        let (lost, is_final) = match event {
+        let (removed, is_final) = match event {
             SqsEvent::Sent { queue, id } | SqsEvent::Received { queue, id, .. } => {
                 let at = (queue.clone(), id.clone());
                 if !self.queued.contains_key(&at) {
@@ -60,7 +61,7 @@ impl Model {
                 (self.queued.remove(&(queue.clone(), id.clone())), is_dead)
             }
         };
-        let Some(QueuedMessage { id, content, .. }) = lost else { return Ok(()) };
+        let Some(QueuedMessage { id, content, .. }) = removed else { return Ok(()) };
         let Some(id) = id else {
             let SqsEvent::Deleted { queue, id } = event else { return Ok(()) };
             let is_kept = queue != "RetryQueue" || self.queued.values().any(|message| message.content == content);
@@ -74,32 +75,39 @@ impl Model {
         self.check_accepted(&id, now)
     }
 
-    /// Checks a message of the retry queue when it is received: its receives must span an outage of some minutes.
+    /// Checks a message of the retry queue when it is received: its last five receives must span at
+    /// least [`SHORTEST_SPAN`].
     fn check_receives(&mut self, id: &str, is_event: bool, now: i64) -> Checked {
         let receives = self.receives.entry(id.to_owned()).or_default();
         receives.push(now);
-        let last_four = receives.len().checked_sub(5).and_then(|first| receives.get(first));
-        let is_quick = last_four.is_some_and(|first| now - first < SHORTEST_SPAN);
+        let fifth_last = receives.len().checked_sub(RECEIVES as usize).and_then(|first| receives.get(first));
+        let is_quick = fifth_last.is_some_and(|first| now - first < SHORTEST_SPAN);
         if is_quick && is_event && !self.plan.has(FaultKind::Rejected) {
             return Err(("I5", format!("message {id} is received five times within {SHORTEST_SPAN} ms")));
         }
         Ok(())
     }
 
-    /// Checks that only those messages of a batch failed that had to, if no fault hit the instance.
-    pub fn batch_ended(batch: &Batch, failed: &[&str]) -> Checked {
-        for record in &batch.records {
-            let id = record.message_id.as_deref().unwrap_or_default();
-            let is_event = record.body.as_deref().is_some_and(|body| body.contains("\"fingerprint\""));
-            if is_event && failed.contains(&id) {
-                return Err(("I10", format!("message {id} failed although nothing was wrong with it")));
+    /// Checks that each message of a batch that failed is an event about which an instance got no answer, or not an event.
+    pub fn check_batch(&self, instance: usize, batch: &Batch, failed: &[&str]) -> Checked {
+        let event_id = |record: &SqsMessage| {
+            let envelope: Value = serde_json::from_str(record.body.as_deref()?).ok()?;
+            Some(envelope["event_id"].as_str()?.to_owned())
+        };
+        let ids: Vec<Option<String>> = batch.records.iter().map(event_id).collect();
+        for (record, id) in batch.records.iter().zip(&ids) {
+            let (Some(message), Some(id)) = (&record.message_id, id) else { continue };
+            // A later message about the same event may have succeeded.
+            let is_alone = ids.iter().filter(|other| other.as_ref() == Some(id)).count() == 1;
+            if failed.contains(&message.as_str()) && is_alone && !self.chat.has_open_request(instance, id) {
+                return Err(("I10", format!("{id} failed although nothing was wrong with it")));
             }
         }
         Ok(())
     }
 
     /// Checks that no erased subject has a dead letter.
-    pub fn no_erased_letter(&self, now: i64) -> Checked {
+    pub fn check_no_erased_letter(&self, now: i64) -> Checked {
         let mut dead =
             self.queued.iter().filter(|((queue, _), _)| queue == "DeadLetterQueue").map(|(_, message)| message);
         let is_erased =
@@ -111,13 +119,13 @@ impl Model {
     }
 
     /// Whether a queue has a message, or had one a short time before `since`, so that SQS may still count it.
-    pub(super) fn was_anything_queued(&self, since: i64) -> bool {
+    pub(super) fn may_count_as_queued(&self, since: i64) -> bool {
         !self.queued.is_empty() || self.queued_at >= since - super::COUNTED_AFTER
     }
 
     /// Whether a message is on the retry queue.
     #[must_use]
-    pub fn is_anything_queued(&self) -> bool {
+    pub fn has_retry_messages(&self) -> bool {
         self.queued.keys().any(|(queue, _)| queue == "RetryQueue")
     }
 

@@ -3,7 +3,8 @@
 use http::Response;
 
 use super::stored::Entry;
-use super::{Checked, Model};
+use super::{Checked, Model, Violated};
+use crate::keys::Keys;
 use crate::network::Caller;
 use crate::plan::{Deliver, Service, Signer};
 use crate::senders;
@@ -27,52 +28,17 @@ pub struct Delivered {
 }
 
 impl Model {
-    /// Checks a response to a vendor.
-    fn responded(
-        &mut self,
-        delivered: &Delivered,
-        response: &Response<String>,
-        secrets: &[String],
-        now: i64,
-    ) -> Checked {
-        let status = response.status().as_u16();
-        let header =
-            |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let Deliver { event, variant, signer, .. } = delivered.deliver;
-        let is_accepted = (200..300).contains(&status);
-        if response.body().contains("PRIVATE") || secrets.iter().any(|secret| response.body().contains(secret.as_str()))
-        {
+    /// Checks the response to a delivery.
+    fn check_response(&mut self, delivered: &Delivered, response: &Response<String>, keys: &Keys, now: i64) -> Checked {
+        let Deliver { event, variant, .. } = delivered.deliver;
+        if response.body().contains("PRIVATE") || keys.are_shown_in(response.body()) {
             return Err(("I8", format!("the response to event {event} shows content")));
         }
-        match signer {
-            Signer::WrongSecret | Signer::Tampered if is_accepted => {
-                return Err(("I3", format!("a forged event {event} was accepted")));
-            }
-            Signer::WrongSecret | Signer::Tampered => return Ok(()),
-            Signer::RemovedSecret if is_accepted => {
-                let is_late = delivered.removed_at.is_some_and(|at| now - at > FORGOTTEN_AFTER);
-                if is_late && !self.plan.disturbs(Service::SecretsManager) {
-                    return Err(("I3", format!("event {event} was accepted with a secret that was removed long ago")));
-                }
-            }
-            Signer::RemovedSecret => return Ok(()),
-            Signer::Vendor if (400..500).contains(&status) => {
-                return Err((
-                    "I4",
-                    format!("the authentic event {event} was refused with {status}: {}", response.body()),
-                ));
-            }
-            Signer::Vendor if !is_accepted => {
-                let are_secrets_loaded = !self.plan.disturbs(Service::SecretsManager) && !self.plan.pauses();
-                let has_secrets =
-                    are_secrets_loaded || self.accepting.contains(&delivered.instance) && !self.plan.changes_secrets();
-                let is_queue_working = !self.plan.pauses() && !self.plan.disturbs(Service::Sqs);
-                let what = format!("event {event} gets {status} although the queue works");
-                let is_excused = !has_secrets || !delivered.is_undisturbed && !is_queue_working;
-                return if is_excused { Ok(()) } else { Err(("I1", what)) };
-            }
-            Signer::Vendor => drop(self.accepting.insert(delivered.instance)),
+        if !self.check_status(delivered, response, now)? {
+            return Ok(());
         }
+        let header =
+            |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let (id, outcome) = (header("gatehouse-event-id").to_owned(), header("gatehouse-outcome"));
         if *self.ids.entry(id.clone()).or_insert(event) != event {
             return Err(("identity", format!("{id} is the id of two events, {} and {event}", self.ids[&id])));
@@ -99,29 +65,66 @@ impl Model {
         if delivered.is_undisturbed && ["queued", "unrecorded"].contains(&outcome) {
             return Err(("I1", format!("{id} is {outcome} although nothing has failed")));
         }
-        let path = format!("/control/{content}");
         let spec = self.plan.events[event];
-        let is_due = spec.has_action() && !spec.is_undated;
-        let has_run = self.actions.contains_key(&path);
-        if delivered.is_undisturbed && outcome == "recorded" && is_due && !has_run {
+        let is_due = outcome == "recorded" && spec.has_action() && !spec.is_undated;
+        if delivered.is_undisturbed && is_due && !self.actions.contains_key(&format!("/control/{content}")) {
             return Err(("I6", format!("the action of {id} has not run")));
         }
-        let Some(Entry::Record { attempt, writer, .. }) = self.table.get(&id) else { return Ok(()) };
+        self.check_reply(delivered, response, &id, outcome)
+    }
+
+    /// Checks the status of a response. Returns whether it accepts an authentic delivery.
+    fn check_status(&mut self, delivered: &Delivered, response: &Response<String>, now: i64) -> Result<bool, Violated> {
+        let status = response.status().as_u16();
+        let Deliver { event, signer, .. } = delivered.deliver;
+        match (signer, status) {
+            (Signer::WrongSecret | Signer::Tampered, 200..300) => {
+                Err(("I3", format!("a forged event {event} was accepted")))
+            }
+            (Signer::RemovedSecret, 200..300) => {
+                let is_late = delivered.removed_at.is_some_and(|at| now - at > FORGOTTEN_AFTER);
+                if is_late && !self.plan.disturbs(Service::SecretsManager) {
+                    return Err(("I3", format!("event {event} was accepted with a secret that was removed long ago")));
+                }
+                Ok(true)
+            }
+            (Signer::WrongSecret | Signer::Tampered | Signer::RemovedSecret, _) => Ok(false),
+            (Signer::Vendor, 200..300) => {
+                self.accepting.insert(delivered.instance);
+                Ok(true)
+            }
+            (Signer::Vendor, 400..500) => {
+                Err(("I4", format!("the authentic event {event} was refused with {status}: {}", response.body())))
+            }
+            (Signer::Vendor, _) => {
+                let are_secrets_loaded = !self.plan.disturbs(Service::SecretsManager) && !self.plan.pauses();
+                let has_secrets =
+                    are_secrets_loaded || self.accepting.contains(&delivered.instance) && !self.plan.changes_secrets();
+                let is_queue_working = !self.plan.pauses() && !self.plan.disturbs(Service::Sqs);
+                let is_excused = !has_secrets || !delivered.is_undisturbed && !is_queue_working;
+                let what = format!("event {event} gets {status} although the queue works");
+                if is_excused { Ok(false) } else { Err(("I1", what)) }
+            }
+        }
+    }
+
+    /// Checks the reply of a response, and what it says about the record.
+    fn check_reply(&self, delivered: &Delivered, response: &Response<String>, id: &str, outcome: &str) -> Checked {
+        let Some(Entry::Record { attempt, writer, .. }) = self.table.get(id) else { return Ok(()) };
+        let body = response.body();
+        // While DynamoDB is unavailable, an instance does not know the record.
         let is_known = ["recorded", "duplicate"].contains(&outcome);
-        if is_known && attempt.answer.is_none() && response.body().contains("version") {
-            return Err(("I6", format!("{id} gets the answer {}, but its record has none", response.body())));
+        match &attempt.answer {
+            None if is_known && body.contains("version") => {
+                return Err(("I6", format!("{id} gets the reply {body}, but its record has none")));
+            }
+            Some(reply) if is_known && self.is_question(id) && reply != body => {
+                return Err(("I6", format!("a copy of {id} got another reply: {body}, not {reply}")));
+            }
+            _ => {}
         }
-        if self.is_question(&id)
-            && is_known
-            && let Some(answer) = &attempt.answer
-            && answer != response.body()
-        {
-            return Err(("I6", format!("a copy of {id} got another answer: {}, not {answer}", response.body())));
-        }
-        if outcome == "duplicate"
-            && self.cost.has_written(delivered.instance, &id)
-            && *writer == Caller::Instance(delivered.instance)
-        {
+        let is_own = *writer == Caller::Instance(delivered.instance) && self.cost.has_written(delivered.instance, id);
+        if outcome == "duplicate" && is_own {
             return Err(("I1", format!("the first delivery of {id} is called a duplicate")));
         }
         Ok(())
@@ -145,9 +148,9 @@ impl Model {
 }
 
 impl State {
-    /// Checks a response to a vendor.
-    pub fn responded(&mut self, delivered: &Delivered, response: &Response<String>, now: i64) -> Checked {
-        self.model.responded(delivered, response, self.keys.all(), now)?;
+    /// Checks the response to a delivery, and what the delivery cost.
+    pub fn check_response(&mut self, delivered: &Delivered, response: &Response<String>, now: i64) -> Checked {
+        self.model.check_response(delivered, response, &self.keys, now)?;
         let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
         let (Some(outcome), Some(id)) = (header("gatehouse-outcome"), header("gatehouse-event-id")) else {
             return Ok(());

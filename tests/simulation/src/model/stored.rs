@@ -26,7 +26,7 @@ pub(super) struct Derived {
 }
 
 impl Derived {
-    /// Reads it from an item.
+    /// Reads the derived attributes of an item.
     pub(super) fn of(item: &Item) -> Derived {
         let text = |name: &str| item.get(name).and_then(|value| value["S"].as_str()).map(str::to_owned);
         Derived {
@@ -103,11 +103,7 @@ impl Model {
     /// Reads a record, a copy or a tombstone, and checks its content.
     pub(super) fn entry(&self, key: &str, item: &Item, writer: Caller, now: i64) -> Result<Entry, Violated> {
         let text = |name: &str| item.get(name).and_then(|value| value["S"].as_str());
-        let number = |name: &str| item.get(name).and_then(|value| value["N"].as_str()?.parse::<i64>().ok());
-        let Some(expires_at) = number("expires_at") else { return Err(("I9", format!("{key} never expires"))) };
-        if (expires_at - now / 1000 - i64::from(TTL_DAYS) * 86_400).abs() > EXPIRY_TOLERANCE {
-            return Err(("I9", format!("{key} expires at {expires_at}, written at {}", now / 1000)));
-        }
+        let expires_at = check_expiry(key, item, now)?;
         if item.contains_key("erased_at") {
             let subject_hash = text("erased_subject").unwrap_or_default().to_owned();
             return Ok(Entry::Tombstone { subject_hash, expires_at });
@@ -214,6 +210,16 @@ impl Model {
             _ => Ok(QueuedMessage { id: None, content: body.to_owned(), attempt: Attempt::default(), sent_at }),
         }
     }
+}
+
+/// Checks that an item expires as documented. Returns its expiry, in seconds since 1970.
+pub(super) fn check_expiry(key: &str, item: &Item, now: i64) -> Result<i64, Violated> {
+    let expires_at = item.get("expires_at").and_then(|value| value["N"].as_str()?.parse::<i64>().ok());
+    let Some(expires_at) = expires_at else { return Err(("I9", format!("{key} never expires"))) };
+    if (expires_at - now / 1000 - i64::from(TTL_DAYS) * 86_400).abs() > EXPIRY_TOLERANCE {
+        return Err(("I9", format!("{key} expires at {expires_at}, written at {}", now / 1000)));
+    }
+    Ok(expires_at)
 }
 
 /// Returns the hash under which the list of erased subjects has a subject.

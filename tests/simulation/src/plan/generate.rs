@@ -3,8 +3,8 @@
 use gatehouse_vendors::SOURCES;
 
 use super::{
-    ACTED, Action, Ask, Breakage, DAY, Deliver, EventSpec, Fault, FaultKind, Function, HOUR, MINUTE, Ms, Plan, Poison,
-    SECOND, Service, Signer, TTL_DAYS, Variant, What,
+    ACTED, Action, Ask, Breakage, DAY, Death, Deliver, EventSpec, Fault, FaultKind, Function, HOUR, MINUTE, Ms, Plan,
+    Poison, SECOND, Service, Signer, TTL_DAYS, Variant, What,
 };
 use crate::chance::Chance;
 
@@ -70,6 +70,11 @@ impl Plan {
         plan
     }
 
+    /// Returns the index of an event.
+    fn any_event(&self, chance: &mut Chance) -> usize {
+        chance.between(0, self.events.len() as u64).try_into().unwrap_or_default()
+    }
+
     fn add(&mut self, at: Ms, what: What) {
         self.actions.push(Action { n: self.actions.len(), at, what });
     }
@@ -82,7 +87,7 @@ impl Plan {
         };
         for _ in 0..count {
             let deliver = Deliver {
-                event: chance.between(0, self.events.len() as u64).try_into().unwrap_or_default(),
+                event: self.any_event(chance),
                 variant: if chance.happens(120) { Variant::Other } else { Variant::Original },
                 is_doubled: theme != Theme::Calm && chance.happens(120),
                 retries: chance.happens(600),
@@ -101,7 +106,7 @@ impl Plan {
     /// Adds an erasure, and deliveries about its subject before and after it. An instance that handles both learns of the
     /// erasure while it records the second one.
     fn add_erasure(&mut self, moments: &[Ms], chance: &mut Chance) {
-        let event: usize = chance.between(0, self.events.len() as u64).try_into().unwrap_or_default();
+        let event: usize = self.any_event(chance);
         let same = |n: &usize| {
             let (spec, other) = (self.events[event], self.events[*n]);
             (spec.source, spec.subject) == (other.source, other.subject)
@@ -123,7 +128,7 @@ impl Plan {
         let erased_at = at + chance.between(0, later - at + 2 * SECOND);
         self.add(erased_at, What::Erase(event));
         if chance.happens(300) {
-            let other = chance.between(0, self.events.len() as u64).try_into().unwrap_or_default();
+            let other = self.any_event(chance);
             self.add(erased_at + chance.between(0, 40), What::Erase(other));
         }
         if chance.happens(700) {
@@ -131,14 +136,14 @@ impl Plan {
             let kind = *chance.pick(&[ResponseCut, ResponseCut, ResponseLost, Slow, Lost]);
             let share = *chance.pick(&[300, 600]);
             let fault = Fault { service: Service::DynamoDb, kind, share, lasts: 3 * SECOND };
-            let near = *chance.pick(&[later, later, erased_at]);
-            self.add((near + chance.between(0, 300)).saturating_sub(200), What::Fault(fault));
+            let around = *chance.pick(&[later, later, erased_at]);
+            self.add((around + chance.between(0, 300)).saturating_sub(200), What::Fault(fault));
         }
     }
 
     /// Adds the rotation of a secret, and a delivery that is signed with the removed one, to an instance that had it.
     fn add_rotation(&mut self, moments: &[Ms], chance: &mut Chance) {
-        let event: usize = chance.between(0, self.events.len() as u64).try_into().unwrap_or_default();
+        let event: usize = self.any_event(chance);
         let part = SOURCES[self.events[event].source].profile().secrets.name;
         let at = near(moments, chance);
         let mut deliver = |at: Ms, signer: Signer| {
@@ -248,7 +253,11 @@ impl Plan {
         for _ in 0..chance.between(2, 7) {
             let function = *chance.pick(&functions);
             let what = match chance.between(0, 10) {
-                0..6 => What::Kill { function, after: chance.between(0, 6), is_applied: chance.happens(500) },
+                0..6 => What::Kill {
+                    function,
+                    after: chance.between(0, 6),
+                    death: if chance.happens(500) { Death::AfterRequest } else { Death::BeforeRequest },
+                },
                 6..8 => What::Pause { function, lasts: *chance.pick(&[300, 3 * SECOND, 12 * SECOND, 20 * SECOND]) },
                 _ => What::Retire(function),
             };
@@ -275,8 +284,9 @@ impl Plan {
             let what = match chance.between(0, 14) {
                 0..2 => What::Deploy(u8::try_from(chance.between(0, 2)).unwrap_or_default()),
                 2..4 => What::Rotate(chance.pick::<&'static str>(&parts)),
-                4..7 => What::Redrive,
-                7..10 => What::Erase(chance.between(0, self.events.len() as u64).try_into().unwrap_or_default()),
+                4..7 if self.actions.len().is_multiple_of(2) => What::RedriveAll,
+                4..7 => What::RedriveEach,
+                7..10 => What::Erase(self.any_event(chance)),
                 10 => What::Lag(*chance.pick(&[2 * SECOND, MINUTE])),
                 11 => What::Sweep,
                 12 => {
@@ -286,7 +296,11 @@ impl Plan {
                 }
                 _ => What::Poison(if chance.happens(500) { Poison::Garbage } else { Poison::Newer }),
             };
-            let at = if what == What::Redrive { at + chance.between(0, 8 * HOUR) } else { at };
+            let at = if matches!(what, What::RedriveAll | What::RedriveEach) {
+                at + chance.between(0, 8 * HOUR)
+            } else {
+                at
+            };
             self.add(at, what);
         }
     }

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::{Call, Chat};
 use crate::fleet::MAX_SKEW;
+use crate::keys::Keys;
 use crate::model::Checked;
 use crate::plan::{Ask, CLIENTS, Ms};
 
@@ -39,10 +40,10 @@ pub struct ChatAnswer {
 
 impl Chat {
     /// Checks an answer to a client.
-    pub fn answered(&self, answer: &ChatAnswer, secrets: &[String]) -> Checked {
+    pub fn answered(&self, answer: &ChatAnswer, keys: &Keys) -> Checked {
         let text = String::from_utf8_lossy(&answer.bytes).into_owned();
         let ChatAnswer { request_id, status, .. } = answer;
-        if secrets.iter().any(|secret| text.contains(secret.as_str())) {
+        if keys.are_shown_in(&text) {
             return Err(("I8", format!("the answer to {request_id} shows a secret")));
         }
         if answer.ask.is_forged {
@@ -172,7 +173,7 @@ impl Chat {
 
     /// Checks that a refusal has a reason: `is_queued` says whether a queue may have the record of the turn, and
     /// `is_recorded` whether it is in the table or on a queue.
-    pub(in crate::model) fn may_refuse(&self, answer: &ChatAnswer, is_queued: bool, is_recorded: bool) -> Checked {
+    pub(in crate::model) fn check_refusal(&self, answer: &ChatAnswer, is_queued: bool, is_recorded: bool) -> Checked {
         let problem: Value = serde_json::from_slice(&answer.bytes).unwrap_or_default();
         let problem = problem["type"].as_str().and_then(|name| name.rsplit(['/', ':', '#']).next()).unwrap_or_default();
         let (_, claim) = self.claim_of(&answer.request_id).unzip();
@@ -219,25 +220,25 @@ pub(super) fn blocks(text: &str) -> Vec<&str> {
 }
 
 /// Returns the JSON of a block's event.
-fn event_of(block: &str) -> Option<Value> {
+fn block_event(block: &str) -> Option<Value> {
     block.lines().find_map(|line| serde_json::from_str(line.strip_prefix("data: ")?).ok())
 }
 
 /// Whether a text is one event of the proxy that ends a failed run.
 fn is_error_event(text: &str) -> bool {
-    event_of(text).is_some_and(|event| event["type"] == "RUN_ERROR" && event["code"].is_string())
+    block_event(text).is_some_and(|event| event["type"] == "RUN_ERROR" && event["code"].is_string())
 }
 
 /// Whether the last event of an answer ends a run.
 pub(super) fn is_terminal(answer: &str) -> bool {
-    let last = blocks(answer).into_iter().rev().find_map(event_of);
+    let last = blocks(answer).into_iter().rev().find_map(block_event);
     last.is_some_and(|event| event["type"] == "RUN_FINISHED" || event["type"] == "RUN_ERROR")
 }
 
 /// Returns the texts of an answer's messages, joined by blank lines.
 fn texts(answer: &str) -> String {
     let mut messages: Vec<(Value, String)> = Vec::new();
-    for event in blocks(answer).into_iter().filter_map(event_of) {
+    for event in blocks(answer).into_iter().filter_map(block_event) {
         let Some(delta) = event["delta"].as_str() else { continue };
         match messages.last_mut().filter(|(id, _)| *id == event["messageId"]) {
             Some((_, text)) => text.push_str(delta),

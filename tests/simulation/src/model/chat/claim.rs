@@ -3,7 +3,7 @@
 use gatehouse_memory::dynamodb::Item;
 use gatehouse_payload::time::Timestamp;
 
-use super::{Chat, number};
+use super::{Chat, TurnRecord, number};
 use crate::fleet::MAX_SKEW;
 use crate::model::Checked;
 use crate::network::Caller;
@@ -37,7 +37,7 @@ impl Chat {
         key: &str,
         item: &Item,
         caller: Caller,
-        [is_answered, is_known]: [bool; 2],
+        turn: TurnRecord,
         now: i64,
     ) -> Checked {
         let text = |name: &str| item.get(name).and_then(|value| value["S"].as_str()).unwrap_or_default().to_owned();
@@ -64,11 +64,11 @@ impl Chat {
             return Err(("claim", format!("the fence of {key} is less than the time of the request")));
         }
         let checked = match &old {
-            Some(old) if is_new => old.may_become(&new, [is_answered, is_known], now),
+            Some(old) if is_new => old.may_become(&new, turn, now),
             Some(_) if new.state == "lost" && self.is_queue_working => {
                 Err(("claim", "its turn is lost although the queue works".to_owned()))
             }
-            Some(old) => old.may_be_settled(&new, caller, is_answered),
+            Some(old) => old.may_be_settled(&new, caller, turn.is_recorded),
             None => Ok(()),
         };
         self.claims.insert(key.to_owned(), new);
@@ -77,9 +77,8 @@ impl Chat {
 }
 
 impl Claim {
-    /// Checks that the claim may be replaced by `new`. `is_answered` says whether its turn is recorded, and `is_known`
-    /// whether every instance can know that.
-    pub(super) fn may_become(&self, new: &Claim, [is_answered, is_known]: [bool; 2], now: i64) -> Checked {
+    /// Checks that the claim may be replaced by `new`.
+    pub(super) fn may_become(&self, new: &Claim, turn: TurnRecord, now: i64) -> Checked {
         let error = |what: &str| Err(("claim", what.to_owned()));
         let is_expired = self.expires_at * 1000 < now + MAX_SKEW;
         if is_expired {
@@ -91,8 +90,8 @@ impl Claim {
         match self.state.as_str() {
             "lost" => error("a lost claim is taken over"),
             "running" if self.lease_until >= now + MAX_SKEW => error("a claim is taken over before its lease ends"),
-            "running" if is_known => error("a claim is taken over although its turn is recorded"),
-            "finished" if is_answered => error("a finished claim is taken over although its turn is recorded"),
+            "running" if turn.is_countable => error("a claim is taken over although its turn is recorded"),
+            "finished" if turn.is_recorded => error("a finished claim is taken over although its turn is recorded"),
             _ => Ok(()),
         }
     }
