@@ -15,6 +15,14 @@ use crate::{chats, event_source, logs, operators, senders};
 /// The longest schedule. Its actions take less than half of it.
 const LONGEST: Ms = 200 * 86_400_000;
 
+/// The time in which the world comes to rest: longer than all back-offs of event-retry together, and than every lease.
+const REST: Ms = 5 * 3_600_000;
+/// The first action numbers of the steps that follow the plan.
+const ERASE_AGAIN: usize = 100_000;
+const REDRIVE_AGAIN: usize = 200_000;
+const ASK_AGAIN: usize = 300_000;
+const DELIVER_AGAIN: usize = 400_000;
+
 /// The result of a schedule.
 #[derive(Debug, Clone)]
 pub struct Report {
@@ -87,9 +95,7 @@ async fn live(world: &World, fleet: &Fleet, plan: &Plan) {
 
 /// Checks that the world comes to rest, and that nothing changes when everything is done once more.
 async fn settle(world: &World, fleet: &Fleet, plan: &Plan) {
-    // Longer than all back-offs of event-retry together, and than every lease.
-    let rest = VISIBILITY * 100;
-    world.wait(u64::try_from(rest.as_millis()).unwrap_or_default()).await;
+    world.wait(REST).await;
     let erased = plan.actions.iter().filter_map(|action| match action.what {
         What::Erase(event) => Some(event),
         _ => None,
@@ -97,7 +103,7 @@ async fn settle(world: &World, fleet: &Fleet, plan: &Plan) {
     let subjects: Vec<String> = erased.filter_map(|event| world.state().model.subject(event)).collect();
     // A dead letter that was deleted may come back once, before the second run.
     for n in 0..2 {
-        if !subjects.is_empty() && !operators::erase_subjects(world, 100_000 + n, subjects.clone()).await {
+        if !subjects.is_empty() && !operators::erase_subjects(world, ERASE_AGAIN + n, subjects.clone()).await {
             world.violate("liveness", "subjects cannot be erased although nothing fails");
         }
     }
@@ -107,22 +113,22 @@ async fn settle(world: &World, fleet: &Fleet, plan: &Plan) {
         if world.state().model.dead_letters().is_empty() {
             break;
         }
-        operators::redrive_letters(world, 200_000 + n, Selection::All).await;
-        world.wait(u64::try_from(rest.as_millis()).unwrap_or_default()).await;
+        operators::redrive_letters(world, REDRIVE_AGAIN + n, Selection::All).await;
+        world.wait(REST).await;
     }
     // The remaining dead letters are not events. The operator discards them, and SQS counts again within a minute.
     operators::purge_dead_letters(world);
     world.wait(120_000).await;
     // A message that was deleted may have come back.
     if world.state().model.has_retry_messages() {
-        world.wait(u64::try_from(rest.as_millis()).unwrap_or_default()).await;
+        world.wait(REST).await;
     }
     let now = world.epoch_ms();
     let checked = world.state().model.check_at_rest(plan.is_calm(), now);
     world.check(checked);
     ask_again(world, fleet, plan).await;
     repeat(world, fleet, plan).await;
-    world.wait(u64::try_from(rest.as_millis()).unwrap_or_default()).await;
+    world.wait(REST).await;
     let checked = world.state().model.check_at_rest(plan.is_calm(), world.epoch_ms());
     world.check(checked);
 }
@@ -140,7 +146,7 @@ async fn ask_again(world: &World, fleet: &Fleet, plan: &Plan) {
     for (n, ask) in asks.into_iter().enumerate() {
         // The client `metered` may ask twice a minute.
         world.wait(40_000).await;
-        let answer = chats::attempt_turn(world, fleet, 300_000 + n, ask, 0).await;
+        let answer = chats::attempt_turn(world, fleet, ASK_AGAIN + n, ask, 0).await;
         let text = String::from_utf8_lossy(&answer.bytes);
         let is_locked = text.contains("key-in-use") || text.contains("too-many") || [0, 503].contains(&answer.status);
         if is_locked {
@@ -161,7 +167,7 @@ async fn repeat(world: &World, fleet: &Fleet, plan: &Plan) {
     for event in delivered {
         let deliver =
             Deliver { event, variant: Variant::Original, is_doubled: false, retries: false, signer: Signer::Vendor };
-        senders::deliver_once(world, fleet, 400_000 + event, deliver).await;
+        senders::deliver_once(world, fleet, DELIVER_AGAIN + event, deliver).await;
     }
     let after = world.state().model.records(end);
     for (key, content) in before {
