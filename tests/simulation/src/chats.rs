@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::Bytes;
+use gatehouse_receiver::Deadline;
 use http::{Request, Response};
 use http_body::Body as _;
 use serde_json::json;
@@ -155,10 +156,11 @@ async fn handle(
         state.model.cost.begin(instance.number);
         state.model.chat.begins(instance.number, deadline);
     }
+    let time_limit = Deadline::within(agent_chat::TIMEOUT);
     let invocation = async {
         let response = tokio::select! {
             biased;
-            response = instance.chat(request) => response,
+            response = instance.chat(request, time_limit) => response,
             // The client has left before the response.
             () = sender.closed() => None,
         };

@@ -116,7 +116,8 @@ impl Fleet {
     ) -> Option<(usize, Option<Response<String>>)> {
         let instance = self.instance(function).await?;
         let began = self.world.now();
-        let handling = timeout(gatehouse_receiver::TIMEOUT, instance.receive(request));
+        let deadline = Deadline::within(gatehouse_receiver::TIMEOUT);
+        let handling = timeout(gatehouse_receiver::TIMEOUT, instance.receive(request, deadline));
         let number = instance.number;
         self.world.begin_invocation(number);
         self.world.state().model.cost.begin(number);
@@ -139,7 +140,8 @@ impl Fleet {
         let instance = self.instance(Function::EventRetry).await?;
         let number = instance.number;
         self.world.begin_invocation(instance.number);
-        let handling = timeout(event_retry::TIMEOUT, instance.retry(batch));
+        let deadline = Deadline::within(event_retry::TIMEOUT);
+        let handling = timeout(event_retry::TIMEOUT, instance.retry(batch, deadline));
         match self.world.run(instance.number, handling).await? {
             Ok(response) => {
                 self.release(instance);
@@ -219,8 +221,7 @@ impl Instance {
         }
     }
 
-    async fn receive(&self, request: Request<Bytes>) -> Response<String> {
-        let deadline = Deadline::within(gatehouse_receiver::TIMEOUT);
+    async fn receive(&self, request: Request<Bytes>, deadline: Deadline) -> Response<String> {
         match &self.code {
             Code::Client(state) => client_message::handle(request, state, deadline).await,
             Code::Server(state) => server_message::handle(request, state, deadline).await,
@@ -231,9 +232,9 @@ impl Instance {
     }
 
     /// Starts a chat request. The invocation ends with [`turns_ended`](Self::turns_ended).
-    pub async fn chat(&self, request: Request<Bytes>) -> Option<Response<agent_chat::Body>> {
+    pub async fn chat(&self, request: Request<Bytes>, deadline: Deadline) -> Option<Response<agent_chat::Body>> {
         let Code::Chat(state) = &self.code else { return None };
-        Some(agent_chat::handle(request, state, Deadline::within(agent_chat::TIMEOUT)).await)
+        Some(agent_chat::handle(request, state, deadline).await)
     }
 
     /// Waits until the instance has no more turns.
@@ -243,9 +244,9 @@ impl Instance {
         }
     }
 
-    async fn retry(&self, batch: SqsEvent) -> Option<SqsBatchResponse> {
+    async fn retry(&self, batch: SqsEvent, deadline: Deadline) -> Option<SqsBatchResponse> {
         let Code::Retry(state) = &self.code else { return None };
-        Some(event_retry::handle(batch, state, Deadline::within(event_retry::TIMEOUT)).await)
+        Some(event_retry::handle(batch, state, deadline).await)
     }
 }
 
