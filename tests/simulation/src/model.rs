@@ -67,6 +67,8 @@ pub struct Model {
     erased: BTreeMap<String, i64>,
     /// When each message of the retry queue was received.
     receives: BTreeMap<String, Vec<i64>>,
+    /// The expiry of the last tombstone of each event, in seconds since 1970.
+    tombstones: BTreeMap<String, i64>,
     /// The nonces of the records that were erased.
     erased_nonces: BTreeSet<String>,
     /// The chat turns.
@@ -93,6 +95,7 @@ impl Model {
             actions: BTreeMap::new(),
             erased: BTreeMap::new(),
             receives: BTreeMap::new(),
+            tombstones: BTreeMap::new(),
             erased_nonces: BTreeSet::new(),
             chat: chat::Chat::new(plan),
             cost: cost::Cost::default(),
@@ -164,8 +167,11 @@ impl Model {
             Some(entry) => self.table.insert(key.clone(), entry.clone()),
             None => self.table.remove(key),
         };
-        if let (Some(Entry::Record { attempt, .. }), Some(Entry::Tombstone { .. })) = (&old, &new) {
-            self.erased_nonces.insert(attempt.nonce.clone());
+        if let Some(Entry::Tombstone { expires_at, .. }) = &new {
+            self.tombstones.insert(key.clone(), *expires_at);
+            if let Some(Entry::Record { attempt, .. }) = &old {
+                self.erased_nonces.insert(attempt.nonce.clone());
+            }
         }
         self.transition(key, old.as_ref(), new.as_ref(), change.expired, now)?;
         let id = match (&new, &old) {
@@ -259,7 +265,10 @@ impl Model {
     /// Whether the record or the copy with this body is still in the table, so that it is missed only because it has
     /// expired.
     fn has_expired(&self, id: &str, content: &str) -> bool {
-        let is_it = |entry: &Entry| matches!(entry, Entry::Record { id: of, content: stored, .. } if of == id && stored == content);
+        let is_it = |entry: &Entry| match entry {
+            Entry::Record { id: of, content: stored, .. } => of == id && (stored == content || self.is_question(id)),
+            Entry::Tombstone { .. } => false,
+        };
         self.table.values().any(is_it)
     }
 
@@ -268,7 +277,7 @@ impl Model {
         let subject = || self.subject(event_of(content)?);
         let is_valid = |expires_at: i64| expires_at * 1000 >= now - ANSWER_TIME;
         !self.erased.is_empty()
-            && (matches!(self.table.get(id), Some(Entry::Tombstone { expires_at, .. }) if is_valid(*expires_at))
+            && (self.tombstones.get(id).is_some_and(|expires_at| is_valid(*expires_at))
                 || subject().is_some_and(|subject| self.erased.get(&hash(&subject)).is_some_and(|at| is_valid(*at))))
     }
 
