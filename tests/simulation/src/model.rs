@@ -67,8 +67,9 @@ pub struct Model {
     erased: BTreeMap<String, i64>,
     /// When each message of the retry queue was received.
     receives: BTreeMap<String, Vec<i64>>,
-    /// The expiry of the last tombstone of each event, in seconds since 1970.
-    tombstones: BTreeMap<String, i64>,
+    /// The expiry of the last tombstone of each event in seconds since 1970, and when it was written in milliseconds since
+    /// 1970.
+    tombstones: BTreeMap<String, (i64, i64)>,
     /// The nonces of the records that were erased.
     erased_nonces: BTreeSet<String>,
     /// The chat turns.
@@ -168,7 +169,12 @@ impl Model {
             None => self.table.remove(key),
         };
         if let Some(Entry::Tombstone { expires_at, .. }) = &new {
-            self.tombstones.insert(key.clone(), *expires_at);
+            // An erasure that is repeated writes the tombstone again.
+            let written_at = match (&old, self.tombstones.get(key)) {
+                (Some(Entry::Tombstone { .. }), Some((_, written_at))) => *written_at,
+                _ => now,
+            };
+            self.tombstones.insert(key.clone(), (*expires_at, written_at));
             if let Some(Entry::Record { attempt, .. }) = &old {
                 self.erased_nonces.insert(attempt.nonce.clone());
             }
@@ -277,7 +283,7 @@ impl Model {
         let subject = || self.subject(event_of(content)?);
         let is_valid = |expires_at: i64| expires_at * 1000 >= now - ANSWER_TIME;
         !self.erased.is_empty()
-            && (self.tombstones.get(id).is_some_and(|expires_at| is_valid(*expires_at))
+            && (self.tombstones.get(id).is_some_and(|(expires_at, _)| is_valid(*expires_at))
                 || subject().is_some_and(|subject| self.erased.get(&hash(&subject)).is_some_and(|at| is_valid(*at))))
     }
 

@@ -88,7 +88,7 @@ async fn attempt_delivery(
         state.stats.deliveries += 1;
         state.model.sends(deliver.event, now);
     }
-    let delivered = Delivered { deliver, instance: 0, removed_at, is_undisturbed: false };
+    let delivered = Delivered { deliver, instance: 0, removed_at, began_at: 0, is_undisturbed: false };
     let caller = Caller::Outside(action, attempt);
     let about = Target::named(format_args!("event {} {:?}", deliver.event, deliver.variant));
     let exchange = exchange(world, fleet, caller, function, &about, request, &delivered);
@@ -116,7 +116,8 @@ async fn exchange(
         world.note(format_args!("{caller} -> {function} {name}"));
         let (instance, response) = fleet.deliver(function, request).await?;
         let is_undisturbed = world.is_undisturbed(instance);
-        let delivered = Delivered { instance, is_undisturbed, ..delivered };
+        let began_at = world.began_at(instance);
+        let delivered = Delivered { instance, began_at, is_undisturbed, ..delivered };
         match &response {
             None => world.note(format_args!("{caller} <- {function} {name}: no response")),
             Some(response) => {

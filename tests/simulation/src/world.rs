@@ -13,7 +13,7 @@ use gatehouse_memory::{DynamoDb, SecretsManager, Sqs};
 use gatehouse_payload::time::Timestamp;
 use gatehouse_runtime::Clock;
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 
 use crate::chance::Chance;
 use crate::keys::Keys;
@@ -280,6 +280,12 @@ impl World {
         (state.instances[instance].began_at, state.instances[instance].faults) = (now, 0);
     }
 
+    /// Returns when the last invocation of an instance began, in milliseconds since 1970.
+    #[must_use]
+    pub fn began_at(&self, instance: usize) -> i64 {
+        START.saturating_add(i64::try_from(self.state().instances[instance].began_at).unwrap_or(i64::MAX))
+    }
+
     /// Whether no fault has hit an instance since its last invocation began.
     #[must_use]
     pub fn is_undisturbed(&self, instance: usize) -> bool {
@@ -353,7 +359,7 @@ impl World {
 
     /// Waits for a span of virtual time, which takes no real time.
     pub async fn wait(&self, ms: Ms) {
-        sleep(Duration::from_millis(ms)).await;
+        self.until(self.now() + ms).await;
     }
 }
 

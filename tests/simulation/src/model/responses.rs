@@ -2,7 +2,7 @@
 
 use http::Response;
 
-use super::stored::Entry;
+use super::stored::{Entry, hash};
 use super::{Checked, Model, Violated};
 use crate::keys::Keys;
 use crate::network::Caller;
@@ -23,6 +23,8 @@ pub struct Delivered {
     pub removed_at: Option<i64>,
     /// The instance that handled it.
     pub instance: usize,
+    /// When the instance began to handle it, in milliseconds since 1970.
+    pub began_at: i64,
     /// Whether no fault hit the instance while it handled the delivery.
     pub is_undisturbed: bool,
 }
@@ -50,6 +52,9 @@ impl Model {
                     return Err(("I1", format!("{id} ({content}) is {outcome}, but in neither table nor queue")));
                 }
                 self.check_outcome(&id, &content, outcome, now)?;
+                if outcome != "queued" && self.has_been_erased(&id, event, delivered.began_at, now) {
+                    return Err(("erasure", format!("{id} is called {outcome}, but was erased before")));
+                }
                 self.accepted.insert((id.clone(), content.clone()));
             }
             "erased" if self.is_erased(&id, &content, now) => {
@@ -128,6 +133,14 @@ impl Model {
             return Err(("I1", format!("the first delivery of {id} is called a duplicate")));
         }
         Ok(())
+    }
+
+    /// Whether an event had a tombstone at a time, in milliseconds since 1970, and still has it.
+    fn has_been_erased(&self, id: &str, event: usize, at: i64, now: i64) -> bool {
+        let Some(entry @ Entry::Tombstone { subject_hash, .. }) = self.table.get(id) else { return false };
+        let is_of_subject = self.subject(event).is_some_and(|subject| hash(&subject) == *subject_hash);
+        let is_older = self.tombstones.get(id).is_some_and(|(_, written_at)| *written_at < at);
+        is_of_subject && is_older && !entry.may_be_expired(now)
     }
 
     /// Checks that an outcome says what is in the table.
