@@ -1,24 +1,17 @@
-//! `gatehouse dev`, `send`, `sign`, `endpoints` and `ping`.
+//! `gatehouse dev`.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read};
-use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use aws_sdk_sqs::types::QueueAttributeName;
 use bytes::Bytes;
-use gatehouse_ada::Ada;
-use gatehouse_agntix::Agntix;
-use gatehouse_inbox::Store;
-use gatehouse_inbox::store::Record;
 use gatehouse_local::agent::{Agent, Answer, Piece};
 use gatehouse_local::engine::{Engine, FREE};
 use gatehouse_local::{Delivery, Fault, FaultProxy, Rule, local_sdk};
-use gatehouse_payload::EventId;
-use gatehouse_runtime::Clock;
 use gatehouse_vapi::Vapi;
 use gatehouse_vendor::CredentialsShape;
 use gatehouse_vendors::{SOURCES, development};
@@ -27,93 +20,10 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-const MESSAGE: &str = gatehouse_ada::samples::CONVERSATION_MESSAGE;
+use crate::process::{Dev, Running, WRONG_SECRET, ada, gatehouse, run};
 
 /// Time limit of waits.
 const WAIT_LIMIT: Duration = Duration::from_secs(30);
-
-fn gatehouse() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_gatehouse"));
-    for variable in ["GATEHOUSE_SECRETS", "AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL_SQS", "RUST_LOG"] {
-        command.env_remove(variable);
-    }
-    command
-}
-
-/// Runs a command until it ends. Returns its output, and standard output and standard error as one text.
-fn run(arguments: &[&str], environment: &[(&str, &str)]) -> (Output, String) {
-    let output = gatehouse().args(arguments).envs(environment.iter().copied()).output().unwrap();
-    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    (output, text)
-}
-
-/// A running `gatehouse dev --json`.
-struct Dev {
-    process: Running,
-    stdout: BufReader<ChildStdout>,
-    ready: Value,
-}
-
-impl Dev {
-    fn start(arguments: &[&str], environment: &[(&str, &str)]) -> Dev {
-        let mut process = gatehouse();
-        let process = process.args(["dev", "--port", "0", "--json"]).args(arguments).envs(environment.iter().copied());
-        // Standard error is read only by `lines`.
-        let mut process = process.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut stdout = BufReader::new(process.stdout.take().unwrap());
-        let mut line = String::new();
-        stdout.read_line(&mut line).unwrap();
-        if line.is_empty() {
-            let mut error = String::new();
-            process.stderr.take().unwrap().read_to_string(&mut error).unwrap();
-            panic!("gatehouse dev did not start: {error}");
-        }
-        Dev { process: Running(process), stdout, ready: serde_json::from_str(&line).unwrap() }
-    }
-
-    fn text(&self, member: &str) -> &str {
-        self.ready[member].as_str().unwrap()
-    }
-
-    /// `http://127.0.0.1:<port>`
-    fn base(&self) -> &str {
-        let url = self.ready["functions"]["conversation-webhooks"].as_str().unwrap();
-        url.split("/lambda-url").next().unwrap()
-    }
-
-    async fn record(&self, event_id: &str) -> Option<Record> {
-        let store = Store::new(&local_sdk(self.text("dynamodb")), self.text("table"), 90);
-        store.get(&EventId::from_stored(event_id.to_owned()), Clock::System.now()).await.unwrap()
-    }
-
-    /// Returns the lines of standard error as they are written.
-    fn lines(&mut self) -> std::sync::mpsc::Receiver<String> {
-        let stderr = BufReader::new(self.process.0.stderr.take().unwrap());
-        let (sender, lines) = std::sync::mpsc::channel();
-        std::thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
-        lines
-    }
-
-    /// Sends a signal and waits for the end of the process. Returns its exit code.
-    fn stop(&mut self, signal: Signal) -> Option<i32> {
-        crate::signal(&self.process.0, signal);
-        self.process.0.wait().unwrap().code()
-    }
-}
-
-/// A process that is killed with SIGKILL when dropped.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn ada(message_id: &str) -> Delivery {
-    Delivery::of(&Ada, message_id, MESSAGE, Clock::System.now())
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn dev_json_line_has_all_urls_and_sdks_can_use_them() {
@@ -290,110 +200,6 @@ fn signal_right_after_ready_line_stops_dev() {
     }
 }
 
-const WRONG_SECRET: &str = "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
-
-#[tokio::test(flavor = "multi_thread")]
-async fn send_prints_outcome_and_repeat_prints_summary() {
-    let dev = Dev::start(&[], &[]);
-    let url = format!("{}/lambda-url/conversation-webhooks/", dev.base());
-    let to = ["--to", url.as_str()];
-    let send = |arguments: &[&str]| run(&[&["send", "ada"], arguments, &to].concat(), &[]);
-    let (output, text) = send(&["--message-id", "msg_1"]);
-    assert!(output.status.success() && text.starts_with("200 recorded  ada:msg_1  "), "{text}");
-    assert!(send(&["--message-id", "msg_1"]).1.starts_with("200 duplicate  ada:msg_1"));
-    let (output, text) = send(&["--secret", WRONG_SECRET]);
-    assert!(
-        !output.status.success() && text.starts_with("401 refused  no configured secret verifies the request"),
-        "{text}"
-    );
-    let (output, text) = send(&["--repeat", "40", "--message-id", "msg_1"]);
-    assert!(output.status.success() && text.starts_with("40 sent to ") && text.contains(", 40 answered, "), "{text}");
-    assert!(text.contains(" 1  200 duplicate\n") && text.contains(" 39  200 recorded\n"), "{text}");
-    assert!(text.contains("latency, ms: min "), "{text}");
-
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("body.json");
-    std::fs::write(&file, "[]").unwrap();
-    let (_, text) = send(&[file.to_str().unwrap()]);
-    assert!(text.starts_with("400 refused  "), "{text}");
-    let (output, text) = send(&["no-such-file.json"]);
-    assert!(!output.status.success() && text.starts_with("gatehouse: no-such-file.json cannot be read: "), "{text}");
-    let unreachable = run(&["send", "ada", "--to", "http://127.0.0.1:1/"], &[]).1;
-    assert!(unreachable.starts_with("gatehouse: no answer from http://127.0.0.1:1/: "), "{unreachable}");
-    let (output, text) = run(&["send", "ada", "--repeat", "100000", "--to", "http://127.0.0.1:1/"], &[]);
-    assert!(!output.status.success() && text.contains("stopped: server not reachable"), "{text}");
-}
-
-#[test]
-fn send_and_sign_refuse_invalid_arguments() {
-    for (arguments, message) in [
-        (&["send", "ada", "--rate", "1e-300"][..], "such as 10/s"),
-        (&["send", "ada", "--message-id", "a\nb"], "visible ASCII"),
-        (&["sign", "vapi-client", "--secret", "token\nx-evil: 1"], "visible ASCII"),
-        (&["sign", "ada", "--to", "nonsense"], "http:// or https://"),
-        (&["send", "ada", "--secret", "whsec_c2hvcnQ="], "--secret is shorter than 24 bytes"),
-    ] {
-        let (output, text) = run(arguments, &[]);
-        assert!(!output.status.success() && text.contains(message), "{text}");
-        assert!(!text.contains("panicked"), "{text}");
-    }
-    let mut upload =
-        gatehouse().args(["sign", "ada", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    std::io::Write::write_all(&mut upload.stdin.take().unwrap(), b"@/etc/passwd").unwrap();
-    let curl = String::from_utf8(upload.wait_with_output().unwrap().stdout).unwrap();
-    assert!(curl.contains("--data-raw '@/etc/passwd'"), "curl must not read a file: {curl}");
-}
-
-#[test]
-fn closed_standard_output_is_not_an_error() {
-    for command in ["sign ada", "--help"] {
-        let mut running = gatehouse();
-        let running = running.args(command.split(' ')).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut running = running.spawn().unwrap();
-        drop(running.stdout.take());
-        let output = running.wait_with_output().unwrap();
-        assert_eq!(String::from_utf8_lossy(&output.stderr), "");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn signed_headers_curl_commands_and_lambda_events_are_verified() {
-    let mut dev = Dev::start(&[], &[]);
-    let url = format!("{}/lambda-url/session-lifecycle/", dev.base());
-    let (_, headers) = run(&["sign", "agntix", "--as", "headers"], &[]);
-    let mut delivery = Delivery::of(&Agntix, "x", gatehouse_agntix::samples::SESSION_ENDED, Clock::System.now());
-    delivery.headers =
-        headers.lines().map(|line| line.split_once(": ").unwrap()).map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
-    assert_eq!(delivery.send(dev.base()).await.unwrap().outcome(), "recorded");
-
-    let (_, curl) = run(&["sign", "agntix", "--to", &url], &[]);
-    // A shell function replaces curl, which may not be installed. It prints its arguments, each followed by NUL.
-    let script = format!("curl() {{ for word; do printf '%s\\0' \"$word\"; done; }}\n{curl}");
-    let words = Command::new("sh").args(["-c", &script]).output().unwrap().stdout;
-    let words: Vec<&str> = std::str::from_utf8(&words).unwrap().split('\0').collect();
-    assert!(words.contains(&url.as_str()) && words.iter().any(|word| word.starts_with("svix-signature: v1,")));
-    assert!(words.contains(&gatehouse_agntix::samples::SESSION_ENDED));
-
-    for vendor in ["ada", "agntix", "vapi-client", "vapi-server"] {
-        for form in ["curl", "headers", "lambda-event"] {
-            let (output, text) = run(&["sign", vendor, "--as", form], &[]);
-            assert!(output.status.success() && text.contains("application/json"), "{vendor} {form}: {text}");
-        }
-    }
-
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("body.json");
-    std::fs::write(&file, "{}").unwrap();
-    let (_, curl) = run(&["sign", "ada", file.to_str().unwrap()], &[]);
-    assert!(curl.contains(&format!("--data-binary '@{}'", file.display())), "{curl}");
-
-    let (_, event) = run(&["sign", "vapi-client", "--as", "lambda-event", "--secret", "a-token-with-a-'quote'"], &[]);
-    let event: Value = serde_json::from_str(&event).unwrap();
-    assert_eq!((event["rawPath"].as_str(), event["version"].as_str()), (Some("/client"), Some("2.0")));
-    assert_eq!(event["headers"]["authorization"], "Bearer a-token-with-a-'quote'");
-    dev.stop(Signal::TERM);
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn vendors_missing_in_secrets_document_are_closed() {
     let secrets = format!(r#"{{"ada":{{"signing_secrets":["{WRONG_SECRET}"]}}}}"#);
@@ -460,38 +266,6 @@ async fn cors_settings_of_template_are_applied() {
 }
 
 #[test]
-fn endpoints_lists_all_urls_and_ping_probes_them() {
-    let dev = Dev::start(&[], &[]);
-    let (output, text) = run(&["endpoints", "--at", dev.base()], &[]);
-    assert!(output.status.success(), "{text}");
-    assert_eq!(text.matches(&format!("{}/lambda-url/", dev.base())).count(), SOURCES.len(), "{text}");
-    assert!(text.contains("[ ] Set server.backoffPlan"), "{text}");
-
-    let (output, text) = run(&["ping", "--at", dev.base()], &[]);
-    assert!(output.status.success(), "{text}");
-    let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
-    for (source, line) in SOURCES.into_iter().zip(lines) {
-        let result: &[&str] = if source.profile().shape == CredentialsShape::Nothing {
-            &["ok", "404"]
-        } else {
-            &["ok", "200", "recorded"]
-        };
-        assert_eq!((line[0], &line[1..=result.len()]), (source.profile().function, result), "{text}");
-    }
-
-    // Wrong secrets are a failure; endpoints without secrets are reported as closed.
-    let other = r#"{"ada":{"signing_secrets":["whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"]}}"#;
-    let (output, text) = run(&["ping", "--at", dev.base()], &[("GATEHOUSE_SECRETS", other)]);
-    assert_eq!(output.status.code(), Some(1));
-    assert!(
-        text.contains("conversation-webhooks  WRONG 401") && text.matches("closed: ").count() == SOURCES.len() - 1,
-        "{text}"
-    );
-    let (output, text) = run(&["ping", "--at", dev.base()], &[("GATEHOUSE_SECRETS", "{}")]);
-    assert!(!output.status.success() && text.contains("no endpoint is open"), "{text}");
-}
-
-#[test]
 fn failed_start_of_dev_prints_one_line() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
@@ -526,15 +300,6 @@ fn failed_start_of_dev_prints_one_line() {
         assert_eq!(text.lines().count(), 1, "{text}");
         assert!(!text.contains("unmistakable"), "a secret is never shown: {text}");
     }
-}
-
-#[test]
-fn help_of_commands_has_examples() {
-    for command in ["demo", "dev", "sign", "send"] {
-        let (_, help) = run(&[command, "--help"], &[]);
-        assert!(help.contains(&format!("Examples:\n  gatehouse {command}")), "{help}");
-    }
-    assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/configuration.md").exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]

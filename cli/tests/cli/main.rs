@@ -5,8 +5,10 @@ mod chat;
 mod demo;
 mod dev;
 mod ops;
+mod process;
 mod replies;
 mod secrets;
+mod send;
 
 /// Sends a signal to a process without the program `kill`, which not every machine has.
 fn signal(process: &std::process::Child, signal: rustix::process::Signal) {
