@@ -40,7 +40,8 @@ pub struct RedrivePolicy {
 }
 
 impl RedrivePolicy {
-    /// Parses a policy; `None` if it is not valid. `maxReceiveCount` may be a number or a string; many of AWS' examples use a string.
+    /// Parses a policy; `None` if it is not valid. `maxReceiveCount` may be a number or a string; many of AWS' examples
+    /// use a string.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let policy: Value = serde_json::from_str(text).ok()?;

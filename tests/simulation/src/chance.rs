@@ -1,4 +1,5 @@
-//! Seeded choices. Each action and each request has its own random numbers, so that removing an action changes little else.
+//! Seeded choices. Each action and each request has its own random numbers, so that removing an action changes little
+//! else.
 
 use gatehouse_memory::Choose;
 

@@ -134,8 +134,8 @@ impl Fleet {
         Some((number, handled.ok()))
     }
 
-    /// Gives a batch to event-retry. Returns the number of the instance, and the response. `None` if the instance dies or
-    /// times out.
+    /// Gives a batch to event-retry. Returns the number of the instance, and the response. `None` if the instance dies
+    /// or times out.
     pub async fn handle_batch(&self, batch: SqsEvent) -> Option<(usize, SqsBatchResponse)> {
         let instance = self.instance(Function::EventRetry).await?;
         let number = instance.number;
@@ -269,8 +269,8 @@ fn secrets<P: gatehouse_vendor::SecretsPart>(source: &dyn Source, sdk: &SdkConfi
     SecretsCache::manager(source.profile().secrets, sdk, "arn:simulated".to_owned(), false, clock)
 }
 
-/// Returns the replies of a version. They differ between versions, so that a duplicate that is answered anew is noticed.
-/// Only version 0 replies to client messages.
+/// Returns the replies of a version. They differ between versions, so that a duplicate that is answered anew is
+/// noticed. Only version 0 replies to client messages.
 fn replies(version: u8, client: Client) -> Replies {
     let say = format!(r#"{{"message": {{"type": "say", "content": "version {version}"}}}}"#);
     let reply = format!(r#"{{"when": {{"type": "workflow.node.started"}}, "reply": {say}}},"#);

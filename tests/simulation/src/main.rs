@@ -103,8 +103,8 @@ fn replay(arguments: &Arguments) -> Result<bool> {
     }
 }
 
-/// The largest number of schedules in one process. The SDK keeps some memory for each region that was ever used, and each
-/// instance has its own.
+/// The largest number of schedules in one process. The SDK keeps some memory for each region that was ever used, and
+/// each instance has its own.
 const MAX_IN_PROCESS: u64 = 4000;
 
 /// What was run.

@@ -67,8 +67,8 @@ pub struct Model {
     erased: BTreeMap<String, i64>,
     /// When each message of the retry queue was received.
     receives: BTreeMap<String, Vec<i64>>,
-    /// The expiry of the last tombstone of each event in seconds since 1970, and when it was written in milliseconds since
-    /// 1970.
+    /// The expiry of the last tombstone of each event in seconds since 1970, and when it was written in milliseconds
+    /// since 1970.
     tombstones: BTreeMap<String, (i64, i64)>,
     /// The nonces of the records that were erased.
     erased_nonces: BTreeSet<String>,
@@ -431,8 +431,8 @@ impl Model {
         self.table.iter().filter_map(content).collect()
     }
 
-    /// Checks that the retry queue is empty, that no unexpired record and no chunk belongs to an erased subject, and that no
-    /// lease and no slot is held.
+    /// Checks that the retry queue is empty, that no unexpired record and no chunk belongs to an erased subject, and
+    /// that no lease and no slot is held.
     pub fn check_at_rest(&self, is_calm: bool, now: i64) -> Checked {
         if let Some(((_, id), message)) = self.queued.iter().find(|((queue, _), _)| queue == "RetryQueue") {
             return Err(("I5", format!("message {id} ({:?}) is still on the retry queue", message.id)));

@@ -1,7 +1,7 @@
 //! The network: carries requests to the services, with delays and faults, and their answers back.
 //!
-//! Instances reach it through the HTTP clients that they are given: that of the AWS SDK, and that for agents and control
-//! URLs. Everything that an instance does in the world goes through here.
+//! Instances reach it through the HTTP clients that they are given: that of the AWS SDK, and that for agents and
+//! control URLs. Everything that an instance does in the world goes through here.
 
 use std::fmt;
 use std::future::pending;

@@ -1,7 +1,7 @@
 //! The plan of a schedule: what happens in the world and when, as data. The same seed gives the same plan.
 //!
-//! Each action has its own random numbers. So a plan without some of its actions is a smaller schedule that is otherwise
-//! the same, and [`shrink`](crate::shrink) can remove what a failure does not need.
+//! Each action has its own random numbers. So a plan without some of its actions is a smaller schedule that is
+//! otherwise the same, and [`shrink`](crate::shrink) can remove what a failure does not need.
 
 use std::fmt;
 
@@ -320,8 +320,8 @@ impl Plan {
         self.actions.iter().any(|action| disturbs(&action.what))
     }
 
-    /// Whether secrets change, so that an instance may lack the current ones. A part with an error has no secrets, while
-    /// a document that cannot be read changes nothing.
+    /// Whether secrets change, so that an instance may lack the current ones. A part with an error has no secrets,
+    /// while a document that cannot be read changes nothing.
     #[must_use]
     pub fn changes_secrets(&self) -> bool {
         let changes = |what: &What| matches!(what, What::Rotate(_) | What::BreakSecrets(Breakage::Part(_), _));

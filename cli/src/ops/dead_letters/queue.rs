@@ -49,8 +49,8 @@ pub(crate) struct DeadLetter {
     pub(crate) sent_at: Timestamp,
     pub(crate) message_id: String,
     /// The receipt handles. SQS may return a message several times, and only the latest handle is valid. Concurrent
-    /// responses do not show which one that is. `DeleteMessage` ignores an older handle without an error, so every handle
-    /// is used.
+    /// responses do not show which one that is. `DeleteMessage` ignores an older handle without an error, so every
+    /// handle is used.
     #[serde(skip)]
     handles: Vec<String>,
     #[serde(skip)]
@@ -151,8 +151,8 @@ pub(crate) async fn dead_letter_counts(deployment: &Deployment) -> Result<(u64, 
     deployment.counts(deployment.dead_letter_queue()?).await
 }
 
-/// Receives the messages on the queue until none are left, `is_last` accepts one, or the user presses Ctrl-C. The messages stay held. If
-/// a request fails, the messages are released.
+/// Receives the messages on the queue until none are left, `is_last` accepts one, or the user presses Ctrl-C. The
+/// messages stay held. If a request fails, the messages are released.
 pub(crate) async fn receive_all(
     deployment: &Deployment,
     bar: &ProgressBar,

@@ -272,8 +272,8 @@ impl Chat {
         self.open_requests.remove(&(instance, key.to_owned()));
     }
 
-    /// Sees that an invocation has ended. It leaves neither a running claim nor a slot, unless it got no answer to its last
-    /// request about that item.
+    /// Sees that an invocation has ended. It leaves neither a running claim nor a slot, unless it got no answer to its
+    /// last request about that item.
     pub(super) fn invocation_ended(&mut self, instance: usize) -> Checked {
         let caller = Caller::Instance(instance);
         let claims = self.claims.iter().filter(|(_, claim)| claim.holder == caller && claim.state == "running");

@@ -57,9 +57,9 @@ impl Cost {
         requests.find(|request| request.key == key && request.nonce.is_some())?.nonce.as_ref()
     }
 
-    /// Checks the number of writes of a chat turn that nothing disturbed: the record; with a key the claim, its extension
-    /// and its completion; with limits the slot and its release. The item of a claim or of slots may have to be read
-    /// before it can be replaced, which is a write whose condition fails.
+    /// Checks the number of writes of a chat turn that nothing disturbed: the record; with a key the claim, its
+    /// extension and its completion; with limits the slot and its release. The item of a claim or of slots may have to
+    /// be read before it can be replaced, which is a write whose condition fails.
     pub fn end_turn(&mut self, instance: usize, has_key: bool, has_limits: bool) -> Checked {
         /// The number of attempts while other turns change the slots.
         const SLOT_ATTEMPTS: usize = 8;
@@ -79,8 +79,8 @@ impl Cost {
         self.requests.insert(instance, Vec::new());
     }
 
-    /// Checks the cost of a delivery whose item is `item`. Without faults it is exactly the documented one, else at most
-    /// twice as many requests, because each is attempted twice.
+    /// Checks the cost of a delivery whose item is `item`. Without faults it is exactly the documented one, else at
+    /// most twice as many requests, because each is attempted twice.
     pub fn end(&mut self, instance: usize, outcome: &str, item: &Item, is_exact: bool) -> Checked {
         let requests = self.requests.remove(&instance).unwrap_or_default();
         // The list of erased subjects is read once a minute, whatever arrives.

@@ -88,7 +88,8 @@ impl Model {
         Ok(())
     }
 
-    /// Checks that each message of a batch that failed is an event about which an instance got no answer, or not an event.
+    /// Checks that each message of a batch that failed is an event about which an instance got no answer, or not an
+    /// event.
     pub fn check_batch(&self, instance: usize, batch: &Batch, failed: &[&str]) -> Checked {
         let event_id = |record: &SqsMessage| {
             let envelope: Value = serde_json::from_str(record.body.as_deref()?).ok()?;

@@ -103,8 +103,8 @@ impl Plan {
         }
     }
 
-    /// Adds an erasure, and deliveries about its subject before and after it. An instance that handles both learns of the
-    /// erasure while it records the second one.
+    /// Adds an erasure, and deliveries about its subject before and after it. An instance that handles both learns of
+    /// the erasure while it records the second one.
     fn add_erasure(&mut self, moments: &[Ms], chance: &mut Chance) {
         let event: usize = self.any_event(chance);
         let same = |n: &usize| {
