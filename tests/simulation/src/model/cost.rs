@@ -12,6 +12,8 @@ use crate::network::{Caller, item_key};
 #[derive(Debug, Default)]
 pub struct Cost {
     requests: BTreeMap<usize, Vec<Request>>,
+    /// The keys of the items that others changed in the meantime, once for each change.
+    changed_by_others: BTreeMap<usize, Vec<String>>,
 }
 
 #[derive(Debug, Clone)]
@@ -30,6 +32,10 @@ struct Request {
 impl Cost {
     /// Counts a request to DynamoDB.
     pub fn count(&mut self, caller: Caller, operation: &str, body: &Value, write_units: u64, changes: &[Change]) {
+        for (number, changed) in &mut self.changed_by_others {
+            let by_others = changes.iter().filter(|change| change.expired || caller != Caller::Instance(*number));
+            changed.extend(by_others.map(|change| change.key.clone()));
+        }
         if let Caller::Instance(number) = caller {
             let key = item_key(body).unwrap_or_default().to_owned();
             let nonce = body.pointer("/Item/nonce/B").and_then(Value::as_str).map(str::to_owned);
@@ -59,14 +65,18 @@ impl Cost {
 
     /// Checks the number of writes of a chat turn that nothing disturbed: the record; with a key the claim, its
     /// extension and its completion; with limits the slot and its release. The item of a claim or of slots may have to
-    /// be read before it can be replaced, which is a write whose condition fails.
+    /// be read before it can be replaced, which is a write whose condition fails. It fails again when another turn has
+    /// changed the claim in the meantime.
     pub fn end_turn(&mut self, instance: usize, has_key: bool, has_limits: bool) -> Checked {
         /// The number of attempts while other turns change the slots.
         const SLOT_ATTEMPTS: usize = 8;
         let requests = self.requests.remove(&instance).unwrap_or_default();
+        let changed = self.changed_by_others.remove(&instance).unwrap_or_default();
         let writes: Vec<_> = requests.iter().filter(|request| !request.operation.contains("Get")).collect();
+        let is_own_claim = |key: &&String| key.starts_with("claim:") && writes.iter().any(|write| write.key == **key);
+        let claim_changes = changed.iter().filter(is_own_claim).count();
         let least = 1 + if has_key { 3 } else { 0 } + if has_limits { 2 } else { 0 };
-        let most = least + usize::from(has_key) + if has_limits { SLOT_ATTEMPTS } else { 0 };
+        let most = least + if has_key { 1 + claim_changes } else { 0 } + if has_limits { SLOT_ATTEMPTS } else { 0 };
         if (least..=most).contains(&writes.len()) {
             return Ok(());
         }
@@ -77,12 +87,14 @@ impl Cost {
     /// Begins a delivery or a turn.
     pub fn begin(&mut self, instance: usize) {
         self.requests.insert(instance, Vec::new());
+        self.changed_by_others.insert(instance, Vec::new());
     }
 
     /// Checks the cost of a delivery whose item is `item`. Without faults it is exactly the documented one, else at
     /// most twice as many requests, because each is attempted twice.
     pub fn end(&mut self, instance: usize, outcome: &str, item: &Item, is_exact: bool) -> Checked {
         let requests = self.requests.remove(&instance).unwrap_or_default();
+        self.changed_by_others.remove(&instance);
         // The list of erased subjects is read once a minute, whatever arrives.
         let requests: Vec<Request> = requests.into_iter().filter(|request| request.key != "erased").collect();
         let (least, most) = match outcome {
