@@ -1,20 +1,17 @@
 //! A small client for AWS services of which the commands need only one or two operations. The SDK clients of these
 //! services would take a third of the command line's build time.
 //!
-//! Requests are signed with `aws-sigv4` and use the SDK's credentials, region and endpoint variables. All operations
+//! Requests use the SDK's credentials, region and endpoint variables. All operations
 //! are read-only, so failed attempts are retried.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use aws_config::SdkConfig;
-use aws_credential_types::provider::ProvideCredentials;
-use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
-use aws_sigv4::sign::v4;
-use aws_types::service_config::ServiceConfigKey;
 use bytes::Bytes;
 use gatehouse_local::delivery::Client;
 use gatehouse_local::{Answer, Delivery, Error};
 use gatehouse_runtime::Clock;
+use gatehouse_runtime::signing::{self, SigningError};
 use roxmltree::{Document, Node};
 use serde_json::Value;
 
@@ -118,7 +115,7 @@ impl Service {
 
     async fn attempt(&self, sdk: &SdkConfig, operation: &str, body: Bytes) -> Result<Answer, AttemptError> {
         let region = sdk.region().ok_or_else(|| AttemptError::Settings(NO_REGION.to_owned()))?.as_ref();
-        let mut url = self.url(sdk, region);
+        let mut url = signing::endpoint(sdk, region, self.id, self.host);
         let mut method = "POST";
         if let Protocol::Rest = self.protocol {
             (method, url) = ("GET", format!("{}/{operation}", url.trim_end_matches('/')));
@@ -127,8 +124,12 @@ impl Service {
         if let Protocol::Json(prefix) = self.protocol {
             headers.push(("x-amz-target".to_owned(), format!("{prefix}.{operation}")));
         }
-        let signature = self.signature(sdk, region, (method, &url), &headers, &body).await?;
-        headers.extend(signature);
+        let scope = (region, self.host);
+        let signature = signing::signature(sdk, scope, (method, &url), &headers, &body, Clock::System.now()).await;
+        headers.extend(signature.map_err(|error| match error {
+            SigningError::Credentials(reason) => AttemptError::Settings(format!("{NO_CREDENTIALS} ({reason})")),
+            error => AttemptError::Settings(error.to_string()),
+        })?);
         let (function, path) = (String::new(), String::new());
         let request = Delivery { function, path, method: method.to_owned(), headers, body };
         let unreachable = |error: Error| AttemptError::Unreachable(innermost(&*error));
@@ -145,53 +146,6 @@ impl Service {
             Protocol::Json(_) => "application/x-amz-json-1.1",
             Protocol::Rest => "application/json",
         }
-    }
-
-    /// Returns the endpoint of the environment or profile, by default the region's public endpoint.
-    fn url(&self, sdk: &SdkConfig, region: &str) -> String {
-        let key = ServiceConfigKey::builder().service_id(self.id).env("AWS_ENDPOINT_URL").profile("endpoint_url");
-        let configured = key.build().ok().and_then(|key| sdk.service_config()?.load_config(key));
-        configured.or_else(|| sdk.endpoint_url().map(str::to_owned)).unwrap_or_else(|| {
-            let fips = if sdk.use_fips() == Some(true) { "-fips" } else { "" };
-            let domain = match (region.starts_with("cn-"), sdk.use_dual_stack() == Some(true)) {
-                (false, false) => "amazonaws.com",
-                (false, true) => "api.aws",
-                (true, false) => "amazonaws.com.cn",
-                (true, true) => "api.amazonwebservices.com.cn",
-            };
-            format!("https://{}{fips}.{region}.{domain}/", self.host)
-        })
-    }
-
-    /// Returns the headers that sign a request.
-    async fn signature(
-        &self,
-        sdk: &SdkConfig,
-        region: &str,
-        (method, url): (&str, &str),
-        headers: &[(String, String)],
-        body: &[u8],
-    ) -> Result<Vec<(String, String)>, AttemptError> {
-        let no_credentials = |reason: &str| AttemptError::Settings(format!("{NO_CREDENTIALS} ({reason})"));
-        let provider = sdk.credentials_provider().ok_or_else(|| no_credentials("no provider is configured"))?;
-        let credentials =
-            provider.provide_credentials().await.map_err(|error| no_credentials(&innermost(&error)))?.into();
-        let now = u64::try_from(Clock::System.now().as_secs()).unwrap_or_default();
-        let parameters = v4::SigningParams::builder()
-            .identity(&credentials)
-            .region(region)
-            .name(self.host)
-            .time(SystemTime::UNIX_EPOCH + Duration::from_secs(now))
-            .settings(SigningSettings::default())
-            .build()
-            .map_err(|error| AttemptError::Settings(error.to_string()))?
-            .into();
-        let headers = headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        let signed = SignableRequest::new(method, url, headers, SignableBody::Bytes(body))
-            .and_then(|request| sign(request, &parameters))
-            .map_err(|error| AttemptError::Settings(format!("the request cannot be signed: {}", innermost(&error))))?;
-        let (signature, _) = signed.into_parts().0.into_parts();
-        Ok(signature.iter().map(|header| (header.name().to_owned(), header.value().to_owned())).collect())
     }
 }
 
@@ -257,19 +211,6 @@ mod tests {
             ("", "", ""),
         ] {
             assert_eq!(error_of(body), (code.to_owned(), message.to_owned()));
-        }
-    }
-
-    #[test]
-    fn endpoints_follow_region_partition_and_variants() {
-        let sdk = |fips, dual| SdkConfig::builder().use_fips(fips).use_dual_stack(dual).build();
-        for (region, fips, dual, url) in [
-            ("eu-west-1", false, false, "https://monitoring.eu-west-1.amazonaws.com/"),
-            ("us-east-1", true, false, "https://monitoring-fips.us-east-1.amazonaws.com/"),
-            ("us-east-1", false, true, "https://monitoring.us-east-1.api.aws/"),
-            ("cn-north-1", false, false, "https://monitoring.cn-north-1.amazonaws.com.cn/"),
-        ] {
-            assert_eq!(CLOUDWATCH.url(&sdk(fips, dual), region), url);
         }
     }
 }

@@ -187,6 +187,7 @@ pub(crate) fn event(admitted: &AdmittedRequest, result: &TurnResult, nonce: Nonc
         verified_by: format!("{}:{}", admitted.client.verified_by, admitted.client.id),
         body: Bytes::from(body),
         answer: None,
+        asked: None,
         flags: Flags::default(),
         is_one_question: false,
     })

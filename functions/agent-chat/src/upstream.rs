@@ -4,31 +4,19 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use gatehouse_chat::Agent;
-use gatehouse_egress::{Body, Client, NetworkScope, RequestError, Tls};
+use gatehouse_egress::{Body, Client, RequestError, ScopedClient, Tls};
 use http::{HeaderValue, Method, Request, Response, Uri, header};
 use http_body_util::{BodyExt, Limited};
-use hyper_util::client::legacy;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::timeout;
 
 /// Time limit for fetching a JSON document.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(3);
 /// Largest JSON document, in bytes.
 const MAX_DOCUMENT_BYTES: usize = 256 * 1024;
-/// Time after which an idle connection is closed. It is shorter than the 5 s of uvicorn and Node.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
-/// Largest number of attempts of a request. Several may fail on stale connections before one gets a new connection.
-const MAX_ATTEMPTS: usize = 4;
-/// Number of failed connects after which the agent is unreachable.
-const MAX_CONNECTS: usize = 2;
 
 /// Sends requests to agents and fetches key sets. Connections are reused.
 #[derive(Debug, Clone)]
-pub struct Upstream {
-    public: Client,
-    private: Client,
-    loopback: Client,
-}
+pub struct Upstream(ScopedClient);
 
 /// Why a request got no response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,61 +33,27 @@ impl Upstream {
     /// # Errors
     /// When the machine has no root certificates.
     pub fn new(connect_timeout: Duration) -> std::io::Result<Self> {
-        let tls = Tls::native()?;
-        let client = |scope| {
-            let mut client = legacy::Client::builder(TokioExecutor::new());
-            client.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE_TIMEOUT);
-            Client::from(client.build(tls.connector(scope, Some(connect_timeout))))
-        };
-        Ok(Upstream {
-            public: client(NetworkScope::Public),
-            private: client(NetworkScope::Private),
-            loopback: client(NetworkScope::Loopback),
-        })
+        Ok(Upstream(ScopedClient::new(&Tls::native()?, connect_timeout)))
     }
 
     /// Creates an upstream that sends all requests with `client`, for simulations.
     #[must_use]
     pub fn with_client(client: Client) -> Self {
-        Upstream { public: client.clone(), private: client.clone(), loopback: client }
+        Upstream(ScopedClient::with_client(client))
     }
 
-    /// Returns the client that may connect to `url`: to this machine only if `url` names it, to private networks only
-    /// if the configuration allows it.
-    fn client(&self, url: &Uri, is_private: bool) -> &Client {
-        if NetworkScope::is_loopback(url) {
-            &self.loopback
-        } else if is_private {
-            &self.private
-        } else {
-            &self.public
-        }
-    }
-
-    /// Forwards a request to an agent, without the client's headers. Retries only if the agent cannot have got the
-    /// request: if connecting failed, or the agent closed the connection before any byte was sent.
+    /// Forwards a request to an agent, without the client's headers.
     pub(crate) async fn forward(
         &self,
         agent: &Agent,
         body: &Bytes,
         request_id: &HeaderValue,
     ) -> Result<Response<Body>, ForwardError> {
-        let mut connects = 0;
-        for _ in 0..MAX_ATTEMPTS {
-            let request = request(agent, body, request_id).ok_or(ForwardError::Broken)?;
-            // Lets the pool drop connections that were closed in the meantime.
-            tokio::task::yield_now().await;
-            match self.client(&agent.url, agent.is_private).request(request).await {
-                Ok(response) => return Ok(response),
-                Err(RequestError::Connect) => connects += 1,
-                Err(RequestError::Unsent) => {}
-                Err(RequestError::Broken) => return Err(ForwardError::Broken),
-            }
-            if connects == MAX_CONNECTS {
-                return Err(ForwardError::Unreachable);
-            }
-        }
-        Err(ForwardError::Unreachable)
+        let request = request(agent, body, request_id).ok_or(ForwardError::Broken)?;
+        self.0.send(&request, agent.is_private).await.map_err(|error| match error {
+            RequestError::Connect | RequestError::Unsent => ForwardError::Unreachable,
+            RequestError::Broken => ForwardError::Broken,
+        })
     }
 
     /// Fetches a JSON document. `None` if that fails or takes too long.
@@ -107,7 +61,7 @@ impl Upstream {
         let request = Request::get(url.clone()).header(header::ACCEPT, "application/json");
         let request = request.body(Bytes::new()).ok()?;
         let fetched = timeout(FETCH_TIMEOUT, async {
-            let response = self.client(url, is_private).request(request).await.ok()?;
+            let response = self.0.send(&request, is_private).await.ok()?;
             if !response.status().is_success() {
                 return None;
             }

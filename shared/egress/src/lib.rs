@@ -6,11 +6,13 @@ pub mod address;
 pub mod client;
 pub mod connection;
 pub mod connector;
+pub mod scoped;
 pub mod sdk;
 
 pub use client::{Body, Client, RequestError, Transport};
 pub use connection::Watched;
 pub use connector::{SsrfGuard, Tls};
+pub use scoped::ScopedClient;
 
 /// The addresses that connections may lead to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -4,6 +4,7 @@ pub mod aws;
 pub mod clock;
 pub mod config;
 pub mod random;
+pub mod signing;
 
 pub use clock::Clock;
 pub use config::{Config, ConfigError};
