@@ -64,11 +64,11 @@ impl SecretsPart for AgentChat {
         for (n, raw) in clients.iter().enumerate() {
             let place = format!("{name}.clients[{n}]");
             if is_issuer(raw) {
-                let issuer = reader.value::<IssuerPart>(&place, raw).map(IssuerPart::issuer);
+                let issuer = reader.object::<IssuerPart>(&place, raw).map(IssuerPart::issuer);
                 chat.issuers.extend(issuer.and_then(|issuer| reader.usable(&place, issuer)));
                 continue;
             }
-            let Some(client) = reader.value::<ClientPart>(&place, raw) else { continue };
+            let Some(client) = reader.object::<ClientPart>(&place, raw) else { continue };
             let duplicate = chat.client(&client.token).is_some().then(|| "is that of another client".to_owned());
             let defect = client.token_defect().or(duplicate);
             if reader.check(&format!("{place}.token"), &client.token, defect) {
@@ -78,7 +78,7 @@ impl SecretsPart for AgentChat {
         }
         for (id, raw) in &agents {
             let place = format!("{name}.agents.{id}");
-            let Some(agent) = reader.value::<AgentPart>(&place, raw) else { continue };
+            let Some(agent) = reader.object::<AgentPart>(&place, raw) else { continue };
             let agent = reader.usable(&place, agent.agent());
             chat.agents.extend(agent.map(|agent| (id.clone(), agent)));
         }

@@ -127,6 +127,15 @@ impl PartReader<'_> {
         read.ok()
     }
 
+    /// Reads an object of the part that is at `place`. Serde would use the elements of an array as its members.
+    pub fn object<T: DeserializeOwned>(&mut self, place: &str, value: &RawValue) -> Option<T> {
+        if value.get().starts_with('{') {
+            return self.value(place, value);
+        }
+        self.defects.push(format!("{place} is not an object"));
+        None
+    }
+
     /// Returns whether `value` can be used as a secret: it is not empty, has no other `defect`, and is not published.
     pub fn check(&mut self, place: &str, value: &str, defect: Option<String>) -> bool {
         let is_published = !self.development && self.spec.development.contains(value);
@@ -157,16 +166,20 @@ impl PartReader<'_> {
 
     /// Reads `{"signing_secrets": ["whsec_…"]}`.
     pub fn signing_keys(&mut self) -> Vec<SigningKey> {
-        let mut keys = Vec::new();
-        let name = self.name();
         let secrets = self.part::<SigningSecrets>().map(|part| part.signing_secrets).unwrap_or_default();
+        self.signing_keys_at(self.name(), &secrets)
+    }
+
+    /// Reads the signing secrets of the object at `place`.
+    pub fn signing_keys_at(&mut self, place: &str, secrets: &[Secret]) -> Vec<SigningKey> {
+        let mut keys = Vec::new();
         for (n, secret) in secrets.iter().enumerate() {
             let key = SigningKey::parse(secret);
             // The prefix `whsec_` is optional, so keys are compared and not texts.
             let is_repeated = key.as_ref().is_ok_and(|key| keys.iter().any(|before: &SigningKey| before.is(key)));
             let repeated = || is_repeated.then(|| REPEATED.to_owned());
             let defect = key.as_ref().err().map(ToString::to_string).or_else(repeated);
-            if self.check(&format!("{name}.signing_secrets[{n}]"), secret, defect) {
+            if self.check(&format!("{place}.signing_secrets[{n}]"), secret, defect) {
                 keys.extend(key);
             }
         }

@@ -82,6 +82,7 @@ pub trait Source: fmt::Debug + Send + Sync {
             verified_by: received.verified_by,
             body: received.body,
             answer: received.answer,
+            asked: received.asked,
             flags: Flags {
                 unparsed: parsed.unparsed,
                 weak_identity: received.weak_identity,
