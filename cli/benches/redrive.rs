@@ -94,6 +94,7 @@ async fn fill(bed: &Testbed, letters: usize) {
                 verified_by: "svix".to_owned(),
                 body: MESSAGE.into(),
                 answer: None,
+                asked: None,
             };
             let entry = SendMessageBatchRequestEntry::builder().id(n.to_string());
             entry.message_body(to_message(&received).unwrap()).build().unwrap()

@@ -15,4 +15,5 @@ mod retry;
 mod rotation;
 mod sample_vendor;
 mod seeds;
+mod services;
 mod support;

@@ -28,6 +28,7 @@ pub(crate) fn envelope(id: &str) -> String {
         verified_by: "svix".to_owned(),
         body: body.into(),
         answer: None,
+        asked: None,
     };
     to_message(&received).unwrap()
 }

@@ -157,6 +157,9 @@ pub(crate) struct EventView {
     bytes: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     answer: Option<Value>,
+    /// The services that were asked for the answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    asked: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     expires_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -180,6 +183,7 @@ impl EventView {
             marks: mark_words(event.flags),
             bytes: Some(event.body.len()),
             answer: event.answer.as_deref().filter(|_| payload).map(as_json),
+            asked: event.asked.clone(),
             expires_at: Some(Timestamp::clamped(record.expires_at.saturating_mul(1000))),
             payload: payload.then(|| as_json(&body)),
         }
@@ -200,6 +204,7 @@ impl EventView {
             marks: mark_words(marks),
             bytes: None,
             answer: None,
+            asked: None,
             expires_at: None,
             payload: None,
         }
@@ -369,6 +374,9 @@ fn describe(lines: &mut KeyValues, record: &Record, with_payload: bool) {
         lines.add("marks", marks.join(", "));
     }
     lines.add("expires", Timestamp::clamped(record.expires_at.saturating_mul(1000)).to_string());
+    if let Some(asked) = &event.asked {
+        lines.add("asked", asked);
+    }
     let answer = if event.answer.is_some() { " and a reply" } else { "" };
     if with_payload {
         if let Some(answer) = &event.answer {

@@ -4,12 +4,14 @@
 
 use bytes::Bytes;
 use gatehouse_payload::Event;
+use gatehouse_receiver::responder::DECIDE_WITHIN;
 use gatehouse_receiver::{Deadline, Receiver, ReplyPlan, Responder};
-use gatehouse_replies::{Replies, VapiMessage, run_hook};
+use gatehouse_replies::{Delivery, Replies, VapiMessage, run_hook};
 use gatehouse_runtime::Clock;
 use gatehouse_vapi::{Channel, Vapi};
 use http::{Request, Response};
 use std::collections::BTreeMap;
+use std::time::Duration;
 use tokio::time::Instant;
 
 mod answers;
@@ -39,10 +41,19 @@ impl<A> State<A> {
 }
 
 impl<A: ReplyHandler> Responder for State<A> {
+    fn decide_within(&self, event: &Event) -> Duration {
+        self.replies.decide_within(Channel::Client, event.event_type.as_deref(), DECIDE_WITHIN)
+    }
+
     async fn decide(&self, event: &Event, until: Instant) -> ReplyPlan {
-        let message = VapiMessage::by(event);
-        let rules = || self.replies.decide(Channel::Client, &message, &BTreeMap::new(), until);
-        run_hook(self.answers.reply(&message), until).await.or(rules)
+        let (message, known) = (VapiMessage::by(event), BTreeMap::new());
+        let delivery = Delivery::new(event, &self.receiver, until);
+        let rules = self.replies.decide(Channel::Client, &message, &known, delivery);
+        run_hook(self.answers.reply(&message), until).await.or(rules).await
+    }
+
+    async fn refresh(&self) {
+        self.replies.refresh_services().await;
     }
 }
 

@@ -6,12 +6,14 @@
 use bytes::Bytes;
 use futures_util::future::join_all;
 use gatehouse_payload::Event;
+use gatehouse_receiver::responder::DECIDE_WITHIN;
 use gatehouse_receiver::{Deadline, Expectation, Receiver, ReplyPlan, Responder};
-use gatehouse_replies::{HookResult, Kind, Replies, VapiMessage, run_hook};
+use gatehouse_replies::{Delivery, HookResult, Kind, Replies, VapiMessage, run_hook};
 use gatehouse_runtime::Clock;
 use gatehouse_vapi::{Channel, Vapi};
 use http::{Request, Response};
 use std::collections::BTreeMap;
+use std::time::Duration;
 use tokio::time::Instant;
 
 mod answers;
@@ -20,6 +22,10 @@ pub use answers::{CustomReplies, ReplyHandler};
 
 /// The vendor that calls the function.
 pub const VENDOR: Vapi = Vapi::SERVER;
+
+/// The function's timeout in the template. It is longer than that of other webhooks, because a service may take 16 s to
+/// answer tool calls.
+pub const TIMEOUT: Duration = Duration::from_secs(25);
 
 /// The error message for `voice-request`.
 const NO_AUDIO: &str = "Gatehouse does not synthesise speech: set voice.server of the assistant to a service that \
@@ -46,28 +52,29 @@ impl<A> State<A> {
 
 impl<A: ReplyHandler> State<A> {
     /// Decides the reply to a message of this kind: by the hook, or by the rules if the hook passes or fails.
-    async fn reply(&self, kind: Option<Kind>, message: &VapiMessage, until: Instant) -> ReplyPlan {
-        let rules = || self.replies.decide(Channel::Server, message, &BTreeMap::new(), until);
+    async fn reply(&self, kind: Option<Kind>, message: &VapiMessage, delivery: Delivery<'_>) -> ReplyPlan {
+        let (until, known) = (delivery.until, BTreeMap::new());
+        let rules = self.replies.decide(Channel::Server, message, &known, delivery);
         let hooks = &self.answers;
         match kind {
-            Some(Kind::Assistant) => run_hook(hooks.assistant_request(message), until).await.or(rules),
-            Some(Kind::Transfer) => run_hook(hooks.transfer_destination_request(message), until).await.or(rules),
-            Some(Kind::Handoff) => run_hook(hooks.handoff_destination_request(message), until).await.or(rules),
-            Some(Kind::Knowledge) => run_hook(hooks.knowledge_base_request(message), until).await.or(rules),
-            Some(Kind::Endpointing) => run_hook(hooks.endpointing_request(message), until).await.or(rules),
+            Some(Kind::Assistant) => run_hook(hooks.assistant_request(message), until).await.or(rules).await,
+            Some(Kind::Transfer) => run_hook(hooks.transfer_destination_request(message), until).await.or(rules).await,
+            Some(Kind::Handoff) => run_hook(hooks.handoff_destination_request(message), until).await.or(rules).await,
+            Some(Kind::Knowledge) => run_hook(hooks.knowledge_base_request(message), until).await.or(rules).await,
+            Some(Kind::Endpointing) => run_hook(hooks.endpointing_request(message), until).await.or(rules).await,
             Some(Kind::Predial) => match run_hook(hooks.campaign_predial(message), until).await {
                 // The failed hook might have forbidden the call, so the rules must not allow it.
                 HookResult::Failed(reason) => ReplyPlan { fault: Some(reason.to_owned()), ..ReplyPlan::default() },
-                result => result.or(rules),
+                result => result.or(rules).await,
             },
-            Some(Kind::Tools) => self.tool_results(message, until).await,
-            Some(Kind::Client) | None => rules(),
+            Some(Kind::Tools) => self.tool_results(message, delivery).await,
+            Some(Kind::Client) | None => rules.await,
         }
     }
 
     /// Decides the results of the tool calls of a message. The hook is run for each call.
-    async fn tool_results(&self, message: &VapiMessage, until: Instant) -> ReplyPlan {
-        let calls = message.tool_calls().calls;
+    async fn tool_results(&self, message: &VapiMessage, delivery: Delivery<'_>) -> ReplyPlan {
+        let (until, calls) = (delivery.until, message.tool_calls().calls);
         let results = join_all(calls.iter().map(|call| run_hook(self.answers.tool_call(call, message), until))).await;
         let mut known = BTreeMap::new();
         let mut failed = None;
@@ -79,11 +86,15 @@ impl<A: ReplyHandler> State<A> {
             }
         }
         let result = failed.map_or(HookResult::<()>::Passed, HookResult::Failed);
-        result.or(|| self.replies.decide(Channel::Server, message, &known, until))
+        result.or(self.replies.decide(Channel::Server, message, &known, delivery)).await
     }
 }
 
 impl<A: ReplyHandler> Responder for State<A> {
+    fn decide_within(&self, event: &Event) -> Duration {
+        self.replies.decide_within(Channel::Server, event.event_type.as_deref(), DECIDE_WITHIN)
+    }
+
     async fn decide(&self, event: &Event, until: Instant) -> ReplyPlan {
         let message = VapiMessage::by(event);
         let message_type = message.message_type();
@@ -95,7 +106,12 @@ impl<A: ReplyHandler> Responder for State<A> {
             None if message_type == Some("voice-request") => Expectation::Unsupported(NO_AUDIO),
             None => Expectation::Nothing,
         };
-        ReplyPlan { expectation, ..self.reply(kind, &message, until).await }
+        let delivery = Delivery::new(event, &self.receiver, until);
+        ReplyPlan { expectation, ..self.reply(kind, &message, delivery).await }
+    }
+
+    async fn refresh(&self) {
+        self.replies.refresh_services().await;
     }
 }
 

@@ -1,9 +1,10 @@
 //! Runs [`server_message::handle`] in the Lambda runtime.
 
 use gatehouse_lambda::Error;
-use gatehouse_receiver::{Receiver, TIMEOUT};
-use gatehouse_replies::Replies;
-use server_message::{CustomReplies, State, VENDOR, handle};
+use gatehouse_receiver::Receiver;
+use gatehouse_replies::{Replies, ServiceAccess};
+use gatehouse_runtime::Clock;
+use server_message::{CustomReplies, State, TIMEOUT, VENDOR, handle};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
@@ -13,5 +14,18 @@ async fn main() -> Result<(), Error> {
 }
 
 async fn start() -> Result<State, Error> {
-    Ok(State { replies: Replies::deployed()?, receiver: Receiver::from_env(VENDOR).await?, answers: CustomReplies })
+    let replies = Replies::deployed()?;
+    // Only rules that ask services need their configuration.
+    let services = async {
+        match replies.ask() {
+            true => ServiceAccess::from_env(Clock::System).await.map(Some),
+            false => Ok(None),
+        }
+    };
+    let (receiver, services) = tokio::join!(Receiver::from_env(VENDOR), services);
+    let replies = match services? {
+        Some(services) => replies.with_services(services),
+        None => replies,
+    };
+    Ok(State { replies, receiver: receiver?, answers: CustomReplies })
 }

@@ -329,8 +329,9 @@ macro_rules! function {
             Box::pin(async move { $function::handle(request, &state, deadline).await.map(http_server::full_body) })
         });
         let name = $function::VENDOR.profile().function;
-        let cors = $template.cors(&logical_id(name))?;
-        (name, Function { handler, timeout: gatehouse_receiver::TIMEOUT, cors })
+        let function_id = logical_id(name);
+        let (timeout, cors) = ($template.timeout(&function_id)?, $template.cors(&function_id)?);
+        (name, Function { handler, timeout, cors })
     }};
 }
 

@@ -330,6 +330,7 @@ mod tests {
             let timeout = match name.as_str() {
                 "agent-chat" => agent_chat::TIMEOUT,
                 "event-retry" => event_retry::TIMEOUT,
+                "server-message" => server_message::TIMEOUT,
                 _ => gatehouse_receiver::TIMEOUT,
             };
             assert_eq!(template.timeout(&logical_id(&name)).unwrap(), timeout, "{name}");

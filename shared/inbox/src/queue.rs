@@ -53,6 +53,9 @@ struct Envelope {
     body: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     answer: Option<String>,
+    /// The services that were asked, separated by commas.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    asked: Option<String>,
 }
 
 /// Escapes every non-ASCII character of a JSON text. SQS rejects some of them, and a reply may contain those.
@@ -99,6 +102,7 @@ pub fn to_message(received: &Received) -> io::Result<String> {
         verified_by: received.verified_by.clone(),
         body: BASE64.encode(&compress(&received.body)?),
         answer: received.answer.clone(),
+        asked: received.asked.clone(),
     };
     Ok(in_ascii(&serde_json::to_string(&envelope)?))
 }
@@ -128,6 +132,7 @@ pub fn from_message(text: &str) -> Result<Received, UnreadableEnvelope> {
         verified_by: envelope.verified_by,
         body: base64(&envelope.body).and_then(|frame| decompress(&frame)).ok_or(Member("body"))?,
         answer: envelope.answer,
+        asked: envelope.asked,
     })
 }
 
@@ -290,6 +295,7 @@ mod tests {
             verified_by: "svix".to_owned(),
             body: Bytes::from_static("{\"x\":\"\u{ffff}\"}".as_bytes()),
             answer: None,
+            asked: None,
         };
         for answer in ["Monday", "\u{ffff}\u{fffe}", "ü 😀 日本 \u{1ffff}", "\"\\\n\u{1}\u{7f}"] {
             let queued = Received { answer: Some(answer.to_owned()), ..received.clone() };
@@ -309,6 +315,7 @@ mod tests {
             verified_by: "svix".to_owned(),
             body: Bytes::from_static(br#"{"type":"v1.conversation.created"}"#),
             answer: Some("{}".to_owned()),
+            asked: Some("orders".to_owned()),
         }
     }
 

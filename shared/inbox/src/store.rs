@@ -21,6 +21,7 @@ use gatehouse_payload::Outcome;
 use gatehouse_payload::event::{Event, EventId, Subject};
 use gatehouse_runtime::aws::{CallLimits, error_code};
 
+pub mod ask;
 pub mod by_source;
 pub mod claim;
 pub mod erase;

@@ -40,6 +40,8 @@ pub struct Event {
     /// The reply that was decided for this event, as JSON text. It is recorded with the event, so that a duplicate gets
     /// the same reply.
     pub answer: Option<String>,
+    /// The services that were asked for the reply, in alphabetical order, separated by commas.
+    pub asked: Option<String>,
     /// Flags for the parts of the body that could not be read.
     pub flags: Flags,
     /// Whether all deliveries with this id ask the same question. A different body is then a duplicate, which gets the
@@ -66,6 +68,8 @@ pub struct Received {
     pub body: Bytes,
     /// The reply that was decided for this event, as JSON text; `None` if there is no reply.
     pub answer: Option<String>,
+    /// The services that were asked for the reply, separated by commas.
+    pub asked: Option<String>,
 }
 
 impl Received {
@@ -81,6 +85,7 @@ impl Received {
             verified_by: event.verified_by.clone(),
             body: event.body.clone(),
             answer: event.answer.clone(),
+            asked: event.asked.clone(),
         }
     }
 }

@@ -15,7 +15,10 @@
 //! | `why` | | why a delivery is not verified: `unsigned`, `malformed`, `stale`, `no-match`, `no-secret-configured`; or why a client's token was rejected |
 //! | `rule` | | the rule or the code that decided the reply |
 //! | `fault` | | why a rule or code that should have decided the reply did not |
-//! | `action`, `action_error` | | `done` or `failed`, if there was an action; and why it failed |
+//! | `asked`, `ask` | | the services that were asked for the reply, and a word for the result of each: `answered`, `timeout`, `status`, `connect`, `breaker`, `unusable` |
+//! | `ask_ms` | milliseconds | how long asking took |
+//! | `claim` | | `taken`: another copy of the event has asked; `none`: a service was asked without a claim, because DynamoDB did not respond |
+//! | `action`, `action_error` | | `done` or `failed`, if there was an action or a service was told; and why it failed |
 //! | `error` | | the cause of a `queued`, `unrecorded` or `unavailable` |
 //! | `parsed`, `identity`, `dated` | | `false`, `weak` and `false` if the body could not be read, has no id or has no time; else absent |
 //!
@@ -42,6 +45,8 @@ pub use line::{NAMESPACE, OUTCOMES, SERVER_ERROR, UNVERIFIED, WEBHOOK_MS};
 use std::time::Duration;
 
 use gatehouse_payload::{Event, Outcome};
+
+use crate::responder::AskSummary;
 use tracing::{Level, Metadata};
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{Targets, filter_fn};
@@ -68,6 +73,7 @@ pub(crate) struct LogContext {
     pub(crate) why: Option<&'static str>,
     pub(crate) rule: Option<String>,
     pub(crate) fault: Option<String>,
+    pub(crate) asks: AskSummary,
     pub(crate) action: Option<Result<(), String>>,
     pub(crate) error: Option<String>,
 }
@@ -108,7 +114,7 @@ pub fn milliseconds(duration: Duration) -> u64 {
 impl RequestLine<'_> {
     pub(crate) fn write(self) {
         let RequestLine { function, source, request_id, outcome, status, .. } = self;
-        let LogContext { event, problem, why, rule, fault, action, error } = self.context;
+        let LogContext { event, problem, why, rule, fault, asks, action, error } = self.context;
         let event_id = event.as_ref().map(|event| event.id.as_str());
         let event_type = event.as_ref().and_then(|event| event.event_type.as_deref()).filter(|name| is_word(name));
         let flags = event.as_ref().map(|event| event.flags).unwrap_or_default();
@@ -116,6 +122,8 @@ impl RequestLine<'_> {
         let parsed = flags.unparsed.then_some(false);
         let identity = flags.weak_identity.then_some("weak");
         let dated = flags.undated.then_some(false);
+        let AskSummary { asked, results: ask, took, claim } = asks;
+        let ask_ms = asked.as_ref().map(|_| milliseconds(took));
         let action_error = action.as_ref().and_then(|result| result.as_ref().err());
         let action = action.as_ref().map(|result| if result.is_ok() { "done" } else { "failed" });
         log_outcome!(
@@ -133,6 +141,10 @@ impl RequestLine<'_> {
             detail,
             rule,
             fault,
+            asked,
+            ask,
+            ask_ms,
+            claim,
             action,
             action_error,
             error,

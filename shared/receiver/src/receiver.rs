@@ -16,16 +16,18 @@ use crate::responder::{Action, Expectation, NoReply, ReplyPlan, Responder};
 use crate::skip::Skip;
 use crate::{Deadline, Problem, Redaction, Refresh, RequestId, SecretsCache, precheck};
 
-/// Time limit of every request, whatever fails. Vapi waits 7.5 s for some replies, including a cold start.
-const ANSWER_WITHIN: Duration = Duration::from_millis(4800);
+/// Time limit of every request, whatever fails, without the time for deciding the reply. Vapi waits 7.5 s for some
+/// replies, including a cold start.
+const ANSWER_WITHIN: Duration = Duration::from_millis(2800);
 /// Time that is reserved for sending the response before Lambda's deadline.
 const RESERVE: Duration = Duration::from_millis(200);
-/// Time limit for deciding, recording and acting together.
-const RECORD_WITHIN: Duration = Duration::from_secs(4);
-/// The part of [`RECORD_WITHIN`] that is reserved for recording: one attempt at the table and one at the queue.
-const RECORD_SHARE: Duration = Duration::from_secs(2);
+/// Time limit for recording and acting: one attempt at the table and one at the queue. What deciding did not need is
+/// added.
+const RECORD_WITHIN: Duration = Duration::from_secs(2);
 /// Time limit of an action.
 const ACT_WITHIN: Duration = Duration::from_secs(1);
+/// Time limit for telling services.
+const TELL_WITHIN: Duration = Duration::from_secs(2);
 
 /// Receives the deliveries of a vendor: everything a webhook function needs.
 #[derive(Debug)]
@@ -77,7 +79,7 @@ impl<V: Vendor> Receiver<V> {
     ) -> Response<String> {
         let started = Instant::now();
         let end = deadline.instant().checked_sub(RESERVE).unwrap_or(started);
-        let result = self.handle(&request, end.min(started + ANSWER_WITHIN), responder).await;
+        let result = self.handle(&request, started, end, responder).await;
         let request_id = RequestId::from_extensions(request.extensions());
         let (response, outcome, context) = match result {
             Ok(Accepted { body, outcome, context }) => (Response::new(body), outcome, context),
@@ -104,6 +106,7 @@ impl<V: Vendor> Receiver<V> {
     async fn handle(
         &self,
         request: &Request<Bytes>,
+        started: Instant,
         end: Instant,
         responder: &impl Responder,
     ) -> Result<Accepted, Rejected> {
@@ -112,25 +115,31 @@ impl<V: Vendor> Receiver<V> {
         let mut event = self.identify(&self.verify(delivery).await?)?;
 
         let now = Instant::now();
-        let end = end.min(now + RECORD_WITHIN);
-        let plan = responder.decide(&event, end.checked_sub(RECORD_SHARE).unwrap_or(now)).await;
-        let ReplyPlan { reply, expectation, action, decided_by, fault } = plan;
-        let mut context = LogContext { rule: decided_by, fault, ..LogContext::default() };
+        let decide_within = responder.decide_within(&event);
+        let end = end.min(started + decide_within + ANSWER_WITHIN).min(now + decide_within + RECORD_WITHIN);
+        let plan = responder.decide(&event, end.checked_sub(RECORD_WITHIN).unwrap_or(now)).await;
+        let ReplyPlan { reply, expectation, action, tell, asks, is_asked_by_copy, decided_by, fault } = plan;
+        event.asked.clone_from(&asks.asked);
+        let mut context = LogContext { rule: decided_by, fault, asks, ..LogContext::default() };
         if self.skip.excludes(&event) {
             self.secrets.refresh_if_stale().await;
             return Ok(self.accept(Outcome::Skipped, reply, expectation, event, context));
         }
+        if is_asked_by_copy {
+            context.error = Some("another copy of the event was not recorded in time".to_owned());
+            return Ok(self.accept(Outcome::Unrecorded, reply, expectation, event, context));
+        }
         event.answer = reply;
         event.body = self.redaction.apply(&event.body);
-        let (recorded, ()) = tokio::join!(self.inbox.record(&event, end), self.secrets.refresh_if_stale());
+        let (recorded, (), ()) =
+            tokio::join!(self.inbox.record(&event, end), self.secrets.refresh_if_stale(), responder.refresh());
         let (outcome, reply) = match recorded {
             Ok(Receipt { outcome, answer, error }) => {
                 context.error = error.map(|error| error.to_string());
                 // A weak id may be that of another event, so it does not justify an action.
                 let may_act = outcome == Outcome::Recorded && !event.flags.weak_identity;
-                if let Some(action) = action.filter(|_| may_act) {
-                    context.action = Some(act(action, end).await);
-                }
+                let tell = tell.filter(|_| outcome == Outcome::Recorded);
+                context.action = act(action.filter(|_| may_act), tell, end).await;
                 if outcome == Outcome::Duplicate {
                     // The rule of the first delivery has decided.
                     context.rule = None;
@@ -210,6 +219,7 @@ impl<V: Vendor> Receiver<V> {
             verified_by: delivery.proof().by.clone(),
             body: delivery.body().clone(),
             answer: None,
+            asked: None,
         };
         Ok(self.vendor.event(&document, received))
     }
@@ -262,10 +272,18 @@ impl From<Problem> for Rejected {
     }
 }
 
-/// Runs an action, for at most [`ACT_WITHIN`].
-async fn act(action: Action, end: Instant) -> Result<(), String> {
-    let until = end.min(Instant::now() + ACT_WITHIN);
-    timeout_at(until + RESERVE, action(until)).await.unwrap_or_else(|_| Err("out of time".to_owned()))
+/// Runs an action, and tells services, at the same time and each within its limit. `None` if there is neither.
+async fn act(action: Option<Action>, tell: Option<Action>, end: Instant) -> Option<Result<(), String>> {
+    let run = async |action: Option<Action>, within| {
+        let until = end.min(Instant::now() + within);
+        Some(timeout_at(until + RESERVE, action?(until)).await.unwrap_or_else(|_| Err("out of time".to_owned())))
+    };
+    let (acted, told) = tokio::join!(run(action, ACT_WITHIN), run(tell, TELL_WITHIN));
+    match (acted, told) {
+        (Some(Err(acted)), Some(Err(told))) => Some(Err(format!("{acted}; {told}"))),
+        (Some(acted), told) => Some(acted.and(told.unwrap_or(Ok(())))),
+        (None, told) => told,
+    }
 }
 
 /// Adds the headers that every response has: content type, outcome, and the event id if it is known.

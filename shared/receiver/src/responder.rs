@@ -1,15 +1,30 @@
 //! What a function does with an event besides recording it: it may decide the reply before, and act afterwards.
 
 use std::pin::Pin;
+use std::time::Duration;
 
 use gatehouse_payload::Event;
 use tokio::time::Instant;
 
+/// The usual time limit for deciding a reply.
+pub const DECIDE_WITHIN: Duration = Duration::from_secs(2);
+
 /// A function that decides the reply to an event, or acts on the event.
 pub trait Responder: Sync {
+    /// Returns the time limit for deciding the reply to an event.
+    fn decide_within(&self, event: &Event) -> Duration {
+        let _ = event;
+        DECIDE_WITHIN
+    }
+
     /// Decides the reply. The event is verified and identified; it is recorded, with the reply, as soon as this
     /// returns. Must not wait for anything beyond `until`.
     fn decide(&self, event: &Event, until: Instant) -> impl Future<Output = ReplyPlan> + Send;
+
+    /// Does work that may run while the event is recorded, such as refreshing a configuration.
+    fn refresh(&self) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
 }
 
 /// An action that runs at most once, after the event was recorded for the first time. Its argument is its deadline. Its
@@ -25,10 +40,32 @@ pub struct ReplyPlan {
     pub expectation: Expectation,
     /// The action, if there is one.
     pub action: Option<Action>,
+    /// Tells services about the event. In contrast to an action, it may be repeated for an event with a weak identity.
+    pub tell: Option<Action>,
+    /// The services that were asked for the reply.
+    pub asks: AskSummary,
+    /// Whether another copy of the event still asks a service. This copy is then not recorded, because its reply would
+    /// replace the answer.
+    pub is_asked_by_copy: bool,
     /// The rule or code that decided, for the log: `server rule 2`.
     pub decided_by: Option<String>,
     /// Why there is no reply although there should be one, for the log. Contains no content.
     pub fault: Option<String>,
+}
+
+/// The services that were asked about an event, for the log.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AskSummary {
+    /// Their names in alphabetical order, separated by commas; `None` if none was asked.
+    pub asked: Option<String>,
+    /// A word for the result of each, in the same order, separated by commas: `answered`, `timeout`, `status`,
+    /// `connect`, `breaker`, `unusable`.
+    pub results: Option<String>,
+    /// How long asking took.
+    pub took: Duration,
+    /// `none`: a service was asked without a claim, because DynamoDB did not respond. `taken`: another copy of the event
+    /// has asked.
+    pub claim: Option<&'static str>,
 }
 
 /// What the sender of an event expects.

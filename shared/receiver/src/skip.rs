@@ -29,7 +29,8 @@ impl Skip {
     }
 
     /// Whether the type of an event is excluded.
-    pub(crate) fn excludes(&self, event: &Event) -> bool {
+    #[must_use]
+    pub fn excludes(&self, event: &Event) -> bool {
         let event_type = event.event_type.as_ref().filter(|_| !self.0.is_empty());
         event_type.is_some_and(|event_type| self.0.contains(&format!("{}:{event_type}", event.source)))
     }

@@ -1,5 +1,7 @@
 //! The messages that need a reply, and the kind of reply for each.
 
+use std::time::Duration;
+
 use gatehouse_payload::strict::{read, without_values};
 use gatehouse_vapi::Channel;
 use gatehouse_vapi::inbound::{Inbound, Reply};
@@ -14,6 +16,9 @@ use serde_json::Value;
 /// The maximum length of a reply in bytes. The reply is stored in the event's record, which must fit in one DynamoDB
 /// item.
 pub const ANSWER_LIMIT: usize = 64 * 1024;
+
+/// The time limit of a service that is told about a message.
+pub(crate) const TELL_WITHIN: Duration = Duration::from_secs(2);
 
 /// The kind of reply to a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +67,27 @@ impl Kind {
     #[must_use]
     pub fn default_reply(self) -> &'static str {
         if self == Kind::Predial { r#"{"eligible":false}"# } else { "{}" }
+    }
+
+    /// The time limit of a service for the reply, if the rule sets none.
+    pub(crate) const fn default_within(self) -> Duration {
+        match self {
+            Kind::Assistant => Duration::from_secs(3),
+            Kind::Tools => Duration::from_secs(8),
+            Kind::Endpointing => Duration::from_secs(1),
+            Kind::Client | Kind::Transfer | Kind::Handoff | Kind::Knowledge | Kind::Predial => Duration::from_secs(2),
+        }
+    }
+
+    /// The longest time limit that a rule can set. Vapi waits 7.5 s for an assistant, and by default 20 s for other
+    /// replies.
+    pub(crate) const fn max_within(self) -> Duration {
+        match self {
+            Kind::Assistant => Duration::from_millis(3700),
+            Kind::Tools => Duration::from_secs(16),
+            Kind::Transfer | Kind::Handoff | Kind::Knowledge | Kind::Predial => Duration::from_secs(8),
+            Kind::Client | Kind::Endpointing => Duration::from_secs(2),
+        }
     }
 
     /// Checks a reply and returns its JSON. The error is a sentence that quotes no values.

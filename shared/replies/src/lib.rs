@@ -1,16 +1,21 @@
 #![doc = include_str!("../README.md")]
 
 pub mod answer;
+pub mod asker;
 pub mod control;
+pub mod decide;
 pub mod message;
+mod rule;
 pub mod rules;
 #[cfg(feature = "schema")]
 pub mod schema;
+mod service_answer;
 mod template;
 mod when;
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -21,14 +26,23 @@ use serde::Serialize;
 use tokio::time::{Instant, timeout_at};
 
 pub use answer::Kind;
+pub use asker::{Asker, Delivery, ServiceAccess};
 pub use control::{Control, ControlHosts};
+pub use decide::{Copy, RuleResult, Tell};
 pub use gatehouse_vapi::tool_calls::{ToolCall, ToolCalls};
 pub use message::VapiMessage;
-pub use rules::{InvalidRules, RuleResult, Rules};
+pub use rules::{InvalidRules, Rules};
 
-/// The rules and the client that executes their actions.
+/// The rules, and the clients that execute their actions and ask services. Clones share them.
 #[derive(Debug, Clone)]
 pub struct Replies {
+    current: Arc<RwLock<Arc<Current>>>,
+    services: Option<Arc<ServiceAccess>>,
+}
+
+/// The rules that are in use.
+#[derive(Debug)]
+struct Current {
     rules: Rules,
     control: Option<Control>,
 }
@@ -53,7 +67,11 @@ impl Replies {
     /// No rules: a sender that waits for a reply gets the default reply.
     #[must_use]
     pub fn none() -> Self {
-        Replies { rules: Rules::none(), control: None }
+        Self::of(Rules::none(), None)
+    }
+
+    fn of(rules: Rules, control: Option<Control>) -> Self {
+        Replies { current: Arc::new(RwLock::new(Arc::new(Current { rules, control }))), services: None }
     }
 
     /// The rules that are compiled in from `functions/replies.json`.
@@ -70,13 +88,13 @@ impl Replies {
     /// If a rule acts on calls and the machine has no root certificates.
     pub fn new(rules: Rules, hosts: ControlHosts) -> Result<Self, RepliesError> {
         let control = rules.act().then(|| Control::new(hosts)).transpose()?;
-        Ok(Replies { rules, control })
+        Ok(Self::of(rules, control))
     }
 
     /// Builds replies whose actions `control` executes.
     #[must_use]
     pub fn with_control(rules: Rules, control: Control) -> Self {
-        Replies { rules, control: Some(control) }
+        Self::of(rules, Some(control))
     }
 
     /// Builds replies from the text of a rules file. `file` is its name in errors.
@@ -87,21 +105,70 @@ impl Replies {
         Self::new(Rules::parse(file, text)?, hosts)
     }
 
-    /// Decides the reply to a message by the rules, before `until`. `known` has the outcomes of the tool calls that a
-    /// hook has answered, by the call's id.
+    /// Adds the access to services. Without it, the rules that ask services do not apply.
     #[must_use]
-    pub fn decide(
+    pub fn with_services(self, services: ServiceAccess) -> Self {
+        Replies { services: Some(Arc::new(services)), ..self }
+    }
+
+    /// Replaces the rules by those of `other`, in all clones.
+    pub fn replace(&self, other: &Replies) {
+        let new = other.current();
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = new;
+    }
+
+    fn current(&self) -> Arc<Current> {
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether a rule asks a service.
+    #[must_use]
+    pub fn ask(&self) -> bool {
+        self.current().rules.questions().next().is_some()
+    }
+
+    /// Returns the time limit for deciding the reply to a message of this type: the time for the slowest service that
+    /// may be asked, else `default`.
+    #[must_use]
+    pub fn decide_within(&self, channel: Channel, message_type: Option<&str>, default: Duration) -> Duration {
+        self.current().rules.longest_question(channel, message_type).unwrap_or(default)
+    }
+
+    /// Refreshes the configuration of the services if it is old. Runs while an event is recorded.
+    pub async fn refresh_services(&self) {
+        if let Some(services) = &self.services {
+            services.services().refresh_if_stale().await;
+        }
+    }
+
+    /// Decides the reply to a message by the rules, before `delivery.until`. `known` has the outcomes of the tool calls
+    /// that a hook has answered, by the call's id.
+    pub async fn decide(
         &self,
         channel: Channel,
         message: &VapiMessage,
         known: &BTreeMap<String, ToolOutcome>,
-        until: Instant,
+        delivery: Delivery<'_>,
     ) -> ReplyPlan {
-        let RuleResult { reply, act, rules, faults } = self.rules.choose(channel, message, known, Some(until));
-        let action = self.control.as_ref().filter(|_| !act.is_empty()).map(|control| control.act(message, act));
+        let asker = self.services.as_ref().map_or_else(Asker::none, |services| Asker::new(services, delivery));
+        let current = self.current();
+        let result = current.rules.decide(channel, message, known, Some(delivery.until), &asker).await;
+        let RuleResult { reply, act, tell, rules, mut faults, unasked, copy } = result;
+        faults.extend(unasked.map(|service| format!("{service}: there is no access to services")));
+        let action = current.control.as_ref().filter(|_| !act.is_empty()).map(|control| control.act(message, act));
+        let services = self.services.as_ref().filter(|_| !tell.is_empty());
         let code = (!known.is_empty()).then(|| "code".to_owned());
         let decided_by = joined(code.into_iter().chain(rules));
-        ReplyPlan { reply, action, decided_by, fault: joined(faults), ..ReplyPlan::default() }
+        ReplyPlan {
+            reply,
+            action,
+            tell: services.map(|services| services.tell(tell, message, delivery)),
+            decided_by,
+            fault: joined(faults),
+            asks: asker.summary(),
+            is_asked_by_copy: copy == Copy::Asks,
+            ..ReplyPlan::default()
+        }
     }
 }
 
@@ -128,15 +195,17 @@ pub enum HookResult<T> {
     Failed(&'static str),
 }
 
+/// Time limit of a hook.
+const HOOK_LIMIT: Duration = Duration::from_millis(1700);
 /// The time that is reserved for the rules in case a hook fails.
 const RULES_SHARE: Duration = Duration::from_millis(300);
 
-/// Runs a hook with a deadline shortly before `until`.
+/// Runs a hook for at most 1.7 s, until shortly before `until`.
 ///
 /// If the hook fails, hangs at an await point or panics, the event is not affected. Work between await points cannot be
 /// interrupted.
 pub async fn run_hook<T>(hook: impl Future<Output = Option<T>>, until: Instant) -> HookResult<T> {
-    let until = until.checked_sub(RULES_SHARE).unwrap_or(until);
+    let until = until.checked_sub(RULES_SHARE).unwrap_or(until).min(Instant::now() + HOOK_LIMIT);
     match timeout_at(until, AssertUnwindSafe(hook).catch_unwind()).await {
         Ok(Ok(Some(answer))) => HookResult::Answered(answer),
         Ok(Ok(None)) => HookResult::Passed,
@@ -147,9 +216,9 @@ pub async fn run_hook<T>(hook: impl Future<Output = Option<T>>, until: Instant) 
 
 impl<T: Serialize> HookResult<T> {
     /// The plan of the hook, or of `rules` if the hook passed or failed.
-    pub fn or(self, rules: impl FnOnce() -> ReplyPlan) -> ReplyPlan {
+    pub async fn or(self, rules: impl Future<Output = ReplyPlan>) -> ReplyPlan {
         let reason = match self {
-            HookResult::Passed => return rules(),
+            HookResult::Passed => return rules.await,
             HookResult::Failed(reason) => reason.to_owned(),
             HookResult::Answered(answer) => match answer::to_json(&answer) {
                 Ok(reply) => {
@@ -162,7 +231,7 @@ impl<T: Serialize> HookResult<T> {
                 Err(reason) => format!("the hook's reply: {reason}"),
             },
         };
-        let plan = rules();
+        let plan = rules.await;
         ReplyPlan { fault: joined([reason].into_iter().chain(plan.fault)), ..plan }
     }
 }

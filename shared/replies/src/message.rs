@@ -13,6 +13,8 @@ use gatehouse_vapi::{Envelope, FINAL_TRANSCRIPT, Message};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::when::EVERY;
+
 /// A message of Vapi. It is parsed lazily, because few messages have rules.
 #[derive(Debug)]
 pub struct VapiMessage {
@@ -106,6 +108,11 @@ impl VapiMessage {
         ToolCalls::of(self.message.text())
     }
 
+    /// The body of the delivery.
+    pub(crate) fn body(&self) -> &Bytes {
+        &self.message.body
+    }
+
     pub(crate) fn find(&self, pointer: &Pointer) -> Found<'_> {
         match (&self.tool, pointer.split_first()) {
             (Some(tool), Some(("tool", rest))) => rest.find(&tool.text),
@@ -123,6 +130,8 @@ impl VapiMessage {
                 let is_final = || self.message.with_members(|message| message.transcript_type() == Some("final"));
                 self.has_type("transcript") && is_final()
             }
+            // A service that makes speech would work for nothing, because its answer is not used.
+            EVERY => self.message_type() != Some("voice-request"),
             // Rules for `tool-calls` also apply to its predecessor `function-call`.
             "tool-calls" => matches!(self.message_type(), Some("tool-calls" | "function-call")),
             other => self.message_type() == Some(other),

@@ -29,7 +29,11 @@ pub fn schema() -> Value {
             "type": "object",
             "additionalProperties": false,
             "required": ["when"],
-            "anyOf": [{"required": ["reply"]}, {"required": ["act"]}],
+            "anyOf": [{"required": ["reply"]}, {"required": ["act"]}, {"required": ["ask"]}],
+            "dependencies": {
+                "within": ["ask"], "else": ["ask"], "once": ["ask"], "answer": ["ask"], "unredacted": ["ask"],
+                "ask": {"properties": {"reply": false}},
+            },
             "properties": {
                 "about": {"type": "string", "description": "A comment about the rule for readers."},
                 "when": {"allOf": [when, {"properties": {"type": {"anyOf": [{"enum": types}, {"type": "string"}]}}}]},
@@ -39,6 +43,32 @@ pub fn schema() -> Value {
                 "act": {
                     "description": "A message that is sent to the live call once, after the event has been recorded.",
                     "allOf": [act],
+                },
+                "ask": {
+                    "description": "The name of the service that is asked for the reply.",
+                    "type": "string",
+                    "pattern": "^[A-Za-z0-9_-]{1,64}$",
+                },
+                "within": {
+                    "description": "The time limit of the service, such as 8s or 1500ms.",
+                    "type": "string",
+                    "pattern": "^[0-9]+(\\.[0-9]+)?m?s$",
+                },
+                "else": {
+                    "description": "The reply if the service fails. Without it, the following rules decide.",
+                },
+                "once": {
+                    "description": "Whether the service is asked once for all copies of an event. Default: true.",
+                    "type": "boolean",
+                },
+                "answer": {
+                    "description": "Whether the service's answer is the reply. false: the service is told after the event \
+                                    was recorded, and the following rules decide the reply. Default: true.",
+                    "type": "boolean",
+                },
+                "unredacted": {
+                    "description": "Whether the service gets the values that are redacted in the record. Default: false.",
+                    "type": "boolean",
                 },
             },
         });
@@ -50,7 +80,7 @@ pub fn schema() -> Value {
     let client = rule(
         "A rule for client messages.",
         &CLIENT_MESSAGES,
-        json!({"allOf": [{"properties": {"reply": reply, "when": {"not": {"required": ["tool"]}}}}]}),
+        json!({"allOf": [{"properties": {"reply": reply, "else": reply, "when": {"not": {"required": ["tool"]}}}}]}),
     );
 
     // One `if` for each message type, so that an editor reports only the errors of the reply to that type.
@@ -59,13 +89,13 @@ pub fn schema() -> Value {
         .iter()
         .map(|(name, kind)| {
             let reply = reply_of(*kind, &mut generator);
-            json!({"if": of_type(name), "then": {"properties": {"reply": reply}}})
+            json!({"if": of_type(name), "then": {"properties": {"reply": reply, "else": reply}}})
         })
         .collect();
     let answered = ANSWERED.map(|answered| answered.0);
     kinds.push(json!({
         "if": {"properties": {"when": {"properties": {"type": {"not": {"enum": answered}}}}}},
-        "then": {"properties": {"reply": false}},
+        "then": {"properties": {"reply": false, "else": false}},
     }));
     kinds.push(json!({
         "if": {"not": of_type("tool-calls")},

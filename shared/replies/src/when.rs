@@ -3,11 +3,15 @@
 use std::collections::BTreeMap;
 
 use gatehouse_payload::pointer::{Found, Pointer};
+use gatehouse_vapi::FINAL_TRANSCRIPT;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 use serde_json::Value;
 
 use crate::message::{VapiMessage, string};
+
+/// The type of a rule for every message.
+pub(crate) const EVERY: &str = "*";
 
 /// When a rule applies.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -15,7 +19,7 @@ use crate::message::{VapiMessage, string};
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub(crate) struct When {
     /// The message's type, such as `workflow.node.started`. `transcript[transcriptType="final"]` matches only final
-    /// transcripts, with either of their names.
+    /// transcripts, with either of their names. `*` matches every message except `voice-request`.
     #[serde(rename = "type")]
     pub(crate) message_type: String,
     /// For `tool-calls` to a server: the tool's name. The rule is then applied to each call of the tool.
@@ -90,6 +94,16 @@ fn scalars(value: Value) -> Option<Vec<Scalar>> {
 }
 
 impl When {
+    /// Whether the rule may apply to messages of this type.
+    pub(crate) fn may_be_of(&self, message_type: Option<&str>) -> bool {
+        match self.message_type.as_str() {
+            EVERY => true,
+            "tool-calls" => matches!(message_type, Some("tool-calls" | "function-call")),
+            FINAL_TRANSCRIPT => message_type == Some("transcript"),
+            other => message_type == Some(other),
+        }
+    }
+
     /// Whether the rule applies to a message. A rule never applies if a value that it checks is ambiguous: a repeated
     /// member or a string with a lone surrogate.
     pub(crate) fn applies(&self, message: &VapiMessage) -> bool {

@@ -49,6 +49,76 @@ fn rules_files_of_the_repository_are_valid() {
 }
 
 #[test]
+fn errors_of_questions_name_the_member() {
+    let error = |channel: &str, when: Value, members: Value| {
+        let mut rule = json!({"when": when, "ask": "orders"});
+        rule.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+        Rules::parse("rules.json", &json!({channel: [rule]}).to_string()).map(drop).map_err(|error| error.to_string())
+    };
+    let (tools, every, hang) = (json!({"type": "tool-calls"}), json!({"type": "*"}), json!({"type": "hang"}));
+    for (when, members) in [
+        (&tools, json!({"within": "16s", "else": {"error": "x"}, "once": false, "unredacted": true})),
+        (&tools, json!({"within": "2.5s", "act": {"type": "end-call"}})),
+        (&tools, json!({"answer": false, "within": "2000ms"})),
+        (&every, json!({"within": "16s", "once": true})),
+        (&hang, json!({"answer": false})),
+        (&hang, json!({})),
+    ] {
+        assert_eq!(error("server", when.clone(), members.clone()), Ok(()), "{when} {members}");
+    }
+    assert_eq!(error("client", every.clone(), json!({"else": say("x"), "within": "2s"})), Ok(()));
+    for (channel, when, members, expected) in [
+        ("server", &tools, json!({"reply": {"result": "x"}}), "reply: a rule with ask has no reply"),
+        ("server", &tools, json!({"ask": "or ders"}), "ask: the name of a service has"),
+        ("server", &tools, json!({"ask": ""}), "ask: the name of a service has"),
+        ("server", &tools, json!({"within": "17s"}), "within: Vapi needs the answer to this message within 16 s"),
+        ("server", &tools, json!({"within": "8"}), "within: a duration such as 8s"),
+        ("server", &tools, json!({"within": "0s"}), "within: Vapi needs"),
+        ("server", &tools, json!({"within": "-1s"}), "within: a duration"),
+        ("server", &tools, json!({"within": "1e1s"}), "within: a duration"),
+        ("server", &tools, json!({"within": 8}), "within: a string is needed"),
+        ("server", &tools, json!({"else": {"assistantId": "x"}}), "else: "),
+        ("server", &tools, json!({"answer": false, "else": {"error": "x"}}), "else: the service's answer"),
+        ("server", &tools, json!({"answer": false, "within": "3s"}), "within: Vapi needs"),
+        (
+            "server",
+            &json!({"type": "assistant-request"}),
+            json!({"within": "4s"}),
+            "within: Vapi needs the answer to this message within 3.7 s",
+        ),
+        ("server", &json!({"type": "call.endpointing.request"}), json!({"within": "3s"}), "within 2 s"),
+        ("server", &json!({"type": "knowledge-base-request"}), json!({"within": "9s"}), "within 8 s"),
+        ("server", &every, json!({"else": {}}), "else: the reply depends on the type"),
+        ("server", &every, json!({"within": "17s"}), "within 16 s"),
+        ("server", &hang, json!({"once": false}), "once: the service's answer"),
+        ("client", &every, json!({"within": "3s"}), "within 2 s"),
+        ("client", &every, json!({"else": {"type": "say"}}), "else: type: unknown field"),
+    ] {
+        let found = error(channel, when.clone(), members.clone()).unwrap_err();
+        assert!(found.contains(expected), "{members}: {found}\nshould contain: {expected}");
+    }
+    let lone = json!({"server": [{"when": tools, "reply": {"result": "x"}, "within": "2s"}]});
+    assert!(parse_error(&lone).contains("within: only a rule with ask"));
+}
+
+#[test]
+fn question_is_not_asked_without_access_to_services() {
+    let rules = rules(&json!({"server": [
+        {"when": {"type": "tool-calls", "tool": "a"}, "ask": "orders"},
+        {"when": {"type": "*"}, "ask": "mine"},
+        {"when": {"type": "assistant-request"}, "reply": {"assistantId": "x"}},
+    ]}));
+    let unasked = |message: Value| choose(&rules, Channel::Server, &json!({"message": message})).unasked;
+    assert_eq!(unasked(json!({"type": "assistant-request"})), Some("mine".to_owned()));
+    let calls = json!([{"id": "1", "function": {"name": "a", "arguments": {}}}]);
+    assert_eq!(unasked(json!({"type": "tool-calls", "toolCalls": calls})), Some("orders".to_owned()));
+    assert_eq!(rules.questions().collect::<Vec<_>>(), [("server rule 1", "orders"), ("server rule 2", "mine")]);
+    let longest = |name| rules.longest_question(Channel::Server, Some(name)).map(|within| within.as_millis());
+    assert_eq!([longest("tool-calls"), longest("assistant-request"), longest("hang")], [Some(8000), Some(3000), None]);
+    assert_eq!(rules.longest_question(Channel::Client, Some("hang")), None);
+}
+
+#[test]
 fn checked_in_schema_matches_the_types() {
     let schema = gatehouse_replies::schema::schema();
     let checked_in: Value = serde_json::from_str(&repository("functions/replies.schema.json")).unwrap();
@@ -302,7 +372,7 @@ fn error_names_file_rule_and_member() {
         (server(json!(7)), "rules.json: server rule 2: an object is needed"),
         (server(json!({"reply": {}})), "rules.json: server rule 2: missing field `when`"),
         (server(json!({"when": {}})), "rules.json: server rule 2: when: missing field `type`"),
-        (server(json!({"when": when("hang")})), "rules.json: server rule 2: the rule has neither a reply nor an act"),
+        (server(json!({"when": when("hang")})), "rules.json: server rule 2: the rule has no reply, no act and no ask"),
         (server(json!({"when": when("hang"), "reply": {}})), "server rule 2: reply: Vapi does not wait"),
         (server(json!({"when": when("hang"), "acts": {}})), "server rule 2: acts: unknown field `acts`"),
         (

@@ -360,6 +360,7 @@ fn fold_events(lines: &Bytes, vendor: &str, kind: &str) {
             verified_by: "svix".to_owned(),
             body: Bytes::copy_from_slice(line),
             answer: None,
+            asked: None,
             flags: Flags::default(),
             is_one_question: false,
         };

@@ -84,6 +84,7 @@ async fn redriven_envelope_keeps_its_old_key() {
         verified_by: "bearer:authorization".to_owned(),
         body: Bytes::from_static(body.as_bytes()),
         answer: Some("{\"x\":\"ü\"}".to_owned()),
+        asked: None,
     };
     // The previous release did not escape the reply's non-ASCII characters.
     let message = to_message(&received).unwrap().replace("\\u00fc", "ü");

@@ -201,7 +201,8 @@ impl Store {
         if erased_at(head).is_some() {
             return Ok(Removed::default());
         }
-        // The chunks are deleted first, so that a repeated call after an interruption finds them by their head.
+        // The claims and chunks are deleted first, so that a repeated call after an interruption finds them by their head.
+        self.delete_asks(head).await?;
         let chunks = chunk_keys(head);
         for chunk in &chunks {
             self.delete(chunk).await?;
@@ -249,7 +250,7 @@ impl Store {
         self.write_tombstone_for(event, now).await
     }
 
-    async fn delete(&self, key: &str) -> Result<(), StoreError> {
+    pub(super) async fn delete(&self, key: &str) -> Result<(), StoreError> {
         let delete = self.writer.delete_item().table_name(&self.table).key(attribute::EVENT_ID, text(key));
         delete.send().await.map(drop).map_err(|error| failure("DeleteItem", &error))
     }

@@ -35,6 +35,7 @@ const ZSTD_LEVEL: i32 = 3;
 #[allow(missing_docs, reason = "docs/table.md and the layout below describe them")]
 pub mod attribute {
     pub const ANSWER: &str = "answer";
+    pub const ASKED: &str = "asked";
     pub const CHUNKS: &str = "chunks";
     pub const CONFLICT_OF: &str = "conflict_of";
     pub const ERASED_AT: &str = "erased_at";
@@ -57,8 +58,9 @@ pub mod attribute {
     pub const VERIFIED_BY: &str = "verified_by";
 }
 use attribute::{
-    ANSWER, CHUNKS, CONFLICT_OF, ERASED_AT, ERASED_SUBJECT, EVENT_ID, EVENT_TYPE, EXPIRES_AT, FINGERPRINT, IDENTITY,
-    NONCE, OCCURRED_AT, OCCURRED_AT_FROM, PARSED, PAYLOAD, RECEIVED_AT, SOURCE, SOURCE_HOUR, SUBJECT, V, VERIFIED_BY,
+    ANSWER, ASKED, CHUNKS, CONFLICT_OF, ERASED_AT, ERASED_SUBJECT, EVENT_ID, EVENT_TYPE, EXPIRES_AT, FINGERPRINT,
+    IDENTITY, NONCE, OCCURRED_AT, OCCURRED_AT_FROM, PARSED, PAYLOAD, RECEIVED_AT, SOURCE, SOURCE_HOUR, SUBJECT, V,
+    VERIFIED_BY,
 };
 
 /// A recorded event.
@@ -101,6 +103,9 @@ impl Packed {
         }
         if let Some(answer) = &event.answer {
             head.insert(ANSWER.to_owned(), text(answer));
+        }
+        if let Some(asked) = &event.asked {
+            head.insert(ASKED.to_owned(), text(asked));
         }
         if event.flags.unparsed {
             head.insert(PARSED.to_owned(), AttributeValue::Bool(false));
@@ -305,6 +310,7 @@ pub fn decode(head: &Item, chunks: &BTreeMap<String, Item>) -> Result<Record, Da
             verified_by: required(VERIFIED_BY)?,
             body: payload(head, chunks)?,
             answer: optional(ANSWER),
+            asked: optional(ASKED),
             flags: flags(head),
             is_one_question: false,
         },

@@ -1,6 +1,7 @@
 //! Tests the store with an embedded DynamoDB.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
+mod ask;
 mod by_source;
 mod claim;
 mod engine;

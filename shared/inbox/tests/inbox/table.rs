@@ -67,6 +67,7 @@ pub(crate) fn event(id: &str, body: &str) -> Event {
         verified_by: "svix".to_owned(),
         body: Bytes::from(body.to_owned()),
         answer: None,
+        asked: None,
         flags: Flags::default(),
         is_one_question: false,
     }

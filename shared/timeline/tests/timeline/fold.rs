@@ -25,6 +25,7 @@ fn record(source: &str, id: &str, at: &str, body: &str) -> Record {
         verified_by: "svix".to_owned(),
         body: Bytes::from(body.to_owned()),
         answer: None,
+        asked: None,
         flags: Flags::default(),
         is_one_question: false,
     };

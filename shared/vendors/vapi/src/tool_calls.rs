@@ -1,11 +1,14 @@
 //! Reads the tool calls of a message from every member in which they occur.
 
+use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use gatehouse_payload::json::{self, Document};
 use gatehouse_payload::pointer::Pointer;
+
+use crate::envelope::Envelope;
 
 /// The members that contain tool calls, by precedence: the first one with a valid call is used.
 const LISTS: [&str; 3] = ["toolCallList", "toolCalls", "toolWithToolCallList"];
@@ -124,6 +127,42 @@ impl ToolCall {
     }
 }
 
+/// Returns a delivery's body in which the lists of tool calls have only the calls with these ids. The rest of the text
+/// does not change. A body whose message cannot be split into members is returned as it is.
+#[must_use]
+pub fn reduced_to(body: &Bytes, ids: &[String]) -> Bytes {
+    let Ok(document) = Document::read(body) else { return body.clone() };
+    let envelope = Envelope::of(&document);
+    let Some(message) = reduced_message(envelope.text(), ids) else { return body.clone() };
+    let is_bare = envelope.text().len() == document.text().len();
+    let reduced = if is_bare { Some(message) } else { with_member(document.text(), "message", &message) };
+    reduced.map_or_else(|| body.clone(), Bytes::from)
+}
+
+fn reduced_message(message: &str, ids: &[String]) -> Option<String> {
+    let mut reduced = message.to_owned();
+    for name in LISTS {
+        let Some(list) = json::pick(message, &[name]).get(name) else { continue };
+        let Ok(list) = serde_json::from_str::<Vec<&RawValue>>(list.get()) else { continue };
+        let is_kept = |call: &&&RawValue| {
+            let call = find(call.get(), "/toolCall").unwrap_or(call.get());
+            text(call, "/id").is_some_and(|id| ids.contains(&id))
+        };
+        let kept: Vec<&str> = list.iter().filter(is_kept).map(|call| call.get()).collect();
+        reduced = with_member(&reduced, name, &format!("[{}]", kept.join(",")))?;
+    }
+    Some(reduced)
+}
+
+/// Returns an object with another value for a member; `None` if the object cannot be split into members.
+fn with_member(object: &str, name: &str, value: &str) -> Option<String> {
+    let members = json::named_members(object).filter(|members| !members.is_empty())?;
+    let member = |(member, old): (String, &RawValue)| {
+        format!("{}:{}", Value::from(member.as_str()), if member == name { value } else { old.get() })
+    };
+    Some(format!("{{{}}}", members.into_iter().map(member).collect::<Vec<_>>().join(",")))
+}
+
 fn find<'v>(value: &'v str, pointer: &str) -> Option<&'v str> {
     pointer.parse::<Pointer>().ok()?.find(value).value()
 }
@@ -154,6 +193,27 @@ mod tests {
         }
         assert_eq!(ToolCalls::of(r#"{"toolCallList":[{"id":"a"},{}]}"#).unidentified, 2);
         assert_eq!(ToolCalls::of("{}"), ToolCalls::default());
+    }
+
+    #[test]
+    fn lists_are_reduced_to_the_given_calls() {
+        let call = |id: &str| format!(r#"{{"id":"{id}","function":{{"name":"f"}}}}"#);
+        let (a, b) = (call("a"), call("b"));
+        let message = |calls: &str, more: &str| {
+            format!(r#"{{"n":1.50,"toolCallList":[{calls}],"toolCalls":[{calls}],"toolWithToolCallList":[{more}]}}"#)
+        };
+        let with = |call: &str| format!(r#"{{"type":"function","toolCall":{call}}}"#);
+        let whole = message(&format!("{a},{b}"), &format!("{},{}", with(&a), with(&b)));
+        let expected = message(&b, &with(&b));
+        let ids = ["b".to_owned()];
+        for (body, expected) in [
+            (whole.clone(), expected.clone()),
+            (format!(r#"{{"message":{whole},"x":{{}}}}"#), format!(r#"{{"message":{expected},"x":{{}}}}"#)),
+            (r#"{"message":{"type":"hang"}}"#.to_owned(), r#"{"message":{"type":"hang"}}"#.to_owned()),
+            ("[]".to_owned(), "[]".to_owned()),
+        ] {
+            assert_eq!(reduced_to(&Bytes::from(body), &ids), Bytes::from(expected));
+        }
     }
 
     #[test]

@@ -1,0 +1,239 @@
+//! Checks the answers of services: whether Vapi can use them. Members that are not documented are passed on.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use gatehouse_payload::json::{named_members, pick, string};
+use gatehouse_vapi::response::{EndpointingTimeout, Line};
+use gatehouse_vapi::tool_calls::ToolCall;
+use serde_json::value::{RawValue, to_raw_value};
+use serde_json::{Value, json};
+
+use crate::answer::Kind;
+
+/// The member in which Vapi's schema wraps every answer. Published servers omit it.
+const WRAPPER: &str = "messageResponse";
+
+/// The type of a member of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Type {
+    Text,
+    Object,
+    List,
+    Boolean,
+    /// A number of seconds, from 0 to 15.
+    Seconds,
+}
+
+/// The members by which Vapi decides. An answer needs one of them. `null` counts as absent.
+const fn members(kind: Kind) -> &'static [(&'static str, Type)] {
+    use Type::{Boolean, List, Object, Seconds, Text};
+    match kind {
+        // Any object is a message to the client, and tool results are checked one by one.
+        Kind::Client | Kind::Tools => &[],
+        Kind::Assistant => &[
+            ("assistantId", Text),
+            ("assistant", Object),
+            ("squadId", Text),
+            ("squad", Object),
+            ("workflowId", Text),
+            ("workflow", Object),
+            ("destination", Object),
+            ("error", Text),
+        ],
+        Kind::Transfer => &[("destination", Object), ("message", Object), ("error", Text)],
+        Kind::Handoff => &[("destination", Object), ("result", Text), ("error", Text)],
+        Kind::Knowledge => &[("documents", List), ("message", Object)],
+        Kind::Endpointing => &[("timeoutSeconds", Seconds)],
+        Kind::Predial => &[("eligible", Boolean)],
+    }
+}
+
+impl Type {
+    fn matches(self, value: &Value) -> bool {
+        match self {
+            Type::Text => value.is_string(),
+            Type::Object => value.is_object(),
+            Type::List => value.is_array(),
+            Type::Boolean => value.is_boolean(),
+            Type::Seconds => value.as_f64().and_then(EndpointingTimeout::new).is_some(),
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Type::Text => "a string",
+            Type::Object => "an object",
+            Type::List => "a list",
+            Type::Boolean => "true or false",
+            Type::Seconds => "a number from 0 to 15",
+        }
+    }
+}
+
+fn text_of(answer: Bytes) -> Result<String, String> {
+    String::from_utf8(answer.into()).map_err(|_| "the answer is not UTF-8".to_owned())
+}
+
+/// Returns the object that has the members of the answer.
+fn unwrapped(text: &str) -> &str {
+    let wrapped = pick(text, &[WRAPPER]).get(WRAPPER).map(RawValue::get);
+    wrapped.filter(|wrapped| wrapped.starts_with('{')).unwrap_or(text)
+}
+
+/// Returns the text of an answer to a message of this kind, which is a JSON object.
+///
+/// # Errors
+/// Why Vapi cannot use the answer, without its content.
+pub(crate) fn checked(kind: Kind, answer: Bytes) -> Result<String, String> {
+    let text = text_of(answer)?;
+    let value: Value = serde_json::from_str(unwrapped(&text)).map_err(|_| "not a JSON object".to_owned())?;
+    let members = members(kind);
+    let mut present =
+        members.iter().filter(|(name, _)| value.get(name).is_some_and(|value| !value.is_null())).peekable();
+    if present.peek().is_none() && !members.is_empty() {
+        let names: Vec<&str> = members.iter().map(|(name, _)| *name).collect();
+        return Err(format!("the answer has none of the members {}", names.join(", ")));
+    }
+    match present.find(|(name, expected)| !expected.matches(&value[name])) {
+        Some((name, expected)) => Err(format!("the answer's member {name} is not {}", expected.name())),
+        None => Ok(text),
+    }
+}
+
+/// The answer of a service to a message with tool calls.
+#[derive(Debug)]
+pub(crate) struct ToolAnswer {
+    /// The answer, in which every result is one line of text.
+    text: String,
+    results: Results,
+}
+
+#[derive(Debug)]
+enum Results {
+    /// The results by the id of their call.
+    ById(BTreeMap<String, Box<RawValue>>),
+    /// The result of a `function-call`: an object with `result` or `error`.
+    One(Box<RawValue>),
+    /// An error for all calls, which is a text.
+    Error(Box<RawValue>),
+}
+
+impl ToolAnswer {
+    /// Reads an answer, which is a JSON object.
+    ///
+    /// # Errors
+    /// Why Vapi cannot use the answer, without its content.
+    pub(crate) fn read(answer: Bytes, is_function_call: bool) -> Result<Self, String> {
+        let text = text_of(answer)?;
+        let inner = unwrapped(&text);
+        let picked = pick(inner, &["results", "result", "error"]);
+        let is_present = |value: &&RawValue| value.get() != "null";
+        let list = picked.get("results").filter(is_present);
+        // The object with results in one line; `None` if they are.
+        let changed;
+        let results = if let Some(list) = list {
+            let list: Vec<&RawValue> =
+                serde_json::from_str(list.get()).map_err(|_| "the answer's member results is not a list".to_owned())?;
+            let lines: Vec<Option<Box<RawValue>>> = list.iter().map(|result| result_in_one_line(result)).collect();
+            let is_changed = lines.iter().any(Option::is_some);
+            let list: Vec<Box<RawValue>> =
+                list.into_iter().zip(lines).map(|(result, line)| line.unwrap_or_else(|| result.to_owned())).collect();
+            changed = if is_changed { replaced(inner, "results", &list) } else { None };
+            Results::ById(by_id(&list))
+        } else if is_function_call && has_outcome(inner) {
+            let one = RawValue::from_string(inner.to_owned()).map_err(|_| "not a JSON object".to_owned())?;
+            let line = result_in_one_line(&one);
+            changed = line.as_ref().map(|line| line.get().to_owned());
+            Results::One(line.unwrap_or(one))
+        } else if let Some(error) = picked.get("error").filter(|error| error.get().starts_with('"')) {
+            let line = in_one_line(error);
+            changed = line.as_ref().and_then(|line| replaced(inner, "error", line));
+            Results::Error(line.unwrap_or_else(|| error.to_owned()))
+        } else {
+            return Err("the answer has no results".to_owned());
+        };
+        let is_wrapped = inner.len() != text.len();
+        let text = match changed {
+            Some(inner) if is_wrapped => format!("{{\"{WRAPPER}\":{inner}}}"),
+            Some(inner) => inner,
+            None => text,
+        };
+        Ok(ToolAnswer { text, results })
+    }
+
+    /// The whole answer.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether the answer has a result for this call.
+    pub(crate) fn has(&self, call: &ToolCall) -> bool {
+        match &self.results {
+            Results::ById(results) => results.contains_key(&call.id),
+            Results::One(_) | Results::Error(_) => true,
+        }
+    }
+
+    /// The result for this call, as an element of `results`.
+    pub(crate) fn result(&self, call: &ToolCall) -> Option<Box<RawValue>> {
+        match &self.results {
+            Results::ById(results) => results.get(&call.id).cloned(),
+            Results::One(one) => Some(one.clone()),
+            Results::Error(error) => {
+                to_raw_value(&json!({"toolCallId": call.id, "name": call.name, "error": error})).ok()
+            }
+        }
+    }
+}
+
+/// Whether an object has a result or an error.
+fn has_outcome(object: &str) -> bool {
+    let picked = pick(object, &["result", "error"]);
+    ["result", "error"].iter().any(|name| picked.get(name).is_some_and(|value| value.get() != "null"))
+}
+
+/// Returns the results by the id of their call. The first result of a call counts.
+fn by_id(results: &[Box<RawValue>]) -> BTreeMap<String, Box<RawValue>> {
+    let mut by_id = BTreeMap::new();
+    for result in results.iter().filter(|result| has_outcome(result.get())) {
+        if let Some(id) = pick(result.get(), &["toolCallId"]).get("toolCallId").and_then(string) {
+            by_id.entry(id.into_owned()).or_insert_with(|| result.clone());
+        }
+    }
+    by_id
+}
+
+/// Returns the result of a tool call with `result` and `error` in one line of text, because Vapi ignores others. `None`
+/// if they are.
+fn result_in_one_line(result: &RawValue) -> Option<Box<RawValue>> {
+    let mut changed: Option<String> = None;
+    for name in ["result", "error"] {
+        let text = changed.as_deref().unwrap_or(result.get());
+        let line = pick(text, &[name]).get(name).filter(|value| value.get() != "null").and_then(in_one_line);
+        changed = line.and_then(|line| replaced(text, name, &line)).or(changed);
+    }
+    changed.and_then(|text| RawValue::from_string(text).ok())
+}
+
+/// Returns a value as one line of text; `None` if it is one.
+fn in_one_line(value: &RawValue) -> Option<Box<RawValue>> {
+    if !value.get().starts_with('"') {
+        return to_raw_value(&Line::of(value.get())).ok();
+    }
+    // A string with a lone surrogate is passed on.
+    let text = string(value)?;
+    let line = Line::of(&text);
+    (line.as_str() != text.trim()).then(|| to_raw_value(&line).ok())?
+}
+
+/// Returns the object with another value for a member; `None` if a name in it is not text.
+fn replaced(object: &str, name: &str, value: &(impl serde::Serialize + ?Sized)) -> Option<String> {
+    let value = serde_json::to_string(value).ok()?;
+    let member = |(member, old): (String, &RawValue)| {
+        let value = if member == name { &value } else { old.get() };
+        format!("{}:{value}", Value::from(member))
+    };
+    let members: Vec<String> = named_members(object)?.into_iter().map(member).collect();
+    Some(format!("{{{}}}", members.join(",")))
+}
