@@ -34,7 +34,7 @@ class Metrics:
     def add(self, at, namespace, name, value, dimension=None):
         self.values[namespace, name, dimension].append((at, value))
 
-    def request(self, at, outcome, status=200, is_verified=True, ms=20, more=0):
+    def request(self, at, outcome, status=200, is_verified=True, ms=20, more=0, ask_ms=None, is_answered=True):
         """A log line of a request. shared/receiver/src/log/line.rs defines its metrics."""
         requests = 1 + more
         is_server_error = status >= 500 and outcome != "closed"
@@ -43,8 +43,10 @@ class Metrics:
             outcome: requests,
             "server_error": requests if is_server_error else 0,
             "unverified": 0 if is_verified else requests,
-            "webhook_ms": ms,
+            "webhook_ms": ms - (ask_ms or 0),
         }
+        if ask_ms is not None:
+            counts |= {"questions": 1, "fallback": 0 if is_answered else 1}
         for name, value in counts.items():
             self.add(at, "Gatehouse", name, value, "<AWS::StackName>")
         self.add(at, "AWS/Lambda", "Errors", 0, "<ServerMessage>")
@@ -284,6 +286,26 @@ def slow_responses(metrics):
     return 30, {"LatencyAlarm": 12}
 
 
+def slow_service(metrics):
+    """A service needs 9 s for tool calls, and answers."""
+    for at in range(0, 1200, 5):
+        metrics.request(at, "recorded", ms=9030, ask_ms=9000)
+    return 30, {}
+
+
+def failing_service(metrics):
+    """A service answers one in ten questions too late."""
+    for at in range(0, 1200, 5):
+        metrics.request(at, "recorded", ms=8030, ask_ms=8000, is_answered=at % 50 != 0)
+    return 30, {"FallbackAlarm": 7}
+
+
+def one_failed_question_of_a_quiet_stack(metrics):
+    for at in range(0, 3600, 60):
+        metrics.request(at, "recorded", ms=8030, ask_ms=8000, is_answered=at > 0)
+    return 60, {}
+
+
 def one_slow_cold_start_of_a_quiet_stack(metrics):
     for at in range(0, 3600, 60):
         metrics.request(at, "recorded", ms=4500 if at == 0 else 30)
@@ -304,7 +326,8 @@ SCENARIOS = [
     quiet_day, stray_requests, closed_vendor, scanner, forged_flood, errors_in_a_flood, errors_of_a_quiet_stack,
     secret_changed_on_one_side, dynamodb_outage, dynamodb_outage_of_a_quiet_stack, short_throttling, lasting_throttling,
     poison_message, stuck_consumer, total_outage, lost_event, bad_release, bad_release_just_after_a_period_began,
-    bad_release_just_before_a_period_ended, crashing_release, slow_responses, one_slow_cold_start_of_a_quiet_stack,
+    bad_release_just_before_a_period_ended, crashing_release, slow_responses, slow_service, failing_service,
+    one_failed_question_of_a_quiet_stack, one_slow_cold_start_of_a_quiet_stack,
     throttled_invocations, conflict,
 ]
 

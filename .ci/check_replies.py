@@ -32,6 +32,12 @@ WRONG = [
     ("server", {"when": {"type": "tool-calls"}, "reply": {"results": []}}),
     ("server", {"when": {"type": "campaign.predial"}, "reply": {"eligible": "yes"}}),
     ("server", {"when": {"type": "hang", "where": {"/a": {"is": 1}}}, "act": {"type": "end-call"}}),
+    ("server", {"when": {"type": "tool-calls"}, "ask": "or ders"}),
+    ("server", {"when": {"type": "tool-calls"}, "ask": "orders", "reply": {"result": "x"}}),
+    ("server", {"when": {"type": "tool-calls"}, "ask": "orders", "within": 8}),
+    ("server", {"when": {"type": "tool-calls"}, "ask": "orders", "else": {"assistantId": "x"}}),
+    ("server", {"when": {"type": "*"}, "ask": "orders", "else": {"assistantId": "x"}}),
+    ("server", {"when": {"type": "tool-calls"}, "reply": {"result": "x"}, "within": "8s"}),
 ]
 for channel, rule in WRONG:
     rules = copy.deepcopy(development)

@@ -21,6 +21,7 @@ LOGICAL_IDS = yaml.safe_load(INFRA.joinpath("logical-ids.yaml").read_text(encodi
 PERMISSIONS = yaml.safe_load(INFRA.joinpath("permissions.yaml").read_text(encoding="utf-8"))
 
 SECRET = "arn:aws:secretsmanager:eu-north-1:111122223333:secret:" + "x" * 33 + "-AbCdEf"
+FUNCTION = "arn:aws:lambda:eu-north-1:111122223333:function:orders"
 KEY = "arn:aws:kms:eu-north-1:111122223333:key/01234567-89ab-cdef-0123-456789abcdef"
 
 # The parameters that change which resources are created, or how they are connected.
@@ -61,6 +62,7 @@ VALUES = {
     "PrivateFunctions": ["AgentChat", ",".join(PERMISSIONS)],
     "Alarms": ["auto", "all"],
     "CorsAllowOrigins": ["*", "https://app.example.com"],
+    "ServiceFunctionArns": ["", f"{FUNCTION},{FUNCTION}:live"],
 }
 
 # The properties of a function that its versions do not have.
@@ -93,6 +95,8 @@ def target(resource, function):
             return "Secrets"
         case {"Ref": "PreviousSecretsArn" | "SecretsKeyArn" | "TableKeyArn" as parameter}:
             return parameter
+        case {"Fn::Split": [",", {"Ref": "ServiceFunctionArns"}]}:
+            return "ServiceFunctionArns"
     return None
 
 
@@ -136,7 +140,10 @@ def granted(stack, function):
 def condition_of(action, name, function):
     """Returns the condition under which a role has a permission; None if it always has it."""
     by_target = {
-        "TableKeyArn": "HasTableKey", "SecretsKeyArn": "HasSecretsKey", "PreviousSecretsArn": "HasPreviousSecret"
+        "TableKeyArn": "HasTableKey",
+        "SecretsKeyArn": "HasSecretsKey",
+        "PreviousSecretsArn": "HasPreviousSecret",
+        "ServiceFunctionArns": "HasServiceFunctions",
     }
     by_service = {"xray": "IsTraced", "ec2": f"{function}IsPrivate"}
     return by_target.get(name) or by_service.get(action.split(":")[0])

@@ -30,7 +30,8 @@
 //!
 //! Every line with an `outcome` is also a metric in CloudWatch's embedded metric format. Its namespace is
 //! [`NAMESPACE`], its dimension `stack`. It counts [`OUTCOMES`], the outcome by its name, [`SERVER_ERROR`] and
-//! [`UNVERIFIED`], and has [`WEBHOOK_MS`] for vendors' deliveries.
+//! [`UNVERIFIED`], and has [`WEBHOOK_MS`] for vendors' deliveries. If services were asked, it counts [`QUESTIONS`] and
+//! [`FALLBACK`].
 //!
 //! A line never contains a payload, a secret or a token. With `call.monitor.controlUrl` alone, a reader could control a
 //! live call.
@@ -40,7 +41,7 @@ mod flood;
 mod line;
 
 pub use filter::{InvalidLogLevel, OUTCOME_TARGET, filter};
-pub use line::{NAMESPACE, OUTCOMES, SERVER_ERROR, UNVERIFIED, WEBHOOK_MS};
+pub use line::{FALLBACK, NAMESPACE, OUTCOMES, QUESTIONS, SERVER_ERROR, UNVERIFIED, WEBHOOK_MS};
 
 use std::time::Duration;
 

@@ -28,8 +28,13 @@ pub const OUTCOMES: &str = "outcomes";
 pub const UNVERIFIED: &str = "unverified";
 /// The metric that counts the responses with a 5xx, except those of a closed endpoint.
 pub const SERVER_ERROR: &str = "server_error";
-/// The metric with the time to the response to a webhook, in milliseconds.
+/// The metric with the time to the response to a webhook, in milliseconds, without the time that services took to
+/// answer.
 pub const WEBHOOK_MS: &str = "webhook_ms";
+/// The metric that counts the events about which services were asked.
+pub const QUESTIONS: &str = "questions";
+/// The metric that counts the events about which a service was asked and did not give a usable answer.
+pub const FALLBACK: &str = "fallback";
 
 /// The problems of requests whose delivery or client is not verified.
 const NOT_VERIFIED: [&str; 2] = ["unverified", "no-client"];
@@ -88,8 +93,12 @@ impl Lines {
                 (UNVERIFIED, count(measured.problem.is_some_and(|problem| NOT_VERIFIED.contains(&problem)))),
             ];
             let counts = counts.into_iter().map(|(name, value)| (name, value, "Count"));
-            let duration = measured.ms.filter(|_| measured.is_webhook).map(|ms| (WEBHOOK_MS, ms, "Milliseconds"));
-            let values: Vec<_> = counts.chain(duration).collect();
+            let questions = measured
+                .is_answered
+                .map(|is_answered| [(QUESTIONS, 1, "Count"), (FALLBACK, u64::from(!is_answered), "Count")]);
+            let own_ms = measured.ms.filter(|_| measured.is_webhook).map(|ms| ms.saturating_sub(measured.ask_ms));
+            let duration = own_ms.map(|ms| (WEBHOOK_MS, ms, "Milliseconds"));
+            let values: Vec<_> = counts.chain(questions.into_iter().flatten()).chain(duration).collect();
             map.serialize_entry("stack", stack)?;
             values.iter().try_for_each(|(name, value, _)| map.serialize_entry(name, value))?;
             map.serialize_entry("_aws", &metadata(now.as_millis(), &values))?;
@@ -159,6 +168,10 @@ struct Measured {
     /// Whether the line has a `source`, which only the receiver's lines have.
     is_webhook: bool,
     ms: Option<u64>,
+    /// How long services took to answer.
+    ask_ms: u64,
+    /// Whether all services that were asked gave a usable answer; `None` if none was asked.
+    is_answered: Option<bool>,
 }
 
 impl Visit for Measured {
@@ -167,6 +180,7 @@ impl Visit for Measured {
             "outcome" => self.outcome = Outcome::from_word(value),
             "problem" => self.problem = REPEATABLE.into_iter().find(|problem| *problem == value),
             "source" => self.is_webhook = true,
+            "ask" => self.is_answered = Some(value.split(',').all(|word| word == "answered")),
             _ => {}
         }
     }
@@ -175,6 +189,7 @@ impl Visit for Measured {
         match field.name() {
             "status" => self.status = value,
             "ms" => self.ms = Some(value),
+            "ask_ms" => self.ask_ms = value,
             _ => {}
         }
     }
@@ -265,6 +280,20 @@ mod tests {
         assert_eq!((&directive["Namespace"], &directive["Dimensions"]), (&json!("Gatehouse"), &json!([["stack"]])));
         assert_eq!(line["stack"], "gatehouse");
         assert!(line["_aws"]["Timestamp"].as_i64().unwrap() > 1_700_000_000_000);
+    }
+
+    #[test]
+    fn questions_to_services_are_counted_and_their_time_is_not_gatehouses() {
+        let values = |ask: &str| {
+            let line = line(Some("gatehouse"), || {
+                tracing::info!(source = "vapi", outcome = "recorded", ms = 930_u64, ask, ask_ms = 900_u64, "request");
+            });
+            ["questions", "fallback", "webhook_ms"].map(|name| line[name].as_u64())
+        };
+        assert_eq!(values("answered"), [Some(1), Some(0), Some(30)]);
+        assert_eq!(values("answered,timeout"), [Some(1), Some(1), Some(30)]);
+        let other = line(Some("gatehouse"), || tracing::info!(source = "vapi", outcome = "recorded", "request"));
+        assert_eq!(other.get("questions"), None);
     }
 
     #[test]
