@@ -78,7 +78,7 @@ pub async fn run() -> ExitCode {
         Command::Endpoints(arguments) => endpoints::list(&arguments).await,
         Command::Ping(arguments) => endpoints::ping(&arguments).await,
         Command::Secrets(command) => secrets::run(command).await,
-        Command::Replies(command) => replies::run(&command),
+        Command::Replies(command) => replies::run(command).await,
         Command::Ops(command) => return exit(ops::run(command).await),
     };
     exit(result.map(|is_good| u8::from(!is_good)))

@@ -1,7 +1,7 @@
 //! `gatehouse dev`: serves the whole stack on this machine until Ctrl-C.
 
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use aws_config::SdkConfig;
@@ -10,7 +10,6 @@ use gatehouse_local::engine::{Engine, bind};
 use gatehouse_local::status::Counts;
 use gatehouse_local::{ChatLimits, DataDir, Error, Options, Services, Stack, external_sdk, local_sdk};
 use gatehouse_receiver::{Redaction, Skip};
-use gatehouse_replies::{ControlHosts, Replies, Rules};
 use gatehouse_runtime::Config;
 use gatehouse_vendors::development;
 #[cfg(unix)]
@@ -20,6 +19,7 @@ use tokio::time::{Instant, timeout};
 
 mod banner;
 mod lines;
+mod replies;
 
 use crate::secrets::AllSecrets;
 use crate::shell::{read_text, variable};
@@ -30,7 +30,8 @@ Examples:
   gatehouse dev                                      in memory; data is lost at the end
   gatehouse dev --data-dir ~/.gatehouse              stores events and queued messages
   gatehouse dev --port 0 --json                      for a program: free ports, one JSON line when ready
-  GATEHOUSE_SECRETS=\"$(cat secrets.json)\" gatehouse dev --host 0.0.0.0
+  gatehouse dev --answer http://localhost:3000       your own Vapi server answers
+  gatehouse dev --secrets secrets.json --host 0.0.0.0
 
 Environment variables: docs/configuration.md";
 
@@ -51,9 +52,15 @@ pub(crate) struct Arguments {
     /// Address to listen on; 0.0.0.0 listens on all interfaces, so that containers can reach the stack
     #[arg(long, default_value = "127.0.0.1")]
     host: String,
-    /// Rules that answer Vapi's messages [default: the built-in functions/replies.dev.json]
+    /// Rules that answer Vapi's messages, read again when they change [default: the built-in functions/replies.dev.json]
     #[arg(long, value_name = "FILE")]
     replies: Option<PathBuf>,
+    /// Ask the server at this URL about every message of Vapi, in place of rules
+    #[arg(long, value_name = "URL", conflicts_with = "replies")]
+    answer: Option<String>,
+    /// Secrets document, read again when it changes [default: the variable GATEHOUSE_SECRETS, else built-in secrets]
+    #[arg(long, value_name = "FILE")]
+    secrets: Option<PathBuf>,
     /// Print only one line of JSON on standard output, when ready; events go to standard error
     #[arg(long)]
     json: bool,
@@ -74,6 +81,8 @@ struct Dev {
     dynamodb: Service,
     sqs: Service,
     secrets: AllSecrets,
+    /// The file with the secrets document, if it is not in a variable.
+    secrets_file: Option<PathBuf>,
     /// Whether the published development secrets are used.
     development: bool,
     host: IpAddr,
@@ -122,20 +131,22 @@ pub(crate) async fn run(arguments: Arguments) -> Result<bool, Error> {
 async fn start(arguments: &Arguments, counts: Counts) -> Result<Dev, Error> {
     let get = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let host = resolve(&arguments.host)?;
-    let document = variable("GATEHOUSE_SECRETS")?;
-    let secrets = secrets(document.as_deref(), host)?;
+    let document = match &arguments.secrets {
+        Some(file) => Some(read_text(file)?),
+        None => variable("GATEHOUSE_SECRETS")?,
+    };
+    let place = arguments.secrets.as_ref().map_or("GATEHOUSE_SECRETS".to_owned(), |file| file.display().to_string());
+    let secrets = secrets(document.as_deref(), &place, host)?;
     let config = Config::read(&|name| if name == "TABLE_NAME" { Some("EventTable".to_owned()) } else { get(name) })?;
     let seconds = get("GATEHOUSE_RETRY_VISIBILITY_SECONDS");
     let visibility = event_retry::visibility("GATEHOUSE_RETRY_VISIBILITY_SECONDS", seconds.as_deref())?;
-    let replies_file = arguments.replies.as_deref();
-    let replies = replies(replies_file)?;
-    let replies_source = match replies_file {
-        Some(file) => format!("{}, read at start", file.display()),
-        None => format!("{DEVELOPMENT_REPLIES_FILE}, built in; --replies FILE uses another file"),
+    let source = match (&arguments.replies, &arguments.answer) {
+        (Some(file), _) => replies::Source::File(file.clone()),
+        (None, Some(url)) => replies::Source::Service(url.clone()),
+        (None, None) => replies::Source::BuiltIn,
     };
     let allowed_hosts = gatehouse_local::Hosts::of(&arguments.host, host, &arguments.allow_host);
     let options = Options {
-        replies,
         hosts: allowed_hosts.clone(),
         visibility,
         batch_visibility: visibility.max(event_retry::TIMEOUT),
@@ -145,8 +156,14 @@ async fn start(arguments: &Arguments, counts: Counts) -> Result<Dev, Error> {
         chat: ChatLimits::read(&get)?,
         counts,
         secrets: document.clone().unwrap_or_else(|| development().to_owned()),
+        secrets_file: arguments.secrets.clone(),
         ..Options::default()
     };
+    let replies = replies::replies(&source, &options)?;
+    if let replies::Source::File(file) = &source {
+        tokio::spawn(replies::reload(file.clone(), replies.clone()));
+    }
+    let options = Options { replies, ..options };
 
     let listener = bind(SocketAddr::new(host, arguments.port)).await;
     let listener = listener.map_err(|error| format!("{error}; choose another with --port, or 0 for a free one"))?;
@@ -172,23 +189,8 @@ async fn start(arguments: &Arguments, counts: Counts) -> Result<Dev, Error> {
     let stack = timeout(START_TIMEOUT, Stack::start(options, services, listener)).await;
     let timed_out = |_| format!("no answer within {} s from {} or {}", START_TIMEOUT.as_secs(), dynamodb.url, sqs.url);
     let stack = stack.map_err(timed_out)??;
-    Ok(Dev { stack, dynamodb, sqs, secrets, development: document.is_none(), host, data, replies: replies_source })
-}
-
-/// Reads the rules that answer Vapi from `file`, by default the built-in rules, and logs warnings about them.
-fn replies(file: Option<&Path>) -> Result<Replies, Error> {
-    let text = match file {
-        None => DEVELOPMENT_REPLIES.to_owned(),
-        Some(file) => read_text(file)?,
-    };
-    let name = file.unwrap_or(Path::new(DEVELOPMENT_REPLIES_FILE)).display().to_string();
-    let rules = Rules::parse(&name, &text)?;
-    for warning in rules.warnings() {
-        tracing::warn!("{warning}");
-    }
-    // The built-in rules must not act on a real call when somebody replays a delivery of Vapi here.
-    let hosts = if file.is_some() { ControlHosts::VapiAndLoopback } else { ControlHosts::Loopback };
-    Ok(Replies::new(rules, hosts)?)
+    let (development, secrets_file) = (document.is_none(), arguments.secrets.clone());
+    Ok(Dev { stack, dynamodb, sqs, secrets, secrets_file, development, host, data, replies: source.to_string() })
 }
 
 impl Service {
@@ -218,20 +220,20 @@ fn resolve(host: &str) -> Result<IpAddr, Error> {
 }
 
 /// Parses the secrets document. Unlike in AWS, any unusable value is an error, so that mistakes are found at once.
-fn secrets(document: Option<&str>, host: IpAddr) -> Result<AllSecrets, Error> {
+fn secrets(document: Option<&str>, place: &str, host: IpAddr) -> Result<AllSecrets, Error> {
     if document.is_none() && !host.is_loopback() {
         return Err(format!(
             "--host {host} is reachable from other machines, and the development secrets are public; set \
-             GATEHOUSE_SECRETS to your own document"
+             GATEHOUSE_SECRETS to your own document, or pass --secrets FILE"
         )
         .into());
     }
     let secrets = AllSecrets::parse(document.unwrap_or(development()), host.is_loopback());
-    let secrets = secrets.map_err(|error| format!("GATEHOUSE_SECRETS: {error}"))?;
+    let secrets = secrets.map_err(|error| format!("{place}: {error}"))?;
     if secrets.defects.is_empty() {
         return Ok(secrets);
     }
-    Err(format!("GATEHOUSE_SECRETS: {}", secrets.defects.join("; ")).into())
+    Err(format!("{place}: {}", secrets.defects.join("; ")).into())
 }
 
 /// The SIGINT and SIGTERM signals that arrive after this is created.

@@ -5,11 +5,15 @@ use std::io::{BufRead, IsTerminal};
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use data_encoding::BASE64;
 use gatehouse_ag_kit::AgKit;
 use gatehouse_local::Error;
 use gatehouse_payload::Nonce;
+use gatehouse_services::Target;
+use gatehouse_vendor::secrets::SERVICES;
 use gatehouse_vendor::{SchemeSummary, Source};
 use gatehouse_vendors::{of_vendor, vendors};
+use serde_json::Value;
 
 mod all;
 mod document;
@@ -17,18 +21,20 @@ mod place;
 
 pub(crate) use all::AllSecrets;
 use document::{Credential, Document, forms};
-pub(crate) use place::Place;
 use place::PlaceArguments;
+pub(crate) use place::{Place, ServicesPlace};
 
 use crate::shell::{print, read_text};
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
   gatehouse secrets set ada whsec_…                     in secrets.json
-  GATEHOUSE_SECRETS=\"$(cat secrets.json)\" gatehouse dev
+  gatehouse dev --secrets secrets.json                  uses it on this machine
   gatehouse secrets set ada whsec_… --stack gatehouse   in the secret of a deployed stack
   gatehouse secrets set vapi --stack gatehouse          reads the value from standard input, not from the command line
   gatehouse secrets set client:web --new --agents support,sales --stack gatehouse
+  gatehouse secrets set service:orders --url https://orders.example.com/vapi --header 'x-vapi-secret: …' --new
+  gatehouse secrets set service:orders --lambda orders:live --stack gatehouse
   gatehouse secrets check --stack gatehouse
   gatehouse secrets rotate vapi --stack gatehouse       adds a new value and prints the next steps
   gatehouse secrets rotate vapi --finish --stack gatehouse
@@ -75,7 +81,53 @@ pub(crate) struct Set {
     #[arg(long, value_name = "IDS", value_delimiter = ',')]
     agents: Vec<String>,
     #[command(flatten)]
+    service: ServiceArguments,
+    #[command(flatten)]
     place: PlaceArguments,
+}
+
+/// The members of a service.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Options of service:NAME")]
+struct ServiceArguments {
+    /// URL of the service
+    #[arg(long, value_name = "URL", conflicts_with = "lambda")]
+    url: Option<String>,
+    /// Header of each request, such as 'x-vapi-secret: VALUE'; repeatable. `-` reads it from standard input
+    #[arg(long, value_name = "NAME: VALUE")]
+    header: Vec<String>,
+    /// The service's address may be in a private network
+    #[arg(long, requires = "url")]
+    private: bool,
+    /// Lambda function: its name, name:alias or ARN
+    #[arg(long, value_name = "FUNCTION")]
+    lambda: Option<String>,
+    /// Form of the function's payload: Vapi's message, or the event of a function URL [default: message]
+    #[arg(long = "as", value_name = "FORM", requires = "lambda", value_parser = ["message", "http"])]
+    payload: Option<String>,
+}
+
+impl ServiceArguments {
+    /// Returns the members to change; `null` removes a member.
+    fn members(&self) -> Result<Vec<(&'static str, Value)>, Error> {
+        let text = |text: &Option<String>| text.as_deref().map_or(Value::Null, Value::from);
+        let mut members = Vec::new();
+        if self.url.is_some() || self.lambda.is_some() {
+            let private = if self.private { Value::Bool(true) } else { Value::Null };
+            members.extend([("url", text(&self.url)), ("private", private)]);
+            members.extend([("lambda", text(&self.lambda)), ("as", text(&self.payload))]);
+        }
+        if !self.header.is_empty() {
+            let mut headers = serde_json::Map::new();
+            for header in &self.header {
+                let read = if header == "-" { read_line("Header, as NAME: VALUE")? } else { header.clone() };
+                let (name, value) = read.split_once(':').ok_or("a header needs the form 'NAME: VALUE'")?;
+                headers.insert(name.trim().to_ascii_lowercase(), value.trim().into());
+            }
+            members.push(("headers", Value::Object(headers)));
+        }
+        Ok(members)
+    }
 }
 
 #[derive(Debug, Args)]
@@ -119,14 +171,32 @@ async fn check(place: &Place) -> Result<bool, Error> {
     Ok(secrets.defects.is_empty())
 }
 
-async fn set(Set { credential, mut values, new, agents, place }: Set) -> Result<bool, Error> {
+async fn set(Set { credential, mut values, new, agents, service, place }: Set) -> Result<bool, Error> {
     let credential: Credential = credential.parse()?;
     let place = place.place().await?;
     let mut document = Document::read(place.read().await?.as_deref())?;
+    let members = service.members()?;
+    if let Credential::Service(name) = &credential {
+        document.set_service(name, members)?;
+        if new {
+            values = vec![generate(&credential)?];
+        }
+        if !values.is_empty() {
+            document.set(&credential, &values, &agents)?;
+        }
+        place.write(&document.text(&credential, values.len())?).await?;
+        if new {
+            print(&format!("The new signing secret is {}\n", values.concat()))?;
+        }
+        return check(&place).await;
+    }
+    if !members.is_empty() {
+        return Err(format!("--url, --lambda and --header are for service:NAME, not for {credential}").into());
+    }
     if new && matches!(credential, Credential::SigningSecrets(_)) {
         return Err("--new cannot be used: this vendor generates the secret itself, and its dashboard shows it".into());
     } else if new {
-        values = vec![generate()?];
+        values = vec![generate(&credential)?];
     } else if values.is_empty() {
         values = vec![read_value(&credential)?];
     }
@@ -169,7 +239,7 @@ async fn start_rotation(
     let value = match (value, credential) {
         (Some(value), _) => value,
         (None, Credential::SigningSecrets(_)) => read_value(credential)?,
-        (None, Credential::Scheme(..) | Credential::Client(_)) => generate()?,
+        (None, Credential::Scheme(..) | Credential::Client(_) | Credential::Service(_)) => generate(credential)?,
     };
     let expected = document.usable(credential) + 1;
     document.add(credential, &value)?;
@@ -196,7 +266,7 @@ fn steps(credential: &Credential, place: &Place, value: &str, command: &str) -> 
     if matches!(place, Place::Manager { .. }) {
         steps.push("Wait 5 minutes, until every instance has loaded both values.".to_owned());
     } else {
-        steps.push("Restart the processes that use the file.".to_owned());
+        steps.push("Restart the processes that use the file. A gatehouse dev --secrets reads it by itself.".to_owned());
     }
     match credential {
         Credential::SigningSecrets(_) => {
@@ -208,6 +278,7 @@ fn steps(credential: &Credential, place: &Place, value: &str, command: &str) -> 
             steps.push("Wait until all calls that began before this change have ended.".to_owned());
         }
         Credential::Client(_) => steps.push(format!("Give the client this token: {value}")),
+        Credential::Service(_) => steps.push(format!("Let the service verify with this secret as well: {value}")),
     }
     steps.push(format!("{command} --finish"));
     for (n, step) in steps.iter().enumerate() {
@@ -216,15 +287,23 @@ fn steps(credential: &Credential, place: &Place, value: &str, command: &str) -> 
     text
 }
 
-/// Generates a random value of 256 bits.
-fn generate() -> Result<String, Error> {
-    Ok(format!("{}{}", Nonce::random()?, Nonce::random()?))
+/// Generates a random value of 256 bits. The signing secret of a service has the form of Standard Webhooks.
+fn generate(credential: &Credential) -> Result<String, Error> {
+    let (first, second) = (Nonce::random()?, Nonce::random()?);
+    Ok(match credential {
+        Credential::Service(_) => format!("whsec_{}", BASE64.encode(&[*first.as_bytes(), *second.as_bytes()].concat())),
+        _ => format!("{first}{second}"),
+    })
 }
 
 /// Reads a value from standard input.
 fn read_value(credential: &Credential) -> Result<String, Error> {
+    read_line(&format!("Value of {credential}"))
+}
+
+fn read_line(prompt: &str) -> Result<String, Error> {
     if std::io::stdin().is_terminal() {
-        print(&format!("Value of {credential}, then Enter: "))?;
+        print(&format!("{prompt}, then Enter: "))?;
     }
     let mut line = String::new();
     std::io::stdin().lock().read_line(&mut line)?;
@@ -256,6 +335,15 @@ fn summary(place: &Place, secrets: &AllSecrets) -> String {
     let issuers = chat.issuers.iter().map(|issuer| format!("users of {}", issuer.issuer));
     let agents = chat.agents.keys().map(|agent| format!("agent {agent}"));
     line(AgKit.profile().secrets.name, clients.chain(issuers).chain(agents).collect());
+    let services = secrets.services.iter().map(|(name, service)| match &service.target {
+        Target::Url { .. } if service.is_loopback() => format!("service {name} (on this machine)"),
+        Target::Url { .. } => format!("service {name}"),
+        Target::Lambda { .. } => format!("service {name} (Lambda)"),
+    });
+    let services: Vec<String> = services.collect();
+    if !services.is_empty() {
+        line(SERVICES, services);
+    }
     for defect in &secrets.defects {
         let _ = writeln!(text, "  not used: {defect}");
     }

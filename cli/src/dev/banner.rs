@@ -40,10 +40,10 @@ fn write(dev: &Dev, took: Duration, out: &mut impl Write) -> std::io::Result<()>
     write_services(dev, out)?;
     writeln!(out, "\nData: {}", data_location(dev))?;
     writeln!(out, "Replies: {}", dev.replies)?;
-    let secrets = if dev.development {
-        "the DEVELOPMENT document, which is public: for this machine only"
-    } else {
-        "from GATEHOUSE_SECRETS"
+    let secrets = match &dev.secrets_file {
+        Some(file) => format!("{}, read again when it changes", file.display()),
+        None if dev.development => "the DEVELOPMENT document, which is public: for this machine only".to_owned(),
+        None => "from GATEHOUSE_SECRETS".to_owned(),
     };
     writeln!(out, "Secrets: {secrets}\n")?;
     out.flush()
@@ -52,7 +52,13 @@ fn write(dev: &Dev, took: Duration, out: &mut impl Write) -> std::io::Result<()>
 /// Writes the URL of each function and a command that sends it a valid delivery.
 fn write_functions(dev: &Dev, out: &mut impl Write) -> std::io::Result<()> {
     let stack = &dev.stack;
-    let environment = if dev.development { "" } else { ", in a shell with the same GATEHOUSE_SECRETS" };
+    let environment = match &dev.secrets_file {
+        Some(file) => {
+            format!(", after export GATEHOUSE_SECRETS=\"$(cat {})\"", shell_quote(&file.display().to_string()))
+        }
+        None if dev.development => String::new(),
+        None => ", in a shell with the same GATEHOUSE_SECRETS".to_owned(),
+    };
     writeln!(out, "Functions, each with a command that posts a valid delivery{environment}:")?;
     for SourceArg(source) in SourceArg::value_variants() {
         let Profile { name, function, secrets, .. } = source.profile();
@@ -64,7 +70,7 @@ fn write_functions(dev: &Dev, out: &mut impl Write) -> std::io::Result<()> {
         if dev.secrets.is_open(secrets.name) {
             writeln!(out, "    {}", bold(&format!("{} send {} --to {url}", program(), name)))?;
         } else {
-            writeln!(out, "    closed: GATEHOUSE_SECRETS has no secret for this vendor")?;
+            writeln!(out, "    closed: the secrets document has no secret for this vendor")?;
         }
     }
     if dev.development {

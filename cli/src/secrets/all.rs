@@ -1,7 +1,8 @@
-//! A secrets document as a whole: the parts of all vendors, and the clients and agents of agent-chat.
+//! A secrets document as a whole: the parts of all vendors, the clients and agents of agent-chat, and the services.
 
 use gatehouse_ag_kit::AgKit;
 use gatehouse_chat::AgentChat;
+use gatehouse_services::{PART, Services};
 use gatehouse_vendor::{SecretsDocument, Source, UnreadableSecrets};
 use gatehouse_vendors::Secrets;
 
@@ -10,6 +11,7 @@ use gatehouse_vendors::Secrets;
 pub(crate) struct AllSecrets {
     pub(crate) vendors: Secrets,
     pub(crate) chat: AgentChat,
+    pub(crate) services: Services,
     /// Descriptions of the defects, each with its place and without the value.
     pub(crate) defects: Vec<String>,
 }
@@ -21,11 +23,14 @@ impl AllSecrets {
     /// If it is not a JSON object.
     pub(crate) fn parse(text: &str, development: bool) -> Result<Self, UnreadableSecrets> {
         let vendors = Secrets::parse(text, development)?;
-        let (chat, chat_defects) = SecretsDocument::parse(text, development)?.read(&AgKit.profile().secrets);
+        let document = SecretsDocument::parse(text, development)?;
+        let (chat, chat_defects) = document.read(&AgKit.profile().secrets);
+        let (services, service_defects) = document.read(&PART);
         let mut defects = vendors.defects.clone();
         // Both readers report a part that appears twice.
         defects.extend(chat_defects.into_iter().filter(|defect| !vendors.defects.contains(defect)));
-        Ok(AllSecrets { vendors, chat, defects })
+        defects.extend(service_defects);
+        Ok(AllSecrets { vendors, chat, services, defects })
     }
 
     /// Whether a part of the document opens anything.

@@ -6,6 +6,8 @@ use std::str::FromStr;
 use gatehouse_ag_kit::AgKit;
 use gatehouse_local::Error;
 use gatehouse_payload::json::members;
+use gatehouse_services::service::is_name;
+use gatehouse_vendor::secrets::SERVICES;
 use gatehouse_vendor::{CredentialsShape, SchemeSummary, Source};
 use gatehouse_vendors::{of_vendor, vendors};
 use serde_json::value::RawValue;
@@ -22,6 +24,8 @@ pub(crate) enum Credential {
     Scheme(&'static str, Option<String>),
     /// A client of agent-chat, by its id.
     Client(String),
+    /// The signing secrets of a service, by its name.
+    Service(String),
 }
 
 /// Returns the forms of a credential on the command line.
@@ -35,7 +39,7 @@ pub(crate) fn forms() -> String {
         }
     };
     let parts: Vec<String> = vendors().filter_map(part).collect();
-    format!("{} or client:ID", parts.join(", "))
+    format!("{}, client:ID or service:NAME", parts.join(", "))
 }
 
 impl FromStr for Credential {
@@ -48,6 +52,10 @@ impl FromStr for Credential {
         match (owner, &detail) {
             (_, Some(detail)) if detail.is_empty() => return Err(unknown()),
             ("client", Some(id)) => return Ok(Credential::Client(id.clone())),
+            ("service", Some(name)) if is_name(name) => return Ok(Credential::Service(name.clone())),
+            ("service", Some(_)) => {
+                return Err("the name of a service has 1 to 64 letters, digits, - and _".to_owned());
+            }
             _ => {}
         }
         let profile = of_vendor(owner).ok_or_else(unknown)?.profile();
@@ -65,6 +73,7 @@ impl fmt::Display for Credential {
             Credential::SigningSecrets(part) | Credential::Scheme(part, None) => write!(f, "{part}"),
             Credential::Scheme(part, Some(header)) => write!(f, "{part}:{header}"),
             Credential::Client(id) => write!(f, "client:{id}"),
+            Credential::Service(name) => write!(f, "service:{name}"),
         }
     }
 }
@@ -75,6 +84,15 @@ impl Credential {
         match self {
             Credential::SigningSecrets(part) | Credential::Scheme(part, _) => part,
             Credential::Client(_) => AgKit.profile().secrets.name,
+            Credential::Service(_) => SERVICES,
+        }
+    }
+
+    /// Returns the beginning of the defects that the credential can cause.
+    fn place(&self) -> String {
+        match self {
+            Credential::Service(name) => format!("{SERVICES}.{name}"),
+            _ => self.part().to_owned(),
         }
     }
 }
@@ -92,6 +110,7 @@ fn usable(secrets: &AllSecrets, credential: &Credential) -> usize {
             schemes(part).into_iter().find(matches).map_or(0, |scheme| scheme.values)
         }
         Credential::Client(id) => secrets.chat.clients.iter().filter(|client| client.id == *id).count(),
+        Credential::Service(name) => secrets.services.get(name).map_or(0, |service| service.signing_keys.len()),
     }
 }
 
@@ -190,7 +209,8 @@ impl Document {
         let text = format!("{:#}\n", self.value);
         let secrets = AllSecrets::parse(&text, false)?;
         let has_enough = usable(&secrets, credential) >= wanted;
-        let is_in_part = |defect: &str| defect.starts_with(credential.part());
+        let place = credential.place();
+        let is_in_part = |defect: &str| defect.starts_with(&place);
         let is_new = |defect: &&String| if is_in_part(defect) { !has_enough } else { !self.defects.contains(defect) };
         let new: Vec<&str> = secrets.defects.iter().filter(is_new).map(String::as_str).collect();
         if new.is_empty() && has_enough {
@@ -207,6 +227,7 @@ impl Document {
                 let mut schemes = self.value[*part]["schemes"].as_array()?.iter();
                 schemes.find(|scheme| has_header(scheme, header.as_deref()))?["values"].as_array()
             }
+            Credential::Service(name) => self.value[SERVICES][name]["signing_secrets"].as_array(),
             Credential::Client(_) => None,
         }
     }
@@ -226,6 +247,7 @@ impl Document {
                 let scheme = scheme.ok_or_else(|| format!("a scheme of {part} is not an object"))?;
                 scheme.entry("values").or_insert_with(|| json!([]))
             }
+            Credential::Service(name) => self.service(name)?.entry("signing_secrets").or_insert_with(|| json!([])),
             Credential::Client(_) => return Err("clients do not have a list of values".into()),
         };
         Ok(list.as_array_mut().ok_or_else(|| format!("the values of {credential} are not a list"))?)
@@ -234,6 +256,33 @@ impl Document {
     fn part(&mut self, name: &str) -> Result<&mut serde_json::Map<String, Value>, Error> {
         let part = self.value.as_object_mut().map(|parts| parts.entry(name).or_insert_with(|| json!({})));
         Ok(part.and_then(Value::as_object_mut).ok_or_else(|| format!("{name} is not an object"))?)
+    }
+
+    fn service(&mut self, name: &str) -> Result<&mut serde_json::Map<String, Value>, Error> {
+        let service = self.part(SERVICES)?.entry(name).or_insert_with(|| json!({}));
+        Ok(service.as_object_mut().ok_or_else(|| format!("{SERVICES}.{name} is not an object"))?)
+    }
+
+    /// Changes members of a service; `null` removes a member.
+    ///
+    /// # Errors
+    /// If the service then cannot be used. The error names the defect.
+    pub(crate) fn set_service(&mut self, name: &str, members: Vec<(&str, Value)>) -> Result<(), Error> {
+        let service = self.service(name)?;
+        for (member, value) in members {
+            if value.is_null() {
+                service.remove(member);
+            } else {
+                service.insert(member.to_owned(), value);
+            }
+        }
+        let secrets = AllSecrets::parse(&self.value.to_string(), false)?;
+        if secrets.services.get(name).is_some() {
+            return Ok(());
+        }
+        let place = format!("{SERVICES}.{name}");
+        let defects: Vec<String> = secrets.defects.into_iter().filter(|defect| defect.starts_with(&place)).collect();
+        Err(format!("nothing is written: {}", defects.join("; ")).into())
     }
 
     fn clients(&self) -> &[Value] {

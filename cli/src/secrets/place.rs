@@ -9,7 +9,7 @@ use aws_sdk_secretsmanager::Client;
 use clap::Args;
 use gatehouse_local::Error;
 
-use crate::shell::read_text;
+use crate::shell::{read_text, variable};
 use crate::stack::{self, Outputs};
 
 #[derive(Debug, Clone, Args)]
@@ -23,6 +23,36 @@ pub(crate) struct PlaceArguments {
     /// Use the document in this file, for `gatehouse dev`
     #[arg(long, value_name = "FILE", default_value = "secrets.json")]
     file: PathBuf,
+}
+
+/// The document with the services that rules ask.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ServicesPlace {
+    /// Secrets document with the services [default: the variable GATEHOUSE_SECRETS, else secrets.json]
+    #[arg(long, value_name = "FILE", conflicts_with = "stack")]
+    secrets: Option<PathBuf>,
+    /// Take the services from the document of this deployed stack
+    #[arg(long, value_name = "NAME")]
+    stack: Option<String>,
+}
+
+impl ServicesPlace {
+    /// Returns the text of the document and the name of its place; `None` if none is named and none is found.
+    pub(crate) async fn read(&self) -> Result<Option<(String, String)>, Error> {
+        let file = PathBuf::from("secrets.json");
+        let (place, variable) = match (&self.stack, &self.secrets) {
+            (Some(stack), _) => {
+                let sdk = gatehouse_runtime::aws::sdk_config().await;
+                (Place::of_stack(&sdk, &Outputs::of(&sdk, stack).await?)?, None)
+            }
+            (None, Some(file)) => return Ok(Some((read_text(file)?, file.display().to_string()))),
+            (None, None) => (Place::File(file), variable("GATEHOUSE_SECRETS")?),
+        };
+        match variable {
+            Some(document) => Ok(Some((document, "GATEHOUSE_SECRETS".to_owned()))),
+            None => Ok(place.read().await?.map(|document| (document, place.to_string()))),
+        }
+    }
 }
 
 /// The place where a document is stored.

@@ -9,6 +9,7 @@ mod process;
 mod replies;
 mod secrets;
 mod send;
+mod services;
 
 /// Sends a signal to a process without the program `kill`, which not every machine has.
 fn signal(process: &std::process::Child, signal: rustix::process::Signal) {

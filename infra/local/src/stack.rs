@@ -2,6 +2,7 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use gatehouse_receiver::{Receiver, Redaction, SecretsCache, Skip};
 use gatehouse_replies::Replies;
 use gatehouse_runtime::aws::error_code;
 use gatehouse_runtime::{Clock, Random};
-use gatehouse_vendor::{Source, Vendor};
+use gatehouse_vendor::{PartSpec, SecretsPart, Source, Vendor};
 use gatehouse_vendors::{AnyVendor, SOURCES, development};
 use http_body_util::BodyExt;
 use tokio::net::TcpListener;
@@ -42,6 +43,8 @@ use crate::{Error, demo_agent};
 pub struct Options {
     /// The secrets document.
     pub secrets: String,
+    /// The file with the secrets document, in place of `secrets`. It is loaded again whenever it changes.
+    pub secrets_file: Option<PathBuf>,
     /// The rules for replies to Vapi's messages.
     pub replies: Replies,
     /// Decides which values are redacted.
@@ -73,6 +76,7 @@ impl Default for Options {
     fn default() -> Self {
         Options {
             secrets: development().to_owned(),
+            secrets_file: None,
             replies: Replies::none(),
             redaction: Redaction::default(),
             skip: Skip::default(),
@@ -86,6 +90,20 @@ impl Default for Options {
             hosts: Hosts::any(),
             poll: true,
         }
+    }
+}
+
+impl Options {
+    /// Returns the cache of a part of the secrets document.
+    ///
+    /// # Errors
+    /// If the document is not a JSON object.
+    pub fn secrets_cache<P: SecretsPart>(&self, part: PartSpec) -> Result<SecretsCache<P>, Error> {
+        let clock = self.clock.clone();
+        Ok(match &self.secrets_file {
+            Some(file) => SecretsCache::file(part, file.clone(), clock),
+            None => SecretsCache::fixed(part, &self.secrets, true, clock)?,
+        })
     }
 }
 
@@ -255,7 +273,7 @@ impl std::ops::Deref for Stack {
 /// Starts the built-in test agent and adds it to the development document, once for each dialect. Other documents are
 /// not changed.
 async fn with_test_agent(options: Options) -> Result<(Options, Option<Agent>), Error> {
-    if options.secrets != development() {
+    if options.secrets != development() || options.secrets_file.is_some() {
         return Ok((options, None));
     }
     let agent = Agent::start(demo_agent::answer).await?;
@@ -344,7 +362,7 @@ fn agent_chat(
 ) -> Result<(&'static str, Function), Error> {
     let state = Arc::new(agent_chat::State {
         inbox: inbox.clone(),
-        secrets: SecretsCache::fixed(AgKit.profile().secrets, &options.secrets, true, options.clock.clone())?,
+        secrets: options.secrets_cache(AgKit.profile().secrets)?,
         upstream: agent_chat::Upstream::new(options.chat.connect)?,
         key_sets: agent_chat::KeySetCache::new(),
         limits: options.chat,
@@ -395,7 +413,7 @@ fn functions(
 
 fn receiver<V: Vendor>(options: &Options, inbox: &Inbox, vendor: V) -> Result<Receiver<V>, Error> {
     let part = vendor.profile().secrets;
-    let secrets = SecretsCache::fixed(part, &options.secrets, true, options.clock.clone())?;
+    let secrets = options.secrets_cache(part)?;
     let (redaction, skip) = (options.redaction.clone(), options.skip.clone());
     Ok(Receiver { vendor, inbox: inbox.clone(), secrets, redaction, skip, body_limit: BODY_LIMIT })
 }

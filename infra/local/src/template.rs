@@ -358,7 +358,7 @@ mod tests {
     #[test]
     fn alarms_use_the_metrics_of_log_lines() {
         use gatehouse_payload::Outcome;
-        use gatehouse_receiver::log::{NAMESPACE, OUTCOMES, SERVER_ERROR, UNVERIFIED, WEBHOOK_MS};
+        use gatehouse_receiver::log::{FALLBACK, NAMESPACE, OUTCOMES, QUESTIONS, SERVER_ERROR, UNVERIFIED, WEBHOOK_MS};
         let template = Template::read().unwrap();
         let mut watched = std::collections::BTreeSet::new();
         for alarm in template.resources_of("AWS::CloudWatch::Alarm") {
@@ -371,7 +371,7 @@ mod tests {
             }
         }
         let outcomes = [Outcome::Conflict, Outcome::Unrecorded, Outcome::Queued, Outcome::Failed].map(Outcome::as_str);
-        let others = [OUTCOMES, SERVER_ERROR, UNVERIFIED, WEBHOOK_MS];
+        let others = [OUTCOMES, SERVER_ERROR, UNVERIFIED, WEBHOOK_MS, QUESTIONS, FALLBACK];
         assert_eq!(watched, outcomes.into_iter().chain(others).map(str::to_owned).collect());
         assert_eq!(template.globals["Function"]["Environment"]["Variables"]["STACK_NAME"], "AWS::StackName");
     }

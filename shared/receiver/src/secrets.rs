@@ -1,7 +1,8 @@
 //! Caches one part of the secrets document: where the document comes from, and when it is loaded again.
 
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use aws_config::SdkConfig;
 use aws_sdk_secretsmanager::Client;
@@ -38,6 +39,8 @@ pub struct SecretsCache<P> {
 enum Origin {
     /// A document that never changes, such as the variable `GATEHOUSE_SECRETS`.
     Fixed,
+    /// A file, which is loaded again whenever it changes. For `gatehouse dev`.
+    File(PathBuf),
     /// A secret in Secrets Manager.
     Manager { client: Client, arn: String },
 }
@@ -51,6 +54,8 @@ struct State<P> {
     loaded_at: Option<Timestamp>,
     /// Start of the last load, even if it failed.
     tried_at: Option<Timestamp>,
+    /// The time and the length of the file when it was last loaded, even if that failed.
+    file: Option<(SystemTime, u64)>,
 }
 
 /// The result of reloading the secrets after a failed verification.
@@ -66,7 +71,7 @@ pub enum Refresh<P> {
 
 impl<P> Default for State<P> {
     fn default() -> Self {
-        State { secrets: None, has_defects: false, loaded_at: None, tried_at: None }
+        State { secrets: None, has_defects: false, loaded_at: None, tried_at: None, file: None }
     }
 }
 
@@ -79,6 +84,13 @@ impl<P: SecretsPart> SecretsCache<P> {
         let (secrets, has_defects) = read(&part, document, development)?;
         let state = State { secrets: Some(Arc::new(secrets)), has_defects, ..State::default() };
         Ok(Self::new(part, Origin::Fixed, development, clock, state))
+    }
+
+    /// Creates a cache of the document in a file, for development. The file is loaded again whenever it changes. An
+    /// unreadable file does not replace a usable one.
+    #[must_use]
+    pub fn file(part: PartSpec, path: PathBuf, clock: Clock) -> Self {
+        Self::new(part, Origin::File(path), true, clock, State::default())
     }
 
     /// Creates a cache without secrets. The response to every delivery is then 503.
@@ -127,6 +139,9 @@ impl<P: SecretsPart> SecretsCache<P> {
     /// Returns the secrets. Loads them first if there are none yet, or if they are older than 15 minutes. `None` if
     /// there are none.
     pub async fn get(&self) -> Option<Arc<P>> {
+        if let Origin::File(path) = &self.origin {
+            self.load_if_changed(path);
+        }
         let is_too_old = || self.age().is_some_and(|age| age >= MAX_AGE);
         if let Some(secrets) = self.cached()
             && !is_too_old()
@@ -189,6 +204,24 @@ impl<P: SecretsPart> SecretsCache<P> {
     fn may_load(&self, cooldown: i64) -> bool {
         let now = self.clock.now().as_secs();
         self.with_state(|state| state.tried_at).is_none_or(|at| !(0..cooldown).contains(&(now - at.as_secs())))
+    }
+
+    fn load_if_changed(&self, path: &Path) {
+        let found = std::fs::metadata(path).and_then(|found| Ok((found.modified()?, found.len()))).ok();
+        if found.is_some() && found == self.with_state(|state| state.file) {
+            return;
+        }
+        self.with_state(|state| state.file = found);
+        let document = std::fs::read_to_string(path).map_err(|error| error.kind().to_string());
+        let loaded = document
+            .and_then(|document| read(&self.part, &document, self.development).map_err(|error| error.to_string()));
+        match loaded {
+            Ok((secrets, has_defects)) => self.with_state(|state| {
+                state.secrets = Some(Arc::new(secrets));
+                state.has_defects = has_defects;
+            }),
+            Err(error) => tracing::error!(part = self.part.name, error, "the secrets file is not usable"),
+        }
     }
 
     async fn load(&self) -> Option<Arc<P>> {

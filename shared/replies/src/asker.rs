@@ -194,7 +194,7 @@ impl ServiceAccess {
             Box::pin(async move {
                 let tell = async |(service, question): (String, Question)| {
                     let told = access.ask(&service, &Question { until, ..question }).await;
-                    told.err().map(|fault| format!("{service}: {fault}"))
+                    told.err().map(|fault| format!("service {service} {fault}"))
                 };
                 let faults: Vec<String> =
                     join_all(questions.into_iter().map(tell)).await.into_iter().flatten().collect();
@@ -261,9 +261,11 @@ impl<'a> Asker<'a> {
         Asked::Answered(answers.into_iter().map(|answer| answer.map_err(|fault| fault.to_string())).collect())
     }
 
-    /// Notes that the answer of a service is not usable.
-    pub(crate) fn unusable(&self, service: &str) {
-        self.log(|log| log.results.insert(service.to_owned(), "unusable"));
+    /// Notes that the answer of a service is not usable. Returns the fault.
+    pub(crate) fn unusable(&self, service: &str, reason: &str) -> String {
+        let fault = Fault::Unusable(reason.to_owned());
+        self.log(|log| log.results.insert(service.to_owned(), fault.word()));
+        fault.to_string()
     }
 
     /// Returns what happened, for the log.

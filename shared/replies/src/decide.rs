@@ -160,7 +160,7 @@ impl<'a> Decision<'a> {
             };
             let answer = answer.map(|answer| {
                 let answer = answer?.map(|answer| service_answer::checked(kind, answer)).transpose();
-                answer.inspect_err(|_| self.asker.unusable(&ask.service))
+                answer.map_err(|reason| self.asker.unusable(&ask.service, &reason))
             });
             match answer {
                 Some(Ok(Some(answer))) => {
@@ -168,7 +168,7 @@ impl<'a> Decision<'a> {
                     return;
                 }
                 Some(Ok(None)) => continue,
-                Some(Err(fault)) => chosen.faults.push(format!("{}: {}: {fault}", rule.name, ask.service)),
+                Some(Err(fault)) => chosen.faults.push(format!("{}: service {} {fault}", rule.name, ask.service)),
                 None => {}
             }
             if let Some(otherwise) = ask.fill_otherwise(self.message) {
@@ -263,16 +263,18 @@ impl<'a> Decision<'a> {
         let is_function_call = self.message.message_type() == Some("function-call");
         let answer = answer.and_then(|answer| {
             let answer = answer.map(|answer| ToolAnswer::read(answer, is_function_call)).transpose();
-            answer.inspect_err(|_| self.asker.unusable(service))
+            answer.map_err(|reason| self.asker.unusable(service, &reason))
         });
         if let Ok(Some(answer)) = &answer {
             let missing = questions.iter().filter(|question| !answer.has(&calls[question.call].call)).count();
             if missing > 0 {
-                self.asker.unusable(service);
-                chosen.faults.push(format!("{service}: no result for {missing} of {} calls", questions.len()));
+                self.asker.unusable(service, "no result");
+                chosen
+                    .faults
+                    .push(format!("service {service} gave no result for {missing} of {} calls", questions.len()));
             }
         }
-        answer.inspect_err(|fault| chosen.faults.push(format!("{service}: {fault}")))
+        answer.inspect_err(|fault| chosen.faults.push(format!("service {service} {fault}")))
     }
 
     /// Applies the rules from the position `from` to a tool call.

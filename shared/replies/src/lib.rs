@@ -154,7 +154,9 @@ impl Replies {
         let current = self.current();
         let result = current.rules.decide(channel, message, known, Some(delivery.until), &asker).await;
         let RuleResult { reply, act, tell, rules, mut faults, unasked, copy } = result;
-        faults.extend(unasked.map(|service| format!("{service}: there is no access to services")));
+        faults.extend(
+            unasked.map(|service| format!("service {service} was not asked, because there is no access to services")),
+        );
         let action = current.control.as_ref().filter(|_| !act.is_empty()).map(|control| control.act(message, act));
         let services = self.services.as_ref().filter(|_| !tell.is_empty());
         let code = (!known.is_empty()).then(|| "code".to_owned());

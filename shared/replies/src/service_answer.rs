@@ -72,7 +72,7 @@ impl Type {
 }
 
 fn text_of(answer: Bytes) -> Result<String, String> {
-    String::from_utf8(answer.into()).map_err(|_| "the answer is not UTF-8".to_owned())
+    String::from_utf8(answer.into()).map_err(|_| "not UTF-8".to_owned())
 }
 
 /// Returns the object that has the members of the answer.
@@ -93,10 +93,10 @@ pub(crate) fn checked(kind: Kind, answer: Bytes) -> Result<String, String> {
         members.iter().filter(|(name, _)| value.get(name).is_some_and(|value| !value.is_null())).peekable();
     if present.peek().is_none() && !members.is_empty() {
         let names: Vec<&str> = members.iter().map(|(name, _)| *name).collect();
-        return Err(format!("the answer has none of the members {}", names.join(", ")));
+        return Err(format!("none of the members {}", names.join(", ")));
     }
     match present.find(|(name, expected)| !expected.matches(&value[name])) {
-        Some((name, expected)) => Err(format!("the answer's member {name} is not {}", expected.name())),
+        Some((name, expected)) => Err(format!("its member {name} is not {}", expected.name())),
         None => Ok(text),
     }
 }
@@ -134,7 +134,7 @@ impl ToolAnswer {
         let changed;
         let results = if let Some(list) = list {
             let list: Vec<&RawValue> =
-                serde_json::from_str(list.get()).map_err(|_| "the answer's member results is not a list".to_owned())?;
+                serde_json::from_str(list.get()).map_err(|_| "its member results is not a list".to_owned())?;
             let lines: Vec<Option<Box<RawValue>>> = list.iter().map(|result| result_in_one_line(result)).collect();
             let is_changed = lines.iter().any(Option::is_some);
             let list: Vec<Box<RawValue>> =
@@ -151,7 +151,7 @@ impl ToolAnswer {
             changed = line.as_ref().and_then(|line| replaced(inner, "error", line));
             Results::Error(line.unwrap_or_else(|| error.to_owned()))
         } else {
-            return Err("the answer has no results".to_owned());
+            return Err("no results".to_owned());
         };
         let is_wrapped = inner.len() != text.len();
         let text = match changed {

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use gatehouse_egress::NetworkScope;
+use gatehouse_vendor::secrets::SERVICES;
 use gatehouse_vendor::signature::SigningKey;
 use gatehouse_vendor::{PartReader, PartSpec, Secret, SecretsPart};
 use http::{HeaderName, HeaderValue, Uri};
@@ -17,7 +18,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 /// The part of the secrets document.
-pub const PART: PartSpec = PartSpec { name: "services", development: "{}" };
+pub const PART: PartSpec = PartSpec { name: SERVICES, development: "{}" };
 
 /// Longest name of a service, in bytes.
 const MAX_NAME_BYTES: usize = 64;

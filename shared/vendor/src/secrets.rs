@@ -15,6 +15,9 @@ use serde_json::value::RawValue;
 use crate::secret::Secret;
 use crate::signature::SigningKey;
 
+/// The part with the user's services, which belongs to no vendor.
+pub const SERVICES: &str = "services";
+
 /// The name of a part, and its value for development.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PartSpec {

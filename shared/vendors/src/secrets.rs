@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use gatehouse_vendor::secrets::SERVICES;
 use gatehouse_vendor::{Credentials, SecretsDocument, Source, UnreadableSecrets};
 
 use crate::SOURCES;
@@ -47,7 +48,7 @@ impl Secrets {
                 secrets.defects.append(&mut reader.defects);
             }
         }
-        let parts: Vec<&str> = secrets.credentials.iter().map(|(name, _)| *name).collect();
+        let parts: Vec<&str> = secrets.credentials.iter().map(|(name, _)| *name).chain([SERVICES]).collect();
         secrets.defects.extend(document.unknown_members(&parts));
         Ok(secrets)
     }
