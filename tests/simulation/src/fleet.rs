@@ -14,18 +14,20 @@ use aws_smithy_async::time::{SharedTimeSource, StaticTimeSource};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use bytes::Bytes;
 use gatehouse_ag_kit::AgKit;
-use gatehouse_egress::Client;
+use gatehouse_egress::{Client, ScopedClient};
 use gatehouse_inbox::queue::Queues;
 use gatehouse_inbox::{Inbox, Store};
 use gatehouse_payload::event::BODY_LIMIT;
 use gatehouse_receiver::{Deadline, Receiver, Redaction, SecretsCache, Skip};
-use gatehouse_replies::{Control, ControlHosts, Replies, Rules};
+use gatehouse_replies::{Control, ControlHosts, Replies, Rules, ServiceAccess};
 use gatehouse_runtime::{Clock, Random};
+use gatehouse_services::PART;
 use gatehouse_vendor::{Source, Vendor};
 use http::{Request, Response};
 use tokio::time::timeout;
 
 use crate::chance::Chance;
+use crate::keys::SERVICE;
 use crate::network::{Caller, Wire};
 use crate::plan::{Function, Ms, TTL_DAYS};
 use crate::world::{DEAD_LETTER_QUEUE, RETRY_QUEUE, TABLE, World};
@@ -36,6 +38,10 @@ const QUEUE_MAX_BYTES: usize = 1_048_576;
 pub const VISIBILITY: Duration = event_retry::VISIBILITY;
 /// The longest time that a webhook function takes for a delivery, in milliseconds.
 const LONGEST_DELIVERY: Ms = 5000;
+/// The longest time that server-message takes, because the service has [`SERVICE_SECONDS`] for tool calls.
+const LONGEST_ANSWER: Ms = 6000;
+/// The time limit of the service for tool calls.
+const SERVICE_SECONDS: u64 = 3;
 /// Largest difference between the clock of an instance and the true time, in milliseconds.
 pub const MAX_SKEW: i64 = 1500;
 
@@ -116,14 +122,17 @@ impl Fleet {
     ) -> Option<(usize, Option<Response<String>>)> {
         let instance = self.instance(function).await?;
         let began = self.world.now();
-        let deadline = Deadline::within(gatehouse_receiver::TIMEOUT);
-        let handling = timeout(gatehouse_receiver::TIMEOUT, instance.receive(request, deadline));
+        let (time_limit, longest) = match function {
+            Function::ServerMessage => (server_message::TIMEOUT, LONGEST_ANSWER),
+            _ => (gatehouse_receiver::TIMEOUT, LONGEST_DELIVERY),
+        };
+        let handling = timeout(time_limit, instance.receive(request, Deadline::within(time_limit)));
         let number = instance.number;
         self.world.begin_invocation(number);
         self.world.state().model.cost.begin(number);
         let Some(handled) = self.world.run(number, handling).await else { return Some((number, None)) };
         let took = self.world.now() - began;
-        if took > LONGEST_DELIVERY && !self.world.has_paused(instance.number, began) {
+        if took > longest && !self.world.has_paused(instance.number, began) {
             self.world.violate("I14", format_args!("{function} takes {took} ms for a delivery"));
         }
         if handled.is_ok() {
@@ -177,12 +186,12 @@ impl Instance {
         let code = match function {
             Function::ClientMessage => Code::Client(client_message::State {
                 receiver: receiver(client_message::VENDOR, inbox, &sdk),
-                replies: replies(version, outgoing),
+                replies: replies(version, outgoing, &sdk, &clock),
                 answers: client_message::CustomReplies,
             }),
             Function::ServerMessage => Code::Server(server_message::State {
                 receiver: receiver(server_message::VENDOR, inbox, &sdk),
-                replies: replies(version, outgoing),
+                replies: replies(version, outgoing, &sdk, &clock),
                 answers: server_message::CustomReplies,
             }),
             Function::ConversationWebhooks => Code::Conversations(receiver(conversation_webhooks::VENDOR, inbox, &sdk)),
@@ -270,22 +279,34 @@ fn secrets<P: gatehouse_vendor::SecretsPart>(source: &dyn Source, sdk: &SdkConfi
 }
 
 /// Returns the replies of a version. They differ between versions, so that a duplicate that is answered anew is
-/// noticed. Only version 0 replies to client messages.
-fn replies(version: u8, client: Client) -> Replies {
+/// noticed. Only version 0 replies to client messages, and asks the service about tool calls.
+fn replies(version: u8, client: Client, sdk: &SdkConfig, clock: &Clock) -> Replies {
     let say = format!(r#"{{"message": {{"type": "say", "content": "version {version}"}}}}"#);
     let reply = format!(r#"{{"when": {{"type": "workflow.node.started"}}, "reply": {say}}},"#);
     let reply = if version == 0 { reply.as_str() } else { "" };
+    let ask = format!(
+        r#"{{"when": {{"type": "tool-calls"}}, "ask": "{SERVICE}", "within": "{SERVICE_SECONDS}s",
+             "else": {{"result": "version {version} without its service"}}}},"#
+    );
+    let ask = if version == 0 { ask.as_str() } else { "" };
     let rules = format!(
         r#"{{"client": [
               {reply}
               {{"when": {{"type": "status-update"}}, "act": {{"type": "say", "content": "hello"}}}}],
             "server": [
+              {ask}
               {{"when": {{"type": "tool-calls"}}, "reply": {{"result": "version {version}: für 5 € 🙂"}}}},
               {{"when": {{"type": "assistant-request"}}, "reply": {{"assistantId": "version-{version}"}}}},
               {{"when": {{"type": "status-update"}}, "act": {{"type": "say", "content": "hello"}}}}]}}"#
     );
     match Rules::parse("simulated", &rules) {
-        Ok(rules) => Replies::with_control(rules, Control::with_client(client, ControlHosts::Vapi)),
+        Ok(rules) => {
+            let services = SecretsCache::manager(PART, sdk, "arn:simulated".to_owned(), false, clock.clone());
+            let http = ScopedClient::with_client(client.clone());
+            let access = gatehouse_services::Client::with_http(http, sdk.clone(), clock.clone(), false);
+            Replies::with_control(rules, Control::with_client(client, ControlHosts::Vapi))
+                .with_services(ServiceAccess::new(access, services))
+        }
         Err(error) => {
             tracing::error!(%error, "the rules of the simulation are invalid");
             Replies::none()

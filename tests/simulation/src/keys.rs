@@ -16,6 +16,11 @@ pub const AGENT: &str = "agent";
 /// The URL of that agent.
 pub const AGENT_URL: &str = "https://agent.simulated/run";
 
+/// The name of the user's service.
+pub const SERVICE: &str = "orders";
+/// The host of that service.
+pub const SERVICE_HOST: &str = "service.simulated";
+
 /// The secrets of all vendors and clients, by part of the secrets document.
 #[derive(Debug, Clone)]
 pub struct Keys {
@@ -49,6 +54,7 @@ impl Keys {
         // A forged token must not be shown either.
         keys.remember("agent_chat", u32::MAX);
         keys.ever.push(keys.agent_token());
+        keys.ever.push(keys.service_secret());
         keys
     }
 
@@ -98,6 +104,12 @@ impl Keys {
         self.secret(CLIENTS[0], u32::MAX - 1)
     }
 
+    /// Returns the secret that the user's service gets in a header.
+    #[must_use]
+    pub fn service_secret(&self) -> String {
+        self.secret(SERVICE, u32::MAX - 2)
+    }
+
     /// Returns the secrets document.
     #[must_use]
     pub fn document(&self) -> String {
@@ -108,7 +120,10 @@ impl Keys {
             let is_broken = self.breakages.contains(&Breakage::Part(part));
             ((*part).to_owned(), if is_broken { json!(["not a part"]) } else { self.part(part, numbers) })
         };
-        Value::Object(self.valid.iter().map(part).collect()).to_string()
+        let mut document = Value::Object(self.valid.iter().map(part).collect());
+        let url = format!("https://{SERVICE_HOST}/answer");
+        document["services"] = json!({SERVICE: {"url": url, "headers": {"x-vapi-secret": self.service_secret()}}});
+        document.to_string()
     }
 
     /// Returns when the last secret of a part was removed, in milliseconds since 1970; `None` if none was.

@@ -17,6 +17,7 @@ use crate::network::Caller;
 use crate::plan::{Plan, Service};
 use crate::senders;
 
+pub mod asks;
 pub mod chat;
 mod cost;
 mod queues;
@@ -72,6 +73,8 @@ pub struct Model {
     tombstones: BTreeMap<String, (i64, i64)>,
     /// The nonces of the records that were erased.
     erased_nonces: BTreeSet<String>,
+    /// The questions to the user's service.
+    pub asks: asks::Asks,
     /// The chat turns.
     pub chat: chat::Chat,
     /// The requests of each instance.
@@ -98,6 +101,7 @@ impl Model {
             receives: BTreeMap::new(),
             tombstones: BTreeMap::new(),
             erased_nonces: BTreeSet::new(),
+            asks: asks::Asks::default(),
             chat: chat::Chat::new(plan),
             cost: cost::Cost::default(),
         }
@@ -119,6 +123,7 @@ impl Model {
                 };
                 self.chat.item_changed(&change.key, change.new.as_ref(), caller, turn, now)
             }
+            Some("ask") => self.asks.item_changed(change, caller, now),
             Some("erased") => self.erased_list_changed(change, now),
             _ => self.record_changed(change, caller, now),
         }

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use crate::chance::Chance;
+use crate::keys::SERVICE_HOST;
 use crate::network::{Caller, NoResponse, Target, Wire};
 use crate::plan::{Ms, Service};
 use crate::world::World;
@@ -21,6 +22,9 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 impl Wire {
     /// Sends a request to an agent or to a control URL.
     pub(crate) async fn send_outgoing(&self, request: Request<Bytes>) -> Result<Response<Body>, NoResponse> {
+        if request.uri().host() == Some(SERVICE_HOST) {
+            return self.ask_service(request).await;
+        }
         let is_control = request.uri().path().starts_with("/control/");
         let service = if is_control { Service::Control } else { Service::Agent };
         let id = request.headers().get("x-request-id").and_then(|id| id.to_str().ok()).unwrap_or_default();
@@ -42,6 +46,75 @@ impl Wire {
         let refuse = |_| response(StatusCode::SERVICE_UNAVAILABLE, empty());
         self.world.carry(caller, service, "POST", &about, apply, refuse).await
     }
+}
+
+impl Wire {
+    /// Sends a question to the user's service.
+    async fn ask_service(&self, request: Request<Bytes>) -> Result<Response<Body>, NoResponse> {
+        let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let about = Target::named(header("gatehouse-event-id"));
+        let caller = self.caller;
+        let apply = |world: &World| {
+            let name = world.state().name(caller);
+            world.note(format_args!("{name} UserService.POST {about}"));
+            service_answer(world, caller, &request)
+        };
+        let refuse = |_| response(StatusCode::SERVICE_UNAVAILABLE, empty());
+        self.world.carry(caller, Service::UserService, "POST", &about, apply, refuse).await
+    }
+}
+
+/// Answers a question as a service does: mostly well, and at times with an error, too late or not at all.
+fn service_answer(world: &World, caller: Caller, request: &Request<Bytes>) -> Response<Body> {
+    let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let body: Value = serde_json::from_slice(request.body()).unwrap_or_default();
+    let (began_at, is_disturbed) = match caller {
+        Caller::Instance(number) => (world.began_at(number), !world.is_undisturbed(number)),
+        _ => (0, true),
+    };
+    let (number, checked) = {
+        let mut state = world.state();
+        let (number, checked) = state.model.asks.asked(caller, header("webhook-id"), began_at, is_disturbed);
+        let text = String::from_utf8_lossy(request.body());
+        let is_own = header("x-vapi-secret") == state.keys.service_secret();
+        let other = |(name, value): (&header::HeaderName, &http::HeaderValue)| {
+            name != "x-vapi-secret" && value.to_str().is_ok_and(|text| state.keys.are_shown_in(text))
+        };
+        let leaks = state.keys.are_shown_in(&text) || text.contains("https://control.vapi.ai");
+        let wrong = [
+            (text.contains("FORGED"), "I3", "gets a body that no vendor has signed"),
+            (leaks || request.headers().iter().any(other), "I8", "gets secrets that are not its own"),
+            (!is_own, "I8", "does not get its own secret"),
+            (header("idempotency-key") != header("webhook-id"), "I11", "gets two ids of one question"),
+        ];
+        let wrong = wrong.into_iter().find(|(is_wrong, ..)| *is_wrong);
+        let wrong = wrong.map(|(_, invariant, what)| Err((invariant, format!("the service {what}"))));
+        (number, wrong.unwrap_or(checked))
+    };
+    world.check(checked);
+    let mut chance = Chance::of(world.state().plan.seed, &[6, number as u64]);
+    let calls = body["message"]["toolCallList"].as_array().cloned().unwrap_or_default();
+    // The result differs in every answer, so that copies with different answers are noticed.
+    let result = |call: &Value| json!({"toolCallId": call["id"], "result": format!("version answered {number}")});
+    let answer = json!({"results": calls.iter().map(result).collect::<Vec<_>>()}).to_string();
+    let (status, text, pause) = match chance.between(0, 100) {
+        0..5 => (500, "{}".to_owned(), 0),
+        5..8 => (204, String::new(), 0),
+        8..11 => (200, "<html>".to_owned(), 0),
+        11..14 => (200, json!({"results": []}).to_string(), 0),
+        14..20 => (200, answer, chance.between(200, 5000)),
+        _ => (200, answer, chance.between(0, 60)),
+    };
+    let (sender, frames) = mpsc::unbounded_channel();
+    let world = world.clone();
+    tokio::spawn(async move {
+        if pause > 0 {
+            world.wait(pause).await;
+        }
+        let _ = sender.send(Ok(Bytes::from(text)));
+    });
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
+    response(status, Body::simulated(AgentBody(frames).boxed_unsync()))
 }
 
 fn empty() -> Body {

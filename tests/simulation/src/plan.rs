@@ -227,6 +227,8 @@ pub enum Service {
     SecretsManager,
     Agent,
     Control,
+    /// The user's service, which answers tool calls.
+    UserService,
     /// The functions, as vendors and clients call them.
     Gatehouse,
 }

@@ -97,6 +97,14 @@ impl Cost {
         self.changed_by_others.remove(&instance);
         // The list of erased subjects is read once a minute, whatever arrives.
         let requests: Vec<Request> = requests.into_iter().filter(|request| request.key != "erased").collect();
+        // A question costs its claim; a copy that does not get the claim reads the record until it finds it.
+        let (claims, requests): (Vec<Request>, Vec<Request>) =
+            requests.into_iter().partition(|request| request.key.starts_with("ask:"));
+        let is_read = |request: &Request| !claims.is_empty() && request.operation == "GetItem";
+        let requests: Vec<Request> = requests.into_iter().filter(|request| !is_read(request)).collect();
+        if is_exact && outcome == "recorded" && claims.iter().filter(|claim| claim.is_written).count() > 1 {
+            return Err(("cost", format!("a question took {} claims", claims.len())));
+        }
         let (least, most) = match outcome {
             "recorded" | "duplicate" => (1, 1),
             "conflict" => (2, 2),

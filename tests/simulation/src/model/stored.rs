@@ -69,6 +69,7 @@ pub(super) struct Attempt {
     pub(super) received_at: String,
     pub(super) verified_by: String,
     pub(super) answer: Option<String>,
+    pub(super) asked: Option<String>,
     /// Hexadecimal.
     pub(super) fingerprint: String,
     pub(super) is_weak: bool,
@@ -116,6 +117,7 @@ impl Model {
             received_at: text("received_at").unwrap_or_default().to_owned(),
             verified_by: text("verified_by").unwrap_or_default().to_owned(),
             answer: text("answer").map(str::to_owned),
+            asked: text("asked").map(str::to_owned),
             fingerprint: item
                 .get("fingerprint")
                 .and_then(|fingerprint| BASE64.decode(fingerprint["B"].as_str()?.as_bytes()).ok())
@@ -202,6 +204,7 @@ impl Model {
                     received_at: text("received_at").unwrap_or_default(),
                     verified_by: text("verified_by").unwrap_or_default(),
                     answer: text("answer"),
+                    asked: text("asked"),
                     fingerprint: text("fingerprint").unwrap_or_default(),
                     is_weak: envelope["identity"] == "weak",
                 };

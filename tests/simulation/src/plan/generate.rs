@@ -216,6 +216,8 @@ impl Plan {
             Service::SecretsManager,
             Service::Control,
             Service::Control,
+            Service::UserService,
+            Service::UserService,
             Service::Gatehouse,
         ];
         const CHAT_SERVICES: &[Service] = &[
