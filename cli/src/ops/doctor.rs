@@ -13,6 +13,8 @@ use gatehouse_vendor::CredentialsShape;
 use gatehouse_vendors::SOURCES;
 use serde_json::json;
 
+mod services;
+
 use super::deployment::{Deployment, TargetArgs};
 use super::output::{OutputArgs, Table, print_json};
 use super::{ExitStatus, dead_letters};
@@ -110,11 +112,16 @@ pub(crate) async fn run(arguments: Arguments) -> ExitStatus {
     if let Some((sdk, outputs)) = &deployment.deployed {
         let check = format!("run gatehouse secrets check --stack {}", outputs.stack);
         run_check(&mut findings, "secrets", &check, async |findings| secrets(sdk, outputs, findings).await).await;
+        run_check(&mut findings, "services", &check, async |findings| services::deployed(sdk, outputs, findings).await)
+            .await;
         run_check(&mut findings, "alarms", restore, async |findings| alarms(sdk, outputs, findings).await).await;
         protection(outputs, &mut findings);
         let advice = "allow lambda:GetAccountSettings to check the account's concurrency";
         run_check(&mut findings, "concurrency", advice, async |findings| concurrency(sdk, outputs, findings).await)
             .await;
+    }
+    if let Some(dev) = &deployment.dev {
+        services::local(&dev.counts, &mut findings);
     }
     let advice = "check that the URLs are reachable";
     run_check(&mut findings, "URLs", advice, async |findings| urls(&deployment, findings).await).await;

@@ -27,6 +27,8 @@ recorded or dead-lettered. Messages that the redrive policy moves have no line. 
 refused. The metrics in CloudWatch have no vendor and no type, because each combination would be billed as a separate
 metric.
 
+A second table shows how services answer: the questions to each service by their result.
+
 Examples:
   gatehouse stats
   gatehouse stats --since 24h --stack gatehouse
@@ -43,7 +45,10 @@ const COLUMNS: [Outcome; 6] = [
 ];
 /// The CloudWatch Logs Insights query.
 const QUERY: &str = "filter ispresent(outcome) | parse event_id \"*:*\" as vendor, rest \
-                     | stats sum(coalesce(outcomes, 1)) as n by coalesce(source, vendor) as of, event_type, outcome | limit 10000";
+                     | stats sum(coalesce(outcomes, 1)) as n \
+                     by coalesce(source, vendor) as of, event_type, outcome, asked, ask | limit 10000";
+/// The results of services, which always have a column.
+const RESULTS: [&str; 6] = ["answered", "timeout", "status", "connect", "breaker", "unusable"];
 /// Time limit of a query.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(120);
 
@@ -58,8 +63,27 @@ pub(crate) struct Arguments {
     target: TargetArgs,
 }
 
-/// Counts by source and type, then by outcome.
-type Counts = BTreeMap<(String, String), BTreeMap<String, u64>>;
+/// Counts of events and of questions to services.
+#[derive(Default)]
+struct Counts {
+    /// By source and type, then by outcome.
+    events: BTreeMap<(String, String), BTreeMap<String, u64>>,
+    /// By service, then by the word for the result.
+    questions: BTreeMap<String, BTreeMap<String, u64>>,
+}
+
+impl Counts {
+    fn add(&mut self, count: Count) {
+        let by_outcome = self.events.entry((count.source, count.event_type)).or_default();
+        *by_outcome.entry(count.outcome).or_default() += count.count;
+        for (service, result) in
+            count.asked.split(',').zip(count.ask.split(',')).filter(|(service, _)| !service.is_empty())
+        {
+            let by_result = self.questions.entry(service.to_owned()).or_default();
+            *by_result.entry(result.to_owned()).or_default() += count.count;
+        }
+    }
+}
 
 pub(crate) async fn run(arguments: Arguments) -> ExitStatus {
     let Arguments { since, output, target } = arguments;
@@ -70,15 +94,24 @@ pub(crate) async fn run(arguments: Arguments) -> ExitStatus {
         None => stack_counts(&deployment, since).await?,
     };
     if output.json {
-        for ((source, kind), outcomes) in &counts {
+        for ((source, kind), outcomes) in &counts.events {
             for (outcome, count) in outcomes {
                 print_json(&json!({"source": source, "type": kind, "outcome": outcome, "count": count}))?;
             }
         }
-    } else if !counts.is_empty() {
+        for (service, results) in &counts.questions {
+            for (result, count) in results {
+                print_json(&json!({"service": service, "ask": result, "count": count}))?;
+            }
+        }
+    } else if !counts.events.is_empty() {
         table(&counts).print()?;
+        if !counts.questions.is_empty() {
+            print("\n")?;
+            questions(&counts).print()?;
+        }
     }
-    if counts.is_empty() {
+    if counts.events.is_empty() {
         if !output.json {
             print("no events were counted\n")?;
         }
@@ -89,14 +122,13 @@ pub(crate) async fn run(arguments: Arguments) -> ExitStatus {
 
 fn table(counts: &Counts) -> Table {
     let columns = COLUMNS.map(Outcome::as_str);
-    let others: BTreeSet<&str> =
-        counts.values().flat_map(BTreeMap::keys).map(String::as_str).filter(|name| !columns.contains(name)).collect();
+    let others: BTreeSet<&str> = counts.events.values().flat_map(BTreeMap::keys).map(String::as_str).collect();
+    let others = others.into_iter().filter(|name| !columns.contains(name));
     let outcomes: Vec<&str> = columns.into_iter().chain(others).collect();
     let names: Vec<String> = outcomes.iter().map(|name| name.to_ascii_uppercase()).collect();
     let mut table = Table::new(["SOURCE", "TYPE"].into_iter().chain(names.iter().map(String::as_str)));
-    let cell = |n: u64| if n == 0 { "-".to_owned() } else { n.to_string() };
     let mut sums = vec![0; outcomes.len()];
-    for ((source, kind), by_outcome) in counts {
+    for ((source, kind), by_outcome) in &counts.events {
         let numbers: Vec<u64> =
             outcomes.iter().map(|name| by_outcome.get(*name).copied().unwrap_or_default()).collect();
         sums.iter_mut().zip(&numbers).for_each(|(sum, n)| *sum += n);
@@ -107,14 +139,25 @@ fn table(counts: &Counts) -> Table {
     table
 }
 
-fn dev_counts(dev: &[Count], since: Timestamp) -> Counts {
-    let mut counts = Counts::new();
-    for Count { source, event_type, outcome, count, .. } in
-        dev.iter().filter(|count| count.minute >= since.as_secs().div_euclid(60))
-    {
-        let by_outcome = counts.entry((source.clone(), event_type.clone())).or_default();
-        *by_outcome.entry(outcome.clone()).or_default() += count;
+fn cell(n: u64) -> String {
+    if n == 0 { "-".to_owned() } else { n.to_string() }
+}
+
+/// Returns the table of how services answer.
+fn questions(counts: &Counts) -> Table {
+    let names = RESULTS.map(str::to_ascii_uppercase);
+    let mut table = Table::new(["SERVICE"].into_iter().chain(names.iter().map(String::as_str)));
+    for (service, by_result) in &counts.questions {
+        let numbers = RESULTS.map(|result| cell(by_result.get(result).copied().unwrap_or_default()));
+        table.row([service.clone()].into_iter().chain(numbers));
     }
+    table
+}
+
+fn dev_counts(dev: &[Count], since: Timestamp) -> Counts {
+    let mut counts = Counts::default();
+    let since = since.as_secs().div_euclid(60);
+    dev.iter().filter(|count| count.minute >= since).for_each(|count| counts.add(count.clone()));
     counts
 }
 
@@ -139,11 +182,8 @@ async fn stack_counts(deployment: &Deployment, since: Timestamp) -> Result<Count
         match answer["status"].as_str() {
             Some("Complete") => {
                 bar.finish_and_clear();
-                let mut counts = Counts::new();
-                for row in answer["results"].as_array().into_iter().flatten() {
-                    let (kind, outcome, n) = parse_row(row);
-                    *counts.entry(kind).or_default().entry(outcome).or_default() += n;
-                }
+                let mut counts = Counts::default();
+                answer["results"].as_array().into_iter().flatten().for_each(|row| counts.add(parse_row(row)));
                 return Ok(counts);
             }
             Some("Running" | "Scheduled") if tokio::time::Instant::now() < deadline => {
@@ -157,13 +197,21 @@ async fn stack_counts(deployment: &Deployment, since: Timestamp) -> Result<Count
     }
 }
 
-/// Parses a result row into source and type, outcome, and count.
-fn parse_row(row: &Value) -> ((String, String), String, u64) {
+/// Parses a result row.
+fn parse_row(row: &Value) -> Count {
     let text = |name: &str| {
         let field = row.as_array().into_iter().flatten().find(|field| field["field"] == name);
         field.and_then(|field| field["value"].as_str()).unwrap_or_default().to_owned()
     };
-    ((text("of"), text("event_type")), text("outcome"), count(&text("n")))
+    Count {
+        minute: 0,
+        source: text("of"),
+        event_type: text("event_type"),
+        outcome: text("outcome"),
+        asked: text("asked"),
+        ask: text("ask"),
+        count: count(&text("n")),
+    }
 }
 
 /// Parses a sum, which CloudWatch may print with decimals: `41.0`.

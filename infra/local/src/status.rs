@@ -32,7 +32,7 @@ pub struct About {
     pub dead_letter_queue: String,
 }
 
-/// The number of events with the same source, type and outcome in one minute.
+/// The number of events with the same source, type, outcome and results of services in one minute.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Count {
     /// The minute, in minutes since 1970.
@@ -43,6 +43,12 @@ pub struct Count {
     pub event_type: String,
     /// The outcome, as the log line names it.
     pub outcome: String,
+    /// The services that were asked, separated by commas; empty if none was.
+    #[serde(default)]
+    pub asked: String,
+    /// The result of each of them, separated by commas.
+    #[serde(default)]
+    pub ask: String,
     /// The number of events.
     pub count: u64,
 }
@@ -72,6 +78,8 @@ struct Kind {
     source: String,
     event_type: String,
     outcome: String,
+    asked: String,
+    ask: String,
 }
 
 impl Counts {
@@ -84,6 +92,8 @@ impl Counts {
             source: kind.source.clone(),
             event_type: kind.event_type.clone(),
             outcome: kind.outcome.clone(),
+            asked: kind.asked.clone(),
+            ask: kind.ask.clone(),
             count: *count,
         };
         minutes.iter().flat_map(|minute| minute.counts.iter().map(move |kind| count_of(minute, kind))).collect()
@@ -119,6 +129,8 @@ impl Visit for Kind {
             "outcome" => self.outcome = value.to_owned(),
             "source" => self.source = value.to_owned(),
             "event_type" => self.event_type = value.to_owned(),
+            "asked" => self.asked = value.to_owned(),
+            "ask" => self.ask = value.to_owned(),
             // event-retry's log lines have no source; the event id starts with it.
             "event_id" if self.source.is_empty() => {
                 self.source = value.split(':').next().unwrap_or_default().to_owned();

@@ -76,12 +76,23 @@ async fn aws_stub(bed: &Bed, missing: &[&str]) -> (Server, String) {
                         field("n", &n.to_string())
                     ])
                 };
-                let rows = [row("ada", "v1.conversation.message", "recorded", 41), row("ada", "", "refused", 2)];
+                let mut asked = row("vapi", "tool-calls", "recorded", 7);
+                let of_services = [("asked", "orders,stock"), ("ask", "answered,timeout")];
+                let of_services = of_services.map(|(name, value)| json!({"field": name, "value": value}));
+                asked.as_array_mut().unwrap().extend(of_services);
+                let rows = [row("ada", "v1.conversation.message", "recorded", 41), row("ada", "", "refused", 2), asked];
                 Bytes::from(json!({"status": "Complete", "results": rows}).to_string())
             }
             _ if request.uri().path().ends_with("/account-settings/") => {
                 let limit = json!({"ConcurrentExecutions": 520, "UnreservedConcurrentExecutions": 20});
                 Bytes::from(json!({"AccountLimit": limit}).to_string())
+            }
+            _ if body.contains("Action=GetMetricStatistics") => {
+                let sum = if body.contains("MetricName=fallback") { "9.0" } else { "100.0" };
+                Bytes::from(format!(
+                    "<GetMetricStatisticsResponse><GetMetricStatisticsResult><Datapoints><member><Sum>{sum}</Sum>\
+                     </member></Datapoints></GetMetricStatisticsResult></GetMetricStatisticsResponse>"
+                ))
             }
             _ if body.contains("Action=DescribeAlarms") => Bytes::from_static(ACTIVE_ALARM.as_bytes()),
             _ if body.contains("Action=ListStackResources") && !body.contains("NextToken=") => first_page.clone(),
@@ -130,9 +141,15 @@ async fn stats_of_a_stack_come_from_its_log_lines() {
     let bed = Bed::start().await;
     let lines = run(&bed, &["stats", "--json"]).await.lines();
     let recorded = json!({"source": "ada", "type": "v1.conversation.message", "outcome": "recorded", "count": 41});
-    assert!(lines.contains(&recorded) && lines.len() == 2, "{lines:?}");
+    assert!(lines.contains(&recorded) && lines.len() == 5, "{lines:?}");
+    assert!(lines.contains(&json!({"service": "stock", "ask": "timeout", "count": 7})), "{lines:?}");
     let table = run(&bed, &["stats"]).await.out;
-    assert!(table.lines().last().unwrap().starts_with("all") && table.contains("REFUSED"), "{table}");
+    let (events, services) = table.split_once("\n\n").unwrap();
+    assert!(events.lines().last().unwrap().starts_with("all") && events.contains("REFUSED"), "{table}");
+    let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    let lines: Vec<Vec<String>> = services.lines().map(words).collect();
+    assert_eq!(lines[0], ["SERVICE", "ANSWERED", "TIMEOUT", "STATUS", "CONNECT", "BREAKER", "UNUSABLE"]);
+    assert_eq!(lines[1..], [["orders", "7", "-", "-", "-", "-", "-"], ["stock", "-", "7", "-", "-", "-", "-"]]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -153,6 +170,9 @@ async fn doctor_reports_active_alarms_and_invalid_secrets() {
     );
     assert_eq!(finding("secrets of vapi")["state"], "warning");
     assert_eq!(finding("alarms")["state"], "ok");
+    let answers = finding("answers of services");
+    assert_eq!(answers["found"], "100 questions in 24 h, 9 without a usable answer");
+    assert_eq!(answers["state"], "warning");
     let protection = finding("termination protection");
     assert_eq!((&protection["state"], &protection["found"]), (&"warning".into(), &"off".into()));
     let concurrency = finding("concurrency");
