@@ -211,7 +211,11 @@ impl Replay<'_> {
         let unparsed = |event: &Event| Some(if event.flags.unparsed { "no" } else { "yes" }.to_owned());
         check("parsed", unparsed(stored), unparsed(&now));
         if let Some(channel) = Channel::of(&stored.id) {
-            let chosen = self.rules.choose(channel, &VapiMessage::by(stored), &BTreeMap::new(), None);
+            let mut chosen = self.rules.choose(channel, &VapiMessage::by(stored), &BTreeMap::new(), None);
+            // The answer of a service is not known without asking it.
+            if chosen.unasked.is_some() || stored.asked.is_some() {
+                chosen.reply.clone_from(&stored.answer);
+            }
             // Without --payload, the descriptions of two different replies must differ even if the lengths are equal.
             let description = |reply: &Option<String>, other: &Option<String>, word: &str| match reply {
                 Some(text) if self.payload => Some(text.clone()),
@@ -224,6 +228,7 @@ impl Replay<'_> {
             let (old, new) = (&stored.answer, &chosen.reply);
             check("answer", description(old, new, "a reply"), description(new, old, "another reply"));
             now.answer = chosen.reply;
+            now.asked.clone_from(&stored.asked);
         }
         // With a new nonce, the store sees another delivery instead of the write that made the record.
         if let Ok(nonce) = Nonce::random() {

@@ -102,8 +102,9 @@ impl Cost {
             requests.into_iter().partition(|request| request.key.starts_with("ask:"));
         let is_read = |request: &Request| !claims.is_empty() && request.operation == "GetItem";
         let requests: Vec<Request> = requests.into_iter().filter(|request| !is_read(request)).collect();
-        if is_exact && outcome == "recorded" && claims.iter().filter(|claim| claim.is_written).count() > 1 {
-            return Err(("cost", format!("a question took {} claims", claims.len())));
+        let claimed: u64 = claims.iter().filter(|claim| claim.is_written).map(|claim| claim.write_units).sum();
+        if is_exact && outcome == "recorded" && claimed > 1 {
+            return Err(("cost", format!("the claim of a question took {claimed} write units")));
         }
         let (least, most) = match outcome {
             "recorded" | "duplicate" => (1, 1),
