@@ -160,6 +160,7 @@ async fn start(arguments: &Arguments, counts: Counts) -> Result<Dev, Error> {
         ..Options::default()
     };
     let replies = replies::replies(&source, &options)?;
+    replies::warn_of_missing_services(&source, &secrets)?;
     if let replies::Source::File(file) = &source {
         tokio::spawn(replies::reload(file.clone(), replies.clone()));
     }

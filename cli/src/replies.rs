@@ -176,8 +176,8 @@ fn describe(
         let default = Kind::of(channel, message_type).map_or("{}", Kind::default_reply);
         writeln!(text, "  answer  {}", chosen.reply.as_deref().unwrap_or(default))?;
     }
-    for tell in &chosen.tell {
-        writeln!(text, "  tell    the service {}, after the event was recorded", tell.service)?;
+    for notification in &chosen.notify {
+        writeln!(text, "  notify  the service {}, after the event was recorded", notification.service)?;
     }
     for act in &chosen.act {
         writeln!(text, "  act     {act}")?;

@@ -215,16 +215,18 @@ async fn rotate(Rotate { credential, value, finish, place }: Rotate) -> Result<b
     let document = Document::read(place.read().await?.as_deref())?;
     match (document.count(&credential), finish) {
         (0, _) => Err(format!(
-            "{credential} has no value yet, so there is nothing to rotate; set one with: gatehouse secrets set {credential}"
+            "{credential} has no value yet, so there is nothing to rotate; set one with: gatehouse secrets set \
+             {credential}{}",
+            if matches!(credential, Credential::Service(_)) { " --new" } else { "" }
         )
         .into()),
         (1, true) => Err(format!("{credential} has one value only; start a rotation with: {command}").into()),
         (_, true) => finish_rotation(&credential, document, &place).await,
         (1, false) => start_rotation(&credential, value, document, &place, &command).await,
-        (_, false) => Err(format!(
-            "{credential} has several values: a rotation is in progress; end it with: {command} --finish"
-        )
-        .into()),
+        (_, false) => {
+            Err(format!("{credential} has several values: a rotation is in progress; end it with: {command} --finish")
+                .into())
+        }
     }
 }
 

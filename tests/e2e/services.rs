@@ -167,6 +167,20 @@ async fn failed_service_is_replaced_by_else_then_by_the_following_rules() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn slow_service_is_asked_once_and_the_following_rule_decides() {
+    let (agent, count) = slow(Duration::from_secs(20)).await;
+    let rules = json!({"server": [
+        {"when": {"type": "assistant-request"}, "ask": "mine", "within": "300ms"},
+        {"when": {"type": "*"}, "ask": "mine", "within": "300ms"},
+        {"when": {"type": "assistant-request"}, "reply": {"assistantId": "rule"}},
+    ]});
+    let stack = stack_asking(rules, &[("mine", &agent)]).await;
+    let expected = ("recorded".to_owned(), json!({"assistantId": "rule"}));
+    assert_eq!(ask(&stack, &message("assistant-request", json!({}))).await, expected);
+    assert_eq!(count.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn no_answer_leaves_the_reply_to_the_next_rule() {
     for (status, body) in [(204, ""), (200, ""), (200, "{}"), (200, " { } ")] {
         let agent = service(move |_| Some(response(status, body))).await;
@@ -262,6 +276,118 @@ async fn missing_result_is_a_fault_of_its_call_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn service_that_is_asked_after_another_gets_its_own_calls_and_id() {
+    let primary = answering(&json!({"results": [{"toolCallId": "A", "result": "primary"}]})).await;
+    let backup = echoing().await;
+    let rules = json!({"server": [
+        {"when": {"type": "tool-calls"}, "ask": "primary", "within": "4s"},
+        {"when": {"type": "tool-calls"}, "ask": "backup"},
+    ]});
+    let stack = stack_asking(rules, &[("primary", &primary), ("backup", &backup)]).await;
+    let (_, reply) = ask(&stack, &tool_calls(&["a", "b"])).await;
+    let results: Vec<&Value> = reply["results"].as_array().unwrap().iter().map(|result| &result["result"]).collect();
+    assert_eq!(results, ["primary", "B"]);
+    let request = &backup.requests()[0];
+    let body: Value = serde_json::from_slice(&request.body).unwrap();
+    assert_eq!(body["message"]["toolCallList"].as_array().unwrap().len(), 1);
+    assert!(request.headers["webhook-id"].to_str().unwrap().ends_with(":backup"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_with_one_id_get_the_results_of_their_own_services() {
+    let one = answering(&json!({"results": [{"toolCallId": "hook", "result": "one"}]})).await;
+    let two = answering(
+        &json!({"results": [{"toolCallId": "hook", "result": "2a"}, {"toolCallId": "hook", "result": "2b"}]}),
+    )
+    .await;
+    let rules = json!({"server": [
+        {"when": {"type": "tool-calls", "tool": "one"}, "ask": "one"}, {"when": {"type": "tool-calls"}, "ask": "two"}
+    ]});
+    let stack = stack_asking(rules, &[("one", &one), ("two", &two)]).await;
+    let call = |name: &str| json!({"id": "hook", "function": {"name": name, "arguments": {}}});
+    let calls = json!({"toolCallList": [call("two"), call("one"), call("two")]});
+    let (_, reply) = ask(&stack, &message("tool-calls", calls)).await;
+    let results: Vec<&Value> = reply["results"].as_array().unwrap().iter().map(|result| &result["result"]).collect();
+    assert_eq!(results, ["2a", "one", "2b"]);
+    let body: Value = serde_json::from_slice(&one.requests()[0].body).unwrap();
+    assert_eq!(body["message"]["toolCallList"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn error_text_that_rust_cannot_read_is_passed_on_for_each_call() {
+    let orders = service(|_| Some(response(200, r#"{"error":"caf\ud83d"}"#))).await;
+    let rules = json!({"server": [
+        {"when": {"type": "tool-calls", "tool": "a"}, "ask": "orders"},
+        {"when": {"type": "tool-calls"}, "reply": {"result": "x"}},
+    ]});
+    let stack = stack_asking(rules, &[("orders", &orders)]).await;
+    let answer = send(&stack, &Delivery::now(&Vapi::SERVER, tool_calls(&["a", "b"]).to_string())).await;
+    assert!(answer.status == 200 && answer.body.contains(r#""error":"caf\ud83d""#), "{}", answer.body);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answer_that_rust_cannot_read_is_passed_on() {
+    let bytes = r#"{"assistant":{"firstMessage":"Hi \ud83d","n":1e400}}"#;
+    let agent = service(move |_| Some(response(200, bytes))).await;
+    let rules = json!({"server": [{"when": {"type": "*"}, "ask": "mine"}]});
+    let stack = stack_asking(rules, &[("mine", &agent)]).await;
+    let body = message("assistant-request", json!({})).to_string();
+    assert_eq!(send(&stack, &Delivery::now(&Vapi::SERVER, body)).await.body, bytes);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn copies_of_a_question_that_times_out_all_get_else() {
+    let (agent, count) = slow(Duration::from_secs(20)).await;
+    let rules = json!({"server": [
+        {"when": {"type": "assistant-request"}, "ask": "mine", "within": "1s", "else": {"assistantId": "else"}}
+    ]});
+    let stack = stack_asking(rules, &[("mine", &agent)]).await;
+    let question = message("assistant-request", json!({}));
+    let answers = join_all((0..4).map(|_| ask(&stack, &question))).await;
+    assert!(answers.iter().all(|(_, answer)| *answer == json!({"assistantId": "else"})), "{answers:?}");
+    assert!(answers.iter().all(|(outcome, _)| outcome != "unrecorded"), "{answers:?}");
+    assert_eq!(count.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn predial_answers_are_compared_by_eligibility() {
+    let count = AtomicUsize::new(0);
+    let agent = service(move |_| {
+        let n = count.fetch_add(1, Ordering::SeqCst);
+        Some(response(200, &json!({"eligible": n < 2, "checkedAt": n}).to_string()))
+    })
+    .await;
+    let rules = json!({"server": [{"when": {"type": "campaign.predial"}, "ask": "mine", "once": false}]});
+    let stack = stack_asking(rules, &[("mine", &agent)]).await;
+    let question = message("campaign.predial", json!({"campaignId": "c", "contact": {"id": "p"}}));
+    let mut eligible = Vec::new();
+    for _ in 0..3 {
+        eligible.push(ask(&stack, &question).await.1["eligible"].clone());
+    }
+    assert_eq!(eligible, [true, true, false]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn client_message_whose_copy_waits_in_vain_is_sent_again() {
+    let agent = answering(&json!({"message": {}})).await;
+    let rules = json!({"client": [{"when": {"type": "hang"}, "ask": "mine", "within": "300ms"}]});
+    let stack = stack_asking(rules, &[("mine", &agent)]).await;
+    let delivery = Delivery::now(&Vapi::CLIENT, message("hang", json!({})).to_string());
+    // The first copy is killed after it has claimed the question: only its claim is left.
+    send(&stack, &delivery).await;
+    let scan = stack.dynamodb_client().scan().table_name(&stack.table).send().await.unwrap();
+    let mut claim =
+        scan.items().iter().find(|item| item["event_id"].as_s().unwrap().starts_with("ask:")).unwrap().clone();
+    let id = scan.items().iter().find(|item| item.contains_key("payload")).unwrap()["event_id"].clone();
+    let later = aws_sdk_dynamodb::types::AttributeValue::S("2050-01-01T00:00:00.000Z".to_owned());
+    claim.insert("lease_until".to_owned(), later);
+    let client = stack.dynamodb_client();
+    client.put_item().table_name(&stack.table).set_item(Some(claim)).send().await.unwrap();
+    client.delete_item().table_name(&stack.table).key("event_id", id).send().await.unwrap();
+    assert_eq!(send(&stack, &delivery).await.status, 503);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn tool_results_become_one_line_of_text() {
     for (given, expected) in [
         (
@@ -278,6 +404,9 @@ async fn tool_results_become_one_line_of_text() {
             r#"{ "results": [ {"result":"a  b ","toolCallId":"A"} ] }"#,
         ),
         (r#"{"error":"not\nnow"}"#, r#"{"error":"not now"}"#),
+        (r#"{"results":[{"toolCallId":"A","result":"x\n"}]}"#, r#"{"results":[{"toolCallId":"A","result":"x"}]}"#),
+        (r#"{"results":[{"toolCallId":"A","error":"\r\nx"}]}"#, r#"{"results":[{"toolCallId":"A","error":"x"}]}"#),
+        (r#"{"error":"caf\ud83d"}"#, r#"{"error":"caf\ud83d"}"#),
         (
             r#"{"messageResponse":{"results":[{"toolCallId":"A","result":7}]}}"#,
             r#"{"messageResponse":{"results":[{"toolCallId":"A","result":"7"}]}}"#,

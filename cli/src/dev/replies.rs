@@ -12,6 +12,7 @@ use serde_json::json;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::{DEVELOPMENT_REPLIES, DEVELOPMENT_REPLIES_FILE};
+use crate::secrets::AllSecrets;
 use crate::shell::read_text;
 
 /// How often the rules file is checked for changes.
@@ -44,7 +45,7 @@ impl std::fmt::Display for Source {
 pub(super) fn replies(source: &Source, options: &Options) -> Result<Replies, Error> {
     let services = match source {
         Source::Service(url) => {
-            parse_url(url).map_err(|defect| format!("--answer: the URL {defect}, or http:// on this machine"))?;
+            parse_url(url).map_err(|defect| format!("--answer: the URL {defect}"))?;
             let document = json!({PART.name: {ANSWER: {"url": url}}}).to_string();
             Options { secrets: document, secrets_file: None, ..options.clone() }.secrets_cache(PART)?
         }
@@ -60,7 +61,8 @@ fn rules(source: &Source) -> Result<Replies, Error> {
         Source::BuiltIn => (DEVELOPMENT_REPLIES_FILE.to_owned(), DEVELOPMENT_REPLIES.to_owned()),
         Source::File(file) => (file.display().to_string(), read_text(file)?),
         Source::Service(_) => {
-            let rules = json!([{"when": {"type": "*"}, "ask": ANSWER}]);
+            // A server that was written for Vapi gets what Vapi sends.
+            let rules = json!([{"when": {"type": "*"}, "ask": ANSWER, "unredacted": true}]);
             ("--answer".to_owned(), json!({"client": rules, "server": rules}).to_string())
         }
     };
@@ -71,6 +73,16 @@ fn rules(source: &Source) -> Result<Replies, Error> {
     // The built-in rules must not act on a real call when somebody replays a delivery of Vapi here.
     let hosts = if *source == Source::BuiltIn { ControlHosts::Loopback } else { ControlHosts::VapiAndLoopback };
     Ok(Replies::new(rules, hosts)?)
+}
+
+/// Logs the services that rules ask and that the secrets document lacks.
+pub(super) fn warn_of_missing_services(source: &Source, secrets: &AllSecrets) -> Result<(), Error> {
+    let Source::File(file) = source else { return Ok(()) };
+    let rules = Rules::parse(&file.display().to_string(), &read_text(file)?)?;
+    for (rule, service) in rules.questions().filter(|(_, service)| secrets.services.get(service).is_none()) {
+        tracing::warn!("{}: {rule}: ask: the secrets document has no service {service}", file.display());
+    }
+    Ok(())
 }
 
 /// Replaces the rules of `replies` whenever their file changes. Rules with an error do not replace usable ones.

@@ -24,16 +24,16 @@ use crate::secrets::ServicesPlace;
 
 /// Time limit for connecting to a service.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// Time limit for the reply, if no rule asks for it.
+/// Time limit for the reply, if no rule asks a service.
 const DECIDE_WITHIN: Duration = Duration::from_secs(2);
 
-/// Asks services, and remembers the requests.
+/// Asks services, and records the requests.
 pub(super) struct Asking {
     access: ServiceAccess,
     requests: Arc<Recorder>,
 }
 
-/// Sends requests over the network, and remembers them.
+/// Sends requests over the network, and records them.
 struct Recorder {
     network: ScopedClient,
     requests: Mutex<Vec<Request<Bytes>>>,
@@ -77,7 +77,7 @@ impl Asking {
         let until = Instant::now() + within;
         let delivery = Delivery { event: &event, redaction: &redaction, store: None, clock: &clock, until };
         let asker = Asker::new(&self.access, delivery);
-        let chosen = rules.decide(channel, message, &BTreeMap::new(), Some(until), &asker).await;
+        let chosen = rules.decide(channel, message, &BTreeMap::new(), None, &asker).await;
         for request in self.requests.requests.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
             describe(text, &request)?;
         }

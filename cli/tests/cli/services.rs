@@ -120,7 +120,7 @@ fn secrets_set_writes_services_and_keeps_what_is_not_named() {
         (&["service:orders", "--url", "http://a.example.com"][..], "services.orders.url does not begin with https://"),
         (&["service:new", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"], "services.new needs either a url or a lambda"),
         (&["service:orders", "whsec_s3cret"], "signing_secrets[0] is"),
-        (&["service:orders", "--header", "Host: s3cret"], "is a header that Gatehouse or HTTP sets"),
+        (&["service:orders", "--header", "Host: s3cret"], "which Gatehouse or HTTP sets"),
         (&["service:orders", "--header", "s3cret"], "a header needs the form"),
         (&["service:book", "--url", "https://a.example.com", "--lambda", "x"], "cannot be used with"),
         (&["ada", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "--url", "https://x"], "are for service:NAME"),

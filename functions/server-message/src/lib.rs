@@ -101,7 +101,9 @@ impl<A: ReplyHandler> Responder for State<A> {
         let kind = message_type.and_then(|name| Kind::of(Channel::Server, name));
         let expectation = match kind {
             // A contact may be dialled again with the same id after the rules have changed.
-            Some(Kind::Predial) => Expectation::CurrentReply { default: Kind::Predial.default_reply() },
+            Some(Kind::Predial) => {
+                Expectation::CurrentReply { default: Kind::Predial.default_reply(), decisive: "eligible" }
+            }
             Some(kind) => Expectation::Reply { default: kind.default_reply() },
             None if message_type == Some("voice-request") => Expectation::Unsupported(NO_AUDIO),
             None => Expectation::Nothing,

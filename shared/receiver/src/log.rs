@@ -16,9 +16,11 @@
 //! | `rule` | | the rule or the code that decided the reply |
 //! | `fault` | | why a rule or code that should have decided the reply did not |
 //! | `asked`, `ask` | | the services that were asked for the reply, and a word for the result of each: `answered`, `timeout`, `status`, `connect`, `breaker`, `unusable` |
-//! | `ask_ms` | milliseconds | how long asking took |
+//! | `ask_ms` | milliseconds | how long asking took, or waiting for the answer to another copy |
 //! | `claim` | | `taken`: another copy of the event has asked; `none`: a service was asked without a claim, because DynamoDB did not respond |
-//! | `action`, `action_error` | | `done` or `failed`, if there was an action or a service was told; and why it failed |
+//! | `notified` | | the services that were notified after the event was recorded |
+//! | `notify_ms` | milliseconds | how long that took |
+//! | `action`, `action_error` | | `done` or `failed`, if there was an action or a service was notified; and why it failed |
 //! | `error` | | the cause of a `queued`, `unrecorded` or `unavailable` |
 //! | `parsed`, `identity`, `dated` | | `false`, `weak` and `false` if the body could not be read, has no id or has no time; else absent |
 //!
@@ -75,6 +77,8 @@ pub(crate) struct LogContext {
     pub(crate) rule: Option<String>,
     pub(crate) fault: Option<String>,
     pub(crate) asks: AskSummary,
+    pub(crate) notified: Option<String>,
+    pub(crate) notify_took: Duration,
     pub(crate) action: Option<Result<(), String>>,
     pub(crate) error: Option<String>,
 }
@@ -115,7 +119,7 @@ pub fn milliseconds(duration: Duration) -> u64 {
 impl RequestLine<'_> {
     pub(crate) fn write(self) {
         let RequestLine { function, source, request_id, outcome, status, .. } = self;
-        let LogContext { event, problem, why, rule, fault, asks, action, error } = self.context;
+        let LogContext { event, problem, why, rule, fault, asks, action, error, notified, notify_took } = self.context;
         let event_id = event.as_ref().map(|event| event.id.as_str());
         let event_type = event.as_ref().and_then(|event| event.event_type.as_deref()).filter(|name| is_word(name));
         let flags = event.as_ref().map(|event| event.flags).unwrap_or_default();
@@ -124,7 +128,9 @@ impl RequestLine<'_> {
         let identity = flags.weak_identity.then_some("weak");
         let dated = flags.undated.then_some(false);
         let AskSummary { asked, results: ask, took, claim } = asks;
-        let ask_ms = asked.as_ref().map(|_| milliseconds(took));
+        // A copy that waits for another one waits for the service too.
+        let ask_ms = (asked.is_some() || claim == Some("taken")).then(|| milliseconds(took));
+        let notify_ms = notified.as_ref().map(|_| milliseconds(notify_took));
         let action_error = action.as_ref().and_then(|result| result.as_ref().err());
         let action = action.as_ref().map(|result| if result.is_ok() { "done" } else { "failed" });
         log_outcome!(
@@ -146,6 +152,8 @@ impl RequestLine<'_> {
             ask,
             ask_ms,
             claim,
+            notified,
+            notify_ms,
             action,
             action_error,
             error,

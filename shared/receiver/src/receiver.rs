@@ -26,8 +26,8 @@ const RESERVE: Duration = Duration::from_millis(200);
 const RECORD_WITHIN: Duration = Duration::from_secs(2);
 /// Time limit of an action.
 const ACT_WITHIN: Duration = Duration::from_secs(1);
-/// Time limit for telling services.
-const TELL_WITHIN: Duration = Duration::from_secs(2);
+/// Time limit for notifying services.
+const NOTIFY_WITHIN: Duration = Duration::from_secs(2);
 
 /// Receives the deliveries of a vendor: everything a webhook function needs.
 #[derive(Debug)]
@@ -118,7 +118,8 @@ impl<V: Vendor> Receiver<V> {
         let decide_within = responder.decide_within(&event);
         let end = end.min(started + decide_within + ANSWER_WITHIN).min(now + decide_within + RECORD_WITHIN);
         let plan = responder.decide(&event, end.checked_sub(RECORD_WITHIN).unwrap_or(now)).await;
-        let ReplyPlan { reply, expectation, action, tell, asks, is_asked_by_copy, decided_by, fault } = plan;
+        let ReplyPlan { reply, expectation, action, notify, notified, asks, is_asked_by_copy, decided_by, fault } =
+            plan;
         event.asked.clone_from(&asks.asked);
         let mut context = LogContext { rule: decided_by, fault, asks, ..LogContext::default() };
         if self.skip.excludes(&event) {
@@ -127,6 +128,9 @@ impl<V: Vendor> Receiver<V> {
         }
         if is_asked_by_copy {
             context.error = Some("another copy of the event was not recorded in time".to_owned());
+            if !expectation.is_awaited() {
+                return Err(Rejected::new(Problem::NotDurable, Outcome::Unavailable, Some(event), context));
+            }
             return Ok(self.accept(Outcome::Unrecorded, reply, expectation, event, context));
         }
         event.answer = reply;
@@ -138,8 +142,11 @@ impl<V: Vendor> Receiver<V> {
                 context.error = error.map(|error| error.to_string());
                 // A weak id may be that of another event, so it does not justify an action.
                 let may_act = outcome == Outcome::Recorded && !event.flags.weak_identity;
-                let tell = tell.filter(|_| outcome == Outcome::Recorded);
-                context.action = act(action.filter(|_| may_act), tell, end).await;
+                let notify = notify.filter(|_| outcome == Outcome::Recorded);
+                context.notified = notified.filter(|_| notify.is_some());
+                let began = Instant::now();
+                context.action = act(action.filter(|_| may_act), notify, end).await;
+                context.notify_took = began.elapsed();
                 if outcome == Outcome::Duplicate {
                     // The rule of the first delivery has decided.
                     context.rule = None;
@@ -272,17 +279,17 @@ impl From<Problem> for Rejected {
     }
 }
 
-/// Runs an action, and tells services, at the same time and each within its limit. `None` if there is neither.
-async fn act(action: Option<Action>, tell: Option<Action>, end: Instant) -> Option<Result<(), String>> {
+/// Runs an action, and notifies services, at the same time and each within its limit. `None` if there is neither.
+async fn act(action: Option<Action>, notify: Option<Action>, end: Instant) -> Option<Result<(), String>> {
     let run = async |action: Option<Action>, within| {
         let until = end.min(Instant::now() + within);
         Some(timeout_at(until + RESERVE, action?(until)).await.unwrap_or_else(|_| Err("out of time".to_owned())))
     };
-    let (acted, told) = tokio::join!(run(action, ACT_WITHIN), run(tell, TELL_WITHIN));
-    match (acted, told) {
-        (Some(Err(acted)), Some(Err(told))) => Some(Err(format!("{acted}; {told}"))),
-        (Some(acted), told) => Some(acted.and(told.unwrap_or(Ok(())))),
-        (None, told) => told,
+    let (acted, notified) = tokio::join!(run(action, ACT_WITHIN), run(notify, NOTIFY_WITHIN));
+    match (acted, notified) {
+        (Some(Err(acted)), Some(Err(notified))) => Some(Err(format!("{acted}; {notified}"))),
+        (Some(acted), notified) => Some(acted.and(notified.unwrap_or(Ok(())))),
+        (None, notified) => notified,
     }
 }
 

@@ -4,6 +4,8 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use gatehouse_payload::Event;
+use gatehouse_payload::json::pick;
+use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 /// The usual time limit for deciding a reply.
@@ -40,8 +42,10 @@ pub struct ReplyPlan {
     pub expectation: Expectation,
     /// The action, if there is one.
     pub action: Option<Action>,
-    /// Tells services about the event. In contrast to an action, it may be repeated for an event with a weak identity.
-    pub tell: Option<Action>,
+    /// Notifies services of the event. In contrast to an action, it may be repeated for an event with a weak identity.
+    pub notify: Option<Action>,
+    /// The names of the services to notify, separated by commas.
+    pub notified: Option<String>,
     /// The services that were asked for the reply.
     pub asks: AskSummary,
     /// Whether another copy of the event still asks a service. This copy is then not recorded, because its reply would
@@ -80,11 +84,13 @@ pub enum Expectation {
         /// The reply if none was decided, as JSON text.
         default: &'static str,
     },
-    /// The sender waits for a reply that may change. A duplicate gets the recorded reply only if the same reply was
-    /// decided again, and the default if not.
+    /// The sender waits for a reply that may change. A duplicate gets the recorded reply only if a reply with the same
+    /// decisive member was decided again, and the default if not.
     CurrentReply {
         /// The reply if none was decided, as JSON text.
         default: &'static str,
+        /// The name of the decisive member.
+        decisive: &'static str,
     },
     /// This release does not support the message. The event is recorded, and the response is 501 with this detail,
     /// which says what to do.
@@ -100,7 +106,7 @@ impl Expectation {
     /// Returns the reply if none was decided; `None` for the vendor's default reply.
     pub(crate) fn default_reply(self) -> Option<String> {
         match self {
-            Expectation::Reply { default } | Expectation::CurrentReply { default } => Some(default.to_owned()),
+            Expectation::Reply { default } | Expectation::CurrentReply { default, .. } => Some(default.to_owned()),
             Expectation::Nothing | Expectation::Unsupported(_) => None,
         }
     }
@@ -108,7 +114,11 @@ impl Expectation {
     /// Returns the reply to send, where `recorded` is the reply of the first delivery and `decided` that of this one.
     pub(crate) fn reply_to_send(self, recorded: Option<String>, decided: Option<&String>) -> Option<String> {
         let may_repeat = |recorded: &String| match self {
-            Expectation::CurrentReply { .. } => Some(recorded) == decided,
+            Expectation::CurrentReply { decisive, .. } => decided.is_some_and(|decided| {
+                let names = [decisive];
+                let [recorded, decided] = [recorded, decided].map(|reply| pick(reply, &names));
+                recorded.get(decisive).map(RawValue::get) == decided.get(decisive).map(RawValue::get)
+            }),
             _ => true,
         };
         recorded.filter(may_repeat)

@@ -17,8 +17,8 @@ use serde_json::Value;
 /// item.
 pub const ANSWER_LIMIT: usize = 64 * 1024;
 
-/// The time limit of a service that is told about a message.
-pub(crate) const TELL_WITHIN: Duration = Duration::from_secs(2);
+/// The longest time limit of a service that is notified.
+pub(crate) const NOTIFY_WITHIN: Duration = Duration::from_secs(2);
 
 /// The kind of reply to a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -21,14 +21,22 @@ use gatehouse_vendor::Vendor;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::answer::Kind;
-use crate::decide::Tell;
+use crate::decide::Notification;
 use crate::message::VapiMessage;
 use crate::rule::Ask;
 
-/// Time limit of one request for a claim. If DynamoDB is slower, the service is asked without a claim.
-const CLAIM_LIMIT: Duration = Duration::from_millis(700);
-/// How much longer than the question the lease of a claim is: the time to record the answer.
-const LEASE_RESERVE: Duration = Duration::from_secs(1);
+/// Longest and shortest time limit of one request for a claim. If DynamoDB is slower, the service is asked without a
+/// claim.
+const CLAIM_LIMITS: [Duration; 2] = [Duration::from_millis(700), Duration::from_millis(100)];
+/// The part of a question's time that a claim may take.
+const CLAIM_SHARE: u32 = 4;
+/// Added to the time limit of the decision for the lease of a claim: the time to record the answer.
+const LEASE_RESERVE: Duration = Duration::from_secs(2);
+/// How much longer than the decision may take a copy waits for the record of another one. It uses the time that is
+/// reserved for recording, because it does not record.
+const COPY_RESERVE: Duration = Duration::from_millis(1500);
+/// The time below which a service is not asked.
+const MIN_TIME: Duration = Duration::from_millis(100);
 /// Pause before a copy looks for the record of another one again. Each further pause is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// Longest such pause.
@@ -60,7 +68,7 @@ impl<'a> Delivery<'a> {
     /// Creates the description of a delivery to `receiver`.
     #[must_use]
     pub fn new<V: Vendor>(event: &'a Event, receiver: &'a Receiver<V>, until: Instant) -> Self {
-        // The claim on a question is worthless if the answer is not recorded.
+        // Without a record, other copies cannot find the answer, so no claim is written.
         let is_stored = !receiver.skip.excludes(event);
         Delivery {
             event,
@@ -72,7 +80,7 @@ impl<'a> Delivery<'a> {
     }
 }
 
-/// Asks services about one delivery, and remembers what happened for the log.
+/// Asks services about one delivery, and keeps the results for the log line.
 pub struct Asker<'a> {
     session: Option<(&'a ServiceAccess, Delivery<'a>)>,
     log: Mutex<Log>,
@@ -97,10 +105,12 @@ struct Log {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ServiceQuestion {
     pub(crate) service: String,
-    /// The ids of the tool calls that the question is about.
-    pub(crate) calls: Option<Vec<String>>,
+    /// The ids and names of the tool calls that the question is about.
+    pub(crate) calls: Option<Vec<(String, String)>>,
     within: Duration,
     once: bool,
+    /// Whether the answer may change, so that a later copy asks again: whether a contact may be called.
+    may_change: bool,
     unredacted: bool,
 }
 
@@ -133,6 +143,7 @@ impl ServiceQuestion {
         self.within = self.within.max(ask.within(kind));
         self.once |= ask.once;
         self.unredacted |= ask.unredacted;
+        self.may_change |= kind == Kind::Predial;
     }
 }
 
@@ -176,28 +187,35 @@ impl ServiceAccess {
         }
     }
 
-    /// Returns the action that tells services about a recorded event.
-    pub(crate) fn tell(self: &Arc<Self>, tells: Vec<Tell>, message: &VapiMessage, delivery: Delivery<'_>) -> Action {
-        let several = tells.len() > 1;
+    /// Returns the action that notifies services of a recorded event.
+    pub(crate) fn notify(
+        self: &Arc<Self>,
+        notifications: Vec<Notification>,
+        message: &VapiMessage,
+        delivery: Delivery<'_>,
+    ) -> Action {
+        let several = notifications.len() > 1;
         let id = delivery.event.id.as_str();
-        let question = |tell: &Tell| Question {
-            message_id: message_id(id, several.then_some(&tell.service)),
+        let question = |notification: &Notification| Question {
+            message_id: message_id(id, several.then_some(&notification.service)),
             event_id: id.to_owned(),
             kind: message.message_type().unwrap_or_default().to_owned(),
-            body: body(message, delivery.redaction, tell.unredacted),
+            body: body(message, delivery.redaction, notification.unredacted),
             until: delivery.until,
         };
-        let questions: Vec<(String, Question)> =
-            tells.iter().map(|tell| (tell.service.clone(), question(tell))).collect();
+        let questions: Vec<(Notification, Question)> =
+            notifications.into_iter().map(|notification| (notification.clone(), question(&notification))).collect();
         let access = Arc::clone(self);
         Box::new(move |until| {
             Box::pin(async move {
-                let tell = async |(service, question): (String, Question)| {
-                    let told = access.ask(&service, &Question { until, ..question }).await;
-                    told.err().map(|fault| format!("service {service} {fault}"))
+                let notify = async |(notification, question): (Notification, Question)| {
+                    let Notification { service, within, .. } = notification;
+                    let until = until.min(Instant::now() + within);
+                    let answer = access.ask(&service, &Question { until, ..question }).await;
+                    answer.err().map(|fault| format!("service {service} {fault}"))
                 };
                 let faults: Vec<String> =
-                    join_all(questions.into_iter().map(tell)).await.into_iter().flatten().collect();
+                    join_all(questions.into_iter().map(notify)).await.into_iter().flatten().collect();
                 if faults.is_empty() { Ok(()) } else { Err(faults.join("; ")) }
             })
         })
@@ -205,7 +223,7 @@ impl ServiceAccess {
 }
 
 impl<'a> Asker<'a> {
-    /// Creates an asker that asks nobody.
+    /// Creates an asker without access to services.
     #[must_use]
     pub fn none() -> Self {
         Asker { session: None, log: Mutex::default() }
@@ -225,17 +243,35 @@ impl<'a> Asker<'a> {
         if self.log(|log| log.claim) == Some("taken") {
             return Asked::Taken;
         }
+        if delivery.until.saturating_duration_since(Instant::now()) < MIN_TIME {
+            let no_time = "was not asked, because no time was left".to_owned();
+            self.log(|log| {
+                for question in &questions {
+                    log.results.entry(question.service.clone()).or_insert("timeout");
+                }
+            });
+            return Asked::Answered(questions.iter().map(|_| Err(no_time.clone())).collect());
+        }
+        let several = questions.len() > 1 || self.log(|log| !log.results.is_empty());
+        let started = Instant::now();
         // All copies claim in the same order, so that no two of them wait for each other.
         let mut record = delivery.event.id.to_string();
         for question in questions.iter().filter(|question| question.once) {
-            match self.claim(question, delivery).await {
+            // If DynamoDB did not respond, another claim would only take time.
+            if self.log(|log| log.claim) == Some("none") {
+                break;
+            }
+            let claimed = self.claim(question, delivery).await;
+            if !matches!(claimed, Claimed::Asks(_)) {
+                self.log(|log| log.took += started.elapsed());
+            }
+            match claimed {
                 Claimed::Asks(key) => record = key,
                 Claimed::Recorded(reply) => return Asked::Recorded(reply),
                 Claimed::Taken => return Asked::Taken,
             }
         }
         let started = Instant::now();
-        let several = questions.len() > 1;
         let ask = async |question: &ServiceQuestion| {
             let mut body = body(message, delivery.redaction, question.unredacted);
             if let Some(calls) = question.calls.as_ref().filter(|_| several) {
@@ -268,7 +304,7 @@ impl<'a> Asker<'a> {
         fault.to_string()
     }
 
-    /// Returns what happened, for the log.
+    /// Returns the results for the log line.
     #[must_use]
     pub fn summary(&self) -> AskSummary {
         self.log(|log| {
@@ -290,7 +326,7 @@ impl<'a> Asker<'a> {
         let (mut expired, mut pause): (Option<AskClaim>, _) = (None, FIRST_PAUSE);
         loop {
             let now = clock.now();
-            let lease = millis(question.within + LEASE_RESERVE);
+            let lease = millis(until.saturating_duration_since(Instant::now()) + LEASE_RESERVE);
             let lease = Timestamp::clamped(now.as_millis().saturating_add(lease));
             let request = AskRequest { event, record: &record, service: &question.service, until: lease };
             let claiming = async {
@@ -299,35 +335,46 @@ impl<'a> Asker<'a> {
                     Some(expired) => store.take_over_ask(&request, expired, now).await,
                 }
             };
-            let claim = match timeout(CLAIM_LIMIT, claiming).await {
+            let [longest, shortest] = CLAIM_LIMITS;
+            let limit = (question.within / CLAIM_SHARE).clamp(shortest, longest);
+            let claim = match timeout(limit, claiming).await {
                 Ok(Ok(AskOutcome::Acquired)) => return Claimed::Asks(record),
                 Ok(Ok(AskOutcome::Taken(claim))) => claim,
-                Ok(Ok(AskOutcome::OtherDelivery)) => {
+                Ok(Ok(AskOutcome::OtherDelivery)) if record == event.id.as_str() => {
                     (record, expired) = (conflict_id(event), None);
                     continue;
                 }
+                // The key of a conflicting copy contains its fingerprint, so this claim cannot be read.
+                Ok(Ok(AskOutcome::OtherDelivery)) => return Claimed::Asks(record),
                 // The caller waits for an answer, so the service is asked although another copy may ask it too.
                 Ok(Err(_)) | Err(_) => {
                     self.log(|log| log.claim = Some("none"));
                     return Claimed::Asks(record);
                 }
             };
+            let wait_until = until + COPY_RESERVE;
             loop {
-                let earlier = timeout_at(until, store.earlier_copy(&record, clock.now())).await;
-                if let Ok(Ok(Some(copy))) = earlier {
-                    self.log(|log| log.claim = Some("taken"));
-                    return Claimed::Recorded(copy.answer);
-                }
-                // An expired claim shows that its holder was killed, unless the record cannot be read.
-                if claim.until < clock.now() && matches!(earlier, Ok(Ok(None))) {
+                let earlier = timeout_at(wait_until, store.earlier_copy(&record, clock.now())).await;
+                let is_expired = claim.until < clock.now();
+                // An expired claim without a record shows that its holder was killed.
+                let is_free = match earlier {
+                    Ok(Ok(Some(copy))) if !is_expired || !question.may_change => {
+                        self.log(|log| log.claim = Some("taken"));
+                        return Claimed::Recorded(copy.answer);
+                    }
+                    Ok(Ok(_)) => is_expired,
+                    Ok(Err(_)) | Err(_) => false,
+                };
+                let now = Instant::now();
+                if is_free && until.saturating_duration_since(now) >= MIN_TIME {
                     expired = Some(claim);
                     break;
                 }
-                if Instant::now() + pause >= until {
+                if now >= wait_until {
                     self.log(|log| log.claim = Some("taken"));
                     return Claimed::Taken;
                 }
-                sleep(pause).await;
+                sleep(pause.min(wait_until - now)).await;
                 pause = (pause * 2).min(MAX_PAUSE);
             }
         }

@@ -1,6 +1,7 @@
 //! Decides the reply to a message by the rules, and asks services where a rule says so.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use bytes::Bytes;
 use gatehouse_payload::strict::read;
@@ -24,8 +25,8 @@ pub struct RuleResult {
     pub reply: Option<String>,
     /// The messages to send to the live call, as JSON texts.
     pub act: Vec<String>,
-    /// The services to tell about the message after it was recorded.
-    pub tell: Vec<Tell>,
+    /// The services to notify after the event was recorded.
+    pub notify: Vec<Notification>,
     /// The names of the rules that were applied, such as `server rule 2`.
     pub rules: BTreeSet<String>,
     /// Errors for the log: invalid replies and actions, services that failed, tool calls without an id or a name, a
@@ -33,13 +34,13 @@ pub struct RuleResult {
     pub faults: Vec<String>,
     /// The service that was to be asked, if there is no asker. The reply is then unknown.
     pub unasked: Option<String>,
-    /// What another copy of the event is doing.
-    pub copy: Copy,
+    /// The state of another copy of the event.
+    pub copy: OtherCopy,
 }
 
-/// What another copy of the event is doing.
-#[derive(Debug, Clone, std::marker::Copy, Default, PartialEq, Eq)]
-pub enum Copy {
+/// The state of another copy of the event.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OtherCopy {
     /// There is no other copy, or it has no effect on this one.
     #[default]
     None,
@@ -49,12 +50,14 @@ pub enum Copy {
     Asks,
 }
 
-/// A service to tell about a message.
+/// A service to notify of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tell {
+pub struct Notification {
     /// Its name.
     pub service: String,
-    /// Whether it gets what is redacted in the record.
+    /// Its time limit.
+    pub within: Duration,
+    /// Whether it gets the unredacted body.
     pub unredacted: bool,
 }
 
@@ -93,15 +96,15 @@ struct OpenCall {
     reply: Option<CallReply>,
 }
 
-/// What the rules say about a tool call.
+/// The next step for a tool call.
 enum Step<'a> {
     Reply(CallReply),
     /// The service of a rule is to be asked.
-    Ask(Question<'a>),
+    Ask(CallQuestion<'a>),
 }
 
 /// A rule that asks a service about a tool call.
-struct Question<'a> {
+struct CallQuestion<'a> {
     rule: &'a Rule,
     ask: &'a Ask,
     filled: Filled,
@@ -137,6 +140,7 @@ impl<'a> Decision<'a> {
     /// Decides the reply to a message without tool calls.
     async fn decide_reply(&self, kind: Option<Kind>, chosen: &mut RuleResult) {
         let mut from = 0;
+        let mut asked = BTreeSet::new();
         while let Some((position, rule, mut filled)) = self.first(self.message, from, chosen) {
             from = position + 1;
             let Some(ask) = &rule.ask else {
@@ -144,11 +148,15 @@ impl<'a> Decision<'a> {
                 chosen.reply = rule.finish(filled, reply, chosen);
                 return;
             };
-            let Some(kind) = kind.filter(|_| !ask.is_told(kind)) else {
-                tell(ask, chosen);
+            let Some(kind) = kind.filter(|_| !ask.is_notified(kind)) else {
+                notify(ask, chosen);
                 rule.finish::<()>(filled, None, chosen);
                 continue;
             };
+            // A service is asked once about a message.
+            if !asked.insert(&ask.service) {
+                continue;
+            }
             let mut question = ServiceQuestion::to(&ask.service);
             question.add(ask, kind);
             let answer = match self.asker.ask(vec![question], self.message).await {
@@ -225,8 +233,11 @@ impl<'a> Decision<'a> {
                     chosen.reply = Some(answer.text().to_owned());
                     return;
                 }
+                let mut ids: BTreeMap<String, usize> = BTreeMap::new();
                 for question in questions {
-                    settle(question, answer.as_ref(), &mut calls, chosen);
+                    let before = ids.entry(calls[question.call].call.id.clone()).or_default();
+                    settle(question, answer.as_ref(), *before, &mut calls, chosen);
+                    *before += 1;
                 }
                 asked.insert(service);
             }
@@ -240,8 +251,8 @@ impl<'a> Decision<'a> {
         calls: &mut [OpenCall],
         asked: &BTreeSet<String>,
         chosen: &mut RuleResult,
-    ) -> BTreeMap<String, Vec<Question<'a>>> {
-        let mut questions: BTreeMap<String, Vec<Question<'a>>> = BTreeMap::new();
+    ) -> BTreeMap<String, Vec<CallQuestion<'a>>> {
+        let mut questions: BTreeMap<String, Vec<CallQuestion<'a>>> = BTreeMap::new();
         for (n, call) in calls.iter_mut().enumerate().filter(|(_, call)| call.reply.is_none()) {
             match self.step(n, call, asked, chosen) {
                 Step::Reply(reply) => call.reply = Some(reply),
@@ -256,7 +267,7 @@ impl<'a> Decision<'a> {
         &self,
         service: &str,
         answer: Result<Option<Bytes>, String>,
-        questions: &[Question<'_>],
+        questions: &[CallQuestion<'_>],
         calls: &[OpenCall],
         chosen: &mut RuleResult,
     ) -> Result<Option<ToolAnswer>, String> {
@@ -282,13 +293,13 @@ impl<'a> Decision<'a> {
         while let Some((position, rule, mut filled)) = self.first(&call.message, call.next, chosen) {
             call.next = position + 1;
             match &rule.ask {
-                Some(ask) if ask.is_told(Some(Kind::Tools)) => {
-                    tell(ask, chosen);
+                Some(ask) if ask.is_notified(Some(Kind::Tools)) => {
+                    notify(ask, chosen);
                     rule.finish::<()>(filled, None, chosen);
                 }
                 // It was asked about other calls of this message, and is asked once.
                 Some(ask) if asked.contains(&ask.service) => {}
-                Some(ask) => return Step::Ask(Question { rule, ask, filled, call: n }),
+                Some(ask) => return Step::Ask(CallQuestion { rule, ask, filled, call: n }),
                 None => {
                     let reply = filled.reply.take().map(read);
                     let had_reply = reply.is_some();
@@ -361,10 +372,13 @@ impl<'a> Decision<'a> {
 }
 
 /// Returns the question to a service about its calls.
-fn request(service: &str, questions: &[Question<'_>], calls: &[OpenCall]) -> ServiceQuestion {
-    let ids = questions.iter().map(|question| calls[question.call].call.id.clone()).collect();
+fn request(service: &str, questions: &[CallQuestion<'_>], calls: &[OpenCall]) -> ServiceQuestion {
+    let call = |question: &CallQuestion<'_>| {
+        let ToolCall { id, name, .. } = &calls[question.call].call;
+        (id.clone(), name.clone())
+    };
     let mut request = ServiceQuestion::to(service);
-    request.calls = Some(ids);
+    request.calls = Some(questions.iter().map(call).collect());
     for question in questions {
         request.add(question.ask, Kind::Tools);
     }
@@ -372,17 +386,18 @@ fn request(service: &str, questions: &[Question<'_>], calls: &[OpenCall]) -> Ser
 }
 
 /// Uses the answer of a service for one of its calls: the result, or the rule's `else`. Otherwise the call is left to
-/// the following rules.
+/// the following rules. `before` is the number of the service's calls with the same id before this one.
 fn settle(
-    question: Question<'_>,
+    question: CallQuestion<'_>,
     answer: Option<&Result<Option<ToolAnswer>, String>>,
+    before: usize,
     calls: &mut [OpenCall],
     chosen: &mut RuleResult,
 ) {
-    let Question { rule, ask, filled, call } = question;
+    let CallQuestion { rule, ask, filled, call } = question;
     let call = &mut calls[call];
     let result = match answer {
-        Some(Ok(Some(answer))) => answer.result(&call.call),
+        Some(Ok(Some(answer))) => answer.result(&call.call, before),
         // The service has no answer.
         Some(Ok(None)) => return,
         Some(Err(_)) | None => None,
@@ -413,11 +428,11 @@ impl Asked {
             }
             Asked::Recorded(reply) => {
                 chosen.reply = reply;
-                chosen.copy = Copy::Recorded;
+                chosen.copy = OtherCopy::Recorded;
                 Stop::Now
             }
             Asked::Taken => {
-                chosen.copy = Copy::Asks;
+                chosen.copy = OtherCopy::Asks;
                 Stop::Fallback
             }
             Asked::Answered(_) => Stop::Fallback,
@@ -425,9 +440,13 @@ impl Asked {
     }
 }
 
-fn tell(ask: &Ask, chosen: &mut RuleResult) {
-    match chosen.tell.iter_mut().find(|told| told.service == ask.service) {
-        Some(told) => told.unredacted |= ask.unredacted,
-        None => chosen.tell.push(Tell { service: ask.service.clone(), unredacted: ask.unredacted }),
+fn notify(ask: &Ask, chosen: &mut RuleResult) {
+    match chosen.notify.iter_mut().find(|other| other.service == ask.service) {
+        Some(other) => other.unredacted |= ask.unredacted,
+        None => chosen.notify.push(Notification {
+            service: ask.service.clone(),
+            within: ask.notify_within(),
+            unredacted: ask.unredacted,
+        }),
     }
 }

@@ -28,7 +28,7 @@ use tokio::time::{Instant, timeout_at};
 pub use answer::Kind;
 pub use asker::{Asker, Delivery, ServiceAccess};
 pub use control::{Control, ControlHosts};
-pub use decide::{Copy, RuleResult, Tell};
+pub use decide::{Notification, OtherCopy, RuleResult};
 pub use gatehouse_vapi::tool_calls::{ToolCall, ToolCalls};
 pub use message::VapiMessage;
 pub use rules::{InvalidRules, Rules};
@@ -128,10 +128,10 @@ impl Replies {
     }
 
     /// Returns the time limit for deciding the reply to a message of this type: the time for the slowest service that
-    /// may be asked, else `default`.
+    /// may be asked, and at least `default`.
     #[must_use]
     pub fn decide_within(&self, channel: Channel, message_type: Option<&str>, default: Duration) -> Duration {
-        self.current().rules.longest_question(channel, message_type).unwrap_or(default)
+        self.current().rules.longest_question(channel, message_type).map_or(default, |longest| longest.max(default))
     }
 
     /// Refreshes the configuration of the services if it is old. Runs while an event is recorded.
@@ -152,26 +152,35 @@ impl Replies {
     ) -> ReplyPlan {
         let asker = self.services.as_ref().map_or_else(Asker::none, |services| Asker::new(services, delivery));
         let current = self.current();
-        let result = current.rules.decide(channel, message, known, Some(delivery.until), &asker).await;
-        let RuleResult { reply, act, tell, rules, mut faults, unasked, copy } = result;
+        // A service may take the whole time, and then the following rules decide.
+        let until = delivery.until + RULES_SHARE;
+        let result = current.rules.decide(channel, message, known, Some(until), &asker).await;
+        let RuleResult { reply, act, notify, rules, mut faults, unasked, copy } = result;
         faults.extend(
             unasked.map(|service| format!("service {service} was not asked, because there is no access to services")),
         );
         let action = current.control.as_ref().filter(|_| !act.is_empty()).map(|control| control.act(message, act));
-        let services = self.services.as_ref().filter(|_| !tell.is_empty());
+        let services = self.services.as_ref().filter(|_| !notify.is_empty());
         let code = (!known.is_empty()).then(|| "code".to_owned());
         let decided_by = joined(code.into_iter().chain(rules));
         ReplyPlan {
             reply,
             action,
-            tell: services.map(|services| services.tell(tell, message, delivery)),
+            notified: joined_names(&notify),
+            notify: services.map(|services| services.notify(notify, message, delivery)),
             decided_by,
             fault: joined(faults),
             asks: asker.summary(),
-            is_asked_by_copy: copy == Copy::Asks,
+            is_asked_by_copy: copy == OtherCopy::Asks,
             ..ReplyPlan::default()
         }
     }
+}
+
+/// Returns the names of the services that are notified, for the log.
+fn joined_names(notifications: &[Notification]) -> Option<String> {
+    let names: Vec<&str> = notifications.iter().map(|notification| notification.service.as_str()).collect();
+    (!names.is_empty()).then(|| names.join(","))
 }
 
 /// Joins the first entries of a list for the log.
@@ -199,7 +208,7 @@ pub enum HookResult<T> {
 
 /// Time limit of a hook.
 const HOOK_LIMIT: Duration = Duration::from_millis(1700);
-/// The time that is reserved for the rules in case a hook fails.
+/// The time that is reserved for the rules in case a hook or a service fails.
 const RULES_SHARE: Duration = Duration::from_millis(300);
 
 /// Runs a hook for at most 1.7 s, until shortly before `until`.

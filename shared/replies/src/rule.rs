@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::answer::{ANSWERED, Kind, TELL_WITHIN, action_json};
+use crate::answer::{ANSWERED, Kind, NOTIFY_WITHIN, action_json};
 use crate::decide::RuleResult;
 use crate::message::VapiMessage;
 use crate::template::{Missing, Template};
@@ -41,25 +41,30 @@ pub(crate) struct Ask {
     pub(crate) otherwise: Option<Template>,
     /// Whether only one copy of an event asks.
     pub(crate) once: bool,
-    /// Whether the service's answer is the reply. If not, the service is told after the event was recorded.
+    /// Whether the service's answer is the reply. If not, the service is notified after the event was recorded.
     pub(crate) is_answered: bool,
-    /// Whether the service gets what is redacted in the record.
+    /// Whether the service gets the unredacted body.
     pub(crate) unredacted: bool,
 }
 
 impl Ask {
+    /// Returns the time limit of a notification.
+    pub(crate) fn notify_within(&self) -> Duration {
+        self.within.unwrap_or(NOTIFY_WITHIN).min(NOTIFY_WITHIN)
+    }
+
     /// Returns the time limit of a question about a message of this kind.
     pub(crate) fn within(&self, kind: Kind) -> Duration {
         self.within.unwrap_or(kind.default_within()).min(kind.max_within())
     }
 
-    /// The reply if the service fails; `None` if the message lacks a text that it needs.
+    /// Returns the reply for a failed service; `None` if a placeholder has no value.
     pub(crate) fn fill_otherwise(&self, message: &VapiMessage) -> Option<Value> {
         self.otherwise.as_ref()?.fill(&|pointer| message.text(pointer)).ok()
     }
 
-    /// Whether the service is told about a message of this kind, instead of being asked for the reply.
-    pub(crate) fn is_told(&self, kind: Option<Kind>) -> bool {
+    /// Whether the service is notified of a message of this kind, instead of being asked for the reply.
+    pub(crate) fn is_notified(&self, kind: Option<Kind>) -> bool {
         !self.is_answered || kind.is_none()
     }
 }
@@ -111,9 +116,7 @@ impl Rule {
         let is_every = when.message_type == EVERY;
         let check_reply = |reply| match kind {
             Some(kind) => kind.checked_json(reply),
-            None if is_every => {
-                Err("the reply depends on the type of the message; name the type, or use ask".to_owned())
-            }
+            None if is_every => Err("the reply depends on the type of the message; name the type".to_owned()),
             None => Err(format!(
                 "Vapi does not wait for a reply to this server message, only to: {}. Use act to act on the call",
                 ANSWERED.map(|answered| answered.0).join(", ")
@@ -204,27 +207,27 @@ impl RuleMembers {
                 ("unredacted", self.unredacted.is_some()),
             ];
             let lone = options.into_iter().find(|(_, is_set)| *is_set);
-            return lone.map_or(Ok(None), |(name, _)| Err(format!("{name}: only a rule with ask has this member")));
+            return lone.map_or(Ok(None), |(name, _)| Err(format!("{name}: it is only valid with ask")));
         };
         if !is_name(service) {
             return Err("ask: the name of a service has 1 to 64 letters, digits, - and _".to_owned());
         }
         if self.reply.is_some() {
-            return Err("reply: a rule with ask has no reply; else is the reply if the service fails".to_owned());
+            return Err("reply: it cannot be combined with ask; put the reply for a failure into else".to_owned());
         }
         let is_answered = self.answer.unwrap_or(true);
         if !is_answered || (kind.is_none() && !is_every) {
-            let why = "the service's answer to this message is ignored";
+            let why = "it has no effect, because the service's answer to this message is ignored";
             let unused = [("else", self.otherwise.is_some()), ("once", self.once.is_some())];
             if let Some((name, _)) = unused.into_iter().find(|(_, is_set)| *is_set) {
                 return Err(format!("{name}: {why}"));
             }
         }
         let max = match kind {
-            _ if !is_answered => TELL_WITHIN,
+            _ if !is_answered => NOTIFY_WITHIN,
             Some(kind) => kind.max_within(),
             None if is_every => MAX_WITHIN,
-            None => TELL_WITHIN,
+            None => NOTIFY_WITHIN,
         };
         let within = self.within.as_deref().map(|within| parse_within(within, max)).transpose();
         Ok(Some(Ask {
@@ -250,7 +253,7 @@ fn parse_within(text: &str, max: Duration) -> Result<Duration, String> {
     let number: f64 = number.parse().ok().filter(|_| is_number).ok_or_else(shape)?;
     let within = Duration::try_from_secs_f64(number * seconds).map_err(|_| shape())?;
     if within.is_zero() || within > max {
-        return Err(format!("Vapi needs the answer to this message within {} s, and at most that", max.as_secs_f64()));
+        return Err(format!("more than 0 s and at most {} s are possible for this message", max.as_secs_f64()));
     }
     Ok(within)
 }

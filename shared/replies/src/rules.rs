@@ -102,7 +102,7 @@ impl Rules {
         let kind = Kind::of(channel, message_type.unwrap_or_default())?;
         let of_type = |rule: &&Rule| rule.when.may_be_of(message_type);
         let asks = self.of(channel).iter().filter(of_type).filter_map(|rule| rule.ask.as_ref());
-        asks.filter(|ask| !ask.is_told(Some(kind))).map(|ask| ask.within(kind)).max()
+        asks.filter(|ask| !ask.is_notified(Some(kind))).map(|ask| ask.within(kind)).max()
     }
 
     /// Applies the rules to a message. The first rule that applies decides. A rule does not apply if the message lacks

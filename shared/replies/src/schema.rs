@@ -62,8 +62,8 @@ pub fn schema() -> Value {
                     "type": "boolean",
                 },
                 "answer": {
-                    "description": "Whether the service's answer is the reply. false: the service is told after the event \
-                                    was recorded, and the following rules decide the reply. Default: true.",
+                    "description": "Whether the service's answer is the reply. false: the service is notified after the \
+                                    event was recorded, and the following rules decide the reply. Default: true.",
                     "type": "boolean",
                 },
                 "unredacted": {

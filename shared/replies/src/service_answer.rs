@@ -6,8 +6,9 @@ use bytes::Bytes;
 use gatehouse_payload::json::{named_members, pick, string};
 use gatehouse_vapi::response::{EndpointingTimeout, Line};
 use gatehouse_vapi::tool_calls::ToolCall;
+use serde::Serialize;
+use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
-use serde_json::{Value, json};
 
 use crate::answer::Kind;
 
@@ -34,10 +35,13 @@ const fn members(kind: Kind) -> &'static [(&'static str, Type)] {
         Kind::Assistant => &[
             ("assistantId", Text),
             ("assistant", Object),
+            ("assistantOverrides", Object),
             ("squadId", Text),
             ("squad", Object),
+            ("squadOverrides", Object),
             ("workflowId", Text),
             ("workflow", Object),
+            ("workflowOverrides", Object),
             ("destination", Object),
             ("error", Text),
         ],
@@ -50,13 +54,14 @@ const fn members(kind: Kind) -> &'static [(&'static str, Type)] {
 }
 
 impl Type {
-    fn matches(self, value: &Value) -> bool {
+    /// Whether the JSON text of a value has the type. A text that JavaScript reads and Rust does not is passed on.
+    fn matches(self, value: &str) -> bool {
         match self {
-            Type::Text => value.is_string(),
-            Type::Object => value.is_object(),
-            Type::List => value.is_array(),
-            Type::Boolean => value.is_boolean(),
-            Type::Seconds => value.as_f64().and_then(EndpointingTimeout::new).is_some(),
+            Type::Text => value.starts_with('"'),
+            Type::Object => value.starts_with('{'),
+            Type::List => value.starts_with('['),
+            Type::Boolean => matches!(value, "true" | "false"),
+            Type::Seconds => value.parse().ok().and_then(EndpointingTimeout::new).is_some(),
         }
     }
 
@@ -87,16 +92,16 @@ fn unwrapped(text: &str) -> &str {
 /// Why Vapi cannot use the answer, without its content.
 pub(crate) fn checked(kind: Kind, answer: Bytes) -> Result<String, String> {
     let text = text_of(answer)?;
-    let value: Value = serde_json::from_str(unwrapped(&text)).map_err(|_| "not a JSON object".to_owned())?;
     let members = members(kind);
-    let mut present =
-        members.iter().filter(|(name, _)| value.get(name).is_some_and(|value| !value.is_null())).peekable();
-    if present.peek().is_none() && !members.is_empty() {
-        let names: Vec<&str> = members.iter().map(|(name, _)| *name).collect();
+    let names: Vec<&str> = members.iter().map(|(name, _)| *name).collect();
+    let picked = pick(unwrapped(&text), &names);
+    let value = |name: &str| picked.get(name).map(RawValue::get).filter(|value| *value != "null");
+    let present: Vec<_> = members.iter().filter_map(|(name, expected)| Some((name, expected, value(name)?))).collect();
+    if present.is_empty() && !members.is_empty() {
         return Err(format!("none of the members {}", names.join(", ")));
     }
-    match present.find(|(name, expected)| !expected.matches(&value[name])) {
-        Some((name, expected)) => Err(format!("its member {name} is not {}", expected.name())),
+    match present.into_iter().find(|(_, expected, value)| !expected.matches(value)) {
+        Some((name, expected, _)) => Err(format!("its member {name} is not {}", expected.name())),
         None => Ok(text),
     }
 }
@@ -111,8 +116,8 @@ pub(crate) struct ToolAnswer {
 
 #[derive(Debug)]
 enum Results {
-    /// The results by the id of their call.
-    ById(BTreeMap<String, Box<RawValue>>),
+    /// The results by the id of their call. Some ids are shared by several calls, whose results are in order.
+    ById(BTreeMap<String, Vec<Box<RawValue>>>),
     /// The result of a `function-call`: an object with `result` or `error`.
     One(Box<RawValue>),
     /// An error for all calls, which is a text.
@@ -175,16 +180,29 @@ impl ToolAnswer {
         }
     }
 
-    /// The result for this call, as an element of `results`.
-    pub(crate) fn result(&self, call: &ToolCall) -> Option<Box<RawValue>> {
+    /// The result for this call, as an element of `results`. `before` is the number of calls with the same id before it.
+    pub(crate) fn result(&self, call: &ToolCall, before: usize) -> Option<Box<RawValue>> {
         match &self.results {
-            Results::ById(results) => results.get(&call.id).cloned(),
+            Results::ById(results) => {
+                let results = results.get(&call.id)?;
+                results.get(before).or(results.last()).cloned()
+            }
             Results::One(one) => Some(one.clone()),
             Results::Error(error) => {
-                to_raw_value(&json!({"toolCallId": call.id, "name": call.name, "error": error})).ok()
+                to_raw_value(&ErrorResult { tool_call_id: &call.id, name: &call.name, error }).ok()
             }
         }
     }
+}
+
+/// The result of a call whose service answers with one error for all calls.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ErrorResult<'r> {
+    tool_call_id: &'r str,
+    name: &'r str,
+    /// A text, which may contain lone surrogates.
+    error: &'r RawValue,
 }
 
 /// Whether an object has a result or an error.
@@ -193,12 +211,12 @@ fn has_outcome(object: &str) -> bool {
     ["result", "error"].iter().any(|name| picked.get(name).is_some_and(|value| value.get() != "null"))
 }
 
-/// Returns the results by the id of their call. The first result of a call counts.
-fn by_id(results: &[Box<RawValue>]) -> BTreeMap<String, Box<RawValue>> {
-    let mut by_id = BTreeMap::new();
+/// Returns the results by the id of their call.
+fn by_id(results: &[Box<RawValue>]) -> BTreeMap<String, Vec<Box<RawValue>>> {
+    let mut by_id: BTreeMap<String, Vec<Box<RawValue>>> = BTreeMap::new();
     for result in results.iter().filter(|result| has_outcome(result.get())) {
         if let Some(id) = pick(result.get(), &["toolCallId"]).get("toolCallId").and_then(string) {
-            by_id.entry(id.into_owned()).or_insert_with(|| result.clone());
+            by_id.entry(id.into_owned()).or_default().push(result.clone());
         }
     }
     by_id
@@ -223,12 +241,11 @@ fn in_one_line(value: &RawValue) -> Option<Box<RawValue>> {
     }
     // A string with a lone surrogate is passed on.
     let text = string(value)?;
-    let line = Line::of(&text);
-    (line.as_str() != text.trim()).then(|| to_raw_value(&line).ok())?
+    text.contains(Line::BREAKS).then(|| to_raw_value(&Line::of(&text)).ok())?
 }
 
 /// Returns the object with another value for a member; `None` if a name in it is not text.
-fn replaced(object: &str, name: &str, value: &(impl serde::Serialize + ?Sized)) -> Option<String> {
+fn replaced(object: &str, name: &str, value: &(impl Serialize + ?Sized)) -> Option<String> {
     let value = serde_json::to_string(value).ok()?;
     let member = |(member, old): (String, &RawValue)| {
         let value = if member == name { &value } else { old.get() };

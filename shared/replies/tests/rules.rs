@@ -68,37 +68,32 @@ fn errors_of_questions_name_the_member() {
     }
     assert_eq!(error("client", every.clone(), json!({"else": say("x"), "within": "2s"})), Ok(()));
     for (channel, when, members, expected) in [
-        ("server", &tools, json!({"reply": {"result": "x"}}), "reply: a rule with ask has no reply"),
+        ("server", &tools, json!({"reply": {"result": "x"}}), "reply: it cannot be combined with ask"),
         ("server", &tools, json!({"ask": "or ders"}), "ask: the name of a service has"),
         ("server", &tools, json!({"ask": ""}), "ask: the name of a service has"),
-        ("server", &tools, json!({"within": "17s"}), "within: Vapi needs the answer to this message within 16 s"),
+        ("server", &tools, json!({"within": "17s"}), "within: more than 0 s and at most 16 s"),
         ("server", &tools, json!({"within": "8"}), "within: a duration such as 8s"),
-        ("server", &tools, json!({"within": "0s"}), "within: Vapi needs"),
+        ("server", &tools, json!({"within": "0s"}), "within: more than 0 s"),
         ("server", &tools, json!({"within": "-1s"}), "within: a duration"),
         ("server", &tools, json!({"within": "1e1s"}), "within: a duration"),
         ("server", &tools, json!({"within": 8}), "within: a string is needed"),
         ("server", &tools, json!({"else": {"assistantId": "x"}}), "else: "),
-        ("server", &tools, json!({"answer": false, "else": {"error": "x"}}), "else: the service's answer"),
-        ("server", &tools, json!({"answer": false, "within": "3s"}), "within: Vapi needs"),
-        (
-            "server",
-            &json!({"type": "assistant-request"}),
-            json!({"within": "4s"}),
-            "within: Vapi needs the answer to this message within 3.7 s",
-        ),
-        ("server", &json!({"type": "call.endpointing.request"}), json!({"within": "3s"}), "within 2 s"),
-        ("server", &json!({"type": "knowledge-base-request"}), json!({"within": "9s"}), "within 8 s"),
+        ("server", &tools, json!({"answer": false, "else": {"error": "x"}}), "else: it has no effect"),
+        ("server", &tools, json!({"answer": false, "within": "3s"}), "within: more than 0 s"),
+        ("server", &json!({"type": "assistant-request"}), json!({"within": "4s"}), "at most 3.7 s"),
+        ("server", &json!({"type": "call.endpointing.request"}), json!({"within": "3s"}), "at most 2 s"),
+        ("server", &json!({"type": "knowledge-base-request"}), json!({"within": "9s"}), "at most 8 s"),
         ("server", &every, json!({"else": {}}), "else: the reply depends on the type"),
-        ("server", &every, json!({"within": "17s"}), "within 16 s"),
-        ("server", &hang, json!({"once": false}), "once: the service's answer"),
-        ("client", &every, json!({"within": "3s"}), "within 2 s"),
+        ("server", &every, json!({"within": "17s"}), "at most 16 s"),
+        ("server", &hang, json!({"once": false}), "once: it has no effect"),
+        ("client", &every, json!({"within": "3s"}), "at most 2 s"),
         ("client", &every, json!({"else": {"type": "say"}}), "else: type: unknown field"),
     ] {
         let found = error(channel, when.clone(), members.clone()).unwrap_err();
         assert!(found.contains(expected), "{members}: {found}\nshould contain: {expected}");
     }
     let lone = json!({"server": [{"when": tools, "reply": {"result": "x"}, "within": "2s"}]});
-    assert!(parse_error(&lone).contains("within: only a rule with ask"));
+    assert!(parse_error(&lone).contains("within: it is only valid with ask"));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Stops asking a service that fails repeatedly. The state belongs to one instance of a function.
+//! The circuit breaker: stops asking a service that fails repeatedly. The state belongs to one instance of a function.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -8,9 +8,9 @@ use tokio::time::Instant;
 
 /// Number of failures in a row that open the breaker.
 const FAILURES: u32 = 5;
-/// How long the breaker stays open, unless the service says how long.
+/// Shortest pause after the fifth failure.
 const OPEN_FOR: Duration = Duration::from_secs(10);
-/// Longest `Retry-After` of a service that counts.
+/// Longest pause that `Retry-After` can set.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
 
 /// The breakers of all services, by name.
@@ -44,7 +44,7 @@ impl Breakers {
         self.with(service, |breaker| *breaker = Breaker::default());
     }
 
-    /// Counts a failure. `retry_after` is what the service asked for.
+    /// Counts a failure. `retry_after` is the pause in the service's response.
     pub(crate) fn failed(&self, service: &str, retry_after: Option<Duration>, now: Instant) {
         self.with(service, |breaker| {
             breaker.failures = breaker.failures.saturating_add(1);

@@ -63,6 +63,10 @@ impl Client {
         if service.is_loopback() && !self.allows_loopback {
             return Err(Fault::Loopback);
         }
+        // The caller had no time left, which is no failure of the service.
+        if Instant::now() >= question.until {
+            return Err(Fault::Timeout);
+        }
         if !self.breakers.admits(name, Instant::now()) {
             return Err(Fault::Breaker);
         }

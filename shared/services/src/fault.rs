@@ -1,4 +1,4 @@
-//! Why a service did not answer.
+//! The faults of services, and their words in the log.
 
 /// Why a service did not answer. The message contains no content.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -100,7 +100,7 @@ fn access_log_time(at: Timestamp) -> String {
     format!("{}/{month}/{}:{} +0000", part(8..10), part(0..4), part(11..19))
 }
 
-/// The response of a function URL's function.
+/// The response of a function in the format of a function URL.
 #[derive(Deserialize)]
 struct HttpResponse {
     #[serde(rename = "statusCode")]

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use gatehouse_egress::NetworkScope;
+use gatehouse_payload::json::members;
 use gatehouse_vendor::secrets::SERVICES;
 use gatehouse_vendor::signature::SigningKey;
 use gatehouse_vendor::{PartReader, PartSpec, Secret, SecretsPart};
@@ -141,6 +142,7 @@ pub fn is_name(text: &str) -> bool {
 /// # Errors
 /// Why the text is not such a URL.
 pub fn parse_url(text: &str) -> Result<Uri, &'static str> {
+    const NEEDED: &str = "does not begin with https://; http:// is valid only for localhost, 127.0.0.1 and [::1]";
     let url: Uri = text.parse().map_err(|_| "is not a URL")?;
     if url.authority().is_some_and(|authority| authority.as_str().contains('@')) {
         return Err("contains a user name; send credentials in a header");
@@ -148,7 +150,7 @@ pub fn parse_url(text: &str) -> Result<Uri, &'static str> {
     match url.scheme_str() {
         Some("https") if !url.host().unwrap_or_default().is_empty() => Ok(url),
         Some("http") if NetworkScope::is_loopback(&url) => Ok(url),
-        _ => Err("does not begin with https://"),
+        _ => Err(NEEDED),
     }
 }
 
@@ -197,20 +199,20 @@ impl ServicePart {
     }
 
     fn headers(&self) -> Result<Vec<(HeaderName, HeaderValue)>, String> {
-        let header = |(n, (name, value)): (usize, (&String, &Secret))| {
-            let place = format!(".headers, member {},", n + 1);
-            let name: HeaderName = name.parse().map_err(|_| format!("{place} is not the name of a header"))?;
+        let header = |(name, value): (&String, &Secret)| {
+            let name: HeaderName = name.parse().map_err(|_| ".headers has an invalid name of a header".to_owned())?;
             let is_own = OWN_PREFIXES.iter().any(|prefix| name.as_str().starts_with(prefix));
             if is_own || RESERVED.contains(&name.as_str()) {
-                return Err(format!("{place} is a header that Gatehouse or HTTP sets"));
+                return Err(format!(".headers has the header {name}, which Gatehouse or HTTP sets"));
             }
             let is_visible = value.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ');
             let value = HeaderValue::try_from(&**value).ok().filter(|_| is_visible);
-            let mut value = value.ok_or_else(|| format!("{place} has a value that is not visible ASCII"))?;
+            let invalid = || format!(".headers has a value of {name} that is not visible ASCII");
+            let mut value = value.ok_or_else(invalid)?;
             value.set_sensitive(true);
             Ok((name, value))
         };
-        self.headers.iter().enumerate().map(header).collect()
+        self.headers.iter().map(header).collect()
     }
 }
 
@@ -218,22 +220,31 @@ impl SecretsPart for Services {
     /// Reads the services. A service that cannot be used is ignored and reported as a defect.
     fn read(reader: &mut PartReader<'_>) -> Self {
         let part = reader.name();
-        let parts: BTreeMap<String, Box<RawValue>> = reader.part().unwrap_or_default();
+        let Some(whole) = reader.part::<Box<RawValue>>() else { return Services::default() };
+        if !whole.get().starts_with('{') {
+            reader.defects.push(format!("{part} is not an object"));
+        }
+        let parts = members(whole.get());
         let mut services = BTreeMap::new();
-        for (n, (name, raw)) in parts.into_iter().enumerate() {
-            if !is_name(&name) {
+        for (n, (name, raw)) in parts.iter().enumerate() {
+            if parts.iter().filter(|(other, _)| other == name).count() > 1 {
+                // It is unclear which of the two is correct, so neither is used.
+                reader.defects.push(format!("{part}, member {}, appears more than once", n + 1));
+                continue;
+            }
+            if !is_name(name) {
                 let names = "has a name that is not 1 to 64 letters, digits, - and _";
                 reader.defects.push(format!("{part}, member {}, {names}", n + 1));
                 continue;
             }
             let place = format!("{part}.{name}");
-            let Some(service) = reader.object::<ServicePart>(&place, &raw) else { continue };
+            let Some(service) = reader.object::<ServicePart>(&place, raw) else { continue };
             let keys = reader.signing_keys_at(&place, &service.signing_secrets);
             // Without any of the intended signatures the service would refuse the requests.
             let lacks_signature = keys.is_empty() && !service.signing_secrets.is_empty();
             match service.target().and_then(|target| Ok((target, service.headers()?))) {
                 Ok((target, headers)) if !lacks_signature => {
-                    services.insert(name, Service { target, signing_keys: keys, headers });
+                    services.insert(name.to_string(), Service { target, signing_keys: keys, headers });
                 }
                 Ok(_) => {}
                 Err(defect) => reader.defects.push(format!("{place}{defect}")),
@@ -295,11 +306,11 @@ mod tests {
             "services.both needs either a url or a lambda",
             "services.none needs either",
             "services.user.url contains a user name",
-            "services, member 13, has a name",
+            "services, member 5, has a name",
             "services.fn.lambda is not",
-            "services.host.headers, member 1, is a header that",
-            "services.own.headers, member 1, is a header that",
-            "services.value.headers, member 1, has a value",
+            "services.host.headers has the header host, which",
+            "services.own.headers has the header webhook-id, which",
+            "services.value.headers has a value of x that",
             "services.key.signing_secrets[0] is",
             "services.signed has headers",
             "services.private.private is for a url",

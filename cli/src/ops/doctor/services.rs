@@ -15,9 +15,10 @@ use crate::stack::Outputs;
 
 /// The span of the questions that are counted, in seconds.
 const SPAN: i64 = 86_400;
-/// The share of questions without a usable answer, in per cent, above which the check is a warning; the alarm's.
+/// The share of questions without a usable answer, in per cent, above which the check is a warning. Same as in
+/// `FallbackAlarm`.
 const MAX_FALLBACKS: u64 = 5;
-/// The number of questions below which there is no warning; the alarm's.
+/// The number of questions below which there is no warning. Same as in `FallbackAlarm`.
 const MIN_QUESTIONS: u64 = 20;
 
 /// Checks that the secret of a stack has every service of the rules of this release, and that they answer.
@@ -31,16 +32,21 @@ pub(super) async fn deployed(sdk: &SdkConfig, outputs: &Outputs, findings: &mut 
     names.dedup();
     for name in names {
         let (state, found, advice) = match secrets.services.get(name) {
-            None => ("wrong", "not in the secret", format!("gatehouse secrets set service:{name} --url URL")),
+            None => {
+                let command = format!("gatehouse secrets set service:{name} --url URL --stack {}", outputs.stack);
+                ("wrong", "not in the secret", command)
+            }
             Some(service) if service.is_loopback() => {
                 ("wrong", "on a loopback address", "only gatehouse dev reaches it; set its public URL".to_owned())
             }
-            Some(service) if !is_permitted(service, functions) => {
-                ("wrong", "a function without permission", "add its ARN to ServiceFunctionArns, and deploy".to_owned())
-            }
+            Some(service) if !is_permitted(service, functions) => (
+                "wrong",
+                "Gatehouse may not invoke this function",
+                "add its ARN to ServiceFunctionArns, and deploy".to_owned(),
+            ),
             Some(_) => ("ok", "defined", String::new()),
         };
-        findings.add(&format!("service {name}"), state, found, format!("{advice} (--stack {})", outputs.stack));
+        findings.add(&format!("service {name}"), state, found, advice);
     }
     let questions = sum(sdk, outputs, "questions").await?;
     let fallbacks = sum(sdk, outputs, "fallback").await?;

@@ -1,7 +1,7 @@
-//! Claims on questions to services: who asks a service about an event.
+//! Claims on questions: at most one copy of an event asks a service.
 //!
 //! Each event and service has its own item, `ask:<event id>:<service>`. The first copy of the event that writes it asks
-//! the service. The claim is not settled: the event's record, which has the answer, shows that the question was
+//! the service. The claim is not completed: the event's record, which has the answer, shows that the question was
 //! answered. If there is no record when the lease has expired, another copy takes the claim over and asks again.
 
 use std::collections::HashMap;
@@ -19,7 +19,7 @@ const LEASE_UNTIL: &str = "lease_until";
 /// How long a claim is stored, in seconds. Vendors resend an event within this time.
 const TTL: i64 = 86_400;
 
-/// A request to claim the question about an event to a service.
+/// A request to acquire the claim on a question.
 #[derive(Debug, Clone, Copy)]
 pub struct AskRequest<'a> {
     /// The event.
@@ -65,8 +65,7 @@ pub fn ask_key(event_id: &str, service: &str) -> String {
     format!("ask:{event_id}:{service}")
 }
 
-/// Returns the id under which a delivery is recorded, and its question claimed, if another delivery with other content
-/// has the event's id.
+/// Returns the key of the record of a conflicting delivery. Its claim has the same key.
 #[must_use]
 pub fn conflict_id(event: &Event) -> String {
     conflict_key(&event.fingerprint, &event.id)

@@ -153,11 +153,13 @@ impl From<ToolResult> for ToolResultMembers {
 pub struct Line(String);
 
 impl Line {
+    /// The characters that break lines.
+    pub const BREAKS: [char; 7] = ['\n', '\u{b}', '\u{c}', '\r', '\u{85}', '\u{2028}', '\u{2029}'];
+
     /// Replaces each line break and the white space around it by one space.
     #[must_use]
     pub fn of(text: &str) -> Self {
-        let breaks = ['\n', '\u{b}', '\u{c}', '\r', '\u{85}', '\u{2028}', '\u{2029}'];
-        let pieces = text.split(breaks).map(str::trim).filter(|piece| !piece.is_empty());
+        let pieces = text.split(Self::BREAKS).map(str::trim).filter(|piece| !piece.is_empty());
         Line(pieces.collect::<Vec<_>>().join(" "))
     }
 

@@ -127,27 +127,25 @@ impl ToolCall {
     }
 }
 
-/// Returns a delivery's body in which the lists of tool calls have only the calls with these ids. The rest of the text
-/// does not change. A body whose message cannot be split into members is returned as it is.
+/// Returns a delivery's body in which the lists of tool calls have only the calls with these ids and names. The rest of
+/// the text does not change. A body whose message cannot be split into members is returned as it is.
 #[must_use]
-pub fn reduced_to(body: &Bytes, ids: &[String]) -> Bytes {
+pub fn reduced_to(body: &Bytes, calls: &[(String, String)]) -> Bytes {
     let Ok(document) = Document::read(body) else { return body.clone() };
     let envelope = Envelope::of(&document);
-    let Some(message) = reduced_message(envelope.text(), ids) else { return body.clone() };
+    let Some(message) = reduced_message(envelope.text(), calls) else { return body.clone() };
     let is_bare = envelope.text().len() == document.text().len();
     let reduced = if is_bare { Some(message) } else { with_member(document.text(), "message", &message) };
     reduced.map_or_else(|| body.clone(), Bytes::from)
 }
 
-fn reduced_message(message: &str, ids: &[String]) -> Option<String> {
+fn reduced_message(message: &str, calls: &[(String, String)]) -> Option<String> {
     let mut reduced = message.to_owned();
     for name in LISTS {
         let Some(list) = json::pick(message, &[name]).get(name) else { continue };
         let Ok(list) = serde_json::from_str::<Vec<&RawValue>>(list.get()) else { continue };
-        let is_kept = |call: &&&RawValue| {
-            let call = find(call.get(), "/toolCall").unwrap_or(call.get());
-            text(call, "/id").is_some_and(|id| ids.contains(&id))
-        };
+        let is_kept =
+            |call: &&&RawValue| ToolCall::of(call.get()).is_some_and(|call| calls.contains(&(call.id, call.name)));
         let kept: Vec<&str> = list.iter().filter(is_kept).map(|call| call.get()).collect();
         reduced = with_member(&reduced, name, &format!("[{}]", kept.join(",")))?;
     }
@@ -202,17 +200,17 @@ mod tests {
         let message = |calls: &str, more: &str| {
             format!(r#"{{"n":1.50,"toolCallList":[{calls}],"toolCalls":[{calls}],"toolWithToolCallList":[{more}]}}"#)
         };
-        let with = |call: &str| format!(r#"{{"type":"function","toolCall":{call}}}"#);
+        let with = |call: &str| format!(r#"{{"type":"function","name":"f","toolCall":{call}}}"#);
         let whole = message(&format!("{a},{b}"), &format!("{},{}", with(&a), with(&b)));
         let expected = message(&b, &with(&b));
-        let ids = ["b".to_owned()];
+        let calls = [("b".to_owned(), "f".to_owned()), ("a".to_owned(), "another".to_owned())];
         for (body, expected) in [
             (whole.clone(), expected.clone()),
             (format!(r#"{{"message":{whole},"x":{{}}}}"#), format!(r#"{{"message":{expected},"x":{{}}}}"#)),
             (r#"{"message":{"type":"hang"}}"#.to_owned(), r#"{"message":{"type":"hang"}}"#.to_owned()),
             ("[]".to_owned(), "[]".to_owned()),
         ] {
-            assert_eq!(reduced_to(&Bytes::from(body), &ids), Bytes::from(expected));
+            assert_eq!(reduced_to(&Bytes::from(body), &calls), Bytes::from(expected));
         }
     }
 

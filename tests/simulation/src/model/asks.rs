@@ -44,19 +44,19 @@ fn parts(key: &str) -> Option<(&str, &str)> {
     key.strip_prefix("ask:")?.rsplit_once(':')
 }
 
-/// Returns the message id of the question about a record. It repeats what the documentation says.
+/// Returns the message id of the question about a record, computed independently by docs/replies.md.
 fn message_id(record: &str) -> String {
     format!("evt_{}", data_encoding::HEXLOWER.encode(&Sha256::digest(record)))
 }
 
 impl Asks {
-    /// Sees the change of a claim.
+    /// Checks a changed claim.
     pub(super) fn item_changed(&mut self, change: &Change, caller: Caller, now: i64) -> Checked {
         let key = &change.key;
         let Some((record, _)) = parts(key) else { return Err(("I11", format!("{key} is not a claim"))) };
         let id = message_id(record);
         let Some(item) = &change.new else {
-            // It has expired, or its event was erased.
+            // The claim has expired, or its event was erased.
             self.claims.remove(&id);
             return Ok(());
         };
