@@ -254,3 +254,63 @@ fn replaced(object: &str, name: &str, value: &(impl Serialize + ?Sized)) -> Opti
     let members: Vec<String> = named_members(object)?.into_iter().map(member).collect();
     Some(format!("{{{}}}", members.join(",")))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(answer: &str) -> Option<String> {
+        let answer = ToolAnswer::read(Bytes::from(answer.to_owned()), false).ok()?;
+        Some(answer.text().to_owned())
+    }
+
+    /// A result with a text, an object or a number.
+    fn result() -> impl Strategy<Value = Value> {
+        let text = "[a-c \\n\\r\u{2028}\"]{0,6}".prop_map(Value::from);
+        let object = "[a-c\\n]{0,4}".prop_map(|text| json!({"x": [text]}));
+        let value = prop_oneof![text, object, (0..9).prop_map(Value::from)];
+        ("[A-C]", value, any::<bool>()).prop_map(|(id, value, is_error)| {
+            let name = if is_error { "error" } else { "result" };
+            json!({"toolCallId": id, "of_next_year": 1, name: value})
+        })
+    }
+
+    proptest! {
+        #![proptest_config(gatehouse_seeds::cases(256))]
+
+        #[test]
+        fn every_result_is_one_line_and_nothing_else_changes(results in prop::collection::vec(result(), 0..5)) {
+            let given = json!({"results": results, "of_next_year": {"y": [1, 2]}});
+            let text = read(&given.to_string()).unwrap();
+            let changed: Value = serde_json::from_str(&text).unwrap();
+            prop_assert_eq!(&changed["of_next_year"], &given["of_next_year"]);
+            let lines = changed["results"].as_array().unwrap();
+            prop_assert_eq!(lines.len(), results.len());
+            for (given, changed) in results.iter().zip(lines) {
+                for (name, value) in given.as_object().unwrap() {
+                    let is_outcome = ["result", "error"].contains(&name.as_str());
+                    let line = changed[name].as_str().unwrap_or_default();
+                    if is_outcome {
+                        prop_assert!(changed[name].is_string() && !line.contains(Line::BREAKS), "{}", changed);
+                    }
+                    let is_kept = !is_outcome || value.as_str().is_some_and(|text| !text.contains(Line::BREAKS));
+                    prop_assert!(!is_kept || changed[name] == *value, "{} {}", given, changed);
+                }
+            }
+            // An answer that needs no change keeps its bytes.
+            prop_assert_eq!(read(&text), Some(text));
+        }
+
+        #[test]
+        fn any_answer_is_read_without_a_panic(text in "[\\[\\]{}\":,a-d0-9\\\\u ]{0,40}", kind in 0_usize..8) {
+            let answer = format!("{{\"results\":[{{{text}}}],\"error\":\"{text}\"}}");
+            let _ = read(&answer);
+            let kinds = [Kind::Client, Kind::Assistant, Kind::Transfer, Kind::Handoff, Kind::Knowledge,
+                Kind::Endpointing, Kind::Predial, Kind::Tools];
+            let _ = checked(kinds[kind], Bytes::from(answer));
+        }
+    }
+}

@@ -22,7 +22,8 @@ use gatehouse_receiver::{Deadline, Redaction};
 use gatehouse_runtime::Clock;
 use gatehouse_sse::Reader;
 use gatehouse_timeline::fold;
-use gatehouse_vapi::Vapi;
+use gatehouse_vapi::tool_calls::{ToolCalls, reduced_to};
+use gatehouse_vapi::{Envelope, Vapi};
 use gatehouse_vendor::{Source, Vendor};
 use http::Request;
 use http_body_util::BodyExt;
@@ -200,7 +201,7 @@ fn proxy(stream: &Bytes, dialect: &str, accept: &'static str, body: &'static str
 
 // === bodies of clients and vendors ===
 
-const BODY_PARSERS: [Parser; 9] = [
+const BODY_PARSERS: [Parser; 10] = [
     ("document, fingerprint, redaction", |body| {
         if let Ok(document) = Document::read(body) {
             let _ = Fingerprint::of(document.text());
@@ -214,6 +215,12 @@ const BODY_PARSERS: [Parser; 9] = [
         with_agent(&Bytes::from_static(b"data: [DONE]\n\n"), "ag-kit", |state| async move {
             send(chat_request().body(body)?, &state).await
         });
+    }),
+    ("tool calls for one of several services", |body| {
+        let calls_of = |document: Document<'_>| ToolCalls::of(Envelope::of(&document).text()).calls;
+        let calls = Document::read(body).map(calls_of).unwrap_or_default();
+        let calls: Vec<(String, String)> = calls.into_iter().step_by(2).map(|call| (call.id, call.name)).collect();
+        let _ = reduced_to(body, &calls);
     }),
     ("Vapi server message", |body| receive(Vapi::SERVER, body)),
     ("Vapi client message", |body| receive(Vapi::CLIENT, body)),

@@ -1,5 +1,7 @@
 //! Reads the tool calls of a message from every member in which they occur.
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -133,19 +135,21 @@ impl ToolCall {
 pub fn reduced_to(body: &Bytes, calls: &[(String, String)]) -> Bytes {
     let Ok(document) = Document::read(body) else { return body.clone() };
     let envelope = Envelope::of(&document);
-    let Some(message) = reduced_message(envelope.text(), calls) else { return body.clone() };
+    let calls: HashSet<(&str, &str)> = calls.iter().map(|(id, name)| (id.as_str(), name.as_str())).collect();
+    let Some(message) = reduced_message(envelope.text(), &calls) else { return body.clone() };
     let is_bare = envelope.text().len() == document.text().len();
     let reduced = if is_bare { Some(message) } else { with_member(document.text(), "message", &message) };
     reduced.map_or_else(|| body.clone(), Bytes::from)
 }
 
-fn reduced_message(message: &str, calls: &[(String, String)]) -> Option<String> {
+fn reduced_message(message: &str, calls: &HashSet<(&str, &str)>) -> Option<String> {
     let mut reduced = message.to_owned();
     for name in LISTS {
         let Some(list) = json::pick(message, &[name]).get(name) else { continue };
         let Ok(list) = serde_json::from_str::<Vec<&RawValue>>(list.get()) else { continue };
-        let is_kept =
-            |call: &&&RawValue| ToolCall::of(call.get()).is_some_and(|call| calls.contains(&(call.id, call.name)));
+        let is_kept = |call: &&&RawValue| {
+            ToolCall::of(call.get()).is_some_and(|call| calls.contains(&(call.id.as_str(), call.name.as_str())))
+        };
         let kept: Vec<&str> = list.iter().filter(is_kept).map(|call| call.get()).collect();
         reduced = with_member(&reduced, name, &format!("[{}]", kept.join(",")))?;
     }
