@@ -6,11 +6,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aws_config::SdkConfig;
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
 use bytes::Bytes;
 use gatehouse_egress::{ScopedClient, Tls};
 use gatehouse_runtime::Clock;
 use gatehouse_services::question::message_id;
-use gatehouse_services::{Client, Fault, PART, Question, Service, Services};
+use gatehouse_services::{Client, Fault, PART, Payload, Question, Service, Services, Target};
 use gatehouse_vendor::SecretsDocument;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -201,4 +203,64 @@ async fn breaker_stops_questions_after_five_failures() {
     }
     assert_eq!(client.ask(&services, "orders", &question(5000)).await, Err(Fault::Breaker));
     assert_eq!(server.requests().len(), 5);
+}
+
+/// A client whose Lambda is `server`.
+fn client_of_lambda(server: &Server) -> Client {
+    let credentials = Credentials::new("key", "secret", None, None, "test");
+    let sdk = SdkConfig::builder()
+        .endpoint_url(format!("http://127.0.0.1:{}", server.port))
+        .region(aws_config::Region::new("eu-west-1"))
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .build();
+    let http = ScopedClient::new(&Tls::none().unwrap(), Duration::from_secs(1));
+    Client::with_http(http, sdk, Clock::System, false)
+}
+
+fn function(payload: Payload) -> Services {
+    let target = Target::Lambda { function: "book:live".to_owned(), payload };
+    let service = Service { target, signing_keys: Vec::new(), headers: Vec::new() };
+    Services::from_map(BTreeMap::from([("booking".to_owned(), service)]))
+}
+
+#[tokio::test]
+async fn function_is_invoked_with_the_message_or_the_event_of_a_function_url() {
+    let answers = [
+        (Payload::Message, "{\"a\":1}".to_owned()),
+        (Payload::Http, serde_json::json!({"statusCode": 200, "body": "{\"a\":1}"}).to_string()),
+    ];
+    for (payload, answer) in answers {
+        let server = Server::answering(&response("200 OK", &answer)).await;
+        let asked = client_of_lambda(&server).ask(&function(payload), "booking", &question(5000)).await;
+        assert_eq!(asked, Ok(Some(Bytes::from("{\"a\":1}"))));
+        let request = server.requests().remove(0);
+        assert!(request.starts_with("POST /2015-03-31/functions/book%3Alive/invocations HTTP/1.1\r\n"), "{request}");
+        assert!(request.contains("authorization: AWS4-HMAC-SHA256 Credential=key/"), "{request}");
+        let event: serde_json::Value = serde_json::from_str(request.split_once("\r\n\r\n").unwrap().1).unwrap();
+        match payload {
+            Payload::Message => assert_eq!(event["gatehouse"]["kind"], "tool-calls"),
+            Payload::Http => assert_eq!(event["body"], BODY),
+        }
+    }
+}
+
+#[tokio::test]
+async fn failed_and_throttled_functions_are_faults() {
+    let failed =
+        "HTTP/1.1 200 OK\r\nx-amz-function-error: Unhandled\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}";
+    for (answer, expected) in [
+        (failed.to_owned(), Err(Fault::FunctionError)),
+        (response("429 Too Many Requests", "{}"), Err(Fault::Status(429))),
+        (response("200 OK", "null"), Ok(None)),
+    ] {
+        let server = Server::answering(&answer).await;
+        let asked = client_of_lambda(&server).ask(&function(Payload::Message), "booking", &question(5000)).await;
+        assert_eq!(asked, expected);
+    }
+}
+
+#[tokio::test]
+async fn function_without_credentials_is_a_fault_that_names_no_secret() {
+    let asked = client().ask(&function(Payload::Message), "booking", &question(5000)).await;
+    assert_eq!(asked, Err(Fault::Request("no AWS region is set".to_owned())));
 }
