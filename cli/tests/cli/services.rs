@@ -15,7 +15,11 @@ const MESSAGE: &str = "../shared/vendors/vapi/samples/tool-calls.json";
 
 /// A service that always gives this answer.
 async fn service(answer: &Value) -> Agent {
-    let body = Bytes::from(answer.to_string());
+    service_with_text(answer.to_string()).await
+}
+
+async fn service_with_text(text: String) -> Agent {
+    let body = Bytes::from(text);
     let answer =
         move || Answer { content_type: "application/json", ..Answer::with_pieces([Piece::Bytes(body.clone())]) };
     Agent::start(move |_| Some(answer())).await.unwrap()
@@ -62,6 +66,18 @@ async fn dev_answer_asks_one_service_about_every_message() {
     }
     let (output, text) = run(&["dev", "--port", "0", "--answer", &agent.url, "--replies", "x.json"], &[]);
     assert!(!output.status.success() && text.contains("cannot be used with"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dev_prints_notifications_whose_answer_is_ignored() {
+    let agent = service_with_text("OK".to_owned()).await;
+    let mut dev = Dev::start(&["--answer", &agent.url], &[]);
+    let message = r#"{"message":{"type":"status-update","status":"ended","timestamp":1,"call":{"id":"call_1"}}}"#;
+    let answer = Delivery::now(&Vapi::SERVER, message).send(dev.base()).await.unwrap();
+    assert_eq!((answer.status, answer.body.as_str(), agent.requests().len()), (200, "{}", 1));
+    let lines = dev.lines();
+    let line = lines.iter().find(|line| line.contains("call_1")).unwrap();
+    assert!(line.contains("notified=answer  notify_ms=") && line.contains("action=done"), "{line}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -211,8 +211,11 @@ impl ServiceAccess {
                 let notify = async |(notification, question): (Notification, Question)| {
                     let Notification { service, within, .. } = notification;
                     let until = until.min(Instant::now() + within);
-                    let answer = access.ask(&service, &Question { until, ..question }).await;
-                    answer.err().map(|fault| format!("service {service} {fault}"))
+                    match access.ask(&service, &Question { until, ..question }).await {
+                        // The answer is ignored, so it may be anything.
+                        Ok(_) | Err(Fault::Unusable(_)) => None,
+                        Err(fault) => Some(format!("service {service} {fault}")),
+                    }
                 };
                 let faults: Vec<String> =
                     join_all(questions.into_iter().map(notify)).await.into_iter().flatten().collect();
