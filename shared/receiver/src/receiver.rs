@@ -118,15 +118,19 @@ impl<V: Vendor> Receiver<V> {
         let decide_within = responder.decide_within(&event);
         let end = end.min(started + decide_within + ANSWER_WITHIN).min(now + decide_within + RECORD_WITHIN);
         let plan = responder.decide(&event, end.checked_sub(RECORD_WITHIN).unwrap_or(now)).await;
-        let ReplyPlan { reply, expectation, action, notify, notified, asks, is_asked_by_copy, decided_by, fault } =
-            plan;
+        let ReplyPlan { reply, expectation, action, notify, notified, asks, decided_by, fault, .. } = plan;
         event.asked.clone_from(&asks.asked);
         let mut context = LogContext { rule: decided_by, fault, asks, ..LogContext::default() };
         if self.skip.excludes(&event) {
             self.secrets.refresh_if_stale().await;
             return Ok(self.accept(Outcome::Skipped, reply, expectation, event, context));
         }
-        if is_asked_by_copy {
+        if let Some(outcome) = plan.recorded_by_copy {
+            context.rule = None;
+            self.secrets.refresh_if_stale().await;
+            return Ok(self.accept(outcome, reply, expectation, event, context));
+        }
+        if plan.is_asked_by_copy {
             context.error = Some("another copy of the event was not recorded in time".to_owned());
             if !expectation.is_awaited() {
                 return Err(Rejected::new(Problem::NotDurable, Outcome::Unavailable, Some(event), context));

@@ -3,8 +3,8 @@
 use std::pin::Pin;
 use std::time::Duration;
 
-use gatehouse_payload::Event;
 use gatehouse_payload::json::pick;
+use gatehouse_payload::{Event, Outcome};
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
@@ -51,6 +51,8 @@ pub struct ReplyPlan {
     /// Whether another copy of the event still asks a service. This copy is then not recorded, because its reply would
     /// replace the answer.
     pub is_asked_by_copy: bool,
+    /// The outcome, if another copy of the event was recorded. The reply is that of its record, and nothing is written.
+    pub recorded_by_copy: Option<Outcome>,
     /// The rule or code that decided, for the log: `server rule 2`.
     pub decided_by: Option<String>,
     /// Why there is no reply although there should be one, for the log. Contains no content.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use gatehouse_inbox::Store;
-use gatehouse_inbox::store::ask::{AskClaim, AskOutcome, AskRequest, conflict_id};
+use gatehouse_inbox::store::ask::{AskClaim, AskOutcome, AskRequest, EarlierCopy, conflict_id};
 use gatehouse_payload::Event;
 use gatehouse_payload::time::Timestamp;
 use gatehouse_receiver::responder::{Action, AskSummary};
@@ -118,8 +118,8 @@ pub(crate) struct ServiceQuestion {
 pub(crate) enum Asked {
     /// The answer of each service in the order of the questions, or a fault without content.
     Answered(Vec<Result<Option<Bytes>, String>>),
-    /// Another copy of the event was recorded, with this reply.
-    Recorded(Option<String>),
+    /// Another copy of the event was recorded.
+    Recorded(EarlierCopy),
     /// Another copy of the event asks the services and was not recorded in time.
     Taken,
     /// There is no asker. Contains the name of a service.
@@ -129,7 +129,7 @@ pub(crate) enum Asked {
 enum Claimed {
     /// The question may be asked under the key of this record.
     Asks(String),
-    Recorded(Option<String>),
+    Recorded(EarlierCopy),
     Taken,
 }
 
@@ -270,7 +270,7 @@ impl<'a> Asker<'a> {
             }
             match claimed {
                 Claimed::Asks(key) => record = key,
-                Claimed::Recorded(reply) => return Asked::Recorded(reply),
+                Claimed::Recorded(copy) => return Asked::Recorded(copy),
                 Claimed::Taken => return Asked::Taken,
             }
         }
@@ -357,13 +357,13 @@ impl<'a> Asker<'a> {
             };
             let wait_until = until + COPY_RESERVE;
             loop {
-                let earlier = timeout_at(wait_until, store.earlier_copy(&record, clock.now())).await;
+                let earlier = timeout_at(wait_until, store.earlier_copy(event, &record, clock.now())).await;
                 let is_expired = claim.until < clock.now();
                 // An expired claim without a record shows that its holder was killed.
                 let is_free = match earlier {
                     Ok(Ok(Some(copy))) if !is_expired || !question.may_change => {
                         self.log(|log| log.claim = Some("taken"));
-                        return Claimed::Recorded(copy.answer);
+                        return Claimed::Recorded(copy);
                     }
                     Ok(Ok(_)) => is_expired,
                     Ok(Err(_)) | Err(_) => false,

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
+use gatehouse_payload::Outcome;
 use gatehouse_payload::strict::read;
 use gatehouse_vapi::Channel;
 use gatehouse_vapi::response::{Line, ToolOutcome, ToolResult};
@@ -44,8 +45,8 @@ pub enum OtherCopy {
     /// There is no other copy, or it has no effect on this one.
     #[default]
     None,
-    /// It was recorded, and its reply is the reply.
-    Recorded,
+    /// It was recorded, and its reply is the reply. Contains the outcome of this delivery, if it is known.
+    Recorded(Option<Outcome>),
     /// It asks a service, and may still record the event with the answer. This copy must not be recorded.
     Asks,
 }
@@ -426,9 +427,9 @@ impl Asked {
                 chosen.unasked = Some(service);
                 Stop::Now
             }
-            Asked::Recorded(reply) => {
-                chosen.reply = reply;
-                chosen.copy = OtherCopy::Recorded;
+            Asked::Recorded(copy) => {
+                chosen.reply = copy.answer;
+                chosen.copy = OtherCopy::Recorded(copy.outcome);
                 Stop::Now
             }
             Asked::Taken => {

@@ -172,6 +172,7 @@ impl Replies {
             fault: joined(faults),
             asks: asker.summary(),
             is_asked_by_copy: copy == OtherCopy::Asks,
+            recorded_by_copy: if let OtherCopy::Recorded(outcome) = copy { outcome } else { None },
             ..ReplyPlan::default()
         }
     }

@@ -7,12 +7,11 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::ReturnValuesOnConditionCheckFailure;
+use gatehouse_payload::Outcome;
 use gatehouse_payload::event::{Event, Nonce};
 use gatehouse_payload::time::Timestamp;
 
-use super::item::{
-    self, Existing, Item, attribute, binary, bytes_of, conflict_key, erased_at, is_expired, number, text, text_of,
-};
+use super::item::{self, Existing, Item, attribute, binary, bytes_of, conflict_key, is_expired, number, text, text_of};
 use super::{ConditionalWrite, Store, StoreError, conditional_put};
 
 const LEASE_UNTIL: &str = "lease_until";
@@ -57,6 +56,9 @@ pub struct AskClaim {
 pub struct EarlierCopy {
     /// Its reply.
     pub answer: Option<String>,
+    /// The outcome of this delivery: a duplicate, or a conflict that was recorded before. `None` if only
+    /// [`Store::record`] can decide it.
+    pub outcome: Option<Outcome>,
 }
 
 /// Returns the key of a claim.
@@ -93,13 +95,27 @@ impl Store {
         self.put_ask(request, seen.nonce, now).await
     }
 
-    /// Returns the record of another copy of an event; `None` if there is no record yet.
+    /// Returns the record of another copy of an event, under the key `record`; `None` if there is no record yet.
     ///
     /// # Errors
     /// If DynamoDB does not respond.
-    pub async fn earlier_copy(&self, id: &str, now: Timestamp) -> Result<Option<EarlierCopy>, StoreError> {
-        let item = self.get_item(&self.writer, id).await?.filter(|item| !is_expired(item, now));
-        Ok(item.map(|item| EarlierCopy { answer: Existing::of(&item).answer.filter(|_| erased_at(&item).is_none()) }))
+    pub async fn earlier_copy(
+        &self,
+        event: &Event,
+        record: &str,
+        now: Timestamp,
+    ) -> Result<Option<EarlierCopy>, StoreError> {
+        let item = self.get_item(&self.writer, record).await?.filter(|item| !is_expired(item, now));
+        Ok(item.map(|item| {
+            let existing = Existing::of(&item);
+            let is_same = existing.fingerprint == Some(event.fingerprint) || event.is_one_question;
+            let outcome = match existing.erased {
+                None if record == event.id.as_str() && is_same => Some(Outcome::Duplicate),
+                None if record == conflict_id(event) => Some(Outcome::Conflict),
+                None | Some(_) => None,
+            };
+            EarlierCopy { answer: existing.answer, outcome }
+        }))
     }
 
     async fn put_ask(

@@ -3,8 +3,8 @@
 use futures_util::future::join_all;
 use gatehouse_inbox::store::ask::{AskClaim, AskOutcome, AskRequest, EarlierCopy, conflict_id};
 use gatehouse_local::{Fault, Rule};
-use gatehouse_payload::Event;
 use gatehouse_payload::time::Timestamp;
+use gatehouse_payload::{Event, Outcome};
 
 use crate::table::{Table, event, now};
 
@@ -84,10 +84,17 @@ async fn claim_is_free_after_a_day() {
 async fn earlier_copy_has_the_recorded_answer() {
     let table = Table::new().await;
     let first = Event { answer: Some("{\"x\":1}".to_owned()), asked: Some("orders".to_owned()), ..event("a", "{}") };
-    assert_eq!(table.store.earlier_copy(first.id.as_str(), now()).await, Ok(None));
+    let copy_of = async |event: &Event, record: &str| table.store.earlier_copy(event, record, now()).await.unwrap();
+    assert_eq!(copy_of(&first, first.id.as_str()).await, None);
     table.record(&first, now()).await.unwrap();
-    let copy = EarlierCopy { answer: first.answer.clone() };
-    assert_eq!(table.store.earlier_copy(first.id.as_str(), now()).await, Ok(Some(copy)));
+    let found = |outcome| Some(EarlierCopy { answer: first.answer.clone(), outcome });
+    assert_eq!(copy_of(&first, first.id.as_str()).await, found(Some(Outcome::Duplicate)));
+    let other = Event { answer: first.answer.clone(), ..event("a", "[]") };
+    assert_eq!(copy_of(&other, other.id.as_str()).await, found(None), "it is a conflict that is not recorded");
+    table.record(&other, now()).await.unwrap();
+    assert_eq!(copy_of(&other, &conflict_id(&other)).await, found(Some(Outcome::Conflict)));
+    let same = Event { is_one_question: true, ..other };
+    assert_eq!(copy_of(&same, same.id.as_str()).await, found(Some(Outcome::Duplicate)));
     assert_eq!(table.store.get(&first.id, now()).await.unwrap().unwrap().event, first);
 }
 
@@ -104,4 +111,6 @@ async fn erasure_deletes_the_claims_of_an_event() {
     table.store.erase(&subject, now()).await.unwrap();
     let remaining = table.client.scan().table_name(Table::NAME).send().await.unwrap().items.unwrap();
     assert!(!format!("{remaining:?}").contains("ask:"), "{remaining:?}");
+    let tombstone = table.store.earlier_copy(&event, event.id.as_str(), now()).await.unwrap();
+    assert_eq!(tombstone, Some(EarlierCopy { answer: None, outcome: None }));
 }
