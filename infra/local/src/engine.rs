@@ -4,9 +4,11 @@ use std::fs::{File, TryLockError};
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use gatehouse_payload::Nonce;
 use tokio::net::TcpListener;
+use tokio::sync::RwLock;
 use tokio::task::JoinHandle;
 
 use crate::forward::Upstream;
@@ -14,6 +16,8 @@ use crate::hosts::Hosts;
 use crate::http_server::Server;
 use crate::sqs::Sqs;
 use crate::{Error, http_server};
+
+mod stream;
 
 /// A task that is aborted when this is dropped.
 #[derive(Debug)]
@@ -41,8 +45,8 @@ pub struct Engine {
 enum Parts {
     Task(AbortOnDrop),
     Server(Server),
-    /// An engine behind a server that checks the host name.
-    Guarded(Box<Engine>, Server),
+    /// An engine behind a server that checks the host name, and the task that trims the engine's stream.
+    Guarded(Box<Engine>, Server, AbortOnDrop),
 }
 
 impl Engine {
@@ -52,49 +56,60 @@ impl Engine {
     /// If the port is in use, the engine does not start, or the file is not a DynamoDB database.
     pub async fn dynamodb(at: SocketAddr, data: Option<&DataDir>) -> Result<Self, Error> {
         let listener = bind(at).await?;
-        Self::dynamodb_on(listener, data)
+        Ok(Self::dynamodb_on(listener, data)?.0)
     }
 
     /// Starts DynamoDB and accepts requests for `hosts` only. The engine itself accepts every host and every web page.
-    /// It therefore listens at a random loopback address, behind a server that checks the host.
+    /// It therefore listens at a random loopback address, behind a server that checks the host. Expired stream records
+    /// are deleted, and the shards of streams look as in AWS.
     ///
     /// # Errors
     /// See [`dynamodb`](Self::dynamodb).
     pub async fn dynamodb_for(hosts: Hosts, at: SocketAddr, data: Option<&DataDir>) -> Result<Self, Error> {
         let listener = bind(at).await?;
         let address = reachable(listener.local_addr()?);
-        let engine = Self::dynamodb_on(bind_hidden().await?, data)?;
+        let (engine, database) = Self::dynamodb_on(bind_hidden().await?, data)?;
         let upstream = Upstream::new(engine.address);
+        let requests = Arc::new(RwLock::new(()));
+        let trim = AbortOnDrop(tokio::spawn(stream::trim_forever(database, Arc::clone(&requests))));
         let server = http_server::serve(listener, move |mut request| {
-            let (refusal, upstream) = (hosts.refusal(&request), upstream.clone());
+            let (refusal, upstream, requests) = (hosts.refusal(&request), upstream.clone(), Arc::clone(&requests));
             // Without an `Origin` header, the engine sends no CORS headers, so no web page can read its responses.
             request.headers_mut().remove(http::header::ORIGIN);
             async move {
-                match refusal {
-                    Some(refusal) => Some(refusal),
-                    None => upstream.forward(request).await,
+                if let Some(refusal) = refusal {
+                    return Some(refusal);
                 }
+                let operation = stream::translate_request(&mut request);
+                let _request = requests.read().await;
+                let response = upstream.forward(request).await?;
+                Some(match operation {
+                    Some(operation) => stream::translate_response(operation, response),
+                    None => response,
+                })
             }
         });
-        Ok(Engine { address, _parts: Parts::Guarded(Box::new(engine), server) })
+        Ok(Engine { address, _parts: Parts::Guarded(Box::new(engine), server, trim) })
     }
 
-    fn dynamodb_on(listener: TcpListener, data: Option<&DataDir>) -> Result<Self, Error> {
+    /// Starts DynamoDB. Also returns the name of its database, for SQLite.
+    fn dynamodb_on(listener: TcpListener, data: Option<&DataDir>) -> Result<(Self, String), Error> {
         let address = reachable(listener.local_addr()?);
-        let database = match data {
+        let (name, place) = match data {
             Some(data) => {
                 let path = data.writable("events.db")?;
                 let name = path.to_str().ok_or("the data directory's name is not UTF-8")?;
-                let database = dynoxide::Database::new(name)
-                    .map_err(|error| format!("{} cannot be used: {error}", path.display()))?;
-                database.sweep_ttl()?;
-                database
+                (name.to_owned(), path.display().to_string())
             }
-            None => dynoxide::Database::memory()?,
+            None => (memory_name()?, "the memory".to_owned()),
         };
+        let unusable = |error: &dyn std::fmt::Display| format!("{place} cannot be used: {error}");
+        let database = dynoxide::Database::new(&name).map_err(|error| unusable(&error))?;
+        stream::add_indexes(&name).map_err(|error| unusable(&error))?;
+        database.sweep_ttl()?;
         let task = tokio::spawn(dynoxide::server::serve_on(listener, database));
         let task = AbortOnDrop(task);
-        Ok(Engine { address, _parts: Parts::Task(task) })
+        Ok((Engine { address, _parts: Parts::Task(task) }, name))
     }
 
     /// Starts SQS, in memory or in a data directory. Queue URLs contain the engine's address, but an SDK sends its
@@ -148,10 +163,18 @@ pub async fn bind(at: SocketAddr) -> Result<TcpListener, Error> {
     })
 }
 
+fn random() -> Result<Nonce, Error> {
+    Ok(Nonce::random().map_err(|error| format!("the system provides no random bytes: {error}"))?)
+}
+
+/// Returns the name of a new database in memory. A second connection of this process reaches it by the name.
+fn memory_name() -> Result<String, Error> {
+    Ok(format!("file:gatehouse-{}?mode=memory&cache=shared", random()?))
+}
+
 /// Binds a listener to a free port of a random loopback address, if the system has more than one.
 async fn bind_hidden() -> Result<TcpListener, Error> {
-    let random = Nonce::random().map_err(|error| format!("the system provides no random bytes: {error}"))?;
-    let [a, b, c, ..] = *random.as_bytes();
+    let [a, b, c, ..] = *random()?.as_bytes();
     match TcpListener::bind((Ipv4Addr::new(127, a, b, c.clamp(1, 254)), 0)).await {
         Ok(listener) => Ok(listener),
         // Some systems have only 127.0.0.1.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use aws_sdk_dynamodb::error::BuildError;
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, CreateGlobalSecondaryIndexAction, GlobalSecondaryIndex,
-    GlobalSecondaryIndexUpdate, KeySchemaElement, Projection, TimeToLiveSpecification,
+    GlobalSecondaryIndexUpdate, KeySchemaElement, Projection, StreamSpecification, TimeToLiveSpecification,
 };
 use gatehouse_runtime::aws::error_code;
 use serde::Deserialize;
@@ -161,8 +161,8 @@ impl Template {
         Some(if holds { then } else { otherwise })
     }
 
-    /// Creates the table, with its indexes and TTL, under its logical id. If the table exists, adds missing indexes: an
-    /// earlier release may have created it.
+    /// Creates the table, with its indexes, TTL and stream, under its logical id. If the table exists, adds missing
+    /// indexes and the stream: an earlier release may have created it.
     ///
     /// # Errors
     /// If the template has no such table, or a DynamoDB request fails.
@@ -170,8 +170,9 @@ impl Template {
         let table: Table = serde_json::from_value(self.resolve(self.properties(logical_id)?))?;
         match client.describe_table().table_name(logical_id).send().await {
             Ok(found) => {
-                let found = found.table.and_then(|table| table.global_secondary_indexes).unwrap_or_default();
-                let has = |wanted: &&Index| found.iter().any(|index| index.index_name() == Some(&wanted.index_name));
+                let found = found.table.ok_or("DynamoDB describes the table without its properties")?;
+                let indexes = found.global_secondary_indexes();
+                let has = |wanted: &&Index| indexes.iter().any(|index| index.index_name() == Some(&wanted.index_name));
                 for missing in table.global_secondary_indexes.iter().filter(|wanted| !has(wanted)) {
                     let failed = |error: &dyn std::fmt::Display| {
                         format!("cannot add the index {} to the table {logical_id}: {error}", missing.index_name)
@@ -181,6 +182,12 @@ impl Template {
                     let update = update.set_attribute_definitions(Some(table.definitions()?));
                     update.send().await.map_err(|error| failed(&error_code(&error)))?;
                 }
+                let has_stream = found.stream_specification().is_some_and(|stream| stream.stream_enabled);
+                if let Some(stream) = table.stream_specification.as_ref().filter(|_| !has_stream) {
+                    let update = client.update_table().table_name(logical_id).stream_specification(stream.build()?);
+                    let failed = |code: &str| format!("cannot add the stream to the table {logical_id}: {code}");
+                    update.send().await.map_err(|error| failed(error_code(&error)))?;
+                }
                 return Ok(());
             }
             Err(error) if error.as_service_error().is_some_and(|e| e.is_resource_not_found_exception()) => {}
@@ -188,13 +195,15 @@ impl Template {
         }
         let indexes = table.global_secondary_indexes.iter().map(Index::build).collect::<Result<_, _>>()?;
         let keys = table.key_schema.iter().map(Key::build).collect::<Result<_, _>>()?;
+        let stream = table.stream_specification.as_ref().map(Stream::build).transpose()?;
         let create = client
             .create_table()
             .table_name(logical_id)
             .billing_mode(BillingMode::from(&*table.billing_mode))
             .set_attribute_definitions(Some(table.definitions()?))
             .set_key_schema(Some(keys))
-            .set_global_secondary_indexes(Some(indexes));
+            .set_global_secondary_indexes(Some(indexes))
+            .set_stream_specification(stream);
         create.send().await?;
         let ttl = &table.time_to_live_specification;
         let ttl = TimeToLiveSpecification::builder().attribute_name(&ttl.attribute_name).enabled(ttl.enabled);
@@ -211,6 +220,20 @@ struct Table {
     key_schema: Vec<Key>,
     global_secondary_indexes: Vec<Index>,
     time_to_live_specification: TimeToLive,
+    stream_specification: Option<Stream>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Stream {
+    stream_view_type: String,
+}
+
+impl Stream {
+    fn build(&self) -> Result<StreamSpecification, BuildError> {
+        let stream = StreamSpecification::builder().stream_enabled(true);
+        stream.stream_view_type((&*self.stream_view_type).into()).build()
+    }
 }
 
 #[derive(Deserialize)]
