@@ -159,12 +159,24 @@ async fn handle_message(message: &SqsMessage, state: &State, deadline: Deadline,
             (if sent { Outcome::DeadLettered } else { Outcome::Failed }, Some(failure), sent)
         }
     };
-    let EventInfo { event_id, event_type } = info.unwrap_or_default();
+    let EventInfo { event_id, event_type, subject } = info.unwrap_or_default();
     let event_type = event_type.filter(|name| is_word(name));
     let message_id = message.message_id.as_deref();
     let (reason, error) = failure.map(|failure| (failure.reason, failure.error)).unzip();
     let took = started.elapsed();
-    log_outcome!("message", "event-retry", outcome, took, event_type, event_id, message_id, receives, reason, error);
+    log_outcome!(
+        "message",
+        "event-retry",
+        outcome,
+        took,
+        event_type,
+        event_id,
+        subject,
+        message_id,
+        receives,
+        reason,
+        error,
+    );
     done
 }
 
@@ -173,6 +185,7 @@ async fn handle_message(message: &SqsMessage, state: &State, deadline: Deadline,
 struct EventInfo {
     event_id: Option<String>,
     event_type: Option<String>,
+    subject: Option<String>,
 }
 
 async fn attempt(message: &SqsMessage, recorder: &impl Record) -> (Option<EventInfo>, Result<Outcome, Failure>) {
@@ -185,16 +198,17 @@ async fn attempt(message: &SqsMessage, recorder: &impl Record) -> (Option<EventI
         }
     };
     let event_id = received.id.to_string();
-    let info = |event_type| Some(EventInfo { event_id: Some(event_id), event_type });
+    let info = |event_type, subject| Some(EventInfo { event_id: Some(event_id), event_type, subject });
     let Some(source) = gatehouse_vendors::of_event(&received.id) else {
         let error = "the event id names a source that this release does not know".to_owned();
-        return (info(None), Err(Failure { reason: "unreadable", error, is_transient: true }));
+        return (info(None, None), Err(Failure { reason: "unreadable", error, is_transient: true }));
     };
     let body = received.body.clone();
     let event = match Document::read(&body) {
         Ok(document) => source.event(&document, received),
         Err(error) => {
-            return (info(None), Err(Failure { reason: "unreadable", error: error.to_string(), is_transient: false }));
+            let error = error.to_string();
+            return (info(None, None), Err(Failure { reason: "unreadable", error, is_transient: false }));
         }
     };
     let result = recorder.record(&event).await.map_err(|error| Failure {
@@ -202,7 +216,7 @@ async fn attempt(message: &SqsMessage, recorder: &impl Record) -> (Option<EventI
         error: error.to_string(),
         is_transient: error.is_transient(),
     });
-    (info(event.event_type), result)
+    (info(event.event_type, event.subject.map(|subject| subject.to_string())), result)
 }
 
 /// The number of this receive, from 1.

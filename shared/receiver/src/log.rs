@@ -7,6 +7,7 @@
 //! | `request_id` | | the invocation's id, which is also in Lambda's own lines and in problem documents |
 //! | `event_type` | | the vendor's name for the type of the event; absent if it does not look like a name |
 //! | `event_id` | | absent if the delivery was rejected before it was identified |
+//! | `subject` | | the conversation, call, session or chat of the event; absent if the body does not name one |
 //! | `outcome` | | `recorded`, `duplicate`, `conflict`, `queued`, `unrecorded`, `skipped`, `erased`, `refused`, `closed`, `unavailable`; `replayed` for chat requests |
 //! | `status` | | the HTTP status |
 //! | `ms` | milliseconds | from request to response |
@@ -47,7 +48,7 @@ pub use line::{FALLBACK, NAMESPACE, OUTCOMES, QUESTIONS, SERVER_ERROR, UNVERIFIE
 
 use std::time::Duration;
 
-use gatehouse_payload::{Event, Outcome};
+use gatehouse_payload::{Event, Outcome, Subject};
 
 use crate::responder::AskSummary;
 use tracing::{Level, Metadata};
@@ -122,6 +123,7 @@ impl RequestLine<'_> {
         let LogContext { event, problem, why, rule, fault, asks, action, error, notified, notify_took } = self.context;
         let event_id = event.as_ref().map(|event| event.id.as_str());
         let event_type = event.as_ref().and_then(|event| event.event_type.as_deref()).filter(|name| is_word(name));
+        let subject = event.as_ref().and_then(|event| event.subject.as_ref()).map(Subject::as_str);
         let flags = event.as_ref().map(|event| event.flags).unwrap_or_default();
         let (problem, detail) = problem.unzip();
         let parsed = flags.unparsed.then_some(false);
@@ -142,6 +144,7 @@ impl RequestLine<'_> {
             request_id,
             event_type,
             event_id,
+            subject,
             status,
             problem,
             why,

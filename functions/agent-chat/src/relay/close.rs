@@ -6,7 +6,7 @@ use bytes::Bytes;
 use gatehouse_ag_kit::Dialect;
 use gatehouse_ag_kit::turn::End;
 use gatehouse_inbox::store::claim::Completion;
-use gatehouse_payload::Outcome;
+use gatehouse_payload::{Outcome, Subject};
 use gatehouse_receiver::log::milliseconds;
 use gatehouse_receiver::log_outcome;
 use gatehouse_receiver::{ProblemDocument, RequestId};
@@ -97,6 +97,8 @@ impl TurnRelay {
             return false;
         };
         let event_id = event.id.as_str();
+        let event_type = event.event_type.as_deref();
+        let subject = event.subject.as_ref().map(Subject::as_str);
         let until = (self.timers.until + RECORD_TIMEOUT).min(Instant::now() + RECORD_TIMEOUT);
         let record = self.state.inbox.record(&event, until);
         let (outcome, error) = match tokio::join!(record, self.state.secrets.refresh_if_stale()).0 {
@@ -109,7 +111,9 @@ impl TurnRelay {
             outcome,
             took,
             request_id,
+            event_type,
             event_id,
+            subject,
             agent,
             client,
             end,
