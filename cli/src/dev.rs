@@ -23,13 +23,13 @@ mod replies;
 
 use crate::secrets::AllSecrets;
 use crate::shell::{read_text, variable};
-use lines::{Lines, Stream};
+use lines::{Format, Lines};
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
   gatehouse dev                                      in memory; data is lost at the end
   gatehouse dev --data-dir ~/.gatehouse              stores events and queued messages
-  gatehouse dev --port 0 --json                      for a program: free ports, one JSON line when ready
+  gatehouse dev --port 0 --json                      for a program: free ports, lines of JSON
   gatehouse dev --answer http://localhost:3000       your own Vapi server answers
   gatehouse dev --secrets secrets.json --host 0.0.0.0
 
@@ -43,7 +43,7 @@ pub(crate) const DEVELOPMENT_REPLIES_FILE: &str = "functions/replies.dev.json";
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// Port of the functions; 0 takes a free port
+    /// Port of the functions; 0 takes free ports for the functions and the engines
     #[arg(long, default_value_t = 9000)]
     port: u16,
     /// Store events and queued messages in this directory, so that they survive a restart or a crash
@@ -61,18 +61,29 @@ pub(crate) struct Arguments {
     /// Secrets document, read again when it changes [default: the variable GATEHOUSE_SECRETS, else built-in secrets]
     #[arg(long, value_name = "FILE")]
     secrets: Option<PathBuf>,
-    /// Print only one line of JSON on standard output, when ready; events go to standard error
+    /// Print JSON on standard output: one line when ready, then one line for each event
     #[arg(long)]
     json: bool,
     /// Also answer requests for this host name; repeatable. Requests for other names get 421
     #[arg(long, value_name = "NAME")]
     allow_host: Vec<String>,
-    /// Port of DynamoDB; 0 takes a free port
-    #[arg(long, value_name = "PORT", default_value_t = 0)]
-    dynamodb_port: u16,
-    /// Port of SQS; 0 takes a free port
-    #[arg(long, value_name = "PORT", default_value_t = 0)]
-    sqs_port: u16,
+    /// Port of DynamoDB; 0 takes a free port [default: the port after --port, 9001]
+    #[arg(long, value_name = "PORT")]
+    dynamodb_port: Option<u16>,
+    /// Port of SQS; 0 takes a free port [default: the second port after --port, 9002]
+    #[arg(long, value_name = "PORT")]
+    sqs_port: Option<u16>,
+}
+
+impl Arguments {
+    /// Returns the port of an engine: `given`, or the `n`-th one after `--port`. 0 is a free port.
+    fn engine_port(&self, given: Option<u16>, n: u16) -> u16 {
+        match (given, self.port) {
+            (Some(port), _) => port,
+            (None, 0) => 0,
+            (None, port) => port.checked_add(n).unwrap_or(0),
+        }
+    }
 }
 
 /// The running stack and the facts that the banner prints.
@@ -103,7 +114,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<bool, Error> {
     // Installed first: a program may send a signal as soon as it has read the ready line.
     let mut signals = Signals::new()?;
     let counts = Counts::default();
-    let lines = Lines::start(if arguments.json { Stream::Stderr } else { Stream::Stdout }, counts.clone())?;
+    let lines = Lines::start(if arguments.json { Format::Json } else { Format::Text }, counts.clone())?;
     gatehouse_receiver::log::log_panics_by_location();
     let dev = start(&arguments, counts).await?;
     banner::warn(&dev);
@@ -172,17 +183,17 @@ async fn start(arguments: &Arguments, counts: Counts) -> Result<Dev, Error> {
     let dynamodb = match external("AWS_ENDPOINT_URL_DYNAMODB")? {
         Some(url) => Service { url, engine: None },
         None => {
-            let address = SocketAddr::new(host, arguments.dynamodb_port);
+            let address = SocketAddr::new(host, arguments.engine_port(arguments.dynamodb_port, 1));
             let engine = Engine::dynamodb_for(allowed_hosts.clone(), address, data.as_ref()).await;
-            Service::embedded(engine.map_err(|error| format!("DynamoDB (--dynamodb-port): {error}"))?)
+            Service::embedded(engine.map_err(|error| engine_error("DynamoDB", "--dynamodb-port", &error))?)
         }
     };
     let sqs = match external("AWS_ENDPOINT_URL_SQS")? {
         Some(url) => Service { url, engine: None },
         None => {
-            let address = SocketAddr::new(host, arguments.sqs_port);
+            let address = SocketAddr::new(host, arguments.engine_port(arguments.sqs_port, 2));
             let engine = Engine::sqs_for(allowed_hosts, address, data.as_ref()).await;
-            Service::embedded(engine.map_err(|error| format!("SQS (--sqs-port): {error}"))?)
+            Service::embedded(engine.map_err(|error| engine_error("SQS", "--sqs-port", &error))?)
         }
     };
     let services =
@@ -192,6 +203,13 @@ async fn start(arguments: &Arguments, counts: Counts) -> Result<Dev, Error> {
     let stack = stack.map_err(timed_out)??;
     let (development, secrets_file) = (document.is_none(), arguments.secrets.clone());
     Ok(Dev { stack, dynamodb, sqs, secrets, secrets_file, development, host, data, replies: source.to_string() })
+}
+
+/// Adds the option that chooses another port to the error of an engine whose port is in use.
+fn engine_error(engine: &str, option: &str, error: &Error) -> Error {
+    let error = error.to_string();
+    let hint = format!("; choose another with {option}, or 0 for a free one");
+    format!("{engine}: {error}{}", if error.ends_with("is in use") { hint.as_str() } else { "" }).into()
 }
 
 impl Service {
@@ -256,5 +274,36 @@ impl Signals {
     async fn next(&mut self) {
         // `recv` cannot fail: the sending tasks live as long as the process.
         let _ = self.0.recv().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Dev {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+
+    #[test]
+    fn engines_use_the_two_ports_after_the_functions() {
+        for (arguments, expected) in [
+            (&[][..], (9000, 9001, 9002)),
+            (&["--port", "9100"], (9100, 9101, 9102)),
+            (&["--port", "9100", "--sqs-port", "7"], (9100, 9101, 7)),
+            (&["--port", "0"], (0, 0, 0)),
+            (&["--port", "0", "--dynamodb-port", "9001"], (0, 9001, 0)),
+            (&["--dynamodb-port", "0"], (9000, 0, 9002)),
+            (&["--port", "65535"], (65535, 0, 0)),
+        ] {
+            let Dev { arguments } = Dev::parse_from([&["dev"], arguments].concat());
+            let (dynamodb, sqs) = (arguments.dynamodb_port, arguments.sqs_port);
+            let ports = (arguments.port, arguments.engine_port(dynamodb, 1), arguments.engine_port(sqs, 2));
+            assert_eq!(ports, expected);
+        }
     }
 }

@@ -67,6 +67,7 @@ pub struct Deployment {
     pub(crate) dev: Option<status::Answer>,
     /// The options that select this deployment in a suggested command, with a leading space.
     pub(crate) flags: String,
+    meter: Meter,
     _cost_report: Option<CostReport>,
 }
 
@@ -100,11 +101,7 @@ impl TargetArgs {
             return self.find_table(table).await;
         }
         let answer = self.query_dev().await?;
-        let get = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let About { table, retry_queue, dead_letter_queue, dynamodb, sqs, .. } = answer.about.clone();
-        let (dynamodb, sqs) = (external_sdk(&dynamodb, &get), external_sdk(&sqs, &get));
-        let queues = Queues { retry: retry_queue, dead_letter: dead_letter_queue };
-        let parts = Parts::of_command(table, Some(queues), dynamodb, sqs);
+        let parts = Parts::of_dev(answer.about.clone());
         let is_default = self.at == "http://127.0.0.1:9000";
         let flags = if is_default { String::new() } else { format!(" --at {}", shell_quote(&self.at)) };
         Ok(Deployment { dev: Some(answer), ..self.connect(parts, flags) })
@@ -174,6 +171,13 @@ pub struct Parts {
 }
 
 impl Parts {
+    fn of_dev(about: About) -> Parts {
+        let get = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let (dynamodb, sqs) = (external_sdk(&about.dynamodb, &get), external_sdk(&about.sqs, &get));
+        let queues = Queues { retry: about.retry_queue, dead_letter: about.dead_letter_queue };
+        Parts::of_command(about.table, Some(queues), dynamodb, sqs)
+    }
+
     fn of_command(table: String, queues: Option<Queues>, dynamodb: SdkConfig, sqs: SdkConfig) -> Parts {
         Parts { dynamodb, sqs, table, queues, clock: Clock::System, ttl_days: TTL_DAYS }
     }
@@ -203,7 +207,7 @@ impl Deployment {
             .timeout_config(limits.timeouts())
             .retry_config(limits.retries())
             .interceptor(meter.clone());
-        let dynamodb = aws_sdk_dynamodb::config::Builder::from(&dynamodb).interceptor(meter);
+        let dynamodb = aws_sdk_dynamodb::config::Builder::from(&dynamodb).interceptor(meter.clone());
         Deployment {
             store,
             table,
@@ -214,8 +218,24 @@ impl Deployment {
             deployed: None,
             dev: None,
             flags: String::new(),
+            meter,
             _cost_report: None,
         }
+    }
+
+    /// Connects again to a `gatehouse dev` that was restarted, perhaps with other ports for its engines. Other
+    /// deployments stay as they are.
+    ///
+    /// # Errors
+    /// If the `gatehouse dev` is not reachable.
+    pub(crate) async fn reconnect(&mut self, target: &TargetArgs) -> Result<(), Error> {
+        if self.dev.is_some() {
+            let answer = target.query_dev().await?;
+            let connected = Deployment::metered(Parts::of_dev(answer.about.clone()), self.meter.clone());
+            let (flags, cost_report) = (std::mem::take(&mut self.flags), self._cost_report.take());
+            *self = Deployment { dev: Some(answer), flags, _cost_report: cost_report, ..connected };
+        }
+        Ok(())
     }
 
     /// The retry queue's URL.

@@ -125,7 +125,7 @@ pub(crate) async fn run(command: Command) -> ExitStatus {
         }
         Command::Timeline { subject, limit, follow, show: ShowArgs { payload, output, target } } => {
             let printer = TimelinePrinter { output, payload };
-            timeline(&target.find().await?, &Subject::from_stored(subject), printer, limit, follow).await
+            timeline(&target, &Subject::from_stored(subject), printer, limit, follow).await
         }
         Command::List { span, event_type, failed, limit, output, target } => {
             let filter = ListFilter { event_type, failed, limit: limit.unwrap_or(usize::MAX) };
@@ -442,12 +442,13 @@ impl TimelinePrinter {
 }
 
 async fn timeline(
-    deployment: &Deployment,
+    target: &TargetArgs,
     subject: &Subject,
     printer: TimelinePrinter,
     limit: Option<usize>,
     follow: bool,
 ) -> ExitStatus {
+    let deployment = target.find().await?;
     let mut next_page: Option<PageToken> = None;
     let (mut printed, mut left) = (0, limit.unwrap_or(usize::MAX));
     let mut printed_keys = HashSet::new();
@@ -469,7 +470,7 @@ async fn timeline(
         }
     }
     if follow {
-        follow_timeline(deployment, subject, printer, printed_keys).await?;
+        follow_timeline(deployment, target, subject, printer, printed_keys).await?;
     } else if printed == 0 {
         eprintln!("no events about {subject}; a subject looks like ada:conversation:673da1f0c2b94e5f8a017b11");
         return Ok(NOT_FOUND);
@@ -488,7 +489,8 @@ fn key_of(record: &Record) -> (String, bool, String) {
 /// An event that occurred earlier may be received later. Each poll therefore lists all keys of the subject, and reads
 /// the new ones.
 async fn follow_timeline(
-    deployment: &Deployment,
+    mut deployment: Deployment,
+    target: &TargetArgs,
     subject: &Subject,
     printer: TimelinePrinter,
     mut printed_keys: HashSet<(String, bool, String)>,
@@ -511,8 +513,13 @@ async fn follow_timeline(
                 records.sort_by(|a, b| (a.event.occurred_at, &a.event.id).cmp(&(b.event.occurred_at, &b.event.id)));
                 printer.print(&records, false)?;
             }
-            // An outage does not end the command, so that the events after it are printed too.
-            Err(error) if error.is_transient() => eprintln!("{error}; retrying"),
+            // An outage or a restart does not end the command, so that the events after it are printed too. A
+            // `gatehouse dev` that starts may lack its table for a moment.
+            Err(error) if error.is_transient() || deployment.dev.is_some() => {
+                eprintln!("{error}; retrying");
+                // If it is not reachable, the next poll fails too, and retries.
+                let _ = deployment.reconnect(target).await;
+            }
             Err(error) => return Err(error.into()),
         }
         tokio::select! {

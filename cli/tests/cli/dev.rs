@@ -1,12 +1,13 @@
 //! `gatehouse dev`.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use aws_sdk_dynamodb::types::{StreamSpecification, StreamViewType};
 use aws_sdk_sqs::types::QueueAttributeName;
 use bytes::Bytes;
 use gatehouse_local::agent::{Agent, Answer, Piece};
@@ -22,6 +23,8 @@ use tokio::time::timeout;
 
 use crate::process::{Dev, Running, WRONG_SECRET, ada, gatehouse, run};
 
+/// The subject of the sample event.
+const CONVERSATION: &str = "ada:conversation:673da1f0c2b94e5f8a017b11";
 /// Time limit of waits.
 const WAIT_LIMIT: Duration = Duration::from_secs(30);
 
@@ -40,11 +43,9 @@ async fn dev_json_line_has_all_urls_and_sdks_can_use_them() {
     }
 
     assert_eq!(dev.stop(Signal::INT), Some(0));
-    let mut rest = String::new();
-    dev.stdout.read_to_string(&mut rest).unwrap();
-    assert_eq!(rest, "", "nothing else on standard output");
+    assert_eq!(dev.events().count(), 1, "standard output has only the lines of events");
     let lines: Vec<String> = dev.lines().iter().collect();
-    assert!(lines.iter().any(|l| l.contains("conversation-webhooks") && l.contains("ada:msg_1")), "{lines:?}");
+    assert!(lines.iter().any(|line| line.contains("stopped")), "{lines:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -147,12 +148,8 @@ async fn queued_events_survive_kill_and_are_recorded_after_outage() {
     dev.stop(Signal::KILL);
     proxy.clear_rules();
     let mut dev = Dev::start(&data, &external);
-    let lines = dev.lines();
-    let mut recorded = 0;
-    while recorded < ids.len() {
-        let line = lines.recv_timeout(WAIT_LIMIT).expect("a line for each event that event-retry records");
-        recorded += usize::from(line.contains("event-retry") && line.contains("recorded"));
-    }
+    let is_recorded = |event: &Value| event["function"] == "event-retry" && event["outcome"] == "recorded";
+    assert_eq!(dev.events().filter(is_recorded).take(ids.len()).count(), ids.len());
     for id in ids {
         assert!(dev.record(&id).await.is_some(), "{id}");
     }
@@ -240,8 +237,11 @@ async fn log_of_actions_has_neither_control_url_nor_payload() {
         }
     }
     assert_eq!(dev.stop(Signal::INT), Some(0));
-    let log = dev.lines().iter().collect::<Vec<_>>().join("\n");
-    for expected in ["action=failed", "cannot be reached", "does not lead to Vapi", "fault=client rule 1: reply: "] {
+    let events = dev.events().map(|event| event.to_string());
+    let log = events.chain(dev.lines()).collect::<Vec<_>>().join("\n");
+    for expected in
+        [r#""action":"failed""#, "cannot be reached", "does not lead to Vapi", r#""fault":"client rule 1: reply: "#]
+    {
         assert!(log.contains(expected), "{expected}: {log}");
     }
     // The event id contains the call id, percent-encoded.
@@ -275,8 +275,10 @@ fn failed_start_of_dev_prints_one_line() {
     let (file, dir) = (file.to_str().unwrap(), folder.path().to_str().unwrap());
     let _holder = Dev::start(&["--data-dir", dir], &[]);
     type Case<'c> = (&'c [&'c str], &'c [(&'c str, &'c str)], &'c str);
-    let cases: [Case<'_>; 14] = [
+    let cases: [Case<'_>; 16] = [
         (&["--port", &port], &[], "is in use; choose another with --port"),
+        (&["--dynamodb-port", &port], &[], "is in use; choose another with --dynamodb-port, or 0 for a free one"),
+        (&["--sqs-port", &port], &[], "is in use; choose another with --sqs-port, or 0 for a free one"),
         (&["--data-dir", file], &[], "cannot hold data: "),
         (&["--data-dir", dir], &[], "another `gatehouse dev` is using it"),
         (&["--host", "0.0.0.0"], &[], "set GATEHOUSE_SECRETS"),
@@ -416,4 +418,69 @@ async fn events_are_counted_at_every_log_level() {
         let count: Value = serde_json::from_slice(&output.stdout).unwrap();
         assert_eq!((&count["outcome"], &count["count"]), (&"recorded".into(), &1.into()), "{level}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn json_has_one_line_for_each_event() {
+    let mut dev = Dev::start(&[], &[]);
+    ada("msg_1").send(dev.base()).await.unwrap();
+    ada("msg_1").with_header("svix-signature", "v1,AAAA").send(dev.base()).await.unwrap();
+    let mut events = dev.events();
+    let recorded = events.next().unwrap();
+    for (member, value) in [
+        ("function", json!("conversation-webhooks")),
+        ("status", json!(200)),
+        ("outcome", json!("recorded")),
+        ("event_id", json!("ada:msg_1")),
+        ("source", json!("ada")),
+        ("event_type", json!("v1.conversation.message")),
+        ("subject", json!(CONVERSATION)),
+    ] {
+        assert_eq!(recorded[member], value, "{recorded}");
+    }
+    assert!(recorded["ms"].is_u64() && recorded["time"].as_str().unwrap().ends_with('Z'), "{recorded}");
+    let refused = events.next().unwrap();
+    assert_eq!((&refused["status"], &refused["outcome"]), (&json!(401), &json!("refused")));
+    assert_eq!((&refused["event_id"], &refused["subject"]), (&Value::Null, &Value::Null));
+}
+
+/// A table that an earlier release created has no stream.
+#[tokio::test(flavor = "multi_thread")]
+async fn table_has_the_stream_of_the_template_also_if_an_earlier_release_created_it() {
+    let engine = Engine::dynamodb(FREE, None).await.unwrap();
+    let external = [("AWS_ENDPOINT_URL_DYNAMODB", &*engine.url())];
+    let client = aws_sdk_dynamodb::Client::new(&local_sdk(&engine.url()));
+    let stream = async || {
+        let table = client.describe_table().table_name("EventTable").send().await.unwrap().table.unwrap();
+        table.stream_specification.filter(|stream| stream.stream_enabled).and_then(|stream| stream.stream_view_type)
+    };
+    drop(Dev::start(&[], &external));
+    assert_eq!(stream().await, Some(StreamViewType::NewImage));
+    let disabled = StreamSpecification::builder().stream_enabled(false).build().unwrap();
+    client.update_table().table_name("EventTable").stream_specification(disabled).send().await.unwrap();
+    assert_eq!(stream().await, None);
+    drop(Dev::start(&[], &external));
+    assert_eq!(stream().await, Some(StreamViewType::NewImage));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn followed_timeline_continues_after_dev_is_restarted_with_other_ports() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = ["--data-dir", folder.path().to_str().unwrap()];
+    let mut dev = Dev::start(&data, &[]);
+    ada("msg_1").send(dev.base()).await.unwrap();
+    let base = dev.base().to_owned();
+    let follow = ["events", "timeline", CONVERSATION, "--follow", "--json", "--at", &base];
+    let follow = gatehouse().args(follow).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut follow = Running(follow);
+    let mut lines = BufReader::new(follow.0.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.next().unwrap().contains("ada:msg_1"));
+
+    dev.stop(Signal::KILL);
+    let port = base.rsplit(':').next().unwrap();
+    // The engines get free ports, which differ from those before.
+    let arguments = ["--port", port, "--dynamodb-port", "0", "--sqs-port", "0", data[0], data[1]];
+    let dev = Dev::start_with(&arguments, &[]);
+    ada("msg_2").send(dev.base()).await.unwrap();
+    assert!(lines.next().unwrap().contains("ada:msg_2"));
 }

@@ -1,7 +1,7 @@
 //! Runs `gatehouse`, and `gatehouse dev`, as processes.
 
-use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::io::{BufRead, BufReader, Read, empty};
+use std::process::{Child, Command, Output, Stdio};
 
 use gatehouse_ada::Ada;
 use gatehouse_inbox::Store;
@@ -34,14 +34,20 @@ pub(crate) fn run(arguments: &[&str], environment: &[(&str, &str)]) -> (Output, 
 /// A running `gatehouse dev --json`.
 pub(crate) struct Dev {
     pub(crate) process: Running,
-    pub(crate) stdout: BufReader<ChildStdout>,
+    /// Standard output after the line `ready`.
+    pub(crate) stdout: Box<dyn BufRead + Send>,
     pub(crate) ready: Value,
 }
 
 impl Dev {
+    /// Starts it with free ports.
     pub(crate) fn start(arguments: &[&str], environment: &[(&str, &str)]) -> Dev {
+        Dev::start_with(&[&["--port", "0"], arguments].concat(), environment)
+    }
+
+    pub(crate) fn start_with(arguments: &[&str], environment: &[(&str, &str)]) -> Dev {
         let mut process = gatehouse();
-        let process = process.args(["dev", "--port", "0", "--json"]).args(arguments).envs(environment.iter().copied());
+        let process = process.args(["dev", "--json"]).args(arguments).envs(environment.iter().copied());
         // Standard error is read only by `lines`.
         let mut process = process.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut stdout = BufReader::new(process.stdout.take().unwrap());
@@ -52,7 +58,7 @@ impl Dev {
             process.stderr.take().unwrap().read_to_string(&mut error).unwrap();
             panic!("gatehouse dev did not start: {error}");
         }
-        Dev { process: Running(process), stdout, ready: serde_json::from_str(&line).unwrap() }
+        Dev { process: Running(process), stdout: Box::new(stdout), ready: serde_json::from_str(&line).unwrap() }
     }
 
     pub(crate) fn text(&self, member: &str) -> &str {
@@ -68,6 +74,12 @@ impl Dev {
     pub(crate) async fn record(&self, event_id: &str) -> Option<Record> {
         let store = Store::new(&local_sdk(self.text("dynamodb")), self.text("table"), 90);
         store.get(&EventId::from_stored(event_id.to_owned()), Clock::System.now()).await.unwrap()
+    }
+
+    /// Returns the lines of events as they are written.
+    pub(crate) fn events(&mut self) -> impl Iterator<Item = Value> + use<> {
+        let stdout = std::mem::replace(&mut self.stdout, Box::new(empty()));
+        stdout.lines().map_while(Result::ok).map(|line| serde_json::from_str(&line).unwrap())
     }
 
     /// Returns the lines of standard error as they are written.

@@ -57,9 +57,9 @@ async fn dev_answer_asks_one_service_about_every_message() {
     let client = Delivery::now(&Vapi::CLIENT, r#"{"message":{"type":"hang","timestamp":1,"call":{"id":"c"}}}"#);
     assert_eq!(client.send(dev.base()).await.unwrap().body, r#"{"assistantId":"mine"}"#);
     assert_eq!(agent.requests().len(), 2);
-    let lines = dev.lines();
-    let line = lines.iter().find(|line| line.contains("call_1")).unwrap();
-    assert!(line.contains("asked=answer  ask=answered  ask_ms="), "{line}");
+    let event = dev.events().next().unwrap();
+    assert_eq!((&event["asked"], &event["ask"]), (&json!("answer"), &json!("answered")));
+    assert!(event["ask_ms"].is_u64(), "{event}");
     for (url, message) in [("http://example.com", "does not begin with https://"), ("x", "the URL ")] {
         let (output, text) = run(&["dev", "--port", "0", "--answer", url], &[]);
         assert!(!output.status.success() && text.contains(message), "{text}");
@@ -75,9 +75,9 @@ async fn dev_prints_notifications_whose_answer_is_ignored() {
     let message = r#"{"message":{"type":"status-update","status":"ended","timestamp":1,"call":{"id":"call_1"}}}"#;
     let answer = Delivery::now(&Vapi::SERVER, message).send(dev.base()).await.unwrap();
     assert_eq!((answer.status, answer.body.as_str(), agent.requests().len()), (200, "{}", 1));
-    let lines = dev.lines();
-    let line = lines.iter().find(|line| line.contains("call_1")).unwrap();
-    assert!(line.contains("notified=answer  notify_ms=") && line.contains("action=done"), "{line}");
+    let event = dev.events().next().unwrap();
+    assert_eq!((&event["notified"], &event["action"]), (&json!("answer"), &json!("done")));
+    assert!(event["notify_ms"].is_u64(), "{event}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
