@@ -2,10 +2,12 @@
 //! repeated deliveries.
 
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
 use example_consumer::{Batch, Change};
 use gatehouse_inbox::Store;
 use gatehouse_payload::Event;
+use gatehouse_runtime::Clock;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::{Value, json};
 
@@ -23,7 +25,7 @@ async fn main() -> Result<(), Error> {
 async fn handle(batch: Batch, store: &Store, client: &Client, acted: &str) -> Result<Value, Error> {
     for change in &batch.changes {
         if let Err(error) = handle_change(change, store, client, acted).await {
-            eprintln!("{}", json!({"message": "change failed", "error": error.to_string()}));
+            println!("{}", json!({"message": "change failed", "error": error.to_string()}));
             return Ok(json!({"batchItemFailures": [{"itemIdentifier": change.sequence()}]}));
         }
     }
@@ -31,24 +33,41 @@ async fn handle(batch: Batch, store: &Store, client: &Client, acted: &str) -> Re
 }
 
 async fn handle_change(change: &Change, store: &Store, client: &Client, acted: &str) -> Result<(), Error> {
-    let Some(head) = change.new_record() else { return Ok(()) };
-    // A large payload is in chunks, which the store reads from the event table.
-    let event = store.decode(&head).await?.event;
-    if event.event_type.as_deref() == Some("session.ended") { act_once(&event, client, acted).await } else { Ok(()) }
+    let Some(recorded) = change.record().filter(|record| record.event_type.as_deref() == Some("session.ended")) else {
+        return Ok(());
+    };
+    // The stream shows a record as it was written. Since then it may have been erased, or it may have expired and been
+    // replaced. So the record itself is read, with the chunks of a large payload.
+    match store.get(&recorded.event_id, Clock::System.now()).await? {
+        Some(record) if record.event.nonce == recorded.nonce => act_once(&record.event, client, acted).await,
+        _ => Ok(()),
+    }
 }
 
-/// Acts on an event unless its id is already in `table`.
+/// Returns the body. It is a JSON object, or a JSON string that contains one.
+fn body(event: &Event) -> Result<Value, serde_json::Error> {
+    match serde_json::from_slice(&event.body)? {
+        Value::String(text) => serde_json::from_str(&text),
+        body => Ok(body),
+    }
+}
+
+/// Acts on an event unless it is already in `table`. The nonce differs if an expired record was replaced: then it is
+/// another event with the same id.
 async fn act_once(event: &Event, client: &Client, table: &str) -> Result<(), Error> {
-    let id = AttributeValue::S(event.id.to_string());
-    let put =
-        client.put_item().table_name(table).item("event_id", id).condition_expression("attribute_not_exists(event_id)");
+    let session = body(event)?["id"].take();
+    let nonce = AttributeValue::B(Blob::new(*event.nonce.as_bytes()));
+    let put = client
+        .put_item()
+        .table_name(table)
+        .item("event_id", AttributeValue::S(event.id.to_string()))
+        .item("nonce", nonce.clone())
+        .condition_expression("attribute_not_exists(event_id) OR nonce <> :nonce")
+        .expression_attribute_values(":nonce", nonce);
     match put.send().await {
         Ok(_) => {
             // Replace this line with your consumer's action.
-            println!(
-                "{}",
-                json!({"message": "session ended", "event_id": event.id.as_str(), "bytes": event.body.len()})
-            );
+            println!("{}", json!({"message": "session ended", "event_id": event.id.as_str(), "session": session}));
             Ok(())
         }
         Err(error) if error.as_service_error().is_some_and(|error| error.is_conditional_check_failed_exception()) => {

@@ -307,12 +307,8 @@ impl Store {
         self.get_item(&self.reader, key).await
     }
 
-    /// Decodes a record from its item, such as the `NewImage` of the table's stream. Reads the chunks of a large payload
-    /// from the table.
-    ///
-    /// # Errors
-    /// If the item is not a record, is damaged, or DynamoDB does not respond.
-    pub async fn decode(&self, head: &Item) -> Result<Record, StoreError> {
+    /// Decodes a record from its item. Reads the chunks of a large payload.
+    async fn decode(&self, head: &Item) -> Result<Record, StoreError> {
         let chunks = self.batch_get(chunk_keys(head)).await?;
         Ok(item::decode(head, &chunks)?)
     }

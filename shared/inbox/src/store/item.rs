@@ -384,7 +384,9 @@ pub(super) fn binary(value: &[u8]) -> AttributeValue {
     AttributeValue::B(Blob::new(value))
 }
 
-pub(super) fn text_of<'i>(item: &'i Item, name: &str) -> Option<&'i str> {
+/// Returns the text of an attribute of the type S.
+#[must_use]
+pub fn text_of<'i>(item: &'i Item, name: &str) -> Option<&'i str> {
     item.get(name)?.as_s().ok().map(String::as_str)
 }
 
@@ -392,7 +394,9 @@ pub(super) fn number_of<N: std::str::FromStr>(item: &Item, name: &str) -> Option
     item.get(name)?.as_n().ok()?.parse().ok()
 }
 
-pub(super) fn bytes_of<'i>(item: &'i Item, name: &str) -> Option<&'i [u8]> {
+/// Returns the bytes of an attribute of the type B.
+#[must_use]
+pub fn bytes_of<'i>(item: &'i Item, name: &str) -> Option<&'i [u8]> {
     item.get(name)?.as_b().ok().map(AsRef::as_ref)
 }
 
