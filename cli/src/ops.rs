@@ -12,6 +12,7 @@ pub(crate) mod deployment;
 mod doctor;
 pub(crate) mod erase;
 mod events;
+mod listen;
 mod listing;
 mod meter;
 mod output;
@@ -45,6 +46,15 @@ pub(crate) enum Command {
     /// Inspect, redrive or discard dead letters.
     #[command(subcommand, after_help = dead_letters::EXAMPLES)]
     DeadLetters(dead_letters::Command),
+    /// Show events as they are recorded, and forward them to a server or a command.
+    ///
+    /// Forwarded events are signed webhooks in the form that destinations get. Events of one subject are forwarded one
+    /// after the other. While no server listens, events wait.
+    #[command(after_help = listen::LISTEN_EXAMPLES)]
+    Listen(listen::ListenArguments),
+    /// Show events as they are recorded.
+    #[command(after_help = listen::TAIL_EXAMPLES)]
+    Tail(listen::FeedArgs),
     /// Replay stored events through recording and the rules, without side effects.
     #[command(after_help = replay::EXAMPLES)]
     Replay(replay::Arguments),
@@ -63,6 +73,8 @@ pub(crate) async fn run(command: Command) -> ExitStatus {
         Command::Conversations(command) => state::conversations(command).await,
         Command::Calls(command) => state::calls(command).await,
         Command::DeadLetters(command) => dead_letters::run(command).await,
+        Command::Listen(arguments) => listen::listen(arguments).await,
+        Command::Tail(arguments) => listen::tail(arguments).await,
         Command::Replay(arguments) => replay::run(arguments).await,
         Command::Stats(arguments) => stats::run(arguments).await,
         Command::Doctor(arguments) => doctor::run(arguments).await,

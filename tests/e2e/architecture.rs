@@ -75,7 +75,7 @@ fn rank(folder: &str) -> Option<u32> {
         // Each folder below `shared/vendors` is a vendor.
         vendor if vendor.starts_with("shared/vendors/") => Some(2),
         "shared/vendors" | "shared/messages" | "shared/inbox" | "shared/services" => Some(3),
-        "shared/chat" | "shared/receiver" | "shared/timeline" => Some(4),
+        "shared/chat" | "shared/deliveries" | "shared/receiver" | "shared/timeline" => Some(4),
         "shared/replies" | "shared/lambda" => Some(5),
         function if function.starts_with("functions/") => Some(6),
         "infra/local" => Some(7),

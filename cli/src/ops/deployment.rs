@@ -126,6 +126,15 @@ impl TargetArgs {
         Ok(deployment)
     }
 
+    /// Returns the options that select the deployment, without reaching it.
+    pub(crate) fn identity(&self) -> String {
+        match (&self.stack, &self.table) {
+            (Some(stack), _) => format!("stack-{stack}"),
+            (None, Some(table)) => format!("table-{table}"),
+            (None, None) => self.at.trim_end_matches('/').to_owned(),
+        }
+    }
+
     async fn query_dev(&self) -> Result<status::Answer, Error> {
         let url = format!("{}{}", self.at.trim_end_matches('/'), status::PATH);
         let (method, body) = ("GET".to_owned(), bytes::Bytes::new());

@@ -20,7 +20,7 @@ use super::dead_letters::{self, DeadLetter, as_json};
 use super::deployment::{Deployment, TargetArgs};
 use super::listing::Span;
 use super::output::{KeyValues, OutputArgs, ShowArgs, Table, When, age, pretty_json, print_json};
-use super::{ExitStatus, NOT_FOUND, erase};
+use super::{ExitStatus, NOT_FOUND, erase, listen};
 use crate::shell::{Interrupts, print};
 
 pub(crate) const EXAMPLES: &str = "\
@@ -46,6 +46,10 @@ Examples:
   gatehouse events timeline vapi:call:2f1f… --payload --json | jq .payload
 
 Each page of up to 100 events takes one query and one batch read.";
+const RESEND_EXAMPLES: &str = "\
+Examples:
+  gatehouse events resend ada:msg_2x --forward-to 3000
+  gatehouse events resend ada:msg_2x --forward-to https://staging.example.com/hook --stack gatehouse";
 const LIST_EXAMPLES: &str = "\
 Examples:
   gatehouse events list
@@ -107,6 +111,11 @@ pub(crate) enum Command {
         #[command(flatten)]
         target: TargetArgs,
     },
+    /// Forward one event to a server, as a signed webhook.
+    ///
+    /// Exits with 1 if that fails, and with 3 if the event is not found.
+    #[command(after_help = RESEND_EXAMPLES)]
+    Resend(listen::ResendArguments),
     /// Permanently erase all data about a subject, and prevent new events about it from being recorded.
     #[command(after_help = erase::EXAMPLES)]
     Erase(erase::Arguments),
@@ -131,6 +140,7 @@ pub(crate) async fn run(command: Command) -> ExitStatus {
             let filter = ListFilter { event_type, failed, limit: limit.unwrap_or(usize::MAX) };
             list(&target.find().await?, output, &span, &filter).await
         }
+        Command::Resend(arguments) => listen::resend(arguments).await,
         Command::Erase(arguments) => erase::run(arguments).await,
     }
 }

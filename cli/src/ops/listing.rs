@@ -71,7 +71,7 @@ impl Span {
     }
 }
 
-fn list_error(deployment: &Deployment, error: &gatehouse_inbox::StoreError) -> Error {
+pub(super) fn list_error(deployment: &Deployment, error: &gatehouse_inbox::StoreError) -> Error {
     if error.is_transient() {
         return error.to_string().into();
     }

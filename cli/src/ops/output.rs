@@ -116,7 +116,7 @@ impl KeyValues {
     }
 }
 
-fn print_styled(text: &str) -> Result<(), Error> {
+pub(crate) fn print_styled(text: &str) -> Result<(), Error> {
     let choice = anstream::AutoStream::choice(&std::io::stdout());
     if choice == anstream::ColorChoice::Never {
         print(&anstream::adapter::strip_str(text).to_string())

@@ -4,6 +4,7 @@
 mod chat;
 mod demo;
 mod dev;
+mod listen;
 mod ops;
 mod process;
 mod replies;

@@ -18,6 +18,8 @@ pub(crate) const WRONG_SECRET: &str = "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA
 /// Returns the command, without the environment of the tests.
 pub(crate) fn gatehouse() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_gatehouse"));
+    // The signing secrets of `listen` are written there.
+    command.env("XDG_STATE_HOME", env!("CARGO_TARGET_TMPDIR"));
     for variable in ["GATEHOUSE_SECRETS", "AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL_SQS", "RUST_LOG"] {
         command.env_remove(variable);
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use data_encoding::BASE64;
 use gatehouse_ag_kit::turn::End;
-use gatehouse_payload::event::RECORD_LIMIT;
+use gatehouse_payload::event::{RECORD_LIMIT, TURN};
 use gatehouse_payload::time::Timestamp;
 use gatehouse_payload::{Event, Fingerprint, Flags, Nonce};
 use gatehouse_receiver::log::milliseconds;
@@ -178,7 +178,7 @@ pub(crate) fn event(admitted: &AdmittedRequest, result: &TurnResult, nonce: Nonc
     Some(Event {
         id: gatehouse_ag_kit::event_id(&admitted.turn_id),
         source: "ag-kit".to_owned(),
-        event_type: Some("turn".to_owned()),
+        event_type: Some(TURN.to_owned()),
         subject: admitted.conversation.as_deref().map(gatehouse_ag_kit::subject),
         occurred_at: admitted.began_at,
         received_at: now,

@@ -1,6 +1,7 @@
 //! A scripted HTTP agent, to test the chat proxy over a real connection.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
@@ -85,7 +86,18 @@ impl Agent {
     pub async fn start(
         answer: impl Fn(&ReceivedRequest) -> Option<Answer> + Send + Sync + 'static,
     ) -> Result<Agent, Error> {
-        let listener = bind(FREE).await?;
+        Self::start_at(FREE, answer).await
+    }
+
+    /// Starts an agent at an address. See [`start`](Self::start).
+    ///
+    /// # Errors
+    /// If the port is in use.
+    pub async fn start_at(
+        at: SocketAddr,
+        answer: impl Fn(&ReceivedRequest) -> Option<Answer> + Send + Sync + 'static,
+    ) -> Result<Agent, Error> {
+        let listener = bind(at).await?;
         let url = format!("http://{}", reachable(listener.local_addr()?));
         let requests = Arc::new(Mutex::new(VecDeque::new()));
         let (answer, shared) = (Arc::new(answer), Arc::clone(&requests));

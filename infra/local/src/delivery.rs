@@ -194,6 +194,12 @@ pub fn url_of(text: &str) -> Result<Uri, Error> {
     Ok(url.ok_or_else(|| format!("{text} is not a URL that begins with http:// or https://"))?)
 }
 
+/// Whether an error of a [`Client`] means that no connection could be made.
+#[must_use]
+pub fn is_connect_error(error: &Error) -> bool {
+    error.downcast_ref::<hyper_util::client::legacy::Error>().is_some_and(hyper_util::client::legacy::Error::is_connect)
+}
+
 /// A client that posts deliveries to one URL and reuses its connections.
 #[derive(Debug, Clone)]
 pub struct Client {

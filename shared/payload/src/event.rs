@@ -14,6 +14,11 @@ pub const BODY_LIMIT: usize = 6 * 1024 * 1024;
 /// Largest body of a record, in bytes. A chat turn contains a request, a response of 8 MiB, and the escaping of both.
 pub const RECORD_LIMIT: usize = 24 * 1024 * 1024;
 
+/// The type of the event of a chat turn.
+pub const TURN: &str = "turn";
+/// The type of the events that `gatehouse ping` sends. They have no content.
+pub const PING: &str = "gatehouse.ping";
+
 /// A verified, identified delivery, ready to be recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {

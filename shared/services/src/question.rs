@@ -1,10 +1,8 @@
 //! A question to a service: a vendor's message, and the headers that identify, limit and sign it.
 
 use bytes::Bytes;
-use data_encoding::HEXLOWER;
 use gatehouse_payload::time::Timestamp;
-use gatehouse_vendor::signature::SigningKey;
-use sha2::{Digest, Sha256};
+use gatehouse_vendor::signature::{self, SigningKey, webhook_headers};
 use tokio::time::Instant;
 
 /// A question to a service.
@@ -22,12 +20,12 @@ pub struct Question {
     pub until: Instant,
 }
 
-/// Returns the id of the question about an event: `evt_` and the SHA-256 of the event's id in hexadecimal, because an
-/// event's id may be too long and may contain dots. If several services are asked, `:` and the service's name follow.
+/// Returns the id of the question about an event: the [id of its message](signature::message_id). If several services
+/// are asked, `:` and the service's name follow.
 #[must_use]
 pub fn message_id(event_id: &str, service: Option<&str>) -> String {
-    let hash = HEXLOWER.encode(&Sha256::digest(event_id));
-    service.map_or_else(|| format!("evt_{hash}"), |service| format!("evt_{hash}:{service}"))
+    let id = signature::message_id(event_id);
+    service.map_or_else(|| id.clone(), |service| format!("{id}:{service}"))
 }
 
 impl Question {
@@ -39,20 +37,14 @@ impl Question {
 
     /// Returns the headers, with a [Standard Webhooks](https://www.standardwebhooks.com) signature for each key.
     pub(crate) fn headers(&self, keys: &[SigningKey], now: Timestamp) -> Vec<(&'static str, String)> {
-        let timestamp = now.as_secs().to_string();
         let mut headers = vec![
             ("content-type", "application/json".to_owned()),
             ("user-agent", "Gatehouse".to_owned()),
-            ("webhook-id", self.message_id.clone()),
             ("idempotency-key", self.message_id.clone()),
             ("gatehouse-event-id", self.event_id.clone()),
             ("gatehouse-deadline-ms", self.deadline_ms().to_string()),
         ];
-        if !keys.is_empty() {
-            let signatures = keys.iter().map(|key| key.sign(&self.message_id, &timestamp, &self.body));
-            headers.push(("webhook-signature", signatures.collect::<Vec<_>>().join(" ")));
-        }
-        headers.push(("webhook-timestamp", timestamp));
+        headers.extend(webhook_headers(keys, &self.message_id, now, &self.body));
         headers
     }
 }

@@ -6,11 +6,11 @@
 //! This code does not use the crate `standardwebhooks`, because it needs both sets of headers, several keys during a
 //! rotation, and an injected clock. The tests compare it with that crate.
 
-use data_encoding::BASE64;
+use data_encoding::{BASE64, HEXLOWER};
 use gatehouse_payload::time::Timestamp;
 use hmac::{Hmac, KeyInit, Mac};
 use http::HeaderMap;
-use sha2::Sha256;
+use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
@@ -94,6 +94,26 @@ impl SigningKey {
         }
         mac.finalize().into_bytes().into()
     }
+}
+
+/// Returns the id of the message about an item: `evt_` and the SHA-256 of the item's key in hexadecimal. A key may be too
+/// long for a `webhook-id` and may contain dots, which the specification forbids.
+#[must_use]
+pub fn message_id(key: &str) -> String {
+    format!("evt_{}", HEXLOWER.encode(&Sha256::digest(key)))
+}
+
+/// Returns the headers of a message that Gatehouse sends, with a signature for each key. Without keys, the signature is
+/// left out.
+#[must_use]
+pub fn webhook_headers(keys: &[SigningKey], id: &str, at: Timestamp, body: &[u8]) -> Vec<(&'static str, String)> {
+    let timestamp = at.as_secs().to_string();
+    let signatures: Vec<String> = keys.iter().map(|key| key.sign(id, &timestamp, body)).collect();
+    let mut headers = vec![("webhook-id", id.to_owned()), ("webhook-timestamp", timestamp)];
+    if !signatures.is_empty() {
+        headers.push(("webhook-signature", signatures.join(" ")));
+    }
+    headers
 }
 
 /// A vendor's signing keys: the credentials of every vendor that signs by Standard Webhooks.

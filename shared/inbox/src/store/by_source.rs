@@ -6,7 +6,7 @@
 use gatehouse_payload::time::Timestamp;
 
 use super::item::{self, Item, attribute, is_expired, source_hour, text, text_of};
-use super::{PageToken, Store, StoreError, failure};
+use super::{PageToken, Record, Store, StoreError, failure};
 use gatehouse_payload::event::{EventId, Subject};
 
 /// The index by which received events are listed.
@@ -77,6 +77,23 @@ impl Store {
 }
 
 impl ListedEvent {
+    /// Returns what a list shows of a record.
+    #[must_use]
+    pub fn of_record(record: &Record) -> ListedEvent {
+        let event = &record.event;
+        ListedEvent {
+            id: event.id.clone(),
+            key: record.key(),
+            conflict: record.conflict,
+            event_type: event.event_type.clone(),
+            subject: event.subject.clone(),
+            occurred_at: event.occurred_at,
+            received_at: event.received_at,
+            unparsed: event.flags.unparsed,
+            weak_identity: event.flags.weak_identity,
+        }
+    }
+
     fn of(item: &Item) -> Option<ListedEvent> {
         let conflict_of = text_of(item, attribute::CONFLICT_OF);
         let time = |name| text_of(item, name).and_then(Timestamp::parse);

@@ -74,6 +74,15 @@ pub struct Record {
     pub conflict: bool,
 }
 
+impl Record {
+    /// Returns the key of the record's item: the event's id, or that of a conflicting copy.
+    #[must_use]
+    pub fn key(&self) -> String {
+        let Event { id, fingerprint, .. } = &self.event;
+        if self.conflict { conflict_key(fingerprint, id) } else { id.to_string() }
+    }
+}
+
 /// An event's item without its key, and the chunks that are written before it.
 pub(super) struct Packed {
     head: Item,

@@ -1,0 +1,122 @@
+//! Selects events by type, subject and marks.
+
+use std::convert::Infallible;
+use std::str::FromStr;
+
+use gatehouse_deliveries::message::is_ping;
+use gatehouse_inbox::store::by_source::ListedEvent;
+
+/// Which events are shown. The probes of `gatehouse ping` never are.
+#[derive(Debug, Clone, Default)]
+pub(super) struct EventFilter {
+    /// Any of these types; all if there are none.
+    pub(super) types: Vec<TypePattern>,
+    pub(super) subject: Option<String>,
+    /// Only conflicts and unparsed bodies.
+    pub(super) failed: bool,
+}
+
+/// A pattern for the source and the type of an event: `ada:*`, `vapi:end-of-call-report`, `session.ended`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct TypePattern {
+    source: Option<String>,
+    event_type: String,
+}
+
+impl FromStr for TypePattern {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        let (source, event_type) = match text.split_once(':') {
+            Some((source, event_type)) => (Some(source.to_owned()), event_type),
+            None => (None, text),
+        };
+        Ok(TypePattern { source, event_type: event_type.to_owned() })
+    }
+}
+
+impl TypePattern {
+    fn matches(&self, source: &str, event_type: Option<&str>) -> bool {
+        let has_source = self.source.as_deref().is_none_or(|pattern| matches(pattern, source));
+        has_source && matches(&self.event_type, event_type.unwrap_or_default())
+    }
+}
+
+/// Whether a text matches a pattern. A `*` at the end of the pattern matches any rest.
+fn matches(pattern: &str, text: &str) -> bool {
+    pattern.strip_suffix('*').map_or(pattern == text, |start| text.starts_with(start))
+}
+
+impl EventFilter {
+    pub(super) fn matches(&self, event: &ListedEvent) -> bool {
+        let (source, event_type) = (event.id.vendor(), event.event_type.as_deref());
+        let has_type = self.types.is_empty() || self.types.iter().any(|pattern| pattern.matches(source, event_type));
+        let subject = self.subject.as_deref();
+        let has_subject =
+            subject.is_none() || event.subject.as_ref().map(gatehouse_payload::Subject::as_str) == subject;
+        let is_failure = event.conflict || event.unparsed;
+        !is_ping(event_type) && has_type && has_subject && (!self.failed || is_failure)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gatehouse_payload::time::Timestamp;
+    use gatehouse_payload::{EventId, Subject};
+
+    use super::*;
+
+    fn event(id: &str, event_type: Option<&str>) -> ListedEvent {
+        ListedEvent {
+            id: EventId::from_stored(id.to_owned()),
+            key: id.to_owned(),
+            conflict: false,
+            event_type: event_type.map(str::to_owned),
+            subject: Some(Subject::from_stored("ada:conversation:1".to_owned())),
+            occurred_at: Timestamp::clamped(0),
+            received_at: Timestamp::clamped(0),
+            unparsed: false,
+            weak_identity: false,
+        }
+    }
+
+    fn of_types(types: &str) -> EventFilter {
+        let types = types.split(',').map(|pattern| pattern.parse().unwrap()).collect();
+        EventFilter { types, ..EventFilter::default() }
+    }
+
+    #[test]
+    fn types_are_patterns_with_an_optional_source() {
+        let report = event("vapi:server:1", Some("end-of-call-report"));
+        for (types, expected) in [
+            ("vapi:end-of-call-report", true),
+            ("end-of-call-report", true),
+            ("vapi:*", true),
+            ("*", true),
+            ("ada:*", false),
+            ("ada:*,vapi:end*", true),
+            ("vapi:end", false),
+            ("ada:end-of-call-report", false),
+        ] {
+            assert_eq!(of_types(types).matches(&report), expected, "{types}");
+        }
+        assert!(of_types("ada:*").matches(&event("ada:1", None)));
+        assert!(!of_types("ada:v1.*").matches(&event("ada:1", None)));
+    }
+
+    #[test]
+    fn probes_are_never_shown() {
+        assert!(!EventFilter::default().matches(&event("ada:1", Some("gatehouse.ping"))));
+    }
+
+    #[test]
+    fn subject_and_failures_are_further_conditions() {
+        let of_subject = |subject: &str| EventFilter { subject: Some(subject.to_owned()), ..EventFilter::default() };
+        assert!(of_subject("ada:conversation:1").matches(&event("ada:1", None)));
+        assert!(!of_subject("ada:conversation:2").matches(&event("ada:1", None)));
+        let failed = EventFilter { failed: true, ..EventFilter::default() };
+        assert!(!failed.matches(&event("ada:1", None)));
+        assert!(failed.matches(&ListedEvent { conflict: true, ..event("ada:1", None) }));
+        assert!(failed.matches(&ListedEvent { unparsed: true, ..event("ada:1", None) }));
+    }
+}

@@ -1,0 +1,233 @@
+//! Forwards events: those of one subject one after the other, those of different subjects at the same time.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use gatehouse_deliveries::message::message_type;
+use gatehouse_deliveries::{Message, Shape};
+use gatehouse_inbox::Store;
+use gatehouse_inbox::store::Content;
+use gatehouse_inbox::store::by_source::ListedEvent;
+use gatehouse_local::Error;
+use gatehouse_payload::Subject;
+use gatehouse_payload::time::Timestamp;
+use gatehouse_runtime::Clock;
+use tokio::sync::{Semaphore, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use super::lines::{self, Lines};
+use super::receiver::{About, Answer, Receiver};
+use crate::shell::Interrupts;
+
+/// The number of events that are forwarded at the same time.
+const CONCURRENCY: usize = 16;
+/// The number of events that wait. More are read when these are forwarded.
+const MAX_WAITING: usize = 1000;
+/// The number of subjects whose order is remembered.
+const MAX_SUBJECTS: usize = 100_000;
+/// The pauses before the next attempts while no server listens. The last one repeats.
+const PAUSES: [Duration; 5] = [
+    Duration::ZERO,
+    Duration::from_millis(100),
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+    Duration::from_secs(5),
+];
+
+/// Forwards events, and prints the results.
+#[derive(Debug)]
+pub(super) struct Forwarder {
+    shared: Shared,
+    subjects: HashMap<Subject, Previous>,
+    /// The result of each event that is done: whether it succeeded.
+    tasks: JoinSet<bool>,
+    waiting: Arc<Semaphore>,
+    last: Option<ListedEvent>,
+    taken: u64,
+    limit: Option<u64>,
+    succeeded: usize,
+    failed: usize,
+}
+
+/// What the tasks share.
+#[derive(Debug, Clone)]
+struct Shared {
+    store: Store,
+    receiver: Arc<Receiver>,
+    lines: Lines,
+    slots: Arc<Semaphore>,
+    /// Whether the user has been told that no server listens.
+    is_waiting: Arc<AtomicBool>,
+}
+
+/// The previous event of a subject.
+#[derive(Debug)]
+struct Previous {
+    received_at: Timestamp,
+    /// Disconnected when the event is done.
+    done: oneshot::Receiver<()>,
+}
+
+impl Forwarder {
+    /// Creates a forwarder that takes at most `limit` events.
+    pub(super) fn new(store: Store, receiver: Arc<Receiver>, lines: Lines, limit: Option<u64>) -> Forwarder {
+        let (slots, is_waiting) = (Arc::new(Semaphore::new(CONCURRENCY)), Arc::default());
+        Forwarder {
+            shared: Shared { store, receiver, lines, slots, is_waiting },
+            subjects: HashMap::new(),
+            tasks: JoinSet::new(),
+            waiting: Arc::new(Semaphore::new(MAX_WAITING)),
+            last: None,
+            taken: 0,
+            limit,
+            succeeded: 0,
+            failed: 0,
+        }
+    }
+
+    /// Whether the limit of events is reached.
+    pub(super) fn is_full(&self) -> bool {
+        self.limit.is_some_and(|limit| self.taken >= limit)
+    }
+
+    /// Reads further events from another store, after a reconnect.
+    pub(super) fn use_store(&mut self, store: Store) {
+        self.shared.store = store;
+    }
+
+    /// Forwards an event as soon as the previous one of its subject is done. Waits while too many events wait.
+    pub(super) async fn take(&mut self, event: ListedEvent) {
+        while let Some(done) = self.tasks.try_join_next() {
+            self.count(done.unwrap_or(false));
+        }
+        // The semaphore is never closed.
+        let Ok(place) = Arc::clone(&self.waiting).acquire_owned().await else { return };
+        self.taken += 1;
+        self.last = Some(event.clone());
+        let (done, is_done) = oneshot::channel::<()>();
+        let previous = event.subject.clone().and_then(|subject| {
+            if self.subjects.len() >= MAX_SUBJECTS {
+                self.subjects.clear();
+            }
+            let latest = self.subjects.get(&subject).map(|previous| previous.received_at);
+            let received_at = latest.map_or(event.received_at, |latest| latest.max(event.received_at));
+            self.subjects.insert(subject, Previous { received_at, done: is_done })
+        });
+        let is_late = previous.as_ref().is_some_and(|previous| previous.received_at > event.received_at);
+        let shared = self.shared.clone();
+        self.tasks.spawn(async move {
+            if let Some(previous) = previous {
+                // Nothing is sent: it ends when the other task drops its sender.
+                let _ = previous.done.await;
+            }
+            let result = shared.forward(&event, is_late).await;
+            drop((done, place));
+            result.unwrap_or(false)
+        });
+    }
+
+    /// Forwards the last event again.
+    pub(super) async fn resend(&mut self) {
+        if let Some(event) = self.last.clone().filter(|_| *self.shared.receiver != Receiver::Nobody) {
+            self.take(event).await;
+        }
+    }
+
+    /// Prints the message of the last event.
+    pub(super) async fn print_details(&self) -> Result<(), Error> {
+        let Some(event) = &self.last else { return Ok(()) };
+        match self.shared.message(event, false).await? {
+            Some(message) => lines::print_body(&message.body),
+            None => Ok(()),
+        }
+    }
+
+    /// Waits until all events are forwarded, or for Ctrl-C. Returns the numbers of those that succeeded and failed.
+    pub(super) async fn finish(mut self, interrupts: &mut Interrupts) -> (usize, usize) {
+        if self.is_full() {
+            loop {
+                tokio::select! {
+                    done = self.tasks.join_next() => match done {
+                        Some(done) => self.count(done.unwrap_or(false)),
+                        None => break,
+                    },
+                    () = interrupts.next() => break,
+                }
+            }
+        }
+        while let Some(done) = self.tasks.try_join_next() {
+            self.count(done.unwrap_or(false));
+        }
+        (self.succeeded, self.failed)
+    }
+
+    fn count(&mut self, is_success: bool) {
+        if is_success {
+            self.succeeded += 1;
+        } else {
+            self.failed += 1;
+        }
+    }
+}
+
+impl Shared {
+    /// Forwards an event, and prints it and the result. Returns whether that succeeded.
+    async fn forward(&self, event: &ListedEvent, is_late: bool) -> Result<bool, Error> {
+        // The semaphore is never closed.
+        let _slot = self.slots.acquire().await?;
+        let is_shown_only = *self.receiver == Receiver::Nobody;
+        // A list has all that a line shows.
+        let message = if is_shown_only && !self.lines.payload {
+            None
+        } else {
+            let Some(message) = self.message(event, is_late).await? else { return Ok(false) };
+            Some(message)
+        };
+        let body = message.as_ref().map(|message| &message.body[..]);
+        self.lines.event(event, body)?;
+        let Some(message) = message.as_ref().filter(|_| !is_shown_only) else {
+            self.lines.result(event, is_late, body, None)?;
+            return Ok(true);
+        };
+        let (answer, took) = self.send(message, event).await;
+        self.lines.result(event, is_late, body, Some((&answer, took)))?;
+        Ok(answer.is_success())
+    }
+
+    /// Reads the record of an event and builds its message. `None` if there is no readable record, which is printed.
+    async fn message(&self, event: &ListedEvent, is_late: bool) -> Result<Option<Message>, Error> {
+        let contents = self.store.contents(vec![event.key.clone()], Clock::System.now()).await;
+        let reason = match contents.map(|mut contents| contents.remove(&event.key)) {
+            Ok(Some(Content::Record(record))) => return Ok(Some(Message::of(&record, Shape::default(), is_late))),
+            Ok(Some(Content::Erased(_))) => "the event was erased".to_owned(),
+            Ok(Some(Content::Damaged(damaged))) => damaged.to_string(),
+            Ok(Some(Content::Empty) | None) => "the record does not exist any more".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        self.lines.skipped(event, &reason);
+        Ok(None)
+    }
+
+    /// Sends a message, and waits while no server listens.
+    async fn send(&self, message: &Message, event: &ListedEvent) -> (Answer, Duration) {
+        let about = About {
+            message_type: message_type(event.id.vendor(), event.event_type.as_deref()),
+            subject: event.subject.as_ref().map(ToString::to_string),
+        };
+        for attempt in 1.. {
+            let (answer, took) = self.receiver.send(message, &about).await;
+            let Answer::Unreachable(reason) = &answer else {
+                self.is_waiting.store(false, Ordering::Relaxed);
+                return (answer, took);
+            };
+            if attempt > 1 && !self.is_waiting.swap(true, Ordering::Relaxed) {
+                eprintln!("the server is not reachable: {reason}; waiting for it");
+            }
+            sleep(PAUSES[attempt.min(PAUSES.len()) - 1]).await;
+        }
+        unreachable!("the loop ends only by returning")
+    }
+}
