@@ -41,7 +41,7 @@ impl Keys {
         let (sender, pressed) = mpsc::unbounded_channel();
         // A plain thread rather than a blocking task: the runtime would wait for such a task at the end.
         std::thread::spawn(move || {
-            for byte in std::io::stdin().bytes().map_while(Result::ok) {
+            for byte in std::io::stdin().lock().bytes().map_while(Result::ok) {
                 let key = match byte {
                     b'r' => Key::Resend,
                     b'd' => Key::Details,

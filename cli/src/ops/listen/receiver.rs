@@ -35,7 +35,7 @@ pub(super) enum Receiver {
     Nobody,
     Server {
         url: String,
-        client: Client,
+        client: Box<Client>,
         headers: Vec<(String, String)>,
         key: SigningKey,
     },
@@ -82,7 +82,7 @@ impl Receiver {
     pub(super) fn server(url: &str, headers: &[String], key: SigningKey) -> Result<Receiver, Error> {
         // Not checked by clap, whose error message would show a token.
         let headers = headers.iter().map(|header| parse_header(header)).collect::<Result<_, _>>()?;
-        Ok(Receiver::Server { url: url.to_owned(), client: Client::new(url)?, headers, key })
+        Ok(Receiver::Server { url: url.to_owned(), client: Box::new(Client::new(url)?), headers, key })
     }
 
     /// Passes a message on, and waits for the result.
