@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+pub mod condition;
 pub mod event;
 pub mod json;
 pub mod outcome;

@@ -6,8 +6,8 @@ use std::time::Duration;
 use gatehouse_payload::json;
 use gatehouse_payload::pointer::Pointer;
 use gatehouse_payload::strict::{read, without_values};
-use gatehouse_services::service::is_name;
 use gatehouse_vapi::Channel;
+use gatehouse_vendor::secrets::is_name;
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -174,7 +174,7 @@ impl Rule {
     }
 
     pub(crate) fn pointers(&self) -> impl Iterator<Item = &Pointer> {
-        self.when.conditions.keys().map(|key| &key.0).chain(self.templates().flat_map(Template::pointers))
+        self.when.conditions.pointers().chain(self.templates().flat_map(Template::pointers))
     }
 
     /// Whether this rule applies to every message that `other` applies to, and decides its reply.

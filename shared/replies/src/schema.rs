@@ -1,8 +1,6 @@
 //! The JSON Schema of the rules file, by which editors complete and check the file. It is generated from the types:
 //! `cargo run -p gatehouse-replies --example schema --features schema > functions/replies.schema.json`.
 
-use std::borrow::Cow;
-
 use gatehouse_vapi::inbound::{Inbound, Reply};
 use gatehouse_vapi::response::{
     AssistantResponse, EndpointingResponse, HandoffDestinationResponse, KnowledgeBaseResponse, PredialResponse,
@@ -10,11 +8,11 @@ use gatehouse_vapi::response::{
 };
 use gatehouse_vapi::types::{CLIENT_MESSAGES, SERVER_MESSAGES};
 use schemars::generate::SchemaSettings;
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::{Schema, SchemaGenerator};
 use serde_json::{Value, json};
 
 use crate::answer::{ANSWERED, Kind};
-use crate::when::{Condition, Operator, When};
+use crate::when::When;
 
 /// Generates the schema in draft 7, which all editors support.
 #[must_use]
@@ -128,33 +126,5 @@ fn reply_of(kind: Kind, generator: &mut SchemaGenerator) -> Schema {
         Kind::Knowledge => generator.subschema_for::<KnowledgeBaseResponse>(),
         Kind::Endpointing => generator.subschema_for::<EndpointingResponse>(),
         Kind::Predial => generator.subschema_for::<PredialResponse>(),
-    }
-}
-
-/// A string, number, boolean or null, or a list of them.
-pub(crate) enum Scalars {}
-
-impl JsonSchema for Scalars {
-    fn schema_name() -> Cow<'static, str> {
-        "Scalars".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        let scalar = json!(["string", "number", "boolean", "null"]);
-        json_schema!({"anyOf": [{"type": scalar}, {"type": "array", "items": {"type": scalar}}]})
-    }
-}
-
-impl JsonSchema for Condition {
-    fn schema_name() -> Cow<'static, str> {
-        "Condition".into()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let (scalars, operator) = (generator.subschema_for::<Scalars>(), generator.subschema_for::<Operator>());
-        json_schema!({
-            "description": "The condition on the value: equal to this value, equal to one of a list, or an operator.",
-            "anyOf": [scalars, operator],
-        })
     }
 }

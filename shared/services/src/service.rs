@@ -10,19 +10,15 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use gatehouse_egress::NetworkScope;
-use gatehouse_payload::json::members;
 use gatehouse_vendor::secrets::SERVICES;
 use gatehouse_vendor::signature::SigningKey;
 use gatehouse_vendor::{PartReader, PartSpec, Secret, SecretsPart};
 use http::{HeaderName, HeaderValue, Uri};
 use serde::Deserialize;
-use serde_json::value::RawValue;
 
 /// The part of the secrets document.
 pub const PART: PartSpec = PartSpec { name: SERVICES, development: "{}" };
 
-/// Longest name of a service, in bytes.
-const MAX_NAME_BYTES: usize = 64;
 /// Longest name of a Lambda function, in bytes: an ARN with an alias.
 const MAX_FUNCTION_BYTES: usize = 256;
 /// The prefixes of headers that Gatehouse sets itself.
@@ -130,13 +126,6 @@ impl Service {
     }
 }
 
-/// Whether a text can be the name of a service. Names are in rules, keys and logs.
-#[must_use]
-pub fn is_name(text: &str) -> bool {
-    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
-    (1..=MAX_NAME_BYTES).contains(&text.len()) && text.bytes().all(is_allowed)
-}
-
 /// Parses the URL of a service: `https`, or `http` on a loopback address.
 ///
 /// # Errors
@@ -155,7 +144,8 @@ pub fn parse_url(text: &str) -> Result<Uri, &'static str> {
 }
 
 /// Whether a text can be the name or the ARN of a Lambda function, with or without an alias.
-fn is_function(text: &str) -> bool {
+#[must_use]
+pub fn is_function(text: &str) -> bool {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_:$".contains(&byte);
     (1..=MAX_FUNCTION_BYTES).contains(&text.len()) && text.bytes().all(is_allowed)
 }
@@ -197,54 +187,41 @@ impl ServicePart {
             _ => Err(" needs either a url or a lambda".to_owned()),
         }
     }
+}
 
-    fn headers(&self) -> Result<Vec<(HeaderName, HeaderValue)>, String> {
-        let header = |(name, value): (&String, &Secret)| {
-            let name: HeaderName = name.parse().map_err(|_| ".headers has an invalid name of a header".to_owned())?;
-            let is_own = OWN_PREFIXES.iter().any(|prefix| name.as_str().starts_with(prefix));
-            if is_own || RESERVED.contains(&name.as_str()) {
-                return Err(format!(".headers has the header {name}, which Gatehouse or HTTP sets"));
-            }
-            let is_visible = value.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ');
-            let value = HeaderValue::try_from(&**value).ok().filter(|_| is_visible);
-            let invalid = || format!(".headers has a value of {name} that is not visible ASCII");
-            let mut value = value.ok_or_else(invalid)?;
-            value.set_sensitive(true);
-            Ok((name, value))
-        };
-        self.headers.iter().map(header).collect()
-    }
+/// Parses the headers that a service or a destination gets with each request.
+///
+/// # Errors
+/// Which header cannot be sent, without its value.
+pub fn headers(headers: &BTreeMap<String, Secret>) -> Result<Vec<(HeaderName, HeaderValue)>, String> {
+    let header = |(name, value): (&String, &Secret)| {
+        let name: HeaderName = name.parse().map_err(|_| ".headers has an invalid name of a header".to_owned())?;
+        let is_own = OWN_PREFIXES.iter().any(|prefix| name.as_str().starts_with(prefix));
+        if is_own || RESERVED.contains(&name.as_str()) {
+            return Err(format!(".headers has the header {name}, which Gatehouse or HTTP sets"));
+        }
+        let is_visible = value.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ');
+        let value = HeaderValue::try_from(&**value).ok().filter(|_| is_visible);
+        let invalid = || format!(".headers has a value of {name} that is not visible ASCII");
+        let mut value = value.ok_or_else(invalid)?;
+        value.set_sensitive(true);
+        Ok((name, value))
+    };
+    headers.iter().map(header).collect()
 }
 
 impl SecretsPart for Services {
     /// Reads the services. A service that cannot be used is ignored and reported as a defect.
     fn read(reader: &mut PartReader<'_>) -> Self {
-        let part = reader.name();
-        let Some(whole) = reader.part::<Box<RawValue>>() else { return Services::default() };
-        if !whole.get().starts_with('{') {
-            reader.defects.push(format!("{part} is not an object"));
-        }
-        let parts = members(whole.get());
         let mut services = BTreeMap::new();
-        for (n, (name, raw)) in parts.iter().enumerate() {
-            if parts.iter().filter(|(other, _)| other == name).count() > 1 {
-                // It is unclear which of the two is correct, so neither is used.
-                reader.defects.push(format!("{part}, member {}, appears more than once", n + 1));
-                continue;
-            }
-            if !is_name(name) {
-                let names = "has a name that is not 1 to 64 letters, digits, - and _";
-                reader.defects.push(format!("{part}, member {}, {names}", n + 1));
-                continue;
-            }
-            let place = format!("{part}.{name}");
-            let Some(service) = reader.object::<ServicePart>(&place, raw) else { continue };
+        for (name, service) in reader.named_objects::<ServicePart>() {
+            let place = format!("{}.{name}", reader.name());
             let keys = reader.signing_keys_at(&place, &service.signing_secrets);
             // Without any of the intended signatures the service would refuse the requests.
             let lacks_signature = keys.is_empty() && !service.signing_secrets.is_empty();
-            match service.target().and_then(|target| Ok((target, service.headers()?))) {
+            match service.target().and_then(|target| Ok((target, headers(&service.headers)?))) {
                 Ok((target, headers)) if !lacks_signature => {
-                    services.insert(name.to_string(), Service { target, signing_keys: keys, headers });
+                    services.insert(name, Service { target, signing_keys: keys, headers });
                 }
                 Ok(_) => {}
                 Err(defect) => reader.defects.push(format!("{place}{defect}")),

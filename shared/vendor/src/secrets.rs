@@ -17,6 +17,18 @@ use crate::signature::SigningKey;
 
 /// The part with the user's services, which belongs to no vendor.
 pub const SERVICES: &str = "services";
+/// The part with the user's destinations, which belongs to no vendor.
+pub const DESTINATIONS: &str = "destinations";
+
+/// Longest name of an object in a part, in bytes.
+const MAX_NAME_BYTES: usize = 64;
+
+/// Whether a text can be the name of a service or a destination. Names are in rules, keys and logs.
+#[must_use]
+pub fn is_name(text: &str) -> bool {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
+    (1..=MAX_NAME_BYTES).contains(&text.len()) && text.bytes().all(is_allowed)
+}
 
 /// The name of a part, and its value for development.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,6 +149,29 @@ impl PartReader<'_> {
         }
         self.defects.push(format!("{place} is not an object"));
         None
+    }
+
+    /// Reads a part that consists of named objects. An object that cannot be read is reported and left out.
+    pub fn named_objects<T: DeserializeOwned>(&mut self) -> Vec<(String, T)> {
+        let part = self.name();
+        let Some(whole) = self.part::<Box<RawValue>>() else { return Vec::new() };
+        if !whole.get().starts_with('{') {
+            self.defects.push(format!("{part} is not an object"));
+        }
+        let parts = members(whole.get());
+        let mut objects = Vec::new();
+        for (n, (name, raw)) in parts.iter().enumerate() {
+            if parts.iter().filter(|(other, _)| other == name).count() > 1 {
+                // It is unclear which of the two is correct, so neither is used.
+                self.defects.push(format!("{part}, member {}, appears more than once", n + 1));
+            } else if !is_name(name) {
+                let names = "has a name that is not 1 to 64 letters, digits, - and _";
+                self.defects.push(format!("{part}, member {}, {names}", n + 1));
+            } else if let Some(object) = self.object(&format!("{part}.{name}"), raw) {
+                objects.push((name.to_string(), object));
+            }
+        }
+        objects
     }
 
     /// Returns whether `value` can be used as a secret: it is not empty, has no other `defect`, and is not published.
