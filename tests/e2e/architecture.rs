@@ -124,11 +124,12 @@ fn payload_depends_on_no_aws_or_http_crate() {
 }
 
 #[test]
-fn only_inbox_depends_on_dynamodb_and_sqs() {
+fn only_inbox_and_deliveries_depend_on_dynamodb_and_sqs() {
     for (folder, dependencies) in crates() {
         let deployed = folder.starts_with("functions/") || folder.starts_with("shared/");
         let depends = dependencies.iter().any(|name| name == "aws-sdk-dynamodb" || name == "aws-sdk-sqs");
-        assert_eq!(deployed && depends, folder == "shared/inbox", "{folder}");
+        let may_depend = ["shared/inbox", "shared/deliveries"].contains(&folder.as_str());
+        assert_eq!(deployed && depends, may_depend, "{folder}");
     }
 }
 

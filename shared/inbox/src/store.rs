@@ -9,28 +9,27 @@ use std::time::Duration;
 use aws_config::SdkConfig;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::Intercept;
-use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_dynamodb::operation::put_item::{PutItemError, PutItemOutput};
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
-use aws_sdk_dynamodb::operation::update_item::{UpdateItemError, UpdateItemOutput};
 use aws_sdk_dynamodb::types::{KeysAndAttributes, ReturnValuesOnConditionCheckFailure};
 use futures_util::{TryStreamExt, stream};
 use gatehouse_payload::time::Timestamp;
 
 use gatehouse_payload::Outcome;
 use gatehouse_payload::event::{Event, EventId, Subject};
-use gatehouse_runtime::aws::{CallLimits, error_code};
+use gatehouse_runtime::aws::CallLimits;
 
 pub mod ask;
 pub mod by_source;
 pub mod claim;
 pub mod erase;
 pub mod item;
+pub mod request;
 pub mod slots;
 
 use erase::ErasedSubjects;
 pub use item::{Damaged, Item, Record, conflict_key};
 use item::{Existing, Packed, attribute, chunk_keys, erased_at, is_expired, text, text_of};
+use request::{ConditionalWrite, conditional_put, failure};
 
 /// Time limit of one request while an event is recorded, including its second attempt.
 const WRITE_LIMIT: Duration = Duration::from_millis(1200);
@@ -307,8 +306,12 @@ impl Store {
         self.get_item(&self.reader, key).await
     }
 
-    /// Decodes a record from its item. Reads the chunks of a large payload.
-    async fn decode(&self, head: &Item) -> Result<Record, StoreError> {
+    /// Decodes a record from its item, such as the `NewImage` of the table's stream. Reads the chunks of a large payload
+    /// from the table.
+    ///
+    /// # Errors
+    /// If the item is not a record, is damaged, or DynamoDB does not respond.
+    pub async fn decode(&self, head: &Item) -> Result<Record, StoreError> {
         let chunks = self.batch_get(chunk_keys(head)).await?;
         Ok(item::decode(head, &chunks)?)
     }
@@ -451,49 +454,4 @@ impl Store {
 
 fn timeline_order(record: &Record) -> (Timestamp, &str, bool, gatehouse_payload::Fingerprint) {
     (record.event.occurred_at, record.event.id.as_str(), record.conflict, record.event.fingerprint)
-}
-
-/// The result of a conditional write.
-enum ConditionalWrite {
-    /// The item was written.
-    Done,
-    /// The condition was false. Contains the existing item, if there is one and the request asked for it.
-    ConditionFailed(Option<Item>),
-}
-
-impl ConditionalWrite {
-    fn is_done(&self) -> bool {
-        matches!(self, ConditionalWrite::Done)
-    }
-}
-
-fn conditional_put(result: Result<PutItemOutput, SdkError<PutItemError>>) -> Result<ConditionalWrite, StoreError> {
-    let Err(error) = result else { return Ok(ConditionalWrite::Done) };
-    let failure = failure("PutItem", &error);
-    match error.into_service_error() {
-        PutItemError::ConditionalCheckFailedException(failed) => Ok(ConditionalWrite::ConditionFailed(failed.item)),
-        _ => Err(failure),
-    }
-}
-
-fn conditional_update(
-    result: Result<UpdateItemOutput, SdkError<UpdateItemError>>,
-) -> Result<ConditionalWrite, StoreError> {
-    let Err(error) = result else { return Ok(ConditionalWrite::Done) };
-    let failure = failure("UpdateItem", &error);
-    match error.into_service_error() {
-        UpdateItemError::ConditionalCheckFailedException(failed) => Ok(ConditionalWrite::ConditionFailed(failed.item)),
-        _ => Err(failure),
-    }
-}
-
-fn failure<E: ProvideErrorMetadata, R>(operation: &'static str, error: &SdkError<E, R>) -> StoreError {
-    let code = error_code(error).to_owned();
-    // Only errors about the content are permanent. Throttling ends, and an operator can repair permissions and tables.
-    let permanent = ["ValidationException", "SerializationException", "ItemCollectionSizeLimitExceededException"];
-    if permanent.contains(&code.as_str()) {
-        StoreError::Permanent { operation, code }
-    } else {
-        StoreError::Transient { operation, code }
-    }
 }

@@ -12,7 +12,8 @@ use gatehouse_payload::event::{Event, Nonce};
 use gatehouse_payload::time::Timestamp;
 
 use super::item::{self, Existing, Item, attribute, binary, bytes_of, conflict_key, is_expired, number, text, text_of};
-use super::{ConditionalWrite, Store, StoreError, conditional_put};
+use super::request::{ConditionalWrite, conditional_put};
+use super::{Store, StoreError};
 
 const LEASE_UNTIL: &str = "lease_until";
 /// How long a claim is stored, in seconds. Vendors resend an event within this time.

@@ -6,7 +6,8 @@
 use gatehouse_payload::time::Timestamp;
 
 use super::item::{self, Item, attribute, is_expired, source_hour, text, text_of};
-use super::{PageToken, Record, Store, StoreError, failure};
+use super::request::failure;
+use super::{PageToken, Record, Store, StoreError};
 use gatehouse_payload::event::{EventId, Subject};
 
 /// The index by which received events are listed.

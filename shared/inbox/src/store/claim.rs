@@ -9,7 +9,8 @@ use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailur
 use gatehouse_payload::time::Timestamp;
 
 use super::item::{self, Damaged, Item, attribute, binary, bytes_of, is_expired, number, number_of, text, text_of};
-use super::{ConditionalWrite, Store, StoreError, conditional_put, conditional_update};
+use super::request::{ConditionalWrite, conditional_put, conditional_update};
+use super::{Store, StoreError};
 use gatehouse_payload::event::{EventId, Fingerprint, Nonce};
 
 /// The attributes of a claim's item. The expressions below contain them too.

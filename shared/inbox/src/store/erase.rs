@@ -21,7 +21,8 @@ use super::item::{
     Item, Packed, attribute, binary, blanked, bytes_of, chunk_keys, erased_at, number, number_of, text, text_of,
     tombstone,
 };
-use super::{Store, StoreError, conditional_put, failure};
+use super::request::{conditional_put, failure};
+use super::{Store, StoreError};
 use gatehouse_payload::event::{Event, Subject};
 
 /// The key of the item that lists the erased subjects.

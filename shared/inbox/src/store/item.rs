@@ -381,15 +381,21 @@ pub(crate) fn decompress(frame: &[u8]) -> Option<Bytes> {
     size.ok().filter(|size| *size <= RECORD_LIMIT).map(|_| Bytes::from(bytes))
 }
 
-pub(super) fn text(value: &str) -> AttributeValue {
+/// Creates a text attribute.
+#[must_use]
+pub fn text(value: &str) -> AttributeValue {
     AttributeValue::S(value.to_owned())
 }
 
-pub(super) fn number(value: impl ToString) -> AttributeValue {
+/// Creates a number attribute.
+#[must_use]
+pub fn number(value: impl ToString) -> AttributeValue {
     AttributeValue::N(value.to_string())
 }
 
-pub(super) fn binary(value: &[u8]) -> AttributeValue {
+/// Creates a binary attribute.
+#[must_use]
+pub fn binary(value: &[u8]) -> AttributeValue {
     AttributeValue::B(Blob::new(value))
 }
 
@@ -399,7 +405,9 @@ pub fn text_of<'i>(item: &'i Item, name: &str) -> Option<&'i str> {
     item.get(name)?.as_s().ok().map(String::as_str)
 }
 
-pub(super) fn number_of<N: std::str::FromStr>(item: &Item, name: &str) -> Option<N> {
+/// Returns the number of an attribute of the type N.
+#[must_use]
+pub fn number_of<N: std::str::FromStr>(item: &Item, name: &str) -> Option<N> {
     item.get(name)?.as_n().ok()?.parse().ok()
 }
 

@@ -10,7 +10,8 @@ use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailur
 use gatehouse_payload::time::Timestamp;
 
 use super::item::{self, Item, attribute, number, number_of, text};
-use super::{ConditionalWrite, Store, StoreError, conditional_put, conditional_update};
+use super::request::{ConditionalWrite, conditional_put, conditional_update};
+use super::{Store, StoreError};
 use gatehouse_payload::event::{EventId, Nonce};
 
 /// The attributes of a holder's item. The expressions below contain them too.
