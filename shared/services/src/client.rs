@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::breaker::Breakers;
 use crate::fault::Fault;
-use crate::lambda;
+use crate::lambda::{self, Invocation};
 use crate::question::Question;
 use crate::service::{Payload, Service, Services, Target};
 
@@ -96,7 +96,7 @@ impl Client {
                     Payload::Http => lambda::http_event(service, question, now),
                 };
                 // In a VPC, Lambda may be reached through a private endpoint.
-                (lambda::invocation(&self.sdk, function, payload, now).await?, true)
+                (lambda::invocation(&self.sdk, function, Invocation::Synchronous, payload, now).await?, true)
             }
         };
         let response = self.http.send(&request, is_private).await.map_err(|error| match error {
@@ -104,7 +104,7 @@ impl Client {
             RequestError::Broken => Fault::Broken,
         })?;
         let status = response.status();
-        *retry_after = pause(response.headers(), now);
+        *retry_after = self::retry_after(response.headers(), now);
         if !status.is_success() {
             return Err(Fault::Status(status.as_u16()));
         }
@@ -169,7 +169,8 @@ fn answer(body: Bytes) -> Result<Option<Bytes>, Fault> {
 }
 
 /// Returns the pause that `Retry-After` asks for, in seconds or as a date.
-fn pause(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+#[must_use]
+pub fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     const RETRY_AFTER: HeaderName = header::RETRY_AFTER;
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = value.parse() {

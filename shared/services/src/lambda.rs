@@ -20,10 +20,23 @@ use crate::service::{Payload, Service};
 /// The header of a response that shows that the function failed.
 const FUNCTION_ERROR: &str = "x-amz-function-error";
 
+/// How a function is invoked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Invocation {
+    /// The response has the function's answer.
+    Synchronous,
+    /// The response, with status 202, shows that Lambda has taken the payload.
+    Asynchronous,
+}
+
 /// Builds the signed request that invokes `function`.
-pub(crate) async fn invocation(
+///
+/// # Errors
+/// If there is no region or there are no credentials.
+pub async fn invocation(
     sdk: &SdkConfig,
     function: &str,
+    kind: Invocation,
     payload: Bytes,
     now: Timestamp,
 ) -> Result<Request<Bytes>, Fault> {
@@ -35,6 +48,9 @@ pub(crate) async fn invocation(
     let name = function.replace(':', "%3A").replace('$', "%24");
     let url = format!("{}/2015-03-31/functions/{name}/invocations", endpoint.trim_end_matches('/'));
     let mut headers = vec![("content-type".to_owned(), "application/json".to_owned())];
+    if kind == Invocation::Asynchronous {
+        headers.push(("x-amz-invocation-type".to_owned(), "Event".to_owned()));
+    }
     let signature = signing::signature(sdk, (region, "lambda"), ("POST", &url), &headers, &payload, now).await;
     headers.extend(signature.map_err(|error| Fault::Request(error.to_string()))?);
     let request = headers.into_iter().fold(Request::post(url), |request, (name, value)| request.header(name, value));
@@ -226,7 +242,7 @@ mod tests {
                 "https://lambda.us-east-2.amazonaws.com/2015-03-31/functions/arn%3Aaws%3Alambda%3Aus-east-2%3A1%3Afunction%3Ab/invocations",
             ),
         ] {
-            let request = invocation(&sdk, function, Bytes::from("{}"), now).await.unwrap();
+            let request = invocation(&sdk, function, Invocation::Synchronous, Bytes::from("{}"), now).await.unwrap();
             assert_eq!(request.uri().to_string(), url);
             assert!(request.headers()["authorization"].to_str().unwrap().starts_with("AWS4-HMAC-SHA256 "));
         }

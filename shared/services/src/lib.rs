@@ -3,7 +3,7 @@
 mod breaker;
 pub mod client;
 pub mod fault;
-mod lambda;
+pub mod lambda;
 pub mod question;
 pub mod service;
 
