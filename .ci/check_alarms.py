@@ -74,6 +74,12 @@ class Metrics:
             for time in range(int(at), int(at) + 24 * 3600, MINUTE):
                 self.add(time, "AWS/SQS", "ApproximateNumberOfMessagesVisible", 1, "<DeadLetterQueue.QueueName>")
 
+    def attempt(self, at, is_failed=False, is_dead=False):
+        """A log line of deliver."""
+        counts = {"delivery_attempts": 1, "delivery_failed": int(is_failed or is_dead), "delivery_dead": int(is_dead)}
+        for name, value in counts.items():
+            self.add(at, "Gatehouse", name, value, "<AWS::StackName>")
+
     def statistic(self, metric, statistic, begin, end):
         """Returns the statistic of a period; None without values."""
         dimensions = metric.get("Dimensions", [])
@@ -322,7 +328,34 @@ def conflict(metrics):
     return 60, {"ConflictsAlarm": 17}
 
 
+def flaky_destination(metrics):
+    """A destination refuses one of ten attempts."""
+    for at in range(0, 3600, 10):
+        metrics.attempt(at, is_failed=at % 100 == 0)
+    return 60, {}
+
+
+def dead_destination(metrics):
+    """The only destination refuses everything."""
+    for at in range(0, 3600, 10):
+        metrics.attempt(at, is_failed=True)
+    return 60, {"DeliveriesFailingAlarm": 17}
+
+
+def dead_delivery(metrics):
+    metrics.attempt(10, is_dead=True)
+    return 60, {"DeadDeliveriesAlarm": 7}
+
+
+def stuck_outbox(metrics):
+    """The outbox cannot read the secrets document."""
+    for at in range(0, 2 * 3600, 60):
+        metrics.add(at, "AWS/Lambda", "IteratorAge", at * 1000, "<Outbox>")
+    return 120, {"OutboxAgeAlarm": 67}
+
+
 SCENARIOS = [
+    flaky_destination, dead_destination, dead_delivery, stuck_outbox,
     quiet_day, stray_requests, closed_vendor, scanner, forged_flood, errors_in_a_flood, errors_of_a_quiet_stack,
     secret_changed_on_one_side, dynamodb_outage, dynamodb_outage_of_a_quiet_stack, short_throttling, lasting_throttling,
     poison_message, stuck_consumer, total_outage, lost_event, bad_release, bad_release_just_after_a_period_began,
@@ -346,7 +379,7 @@ def main():
         notified = {tuple(alarm.get("AlarmActions", ())) for alarm in alarms(parameters).values()}
         if notified - {(topic,) if "AlarmTopicArn" in parameters else ()}:
             problems.append(f"{parameters}: the alarms notify {notified}")
-    fired, all_alarms = set(), alarms({"Alarms": "all"})
+    fired, all_alarms = set(), alarms({"Alarms": "all", "Deliveries": "true"})
     for scenario in SCENARIOS:
         metrics = Metrics()
         minutes, expected = scenario(metrics)

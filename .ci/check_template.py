@@ -22,6 +22,7 @@ PERMISSIONS = yaml.safe_load(INFRA.joinpath("permissions.yaml").read_text(encodi
 
 SECRET = "arn:aws:secretsmanager:eu-north-1:111122223333:secret:" + "x" * 33 + "-AbCdEf"
 FUNCTION = "arn:aws:lambda:eu-north-1:111122223333:function:orders"
+QUEUE = "arn:aws:sqs:eu-north-1:111122223333:audit"
 KEY = "arn:aws:kms:eu-north-1:111122223333:key/01234567-89ab-cdef-0123-456789abcdef"
 
 # The parameters that change which resources are created, or how they are connected.
@@ -63,6 +64,9 @@ VALUES = {
     "Alarms": ["auto", "all"],
     "CorsAllowOrigins": ["*", "https://app.example.com"],
     "ServiceFunctionArns": ["", f"{FUNCTION},{FUNCTION}:live"],
+    "Deliveries": ["false", "true"],
+    "DestinationQueueArns": ["", f"{QUEUE},{QUEUE}.fifo"],
+    "DestinationFunctionArns": ["", f"{FUNCTION},{FUNCTION}:live"],
 }
 
 # The properties of a function that its versions do not have.
@@ -93,10 +97,14 @@ def target(resource, function):
             return "its log group" if name == f"{function}Logs" else name
         case {"Fn::If": ["MakesSecret", {"Ref": "Secrets"}, {"Ref": "SecretsArn"}]}:
             return "Secrets"
+        case {"Fn::GetAtt": ["EventTable", "StreamArn"]}:
+            return "EventTable.StreamArn"
+        case {"Fn::Sub": "${DeliveryTable.Arn}/index/by-due"}:
+            return "DeliveryTable/index/by-due"
         case {"Ref": "PreviousSecretsArn" | "SecretsKeyArn" | "TableKeyArn" as parameter}:
             return parameter
-        case {"Fn::Split": [",", {"Ref": "ServiceFunctionArns"}]}:
-            return "ServiceFunctionArns"
+        case {"Fn::Split": [",", {"Ref": "ServiceFunctionArns" | "DestinationQueueArns" | "DestinationFunctionArns" as arns}]}:
+            return arns
     return None
 
 
@@ -144,6 +152,8 @@ def condition_of(action, name, function):
         "SecretsKeyArn": "HasSecretsKey",
         "PreviousSecretsArn": "HasPreviousSecret",
         "ServiceFunctionArns": "HasServiceFunctions",
+        "DestinationQueueArns": "HasDestinationQueues",
+        "DestinationFunctionArns": "HasDestinationFunctions",
     }
     by_service = {"xray": "IsTraced", "ec2": f"{function}IsPrivate"}
     return by_target.get(name) or by_service.get(action.split(":")[0])
@@ -154,7 +164,7 @@ def networks(template):
     problems = []
     network = {name: VALUES[name][1] for name in ("SubnetIds", "SecurityGroupIds")}
     for function in PERMISSIONS:
-        parameters = network | {"PrivateFunctions": function}
+        parameters = network | {"PrivateFunctions": function, "Deliveries": "true"}
         functions = Stack(translate(template, parameters), parameters).of_type("AWS::Lambda::Function")
         private = [name for name, properties in functions.items() if "VpcConfig" in properties]
         if private != [function]:
@@ -193,6 +203,12 @@ def invariants(stack):
     holds = {
         "the retry queue's visibility timeout is six times event-retry's timeout":
             retry["VisibilityTimeout"] >= 6 * resources["EventRetry"]["Timeout"],
+        "the delivery queue's visibility timeout is six times deliver's timeout":
+            resources["DeliveryQueue"]["VisibilityTimeout"] >= 6 * resources["Deliver"]["Timeout"],
+        "the outbox reads the stream from its beginning":
+            resources["OutboxEventStream"]["StartingPosition"] == "TRIM_HORIZON",
+        "a change of the stream can fail alone":
+            resources["OutboxEventStream"]["FunctionResponseTypes"] == ["ReportBatchItemFailures"],
         "a message is received five times": retry["RedrivePolicy"]["maxReceiveCount"] == 5,
         "both queues retain messages for 14 days": retention == [14 * 86400] * 2,
         "the messages of a batch can fail independently":
@@ -273,7 +289,8 @@ def omissions(template):
     problems = [
         f"{name}ErrorsAlarm is not in DeploymentPreference"
         for name in functions
-        if {"Ref": f"{name}ErrorsAlarm"} not in rollback
+        # The alarms of a function that may not exist cannot roll back.
+        if "Condition" not in template["Resources"][name] and {"Ref": f"{name}ErrorsAlarm"} not in rollback
     ]
     problems += [
         f"{name}Url is not an output"

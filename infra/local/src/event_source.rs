@@ -1,4 +1,5 @@
-//! Emulates Lambda's event source mapping: receives batches, calls event-retry, and deletes messages that succeeded.
+//! Emulates Lambda's event source mapping of a queue: receives batches, calls the function, and deletes messages that
+//! succeeded.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,17 +23,32 @@ pub struct Batch {
     pub failed: Vec<String>,
 }
 
-/// A queue and the function that handles its batches.
+/// A queue whose messages are received in batches.
 #[derive(Debug, Clone)]
-pub struct EventSource {
+pub struct QueueSource {
     /// An SQS client.
     pub client: Client,
     /// The queue's URL.
     pub queue: String,
     /// The visibility timeout of a batch.
     pub visibility: Duration,
+}
+
+/// The retry queue, and event-retry, which handles its batches.
+#[derive(Debug, Clone)]
+pub struct EventSource {
+    /// The queue.
+    pub source: QueueSource,
     /// The function's state.
     pub function: Arc<State>,
+}
+
+impl std::ops::Deref for EventSource {
+    type Target = QueueSource;
+
+    fn deref(&self) -> &QueueSource {
+        &self.source
+    }
 }
 
 impl EventSource {
@@ -72,7 +88,9 @@ impl EventSource {
         let response = event_retry::handle(event.clone(), &self.function, deadline).await;
         self.settle(event, &response).await
     }
+}
 
+impl QueueSource {
     /// Receives one batch, waiting at most `wait`; `None` if the queue stayed empty.
     ///
     /// # Errors

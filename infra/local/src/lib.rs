@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod cors;
+pub mod deliveries;
 pub mod delivery;
 pub mod demo_agent;
 pub mod engine;
@@ -18,6 +19,7 @@ pub mod services;
 mod sqs;
 pub mod stack;
 pub mod status;
+pub mod table_stream;
 pub mod template;
 pub mod testbed;
 
@@ -31,6 +33,7 @@ pub use secrets_manager::SecretsManager;
 pub use services::{Services, external_sdk, local_sdk};
 pub use sqs::arn as queue_arn;
 pub use stack::{Options, Stack};
+pub use table_stream::TableStream;
 pub use testbed::Testbed;
 
 /// An error of the local stack.

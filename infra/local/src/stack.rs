@@ -28,8 +28,9 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use crate::agent::Agent;
+use crate::deliveries::Deliveries;
 use crate::engine::reachable;
-use crate::event_source::{Batch, EventSource};
+use crate::event_source::{Batch, EventSource, QueueSource};
 use crate::function_url::{self, Function, Handler};
 use crate::hosts::Hosts;
 use crate::http_server::{self, Server};
@@ -38,6 +39,9 @@ use crate::status::{About, Answer, Counts};
 use crate::template::{Template, logical_id};
 use crate::{Error, demo_agent};
 
+/// The logical id of the delivery table, which is its name too.
+const DELIVERY_TABLE: &str = "DeliveryTable";
+
 /// The settings of a stack.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -45,6 +49,8 @@ pub struct Options {
     pub secrets: String,
     /// The file with the secrets document, in place of `secrets`. It is loaded again whenever it changes.
     pub secrets_file: Option<PathBuf>,
+    /// The file with the part `destinations`, if it is not in `secrets_file`. It is loaded again whenever it changes.
+    pub destinations_file: Option<PathBuf>,
     /// The rules for replies to Vapi's messages.
     pub replies: Replies,
     /// Decides which values are redacted.
@@ -77,6 +83,7 @@ impl Default for Options {
         Options {
             secrets: development().to_owned(),
             secrets_file: None,
+            destinations_file: None,
             replies: Replies::none(),
             redaction: Redaction::default(),
             skip: Skip::default(),
@@ -119,7 +126,8 @@ pub struct Stack {
     source: EventSource,
     services: Services,
     server: Server,
-    poller: Option<JoinHandle<()>>,
+    deliveries: Deliveries,
+    pollers: Vec<JoinHandle<()>>,
     /// The running chat turns.
     turns: Turns,
     /// The built-in test agent, if the development document is used.
@@ -134,11 +142,15 @@ impl Stack {
     pub async fn start(options: Options, services: Services, listener: TcpListener) -> Result<Stack, Error> {
         let template = Template::read()?;
         let table = "EventTable".to_owned();
-        let created = template.create_table(&services.dynamodb_client(), &table).await;
-        created.map_err(|error| unusable("DynamoDB", &services.dynamodb, &error))?;
+        for table in [&*table, DELIVERY_TABLE] {
+            let created = template.create_table(&services.dynamodb_client(), table).await;
+            created.map_err(|error| unusable("DynamoDB", &services.dynamodb, &error))?;
+        }
         let client = services.sqs_client();
         let queues = create_queues(&client, &template, options.visibility).await;
         let (retry_queue, dead_letter_queue) = queues.map_err(|error| unusable("SQS", &services.sqs, &error))?;
+        let delivery_queue = create_queue(&client, &template, "DeliveryQueue", "", Some(deliver::TIMEOUT)).await;
+        let (delivery_queue, _) = delivery_queue.map_err(|error| unusable("SQS", &services.sqs, &error))?;
 
         let function_services = options.through.as_ref().unwrap_or(&services);
         let store = Store::new(&function_services.dynamodb, &table, options.ttl_days);
@@ -172,17 +184,23 @@ impl Stack {
             table,
             retry_queue: retry_queue.clone(),
             dead_letter_queue,
+            delivery_table: DELIVERY_TABLE.to_owned(),
+            delivery_queue,
+            destinations_file: options.secrets_file.clone().or_else(|| options.destinations_file.clone()),
         };
         let (status, counts) = (about.clone(), options.counts.clone());
         let describe = move || Answer { about: status.clone(), counts: counts.read() };
         let server = function_url::serve(listener, options.hosts.clone(), functions, describe);
-        let source = EventSource { client, queue: retry_queue, visibility: options.batch_visibility, function: retry };
-        let (mut poller, mut batches) = (None, watch::channel(0).1);
+        let visibility = options.batch_visibility;
+        let source = EventSource { source: QueueSource { client, queue: retry_queue, visibility }, function: retry };
+        let deliveries = Deliveries::new(&options, &services, &about)?;
+        let (mut pollers, mut batches) = (Vec::new(), watch::channel(0).1);
         if options.poll {
             let (task, count) = source.clone().poll();
-            (poller, batches) = (Some(task), count);
+            (pollers, batches) = (deliveries.clone().run(), count);
+            pollers.push(task);
         }
-        Ok(Stack { url, about, batches, source, services, server, poller, turns, _agent: agent })
+        Ok(Stack { url, about, batches, source, deliveries, services, server, pollers, turns, _agent: agent })
     }
 
     /// Receives one batch from the retry queue and handles it.
@@ -205,6 +223,12 @@ impl Stack {
     #[must_use]
     pub fn event_source(&self) -> &EventSource {
         &self.source
+    }
+
+    /// Returns the functions that deliver events, for tests that call them.
+    #[must_use]
+    pub fn deliveries(&self) -> &Deliveries {
+        &self.deliveries
     }
 
     /// Creates a DynamoDB client that bypasses any proxy.
@@ -252,8 +276,8 @@ impl Stack {
 
     /// Stops accepting requests, then waits for requests in progress and for all chat turns. A batch in progress is
     /// abandoned; its messages become visible again.
-    pub async fn shut_down(mut self) {
-        if let Some(task) = self.poller.take() {
+    pub async fn shut_down(self) {
+        for task in &self.pollers {
             task.abort();
         }
         self.server.shut_down_after(self.turns.ended()).await;

@@ -1,6 +1,7 @@
 //! Describes a running local stack at `GET /gatehouse`: the URLs of its parts, and its event counts.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use gatehouse_runtime::Clock;
@@ -30,6 +31,15 @@ pub struct About {
     pub retry_queue: String,
     /// The dead-letter queue's URL.
     pub dead_letter_queue: String,
+    /// The delivery table's name.
+    #[serde(default)]
+    pub delivery_table: String,
+    /// The delivery queue's URL.
+    #[serde(default)]
+    pub delivery_queue: String,
+    /// The file with the destinations, if they can be changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub destinations_file: Option<PathBuf>,
 }
 
 /// The number of events with the same source, type, outcome and results of services in one minute.

@@ -37,6 +37,8 @@ pub struct Template {
 struct Resource {
     r#type: String,
     #[serde(default)]
+    condition: Option<String>,
+    #[serde(default)]
     properties: Value,
 }
 
@@ -76,14 +78,17 @@ impl Template {
         Ok(Duration::from_secs(seconds))
     }
 
-    /// Returns the number of metrics that all alarms use. CloudWatch bills each.
+    /// Returns the number of metrics that the alarms of a stack without deliveries use. CloudWatch bills each.
     #[must_use]
     pub fn alarm_metrics(&self) -> usize {
         let metrics = |alarm: &Resource| {
             let parts = alarm.properties["Metrics"].as_array().map(Vec::as_slice).unwrap_or_default();
             parts.iter().filter(|part| part.get("MetricStat").is_some()).count().max(1)
         };
-        self.resources.values().filter(|resource| resource.r#type == "AWS::CloudWatch::Alarm").map(metrics).sum()
+        let is_alarm = |resource: &&Resource| {
+            resource.r#type == "AWS::CloudWatch::Alarm" && resource.condition.as_deref() == Some("HasAlarms")
+        };
+        self.resources.values().filter(is_alarm).map(metrics).sum()
     }
 
     /// Returns the names of the functions, such as `client-message`.
@@ -353,6 +358,8 @@ mod tests {
             let timeout = match name.as_str() {
                 "agent-chat" => agent_chat::TIMEOUT,
                 "event-retry" => event_retry::TIMEOUT,
+                "outbox" => outbox::TIMEOUT,
+                "deliver" => deliver::TIMEOUT,
                 "server-message" => server_message::TIMEOUT,
                 _ => gatehouse_receiver::TIMEOUT,
             };
@@ -381,7 +388,10 @@ mod tests {
     #[test]
     fn alarms_use_the_metrics_of_log_lines() {
         use gatehouse_payload::Outcome;
-        use gatehouse_receiver::log::{FALLBACK, NAMESPACE, OUTCOMES, QUESTIONS, SERVER_ERROR, UNVERIFIED, WEBHOOK_MS};
+        use gatehouse_receiver::log::{
+            DELIVERY_ATTEMPTS, DELIVERY_DEAD, DELIVERY_FAILED, FALLBACK, NAMESPACE, OUTCOMES, QUESTIONS, SERVER_ERROR,
+            UNVERIFIED, WEBHOOK_MS,
+        };
         let template = Template::read().unwrap();
         let mut watched = std::collections::BTreeSet::new();
         for alarm in template.resources_of("AWS::CloudWatch::Alarm") {
@@ -394,8 +404,9 @@ mod tests {
             }
         }
         let outcomes = [Outcome::Conflict, Outcome::Unrecorded, Outcome::Queued, Outcome::Failed].map(Outcome::as_str);
+        let deliveries = [DELIVERY_ATTEMPTS, DELIVERY_DEAD, DELIVERY_FAILED];
         let others = [OUTCOMES, SERVER_ERROR, UNVERIFIED, WEBHOOK_MS, QUESTIONS, FALLBACK];
-        assert_eq!(watched, outcomes.into_iter().chain(others).map(str::to_owned).collect());
+        assert_eq!(watched, outcomes.into_iter().chain(others).chain(deliveries).map(str::to_owned).collect());
         assert_eq!(template.globals["Function"]["Environment"]["Variables"]["STACK_NAME"], "AWS::StackName");
     }
 

@@ -13,11 +13,13 @@ use gatehouse_payload::event::{PING, TURN};
 use gatehouse_payload::json::Document;
 use gatehouse_payload::time::Timestamp;
 use gatehouse_vendor::signature::message_id;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 /// The largest body by default, in bytes.
 pub const MAX_BYTES: usize = 256 * 1024;
+/// The type of a test message.
+pub const TEST_TYPE: &str = "gatehouse.test";
 /// The last part of the type of a message whose event names no type.
 const UNKNOWN: &str = "unknown";
 
@@ -28,6 +30,17 @@ pub struct Shape {
     pub is_thin: bool,
     /// The largest body with a payload, in bytes. The payload of a larger one is left out.
     pub max_bytes: usize,
+}
+
+/// The format of a body.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// The webhook message that this module describes.
+    #[default]
+    Standard,
+    /// The body that was recorded, unchanged.
+    Vendor,
 }
 
 impl Default for Shape {
@@ -48,8 +61,29 @@ pub struct Message {
 }
 
 impl Message {
-    /// Creates the message of a record. `is_late` tells that an event of the same subject that was received later has
-    /// been sent before.
+    /// Creates a message about no event, with which a user tests a destination. `id` is unique.
+    #[must_use]
+    pub fn test(id: &str, now: Timestamp) -> Message {
+        let event_id = format!("gatehouse:test:{id}");
+        let data = serde_json::json!({"event_id": event_id, "kind": "test"});
+        let body = serde_json::json!({"type": TEST_TYPE, "timestamp": now.to_string(), "data": data});
+        Message { id: message_id(&event_id), event_id, body: body.to_string().into() }
+    }
+
+    /// Creates the message of a record in a format.
+    #[must_use]
+    pub fn in_format(record: &Record, format: Format, shape: Shape, is_late: bool) -> Message {
+        match format {
+            Format::Standard => Message::of(record, shape, is_late),
+            Format::Vendor => {
+                let key = record.key();
+                Message { id: message_id(&key), event_id: key, body: record.event.body.clone() }
+            }
+        }
+    }
+
+    /// Creates the message of a record in the standard format. `is_late` tells that an event of the same subject that was
+    /// received later has been sent before.
     #[must_use]
     pub fn of(record: &Record, shape: Shape, is_late: bool) -> Message {
         let key = record.key();

@@ -36,6 +36,10 @@
 //! [`UNVERIFIED`], and has [`WEBHOOK_MS`] for vendors' deliveries. If services were asked, it counts [`QUESTIONS`] and
 //! [`FALLBACK`].
 //!
+//! The lines of attempts to deliver an event have the fields `delivery` (the state after the attempt: `delivered`,
+//! `waiting`, `dead`, `dropped`), `destination`, `attempt` and `reason`, and count [`DELIVERY_ATTEMPTS`],
+//! [`DELIVERY_FAILED`] and [`DELIVERY_DEAD`].
+//!
 //! A line never contains a payload, a secret or a token. With `call.monitor.controlUrl` alone, a reader could control a
 //! live call.
 
@@ -44,7 +48,10 @@ mod flood;
 mod line;
 
 pub use filter::{InvalidLogLevel, OUTCOME_TARGET, filter};
-pub use line::{FALLBACK, NAMESPACE, OUTCOMES, QUESTIONS, SERVER_ERROR, UNVERIFIED, WEBHOOK_MS};
+pub use line::{
+    DELIVERY_ATTEMPTS, DELIVERY_DEAD, DELIVERY_FAILED, FALLBACK, NAMESPACE, OUTCOMES, QUESTIONS, SERVER_ERROR,
+    UNVERIFIED, WEBHOOK_MS,
+};
 
 use std::time::Duration;
 

@@ -29,6 +29,8 @@ pub struct SecretsCache<P> {
     part: PartSpec,
     origin: Origin,
     development: bool,
+    /// Age at which the document is loaded again before it is used, in seconds.
+    max_age: i64,
     clock: Clock,
     state: Mutex<State<P>>,
     /// Held during a load. Concurrent calls that need the result wait for it.
@@ -133,16 +135,22 @@ impl<P: SecretsPart> SecretsCache<P> {
 
     fn new(part: PartSpec, origin: Origin, development: bool, clock: Clock, state: State<P>) -> Self {
         let load_lock = tokio::sync::Mutex::default();
-        SecretsCache { part, origin, development, clock, state: Mutex::new(state), load_lock }
+        SecretsCache { part, origin, development, max_age: MAX_AGE, clock, state: Mutex::new(state), load_lock }
     }
 
-    /// Returns the secrets. Loads them first if there are none yet, or if they are older than 15 minutes. `None` if
-    /// there are none.
+    /// Loads the document again when it is this old, in seconds, instead of after 15 minutes.
+    #[must_use]
+    pub fn with_max_age(self, seconds: i64) -> Self {
+        SecretsCache { max_age: seconds, ..self }
+    }
+
+    /// Returns the secrets. Loads them first if there are none yet, or if they are older than 15 minutes or the age that
+    /// was set. `None` if there are none.
     pub async fn get(&self) -> Option<Arc<P>> {
         if let Origin::File(path) = &self.origin {
             self.load_if_changed(path);
         }
-        let is_too_old = || self.age().is_some_and(|age| age >= MAX_AGE);
+        let is_too_old = || self.age().is_some_and(|age| age >= self.max_age);
         if let Some(secrets) = self.cached()
             && !is_too_old()
         {

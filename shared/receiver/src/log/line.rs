@@ -36,6 +36,15 @@ pub const QUESTIONS: &str = "questions";
 /// The metric that counts the events about which a service was asked and did not give a usable answer.
 pub const FALLBACK: &str = "fallback";
 
+/// The metric that counts the attempts to deliver an event to a destination.
+pub const DELIVERY_ATTEMPTS: &str = "delivery_attempts";
+/// The metric that counts the attempts that failed.
+pub const DELIVERY_FAILED: &str = "delivery_failed";
+/// The metric that counts the deliveries that are dead, because every attempt failed.
+pub const DELIVERY_DEAD: &str = "delivery_dead";
+
+/// The unit of counts.
+const COUNT: &str = "Count";
 /// The problems of requests whose delivery or client is not verified.
 const NOT_VERIFIED: [&str; 2] = ["unverified", "no-client"];
 
@@ -82,23 +91,8 @@ impl Lines {
         if more > 0 {
             map.serialize_entry("more", &more)?;
         }
-        if let (Some(stack), Some(outcome)) = (&self.stack, measured.outcome) {
-            let requests = 1 + more;
-            let count = |is_counted| if is_counted { requests } else { 0 };
-            let is_server_error = measured.status >= 500 && outcome != Outcome::Closed;
-            let counts = [
-                (OUTCOMES, requests),
-                (outcome.as_str(), requests),
-                (SERVER_ERROR, count(is_server_error)),
-                (UNVERIFIED, count(measured.problem.is_some_and(|problem| NOT_VERIFIED.contains(&problem)))),
-            ];
-            let counts = counts.into_iter().map(|(name, value)| (name, value, "Count"));
-            let questions = measured
-                .is_answered
-                .map(|is_answered| [(QUESTIONS, 1, "Count"), (FALLBACK, u64::from(!is_answered), "Count")]);
-            let own_ms = measured.ms.filter(|_| measured.is_webhook).map(|ms| ms.saturating_sub(measured.ask_ms));
-            let duration = own_ms.map(|ms| (WEBHOOK_MS, ms, "Milliseconds"));
-            let values: Vec<_> = counts.chain(questions.into_iter().flatten()).chain(duration).collect();
+        let values = measured.values(1 + more);
+        if let Some(stack) = self.stack.as_ref().filter(|_| !values.is_empty()) {
             map.serialize_entry("stack", stack)?;
             values.iter().try_for_each(|(name, value, _)| map.serialize_entry(name, value))?;
             map.serialize_entry("_aws", &metadata(now.as_millis(), &values))?;
@@ -172,6 +166,63 @@ struct Measured {
     ask_ms: u64,
     /// Whether all services that were asked gave a usable answer; `None` if none was asked.
     is_answered: Option<bool>,
+    /// The result of an attempt to deliver an event.
+    delivery: Option<Attempt>,
+}
+
+/// The result of an attempt to deliver an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Attempt {
+    Delivered,
+    Failed,
+    Dead,
+}
+
+impl Attempt {
+    /// Reads the state of a delivery after an attempt. One that is dropped was not attempted.
+    fn from_state(state: &str) -> Option<Attempt> {
+        match state {
+            "delivered" => Some(Attempt::Delivered),
+            "waiting" => Some(Attempt::Failed),
+            "dead" => Some(Attempt::Dead),
+            _ => None,
+        }
+    }
+}
+
+impl Measured {
+    /// Returns the names, values and units of the metrics of a line that stands for this number of requests.
+    fn values(&self, requests: u64) -> Vec<(&'static str, u64, &'static str)> {
+        let mut values = Vec::new();
+        if let Some(outcome) = self.outcome {
+            let count = |is_counted| if is_counted { requests } else { 0 };
+            let is_server_error = self.status >= 500 && outcome != Outcome::Closed;
+            let is_unverified = self.problem.is_some_and(|problem| NOT_VERIFIED.contains(&problem));
+            let counts = [
+                (OUTCOMES, requests),
+                (outcome.as_str(), requests),
+                (SERVER_ERROR, count(is_server_error)),
+                (UNVERIFIED, count(is_unverified)),
+            ];
+            values.extend(counts.map(|(name, value)| (name, value, COUNT)));
+            if let Some(is_answered) = self.is_answered {
+                values.extend([(QUESTIONS, 1, COUNT), (FALLBACK, u64::from(!is_answered), COUNT)]);
+            }
+            let own_ms = self.ms.filter(|_| self.is_webhook).map(|ms| ms.saturating_sub(self.ask_ms));
+            values.extend(own_ms.map(|ms| (WEBHOOK_MS, ms, "Milliseconds")));
+        }
+        if let Some(attempt) = self.delivery {
+            let (is_failed, is_dead) = match attempt {
+                Attempt::Delivered => (false, false),
+                Attempt::Failed => (true, false),
+                Attempt::Dead => (true, true),
+            };
+            let counts =
+                [(DELIVERY_ATTEMPTS, 1), (DELIVERY_FAILED, u64::from(is_failed)), (DELIVERY_DEAD, u64::from(is_dead))];
+            values.extend(counts.map(|(name, value)| (name, value, COUNT)));
+        }
+        values
+    }
 }
 
 impl Visit for Measured {
@@ -180,6 +231,7 @@ impl Visit for Measured {
             "outcome" => self.outcome = Outcome::from_word(value),
             "problem" => self.problem = REPEATABLE.into_iter().find(|problem| *problem == value),
             "source" => self.is_webhook = true,
+            "delivery" => self.delivery = Attempt::from_state(value),
             "ask" => self.is_answered = Some(value.split(',').all(|word| word == "answered")),
             _ => {}
         }
@@ -294,6 +346,18 @@ mod tests {
         assert_eq!(values("answered,timeout"), [Some(1), Some(1), Some(30)]);
         let other = line(Some("gatehouse"), || tracing::info!(source = "vapi", outcome = "recorded", "request"));
         assert_eq!(other.get("questions"), None);
+    }
+
+    #[test]
+    fn attempts_to_deliver_are_counted() {
+        let names = ["delivery_attempts", "delivery_failed", "delivery_dead"];
+        for (state, expected) in [("delivered", [1, 0, 0]), ("waiting", [1, 1, 0]), ("dead", [1, 1, 1])] {
+            let line = line(Some("gatehouse"), || tracing::info!(delivery = state, ms = 3_u64, "delivery"));
+            assert_eq!(names.map(|name| line[name].as_u64()), expected.map(Some), "{state}");
+            assert_eq!((line.get("outcomes"), line.get("webhook_ms")), (None, None));
+        }
+        let dropped = line(Some("gatehouse"), || tracing::info!(delivery = "dropped", "delivery"));
+        assert_eq!(dropped.get("_aws"), None);
     }
 
     #[test]

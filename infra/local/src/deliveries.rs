@@ -1,0 +1,241 @@
+//! Runs the functions outbox and deliver: the event sources of the table's stream and of the delivery queue, and the timer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lambda_events::sqs::SqsEvent;
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::types::AttributeValue;
+use gatehouse_deliveries::deliver::Deliverer;
+use gatehouse_deliveries::doorbell::Doorbells;
+use gatehouse_deliveries::lane::Lane;
+use gatehouse_deliveries::outbox::StreamBatch;
+use gatehouse_deliveries::send::{CONNECT_TIMEOUT, Sender};
+use gatehouse_deliveries::{DeliveryTable, Destinations, Outbox, PART};
+use gatehouse_egress::{ScopedClient, Tls};
+use gatehouse_inbox::Store;
+use gatehouse_inbox::queue::Queues;
+use gatehouse_receiver::{Deadline, SecretsCache};
+use gatehouse_runtime::Random;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{interval, sleep};
+
+use crate::Error;
+use crate::event_source::QueueSource;
+use crate::services::Services;
+use crate::stack::Options;
+use crate::status::About;
+use crate::table_stream::{POLL_INTERVAL, TableStream};
+
+/// The number of batches that are handled at the same time: the template's `MaximumConcurrency`.
+const MAX_CONCURRENCY: usize = 20;
+/// How often the sweep runs. In AWS, the timer has minutes.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+/// Pause before a failed request is repeated.
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
+/// The key of the item with the position in the stream, which Lambda stores itself.
+const CHECKPOINT: (&str, &str) = ("stream", "checkpoint");
+
+/// The functions that deliver events.
+#[derive(Debug, Clone)]
+pub struct Deliveries {
+    /// The function outbox.
+    pub outbox: Arc<outbox::State>,
+    /// The function deliver.
+    pub deliver: Arc<deliver::State>,
+    services: Services,
+    source: QueueSource,
+    event_table: String,
+    delivery_table: String,
+}
+
+impl Deliveries {
+    /// Creates the functions.
+    ///
+    /// # Errors
+    /// If the secrets document is not a JSON object, or the machine has no root certificates.
+    pub(crate) fn new(options: &Options, services: &Services, about: &About) -> Result<Deliveries, Error> {
+        let destinations = || -> Result<SecretsCache<Destinations>, Error> {
+            match options.destinations_file.as_ref().filter(|_| options.secrets_file.is_none()) {
+                Some(file) => Ok(SecretsCache::file(PART, file.clone(), options.clock.clone())),
+                None => options.secrets_cache(PART),
+            }
+        };
+        let store = Store::with_long_limits(&services.dynamodb, &about.table, options.ttl_days);
+        let table = DeliveryTable::new(&services.dynamodb, &about.delivery_table);
+        let doorbells = Doorbells::new(&services.sqs, &about.delivery_queue);
+        let clock = options.clock.clone();
+        let outbox = Outbox { store: store.clone(), table: table.clone(), doorbells: doorbells.clone() };
+        let http = ScopedClient::new(&Tls::native()?, CONNECT_TIMEOUT);
+        let deliverer = Deliverer {
+            store,
+            table,
+            sender: Sender::new(http, services.sqs.clone(), true),
+            doorbells,
+            clock: clock.clone(),
+            random: Random::System,
+            states: Default::default(),
+        };
+        let queues = Queues::new(&services.sqs, services.queue_max_bytes);
+        let queue = about.delivery_queue.clone();
+        Ok(Deliveries {
+            outbox: Arc::new(outbox::State { outbox, destinations: destinations()?, clock }),
+            deliver: Arc::new(deliver::State { deliverer, queues, destinations: destinations()? }),
+            source: QueueSource { client: services.sqs_client(), queue, visibility: deliver::TIMEOUT },
+            services: services.clone(),
+            event_table: about.table.clone(),
+            delivery_table: about.delivery_table.clone(),
+        })
+    }
+
+    /// Runs the functions in the background, until the returned tasks are aborted.
+    pub(crate) fn run(self) -> Vec<JoinHandle<()>> {
+        let (stream, queue, timer) = (self.clone(), self.clone(), self);
+        vec![
+            tokio::spawn(async move { stream.read_stream().await }),
+            tokio::spawn(async move { queue.answer_doorbells().await }),
+            tokio::spawn(async move { timer.sweep_forever().await }),
+        ]
+    }
+
+    /// Passes the changes of the table to the outbox, batch after batch.
+    async fn read_stream(&self) {
+        let mut stream = loop {
+            match self.open_stream().await {
+                Ok(stream) => break stream,
+                Err(error) => {
+                    tracing::warn!(%error, "the stream of the table cannot be read; retrying");
+                    sleep(RETRY_PAUSE * 10).await;
+                }
+            }
+        };
+        let mut is_failing = false;
+        loop {
+            match self.take_changes(&mut stream).await {
+                Ok(0) => sleep(POLL_INTERVAL).await,
+                Ok(_) => {}
+                Err(error) => {
+                    if !is_failing {
+                        tracing::warn!(%error, "the stream of the table could not be processed; retrying");
+                    }
+                    is_failing = true;
+                    sleep(RETRY_PAUSE).await;
+                    continue;
+                }
+            }
+            is_failing = false;
+        }
+    }
+
+    /// Opens the stream where an earlier run ended. What waits since then is sent at once: the senders of an earlier run
+    /// do not exist any more.
+    async fn open_stream(&self) -> Result<TableStream, Error> {
+        self.recover().await?;
+        let mut stream = TableStream::open(&self.services.dynamodb, &self.event_table).await?;
+        let get = self.dynamodb().get_item().table_name(&self.delivery_table).set_key(Some(checkpoint_key()));
+        let checkpoint = get.send().await?.item.unwrap_or_default();
+        if let Some(AttributeValue::S(number)) = checkpoint.get("sequence_number") {
+            stream.continue_after(number).await;
+        }
+        Ok(stream)
+    }
+
+    /// Passes one batch to the outbox. Returns its number of changes.
+    ///
+    /// # Errors
+    /// If the stream cannot be read, or the outbox has reported a failure. The batch is then repeated.
+    pub async fn take_changes(&self, stream: &mut TableStream) -> Result<usize, Error> {
+        let batch: StreamBatch = stream.next().await?;
+        let Some(last) = batch.records.last().map(|change| change.dynamodb.sequence_number.clone()) else {
+            return Ok(0);
+        };
+        let changes = batch.records.len();
+        let response = outbox::handle(batch, &self.outbox).await;
+        if !response.failures.is_empty() {
+            stream.go_back(&response).await?;
+            return Err("the outbox has reported a failure".into());
+        }
+        let mut item = checkpoint_key();
+        item.insert("sequence_number".to_owned(), AttributeValue::S(last));
+        self.dynamodb().put_item().table_name(&self.delivery_table).set_item(Some(item)).send().await?;
+        Ok(changes)
+    }
+
+    /// Passes doorbells to the function deliver, several batches at the same time: a server that does not answer must not
+    /// delay the others.
+    async fn answer_doorbells(&self) {
+        let mut batches = JoinSet::new();
+        let mut is_failing = false;
+        loop {
+            while batches.len() >= MAX_CONCURRENCY {
+                batches.join_next().await;
+            }
+            while batches.try_join_next().is_some() {}
+            match self.source.receive(Duration::from_secs(1)).await {
+                Ok(Some(event)) => {
+                    let deliveries = self.clone();
+                    batches.spawn(async move { deliveries.answer(event).await });
+                    is_failing = false;
+                }
+                Ok(None) => is_failing = false,
+                Err(error) => {
+                    if !is_failing {
+                        tracing::warn!(%error, "receiving from the delivery queue failed; retrying");
+                    }
+                    is_failing = true;
+                    sleep(RETRY_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Passes a batch to the function deliver. What it does not settle rings again.
+    async fn answer(&self, event: SqsEvent) {
+        let response = deliver::handle_batch(event.clone(), &self.deliver, Deadline::within(deliver::TIMEOUT)).await;
+        if let Err(error) = self.source.settle(event, &response).await {
+            tracing::warn!(%error, "a batch of the delivery queue could not be deleted; it is repeated");
+        }
+    }
+
+    async fn sweep_forever(&self) {
+        let mut ticks = interval(SWEEP_EVERY);
+        loop {
+            ticks.tick().await;
+            if let Err(error) = deliver::sweep(&self.deliver, Deadline::within(deliver::TIMEOUT)).await {
+                tracing::warn!(%error, "retrying in a second");
+            }
+        }
+    }
+
+    /// Releases all leases, and rings for everything that waits.
+    async fn recover(&self) -> Result<(), Error> {
+        let scan = self.dynamodb().scan().table_name(&self.delivery_table).consistent_read(true);
+        let mut items = scan.into_paginator().items().send();
+        let mut lanes: Vec<Lane> = Vec::new();
+        while let Some(item) = items.next().await {
+            let item = item?;
+            let text = |name: &str| item.get(name).and_then(|value| value.as_s().ok()).cloned().unwrap_or_default();
+            let Ok(lane) = text("lane").parse::<Lane>() else { continue };
+            if text("row") == "lease" {
+                self.deliver.deliverer.table.break_lease(&lane).await?;
+            } else if text("state") == "waiting" {
+                lanes.push(lane);
+            }
+        }
+        lanes.sort();
+        lanes.dedup();
+        match self.deliver.deliverer.doorbells.ring(&lanes).await.into_iter().next() {
+            Some((_, error)) => Err(error.into()),
+            None => Ok(()),
+        }
+    }
+
+    fn dynamodb(&self) -> Client {
+        self.services.dynamodb_client()
+    }
+}
+
+fn checkpoint_key() -> std::collections::HashMap<String, AttributeValue> {
+    let (lane, row) = CHECKPOINT;
+    [("lane", lane), ("row", row)].map(|(name, value)| (name.to_owned(), AttributeValue::S(value.to_owned()))).into()
+}

@@ -1,0 +1,409 @@
+//! The sender: takes the lease of a lane, and sends its deliveries one after the other.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use gatehouse_inbox::store::Content;
+use gatehouse_inbox::{Store, StoreError};
+use gatehouse_payload::EventId;
+use gatehouse_payload::time::Timestamp;
+use gatehouse_runtime::{Clock, Random};
+use tokio::time::Instant;
+
+use crate::destination::{Destination, Destinations};
+use crate::doorbell::Doorbells;
+use crate::lane::{Lane, RowKey};
+use crate::message::Message;
+use crate::request::Attempt;
+use crate::schedule::next_attempt;
+use crate::send::{ATTEMPT_LIMIT, Failure, Sender};
+use crate::table::{Breaker, Delivery, DeliveryTable, DestinationState, Position, Released, State};
+
+/// The time that an attempt needs beside sending: reading the record and settling the delivery.
+const SETTLE_LIMIT: Duration = Duration::from_secs(6);
+/// How much longer a lease lasts than its holder works, in seconds: clocks differ.
+const LEASE_MARGIN: i64 = 5;
+/// The longest pause for which a doorbell is hidden. After a longer one, the sweep rings.
+const MAX_HIDDEN: Duration = Duration::from_secs(60);
+/// How long the state of a destination is used before it is read again, in seconds.
+const STATE_AGE: i64 = 5;
+/// Number of times that a lane is looked at again because it has changed.
+const ROUNDS: usize = 100;
+/// The number of lanes for which a sweep rings, before it goes on with the next destination.
+const SWEEP_SHARE: usize = 1000;
+
+/// Sends deliveries.
+#[derive(Debug)]
+pub struct Deliverer {
+    /// Has the events.
+    pub store: Store,
+    /// Has the deliveries.
+    pub table: DeliveryTable,
+    /// Sends messages.
+    pub sender: Sender,
+    /// Wakes the senders.
+    pub doorbells: Doorbells,
+    /// The clock.
+    pub clock: Clock,
+    /// The source of nonces.
+    pub random: Random,
+    /// The states of destinations, and when they were read.
+    pub states: States,
+}
+
+/// The states of destinations, as they were read a few seconds ago.
+#[derive(Debug, Default)]
+pub struct States(Mutex<HashMap<String, (DestinationState, Timestamp)>>);
+
+/// What became of a doorbell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rung {
+    /// Nothing is left to do, or another doorbell will ring.
+    Done,
+    /// The doorbell must ring again after this pause.
+    Again(Duration),
+}
+
+/// The result of an attempt, for the log.
+#[derive(Debug)]
+pub struct Report<'a> {
+    /// The delivery after the attempt.
+    pub delivery: &'a Delivery,
+    /// How long the attempt took.
+    pub took: Duration,
+}
+
+/// Why a sender stopped walking through a lane.
+enum Stop {
+    /// No delivery waits any more.
+    End,
+    /// The next delivery waits for this time.
+    Blocked(Timestamp),
+    /// The destination gets nothing at the moment. The sweep rings when that has changed.
+    Parked,
+    /// There is no time for another attempt, or another sender has changed the lane.
+    Interrupted,
+}
+
+/// A walk through a lane.
+struct Walk {
+    done_to: Option<RowKey>,
+    latest: Option<RowKey>,
+    stop: Stop,
+}
+
+/// The effect of an attempt on the lane.
+enum Attempted {
+    /// The next delivery follows. Tells whether this one was sent.
+    Next { was_sent: bool },
+    /// The lane is stopped.
+    Stop(Stop),
+}
+
+impl Deliverer {
+    /// Sends the deliveries that wait in a lane, until nothing is left or `until`. `is_repeated` tells that the doorbell
+    /// rang before: an earlier sender may have ended in the middle of its work. `report` gets the result of each attempt.
+    ///
+    /// # Errors
+    /// If DynamoDB does not respond. The doorbell must ring again.
+    pub async fn drain(
+        &self,
+        lane: &Lane,
+        destinations: &Destinations,
+        is_repeated: bool,
+        until: Instant,
+        report: &(dyn Fn(&Report<'_>) + Sync),
+    ) -> Result<Rung, StoreError> {
+        let job = Job { lane, destinations, until, report };
+        if !lane.is_ordered() {
+            let walk = self.walk(&job, None, None).await?;
+            return Ok(self.after(walk.stop));
+        }
+        let unavailable = |_| StoreError::Transient { operation: "lease", code: "no random numbers".to_owned() };
+        let holder = self.random.nonce().map_err(unavailable)?;
+        for _ in 0..ROUNDS {
+            let now = self.clock.now();
+            let left = i64::try_from(until.saturating_duration_since(Instant::now()).as_secs()).unwrap_or(i64::MAX);
+            let lease_until = now.plus_secs(left.saturating_add(LEASE_MARGIN));
+            let Some(lease) = self.table.acquire(lane, holder, lease_until, now).await? else {
+                // The holder reads the lane once more when it has released the lease.
+                return Ok(Rung::Done);
+            };
+            let start = lease.done_to.clone().filter(|_| !is_repeated);
+            let walk = match self.walk(&job, start.clone(), lease.latest.clone()).await {
+                Ok(walk) => walk,
+                Err(error) => {
+                    // Otherwise the lane would wait until the lease expires.
+                    let _ = self.table.release(&lease, lease.done_to.as_ref(), None).await;
+                    return Err(error);
+                }
+            };
+            let done_to = match walk.stop {
+                // Also if the walk began before the position of the lease.
+                Stop::End => lease.done_to.as_ref().max(walk.done_to.as_ref()),
+                Stop::Blocked(_) | Stop::Parked | Stop::Interrupted => walk.done_to.as_ref(),
+            };
+            if self.table.release(&lease, done_to, walk.latest.as_ref()).await? == Released::Changed {
+                continue;
+            }
+            let next = self.table.waiting(lane, start.as_ref()).await?.into_iter().next();
+            let is_finished = match (&next, &walk.stop) {
+                (None, _) | (_, Stop::Parked | Stop::Interrupted) => true,
+                (Some(next), Stop::End | Stop::Blocked(_)) => !next.is_due(self.clock.now()),
+            };
+            if is_finished {
+                return Ok(if next.is_none() { Rung::Done } else { self.after(walk.stop) });
+            }
+        }
+        Ok(Rung::Again(Duration::ZERO))
+    }
+
+    /// What becomes of a doorbell after a walk.
+    fn after(&self, stop: Stop) -> Rung {
+        match stop {
+            Stop::End | Stop::Parked => Rung::Done,
+            Stop::Interrupted => Rung::Again(Duration::ZERO),
+            Stop::Blocked(due) => {
+                let ms = due.as_millis().saturating_sub(self.clock.now().as_millis());
+                // SQS counts whole seconds.
+                let pause = Duration::from_secs(u64::try_from(ms).unwrap_or_default().div_ceil(1000));
+                if pause <= MAX_HIDDEN { Rung::Again(pause) } else { Rung::Done }
+            }
+        }
+    }
+
+    /// Sends the deliveries after `start`, until one stops the lane. `latest` is the last one that was sent before.
+    async fn walk(&self, job: &Job<'_>, start: Option<RowKey>, latest: Option<RowKey>) -> Result<Walk, StoreError> {
+        let mut walk = Walk { done_to: start, latest, stop: Stop::End };
+        loop {
+            let waiting = self.table.waiting(job.lane, walk.done_to.as_ref()).await?;
+            if waiting.is_empty() {
+                return Ok(walk);
+            }
+            for delivery in waiting {
+                let is_late = walk.latest.as_ref().is_some_and(|latest| *latest > delivery.row);
+                match self.advance(job, &delivery, is_late).await? {
+                    Attempted::Next { was_sent } => {
+                        if was_sent && !is_late {
+                            walk.latest = Some(delivery.row.clone());
+                        }
+                        walk.done_to = Some(delivery.row);
+                    }
+                    Attempted::Stop(stop) => return Ok(Walk { stop, ..walk }),
+                }
+            }
+        }
+    }
+
+    /// Sends a delivery if its time has come and its destination is enabled.
+    async fn advance(&self, job: &Job<'_>, delivery: &Delivery, is_late: bool) -> Result<Attempted, StoreError> {
+        let now = self.clock.now();
+        if let Some(due) = delivery.due.filter(|due| *due > now) {
+            return Ok(Attempted::Stop(Stop::Blocked(due)));
+        }
+        if job.until.saturating_duration_since(Instant::now()) < ATTEMPT_LIMIT + SETTLE_LIMIT {
+            return Ok(Attempted::Stop(Stop::Interrupted));
+        }
+        let name = job.lane.destination();
+        let destination = match job.destinations.get(name) {
+            Some(destination) if self.is_open(name, now).await? => destination,
+            // Without a time, the sweep would not find it.
+            _ if delivery.due.is_none() => {
+                self.table.replace(delivery, &Delivery { due: Some(now), ..delivery.clone() }).await?;
+                return Ok(Attempted::Stop(Stop::Parked));
+            }
+            _ => return Ok(Attempted::Stop(Stop::Parked)),
+        };
+        self.attempt(job, delivery, destination, is_late).await
+    }
+
+    /// Whether a destination gets messages now.
+    async fn is_open(&self, name: &str, now: Timestamp) -> Result<bool, StoreError> {
+        let state = self.state(name, now).await?;
+        if state.disabled.is_some() {
+            return Ok(false);
+        }
+        Ok(match state.breaker(now) {
+            Breaker::Closed => true,
+            Breaker::Open(_) => false,
+            Breaker::HalfOpen => {
+                self.states.forget(name);
+                self.table.claim_probe(&state, now).await?
+            }
+        })
+    }
+
+    async fn state(&self, name: &str, now: Timestamp) -> Result<DestinationState, StoreError> {
+        if let Some(state) = self.states.get(name, now) {
+            return Ok(state);
+        }
+        let state = self.table.destination(name, now).await?;
+        self.states.set(state.clone(), now);
+        Ok(state)
+    }
+
+    /// Reads the record of a delivery, sends it, and settles the delivery.
+    async fn attempt(
+        &self,
+        job: &Job<'_>,
+        before: &Delivery,
+        destination: &Destination,
+        is_late: bool,
+    ) -> Result<Attempted, StoreError> {
+        let (started, name) = (Instant::now(), job.lane.destination());
+        // Read now, so that nothing is sent that was erased meanwhile.
+        let content = self.store.content(&EventId::from_stored(before.event_key.clone()), self.clock.now()).await?;
+        let dropped =
+            |reason: &str| Delivery { state: State::Dropped, reason: Some(reason.to_owned()), ..before.clone() };
+        let (after, failure) = match content {
+            Content::Empty => (dropped("expired"), None),
+            Content::Erased(_) => (dropped("erased"), None),
+            Content::Damaged(damaged) => {
+                let (failed, _) = self.failed(before, reason_of(&damaged.to_string()))?;
+                (failed, None)
+            }
+            Content::Record(record) => {
+                let message = Message::in_format(&record, destination.format, destination.shape, is_late);
+                let number = before.attempts.saturating_add(1);
+                let attempt = Attempt { number, destination: name, at: self.clock.now() };
+                match self.sender.send(destination, &message, job.lane, attempt).await {
+                    Ok(status) => {
+                        let (state, status) = (State::Delivered, Some(status));
+                        let (reason, answer, due) = (None, None, None);
+                        let after = Delivery { state, attempts: number, status, reason, answer, due, ..before.clone() };
+                        (after, None)
+                    }
+                    Err(failure) => {
+                        let (after, failure) = self.failed(before, failure)?;
+                        (after, Some(failure))
+                    }
+                }
+            }
+        };
+        let after = Delivery { at: self.clock.now(), ..after };
+        let is_settled = self.table.replace(before, &after).await?;
+        (job.report)(&Report { delivery: &after, took: started.elapsed() });
+        let stop = self.count(name, &after, failure.as_ref()).await?;
+        Ok(match (after.state, after.due) {
+            // Another sender has changed the delivery. The next one reads it again.
+            _ if !is_settled => Attempted::Stop(Stop::Interrupted),
+            (State::Waiting, _) if stop => Attempted::Stop(Stop::Parked),
+            (State::Waiting, Some(due)) => Attempted::Stop(Stop::Blocked(due)),
+            (state, _) => Attempted::Next { was_sent: state == State::Delivered },
+        })
+    }
+
+    /// Returns a delivery after a failed attempt: it waits for the next one, or is dead.
+    fn failed(&self, before: &Delivery, failure: Failure) -> Result<(Delivery, Failure), StoreError> {
+        let unavailable = |_| StoreError::Transient { operation: "schedule", code: "no random numbers".to_owned() };
+        let chance = self.random.nonce().map_err(unavailable)?;
+        let (attempts, now) = (before.attempts.saturating_add(1), self.clock.now());
+        let due = next_attempt(attempts, failure.retry_after, &chance, now);
+        let state = if due.is_some() { State::Waiting } else { State::Dead };
+        let (reason, status, answer) = (Some(failure.reason.clone()), failure.status, failure.answer.clone());
+        Ok((Delivery { state, attempts, due, reason, status, answer, ..before.clone() }, failure))
+    }
+
+    /// Counts the result of an attempt for the breaker. Returns whether the destination was disabled.
+    async fn count(&self, name: &str, after: &Delivery, failure: Option<&Failure>) -> Result<bool, StoreError> {
+        match failure {
+            Some(failure) if failure.is_gone => {
+                self.states.forget(name);
+                self.table.disable(name, "the server answered with status 410").await?;
+                return Ok(true);
+            }
+            Some(_) => {
+                self.states.forget(name);
+                self.table.count_failure(name, self.clock.now()).await?;
+            }
+            None if after.state == State::Delivered => {
+                let state = self.state(name, self.clock.now()).await?;
+                if state.failures > 0 || state.open_until.is_some() {
+                    self.states.forget(name);
+                    self.table.forget_failures(name).await?;
+                }
+            }
+            None => {}
+        }
+        Ok(false)
+    }
+
+    /// Rings for the lanes whose deliveries are due again, until none is left or `until`. While a breaker is open,
+    /// nothing rings for its destination; then one lane is the probe. Returns the number of doorbells.
+    ///
+    /// # Errors
+    /// If DynamoDB or SQS does not respond. The next sweep rings for the rest.
+    pub async fn sweep(&self, destinations: &Destinations, until: Instant) -> Result<usize, SweepError> {
+        let now = self.clock.now();
+        let mut states: Vec<_> = self.table.destinations().await?.into_values().collect();
+        states.sort_by(|a, b| a.name.cmp(&b.name));
+        let enabled = |state: &DestinationState| state.disabled.is_none() && destinations.get(&state.name).is_some();
+        let mut queue: Vec<(DestinationState, Option<Position>)> =
+            states.into_iter().filter(enabled).map(|state| (state, None)).collect();
+        let mut rung = 0;
+        while !queue.is_empty() && Instant::now() < until {
+            for (state, from) in std::mem::take(&mut queue) {
+                let limit = match state.breaker(now) {
+                    Breaker::Closed => SWEEP_SHARE,
+                    Breaker::HalfOpen => 1,
+                    Breaker::Open(_) => continue,
+                };
+                let (due, next) = self.table.due(&state.name, now, from).await?;
+                let mut lanes: Vec<Lane> = due.into_iter().map(|delivery| delivery.lane).collect();
+                lanes.dedup();
+                lanes.truncate(limit);
+                let refused = self.doorbells.ring(&lanes).await;
+                rung += lanes.len() - refused.len();
+                if let Some((_, error)) = refused.into_iter().next() {
+                    return Err(error.into());
+                }
+                if next.is_some() && limit > 1 {
+                    queue.push((state, next));
+                }
+            }
+        }
+        Ok(rung)
+    }
+}
+
+/// Why a sweep failed.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum SweepError {
+    /// DynamoDB did not respond.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// SQS did not accept a doorbell.
+    #[error(transparent)]
+    Queue(#[from] gatehouse_inbox::queue::QueueError),
+}
+
+/// What a sender needs for a lane.
+struct Job<'a> {
+    lane: &'a Lane,
+    destinations: &'a Destinations,
+    until: Instant,
+    report: &'a (dyn Fn(&Report<'_>) + Sync),
+}
+
+/// A failure before anything was sent.
+fn reason_of(reason: &str) -> Failure {
+    Failure { reason: reason.to_owned(), status: None, answer: None, retry_after: None, is_gone: false }
+}
+
+impl States {
+    fn get(&self, name: &str, now: Timestamp) -> Option<DestinationState> {
+        let states = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (state, read_at) = states.get(name)?;
+        (now < read_at.plus_secs(STATE_AGE)).then(|| state.clone())
+    }
+
+    fn set(&self, state: DestinationState, now: Timestamp) {
+        let mut states = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        states.insert(state.name.clone(), (state, now));
+    }
+
+    fn forget(&self, name: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+    }
+}

@@ -1,0 +1,80 @@
+//! Doorbells: messages on the delivery queue that name a lane in which deliveries wait. They contain no event, so that a
+//! doorbell may be lost, late or repeated.
+
+use aws_config::SdkConfig;
+use aws_sdk_sqs::Client;
+use aws_sdk_sqs::types::SendMessageBatchRequestEntry;
+use gatehouse_inbox::queue::{CALL_LIMIT, QueueError};
+use gatehouse_runtime::aws::{CallLimits, error_code};
+use serde::{Deserialize, Serialize};
+
+use crate::lane::Lane;
+
+/// The number of messages that one request sends.
+const BATCH: usize = 10;
+
+/// The JSON of a message.
+#[derive(Serialize, Deserialize)]
+struct Body {
+    lane: String,
+}
+
+/// Reads the lane in a message's body. `None` if the body is not a doorbell.
+#[must_use]
+pub fn lane_of(body: &str) -> Option<Lane> {
+    serde_json::from_str::<Body>(body).ok()?.lane.parse().ok()
+}
+
+/// Rings doorbells.
+#[derive(Debug, Clone)]
+pub struct Doorbells {
+    client: Client,
+    queue: String,
+}
+
+impl Doorbells {
+    /// Creates a client of the delivery queue at the URL `queue`.
+    #[must_use]
+    pub fn new(sdk: &SdkConfig, queue: &str) -> Self {
+        let limits = CallLimits::within(CALL_LIMIT);
+        let config =
+            aws_sdk_sqs::config::Builder::from(sdk).timeout_config(limits.timeouts()).retry_config(limits.retries());
+        Doorbells { client: Client::from_conf(config.build()), queue: queue.to_owned() }
+    }
+
+    /// Returns the queue's URL.
+    #[must_use]
+    pub fn queue(&self) -> &str {
+        &self.queue
+    }
+
+    /// Rings for each lane. Returns the lanes for which SQS did not accept a message, with its error code.
+    pub async fn ring(&self, lanes: &[Lane]) -> Vec<(Lane, QueueError)> {
+        let mut failed = Vec::new();
+        for batch in lanes.chunks(BATCH) {
+            match self.send(batch).await {
+                Ok(refused) => failed.extend(refused),
+                Err(error) => failed.extend(batch.iter().map(|lane| (lane.clone(), error.clone()))),
+            }
+        }
+        failed
+    }
+
+    async fn send(&self, batch: &[Lane]) -> Result<Vec<(Lane, QueueError)>, QueueError> {
+        let failure = |code: &str| QueueError::Failed { operation: "SendMessageBatch", code: code.to_owned() };
+        let mut entries = Vec::new();
+        for (n, lane) in batch.iter().enumerate() {
+            let body = serde_json::to_string(&Body { lane: lane.to_string() }).map_err(|_| failure("encode"))?;
+            // The group makes the queue fair: a destination with many doorbells does not delay the others.
+            let entry = SendMessageBatchRequestEntry::builder().id(n.to_string()).message_body(body);
+            entries.push(entry.message_group_id(lane.destination()).build().map_err(|_| failure("build"))?);
+        }
+        let send = self.client.send_message_batch().queue_url(&self.queue).set_entries(Some(entries));
+        let response = send.send().await.map_err(|error| failure(error_code(&error)))?;
+        let refused = response.failed.into_iter().filter_map(|entry| {
+            let lane = batch.get(entry.id.parse::<usize>().ok()?)?.clone();
+            Some((lane, failure(&entry.code)))
+        });
+        Ok(refused.collect())
+    }
+}

@@ -1,0 +1,252 @@
+//! The outbox: adds a delivery for each recorded event and each destination whose filter matches.
+//!
+//! The table's stream is the outbox. It has what was recorded, so that recording an event needs no second write. A batch
+//! may be repeated: adding a delivery again changes nothing, and a doorbell may ring twice.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::{StreamExt, stream};
+use gatehouse_inbox::store::item::{Item, from_json, number_of, text_of};
+use gatehouse_inbox::{Store, StoreError};
+use gatehouse_payload::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::destination::{Destination, Destinations};
+use crate::doorbell::Doorbells;
+use crate::filter::Match;
+use crate::lane::Lane;
+use crate::table::{Delivery, DeliveryTable};
+
+/// Number of deliveries that are added at the same time.
+const CONCURRENT: usize = 16;
+/// How long before its first use a destination gets events, in seconds: the time until a change of the secrets document
+/// is in effect.
+const GRACE: i64 = 60;
+
+/// How much longer a delivery is stored than its event, in seconds, so that it shows that the event has expired.
+const EXTRA_TTL: i64 = 7 * 86_400;
+
+/// A batch of the table's stream, as Lambda passes it to a function.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct StreamBatch {
+    /// The changes, in the order of the stream.
+    #[serde(rename = "Records")]
+    pub records: Vec<Change>,
+}
+
+/// A change of an item.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Change {
+    /// The item.
+    #[serde(default)]
+    pub dynamodb: Image,
+}
+
+/// The changed item.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Image {
+    /// The item after the change, in DynamoDB JSON; absent if it was deleted.
+    #[serde(default)]
+    pub new_image: Option<Value>,
+    /// The position of the change in the stream.
+    #[serde(default)]
+    pub sequence_number: String,
+}
+
+/// The part of a batch that must be repeated, as Lambda expects it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct BatchResponse {
+    /// The first change that failed. Lambda repeats the batch from there.
+    #[serde(rename = "batchItemFailures")]
+    pub failures: Vec<ItemFailure>,
+}
+
+/// The first change that failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ItemFailure {
+    /// Its position in the stream.
+    #[serde(rename = "itemIdentifier")]
+    pub sequence_number: String,
+}
+
+/// The head of a record, which has all that a delivery needs without the payload.
+struct Head {
+    item: Item,
+    key: String,
+    source: String,
+    event_type: Option<String>,
+    subject: Option<String>,
+    received_at: Timestamp,
+    expires_at: i64,
+}
+
+impl Head {
+    /// Reads the head of a record. `None` for all other items: chunks, claims, slots and tombstones have no source.
+    fn read(image: &Value) -> Option<Head> {
+        let item = from_json(image)?;
+        let own = |name| text_of(&item, name).map(str::to_owned);
+        Some(Head {
+            key: own("event_id")?,
+            source: own("source")?,
+            event_type: own("event_type"),
+            subject: own("subject"),
+            received_at: text_of(&item, "received_at").and_then(Timestamp::parse)?,
+            // A record without a readable expiry never expires.
+            expires_at: number_of(&item, "expires_at").unwrap_or(i64::MAX),
+            item,
+        })
+    }
+}
+
+/// Adds deliveries.
+#[derive(Debug, Clone)]
+pub struct Outbox {
+    /// Reads the payloads that filters need.
+    pub store: Store,
+    /// Has the deliveries.
+    pub table: DeliveryTable,
+    /// Wakes the senders.
+    pub doorbells: Doorbells,
+}
+
+/// The result of a batch.
+#[derive(Debug, Default)]
+pub struct Added {
+    /// What Lambda repeats.
+    pub response: BatchResponse,
+    /// The number of deliveries that exist now.
+    pub deliveries: usize,
+    /// The first error.
+    pub error: Option<String>,
+}
+
+impl Outbox {
+    /// Adds the deliveries of a batch, and rings for their lanes.
+    pub async fn add(&self, batch: &StreamBatch, destinations: &Destinations, now: Timestamp) -> Added {
+        let mut added = Added::default();
+        let heads: Vec<(usize, Head)> = batch.records.iter().enumerate().filter_map(head_of).collect();
+        if heads.is_empty() || destinations.iter().next().is_none() {
+            return added;
+        }
+        let since = match self.since(destinations, now).await {
+            Ok(since) => since,
+            Err(error) => {
+                let first = heads.first().map_or(0, |(n, _)| *n);
+                return failed(batch, first, &error.to_string());
+            }
+        };
+        // Collected first: the compiler cannot show that a future with the closure in it is `Send`.
+        let additions: Vec<_> =
+            heads.iter().map(|(n, head)| self.add_numbered(*n, head, destinations, &since, now)).collect();
+        let results: Vec<_> = stream::iter(additions).buffered(CONCURRENT).collect().await;
+        let mut lanes: BTreeMap<Lane, usize> = BTreeMap::new();
+        let mut failures: BTreeSet<usize> = BTreeSet::new();
+        for (n, result) in results {
+            match result {
+                Ok(of_event) => {
+                    added.deliveries += of_event.len();
+                    for lane in of_event {
+                        lanes.entry(lane).or_insert(n);
+                    }
+                }
+                Err(error) => {
+                    failures.insert(n);
+                    added.error.get_or_insert(error.to_string());
+                }
+            }
+        }
+        // In the order of the stream, so that earlier events are sent first.
+        let mut ordered: Vec<(&Lane, &usize)> = lanes.iter().collect();
+        ordered.sort_by_key(|(_, n)| **n);
+        let ordered: Vec<Lane> = ordered.into_iter().map(|(lane, _)| lane.clone()).collect();
+        for (lane, error) in self.doorbells.ring(&ordered).await {
+            failures.extend(lanes.get(&lane));
+            added.error.get_or_insert(error.to_string());
+        }
+        if let Some(first) = failures.first() {
+            added.response = failed(batch, *first, "").response;
+        }
+        added
+    }
+
+    /// Returns the time from which each destination gets events.
+    async fn since(
+        &self,
+        destinations: &Destinations,
+        now: Timestamp,
+    ) -> Result<BTreeMap<String, Timestamp>, StoreError> {
+        let states = self.table.destinations().await?;
+        let mut since = BTreeMap::new();
+        for (name, _) in destinations.iter() {
+            let at = match states.get(name) {
+                Some(state) => state.since,
+                None => self.table.destination(name, now.plus_secs(-GRACE)).await?.since,
+            };
+            since.insert(name.to_owned(), at);
+        }
+        Ok(since)
+    }
+
+    async fn add_numbered(
+        &self,
+        n: usize,
+        head: &Head,
+        destinations: &Destinations,
+        since: &BTreeMap<String, Timestamp>,
+        now: Timestamp,
+    ) -> (usize, Result<Vec<Lane>, StoreError>) {
+        (n, self.add_event(head, destinations, since, now).await)
+    }
+
+    /// Adds the deliveries of one event. Returns their lanes.
+    async fn add_event(
+        &self,
+        head: &Head,
+        destinations: &Destinations,
+        since: &BTreeMap<String, Timestamp>,
+        now: Timestamp,
+    ) -> Result<Vec<Lane>, StoreError> {
+        let mut lanes = Vec::new();
+        for (name, destination) in destinations.iter() {
+            let is_new_enough = since.get(name).is_some_and(|since| head.received_at >= *since);
+            if is_new_enough && self.matches(head, destination).await? {
+                let lane = Lane::of(name, destination.order, head.subject.as_deref(), &head.key);
+                let delivery = Delivery {
+                    event_type: head.event_type.clone(),
+                    subject: head.subject.clone(),
+                    expires_at: head.expires_at.saturating_add(EXTRA_TTL),
+                    ..Delivery::new(lane.clone(), &head.key, head.received_at, now)
+                };
+                self.table.add(&delivery).await?;
+                lanes.push(lane);
+            }
+        }
+        Ok(lanes)
+    }
+
+    async fn matches(&self, head: &Head, destination: &Destination) -> Result<bool, StoreError> {
+        Ok(match destination.filters.match_name(&head.source, head.event_type.as_deref()) {
+            Match::Yes => true,
+            Match::No => false,
+            Match::ByPayload => match self.store.decode(&head.item).await {
+                Ok(record) => destination.filters.match_record(&record),
+                // The event was erased meanwhile, or the sender will report what is wrong with it.
+                Err(StoreError::Damaged(_)) => true,
+                Err(error) => return Err(error),
+            },
+        })
+    }
+}
+
+fn head_of((n, change): (usize, &Change)) -> Option<(usize, Head)> {
+    Some((n, Head::read(change.dynamodb.new_image.as_ref()?)?))
+}
+
+/// The result of a batch that must be repeated from its change `first`.
+fn failed(batch: &StreamBatch, first: usize, error: &str) -> Added {
+    let sequence_number = batch.records.get(first).map(|change| change.dynamodb.sequence_number.clone());
+    let failures = sequence_number.into_iter().map(|sequence_number| ItemFailure { sequence_number }).collect();
+    Added { response: BatchResponse { failures }, deliveries: 0, error: Some(error.to_owned()) }
+}

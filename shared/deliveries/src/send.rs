@@ -1,0 +1,193 @@
+//! Attempts: sends a message to a destination, and reads the response within limits.
+
+use std::time::Duration;
+
+use aws_config::SdkConfig;
+use aws_sdk_sqs::types::MessageAttributeValue;
+use bytes::Bytes;
+use gatehouse_egress::{Body, RequestError, ScopedClient};
+use gatehouse_payload::time::Timestamp;
+use gatehouse_runtime::aws::{CallLimits, error_code};
+use gatehouse_services::Fault;
+use gatehouse_services::client::retry_after;
+use gatehouse_services::lambda::{Invocation, invocation};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http_body_util::BodyExt;
+use tokio::time::timeout;
+
+use crate::destination::{Destination, Target};
+use crate::lane::Lane;
+use crate::message::Message;
+use crate::request::{Attempt, headers};
+use crate::table::MAX_ANSWER_BYTES;
+
+/// Time limit of one attempt.
+pub const ATTEMPT_LIMIT: Duration = Duration::from_secs(15);
+/// Time limit for connecting.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Sends messages to destinations.
+#[derive(Debug, Clone)]
+pub struct Sender {
+    http: ScopedClient,
+    sqs: aws_sdk_sqs::Client,
+    /// The region and the credentials for Lambda functions.
+    sdk: SdkConfig,
+    allows_loopback: bool,
+}
+
+/// Why an attempt failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// A few words without content.
+    pub reason: String,
+    /// The status of the response, if there was one.
+    pub status: Option<u16>,
+    /// The first bytes of the response's body.
+    pub answer: Option<String>,
+    /// The pause that the receiver asks for.
+    pub retry_after: Option<Duration>,
+    /// Whether the receiver wants no further messages (status 410).
+    pub is_gone: bool,
+}
+
+impl Failure {
+    fn because(reason: impl Into<String>) -> Failure {
+        Failure { reason: reason.into(), status: None, answer: None, retry_after: None, is_gone: false }
+    }
+}
+
+impl Sender {
+    /// Creates a sender. `allows_loopback` permits destinations on this machine, for development.
+    #[must_use]
+    pub fn new(http: ScopedClient, sdk: SdkConfig, allows_loopback: bool) -> Self {
+        let limits = CallLimits::within(ATTEMPT_LIMIT);
+        let config =
+            aws_sdk_sqs::config::Builder::from(&sdk).timeout_config(limits.timeouts()).retry_config(limits.retries());
+        let sqs = aws_sdk_sqs::Client::from_conf(config.build());
+        Sender { http, sqs, sdk, allows_loopback }
+    }
+
+    /// Sends a message once. Returns the status of the response; 200 for a queue.
+    ///
+    /// # Errors
+    /// If the destination did not accept the message. It may have received it nevertheless.
+    pub async fn send(
+        &self,
+        destination: &Destination,
+        message: &Message,
+        lane: &Lane,
+        attempt: Attempt<'_>,
+    ) -> Result<u16, Failure> {
+        let sending = async {
+            match &destination.target {
+                Target::Url { url, is_private } => {
+                    if destination.target.is_loopback() && !self.allows_loopback {
+                        return Err(Failure::because(
+                            "the address is a loopback address, which only gatehouse dev reaches",
+                        ));
+                    }
+                    let request = url_request(url, destination, message, attempt)?;
+                    self.exchange(&request, *is_private, attempt.at).await
+                }
+                Target::Function { name } => {
+                    let body = message.body.clone();
+                    let request = invocation(&self.sdk, name, Invocation::Asynchronous, body, attempt.at).await;
+                    let request = request.map_err(|fault| Failure::because(words(&fault)))?;
+                    // In a VPC, Lambda may be reached through a private endpoint.
+                    self.exchange(&request, true, attempt.at).await
+                }
+                Target::Queue { url } => self.send_to_queue(url, destination, message, lane, attempt).await,
+            }
+        };
+        let late = || Failure::because(format!("no response within {} s", ATTEMPT_LIMIT.as_secs()));
+        timeout(ATTEMPT_LIMIT, sending).await.unwrap_or_else(|_| Err(late()))
+    }
+
+    async fn exchange(&self, request: &Request<Bytes>, is_private: bool, now: Timestamp) -> Result<u16, Failure> {
+        let response = self.http.send(request, is_private).await.map_err(|error| {
+            Failure::because(match error {
+                RequestError::Connect | RequestError::Unsent => "the server cannot be reached",
+                RequestError::Broken => "the server closed the connection without a response",
+            })
+        })?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(status.as_u16());
+        }
+        Err(Failure {
+            reason: format!("status {}", status.as_u16()),
+            status: Some(status.as_u16()),
+            retry_after: retry_after(response.headers(), now),
+            is_gone: status == StatusCode::GONE,
+            answer: first_bytes(response).await,
+        })
+    }
+
+    async fn send_to_queue(
+        &self,
+        url: &str,
+        destination: &Destination,
+        message: &Message,
+        lane: &Lane,
+        attempt: Attempt<'_>,
+    ) -> Result<u16, Failure> {
+        let body = str::from_utf8(&message.body).map_err(|_| Failure::because("the body is not UTF-8"))?;
+        let mut send = self.sqs.send_message().queue_url(url).message_body(body);
+        for (name, value) in headers(message, &destination.signing_keys, attempt) {
+            let attribute = MessageAttributeValue::builder().data_type("String").string_value(value).build();
+            send = send.message_attributes(name, attribute.map_err(|error| Failure::because(error.to_string()))?);
+        }
+        if destination.target.is_fifo() {
+            // A group and an id of a message can have 128 characters.
+            let group = lane.to_string().split_once('/').map(|(_, hash)| hash.to_owned()).unwrap_or_default();
+            send = send.message_group_id(group).message_deduplication_id(&message.id);
+        }
+        match send.send().await {
+            Ok(_) => Ok(200),
+            Err(error) => Err(Failure::because(format!("SQS SendMessage: {}", error_code(&error)))),
+        }
+    }
+}
+
+/// Describes a fault in a few words.
+fn words(fault: &Fault) -> String {
+    format!("the function {fault}")
+}
+
+fn url_request(
+    url: &http::Uri,
+    destination: &Destination,
+    message: &Message,
+    attempt: Attempt<'_>,
+) -> Result<Request<Bytes>, Failure> {
+    let mut request = Request::post(url.clone());
+    for (name, value) in headers(message, &destination.signing_keys, attempt) {
+        request = request.header(name, value);
+    }
+    let invalid = |_| Failure::because("a header of the request is not valid");
+    let mut request = request.body(message.body.clone()).map_err(invalid)?;
+    // A configured header replaces one of the defaults, such as `user-agent`.
+    request.headers_mut().extend(destination.headers.iter().cloned().collect::<HeaderMap<HeaderValue>>());
+    Ok(request)
+}
+
+/// Reads the first [`MAX_ANSWER_BYTES`] of a response's body, as text.
+async fn first_bytes(response: Response<Body>) -> Option<String> {
+    let mut body = response.into_body();
+    let mut read = Vec::new();
+    while read.len() < MAX_ANSWER_BYTES {
+        let Some(Ok(frame)) = body.frame().await else { break };
+        if let Ok(data) = frame.into_data() {
+            let free = MAX_ANSWER_BYTES - read.len();
+            read.extend_from_slice(data.get(..free.min(data.len())).unwrap_or_default());
+        }
+    }
+    // A character may be cut at the end.
+    let end = match str::from_utf8(&read) {
+        Err(error) if error.error_len().is_none() => error.valid_up_to(),
+        _ => read.len(),
+    };
+    read.truncate(end);
+    Some(String::from_utf8_lossy(&read).into_owned()).filter(|text| !text.is_empty())
+}

@@ -1,0 +1,116 @@
+//! What operators do with deliveries: find, resend, discard and erase them.
+
+use std::collections::HashMap;
+
+use gatehouse_inbox::StoreError;
+use gatehouse_inbox::store::item::{Item, text, text_of};
+use gatehouse_inbox::store::request::failure;
+use gatehouse_payload::Nonce;
+use gatehouse_payload::time::Timestamp;
+
+use super::{Delivery, DeliveryTable, LANE, ROW, State, key};
+use crate::destination::Order;
+use crate::lane::Lane;
+
+/// The lease under which a lane is erased, in seconds.
+const ERASE_LEASE: i64 = 60;
+
+impl DeliveryTable {
+    /// Returns all deliveries of a lane, in order.
+    ///
+    /// # Errors
+    /// If DynamoDB does not respond.
+    pub async fn lane(&self, lane: &Lane) -> Result<Vec<Delivery>, StoreError> {
+        Ok(self.items(lane).await?.iter().filter_map(Delivery::from_item).collect())
+    }
+
+    /// Returns the deliveries of an event to a destination. There are several if the event was recorded again after it had
+    /// expired.
+    ///
+    /// # Errors
+    /// If DynamoDB does not respond.
+    pub async fn of_event(
+        &self,
+        destination: &str,
+        event_key: &str,
+        subject: Option<&str>,
+    ) -> Result<Vec<Delivery>, StoreError> {
+        // The order may have been changed since the delivery was added.
+        let mut lanes = vec![Lane::of(destination, Order::None, subject, event_key)];
+        lanes.extend(subject.map(|_| Lane::of(destination, Order::Subject, subject, event_key)));
+        let mut deliveries = Vec::new();
+        for lane in lanes {
+            deliveries.extend(self.lane(&lane).await?.into_iter().filter(|delivery| delivery.event_key == event_key));
+        }
+        Ok(deliveries)
+    }
+
+    /// Makes a delivery wait for a new series of attempts, which begins at once. Returns false if it has changed meanwhile.
+    ///
+    /// # Errors
+    /// If DynamoDB did not confirm it.
+    pub async fn resend(&self, delivery: &Delivery, now: Timestamp) -> Result<bool, StoreError> {
+        let again = Delivery { state: State::Waiting, attempts: 0, due: Some(now), at: now, ..delivery.clone() };
+        if !self.replace(delivery, &again).await? {
+            return Ok(false);
+        }
+        if delivery.lane.is_ordered() {
+            self.make_findable(&delivery.lane, &delivery.row).await?;
+        }
+        Ok(true)
+    }
+
+    /// Drops a delivery, which is then not sent. Returns false if it has changed meanwhile.
+    ///
+    /// # Errors
+    /// If DynamoDB did not confirm it.
+    pub async fn discard(&self, delivery: &Delivery, now: Timestamp) -> Result<bool, StoreError> {
+        let (state, reason) = (State::Dropped, Some("discarded by an operator".to_owned()));
+        self.replace(delivery, &Delivery { state, reason, due: None, at: now, ..delivery.clone() }).await
+    }
+
+    /// Deletes all deliveries of a lane. Returns their number; `None` if a sender holds the lane, so that the call must be
+    /// repeated.
+    ///
+    /// # Errors
+    /// If DynamoDB does not respond. The call may be repeated.
+    pub async fn erase_lane(&self, lane: &Lane, holder: Nonce, now: Timestamp) -> Result<Option<usize>, StoreError> {
+        if lane.is_ordered() {
+            if self.items(lane).await?.is_empty() {
+                return Ok(Some(0));
+            }
+            if self.acquire(lane, holder, now.plus_secs(ERASE_LEASE), now).await?.is_none() {
+                return Ok(None);
+            }
+        }
+        let items = self.items(lane).await?;
+        let mut deliveries = 0;
+        for item in &items {
+            let row = text_of(item, ROW).unwrap_or_default();
+            let delete = self.client.delete_item().table_name(&self.table).set_key(Some(key(&lane.to_string(), row)));
+            delete.send().await.map_err(|error| failure("DeleteItem", &error))?;
+            deliveries += usize::from(Delivery::from_item(item).is_some());
+        }
+        Ok(Some(deliveries))
+    }
+
+    async fn items(&self, lane: &Lane) -> Result<Vec<Item>, StoreError> {
+        let (mut items, mut from) = (Vec::new(), None);
+        loop {
+            let query = self
+                .client
+                .query()
+                .table_name(&self.table)
+                .consistent_read(true)
+                .key_condition_expression(format!("{LANE} = :lane"))
+                .set_expression_attribute_values(Some(HashMap::from([(":lane".to_owned(), text(&lane.to_string()))])))
+                .set_exclusive_start_key(from.take());
+            let response = query.send().await.map_err(|error| failure("Query", &error))?;
+            items.extend(response.items.unwrap_or_default());
+            from = response.last_evaluated_key;
+            if from.is_none() {
+                return Ok(items);
+            }
+        }
+    }
+}

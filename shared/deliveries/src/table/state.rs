@@ -1,0 +1,187 @@
+//! The state of a destination: from when it gets events, whether it is enabled, and its circuit breaker.
+
+use std::collections::HashMap;
+
+use gatehouse_inbox::StoreError;
+use gatehouse_inbox::store::item::{Item, number, number_of, text, text_of};
+use gatehouse_inbox::store::request::failure;
+use gatehouse_payload::time::Timestamp;
+
+use super::{DeliveryTable, Update};
+
+/// The partition of all destinations.
+const LANE: &str = "destinations";
+/// Number of failures in a row that open the breaker.
+const FAILURES: u32 = 10;
+/// The shortest time of failures that opens the breaker, in seconds.
+const FAILING_FOR: i64 = 60;
+/// The pause between two probes of an open breaker, in seconds.
+const PROBE_EVERY: i64 = 60;
+/// The time of failures after which a destination is disabled, in seconds.
+const DISABLE_AFTER: i64 = 5 * 86_400;
+
+/// The state of a destination.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DestinationState {
+    /// Its name.
+    pub name: String,
+    /// The time of receipt from which events are delivered.
+    pub since: Timestamp,
+    /// Why nothing is sent; `None` if the destination is enabled.
+    pub disabled: Option<String>,
+    /// Failures in a row.
+    pub failures: u32,
+    /// The first of these failures.
+    pub failing_since: Option<Timestamp>,
+    /// The time of the next probe while the breaker is open.
+    pub open_until: Option<Timestamp>,
+}
+
+/// The state of a circuit breaker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Breaker {
+    /// Everything is sent.
+    Closed,
+    /// Nothing is sent before this time.
+    Open(Timestamp),
+    /// One delivery may be sent as a probe.
+    HalfOpen,
+}
+
+impl DestinationState {
+    /// Returns the state of the breaker.
+    #[must_use]
+    pub fn breaker(&self, now: Timestamp) -> Breaker {
+        match self.open_until {
+            None => Breaker::Closed,
+            Some(until) if now < until => Breaker::Open(until),
+            Some(_) => Breaker::HalfOpen,
+        }
+    }
+
+    fn from_item(item: &Item) -> Option<DestinationState> {
+        let time = |name| text_of(item, name).and_then(Timestamp::parse);
+        Some(DestinationState {
+            name: text_of(item, super::ROW)?.to_owned(),
+            since: time("since")?,
+            disabled: text_of(item, "disabled").map(str::to_owned),
+            failures: number_of(item, "failures").unwrap_or_default(),
+            failing_since: time("failing_since"),
+            open_until: time("open_until"),
+        })
+    }
+}
+
+impl DeliveryTable {
+    /// Returns the states of all destinations that were ever used, by name.
+    ///
+    /// # Errors
+    /// If DynamoDB does not respond.
+    pub async fn destinations(&self) -> Result<HashMap<String, DestinationState>, StoreError> {
+        let (mut states, mut from) = (HashMap::new(), None);
+        loop {
+            let query = self
+                .client
+                .query()
+                .table_name(&self.table)
+                .consistent_read(true)
+                .key_condition_expression("lane = :lane")
+                .expression_attribute_values(":lane", text(LANE))
+                .set_exclusive_start_key(from.take());
+            let response = query.send().await.map_err(|error| failure("Query", &error))?;
+            let page = response.items().iter().filter_map(DestinationState::from_item);
+            states.extend(page.map(|state| (state.name.clone(), state)));
+            from = response.last_evaluated_key;
+            if from.is_none() {
+                return Ok(states);
+            }
+        }
+    }
+
+    /// Returns the state of a destination. If it has none, it gets the events that are received from `since` on.
+    ///
+    /// # Errors
+    /// If DynamoDB does not respond.
+    pub async fn destination(&self, name: &str, since: Timestamp) -> Result<DestinationState, StoreError> {
+        let values = [(":since".to_owned(), text(&since.to_string()))];
+        let update = change(name, "SET since = if_not_exists(since, :since)", None, values);
+        let item = self.update(update).await?.unwrap_or_default();
+        let unreadable = || StoreError::Permanent { operation: "UpdateItem", code: "UnreadableState".to_owned() };
+        DestinationState::from_item(&item).ok_or_else(unreadable)
+    }
+
+    /// Enables a destination, and closes its breaker.
+    ///
+    /// # Errors
+    /// If DynamoDB does not respond.
+    pub async fn enable(&self, name: &str) -> Result<(), StoreError> {
+        let expression = "REMOVE disabled, failures, failing_since, open_until";
+        self.update(change(name, expression, None, [])).await.map(drop)
+    }
+
+    /// Disables a destination. Its deliveries wait.
+    ///
+    /// # Errors
+    /// If DynamoDB does not respond.
+    pub async fn disable(&self, name: &str, reason: &str) -> Result<(), StoreError> {
+        let values = [(":reason".to_owned(), text(reason))];
+        self.update(change(name, "SET disabled = :reason", None, values)).await.map(drop)
+    }
+
+    /// Claims the probe of a half-open breaker. Returns whether the caller may send it.
+    ///
+    /// # Errors
+    /// If DynamoDB does not respond.
+    pub async fn claim_probe(&self, state: &DestinationState, now: Timestamp) -> Result<bool, StoreError> {
+        let Some(seen) = state.open_until else { return Ok(true) };
+        let values = [
+            (":seen".to_owned(), text(&seen.to_string())),
+            (":until".to_owned(), text(&now.plus_secs(PROBE_EVERY).to_string())),
+        ];
+        let update = change(&state.name, "SET open_until = :until", Some("open_until = :seen"), values);
+        Ok(self.update(update).await?.is_some())
+    }
+
+    /// Counts a failed attempt. Opens the breaker after ten failures in a row over at least a minute, and disables the
+    /// destination after five days.
+    ///
+    /// # Errors
+    /// If DynamoDB does not respond.
+    pub async fn count_failure(&self, name: &str, now: Timestamp) -> Result<(), StoreError> {
+        let values = [
+            (":now".to_owned(), text(&now.to_string())),
+            (":one".to_owned(), number(1)),
+            (":zero".to_owned(), number(0)),
+        ];
+        let expression =
+            "SET failing_since = if_not_exists(failing_since, :now), failures = if_not_exists(failures, :zero) + :one";
+        let item = self.update(change(name, expression, None, values)).await?.unwrap_or_default();
+        let Some(state) = DestinationState::from_item(&item) else { return Ok(()) };
+        let failing_for = state.failing_since.map_or(0, |since| now.as_secs() - since.as_secs());
+        if failing_for >= DISABLE_AFTER && state.disabled.is_none() {
+            return self.disable(name, "every attempt failed for five days").await;
+        }
+        if state.failures >= FAILURES && failing_for >= FAILING_FOR && !matches!(state.breaker(now), Breaker::Open(_)) {
+            let values = [(":until".to_owned(), text(&now.plus_secs(PROBE_EVERY).to_string()))];
+            self.update(change(name, "SET open_until = :until", None, values)).await?;
+        }
+        Ok(())
+    }
+
+    /// Forgets the failures of a destination after a success.
+    ///
+    /// # Errors
+    /// If DynamoDB does not respond.
+    pub async fn forget_failures(&self, name: &str) -> Result<(), StoreError> {
+        self.update(change(name, "REMOVE failures, failing_since, open_until", None, [])).await.map(drop)
+    }
+}
+
+fn change<'a, const N: usize>(
+    name: &'a str,
+    expression: &'a str,
+    condition: Option<&'a str>,
+    values: [(String, aws_sdk_dynamodb::types::AttributeValue); N],
+) -> Update<'a> {
+    Update { lane: LANE, row: name, expression, condition, names: HashMap::new(), values: HashMap::from(values) }
+}

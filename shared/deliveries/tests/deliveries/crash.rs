@@ -1,0 +1,133 @@
+//! Strikes the outbox and the sender at every request that they make to DynamoDB and SQS: they are killed before or after
+//! the request is applied, or the service fails from that request on. Then everything is delivered, in order.
+
+use std::time::Duration;
+
+use gatehouse_deliveries::deliver::Rung;
+use gatehouse_deliveries::lane::Lane;
+use gatehouse_deliveries::table::State;
+use gatehouse_local::{Fault, Rule};
+use gatehouse_payload::Event;
+use tokio::time::Instant;
+
+use crate::support::World;
+
+/// The part that is struck.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Outbox,
+    Sender,
+}
+
+/// How it is struck.
+#[derive(Debug, Clone, Copy)]
+enum Strike {
+    /// It is killed; the request was not applied.
+    KillBefore,
+    /// It is killed; the request was applied.
+    KillAfter,
+    /// The service fails until the end of the attempt.
+    Fail,
+}
+
+impl Strike {
+    fn rule(self, request: u32) -> Rule {
+        match self {
+            Strike::KillBefore => Rule::every(Fault::Hang).after(request).times(1),
+            Strike::KillAfter => Rule::every(Fault::HoldResponse).after(request).times(1),
+            Strike::Fail => Rule::every(Fault::INTERNAL).after(request),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_event_is_delivered_in_order_wherever_a_function_is_struck() {
+    let mut world = World::start().await;
+    let mut cases = 0;
+    for part in [Part::Outbox, Part::Sender] {
+        for strike in [Strike::KillBefore, Strike::KillAfter, Strike::Fail] {
+            for service in [0, 1] {
+                // Until the part makes fewer requests than that.
+                let mut request = 0;
+                while strike_at(&mut world, part, strike, service, request).await {
+                    (request, cases) = (request + 1, cases + 1);
+                }
+            }
+        }
+    }
+    assert!(cases > 40, "{cases} cases");
+    assert_eq!(world.receiver.most_at_once(), 1);
+}
+
+/// Strikes `part` at a request to DynamoDB (0) or SQS (1). Returns whether it made that request.
+async fn strike_at(world: &mut World, part: Part, strike: Strike, service: usize, request: u32) -> bool {
+    let case = format!("{part:?}-{strike:?}-{service}-{request}");
+    let subject = format!("ada:conversation:{case}");
+    let mut events = Vec::new();
+    for n in 0..3 {
+        events.push(world.record(&format!("ada:{case}-{n}"), &subject, n).await);
+    }
+    let batch = world.stream.next().await.unwrap();
+    let struck_before = world.proxies[service].fault_count();
+    let is_struck = |world: &World| world.proxies[service].fault_count() > struck_before;
+
+    if part == Part::Outbox {
+        world.proxies[service].add_rule(strike.rule(request));
+        let add = world.outbox.add(&batch, &world.destinations, world.now());
+        let failed = match strike {
+            Strike::Fail => !add.await.response.failures.is_empty(),
+            Strike::KillBefore | Strike::KillAfter => killed(add, world.proxies[service].next_fault()).await,
+        };
+        assert_eq!(failed, is_struck(world), "a failure is reported");
+        world.proxies[service].clear_rules();
+    }
+    // Lambda repeats a batch that failed. A batch that succeeded may be repeated too.
+    let added = world.outbox.add(&batch, &world.destinations, world.now()).await;
+    assert_eq!((added.response.failures.len(), added.deliveries), (0, 3), "{case}");
+
+    let lane = world.delivery("crm", &events[0]).await.lane;
+    let mut is_repeated = false;
+    if part == Part::Sender {
+        world.proxies[service].add_rule(strike.rule(request));
+        let drain = drain(world, &lane, false);
+        match strike {
+            Strike::Fail => drop(drain.await),
+            Strike::KillBefore | Strike::KillAfter => {
+                killed(drain, world.proxies[service].next_fault()).await;
+            }
+        }
+        is_repeated = is_struck(world);
+        world.proxies[service].clear_rules();
+        // The lease of the sender expires, and its doorbell rings again.
+        world.clock.advance(66);
+    }
+    assert_eq!(drain(world, &lane, is_repeated).await, Some(Rung::Done));
+    check(world, &events).await;
+    is_struck(world)
+}
+
+/// Runs a part until it ends, or until the fault, which kills it. Returns whether it was killed.
+async fn killed<T>(part: impl Future<Output = T>, fault: impl Future<Output = ()>) -> bool {
+    tokio::select! {
+        biased;
+        _ = part => false,
+        () = fault => true,
+    }
+}
+
+async fn drain(world: &World, lane: &Lane, is_repeated: bool) -> Option<Rung> {
+    let until = Instant::now() + Duration::from_secs(60);
+    world.deliverer.drain(lane, &world.destinations, is_repeated, until, &|_| {}).await.ok()
+}
+
+/// Checks that the events are delivered in order. One that was sent when its sender was struck may be repeated.
+async fn check(world: &World, events: &[Event]) {
+    for event in events {
+        assert_eq!(world.delivery("crm", event).await.state, State::Delivered, "{}", event.id);
+    }
+    let ids: Vec<&str> = events.iter().map(|event| event.id.as_str()).collect();
+    let mut received = world.receiver.events();
+    received.retain(|id| ids.contains(&&**id));
+    received.dedup();
+    assert_eq!(received, ids);
+}

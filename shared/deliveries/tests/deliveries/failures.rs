@@ -1,0 +1,162 @@
+//! Retries, dead letters, disabled destinations and the circuit breaker.
+
+use std::time::Duration;
+
+use gatehouse_deliveries::Destination;
+use gatehouse_deliveries::deliver::Rung;
+use gatehouse_deliveries::destination::{Order, Target};
+use gatehouse_deliveries::schedule::MAX_ATTEMPTS;
+use gatehouse_deliveries::table::State;
+
+use crate::support::{Receiver, World};
+
+#[tokio::test]
+async fn failed_delivery_holds_back_its_subject_until_it_succeeds() {
+    let mut world = World::start().await;
+    world.receiver.respond(|received| {
+        let fails = received.event() == "ada:1" && received.headers["gatehouse-attempt"] != "3";
+        if fails { "503 Busy" } else { "200 OK" }.to_owned()
+    });
+    let first = world.record("ada:1", "ada:conversation:1", 0).await;
+    world.record("ada:2", "ada:conversation:1", 1).await;
+    world.record("ada:other", "ada:conversation:2", 2).await;
+    world.fill_outbox().await;
+    let mut rung = world.deliver().await;
+    rung.sort_by_key(|rung| *rung != Rung::Done);
+    let Rung::Again(pause) = rung[1] else { unreachable!("the doorbell is hidden: {rung:?}") };
+    assert!((Duration::from_secs(4)..=Duration::from_secs(6)).contains(&pause), "{pause:?}");
+    let delivery = world.delivery("crm", &first).await;
+    assert_eq!((delivery.state, delivery.attempts, delivery.status), (State::Waiting, 1, Some(503)));
+    assert_eq!((delivery.reason.as_deref(), delivery.answer.as_deref()), (Some("status 503"), Some("note")));
+
+    // The doorbell rings again after the pause; the next one is longer, so that a sweep rings.
+    world.clock.advance(7);
+    assert_eq!(world.drain_again(&delivery.lane, true).await, Rung::Done);
+    assert_eq!(world.sweep().await, 0);
+    world.clock.advance(7 * 60);
+    assert_eq!(world.sweep().await, 1);
+    let mut of_subject = world.receiver.events();
+    of_subject.retain(|event| event != "ada:other");
+    assert_eq!(of_subject, ["ada:1", "ada:1", "ada:1", "ada:2"]);
+    let attempts: Vec<_> = world.receiver.received().iter().filter(|r| r.event() == "ada:1").cloned().collect();
+    assert!(attempts.iter().all(|r| r.headers["webhook-id"] == attempts[0].headers["webhook-id"]));
+    assert_eq!(world.delivery("crm", &first).await.state, State::Delivered);
+    assert_eq!(world.sweep().await, 0);
+}
+
+#[tokio::test]
+async fn delivery_is_dead_after_ten_attempts_and_the_lane_goes_on() {
+    let mut world = World::start().await;
+    world.receiver.respond(|r| if r.event() == "ada:1" { "500 No" } else { "200 OK" }.to_owned());
+    let first = world.record("ada:1", "ada:conversation:1", 0).await;
+    world.record("ada:2", "ada:conversation:1", 1).await;
+    world.fill_outbox().await;
+    world.deliver().await;
+    for attempt in 2..=MAX_ATTEMPTS {
+        assert_eq!(world.delivery("crm", &first).await.attempts, attempt - 1);
+        world.clock.advance(30 * 3600);
+        // Ten failures would open the breaker.
+        world.table.forget_failures("crm").await.unwrap();
+        assert_eq!(world.sweep().await, 1, "{attempt}");
+    }
+    let delivery = world.delivery("crm", &first).await;
+    assert_eq!((delivery.state, delivery.attempts, delivery.reason.as_deref()), (State::Dead, 10, Some("status 500")));
+    assert_eq!(world.receiver.events().last().unwrap(), "ada:2");
+    let (dead, _) = world.table.dead("crm", world.now(), None).await.unwrap();
+    assert_eq!(dead, [delivery]);
+    world.clock.advance(30 * 3600);
+    assert_eq!(world.sweep().await, 0);
+}
+
+#[tokio::test]
+async fn retry_after_is_obeyed() {
+    let mut world = World::start().await;
+    world.receiver.respond(|_| "429 Slow\r\nretry-after: 1000".to_owned());
+    let event = world.record("ada:1", "ada:conversation:1", 0).await;
+    world.fill_outbox().await;
+    assert_eq!(world.deliver().await, [Rung::Done]);
+    let due = world.delivery("crm", &event).await.due.unwrap();
+    assert_eq!(due.as_secs() - world.now().as_secs(), 1000);
+}
+
+#[tokio::test]
+async fn status_410_disables_a_destination_and_nothing_is_lost() {
+    let mut world = World::start().await;
+    world.receiver.respond(|_| "410 Gone".to_owned());
+    for n in 1..=3 {
+        world.record(&format!("ada:{n}"), &format!("ada:conversation:{}", n % 2), n).await;
+    }
+    world.fill_outbox().await;
+    world.deliver().await;
+    assert_eq!(world.receiver.received().len(), 1);
+    let state = world.table.destinations().await.unwrap().remove("crm").unwrap();
+    assert_eq!(state.disabled.as_deref(), Some("the server answered with status 410"));
+    world.clock.advance(3600);
+    assert_eq!(world.sweep().await, 0);
+    world.receiver.respond(|_| "204 Yes".to_owned());
+    world.table.enable("crm").await.unwrap();
+    assert_eq!(world.sweep().await, 2);
+    let mut events = world.receiver.events()[1..].to_vec();
+    events.sort();
+    assert_eq!(events, ["ada:1", "ada:2", "ada:3"]);
+}
+
+#[tokio::test]
+async fn deliveries_to_an_undefined_destination_wait_for_it() {
+    let mut world = World::start().await;
+    world.record("ada:1", "ada:conversation:1", 0).await;
+    world.fill_outbox().await;
+    let destinations = std::mem::take(&mut world.destinations);
+    world.deliver().await;
+    assert_eq!(world.sweep().await, 0);
+    world.destinations = destinations;
+    assert_eq!(world.sweep().await, 1);
+    assert_eq!(world.receiver.events(), ["ada:1"]);
+}
+
+#[tokio::test]
+async fn breaker_opens_after_ten_failures_in_a_minute_and_one_probe_closes_it() {
+    let receiver = Receiver::start().await;
+    let target = Target::Url { url: receiver.url.parse().unwrap(), is_private: false };
+    let crm = Destination { order: Order::None, ..Destination::at(target) };
+    let mut world = World::with(receiver, [("crm", crm)]).await;
+    world.receiver.respond(|_| "500 No".to_owned());
+    for n in 0..15 {
+        world.record(&format!("ada:{n:02}"), "ada:conversation:1", 0).await;
+    }
+    world.fill_outbox().await;
+    for (n, lane) in world.doorbells().await.iter().enumerate() {
+        if n == 11 {
+            world.clock.advance(61);
+        }
+        world.drain(lane).await;
+    }
+    // The twelfth failure opens the breaker, because the failures before it took less than a minute.
+    assert_eq!(world.receiver.received().len(), 12);
+    assert_eq!(world.sweep().await, 0, "the breaker is open");
+    world.clock.advance(61);
+    assert_eq!(world.sweep().await, 1, "one probe");
+    assert_eq!(world.receiver.received().len(), 13);
+    world.receiver.respond(|_| "200 OK".to_owned());
+    world.clock.advance(1000);
+    assert_eq!(world.sweep().await, 1, "one probe");
+    world.clock.advance(10);
+    assert_eq!(world.sweep().await, 14, "the breaker is closed");
+    assert_eq!(world.receiver.received().len(), 28);
+}
+
+#[tokio::test]
+async fn damaged_record_is_retried_like_a_failure() {
+    let mut world = World::start().await;
+    let event = world.record("ada:1", "ada:conversation:1", 0).await;
+    world.fill_outbox().await;
+    let sdk = gatehouse_local::local_sdk(&world.engines[0].url());
+    let update = aws_sdk_dynamodb::Client::new(&sdk).update_item().table_name("EventTable");
+    let key = aws_sdk_dynamodb::types::AttributeValue::S("ada:1".to_owned());
+    update.key("event_id", key).update_expression("REMOVE payload").send().await.unwrap();
+    assert!(matches!(world.deliver().await[..], [Rung::Again(_)]));
+    let delivery = world.delivery("crm", &event).await;
+    assert_eq!((delivery.state, delivery.attempts), (State::Waiting, 1));
+    assert!(delivery.reason.unwrap().contains("payload"));
+    assert!(world.receiver.received().is_empty());
+}

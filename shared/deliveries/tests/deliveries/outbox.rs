@@ -1,0 +1,170 @@
+//! Which events are delivered, and what their receivers get.
+
+use data_encoding::HEXLOWER;
+use gatehouse_deliveries::deliver::Rung;
+use gatehouse_deliveries::destination::{Order, Target};
+use gatehouse_deliveries::filter::{Filter, Filters, Pattern};
+use gatehouse_deliveries::table::State;
+use gatehouse_deliveries::{Destination, Shape};
+use gatehouse_payload::Nonce;
+use gatehouse_payload::event::PING;
+use gatehouse_vendor::signature::SigningKey;
+use http::{HeaderMap, HeaderName};
+use serde_json::json;
+use standardwebhooks::Webhook;
+
+use crate::support::{Receiver, World, event};
+
+const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
+fn at(receiver: &Receiver) -> Destination {
+    Destination::at(Target::Url { url: receiver.url.parse().unwrap(), is_private: false })
+}
+
+#[tokio::test]
+async fn recorded_event_is_delivered_once_with_a_signature() {
+    let receiver = Receiver::start().await;
+    let crm = Destination { signing_keys: vec![SigningKey::parse(SECRET).unwrap()], ..at(&receiver) };
+    let mut world = World::with(receiver, [("crm", crm)]).await;
+    let recorded = world.record("ada:msg_1", "ada:conversation:1", 0).await;
+    assert_eq!(world.fill_outbox().await, 1);
+    assert_eq!(world.deliver().await, [Rung::Done]);
+    let delivery = world.delivery("crm", &recorded).await;
+    assert_eq!((delivery.state, delivery.attempts, delivery.status), (State::Delivered, 1, Some(200)));
+
+    let received = world.receiver.received();
+    let [message] = received.as_slice() else { unreachable!("one message: {received:?}") };
+    assert_eq!(message.body["data"]["payload"], json!({"type": "x", "n": 1}));
+    assert_eq!((&*message.headers["gatehouse-attempt"], &*message.headers["gatehouse-destination"]), ("1", "crm"));
+    let headers =
+        message.headers.iter().map(|(name, value)| (name.parse::<HeaderName>().unwrap(), value.parse().unwrap()));
+    let headers: HeaderMap = headers.collect();
+    Webhook::new(SECRET).unwrap().verify(&message.bytes, &headers).unwrap_or_else(|error| unreachable!("{error}"));
+
+    // A repeated batch and a second doorbell change nothing.
+    let event_again = gatehouse_deliveries::table::Delivery { state: State::Waiting, attempts: 0, ..delivery.clone() };
+    world.table.add(&event_again).await.unwrap();
+    assert_eq!(world.drain_again(&delivery.lane, true).await, Rung::Done);
+    assert_eq!(world.delivery("crm", &recorded).await, delivery);
+    assert_eq!(world.receiver.received().len(), 1);
+}
+
+#[tokio::test]
+async fn filters_select_events_by_name_and_payload() {
+    let receiver = Receiver::start().await;
+    let filter = |filter: &str| serde_json::from_str::<Filter>(filter).unwrap();
+    let with = |filters: &[&str]| Destination {
+        filters: Filters(filters.iter().map(|text| filter(text)).collect()),
+        ..at(&receiver)
+    };
+    let destinations = [
+        ("all", with(&[])),
+        ("ada", with(&[r#"{"source": "ada", "type": "v1.*"}"#])),
+        ("vapi", with(&[r#"{"source": "vapi"}"#])),
+        ("odd", with(&[r#"{"source": "vapi"}"#, r#"{"where": {"/n": 1}}"#])),
+        ("even", with(&[r#"{"where": {"/n": 2}}"#])),
+    ];
+    let mut world = World::with(receiver.clone(), destinations).await;
+    for (id, body) in [("ada:1", r#"{"n":1}"#), ("ada:2", r#"{"n":2}"#)] {
+        world.record_event(&event(id, "", world.now(), body)).await;
+    }
+    let ping = event("ada:ping", "", world.now(), "{}");
+    world.record_event(&gatehouse_payload::Event { event_type: Some(PING.to_owned()), ..ping }).await;
+    assert_eq!(world.fill_outbox().await, 6);
+    world.deliver().await;
+    let mut received: Vec<_> = world
+        .receiver
+        .received()
+        .iter()
+        .map(|r| (r.headers["gatehouse-destination"].clone(), r.event().to_owned()))
+        .collect();
+    received.sort();
+    let expected = [("ada", 1), ("ada", 2), ("all", 1), ("all", 2), ("even", 2), ("odd", 1)];
+    assert_eq!(received, expected.map(|(name, n)| (name.to_owned(), format!("ada:{n}"))));
+    assert!(Pattern::new("v1.*").matches("v1.x") && !Pattern::new("v1").matches("v1.x"));
+}
+
+#[tokio::test]
+async fn large_event_is_delivered_whole_up_to_the_limit() {
+    let receiver = Receiver::start().await;
+    let shape = Shape { max_bytes: 1024 * 1024, ..Shape::default() };
+    let whole = Destination {
+        shape,
+        filters: Filters(vec![serde_json::from_str(r#"{"where":{"/n":1}}"#).unwrap()]),
+        ..at(&receiver)
+    };
+    let mut world = World::with(receiver.clone(), [("default", at(&receiver)), ("whole", whole)]).await;
+    // Random text, so that the record has chunks.
+    let text: String = (0..27_000).map(|_| HEXLOWER.encode(Nonce::random().unwrap().as_bytes())).collect();
+    let body = json!({"n": 1, "text": text}).to_string();
+    world.record_event(&event("ada:large", "", world.now(), &body)).await;
+    world.fill_outbox().await;
+    world.deliver().await;
+    for received in world.receiver.received() {
+        let data = &received.body["data"];
+        match &*received.headers["gatehouse-destination"] {
+            "whole" => assert_eq!(data["payload"].to_string(), body),
+            _ => assert_eq!((data.get("payload"), &data["payload_bytes"]), (None, &json!(body.len()))),
+        }
+    }
+    assert_eq!(world.receiver.received().len(), 2);
+}
+
+#[tokio::test]
+async fn events_before_the_first_use_of_a_destination_are_not_delivered() {
+    let mut world = World::start().await;
+    world.record("ada:old", "ada:conversation:1", -3600).await;
+    world.record("ada:new", "ada:conversation:1", 0).await;
+    assert_eq!(world.fill_outbox().await, 1);
+    world.deliver().await;
+    assert_eq!(world.receiver.events(), ["ada:new"]);
+}
+
+#[tokio::test]
+async fn conflicting_copies_are_delivered_and_marked() {
+    let mut world = World::start().await;
+    let first = world.record("ada:msg", "ada:conversation:1", 0).await;
+    let other = event("ada:msg", "ada:conversation:1", first.received_at.plus_secs(1), r#"{"type":"y"}"#);
+    world.record_event(&other).await;
+    assert_eq!(world.fill_outbox().await, 2);
+    world.deliver().await;
+    let received = world.receiver.received();
+    assert_eq!(received.iter().map(|r| r.body["data"]["kind"].clone()).collect::<Vec<_>>(), ["event", "conflict"]);
+    assert_eq!(received[1].body["data"]["conflict_of"], "ada:msg");
+    assert_ne!(received[0].headers["webhook-id"], received[1].headers["webhook-id"]);
+}
+
+#[tokio::test]
+async fn erased_event_is_not_sent() {
+    let mut world = World::start().await;
+    let erased = world.record("ada:msg", "ada:conversation:1", 0).await;
+    world.fill_outbox().await;
+    let subject = erased.subject.clone().unwrap();
+    world.store.mark_erased(&subject, world.now()).await.unwrap();
+    world.store.erase(&subject, world.now()).await.unwrap();
+    assert_eq!(world.fill_outbox().await, 0, "a tombstone is no event");
+    world.deliver().await;
+    let delivery = world.delivery("crm", &erased).await;
+    assert_eq!((delivery.state, delivery.reason.as_deref()), (State::Dropped, Some("erased")));
+    assert!(world.receiver.received().is_empty());
+}
+
+#[tokio::test]
+async fn queue_gets_the_message_and_its_headers_as_attributes() {
+    let receiver = Receiver::start().await;
+    let mut world = World::with(receiver.clone(), [("queue", at(&receiver))]).await;
+    let queue = world.sqs.create_queue().queue_name("events").send().await.unwrap().queue_url.unwrap();
+    let target = Target::Queue { url: queue.clone() };
+    let destination = Destination { order: Order::None, ..Destination::at(target) };
+    world.destinations = gatehouse_deliveries::Destinations::from_map([("queue".to_owned(), destination)].into());
+    world.record("ada:msg", "ada:conversation:1", 0).await;
+    world.fill_outbox().await;
+    world.deliver().await;
+    let receive = world.sqs.receive_message().queue_url(&queue).message_attribute_names("All");
+    let messages = receive.send().await.unwrap().messages.unwrap();
+    let body: serde_json::Value = serde_json::from_str(messages[0].body().unwrap()).unwrap();
+    assert_eq!(body["data"]["event_id"], "ada:msg");
+    let attributes = messages[0].message_attributes().unwrap();
+    assert_eq!(attributes["gatehouse-event-id"].string_value(), Some("ada:msg"));
+    assert!(attributes["webhook-id"].string_value().unwrap().starts_with("evt_"));
+}
