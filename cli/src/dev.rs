@@ -18,11 +18,13 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
 mod banner;
+mod destinations;
 mod lines;
 mod replies;
 
 use crate::secrets::AllSecrets;
 use crate::shell::{read_text, variable};
+use destinations::DestinationsFile;
 use lines::{Format, Lines};
 
 pub(crate) const EXAMPLES: &str = "\
@@ -100,6 +102,7 @@ struct Dev {
     data: Option<DataDir>,
     /// Describes the source of the rules that answer Vapi.
     replies: String,
+    _destinations: DestinationsFile,
 }
 
 /// DynamoDB or SQS.
@@ -156,6 +159,8 @@ async fn start(arguments: &Arguments, counts: Counts) -> Result<Dev, Error> {
         (None, Some(url)) => replies::Source::Service(url.clone()),
         (None, None) => replies::Source::BuiltIn,
     };
+    let data = arguments.data_dir.as_deref().map(DataDir::open).transpose()?;
+    let destinations = DestinationsFile::open(data.as_ref(), document.as_deref())?;
     let allowed_hosts = gatehouse_local::Hosts::of(&arguments.host, host, &arguments.allow_host);
     let options = Options {
         hosts: allowed_hosts.clone(),
@@ -168,6 +173,7 @@ async fn start(arguments: &Arguments, counts: Counts) -> Result<Dev, Error> {
         counts,
         secrets: document.clone().unwrap_or_else(|| development().to_owned()),
         secrets_file: arguments.secrets.clone(),
+        destinations_file: Some(destinations.file.clone()),
         ..Options::default()
     };
     let replies = replies::replies(&source, &options)?;
@@ -179,7 +185,6 @@ async fn start(arguments: &Arguments, counts: Counts) -> Result<Dev, Error> {
 
     let listener = bind(SocketAddr::new(host, arguments.port)).await;
     let listener = listener.map_err(|error| format!("{error}; choose another with --port, or 0 for a free one"))?;
-    let data = arguments.data_dir.as_deref().map(DataDir::open).transpose()?;
     let dynamodb = match external("AWS_ENDPOINT_URL_DYNAMODB")? {
         Some(url) => Service { url, engine: None },
         None => {
@@ -202,7 +207,19 @@ async fn start(arguments: &Arguments, counts: Counts) -> Result<Dev, Error> {
     let timed_out = |_| format!("no answer within {} s from {} or {}", START_TIMEOUT.as_secs(), dynamodb.url, sqs.url);
     let stack = stack.map_err(timed_out)??;
     let (development, secrets_file) = (document.is_none(), arguments.secrets.clone());
-    Ok(Dev { stack, dynamodb, sqs, secrets, secrets_file, development, host, data, replies: source.to_string() })
+    let replies = source.to_string();
+    Ok(Dev {
+        stack,
+        dynamodb,
+        sqs,
+        secrets,
+        secrets_file,
+        development,
+        host,
+        data,
+        replies,
+        _destinations: destinations,
+    })
 }
 
 /// Adds the option that chooses another port to the error of an engine whose port is in use.

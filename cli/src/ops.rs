@@ -8,7 +8,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 pub(crate) mod console;
 pub(crate) mod dead_letters;
+pub(crate) mod deliveries;
 pub(crate) mod deployment;
+pub(crate) mod destinations;
 mod doctor;
 pub(crate) mod erase;
 mod events;
@@ -46,6 +48,12 @@ pub(crate) enum Command {
     /// Inspect, redrive or discard dead letters.
     #[command(subcommand, after_help = dead_letters::EXAMPLES)]
     DeadLetters(dead_letters::Command),
+    /// Show, resend or discard deliveries of events to destinations.
+    #[command(subcommand, after_help = deliveries::EXAMPLES)]
+    Deliveries(deliveries::Command),
+    /// Configure the systems that get recorded events as signed webhooks.
+    #[command(subcommand, after_help = destinations::EXAMPLES)]
+    Destinations(destinations::Command),
     /// Show events as they are recorded, and forward them to a server or a command.
     ///
     /// Forwarded events are signed webhooks in the form that destinations get. Events of one subject are forwarded one
@@ -73,6 +81,8 @@ pub(crate) async fn run(command: Command) -> ExitStatus {
         Command::Conversations(command) => state::conversations(command).await,
         Command::Calls(command) => state::calls(command).await,
         Command::DeadLetters(command) => dead_letters::run(command).await,
+        Command::Deliveries(command) => deliveries::run(command).await,
+        Command::Destinations(command) => destinations::run(command).await,
         Command::Listen(arguments) => listen::listen(arguments).await,
         Command::Tail(arguments) => listen::tail(arguments).await,
         Command::Replay(arguments) => replay::run(arguments).await,

@@ -7,10 +7,11 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use data_encoding::BASE64;
 use gatehouse_ag_kit::AgKit;
+use gatehouse_deliveries::destination::Target as DeliveryTarget;
 use gatehouse_local::Error;
 use gatehouse_payload::Nonce;
 use gatehouse_services::Target;
-use gatehouse_vendor::secrets::SERVICES;
+use gatehouse_vendor::secrets::{DESTINATIONS, SERVICES};
 use gatehouse_vendor::{SchemeSummary, Source};
 use gatehouse_vendors::{of_vendor, vendors};
 use serde_json::Value;
@@ -20,9 +21,10 @@ mod document;
 mod place;
 
 pub(crate) use all::AllSecrets;
-use document::{Credential, Document, forms};
+use document::forms;
+pub(crate) use document::{Credential, Document};
 use place::PlaceArguments;
-pub(crate) use place::{Place, ServicesPlace};
+pub(crate) use place::{Place, ServicesPlace, write_file};
 
 use crate::shell::{print, read_text};
 
@@ -118,16 +120,21 @@ impl ServiceArguments {
             members.extend([("lambda", text(&self.lambda)), ("as", text(&self.payload))]);
         }
         if !self.header.is_empty() {
-            let mut headers = serde_json::Map::new();
-            for header in &self.header {
-                let read = if header == "-" { read_line("Header, as NAME: VALUE")? } else { header.clone() };
-                let (name, value) = read.split_once(':').ok_or("a header needs the form 'NAME: VALUE'")?;
-                headers.insert(name.trim().to_ascii_lowercase(), value.trim().into());
-            }
-            members.push(("headers", Value::Object(headers)));
+            members.push(("headers", parse_headers(&self.header)?));
         }
         Ok(members)
     }
+}
+
+/// Parses headers of the form `NAME: VALUE`, of which `-` is read from standard input.
+pub(crate) fn parse_headers(headers: &[String]) -> Result<Value, Error> {
+    let mut parsed = serde_json::Map::new();
+    for header in headers {
+        let read = if header == "-" { read_line("Header, as NAME: VALUE")? } else { header.clone() };
+        let (name, value) = read.split_once(':').ok_or("a header needs the form 'NAME: VALUE'")?;
+        parsed.insert(name.trim().to_ascii_lowercase(), value.trim().into());
+    }
+    Ok(Value::Object(parsed))
 }
 
 #[derive(Debug, Args)]
@@ -177,7 +184,7 @@ async fn set(Set { credential, mut values, new, agents, service, place }: Set) -
     let mut document = Document::read(place.read().await?.as_deref())?;
     let members = service.members()?;
     if let Credential::Service(name) = &credential {
-        document.set_service(name, members)?;
+        document.set_named(SERVICES, name, members)?;
         if new {
             values = vec![generate(&credential)?];
         }
@@ -192,6 +199,9 @@ async fn set(Set { credential, mut values, new, agents, service, place }: Set) -
     }
     if !members.is_empty() {
         return Err(format!("--url, --lambda and --header are for service:NAME, not for {credential}").into());
+    }
+    if matches!(credential, Credential::Destination(_)) {
+        return Err("a destination is set with: gatehouse destinations set NAME".into());
     }
     if new && matches!(credential, Credential::SigningSecrets(_)) {
         return Err("--new cannot be used: this vendor generates the secret itself, and its dashboard shows it".into());
@@ -241,7 +251,7 @@ async fn start_rotation(
     let value = match (value, credential) {
         (Some(value), _) => value,
         (None, Credential::SigningSecrets(_)) => read_value(credential)?,
-        (None, Credential::Scheme(..) | Credential::Client(_) | Credential::Service(_)) => generate(credential)?,
+        (None, _) => generate(credential)?,
     };
     let expected = document.usable(credential) + 1;
     document.add(credential, &value)?;
@@ -281,6 +291,7 @@ fn steps(credential: &Credential, place: &Place, value: &str, command: &str) -> 
         }
         Credential::Client(_) => steps.push(format!("Give the client this token: {value}")),
         Credential::Service(_) => steps.push(format!("Let the service verify with this secret as well: {value}")),
+        Credential::Destination(_) => steps.push(format!("Let the server verify with this secret as well: {value}")),
     }
     steps.push(format!("{command} --finish"));
     for (n, step) in steps.iter().enumerate() {
@@ -289,13 +300,19 @@ fn steps(credential: &Credential, place: &Place, value: &str, command: &str) -> 
     text
 }
 
-/// Generates a random value of 256 bits. The signing secret of a service has the form of Standard Webhooks.
+/// Generates a random value of 256 bits. The signing secret of a service or a destination has the form of Standard
+/// Webhooks.
 fn generate(credential: &Credential) -> Result<String, Error> {
-    let (first, second) = (Nonce::random()?, Nonce::random()?);
     Ok(match credential {
-        Credential::Service(_) => format!("whsec_{}", BASE64.encode(&[*first.as_bytes(), *second.as_bytes()].concat())),
-        _ => format!("{first}{second}"),
+        Credential::Service(_) | Credential::Destination(_) => new_signing_secret()?,
+        _ => format!("{}{}", Nonce::random()?, Nonce::random()?),
     })
+}
+
+/// Generates a signing secret of Standard Webhooks, of 256 bits.
+pub(crate) fn new_signing_secret() -> Result<String, Error> {
+    let (first, second) = (Nonce::random()?, Nonce::random()?);
+    Ok(format!("whsec_{}", BASE64.encode(&[*first.as_bytes(), *second.as_bytes()].concat())))
 }
 
 /// Reads a value from standard input.
@@ -345,6 +362,16 @@ fn summary(place: &Place, secrets: &AllSecrets) -> String {
     let services: Vec<String> = services.collect();
     if !services.is_empty() {
         line(SERVICES, services);
+    }
+    let destinations = secrets.destinations.iter().map(|(name, destination)| match &destination.target {
+        _ if destination.target.is_loopback() => format!("destination {name} (on this machine)"),
+        DeliveryTarget::Url { .. } => format!("destination {name}"),
+        DeliveryTarget::Queue { .. } => format!("destination {name} (SQS)"),
+        DeliveryTarget::Function { .. } => format!("destination {name} (Lambda)"),
+    });
+    let destinations: Vec<String> = destinations.collect();
+    if !destinations.is_empty() {
+        line(DESTINATIONS, destinations);
     }
     for defect in &secrets.defects {
         let _ = writeln!(text, "  not used: {defect}");

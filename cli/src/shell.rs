@@ -135,6 +135,12 @@ pub(crate) fn shell_quote(text: &str) -> String {
 
 /// Returns the style of an outcome. Other words get no style.
 pub(crate) fn outcome_style(word: &str) -> Style {
+    match word {
+        "delivered" => return AnsiColor::Green.on_default(),
+        "waiting" => return AnsiColor::Yellow.on_default(),
+        "dead" => return AnsiColor::Red.on_default(),
+        _ => {}
+    }
     match Outcome::from_word(word).map(Outcome::severity) {
         Some(Severity::Normal) => AnsiColor::Green.on_default(),
         Some(Severity::Repeated) => Style::new().dimmed(),

@@ -74,7 +74,7 @@ impl Lines {
             Format::Json => vec![Writer::start(anstream::stderr()), Writer::start(std::io::stdout())],
         };
         let functions = SOURCES.into_iter().map(|source| source.profile().function.replace('-', "_"));
-        let targets = functions.chain(["gatehouse", "event_retry"].map(str::to_owned));
+        let targets = functions.chain(["gatehouse", "event_retry", "outbox", "deliver"].map(str::to_owned));
         let default = Targets::new().with_default(Level::ERROR);
         let default = default.with_targets(targets.map(|target| (target, Level::INFO)));
         let filter = log::filter(&|name| std::env::var(name).ok(), default)?;
@@ -224,6 +224,17 @@ impl Fields {
             let outcome = styled(&format!("{outcome:<13}"), outcome_style(&outcome));
             let _ = write!(line, "  {function:<21}  {status:<3}  {outcome}  {ms:>4} ms");
             for value in [self.take("event_type"), self.take("subject"), id].into_iter().flatten() {
+                let _ = write!(line, "  {}", text(value));
+            }
+        } else if let Some(state) = self.take_text("delivery") {
+            let function = self.take_text("function").unwrap_or_default();
+            let status = self.take_text("status").unwrap_or_default();
+            let ms = self.take_text("ms").unwrap_or_default();
+            let values = ["event_type", "subject", "event_id"].map(|name| self.take(name));
+            let destination = self.take_text("destination").unwrap_or_default();
+            let state = styled(&format!("{state:<13}"), outcome_style(&state));
+            let _ = write!(line, "  {function:<21}  {status:<3}  {state}  {ms:>4} ms  {destination}");
+            for value in values.into_iter().flatten() {
                 let _ = write!(line, "  {}", text(value));
             }
         } else {

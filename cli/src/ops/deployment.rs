@@ -3,6 +3,7 @@
 use aws_config::SdkConfig;
 use aws_sdk_sqs::types::QueueAttributeName;
 use clap::Args;
+use gatehouse_deliveries::DeliveryTable;
 use gatehouse_inbox::Store;
 use gatehouse_local::delivery::{Client, Delivery};
 use gatehouse_local::status::{self, About};
@@ -266,6 +267,21 @@ impl Deployment {
     /// Whether the queues' URLs are known.
     pub(crate) fn has_queues(&self) -> bool {
         self.queues.is_some()
+    }
+
+    /// Returns the delivery table.
+    ///
+    /// # Errors
+    /// If the deployment does not deliver events, or the command line has --table.
+    pub(crate) fn delivery_table(&self) -> Result<DeliveryTable, Error> {
+        let name = match (&self.deployed, &self.dev) {
+            (Some((_, outputs)), _) => outputs.get("DeliveryTableName").map_err(|_| {
+                "the stack does not deliver events; deploy it with the parameter Deliveries=true".to_owned()
+            })?,
+            (None, Some(dev)) => dev.about.delivery_table.as_str(),
+            (None, None) => return Err("deliveries are not known with --table; use --stack, or a gatehouse dev".into()),
+        };
+        Ok(DeliveryTable::with_client(self.dynamodb.clone(), name))
     }
 
     fn queues(&self) -> Result<&Queues, Error> {

@@ -13,6 +13,7 @@ use gatehouse_vendor::CredentialsShape;
 use gatehouse_vendors::SOURCES;
 use serde_json::json;
 
+mod destinations;
 mod services;
 
 use super::deployment::{Deployment, TargetArgs};
@@ -122,6 +123,14 @@ pub(crate) async fn run(arguments: Arguments) -> ExitStatus {
     }
     if let Some(dev) = &deployment.dev {
         services::local(&dev.counts, &mut findings);
+    }
+    // Every gatehouse dev delivers; a stack does if it is deployed so.
+    if crate::ops::destinations::are_known(&deployment) {
+        let check = "check that you may read the delivery table and the secret";
+        run_check(&mut findings, "destinations", check, async |findings| {
+            destinations::check(&deployment, findings).await
+        })
+        .await;
     }
     let advice = "check that the URLs are reachable";
     run_check(&mut findings, "URLs", advice, async |findings| urls(&deployment, findings).await).await;

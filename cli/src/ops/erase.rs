@@ -4,12 +4,16 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use clap::Args;
+use gatehouse_deliveries::DeliveryTable;
+use gatehouse_deliveries::destination::Order;
+use gatehouse_deliveries::lane::Lane;
 use gatehouse_inbox::store::Content;
 use gatehouse_inbox::store::erase::{Removed, STALE};
 use gatehouse_local::Error;
-use gatehouse_payload::Subject;
 use gatehouse_payload::json::Document;
+use gatehouse_payload::{Nonce, Subject};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::console::Console;
 use super::dead_letters::{ErasedDeadLetters, erase_dead_letters};
@@ -19,8 +23,11 @@ use super::output::{OutputArgs, When, counted, escape_control, parse_when, print
 use super::{ExitStatus, progress};
 use crate::shell::{Interrupts, confirm, print};
 
+/// How long an erasure waits for the sender of a subject's deliveries: longer than a lease.
+const LANE_LIMIT: Duration = Duration::from_secs(75);
+
 pub(crate) const EXAMPLES: &str = "\
-Erases the subject's records, chunks, conflicting copies and dead letters. A tombstone without content replaces each
+Erases the subject's records, chunks, conflicting copies, dead letters and deliveries. A tombstone without content replaces each
 record, and the subject's hash is added to a list, so that for 90 days no retry, redrive or later delivery about the
 subject is recorded. Running functions apply the list within a minute. The command can be repeated safely.
 
@@ -198,14 +205,53 @@ async fn erase(deployment: &Deployment, subject: &Subject) -> Result<Removed, Er
         }
         tokio::time::sleep(Duration::from_millis(50 * attempts)).await;
     }
+    let table = deployment.delivery_table().ok();
+    let destinations: Vec<String> = match &table {
+        Some(table) => table.destinations().await?.into_keys().collect(),
+        None => Vec::new(),
+    };
+    // Tombstones have no subject, so that the keys are not found later.
+    let keys = if destinations.is_empty() { Vec::new() } else { deployment.store.keys(subject).await? };
     let mut total = Removed::default();
     loop {
         let removed = deployment.store.erase(subject, now).await?;
         total += removed;
         if removed == Removed::default() {
-            return Ok(total);
+            break;
         }
     }
+    if let Some(table) = table {
+        erase_deliveries(deployment, &table, &destinations, subject, &keys).await?;
+    }
+    Ok(total)
+}
+
+/// Deletes the deliveries of a subject's events, which contain their ids and the receivers' answers.
+async fn erase_deliveries(
+    deployment: &Deployment,
+    table: &DeliveryTable,
+    destinations: &[String],
+    subject: &Subject,
+    keys: &[String],
+) -> Result<(), Error> {
+    let holder = Nonce::random()?;
+    for name in destinations {
+        let of_subject = Lane::of(name, Order::Subject, Some(subject.as_str()), "");
+        let single = keys.iter().map(|key| Lane::of(name, Order::None, None, key));
+        for lane in std::iter::once(of_subject).chain(single) {
+            // A sender holds a lane for at most a minute.
+            let deadline = Instant::now() + LANE_LIMIT;
+            while table.erase_lane(&lane, holder, deployment.clock.now()).await?.is_none() {
+                if Instant::now() >= deadline {
+                    return Err(
+                        format!("a sender holds the deliveries of {subject} to {name}; run the command again").into()
+                    );
+                }
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Finds the conversations whose events name the end user. Only the payloads have the end user's id, so each is read.

@@ -3,12 +3,11 @@
 use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
-use aws_sdk_dynamodb::types::AttributeValue;
 use clap::Subcommand;
-use data_encoding::BASE64;
+use gatehouse_deliveries::table::Delivery;
 use gatehouse_inbox::StoreError;
 use gatehouse_inbox::store::by_source::ListedEvent;
-use gatehouse_inbox::store::{Content, Item, PageToken, Record};
+use gatehouse_inbox::store::{Content, PageToken, Record};
 use gatehouse_local::Error;
 use gatehouse_payload::time::Timestamp;
 use gatehouse_payload::{EventId, Flags, Subject};
@@ -20,8 +19,10 @@ use super::dead_letters::{self, DeadLetter, as_json};
 use super::deployment::{Deployment, TargetArgs};
 use super::listing::Span;
 use super::output::{KeyValues, OutputArgs, ShowArgs, Table, When, age, pretty_json, print_json};
-use super::{ExitStatus, NOT_FOUND, erase, listen};
+use super::{ExitStatus, NOT_FOUND, deliveries, erase, listen};
 use crate::shell::{Interrupts, print};
+
+mod raw;
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
@@ -37,8 +38,8 @@ Examples:
   gatehouse events show ada:msg_2x --payload
   gatehouse events show ada:msg_2x --raw | jq .payload
 
-Reading a record and its conflicts takes two or three requests to DynamoDB. If the queue has dead letters, they are
-searched too.";
+Reading a record and its conflicts takes two or three requests to DynamoDB, and its deliveries one, and one or two for
+each destination. If the queue has dead letters, they are searched too.";
 const TIMELINE_EXAMPLES: &str = "\
 Examples:
   gatehouse events timeline ada:conversation:673da1f0c2b94e5f8a017b11
@@ -128,7 +129,7 @@ const CONFLICT_SEARCH_SECONDS: i64 = 86_400;
 
 pub(crate) async fn run(command: Command) -> ExitStatus {
     match command {
-        Command::Show { id, raw: true, show: ShowArgs { target, .. } } => raw(&target.find().await?, &id).await,
+        Command::Show { id, raw: true, show: ShowArgs { target, .. } } => raw::raw(&target.find().await?, &id).await,
         Command::Show { id, raw: false, show: ShowArgs { payload, output, target } } => {
             show(&target.find().await?, output, &id, payload).await
         }
@@ -360,12 +361,31 @@ async fn conflicts(deployment: &Deployment, record: &Record) -> Result<Vec<Recor
 
 async fn show(deployment: &Deployment, output: OutputArgs, id: &str, payload: bool) -> ExitStatus {
     let lookup = find(deployment, id).await?;
+    let deliveries = deliveries_of(deployment, id, &lookup).await?;
     if output.json {
-        print_json(&lookup.to_json(id, payload))?;
+        let mut json = lookup.to_json(id, payload);
+        if let Some(members) = json.as_object_mut().filter(|_| !deliveries.is_empty()) {
+            members.insert("deliveries".to_owned(), deliveries.iter().map(deliveries::to_json).collect());
+        }
+        print_json(&json)?;
     } else {
-        lookup.to_key_values(id, payload).print()?;
+        let mut lines = lookup.to_key_values(id, payload);
+        for delivery in &deliveries {
+            lines.add("delivery", deliveries::summary(delivery));
+        }
+        lines.print()?;
     }
     Ok(if lookup.state().0 == "unknown" { NOT_FOUND } else { 0 })
+}
+
+/// Returns the deliveries of an event; none if the deployment does not deliver events.
+async fn deliveries_of(deployment: &Deployment, id: &str, lookup: &Lookup) -> Result<Vec<Delivery>, Error> {
+    let Ok(table) = deployment.delivery_table() else { return Ok(Vec::new()) };
+    let subject = match &lookup.content {
+        Content::Record(record) => record.event.subject.as_ref().map(Subject::as_str),
+        Content::Empty | Content::Erased(_) | Content::Damaged(_) => None,
+    };
+    deliveries::of_event(&table, id, subject).await
 }
 
 fn describe(lines: &mut KeyValues, record: &Record, with_payload: bool) {
@@ -396,26 +416,6 @@ fn describe(lines: &mut KeyValues, record: &Record, with_payload: bool) {
     } else {
         lines.add("payload", format!("{} bytes{answer}; pass --payload to show them", event.body.len()));
     }
-}
-
-async fn raw(deployment: &Deployment, id: &str) -> ExitStatus {
-    let Some(item) = deployment.store.raw(id).await? else { return Ok(NOT_FOUND) };
-    print_json(&as_dynamodb_json(&item))?;
-    Ok(0)
-}
-
-/// Converts an item to DynamoDB JSON, as the AWS CLI prints it.
-fn as_dynamodb_json(item: &Item) -> Value {
-    let value = |value: &AttributeValue| match value {
-        AttributeValue::S(text) => json!({"S": text}),
-        AttributeValue::N(number) => json!({"N": number}),
-        AttributeValue::B(bytes) => json!({"B": BASE64.encode(bytes.as_ref())}),
-        AttributeValue::Bool(flag) => json!({"BOOL": flag}),
-        AttributeValue::M(map) => json!({"M": as_dynamodb_json(map)}),
-        other => json!(format!("{other:?}")),
-    };
-    let sorted: std::collections::BTreeMap<_, _> = item.iter().map(|(name, v)| (name, value(v))).collect();
-    json!(sorted)
 }
 
 /// Prints the pages of a timeline.

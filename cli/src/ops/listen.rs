@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use gatehouse_deliveries::Destination;
 use gatehouse_inbox::store::Content;
 use gatehouse_inbox::store::by_source::ListedEvent;
 use gatehouse_local::Error;
@@ -32,7 +33,7 @@ use self::receiver::Receiver;
 use self::secret::ListenerSecret;
 use super::deployment::{Deployment, TargetArgs};
 use super::output::{When, counted, parse_when};
-use super::{ExitStatus, NOT_FOUND, USAGE};
+use super::{ExitStatus, NOT_FOUND, USAGE, destinations};
 use crate::shell::{Interrupts, print};
 
 pub(crate) const LISTEN_EXAMPLES: &str = "\
@@ -41,6 +42,7 @@ Examples:
   gatehouse listen --forward-to http://localhost:3000/hook --type vapi:end-of-call-report,ada:*
   gatehouse listen --exec ./on-event.py --stack gatehouse   the body is on standard input
   gatehouse listen --forward-to 3000 --since 10min          also the last ten minutes
+  gatehouse listen --as crm --forward-to 3000               what the destination crm gets, signed with its secret
   gatehouse listen --print-secret
 
 Needs the right to query the table and its index by-source. Nothing is written, and no tunnel is needed.";
@@ -92,6 +94,9 @@ pub(crate) struct ForwardArgs {
     /// Forward each event to this URL, or to this port of localhost
     #[arg(long, value_name = "URL|PORT", value_parser = receiver::parse_url)]
     forward_to: Option<String>,
+    /// Forward what this destination gets: with its filter, its format and its signing secret
+    #[arg(long = "as", value_name = "NAME")]
+    destination: Option<String>,
     /// Run this shell command for each event. It gets the body on standard input, and the event's id, type and subject
     /// in GATEHOUSE_EVENT_ID, GATEHOUSE_EVENT_TYPE and GATEHOUSE_EVENT_SUBJECT. Exit code 0 is success
     #[arg(long, value_name = "CMD", conflicts_with = "forward_to")]
@@ -122,6 +127,14 @@ pub(crate) async fn listen(arguments: ListenArguments) -> ExitStatus {
         eprintln!("gatehouse: --header needs --forward-to");
         return Ok(USAGE);
     }
+    let destination = match &forward.destination {
+        Some(name) => match destinations::find(&feed.target, name).await? {
+            Some(destination) => Some(destination),
+            None => return Ok(NOT_FOUND),
+        },
+        None => None,
+    };
+    let key = destination.as_ref().and_then(|destination| destination.signing_keys.first().cloned());
     let secret = ListenerSecret::of(&feed.target)?;
     if let Some(file) = &forward.env_file {
         secret.write_to(file)?;
@@ -131,27 +144,38 @@ pub(crate) async fn listen(arguments: ListenArguments) -> ExitStatus {
         return Ok(0);
     }
     let receiver = match (forward.forward_to, forward.exec) {
-        (Some(url), _) => Receiver::server(&url, &forward.headers, secret.key()?)?,
+        (Some(url), _) => Receiver::server(&url, &forward.headers, key.clone().map_or_else(|| secret.key(), Ok)?)?,
         (None, Some(command)) => Receiver::Command(command),
         (None, None) => Receiver::Nobody,
     };
-    run(feed, receiver, Some(&secret)).await
+    // The secret of a destination is not shown again.
+    let shown = Some(&secret).filter(|_| key.is_none());
+    run(feed, receiver, shown, destination).await
 }
 
 /// Runs `gatehouse tail`.
 pub(crate) async fn tail(feed: FeedArgs) -> ExitStatus {
-    run(feed, Receiver::Nobody, None).await
+    run(feed, Receiver::Nobody, None, None).await
 }
 
 /// Shows events, and passes them to the receiver, until Ctrl-C.
-async fn run(arguments: FeedArgs, receiver: Receiver, secret: Option<&ListenerSecret>) -> ExitStatus {
+async fn run(
+    arguments: FeedArgs,
+    receiver: Receiver,
+    secret: Option<&ListenerSecret>,
+    destination: Option<Destination>,
+) -> ExitStatus {
     let mut interrupts = Interrupts::listen();
     let mut deployment = arguments.target.find().await?;
-    let filter = EventFilter { types: arguments.types, subject: arguments.subject, failed: arguments.failed };
+    let filters = destination.as_ref().map(|destination| destination.filters.clone()).unwrap_or_default();
+    let filter = EventFilter { types: arguments.types, subject: arguments.subject, failed: arguments.failed, filters };
     let lines = Lines { json: arguments.json, payload: arguments.payload };
     let mut keys = if lines.json { Keys::none() } else { Keys::listen() };
     let receiver = Arc::new(receiver);
     let mut forwarder = Forwarder::new(deployment.store.clone(), Arc::clone(&receiver), lines, arguments.exit_after);
+    if let Some(destination) = destination {
+        forwarder.forward_as(destination);
+    }
     greet(&deployment, &receiver, secret, keys.are_available());
 
     if let Some(id) = &arguments.event {
@@ -243,13 +267,16 @@ async fn find(deployment: &Deployment, id: &str) -> Result<Option<ListedEvent>, 
 
 /// Runs `gatehouse events resend`: forwards one event. Exits with 1 if that fails, and with 3 if there is no event.
 pub(crate) async fn resend(arguments: ResendArguments) -> ExitStatus {
-    let ResendArguments { id, forward_to, headers, payload, json, target } = arguments;
+    let ResendArguments { id, forward_to, to, headers, payload, json, target } = arguments;
     let deployment = target.find().await?;
+    if let Some(name) = to {
+        return super::deliveries::resend_event(&deployment, &id, &name, json).await;
+    }
     let Some(event) = find(&deployment, &id).await? else {
         eprintln!("there is no event {id}");
         return Ok(NOT_FOUND);
     };
-    let receiver = Receiver::server(&forward_to, &headers, ListenerSecret::of(&target)?.key()?)?;
+    let receiver = Receiver::server(&forward_to.unwrap_or_default(), &headers, ListenerSecret::of(&target)?.key()?)?;
     let lines = Lines { json, payload };
     let mut forwarder = Forwarder::new(deployment.store.clone(), Arc::new(receiver), lines, Some(1));
     forwarder.take(event).await;
@@ -264,8 +291,11 @@ pub(crate) struct ResendArguments {
     #[arg(value_name = "EVENT")]
     id: String,
     /// The URL that gets the event, or a port of localhost
-    #[arg(long, value_name = "URL|PORT", value_parser = receiver::parse_url)]
-    forward_to: String,
+    #[arg(long, value_name = "URL|PORT", value_parser = receiver::parse_url, required_unless_present = "to")]
+    forward_to: Option<String>,
+    /// The destination that gets the event, from the deployment, also if it did not get it before
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["forward_to", "headers", "payload"])]
+    to: Option<String>,
     /// Also send this header; repeatable
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
     headers: Vec<String>,

@@ -1,7 +1,9 @@
-//! A secrets document as a whole: the parts of all vendors, the clients and agents of agent-chat, and the services.
+//! A secrets document as a whole: the parts of all vendors, the clients and agents of agent-chat, the services and the
+//! destinations.
 
 use gatehouse_ag_kit::AgKit;
 use gatehouse_chat::AgentChat;
+use gatehouse_deliveries::Destinations;
 use gatehouse_services::{PART, Services};
 use gatehouse_vendor::{SecretsDocument, Source, UnreadableSecrets};
 use gatehouse_vendors::Secrets;
@@ -12,6 +14,7 @@ pub(crate) struct AllSecrets {
     pub(crate) vendors: Secrets,
     pub(crate) chat: AgentChat,
     pub(crate) services: Services,
+    pub(crate) destinations: Destinations,
     /// Descriptions of the defects, each with its place and without the value.
     pub(crate) defects: Vec<String>,
 }
@@ -26,11 +29,13 @@ impl AllSecrets {
         let document = SecretsDocument::parse(text, development)?;
         let (chat, chat_defects) = document.read(&AgKit.profile().secrets);
         let (services, service_defects) = document.read(&PART);
+        let (destinations, destination_defects) = document.read(&gatehouse_deliveries::PART);
         let mut defects = vendors.defects.clone();
         // Both readers report a part that appears twice.
         defects.extend(chat_defects.into_iter().filter(|defect| !vendors.defects.contains(defect)));
         defects.extend(service_defects);
-        Ok(AllSecrets { vendors, chat, services, defects })
+        defects.extend(destination_defects);
+        Ok(AllSecrets { vendors, chat, services, destinations, defects })
     }
 
     /// Whether a part of the document opens anything.

@@ -6,8 +6,7 @@ use std::str::FromStr;
 use gatehouse_ag_kit::AgKit;
 use gatehouse_local::Error;
 use gatehouse_payload::json::members;
-use gatehouse_vendor::secrets::SERVICES;
-use gatehouse_vendor::secrets::is_name;
+use gatehouse_vendor::secrets::{DESTINATIONS, SERVICES, is_name};
 use gatehouse_vendor::{CredentialsShape, SchemeSummary, Source};
 use gatehouse_vendors::{of_vendor, vendors};
 use serde_json::value::RawValue;
@@ -26,6 +25,8 @@ pub(crate) enum Credential {
     Client(String),
     /// The signing secrets of a service, by its name.
     Service(String),
+    /// The signing secrets of a destination, by its name.
+    Destination(String),
 }
 
 /// Returns the forms of a credential on the command line.
@@ -39,7 +40,7 @@ pub(crate) fn forms() -> String {
         }
     };
     let parts: Vec<String> = vendors().filter_map(part).collect();
-    format!("{}, client:ID or service:NAME", parts.join(", "))
+    format!("{}, client:ID, service:NAME or destination:NAME", parts.join(", "))
 }
 
 impl FromStr for Credential {
@@ -53,8 +54,9 @@ impl FromStr for Credential {
             (_, Some(detail)) if detail.is_empty() => return Err(unknown()),
             ("client", Some(id)) => return Ok(Credential::Client(id.clone())),
             ("service", Some(name)) if is_name(name) => return Ok(Credential::Service(name.clone())),
-            ("service", Some(_)) => {
-                return Err("the name of a service has 1 to 64 letters, digits, - and _".to_owned());
+            ("destination", Some(name)) if is_name(name) => return Ok(Credential::Destination(name.clone())),
+            ("service" | "destination", Some(_)) => {
+                return Err(format!("the name of a {owner} has 1 to 64 letters, digits, - and _"));
             }
             _ => {}
         }
@@ -74,6 +76,7 @@ impl fmt::Display for Credential {
             Credential::Scheme(part, Some(header)) => write!(f, "{part}:{header}"),
             Credential::Client(id) => write!(f, "client:{id}"),
             Credential::Service(name) => write!(f, "service:{name}"),
+            Credential::Destination(name) => write!(f, "destination:{name}"),
         }
     }
 }
@@ -85,13 +88,14 @@ impl Credential {
             Credential::SigningSecrets(part) | Credential::Scheme(part, _) => part,
             Credential::Client(_) => AgKit.profile().secrets.name,
             Credential::Service(_) => SERVICES,
+            Credential::Destination(_) => DESTINATIONS,
         }
     }
 
     /// Returns the beginning of the defects that the credential can cause.
     fn place(&self) -> String {
         match self {
-            Credential::Service(name) => format!("{SERVICES}.{name}"),
+            Credential::Service(name) | Credential::Destination(name) => format!("{}.{name}", self.part()),
             _ => self.part().to_owned(),
         }
     }
@@ -111,6 +115,7 @@ fn usable(secrets: &AllSecrets, credential: &Credential) -> usize {
         }
         Credential::Client(id) => secrets.chat.clients.iter().filter(|client| client.id == *id).count(),
         Credential::Service(name) => secrets.services.get(name).map_or(0, |service| service.signing_keys.len()),
+        Credential::Destination(name) => secrets.destinations.get(name).map_or(0, |found| found.signing_keys.len()),
     }
 }
 
@@ -227,7 +232,9 @@ impl Document {
                 let mut schemes = self.value[*part]["schemes"].as_array()?.iter();
                 schemes.find(|scheme| has_header(scheme, header.as_deref()))?["values"].as_array()
             }
-            Credential::Service(name) => self.value[SERVICES][name]["signing_secrets"].as_array(),
+            Credential::Service(name) | Credential::Destination(name) => {
+                self.value[credential.part()][name]["signing_secrets"].as_array()
+            }
             Credential::Client(_) => None,
         }
     }
@@ -247,7 +254,9 @@ impl Document {
                 let scheme = scheme.ok_or_else(|| format!("a scheme of {part} is not an object"))?;
                 scheme.entry("values").or_insert_with(|| json!([]))
             }
-            Credential::Service(name) => self.service(name)?.entry("signing_secrets").or_insert_with(|| json!([])),
+            Credential::Service(name) | Credential::Destination(name) => {
+                self.named(credential.part(), name)?.entry("signing_secrets").or_insert_with(|| json!([]))
+            }
             Credential::Client(_) => return Err("clients do not have a list of values".into()),
         };
         Ok(list.as_array_mut().ok_or_else(|| format!("the values of {credential} are not a list"))?)
@@ -258,31 +267,46 @@ impl Document {
         Ok(part.and_then(Value::as_object_mut).ok_or_else(|| format!("{name} is not an object"))?)
     }
 
-    fn service(&mut self, name: &str) -> Result<&mut serde_json::Map<String, Value>, Error> {
-        let service = self.part(SERVICES)?.entry(name).or_insert_with(|| json!({}));
-        Ok(service.as_object_mut().ok_or_else(|| format!("{SERVICES}.{name} is not an object"))?)
+    fn named(&mut self, part: &str, name: &str) -> Result<&mut serde_json::Map<String, Value>, Error> {
+        let object = self.part(part)?.entry(name).or_insert_with(|| json!({}));
+        Ok(object.as_object_mut().ok_or_else(|| format!("{part}.{name} is not an object"))?)
     }
 
-    /// Changes members of a service; `null` removes a member.
+    /// Changes members of the service or the destination `name` in `part`; `null` removes a member.
     ///
     /// # Errors
-    /// If the service then cannot be used. The error names the defect.
-    pub(crate) fn set_service(&mut self, name: &str, members: Vec<(&str, Value)>) -> Result<(), Error> {
-        let service = self.service(name)?;
+    /// If it then cannot be used. The error names the defect.
+    pub(crate) fn set_named(&mut self, part: &str, name: &str, members: Vec<(&str, Value)>) -> Result<(), Error> {
+        let object = self.named(part, name)?;
         for (member, value) in members {
             if value.is_null() {
-                service.remove(member);
+                object.remove(member);
             } else {
-                service.insert(member.to_owned(), value);
+                object.insert(member.to_owned(), value);
             }
         }
         let secrets = AllSecrets::parse(&self.value.to_string(), false)?;
-        if secrets.services.get(name).is_some() {
+        let is_usable = if part == SERVICES {
+            secrets.services.get(name).is_some()
+        } else {
+            secrets.destinations.get(name).is_some()
+        };
+        if is_usable {
             return Ok(());
         }
-        let place = format!("{SERVICES}.{name}");
+        let place = format!("{part}.{name}");
         let defects: Vec<String> = secrets.defects.into_iter().filter(|defect| defect.starts_with(&place)).collect();
         Err(format!("nothing is written: {}", defects.join("; ")).into())
+    }
+
+    /// Removes the destination `name`. Returns whether there was one.
+    pub(crate) fn remove_destination(&mut self, name: &str) -> Result<bool, Error> {
+        Ok(self.part(DESTINATIONS)?.remove(name).is_some())
+    }
+
+    /// Returns the text to write after a removal.
+    pub(crate) fn remaining(&self) -> String {
+        format!("{:#}\n", self.value)
     }
 
     fn clients(&self) -> &[Value] {

@@ -124,15 +124,18 @@ impl Place {
     /// Writes the document atomically.
     pub(crate) async fn write(&self, document: &str) -> Result<(), Error> {
         match self {
-            Place::File(path) => {
-                write_atomically(path, document).map_err(|error| format!("{self} cannot be written: {error}").into())
-            }
+            Place::File(path) => write_file(path, document),
             Place::Manager { client, secret, .. } => {
                 let put = client.put_secret_value().secret_id(secret).secret_string(document).send().await;
                 put.map(drop).map_err(|error| stack::aws_error(&self.to_string(), &error))
             }
         }
     }
+}
+
+/// Writes a document to a file.
+pub(crate) fn write_file(path: &Path, document: &str) -> Result<(), Error> {
+    write_atomically(path, document).map_err(|error| format!("{} cannot be written: {error}", path.display()).into())
 }
 
 /// Writes a new file and renames it, so that no reader sees half a document. Only the owner can read the file.

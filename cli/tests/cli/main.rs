@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod chat;
+mod deliveries;
 mod demo;
 mod dev;
 mod listen;

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::str::FromStr;
 
+use gatehouse_deliveries::filter::{Filters, Match, Pattern};
 use gatehouse_deliveries::message::is_ping;
 use gatehouse_inbox::store::by_source::ListedEvent;
 
@@ -14,13 +15,15 @@ pub(super) struct EventFilter {
     pub(super) subject: Option<String>,
     /// Only conflicts and unparsed bodies.
     pub(super) failed: bool,
+    /// The filters of a destination, of which any must match. Those on payloads are applied later.
+    pub(super) filters: Filters,
 }
 
 /// A pattern for the source and the type of an event: `ada:*`, `vapi:end-of-call-report`, `session.ended`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct TypePattern {
-    source: Option<String>,
-    event_type: String,
+    source: Option<Pattern>,
+    event_type: Pattern,
 }
 
 impl FromStr for TypePattern {
@@ -28,23 +31,18 @@ impl FromStr for TypePattern {
 
     fn from_str(text: &str) -> Result<Self, Infallible> {
         let (source, event_type) = match text.split_once(':') {
-            Some((source, event_type)) => (Some(source.to_owned()), event_type),
+            Some((source, event_type)) => (Some(Pattern::new(source)), event_type),
             None => (None, text),
         };
-        Ok(TypePattern { source, event_type: event_type.to_owned() })
+        Ok(TypePattern { source, event_type: Pattern::new(event_type) })
     }
 }
 
 impl TypePattern {
     fn matches(&self, source: &str, event_type: Option<&str>) -> bool {
-        let has_source = self.source.as_deref().is_none_or(|pattern| matches(pattern, source));
-        has_source && matches(&self.event_type, event_type.unwrap_or_default())
+        let has_source = self.source.as_ref().is_none_or(|pattern| pattern.matches(source));
+        has_source && self.event_type.matches(event_type.unwrap_or_default())
     }
-}
-
-/// Whether a text matches a pattern. A `*` at the end of the pattern matches any rest.
-fn matches(pattern: &str, text: &str) -> bool {
-    pattern.strip_suffix('*').map_or(pattern == text, |start| text.starts_with(start))
 }
 
 impl EventFilter {
@@ -55,7 +53,8 @@ impl EventFilter {
         let has_subject =
             subject.is_none() || event.subject.as_ref().map(gatehouse_payload::Subject::as_str) == subject;
         let is_failure = event.conflict || event.unparsed;
-        !is_ping(event_type) && has_type && has_subject && (!self.failed || is_failure)
+        let is_for_destination = self.filters.match_name(source, event_type) != Match::No;
+        !is_ping(event_type) && has_type && has_subject && is_for_destination && (!self.failed || is_failure)
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use gatehouse_deliveries::message::message_type;
-use gatehouse_deliveries::{Message, Shape};
+use gatehouse_deliveries::{Destination, Message, Shape};
 use gatehouse_inbox::Store;
 use gatehouse_inbox::store::Content;
 use gatehouse_inbox::store::by_source::ListedEvent;
@@ -58,6 +58,8 @@ struct Shared {
     store: Store,
     receiver: Arc<Receiver>,
     lines: Lines,
+    /// The destination whose messages are forwarded.
+    destination: Option<Arc<Destination>>,
     slots: Arc<Semaphore>,
     /// Whether the user has been told that no server listens.
     is_waiting: Arc<AtomicBool>,
@@ -71,12 +73,21 @@ struct Previous {
     done: oneshot::Receiver<()>,
 }
 
+/// The result of building a message.
+enum Built {
+    Message(Message),
+    /// The destination does not get the event.
+    Filtered,
+    /// There is no readable record.
+    Unreadable,
+}
+
 impl Forwarder {
     /// Creates a forwarder that takes at most `limit` events.
     pub(super) fn new(store: Store, receiver: Arc<Receiver>, lines: Lines, limit: Option<u64>) -> Forwarder {
         let (slots, is_waiting) = (Arc::new(Semaphore::new(CONCURRENCY)), Arc::default());
         Forwarder {
-            shared: Shared { store, receiver, lines, slots, is_waiting },
+            shared: Shared { store, receiver, lines, destination: None, slots, is_waiting },
             subjects: HashMap::new(),
             tasks: JoinSet::new(),
             waiting: Arc::new(Semaphore::new(MAX_WAITING)),
@@ -91,6 +102,11 @@ impl Forwarder {
     /// Whether the limit of events is reached.
     pub(super) fn is_full(&self) -> bool {
         self.limit.is_some_and(|limit| self.taken >= limit)
+    }
+
+    /// Forwards the messages that a destination gets, and only those.
+    pub(super) fn forward_as(&mut self, destination: Destination) {
+        self.shared.destination = Some(Arc::new(destination));
     }
 
     /// Reads further events from another store, after a reconnect.
@@ -140,8 +156,8 @@ impl Forwarder {
     pub(super) async fn print_details(&self) -> Result<(), Error> {
         let Some(event) = &self.last else { return Ok(()) };
         match self.shared.message(event, false).await? {
-            Some(message) => lines::print_body(&message.body),
-            None => Ok(()),
+            Built::Message(message) => lines::print_body(&message.body),
+            Built::Filtered | Built::Unreadable => Ok(()),
         }
     }
 
@@ -180,11 +196,14 @@ impl Shared {
         let _slot = self.slots.acquire().await?;
         let is_shown_only = *self.receiver == Receiver::Nobody;
         // A list has all that a line shows.
-        let message = if is_shown_only && !self.lines.payload {
+        let message = if is_shown_only && !self.lines.payload && self.destination.is_none() {
             None
         } else {
-            let Some(message) = self.message(event, is_late).await? else { return Ok(false) };
-            Some(message)
+            match self.message(event, is_late).await? {
+                Built::Message(message) => Some(message),
+                Built::Filtered => return Ok(true),
+                Built::Unreadable => return Ok(false),
+            }
         };
         let body = message.as_ref().map(|message| &message.body[..]);
         self.lines.event(event, body)?;
@@ -197,18 +216,27 @@ impl Shared {
         Ok(answer.is_success())
     }
 
-    /// Reads the record of an event and builds its message. `None` if there is no readable record, which is printed.
-    async fn message(&self, event: &ListedEvent, is_late: bool) -> Result<Option<Message>, Error> {
+    /// Reads the record of an event and builds its message. If there is no readable record, that is printed.
+    async fn message(&self, event: &ListedEvent, is_late: bool) -> Result<Built, Error> {
         let contents = self.store.contents(vec![event.key.clone()], Clock::System.now()).await;
         let reason = match contents.map(|mut contents| contents.remove(&event.key)) {
-            Ok(Some(Content::Record(record))) => return Ok(Some(Message::of(&record, Shape::default(), is_late))),
+            Ok(Some(Content::Record(record))) => {
+                return Ok(match self.destination.as_deref() {
+                    None => Built::Message(Message::of(&record, Shape::default(), is_late)),
+                    Some(destination) if destination.filters.match_record(&record) => {
+                        let (format, shape) = (destination.format, destination.shape);
+                        Built::Message(Message::in_format(&record, format, shape, is_late))
+                    }
+                    Some(_) => Built::Filtered,
+                });
+            }
             Ok(Some(Content::Erased(_))) => "the event was erased".to_owned(),
             Ok(Some(Content::Damaged(damaged))) => damaged.to_string(),
             Ok(Some(Content::Empty) | None) => "the record does not exist any more".to_owned(),
             Err(error) => error.to_string(),
         };
         self.lines.skipped(event, &reason);
-        Ok(None)
+        Ok(Built::Unreadable)
     }
 
     /// Sends a message, and waits while no server listens.

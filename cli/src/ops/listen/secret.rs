@@ -3,12 +3,11 @@
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-use data_encoding::BASE64;
 use gatehouse_local::Error;
-use gatehouse_payload::Nonce;
 use gatehouse_vendor::signature::SigningKey;
 
 use crate::ops::deployment::TargetArgs;
+use crate::secrets::new_signing_secret;
 use crate::shell::variable;
 
 /// The variable that `--env-file` sets.
@@ -31,8 +30,7 @@ impl ListenerSecret {
             Ok(text) if SigningKey::parse(text.trim()).is_ok() => Ok(ListenerSecret(text.trim().to_owned())),
             Ok(_) => Err(format!("{} does not contain a signing secret; delete the file", file.display()).into()),
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                let (first, second) = (Nonce::random()?, Nonce::random()?);
-                let secret = format!("whsec_{}", BASE64.encode(&[*first.as_bytes(), *second.as_bytes()].concat()));
+                let secret = new_signing_secret()?;
                 if let Some(directory) = file.parent() {
                     std::fs::create_dir_all(directory).map_err(unusable)?;
                 }

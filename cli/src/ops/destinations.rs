@@ -1,0 +1,476 @@
+//! `gatehouse destinations`: configures the systems that get recorded events.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use aws_config::SdkConfig;
+use clap::{Args, Subcommand};
+use gatehouse_deliveries::destination::{Order, Target};
+use gatehouse_deliveries::lane::Lane;
+use gatehouse_deliveries::request::Attempt;
+use gatehouse_deliveries::send::{CONNECT_TIMEOUT, Sender};
+use gatehouse_deliveries::table::{Breaker, DestinationState};
+use gatehouse_deliveries::{DeliveryTable, Destination, Destinations, Message};
+use gatehouse_egress::{ScopedClient, Tls};
+use gatehouse_local::{Error, external_sdk};
+use gatehouse_payload::Nonce;
+use gatehouse_payload::time::Timestamp;
+use gatehouse_runtime::Clock;
+use gatehouse_vendor::secrets::{DESTINATIONS, is_name};
+use serde::Serialize;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::deployment::{Deployment, TargetArgs};
+use super::output::{OutputArgs, Table, print_json};
+use super::{ExitStatus, NOT_FOUND};
+use crate::secrets::{AllSecrets, Credential, Document, Place, new_signing_secret, parse_headers};
+use crate::shell::print;
+
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  gatehouse destinations set crm --url https://crm.example.com/gatehouse   prints its signing secret once
+  gatehouse destinations set crm --type vapi:end-of-call-report,ada:*      which events it gets
+  gatehouse destinations set calls --url http://localhost:3000 --when '{\"source\":\"vapi\",\"where\":{\"/message/call/type\":\"webCall\"}}'
+  gatehouse destinations set audit --sqs https://sqs.eu-west-1.amazonaws.com/123456789012/audit --stack gatehouse
+  gatehouse destinations list --stack gatehouse
+  gatehouse destinations test crm
+  gatehouse destinations disable crm                                       its deliveries wait
+  gatehouse destinations enable crm                                        they are sent
+  gatehouse destinations remove crm
+
+Requests, order and retries: docs/deliveries.md";
+
+/// The largest number of deliveries that a list counts.
+const MAX_COUNT: usize = 1000;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Create a destination, or change the given options of one. It gets the events from its creation on
+    #[command(after_help = EXAMPLES)]
+    Set(Box<Set>),
+    /// List the destinations with their state and the numbers of failing and dead deliveries
+    #[command(after_help = EXAMPLES)]
+    List {
+        #[command(flatten)]
+        output: OutputArgs,
+        #[command(flatten)]
+        target: TargetArgs,
+    },
+    /// Send a test message from this machine, and print the response
+    ///
+    /// Exits with 0 only if the destination accepts it.
+    #[command(after_help = EXAMPLES)]
+    Test(Name),
+    /// Enable a destination, and send what waits for it
+    #[command(after_help = EXAMPLES)]
+    Enable(Name),
+    /// Disable a destination. What it would get waits
+    #[command(after_help = EXAMPLES)]
+    Disable(Name),
+    /// Remove a destination. What waits for it is kept, and is sent if a destination with its name is set again
+    #[command(after_help = EXAMPLES)]
+    Remove(Name),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Name {
+    /// The destination's name
+    name: String,
+    #[command(flatten)]
+    target: TargetArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Set {
+    /// The destination's name: letters, digits, - and _
+    #[arg(value_parser = parse_name)]
+    name: String,
+    /// URL of a server
+    #[arg(long, value_name = "URL", conflicts_with_all = ["sqs", "lambda"])]
+    url: Option<String>,
+    /// URL of an SQS queue, standard or FIFO
+    #[arg(long, value_name = "URL", conflicts_with = "lambda")]
+    sqs: Option<String>,
+    /// Lambda function: its name, name:alias or ARN
+    #[arg(long, value_name = "FUNCTION")]
+    lambda: Option<String>,
+    /// Header of each request, such as 'authorization: Bearer …'; repeatable. `-` reads it from standard input
+    #[arg(long, value_name = "NAME: VALUE")]
+    header: Vec<String>,
+    /// The server's address may be in a private network
+    #[arg(long, requires = "url")]
+    private: bool,
+    /// Only events of these types: SOURCE:TYPE, TYPE or SOURCE:*; several with commas
+    #[arg(long = "type", value_name = "TYPES", value_delimiter = ',', conflicts_with = "when")]
+    types: Vec<String>,
+    /// Only events that match this filter, in JSON; repeatable: any of them must match
+    #[arg(long, value_name = "FILTER")]
+    when: Vec<String>,
+    /// Every event, without a filter
+    #[arg(long, conflicts_with_all = ["types", "when"])]
+    all: bool,
+    /// Form of the body: Gatehouse's webhook, or the vendor's own body
+    #[arg(long, value_name = "FORMAT", value_parser = ["standard", "vendor"])]
+    format: Option<String>,
+    /// Leave the payload out
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    thin: Option<bool>,
+    /// Leave the payload out if the body would be larger, in bytes
+    #[arg(long, value_name = "BYTES")]
+    max_bytes: Option<u64>,
+    /// Whether events of one subject follow each other
+    #[arg(long, value_name = "ORDER", value_parser = ["subject", "none"])]
+    order: Option<String>,
+    /// Generate a new signing secret, and print it. The old one signs no longer; to keep both for a while, use: gatehouse
+    /// secrets rotate destination:NAME
+    #[arg(long)]
+    new: bool,
+    #[command(flatten)]
+    target: TargetArgs,
+}
+
+fn parse_name(text: &str) -> Result<String, String> {
+    let invalid = || "the name of a destination has 1 to 64 letters, digits, - and _".to_owned();
+    if is_name(text) { Ok(text.to_owned()) } else { Err(invalid()) }
+}
+
+/// Runs `gatehouse destinations`.
+pub(crate) async fn run(command: Command) -> ExitStatus {
+    match command {
+        Command::Set(arguments) => set(*arguments).await,
+        Command::List { output, target } => list(output, &target).await,
+        Command::Test(arguments) => test(&arguments).await,
+        Command::Enable(Name { name, target }) => {
+            let deployment = Configured::find(&target).await?;
+            let Some(state) = deployment.table.destinations().await?.remove(&name) else {
+                return Ok(deployment.unknown(&name));
+            };
+            deployment.table.enable(&name).await?;
+            let change = if state.disabled.is_some() { "is enabled" } else { "was enabled already" };
+            print(&format!("{name} {change}; what waits for it is sent within a minute\n"))?;
+            Ok(0)
+        }
+        Command::Disable(Name { name, target }) => {
+            let deployment = Configured::find(&target).await?;
+            if deployment.destinations().await?.get(&name).is_none() {
+                return Ok(deployment.unknown(&name));
+            }
+            deployment.table.destination(&name, Clock::System.now()).await?;
+            deployment.table.disable(&name, "by an operator").await?;
+            print(&format!("{name} is disabled; its deliveries wait until it is enabled\n"))?;
+            Ok(0)
+        }
+        Command::Remove(Name { name, target }) => {
+            let deployment = Configured::find(&target).await?;
+            let mut document = Document::read(deployment.place.read().await?.as_deref())?;
+            if !document.remove_destination(&name)? {
+                return Ok(deployment.unknown(&name));
+            }
+            deployment.place.write(&document.remaining()).await?;
+            print(&format!("{name} is removed; it gets nothing within a minute\n"))?;
+            Ok(0)
+        }
+    }
+}
+
+/// Whether a deployment delivers events, and its destinations can be read.
+pub(crate) fn are_known(deployment: &Deployment) -> bool {
+    deployment.delivery_table().is_ok() && place_of(deployment).is_ok()
+}
+
+/// Returns a destination of a deployment. If there is none, says so.
+pub(crate) async fn find(target: &TargetArgs, name: &str) -> Result<Option<Destination>, Error> {
+    let configured = Configured::find(target).await?;
+    let destination = configured.destinations().await?.get(name).cloned();
+    if destination.is_none() {
+        configured.unknown(name);
+    }
+    Ok(destination)
+}
+
+/// A deployment with its delivery table and its secrets document.
+struct Configured {
+    deployment: Deployment,
+    table: DeliveryTable,
+    place: Place,
+}
+
+impl Configured {
+    /// Finds a deployment that delivers events.
+    async fn find(target: &TargetArgs) -> Result<Configured, Error> {
+        let deployment = target.find().await?;
+        let (table, place) = (deployment.delivery_table()?, place_of(&deployment)?);
+        Ok(Configured { deployment, table, place })
+    }
+
+    async fn destinations(&self) -> Result<Destinations, Error> {
+        read_destinations(&self.place).await
+    }
+
+    /// Says that there is no such destination. Returns the exit code.
+    fn unknown(&self, name: &str) -> u8 {
+        eprintln!("there is no destination {name}; gatehouse destinations list{} shows them", self.deployment.flags);
+        NOT_FOUND
+    }
+
+    /// The configuration of the AWS SDK with which a test message is sent.
+    fn sdk(&self) -> SdkConfig {
+        let get = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        match (&self.deployment.deployed, &self.deployment.dev) {
+            (None, Some(dev)) => external_sdk(&dev.about.sqs, &get),
+            (Some((sdk, _)), _) => sdk.clone(),
+            (None, None) => external_sdk("", &get),
+        }
+    }
+}
+
+/// Returns the place of the secrets document with the destinations of a deployment.
+fn place_of(deployment: &Deployment) -> Result<Place, Error> {
+    match (&deployment.deployed, &deployment.dev) {
+        (Some((sdk, outputs)), _) => Place::of_stack(sdk, outputs),
+        (None, dev) => {
+            let file = dev.as_ref().and_then(|dev| dev.about.destinations_file.clone());
+            Ok(Place::File(file.ok_or("this gatehouse dev has no file for destinations; start the current release")?))
+        }
+    }
+}
+
+async fn read_destinations(place: &Place) -> Result<Destinations, Error> {
+    let text = place.read().await?.unwrap_or_else(|| "{}".to_owned());
+    Ok(AllSecrets::parse(&text, true)?.destinations)
+}
+
+impl Set {
+    /// Returns the members to change; `null` removes a member.
+    fn members(&self) -> Result<Vec<(&'static str, Value)>, Error> {
+        let text = |text: &Option<String>| text.as_deref().map_or(Value::Null, Value::from);
+        let mut members = Vec::new();
+        if self.url.is_some() || self.sqs.is_some() || self.lambda.is_some() {
+            let private = if self.private { Value::Bool(true) } else { Value::Null };
+            members.extend([("url", text(&self.url)), ("sqs", text(&self.sqs)), ("lambda", text(&self.lambda))]);
+            members.push(("private", private));
+        }
+        if !self.header.is_empty() {
+            members.push(("headers", parse_headers(&self.header)?));
+        }
+        if self.all {
+            members.push(("when", Value::Null));
+        } else if !self.types.is_empty() {
+            members.push(("when", self.types.iter().map(|pattern| filter_of(pattern)).collect()));
+        } else if !self.when.is_empty() {
+            let filter = |text: &String| serde_json::from_str::<Value>(text).map_err(|_| "a --when is not JSON");
+            members.push(("when", self.when.iter().map(filter).collect::<Result<Value, _>>()?));
+        }
+        for (name, value) in [("format", &self.format), ("order", &self.order)] {
+            members.extend(value.as_deref().map(|value| (name, Value::from(value))));
+        }
+        members.extend(self.thin.map(|thin| ("thin", Value::from(thin))));
+        members.extend(self.max_bytes.map(|bytes| ("max_bytes", Value::from(bytes))));
+        Ok(members)
+    }
+}
+
+/// Returns the filter for a type in the form of the command line, such as `vapi:end-of-call-report`.
+fn filter_of(pattern: &str) -> Value {
+    match pattern.split_once(':') {
+        Some((source, event_type)) => json!({"source": source, "type": event_type}),
+        None => json!({"type": pattern}),
+    }
+}
+
+async fn set(arguments: Set) -> ExitStatus {
+    let Configured { deployment, table, place } = Configured::find(&arguments.target).await?;
+    let mut document = Document::read(place.read().await?.as_deref())?;
+    let (name, members) = (&arguments.name, arguments.members()?);
+    document.set_named(DESTINATIONS, name, members)?;
+    let credential = Credential::Destination(name.clone());
+    let is_function = arguments.lambda.is_some();
+    let secret = if arguments.new || (document.count(&credential) == 0 && !is_function) {
+        Some(new_signing_secret()?)
+    } else {
+        None
+    };
+    if let Some(secret) = &secret {
+        document.set(&credential, std::slice::from_ref(secret), &[])?;
+    }
+    let wanted = usize::from(secret.is_some());
+    // Before the document: otherwise the first events could be older than the destination.
+    let state = table.destination(name, Clock::System.now()).await?;
+    place.write(&document.text(&credential, wanted)?).await?;
+    print(&format!("{name} gets the events that are received since {}\n", state.since))?;
+    if deployment.dev.is_none() {
+        print("A running stack uses the change within a minute.\n")?;
+    }
+    if let Some(secret) = secret {
+        print(&format!("Its signing secret, which is not shown again, is {secret}\n"))?;
+    }
+    if let Some(reason) = state.disabled {
+        print(&format!(
+            "It is disabled ({reason}); enable it with: gatehouse destinations enable {name}{}\n",
+            deployment.flags
+        ))?;
+    }
+    Ok(0)
+}
+
+/// A destination in a list.
+#[derive(Serialize)]
+pub(crate) struct Listed {
+    pub(crate) name: String,
+    target: String,
+    pub(crate) state: String,
+    since: Option<Timestamp>,
+    pub(crate) failing: usize,
+    pub(crate) dead: usize,
+    order: &'static str,
+    signed: bool,
+    #[serde(skip)]
+    is_stopped: bool,
+}
+
+impl Listed {
+    /// Whether it gets nothing now.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.is_stopped
+    }
+}
+
+/// Returns the destinations of a deployment, and those that were removed while deliveries waited for them.
+pub(crate) async fn listed(deployment: &Deployment, now: Timestamp) -> Result<Vec<Listed>, Error> {
+    let (table, place) = (deployment.delivery_table()?, place_of(deployment)?);
+    let (destinations, states) = (read_destinations(&place).await?, table.destinations().await?);
+    let mut listed = Vec::new();
+    for (name, destination) in destinations.iter() {
+        let state = states.get(name);
+        listed.push(Listed {
+            name: name.to_owned(),
+            target: describe(&destination.target),
+            state: state_words(state, now),
+            since: state.map(|state| state.since),
+            failing: count(&table, name, false).await?,
+            dead: count(&table, name, true).await?,
+            order: if destination.order == Order::None { "none" } else { "subject" },
+            signed: !destination.signing_keys.is_empty(),
+            is_stopped: state.is_some_and(|state| state.disabled.is_some() || state.breaker(now) != Breaker::Closed),
+        });
+    }
+    for (name, state) in sorted(&states).filter(|(name, _)| destinations.get(name).is_none()) {
+        let (failing, dead) = (count(&table, name, false).await?, count(&table, name, true).await?);
+        // Without deliveries, nobody needs to know of it any more.
+        if failing + dead > 0 {
+            listed.push(Listed {
+                name: name.clone(),
+                target: "-".to_owned(),
+                state: "removed".to_owned(),
+                since: Some(state.since),
+                failing,
+                dead,
+                order: "-",
+                signed: false,
+                is_stopped: true,
+            });
+        }
+    }
+    Ok(listed)
+}
+
+async fn list(output: OutputArgs, target: &TargetArgs) -> ExitStatus {
+    let deployment = target.find().await?;
+    let listed = listed(&deployment, Clock::System.now()).await?;
+    if output.json {
+        listed.iter().try_for_each(print_json)?;
+        return Ok(0);
+    }
+    if listed.is_empty() {
+        print(&format!("there are no destinations; gatehouse destinations set{} creates one\n", deployment.flags))?;
+        return Ok(0);
+    }
+    let mut table = Table::new(["name", "target", "state", "failing", "dead", "since"]);
+    for Listed { name, target, state, since, failing, dead, .. } in listed {
+        let number = |n: usize| if n >= MAX_COUNT { format!("{MAX_COUNT}+") } else { n.to_string() };
+        let since = since.map_or("-".to_owned(), |since| since.to_string());
+        table.row([name, target, state, number(failing), number(dead), since]);
+    }
+    table.print()?;
+    Ok(0)
+}
+
+fn sorted(states: &HashMap<String, DestinationState>) -> impl Iterator<Item = (&String, &DestinationState)> {
+    let mut states: Vec<_> = states.iter().collect();
+    states.sort_by_key(|(name, _)| *name);
+    states.into_iter()
+}
+
+/// Describes a target without a path, which may contain a token.
+fn describe(target: &Target) -> String {
+    match target {
+        Target::Url { url, .. } => {
+            let authority = url.authority().map(ToString::to_string).unwrap_or_default();
+            format!("{}://{authority}", url.scheme_str().unwrap_or_default())
+        }
+        Target::Queue { url } => format!("sqs {}", url.rsplit('/').next().unwrap_or_default()),
+        Target::Function { name } => {
+            let name = name.split_once(":function:").map_or(name.as_str(), |(_, name)| name);
+            format!("lambda {name}")
+        }
+    }
+}
+
+fn state_words(state: Option<&DestinationState>, now: Timestamp) -> String {
+    let Some(state) = state else { return "new".to_owned() };
+    match (&state.disabled, state.breaker(now), state.failures) {
+        (Some(reason), ..) => format!("disabled: {reason}"),
+        (None, Breaker::Open(_) | Breaker::HalfOpen, failures) => format!("paused after {failures} failures"),
+        (None, Breaker::Closed, 0) => "enabled".to_owned(),
+        (None, Breaker::Closed, failures) => format!("enabled, {failures} failed in a row"),
+    }
+}
+
+/// Counts the deliveries of a destination that wait for a time, or that are dead.
+async fn count(table: &DeliveryTable, name: &str, dead: bool) -> Result<usize, Error> {
+    let (mut count, mut from) = (0, None);
+    let until = Clock::System.now().plus_secs(365 * 86_400);
+    loop {
+        let page = if dead { table.dead(name, until, from).await? } else { table.due(name, until, from).await? };
+        count += page.0.len();
+        from = page.1;
+        if from.is_none() || count >= MAX_COUNT {
+            return Ok(count.min(MAX_COUNT));
+        }
+    }
+}
+
+async fn test(Name { name, target }: &Name) -> ExitStatus {
+    let configured = Configured::find(target).await?;
+    let destinations = configured.destinations().await?;
+    let Some(destination) = destinations.get(name) else { return Ok(configured.unknown(name)) };
+    let (result, took) = send_test(&configured, name, destination).await?;
+    let ms = took.as_millis();
+    match result {
+        Ok(status) => {
+            print(&format!("{name} accepted a test message: status {status}, {ms} ms\n"))?;
+            Ok(0)
+        }
+        Err(failure) => {
+            let answer = failure.answer.map(|answer| format!("\n{}", answer.trim_end())).unwrap_or_default();
+            eprintln!("{name} did not accept a test message after {ms} ms: {}{answer}", failure.reason);
+            Ok(1)
+        }
+    }
+}
+
+async fn send_test(
+    configured: &Configured,
+    name: &str,
+    destination: &Destination,
+) -> Result<(Result<u16, gatehouse_deliveries::send::Failure>, Duration), Error> {
+    let at = Clock::System.now();
+    let message = Message::test(&Nonce::random()?.to_string(), at);
+    let lane = Lane::of(name, Order::None, None, &message.event_id);
+    let http = ScopedClient::new(&Tls::native()?, CONNECT_TIMEOUT);
+    let sender = Sender::new(http, configured.sdk(), configured.deployment.dev.is_some());
+    let started = Instant::now();
+    let result = sender.send(destination, &message, &lane, Attempt { number: 1, destination: name, at }).await;
+    Ok((result, started.elapsed()))
+}

@@ -1,0 +1,27 @@
+//! Checks the destinations: whether they get their events.
+
+use gatehouse_local::Error;
+use gatehouse_runtime::Clock;
+
+use super::Findings;
+use crate::ops::deployment::Deployment;
+use crate::ops::destinations::{Listed, listed};
+
+/// Checks each destination of a deployment. Adds nothing if it delivers nothing.
+pub(super) async fn check(deployment: &Deployment, findings: &mut Findings) -> Result<(), Error> {
+    let flags = &deployment.flags;
+    for destination in listed(deployment, Clock::System.now()).await? {
+        let Listed { name, state, failing, dead, .. } = &destination;
+        let (level, advice) = if destination.is_stopped() {
+            ("wrong", format!("its events wait; gatehouse destinations test {name}{flags}, then enable it"))
+        } else if *dead > 0 {
+            ("warning", format!("gatehouse deliveries list --to {name} --state dead{flags}; resend or discard them"))
+        } else if *failing > 0 {
+            ("warning", format!("gatehouse deliveries list --to {name}{flags} shows why"))
+        } else {
+            ("ok", String::new())
+        };
+        findings.add(&format!("destination {name}"), level, format!("{state}, {failing} failing, {dead} dead"), advice);
+    }
+    Ok(())
+}

@@ -1,0 +1,176 @@
+//! `gatehouse destinations` and `gatehouse deliveries`, with a `gatehouse dev` that delivers.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use gatehouse_local::agent::{Agent, Answer, Piece, ReceivedRequest};
+use gatehouse_vendor::signature::{SigningKey, verify};
+use http::StatusCode;
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use crate::process::{Dev, ada, run};
+
+/// Time limit of waits.
+const WAIT_LIMIT: Duration = Duration::from_secs(60);
+
+/// A server that passes its requests on and answers with the status in `status`.
+async fn server(status: &Arc<Mutex<StatusCode>>) -> (Agent, mpsc::UnboundedReceiver<ReceivedRequest>) {
+    let (sender, requests) = mpsc::unbounded_channel();
+    let status = Arc::clone(status);
+    let answer = move |request: &ReceivedRequest| {
+        sender.send(request.clone()).unwrap();
+        let status = *status.lock().unwrap();
+        Some(Answer { status, ..Answer::with_pieces([Piece::Bytes(Bytes::from("no such table\n"))]) })
+    };
+    (Agent::start(answer).await.unwrap(), requests)
+}
+
+async fn next(requests: &mut mpsc::UnboundedReceiver<ReceivedRequest>) -> ReceivedRequest {
+    timeout(WAIT_LIMIT, requests.recv()).await.expect("a request").unwrap()
+}
+
+fn header<'r>(request: &'r ReceivedRequest, name: &str) -> &'r str {
+    request.headers[name].to_str().unwrap()
+}
+
+/// Runs a command for a `gatehouse dev`. Returns its exit code and its output.
+fn at(dev: &Dev, arguments: &[&str]) -> (i32, String) {
+    let (output, text) = run(&[arguments, &["--at", dev.base()]].concat(), &[]);
+    (output.status.code().unwrap(), text)
+}
+
+/// Runs a command with `--json`. Returns the objects that it prints.
+fn json_of(dev: &Dev, arguments: &[&str]) -> Vec<Value> {
+    let (output, text) = run(&[arguments, &["--json", "--at", dev.base()]].concat(), &[]);
+    assert!(output.status.success(), "{text}");
+    String::from_utf8(output.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn secret_in(output: &str) -> SigningKey {
+    let secret = output.split_whitespace().find(|word| word.starts_with("whsec_")).unwrap();
+    SigningKey::parse(secret).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn destination_gets_recorded_events_signed_and_keeps_them_while_it_is_disabled() {
+    let (server, mut requests) = server(&Arc::new(Mutex::new(StatusCode::OK))).await;
+    let data = tempfile::tempdir().unwrap();
+    let folder = data.path().to_str().unwrap();
+    let mut dev = Dev::start(&["--data-dir", folder], &[]);
+    let (code, text) = at(&dev, &["destinations", "set", "crm", "--url", &server.url, "--type", "ada:*"]);
+    assert_eq!(code, 0, "{text}");
+    let key = secret_in(&text);
+    ada("msg_first").send(dev.base()).await.unwrap();
+    let request = next(&mut requests).await;
+    let now = gatehouse_runtime::Clock::System.now();
+    verify(&request.headers, &request.body, std::slice::from_ref(&key), now).unwrap();
+    let named = ["gatehouse-event-id", "gatehouse-destination", "gatehouse-attempt"].map(|name| header(&request, name));
+    assert_eq!(named, ["ada:msg_first", "crm", "1"]);
+
+    assert_eq!(at(&dev, &["destinations", "disable", "crm"]).0, 0);
+    ada("msg_second").send(dev.base()).await.unwrap();
+    // Restarted: the destination and what waits for it are in the data directory.
+    dev.stop(Signal::KILL);
+    let dev = Dev::start(&["--data-dir", folder], &[]);
+    assert!(at(&dev, &["destinations", "list"]).1.contains("disabled: by an operator"));
+    assert_eq!(at(&dev, &["destinations", "enable", "crm"]).0, 0);
+    assert_eq!(header(&next(&mut requests).await, "gatehouse-event-id"), "ada:msg_second");
+    assert!(requests.try_recv().is_err(), "the first event is not delivered again");
+
+    let (code, text) = at(&dev, &["destinations", "test", "crm"]);
+    assert!(code == 0 && text.contains("accepted a test message: status 200"), "{text}");
+    assert_eq!(serde_json::from_slice::<Value>(&next(&mut requests).await.body).unwrap()["type"], "gatehouse.test");
+    // A change keeps the secret and what is not named; removing keeps nothing.
+    let (_, text) = at(&dev, &["destinations", "set", "crm", "--thin"]);
+    assert!(!text.contains("whsec_"), "{text}");
+    ada("msg_third").send(dev.base()).await.unwrap();
+    let body: Value = serde_json::from_slice(&next(&mut requests).await.body).unwrap();
+    assert_eq!((body["data"].get("payload"), body["data"]["payload_bytes"].is_u64()), (None, true));
+    assert_eq!(at(&dev, &["destinations", "remove", "crm"]).0, 0);
+    assert!(at(&dev, &["destinations", "list"]).1.contains("there are no destinations"));
+    assert_eq!(at(&dev, &["destinations", "remove", "crm"]).0, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failing_deliveries_are_listed_shown_resent_and_discarded() {
+    let status = Arc::new(Mutex::new(StatusCode::INTERNAL_SERVER_ERROR));
+    let (server, mut requests) = server(&status).await;
+    let dev = Dev::start(&[], &[]);
+    assert_eq!(at(&dev, &["deliveries", "list"]), (0, "no delivery is failing or dead\n".to_owned()));
+    at(&dev, &["destinations", "set", "crm", "--url", &server.url]);
+    ada("msg_1").send(dev.base()).await.unwrap();
+    let first = next(&mut requests).await;
+    // The attempt is settled a moment after its response.
+    let failing = loop {
+        match json_of(&dev, &["deliveries", "list"]).pop() {
+            Some(failing) => break failing,
+            None => tokio::task::yield_now().await,
+        }
+    };
+    for (member, value) in [("event_id", json!("ada:msg_1")), ("state", json!("failing")), ("status", json!(500))] {
+        assert_eq!(failing[member], value);
+    }
+    assert_eq!((&failing["reason"], &failing["answer"]), (&json!("status 500"), &json!("no such table\n")));
+    let (_, text) = at(&dev, &["events", "show", "ada:msg_1"]);
+    assert!(text.contains("crm failing") && text.contains("status 500"), "{text}");
+    assert_eq!(at(&dev, &["deliveries", "resend"]).0, 2);
+    assert_eq!(at(&dev, &["deliveries", "resend", "ada:none", "--to", "crm"]).0, 3);
+
+    *status.lock().unwrap() = StatusCode::OK;
+    // Another attempt may have failed meanwhile.
+    let again = loop {
+        let (code, text) = at(&dev, &["deliveries", "resend", "ada:msg_1", "--to", "crm"]);
+        if code == 0 {
+            break next(&mut requests).await;
+        }
+        assert!(text.contains("changed meanwhile"), "{text}");
+    };
+    assert_eq!(header(&again, "webhook-id"), header(&first, "webhook-id"));
+    let delivered = loop {
+        let shown = json_of(&dev, &["deliveries", "show", "ada:msg_1"]).remove(0);
+        if shown["state"] == "delivered" {
+            break shown;
+        }
+    };
+    assert_eq!((&delivered["reason"], &delivered["answer"]), (&Value::Null, &Value::Null));
+
+    // What waits for a disabled destination can be discarded.
+    at(&dev, &["destinations", "disable", "crm"]);
+    ada("msg_2").send(dev.base()).await.unwrap();
+    while json_of(&dev, &["deliveries", "list", "--to", "crm"]).is_empty() {
+        tokio::task::yield_now().await;
+    }
+    assert!(at(&dev, &["deliveries", "discard", "--all"]).1.contains("pass --yes"));
+    let (code, text) = at(&dev, &["deliveries", "discard", "--all", "--to", "crm", "--yes"]);
+    assert!(code == 0 && text.contains("1 delivery discarded"), "{text}");
+    assert!(at(&dev, &["deliveries", "show", "ada:msg_2"]).1.contains("discarded by an operator"));
+
+    // An erasure deletes the deliveries too.
+    let subject = "ada:conversation:673da1f0c2b94e5f8a017b11";
+    let (code, text) = at(&dev, &["events", "erase", "--subject", subject, "--yes"]);
+    assert_eq!(code, 0, "{text}");
+    assert_eq!(at(&dev, &["deliveries", "show", "ada:msg_1"]).0, 3);
+}
+
+#[test]
+fn unusable_destinations_are_refused() {
+    let dev = Dev::start(&[], &[]);
+    for (arguments, expected) in [
+        (&["bad name", "--url", "https://x.example.com"][..], "letters, digits"),
+        (&["crm"], "needs one of url, sqs and lambda"),
+        (&["crm", "--url", "http://x.example.com"], "does not begin with https://"),
+        (&["crm", "--url", "https://x.example.com", "--when", "{"], "is not JSON"),
+        (&["crm", "--url", "https://x.example.com", "--when", r#"{"tpye":"x"}"#], "does not have the shape"),
+        (&["crm", "--url", "https://x.example.com", "--max-bytes", "1"], "max_bytes is not between"),
+    ] {
+        let (code, text) = at(&dev, &[&["destinations", "set"], arguments].concat());
+        assert!(code != 0 && text.contains(expected), "{expected}: {text}");
+    }
+    assert!(at(&dev, &["destinations", "list"]).1.contains("there are no destinations"));
+    let (code, text) = at(&dev, &["destinations", "enable", "crm"]);
+    assert!(code == 3 && text.contains("there is no destination crm"), "{text}");
+}
