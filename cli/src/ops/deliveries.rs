@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use gatehouse_deliveries::DeliveryTable;
 use gatehouse_deliveries::destination::Order;
+use gatehouse_deliveries::filter::Match;
 use gatehouse_deliveries::lane::Lane;
 use gatehouse_deliveries::table::{Delivery, State};
+use gatehouse_deliveries::{DeliveryTable, Destination};
 use gatehouse_inbox::store::Content;
+use gatehouse_inbox::store::by_source::ListedEvent;
 use gatehouse_local::Error;
 use gatehouse_payload::{EventId, Subject};
 use gatehouse_runtime::Clock;
@@ -15,8 +17,9 @@ use serde_json::{Value, json};
 use tokio::time::interval;
 
 use super::deployment::{Deployment, TargetArgs};
-use super::output::{KeyValues, OutputArgs, Table, counted, print_json};
-use super::{ExitStatus, NOT_FOUND, USAGE};
+use super::listing::Span;
+use super::output::{KeyValues, OutputArgs, Table, When, counted, parse_when, print_json};
+use super::{ExitStatus, NOT_FOUND, USAGE, destinations};
 use crate::shell::{Interrupts, confirm, print};
 
 pub(crate) const EXAMPLES: &str = "\
@@ -27,9 +30,14 @@ Examples:
   gatehouse deliveries resend ada:msg_2Q1 --to crm    with the same webhook-id
   gatehouse deliveries resend --all --to crm --rate 10
   gatehouse deliveries discard --all --to crm
+  gatehouse deliveries reconcile --since 3d           adds what the outbox missed
 
 A delivery waits while its destination fails or is disabled, and is dead after ten attempts in three days.";
 
+/// How long a delivery that the outbox missed is stored, in seconds.
+const MISSED_TTL: i64 = 90 * 86_400;
+/// In seconds.
+const HOUR: i64 = 3600;
 /// The states that a list without an event shows.
 const LISTED: [&str; 2] = ["failing", "dead"];
 
@@ -69,6 +77,20 @@ pub(crate) enum Command {
         /// Resend at most this number of deliveries a second
         #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
         rate: u32,
+        #[command(flatten)]
+        target: TargetArgs,
+    },
+    /// Add the deliveries of recorded events that have none, for example because the outbox stood still for a day
+    ///
+    /// Events are found in the index by-source. A delivery that exists is not changed.
+    #[command(after_help = EXAMPLES)]
+    Reconcile {
+        /// From when on events were received: a span before now such as 3d, or a time
+        #[arg(long, value_name = "WHEN", value_parser = parse_when)]
+        since: When,
+        /// Only deliveries to this destination
+        #[arg(long, value_name = "NAME")]
+        to: Option<String>,
         #[command(flatten)]
         target: TargetArgs,
     },
@@ -122,6 +144,7 @@ pub(crate) async fn run(command: Command) -> ExitStatus {
             })
             .await
         }
+        Command::Reconcile { since, to, target } => reconcile(&target.find().await?, since, to.as_deref()).await,
         Command::Discard { selection, yes, target } => {
             let deployment = target.find().await?;
             let Some(selected) = select(&deployment, &selection).await? else { return Ok(USAGE) };
@@ -135,6 +158,73 @@ pub(crate) async fn run(command: Command) -> ExitStatus {
             .await
         }
     }
+}
+
+/// Adds the deliveries that the outbox missed.
+async fn reconcile(deployment: &Deployment, since: When, to: Option<&str>) -> ExitStatus {
+    let (table, destinations) = (deployment.delivery_table()?, destinations::of(deployment).await?);
+    if to.is_some_and(|name| destinations.get(name).is_none()) {
+        eprintln!("there is no destination {}", to.unwrap_or_default());
+        return Ok(NOT_FOUND);
+    }
+    let states = table.destinations().await?;
+    let selected = |name: &str| to.is_none_or(|to| to == name);
+    let (mut events, mut added) = (0, 0);
+    let now = Clock::System.now();
+    let mut from = since.resolve(now);
+    // Hour by hour, oldest first, so that deliveries are added in the order in which they are sent.
+    while from <= now {
+        let until = from.plus_secs(HOUR);
+        let span = Span { source: Vec::new(), since: When::At(from), until: Some(When::At(until.min(now))) };
+        let mut found = Vec::new();
+        let search = span.for_each(deployment, async |event| {
+            found.push(event);
+            Ok(true)
+        });
+        search.await?;
+        events += found.len();
+        for event in found.iter().rev() {
+            for (name, destination) in destinations.iter().filter(|(name, _)| selected(name)) {
+                let is_new_enough = states.get(name).is_some_and(|state| event.received_at >= state.since);
+                if is_new_enough && gets(deployment, destination, event).await? {
+                    added += usize::from(add(&table, name, destination, event).await?);
+                }
+            }
+        }
+        from = until;
+    }
+    print(&format!("{} read; {} added, which are sent within a minute\n", counted(events, "event"), number_of(added)))?;
+    Ok(0)
+}
+
+/// Whether a destination gets an event. Reads its payload if a filter needs it.
+async fn gets(deployment: &Deployment, destination: &Destination, event: &ListedEvent) -> Result<bool, Error> {
+    Ok(match destination.filters.match_name(event.id.vendor(), event.event_type.as_deref()) {
+        Match::Yes => true,
+        Match::No => false,
+        Match::ByPayload => {
+            let contents = deployment.store.contents(vec![event.key.clone()], Clock::System.now()).await?;
+            contents.values().any(|content| match content {
+                Content::Record(record) => destination.filters.match_record(record),
+                Content::Empty | Content::Erased(_) | Content::Damaged(_) => false,
+            })
+        }
+    })
+}
+
+/// Adds the delivery of an event, if it has none. It is due, so that the sweep finds it.
+async fn add(table: &DeliveryTable, name: &str, destination: &Destination, event: &ListedEvent) -> Result<bool, Error> {
+    let now = Clock::System.now();
+    let subject = event.subject.as_ref().map(Subject::as_str);
+    let lane = Lane::of(name, destination.order, subject, &event.key);
+    let delivery = Delivery {
+        event_type: event.event_type.clone(),
+        subject: subject.map(str::to_owned),
+        expires_at: now.as_secs() + MISSED_TTL,
+        due: Some(now),
+        ..Delivery::new(lane, &event.key, event.received_at, now)
+    };
+    Ok(table.add(&delivery).await?)
 }
 
 /// Returns the deliveries of an event to all destinations that the deployment has ever had.

@@ -44,6 +44,9 @@ Requests, order and retries: docs/deliveries.md";
 /// The largest number of deliveries that a list counts.
 const MAX_COUNT: usize = 1000;
 
+/// The state of a destination that is not in the secrets document any more.
+const REMOVED: &str = "removed";
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Create a destination, or change the given options of one. It gets the events from its creation on
@@ -172,6 +175,11 @@ pub(crate) async fn run(command: Command) -> ExitStatus {
             Ok(0)
         }
     }
+}
+
+/// Returns the destinations of a deployment.
+pub(crate) async fn of(deployment: &Deployment) -> Result<Destinations, Error> {
+    read_destinations(&place_of(deployment)?).await
 }
 
 /// Whether a deployment delivers events, and its destinations can be read.
@@ -330,6 +338,11 @@ pub(crate) struct Listed {
 }
 
 impl Listed {
+    /// Whether only its deliveries are left.
+    pub(crate) fn is_removed(&self) -> bool {
+        self.state == REMOVED
+    }
+
     /// Whether it gets nothing now.
     pub(crate) fn is_stopped(&self) -> bool {
         self.is_stopped
@@ -362,7 +375,7 @@ pub(crate) async fn listed(deployment: &Deployment, now: Timestamp) -> Result<Ve
             listed.push(Listed {
                 name: name.clone(),
                 target: "-".to_owned(),
-                state: "removed".to_owned(),
+                state: REMOVED.to_owned(),
                 since: Some(state.since),
                 failing,
                 dead,

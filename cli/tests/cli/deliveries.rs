@@ -156,6 +156,30 @@ async fn failing_deliveries_are_listed_shown_resent_and_discarded() {
     assert_eq!(at(&dev, &["deliveries", "show", "ada:msg_1"]).0, 3);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn reconcile_adds_the_deliveries_that_the_outbox_missed() {
+    let (server, mut requests) = server(&Arc::new(Mutex::new(StatusCode::OK))).await;
+    let dev = Dev::start(&[], &[]);
+    at(&dev, &["destinations", "set", "crm", "--url", &server.url]);
+    for id in ["msg_1", "msg_2"] {
+        ada(id).send(dev.base()).await.unwrap();
+        next(&mut requests).await;
+    }
+    let (code, text) = at(&dev, &["deliveries", "reconcile", "--since", "1h"]);
+    assert!(code == 0 && text.contains("2 events read; 0 deliveries added"), "{text}");
+    // As if the outbox had missed the second event.
+    let client = aws_sdk_dynamodb::Client::new(&gatehouse_local::local_sdk(dev.text("dynamodb")));
+    let scan = client.scan().table_name(dev.text("delivery_table")).send().await.unwrap();
+    let missed =
+        scan.items().iter().find(|item| item.get("event_key").is_some_and(|key| key.as_s().unwrap() == "ada:msg_2"));
+    let key = ["lane", "row"].map(|name| (name.to_owned(), missed.unwrap()[name].clone()));
+    client.delete_item().table_name(dev.text("delivery_table")).set_key(Some(key.into())).send().await.unwrap();
+    let (code, text) = at(&dev, &["deliveries", "reconcile", "--since", "1h", "--to", "crm"]);
+    assert!(code == 0 && text.contains("2 events read; 1 delivery added"), "{text}");
+    assert_eq!(header(&next(&mut requests).await, "gatehouse-event-id"), "ada:msg_2");
+    assert_eq!(at(&dev, &["deliveries", "reconcile", "--since", "1h", "--to", "other"]).0, 3);
+}
+
 #[test]
 fn unusable_destinations_are_refused() {
     let dev = Dev::start(&[], &[]);

@@ -239,23 +239,23 @@ impl DeliveryTable {
         DeliveryTable { client, table: table.to_owned() }
     }
 
-    /// Adds a delivery, unless it exists. Ensures that the holder of its lane finds it, although a later one may have
-    /// been delivered.
+    /// Adds a delivery, unless it exists. Returns whether it is new. Ensures that the holder of its lane finds it, although
+    /// a later one may have been delivered.
     ///
     /// # Errors
     /// If DynamoDB did not confirm it. The call may be repeated.
-    pub async fn add(&self, delivery: &Delivery) -> Result<(), StoreError> {
+    pub async fn add(&self, delivery: &Delivery) -> Result<bool, StoreError> {
         let put = self
             .client
             .put_item()
             .table_name(&self.table)
             .set_item(Some(delivery.to_item()))
             .condition_expression("attribute_not_exists(lane)");
-        conditional_put(put.send().await)?;
+        let is_new = conditional_put(put.send().await)?.is_done();
         if delivery.lane.is_ordered() {
             self.make_findable(&delivery.lane, &delivery.row).await?;
         }
-        Ok(())
+        Ok(is_new)
     }
 
     /// Returns the next deliveries of a lane that wait, after the key `after`, in order.

@@ -12,7 +12,9 @@ pub(super) async fn check(deployment: &Deployment, findings: &mut Findings) -> R
     let flags = &deployment.flags;
     for destination in listed(deployment, Clock::System.now()).await? {
         let Listed { name, state, failing, dead, .. } = &destination;
-        let (level, advice) = if destination.is_stopped() {
+        let (level, advice) = if destination.is_removed() {
+            ("warning", format!("set it again, or: gatehouse deliveries discard --all --to {name}{flags}"))
+        } else if destination.is_stopped() {
             ("wrong", format!("its events wait; gatehouse destinations test {name}{flags}, then enable it"))
         } else if *dead > 0 {
             ("warning", format!("gatehouse deliveries list --to {name} --state dead{flags}; resend or discard them"))
