@@ -147,7 +147,7 @@ impl Deliverer {
             if self.table.release(&lease, done_to, walk.latest.as_ref()).await? == Released::Changed {
                 continue;
             }
-            let next = self.table.waiting(lane, start.as_ref()).await?.into_iter().next();
+            let next = self.table.waiting(lane, start.as_ref()).await?.0.into_iter().next();
             let is_finished = match (&next, &walk.stop) {
                 (None, _) | (_, Stop::Parked | Stop::Interrupted) => true,
                 (Some(next), Stop::End | Stop::Blocked(_)) => !next.is_due(self.clock.now()),
@@ -177,10 +177,7 @@ impl Deliverer {
     async fn walk(&self, job: &Job<'_>, start: Option<RowKey>, latest: Option<RowKey>) -> Result<Walk, StoreError> {
         let mut walk = Walk { done_to: start, latest, stop: Stop::End };
         loop {
-            let waiting = self.table.waiting(job.lane, walk.done_to.as_ref()).await?;
-            if waiting.is_empty() {
-                return Ok(walk);
-            }
+            let (waiting, is_last) = self.table.waiting(job.lane, walk.done_to.as_ref()).await?;
             for delivery in waiting {
                 let is_late = walk.latest.as_ref().is_some_and(|latest| *latest > delivery.row);
                 match self.advance(job, &delivery, is_late).await? {
@@ -192,6 +189,9 @@ impl Deliverer {
                     }
                     Attempted::Stop(stop) => return Ok(Walk { stop, ..walk }),
                 }
+            }
+            if is_last {
+                return Ok(walk);
             }
         }
     }
@@ -238,7 +238,11 @@ impl Deliverer {
         if let Some(state) = self.states.get(name, now) {
             return Ok(state);
         }
-        let state = self.table.destination(name, now).await?;
+        // A read is cheaper than the update that creates the state of a new destination.
+        let state = match self.table.destinations().await?.remove(name) {
+            Some(state) => state,
+            None => self.table.destination(name, now).await?,
+        };
         self.states.set(state.clone(), now);
         Ok(state)
     }

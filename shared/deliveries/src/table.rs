@@ -258,11 +258,11 @@ impl DeliveryTable {
         Ok(is_new)
     }
 
-    /// Returns the next deliveries of a lane that wait, after the key `after`, in order.
+    /// Returns the next deliveries of a lane that wait, after the key `after`, in order, and whether there are no more.
     ///
     /// # Errors
     /// If DynamoDB does not respond.
-    pub async fn waiting(&self, lane: &Lane, after: Option<&RowKey>) -> Result<Vec<Delivery>, StoreError> {
+    pub async fn waiting(&self, lane: &Lane, after: Option<&RowKey>) -> Result<(Vec<Delivery>, bool), StoreError> {
         // Keys of deliveries begin with a year. A space sorts before every other character of a key, so that the delivery
         // `after` itself is left out.
         let after = after.map_or("0".to_owned(), |row| format!("{} ", row.as_str()));
@@ -285,7 +285,7 @@ impl DeliveryTable {
             let waiting: Vec<_> = rows.filter(|row| row.state == State::Waiting).collect();
             from = response.last_evaluated_key;
             if !waiting.is_empty() || from.is_none() {
-                return Ok(waiting);
+                return Ok((waiting, from.is_none()));
             }
         }
     }

@@ -50,6 +50,33 @@ async fn recorded_event_is_delivered_once_with_a_signature() {
 }
 
 #[tokio::test]
+async fn delivery_costs_four_writes_and_few_reads() {
+    let mut world = World::start().await;
+    world.record("ada:1", "ada:conversation:1", 0).await;
+    let before = world.proxies.each_ref().map(gatehouse_local::FaultProxy::counts);
+    assert_eq!(world.fill_outbox().await, 1);
+    world.deliver().await;
+    let after = world.proxies.each_ref().map(gatehouse_local::FaultProxy::counts);
+    let count = |service: usize, operation: &str| {
+        after[service].get(operation).unwrap_or(&0) - before[service].get(operation).unwrap_or(&0)
+    };
+    // The delivery, the result of the attempt, and acquiring and releasing the lease.
+    assert_eq!((count(0, "PutItem"), count(0, "UpdateItem"), count(0, "DeleteItem")), (2, 2, 0));
+    // The position of the lane and the event; twice the lane and twice the states of destinations, which are cached.
+    assert_eq!((count(0, "GetItem"), count(0, "Query"), count(0, "BatchGetItem")), (2, 4, 0));
+    assert_eq!(count(1, "SendMessageBatch"), 1);
+    // Ten events of the subject share the lease.
+    for n in 0..10 {
+        world.record(&format!("ada:1{n}"), "ada:conversation:1", n).await;
+    }
+    world.fill_outbox().await;
+    world.deliver().await;
+    let last = world.proxies[0].counts();
+    let writes = |operation: &str| last[operation] - after[0][operation];
+    assert_eq!((writes("PutItem"), writes("UpdateItem")), (20, 2));
+}
+
+#[tokio::test]
 async fn filters_select_events_by_name_and_payload() {
     let receiver = Receiver::start().await;
     let filter = |filter: &str| serde_json::from_str::<Filter>(filter).unwrap();
