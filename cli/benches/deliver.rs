@@ -1,16 +1,18 @@
-//! Measures deliveries of `gatehouse dev`: the time from the record to the receiver, and deliveries a second.
+//! Measures deliveries of `gatehouse dev`: the time from the record to the receiver, deliveries a second, and what a
+//! million deliveries cost in AWS.
 //!
-//! `cargo bench -p gatehouse --bench deliver [-- EVENTS]` (5,000 by default).
+//! `cargo bench -p gatehouse --bench deliver [-- EVENTS]` (5,000 by default). The cost follows from the requests that are
+//! counted here and the prices in tests/bench/prices.json, for answers in 200 ms. Logs are not included.
 #![allow(clippy::unwrap_used, clippy::cast_precision_loss, missing_docs)]
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use gatehouse_local::agent::{Agent, Answer, Piece};
 use gatehouse_local::engine::{Engine, FREE, bind};
-use gatehouse_local::{Options, Services, Stack};
+use gatehouse_local::{FaultProxy, Options, Services, Stack};
 use gatehouse_payload::{Event, EventId, Fingerprint, Flags, Nonce, Subject};
 use gatehouse_runtime::Clock;
 use http::StatusCode;
@@ -23,6 +25,12 @@ const SINGLE: usize = 200;
 const SUBJECTS: usize = 500;
 /// Number of events that are recorded at the same time.
 const WRITERS: usize = 16;
+/// The functions' memory, in GB.
+const MEMORY_GB: f64 = 0.25;
+/// How long a destination takes to answer, in milliseconds.
+const ANSWER_MS: f64 = 200.0;
+/// What the functions need beside that for a delivery, in milliseconds.
+const OWN_MS: f64 = 40.0;
 
 fn event(n: usize, subjects: usize) -> Event {
     let body = format!(r#"{{"type":"v1.conversation.message","data":{{"n":{n},"text":"{}"}}}}"#, "x".repeat(2000));
@@ -42,6 +50,57 @@ fn event(n: usize, subjects: usize) -> Event {
         asked: None,
         flags: Flags::default(),
         is_one_question: false,
+    }
+}
+
+/// Requests by service and operation.
+type Counts = [BTreeMap<String, usize>; 2];
+
+fn counts(proxies: &[FaultProxy; 2]) -> Counts {
+    proxies.each_ref().map(FaultProxy::counts)
+}
+
+/// What a delivery costs.
+struct Cost {
+    write_units: f64,
+    read_units: f64,
+    queue_requests: f64,
+    /// Invocations of both functions.
+    invocations: f64,
+}
+
+impl Cost {
+    /// Counts the requests for `events` deliveries. `share` is the share of an invocation of a delivery in its batch.
+    fn of(before: &Counts, after: &Counts, events: usize, share: f64) -> Cost {
+        let count = |service: usize, operation: &str| {
+            let all = |counts: &Counts| counts[service].get(operation).copied().unwrap_or(0);
+            (all(after) - all(before)) as f64 / events as f64
+        };
+        // Less than 1 KB each. The item of the local stack's position in the stream is Lambda's in AWS: one write for each
+        // batch that is read.
+        let write_units = count(0, "PutItem") + count(0, "UpdateItem") - count(0, "GetRecords").min(share);
+        // Consistent reads of less than 4 KB.
+        let read_units = count(0, "GetItem") + count(0, "Query");
+        // A doorbell is sent, received and deleted. Lambda receives and deletes up to ten at once.
+        let queue_requests = count(1, "SendMessageBatch") + 2.0 * share;
+        Cost { write_units, read_units, queue_requests, invocations: 2.0 * share }
+    }
+
+    /// Prints the dollars for a million. `ms` are the milliseconds of a delivery that Lambda bills.
+    fn print(&self, name: &str, ms: f64) {
+        let prices: serde_json::Value = serde_json::from_str(include_str!("../../tests/bench/prices.json")).unwrap();
+        let price = |name: &str| prices["aws"][name].as_f64().unwrap();
+        let writes = self.write_units * price("dynamodb_million_write_units");
+        let reads = self.read_units * price("dynamodb_million_read_units");
+        let queue = self.queue_requests * price("sqs_million_requests");
+        let gb_seconds = MEMORY_GB * ms / 1000.0 * 1e6;
+        let lambda = self.invocations * price("lambda_million_requests") + gb_seconds * price("lambda_gb_second_arm64");
+        let total = writes + reads + queue + lambda;
+        println!(
+            "a million deliveries, {name}: ${total:.2} (writes {writes:.2} for {:.2} units, reads {reads:.2} for {:.2} units, \
+             SQS {queue:.2}, Lambda {lambda:.2})",
+            self.write_units, self.read_units
+        );
     }
 }
 
@@ -66,12 +125,15 @@ async fn main() {
     });
     let server = server.await.unwrap();
     let engines = [Engine::dynamodb(FREE, None).await.unwrap(), Engine::sqs(FREE, None).await.unwrap()];
-    let services = Services::embedded(&engines[0].url(), &engines[1].url());
+    let proxies =
+        [FaultProxy::start(engines[0].address).await.unwrap(), FaultProxy::start(engines[1].address).await.unwrap()];
+    let services = Services::embedded(&proxies[0].url(), &proxies[1].url());
     let secrets = serde_json::json!({"destinations": {"bench": {"url": server.url}}}).to_string();
     let options = Options { secrets, ..Options::default() };
     let stack = Stack::start(options, services, bind(FREE).await.unwrap()).await.unwrap();
-    let store = stack.store();
+    let store = gatehouse_inbox::Store::new(&gatehouse_local::local_sdk(&engines[0].url()), &stack.table, 90);
 
+    let before = counts(&proxies);
     let mut delays: Vec<Duration> = Vec::new();
     for n in 0..SINGLE {
         let event = event(n, 1);
@@ -84,6 +146,9 @@ async fn main() {
     let ms = |part: f64| delays[((SINGLE - 1) as f64 * part) as usize].as_secs_f64() * 1000.0;
     println!("record to delivery, {SINGLE} events one by one: median {:.0} ms, p99 {:.0} ms", ms(0.5), ms(0.99));
 
+    let single = Cost::of(&before, &counts(&proxies), SINGLE, 1.0);
+
+    let before = counts(&proxies);
     let began = Instant::now();
     let record = async {
         let store = &store;
@@ -101,4 +166,8 @@ async fn main() {
         rate(recorded),
         rate(last)
     );
+    let batched = Cost::of(&before, &counts(&proxies), events, 0.1);
+    single.print("one by one", ANSWER_MS + OWN_MS);
+    // Ten lanes of a batch are sent at the same time.
+    batched.print("in batches", (ANSWER_MS + OWN_MS) / 10.0 + OWN_MS / 10.0);
 }

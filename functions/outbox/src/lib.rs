@@ -47,6 +47,7 @@ impl State {
                 store: Store::with_long_limits(&sdk, &config.table, config.ttl_days),
                 table: DeliveryTable::new(&sdk, &table),
                 doorbells: Doorbells::new(&sdk, &queue),
+                since: Default::default(),
             },
             destinations: SecretsCache::from_env(PART, &sdk, &get, Clock::System).with_max_age(MAX_AGE),
             clock: Clock::System,

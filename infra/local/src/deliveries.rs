@@ -65,7 +65,8 @@ impl Deliveries {
         let table = DeliveryTable::new(&services.dynamodb, &about.delivery_table);
         let doorbells = Doorbells::new(&services.sqs, &about.delivery_queue);
         let clock = options.clock.clone();
-        let outbox = Outbox { store: store.clone(), table: table.clone(), doorbells: doorbells.clone() };
+        let (own_table, own_doorbells, since) = (table.clone(), doorbells.clone(), Default::default());
+        let outbox = Outbox { store: store.clone(), table: own_table, doorbells: own_doorbells, since };
         let http = ScopedClient::new(&Tls::native()?, CONNECT_TIMEOUT);
         let deliverer = Deliverer {
             store,

@@ -4,6 +4,7 @@
 //! may be repeated: adding a delivery again changes nothing, and a doorbell may ring twice.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::{StreamExt, stream};
 use gatehouse_inbox::store::item::{Item, from_json, number_of, text_of};
@@ -109,7 +110,13 @@ pub struct Outbox {
     pub table: DeliveryTable,
     /// Wakes the senders.
     pub doorbells: Doorbells,
+    /// The times from which destinations get events.
+    pub since: Since,
 }
+
+/// The times from which destinations get events. They never change, so that each is read once. Clones share them.
+#[derive(Debug, Clone, Default)]
+pub struct Since(Arc<Mutex<BTreeMap<String, Timestamp>>>);
 
 /// The result of a batch.
 #[derive(Debug, Default)]
@@ -177,14 +184,18 @@ impl Outbox {
         destinations: &Destinations,
         now: Timestamp,
     ) -> Result<BTreeMap<String, Timestamp>, StoreError> {
-        let states = self.table.destinations().await?;
-        let mut since = BTreeMap::new();
-        for (name, _) in destinations.iter() {
-            let at = match states.get(name) {
-                Some(state) => state.since,
-                None => self.table.destination(name, now.plus_secs(-GRACE)).await?.since,
-            };
-            since.insert(name.to_owned(), at);
+        let mut since = self.since.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let is_known =
+            |since: &BTreeMap<String, Timestamp>| destinations.iter().all(|(name, _)| since.contains_key(name));
+        if !is_known(&since) {
+            since.extend(self.table.destinations().await?.into_iter().map(|(name, state)| (name, state.since)));
+            for (name, _) in destinations.iter() {
+                if !since.contains_key(name) {
+                    let state = self.table.destination(name, now.plus_secs(-GRACE)).await?;
+                    since.insert(name.to_owned(), state.since);
+                }
+            }
+            self.since.0.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&since);
         }
         Ok(since)
     }

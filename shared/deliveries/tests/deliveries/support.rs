@@ -173,7 +173,12 @@ impl World {
         let destinations: BTreeMap<_, _> =
             destinations.into_iter().map(|(name, destination)| (name.to_owned(), destination)).collect();
         let world = World {
-            outbox: Outbox { store: own_store.clone(), table: own_table.clone(), doorbells: doorbells.clone() },
+            outbox: Outbox {
+                store: own_store.clone(),
+                table: own_table.clone(),
+                doorbells: doorbells.clone(),
+                since: Default::default(),
+            },
             deliverer: Deliverer {
                 store: own_store,
                 table: own_table,
