@@ -71,7 +71,7 @@ struct Cost {
 
 impl Cost {
     /// Counts the requests for `events` deliveries. `share` is the share of an invocation of a delivery in its batch.
-    fn of(before: &Counts, after: &Counts, events: usize, share: f64) -> Cost {
+    fn of(before: &Counts, after: &Counts, took: Duration, events: usize, share: f64) -> Cost {
         let count = |service: usize, operation: &str| {
             let all = |counts: &Counts| counts[service].get(operation).copied().unwrap_or(0);
             (all(after) - all(before)) as f64 / events as f64
@@ -79,8 +79,9 @@ impl Cost {
         // Less than 1 KB each. The item of the local stack's position in the stream is Lambda's in AWS: one write for each
         // batch that is read.
         let write_units = count(0, "PutItem") + count(0, "UpdateItem") - count(0, "GetRecords").min(share);
-        // Consistent reads of less than 4 KB.
-        let read_units = count(0, "GetItem") + count(0, "Query");
+        // Consistent reads of less than 4 KB. The sweep makes two queries each second here, and each minute in AWS.
+        let sweeps = 2.0 * took.as_secs_f64() / events as f64;
+        let read_units = count(0, "GetItem") + count(0, "Query") - sweeps;
         // A doorbell is sent, received and deleted. Lambda receives and deletes up to ten at once.
         let queue_requests = count(1, "SendMessageBatch") + 2.0 * share;
         Cost { write_units, read_units, queue_requests, invocations: 2.0 * share }
@@ -133,7 +134,7 @@ async fn main() {
     let stack = Stack::start(options, services, bind(FREE).await.unwrap()).await.unwrap();
     let store = gatehouse_inbox::Store::new(&gatehouse_local::local_sdk(&engines[0].url()), &stack.table, 90);
 
-    let before = counts(&proxies);
+    let (before, began) = (counts(&proxies), Instant::now());
     let mut delays: Vec<Duration> = Vec::new();
     for n in 0..SINGLE {
         let event = event(n, 1);
@@ -146,7 +147,7 @@ async fn main() {
     let ms = |part: f64| delays[((SINGLE - 1) as f64 * part) as usize].as_secs_f64() * 1000.0;
     println!("record to delivery, {SINGLE} events one by one: median {:.0} ms, p99 {:.0} ms", ms(0.5), ms(0.99));
 
-    let single = Cost::of(&before, &counts(&proxies), SINGLE, 1.0);
+    let single = Cost::of(&before, &counts(&proxies), began.elapsed(), SINGLE, 1.0);
 
     let before = counts(&proxies);
     let began = Instant::now();
@@ -166,7 +167,7 @@ async fn main() {
         rate(recorded),
         rate(last)
     );
-    let batched = Cost::of(&before, &counts(&proxies), events, 0.1);
+    let batched = Cost::of(&before, &counts(&proxies), began.elapsed(), events, 0.1);
     single.print("one by one", ANSWER_MS + OWN_MS);
     // Ten lanes of a batch are sent at the same time.
     batched.print("in batches", (ANSWER_MS + OWN_MS) / 10.0 + OWN_MS / 10.0);

@@ -13,6 +13,8 @@ use crate::process::{self, Process, WHOLE_CPU_MB};
 use crate::report::{Cell, Report, Table, Target, Times, ms};
 use crate::{BASELINE, Bench, HEADLINE};
 
+/// Functions for whose first event nobody waits.
+const UNATTENDED: [&str; 2] = ["outbox", "deliver"];
 /// Memory sizes, in MB, for which Lambda gives a function a part of a processor.
 const PARTS: [u32; 3] = [128, 256, 512];
 
@@ -39,7 +41,8 @@ async fn whole_processor(bench: &Bench) -> Result<Report, Error> {
         bench.headline.clone(),
         bench.headline.with("the same, CONNECT_AT_START=false", "CONNECT_AT_START", "false"),
     ];
-    for function in Template::read()?.functions().filter(|function| function != BASELINE) {
+    let is_measured = |function: &String| function != BASELINE && !UNATTENDED.contains(&function.as_str());
+    for function in Template::read()?.functions().filter(is_measured) {
         contenders.push(gatehouse(&function, &function, None, &bench.cloud)?);
     }
     contenders.extend(bench.others.iter().cloned());
