@@ -26,7 +26,7 @@ pub(crate) const EXAMPLES: &str = "\
 Examples:
   gatehouse deliveries list                          failing and dead ones, of all destinations
   gatehouse deliveries list --to crm --state dead --stack gatehouse
-  gatehouse deliveries show ada:msg_2Q1               every delivery of an event, with the receiver's answer
+  gatehouse deliveries show ada:msg_2Q1               every delivery of an event, with the destination's response
   gatehouse deliveries resend ada:msg_2Q1 --to crm    with the same webhook-id
   gatehouse deliveries resend --all --to crm --rate 10
   gatehouse deliveries discard --all --to crm
@@ -69,7 +69,8 @@ pub(crate) enum Command {
     },
     /// Send deliveries again, with a new series of attempts
     ///
-    /// If it is interrupted, run the command again: what was resent is not selected any more.
+    /// If it is interrupted, run the command again. Deliveries that were resent but not yet delivered are then resent again;
+    /// with --state dead, they are not selected.
     #[command(after_help = EXAMPLES)]
     Resend {
         #[command(flatten)]
@@ -82,10 +83,11 @@ pub(crate) enum Command {
     },
     /// Add the deliveries of recorded events that have none, for example because the outbox stood still for a day
     ///
-    /// Events are found in the index by-source. A delivery that exists is not changed.
+    /// Events are found in the index by-source. A delivery that exists is not changed, but one that waits for no time is
+    /// woken.
     #[command(after_help = EXAMPLES)]
     Reconcile {
-        /// From when on events were received: a span before now such as 3d, or a time
+        /// Check events that were received since this time: a span before now such as 3d, or a time
         #[arg(long, value_name = "WHEN", value_parser = parse_when)]
         since: When,
         /// Only deliveries to this destination
@@ -121,7 +123,7 @@ pub(crate) struct FilterArgs {
 /// Arguments that select deliveries.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct SelectionArgs {
-    /// The event, in any state
+    /// The event's id. Selects its deliveries in every state
     #[arg(value_name = "EVENT", conflicts_with_all = ["all", "state"])]
     event: Option<String>,
     /// Every failing and dead delivery that matches
@@ -164,7 +166,11 @@ pub(crate) async fn run(command: Command) -> ExitStatus {
 async fn reconcile(deployment: &Deployment, since: When, to: Option<&str>) -> ExitStatus {
     let (table, destinations) = (deployment.delivery_table()?, destinations::of(deployment).await?);
     if to.is_some_and(|name| destinations.get(name).is_none()) {
-        eprintln!("there is no destination {}", to.unwrap_or_default());
+        eprintln!(
+            "there is no destination {}; gatehouse destinations list{} shows them",
+            to.unwrap_or_default(),
+            deployment.flags
+        );
         return Ok(NOT_FOUND);
     }
     let states = table.destinations().await?;
@@ -193,7 +199,11 @@ async fn reconcile(deployment: &Deployment, since: When, to: Option<&str>) -> Ex
         }
         from = until;
     }
-    print(&format!("{} read; {} added, which are sent within a minute\n", counted(events, "event"), number_of(added)))?;
+    print(&format!(
+        "{} read; {} added or woken, to be sent within a minute\n",
+        counted(events, "event"),
+        number_of(added)
+    ))?;
     Ok(0)
 }
 
@@ -212,7 +222,7 @@ async fn gets(deployment: &Deployment, destination: &Destination, event: &Listed
     })
 }
 
-/// Adds the delivery of an event, if it has none. It is due, so that the sweep finds it.
+/// Adds the delivery of an event, if it has none, or wakes one that waits. It is due, so that the sweep finds it.
 async fn add(table: &DeliveryTable, name: &str, destination: &Destination, event: &ListedEvent) -> Result<bool, Error> {
     let now = Clock::System.now();
     let subject = event.subject.as_ref().map(Subject::as_str);
@@ -224,7 +234,14 @@ async fn add(table: &DeliveryTable, name: &str, destination: &Destination, event
         due: Some(now),
         ..Delivery::new(lane, &event.key, event.received_at, now)
     };
-    Ok(table.add(&delivery).await?)
+    if table.add(&delivery).await? {
+        return Ok(true);
+    }
+    // Its message on the queue may be lost.
+    match table.get(&delivery.lane, &delivery.row).await? {
+        Some(existing) => Ok(table.wake(&existing, now).await?),
+        None => Ok(false),
+    }
 }
 
 /// Returns the deliveries of an event to all destinations that the deployment has ever had.
@@ -261,7 +278,7 @@ pub(crate) async fn resend_event(deployment: &Deployment, event: &str, name: &st
     }
     let id = EventId::from_stored(event.to_owned());
     let Content::Record(record) = deployment.store.content(&id, now).await? else {
-        eprintln!("there is no event {event}");
+        eprintln!("there is no event {event}; gatehouse events list{} shows the ids", deployment.flags);
         return Ok(NOT_FOUND);
     };
     let subject = record.event.subject.as_ref().map(Subject::as_str);
@@ -298,7 +315,11 @@ async fn show(deployment: &Deployment, event: &str, output: OutputArgs) -> ExitS
     let table = deployment.delivery_table()?;
     let deliveries = of_event(&table, event, subject.as_ref().map(Subject::as_str)).await?;
     if deliveries.is_empty() {
-        eprintln!("there are no deliveries of {event}");
+        eprintln!(
+            "there are no deliveries of {event}; no destination gets it, or the outbox missed it: gatehouse deliveries reconcile{} \
+             --since WHEN",
+            deployment.flags
+        );
         return Ok(NOT_FOUND);
     }
     for (n, delivery) in deliveries.iter().enumerate() {
@@ -317,8 +338,8 @@ async fn show(deployment: &Deployment, event: &str, output: OutputArgs) -> ExitS
         lines.add_some("reason", delivery.reason.as_ref());
         lines.add_some("next", delivery.due.map(|due| due.to_string()));
         lines.add("changed", delivery.at.to_string());
-        if let Some(answer) = &delivery.answer {
-            lines.block("answer", answer);
+        if let Some(response) = &delivery.response {
+            lines.block("response", response);
         }
         lines.print()?;
     }
@@ -372,7 +393,7 @@ pub(crate) fn to_json(delivery: &Delivery) -> Value {
         "next": delivery.due.map(|due| due.to_string()),
         "status": delivery.status,
         "reason": delivery.reason,
-        "answer": delivery.answer,
+        "response": delivery.response,
         "changed": delivery.at.to_string(),
     })
 }
@@ -411,7 +432,7 @@ async fn select(deployment: &Deployment, selection: &SelectionArgs) -> Result<Op
     let table = deployment.delivery_table()?;
     let Some(event) = &selection.event else {
         if !selection.all {
-            eprintln!("no deliveries are selected; pass an EVENT, or --all with --to or --state");
+            eprintln!("no deliveries are selected; pass an EVENT or --all. --to and --state restrict --all");
             return Ok(None);
         }
         return Ok(Some(matching(&table, &selection.filter, usize::MAX).await?));
@@ -432,7 +453,7 @@ async fn change(
 ) -> ExitStatus {
     let table = deployment.delivery_table()?;
     if selected.is_empty() {
-        eprintln!("no delivery matches");
+        eprintln!("no delivery matches; gatehouse deliveries list{} shows failing and dead ones", deployment.flags);
         return Ok(NOT_FOUND);
     }
     let mut interrupts = Interrupts::listen();

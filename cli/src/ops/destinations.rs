@@ -49,7 +49,7 @@ const REMOVED: &str = "removed";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Create a destination, or change the given options of one. It gets the events from its creation on
+    /// Create a destination, or change the given options of an existing one. A new one gets events received from now on
     #[command(after_help = EXAMPLES)]
     Set(Box<Set>),
     /// List the destinations with their state and the numbers of failing and dead deliveries
@@ -65,13 +65,13 @@ pub(crate) enum Command {
     /// Exits with 0 only if the destination accepts it.
     #[command(after_help = EXAMPLES)]
     Test(Name),
-    /// Enable a destination, and send what waits for it
+    /// Enable a destination, and send its waiting deliveries
     #[command(after_help = EXAMPLES)]
     Enable(Name),
-    /// Disable a destination. What it would get waits
+    /// Disable a destination. Its deliveries wait until it is enabled
     #[command(after_help = EXAMPLES)]
     Disable(Name),
-    /// Remove a destination. What waits for it is kept, and is sent if a destination with its name is set again
+    /// Remove a destination. Its waiting deliveries are kept, and are sent if a destination with its name is set again
     #[command(after_help = EXAMPLES)]
     Remove(Name),
 }
@@ -125,8 +125,8 @@ pub(crate) struct Set {
     /// Whether events of one subject follow each other
     #[arg(long, value_name = "ORDER", value_parser = ["subject", "none"])]
     order: Option<String>,
-    /// Generate a new signing secret, and print it. The old one signs no longer; to keep both for a while, use: gatehouse
-    /// secrets rotate destination:NAME
+    /// Generate a new signing secret, and print it. The old secret no longer signs; to keep both for a while, use:
+    /// gatehouse secrets rotate destination:NAME
     #[arg(long)]
     new: bool,
     #[command(flatten)]
@@ -151,7 +151,7 @@ pub(crate) async fn run(command: Command) -> ExitStatus {
             };
             deployment.table.enable(&name).await?;
             let change = if state.disabled.is_some() { "is enabled" } else { "was enabled already" };
-            print(&format!("{name} {change}; what waits for it is sent within a minute\n"))?;
+            print(&format!("{name} {change}; deliveries that are due are sent within a minute\n"))?;
             Ok(0)
         }
         Command::Disable(Name { name, target }) => {
@@ -171,7 +171,11 @@ pub(crate) async fn run(command: Command) -> ExitStatus {
                 return Ok(deployment.unknown(&name));
             }
             deployment.place.write(&document.remaining()).await?;
-            print(&format!("{name} is removed; it gets nothing within a minute\n"))?;
+            let flags = &deployment.deployment.flags;
+            let discard = format!("gatehouse deliveries discard --all --to {name}{flags}");
+            print(&format!(
+                "{name} is removed; deliveries to it stop within a minute. To drop failing ones: {discard}\n"
+            ))?;
             Ok(0)
         }
     }
@@ -259,6 +263,13 @@ impl Set {
             members.extend([("url", text(&self.url)), ("sqs", text(&self.sqs)), ("lambda", text(&self.lambda))]);
             members.push(("private", private));
         }
+        // What only a server, or only a server and a queue can have.
+        if self.sqs.is_some() || self.lambda.is_some() {
+            members.push(("headers", Value::Null));
+        }
+        if self.lambda.is_some() {
+            members.push(("signing_secrets", Value::Null));
+        }
         if !self.header.is_empty() {
             members.push(("headers", parse_headers(&self.header)?));
         }
@@ -267,7 +278,10 @@ impl Set {
         } else if !self.types.is_empty() {
             members.push(("when", self.types.iter().map(|pattern| filter_of(pattern)).collect()));
         } else if !self.when.is_empty() {
-            let filter = |text: &String| serde_json::from_str::<Value>(text).map_err(|_| "a --when is not JSON");
+            let filter = |text: &String| {
+                serde_json::from_str::<Value>(text)
+                    .map_err(|_| "a --when is not JSON; pass an object such as {\"source\":\"vapi\"}")
+            };
             members.push(("when", self.when.iter().map(filter).collect::<Result<Value, _>>()?));
         }
         for (name, value) in [("format", &self.format), ("order", &self.order)] {
@@ -293,7 +307,7 @@ async fn set(arguments: Set) -> ExitStatus {
     let (name, members) = (&arguments.name, arguments.members()?);
     document.set_named(DESTINATIONS, name, members)?;
     let credential = Credential::Destination(name.clone());
-    let is_function = arguments.lambda.is_some();
+    let is_function = matches!(document.destination(name)?, Some(Destination { target: Target::Function { .. }, .. }));
     let secret = if arguments.new || (document.count(&credential) == 0 && !is_function) {
         Some(new_signing_secret()?)
     } else {
@@ -306,9 +320,13 @@ async fn set(arguments: Set) -> ExitStatus {
     // Before the document: otherwise the first events could be older than the destination.
     let state = table.destination(name, Clock::System.now()).await?;
     place.write(&document.text(&credential, wanted)?).await?;
-    print(&format!("{name} gets the events that are received since {}\n", state.since))?;
+    print(&format!("{name} is set; events that were received before {} are not delivered\n", state.since))?;
     if deployment.dev.is_none() {
-        print("A running stack uses the change within a minute.\n")?;
+        print(&format!(
+            "A running stack uses the change within a minute. To add events of this minute, then run:\n  gatehouse deliveries \
+             reconcile --since 5min --to {name}{}\n",
+            deployment.flags
+        ))?;
     }
     if let Some(secret) = secret {
         print(&format!("Its signing secret, which is not shown again, is {secret}\n"))?;
@@ -466,8 +484,8 @@ async fn test(Name { name, target }: &Name) -> ExitStatus {
             Ok(0)
         }
         Err(failure) => {
-            let answer = failure.answer.map(|answer| format!("\n{}", answer.trim_end())).unwrap_or_default();
-            eprintln!("{name} did not accept a test message after {ms} ms: {}{answer}", failure.reason);
+            let response = failure.response.map(|response| format!("\n{}", response.trim_end())).unwrap_or_default();
+            eprintln!("{name} did not accept a test message after {ms} ms: {}{response}", failure.reason);
             Ok(1)
         }
     }

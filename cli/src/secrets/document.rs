@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use gatehouse_ag_kit::AgKit;
+use gatehouse_deliveries::Destination;
 use gatehouse_local::Error;
 use gatehouse_payload::json::members;
 use gatehouse_vendor::secrets::{DESTINATIONS, SERVICES, is_name};
@@ -297,6 +298,11 @@ impl Document {
         let place = format!("{part}.{name}");
         let defects: Vec<String> = secrets.defects.into_iter().filter(|defect| defect.starts_with(&place)).collect();
         Err(format!("nothing is written: {}", defects.join("; ")).into())
+    }
+
+    /// Returns the destination `name`, if there is one that can be used.
+    pub(crate) fn destination(&self, name: &str) -> Result<Option<Destination>, Error> {
+        Ok(AllSecrets::parse(&self.value.to_string(), false)?.destinations.get(name).cloned())
     }
 
     /// Removes the destination `name`. Returns whether there was one.

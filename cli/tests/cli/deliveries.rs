@@ -114,7 +114,7 @@ async fn failing_deliveries_are_listed_shown_resent_and_discarded() {
     for (member, value) in [("event_id", json!("ada:msg_1")), ("state", json!("failing")), ("status", json!(500))] {
         assert_eq!(failing[member], value);
     }
-    assert_eq!((&failing["reason"], &failing["answer"]), (&json!("status 500"), &json!("no such table\n")));
+    assert_eq!((&failing["reason"], &failing["response"]), (&json!("status 500"), &json!("no such table\n")));
     let (_, text) = at(&dev, &["events", "show", "ada:msg_1"]);
     assert!(text.contains("crm failing") && text.contains("status 500"), "{text}");
     assert_eq!(at(&dev, &["deliveries", "resend"]).0, 2);
@@ -136,7 +136,7 @@ async fn failing_deliveries_are_listed_shown_resent_and_discarded() {
             break shown;
         }
     };
-    assert_eq!((&delivered["reason"], &delivered["answer"]), (&Value::Null, &Value::Null));
+    assert_eq!((&delivered["reason"], &delivered["response"]), (&Value::Null, &Value::Null));
 
     // What waits for a disabled destination can be discarded.
     at(&dev, &["destinations", "disable", "crm"]);
@@ -166,7 +166,7 @@ async fn reconcile_adds_the_deliveries_that_the_outbox_missed() {
         next(&mut requests).await;
     }
     let (code, text) = at(&dev, &["deliveries", "reconcile", "--since", "1h"]);
-    assert!(code == 0 && text.contains("2 events read; 0 deliveries added"), "{text}");
+    assert!(code == 0 && text.contains("2 events read; 0 deliveries added or woken"), "{text}");
     // As if the outbox had missed the second event.
     let client = aws_sdk_dynamodb::Client::new(&gatehouse_local::local_sdk(dev.text("dynamodb")));
     let scan = client.scan().table_name(dev.text("delivery_table")).send().await.unwrap();
@@ -175,7 +175,7 @@ async fn reconcile_adds_the_deliveries_that_the_outbox_missed() {
     let key = ["lane", "row"].map(|name| (name.to_owned(), missed.unwrap()[name].clone()));
     client.delete_item().table_name(dev.text("delivery_table")).set_key(Some(key.into())).send().await.unwrap();
     let (code, text) = at(&dev, &["deliveries", "reconcile", "--since", "1h", "--to", "crm"]);
-    assert!(code == 0 && text.contains("2 events read; 1 delivery added"), "{text}");
+    assert!(code == 0 && text.contains("2 events read; 1 delivery added or woken"), "{text}");
     assert_eq!(header(&next(&mut requests).await, "gatehouse-event-id"), "ada:msg_2");
     assert_eq!(at(&dev, &["deliveries", "reconcile", "--since", "1h", "--to", "other"]).0, 3);
 }
@@ -185,7 +185,7 @@ fn unusable_destinations_are_refused() {
     let dev = Dev::start(&[], &[]);
     for (arguments, expected) in [
         (&["bad name", "--url", "https://x.example.com"][..], "letters, digits"),
-        (&["crm"], "needs one of url, sqs and lambda"),
+        (&["crm"], "needs exactly one of url, sqs and lambda"),
         (&["crm", "--url", "http://x.example.com"], "does not begin with https://"),
         (&["crm", "--url", "https://x.example.com", "--when", "{"], "is not JSON"),
         (&["crm", "--url", "https://x.example.com", "--when", r#"{"tpye":"x"}"#], "does not have the shape"),

@@ -1,4 +1,4 @@
-//! Sends deliveries to destinations: those of the lanes that doorbells name, one lane beside the other. Each minute, a
+//! Sends the deliveries of the lanes that doorbells name. The lanes of a batch are handled concurrently. Each minute, a
 //! sweep rings for the deliveries that are due again.
 
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
 use futures_util::future::join_all;
 use gatehouse_deliveries::deliver::{Deliverer, Report, Rung};
-use gatehouse_deliveries::doorbell::{Doorbells, lane_of};
+use gatehouse_deliveries::doorbell::{Doorbell, Doorbells};
 use gatehouse_deliveries::send::{CONNECT_TIMEOUT, Sender};
 use gatehouse_deliveries::table::State as DeliveryState;
 use gatehouse_deliveries::{DeliveryTable, Destinations, PART};
@@ -118,7 +118,10 @@ pub async fn handle_batch(batch: SqsEvent, state: &State, deadline: Deadline) ->
         match destinations {
             Some(destinations) => answer(message, state, destinations, deadline).await,
             None => {
-                tracing::error!(function = FUNCTION, "the destinations could not be loaded; the doorbell rings again");
+                tracing::error!(
+                    function = FUNCTION,
+                    "the destinations could not be loaded; SQS redelivers the message"
+                );
                 false
             }
         }
@@ -136,14 +139,14 @@ pub async fn handle_batch(batch: SqsEvent, state: &State, deadline: Deadline) ->
 
 /// Handles a doorbell. Returns whether it is done.
 async fn answer(message: &SqsMessage, state: &State, destinations: &Destinations, deadline: Deadline) -> bool {
-    let Some(lane) = lane_of(message.body.as_deref().unwrap_or_default()) else {
+    let Some(Doorbell { lane, is_whole }) = Doorbell::read(message.body.as_deref().unwrap_or_default()) else {
         tracing::error!(function = FUNCTION, "a message on the delivery queue names no lane; it is dropped");
         return true;
     };
     let receives = message.attributes.get("ApproximateReceiveCount").and_then(|count| count.parse::<u32>().ok());
-    let is_repeated = receives.is_none_or(|receives| receives > 1);
+    let is_whole = is_whole || receives.is_none_or(|receives| receives > 1);
     let until = deadline.instant().checked_sub(STOP_BEFORE).unwrap_or_else(Instant::now);
-    match state.deliverer.drain(&lane, destinations, is_repeated, until, &log).await {
+    match state.deliverer.drain(&lane, destinations, is_whole, until, &log).await {
         Ok(Rung::Done) => true,
         Ok(Rung::Again(pause)) => {
             hide(message, state, pause).await;
@@ -151,7 +154,7 @@ async fn answer(message: &SqsMessage, state: &State, destinations: &Destinations
         }
         Err(error) => {
             let destination = lane.destination();
-            tracing::warn!(function = FUNCTION, destination, %error, "a lane could not be read; its doorbell rings again");
+            tracing::warn!(function = FUNCTION, destination, %error, "a lane could not be read or changed; SQS redelivers its message");
             false
         }
     }
@@ -162,7 +165,7 @@ async fn answer(message: &SqsMessage, state: &State, destinations: &Destinations
 async fn hide(message: &SqsMessage, state: &State, pause: Duration) {
     let Some(handle) = message.receipt_handle.as_deref() else { return };
     if let Err(error) = state.queues.hide(state.deliverer.doorbells.queue(), handle, pause).await {
-        tracing::warn!(function = FUNCTION, %error, "a doorbell's visibility could not be changed");
+        tracing::warn!(function = FUNCTION, %error, "the visibility of a message could not be changed; it returns after the queue's timeout");
     }
 }
 

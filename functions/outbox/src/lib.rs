@@ -72,7 +72,7 @@ pub async fn handle(batch: StreamBatch, state: &State) -> BatchResponse {
     let started = Instant::now();
     let Some(destinations) = state.destinations.get().await else {
         // Without them it is not known which deliveries to add.
-        tracing::error!("the destinations could not be loaded; the batch is repeated");
+        tracing::error!(function = FUNCTION, "the destinations could not be loaded; Lambda retries the batch");
         let first = batch.records.into_iter().next();
         let failure = first.map(|change| ItemFailure { sequence_number: change.dynamodb.sequence_number });
         return BatchResponse { failures: failure.into_iter().collect() };
@@ -81,7 +81,14 @@ pub async fn handle(batch: StreamBatch, state: &State) -> BatchResponse {
     let (changes, deliveries) = (batch.records.len(), added.deliveries);
     let ms = gatehouse_receiver::log::milliseconds(started.elapsed());
     match added.error {
-        Some(error) => tracing::error!(function = FUNCTION, changes, deliveries, ms, error, "batch is repeated"),
+        Some(error) => tracing::error!(
+            function = FUNCTION,
+            changes,
+            deliveries,
+            ms,
+            error,
+            "deliveries could not be added; Lambda retries the batch"
+        ),
         None => tracing::debug!(function = FUNCTION, changes, deliveries, ms, "batch"),
     }
     added.response

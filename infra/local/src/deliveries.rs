@@ -29,8 +29,8 @@ use crate::table_stream::{POLL_INTERVAL, TableStream};
 
 /// The number of batches that are handled at the same time: the template's `MaximumConcurrency`.
 const MAX_CONCURRENCY: usize = 20;
-/// How often the sweep runs. In AWS, the timer has minutes.
-const SWEEP_EVERY: Duration = Duration::from_secs(1);
+/// How often the sweep runs. In AWS, it runs each minute.
+const SWEEP_EVERY: Duration = Duration::from_secs(2);
 /// Pause before a failed request is repeated.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 /// The key of the item with the position in the stream, which Lambda stores itself.
@@ -89,14 +89,16 @@ impl Deliveries {
         })
     }
 
-    /// Runs the functions in the background, until the returned tasks are aborted.
-    pub(crate) fn run(self) -> Vec<JoinHandle<()>> {
-        let (stream, queue, timer) = (self.clone(), self.clone(), self);
-        vec![
-            tokio::spawn(async move { stream.read_stream().await }),
-            tokio::spawn(async move { queue.answer_doorbells().await }),
-            tokio::spawn(async move { timer.sweep_forever().await }),
-        ]
+    /// Runs the functions in the background, until the returned task is aborted.
+    pub(crate) fn run(self) -> JoinHandle<()> {
+        tokio::spawn(async move {
+            // Before anything is sent: it releases all leases.
+            while let Err(error) = self.recover().await {
+                tracing::warn!(%error, "the delivery table cannot be read; retrying");
+                sleep(RETRY_PAUSE * 10).await;
+            }
+            tokio::join!(self.read_stream(), self.answer_doorbells(), self.sweep_forever());
+        })
     }
 
     /// Passes the changes of the table to the outbox, batch after batch.
@@ -128,10 +130,8 @@ impl Deliveries {
         }
     }
 
-    /// Opens the stream where an earlier run ended. What waits since then is sent at once: the senders of an earlier run
-    /// do not exist any more.
+    /// Opens the stream where an earlier run ended.
     async fn open_stream(&self) -> Result<TableStream, Error> {
-        self.recover().await?;
         let mut stream = TableStream::open(&self.services.dynamodb, &self.event_table).await?;
         let get = self.dynamodb().get_item().table_name(&self.delivery_table).set_key(Some(checkpoint_key()));
         let checkpoint = get.send().await?.item.unwrap_or_default();
@@ -208,7 +208,7 @@ impl Deliveries {
         }
     }
 
-    /// Releases all leases, and rings for everything that waits.
+    /// Releases all leases, and rings for everything that waits: the senders of an earlier run do not exist any more.
     async fn recover(&self) -> Result<(), Error> {
         let scan = self.dynamodb().scan().table_name(&self.delivery_table).consistent_read(true);
         let mut items = scan.into_paginator().items().send();
@@ -225,7 +225,7 @@ impl Deliveries {
         }
         lanes.sort();
         lanes.dedup();
-        match self.deliver.deliverer.doorbells.ring(&lanes).await.into_iter().next() {
+        match self.deliver.deliverer.doorbells.ring(&lanes, true).await.into_iter().next() {
             Some((_, error)) => Err(error.into()),
             None => Ok(()),
         }

@@ -197,8 +197,7 @@ impl Stack {
         let (mut pollers, mut batches) = (Vec::new(), watch::channel(0).1);
         if options.poll {
             let (task, count) = source.clone().poll();
-            (pollers, batches) = (deliveries.clone().run(), count);
-            pollers.push(task);
+            (pollers, batches) = (vec![deliveries.clone().run(), task], count);
         }
         Ok(Stack { url, about, batches, source, deliveries, services, server, pollers, turns, _agent: agent })
     }

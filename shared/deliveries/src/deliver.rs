@@ -1,4 +1,4 @@
-//! The sender: takes the lease of a lane, and sends its deliveries one after the other.
+//! The deliverer: acquires the lease of a lane, and sends its deliveries one after the other.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -26,12 +26,16 @@ const SETTLE_LIMIT: Duration = Duration::from_secs(6);
 const LEASE_MARGIN: i64 = 5;
 /// The longest pause for which a doorbell is hidden. After a longer one, the sweep rings.
 const MAX_HIDDEN: Duration = Duration::from_secs(60);
+/// The pause before a doorbell rings again whose lane another sender holds.
+const TAKEN_PAUSE: Duration = Duration::from_secs(1);
 /// How long the state of a destination is used before it is read again, in seconds.
 const STATE_AGE: i64 = 5;
-/// Number of times that a lane is looked at again because it has changed.
+/// How often a lane that has changed is read again in one call.
 const ROUNDS: usize = 100;
-/// The number of lanes for which a sweep rings, before it goes on with the next destination.
-const SWEEP_SHARE: usize = 1000;
+/// The number of pages, of up to 1,000 lanes each, for which a sweep rings for a destination.
+const SWEEP_PAGES: usize = 10;
+/// The number of lanes for which a sweep rings if a breaker is half-open. Only one sends the probe; others may be blocked.
+const PROBES: usize = 10;
 
 /// Sends deliveries.
 #[derive(Debug)]
@@ -56,7 +60,7 @@ pub struct Deliverer {
 #[derive(Debug, Default)]
 pub struct States(Mutex<HashMap<String, (DestinationState, Timestamp)>>);
 
-/// What became of a doorbell.
+/// The result of handling a doorbell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rung {
     /// Nothing is left to do, or another doorbell will ring.
@@ -102,8 +106,9 @@ enum Attempted {
 }
 
 impl Deliverer {
-    /// Sends the deliveries that wait in a lane, until nothing is left or `until`. `is_repeated` tells that the doorbell
-    /// rang before: an earlier sender may have ended in the middle of its work. `report` gets the result of each attempt.
+    /// Sends the deliveries that wait in a lane, until nothing is left or `until`. `is_whole` ignores the position of the
+    /// lane, which is needed if the doorbell rang before: an earlier sender may have ended in the middle of its work. `report`
+    /// gets the result of each attempt.
     ///
     /// # Errors
     /// If DynamoDB does not respond. The doorbell must ring again.
@@ -111,7 +116,7 @@ impl Deliverer {
         &self,
         lane: &Lane,
         destinations: &Destinations,
-        is_repeated: bool,
+        is_whole: bool,
         until: Instant,
         report: &(dyn Fn(&Report<'_>) + Sync),
     ) -> Result<Rung, StoreError> {
@@ -122,15 +127,17 @@ impl Deliverer {
         }
         let unavailable = |_| StoreError::Transient { operation: "lease", code: "no random numbers".to_owned() };
         let holder = self.random.nonce().map_err(unavailable)?;
-        for _ in 0..ROUNDS {
+        let mut is_whole = is_whole;
+        for round in 0..ROUNDS {
             let now = self.clock.now();
             let left = i64::try_from(until.saturating_duration_since(Instant::now()).as_secs()).unwrap_or(i64::MAX);
             let lease_until = now.plus_secs(left.saturating_add(LEASE_MARGIN));
             let Some(lease) = self.table.acquire(lane, holder, lease_until, now).await? else {
-                // The holder reads the lane once more when it has released the lease.
-                return Ok(Rung::Done);
+                // The holder reads the lane once more when it has released the lease. But it may begin behind a delivery
+                // that this call has found.
+                return Ok(if round == 0 { Rung::Done } else { Rung::Again(TAKEN_PAUSE) });
             };
-            let start = lease.done_to.clone().filter(|_| !is_repeated);
+            let start = lease.done_to.clone().filter(|_| !is_whole);
             let walk = match self.walk(&job, start.clone(), lease.latest.clone()).await {
                 Ok(walk) => walk,
                 Err(error) => {
@@ -144,17 +151,22 @@ impl Deliverer {
                 Stop::End => lease.done_to.as_ref().max(walk.done_to.as_ref()),
                 Stop::Blocked(_) | Stop::Parked | Stop::Interrupted => walk.done_to.as_ref(),
             };
-            if self.table.release(&lease, done_to, walk.latest.as_ref()).await? == Released::Changed {
-                continue;
+            if self.table.release(&lease, done_to, walk.latest.as_ref()).await? == Released::Yes {
+                let next = self.table.waiting(lane, start.as_ref()).await?.0.into_iter().next();
+                // A delivery that the position has passed would not be found again.
+                let is_passed = |next: &Delivery| done_to.is_some_and(|done_to| next.row <= *done_to);
+                let is_finished = match (&next, &walk.stop) {
+                    // The doorbell rings again, and the next holder reads the whole lane.
+                    (None, _) | (_, Stop::Interrupted) => true,
+                    (Some(next), Stop::Parked) => next.due.is_some() && !is_passed(next),
+                    (Some(next), Stop::End | Stop::Blocked(_)) => !next.is_due(self.clock.now()) && !is_passed(next),
+                };
+                if is_finished {
+                    return Ok(if next.is_none() { Rung::Done } else { self.after(walk.stop) });
+                }
             }
-            let next = self.table.waiting(lane, start.as_ref()).await?.0.into_iter().next();
-            let is_finished = match (&next, &walk.stop) {
-                (None, _) | (_, Stop::Parked | Stop::Interrupted) => true,
-                (Some(next), Stop::End | Stop::Blocked(_)) => !next.is_due(self.clock.now()),
-            };
-            if is_finished {
-                return Ok(if next.is_none() { Rung::Done } else { self.after(walk.stop) });
-            }
+            // The lane has changed. The position that this call has set may be above what was added.
+            is_whole = true;
         }
         Ok(Rung::Again(Duration::ZERO))
     }
@@ -262,9 +274,10 @@ impl Deliverer {
             |reason: &str| Delivery { state: State::Dropped, reason: Some(reason.to_owned()), ..before.clone() };
         let (after, failure) = match content {
             Content::Empty => (dropped("expired"), None),
-            Content::Erased(_) => (dropped("erased"), None),
+            // Nothing about the event is kept.
+            Content::Erased(_) => (Delivery { event_type: None, subject: None, ..dropped("erased") }, None),
             Content::Damaged(damaged) => {
-                let (failed, _) = self.failed(before, reason_of(&damaged.to_string()))?;
+                let (failed, _) = self.failed(before, Failure::because(damaged.to_string()))?;
                 (failed, None)
             }
             Content::Record(record) => {
@@ -274,8 +287,9 @@ impl Deliverer {
                 match self.sender.send(destination, &message, job.lane, attempt).await {
                     Ok(status) => {
                         let (state, status) = (State::Delivered, Some(status));
-                        let (reason, answer, due) = (None, None, None);
-                        let after = Delivery { state, attempts: number, status, reason, answer, due, ..before.clone() };
+                        let (reason, response, due) = (None, None, None);
+                        let after =
+                            Delivery { state, attempts: number, status, reason, response, due, ..before.clone() };
                         (after, None)
                     }
                     Err(failure) => {
@@ -303,10 +317,10 @@ impl Deliverer {
         let unavailable = |_| StoreError::Transient { operation: "schedule", code: "no random numbers".to_owned() };
         let chance = self.random.nonce().map_err(unavailable)?;
         let (attempts, now) = (before.attempts.saturating_add(1), self.clock.now());
-        let due = next_attempt(attempts, failure.retry_after, &chance, now);
+        let due = next_attempt(attempts, failure.retry_after, &chance, now).filter(|_| !failure.is_permanent);
         let state = if due.is_some() { State::Waiting } else { State::Dead };
-        let (reason, status, answer) = (Some(failure.reason.clone()), failure.status, failure.answer.clone());
-        Ok((Delivery { state, attempts, due, reason, status, answer, ..before.clone() }, failure))
+        let (reason, status, response) = (Some(failure.reason.clone()), failure.status, failure.response.clone());
+        Ok((Delivery { state, attempts, due, reason, status, response, ..before.clone() }, failure))
     }
 
     /// Counts the result of an attempt for the breaker. Returns whether the destination was disabled.
@@ -314,9 +328,11 @@ impl Deliverer {
         match failure {
             Some(failure) if failure.is_gone => {
                 self.states.forget(name);
-                self.table.disable(name, "the server answered with status 410").await?;
+                self.table.disable(name, "the server responded with status 410").await?;
                 return Ok(true);
             }
+            // The message is at fault, not the destination.
+            Some(failure) if failure.is_permanent => {}
             Some(_) => {
                 self.states.forget(name);
                 self.table.count_failure(name, self.clock.now()).await?;
@@ -346,23 +362,26 @@ impl Deliverer {
         let mut queue: Vec<(DestinationState, Option<Position>)> =
             states.into_iter().filter(enabled).map(|state| (state, None)).collect();
         let mut rung = 0;
-        while !queue.is_empty() && Instant::now() < until {
+        // Page by page, so that a destination with many deliveries does not delay the others.
+        for _ in 0..SWEEP_PAGES {
             for (state, from) in std::mem::take(&mut queue) {
                 let limit = match state.breaker(now) {
-                    Breaker::Closed => SWEEP_SHARE,
-                    Breaker::HalfOpen => 1,
+                    _ if Instant::now() >= until => return Ok(rung),
+                    Breaker::Closed => usize::MAX,
+                    Breaker::HalfOpen => PROBES,
                     Breaker::Open(_) => continue,
                 };
                 let (due, next) = self.table.due(&state.name, now, from).await?;
                 let mut lanes: Vec<Lane> = due.into_iter().map(|delivery| delivery.lane).collect();
                 lanes.dedup();
                 lanes.truncate(limit);
-                let refused = self.doorbells.ring(&lanes).await;
+                // The whole lane: what is due may be below its position, if it was added or resent by a process that ended.
+                let refused = self.doorbells.ring(&lanes, true).await;
                 rung += lanes.len() - refused.len();
                 if let Some((_, error)) = refused.into_iter().next() {
                     return Err(error.into());
                 }
-                if next.is_some() && limit > 1 {
+                if next.is_some() && limit > PROBES {
                     queue.push((state, next));
                 }
             }
@@ -382,17 +401,12 @@ pub enum SweepError {
     Queue(#[from] gatehouse_inbox::queue::QueueError),
 }
 
-/// What a sender needs for a lane.
+/// The arguments of draining one lane.
 struct Job<'a> {
     lane: &'a Lane,
     destinations: &'a Destinations,
     until: Instant,
     report: &'a (dyn Fn(&Report<'_>) + Sync),
-}
-
-/// A failure before anything was sent.
-fn reason_of(reason: &str) -> Failure {
-    Failure { reason: reason.to_owned(), status: None, answer: None, retry_after: None, is_gone: false }
 }
 
 impl States {

@@ -186,15 +186,13 @@ impl DestinationPart {
             }
             (None, None, Some(name)) if is_function(name) => Target::Function { name: name.clone() },
             (None, None, Some(_)) => return Err(".lambda is not the name or the ARN of a function".to_owned()),
-            _ => return Err(" needs one of url, sqs and lambda".to_owned()),
+            _ => return Err(" needs exactly one of url, sqs and lambda".to_owned()),
         };
         if self.private || !self.headers.is_empty() {
-            return Err(" has private or headers, which are for a url".to_owned());
+            return Err(" has private or headers, which only a url can have; remove them".to_owned());
         }
         if matches!(target, Target::Function { .. }) && !self.signing_secrets.is_empty() {
-            return Err(
-                " has signing_secrets, but a function gets no signature: IAM authenticates Gatehouse".to_owned()
-            );
+            return Err(" has signing_secrets, but a function gets no signature; remove them".to_owned());
         }
         Ok(target)
     }
@@ -205,7 +203,7 @@ impl DestinationPart {
             return Err(format!(".max_bytes is not between {least} and {most}"));
         }
         if self.thin && self.format == Format::Vendor {
-            return Err(" is thin, but the format vendor is the whole body".to_owned());
+            return Err(" is thin, but the format vendor is the whole body; remove one of the two".to_owned());
         }
         Ok(Shape { is_thin: self.thin, max_bytes: self.max_bytes })
     }
@@ -299,8 +297,8 @@ mod tests {
         let defects = defects.join("\n");
         for expected in [
             "destinations.plain.url does not begin with https://",
-            "destinations.none needs one of url, sqs and lambda",
-            "destinations.both needs one of",
+            "destinations.none needs exactly one of url, sqs and lambda",
+            "destinations.both needs exactly one of",
             "destinations.queue.sqs is not the URL of a queue",
             "destinations.fn.lambda is not",
             "destinations.host.headers has the header host, which",

@@ -13,16 +13,30 @@ use crate::lane::Lane;
 /// The number of messages that one request sends.
 const BATCH: usize = 10;
 
+/// A message that names a lane.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Doorbell {
+    /// The lane.
+    pub lane: Lane,
+    /// Whether the position of the lane is ignored.
+    pub is_whole: bool,
+}
+
 /// The JSON of a message.
 #[derive(Serialize, Deserialize)]
 struct Body {
     lane: String,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    whole: bool,
 }
 
-/// Reads the lane in a message's body. `None` if the body is not a doorbell.
-#[must_use]
-pub fn lane_of(body: &str) -> Option<Lane> {
-    serde_json::from_str::<Body>(body).ok()?.lane.parse().ok()
+impl Doorbell {
+    /// Reads a message's body. `None` if it is not a doorbell.
+    #[must_use]
+    pub fn read(body: &str) -> Option<Doorbell> {
+        let Body { lane, whole } = serde_json::from_str(body).ok()?;
+        Some(Doorbell { lane: lane.parse().ok()?, is_whole: whole })
+    }
 }
 
 /// Rings doorbells.
@@ -48,11 +62,11 @@ impl Doorbells {
         &self.queue
     }
 
-    /// Rings for each lane. Returns the lanes for which SQS did not accept a message, with its error code.
-    pub async fn ring(&self, lanes: &[Lane]) -> Vec<(Lane, QueueError)> {
+    /// Rings for each lane. `is_whole` ignores the positions of the lanes. Returns the lanes for which SQS did not accept a message, with its error code.
+    pub async fn ring(&self, lanes: &[Lane], is_whole: bool) -> Vec<(Lane, QueueError)> {
         let mut failed = Vec::new();
         for batch in lanes.chunks(BATCH) {
-            match self.send(batch).await {
+            match self.send(batch, is_whole).await {
                 Ok(refused) => failed.extend(refused),
                 Err(error) => failed.extend(batch.iter().map(|lane| (lane.clone(), error.clone()))),
             }
@@ -60,11 +74,11 @@ impl Doorbells {
         failed
     }
 
-    async fn send(&self, batch: &[Lane]) -> Result<Vec<(Lane, QueueError)>, QueueError> {
+    async fn send(&self, batch: &[Lane], whole: bool) -> Result<Vec<(Lane, QueueError)>, QueueError> {
         let failure = |code: &str| QueueError::Failed { operation: "SendMessageBatch", code: code.to_owned() };
         let mut entries = Vec::new();
         for (n, lane) in batch.iter().enumerate() {
-            let body = serde_json::to_string(&Body { lane: lane.to_string() }).map_err(|_| failure("encode"))?;
+            let body = serde_json::to_string(&Body { lane: lane.to_string(), whole }).map_err(|_| failure("encode"))?;
             // The group makes the queue fair: a destination with many doorbells does not delay the others.
             let entry = SendMessageBatchRequestEntry::builder().id(n.to_string()).message_body(body);
             entries.push(entry.message_group_id(lane.destination()).build().map_err(|_| failure("build"))?);

@@ -87,12 +87,12 @@ impl Message {
     #[must_use]
     pub fn of(record: &Record, shape: Shape, is_late: bool) -> Message {
         let key = record.key();
-        let body = Body::of(record, &key, is_late, !shape.is_thin).to_bytes();
-        let body = if !shape.is_thin && body.len() > shape.max_bytes {
-            Body::of(record, &key, is_late, false).to_bytes()
-        } else {
-            body
-        };
+        // A body in a JSON string can be half as large in the message. A larger one need not be built.
+        let has_payload = !shape.is_thin && record.event.body.len() <= shape.max_bytes.saturating_mul(2);
+        let mut body = Body::of(record, &key, is_late, has_payload).to_bytes();
+        if has_payload && body.len() > shape.max_bytes {
+            body = Body::of(record, &key, is_late, false).to_bytes();
+        }
         Message { id: message_id(&key), event_id: key, body }
     }
 }

@@ -121,7 +121,7 @@ pub struct Since(Arc<Mutex<BTreeMap<String, Timestamp>>>);
 /// The result of a batch.
 #[derive(Debug, Default)]
 pub struct Added {
-    /// What Lambda repeats.
+    /// The response to Lambda: the change from which it retries the batch.
     pub response: BatchResponse,
     /// The number of deliveries that exist now.
     pub deliveries: usize,
@@ -168,7 +168,7 @@ impl Outbox {
         let mut ordered: Vec<(&Lane, &usize)> = lanes.iter().collect();
         ordered.sort_by_key(|(_, n)| **n);
         let ordered: Vec<Lane> = ordered.into_iter().map(|(lane, _)| lane.clone()).collect();
-        for (lane, error) in self.doorbells.ring(&ordered).await {
+        for (lane, error) in self.doorbells.ring(&ordered, false).await {
             failures.extend(lanes.get(&lane));
             added.error.get_or_insert(error.to_string());
         }

@@ -5,7 +5,7 @@ use gatehouse_vendor::signature::{SigningKey, webhook_headers};
 
 use crate::message::Message;
 
-/// What a request tells its receiver beside the message.
+/// The attempt, as the headers of its request describe it.
 #[derive(Debug, Clone, Copy)]
 pub struct Attempt<'a> {
     /// The number of this attempt, from 1.

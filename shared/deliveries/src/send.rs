@@ -6,6 +6,7 @@ use aws_config::SdkConfig;
 use aws_sdk_sqs::types::MessageAttributeValue;
 use bytes::Bytes;
 use gatehouse_egress::{Body, RequestError, ScopedClient};
+use gatehouse_inbox::queue::in_ascii;
 use gatehouse_payload::time::Timestamp;
 use gatehouse_runtime::aws::{CallLimits, error_code};
 use gatehouse_services::Fault;
@@ -19,10 +20,14 @@ use crate::destination::{Destination, Target};
 use crate::lane::Lane;
 use crate::message::Message;
 use crate::request::{Attempt, headers};
-use crate::table::MAX_ANSWER_BYTES;
+use crate::table::MAX_RESPONSE_BYTES;
 
 /// Time limit of one attempt.
 pub const ATTEMPT_LIMIT: Duration = Duration::from_secs(15);
+/// The largest message of a queue, with its attributes, in bytes.
+const QUEUE_MAX_BYTES: usize = 1024 * 1024;
+/// Bytes that a message leaves free for its attributes.
+const ATTRIBUTE_BYTES: usize = 4096;
 /// Time limit for connecting.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -44,16 +49,26 @@ pub struct Failure {
     /// The status of the response, if there was one.
     pub status: Option<u16>,
     /// The first bytes of the response's body.
-    pub answer: Option<String>,
+    pub response: Option<String>,
     /// The pause that the receiver asks for.
     pub retry_after: Option<Duration>,
     /// Whether the receiver wants no further messages (status 410).
     pub is_gone: bool,
+    /// Whether every further attempt would fail too.
+    pub is_permanent: bool,
 }
 
 impl Failure {
-    fn because(reason: impl Into<String>) -> Failure {
-        Failure { reason: reason.into(), status: None, answer: None, retry_after: None, is_gone: false }
+    /// Creates a failure without a response.
+    pub(crate) fn because(reason: impl Into<String>) -> Failure {
+        Failure {
+            reason: reason.into(),
+            status: None,
+            response: None,
+            retry_after: None,
+            is_gone: false,
+            is_permanent: false,
+        }
     }
 }
 
@@ -84,7 +99,7 @@ impl Sender {
                 Target::Url { url, is_private } => {
                     if destination.target.is_loopback() && !self.allows_loopback {
                         return Err(Failure::because(
-                            "the address is a loopback address, which only gatehouse dev reaches",
+                            "the URL is a loopback address, which only gatehouse dev can reach",
                         ));
                     }
                     let request = url_request(url, destination, message, attempt)?;
@@ -120,7 +135,8 @@ impl Sender {
             status: Some(status.as_u16()),
             retry_after: retry_after(response.headers(), now),
             is_gone: status == StatusCode::GONE,
-            answer: first_bytes(response).await,
+            is_permanent: false,
+            response: first_bytes(response).await,
         })
     }
 
@@ -132,7 +148,14 @@ impl Sender {
         lane: &Lane,
         attempt: Attempt<'_>,
     ) -> Result<u16, Failure> {
-        let body = str::from_utf8(&message.body).map_err(|_| Failure::because("the body is not UTF-8"))?;
+        let permanent = |reason: String| Failure { is_permanent: true, ..Failure::because(reason) };
+        let body = str::from_utf8(&message.body).map_err(|_| permanent("the body is not UTF-8".to_owned()))?;
+        // SQS refuses some characters. The signature is that of the escaped body.
+        let body = in_ascii(body);
+        if body.len() > QUEUE_MAX_BYTES - ATTRIBUTE_BYTES {
+            return Err(permanent(format!("{} bytes are too large for a queue; set max_bytes", body.len())));
+        }
+        let message = &Message { body: Bytes::from(body.clone()), ..message.clone() };
         let mut send = self.sqs.send_message().queue_url(url).message_body(body);
         for (name, value) in headers(message, &destination.signing_keys, attempt) {
             let attribute = MessageAttributeValue::builder().data_type("String").string_value(value).build();
@@ -145,7 +168,11 @@ impl Sender {
         }
         match send.send().await {
             Ok(_) => Ok(200),
-            Err(error) => Err(Failure::because(format!("SQS SendMessage: {}", error_code(&error)))),
+            Err(error) => {
+                let code = error_code(&error);
+                let reason = format!("SQS SendMessage: {code}");
+                Err(if code.contains("InvalidMessageContents") { permanent(reason) } else { Failure::because(reason) })
+            }
         }
     }
 }
@@ -172,14 +199,14 @@ fn url_request(
     Ok(request)
 }
 
-/// Reads the first [`MAX_ANSWER_BYTES`] of a response's body, as text.
+/// Reads the first [`MAX_RESPONSE_BYTES`] of a response's body, as text.
 async fn first_bytes(response: Response<Body>) -> Option<String> {
     let mut body = response.into_body();
     let mut read = Vec::new();
-    while read.len() < MAX_ANSWER_BYTES {
+    while read.len() < MAX_RESPONSE_BYTES {
         let Some(Ok(frame)) = body.frame().await else { break };
         if let Ok(data) = frame.into_data() {
-            let free = MAX_ANSWER_BYTES - read.len();
+            let free = MAX_RESPONSE_BYTES - read.len();
             read.extend_from_slice(data.get(..free.min(data.len())).unwrap_or_default());
         }
     }

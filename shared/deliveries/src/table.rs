@@ -34,8 +34,10 @@ const CALL_LIMIT: std::time::Duration = std::time::Duration::from_secs(3);
 pub const DUE_INDEX: &str = "by-due";
 /// The number of deliveries that a query reads.
 const PAGE: i32 = 50;
-/// The longest part of a receiver's answer that is stored, in bytes.
-pub const MAX_ANSWER_BYTES: usize = 1024;
+/// The number of deliveries that a query of the index reads.
+const INDEX_PAGE: i32 = 1000;
+/// The longest part of a response that is stored, in bytes.
+pub const MAX_RESPONSE_BYTES: usize = 1024;
 
 /// The names of attributes.
 mod attribute {
@@ -50,12 +52,13 @@ mod attribute {
     pub(super) const WAITS_FOR: &str = "waits_for";
     pub(super) const REASON: &str = "reason";
     pub(super) const STATUS: &str = "status";
-    pub(super) const ANSWER: &str = "answer";
+    pub(super) const RESPONSE: &str = "response";
     pub(super) const AT: &str = "at";
     pub(super) const EXPIRES_AT: &str = "expires_at";
 }
 use attribute::{
-    ANSWER, AT, ATTEMPTS, DUE, EVENT_KEY, EVENT_TYPE, EXPIRES_AT, LANE, REASON, ROW, STATE, STATUS, SUBJECT, WAITS_FOR,
+    AT, ATTEMPTS, DUE, EVENT_KEY, EVENT_TYPE, EXPIRES_AT, LANE, REASON, RESPONSE, ROW, STATE, STATUS, SUBJECT,
+    WAITS_FOR,
 };
 
 /// The delivery table.
@@ -120,8 +123,8 @@ pub struct Delivery {
     pub reason: Option<String>,
     /// The HTTP status of the last attempt.
     pub status: Option<u16>,
-    /// The first bytes of the answer to the last attempt, if it failed.
-    pub answer: Option<String>,
+    /// The first bytes of the response to the last attempt, if it failed.
+    pub response: Option<String>,
     /// The time of the last change.
     pub at: Timestamp,
 }
@@ -142,7 +145,7 @@ impl Delivery {
             due: None,
             reason: None,
             status: None,
-            answer: None,
+            response: None,
             at: now,
         }
     }
@@ -181,7 +184,7 @@ impl Delivery {
             (EVENT_TYPE, self.event_type.clone()),
             (SUBJECT, self.subject.clone()),
             (REASON, self.reason.clone()),
-            (ANSWER, self.answer.clone()),
+            (RESPONSE, self.response.clone()),
             (WAITS_FOR, self.waits_for()),
             (DUE, due.map(|due| due.to_string())),
         ];
@@ -207,7 +210,7 @@ impl Delivery {
             due: text_of(item, DUE).and_then(Timestamp::parse).filter(|_| state == State::Waiting),
             reason: own(REASON),
             status: number_of(item, STATUS),
-            answer: own(ANSWER),
+            response: own(RESPONSE),
             at: text_of(item, AT).and_then(Timestamp::parse)?,
         })
     }
@@ -351,6 +354,7 @@ impl DeliveryTable {
             .key_condition_expression("waits_for = :waits_for AND due <= :until")
             .expression_attribute_values(":waits_for", text(waits_for))
             .expression_attribute_values(":until", text(&until.to_string()))
+            .limit(INDEX_PAGE)
             .set_exclusive_start_key(from.map(|position| position.0));
         let response = query.send().await.map_err(|error| failure("Query", &error))?;
         let deliveries = response.items().iter().filter_map(Delivery::from_item).collect();

@@ -59,7 +59,8 @@ struct Envelope {
 }
 
 /// Escapes every non-ASCII character of a JSON text. SQS rejects some of them, and a reply may contain those.
-fn in_ascii(json: &str) -> String {
+#[must_use]
+pub fn in_ascii(json: &str) -> String {
     let mut ascii = String::with_capacity(json.len());
     for c in json.chars() {
         if c.is_ascii() {

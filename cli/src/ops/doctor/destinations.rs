@@ -7,7 +7,7 @@ use super::Findings;
 use crate::ops::deployment::Deployment;
 use crate::ops::destinations::{Listed, listed};
 
-/// Checks each destination of a deployment. Adds nothing if it delivers nothing.
+/// Checks each destination of a deployment that delivers events.
 pub(super) async fn check(deployment: &Deployment, findings: &mut Findings) -> Result<(), Error> {
     let flags = &deployment.flags;
     for destination in listed(deployment, Clock::System.now()).await? {

@@ -3,7 +3,7 @@
 //! The lease remembers how far the lane is done, so that a holder does not read the whole lane. A delivery may be added
 //! below that position, because an event can be recorded late. Two rules ensure that its holder finds it:
 //!
-//! 1. Who adds a delivery reads the position afterwards, and removes it if it is not below the delivery.
+//! 1. A writer that adds a delivery then reads the position, and removes it unless it is below the delivery.
 //! 2. A holder that moves the position reads the lane once more from the old position, after it has released the lease.
 //!    If it ends before that, its doorbell rings again, and the next holder reads the whole lane.
 
@@ -115,7 +115,7 @@ impl DeliveryTable {
         Ok(if self.update(update).await?.is_some() { Released::Yes } else { Released::Changed })
     }
 
-    /// Frees a lease whose holder does not exist any more. The next holder reads the whole lane.
+    /// Releases a lease whose holder no longer exists. The next holder reads the whole lane.
     ///
     /// # Errors
     /// If DynamoDB does not respond.

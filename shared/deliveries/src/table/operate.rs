@@ -1,4 +1,4 @@
-//! What operators do with deliveries: find, resend, discard and erase them.
+//! Operators' commands on deliveries: find, resend, discard and erase.
 
 use std::collections::HashMap;
 
@@ -60,13 +60,32 @@ impl DeliveryTable {
         Ok(true)
     }
 
-    /// Drops a delivery, which is then not sent. Returns false if it has changed meanwhile.
+    /// Drops a delivery, which is then not sent. Deliveries of its lane that waited for it are sent. Returns false if it has
+    /// changed meanwhile.
     ///
     /// # Errors
     /// If DynamoDB did not confirm it.
     pub async fn discard(&self, delivery: &Delivery, now: Timestamp) -> Result<bool, StoreError> {
         let (state, reason) = (State::Dropped, Some("discarded by an operator".to_owned()));
-        self.replace(delivery, &Delivery { state, reason, due: None, at: now, ..delivery.clone() }).await
+        if !self.replace(delivery, &Delivery { state, reason, due: None, at: now, ..delivery.clone() }).await? {
+            return Ok(false);
+        }
+        // The next delivery of the lane waited for this one. Without a time, the sweep would not find it.
+        if let Some(next) = self.waiting(&delivery.lane, None).await?.0.first() {
+            self.wake(next, now).await?;
+        }
+        Ok(true)
+    }
+
+    /// Ensures that the sweep finds a delivery that waits without a time. Returns whether it did.
+    ///
+    /// # Errors
+    /// If DynamoDB did not confirm it.
+    pub async fn wake(&self, delivery: &Delivery, now: Timestamp) -> Result<bool, StoreError> {
+        if delivery.state != State::Waiting || delivery.due.is_some() {
+            return Ok(false);
+        }
+        self.replace(delivery, &Delivery { due: Some(now), ..delivery.clone() }).await
     }
 
     /// Deletes all deliveries of a lane. Returns their number; `None` if a sender holds the lane, so that the call must be

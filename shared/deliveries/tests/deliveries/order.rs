@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 use gatehouse_deliveries::deliver::Rung;
-use gatehouse_deliveries::table::Released;
+use gatehouse_deliveries::lane::Lane;
+use gatehouse_deliveries::table::{Delivery, Released, State};
 use gatehouse_payload::Nonce;
 
-use crate::support::World;
+use crate::support::{World, event};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn concurrent_senders_keep_the_order_of_each_subject() {
@@ -113,4 +114,70 @@ async fn delivery_that_a_dead_sender_passed_is_found_by_a_repeated_doorbell() {
     assert!(world.receiver.received().is_empty());
     assert_eq!(world.drain_again(&lane, true).await, Rung::Done);
     assert_eq!(world.receiver.events(), ["ada:first", "ada:second"]);
+}
+
+/// Records an event that was received `seconds` from now, and adds its delivery, as the outbox does.
+async fn add(world: &World, lane: &Lane, id: &str, seconds: i64) {
+    let event = event(id, "ada:conversation:1", world.now().plus_secs(seconds), r#"{"type":"x"}"#);
+    world.record_event(&event).await;
+    assert!(world.table.add(&Delivery::new(lane.clone(), id, event.received_at, world.now())).await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn delivery_that_is_added_below_the_one_in_progress_is_sent() {
+    let mut world = World::start().await;
+    world.record("ada:second", "ada:conversation:1", 20).await;
+    world.fill_outbox().await;
+    let lane = world.doorbells().await.remove(0);
+    world.receiver.set_open(false);
+    let (first, ()) = tokio::join!(world.drain(&lane), async {
+        world.receiver.wait_for(1).await;
+        add(&world, &lane, "ada:first", 10).await;
+        assert_eq!(world.drain(&lane).await, Rung::Done, "the lane is taken");
+        world.receiver.set_open(true);
+    });
+    assert_eq!(first, Rung::Done);
+    assert_eq!(world.receiver.events(), ["ada:second", "ada:first"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn delivery_that_is_added_before_the_destination_is_disabled_is_sent_afterwards() {
+    let mut world = World::start().await;
+    world.record("ada:second", "ada:conversation:1", 20).await;
+    world.record("ada:third", "ada:conversation:1", 30).await;
+    world.fill_outbox().await;
+    let lane = world.doorbells().await.remove(0);
+    world.receiver.respond(|r| if r.event() == "ada:third" { "410 Gone" } else { "200 OK" }.to_owned());
+    world.receiver.set_open(false);
+    let (rung, ()) = tokio::join!(world.drain(&lane), async {
+        world.receiver.wait_for(1).await;
+        add(&world, &lane, "ada:first", 10).await;
+        world.receiver.set_open(true);
+    });
+    assert_eq!(rung, Rung::Done);
+    world.receiver.respond(|_| "200 OK".to_owned());
+    world.table.enable("crm").await.unwrap();
+    world.clock.advance(10);
+    assert!(world.sweep().await > 0);
+    let mut events = world.receiver.events();
+    assert_eq!(events.remove(0), "ada:second");
+    events.sort();
+    events.dedup();
+    assert_eq!(events, ["ada:first", "ada:third"]);
+}
+
+#[tokio::test]
+async fn sweep_finds_a_delivery_below_the_position_of_its_lane() {
+    let mut world = World::start().await;
+    let first = world.record("ada:first", "ada:conversation:1", 10).await;
+    world.record("ada:second", "ada:conversation:1", 20).await;
+    world.fill_outbox().await;
+    world.deliver().await;
+    // A command that resends it ends before it has reset the position.
+    let delivered = world.delivery("crm", &first).await;
+    let again = Delivery { state: State::Waiting, due: Some(world.now()), ..delivered.clone() };
+    assert!(world.table.replace(&delivered, &again).await.unwrap());
+    assert_eq!(world.sweep().await, 1);
+    assert_eq!(world.receiver.events(), ["ada:first", "ada:second", "ada:first"]);
+    assert_eq!(world.sweep().await, 0);
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use gatehouse_deliveries::deliver::{Deliverer, Rung};
 use gatehouse_deliveries::destination::Target;
-use gatehouse_deliveries::doorbell::{Doorbells, lane_of};
+use gatehouse_deliveries::doorbell::{Doorbell, Doorbells};
 use gatehouse_deliveries::lane::{Lane, RowKey};
 use gatehouse_deliveries::send::{CONNECT_TIMEOUT, Sender};
 use gatehouse_deliveries::table::Delivery;
@@ -24,6 +24,7 @@ use gatehouse_runtime::{Clock, Random};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// A request that a receiver got.
@@ -51,6 +52,8 @@ pub(crate) struct Receiver {
     respond: Arc<Mutex<Arc<Respond>>>,
     open: Arc<Mutex<BTreeMap<String, usize>>>,
     most: Arc<AtomicUsize>,
+    /// Requests are answered while this is open.
+    gate: watch::Sender<bool>,
 }
 
 impl Receiver {
@@ -62,6 +65,7 @@ impl Receiver {
             respond: Arc::new(Mutex::new(Arc::new(|_: &Received| "200 OK".to_owned()))),
             open: Arc::default(),
             most: Arc::default(),
+            gate: watch::channel(true).0,
         };
         let shared = receiver.clone();
         tokio::spawn(async move {
@@ -84,6 +88,18 @@ impl Receiver {
     /// The ids of the events, in the order in which they came.
     pub(crate) fn events(&self) -> Vec<String> {
         self.received().iter().map(|received| received.event().to_owned()).collect()
+    }
+
+    /// Holds responses back, or sends them.
+    pub(crate) fn set_open(&self, is_open: bool) {
+        self.gate.send_replace(is_open);
+    }
+
+    /// Waits until this number of requests has come.
+    pub(crate) async fn wait_for(&self, count: usize) {
+        while self.received().len() < count {
+            tokio::task::yield_now().await;
+        }
     }
 
     /// The largest number of open requests about one subject.
@@ -122,6 +138,7 @@ impl Receiver {
         for _ in 0..20 {
             tokio::task::yield_now().await;
         }
+        self.gate.subscribe().wait_for(|is_open| *is_open).await.unwrap();
         let respond = Arc::clone(&self.respond.lock().unwrap());
         let response = format!("HTTP/1.1 {}\r\ncontent-length: 4\r\nconnection: close\r\n\r\nnote", respond(&received));
         *self.open.lock().unwrap().get_mut(&subject).unwrap() -= 1;
@@ -234,20 +251,24 @@ impl World {
     }
 
     /// Takes all doorbells that ring now.
-    pub(crate) async fn doorbells(&self) -> Vec<Lane> {
-        let mut lanes = Vec::new();
+    pub(crate) async fn rung(&self) -> Vec<Doorbell> {
+        let mut doorbells = Vec::new();
         loop {
             let receive = self.sqs.receive_message().queue_url(self.deliverer.doorbells.queue());
             let messages = receive.max_number_of_messages(10).send().await.unwrap().messages.unwrap_or_default();
             if messages.is_empty() {
-                return lanes;
+                return doorbells;
             }
             for message in messages {
-                lanes.push(lane_of(message.body().unwrap()).unwrap());
+                doorbells.push(Doorbell::read(message.body().unwrap()).unwrap());
                 let delete = self.sqs.delete_message().queue_url(self.deliverer.doorbells.queue());
                 delete.set_receipt_handle(message.receipt_handle).send().await.unwrap();
             }
         }
+    }
+
+    pub(crate) async fn doorbells(&self) -> Vec<Lane> {
+        self.rung().await.into_iter().map(|doorbell| doorbell.lane).collect()
     }
 
     pub(crate) async fn drain(&self, lane: &Lane) -> Rung {
@@ -262,8 +283,8 @@ impl World {
     /// Handles all doorbells that ring now, once each.
     pub(crate) async fn deliver(&self) -> Vec<Rung> {
         let mut rung = Vec::new();
-        for lane in self.doorbells().await {
-            rung.push(self.drain(&lane).await);
+        for Doorbell { lane, is_whole } in self.rung().await {
+            rung.push(self.drain_again(&lane, is_whole).await);
         }
         rung
     }
