@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -15,6 +14,7 @@ use gatehouse_services::{Client, PART};
 use gatehouse_vapi::Vapi;
 use http::StatusCode;
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 use crate::support::{items, record, replies, send, stack_with};
 
@@ -168,7 +168,7 @@ async fn failed_service_is_replaced_by_else_then_by_the_following_rules() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn slow_service_is_asked_once_and_the_following_rule_decides() {
-    let (agent, count) = slow(Duration::from_secs(20)).await;
+    let (agent, count, _gate) = held().await;
     let rules = json!({"server": [
         {"when": {"type": "assistant-request"}, "ask": "mine", "within": "300ms"},
         {"when": {"type": "*"}, "ask": "mine", "within": "300ms"},
@@ -337,7 +337,7 @@ async fn answer_that_rust_cannot_read_is_passed_on() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn copies_of_a_question_that_times_out_all_get_else() {
-    let (agent, count) = slow(Duration::from_secs(20)).await;
+    let (agent, count, _gate) = held().await;
     let rules = json!({"server": [
         {"when": {"type": "assistant-request"}, "ask": "mine", "within": "1s", "else": {"assistantId": "else"}}
     ]});
@@ -439,30 +439,38 @@ async fn function_call_gets_its_result_alone() {
     }
 }
 
-/// A service that answers after a pause with its number of requests so far.
-async fn slow(pause: Duration) -> (Agent, Arc<AtomicUsize>) {
-    let count = Arc::new(AtomicUsize::new(0));
-    let counter = Arc::clone(&count);
+/// A service that answers with its number of requests so far, when the gate is opened.
+async fn held() -> (Agent, Arc<AtomicUsize>, watch::Sender<bool>) {
+    let (count, gate) = (Arc::new(AtomicUsize::new(0)), watch::channel(false).0);
+    let (counter, opened) = (Arc::clone(&count), gate.clone());
     let agent = service(move |_| {
         let n = counter.fetch_add(1, Ordering::SeqCst);
         let (sender, answer) = AgentAnswer::stream();
+        let mut opened = opened.subscribe();
         tokio::spawn(async move {
-            tokio::time::sleep(pause).await;
-            drop(sender.send(Piece::Bytes(Bytes::from(json!({"assistantId": n.to_string()}).to_string()))));
+            let is_open = opened.wait_for(|is_open| *is_open).await.is_ok();
+            let answer = Bytes::from(json!({"assistantId": n.to_string()}).to_string());
+            drop(is_open.then(|| sender.send(Piece::Bytes(answer))));
         });
         Some(AgentAnswer { content_type: "application/json", ..answer })
     })
     .await;
-    (agent, count)
+    (agent, count, gate)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn concurrent_copies_ask_once_and_all_get_the_answer() {
-    let (agent, count) = slow(Duration::from_millis(300)).await;
+    let (agent, count, gate) = held().await;
     let rules = json!({"server": [{"when": {"type": "assistant-request"}, "ask": "mine"}]});
     let stack = stack_asking(rules, &[("mine", &agent)]).await;
     let question = message("assistant-request", json!({}));
-    let answers = join_all((0..8).map(|_| ask(&stack, &question))).await;
+    let (answers, ()) = tokio::join!(join_all((0..8).map(|_| ask(&stack, &question))), async {
+        // Each copy claims the question. Until then, the one that asks gets no answer.
+        while stack.dynamodb.counts().get("PutItem").is_none_or(|claims| *claims < 8) {
+            tokio::task::yield_now().await;
+        }
+        gate.send_replace(true);
+    });
     assert!(answers.iter().all(|(_, answer)| *answer == json!({"assistantId": "0"})), "{answers:?}");
     assert_eq!(answers.iter().filter(|(outcome, _)| outcome == "recorded").count(), 1);
     assert_eq!(answers.iter().filter(|(outcome, _)| outcome == "duplicate").count(), 7);

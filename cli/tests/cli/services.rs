@@ -1,6 +1,7 @@
 //! Services that answer Vapi: `gatehouse dev --answer`, `--secrets` and `--replies`, `secrets set service:`, `replies`.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bytes::Bytes;
 use gatehouse_local::agent::{Agent, Answer, Piece};
@@ -11,6 +12,8 @@ use tempfile::TempDir;
 
 use crate::process::{Dev, run};
 
+/// Time limit of waits.
+const WAIT_LIMIT: Duration = Duration::from_secs(60);
 const MESSAGE: &str = "../shared/vendors/vapi/samples/tool-calls.json";
 
 /// A service that always gives this answer.
@@ -38,14 +41,15 @@ async fn ask(dev: &Dev, call: &str) -> Response {
 
 /// Asks with new calls until the reply is `expected`.
 async fn wait_for_reply(dev: &Dev, name: &str, expected: &Value) {
-    for n in 0.. {
-        let reply: Value = serde_json::from_str(&ask(dev, &format!("{name}-{n}")).await.body).unwrap();
-        if reply == *expected {
-            return;
+    let replies = async {
+        for n in 0.. {
+            let reply: Value = serde_json::from_str(&ask(dev, &format!("{name}-{n}")).await.body).unwrap();
+            if reply == *expected {
+                return;
+            }
         }
-        assert!(n < 3000, "{reply}");
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-    }
+    };
+    tokio::time::timeout(WAIT_LIMIT, replies).await.unwrap_or_else(|_| panic!("no reply is {expected}"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
