@@ -6,6 +6,7 @@ use std::time::Duration;
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
 use futures_util::future::join_all;
 use gatehouse_deliveries::deliver::{Deliverer, Report, Rung};
+use gatehouse_deliveries::destination::MAX_AGE;
 use gatehouse_deliveries::doorbell::{Doorbell, Doorbells};
 use gatehouse_deliveries::send::{CONNECT_TIMEOUT, Sender};
 use gatehouse_deliveries::table::State as DeliveryState;
@@ -15,7 +16,7 @@ use gatehouse_inbox::Store;
 use gatehouse_inbox::queue::Queues;
 use gatehouse_receiver::log::{OUTCOME_TARGET, is_word, milliseconds};
 use gatehouse_receiver::{Deadline, SecretsCache};
-use gatehouse_runtime::config::ConfigError;
+use gatehouse_runtime::config::{ConfigError, needed};
 use gatehouse_runtime::{Clock, Config, Random};
 use serde_json::Value;
 use tokio::time::Instant;
@@ -26,8 +27,6 @@ pub const FUNCTION: &str = "deliver";
 pub const TIMEOUT: Duration = Duration::from_secs(60);
 /// The delivery queue's visibility timeout in the template.
 pub const VISIBILITY: Duration = Duration::from_secs(360);
-/// The age at which the destinations are loaded again, in seconds.
-const MAX_AGE: i64 = 45;
 /// The remaining time at which nothing more is begun. It suffices to respond.
 const STOP_BEFORE: Duration = Duration::from_secs(2);
 
@@ -62,10 +61,8 @@ impl State {
         let get = |name: &str| std::env::var(name).ok();
         let config = Config::read(&get)?;
         let sdk = gatehouse_runtime::aws::function_config();
-        let needed =
-            |name, meaning| get(name).filter(|value| !value.is_empty()).ok_or(ConfigError::Missing(name, meaning));
-        let table = needed("DELIVERY_TABLE_NAME", "the delivery table's name")?;
-        let queue = needed("DELIVERY_QUEUE_URL", "the delivery queue's URL")?;
+        let table = needed(&get, "DELIVERY_TABLE_NAME", "the delivery table's name")?;
+        let queue = needed(&get, "DELIVERY_QUEUE_URL", "the delivery queue's URL")?;
         let http = ScopedClient::new(&Tls::native()?, CONNECT_TIMEOUT);
         Ok(State {
             deliverer: Deliverer {
@@ -153,8 +150,9 @@ async fn answer(message: &SqsMessage, state: &State, destinations: &Destinations
             false
         }
         Err(error) => {
-            let destination = lane.destination();
-            tracing::warn!(function = FUNCTION, destination, %error, "a lane could not be read or changed; SQS redelivers its message");
+            let (destination, message) =
+                (lane.destination(), "a lane could not be read or changed; SQS redelivers its message");
+            tracing::warn!(function = FUNCTION, destination, %error, message);
             false
         }
     }
@@ -165,7 +163,8 @@ async fn answer(message: &SqsMessage, state: &State, destinations: &Destinations
 async fn hide(message: &SqsMessage, state: &State, pause: Duration) {
     let Some(handle) = message.receipt_handle.as_deref() else { return };
     if let Err(error) = state.queues.hide(state.deliverer.doorbells.queue(), handle, pause).await {
-        tracing::warn!(function = FUNCTION, %error, "the visibility of a message could not be changed; it returns after the queue's timeout");
+        let message = "the visibility of a message could not be changed; it returns after the queue's timeout";
+        tracing::warn!(function = FUNCTION, %error, message);
     }
 }
 

@@ -1,15 +1,17 @@
 //! Reads the event table's stream, and adds a delivery for each event and each destination that gets it.
 //!
-//! A batch that fails is repeated from its first failed change, until it succeeds or the stream's records are a day old.
+//! A batch that fails is repeated from its first failed change, until it succeeds or the stream's records are a day
+//! old.
 
 use std::time::Duration;
 
+use gatehouse_deliveries::destination::MAX_AGE;
 use gatehouse_deliveries::outbox::{BatchResponse, ItemFailure, StreamBatch};
 use gatehouse_deliveries::{DeliveryTable, doorbell::Doorbells};
 use gatehouse_deliveries::{Destinations, Outbox, PART};
 use gatehouse_inbox::Store;
 use gatehouse_receiver::SecretsCache;
-use gatehouse_runtime::config::ConfigError;
+use gatehouse_runtime::config::{ConfigError, needed};
 use gatehouse_runtime::{Clock, Config};
 use tokio::time::Instant;
 
@@ -17,9 +19,6 @@ use tokio::time::Instant;
 pub const FUNCTION: &str = "outbox";
 /// The function's timeout in the template.
 pub const TIMEOUT: Duration = Duration::from_secs(60);
-/// The age at which the destinations are loaded again, in seconds.
-pub const MAX_AGE: i64 = 45;
-
 /// The state that an instance keeps between batches.
 #[derive(Debug)]
 pub struct State {
@@ -53,18 +52,6 @@ impl State {
             clock: Clock::System,
         })
     }
-}
-
-/// Reads a variable that must be set.
-///
-/// # Errors
-/// If it is missing or empty.
-pub fn needed(
-    get: &dyn Fn(&str) -> Option<String>,
-    name: &'static str,
-    meaning: &'static str,
-) -> Result<String, ConfigError> {
-    get(name).filter(|value| !value.is_empty()).ok_or(ConfigError::Missing(name, meaning))
 }
 
 /// Handles a batch. The response names the change from which Lambda repeats it.

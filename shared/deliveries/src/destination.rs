@@ -2,9 +2,10 @@
 //!
 //! ```json
 //! { "crm":   { "url": "https://crm.example.com/hook", "signing_secrets": ["whsec_…"],
-//!              "when": [{ "source": "vapi", "type": "end-of-call-report", "where": { "/message/call/type": "webCall" } }] },
-//!   "queue": { "sqs": "https://sqs.eu-west-1.amazonaws.com/123456789012/events.fifo", "format": "vendor" },
-//!   "audit": { "lambda": "arn:aws:lambda:eu-west-1:123456789012:function:audit", "thin": true, "order": "none" } }
+//!              "when": [{ "source": "vapi", "type": "end-of-call-report", "where": { "/message/call/type": "webCall" }
+//!              }] }, "queue": { "sqs": "https://sqs.eu-west-1.amazonaws.com/123456789012/events.fifo", "format":
+//!              "vendor" }, "audit": { "lambda": "arn:aws:lambda:eu-west-1:123456789012:function:audit", "thin": true,
+//!              "order": "none" } }
 //! ```
 
 use std::collections::BTreeMap;
@@ -23,6 +24,9 @@ use crate::message::{Format, MAX_BYTES, Shape};
 
 /// The part of the secrets document.
 pub const PART: PartSpec = PartSpec { name: DESTINATIONS, development: "{}" };
+
+/// The age at which functions load the destinations again, in seconds. A change is in effect within a minute.
+pub const MAX_AGE: i64 = 45;
 
 /// The range of `max_bytes`. A message to a queue or a function can have 1 MiB.
 const MAX_BYTES_RANGE: std::ops::RangeInclusive<usize> = 1024..=1024 * 1024;

@@ -242,8 +242,8 @@ impl DeliveryTable {
         DeliveryTable { client, table: table.to_owned() }
     }
 
-    /// Adds a delivery, unless it exists. Returns whether it is new. Ensures that the holder of its lane finds it, although
-    /// a later one may have been delivered.
+    /// Adds a delivery, unless it exists. Returns whether it is new. Ensures that the holder of its lane finds it,
+    /// although a later one may have been delivered.
     ///
     /// # Errors
     /// If DynamoDB did not confirm it. The call may be repeated.
@@ -266,8 +266,8 @@ impl DeliveryTable {
     /// # Errors
     /// If DynamoDB does not respond.
     pub async fn waiting(&self, lane: &Lane, after: Option<&RowKey>) -> Result<(Vec<Delivery>, bool), StoreError> {
-        // Keys of deliveries begin with a year. A space sorts before every other character of a key, so that the delivery
-        // `after` itself is left out.
+        // Keys of deliveries begin with a year. A space sorts before every other character of a key, so that the
+        // delivery `after` itself is left out.
         let after = after.map_or("0".to_owned(), |row| format!("{} ", row.as_str()));
         let mut from = None;
         loop {
@@ -367,6 +367,27 @@ impl DeliveryTable {
     /// If DynamoDB does not respond.
     pub async fn get(&self, lane: &Lane, row: &RowKey) -> Result<Option<Delivery>, StoreError> {
         Ok(self.item(&lane.to_string(), row.as_str()).await?.as_ref().and_then(Delivery::from_item))
+    }
+
+    /// Returns all items with this partition key.
+    async fn partition(&self, lane: &str) -> Result<Vec<Item>, StoreError> {
+        let (mut items, mut from) = (Vec::new(), None);
+        loop {
+            let query = self
+                .client
+                .query()
+                .table_name(&self.table)
+                .consistent_read(true)
+                .key_condition_expression("lane = :lane")
+                .expression_attribute_values(":lane", text(lane))
+                .set_exclusive_start_key(from.take());
+            let response = query.send().await.map_err(|error| failure("Query", &error))?;
+            items.extend(response.items.unwrap_or_default());
+            from = response.last_evaluated_key;
+            if from.is_none() {
+                return Ok(items);
+            }
+        }
     }
 
     async fn item(&self, lane: &str, row: &str) -> Result<Option<Item>, StoreError> {

@@ -34,7 +34,7 @@ impl Config {
     pub fn read(get: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let text = |name| get(name).filter(|value| !value.is_empty());
         Ok(Config {
-            table: text("TABLE_NAME").ok_or(ConfigError::Missing("TABLE_NAME", "the event table's name"))?,
+            table: needed(get, "TABLE_NAME", "the event table's name")?,
             retry_queue: text("RETRY_QUEUE_URL"),
             dead_letter_queue: text("DEAD_LETTER_QUEUE_URL"),
             ttl_days: number(text("EVENT_TTL_DAYS"), 90, &|days| (30..=36_500).contains(&days))
@@ -43,6 +43,18 @@ impl Config {
                 .ok_or(ConfigError::Invalid("QUEUE_MAX_BYTES", "a number of bytes, 4096 or more"))?,
         })
     }
+}
+
+/// Reads a variable that must be set with `get`.
+///
+/// # Errors
+/// If it is missing or empty. `meaning` says what it must be.
+pub fn needed(
+    get: &dyn Fn(&str) -> Option<String>,
+    name: &'static str,
+    meaning: &'static str,
+) -> Result<String, ConfigError> {
+    get(name).filter(|value| !value.is_empty()).ok_or(ConfigError::Missing(name, meaning))
 }
 
 fn number<N: std::str::FromStr + Copy>(text: Option<String>, default: N, valid: &dyn Fn(N) -> bool) -> Option<N> {

@@ -4,9 +4,9 @@
 //! below that position, because an event can be recorded late. Two rules ensure that its holder finds it:
 //!
 //! 1. A writer that adds a delivery then reads the position, and removes it unless it is below the delivery.
-//! 2. A holder that moves the position reads the lane once more from where it began, after it has released the lease. If
-//!    it finds a delivery, it reads the whole lane. If it ends before that, its doorbell rings again, and the next holder
-//!    reads the whole lane.
+//! 2. A holder that moves the position reads the lane once more from where it began, after it has released the lease.
+//!    If it finds a delivery, it reads the whole lane. If it ends before that, its doorbell rings again, and the next
+//!    holder reads the whole lane.
 
 use std::collections::HashMap;
 
@@ -48,7 +48,8 @@ pub enum Released {
 }
 
 impl DeliveryTable {
-    /// Acquires the lease of a lane until `until`; `None` if another sender holds it. The same holder may acquire it again.
+    /// Acquires the lease of a lane until `until`; `None` if another sender holds it. The same holder may acquire it
+    /// again.
     ///
     /// # Errors
     /// If DynamoDB did not confirm it. The lease may be held nevertheless, until it expires.

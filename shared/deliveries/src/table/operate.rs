@@ -1,14 +1,12 @@
 //! Operators' commands on deliveries: find, resend, discard and erase.
 
-use std::collections::HashMap;
-
 use gatehouse_inbox::StoreError;
-use gatehouse_inbox::store::item::{Item, text, text_of};
+use gatehouse_inbox::store::item::text_of;
 use gatehouse_inbox::store::request::failure;
 use gatehouse_payload::Nonce;
 use gatehouse_payload::time::Timestamp;
 
-use super::{Delivery, DeliveryTable, LANE, ROW, State, key};
+use super::{Delivery, DeliveryTable, ROW, State, key};
 use crate::destination::Order;
 use crate::lane::Lane;
 
@@ -21,11 +19,11 @@ impl DeliveryTable {
     /// # Errors
     /// If DynamoDB does not respond.
     pub async fn lane(&self, lane: &Lane) -> Result<Vec<Delivery>, StoreError> {
-        Ok(self.items(lane).await?.iter().filter_map(Delivery::from_item).collect())
+        Ok(self.partition(&lane.to_string()).await?.iter().filter_map(Delivery::from_item).collect())
     }
 
-    /// Returns the deliveries of an event to a destination. There are several if the event was recorded again after it had
-    /// expired.
+    /// Returns the deliveries of an event to a destination. There are several if the event was recorded again after it
+    /// had expired.
     ///
     /// # Errors
     /// If DynamoDB does not respond.
@@ -45,7 +43,8 @@ impl DeliveryTable {
         Ok(deliveries)
     }
 
-    /// Makes a delivery wait for a new series of attempts, which begins at once. Returns false if it has changed meanwhile.
+    /// Makes a delivery wait for a new series of attempts, which begins at once. Returns false if it has changed
+    /// meanwhile.
     ///
     /// # Errors
     /// If DynamoDB did not confirm it.
@@ -60,8 +59,8 @@ impl DeliveryTable {
         Ok(true)
     }
 
-    /// Drops a delivery, which is then not sent. Deliveries of its lane that waited for it are sent. Returns false if it has
-    /// changed meanwhile.
+    /// Drops a delivery, which is then not sent. Deliveries of its lane that waited for it are sent. Returns false if
+    /// it has changed meanwhile.
     ///
     /// # Errors
     /// If DynamoDB did not confirm it.
@@ -88,21 +87,21 @@ impl DeliveryTable {
         self.replace(delivery, &Delivery { due: Some(now), ..delivery.clone() }).await
     }
 
-    /// Deletes all deliveries of a lane. Returns their number; `None` if a sender holds the lane, so that the call must be
-    /// repeated.
+    /// Deletes all deliveries of a lane. Returns their number; `None` if a sender holds the lane, so that the call must
+    /// be repeated.
     ///
     /// # Errors
     /// If DynamoDB does not respond. The call may be repeated.
     pub async fn erase_lane(&self, lane: &Lane, holder: Nonce, now: Timestamp) -> Result<Option<usize>, StoreError> {
         if lane.is_ordered() {
-            if self.items(lane).await?.is_empty() {
+            if self.partition(&lane.to_string()).await?.is_empty() {
                 return Ok(Some(0));
             }
             if self.acquire(lane, holder, now.plus_secs(ERASE_LEASE), now).await?.is_none() {
                 return Ok(None);
             }
         }
-        let items = self.items(lane).await?;
+        let items = self.partition(&lane.to_string()).await?;
         let mut deliveries = 0;
         for item in &items {
             let row = text_of(item, ROW).unwrap_or_default();
@@ -111,25 +110,5 @@ impl DeliveryTable {
             deliveries += usize::from(Delivery::from_item(item).is_some());
         }
         Ok(Some(deliveries))
-    }
-
-    async fn items(&self, lane: &Lane) -> Result<Vec<Item>, StoreError> {
-        let (mut items, mut from) = (Vec::new(), None);
-        loop {
-            let query = self
-                .client
-                .query()
-                .table_name(&self.table)
-                .consistent_read(true)
-                .key_condition_expression(format!("{LANE} = :lane"))
-                .set_expression_attribute_values(Some(HashMap::from([(":lane".to_owned(), text(&lane.to_string()))])))
-                .set_exclusive_start_key(from.take());
-            let response = query.send().await.map_err(|error| failure("Query", &error))?;
-            items.extend(response.items.unwrap_or_default());
-            from = response.last_evaluated_key;
-            if from.is_none() {
-                return Ok(items);
-            }
-        }
     }
 }

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 
 use gatehouse_inbox::StoreError;
 use gatehouse_inbox::store::item::{Item, number, number_of, text, text_of};
-use gatehouse_inbox::store::request::failure;
 use gatehouse_payload::time::Timestamp;
 
 use super::{DeliveryTable, Update};
@@ -78,24 +77,9 @@ impl DeliveryTable {
     /// # Errors
     /// If DynamoDB does not respond.
     pub async fn destinations(&self) -> Result<HashMap<String, DestinationState>, StoreError> {
-        let (mut states, mut from) = (HashMap::new(), None);
-        loop {
-            let query = self
-                .client
-                .query()
-                .table_name(&self.table)
-                .consistent_read(true)
-                .key_condition_expression("lane = :lane")
-                .expression_attribute_values(":lane", text(LANE))
-                .set_exclusive_start_key(from.take());
-            let response = query.send().await.map_err(|error| failure("Query", &error))?;
-            let page = response.items().iter().filter_map(DestinationState::from_item);
-            states.extend(page.map(|state| (state.name.clone(), state)));
-            from = response.last_evaluated_key;
-            if from.is_none() {
-                return Ok(states);
-            }
-        }
+        let states = self.partition(LANE).await?;
+        let states = states.iter().filter_map(DestinationState::from_item);
+        Ok(states.map(|state| (state.name.clone(), state)).collect())
     }
 
     /// Returns the state of a destination. If it has none, it gets the events that are received from `since` on.
