@@ -1,8 +1,8 @@
 //! Measures deliveries of `gatehouse dev`: the time from the record to the receiver, deliveries a second, and what a
 //! million deliveries cost in AWS.
 //!
-//! `cargo bench -p gatehouse --bench deliver [-- EVENTS]` (5,000 by default). The cost follows from the requests that are
-//! counted here and the prices in tests/bench/prices.json, for answers in 200 ms. Logs are not included.
+//! `cargo bench -p gatehouse --bench deliver [-- EVENTS]` (5,000 by default). The cost follows from the requests that
+//! are counted here and the prices in tests/bench/prices.json, for answers in 200 ms. Logs are not included.
 #![allow(clippy::unwrap_used, clippy::cast_precision_loss, missing_docs)]
 
 use std::collections::{BTreeMap, HashMap};
@@ -76,8 +76,8 @@ impl Cost {
             let all = |counts: &Counts| counts[service].get(operation).copied().unwrap_or(0);
             (all(after) - all(before)) as f64 / events as f64
         };
-        // Less than 1 KB each. The item of the local stack's position in the stream is Lambda's in AWS: one write for each
-        // batch that is read.
+        // Less than 1 KB each. The item of the local stack's position in the stream is Lambda's in AWS: one write for
+        // each batch that is read.
         let write_units = count(0, "PutItem") + count(0, "UpdateItem") - count(0, "GetRecords").min(share);
         // Consistent reads of less than 4 KB. The sweep makes two queries each second here, and each minute in AWS.
         let sweeps = 2.0 * took.as_secs_f64() / events as f64;
@@ -98,8 +98,8 @@ impl Cost {
         let lambda = self.invocations * price("lambda_million_requests") + gb_seconds * price("lambda_gb_second_arm64");
         let total = writes + reads + queue + lambda;
         println!(
-            "a million deliveries, {name}: ${total:.2} (writes {writes:.2} for {:.2} units, reads {reads:.2} for {:.2} units, \
-             SQS {queue:.2}, Lambda {lambda:.2})",
+            "a million deliveries, {name}: ${total:.2} (writes {writes:.2} for {:.2} units, reads {reads:.2} for {:.2} \
+             units, SQS {queue:.2}, Lambda {lambda:.2})",
             self.write_units, self.read_units
         );
     }

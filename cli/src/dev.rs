@@ -54,7 +54,8 @@ pub(crate) struct Arguments {
     /// Address to listen on; 0.0.0.0 listens on all interfaces, so that containers can reach the stack
     #[arg(long, default_value = "127.0.0.1")]
     host: String,
-    /// Rules that answer Vapi's messages, read again when they change [default: the built-in functions/replies.dev.json]
+    /// Rules that answer Vapi's messages, read again when they change [default: the built-in
+    /// functions/replies.dev.json]
     #[arg(long, value_name = "FILE")]
     replies: Option<PathBuf>,
     /// Ask the server at this URL about every message of Vapi, in place of rules

@@ -69,8 +69,8 @@ pub(crate) enum Command {
     },
     /// Send deliveries again, with a new series of attempts
     ///
-    /// If it is interrupted, run the command again. Deliveries that were resent but not yet delivered are then resent again;
-    /// with --state dead, they are not selected.
+    /// If it is interrupted, run the command again. Deliveries that were resent but not yet delivered are then resent
+    /// again; with --state dead, they are not selected.
     #[command(after_help = EXAMPLES)]
     Resend {
         #[command(flatten)]
@@ -83,8 +83,8 @@ pub(crate) enum Command {
     },
     /// Add the deliveries of recorded events that have none, for example because the outbox stood still for a day
     ///
-    /// Events are found in the index by-source. A delivery that exists is not changed, but one that waits for no time is
-    /// woken.
+    /// Events are found in the index by-source. A delivery that exists is not changed, but one that waits for no time
+    /// is woken.
     #[command(after_help = EXAMPLES)]
     Reconcile {
         /// Check events that were received since this time: a span before now such as 3d, or a time
@@ -316,8 +316,8 @@ async fn show(deployment: &Deployment, event: &str, output: OutputArgs) -> ExitS
     let deliveries = of_event(&table, event, subject.as_ref().map(Subject::as_str)).await?;
     if deliveries.is_empty() {
         eprintln!(
-            "there are no deliveries of {event}; no destination gets it, or the outbox missed it: gatehouse deliveries reconcile{} \
-             --since WHEN",
+            "there are no deliveries of {event}; no destination gets it, or the outbox missed it: \
+             gatehouse deliveries reconcile{} --since WHEN",
             deployment.flags
         );
         return Ok(NOT_FOUND);

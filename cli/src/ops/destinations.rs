@@ -31,7 +31,7 @@ pub(crate) const EXAMPLES: &str = "\
 Examples:
   gatehouse destinations set crm --url https://crm.example.com/gatehouse   prints its signing secret once
   gatehouse destinations set crm --type vapi:end-of-call-report,ada:*      which events it gets
-  gatehouse destinations set calls --url http://localhost:3000 --when '{\"source\":\"vapi\",\"where\":{\"/message/call/type\":\"webCall\"}}'
+  gatehouse destinations set web --when '{\"source\":\"vapi\",\"where\":{\"/message/call/type\":\"webCall\"}}'
   gatehouse destinations set audit --sqs https://sqs.eu-west-1.amazonaws.com/123456789012/audit --stack gatehouse
   gatehouse destinations list --stack gatehouse
   gatehouse destinations test crm
@@ -191,7 +191,7 @@ pub(crate) fn are_known(deployment: &Deployment) -> bool {
     deployment.delivery_table().is_ok() && place_of(deployment).is_ok()
 }
 
-/// Returns a destination of a deployment. If there is none, says so.
+/// Returns a destination of a deployment. Prints a message on standard error if there is none.
 pub(crate) async fn find(target: &TargetArgs, name: &str) -> Result<Option<Destination>, Error> {
     let configured = Configured::find(target).await?;
     let destination = configured.destinations().await?.get(name).cloned();
@@ -323,8 +323,8 @@ async fn set(arguments: Set) -> ExitStatus {
     print(&format!("{name} is set; events that were received before {} are not delivered\n", state.since))?;
     if deployment.dev.is_none() {
         print(&format!(
-            "A running stack uses the change within a minute. To add events of this minute, then run:\n  gatehouse deliveries \
-             reconcile --since 5min --to {name}{}\n",
+            "A running stack uses the change within a minute. To add events of this minute, then run:\n  \
+             gatehouse deliveries reconcile --since 5min --to {name}{}\n",
             deployment.flags
         ))?;
     }

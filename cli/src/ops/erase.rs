@@ -27,9 +27,10 @@ use crate::shell::{Interrupts, confirm, print};
 const LANE_LIMIT: Duration = Duration::from_secs(75);
 
 pub(crate) const EXAMPLES: &str = "\
-Erases the subject's records, chunks, conflicting copies, dead letters and deliveries. A tombstone without content replaces each
-record, and the subject's hash is added to a list, so that for 90 days no retry, redrive or later delivery about the
-subject is recorded. Running functions apply the list within a minute. The command can be repeated safely.
+Erases the subject's records, chunks, conflicting copies, dead letters and deliveries. A tombstone without content
+replaces each record, and the subject's hash is added to a list, so that for 90 days no retry, redrive or later
+delivery about the subject is recorded. Running functions apply the list within a minute. The command can be repeated
+safely.
 
 The conversations of an end user are found by reading Ada's events since --since through the index by-source. Events
 recorded before the stack had that index are not found.

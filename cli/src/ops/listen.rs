@@ -1,4 +1,5 @@
-//! `gatehouse listen` and `gatehouse tail`: show events as they are recorded, and forward them to a server or a command.
+//! `gatehouse listen` and `gatehouse tail`: show events as they are recorded, and forward them to a server or a
+//! command.
 //!
 //! Events are found in the index `by-source`, never in the table's stream, whose readers are limited. Nothing is
 //! written: a listener does not change what is delivered to destinations.

@@ -1,4 +1,5 @@
-//! Runs the functions outbox and deliver: the event sources of the table's stream and of the delivery queue, and the timer.
+//! Runs the functions outbox and deliver: the event sources of the table's stream and of the delivery queue, and the
+//! timer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -162,8 +163,8 @@ impl Deliveries {
         Ok(changes)
     }
 
-    /// Passes doorbells to the function deliver, several batches at the same time: a server that does not answer must not
-    /// delay the others.
+    /// Passes doorbells to the function deliver, several batches at the same time: a server that does not answer must
+    /// not delay the others.
     async fn answer_doorbells(&self) {
         let mut batches = JoinSet::new();
         let mut is_failing = false;

@@ -79,8 +79,8 @@ impl TableStream {
         Ok(stream)
     }
 
-    /// Continues after the change with this sequence number. If the stream does not have it any more, the oldest change is
-    /// the next one.
+    /// Continues after the change with this sequence number. If the stream does not have it any more, the oldest change
+    /// is the next one.
     pub async fn continue_after(&mut self, sequence_number: &str) {
         let position = json!({"ShardIteratorType": AFTER, "SequenceNumber": sequence_number});
         self.iterator = self.iterator_at(&position).await.ok();

@@ -34,7 +34,8 @@ const STATE_AGE: i64 = 5;
 const ROUNDS: usize = 100;
 /// The number of pages, of up to 1,000 lanes each, for which a sweep rings for a destination.
 const SWEEP_PAGES: usize = 10;
-/// The number of lanes for which a sweep rings if a breaker is half-open. Only one sends the probe; others may be blocked.
+/// The number of lanes for which a sweep rings if a breaker is half-open. Only one sends the probe; others may be
+/// blocked.
 const PROBES: usize = 10;
 
 /// Sends deliveries.
@@ -106,9 +107,9 @@ enum Attempted {
 }
 
 impl Deliverer {
-    /// Sends the deliveries that wait in a lane, until nothing is left or `until`. `is_whole` ignores the position of the
-    /// lane, which is needed if the doorbell rang before: an earlier sender may have ended in the middle of its work. `report`
-    /// gets the result of each attempt.
+    /// Sends the deliveries that wait in a lane, until nothing is left or `until`. `is_whole` ignores the position of
+    /// the lane, which is needed if the doorbell rang before: an earlier sender may have ended in the middle of its
+    /// work. `report` gets the result of each attempt.
     ///
     /// # Errors
     /// If DynamoDB does not respond. The doorbell must ring again.
@@ -133,8 +134,8 @@ impl Deliverer {
             let left = i64::try_from(until.saturating_duration_since(Instant::now()).as_secs()).unwrap_or(i64::MAX);
             let lease_until = now.plus_secs(left.saturating_add(LEASE_MARGIN));
             let Some(lease) = self.table.acquire(lane, holder, lease_until, now).await? else {
-                // The holder reads the lane once more when it has released the lease. But it may begin behind a delivery
-                // that this call has found.
+                // The holder reads the lane once more when it has released the lease. But it may begin behind a
+                // delivery that this call has found.
                 return Ok(if round == 0 { Rung::Done } else { Rung::Again(TAKEN_PAUSE) });
             };
             let start = lease.done_to.clone().filter(|_| !is_whole);
@@ -375,7 +376,8 @@ impl Deliverer {
                 let mut lanes: Vec<Lane> = due.into_iter().map(|delivery| delivery.lane).collect();
                 lanes.dedup();
                 lanes.truncate(limit);
-                // The whole lane: what is due may be below its position, if it was added or resent by a process that ended.
+                // The whole lane: what is due may be below its position, if it was added or resent by a process that
+                // ended.
                 let refused = self.doorbells.ring(&lanes, true).await;
                 rung += lanes.len() - refused.len();
                 if let Some((_, error)) = refused.into_iter().next() {

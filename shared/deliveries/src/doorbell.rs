@@ -1,5 +1,5 @@
-//! Doorbells: messages on the delivery queue that name a lane in which deliveries wait. They contain no event, so that a
-//! doorbell may be lost, late or repeated.
+//! Doorbells: messages on the delivery queue that name a lane in which deliveries wait. They contain no event, so that
+//! a doorbell may be lost, late or repeated.
 
 use aws_config::SdkConfig;
 use aws_sdk_sqs::Client;
@@ -62,7 +62,8 @@ impl Doorbells {
         &self.queue
     }
 
-    /// Rings for each lane. `is_whole` ignores the positions of the lanes. Returns the lanes for which SQS did not accept a message, with its error code.
+    /// Rings for each lane. `is_whole` ignores the positions of the lanes. Returns the lanes for which SQS did not
+    /// accept a message, with its error code.
     pub async fn ring(&self, lanes: &[Lane], is_whole: bool) -> Vec<(Lane, QueueError)> {
         let mut failed = Vec::new();
         for batch in lanes.chunks(BATCH) {

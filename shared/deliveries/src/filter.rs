@@ -55,7 +55,8 @@ impl Filter {
     }
 }
 
-/// Filters, at least one of which must match. If there are none, every event matches. The probes of `gatehouse ping` never match.
+/// Filters, at least one of which must match. If there are none, every event matches. The probes of `gatehouse ping`
+/// never match.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Filters(pub Vec<Filter>);
 

@@ -1,8 +1,8 @@
 //! The keys of the delivery table.
 //!
 //! A lane is the partition of the deliveries that must follow each other: those of one subject to one destination. A
-//! delivery that has no order has a lane of its own. The keys contain hashes, so that their length is limited and they do
-//! not show ids.
+//! delivery that has no order has a lane of its own. The keys contain hashes, so that their length is limited and they
+//! do not show ids.
 
 use std::fmt;
 use std::str::FromStr;
@@ -20,7 +20,8 @@ const SUBJECT: &str = "s-";
 /// The prefix of the hash in the lane of a single delivery.
 const SINGLE: &str = "e-";
 
-/// A partition of the delivery table: `<destination>/s-<hash of a subject>` or `<destination>/e-<hash of an event's key>`.
+/// A partition of the delivery table: `<destination>/s-<hash of a subject>` or `<destination>/e-<hash of an event's
+/// key>`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Lane {
     destination: String,

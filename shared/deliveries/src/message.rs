@@ -82,8 +82,8 @@ impl Message {
         }
     }
 
-    /// Creates the message of a record in the standard format. `is_late` tells that an event of the same subject that was
-    /// received later has been sent before.
+    /// Creates the message of a record in the standard format. `is_late` tells that an event of the same subject that
+    /// was received later has been sent before.
     #[must_use]
     pub fn of(record: &Record, shape: Shape, is_late: bool) -> Message {
         let key = record.key();

@@ -1,7 +1,7 @@
 //! The outbox: adds a delivery for each recorded event and each destination whose filter matches.
 //!
-//! The table's stream is the outbox. It has what was recorded, so that recording an event needs no second write. A batch
-//! may be repeated: adding a delivery again changes nothing, and a doorbell may ring twice.
+//! The table's stream is the outbox. It has what was recorded, so that recording an event needs no second write. A
+//! batch may be repeated: adding a delivery again changes nothing, and a doorbell may ring twice.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};

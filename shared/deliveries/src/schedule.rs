@@ -1,12 +1,13 @@
-//! The times of attempts. Source: <https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md>.
+//! The times of attempts. Source:
+//! <https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md>.
 
 use std::time::Duration;
 
 use gatehouse_payload::Nonce;
 use gatehouse_payload::time::Timestamp;
 
-/// The pauses after each failed attempt, in seconds. After the last one follows the last attempt, 75 hours and 35 minutes
-/// after the first.
+/// The pauses after each failed attempt, in seconds. After the last one follows the last attempt, 75 hours and 35
+/// minutes after the first.
 const PAUSES: [i64; 9] = [5, 5 * 60, 30 * 60, 2 * HOUR, 5 * HOUR, 10 * HOUR, 14 * HOUR, 20 * HOUR, 24 * HOUR];
 const HOUR: i64 = 3600;
 /// The longest pause that `Retry-After` can ask for, in seconds.
@@ -15,9 +16,9 @@ const MAX_RETRY_AFTER: i64 = 24 * HOUR;
 /// The number of attempts after which a delivery is dead.
 pub const MAX_ATTEMPTS: u32 = 10;
 
-/// Returns the time of the next attempt, after `attempts` failed ones; `None` if that was the last one. Each pause is up
-/// to 20 % longer or shorter, by `chance`. `retry_after` is the pause that the receiver asked for: it can only lengthen
-/// the pause.
+/// Returns the time of the next attempt, after `attempts` failed ones; `None` if that was the last one. Each pause is
+/// up to 20 % longer or shorter, by `chance`. `retry_after` is the pause that the receiver asked for: it can only
+/// lengthen the pause.
 #[must_use]
 pub fn next_attempt(attempts: u32, retry_after: Option<Duration>, chance: &Nonce, now: Timestamp) -> Option<Timestamp> {
     let pause = usize::try_from(attempts.checked_sub(1)?).ok().and_then(|n| PAUSES.get(n))?;

@@ -1,4 +1,5 @@
-//! Conditions on the values of a JSON document, as the user writes them: `{"/call/customer/number": {"startsWith": "+46"}}`.
+//! Conditions on the values of a JSON document, as the user writes them: `{"/call/customer/number": {"startsWith":
+//! "+46"}}`.
 
 use std::collections::BTreeMap;
 

@@ -181,7 +181,8 @@ async fn commands_make_no_more_requests_than_documented() {
     assert_eq!(replayed, "1 request (BatchGetItem 1), 2 read units");
     let doctor = cost(&["doctor"]);
     assert!(doctor.ends_with(" 0 read units") && !doctor.contains("GetItem"), "{doctor}");
-    // The list of erased subjects, a read and a write for each item, the keys until none are left, and the destinations.
+    // The list of erased subjects, a read and a write for each item, the keys until none are left, and the
+    // destinations.
     let erased = cost(&["events", "erase", "--subject", CONVERSATION, "--yes"]);
     assert!(
         erased.contains("GetItem 32") && erased.contains("PutItem 31") && erased.contains("DeleteItem 1"),

@@ -1,5 +1,5 @@
-//! Strikes the outbox and the sender at every request that they make to DynamoDB and SQS: they are killed before or after
-//! the request is applied, or the service fails from that request on. Then everything is delivered, in order.
+//! Strikes the outbox and the sender at every request that they make to DynamoDB and SQS: they are killed before or
+//! after the request is applied, or the service fails from that request on. Then everything is delivered, in order.
 
 use std::time::Duration;
 
