@@ -1,4 +1,4 @@
-//! DynamoDB: tables with a partition key of type S, and global secondary indexes with keys of type S.
+//! DynamoDB: tables and global secondary indexes with a partition key, and perhaps a sort key, of type S.
 //!
 //! It follows AWS, including the codes of errors and the capacity units. It does not support legacy parameters,
 //! transactions, `BatchWriteItem`, PartiQL, local indexes and parallel scans; such a request fails.
@@ -28,6 +28,7 @@ use bindings::Expressions;
 use error::Failure;
 use table::{IndexChange, Table};
 
+pub use table::KEY_SEPARATOR;
 pub use units::Units;
 
 /// An item: its attributes in DynamoDB's JSON, such as `{"S": "x"}`, by their names.
@@ -38,7 +39,7 @@ pub type Item = BTreeMap<String, Value>;
 pub struct Change {
     /// The name of the table.
     pub table: String,
-    /// The value of the partition key.
+    /// The key: the value of the partition key, and [`KEY_SEPARATOR`] and the sort key if the table has one.
     pub key: String,
     /// The item before the write; `None` if it did not exist.
     pub old: Option<Item>,
@@ -97,7 +98,7 @@ impl DynamoDb {
         answer.map_or_else(Failure::response, Response::ok)
     }
 
-    /// The items of a table by their partition keys.
+    /// The items of a table by their keys, as in [`Change::key`].
     #[must_use]
     pub fn items(&self, table: &str) -> Option<&BTreeMap<String, Item>> {
         self.tables.get(table).map(|table| &table.items)

@@ -10,7 +10,7 @@ use super::condition::{Comparator, Condition, Operand};
 use super::error::Failure;
 use super::parser::{Path, Step};
 use super::read::{is_consistent, resolved, shown};
-use super::table::{EntryKey, Index, Projection, Table};
+use super::table::{EntryKey, Index, KEY_SEPARATOR, Projection, Table};
 use super::units::{Consumed, Units};
 use super::{DynamoDb, Item, value};
 
@@ -39,7 +39,8 @@ impl DynamoDb {
         let is_forward = request["ScanIndexForward"].as_bool().unwrap_or(true);
         let page = match index {
             None => {
-                let range = KeyRange::new(&keys.expression, &table.key, None, &reader.bindings)?;
+                let sort = table.keys.sort.as_deref();
+                let range = KeyRange::new(&keys.expression, &table.keys.partition, sort, &reader.bindings)?;
                 let start = reader.start_of_table(table)?;
                 let is_after = |key: &str| {
                     start.as_deref().is_none_or(|start| match is_forward {
@@ -47,8 +48,20 @@ impl DynamoDb {
                         false => key < start,
                     })
                 };
-                let item = table.items.get_key_value(&range.partition).filter(|(key, _)| is_after(key));
-                reader.page(item.map(|(_, item)| item).into_iter())
+                match sort {
+                    None => {
+                        let item = table.items.get_key_value(&range.partition).filter(|(key, _)| is_after(key));
+                        reader.page(item.map(|(_, item)| item).into_iter())
+                    }
+                    Some(_) => {
+                        let prefix = format!("{}{KEY_SEPARATOR}", range.partition);
+                        // The smallest text that is greater than all texts with the prefix.
+                        let items = table.items.range(prefix.clone()..format!("{}\u{1}", range.partition));
+                        let has = |key: &str| range.has(key.strip_prefix(&prefix).unwrap_or_default());
+                        let items = items.filter(|(key, _)| is_after(key) && has(key)).map(|(_, item)| item);
+                        if is_forward { reader.page(items) } else { reader.page(items.rev()) }
+                    }
+                }
             }
             Some(index) => {
                 let range = KeyRange::new(&keys.expression, &index.partition, index.sort.as_deref(), &reader.bindings)?;
@@ -158,7 +171,7 @@ impl<'r> Reader<'r> {
         let filtered = self.filter.as_ref().map(|filter| filter.expression.paths()).unwrap_or_default();
         for path in self.projection.iter().flatten().chain(filtered) {
             if let Some(Step::Name(attribute)) = path.first()
-                && !index.has(&table.key, self.bindings.name(attribute))
+                && !index.has(&table.keys, self.bindings.name(attribute))
             {
                 return Err(Failure::parameter(format!(
                     "Global secondary index {name} does not project [{}]",
@@ -186,7 +199,8 @@ impl<'r> Reader<'r> {
         let text = |name: &str| start.get(name).and_then(|value| value::text(value, "S")).map(str::to_owned);
         let sort = index.sort.as_deref().map_or(Some(String::new()), text);
         let names = key_names(table, Some(index));
-        match (text(&index.partition), sort, text(&table.key)) {
+        let own: Item = table.keys.iter().filter_map(|name| Some((name.clone(), start.get(name)?.clone()))).collect();
+        match (text(&index.partition), sort, table.key_of(&own).ok()) {
             (Some(partition), Some(sort), Some(key)) if start.keys().all(|name| names.contains(&name.as_str())) => {
                 Ok(Some((partition, sort, key)))
             }
@@ -260,7 +274,7 @@ fn invalid_start() -> Failure {
 
 /// The names of the keys of a table and an index.
 fn key_names<'t>(table: &'t Table, index: Option<&'t Index>) -> Vec<&'t str> {
-    let mut names = vec![table.key.as_str()];
+    let mut names: Vec<&str> = table.keys.iter().map(String::as_str).collect();
     if let Some(index) = index {
         names.push(&index.partition);
         names.extend(index.sort.as_deref());

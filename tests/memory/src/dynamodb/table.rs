@@ -15,11 +15,33 @@ const MAX_SORT_KEY_BYTES: usize = 1024;
 /// DynamoDB does not remove items whose TTL was more than five years ago. In seconds.
 const TTL_PAST: i64 = 5 * 365 * 86_400;
 
-/// A table with a partition key of type S.
+/// The character between a partition key and a sort key. It sorts before all others.
+pub const KEY_SEPARATOR: char = '\0';
+
+/// The names of a table's keys, which are of type S.
+#[derive(Debug, Clone, Default)]
+pub(super) struct KeyNames {
+    pub(super) partition: String,
+    pub(super) sort: Option<String>,
+}
+
+impl KeyNames {
+    /// Whether an attribute is a key.
+    pub(super) fn has(&self, name: &str) -> bool {
+        name == self.partition || self.sort.as_deref() == Some(name)
+    }
+
+    /// The names of the keys.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &String> {
+        std::iter::once(&self.partition).chain(&self.sort)
+    }
+}
+
+/// A table.
 #[derive(Debug, Default)]
 pub(super) struct Table {
-    /// The name of the partition key.
-    pub(super) key: String,
+    pub(super) keys: KeyNames,
+    /// The items by their keys: the partition key, and [`KEY_SEPARATOR`] and the sort key if the table has one.
     pub(super) items: BTreeMap<String, Item>,
     pub(super) indexes: Vec<Index>,
     /// The attribute that says when an item expires, in seconds since 1970.
@@ -69,7 +91,8 @@ impl Table {
     /// Stores an item or removes it. Returns the previous item, and the changes of indexes in their order.
     pub(super) fn store(&mut self, key: &str, new: Option<Item>) -> (Option<Item>, Vec<IndexChange>) {
         let old = self.items.get(key);
-        let changes = self.indexes.iter().filter_map(|index| index.change(&self.key, key, old, new.as_ref())).collect();
+        let changes =
+            self.indexes.iter().filter_map(|index| index.change(&self.keys, key, old, new.as_ref())).collect();
         let (expired, expires) =
             (old.and_then(|old| self.expires(old)), new.as_ref().and_then(|new| self.expires(new)));
         if expired != expires {
@@ -106,7 +129,7 @@ impl Table {
     /// Adds an index with the entries of all items.
     pub(super) fn add_index(&mut self, mut index: Index) {
         for (key, item) in &self.items {
-            if let Some(change) = index.change(&self.key, key, None, Some(item)) {
+            if let Some(change) = index.change(&self.keys, key, None, Some(item)) {
                 index.apply(change);
             }
         }
@@ -115,48 +138,45 @@ impl Table {
 
     // === Keys ===
 
-    /// Returns the partition key of a `Key`, which has no other attributes.
+    /// Returns the key of a `Key`, which has no other attributes.
     ///
     /// # Errors
     /// If it is not a key of this table.
     pub(super) fn key_of(&self, key: &Item) -> Result<String, Failure> {
-        let text = key.get(&self.key).and_then(|value| value::text(value, "S"));
-        match text {
-            Some(text) if key.len() == 1 => self.checked_key(text),
-            _ => Err(Failure::invalid("The provided key element does not match the schema")),
+        if key.len() != self.keys.iter().count() {
+            return Err(Failure::invalid("The provided key element does not match the schema"));
         }
+        self.stored_key(key, |_, _| Failure::invalid("The provided key element does not match the schema"))
     }
 
-    /// Returns the partition key of an item, and checks the keys of its indexes.
+    /// Returns the key of an item, and checks the keys of its indexes.
     ///
     /// # Errors
     /// If a key is invalid.
     pub(super) fn key_of_item(&self, item: &Item) -> Result<String, Failure> {
-        let Some(value) = item.get(&self.key) else {
-            return Err(Failure::parameter(format!("Missing the key {} in the item", self.key)));
-        };
-        let (kind, content) = value::typed(value);
-        let Some(text) = content.as_str().filter(|_| kind == "S") else {
-            let key = &self.key;
-            return Err(Failure::parameter(format!("Type mismatch for key {key} expected: S actual: {kind}")));
-        };
-        let key = self.checked_key(text)?;
+        let key = self.stored_key(item, |name, kind| {
+            Failure::parameter(match kind {
+                None => format!("Missing the key {name} in the item"),
+                Some(kind) => format!("Type mismatch for key {name} expected: S actual: {kind}"),
+            })
+        })?;
         self.check_index_keys(item)?;
         Ok(key)
     }
 
-    fn checked_key(&self, text: &str) -> Result<String, Failure> {
-        if text.is_empty() {
-            return Err(Failure::invalid(format!(
-                "One or more parameter values are not valid. The AttributeValue for a key attribute cannot contain an \
-                 empty string value. Key: {}",
-                self.key
-            )));
+    /// Returns the key of an item. `wrong` is the error for a key with this name that is missing or of another type.
+    fn stored_key(&self, item: &Item, wrong: impl Fn(&str, Option<&str>) -> Failure) -> Result<String, Failure> {
+        let text = |name: &String, max: usize| -> Result<String, Failure> {
+            let (kind, content) = value::typed(item.get(name).ok_or_else(|| wrong(name, None))?);
+            let text = content.as_str().filter(|_| kind == "S").ok_or_else(|| wrong(name, Some(kind)))?;
+            checked_key(name, text, max)
+        };
+        let mut key = text(&self.keys.partition, MAX_KEY_BYTES)?;
+        if let Some(sort) = &self.keys.sort {
+            key.push(KEY_SEPARATOR);
+            key.push_str(&text(sort, MAX_SORT_KEY_BYTES)?);
         }
-        if text.len() > MAX_KEY_BYTES {
-            return Err(Failure::parameter("Size of hashkey has exceeded the maximum size limit of2048 bytes"));
-        }
-        Ok(text.to_owned())
+        Ok(key)
     }
 
     /// Checks the attributes of an item that are keys of indexes. An item without them is not in the index.
@@ -222,10 +242,25 @@ impl Table {
     }
 }
 
+/// Checks the value of the key `name`.
+fn checked_key(name: &str, text: &str, max: usize) -> Result<String, Failure> {
+    if text.is_empty() {
+        return Err(Failure::invalid(format!(
+            "One or more parameter values are not valid. The AttributeValue for a key attribute cannot contain an \
+             empty string value. Key: {name}"
+        )));
+    }
+    if text.len() > max {
+        let kind = if max == MAX_KEY_BYTES { "hashkey" } else { "rangekey" };
+        return Err(Failure::parameter(format!("Size of {kind} has exceeded the maximum size limit of{max} bytes")));
+    }
+    Ok(text.to_owned())
+}
+
 impl Index {
     /// Whether the index contains an attribute.
-    pub(super) fn has(&self, table_key: &str, name: &str) -> bool {
-        let is_key = name == table_key || name == self.partition || self.sort.as_deref() == Some(name);
+    pub(super) fn has(&self, table_keys: &KeyNames, name: &str) -> bool {
+        let is_key = table_keys.has(name) || name == self.partition || self.sort.as_deref() == Some(name);
         is_key
             || match &self.projection {
                 Projection::KeysOnly => false,
@@ -241,22 +276,26 @@ impl Index {
         Some((text(&self.partition)?, sort, key.to_owned()))
     }
 
-    fn projected<'i>(&self, table_key: &str, item: &'i Item) -> impl Iterator<Item = (&'i String, &'i Value)> {
-        item.iter().filter(move |(name, _)| self.has(table_key, name))
+    fn projected<'i>(
+        &'i self,
+        table_keys: &'i KeyNames,
+        item: &'i Item,
+    ) -> impl Iterator<Item = (&'i String, &'i Value)> {
+        item.iter().filter(move |(name, _)| self.has(table_keys, name))
     }
 
     /// The change of this index when an item changes; `None` if its entry stays the same.
-    fn change(&self, table_key: &str, key: &str, old: Option<&Item>, new: Option<&Item>) -> Option<IndexChange> {
+    fn change(&self, table_keys: &KeyNames, key: &str, old: Option<&Item>, new: Option<&Item>) -> Option<IndexChange> {
         let entry = |item: Option<&Item>| self.entry_key(key, item?);
         let (remove, insert) = (entry(old), entry(new));
         let size = |item: Option<&Item>| -> usize {
-            let attributes = item.into_iter().flat_map(|item| self.projected(table_key, item));
+            let attributes = item.into_iter().flat_map(|item| self.projected(table_keys, item));
             attributes.map(|(name, value)| name.len() + value::size(value)).sum()
         };
         let units = match (&remove, &insert, old, new) {
             (None, None, ..) => return None,
             (Some(from), Some(to), Some(old), Some(new)) if from == to => {
-                if self.projected(table_key, old).eq(self.projected(table_key, new)) {
+                if self.projected(table_keys, old).eq(self.projected(table_keys, new)) {
                     return None;
                 }
                 Units::writing(size(Some(old)).max(size(Some(new))))
@@ -267,7 +306,7 @@ impl Index {
         };
         let remove = remove.filter(|from| insert.as_ref() != Some(from));
         let projected = |item: &Item| {
-            let attributes = self.projected(table_key, item);
+            let attributes = self.projected(table_keys, item);
             attributes.map(|(name, value)| (name.clone(), value.clone())).collect()
         };
         let insert = insert.zip(new.map(projected));
@@ -293,10 +332,8 @@ impl Table {
     /// If the definition is invalid or not supported.
     pub(super) fn create(request: &Value, now: i64) -> Result<Self, Failure> {
         let types = key_types(request)?;
-        let (key, None) = keys(&request["KeySchema"], &types)? else {
-            return Err(Failure::invalid("the in-memory DynamoDB does not support tables with a sort key"));
-        };
-        let mut table = Table { key, created: now, ..Table::default() };
+        let (partition, sort) = keys(&request["KeySchema"], &types)?;
+        let mut table = Table { keys: KeyNames { partition, sort }, created: now, ..Table::default() };
         let indexes = request["GlobalSecondaryIndexes"].as_array().map(Vec::as_slice).unwrap_or_default();
         for definition in indexes {
             table.add_index(Index::create(definition, &types)?);
@@ -309,7 +346,7 @@ impl Table {
 
     /// The description in responses.
     pub(super) fn description(&self, name: &str) -> Value {
-        let mut names = BTreeSet::from([&self.key]);
+        let mut names: BTreeSet<&String> = self.keys.iter().collect();
         names.extend(self.indexes.iter().flat_map(|index| [Some(&index.partition), index.sort.as_ref()]).flatten());
         let definitions = names.iter().map(|name| json!({"AttributeName": name, "AttributeType": "S"}));
         let mut description = json!({
@@ -317,7 +354,7 @@ impl Table {
             "TableStatus": "ACTIVE",
             "TableArn": format!("arn:aws:dynamodb:us-east-1:123456789012:table/{name}"),
             "AttributeDefinitions": definitions.collect::<Vec<_>>(),
-            "KeySchema": [{"AttributeName": self.key, "KeyType": "HASH"}],
+            "KeySchema": key_schema(&self.keys.partition, self.keys.sort.as_ref()),
             "BillingModeSummary": {"BillingMode": "PAY_PER_REQUEST"},
             "CreationDateTime": self.created / 1000,
             "ItemCount": self.items.len(),
@@ -350,8 +387,7 @@ impl Index {
     }
 
     fn description(&self) -> Value {
-        let mut keys = vec![json!({"AttributeName": self.partition, "KeyType": "HASH"})];
-        keys.extend(self.sort.iter().map(|sort| json!({"AttributeName": sort, "KeyType": "RANGE"})));
+        let keys = key_schema(&self.partition, self.sort.as_ref());
         let projection = match &self.projection {
             Projection::KeysOnly => json!({"ProjectionType": "KEYS_ONLY"}),
             Projection::Include(names) => json!({"ProjectionType": "INCLUDE", "NonKeyAttributes": names}),
@@ -359,6 +395,13 @@ impl Index {
         };
         json!({"IndexName": self.name, "IndexStatus": "ACTIVE", "KeySchema": keys, "Projection": projection})
     }
+}
+
+/// The `KeySchema` of a description.
+fn key_schema(partition: &str, sort: Option<&String>) -> Vec<Value> {
+    let mut keys = vec![json!({"AttributeName": partition, "KeyType": "HASH"})];
+    keys.extend(sort.map(|sort| json!({"AttributeName": sort, "KeyType": "RANGE"})));
+    keys
 }
 
 /// The types of attributes by `AttributeDefinitions`.

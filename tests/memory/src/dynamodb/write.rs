@@ -65,8 +65,10 @@ impl DynamoDb {
         let text = table.key_of(&key)?;
         let targets = update.as_ref().map(|update| update.expression.targets(&check.bindings)).unwrap_or_default();
         check.run(table, &text, &mut self.units)?;
-        if targets.iter().any(|target| target.first() == Some(&super::parser::Step::Name(table.key.clone()))) {
-            let key = &table.key;
+        let is_target = |name: &&String| {
+            targets.iter().any(|target| target.first() == Some(&super::parser::Step::Name((*name).clone())))
+        };
+        if let Some(key) = table.keys.iter().find(is_target) {
             return Err(Failure::parameter(format!(
                 "Cannot update attribute {key}. This attribute is part of the key"
             )));

@@ -48,6 +48,8 @@ struct Pair<'e> {
     embedded: &'e Embedded,
     memory: DynamoDb,
     table: String,
+    /// Whether the table has the sort key `r`.
+    has_sort: bool,
 }
 
 impl Pair<'_> {
@@ -73,8 +75,12 @@ impl Pair<'_> {
         Ok(memory)
     }
 
-    async fn run(&mut self, request: &Request) -> Result<(), TestCaseError> {
+    /// Runs the request number `n`.
+    async fn run(&mut self, n: usize, request: &Request) -> Result<(), TestCaseError> {
         let mut body = request.body.clone();
+        if self.has_sort {
+            add_sort_key(&mut body, n);
+        }
         if request.operation == "BatchGetItem" {
             let table = &self.table;
             body = json!({"RequestItems": {table: body}, "ReturnConsumedCapacity": "TOTAL"});
@@ -89,6 +95,40 @@ impl Pair<'_> {
                 None => return Ok(()),
             }
         }
+    }
+}
+
+/// Adds the sort key `r` to the keys of a request, and a condition for it to a query of the table.
+fn add_sort_key(body: &mut Value, n: usize) {
+    const SORT_KEYS: [&str; 4] = ["a", "ab", "b", "ä"];
+    let sort = |n: usize| json!({"S": SORT_KEYS[n % 4]});
+    for name in ["Key", "Item"] {
+        if let Some(key) = body[name].as_object_mut() {
+            key.insert("r".to_owned(), sort(n));
+        }
+    }
+    for (position, key) in body["Keys"].as_array_mut().into_iter().flatten().enumerate() {
+        key["r"] = sort(n + position);
+    }
+    // Indexing has added the names that were missing.
+    body.as_object_mut().unwrap().retain(|_, value| !value.is_null());
+    if let Some(keys) = body.get("KeyConditionExpression").filter(|_| body.get("IndexName").is_none()) {
+        let (low, high) = (sort(n), sort(n + 1));
+        let condition = [
+            "",
+            " AND r = :low",
+            " AND r < :low",
+            " AND r >= :low",
+            " AND r BETWEEN :low AND :high",
+            " AND begins_with(r, :low)",
+        ][n % 6];
+        body["KeyConditionExpression"] = json!(format!("{}{condition}", keys.as_str().unwrap()));
+        for (name, value) in [(":low", low), (":high", high)] {
+            if condition.contains(name) {
+                body["ExpressionAttributeValues"][name] = value;
+            }
+        }
+        body["Limit"] = json!(n % 3 + 1);
     }
 }
 
@@ -112,9 +152,10 @@ fn memory_and_embedded_engine_give_the_same_answers() {
     let embedded = runtime.block_on(Embedded::start());
     let case = AtomicU64::new(0);
     let config = gatehouse_seeds::cases(60);
-    proptest!(config, |(requests in proptest::collection::vec(request(), 1..40))| {
+    let requests = proptest::collection::vec(request(), 1..40);
+    proptest!(config, |(requests in requests, has_sort in any::<bool>())| {
         let table = format!("case-{}", case.fetch_add(1, Ordering::Relaxed));
-        let mut pair = Pair { embedded: &embedded, memory: DynamoDb::new(), table };
+        let mut pair = Pair { embedded: &embedded, memory: DynamoDb::new(), table, has_sort };
         runtime.block_on(run(&mut pair, &requests))?;
     });
 }
@@ -122,10 +163,15 @@ fn memory_and_embedded_engine_give_the_same_answers() {
 async fn run(pair: &mut Pair<'_>, requests: &[Request]) -> Result<(), TestCaseError> {
     let mut definition = create_table();
     definition["TableName"] = json!(pair.table);
+    if pair.has_sort {
+        let attributes = definition["AttributeDefinitions"].as_array_mut().unwrap();
+        attributes.push(json!({"AttributeName": "r", "AttributeType": "S"}));
+        definition["KeySchema"].as_array_mut().unwrap().push(json!({"AttributeName": "r", "KeyType": "RANGE"}));
+    }
     assert_eq!(pair.memory.answer("CreateTable", &definition, 0).status, 200);
     assert_eq!(pair.embedded.answer("CreateTable", &definition).await.status, 200);
-    for request in requests {
-        pair.run(request).await?;
+    for (n, request) in requests.iter().enumerate() {
+        pair.run(n, request).await?;
     }
     let scan = json!({"TableName": pair.table});
     let sorted = |mut answer: Response| {
