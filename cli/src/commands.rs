@@ -64,7 +64,7 @@ pub async fn erase(deployment: &Deployment, subjects: &BTreeSet<Subject>) -> Res
 #[cfg(test)]
 mod tests {
     use aws_config::SdkConfig;
-    use gatehouse_runtime::Clock;
+    use gatehouse_runtime::{Clock, Random};
 
     use super::*;
 
@@ -73,7 +73,8 @@ mod tests {
         let sdk = SdkConfig::builder().behavior_version(aws_config::BehaviorVersion::v2026_01_12()).build();
         let queues = Queues { retry: "http://retry".to_owned(), dead_letter: "http://dead".to_owned() };
         let (dynamodb, table) = (sdk.clone(), "events".to_owned());
-        let parts = Parts { dynamodb, sqs: sdk, table, queues: Some(queues), clock: Clock::System, ttl_days: 90 };
+        let (queues, delivery_table, clock, random) = (Some(queues), None, Clock::System, Random::System);
+        let parts = Parts { dynamodb, sqs: sdk, table, queues, delivery_table, clock, random, ttl_days: 90 };
         let deployment = Deployment::new(parts);
         let one = || Selection::Ids(vec!["ada:msg_1".to_owned()]);
         let invalid = [

@@ -8,8 +8,8 @@ use gatehouse_inbox::Store;
 use gatehouse_local::delivery::{Client, Delivery};
 use gatehouse_local::status::{self, About};
 use gatehouse_local::{Error, external_sdk};
-use gatehouse_runtime::Clock;
 use gatehouse_runtime::aws::CallLimits;
+use gatehouse_runtime::{Clock, Random};
 
 use super::meter::Meter;
 use crate::shell::shell_quote;
@@ -60,8 +60,11 @@ pub struct Deployment {
     pub(crate) dynamodb: aws_sdk_dynamodb::Client,
     pub(crate) sqs: aws_sdk_sqs::Client,
     queues: Option<Queues>,
+    delivery_table: Option<String>,
     /// The source of the current time.
     pub(crate) clock: Clock,
+    /// The source of nonces.
+    pub(crate) random: Random,
     /// For `--stack`: the SDK configuration and the stack's outputs.
     pub(crate) deployed: Option<(SdkConfig, Outputs)>,
     /// For a `gatehouse dev`: its response at `/gatehouse`.
@@ -174,8 +177,12 @@ pub struct Parts {
     pub table: String,
     /// The queues, if they are known.
     pub queues: Option<Queues>,
+    /// The name of the delivery table, if it is known.
+    pub delivery_table: Option<String>,
     /// The source of the current time.
     pub clock: Clock,
+    /// The source of nonces.
+    pub random: Random,
     /// The lifetime of tombstones in days.
     pub ttl_days: u32,
 }
@@ -185,11 +192,13 @@ impl Parts {
         let get = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let (dynamodb, sqs) = (external_sdk(&about.dynamodb, &get), external_sdk(&about.sqs, &get));
         let queues = Queues { retry: about.retry_queue, dead_letter: about.dead_letter_queue };
-        Parts::of_command(about.table, Some(queues), dynamodb, sqs)
+        let delivery_table = Some(about.delivery_table);
+        Parts { delivery_table, ..Parts::of_command(about.table, Some(queues), dynamodb, sqs) }
     }
 
     fn of_command(table: String, queues: Option<Queues>, dynamodb: SdkConfig, sqs: SdkConfig) -> Parts {
-        Parts { dynamodb, sqs, table, queues, clock: Clock::System, ttl_days: TTL_DAYS }
+        let (clock, random, delivery_table) = (Clock::System, Random::System, None);
+        Parts { dynamodb, sqs, table, queues, delivery_table, clock, random, ttl_days: TTL_DAYS }
     }
 }
 
@@ -210,21 +219,26 @@ impl Deployment {
     }
 
     fn metered(parts: Parts, meter: Meter) -> Deployment {
-        let Parts { dynamodb, sqs, table, queues, clock, ttl_days } = parts;
+        let Parts { dynamodb, sqs, table, queues, delivery_table, clock, random, ttl_days } = parts;
         let store = Store::watched(&dynamodb, &table, ttl_days, meter.clone());
         let limits = CallLimits::within(CALL_LIMIT);
         let sqs = aws_sdk_sqs::config::Builder::from(&sqs)
             .timeout_config(limits.timeouts())
             .retry_config(limits.retries())
             .interceptor(meter.clone());
-        let dynamodb = aws_sdk_dynamodb::config::Builder::from(&dynamodb).interceptor(meter.clone());
+        let dynamodb = aws_sdk_dynamodb::config::Builder::from(&dynamodb)
+            .timeout_config(limits.timeouts())
+            .retry_config(limits.retries())
+            .interceptor(meter.clone());
         Deployment {
             store,
             table,
             dynamodb: aws_sdk_dynamodb::Client::from_conf(dynamodb.build()),
             sqs: aws_sdk_sqs::Client::from_conf(sqs.build()),
             queues,
+            delivery_table,
             clock,
+            random,
             deployed: None,
             dev: None,
             flags: String::new(),
@@ -274,11 +288,11 @@ impl Deployment {
     /// # Errors
     /// If the deployment does not deliver events, or the command line has --table.
     pub(crate) fn delivery_table(&self) -> Result<DeliveryTable, Error> {
-        let name = match (&self.deployed, &self.dev) {
+        let name = match (&self.deployed, &self.delivery_table) {
             (Some((_, outputs)), _) => outputs.get("DeliveryTableName").map_err(|_| {
                 "the stack does not deliver events; deploy it with the parameter Deliveries=true".to_owned()
             })?,
-            (None, Some(dev)) => dev.about.delivery_table.as_str(),
+            (None, Some(name)) => name,
             (None, None) => return Err("deliveries are not known with --table; use --stack, or a gatehouse dev".into()),
         };
         Ok(DeliveryTable::with_client(self.dynamodb.clone(), name))

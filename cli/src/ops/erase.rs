@@ -10,8 +10,8 @@ use gatehouse_deliveries::lane::Lane;
 use gatehouse_inbox::store::Content;
 use gatehouse_inbox::store::erase::{Removed, STALE};
 use gatehouse_local::Error;
+use gatehouse_payload::Subject;
 use gatehouse_payload::json::Document;
-use gatehouse_payload::{Nonce, Subject};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -211,8 +211,12 @@ async fn erase(deployment: &Deployment, subject: &Subject) -> Result<Removed, Er
         Some(table) => table.destinations().await?.into_keys().collect(),
         None => Vec::new(),
     };
-    // Tombstones have no subject, so that the keys are not found later.
+    // Tombstones have no subject, so that the keys are not found later. Therefore the deliveries are deleted before the
+    // events too: a command that is interrupted can be repeated.
     let keys = if destinations.is_empty() { Vec::new() } else { deployment.store.keys(subject).await? };
+    if let Some(table) = &table {
+        erase_deliveries(deployment, table, &destinations, subject, &keys).await?;
+    }
     let mut total = Removed::default();
     loop {
         let removed = deployment.store.erase(subject, now).await?;
@@ -221,8 +225,9 @@ async fn erase(deployment: &Deployment, subject: &Subject) -> Result<Removed, Er
             break;
         }
     }
-    if let Some(table) = table {
-        erase_deliveries(deployment, &table, &destinations, subject, &keys).await?;
+    // A delivery may have been added meanwhile.
+    if let Some(table) = &table {
+        erase_deliveries(deployment, table, &destinations, subject, &keys).await?;
     }
     Ok(total)
 }
@@ -235,7 +240,7 @@ async fn erase_deliveries(
     subject: &Subject,
     keys: &[String],
 ) -> Result<(), Error> {
-    let holder = Nonce::random()?;
+    let holder = deployment.random.nonce()?;
     for name in destinations {
         let of_subject = Lane::of(name, Order::Subject, Some(subject.as_str()), "");
         let single = keys.iter().map(|key| Lane::of(name, Order::None, None, key));

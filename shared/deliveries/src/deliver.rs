@@ -28,6 +28,9 @@ const LEASE_MARGIN: i64 = 5;
 const MAX_HIDDEN: Duration = Duration::from_secs(60);
 /// The pause before a doorbell rings again whose lane another sender holds.
 const TAKEN_PAUSE: Duration = Duration::from_secs(1);
+/// The pause before a doorbell rings again that rang before and whose lane another sender holds. Most leases have ended
+/// by then.
+const LEASE_PAUSE: Duration = Duration::from_secs(60);
 /// How long the state of a destination is used before it is read again, in seconds.
 const STATE_AGE: i64 = 5;
 /// How often a lane that has changed is read again in one call.
@@ -134,9 +137,14 @@ impl Deliverer {
             let left = i64::try_from(until.saturating_duration_since(Instant::now()).as_secs()).unwrap_or(i64::MAX);
             let lease_until = now.plus_secs(left.saturating_add(LEASE_MARGIN));
             let Some(lease) = self.table.acquire(lane, holder, lease_until, now).await? else {
-                // The holder reads the lane once more when it has released the lease. But it may begin behind a
-                // delivery that this call has found.
-                return Ok(if round == 0 { Rung::Done } else { Rung::Again(TAKEN_PAUSE) });
+                return Ok(match round {
+                    // The holder reads the lane once more when it has released the lease.
+                    0 if !is_whole => Rung::Done,
+                    // The holder may have got this doorbell and may have ended: SQS can deliver a message twice.
+                    0 => Rung::Again(LEASE_PAUSE),
+                    // The holder may have begun behind a delivery that this call has found.
+                    _ => Rung::Again(TAKEN_PAUSE),
+                });
             };
             let start = lease.done_to.clone().filter(|_| !is_whole);
             let walk = match self.walk(&job, start.clone(), lease.latest.clone()).await {
@@ -276,7 +284,9 @@ impl Deliverer {
         let (after, failure) = match content {
             Content::Empty => (dropped("expired"), None),
             // Nothing about the event is kept.
-            Content::Erased(_) => (Delivery { event_type: None, subject: None, ..dropped("erased") }, None),
+            Content::Erased(_) => {
+                (Delivery { event_type: None, subject: None, response: None, ..dropped("erased") }, None)
+            }
             Content::Damaged(damaged) => {
                 let (failed, _) = self.failed(before, Failure::because(damaged.to_string()))?;
                 (failed, None)

@@ -1,5 +1,5 @@
-//! Lambda's event source of the retry queue: receives batches, gives them to event-retry, and deletes the messages that
-//! event-retry does not report as failed.
+//! Lambda's event sources of the queues: they receive batches, give them to their functions, and delete the messages
+//! that the functions do not report as failed.
 
 use aws_lambda_events::sqs::{SqsEvent, SqsMessage, SqsMessageAttribute};
 use gatehouse_memory::Response;
@@ -7,18 +7,19 @@ use serde_json::{Value, json};
 
 use crate::fleet::Fleet;
 use crate::network::Caller;
-use crate::plan::{Ms, Service};
-use crate::world::{RETRY_QUEUE, START, World};
+use crate::plan::{Function, Ms, Service};
+use crate::world::{DELIVERY_QUEUE, RETRY_QUEUE, START, World};
 
 /// The time within which event-retry attempts every message of a batch, in milliseconds.
 const LONGEST_BATCH: Ms = 20_000;
 
-/// Polls the retry queue forever.
-pub async fn poll(world: World, fleet: Fleet) {
+/// Polls the queue of a function forever.
+pub async fn poll(world: World, fleet: Fleet, function: Function) {
+    let queue = if function == Function::Deliver { DELIVERY_QUEUE } else { RETRY_QUEUE };
     loop {
-        let batch = receive(&world);
+        let batch = receive(&world, queue);
         if batch.records.is_empty() {
-            let next = next_visible(&world);
+            let next = next_visible(&world, queue);
             world.until_queue_changes(next).await;
             continue;
         }
@@ -26,27 +27,29 @@ pub async fn poll(world: World, fleet: Fleet) {
         let receipts: Vec<_> =
             batch.records.iter().map(|record| (record.message_id.clone(), record.receipt_handle.clone())).collect();
         let began = world.now();
-        let Some((instance, response)) = fleet.handle_batch(batch.clone()).await else { continue };
+        let Some((instance, response)) = fleet.handle_batch(function, batch.clone()).await else { continue };
         let failed: Vec<&str> = response.batch_item_failures.iter().map(|item| &*item.item_identifier).collect();
-        // After that, the function starts no further message, because its time runs out.
-        if world.now() - began < LONGEST_BATCH && !world.has_paused(instance, began) {
+        // After that, event-retry starts no further message, because its time runs out.
+        let is_whole = world.now() - began < LONGEST_BATCH && !world.has_paused(instance, began);
+        if function == Function::EventRetry && is_whole {
             let checked = world.state().model.check_batch(instance, &batch, &failed);
             world.check(checked);
         }
         world.wait(2).await;
         for (id, handle) in &receipts {
             if !failed.contains(&id.as_deref().unwrap_or_default()) {
-                request(&world, "DeleteMessage", &json!({"QueueUrl": RETRY_QUEUE, "ReceiptHandle": handle}));
+                request(&world, "DeleteMessage", &json!({"QueueUrl": queue, "ReceiptHandle": handle}));
             }
         }
     }
 }
 
-/// Returns when the next message of the retry queue becomes visible, if there is one.
-fn next_visible(world: &World) -> Option<Ms> {
+/// Returns when the next message of a queue becomes visible, if there is one.
+fn next_visible(world: &World, queue: &str) -> Option<Ms> {
     let now = world.now();
     let state = world.state();
-    let next = state.sqs.messages("RetryQueue").map(|message| message.visible_at).min()?;
+    let name = queue.rsplit('/').next().unwrap_or_default();
+    let next = state.sqs.messages(name).map(|message| message.visible_at).min()?;
     let next = u64::try_from(next - START).unwrap_or_default();
     // SQS may have kept back a visible message.
     Some(next.max(now + 20))
@@ -66,14 +69,15 @@ pub(crate) fn request(world: &World, operation: &str, body: &Value) -> Response 
     response
 }
 
-fn receive(world: &World) -> SqsEvent {
-    let body = json!({"QueueUrl": RETRY_QUEUE, "MaxNumberOfMessages": 10, "WaitTimeSeconds": 20,
+fn receive(world: &World, queue: &str) -> SqsEvent {
+    let body = json!({"QueueUrl": queue, "MaxNumberOfMessages": 10, "WaitTimeSeconds": 20,
                       "MessageSystemAttributeNames": ["All"], "MessageAttributeNames": ["All"]});
     let response = request(world, "ReceiveMessage", &body);
     let mut event = SqsEvent::default();
     event.records = response.body["Messages"].as_array().into_iter().flatten().map(record_of).collect();
     if !event.records.is_empty() {
-        world.note(format_args!("event source receives {} messages", event.records.len()));
+        let name = queue.rsplit('/').next().unwrap_or_default();
+        world.note(format_args!("event source receives {} messages of {name}", event.records.len()));
     }
     event
 }

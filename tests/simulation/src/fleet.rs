@@ -14,6 +14,12 @@ use aws_smithy_async::time::{SharedTimeSource, StaticTimeSource};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use bytes::Bytes;
 use gatehouse_ag_kit::AgKit;
+use gatehouse_deliveries::deliver::Deliverer;
+use gatehouse_deliveries::destination::MAX_AGE;
+use gatehouse_deliveries::doorbell::Doorbells;
+use gatehouse_deliveries::outbox::{BatchResponse, StreamBatch};
+use gatehouse_deliveries::send::Sender;
+use gatehouse_deliveries::{DeliveryTable, Outbox};
 use gatehouse_egress::{Client, ScopedClient};
 use gatehouse_inbox::queue::Queues;
 use gatehouse_inbox::{Inbox, Store};
@@ -30,7 +36,7 @@ use crate::chance::Chance;
 use crate::keys::SERVICE;
 use crate::network::{Caller, Wire};
 use crate::plan::{Function, Ms, TTL_DAYS};
-use crate::world::{DEAD_LETTER_QUEUE, RETRY_QUEUE, TABLE, World};
+use crate::world::{DEAD_LETTER_QUEUE, DELIVERY_QUEUE, DELIVERY_TABLE, RETRY_QUEUE, TABLE, World};
 
 /// The largest message that the queues accept, in bytes.
 const QUEUE_MAX_BYTES: usize = 1_048_576;
@@ -69,6 +75,8 @@ enum Code {
     Sessions(session_lifecycle::State),
     Chat(Arc<agent_chat::State>),
     Retry(event_retry::State),
+    Outbox(outbox::State),
+    Deliver(deliver::State),
 }
 
 impl Fleet {
@@ -143,21 +151,45 @@ impl Fleet {
         Some((number, handled.ok()))
     }
 
-    /// Gives a batch to event-retry. Returns the number of the instance, and the response. `None` if the instance dies
-    /// or times out.
-    pub async fn handle_batch(&self, batch: SqsEvent) -> Option<(usize, SqsBatchResponse)> {
-        let instance = self.instance(Function::EventRetry).await?;
+    /// Gives a batch to event-retry or deliver. Returns the number of the instance, and the response. `None` if the
+    /// instance dies or times out.
+    pub async fn handle_batch(&self, function: Function, batch: SqsEvent) -> Option<(usize, SqsBatchResponse)> {
+        let time_limit = if function == Function::Deliver { deliver::TIMEOUT } else { event_retry::TIMEOUT };
+        let code = async |instance: &Instance| instance.handle_batch(batch, Deadline::within(time_limit)).await;
+        let (number, response) = self.invoke(function, time_limit, code).await?;
+        Some((number, response?))
+    }
+
+    /// Gives a batch of the stream to outbox. Returns its response; `None` if the instance dies or times out.
+    pub async fn add_deliveries(&self, batch: StreamBatch) -> Option<BatchResponse> {
+        let code = async |instance: &Instance| instance.add_deliveries(batch).await;
+        self.invoke(Function::Outbox, outbox::TIMEOUT, code).await?.1
+    }
+
+    /// Lets deliver ring for what is due.
+    pub async fn sweep(&self) {
+        let code = async |instance: &Instance| instance.sweep(Deadline::within(deliver::TIMEOUT)).await;
+        self.invoke(Function::Deliver, deliver::TIMEOUT, code).await;
+    }
+
+    /// Runs an invocation on an instance. Returns the instance's number and the output; `None` if the instance dies or
+    /// times out.
+    async fn invoke<T>(
+        &self,
+        function: Function,
+        time_limit: Duration,
+        code: impl AsyncFnOnce(&Instance) -> T,
+    ) -> Option<(usize, T)> {
+        let instance = self.instance(function).await?;
         let number = instance.number;
-        self.world.begin_invocation(instance.number);
-        let deadline = Deadline::within(event_retry::TIMEOUT);
-        let handling = timeout(event_retry::TIMEOUT, instance.retry(batch, deadline));
-        match self.world.run(instance.number, handling).await? {
-            Ok(response) => {
+        self.world.begin_invocation(number);
+        match self.world.run(number, timeout(time_limit, code(&instance))).await? {
+            Ok(output) => {
                 self.release(instance);
-                Some((number, response?))
+                Some((number, output))
             }
             Err(_) => {
-                self.world.kill(instance.number, "it has timed out");
+                self.world.kill(number, "it has timed out");
                 None
             }
         }
@@ -212,6 +244,29 @@ impl Instance {
                 visibility: VISIBILITY,
                 clock,
             }),
+            Function::Outbox => Code::Outbox(outbox::State {
+                outbox: Outbox {
+                    store: Store::with_long_limits(&sdk, TABLE, TTL_DAYS),
+                    table: DeliveryTable::new(&sdk, DELIVERY_TABLE),
+                    doorbells: Doorbells::new(&sdk, DELIVERY_QUEUE),
+                    since: Default::default(),
+                },
+                destinations: destinations(&sdk, clock.clone()),
+                clock,
+            }),
+            Function::Deliver => Code::Deliver(deliver::State {
+                deliverer: Deliverer {
+                    store: Store::with_long_limits(&sdk, TABLE, TTL_DAYS),
+                    table: DeliveryTable::new(&sdk, DELIVERY_TABLE),
+                    sender: Sender::new(ScopedClient::with_client(outgoing), sdk.clone(), false),
+                    doorbells: Doorbells::new(&sdk, DELIVERY_QUEUE),
+                    clock: clock.clone(),
+                    random: Random::seeded(chance.seed()),
+                    states: Default::default(),
+                },
+                queues,
+                destinations: destinations(&sdk, clock),
+            }),
         };
         Instance { number, function, code }
     }
@@ -227,6 +282,7 @@ impl Instance {
                 tokio::join!(state.secrets.get(), state.inbox.store.warm(state.inbox.clock.now()));
             }
             Code::Retry(state) => state.store.warm(state.clock.now()).await,
+            Code::Outbox(_) | Code::Deliver(_) => {}
         }
     }
 
@@ -236,7 +292,7 @@ impl Instance {
             Code::Server(state) => server_message::handle(request, state, deadline).await,
             Code::Conversations(receiver) => conversation_webhooks::handle(request, receiver, deadline).await,
             Code::Sessions(receiver) => session_lifecycle::handle(request, receiver, deadline).await,
-            Code::Chat(_) | Code::Retry(_) => Response::new(String::new()),
+            Code::Chat(_) | Code::Retry(_) | Code::Outbox(_) | Code::Deliver(_) => Response::new(String::new()),
         }
     }
 
@@ -253,9 +309,24 @@ impl Instance {
         }
     }
 
-    async fn retry(&self, batch: SqsEvent, deadline: Deadline) -> Option<SqsBatchResponse> {
-        let Code::Retry(state) = &self.code else { return None };
-        Some(event_retry::handle(batch, state, deadline).await)
+    async fn handle_batch(&self, batch: SqsEvent, deadline: Deadline) -> Option<SqsBatchResponse> {
+        match &self.code {
+            Code::Retry(state) => Some(event_retry::handle(batch, state, deadline).await),
+            Code::Deliver(state) => Some(deliver::handle_batch(batch, state, deadline).await),
+            _ => None,
+        }
+    }
+
+    async fn add_deliveries(&self, batch: StreamBatch) -> Option<BatchResponse> {
+        let Code::Outbox(state) = &self.code else { return None };
+        Some(outbox::handle(batch, state).await)
+    }
+
+    async fn sweep(&self, deadline: Deadline) {
+        if let Code::Deliver(state) = &self.code {
+            // After a failure, the next sweep does the same.
+            let _ = deliver::sweep(state, deadline).await;
+        }
     }
 }
 
@@ -276,6 +347,11 @@ fn receiver<V: Vendor>(vendor: V, inbox: Inbox, sdk: &SdkConfig) -> Receiver<V> 
 
 fn secrets<P: gatehouse_vendor::SecretsPart>(source: &dyn Source, sdk: &SdkConfig, clock: Clock) -> SecretsCache<P> {
     SecretsCache::manager(source.profile().secrets, sdk, "arn:simulated".to_owned(), false, clock)
+}
+
+fn destinations(sdk: &SdkConfig, clock: Clock) -> SecretsCache<gatehouse_deliveries::Destinations> {
+    let part = gatehouse_deliveries::PART;
+    SecretsCache::manager(part, sdk, "arn:simulated".to_owned(), false, clock).with_max_age(MAX_AGE)
 }
 
 /// Returns the replies of a version. They differ between versions, so that a duplicate that is answered anew is

@@ -9,7 +9,7 @@ use http::{HeaderMap, Method};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::plan::{Breakage, CLIENTS, CONCURRENT_TURNS, Signer, TURNS_PER_MINUTE};
+use crate::plan::{Breakage, CLIENTS, CONCURRENT_TURNS, DESTINATIONS, Signer, TURNS_PER_MINUTE};
 
 /// The name of the agent that all clients ask.
 pub const AGENT: &str = "agent";
@@ -20,6 +20,11 @@ pub const AGENT_URL: &str = "https://agent.simulated/run";
 pub const SERVICE: &str = "orders";
 /// The host of that service.
 pub const SERVICE_HOST: &str = "service.simulated";
+
+/// The end of the host of each destination, after its name.
+pub const DESTINATION_DOMAIN: &str = ".destination.simulated";
+/// The marker of the only event of Ada that the second destination gets.
+pub const ARCHIVED_MARKER: &str = "PRIVATE-1-Original-";
 
 /// The secrets of all vendors and clients, by part of the secrets document.
 #[derive(Debug, Clone)]
@@ -55,6 +60,7 @@ impl Keys {
         keys.remember("agent_chat", u32::MAX);
         keys.ever.push(keys.agent_token());
         keys.ever.push(keys.service_secret());
+        (0..DESTINATIONS.len()).for_each(|n| keys.ever.push(keys.destination_secret(n)));
         keys
     }
 
@@ -110,6 +116,12 @@ impl Keys {
         self.secret(SERVICE, u32::MAX - 2)
     }
 
+    /// Returns the secret, in Base64, that signs the messages to a destination.
+    #[must_use]
+    pub fn destination_secret(&self, destination: usize) -> String {
+        self.secret(&format!("destination {}", DESTINATIONS[destination]), 0)
+    }
+
     /// Returns the secrets document.
     #[must_use]
     pub fn document(&self) -> String {
@@ -123,6 +135,14 @@ impl Keys {
         let mut document = Value::Object(self.valid.iter().map(part).collect());
         let url = format!("https://{SERVICE_HOST}/answer");
         document["services"] = json!({SERVICE: {"url": url, "headers": {"x-vapi-secret": self.service_secret()}}});
+        let secrets = |n: usize| json!([format!("whsec_{}", self.destination_secret(n))]);
+        let when = json!([{"source": "vapi"}, {"source": "ada", "where": {"/marker": ARCHIVED_MARKER}}]);
+        let [crm, archive] = DESTINATIONS;
+        document["destinations"] = json!({
+            crm: {"url": format!("https://{crm}{DESTINATION_DOMAIN}/hook"), "signing_secrets": secrets(0)},
+            archive: {"url": format!("https://{archive}{DESTINATION_DOMAIN}/hook"), "signing_secrets": secrets(1),
+                      "when": when, "order": "none"},
+        });
         document.to_string()
     }
 

@@ -15,5 +15,6 @@ pub mod plan;
 pub mod schedule;
 pub mod senders;
 pub mod shrink;
+pub mod stream;
 pub mod trace;
 pub mod world;

@@ -228,20 +228,20 @@ impl Total {
     }
 
     fn to_json(&self) -> Value {
-        let Stats { requests, deliveries, turns, faults, instances, coverage } = &self.stats;
+        let Stats { requests, deliveries, turns, messages, faults, instances, coverage } = &self.stats;
         let coverage: Vec<_> = coverage.iter().collect();
         json!({"failures": self.failures, "schedules": self.schedules, "coverage": coverage,
-               "counts": [requests, deliveries, turns, faults, instances]})
+               "counts": [requests, deliveries, turns, messages, faults, instances]})
     }
 
     fn from_json(text: &str) -> Option<Total> {
         type Cell = ((String, String, String), u64);
         let value: Value = serde_json::from_str(text).ok()?;
-        let counts: [u64; 5] = serde_json::from_value(value["counts"].clone()).ok()?;
-        let [requests, deliveries, turns, faults, instances] = counts;
+        let counts: [u64; 6] = serde_json::from_value(value["counts"].clone()).ok()?;
+        let [requests, deliveries, turns, messages, faults, instances] = counts;
         let coverage: Vec<Cell> = serde_json::from_value(value["coverage"].clone()).ok()?;
         let coverage = coverage.into_iter().collect();
-        let stats = Stats { requests, deliveries, turns, faults, instances, coverage };
+        let stats = Stats { requests, deliveries, turns, messages, faults, instances, coverage };
         let failures = serde_json::from_value(value["failures"].clone()).ok()?;
         Some(Total { failures, schedules: value["schedules"].as_u64()?, stats })
     }
@@ -251,11 +251,12 @@ impl Total {
 fn print_summary(first: u64, schedules: u64, stats: &Stats, took: Duration, jobs: usize) -> Result<()> {
     let seconds = took.as_secs_f64().max(0.001) * jobs as f64;
     let per_second = |count: u64| count as f64 / seconds;
-    let Stats { requests, deliveries, turns, faults, instances, .. } = stats;
+    let Stats { requests, deliveries, turns, messages, faults, instances, .. } = stats;
     writeln!(
         std::io::stdout(),
         "{schedules} schedules from seed {first} in {:.1} s on {jobs} cores: {:.1} schedules and {:.0} requests a \
-         second and core\n{deliveries} deliveries, {turns} turns, {faults} faults, {instances} instances",
+         second and core\n{deliveries} deliveries of vendors, {turns} turns, {messages} messages to destinations, \
+         {faults} faults, {instances} instances",
         took.as_secs_f64(),
         per_second(schedules),
         per_second(*requests),

@@ -16,16 +16,19 @@ use crate::logs::Line;
 use crate::network::Caller;
 use crate::plan::{Plan, Service};
 use crate::senders;
+use crate::world::DELIVERY_TABLE;
 
 pub mod asks;
 pub mod chat;
 mod cost;
+pub mod destinations;
 mod queues;
 mod responses;
 mod stored;
 
 pub use chat::ChatAnswer;
 use chat::TurnRecord;
+pub use destinations::Message;
 pub use responses::Delivered;
 use stored::{Attempt, Derived, Entry, QueuedMessage, check_expiry, event_of, hash};
 
@@ -75,6 +78,8 @@ pub struct Model {
     erased_nonces: BTreeSet<String>,
     /// The questions to the user's service.
     pub asks: asks::Asks,
+    /// The destinations.
+    pub destinations: destinations::Destinations,
     /// The chat turns.
     pub chat: chat::Chat,
     /// The requests of each instance.
@@ -102,6 +107,7 @@ impl Model {
             tombstones: BTreeMap::new(),
             erased_nonces: BTreeSet::new(),
             asks: asks::Asks::default(),
+            destinations: destinations::Destinations::default(),
             chat: chat::Chat::new(plan),
             cost: cost::Cost::default(),
         }
@@ -114,6 +120,9 @@ impl Model {
 
     /// Sees the change of an item.
     pub fn table_changed(&mut self, change: &Change, caller: Caller, now: i64) -> Checked {
+        if change.table == DELIVERY_TABLE {
+            return self.delivery_changed(change, caller, now);
+        }
         match change.key.split(':').next() {
             Some("chunk") => self.chunk_changed(change, now),
             Some("claim" | "slots") => {
@@ -168,6 +177,9 @@ impl Model {
             if *is_copy && is_same {
                 return Err(("I2", format!("{key} is a copy of a record with the same body")));
             }
+        }
+        if self.plan.has_deliveries {
+            self.destinations.record_changed(key, new.as_ref(), change.new.as_ref(), now);
         }
         let old = match &new {
             Some(entry) => self.table.insert(key.clone(), entry.clone()),

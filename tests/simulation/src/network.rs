@@ -17,6 +17,7 @@ use bytes::Bytes;
 use gatehouse_egress::client::ResponseFuture;
 use gatehouse_egress::{RequestError, Transport};
 use gatehouse_memory::Response;
+use gatehouse_memory::sqs::SqsEvent;
 use http::Request;
 use serde_json::Value;
 
@@ -24,7 +25,7 @@ use crate::chance::Chance;
 use crate::model::Checked;
 use crate::plan::{Death, FaultKind, Function, Ms, Service};
 use crate::trace::digest;
-use crate::world::{State, World};
+use crate::world::{DELIVERY_TABLE, State, World};
 
 /// Who sends a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -230,6 +231,9 @@ impl World {
         let checked = state.observe(caller, service, operation, body, now);
         drop(state);
         self.check(checked);
+        if service == Service::DynamoDb && operation != "GetItem" {
+            self.deliveries_changed();
+        }
         // A message may be new or visible again.
         if service == Service::Sqs && !operation.starts_with("Receive") && !operation.starts_with("Get") {
             self.queue_changed();
@@ -242,16 +246,26 @@ impl State {
     /// Lets the model see what changed in the table and the queues.
     pub fn observe(&mut self, caller: Caller, service: Service, operation: &str, body: &Value, now: i64) -> Checked {
         let changes = self.dynamodb.take_changes();
-        if service == Service::DynamoDb {
+        if service == Service::DynamoDb && !self.is_delivering(caller) {
             let units = self.dynamodb.last_units().write;
             self.model.cost.count(caller, operation, body, units, &changes);
         }
+        if self.plan.has_deliveries {
+            self.model.destinations.requested(caller, operation, body, now);
+            changes.iter().for_each(|change| self.stream.add(change));
+        }
         let mut checked = changes.iter().try_for_each(|change| self.model.table_changed(change, caller, now));
-        for event in self.sqs.take_events() {
+        for event in self.sqs.take_events().into_iter().filter(|event| !is_doorbell(event)) {
             let found = self.model.queue_changed(&event, &self.sqs, caller, now);
             checked = checked.and(found);
         }
         checked
+    }
+
+    /// Whether a caller is an instance of outbox or deliver.
+    fn is_delivering(&self, caller: Caller) -> bool {
+        let Caller::Instance(number) = caller else { return false };
+        [Function::Outbox, Function::Deliver].contains(&self.instances[number].function)
     }
 
     /// Returns the name of a caller.
@@ -275,11 +289,27 @@ impl State {
     }
 }
 
+/// Whether an event of a queue is about a doorbell. A doorbell may be lost.
+fn is_doorbell(event: &SqsEvent) -> bool {
+    let (SqsEvent::Sent { queue, .. }
+    | SqsEvent::Received { queue, .. }
+    | SqsEvent::Deleted { queue, .. }
+    | SqsEvent::Expired { queue, .. }
+    | SqsEvent::Moved { from: queue, .. }) = event;
+    queue == "DeliveryQueue"
+}
+
 /// Checks that a function has the permission for a request, and that its reads are consistent.
 fn may_request(function: Function, operation: &str, body: &Value) -> Checked {
-    let is_permitted = match operation {
-        "GetItem" | "PutItem" => true,
-        "BatchGetItem" | "UpdateItem" => function == Function::AgentChat,
+    let of_deliveries = body["TableName"] == DELIVERY_TABLE;
+    let is_permitted = match (function, operation) {
+        (Function::Outbox, "PutItem" | "GetItem" | "UpdateItem" | "Query") => of_deliveries,
+        (Function::Deliver, "PutItem" | "UpdateItem" | "Query") => of_deliveries,
+        (Function::Deliver, "GetItem") => !of_deliveries,
+        (Function::Outbox | Function::Deliver, "BatchGetItem") => true,
+        (Function::Outbox | Function::Deliver, _) => false,
+        (_, "GetItem" | "PutItem") => !of_deliveries,
+        (Function::AgentChat, "BatchGetItem" | "UpdateItem") => !of_deliveries,
         _ => false,
     };
     if !is_permitted {
@@ -288,6 +318,8 @@ fn may_request(function: Function, operation: &str, body: &Value) -> Checked {
     let is_consistent = |read: &Value| read["ConsistentRead"] == true;
     let are_consistent = match operation {
         "GetItem" => is_consistent(body),
+        // Only the sweep reads the index.
+        "Query" => is_consistent(body) || body["IndexName"] == "by-due",
         "BatchGetItem" => body["RequestItems"].as_object().is_some_and(|tables| tables.values().all(is_consistent)),
         _ => true,
     };
@@ -311,7 +343,8 @@ impl Target {
     fn of(service: Service, body: &Value) -> Self {
         if service == Service::DynamoDb {
             let key = item_key(body).map(str::to_owned);
-            return Target { text: key.clone().unwrap_or_else(|| "-".to_owned()), key };
+            let text = key.clone().or_else(|| delivery_key(body)).unwrap_or_else(|| "-".to_owned());
+            return Target { text, key };
         }
         let queue = body["QueueUrl"].as_str().and_then(|url| url.rsplit('/').next());
         Target { key: None, text: queue.unwrap_or("-").to_owned() }
@@ -321,6 +354,15 @@ impl Target {
 /// Returns the key of the item that a request to DynamoDB is about, if it is about one.
 pub(crate) fn item_key(body: &Value) -> Option<&str> {
     body.pointer("/Item/event_id/S").or_else(|| body.pointer("/Key/event_id/S"))?.as_str()
+}
+
+/// Returns a short name of the lane, and perhaps the row, that a request to DynamoDB is about.
+fn delivery_key(body: &Value) -> Option<String> {
+    let of = |name: &str| ["Item", "Key"].iter().find_map(|part| body[part][name]["S"].as_str());
+    let lane = of("lane").or_else(|| body.pointer("/ExpressionAttributeValues/:lane/S")?.as_str())?;
+    let short = |text: &str| text.get(..46).unwrap_or(text).to_owned();
+    let lane = short(lane).get(..18).map_or_else(|| lane.to_owned(), str::to_owned);
+    Some(of("row").map_or_else(|| lane.clone(), |row| format!("{lane} {}", short(row))))
 }
 
 impl fmt::Display for Target {

@@ -5,15 +5,18 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use gatehouse::commands::{Deployment, Parts, Queues, Selection, erase, redrive};
+use gatehouse_deliveries::DeliveryTable;
+use gatehouse_inbox::StoreError;
 use gatehouse_payload::Subject;
+use gatehouse_runtime::Random;
 use serde_json::json;
 
 use crate::chance::Chance;
 use crate::fleet::{Fleet, sdk};
 use crate::keys::Keys;
 use crate::network::{Caller, Wire};
-use crate::plan::{Action, Fault, Ms, Poison, Service, TTL_DAYS, What};
-use crate::world::{DEAD_LETTER_QUEUE, RETRY_QUEUE, TABLE, World};
+use crate::plan::{Action, DESTINATIONS, Fault, Ms, Operation, Poison, Service, TTL_DAYS, What};
+use crate::world::{DEAD_LETTER_QUEUE, DELIVERY_TABLE, RETRY_QUEUE, TABLE, World};
 
 /// The time between the addition of a new secret and its first use.
 const BEFORE_SWITCH: Ms = 60_000;
@@ -91,6 +94,7 @@ pub async fn act(world: World, fleet: Fleet, action: Action) {
         }
         What::Sweep => sweep(&world, action.n),
         What::Poison(poison) => send_poison(&world, poison),
+        What::Destination(n, operation) => operate(&world, action.n, n, operation).await,
     }
 }
 
@@ -113,6 +117,7 @@ fn change_secrets(world: &World, change: impl FnOnce(&mut Keys)) {
 }
 
 fn deployment(world: &World, action: usize) -> Deployment {
+    let plan = world.state().plan.clone();
     let sdk = sdk(world, Wire { world: world.clone(), caller: Caller::Operator(action) });
     let queues = Queues { retry: RETRY_QUEUE.to_owned(), dead_letter: DEAD_LETTER_QUEUE.to_owned() };
     Deployment::new(Parts {
@@ -120,7 +125,9 @@ fn deployment(world: &World, action: usize) -> Deployment {
         sqs: sdk,
         table: TABLE.to_owned(),
         queues: Some(queues),
+        delivery_table: plan.has_deliveries.then(|| DELIVERY_TABLE.to_owned()),
         clock: world.clock(0),
+        random: Random::seeded(Chance::of(plan.seed, &[11, action as u64]).seed()),
         ttl_days: TTL_DAYS,
     })
 }
@@ -149,15 +156,51 @@ pub async fn erase_subjects(world: &World, action: usize, subjects: Vec<String>)
     result.is_ok()
 }
 
+/// Does something with a destination.
+pub async fn operate(world: &World, action: usize, destination: usize, operation: Operation) {
+    let sdk = sdk(world, Wire { world: world.clone(), caller: Caller::Operator(action) });
+    let (table, name) = (DeliveryTable::new(&sdk, DELIVERY_TABLE), DESTINATIONS[destination]);
+    world.note(format_args!("the operator does with {name}: {operation:?}"));
+    let result = match operation {
+        Operation::Disable => table.disable(name, "disabled by an operator").await,
+        Operation::Enable => table.enable(name).await,
+        Operation::Resend => resend(world, &table, name).await,
+        Operation::Discard => discard(world, &table, name).await,
+    };
+    match result {
+        Ok(()) => world.note("done"),
+        Err(error) => world.note(format_args!("it fails: {error}")),
+    }
+}
+
+async fn resend(world: &World, table: &DeliveryTable, destination: &str) -> Result<(), StoreError> {
+    let now = world.time();
+    let (mut deliveries, _) = table.dead(destination, now, None).await?;
+    deliveries.extend(table.due(destination, now.plus_secs(10 * 86_400), None).await?.0);
+    for delivery in deliveries {
+        table.resend(&delivery, world.time()).await?;
+    }
+    Ok(())
+}
+
+async fn discard(world: &World, table: &DeliveryTable, destination: &str) -> Result<(), StoreError> {
+    let (deliveries, _) = table.due(destination, world.time().plus_secs(10 * 86_400), None).await?;
+    match deliveries.first() {
+        Some(delivery) => table.discard(delivery, world.time()).await.map(drop),
+        None => Ok(()),
+    }
+}
+
 /// Lets DynamoDB remove some of the expired items.
 pub fn sweep(world: &World, action: usize) {
     let now = world.epoch_ms();
     let mut state = world.state();
     let mut chance = Chance::of(state.plan.seed, &[6, action as u64]);
-    let expired = state.dynamodb.expired(TABLE, now / 1000);
-    for key in expired {
-        if chance.happens(700) {
-            state.dynamodb.remove_expired(TABLE, &key);
+    for table in [TABLE, DELIVERY_TABLE] {
+        for key in state.dynamodb.expired(table, now / 1000) {
+            if chance.happens(700) {
+                state.dynamodb.remove_expired(table, &key);
+            }
         }
     }
     let checked = state.observe(Caller::Aws, Service::Sqs, "", &json!({}), now);

@@ -1,6 +1,7 @@
-//! The agents that chat turns are forwarded to, and the control URLs of live calls.
+//! The agents that chat turns are forwarded to, the control URLs of live calls, the user's service, and destinations.
 
 use std::pin::Pin;
+use std::sync::OnceLock;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -12,9 +13,10 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use crate::chance::Chance;
-use crate::keys::SERVICE_HOST;
+use crate::keys::{DESTINATION_DOMAIN, SERVICE_HOST};
+use crate::model::Message;
 use crate::network::{Caller, NoResponse, Target, Wire};
-use crate::plan::{Ms, Service};
+use crate::plan::{DESTINATIONS, Ms, Service};
 use crate::world::World;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -24,6 +26,10 @@ impl Wire {
     pub(crate) async fn send_outgoing(&self, request: Request<Bytes>) -> Result<Response<Body>, NoResponse> {
         if request.uri().host() == Some(SERVICE_HOST) {
             return self.ask_service(request).await;
+        }
+        let name = request.uri().host().and_then(|host| host.strip_suffix(DESTINATION_DOMAIN));
+        if let Some(destination) = DESTINATIONS.iter().position(|known| Some(*known) == name) {
+            return self.send_to_destination(destination, request).await;
         }
         let is_control = request.uri().path().starts_with("/control/");
         let service = if is_control { Service::Control } else { Service::Agent };
@@ -62,6 +68,89 @@ impl Wire {
         let refuse = |_| response(StatusCode::SERVICE_UNAVAILABLE, empty());
         self.world.carry(caller, Service::UserService, "POST", &about, apply, refuse).await
     }
+}
+
+impl Wire {
+    /// Sends a message to a destination.
+    async fn send_to_destination(
+        &self,
+        destination: usize,
+        request: Request<Bytes>,
+    ) -> Result<Response<Body>, NoResponse> {
+        let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let (id, attempt) = (header("webhook-id"), header("gatehouse-attempt"));
+        let about = Target::named(format_args!("{} attempt {attempt}", id.get(..16).unwrap_or(id)));
+        let caller = self.caller;
+        let service = [Service::Crm, Service::Archive][destination];
+        let world = self.world.clone();
+        let attempt = Attempt::default();
+        let apply = |world: &World| {
+            let now = world.epoch_ms();
+            let (answer, checked, name) = {
+                let mut state = world.state();
+                state.stats.messages += 1;
+                let answer = destination_answer(&mut state);
+                let message = Message { destination, caller, request: &request, accepts: answer.status.is_success() };
+                let (number, checked) = state.check_message(&message, now);
+                attempt.begins(world, number);
+                (answer, checked, state.name(caller))
+            };
+            world.note(format_args!("{name} {service:?}.POST {about} -> {}", answer.status));
+            world.check(checked);
+            answer
+        };
+        let refuse = |_| Answer { status: StatusCode::SERVICE_UNAVAILABLE, retry_after: None, pause: 0 };
+        let answer = world.carry(caller, service, "POST", &about, apply, refuse).await?;
+        world.wait(answer.pause).await;
+        let mut http = response(answer.status, empty());
+        if let Some(seconds) = answer.retry_after {
+            http.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        }
+        Ok(http)
+    }
+}
+
+/// An attempt that a destination has got. It ends when its sender has the response, or does not wait any more.
+#[derive(Default)]
+struct Attempt(OnceLock<(World, u64)>);
+
+impl Attempt {
+    fn begins(&self, world: &World, number: u64) {
+        self.0.get_or_init(|| (world.clone(), number));
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        if let Some((world, number)) = self.0.get() {
+            world.state().model.destinations.ended(*number);
+        }
+    }
+}
+
+/// The answer of a destination.
+struct Answer {
+    status: StatusCode,
+    retry_after: Option<u64>,
+    /// The time until the answer, in milliseconds.
+    pause: Ms,
+}
+
+/// Answers as destinations do: mostly well, and at times with an error, too late or not at all.
+fn destination_answer(state: &mut crate::world::State) -> Answer {
+    let mut chance = Chance::of(state.plan.seed, &[10, state.stats.messages]);
+    let is_erring = !state.is_quiet && !state.plan.is_calm();
+    let (status, retry_after, pause) = match chance.between(0, 100) {
+        0..5 if is_erring => (500, None, 0),
+        5..8 if is_erring => (429, Some(chance.between(1, 200)), 0),
+        8 if is_erring => (410, None, 0),
+        9..11 if is_erring => (302, None, 0),
+        // The sender waits for 15 s.
+        11..17 if is_erring => (200, None, chance.between(200, 20_000)),
+        17..20 => (204, None, 0),
+        _ => (200, None, chance.between(0, 60)),
+    };
+    Answer { status: StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY), retry_after, pause }
 }
 
 /// Answers a question as a service does: mostly well, and at times with an error, too late or not at all.

@@ -36,6 +36,8 @@ pub struct Plan {
     pub events: Vec<EventSpec>,
     /// What happens, in the order of generation.
     pub actions: Vec<Action>,
+    /// Whether the events are delivered to the [`DESTINATIONS`].
+    pub has_deliveries: bool,
 }
 
 /// An event of a vendor.
@@ -117,7 +119,26 @@ pub enum What {
     Sweep,
     /// A message that is not an event is on the retry queue.
     Poison(Poison),
+    /// The operator does something with a destination: an index of [`DESTINATIONS`].
+    Destination(usize, Operation),
 }
+
+/// What an operator does with a destination.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    /// Nothing is sent to it any more.
+    Disable,
+    /// It gets its deliveries again.
+    Enable,
+    /// Its failing and its dead deliveries are attempted again.
+    Resend,
+    /// The delivery that has failed for the longest time is dropped.
+    Discard,
+}
+
+/// The destinations. The first one gets all events in the order of each subject; the second one gets some events in any
+/// order.
+pub const DESTINATIONS: [&str; 2] = ["crm", "archive"];
 
 /// An error in the secrets document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -229,6 +250,10 @@ pub enum Service {
     Control,
     /// The user's service, which answers tool calls.
     UserService,
+    /// The first destination.
+    Crm,
+    /// The second destination.
+    Archive,
     /// The functions, as vendors and clients call them.
     Gatehouse,
 }
@@ -268,17 +293,21 @@ pub enum Function {
     SessionLifecycle,
     AgentChat,
     EventRetry,
+    Outbox,
+    Deliver,
 }
 
 impl Function {
     /// All functions.
-    pub const ALL: [Function; 6] = [
+    pub const ALL: [Function; 8] = [
         Function::ClientMessage,
         Function::ServerMessage,
         Function::ConversationWebhooks,
         Function::SessionLifecycle,
         Function::AgentChat,
         Function::EventRetry,
+        Function::Outbox,
+        Function::Deliver,
     ];
 
     /// The function's name in the template.
@@ -291,6 +320,8 @@ impl Function {
             Function::SessionLifecycle => "session-lifecycle",
             Function::AgentChat => "agent-chat",
             Function::EventRetry => "event-retry",
+            Function::Outbox => "outbox",
+            Function::Deliver => "deliver",
         }
     }
 

@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use crate::fleet::{Fleet, VISIBILITY};
-use crate::plan::{Action, Ask, Deliver, Ms, Plan, Signer, Variant, What};
+use crate::plan::{Action, Ask, DESTINATIONS, Deliver, Function, Ms, Operation, Plan, Signer, Variant, What};
 use crate::trace::Trace;
-use crate::world::{Stats, TABLE, Violation, World};
-use crate::{chats, event_source, logs, operators, senders};
+use crate::world::{DELIVERY_TABLE, Stats, TABLE, Violation, World};
+use crate::{chats, event_source, logs, operators, senders, stream};
 
 /// The longest schedule. Its actions take less than half of it.
 const LONGEST: Ms = 200 * 86_400_000;
@@ -22,6 +22,7 @@ const ERASE_AGAIN: usize = 100_000;
 const REDRIVE_AGAIN: usize = 200_000;
 const ASK_AGAIN: usize = 300_000;
 const DELIVER_AGAIN: usize = 400_000;
+const ENABLE_AGAIN: usize = 500_000;
 
 /// The result of a schedule.
 #[derive(Debug, Clone)]
@@ -72,7 +73,19 @@ async fn play(plan: Plan) -> Report {
 
 /// Runs the actions of the plan, then waits until the world has come to rest, and checks it.
 async fn live(world: &World, fleet: &Fleet, plan: &Plan) {
-    let pollers = [0, 1].map(|_| tokio::task::spawn_local(event_source::poll(world.clone(), fleet.clone())));
+    let mut background = JoinSet::new();
+    for _ in 0..2 {
+        background.spawn_local(event_source::poll(world.clone(), fleet.clone(), Function::EventRetry));
+    }
+    if plan.has_deliveries {
+        for _ in 0..3 {
+            background.spawn_local(event_source::poll(world.clone(), fleet.clone(), Function::Deliver));
+        }
+        for shard in 0..stream::SHARDS {
+            background.spawn_local(stream::poll(world.clone(), fleet.clone(), shard));
+        }
+        background.spawn_local(stream::sweep(world.clone(), fleet.clone()));
+    }
     let mut actions = JoinSet::new();
     for action in plan.actions.clone() {
         let (world, fleet) = (world.clone(), fleet.clone());
@@ -90,7 +103,6 @@ async fn live(world: &World, fleet: &Fleet, plan: &Plan) {
     world.note("the faults have stopped");
     world.stop_faults();
     settle(world, fleet, plan).await;
-    pollers.into_iter().for_each(|poller| poller.abort());
 }
 
 /// Checks that the world comes to rest, and that nothing changes when everything is done once more.
@@ -123,13 +135,34 @@ async fn settle(world: &World, fleet: &Fleet, plan: &Plan) {
     if world.state().model.has_retry_messages() {
         world.wait(REST).await;
     }
+    rest_destinations(world, ENABLE_AGAIN).await;
     let now = world.epoch_ms();
     let checked = world.state().model.check_at_rest(plan.is_calm(), now);
     world.check(checked);
     ask_again(world, fleet, plan).await;
     repeat(world, fleet, plan).await;
     world.wait(REST).await;
+    rest_destinations(world, ENABLE_AGAIN + DESTINATIONS.len()).await;
     let checked = world.state().model.check_at_rest(plan.is_calm(), world.epoch_ms());
+    world.check(checked);
+}
+
+/// Enables the destinations, and waits until nothing is left to deliver. The longest pause between two attempts is 29 h.
+async fn rest_destinations(world: &World, first_action: usize) {
+    if !world.state().plan.has_deliveries {
+        return;
+    }
+    for n in 0..DESTINATIONS.len() {
+        operators::operate(world, first_action + n, n, Operation::Enable).await;
+    }
+    for _ in 0..31 {
+        if !world.state().model.destinations.has_waiting() {
+            break;
+        }
+        world.wait(3_600_000).await;
+    }
+    let now = world.epoch_ms();
+    let checked = world.state().model.check_destinations_at_rest(now);
     world.check(checked);
 }
 
@@ -206,12 +239,15 @@ fn create_services(world: &World) {
     state.dynamodb.answer("CreateTable", &table, now);
     let ttl = json!({"TableName": TABLE, "TimeToLiveSpecification": {"AttributeName": "expires_at", "Enabled": true}});
     state.dynamodb.answer("UpdateTimeToLive", &ttl, now);
+    if state.plan.has_deliveries {
+        create_delivery_table(&mut state.dynamodb, now);
+    }
     let mut create = |name: &str, attributes: Value| {
         let mut first = gatehouse_memory::First;
         state.sqs.answer("CreateQueue", &json!({"QueueName": name, "Attributes": attributes}), now, &mut first);
     };
     let retention = Duration::from_secs(14 * 86_400).as_secs().to_string();
-    create("DeadLetterQueue", json!({"MessageRetentionPeriod": retention}));
+    create("DeadLetterQueue", json!({"MessageRetentionPeriod": retention.clone()}));
     let policy = json!({"deadLetterTargetArn": "arn:aws:sqs:us-east-1:000000000000:DeadLetterQueue",
                         "maxReceiveCount": event_retry::MAX_RECEIVES});
     create(
@@ -219,4 +255,31 @@ fn create_services(world: &World) {
         json!({"MessageRetentionPeriod": retention,
         "VisibilityTimeout": VISIBILITY.as_secs().to_string(), "RedrivePolicy": policy.to_string()}),
     );
+    let visibility = deliver::VISIBILITY.as_secs().to_string();
+    create("DeliveryQueue", json!({"MessageRetentionPeriod": retention, "VisibilityTimeout": visibility}));
+}
+
+/// Creates the delivery table as the template says, and the states of the destinations as `gatehouse destinations set`
+/// does.
+fn create_delivery_table(dynamodb: &mut gatehouse_memory::DynamoDb, now: i64) {
+    let attribute = |name: &str| json!({"AttributeName": name, "AttributeType": "S"});
+    let key = |name: &str, kind: &str| json!({"AttributeName": name, "KeyType": kind});
+    let attributes = ["lane", "row", "waits_for", "due"].map(attribute);
+    let table = json!({
+        "TableName": DELIVERY_TABLE, "BillingMode": "PAY_PER_REQUEST",
+        "AttributeDefinitions": attributes,
+        "KeySchema": [key("lane", "HASH"), key("row", "RANGE")],
+        "GlobalSecondaryIndexes": [
+            {"IndexName": "by-due", "KeySchema": [key("waits_for", "HASH"), key("due", "RANGE")],
+             "Projection": {"ProjectionType": "ALL"}}]});
+    dynamodb.answer("CreateTable", &table, now);
+    let ttl = json!({"AttributeName": "expires_at", "Enabled": true});
+    let ttl = json!({"TableName": DELIVERY_TABLE, "TimeToLiveSpecification": ttl});
+    dynamodb.answer("UpdateTimeToLive", &ttl, now);
+    let since = gatehouse_payload::time::Timestamp::clamped(now).plus_secs(-60).to_string();
+    for name in DESTINATIONS {
+        let state = json!({"lane": {"S": "destinations"}, "row": {"S": name}, "since": {"S": since}});
+        dynamodb.answer("PutItem", &json!({"TableName": DELIVERY_TABLE, "Item": state}), now);
+    }
+    dynamodb.take_changes();
 }

@@ -4,7 +4,9 @@ use std::fmt::Write;
 
 use gatehouse_vendors::SOURCES;
 
-use crate::plan::{Action, Ask, Breakage, CLIENTS, Death, Deliver, Fault, Plan, Poison, Signer, Variant, What};
+use crate::plan::{
+    Action, Ask, Breakage, CLIENTS, DESTINATIONS, Death, Deliver, Fault, Operation, Plan, Poison, Signer, Variant, What,
+};
 use crate::schedule::{self, Report};
 use crate::trace::Moment;
 use crate::world::Violation;
@@ -167,6 +169,15 @@ fn describe(plan: &Plan, action: &Action) -> String {
         What::Sweep => "DynamoDB removes expired items".to_owned(),
         What::Poison(Poison::Garbage) => "a message that is not an event is on the retry queue".to_owned(),
         What::Poison(Poison::Newer) => "a message of a newer release is on the retry queue".to_owned(),
+        What::Destination(n, operation) => {
+            let name = DESTINATIONS[*n];
+            match operation {
+                Operation::Disable => format!("the operator disables the destination {name}"),
+                Operation::Enable => format!("the operator enables the destination {name}"),
+                Operation::Resend => format!("the operator resends the failing and the dead deliveries to {name}"),
+                Operation::Discard => format!("the operator discards the oldest failing delivery to {name}"),
+            }
+        }
     }
 }
 

@@ -19,12 +19,17 @@ use crate::chance::Chance;
 use crate::keys::Keys;
 use crate::model::{Checked, Model};
 use crate::plan::{Death, Fault, Function, Ms, Plan};
+use crate::stream::Stream;
 use crate::trace::Trace;
 
 /// The time at which every schedule starts, in milliseconds since 1970: 20 November 2026, 09:00 UTC.
 pub const START: i64 = 1_795_165_200_000;
 /// The name of the event table.
 pub const TABLE: &str = "EventTable";
+/// The name of the delivery table.
+pub const DELIVERY_TABLE: &str = "DeliveryTable";
+/// The URL of the delivery queue.
+pub const DELIVERY_QUEUE: &str = "http://sqs.simulated/000000000000/DeliveryQueue";
 /// The URL of the retry queue.
 pub const RETRY_QUEUE: &str = "http://sqs.simulated/000000000000/RetryQueue";
 /// The URL of the dead-letter queue.
@@ -37,6 +42,8 @@ pub struct World(Arc<Shared>);
 struct Shared {
     state: Mutex<State>,
     queue_changed: Notify,
+    /// The event table's stream, or the delivery table.
+    deliveries_changed: Notify,
     violated: Notify,
     origin: Instant,
 }
@@ -59,6 +66,10 @@ pub struct State {
     pub faults: Vec<(Ms, usize, Fault)>,
     /// The version that new instances run.
     pub version: u8,
+    /// The event table's stream.
+    pub stream: Stream,
+    /// Whether the last fault has ended, so that destinations accept everything.
+    pub is_quiet: bool,
     /// What happened.
     pub trace: Trace,
     /// What should be true.
@@ -115,6 +126,8 @@ pub struct Stats {
     pub deliveries: u64,
     /// Requests of chat clients, including retries.
     pub turns: u64,
+    /// Messages that destinations got.
+    pub messages: u64,
     /// Faults that were applied to a request, killed instances, and pauses.
     pub faults: u64,
     /// Instances that were started.
@@ -136,6 +149,8 @@ impl World {
             instances: Vec::new(),
             faults: Vec::new(),
             version: 0,
+            stream: Stream::default(),
+            is_quiet: false,
             trace: Trace::default(),
             model: Model::new(&plan),
             violation: None,
@@ -147,6 +162,7 @@ impl World {
         World(Arc::new(Shared {
             state: Mutex::new(state),
             queue_changed: Notify::new(),
+            deliveries_changed: Notify::new(),
             violated: Notify::new(),
             origin: Instant::now(),
         }))
@@ -233,6 +249,24 @@ impl World {
         }
     }
 
+    /// Wakes the event source of the stream, and the timer of the sweep.
+    pub fn deliveries_changed(&self) {
+        self.0.deliveries_changed.notify_waiters();
+    }
+
+    /// Waits until the stream or the delivery table changes, or until `at`.
+    pub async fn until_deliveries_change(&self, at: Option<Ms>) {
+        let changed = self.0.deliveries_changed.notified();
+        match at {
+            Some(at) => tokio::select! {
+                biased;
+                () = changed => {}
+                () = self.until(at) => {}
+            },
+            None => changed.await,
+        }
+    }
+
     /// Adds an instance. Returns its number.
     pub fn add_instance(&self, function: Function) -> usize {
         let mut state = self.state();
@@ -268,6 +302,7 @@ impl World {
     /// Ends all faults, and forgets the instances that were to be killed.
     pub fn stop_faults(&self) {
         let mut state = self.state();
+        state.is_quiet = true;
         state.faults.clear();
         state.instances.iter_mut().for_each(|instance_state| instance_state.kill_at = None);
     }
@@ -366,10 +401,11 @@ impl World {
 impl Stats {
     /// Adds the counts of another schedule.
     pub fn add(&mut self, other: &Stats) {
-        let Stats { requests, deliveries, turns, faults, instances, coverage } = other;
+        let Stats { requests, deliveries, turns, messages, faults, instances, coverage } = other;
         self.requests += requests;
         self.deliveries += deliveries;
         self.turns += turns;
+        self.messages += messages;
         self.faults += faults;
         self.instances += instances;
         for (point, count) in coverage {

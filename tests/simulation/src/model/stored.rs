@@ -170,7 +170,7 @@ impl Model {
     }
 
     /// Returns the short name of a body: its marker, or that of a chat turn. The body must be one that was sent.
-    fn content(&self, id: &str, payload: &[u8]) -> Result<String, Violated> {
+    pub(super) fn content(&self, id: &str, payload: &[u8]) -> Result<String, Violated> {
         if id.starts_with("ag-kit:") {
             return self.chat.turn_content(id, payload);
         }

@@ -3,8 +3,8 @@
 use gatehouse_vendors::SOURCES;
 
 use super::{
-    ACTED, Action, Ask, Breakage, DAY, Death, Deliver, EventSpec, Fault, FaultKind, Function, HOUR, MINUTE, Ms, Plan,
-    Poison, SECOND, Service, Signer, TTL_DAYS, Variant, What,
+    ACTED, Action, Ask, Breakage, DAY, DESTINATIONS, Death, Deliver, EventSpec, Fault, FaultKind, Function, HOUR,
+    MINUTE, Ms, Operation, Plan, Poison, SECOND, Service, Signer, TTL_DAYS, Variant, What,
 };
 use crate::chance::Chance;
 
@@ -57,7 +57,7 @@ impl Plan {
         let horizon = *chance.pick(&[2 * MINUTE, 20 * MINUTE, 3 * HOUR, 3 * HOUR, 2 * DAY, 40 * DAY]);
         let moments: Vec<Ms> =
             (0..chance.between(1, 5)).map(|n| if n == 0 { 0 } else { chance.between(0, horizon) }).collect();
-        let mut plan = Plan { seed, events, actions: Vec::new() };
+        let mut plan = Plan { seed, events, actions: Vec::new(), has_deliveries: false };
         plan.add_deliveries(theme, &moments, &mut chance);
         if horizon > TTL {
             plan.add_late_deliveries(&mut chance);
@@ -67,6 +67,8 @@ impl Plan {
             plan.add_faults(theme, &moments, &mut chance);
         }
         plan.add_operations(theme, &moments, &mut chance);
+        // These choices do not change the others.
+        plan.add_destinations(theme, &moments, &mut Chance::of(seed, &[8]));
         plan
     }
 
@@ -305,6 +307,60 @@ impl Plan {
             };
             self.add(at, what);
         }
+    }
+}
+
+/// Deliveries to destinations.
+impl Plan {
+    /// Decides whether events are delivered, and adds what disturbs the deliveries.
+    fn add_destinations(&mut self, theme: Theme, moments: &[Ms], chance: &mut Chance) {
+        self.has_deliveries = chance.happens(400);
+        if !self.has_deliveries || theme == Theme::Calm {
+            return;
+        }
+        for _ in 0..chance.between(0, 5) {
+            let fault = self.any_destination_fault(chance);
+            self.add(near(moments, chance), What::Fault(fault));
+        }
+        for _ in 0..chance.between(0, 6) {
+            let function = *chance.pick(&[Function::Outbox, Function::Deliver, Function::Deliver]);
+            let what = match chance.between(0, 10) {
+                0..7 => What::Kill {
+                    function,
+                    after: chance.between(0, 12),
+                    death: if chance.happens(500) { Death::AfterRequest } else { Death::BeforeRequest },
+                },
+                7 => What::Pause { function, lasts: *chance.pick(&[300, 3 * SECOND, 20 * SECOND, 90 * SECOND]) },
+                _ => What::Retire(function),
+            };
+            self.add(near(moments, chance), what);
+        }
+        for _ in 0..chance.between(0, 3) {
+            use Operation::{Disable, Discard, Enable, Resend};
+            let destination = usize::from(chance.happens(300)) % DESTINATIONS.len();
+            let operation = *chance.pick(&[Disable, Enable, Resend, Resend, Discard]);
+            let at = near(moments, chance) + if chance.happens(300) { chance.between(0, 8 * HOUR) } else { 0 };
+            self.add(at, What::Destination(destination, operation));
+        }
+    }
+
+    /// Returns a fault of a destination, or of a service on which deliveries depend.
+    fn any_destination_fault(&self, chance: &mut Chance) -> Fault {
+        use FaultKind::{Cut, Internal, Lost, ResponseCut, ResponseLost, Slow, Throttled, Unreachable};
+        let service = *chance.pick(&[
+            Service::Crm,
+            Service::Crm,
+            Service::Crm,
+            Service::Archive,
+            Service::DynamoDb,
+            Service::Sqs,
+        ]);
+        let kinds = [Throttled, Internal, Lost, Cut, ResponseLost, ResponseCut, Slow, Unreachable];
+        let lasts = match service {
+            Service::Crm | Service::Archive => *chance.pick(&[3 * SECOND, MINUTE, 20 * MINUTE, 6 * HOUR, 4 * DAY]),
+            _ => *chance.pick(&[500, 3 * SECOND, 20 * SECOND, 3 * MINUTE]),
+        };
+        Fault { service, kind: *chance.pick(&kinds), share: *chance.pick(&[300, 600, 1000]), lasts }
     }
 }
 

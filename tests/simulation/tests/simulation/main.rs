@@ -44,7 +44,7 @@ fn every_planted_fault_applies() {
 /// simulation.
 fn run(seed: u64, events: Vec<EventSpec>, actions: Vec<(u64, What)>) -> Option<Violation> {
     let actions = actions.into_iter().enumerate().map(|(n, (at, what))| Action { n, at, what });
-    schedule::run(Plan { seed, events, actions: actions.collect() }).violation
+    schedule::run(Plan { seed, events, actions: actions.collect(), has_deliveries: false }).violation
 }
 
 /// The record of a completed turn became a dead letter, its key could not be settled, and the agent was asked again.
