@@ -37,6 +37,8 @@ const STATE_AGE: i64 = 5;
 const ROUNDS: usize = 100;
 /// The number of pages, of up to 1,000 lanes each, for which a sweep rings for a destination.
 const SWEEP_PAGES: usize = 10;
+/// Why a delivery is dropped whose event has expired.
+const EXPIRED: &str = "expired";
 /// The number of lanes for which a sweep rings if a breaker is half-open. Only one sends the probe; others may be
 /// blocked.
 const PROBES: usize = 10;
@@ -282,7 +284,7 @@ impl Deliverer {
         let dropped =
             |reason: &str| Delivery { state: State::Dropped, reason: Some(reason.to_owned()), ..before.clone() };
         let (after, failure) = match content {
-            Content::Empty => (dropped("expired"), None),
+            Content::Empty => (dropped(EXPIRED), None),
             // Nothing about the event is kept.
             Content::Erased(_) => {
                 (Delivery { event_type: None, subject: None, response: None, ..dropped("erased") }, None)
@@ -368,10 +370,11 @@ impl Deliverer {
     pub async fn sweep(&self, destinations: &Destinations, until: Instant) -> Result<usize, SweepError> {
         let now = self.clock.now();
         let mut states: Vec<_> = self.table.destinations().await?.into_values().collect();
+        states.retain(|state| destinations.get(&state.name).is_some());
         states.sort_by(|a, b| a.name.cmp(&b.name));
-        let enabled = |state: &DestinationState| state.disabled.is_none() && destinations.get(&state.name).is_some();
+        let (enabled, disabled): (Vec<_>, Vec<_>) = states.into_iter().partition(|state| state.disabled.is_none());
         let mut queue: Vec<(DestinationState, Option<Position>)> =
-            states.into_iter().filter(enabled).map(|state| (state, None)).collect();
+            enabled.into_iter().map(|state| (state, None)).collect();
         let mut rung = 0;
         // Page by page, so that a destination with many deliveries does not delay the others.
         for _ in 0..SWEEP_PAGES {
@@ -398,7 +401,24 @@ impl Deliverer {
                 }
             }
         }
+        for state in disabled {
+            self.drop_expired(&state.name, now, until).await?;
+        }
         Ok(rung)
+    }
+
+    /// Drops the deliveries to a disabled destination whose events have expired. The table would delete them without a
+    /// trace, and the deliveries behind them would not be found when the destination is enabled.
+    async fn drop_expired(&self, name: &str, now: Timestamp, until: Instant) -> Result<(), StoreError> {
+        // The longest waiting ones. The rest follows in the next sweeps.
+        let (waiting, _) = self.table.due(name, now, None).await?;
+        for delivery in waiting.iter().filter(|delivery| delivery.has_expired(now)) {
+            if Instant::now() >= until {
+                break;
+            }
+            self.table.drop_waiting(delivery, EXPIRED, now).await?;
+        }
+        Ok(())
     }
 }
 

@@ -17,16 +17,13 @@ use crate::destination::{Destination, Destinations};
 use crate::doorbell::Doorbells;
 use crate::filter::Match;
 use crate::lane::Lane;
-use crate::table::{Delivery, DeliveryTable};
+use crate::table::{Delivery, DeliveryTable, EXTRA_TTL};
 
 /// Number of deliveries that are added at the same time.
 const CONCURRENT: usize = 16;
 /// How long before its first use a destination gets events, in seconds: the time until a change of the secrets document
 /// is in effect.
 const GRACE: i64 = 60;
-
-/// How much longer a delivery is stored than its event, in seconds, so that it shows that the event has expired.
-const EXTRA_TTL: i64 = 7 * 86_400;
 
 /// A batch of the table's stream, as Lambda passes it to a function.
 #[derive(Debug, Clone, Default, Deserialize)]

@@ -36,6 +36,8 @@ pub const DUE_INDEX: &str = "by-due";
 const PAGE: i32 = 50;
 /// The number of deliveries that a query of the index reads.
 const INDEX_PAGE: i32 = 1000;
+/// How much longer a delivery is stored than its event, in seconds, so that it shows that the event has expired.
+pub(crate) const EXTRA_TTL: i64 = 7 * 86_400;
 /// The longest part of a response that is stored, in bytes.
 pub const MAX_RESPONSE_BYTES: usize = 1024;
 
@@ -154,6 +156,12 @@ impl Delivery {
     #[must_use]
     pub fn is_due(&self, now: Timestamp) -> bool {
         self.state == State::Waiting && self.due.is_none_or(|due| due <= now)
+    }
+
+    /// Whether its event has expired, so that there is nothing to send.
+    #[must_use]
+    pub fn has_expired(&self, now: Timestamp) -> bool {
+        self.expires_at.saturating_sub(EXTRA_TTL) < now.as_secs()
     }
 
     /// Returns the partition of the index [`DUE_INDEX`] that shows it.

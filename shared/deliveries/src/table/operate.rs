@@ -59,13 +59,13 @@ impl DeliveryTable {
         Ok(true)
     }
 
-    /// Drops a delivery, which is then not sent. Deliveries of its lane that waited for it are sent. Returns false if
-    /// it has changed meanwhile.
+    /// Drops a delivery, which is then not sent. Deliveries of its lane that waited for it are sent. `reason` is a few
+    /// words. Returns false if it has changed meanwhile.
     ///
     /// # Errors
     /// If DynamoDB did not confirm it.
-    pub async fn discard(&self, delivery: &Delivery, now: Timestamp) -> Result<bool, StoreError> {
-        let (state, reason) = (State::Dropped, Some("discarded by an operator".to_owned()));
+    pub async fn drop_waiting(&self, delivery: &Delivery, reason: &str, now: Timestamp) -> Result<bool, StoreError> {
+        let (state, reason) = (State::Dropped, Some(reason.to_owned()));
         if !self.replace(delivery, &Delivery { state, reason, due: None, at: now, ..delivery.clone() }).await? {
             return Ok(false);
         }
@@ -74,6 +74,14 @@ impl DeliveryTable {
             self.wake(next, now).await?;
         }
         Ok(true)
+    }
+
+    /// Drops a delivery for an operator, like [`drop_waiting`](Self::drop_waiting).
+    ///
+    /// # Errors
+    /// If DynamoDB did not confirm it.
+    pub async fn discard(&self, delivery: &Delivery, now: Timestamp) -> Result<bool, StoreError> {
+        self.drop_waiting(delivery, "discarded by an operator", now).await
     }
 
     /// Ensures that the sweep finds a delivery that waits without a time. Returns whether it did.

@@ -20,6 +20,8 @@ use crate::world::{State, TABLE};
 
 /// The number of attempts after which a delivery is dead.
 const ATTEMPTS: u64 = 10;
+/// How much longer a delivery is stored than its event, in seconds.
+const EXTRA_TTL: i64 = 7 * 86_400;
 /// The time after which nothing is sent to a destination that was disabled, in milliseconds: the attempt that ran, and
 /// the age of the known state.
 const DISABLED_WITHIN: i64 = 60_000;
@@ -70,6 +72,8 @@ struct Row {
     event_key: String,
     /// The time of the next attempt in milliseconds since 1970, if it waits for a time.
     due: Option<i64>,
+    /// The expiry of the event, in seconds since 1970.
+    expires_at: i64,
 }
 
 /// A message that a destination gets.
@@ -121,12 +125,17 @@ impl Destinations {
         self.active.remove(&attempt);
     }
 
-    /// Returns the first time at which a delivery to an enabled destination is due, in milliseconds since 1970.
+    /// Returns the first time at which a sweep has something to do, in milliseconds since 1970.
     #[must_use]
     pub fn next_due(&self) -> Option<i64> {
-        let is_enabled = |lane: &str| !self.disabled.keys().any(|name| destination_of(lane) == Some(name));
+        let is_disabled = |lane: &str| self.disabled.keys().any(|name| destination_of(lane) == Some(name));
         let waiting = self.rows.iter().filter(|(_, row)| row.state == "waiting");
-        waiting.filter(|((lane, _), _)| is_enabled(lane)).filter_map(|(_, row)| row.due).min()
+        let due = waiting.filter_map(|((lane, _), row)| {
+            let due = row.due?;
+            // Only the end of its event is noticed.
+            Some(if is_disabled(lane) { due.max(row.expires_at * 1000) } else { due })
+        });
+        due.min()
     }
 
     /// Whether a delivery waits.
@@ -362,6 +371,7 @@ fn read_row(item: &Item) -> Row {
         reason: text("reason"),
         event_key: text("event_key"),
         due: Timestamp::parse(&text("due")).map(Timestamp::as_millis),
+        expires_at: item.get("expires_at").and_then(|value| value["N"].as_str()?.parse().ok()).unwrap_or(0) - EXTRA_TTL,
     }
 }
 
