@@ -8,7 +8,7 @@ use gatehouse_payload::time::Timestamp;
 
 use super::{Delivery, DeliveryTable, ROW, State, key};
 use crate::destination::Order;
-use crate::lane::Lane;
+use crate::lane::{Lane, RowKey};
 
 /// The lease under which a lane is erased, in seconds.
 const ERASE_LEASE: i64 = 60;
@@ -65,15 +65,23 @@ impl DeliveryTable {
     /// # Errors
     /// If DynamoDB did not confirm it.
     pub async fn drop_waiting(&self, delivery: &Delivery, reason: &str, now: Timestamp) -> Result<bool, StoreError> {
+        // Before, so that the sweep finds the next delivery although this process ends in between.
+        self.wake_next(&delivery.lane, Some(&delivery.row), now).await?;
         let (state, reason) = (State::Dropped, Some(reason.to_owned()));
         if !self.replace(delivery, &Delivery { state, reason, due: None, at: now, ..delivery.clone() }).await? {
             return Ok(false);
         }
-        // The next delivery of the lane waited for this one. Without a time, the sweep would not find it.
-        if let Some(next) = self.waiting(&delivery.lane, None).await?.0.first() {
-            self.wake(next, now).await?;
-        }
+        // One may have been added meanwhile.
+        self.wake_next(&delivery.lane, None, now).await?;
         Ok(true)
+    }
+
+    /// Ensures that the sweep finds the next delivery of a lane, after the key `after`.
+    async fn wake_next(&self, lane: &Lane, after: Option<&RowKey>, now: Timestamp) -> Result<(), StoreError> {
+        match self.waiting(lane, after).await?.0.first() {
+            Some(next) => self.wake(next, now).await.map(drop),
+            None => Ok(()),
+        }
     }
 
     /// Drops a delivery for an operator, like [`drop_waiting`](Self::drop_waiting).
