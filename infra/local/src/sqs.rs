@@ -174,7 +174,8 @@ fn send(store: &mut Store, queue: &Queue, message: &Send) -> Result<Value> {
     let delay = in_range(message.delay_seconds, "DelaySeconds", 0, 900)?;
     let delay = delay.unwrap_or_else(|| attributes::number(&queue.attributes, "DelaySeconds"));
     message.check(attributes::number(&queue.attributes, "MaximumMessageSize"))?;
-    let id = store.send(&queue.name, &message.message_body, &message.message_attributes, delay)?;
+    let group = message.message_group_id.as_deref().unwrap_or_default();
+    let id = store.send(&queue.name, &message.message_body, &message.message_attributes, group, delay)?;
     let mut output = json!({"MessageId": id, "MD5OfMessageBody": digest::of_body(&message.message_body)});
     if let Some(md5) = digest::of_attributes(&message.message_attributes) {
         output["MD5OfMessageAttributes"] = Value::String(md5);

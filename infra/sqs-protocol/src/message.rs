@@ -44,6 +44,8 @@ pub struct ReceivedMessage<'m> {
     pub first_received_at: i64,
     /// The ARN of the queue whose redrive policy moved it here.
     pub source: Option<&'m str>,
+    /// The group, if it was sent with one.
+    pub group: Option<&'m str>,
 }
 
 impl ReceivedMessage<'_> {
@@ -56,6 +58,7 @@ impl ReceivedMessage<'_> {
             ("ApproximateReceiveCount", Some(self.receives.to_string())),
             ("ApproximateFirstReceiveTimestamp", Some(self.first_received_at.to_string())),
             ("DeadLetterQueueSourceArn", self.source.map(str::to_owned)),
+            ("MessageGroupId", self.group.map(str::to_owned)),
         ];
         let names = || request.attribute_names.iter().chain(&request.message_system_attribute_names);
         let system: BTreeMap<&str, String> = system

@@ -48,6 +48,8 @@ pub struct Send {
     pub delay_seconds: Option<i64>,
     #[serde(default)]
     pub message_attributes: MessageAttributes,
+    /// Makes the queue fair: a group with many messages does not delay the others.
+    pub message_group_id: Option<String>,
 }
 
 impl Send {
@@ -76,6 +78,13 @@ impl Send {
         }
         if self.message_attributes.len() > 10 {
             return Err(SqsError::invalid("Number of message attributes exceeds the allowed maximum [10]."));
+        }
+        let is_group =
+            |group: &str| (1..=128).contains(&group.len()) && group.bytes().all(|byte| byte.is_ascii_graphic());
+        if self.message_group_id.as_deref().is_some_and(|group| !is_group(group)) {
+            let message =
+                "MessageGroupId can only include alphanumeric and punctuation characters. 1 to 128 in length.";
+            return Err(SqsError::invalid(message.to_owned()));
         }
         // SQS rejects characters that XML, the format of the query protocol, cannot represent.
         let allowed = |c: char| c >= ' ' && !matches!(c, '\u{FFFE}' | '\u{FFFF}') || matches!(c, '\t' | '\n' | '\r');

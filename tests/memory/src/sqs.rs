@@ -69,6 +69,21 @@ impl Queue {
         visible.sort_unstable();
         visible.into_iter().map(|(_, number)| number).collect()
     }
+
+    /// Returns one of the `visible` messages, of the group that has the fewest messages in flight.
+    fn next_fair(&self, visible: &[u64], now: i64, choose: &mut dyn Choose) -> u64 {
+        let group = |number: &u64| self.messages.get(number).and_then(|message| message.group.as_deref());
+        let mut groups: BTreeMap<Option<&str>, usize> = visible.iter().map(|number| (group(number), 0)).collect();
+        if groups.len() < 2 {
+            return visible[choose.below(visible.len())];
+        }
+        for message in self.messages.values().filter(|message| message.is_in_flight(now)) {
+            groups.entry(message.group.as_deref()).and_modify(|count| *count += 1);
+        }
+        let quiet = groups.iter().min_by_key(|(_, count)| **count).and_then(|(group, _)| *group);
+        let of_group: Vec<u64> = visible.iter().filter(|number| group(number) == quiet).copied().collect();
+        of_group[choose.below(of_group.len())]
+    }
 }
 
 impl Sqs {

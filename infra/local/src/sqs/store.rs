@@ -5,6 +5,7 @@
 
 mod moves;
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use gatehouse_payload::Nonce;
@@ -40,7 +41,8 @@ const SCHEMA: &str = "
         first_received_at INTEGER,
         handle TEXT,              -- the latest receipt handle; only this one deletes the message
         taken INTEGER NOT NULL DEFAULT 0,  -- hidden by a receive, not by ChangeMessageVisibility
-        source TEXT               -- the ARN of the queue whose redrive policy moved it here
+        source TEXT,              -- the ARN of the queue whose redrive policy moved it here
+        message_group TEXT NOT NULL DEFAULT ''
     );
     CREATE INDEX IF NOT EXISTS by_visibility ON messages (queue, visible_at, seq);
     CREATE TABLE IF NOT EXISTS tasks (
@@ -57,12 +59,31 @@ const SCHEMA: &str = "
     DROP TABLE IF EXISTS moves;   -- from an older version; its moves have all ended
 ";
 
+/// Adds the column that the files of older versions lack, and its index.
+const ADD_GROUPS: &str = "ALTER TABLE messages ADD COLUMN message_group TEXT NOT NULL DEFAULT ''";
+const GROUP_INDEX: &str = "CREATE INDEX IF NOT EXISTS by_group ON messages (queue, message_group, visible_at, seq)";
+
+/// The groups of a queue (?1), each with the first of its messages that is visible at a time (?2).
+const FIRST_OF_GROUPS: &str = "
+    WITH RECURSIVE groups(name) AS (
+        SELECT MIN(message_group) FROM messages WHERE queue = ?1
+        UNION ALL
+        SELECT (SELECT MIN(message_group) FROM messages WHERE queue = ?1 AND message_group > name)
+        FROM groups WHERE name IS NOT NULL
+    )
+    SELECT name, (SELECT seq FROM messages WHERE queue = ?1 AND message_group = name AND visible_at <= ?2
+                  ORDER BY visible_at, seq LIMIT 1)
+    FROM groups WHERE name IS NOT NULL";
+
 pub(super) type Result<T> = std::result::Result<T, Failure>;
 
 /// The queues of one SQLite database.
 #[derive(Debug)]
 pub(super) struct Store {
     connection: Connection,
+    /// The number of the receive that last returned a message of a group, by queue and group.
+    served: HashMap<(String, String), u64>,
+    receives: u64,
 }
 
 /// A queue. `attributes` contains only attributes that were set.
@@ -87,6 +108,7 @@ pub(super) struct Message {
     pub(super) first_received_at: i64,
     pub(super) handle: String,
     pub(super) source: Option<String>,
+    group: String,
 }
 
 pub(super) fn now() -> i64 {
@@ -105,6 +127,7 @@ impl Message {
             receives: self.receives,
             first_received_at: self.first_received_at,
             source: self.source.as_deref(),
+            group: Some(&*self.group).filter(|group| !group.is_empty()),
         }
     }
 }
@@ -118,8 +141,13 @@ impl Store {
             None => Connection::open_in_memory()?,
         };
         connection.execute_batch(SCHEMA)?;
+        let has_groups = "SELECT COUNT(*) FROM pragma_table_info('messages') WHERE name = 'message_group'";
+        if connection.query_row(has_groups, [], |row| row.get::<_, i64>(0))? == 0 {
+            connection.execute(ADD_GROUPS, [])?;
+        }
+        connection.execute(GROUP_INDEX, [])?;
         connection.execute("UPDATE messages SET visible_at = 0, taken = 0 WHERE taken", [])?;
-        let store = Store { connection };
+        let store = Store { connection, served: HashMap::new(), receives: 0 };
         for queue in store.queues("")? {
             let oldest = now() - attributes::number(&queue.attributes, "MessageRetentionPeriod") * 1000;
             let delete = "DELETE FROM messages WHERE queue = ?1 AND sent_at < ?2";
@@ -203,13 +231,14 @@ impl Store {
         queue: &str,
         body: &str,
         attributes: &MessageAttributes,
+        group: &str,
         delay: i64,
     ) -> Result<String> {
         let (id, now) = (uuid()?, now());
-        let insert =
-            "INSERT INTO messages (id, queue, body, attributes, sent_at, visible_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+        let insert = "INSERT INTO messages (id, queue, body, attributes, message_group, sent_at, visible_at) \
+                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
         let mut insert = self.connection.prepare_cached(insert)?;
-        insert.execute(params![id, queue, body, json(attributes), now, now + delay * 1000])?;
+        insert.execute(params![id, queue, body, json(attributes), group, now, now + delay * 1000])?;
         Ok(id)
     }
 
@@ -227,11 +256,19 @@ impl Store {
         let mut transaction: Option<Transaction<'_>> = None;
         while i64::try_from(messages.len()).unwrap_or(max) < max {
             let connection: &Connection = transaction.as_deref().unwrap_or(&self.connection);
-            let select = "SELECT id, body, attributes, sent_at, receives, first_received_at, source FROM messages \
-                          WHERE queue = ?1 AND visible_at <= ?2 ORDER BY visible_at, seq LIMIT 1";
-            let found =
-                connection.prepare_cached(select)?.query_row(params![queue.name, now], message_of).optional()?;
-            let Some(mut message) = found else { break };
+            let mut select = connection.prepare_cached(FIRST_OF_GROUPS)?;
+            let first = |row: &Row<'_>| Ok((row.get::<_, String>(0)?, row.get::<_, Option<i64>>(1)?));
+            let groups = select.query_map(params![queue.name, now], first)?.collect::<rusqlite::Result<Vec<_>>>()?;
+            drop(select);
+            // The group that was not served for the longest time, as a fair queue of AWS serves quiet groups first.
+            let groups = groups.into_iter().filter_map(|(group, seq)| Some(((queue.name.clone(), group), seq?)));
+            let next = groups.min_by_key(|(group, seq)| (self.served.get(group).copied().unwrap_or_default(), *seq));
+            let Some((group, seq)) = next else { break };
+            self.receives += 1;
+            self.served.insert(group, self.receives);
+            let select = "SELECT id, body, attributes, sent_at, receives, first_received_at, source, message_group \
+                          FROM messages WHERE seq = ?1";
+            let mut message = connection.prepare_cached(select)?.query_row([seq], message_of)?;
             if transaction.is_none() {
                 // Begins only now, so that polling an empty queue does not lock the database for writing.
                 transaction = Some(Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate)?);
@@ -323,6 +360,7 @@ fn message_of(row: &Row<'_>) -> rusqlite::Result<Message> {
         receives: row.get(4)?,
         first_received_at: row.get::<_, Option<i64>>(5)?.unwrap_or_default(),
         source: row.get(6)?,
+        group: row.get(7)?,
         handle: String::new(),
     })
 }

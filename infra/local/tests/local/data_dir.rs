@@ -85,6 +85,19 @@ async fn hidden_message_stays_hidden_after_a_restart() {
 }
 
 #[tokio::test]
+async fn file_of_a_version_without_groups_is_read() {
+    let (_folder, data) = directory();
+    let queue = Queue::open(Some(&data)).await;
+    queue.send("old").await;
+    drop(queue);
+    let file = rusqlite::Connection::open(data.path().join("queues.db")).unwrap();
+    file.execute_batch("DROP INDEX by_group; ALTER TABLE messages DROP COLUMN message_group").unwrap();
+    let queue = Queue::open(Some(&data)).await;
+    queue.send("new").await;
+    assert_eq!(queue.bodies().await, ["old", "new"]);
+}
+
+#[tokio::test]
 async fn receive_count_survives_restarts() {
     let (_folder, data) = directory();
     let mut queue = Queue::open(Some(&data)).await.named("dead").await.named("orders").await;

@@ -133,6 +133,31 @@ async fn received_message_is_hidden_until_deleted() {
 }
 
 #[tokio::test]
+async fn group_with_many_messages_does_not_delay_another_one() {
+    let queue = Queue::new().await;
+    let send = async |group: &str, body: &str| {
+        let send = queue.client.send_message().queue_url(&queue.url).message_group_id(group);
+        send.message_body(body).send().await.map(drop)
+    };
+    for n in 0..40 {
+        send("noisy", &format!("noisy {n}")).await.unwrap();
+    }
+    send("quiet", "quiet 0").await.unwrap();
+    send("quiet", "quiet 1").await.unwrap();
+    queue.send("of no group").await;
+    let received = queue.receive().await;
+    let mut bodies: Vec<&str> = received.iter().filter_map(|message| message.body()).collect();
+    assert_eq!(bodies.len(), 10);
+    bodies.truncate(5);
+    bodies.sort_unstable();
+    assert_eq!(bodies, ["noisy 0", "noisy 1", "of no group", "quiet 0", "quiet 1"]);
+    let quiet = received.iter().find(|message| message.body() == Some("quiet 0")).unwrap();
+    assert_eq!(attribute(quiet, &MessageSystemAttributeName::MessageGroupId), "quiet");
+    assert_eq!(code(send("", "x").await), "InvalidParameterValue");
+    assert_eq!(code(send("a b", "x").await), "InvalidParameterValue");
+}
+
+#[tokio::test]
 async fn message_attributes_are_returned_with_their_md5() {
     let queue = Queue::new().await;
     let text = MessageAttributeValue::builder().data_type("String").string_value("because").build().unwrap();

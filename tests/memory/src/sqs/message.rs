@@ -11,6 +11,8 @@ pub struct StoredMessage {
     pub body: String,
     /// The message attributes, as `SendMessage` received them.
     pub attributes: MessageAttributes,
+    /// The group, if the message was sent with one.
+    pub group: Option<String>,
     /// How often the message was received from this queue.
     pub receive_count: u32,
     /// When the message becomes visible, or became so.

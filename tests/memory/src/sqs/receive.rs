@@ -43,7 +43,7 @@ impl Sqs {
             if visible.is_empty() {
                 break;
             }
-            let number = visible[choose.below(visible.len())];
+            let number = self.queue(&name)?.next_fair(&visible, now, choose);
             match policy.as_ref().filter(|policy| self.has_reached(policy, &name, number)) {
                 Some(policy) => self.dead_letter(&name, number, name_of(&policy.target_arn), now),
                 None => messages.extend(self.hand_out(&name, number, now, until, &request)),
@@ -108,6 +108,7 @@ impl Sqs {
             receives: i64::from(message.receive_count),
             first_received_at: message.first_received_at.unwrap_or(now),
             source: message.source_arn.as_deref(),
+            group: message.group.as_deref(),
         };
         Some(received.to_json(request))
     }

@@ -26,6 +26,7 @@ impl Sqs {
             id: id.clone(),
             body: request.message_body.clone(),
             attributes,
+            group: request.message_group_id.clone(),
             receive_count: 0,
             visible_at: now + delay * 1000,
             sent_at: now,
