@@ -18,6 +18,7 @@ use gatehouse_inbox::Store;
 use gatehouse_inbox::queue::Queues;
 use gatehouse_receiver::{Deadline, SecretsCache};
 use gatehouse_runtime::Random;
+use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{interval, sleep};
 
@@ -28,8 +29,10 @@ use crate::stack::Options;
 use crate::status::About;
 use crate::table_stream::{POLL_INTERVAL, TableStream};
 
-/// The number of batches that are handled at the same time: the template's `MaximumConcurrency`.
+/// The largest number of full batches that are handled at the same time: the template's `MaximumConcurrency`.
 const MAX_CONCURRENCY: usize = 20;
+/// The largest number of doorbells in a batch: the template's `BatchSize`.
+const BATCH: u32 = 10;
 /// How often the sweep runs. In AWS, it runs each minute.
 const SWEEP_EVERY: Duration = Duration::from_secs(2);
 /// Pause before a failed request is repeated.
@@ -166,17 +169,21 @@ impl Deliveries {
     /// Passes doorbells to the function deliver, several batches at the same time: a server that does not answer must
     /// not delay the others.
     async fn answer_doorbells(&self) {
+        let free = Arc::new(Semaphore::new(MAX_CONCURRENCY * BATCH as usize));
         let mut batches = JoinSet::new();
         let mut is_failing = false;
         loop {
-            while batches.len() >= MAX_CONCURRENCY {
-                batches.join_next().await;
-            }
             while batches.try_join_next().is_some() {}
+            // Nobody closes the semaphore.
+            let Ok(mut permits) = free.clone().acquire_many_owned(BATCH).await else { return };
             match self.source.receive(Duration::from_secs(1)).await {
                 Ok(Some(event)) => {
                     let deliveries = self.clone();
-                    batches.spawn(async move { deliveries.answer(event).await });
+                    drop(permits.split((BATCH as usize).saturating_sub(event.records.len())));
+                    batches.spawn(async move {
+                        deliveries.answer(event).await;
+                        drop(permits);
+                    });
                     is_failing = false;
                 }
                 Ok(None) => is_failing = false,

@@ -28,9 +28,6 @@ const LEASE_MARGIN: i64 = 5;
 const MAX_HIDDEN: Duration = Duration::from_secs(60);
 /// The pause before a doorbell rings again whose lane another sender holds.
 const TAKEN_PAUSE: Duration = Duration::from_secs(1);
-/// The pause before a doorbell rings again that rang before and whose lane another sender holds. Most leases have ended
-/// by then.
-const LEASE_PAUSE: Duration = Duration::from_secs(60);
 /// How long the state of a destination is used before it is read again, in seconds.
 const STATE_AGE: i64 = 5;
 /// How often a lane that has changed is read again in one call.
@@ -142,9 +139,8 @@ impl Deliverer {
                 return Ok(match round {
                     // The holder reads the lane once more when it has released the lease.
                     0 if !is_whole => Rung::Done,
-                    // The holder may have got this doorbell and may have ended: SQS can deliver a message twice.
-                    0 => Rung::Again(LEASE_PAUSE),
-                    // The holder may have begun behind a delivery that this call has found.
+                    // The holder may have ended, if this doorbell is its own: SQS can deliver a message twice. Or it
+                    // may have begun behind a delivery that this call has found.
                     _ => Rung::Again(TAKEN_PAUSE),
                 });
             };

@@ -76,7 +76,7 @@ enum Code {
     Chat(Arc<agent_chat::State>),
     Retry(event_retry::State),
     Outbox(outbox::State),
-    Deliver(deliver::State),
+    Deliver(Box<deliver::State>),
 }
 
 impl Fleet {
@@ -254,7 +254,7 @@ impl Instance {
                 destinations: destinations(&sdk, clock.clone()),
                 clock,
             }),
-            Function::Deliver => Code::Deliver(deliver::State {
+            Function::Deliver => Code::Deliver(Box::new(deliver::State {
                 deliverer: Deliverer {
                     store: Store::with_long_limits(&sdk, TABLE, TTL_DAYS),
                     table: DeliveryTable::new(&sdk, DELIVERY_TABLE),
@@ -266,7 +266,7 @@ impl Instance {
                 },
                 queues,
                 destinations: destinations(&sdk, clock),
-            }),
+            })),
         };
         Instance { number, function, code }
     }

@@ -5,6 +5,7 @@ pub mod chats;
 pub mod event_source;
 pub mod faults;
 pub mod fleet;
+pub mod isolation;
 pub mod keys;
 pub mod logs;
 pub mod model;

@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use clap::Parser;
 use serde_json::{Value, json};
-use simulation::faults;
 use simulation::plan::Plan;
 use simulation::schedule;
 use simulation::shrink::shrink;
 use simulation::world::Stats;
+use simulation::{faults, isolation};
 use tokio::time::Instant;
 
 /// Runs Gatehouse in simulated worlds. Each seed decides one schedule of events, faults and operations.
@@ -59,13 +59,17 @@ struct Arguments {
     /// Plant each fault of `faults/`, or those with these names, into a copy, and measure how soon it is found
     #[arg(long, value_name = "NAME", num_args = 0..)]
     faults: Option<Vec<String>>,
+    /// Measure how a dead destination with this many waiting events delays another one [default: 500000]
+    #[arg(long, value_name = "EVENTS", num_args = 0..=1, default_missing_value = "500000")]
+    isolation: Option<u32>,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let result = match (&arguments.faults, &arguments.keep, &arguments.trace) {
+    let result = match (&arguments.faults, arguments.isolation, &arguments.keep, &arguments.trace) {
         (Some(names), ..) => faults::measure(names),
-        (None, None, None) => run(&arguments),
+        (None, Some(events), ..) => isolation::measure(events),
+        (None, None, None, None) => run(&arguments),
         _ => replay(&arguments),
     };
     match result {

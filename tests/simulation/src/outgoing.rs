@@ -91,7 +91,10 @@ impl Wire {
                 state.stats.messages += 1;
                 let answer = destination_answer(&mut state);
                 let message = Message { destination, caller, request: &request, accepts: answer.status.is_success() };
-                let (number, checked) = state.check_message(&message, now);
+                let (number, checked) = match state.measured.is_some() {
+                    true => (0, state.measure(&message, now)),
+                    false => state.check_message(&message, now),
+                };
                 attempt.begins(world, number);
                 (answer, checked, state.name(caller))
             };

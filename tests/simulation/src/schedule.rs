@@ -220,7 +220,7 @@ fn delivered_event(action: &Action) -> Option<usize> {
 }
 
 /// Creates the table and the queues as the template says.
-fn create_services(world: &World) {
+pub(crate) fn create_services(world: &World) {
     let now = world.epoch_ms();
     let mut state = world.state();
     let attribute = |name: &str| json!({"AttributeName": name, "AttributeType": "S"});

@@ -1,5 +1,7 @@
 //! The event table's stream, Lambda's event source that passes it to outbox, and the timer of deliver.
 
+use std::collections::VecDeque;
+
 use gatehouse_deliveries::outbox::StreamBatch;
 use gatehouse_memory::dynamodb::Change;
 use serde_json::{Value, json};
@@ -22,7 +24,7 @@ const SWEEP_EVERY: Ms = 60_000;
 /// The changes of records, by shard.
 #[derive(Debug, Default)]
 pub struct Stream {
-    shards: [Vec<Value>; SHARDS],
+    shards: [VecDeque<Value>; SHARDS],
     count: u64,
 }
 
@@ -36,22 +38,21 @@ impl Stream {
         self.count += 1;
         let shard = usize::try_from(digest(&json!(change.key)) % SHARDS as u64).unwrap_or_default();
         let dynamodb = json!({"NewImage": new, "SequenceNumber": self.count.to_string()});
-        self.shards[shard].push(json!({"eventName": "INSERT", "dynamodb": dynamodb}));
+        self.shards[shard].push_back(json!({"eventName": "INSERT", "dynamodb": dynamodb}));
     }
 }
 
 /// Passes a shard to outbox forever, batch after batch.
 pub async fn poll(world: World, fleet: Fleet, shard: usize) {
     let mut chance = Chance::of(world.state().plan.seed, &[9, shard as u64]);
-    let (mut position, mut limit, mut failures) = (0, MAX_BATCH, 0_u32);
+    let (mut limit, mut failures) = (MAX_BATCH, 0_u32);
     loop {
-        if world.state().stream.shards[shard].len() <= position {
+        if world.state().stream.shards[shard].is_empty() {
             world.until_deliveries_change(None).await;
             continue;
         }
         world.wait(chance.between(20, 400)).await;
-        let records: Vec<Value> =
-            world.state().stream.shards[shard].iter().skip(position).take(limit).cloned().collect();
+        let records: Vec<Value> = world.state().stream.shards[shard].iter().take(limit).cloned().collect();
         let sequence_number = |record: &Value| record.pointer("/dynamodb/SequenceNumber").cloned();
         world.note(format_args!("event source passes {} changes of shard {shard}", records.len()));
         let batch: StreamBatch = serde_json::from_value(json!({"Records": records})).unwrap_or_default();
@@ -83,7 +84,7 @@ pub async fn poll(world: World, fleet: Fleet, shard: usize) {
             failures += 1;
             world.wait((500 << failures.min(7)).min(MAX_PAUSE)).await;
         }
-        position += done;
+        world.state().stream.shards[shard].drain(..done);
     }
 }
 

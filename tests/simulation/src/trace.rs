@@ -11,12 +11,20 @@ use crate::plan::Ms;
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Trace {
     lines: Vec<(Ms, String)>,
+    is_off: bool,
 }
 
 impl Trace {
     /// Adds a line.
     pub fn add(&mut self, at: Ms, line: impl fmt::Display) {
-        self.lines.push((at, line.to_string()));
+        if !self.is_off {
+            self.lines.push((at, line.to_string()));
+        }
+    }
+
+    /// Keeps no lines, for a run that is too long.
+    pub fn turn_off(&mut self) {
+        self.is_off = true;
     }
 
     /// Returns the number of lines.

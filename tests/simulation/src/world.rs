@@ -68,6 +68,8 @@ pub struct State {
     pub version: u8,
     /// The event table's stream.
     pub stream: Stream,
+    /// What is measured instead of checking the model, if anything is.
+    pub measured: Option<Measured>,
     /// Whether the last fault has ended, so that destinations accept everything.
     pub is_quiet: bool,
     /// What happened.
@@ -82,6 +84,15 @@ pub struct State {
     pub choices: Chance,
     /// The number of requests of each operator's command, by the number of its action.
     pub operator_requests: BTreeMap<usize, u64>,
+}
+
+/// What a benchmark measures.
+#[derive(Debug, Clone, Default)]
+pub struct Measured {
+    /// The times from receipt to the first destination, each with its end. In milliseconds.
+    pub delays: Vec<(Ms, i64)>,
+    /// The number of messages that the second destination has accepted.
+    pub accepted: u64,
 }
 
 /// The state of an instance, which is a process that runs a function.
@@ -150,6 +161,7 @@ impl World {
             faults: Vec::new(),
             version: 0,
             stream: Stream::default(),
+            measured: None,
             is_quiet: false,
             trace: Trace::default(),
             model: Model::new(&plan),

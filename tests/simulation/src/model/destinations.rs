@@ -16,7 +16,7 @@ use crate::fleet::MAX_SKEW;
 use crate::keys::ARCHIVED_MARKER;
 use crate::network::Caller;
 use crate::plan::DESTINATIONS;
-use crate::world::{State, TABLE};
+use crate::world::{START, State, TABLE};
 
 /// The number of attempts after which a delivery is dead.
 const ATTEMPTS: u64 = 10;
@@ -176,7 +176,7 @@ impl Model {
             return Ok(());
         }
         let key = (lane.to_owned(), row.to_owned());
-        let new = change.new.as_ref().map(|item| read_row(item));
+        let new = change.new.as_ref().map(read_row);
         let old = match &new {
             Some(new) => self.destinations.rows.insert(key, new.clone()),
             None => self.destinations.rows.remove(&key),
@@ -323,6 +323,20 @@ impl Model {
 }
 
 impl State {
+    /// Measures the time from the receipt of an event to its delivery.
+    pub fn measure(&mut self, message: &Message<'_>, now: i64) -> Checked {
+        let body: Value = serde_json::from_slice(message.request.body()).unwrap_or_default();
+        let received_at = body["timestamp"].as_str().and_then(Timestamp::parse).map_or(0, Timestamp::as_millis);
+        let at = u64::try_from(now - START).unwrap_or_default();
+        if let Some(measured) = self.measured.as_mut().filter(|_| message.accepts) {
+            match message.destination {
+                0 => measured.delays.push((at, now - received_at)),
+                _ => measured.accepted += 1,
+            }
+        }
+        Ok(())
+    }
+
     /// Checks a message that a destination gets. Returns the number of the attempt.
     pub fn check_message(&mut self, message: &Message<'_>, now: i64) -> (u64, Checked) {
         let headers = message.request.headers();
