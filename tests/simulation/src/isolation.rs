@@ -23,8 +23,8 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>
 const MINUTE: Ms = 60_000;
 /// The times of 100,000 events, in milliseconds: 500,000 arrive in six hours.
 const PER_100_000: Ms = 72 * MINUTE;
-/// The time after the outage in which events arrive.
-const AFTER: Ms = 10 * MINUTE;
+/// The shortest and the longest time after the outage in which events arrive.
+const AFTER: (Ms, Ms) = (3 * MINUTE, 30 * MINUTE);
 /// The longest time from the end of the outage until everything is delivered.
 const LONGEST: Ms = 24 * 60 * MINUTE;
 /// The beginning of the outage, in which the destination is not known to be dead yet.
@@ -67,11 +67,13 @@ pub fn measure(events: u32) -> Result<bool> {
         "",
         "after min"
     )?;
-    for (name, kind) in
-        [("refuses", FaultKind::Unreachable), ("errs", FaultKind::Internal), ("is silent", FaultKind::Lost)]
-    {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?;
-        let run = LocalSet::new().block_on(&runtime, run(events, kind))?;
+    let ways = [("refuses", FaultKind::Unreachable), ("errs", FaultKind::Internal), ("is silent", FaultKind::Lost)];
+    let runs: Vec<Result<Run>> = std::thread::scope(|scope| {
+        let threads = ways.map(|(_, kind)| scope.spawn(move || run_alone(events, kind)));
+        threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err("a run has ended".into()))).collect()
+    });
+    for ((name, _), run) in ways.into_iter().zip(runs) {
+        let run = run?;
         let of = |from: Ms, to: Ms| {
             let within = run.measured.delays.iter().filter(|(at, _)| (from..to).contains(at));
             let mut delays: Vec<i64> = within.map(|(_, delay)| *delay).collect();
@@ -98,6 +100,12 @@ struct Run {
     done_at: Ms,
     /// Whether both destinations have got all events.
     is_complete: bool,
+}
+
+/// Runs an outage on a runtime of its own.
+fn run_alone(events: u32, kind: FaultKind) -> Result<Run> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?;
+    LocalSet::new().block_on(&runtime, run(events, kind))
 }
 
 async fn run(events: u32, kind: FaultKind) -> Result<Run> {
@@ -137,7 +145,8 @@ async fn run(events: u32, kind: FaultKind) -> Result<Run> {
             own_fleet.sweep().await;
         }
     });
-    let all = u64::from(events) + AFTER * 100_000 / PER_100_000;
+    let after = (end / 12).clamp(AFTER.0, AFTER.1);
+    let all = u64::from(events) + after * 100_000 / PER_100_000;
     let mut waiting = 0;
     for n in 0..all {
         world.until(time_of(n)).await;

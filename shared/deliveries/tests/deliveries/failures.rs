@@ -102,6 +102,30 @@ async fn status_410_disables_a_destination_and_nothing_is_lost() {
 }
 
 #[tokio::test]
+async fn delivery_behind_an_expired_one_is_sent_when_its_destination_is_enabled() {
+    let mut world = World::start().await;
+    world.table.disable("crm", "disabled by an operator").await.unwrap();
+    let first = world.record("ada:1", "ada:conversation:1", 0).await;
+    world.fill_outbox().await;
+    world.deliver().await;
+    assert_eq!(world.sweep().await, 0);
+    assert_eq!(world.delivery("crm", &first).await.state, State::Waiting);
+    // The event expires after 90 days. A week later, the table deletes the delivery.
+    world.clock.advance(91 * 86_400);
+    world.record("ada:2", "ada:conversation:1", 0).await;
+    world.fill_outbox().await;
+    world.deliver().await;
+    assert_eq!(world.sweep().await, 0);
+    let dropped = world.delivery("crm", &first).await;
+    assert_eq!((dropped.state, dropped.reason.as_deref()), (State::Dropped, Some("expired")));
+    world.table.enable("crm").await.unwrap();
+    // The sender knows it after a few seconds.
+    world.clock.advance(10);
+    assert_eq!(world.sweep().await, 1);
+    assert_eq!(world.receiver.events(), ["ada:2"]);
+}
+
+#[tokio::test]
 async fn deliveries_to_an_undefined_destination_wait_for_it() {
     let mut world = World::start().await;
     world.record("ada:1", "ada:conversation:1", 0).await;

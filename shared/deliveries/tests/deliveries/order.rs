@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use gatehouse_deliveries::deliver::Rung;
@@ -71,6 +72,8 @@ async fn lease_of_a_sender_that_died_expires() {
     let (dead, until) = (Nonce::random().unwrap(), world.now().plus_secs(65));
     assert!(world.table.acquire(&lane, dead, until, world.now()).await.unwrap().is_some());
     assert_eq!(world.drain(&lane).await, Rung::Done);
+    // SQS can deliver the doorbell of the dead sender twice.
+    assert_eq!(world.drain_again(&lane, true).await, Rung::Again(Duration::from_secs(1)));
     assert!(world.receiver.received().is_empty(), "the other sender has the lane");
     world.clock.advance(66);
     // The doorbell of the dead sender rings again.
