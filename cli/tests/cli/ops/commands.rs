@@ -6,7 +6,7 @@ use std::time::Duration;
 use gatehouse::commands::{Deployment, MoveEnd, Parts, Queues, Removed, Selection, erase, redrive};
 use gatehouse_local::{Fault, Rule, local_sdk};
 use gatehouse_payload::Subject;
-use gatehouse_runtime::Clock;
+use gatehouse_runtime::{Clock, Random};
 
 use super::bed::{Bed, CONVERSATION, MESSAGE};
 
@@ -16,7 +16,9 @@ fn deployment(bed: &Bed) -> Deployment {
         sqs: local_sdk(&bed.sqs.url()),
         table: bed.table.clone(),
         queues: Some(Queues { retry: bed.retry_queue.clone(), dead_letter: bed.dead_letter_queue.clone() }),
+        delivery_table: None,
         clock: Clock::System,
+        random: Random::System,
         ttl_days: 90,
     })
 }
