@@ -1,5 +1,6 @@
-//! Strikes the outbox and the sender at every request that they make to DynamoDB and SQS: they are killed before or
-//! after the request is applied, or the service fails from that request on. Then everything is delivered, in order.
+//! Strikes the outbox and the sender at every request that they make: they are killed before or after DynamoDB or SQS
+//! applies the request, or when the destination has it, or the service fails from that request on. Then everything is
+//! delivered, in order.
 
 use std::time::Duration;
 
@@ -57,6 +58,26 @@ async fn every_event_is_delivered_in_order_wherever_a_function_is_struck() {
     }
     assert!(cases > 40, "{cases} cases");
     assert_eq!(world.receiver.most_at_once(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_event_is_delivered_in_order_if_its_sender_is_killed_while_the_destination_has_the_request() {
+    let mut world = World::start().await;
+    for request in 0..3 {
+        let mut events = Vec::new();
+        for n in 0..3 {
+            let (id, subject) = (format!("ada:{request}-{n}"), format!("ada:conversation:{request}"));
+            events.push(world.record(&id, &subject, n).await);
+        }
+        world.fill_outbox().await;
+        let lane = world.delivery("crm", &events[0]).await.lane;
+        let received = world.receiver.wait_for(world.receiver.received().len() + request + 1);
+        assert!(killed(drain(&world, &lane, false), received).await);
+        // The lease of the sender expires, and its doorbell rings again.
+        world.clock.advance(66);
+        assert_eq!(drain(&world, &lane, true).await, Some(Rung::Done));
+        check(&world, &events).await;
+    }
 }
 
 /// Strikes `part` at a request to DynamoDB (0) or SQS (1). Returns whether it made that request.
