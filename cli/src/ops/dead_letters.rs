@@ -346,7 +346,7 @@ fn write_copies(letters: &[DeadLetter], path: &Path) -> Result<(), Error> {
 }
 
 /// Creates a file that only the current user can read. Fails if the file exists.
-fn create_private_file(path: &Path) -> Result<std::fs::File, Error> {
+pub(crate) fn create_private_file(path: &Path) -> Result<std::fs::File, Error> {
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]

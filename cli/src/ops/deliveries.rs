@@ -21,6 +21,9 @@ use super::listing::Span;
 use super::output::{KeyValues, OutputArgs, Table, When, counted, parse_when, print_json};
 use super::{ExitStatus, NOT_FOUND, USAGE, destinations};
 use crate::shell::{Interrupts, confirm, print};
+use receipt::{Receipt, ReceiptArgs};
+
+mod receipt;
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
@@ -28,7 +31,8 @@ Examples:
   gatehouse deliveries list --to crm --state dead --stack gatehouse
   gatehouse deliveries show ada:msg_2Q1               every delivery of an event, with the destination's response
   gatehouse deliveries resend ada:msg_2Q1 --to crm    with the same webhook-id
-  gatehouse deliveries resend --all --to crm --rate 10
+  gatehouse deliveries resend --all --to crm --rate 10 --receipt resend.jsonl
+  gatehouse deliveries resend --resume resend.jsonl   continues after an interruption
   gatehouse deliveries discard --all --to crm
   gatehouse deliveries reconcile --since 3d           adds what the outbox missed
 
@@ -69,12 +73,14 @@ pub(crate) enum Command {
     },
     /// Send deliveries again, with a new series of attempts
     ///
-    /// If it is interrupted, run the command again. Deliveries that were resent but not yet delivered are then resent
-    /// again; with --state dead, they are not selected.
+    /// With --all, the selected deliveries and the results are written to a receipt: a file with one JSON line for each.
+    /// --resume continues an interrupted command.
     #[command(after_help = EXAMPLES)]
     Resend {
         #[command(flatten)]
         selection: SelectionArgs,
+        #[command(flatten)]
+        receipt: ReceiptArgs,
         /// Resend at most this number of deliveries a second
         #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
         rate: u32,
@@ -97,10 +103,18 @@ pub(crate) enum Command {
         target: TargetArgs,
     },
     /// Drop deliveries, which are then not sent. Their events stay recorded
+    ///
+    /// With --all, the selected deliveries and the results are written to a receipt: a file with one JSON line for each.
+    /// --resume continues an interrupted command.
     #[command(after_help = EXAMPLES)]
     Discard {
         #[command(flatten)]
         selection: SelectionArgs,
+        #[command(flatten)]
+        receipt: ReceiptArgs,
+        /// Discard at most this number of deliveries a second
+        #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
+        rate: u32,
         /// Do not ask for confirmation
         #[arg(long)]
         yes: bool,
@@ -138,23 +152,23 @@ pub(crate) async fn run(command: Command) -> ExitStatus {
     match command {
         Command::List { filter, limit, output, target } => list(&target.find().await?, &filter, limit, output).await,
         Command::Show { event, output, target } => show(&target.find().await?, &event, output).await,
-        Command::Resend { selection, rate, target } => {
+        Command::Resend { selection, receipt, rate, target } => {
             let deployment = target.find().await?;
-            let Some(selected) = select(&deployment, &selection).await? else { return Ok(USAGE) };
+            let Some(selected) = select(&deployment, &selection, &receipt, "resend").await? else { return Ok(USAGE) };
             change(&deployment, selected, rate, "resent", async |table, delivery| {
                 table.resend(delivery, Clock::System.now()).await
             })
             .await
         }
         Command::Reconcile { since, to, target } => reconcile(&target.find().await?, since, to.as_deref()).await,
-        Command::Discard { selection, yes, target } => {
+        Command::Discard { selection, receipt, rate, yes, target } => {
             let deployment = target.find().await?;
-            let Some(selected) = select(&deployment, &selection).await? else { return Ok(USAGE) };
-            let question = format!("Discard {}?", number_of(selected.len()));
-            if !selected.is_empty() && !yes && !confirm(&question, &mut Interrupts::listen()).await? {
+            let Some(selected) = select(&deployment, &selection, &receipt, "discard").await? else { return Ok(USAGE) };
+            let question = format!("Discard {}?", number_of(selected.deliveries.len()));
+            if !selected.deliveries.is_empty() && !yes && !confirm(&question, &mut Interrupts::listen()).await? {
                 return Ok(1);
             }
-            change(&deployment, selected, u32::MAX, "discarded", async |table, delivery| {
+            change(&deployment, selected, rate, "discarded", async |table, delivery| {
                 table.discard(delivery, Clock::System.now()).await
             })
             .await
@@ -427,35 +441,73 @@ async fn matching(table: &DeliveryTable, filter: &FilterArgs, limit: usize) -> R
     Ok(found)
 }
 
+/// The selected deliveries.
+struct Selected {
+    deliveries: Vec<Delivery>,
+    source: ReceiptSource,
+}
+
+/// Where the receipt of a command comes from.
+enum ReceiptSource {
+    /// It is created when the command begins to change deliveries.
+    New { arguments: ReceiptArgs, command: &'static str, is_all: bool },
+    /// It is continued.
+    Resumed(Receipt),
+}
+
 /// Returns the selected deliveries; `None` if nothing is selected.
-async fn select(deployment: &Deployment, selection: &SelectionArgs) -> Result<Option<Vec<Delivery>>, Error> {
+async fn select(
+    deployment: &Deployment,
+    selection: &SelectionArgs,
+    receipt: &ReceiptArgs,
+    command: &'static str,
+) -> Result<Option<Selected>, Error> {
     let table = deployment.delivery_table()?;
-    let Some(event) = &selection.event else {
-        if !selection.all {
+    if let (Some(resumed), deliveries) = receipt.resume(command, &table).await? {
+        return Ok(Some(Selected { deliveries, source: ReceiptSource::Resumed(resumed) }));
+    }
+    let deliveries = match &selection.event {
+        Some(event) => {
+            let subject = subject_of(deployment, event).await?;
+            let mut deliveries = of_event(&table, event, subject.as_ref().map(Subject::as_str)).await?;
+            let to = selection.filter.to.as_deref();
+            deliveries.retain(|delivery| to.is_none_or(|to| delivery.lane.destination() == to));
+            deliveries
+        }
+        None if selection.all => matching(&table, &selection.filter, usize::MAX).await?,
+        None => {
             eprintln!("no deliveries are selected; pass an EVENT or --all. --to and --state restrict --all");
             return Ok(None);
         }
-        return Ok(Some(matching(&table, &selection.filter, usize::MAX).await?));
     };
-    let subject = subject_of(deployment, event).await?;
-    let mut deliveries = of_event(&table, event, subject.as_ref().map(Subject::as_str)).await?;
-    deliveries.retain(|delivery| selection.filter.to.as_deref().is_none_or(|to| delivery.lane.destination() == to));
-    Ok(Some(deliveries))
+    let source = ReceiptSource::New { arguments: receipt.clone(), command, is_all: selection.all };
+    Ok(Some(Selected { deliveries, source }))
 }
 
 /// Changes the selected deliveries, at most `rate` a second. Exits with 3 if there are none.
 async fn change(
     deployment: &Deployment,
-    selected: Vec<Delivery>,
+    selected: Selected,
     rate: u32,
     done: &str,
     apply: impl AsyncFn(&DeliveryTable, &Delivery) -> Result<bool, gatehouse_inbox::StoreError>,
 ) -> ExitStatus {
     let table = deployment.delivery_table()?;
-    if selected.is_empty() {
-        eprintln!("no delivery matches; gatehouse deliveries list{} shows failing and dead ones", deployment.flags);
-        return Ok(NOT_FOUND);
-    }
+    let Selected { deliveries: selected, source } = selected;
+    let mut receipt = match source {
+        ReceiptSource::New { .. } if selected.is_empty() => {
+            eprintln!("no delivery matches; gatehouse deliveries list{} shows failing and dead ones", deployment.flags);
+            return Ok(NOT_FOUND);
+        }
+        ReceiptSource::New { arguments, command, is_all } => {
+            let receipt = arguments.create(command, &selected, is_all, Clock::System.now())?;
+            if let Some(receipt) = &receipt {
+                eprintln!("the receipt is {}", receipt.path().display());
+            }
+            receipt
+        }
+        ReceiptSource::Resumed(receipt) => Some(receipt),
+    };
     let mut interrupts = Interrupts::listen();
     let mut ticks = interval((Duration::from_secs(1) / rate).max(Duration::from_micros(1)));
     let (mut changed, mut skipped) = (0, 0);
@@ -463,11 +515,18 @@ async fn change(
         tokio::select! {
             _ = ticks.tick() => {}
             () = interrupts.next() => {
-                eprintln!("interrupted; run the command again for the rest");
+                match &receipt {
+                    Some(receipt) => eprintln!("interrupted; continue with --resume {}", receipt.path().display()),
+                    None => eprintln!("interrupted; run the command again for the rest"),
+                }
                 break;
             }
         }
-        if apply(&table, delivery).await? {
+        let is_changed = apply(&table, delivery).await?;
+        if let Some(receipt) = &mut receipt {
+            receipt.add(delivery, if is_changed { done } else { "changed meanwhile" })?;
+        }
+        if is_changed {
             changed += 1;
         } else {
             skipped += 1;

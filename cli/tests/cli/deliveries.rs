@@ -145,7 +145,24 @@ async fn failing_deliveries_are_listed_shown_resent_and_discarded() {
         tokio::task::yield_now().await;
     }
     assert!(at(&dev, &["deliveries", "discard", "--all"]).1.contains("pass --yes"));
-    let (code, text) = at(&dev, &["deliveries", "discard", "--all", "--to", "crm", "--yes"]);
+    let folder = tempfile::tempdir().unwrap();
+    let [resent, discarded] = ["resend.jsonl", "discard.jsonl"].map(|name| folder.path().join(name));
+    let [resent, discarded] = [&resent, &discarded].map(|path| path.to_str().unwrap());
+    let (code, text) = at(&dev, &["deliveries", "resend", "--all", "--to", "crm", "--receipt", resent]);
+    assert!(code == 0 && text.contains("1 delivery resent"), "{text}");
+    // A command that is killed has not written the last result.
+    let receipt = std::fs::read_to_string(resent).unwrap();
+    let lines: Vec<&str> = receipt.lines().collect();
+    assert!(lines.len() == 3 && lines[1].contains("ada:msg_2") && lines[2].contains("resent"), "{receipt}");
+    std::fs::write(resent, lines[..2].join("\n") + "\n").unwrap();
+    for expected in ["1 delivery resent", "0 deliveries resent"] {
+        let (code, text) = at(&dev, &["deliveries", "resend", "--resume", resent]);
+        assert!(code == 0 && text.contains(expected), "{text}");
+    }
+    let (code, text) = at(&dev, &["deliveries", "discard", "--resume", resent, "--yes"]);
+    assert!(code == 1 && text.contains("the receipt is of gatehouse deliveries resend"), "{text}");
+    let arguments = ["deliveries", "discard", "--all", "--to", "crm", "--yes", "--receipt", discarded];
+    let (code, text) = at(&dev, &arguments);
     assert!(code == 0 && text.contains("1 delivery discarded"), "{text}");
     assert!(at(&dev, &["deliveries", "show", "ada:msg_2"]).1.contains("discarded by an operator"));
 
