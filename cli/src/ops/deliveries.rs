@@ -3,32 +3,33 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use gatehouse_deliveries::DeliveryTable;
 use gatehouse_deliveries::destination::Order;
-use gatehouse_deliveries::filter::Match;
 use gatehouse_deliveries::lane::Lane;
 use gatehouse_deliveries::table::{Delivery, State};
-use gatehouse_deliveries::{DeliveryTable, Destination};
 use gatehouse_inbox::store::Content;
-use gatehouse_inbox::store::by_source::ListedEvent;
 use gatehouse_local::Error;
+use gatehouse_payload::time::Timestamp;
 use gatehouse_payload::{EventId, Subject};
 use gatehouse_runtime::Clock;
 use serde_json::{Value, json};
 use tokio::time::interval;
 
 use super::deployment::{Deployment, TargetArgs};
-use super::listing::Span;
 use super::output::{KeyValues, OutputArgs, Table, When, counted, parse_when, print_json};
-use super::{ExitStatus, NOT_FOUND, USAGE, destinations};
+use super::{ExitStatus, NOT_FOUND, USAGE};
 use crate::shell::{Interrupts, confirm, print};
 use receipt::{Receipt, ReceiptArgs};
+use reconcile::reconcile;
 
 mod receipt;
+mod reconcile;
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
   gatehouse deliveries list                          failing and dead ones, of all destinations
-  gatehouse deliveries list --to crm --state dead --stack gatehouse
+  gatehouse deliveries list --to crm --state dead --since 1d --stack gatehouse
+  gatehouse deliveries list --subject ada:conversation:673da1f0   in every state
   gatehouse deliveries show ada:msg_2Q1               every delivery of an event, with the destination's response
   gatehouse deliveries resend ada:msg_2Q1 --to crm    with the same webhook-id
   gatehouse deliveries resend --all --to crm --rate 10 --receipt resend.jsonl
@@ -38,10 +39,6 @@ Examples:
 
 A delivery waits while its destination fails or is disabled, and is dead after ten attempts in three days.";
 
-/// How long a delivery that the outbox missed is stored, in seconds.
-const MISSED_TTL: i64 = 90 * 86_400;
-/// In seconds.
-const HOUR: i64 = 3600;
 /// The states that a list without an event shows.
 const LISTED: [&str; 2] = ["failing", "dead"];
 
@@ -50,6 +47,9 @@ pub(crate) enum Command {
     /// List the deliveries that wait after a failure or for their destination, and the dead ones
     #[command(after_help = EXAMPLES)]
     List {
+        /// The deliveries of this subject in every state, such as delivered
+        #[arg(long, value_name = "SUBJECT")]
+        subject: Option<String>,
         #[command(flatten)]
         filter: FilterArgs,
         /// List at most this number for each destination and state
@@ -132,13 +132,28 @@ pub(crate) struct FilterArgs {
     /// Only deliveries in this state
     #[arg(long, value_name = "STATE", value_parser = LISTED)]
     state: Option<String>,
+    /// Only deliveries that have changed since this time: a span before now such as 3d, or a time
+    #[arg(long, value_name = "WHEN", value_parser = parse_when)]
+    since: Option<When>,
+    /// Only deliveries that have not changed after this time
+    #[arg(long, value_name = "WHEN", value_parser = parse_when)]
+    until: Option<When>,
+}
+
+impl FilterArgs {
+    fn matches(&self, delivery: &Delivery, now: Timestamp) -> bool {
+        self.to.as_ref().is_none_or(|to| to == delivery.lane.destination())
+            && self.state.as_ref().is_none_or(|state| *state == words(delivery))
+            && self.since.is_none_or(|since| delivery.at >= since.resolve(now))
+            && self.until.is_none_or(|until| delivery.at <= until.resolve(now))
+    }
 }
 
 /// Arguments that select deliveries.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct SelectionArgs {
     /// The event's id. Selects its deliveries in every state
-    #[arg(value_name = "EVENT", conflicts_with_all = ["all", "state"])]
+    #[arg(value_name = "EVENT", conflicts_with_all = ["all", "state", "since", "until"])]
     event: Option<String>,
     /// Every failing and dead delivery that matches
     #[arg(long)]
@@ -150,7 +165,9 @@ pub(crate) struct SelectionArgs {
 /// Runs `gatehouse deliveries`.
 pub(crate) async fn run(command: Command) -> ExitStatus {
     match command {
-        Command::List { filter, limit, output, target } => list(&target.find().await?, &filter, limit, output).await,
+        Command::List { subject, filter, limit, output, target } => {
+            list(&target.find().await?, subject.as_deref(), &filter, limit, output).await
+        }
         Command::Show { event, output, target } => show(&target.find().await?, &event, output).await,
         Command::Resend { selection, receipt, rate, target } => {
             let deployment = target.find().await?;
@@ -173,88 +190,6 @@ pub(crate) async fn run(command: Command) -> ExitStatus {
             })
             .await
         }
-    }
-}
-
-/// Adds the deliveries that the outbox missed.
-async fn reconcile(deployment: &Deployment, since: When, to: Option<&str>) -> ExitStatus {
-    let (table, destinations) = (deployment.delivery_table()?, destinations::of(deployment).await?);
-    if to.is_some_and(|name| destinations.get(name).is_none()) {
-        eprintln!(
-            "there is no destination {}; gatehouse destinations list{} shows them",
-            to.unwrap_or_default(),
-            deployment.flags
-        );
-        return Ok(NOT_FOUND);
-    }
-    let states = table.destinations().await?;
-    let selected = |name: &str| to.is_none_or(|to| to == name);
-    let (mut events, mut added) = (0, 0);
-    let now = Clock::System.now();
-    let mut from = since.resolve(now);
-    // Hour by hour, oldest first, so that deliveries are added in the order in which they are sent.
-    while from <= now {
-        let until = from.plus_secs(HOUR);
-        let span = Span { source: Vec::new(), since: When::At(from), until: Some(When::At(until.min(now))) };
-        let mut found = Vec::new();
-        let search = span.for_each(deployment, async |event| {
-            found.push(event);
-            Ok(true)
-        });
-        search.await?;
-        events += found.len();
-        for event in found.iter().rev() {
-            for (name, destination) in destinations.iter().filter(|(name, _)| selected(name)) {
-                let is_new_enough = states.get(name).is_some_and(|state| event.received_at >= state.since);
-                if is_new_enough && gets(deployment, destination, event).await? {
-                    added += usize::from(add(&table, name, destination, event).await?);
-                }
-            }
-        }
-        from = until;
-    }
-    print(&format!(
-        "{} read; {} added or woken, to be sent within a minute\n",
-        counted(events, "event"),
-        number_of(added)
-    ))?;
-    Ok(0)
-}
-
-/// Whether a destination gets an event. Reads its payload if a filter needs it.
-async fn gets(deployment: &Deployment, destination: &Destination, event: &ListedEvent) -> Result<bool, Error> {
-    Ok(match destination.filters.match_name(event.id.vendor(), event.event_type.as_deref()) {
-        Match::Yes => true,
-        Match::No => false,
-        Match::ByPayload => {
-            let contents = deployment.store.contents(vec![event.key.clone()], Clock::System.now()).await?;
-            contents.values().any(|content| match content {
-                Content::Record(record) => destination.filters.match_record(record),
-                Content::Empty | Content::Erased(_) | Content::Damaged(_) => false,
-            })
-        }
-    })
-}
-
-/// Adds the delivery of an event, if it has none, or wakes one that waits. It is due, so that the sweep finds it.
-async fn add(table: &DeliveryTable, name: &str, destination: &Destination, event: &ListedEvent) -> Result<bool, Error> {
-    let now = Clock::System.now();
-    let subject = event.subject.as_ref().map(Subject::as_str);
-    let lane = Lane::of(name, destination.order, subject, &event.key);
-    let delivery = Delivery {
-        event_type: event.event_type.clone(),
-        subject: subject.map(str::to_owned),
-        expires_at: now.as_secs() + MISSED_TTL,
-        due: Some(now),
-        ..Delivery::new(lane, &event.key, event.received_at, now)
-    };
-    if table.add(&delivery).await? {
-        return Ok(true);
-    }
-    // Its message on the queue may be lost.
-    match table.get(&delivery.lane, &delivery.row).await? {
-        Some(existing) => Ok(table.wake(&existing, now).await?),
-        None => Ok(false),
     }
 }
 
@@ -360,14 +295,24 @@ async fn show(deployment: &Deployment, event: &str, output: OutputArgs) -> ExitS
     Ok(0)
 }
 
-async fn list(deployment: &Deployment, filter: &FilterArgs, limit: usize, output: OutputArgs) -> ExitStatus {
-    let listed = matching(&deployment.delivery_table()?, filter, limit).await?;
+async fn list(
+    deployment: &Deployment,
+    subject: Option<&str>,
+    filter: &FilterArgs,
+    limit: usize,
+    output: OutputArgs,
+) -> ExitStatus {
+    let table = deployment.delivery_table()?;
+    let listed = match subject {
+        Some(subject) => of_subject(deployment, &table, subject, filter).await?,
+        None => matching(&table, filter, limit).await?,
+    };
     if output.json {
         listed.iter().try_for_each(|delivery| print_json(&to_json(delivery)))?;
         return Ok(0);
     }
     if listed.is_empty() {
-        print("no delivery is failing or dead\n")?;
+        print(if subject.is_some() { "no delivery matches\n" } else { "no delivery is failing or dead\n" })?;
         return Ok(0);
     }
     let mut table = Table::new(["destination", "state", "attempts", "next", "reason", "event"]);
@@ -417,7 +362,8 @@ async fn matching(table: &DeliveryTable, filter: &FilterArgs, limit: usize) -> R
     let mut names: Vec<String> = table.destinations().await?.into_keys().collect();
     names.retain(|name| filter.to.as_ref().is_none_or(|to| to == name));
     names.sort();
-    let until = Clock::System.now().plus_secs(365 * 86_400);
+    let now = Clock::System.now();
+    let until = now.plus_secs(365 * 86_400);
     let mut found = Vec::new();
     for name in names {
         for state in LISTED.into_iter().filter(|state| filter.state.as_deref().is_none_or(|wanted| wanted == *state)) {
@@ -428,7 +374,7 @@ async fn matching(table: &DeliveryTable, filter: &FilterArgs, limit: usize) -> R
                 } else {
                     table.dead(&name, until, from).await?
                 };
-                of_state.extend(page.0);
+                of_state.extend(page.0.into_iter().filter(|delivery| filter.matches(delivery, now)));
                 from = page.1;
                 if from.is_none() || of_state.len() >= limit {
                     break;
@@ -439,6 +385,28 @@ async fn matching(table: &DeliveryTable, filter: &FilterArgs, limit: usize) -> R
         }
     }
     Ok(found)
+}
+
+/// Returns the deliveries of a subject, in every state, that match.
+async fn of_subject(
+    deployment: &Deployment,
+    table: &DeliveryTable,
+    subject: &str,
+    filter: &FilterArgs,
+) -> Result<Vec<Delivery>, Error> {
+    let keys = deployment.store.keys(&Subject::from_stored(subject.to_owned())).await?;
+    let mut names: Vec<String> = table.destinations().await?.into_keys().collect();
+    names.sort();
+    let (now, mut deliveries) = (Clock::System.now(), Vec::new());
+    for name in names.iter().filter(|name| filter.to.as_ref().is_none_or(|to| to == *name)) {
+        let of_subject = Lane::of(name, Order::Subject, Some(subject), "");
+        let single = keys.iter().map(|key| Lane::of(name, Order::None, None, key));
+        for lane in std::iter::once(of_subject).chain(single) {
+            deliveries.extend(table.lane(&lane).await?);
+        }
+    }
+    deliveries.retain(|delivery| filter.matches(delivery, now));
+    Ok(deliveries)
 }
 
 /// The selected deliveries.

@@ -138,12 +138,22 @@ async fn failing_deliveries_are_listed_shown_resent_and_discarded() {
     };
     assert_eq!((&delivered["reason"], &delivered["response"]), (&Value::Null, &Value::Null));
 
+    // Delivered ones are found by their subject.
+    let subject = "ada:conversation:673da1f0c2b94e5f8a017b11";
+    let of_subject = |more: &[&str]| json_of(&dev, &[&["deliveries", "list", "--subject", subject], more].concat());
+    let [listed] = of_subject(&["--to", "crm", "--since", "1h"]).try_into().unwrap();
+    assert_eq!((&listed["event_id"], &listed["state"]), (&json!("ada:msg_1"), &json!("delivered")));
+    for other in [["--to", "archive"], ["--state", "dead"], ["--until", "1h"]] {
+        assert!(of_subject(&other).is_empty(), "{other:?}");
+    }
+
     // What waits for a disabled destination can be discarded.
     at(&dev, &["destinations", "disable", "crm"]);
     ada("msg_2").send(dev.base()).await.unwrap();
     while json_of(&dev, &["deliveries", "list", "--to", "crm"]).is_empty() {
         tokio::task::yield_now().await;
     }
+    assert!(json_of(&dev, &["deliveries", "list", "--until", "1h"]).is_empty());
     assert!(at(&dev, &["deliveries", "discard", "--all"]).1.contains("pass --yes"));
     let folder = tempfile::tempdir().unwrap();
     let [resent, discarded] = ["resend.jsonl", "discard.jsonl"].map(|name| folder.path().join(name));
@@ -167,7 +177,6 @@ async fn failing_deliveries_are_listed_shown_resent_and_discarded() {
     assert!(at(&dev, &["deliveries", "show", "ada:msg_2"]).1.contains("discarded by an operator"));
 
     // An erasure deletes the deliveries too.
-    let subject = "ada:conversation:673da1f0c2b94e5f8a017b11";
     let (code, text) = at(&dev, &["events", "erase", "--subject", subject, "--yes"]);
     assert_eq!(code, 0, "{text}");
     assert_eq!(at(&dev, &["deliveries", "show", "ada:msg_1"]).0, 3);

@@ -25,7 +25,7 @@ pub(crate) struct ReceiptArgs {
     #[arg(long, value_name = "FILE")]
     receipt: Option<PathBuf>,
     /// Continue an interrupted command from its receipt
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["event", "all", "to", "state", "receipt"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["event", "all", "to", "state", "since", "until", "receipt"])]
     resume: Option<PathBuf>,
 }
 

@@ -1,0 +1,105 @@
+//! `gatehouse deliveries reconcile`: adds the deliveries that the outbox missed.
+
+use gatehouse_deliveries::filter::Match;
+use gatehouse_deliveries::lane::Lane;
+use gatehouse_deliveries::table::Delivery;
+use gatehouse_deliveries::{DeliveryTable, Destination};
+use gatehouse_inbox::store::Content;
+use gatehouse_inbox::store::by_source::ListedEvent;
+use gatehouse_local::Error;
+use gatehouse_payload::Subject;
+use gatehouse_runtime::Clock;
+
+use super::number_of;
+use crate::ops::deployment::Deployment;
+use crate::ops::listing::Span;
+use crate::ops::output::{When, counted};
+use crate::ops::{ExitStatus, NOT_FOUND, destinations};
+use crate::shell::print;
+
+/// How long a delivery that the outbox missed is stored, in seconds.
+const MISSED_TTL: i64 = 90 * 86_400;
+/// In seconds.
+const HOUR: i64 = 3600;
+
+/// Adds the deliveries that the outbox missed.
+pub(super) async fn reconcile(deployment: &Deployment, since: When, to: Option<&str>) -> ExitStatus {
+    let (table, destinations) = (deployment.delivery_table()?, destinations::of(deployment).await?);
+    if to.is_some_and(|name| destinations.get(name).is_none()) {
+        eprintln!(
+            "there is no destination {}; gatehouse destinations list{} shows them",
+            to.unwrap_or_default(),
+            deployment.flags
+        );
+        return Ok(NOT_FOUND);
+    }
+    let states = table.destinations().await?;
+    let selected = |name: &str| to.is_none_or(|to| to == name);
+    let (mut events, mut added) = (0, 0);
+    let now = Clock::System.now();
+    let mut from = since.resolve(now);
+    // Hour by hour, oldest first, so that deliveries are added in the order in which they are sent.
+    while from <= now {
+        let until = from.plus_secs(HOUR);
+        let span = Span { source: Vec::new(), since: When::At(from), until: Some(When::At(until.min(now))) };
+        let mut found = Vec::new();
+        let search = span.for_each(deployment, async |event| {
+            found.push(event);
+            Ok(true)
+        });
+        search.await?;
+        events += found.len();
+        for event in found.iter().rev() {
+            for (name, destination) in destinations.iter().filter(|(name, _)| selected(name)) {
+                let is_new_enough = states.get(name).is_some_and(|state| event.received_at >= state.since);
+                if is_new_enough && gets(deployment, destination, event).await? {
+                    added += usize::from(add(&table, name, destination, event).await?);
+                }
+            }
+        }
+        from = until;
+    }
+    print(&format!(
+        "{} read; {} added or woken, to be sent within a minute\n",
+        counted(events, "event"),
+        number_of(added)
+    ))?;
+    Ok(0)
+}
+
+/// Whether a destination gets an event. Reads its payload if a filter needs it.
+async fn gets(deployment: &Deployment, destination: &Destination, event: &ListedEvent) -> Result<bool, Error> {
+    Ok(match destination.filters.match_name(event.id.vendor(), event.event_type.as_deref()) {
+        Match::Yes => true,
+        Match::No => false,
+        Match::ByPayload => {
+            let contents = deployment.store.contents(vec![event.key.clone()], Clock::System.now()).await?;
+            contents.values().any(|content| match content {
+                Content::Record(record) => destination.filters.match_record(record),
+                Content::Empty | Content::Erased(_) | Content::Damaged(_) => false,
+            })
+        }
+    })
+}
+
+/// Adds the delivery of an event, if it has none, or wakes one that waits. It is due, so that the sweep finds it.
+async fn add(table: &DeliveryTable, name: &str, destination: &Destination, event: &ListedEvent) -> Result<bool, Error> {
+    let now = Clock::System.now();
+    let subject = event.subject.as_ref().map(Subject::as_str);
+    let lane = Lane::of(name, destination.order, subject, &event.key);
+    let delivery = Delivery {
+        event_type: event.event_type.clone(),
+        subject: subject.map(str::to_owned),
+        expires_at: now.as_secs() + MISSED_TTL,
+        due: Some(now),
+        ..Delivery::new(lane, &event.key, event.received_at, now)
+    };
+    if table.add(&delivery).await? {
+        return Ok(true);
+    }
+    // Its message on the queue may be lost.
+    match table.get(&delivery.lane, &delivery.row).await? {
+        Some(existing) => Ok(table.wake(&existing, now).await?),
+        None => Ok(false),
+    }
+}
