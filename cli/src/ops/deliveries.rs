@@ -39,12 +39,12 @@ Examples:
 
 A delivery waits while its destination fails or is disabled, and is dead after ten attempts in three days.";
 
-/// The states that a list without an event shows.
+/// The states that a list without a subject shows.
 const LISTED: [&str; 2] = ["failing", "dead"];
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// List the deliveries that wait after a failure or for their destination, and the dead ones
+    /// List failing and dead deliveries, or all deliveries of a subject
     #[command(after_help = EXAMPLES)]
     List {
         /// The deliveries of this subject in every state, such as delivered
@@ -52,7 +52,7 @@ pub(crate) enum Command {
         subject: Option<String>,
         #[command(flatten)]
         filter: FilterArgs,
-        /// List at most this number for each destination and state
+        /// List at most this number for each destination and state; ignored with --subject
         #[arg(long, value_name = "N", default_value_t = 100)]
         limit: usize,
         #[command(flatten)]
@@ -73,7 +73,7 @@ pub(crate) enum Command {
     },
     /// Send deliveries again, with a new series of attempts
     ///
-    /// With --all, the selected deliveries and the results are written to a receipt: a file with one JSON line for each.
+    /// With --all, the selected deliveries and the results are written to a receipt: a file of JSON lines.
     /// --resume continues an interrupted command.
     #[command(after_help = EXAMPLES)]
     Resend {
@@ -104,7 +104,7 @@ pub(crate) enum Command {
     },
     /// Drop deliveries, which are then not sent. Their events stay recorded
     ///
-    /// With --all, the selected deliveries and the results are written to a receipt: a file with one JSON line for each.
+    /// With --all, the selected deliveries and the results are written to a receipt: a file of JSON lines.
     /// --resume continues an interrupted command.
     #[command(after_help = EXAMPLES)]
     Discard {
@@ -326,7 +326,7 @@ async fn list(
     Ok(0)
 }
 
-/// Returns the word for a delivery's state. One that waits for a time has failed, or its destination does.
+/// Returns a delivery's state for display. A waiting delivery with a due time is shown as failing.
 fn words(delivery: &Delivery) -> String {
     match (delivery.state, delivery.due) {
         (State::Waiting, Some(_)) => LISTED[0].to_owned(),

@@ -211,7 +211,7 @@ impl Deliveries {
         loop {
             ticks.tick().await;
             if let Err(error) = deliver::sweep(&self.deliver, Deadline::within(deliver::TIMEOUT)).await {
-                tracing::warn!(%error, "retrying in a second");
+                tracing::warn!(%error, "the sweep of the delivery table failed; retrying");
             }
         }
     }

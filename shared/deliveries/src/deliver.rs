@@ -26,7 +26,7 @@ const SETTLE_LIMIT: Duration = Duration::from_secs(6);
 const LEASE_MARGIN: i64 = 5;
 /// The longest pause for which a doorbell is hidden. After a longer one, the sweep rings.
 const MAX_HIDDEN: Duration = Duration::from_secs(60);
-/// The pause before a doorbell rings again whose lane another sender holds.
+/// The pause before a doorbell rings again because another sender holds its lane.
 const TAKEN_PAUSE: Duration = Duration::from_secs(1);
 /// How long the state of a destination is used before it is read again, in seconds.
 const STATE_AGE: i64 = 5;
@@ -34,7 +34,7 @@ const STATE_AGE: i64 = 5;
 const ROUNDS: usize = 100;
 /// The number of pages, of up to 1,000 lanes each, for which a sweep rings for a destination.
 const SWEEP_PAGES: usize = 10;
-/// Why a delivery is dropped whose event has expired.
+/// The reason of a delivery whose event has expired.
 const EXPIRED: &str = "expired";
 /// The number of lanes for which a sweep rings if a breaker is half-open. Only one sends the probe; others may be
 /// blocked.
@@ -154,7 +154,7 @@ impl Deliverer {
                 }
             };
             let done_to = match walk.stop {
-                // Also if the walk began before the position of the lease.
+                // The position must not move back when a walk ignored it.
                 Stop::End => lease.done_to.as_ref().max(walk.done_to.as_ref()),
                 Stop::Blocked(_) | Stop::Parked | Stop::Interrupted => walk.done_to.as_ref(),
             };
@@ -172,13 +172,13 @@ impl Deliverer {
                     return Ok(if next.is_none() { Rung::Done } else { self.after(walk.stop) });
                 }
             }
-            // The lane has changed. The position that this call has set may be above what was added.
+            // The lane has changed. The position that this call has set may be after an added delivery.
             is_whole = true;
         }
         Ok(Rung::Again(Duration::ZERO))
     }
 
-    /// What becomes of a doorbell after a walk.
+    /// Decides whether a doorbell rings again after a walk.
     fn after(&self, stop: Stop) -> Rung {
         match stop {
             Stop::End | Stop::Parked => Rung::Done,

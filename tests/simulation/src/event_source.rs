@@ -29,7 +29,7 @@ pub async fn poll(world: World, fleet: Fleet, function: Function) {
         let began = world.now();
         let Some((instance, response)) = fleet.handle_batch(function, batch.clone()).await else { continue };
         let failed: Vec<&str> = response.batch_item_failures.iter().map(|item| &*item.item_identifier).collect();
-        // After that, event-retry starts no further message, because its time runs out.
+        // After `LONGEST_BATCH`, event-retry starts no further message, because its time runs out.
         let is_whole = world.now() - began < LONGEST_BATCH && !world.has_paused(instance, began);
         if function == Function::EventRetry && is_whole {
             let checked = world.state().model.check_batch(instance, &batch, &failed);

@@ -166,7 +166,7 @@ impl Fleet {
         self.invoke(Function::Outbox, outbox::TIMEOUT, code).await?.1
     }
 
-    /// Lets deliver ring for what is due.
+    /// Runs a sweep of deliver.
     pub async fn sweep(&self) {
         let code = async |instance: &Instance| instance.sweep(Deadline::within(deliver::TIMEOUT)).await;
         self.invoke(Function::Deliver, deliver::TIMEOUT, code).await;

@@ -21,7 +21,7 @@ use crate::{event_source, schedule, senders, stream};
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 const MINUTE: Ms = 60_000;
-/// The times of 100,000 events, in milliseconds: 500,000 arrive in six hours.
+/// The time in which 100,000 events arrive, in milliseconds: 500,000 arrive in six hours.
 const PER_100_000: Ms = 72 * MINUTE;
 /// The shortest and the longest time after the outage in which events arrive.
 const AFTER: (Ms, Ms) = (3 * MINUTE, 30 * MINUTE);
@@ -70,7 +70,10 @@ pub fn measure(events: u32) -> Result<bool> {
     let ways = [("refuses", FaultKind::Unreachable), ("errs", FaultKind::Internal), ("is silent", FaultKind::Lost)];
     let runs: Vec<Result<Run>> = std::thread::scope(|scope| {
         let threads = ways.map(|(_, kind)| scope.spawn(move || run_alone(events, kind)));
-        threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err("a run has ended".into()))).collect()
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_else(|_| Err("a benchmark thread panicked".into())))
+            .collect()
     });
     for ((name, _), run) in ways.into_iter().zip(runs) {
         let run = run?;
@@ -96,7 +99,7 @@ struct Run {
     measured: Measured,
     /// The number of events that wait for the dead destination when it is back.
     waiting: u64,
-    /// When it had got all.
+    /// The time at which the dead destination had accepted all events.
     done_at: Ms,
     /// Whether both destinations have got all events.
     is_complete: bool,

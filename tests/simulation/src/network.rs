@@ -34,7 +34,7 @@ pub enum Caller {
     Instance(usize),
     /// A command of an operator, with its number.
     Operator(usize),
-    /// AWS itself: the event source of the retry queue, and what DynamoDB removes.
+    /// AWS itself: the event sources of the queues, and DynamoDB's removal of expired items.
     Aws,
     /// A vendor or a chat client, with the number of its action and of its attempt.
     Outside(usize, u64),
@@ -399,7 +399,7 @@ fn refusal(service: Service, kind: FaultKind) -> Response {
     Response::error(status, code, "simulated")
 }
 
-/// The HTTP clients of one caller: for the AWS SDK, agents and control URLs.
+/// The HTTP clients of one caller: for the AWS SDK and for outgoing requests.
 #[derive(Clone)]
 pub struct Wire {
     /// The world.

@@ -22,7 +22,7 @@ use crate::world::World;
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 impl Wire {
-    /// Sends a request to an agent or to a control URL.
+    /// Sends a request to an agent, a control URL, the user's service or a destination.
     pub(crate) async fn send_outgoing(&self, request: Request<Bytes>) -> Result<Response<Body>, NoResponse> {
         if request.uri().host() == Some(SERVICE_HOST) {
             return self.ask_service(request).await;
@@ -139,7 +139,7 @@ struct Answer {
     pause: Ms,
 }
 
-/// Answers as destinations do: mostly well, and at times with an error, too late or not at all.
+/// Answers as a destination does: mostly with success, sometimes with an error, a redirect or too late.
 fn destination_answer(state: &mut crate::world::State) -> Answer {
     let mut chance = Chance::of(state.plan.seed, &[10, state.stats.messages]);
     let is_erring = !state.is_quiet && !state.plan.is_calm();

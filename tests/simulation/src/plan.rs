@@ -119,7 +119,7 @@ pub enum What {
     Sweep,
     /// A message that is not an event is on the retry queue.
     Poison(Poison),
-    /// The operator does something with a destination: an index of [`DESTINATIONS`].
+    /// The operator performs an operation on a destination: an index of [`DESTINATIONS`].
     Destination(usize, Operation),
 }
 
@@ -132,7 +132,7 @@ pub enum Operation {
     Enable,
     /// Its failing and its dead deliveries are attempted again.
     Resend,
-    /// The delivery that has failed for the longest time is dropped.
+    /// The waiting delivery with the earliest due time is dropped.
     Discard,
 }
 

@@ -147,7 +147,7 @@ async fn settle(world: &World, fleet: &Fleet, plan: &Plan) {
     world.check(checked);
 }
 
-/// Enables the destinations, and waits until nothing is left to deliver. The longest pause between two attempts is 29 h.
+/// Enables the destinations, and waits until nothing is left to deliver. The longest pause between attempts is 29 h.
 async fn rest_destinations(world: &World, first_action: usize) {
     if !world.state().plan.has_deliveries {
         return;
@@ -219,7 +219,7 @@ fn delivered_event(action: &Action) -> Option<usize> {
     }
 }
 
-/// Creates the table and the queues as the template says.
+/// Creates the tables and the queues as the template says.
 pub(crate) fn create_services(world: &World) {
     let now = world.epoch_ms();
     let mut state = world.state();

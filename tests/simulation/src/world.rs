@@ -68,7 +68,7 @@ pub struct State {
     pub version: u8,
     /// The event table's stream.
     pub stream: Stream,
-    /// What is measured instead of checking the model, if anything is.
+    /// The measurements of a benchmark; `None` if the model is checked.
     pub measured: Option<Measured>,
     /// Whether the last fault has ended, so that destinations accept everything.
     pub is_quiet: bool,
@@ -89,7 +89,7 @@ pub struct State {
 /// What a benchmark measures.
 #[derive(Debug, Clone, Default)]
 pub struct Measured {
-    /// The times from receipt to the first destination, each with its end. In milliseconds.
+    /// The end and the length of each delay from receipt to the first destination, in milliseconds.
     pub delays: Vec<(Ms, i64)>,
     /// The number of messages that the second destination has accepted.
     pub accepted: u64,
@@ -243,7 +243,7 @@ impl World {
         self.0.violated.notified().await;
     }
 
-    /// Wakes the event source of the retry queue.
+    /// Wakes the event sources of the queues.
     pub fn queue_changed(&self) {
         self.0.queue_changed.notify_waiters();
     }

@@ -1,7 +1,7 @@
 //! The receipt of a command that changes many deliveries, with which an interrupted command continues.
 //!
 //! It is a file of JSON lines: the command, then one line for each selected delivery, then one line for each result. A
-//! line is written when its delivery has been changed, so that a command that is killed repeats at most one change.
+//! result is written after its delivery was changed, so that a command that is killed repeats at most one change.
 
 use std::collections::BTreeSet;
 use std::fs::File;

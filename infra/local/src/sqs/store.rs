@@ -59,7 +59,7 @@ const SCHEMA: &str = "
     DROP TABLE IF EXISTS moves;   -- from an older version; its moves have all ended
 ";
 
-/// Adds the column that the files of older versions lack, and its index.
+/// Adds the column that the files of older versions lack.
 const ADD_GROUPS: &str = "ALTER TABLE messages ADD COLUMN message_group TEXT NOT NULL DEFAULT ''";
 const GROUP_INDEX: &str = "CREATE INDEX IF NOT EXISTS by_group ON messages (queue, message_group, visible_at, seq)";
 
@@ -260,7 +260,7 @@ impl Store {
             let first = |row: &Row<'_>| Ok((row.get::<_, String>(0)?, row.get::<_, Option<i64>>(1)?));
             let groups = select.query_map(params![queue.name, now], first)?.collect::<rusqlite::Result<Vec<_>>>()?;
             drop(select);
-            // The group that was not served for the longest time, as a fair queue of AWS serves quiet groups first.
+            // The least recently served group comes first: a fair queue of AWS serves quiet groups first.
             let groups = groups.into_iter().filter_map(|(group, seq)| Some(((queue.name.clone(), group), seq?)));
             let next = groups.min_by_key(|(group, seq)| (self.served.get(group).copied().unwrap_or_default(), *seq));
             let Some((group, seq)) = next else { break };

@@ -65,13 +65,13 @@ impl DeliveryTable {
     /// # Errors
     /// If DynamoDB did not confirm it.
     pub async fn drop_waiting(&self, delivery: &Delivery, reason: &str, now: Timestamp) -> Result<bool, StoreError> {
-        // Before, so that the sweep finds the next delivery although this process ends in between.
+        // The next delivery is woken first, so that the sweep finds it even if this process ends in between.
         self.wake_next(&delivery.lane, Some(&delivery.row), now).await?;
         let (state, reason) = (State::Dropped, Some(reason.to_owned()));
         if !self.replace(delivery, &Delivery { state, reason, due: None, at: now, ..delivery.clone() }).await? {
             return Ok(false);
         }
-        // One may have been added meanwhile.
+        // Another delivery may have been added meanwhile.
         self.wake_next(&delivery.lane, None, now).await?;
         Ok(true)
     }

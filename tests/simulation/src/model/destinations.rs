@@ -22,8 +22,8 @@ use crate::world::{START, State, TABLE};
 const ATTEMPTS: u64 = 10;
 /// How much longer a delivery is stored than its event, in seconds.
 const EXTRA_TTL: i64 = 7 * 86_400;
-/// The time after which nothing is sent to a destination that was disabled, in milliseconds: the attempt that ran, and
-/// the age of the known state.
+/// The longest time for which a disabled destination may get messages, in milliseconds: a running attempt, and the age
+/// of the cached state.
 const DISABLED_WITHIN: i64 = 60_000;
 
 /// What the destinations got, and what the delivery table has.
@@ -114,7 +114,7 @@ impl Destinations {
         self.events.insert((key.to_owned(), attempt.received_at.clone()), event);
     }
 
-    /// Sees that the outbox has added all deliveries of a record, which is in a record of the stream.
+    /// Sees that outbox has added all deliveries of the event in a stream record.
     pub fn shown(&mut self, record: &Value, now: i64) {
         let text = |name: &str| record["dynamodb"]["NewImage"][name]["S"].as_str().unwrap_or_default();
         self.shown.entry(row_of(text("event_id"), text("received_at"))).or_insert(now);
@@ -132,7 +132,7 @@ impl Destinations {
         let waiting = self.rows.iter().filter(|(_, row)| row.state == "waiting");
         let due = waiting.filter_map(|((lane, _), row)| {
             let due = row.due?;
-            // Only the end of its event is noticed.
+            // A sweep only drops expired deliveries to a disabled destination.
             Some(if is_disabled(lane) { due.max(row.expires_at * 1000) } else { due })
         });
         due.min()
@@ -294,7 +294,7 @@ impl Model {
         }
     }
 
-    /// Checks that every event has reached each destination, or is its dead letter, or was dropped for a reason.
+    /// Checks that every event has reached each destination, or that its delivery is dead or dropped.
     pub fn check_destinations_at_rest(&self, now: i64) -> Checked {
         let of = &self.destinations;
         if let Some(((lane, row), _)) = of.rows.iter().find(|(_, row)| row.state == "waiting") {
