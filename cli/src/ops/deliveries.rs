@@ -237,9 +237,8 @@ pub(crate) async fn resend_event(deployment: &Deployment, event: &str, name: &st
         let delivery = Delivery {
             event_type: record.event.event_type.clone(),
             subject: subject.map(str::to_owned),
-            expires_at: record.expires_at,
             due: Some(now),
-            ..Delivery::new(lane, event, record.event.received_at, now)
+            ..Delivery::new(lane, event, record.event.received_at, now).of_event_until(record.expires_at)
         };
         table.add(&delivery).await?;
         deliveries.push(delivery);

@@ -213,12 +213,18 @@ async fn erase(deployment: &Deployment, subject: &Subject) -> Result<Removed, Er
     };
     // Tombstones have no subject, so that the keys are not found later. Therefore the deliveries are deleted before the
     // events too: a command that is interrupted can be repeated.
-    let keys = if destinations.is_empty() { Vec::new() } else { deployment.store.keys(subject).await? };
+    let keys = async || match destinations.is_empty() {
+        true => Ok(Vec::new()),
+        false => deployment.store.keys(subject).await,
+    };
+    let mut erased: BTreeSet<String> = keys().await?.into_iter().collect();
     if let Some(table) = &table {
-        erase_deliveries(deployment, table, &destinations, subject, &keys).await?;
+        erase_deliveries(deployment, table, &destinations, subject, &erased).await?;
     }
     let mut total = Removed::default();
     loop {
+        // An instance that did not know of the erasure may have recorded another event.
+        erased.extend(keys().await?);
         let removed = deployment.store.erase(subject, now).await?;
         total += removed;
         if removed == Removed::default() {
@@ -227,7 +233,7 @@ async fn erase(deployment: &Deployment, subject: &Subject) -> Result<Removed, Er
     }
     // A delivery may have been added meanwhile.
     if let Some(table) = &table {
-        erase_deliveries(deployment, table, &destinations, subject, &keys).await?;
+        erase_deliveries(deployment, table, &destinations, subject, &erased).await?;
     }
     Ok(total)
 }
@@ -238,7 +244,7 @@ async fn erase_deliveries(
     table: &DeliveryTable,
     destinations: &[String],
     subject: &Subject,
-    keys: &[String],
+    keys: &BTreeSet<String>,
 ) -> Result<(), Error> {
     let holder = deployment.random.nonce()?;
     for name in destinations {

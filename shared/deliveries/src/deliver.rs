@@ -9,7 +9,7 @@ use gatehouse_inbox::{Store, StoreError};
 use gatehouse_payload::EventId;
 use gatehouse_payload::time::Timestamp;
 use gatehouse_runtime::{Clock, Random};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::destination::{Destination, Destinations};
 use crate::doorbell::Doorbells;
@@ -234,7 +234,11 @@ impl Deliverer {
             }
             _ => return Ok(Attempted::Stop(Stop::Parked)),
         };
-        self.attempt(job, delivery, destination, is_late).await
+        // The lease ends a few seconds later.
+        match timeout_at(job.until, self.attempt(job, delivery, destination, is_late)).await {
+            Ok(attempted) => attempted,
+            Err(_) => Ok(Attempted::Stop(Stop::Interrupted)),
+        }
     }
 
     /// Whether a destination gets messages now.
@@ -384,7 +388,13 @@ impl Deliverer {
                 let (due, next) = self.table.due(&state.name, now, from).await?;
                 let mut lanes: Vec<Lane> = due.into_iter().map(|delivery| delivery.lane).collect();
                 lanes.dedup();
-                lanes.truncate(limit);
+                if limit < lanes.len() {
+                    // Other lanes in each minute: the first ones may all be blocked by a later delivery.
+                    let minute = usize::try_from(now.as_secs() / 60).unwrap_or_default();
+                    let first = minute.wrapping_mul(limit) % lanes.len();
+                    lanes.rotate_left(first);
+                    lanes.truncate(limit);
+                }
                 // The whole lane: what is due may be below its position, if it was added or resent by a process that
                 // ended.
                 let refused = self.doorbells.ring(&lanes, true).await;

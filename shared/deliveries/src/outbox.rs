@@ -17,7 +17,7 @@ use crate::destination::{Destination, Destinations};
 use crate::doorbell::Doorbells;
 use crate::filter::Match;
 use crate::lane::Lane;
-use crate::table::{Delivery, DeliveryTable, EXTRA_TTL};
+use crate::table::{Delivery, DeliveryTable};
 
 /// Number of deliveries that are added at the same time.
 const CONCURRENT: usize = 16;
@@ -224,8 +224,7 @@ impl Outbox {
                 let delivery = Delivery {
                     event_type: head.event_type.clone(),
                     subject: head.subject.clone(),
-                    expires_at: head.expires_at.saturating_add(EXTRA_TTL),
-                    ..Delivery::new(lane.clone(), &head.key, head.received_at, now)
+                    ..Delivery::new(lane.clone(), &head.key, head.received_at, now).of_event_until(head.expires_at)
                 };
                 self.table.add(&delivery).await?;
                 lanes.push(lane);

@@ -37,7 +37,7 @@ const PAGE: i32 = 50;
 /// The number of deliveries that a query of the index reads.
 const INDEX_PAGE: i32 = 1000;
 /// How much longer a delivery is stored than its event, in seconds, so that it shows that the event has expired.
-pub(crate) const EXTRA_TTL: i64 = 7 * 86_400;
+const EXTRA_TTL: i64 = 7 * 86_400;
 /// The longest part of a response that is stored, in bytes.
 pub const MAX_RESPONSE_BYTES: usize = 1024;
 
@@ -150,6 +150,12 @@ impl Delivery {
             response: None,
             at: now,
         }
+    }
+
+    /// Sets the expiry of its event, in seconds since the epoch.
+    #[must_use]
+    pub fn of_event_until(self, expires_at: i64) -> Delivery {
+        Delivery { expires_at: expires_at.saturating_add(EXTRA_TTL), ..self }
     }
 
     /// Whether an attempt may begin now.

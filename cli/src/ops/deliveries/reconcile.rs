@@ -1,7 +1,7 @@
 //! `gatehouse deliveries reconcile`: adds the deliveries that the outbox missed.
 
 use gatehouse_deliveries::filter::Match;
-use gatehouse_deliveries::lane::Lane;
+use gatehouse_deliveries::lane::{Lane, RowKey};
 use gatehouse_deliveries::table::Delivery;
 use gatehouse_deliveries::{DeliveryTable, Destination};
 use gatehouse_inbox::store::Content;
@@ -17,8 +17,6 @@ use crate::ops::output::{When, counted};
 use crate::ops::{ExitStatus, NOT_FOUND, destinations};
 use crate::shell::print;
 
-/// How long a delivery that the outbox missed is stored, in seconds.
-const MISSED_TTL: i64 = 90 * 86_400;
 /// In seconds.
 const HOUR: i64 = 3600;
 
@@ -86,20 +84,19 @@ async fn gets(deployment: &Deployment, destination: &Destination, event: &Listed
 async fn add(table: &DeliveryTable, name: &str, destination: &Destination, event: &ListedEvent) -> Result<bool, Error> {
     let now = Clock::System.now();
     let subject = event.subject.as_ref().map(Subject::as_str);
+    // Its lane is another one if the order was changed, or if it was added by `events resend`.
+    let existing = table.of_event(name, &event.key, subject).await?;
+    let existing = existing.into_iter().find(|delivery| delivery.row == RowKey::of(event.received_at, &event.key));
+    if let Some(existing) = existing {
+        // Its message on the queue may be lost.
+        return Ok(table.wake(&existing, now).await?);
+    }
     let lane = Lane::of(name, destination.order, subject, &event.key);
     let delivery = Delivery {
         event_type: event.event_type.clone(),
         subject: subject.map(str::to_owned),
-        expires_at: now.as_secs() + MISSED_TTL,
         due: Some(now),
-        ..Delivery::new(lane, &event.key, event.received_at, now)
+        ..Delivery::new(lane, &event.key, event.received_at, now).of_event_until(event.expires_at)
     };
-    if table.add(&delivery).await? {
-        return Ok(true);
-    }
-    // Its message on the queue may be lost.
-    match table.get(&delivery.lane, &delivery.row).await? {
-        Some(existing) => Ok(table.wake(&existing, now).await?),
-        None => Ok(false),
-    }
+    Ok(table.add(&delivery).await?)
 }

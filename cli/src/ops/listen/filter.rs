@@ -74,6 +74,7 @@ mod tests {
             subject: Some(Subject::from_stored("ada:conversation:1".to_owned())),
             occurred_at: Timestamp::clamped(0),
             received_at: Timestamp::clamped(0),
+            expires_at: i64::MAX,
             unparsed: false,
             weak_identity: false,
         }

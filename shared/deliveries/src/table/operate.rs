@@ -59,12 +59,15 @@ impl DeliveryTable {
         Ok(true)
     }
 
-    /// Drops a delivery, which is then not sent. Deliveries of its lane that waited for it are sent. `reason` is a few
-    /// words. Returns false if it has changed meanwhile.
+    /// Drops a waiting or dead delivery, which is then not sent. Deliveries of its lane that waited for it are sent.
+    /// `reason` is a few words. Returns false if it has another state or has changed meanwhile.
     ///
     /// # Errors
     /// If DynamoDB did not confirm it.
     pub async fn drop_waiting(&self, delivery: &Delivery, reason: &str, now: Timestamp) -> Result<bool, StoreError> {
+        if !matches!(delivery.state, State::Waiting | State::Dead) {
+            return Ok(false);
+        }
         // The next delivery is woken first, so that the sweep finds it even if this process ends in between.
         self.wake_next(&delivery.lane, Some(&delivery.row), now).await?;
         let (state, reason) = (State::Dropped, Some(reason.to_owned()));

@@ -5,7 +5,7 @@
 
 use gatehouse_payload::time::Timestamp;
 
-use super::item::{self, Item, attribute, is_expired, source_hour, text, text_of};
+use super::item::{self, Item, attribute, is_expired, number_of, source_hour, text, text_of};
 use super::request::failure;
 use super::{PageToken, Record, Store, StoreError};
 use gatehouse_payload::event::{EventId, Subject};
@@ -33,6 +33,8 @@ pub struct ListedEvent {
     pub occurred_at: Timestamp,
     /// The time at which the receiver received it.
     pub received_at: Timestamp,
+    /// When its record expires, in seconds since the epoch.
+    pub expires_at: i64,
     /// Whether its body could not be read with the vendor's types.
     pub unparsed: bool,
     /// Whether its identity is weak: another event may have the same id.
@@ -90,6 +92,7 @@ impl ListedEvent {
             subject: event.subject.clone(),
             occurred_at: event.occurred_at,
             received_at: event.received_at,
+            expires_at: record.expires_at,
             unparsed: event.flags.unparsed,
             weak_identity: event.flags.weak_identity,
         }
@@ -107,6 +110,8 @@ impl ListedEvent {
             subject: text_of(item, attribute::SUBJECT).map(|subject| Subject::from_stored(subject.to_owned())),
             occurred_at: time(attribute::OCCURRED_AT).unwrap_or(received_at),
             received_at,
+            // A record without a readable expiry never expires.
+            expires_at: number_of(item, attribute::EXPIRES_AT).unwrap_or(i64::MAX),
             unparsed: item::flags(item).unparsed,
             weak_identity: item::flags(item).weak_identity,
         })
