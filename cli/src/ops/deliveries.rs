@@ -499,7 +499,10 @@ async fn change(
             skipped += 1;
         }
     }
-    let note = if skipped > 0 { format!("; {skipped} changed meanwhile and were left alone") } else { String::new() };
+    let note = match skipped {
+        0 => String::new(),
+        _ => format!("; {skipped} were settled or changed meanwhile, and were left alone"),
+    };
     print(&format!("{} {done}{note}\n", number_of(changed)))?;
     Ok(u8::from(changed + skipped < selected.len()))
 }

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use aws_config::SdkConfig;
 use clap::{Args, Subcommand};
 use gatehouse_deliveries::destination::{Order, Target};
 use gatehouse_deliveries::lane::Lane;
@@ -16,6 +15,7 @@ use gatehouse_local::{Error, external_sdk};
 use gatehouse_payload::Nonce;
 use gatehouse_payload::time::Timestamp;
 use gatehouse_runtime::Clock;
+use gatehouse_runtime::aws::function_config;
 use gatehouse_vendor::secrets::{DESTINATIONS, is_name};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -224,16 +224,6 @@ impl Configured {
     fn unknown(&self, name: &str) -> u8 {
         eprintln!("there is no destination {name}; gatehouse destinations list{} shows them", self.deployment.flags);
         NOT_FOUND
-    }
-
-    /// The configuration of the AWS SDK with which a test message is sent.
-    fn sdk(&self) -> SdkConfig {
-        let get = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-        match (&self.deployment.deployed, &self.deployment.dev) {
-            (None, Some(dev)) => external_sdk(&dev.about.sqs, &get),
-            (Some((sdk, _)), _) => sdk.clone(),
-            (None, None) => external_sdk("", &get),
-        }
     }
 }
 
@@ -500,7 +490,14 @@ async fn send_test(
     let message = Message::test(&Nonce::random()?.to_string(), at);
     let lane = Lane::of(name, Order::None, None, &message.event_id);
     let http = ScopedClient::new(&Tls::native()?, CONNECT_TIMEOUT);
-    let sender = Sender::new(http, configured.sdk(), configured.deployment.dev.is_some());
+    let sender = match (&configured.deployment.deployed, &configured.deployment.dev) {
+        (None, Some(dev)) => {
+            let get = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+            Sender::new(http, function_config(), true).with_local_queues(&external_sdk(&dev.about.sqs, &get))
+        }
+        (Some((sdk, _)), _) => Sender::new(http, sdk.clone(), false),
+        (None, None) => Sender::new(http, function_config(), false),
+    };
     let started = Instant::now();
     let result = sender.send(destination, &message, &lane, Attempt { number: 1, destination: name, at }).await;
     Ok((result, started.elapsed()))

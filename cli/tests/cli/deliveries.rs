@@ -138,6 +138,8 @@ async fn failing_deliveries_are_listed_shown_resent_and_discarded() {
     };
     assert_eq!((&delivered["reason"], &delivered["response"]), (&Value::Null, &Value::Null));
 
+    let (code, text) = at(&dev, &["deliveries", "discard", "ada:msg_1", "--yes"]);
+    assert!(code == 0 && text.contains("0 deliveries discarded; 1 were settled"), "{text}");
     // Delivered ones are found by their subject.
     let subject = "ada:conversation:673da1f0c2b94e5f8a017b11";
     let of_subject = |more: &[&str]| json_of(&dev, &[&["deliveries", "list", "--subject", subject], more].concat());
@@ -183,6 +185,31 @@ async fn failing_deliveries_are_listed_shown_resent_and_discarded() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn queue_of_the_local_stack_gets_deliveries_by_any_name_of_this_machine() {
+    let dev = Dev::start(&[], &[]);
+    let client = aws_sdk_sqs::Client::new(&gatehouse_local::local_sdk(dev.text("sqs")));
+    let url = client.create_queue().queue_name("events").send().await.unwrap().queue_url.unwrap();
+    for (name, url) in [("one", url.clone()), ("two", url.replace("127.0.0.1", "localhost"))] {
+        let (code, text) = at(&dev, &["destinations", "set", name, "--sqs", &url]);
+        assert_eq!(code, 0, "{text}");
+        let (code, text) = at(&dev, &["destinations", "test", name]);
+        assert_eq!(code, 0, "{text}");
+    }
+    ada("msg_1").send(dev.base()).await.unwrap();
+    let mut types = Vec::new();
+    while types.len() < 4 {
+        let receive = client.receive_message().queue_url(&url).max_number_of_messages(10).wait_time_seconds(20);
+        for message in receive.send().await.unwrap().messages.expect("a message within 20 s") {
+            let body: Value = serde_json::from_str(message.body().unwrap()).unwrap();
+            types.push(body["type"].as_str().unwrap().to_owned());
+        }
+    }
+    types.sort();
+    assert_eq!(types[2..], ["gatehouse.test"; 2]);
+    assert_eq!(types[0], types[1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn reconcile_adds_the_deliveries_that_the_outbox_missed() {
     let (server, mut requests) = server(&Arc::new(Mutex::new(StatusCode::OK))).await;
     let dev = Dev::start(&[], &[]);
@@ -204,6 +231,10 @@ async fn reconcile_adds_the_deliveries_that_the_outbox_missed() {
     assert!(code == 0 && text.contains("2 events read; 1 delivery added or woken"), "{text}");
     assert_eq!(header(&next(&mut requests).await, "gatehouse-event-id"), "ada:msg_2");
     assert_eq!(at(&dev, &["deliveries", "reconcile", "--since", "1h", "--to", "other"]).0, 3);
+    // With another order, deliveries have other lanes.
+    at(&dev, &["destinations", "set", "crm", "--url", &server.url, "--order", "none"]);
+    let (code, text) = at(&dev, &["deliveries", "reconcile", "--since", "1h"]);
+    assert!(code == 0 && text.contains("2 events read; 0 deliveries added or woken"), "{text}");
 }
 
 #[test]

@@ -18,6 +18,7 @@ use gatehouse_inbox::Store;
 use gatehouse_inbox::queue::Queues;
 use gatehouse_receiver::{Deadline, SecretsCache};
 use gatehouse_runtime::Random;
+use gatehouse_runtime::aws::function_config;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{interval, sleep};
@@ -75,7 +76,8 @@ impl Deliveries {
         let deliverer = Deliverer {
             store,
             table,
-            sender: Sender::new(http, services.sqs.clone(), true),
+            // Lambda functions and queues of AWS are reached with the user's credentials, as services are.
+            sender: Sender::new(http, function_config(), true).with_local_queues(&services.sqs),
             doorbells,
             clock: clock.clone(),
             random: Random::System,

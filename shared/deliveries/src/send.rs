@@ -5,7 +5,7 @@ use std::time::Duration;
 use aws_config::SdkConfig;
 use aws_sdk_sqs::types::MessageAttributeValue;
 use bytes::Bytes;
-use gatehouse_egress::{Body, RequestError, ScopedClient};
+use gatehouse_egress::{Body, NetworkScope, RequestError, ScopedClient};
 use gatehouse_inbox::queue::in_ascii;
 use gatehouse_payload::time::Timestamp;
 use gatehouse_runtime::aws::{CallLimits, error_code};
@@ -36,6 +36,8 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Sender {
     http: ScopedClient,
     sqs: aws_sdk_sqs::Client,
+    /// The client of the local stack's queues, and its endpoint.
+    local: Option<(aws_sdk_sqs::Client, String)>,
     /// The region and the credentials for Lambda functions.
     sdk: SdkConfig,
     allows_loopback: bool,
@@ -76,11 +78,14 @@ impl Sender {
     /// Creates a sender. `allows_loopback` permits destinations on this machine, for development.
     #[must_use]
     pub fn new(http: ScopedClient, sdk: SdkConfig, allows_loopback: bool) -> Self {
-        let limits = CallLimits::within(ATTEMPT_LIMIT);
-        let config =
-            aws_sdk_sqs::config::Builder::from(&sdk).timeout_config(limits.timeouts()).retry_config(limits.retries());
-        let sqs = aws_sdk_sqs::Client::from_conf(config.build());
-        Sender { http, sqs, sdk, allows_loopback }
+        Sender { http, sqs: queue_client(&sdk), local: None, sdk, allows_loopback }
+    }
+
+    /// Sends to the queues of the local stack, which `sdk` reaches, with `sdk`.
+    #[must_use]
+    pub fn with_local_queues(self, sdk: &SdkConfig) -> Self {
+        let local = sdk.endpoint_url().map(|url| (queue_client(sdk), url.to_owned()));
+        Sender { local, ..self }
     }
 
     /// Sends a message once. Returns the status of the response; 200 for a queue.
@@ -156,7 +161,11 @@ impl Sender {
             return Err(permanent(format!("{} bytes are too large for a queue; set max_bytes", body.len())));
         }
         let message = &Message { body: Bytes::from(body.clone()), ..message.clone() };
-        let mut send = self.sqs.send_message().queue_url(url).message_body(body);
+        // No queue of AWS has a loopback address.
+        let is_loopback = url.parse().is_ok_and(|url| NetworkScope::is_loopback(&url));
+        let local = self.local.as_ref().filter(|(_, endpoint)| is_loopback || url.starts_with(endpoint));
+        let client = local.map_or(&self.sqs, |(client, _)| client);
+        let mut send = client.send_message().queue_url(url).message_body(body);
         for (name, value) in headers(message, &destination.signing_keys, attempt) {
             let attribute = MessageAttributeValue::builder().data_type("String").string_value(value).build();
             send = send.message_attributes(name, attribute.map_err(|error| Failure::because(error.to_string()))?);
@@ -175,6 +184,13 @@ impl Sender {
             }
         }
     }
+}
+
+fn queue_client(sdk: &SdkConfig) -> aws_sdk_sqs::Client {
+    let limits = CallLimits::within(ATTEMPT_LIMIT);
+    let config =
+        aws_sdk_sqs::config::Builder::from(sdk).timeout_config(limits.timeouts()).retry_config(limits.retries());
+    aws_sdk_sqs::Client::from_conf(config.build())
 }
 
 /// Describes a fault in a few words.

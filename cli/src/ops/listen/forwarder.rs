@@ -28,6 +28,9 @@ const CONCURRENCY: usize = 16;
 const MAX_WAITING: usize = 1000;
 /// The number of subjects whose order is remembered.
 const MAX_SUBJECTS: usize = 100_000;
+/// Number of attempts to read a record, and the pause between them.
+const READ_ATTEMPTS: u32 = 10;
+const READ_PAUSE: Duration = Duration::from_secs(2);
 /// The pauses before the next attempts while no server listens. The last one repeats.
 const PAUSES: [Duration; 5] = [
     Duration::ZERO,
@@ -218,7 +221,16 @@ impl Shared {
 
     /// Reads the record of an event and builds its message. If there is no readable record, that is printed.
     async fn message(&self, event: &ListedEvent, is_late: bool) -> Result<Built, Error> {
-        let contents = self.store.contents(vec![event.key.clone()], Clock::System.now()).await;
+        let mut attempts = 0;
+        let contents = loop {
+            let contents = self.store.contents(vec![event.key.clone()], Clock::System.now()).await;
+            attempts += 1;
+            match contents {
+                // The event would not be seen again.
+                Err(error) if error.is_transient() && attempts < READ_ATTEMPTS => sleep(READ_PAUSE).await,
+                contents => break contents,
+            }
+        };
         let reason = match contents.map(|mut contents| contents.remove(&event.key)) {
             Ok(Some(Content::Record(record))) => {
                 return Ok(match self.destination.as_deref() {
