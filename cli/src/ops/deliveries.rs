@@ -199,10 +199,8 @@ pub(crate) async fn of_event(
     event_key: &str,
     subject: Option<&str>,
 ) -> Result<Vec<Delivery>, Error> {
-    let mut names: Vec<String> = table.destinations().await?.into_keys().collect();
-    names.sort();
     let mut deliveries = Vec::new();
-    for name in names {
+    for name in table.destinations().await?.into_keys() {
         deliveries.extend(table.of_event(&name, event_key, subject).await?);
     }
     Ok(deliveries)
@@ -360,7 +358,6 @@ pub(crate) fn to_json(delivery: &Delivery) -> Value {
 async fn matching(table: &DeliveryTable, filter: &FilterArgs, limit: usize) -> Result<Vec<Delivery>, Error> {
     let mut names: Vec<String> = table.destinations().await?.into_keys().collect();
     names.retain(|name| filter.to.as_ref().is_none_or(|to| to == name));
-    names.sort();
     let now = Clock::System.now();
     let until = now.plus_secs(365 * 86_400);
     let mut found = Vec::new();
@@ -394,8 +391,7 @@ async fn of_subject(
     filter: &FilterArgs,
 ) -> Result<Vec<Delivery>, Error> {
     let keys = deployment.store.keys(&Subject::from_stored(subject.to_owned())).await?;
-    let mut names: Vec<String> = table.destinations().await?.into_keys().collect();
-    names.sort();
+    let names: Vec<String> = table.destinations().await?.into_keys().collect();
     let (now, mut deliveries) = (Clock::System.now(), Vec::new());
     for name in names.iter().filter(|name| filter.to.as_ref().is_none_or(|to| to == *name)) {
         let of_subject = Lane::of(name, Order::Subject, Some(subject), "");

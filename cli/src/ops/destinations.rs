@@ -1,6 +1,5 @@
 //! `gatehouse destinations`: configures the systems that get recorded events.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
@@ -376,7 +375,7 @@ pub(crate) async fn listed(deployment: &Deployment, now: Timestamp) -> Result<Ve
             is_stopped: state.is_some_and(|state| state.disabled.is_some() || state.breaker(now) != Breaker::Closed),
         });
     }
-    for (name, state) in sorted(&states).filter(|(name, _)| destinations.get(name).is_none()) {
+    for (name, state) in states.iter().filter(|(name, _)| destinations.get(name).is_none()) {
         let (failing, dead) = (count(&table, name, false).await?, count(&table, name, true).await?);
         // Without deliveries, nobody needs to know of it any more.
         if failing + dead > 0 {
@@ -415,12 +414,6 @@ async fn list(output: OutputArgs, target: &TargetArgs) -> ExitStatus {
     }
     table.print()?;
     Ok(0)
-}
-
-fn sorted(states: &HashMap<String, DestinationState>) -> impl Iterator<Item = (&String, &DestinationState)> {
-    let mut states: Vec<_> = states.iter().collect();
-    states.sort_by_key(|(name, _)| *name);
-    states.into_iter()
 }
 
 /// Describes a target without a path, which may contain a token.

@@ -371,7 +371,6 @@ impl Deliverer {
         let now = self.clock.now();
         let mut states: Vec<_> = self.table.destinations().await?.into_values().collect();
         states.retain(|state| destinations.get(&state.name).is_some());
-        states.sort_by(|a, b| a.name.cmp(&b.name));
         let (enabled, disabled): (Vec<_>, Vec<_>) = states.into_iter().partition(|state| state.disabled.is_none());
         let mut queue: Vec<(DestinationState, Option<Position>)> =
             enabled.into_iter().map(|state| (state, None)).collect();

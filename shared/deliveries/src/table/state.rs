@@ -1,6 +1,6 @@
 //! The state of a destination: from when it gets events, whether it is enabled, and its circuit breaker.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use gatehouse_inbox::StoreError;
 use gatehouse_inbox::store::item::{Item, number, number_of, text, text_of};
@@ -76,7 +76,7 @@ impl DeliveryTable {
     ///
     /// # Errors
     /// If DynamoDB does not respond.
-    pub async fn destinations(&self) -> Result<HashMap<String, DestinationState>, StoreError> {
+    pub async fn destinations(&self) -> Result<BTreeMap<String, DestinationState>, StoreError> {
         let states = self.partition(LANE).await?;
         let states = states.iter().filter_map(DestinationState::from_item);
         Ok(states.map(|state| (state.name.clone(), state)).collect())
