@@ -84,7 +84,7 @@ pub fn measure(events: u32) -> Result<bool> {
             let median = delays.get(delays.len() / 2).copied().unwrap_or_default();
             (median, delays.last().copied().unwrap_or_default())
         };
-        let (onset, outage, after) = (of(0, ONSET), of(ONSET, end), of(end, Ms::MAX));
+        let (onset, outage, after) = (of(0, ONSET), of(ONSET, end), of(end.max(ONSET), Ms::MAX));
         let (then, later) = (format!("{} {:>7}", outage.0, outage.1), format!("{} {:>7}", after.0, after.1));
         let minutes = run.done_at.saturating_sub(end) / MINUTE;
         let (first, waiting) = (onset.1, run.waiting);

@@ -1,7 +1,7 @@
 //! The world of one schedule: the services, the running instances, the faults, the trace and the model. All parts of a
 //! schedule share it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -93,6 +93,8 @@ pub struct Measured {
     pub delays: Vec<(Ms, i64)>,
     /// The number of messages that the second destination has accepted.
     pub accepted: u64,
+    /// The messages that were accepted, by destination and id.
+    pub seen: BTreeSet<(usize, String)>,
 }
 
 /// The state of an instance, which is a process that runs a function.

@@ -328,7 +328,11 @@ impl State {
         let body: Value = serde_json::from_slice(message.request.body()).unwrap_or_default();
         let received_at = body["timestamp"].as_str().and_then(Timestamp::parse).map_or(0, Timestamp::as_millis);
         let at = u64::try_from(now - START).unwrap_or_default();
-        if let Some(measured) = self.measured.as_mut().filter(|_| message.accepts) {
+        let id = message.request.headers().get("webhook-id").and_then(|id| id.to_str().ok()).unwrap_or_default();
+        // A message may come twice.
+        if let Some(measured) = self.measured.as_mut().filter(|_| message.accepts)
+            && measured.seen.insert((message.destination, id.to_owned()))
+        {
             match message.destination {
                 0 => measured.delays.push((at, now - received_at)),
                 _ => measured.accepted += 1,
