@@ -14,6 +14,7 @@ pub(crate) mod destinations;
 mod doctor;
 pub(crate) mod erase;
 mod events;
+pub(crate) mod files;
 mod listen;
 mod listing;
 mod meter;

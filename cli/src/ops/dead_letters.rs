@@ -21,6 +21,7 @@ use queue::{NEVER_FINISHED, Received, VISIBILITY_TIMEOUT, delete_all, receive_al
 
 use super::console::Console;
 use super::deployment::{Deployment, TargetArgs};
+use super::files::create_private_file;
 use super::output::{KeyValues, OutputArgs, ShowArgs, Table, age, counted, escape_control, pretty_json, print_json};
 use super::{ExitStatus, NOT_FOUND, USAGE, progress};
 use crate::shell::{Interrupts, confirm, print, shell_quote};
@@ -343,15 +344,6 @@ fn write_copies(letters: &[DeadLetter], path: &Path) -> Result<(), Error> {
         writeln!(file, "{value}")?;
     }
     Ok(file.sync_all()?)
-}
-
-/// Creates a file that only the current user can read. Fails if the file exists.
-pub(crate) fn create_private_file(path: &Path) -> Result<std::fs::File, Error> {
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    Ok(options.open(path)?)
 }
 
 /// The result of erasing the dead letters about some subjects.

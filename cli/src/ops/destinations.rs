@@ -190,7 +190,7 @@ pub(crate) fn are_known(deployment: &Deployment) -> bool {
     deployment.delivery_table().is_ok() && place_of(deployment).is_ok()
 }
 
-/// Returns a destination of a deployment. Prints a message on standard error if there is none.
+/// Returns a destination of a deployment. If the destination does not exist, prints a message on standard error.
 pub(crate) async fn find(target: &TargetArgs, name: &str) -> Result<Option<Destination>, Error> {
     let configured = Configured::find(target).await?;
     let destination = configured.destinations().await?.get(name).cloned();

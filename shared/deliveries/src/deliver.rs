@@ -136,13 +136,11 @@ impl Deliverer {
             let left = i64::try_from(until.saturating_duration_since(Instant::now()).as_secs()).unwrap_or(i64::MAX);
             let lease_until = now.plus_secs(left.saturating_add(LEASE_MARGIN));
             let Some(lease) = self.table.acquire(lane, holder, lease_until, now).await? else {
-                return Ok(match round {
-                    // The holder reads the lane once more when it has released the lease.
-                    0 if !is_whole => Rung::Done,
-                    // The holder may have ended, if this doorbell is its own: SQS can deliver a message twice. Or it
-                    // may have begun behind a delivery that this call has found.
-                    _ => Rung::Again(TAKEN_PAUSE),
-                });
+                // The holder reads the lane once more when it has released the lease. But it may have ended, if this
+                // doorbell is its own: SQS can deliver a message twice. Or it may have begun behind a delivery that
+                // this call has found.
+                let is_left_to_holder = round == 0 && !is_whole;
+                return Ok(if is_left_to_holder { Rung::Done } else { Rung::Again(TAKEN_PAUSE) });
             };
             let start = lease.done_to.clone().filter(|_| !is_whole);
             let walk = match self.walk(&job, start.clone(), lease.latest.clone()).await {

@@ -12,6 +12,7 @@ use std::collections::HashMap;
 
 use aws_config::SdkConfig;
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::types::AttributeValue;
 use gatehouse_inbox::StoreError;
 use gatehouse_inbox::store::item::{Item, number, number_of, text, text_of};
@@ -283,16 +284,13 @@ impl DeliveryTable {
         // Keys of deliveries begin with a year. A space sorts before every other character of a key, so that the
         // delivery `after` itself is left out.
         let after = after.map_or("0".to_owned(), |row| format!("{} ", row.as_str()));
+        let lane = &lane.to_string();
         let mut from = None;
         loop {
             let query = self
-                .client
-                .query()
-                .table_name(&self.table)
-                .consistent_read(true)
+                .read_lane(lane)
                 .key_condition_expression("lane = :lane AND #row BETWEEN :after AND :end")
                 .expression_attribute_names("#row", ROW)
-                .expression_attribute_values(":lane", text(&lane.to_string()))
                 .expression_attribute_values(":after", text(&after))
                 .expression_attribute_values(":end", text("9"))
                 .limit(PAGE)
@@ -387,14 +385,8 @@ impl DeliveryTable {
     async fn partition(&self, lane: &str) -> Result<Vec<Item>, StoreError> {
         let (mut items, mut from) = (Vec::new(), None);
         loop {
-            let query = self
-                .client
-                .query()
-                .table_name(&self.table)
-                .consistent_read(true)
-                .key_condition_expression("lane = :lane")
-                .expression_attribute_values(":lane", text(lane))
-                .set_exclusive_start_key(from.take());
+            let query =
+                self.read_lane(lane).key_condition_expression("lane = :lane").set_exclusive_start_key(from.take());
             let response = query.send().await.map_err(|error| failure("Query", &error))?;
             items.extend(response.items.unwrap_or_default());
             from = response.last_evaluated_key;
@@ -402,6 +394,12 @@ impl DeliveryTable {
                 return Ok(items);
             }
         }
+    }
+
+    /// Begins a consistent query with the value `:lane`.
+    fn read_lane(&self, lane: &str) -> QueryFluentBuilder {
+        let query = self.client.query().table_name(&self.table).consistent_read(true);
+        query.expression_attribute_values(":lane", text(lane))
     }
 
     async fn item(&self, lane: &str, row: &str) -> Result<Option<Item>, StoreError> {

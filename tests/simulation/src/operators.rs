@@ -156,11 +156,11 @@ pub async fn erase_subjects(world: &World, action: usize, subjects: Vec<String>)
     result.is_ok()
 }
 
-/// Does something with a destination.
+/// Performs an operation on a destination.
 pub async fn operate(world: &World, action: usize, destination: usize, operation: Operation) {
     let sdk = sdk(world, Wire { world: world.clone(), caller: Caller::Operator(action) });
     let (table, name) = (DeliveryTable::new(&sdk, DELIVERY_TABLE), DESTINATIONS[destination]);
-    world.note(format_args!("the operator does with {name}: {operation:?}"));
+    world.note(format_args!("the operator performs {operation:?} on the destination {name}"));
     let result = match operation {
         Operation::Disable => table.disable(name, "disabled by an operator").await,
         Operation::Enable => table.enable(name).await,
@@ -169,7 +169,7 @@ pub async fn operate(world: &World, action: usize, destination: usize, operation
     };
     match result {
         Ok(()) => world.note("done"),
-        Err(error) => world.note(format_args!("it fails: {error}")),
+        Err(error) => world.note(format_args!("the operation fails: {error}")),
     }
 }
 

@@ -252,15 +252,7 @@ impl World {
 
     /// Waits until the queues change, or until `at`.
     pub async fn until_queue_changes(&self, at: Option<Ms>) {
-        let changed = self.0.queue_changed.notified();
-        match at {
-            Some(at) => tokio::select! {
-                biased;
-                () = changed => {}
-                () = self.until(at) => {}
-            },
-            None => changed.await,
-        }
+        self.until_notified(&self.0.queue_changed, at).await;
     }
 
     /// Wakes the event source of the stream, and the timer of the sweep.
@@ -270,14 +262,18 @@ impl World {
 
     /// Waits until the stream or the delivery table changes, or until `at`.
     pub async fn until_deliveries_change(&self, at: Option<Ms>) {
-        let changed = self.0.deliveries_changed.notified();
+        self.until_notified(&self.0.deliveries_changed, at).await;
+    }
+
+    async fn until_notified(&self, notify: &Notify, at: Option<Ms>) {
+        let notified = notify.notified();
         match at {
             Some(at) => tokio::select! {
                 biased;
-                () = changed => {}
+                () = notified => {}
                 () = self.until(at) => {}
             },
-            None => changed.await,
+            None => notified.await,
         }
     }
 

@@ -12,7 +12,7 @@ use crate::ops::deployment::Deployment;
 
 mod file;
 
-pub(super) use file::{ReceiptFile, default_path};
+pub(super) use file::ReceiptFile;
 
 /// Temporary outcome: the record has another fingerprint, and the conflicting copy has not been read yet.
 const OTHER: &str = "other";

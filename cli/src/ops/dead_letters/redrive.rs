@@ -8,10 +8,11 @@ use gatehouse_local::Error;
 use serde_json::json;
 
 use super::queue::DeadLetter;
-use super::receipt::{Receipt, ReceiptFile, default_path};
+use super::receipt::{Receipt, ReceiptFile};
 use super::{NOTHING_SELECTED, SelectionArgs, count_by_reason};
 use crate::ops::console::Console;
 use crate::ops::deployment::TargetArgs;
+use crate::ops::files::receipt_path;
 use crate::ops::output::{OutputArgs, counted, escape_control, print_json};
 use crate::ops::{ExitStatus, NOT_FOUND, USAGE};
 use crate::send::rate;
@@ -78,7 +79,7 @@ pub(super) async fn run(arguments: Arguments) -> ExitStatus {
         redrive.cancel(&deployment).await?;
         return print_preview(redrive.letters(), output);
     }
-    let new_path = || path.unwrap_or_else(|| default_path(deployment.clock.now()));
+    let new_path = || path.unwrap_or_else(|| receipt_path("redrive", deployment.clock.now()));
     let file = match file.map_or_else(|| ReceiptFile::create(new_path(), redrive.receipt()), Ok) {
         Ok(file) => file,
         Err(error) => {

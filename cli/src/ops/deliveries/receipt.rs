@@ -16,7 +16,7 @@ use gatehouse_local::Error;
 use gatehouse_payload::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::ops::dead_letters::create_private_file;
+use crate::ops::files::{create_private_file, receipt_path};
 
 /// Arguments about the receipt.
 #[derive(Debug, Clone, Args)]
@@ -57,7 +57,7 @@ impl ReceiptArgs {
         is_all: bool,
         now: Timestamp,
     ) -> Result<Option<Receipt>, Error> {
-        let default = || is_all.then(|| default_path(command, now));
+        let default = || is_all.then(|| receipt_path(command, now));
         let Some(path) = self.receipt.clone().or_else(default).filter(|_| !selected.is_empty()) else {
             return Ok(None);
         };
@@ -160,12 +160,6 @@ fn pending(command: &str, text: &str) -> Result<Vec<(Lane, RowKey)>, String> {
         Ok((lane.parse().map_err(|_| format!("{lane:?} is not a lane"))?, RowKey::from_stored(row)))
     };
     rest.map(parse).collect()
-}
-
-/// The path of a receipt that is created at `now`, if the command line has none: `resend-TIME.jsonl`.
-fn default_path(command: &str, now: Timestamp) -> PathBuf {
-    let time = now.to_string();
-    PathBuf::from(format!("{command}-{}.jsonl", time.get(..19).unwrap_or(&time).replace(':', "")))
 }
 
 #[cfg(test)]

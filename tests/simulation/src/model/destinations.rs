@@ -76,6 +76,18 @@ struct Row {
     expires_at: i64,
 }
 
+/// A change of a delivery.
+struct DeliveryChange<'c> {
+    lane: &'c str,
+    row: &'c str,
+    old: Option<&'c Row>,
+    new: Option<&'c Row>,
+    /// Whether DynamoDB has removed it because it had expired.
+    has_expired: bool,
+    caller: Caller,
+    now: i64,
+}
+
 /// A message that a destination gets.
 #[derive(Debug, Clone, Copy)]
 pub struct Message<'m> {
@@ -181,21 +193,13 @@ impl Model {
             Some(new) => self.destinations.rows.insert(key, new.clone()),
             None => self.destinations.rows.remove(&key),
         };
-        self.check_delivery(lane, row, old.as_ref(), new.as_ref(), change.expired, caller, now)
+        let (old, new, has_expired) = (old.as_ref(), new.as_ref(), change.expired);
+        self.check_delivery(&DeliveryChange { lane, row, old, new, has_expired, caller, now })
     }
 
     /// Checks that a delivery may change in this way.
-    #[allow(clippy::too_many_arguments, reason = "they are the parts of one change")]
-    fn check_delivery(
-        &self,
-        lane: &str,
-        row: &str,
-        old: Option<&Row>,
-        new: Option<&Row>,
-        has_expired: bool,
-        caller: Caller,
-        now: i64,
-    ) -> Checked {
+    fn check_delivery(&self, change: &DeliveryChange<'_>) -> Checked {
+        let DeliveryChange { lane, row, old, new, has_expired, caller, now } = *change;
         let of = old.or(new);
         let event = of.and_then(|of| self.event_of_row(of, row));
         let is_gone = of.is_some_and(|of| self.destinations.gone.contains_key(&of.event_key));
@@ -213,7 +217,9 @@ impl Model {
         match new.state.as_str() {
             _ if !is_new_state => Ok(()),
             "waiting" if old.is_some() && !matches!(caller, Caller::Operator(_)) => wrong("waits again".to_owned()),
-            "delivered" if !has_been_accepted() => wrong("is called delivered, but nobody has accepted it".to_owned()),
+            "delivered" if !has_been_accepted() => {
+                wrong("is marked as delivered, but its destination has not accepted it".to_owned())
+            }
             "dead" if new.attempts < ATTEMPTS => wrong(format!("is dead after {} attempts", new.attempts)),
             "dropped" => match new.reason.as_str() {
                 "erased" if is_erased() => Ok(()),

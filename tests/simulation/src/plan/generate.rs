@@ -257,11 +257,7 @@ impl Plan {
         for _ in 0..chance.between(2, 7) {
             let function = *chance.pick(&functions);
             let what = match chance.between(0, 10) {
-                0..6 => What::Kill {
-                    function,
-                    after: chance.between(0, 6),
-                    death: if chance.happens(500) { Death::AfterRequest } else { Death::BeforeRequest },
-                },
+                0..6 => kill(function, 6, chance),
                 6..8 => What::Pause { function, lasts: *chance.pick(&[300, 3 * SECOND, 12 * SECOND, 20 * SECOND]) },
                 _ => What::Retire(function),
             };
@@ -325,11 +321,7 @@ impl Plan {
         for _ in 0..chance.between(0, 6) {
             let function = *chance.pick(&[Function::Outbox, Function::Deliver, Function::Deliver]);
             let what = match chance.between(0, 10) {
-                0..7 => What::Kill {
-                    function,
-                    after: chance.between(0, 12),
-                    death: if chance.happens(500) { Death::AfterRequest } else { Death::BeforeRequest },
-                },
+                0..7 => kill(function, 12, chance),
                 7 => What::Pause { function, lasts: *chance.pick(&[300, 3 * SECOND, 20 * SECOND, 90 * SECOND]) },
                 _ => What::Retire(function),
             };
@@ -362,6 +354,13 @@ impl Plan {
         };
         Fault { service, kind: *chance.pick(&kinds), share: *chance.pick(&[300, 600, 1000]), lasts }
     }
+}
+
+/// Kills an instance at one of its next `requests` requests.
+fn kill(function: Function, requests: u64, chance: &mut Chance) -> What {
+    let after = chance.between(0, requests);
+    let death = if chance.happens(500) { Death::AfterRequest } else { Death::BeforeRequest };
+    What::Kill { function, after, death }
 }
 
 /// Returns a time near one of the moments.

@@ -5,10 +5,9 @@ use std::path::{Path, PathBuf};
 
 use gatehouse_local::Error;
 use gatehouse_payload::Nonce;
-use gatehouse_payload::time::Timestamp;
 
 use super::Receipt;
-use crate::ops::dead_letters::create_private_file;
+use crate::ops::files::create_private_file;
 
 /// A receipt file.
 #[derive(Debug)]
@@ -62,10 +61,4 @@ impl ReceiptFile {
     pub(in crate::ops::dead_letters) fn path(&self) -> &Path {
         &self.path
     }
-}
-
-/// The path of a receipt that is created at `now`, if the command line has none: `redrive-TIME.jsonl`.
-pub(in crate::ops::dead_letters) fn default_path(now: Timestamp) -> PathBuf {
-    let time = now.to_string();
-    Path::new(&format!("redrive-{}.jsonl", time.get(..19).unwrap_or(&time).replace(':', ""))).to_owned()
 }
