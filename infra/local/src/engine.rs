@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use gatehouse_payload::Nonce;
+use rusqlite::Connection;
 use tokio::net::TcpListener;
 use tokio::sync::RwLock;
 use tokio::task::JoinHandle;
@@ -68,10 +69,10 @@ impl Engine {
     pub async fn dynamodb_for(hosts: Hosts, at: SocketAddr, data: Option<&DataDir>) -> Result<Self, Error> {
         let listener = bind(at).await?;
         let address = reachable(listener.local_addr()?);
-        let (engine, database) = Self::dynamodb_on(bind_hidden().await?, data)?;
+        let (engine, connection) = Self::dynamodb_on(bind_hidden().await?, data)?;
         let upstream = Upstream::new(engine.address);
         let requests = Arc::new(RwLock::new(()));
-        let trim = AbortOnDrop(tokio::spawn(stream::trim_forever(database, Arc::clone(&requests))));
+        let trim = AbortOnDrop(tokio::spawn(stream::trim_forever(connection, Arc::clone(&requests))));
         let server = http_server::serve(listener, move |mut request| {
             let (refusal, upstream, requests) = (hosts.refusal(&request), upstream.clone(), Arc::clone(&requests));
             // Without an `Origin` header, the engine sends no CORS headers, so no web page can read its responses.
@@ -92,8 +93,8 @@ impl Engine {
         Ok(Engine { address, _parts: Parts::Guarded(Box::new(engine), server, trim) })
     }
 
-    /// Starts DynamoDB. Also returns the name of its database, for SQLite.
-    fn dynamodb_on(listener: TcpListener, data: Option<&DataDir>) -> Result<(Self, String), Error> {
+    /// Starts DynamoDB. Also returns a second connection to its database.
+    fn dynamodb_on(listener: TcpListener, data: Option<&DataDir>) -> Result<(Self, Connection), Error> {
         let address = reachable(listener.local_addr()?);
         let (name, place) = match data {
             Some(data) => {
@@ -105,11 +106,11 @@ impl Engine {
         };
         let unusable = |error: &dyn std::fmt::Display| format!("{place} cannot be used: {error}");
         let database = dynoxide::Database::new(&name).map_err(|error| unusable(&error))?;
-        stream::add_indexes(&name).map_err(|error| unusable(&error))?;
+        let connection = stream::open(&name).map_err(|error| unusable(&error))?;
         database.sweep_ttl()?;
         let task = tokio::spawn(dynoxide::server::serve_on(listener, database));
         let task = AbortOnDrop(task);
-        Ok((Engine { address, _parts: Parts::Task(task) }, name))
+        Ok((Engine { address, _parts: Parts::Task(task) }, connection))
     }
 
     /// Starts SQS, in memory or in a data directory. Queue URLs contain the engine's address, but an SDK sends its
@@ -229,7 +230,7 @@ impl DataDir {
         let path = self.path.join(name);
         // SQLite creates its other files with the permissions of this one.
         private_file(&path).map_err(|error| format!("{} cannot be used: {error}", path.display()))?;
-        let check = || rusqlite::Connection::open(&path)?.execute_batch("BEGIN IMMEDIATE; ROLLBACK;");
+        let check = || Connection::open(&path)?.execute_batch("BEGIN IMMEDIATE; ROLLBACK;");
         check().map_err(|error| format!("{} cannot be used: {error}", path.display()))?;
         Ok(path)
     }

@@ -37,34 +37,37 @@ const INDEXES: &str = "\
         ON _stream_records (table_name, shard_id, CAST(sequence_number AS INTEGER));
     CREATE INDEX IF NOT EXISTS gatehouse_stream_by_age ON _stream_records (created_at);";
 
-/// Adds the indexes to the engine's database.
+/// Opens a second connection to the engine's database, and adds the indexes. A database in memory exists as long as a
+/// connection to it.
 ///
 /// # Errors
 /// If the database cannot be opened or written.
-pub(super) fn add_indexes(database: &str) -> rusqlite::Result<()> {
-    Connection::open(database)?.execute_batch(INDEXES)
+pub(super) fn open(database: &str) -> rusqlite::Result<Connection> {
+    let connection = Connection::open(database)?;
+    connection.execute_batch(INDEXES)?;
+    Ok(connection)
 }
 
 /// Deletes expired stream records every minute, until the task is aborted. `requests` is locked for reading by each
 /// request to the engine, so that the two connections do not write at the same time.
-pub(super) async fn trim_forever(database: String, requests: Arc<RwLock<()>>) {
+pub(super) async fn trim_forever(mut connection: Connection, requests: Arc<RwLock<()>>) {
     let mut ticks = interval(TRIM_EVERY);
     loop {
         ticks.tick().await;
         let until = Clock::System.now().as_secs() - RETENTION;
         loop {
             let no_requests = requests.write().await;
-            let database = database.clone();
-            let trimmed = tokio::task::spawn_blocking(move || trim(&database, until)).await;
+            let trimmed = tokio::task::spawn_blocking(move || (trim(&connection, until), connection)).await;
             drop(no_requests);
+            let Ok((trimmed, returned)) = trimmed else { return };
+            connection = returned;
             match trimmed {
-                Ok(Ok(TRIM_BATCH)) => {}
-                Ok(Ok(_)) => break,
-                Ok(Err(error)) => {
+                Ok(TRIM_BATCH) => {}
+                Ok(_) => break,
+                Err(error) => {
                     tracing::warn!(%error, "expired stream records could not be deleted; retrying in a minute");
                     break;
                 }
-                Err(_) => return,
             }
         }
     }
@@ -72,10 +75,10 @@ pub(super) async fn trim_forever(database: String, requests: Arc<RwLock<()>>) {
 
 /// Deletes at most [`TRIM_BATCH`] stream records that were written before `until`, in seconds since 1970. Returns their
 /// number.
-fn trim(database: &str, until: i64) -> rusqlite::Result<usize> {
+fn trim(connection: &Connection, until: i64) -> rusqlite::Result<usize> {
     let delete = "DELETE FROM _stream_records WHERE rowid IN \
                   (SELECT rowid FROM _stream_records WHERE created_at < ?1 ORDER BY created_at LIMIT ?2)";
-    Connection::open(database)?.execute(delete, params![until, TRIM_BATCH])
+    connection.execute(delete, params![until, TRIM_BATCH])
 }
 
 /// A request to DynamoDB Streams.
@@ -148,8 +151,7 @@ mod tests {
         let path = folder.path().join("events.db");
         let database = path.to_str().unwrap();
         let _engine = dynoxide::Database::new(database).unwrap();
-        add_indexes(database).unwrap();
-        let connection = Connection::open(database).unwrap();
+        let connection = open(database).unwrap();
         let number = "CAST(sequence_number AS INTEGER)";
         for (query, index) in [
             (
@@ -212,16 +214,25 @@ mod tests {
         let path = folder.path().join("events.db");
         let database = path.to_str().unwrap();
         let _engine = dynoxide::Database::new(database).unwrap();
-        add_indexes(database).unwrap();
-        let connection = Connection::open(database).unwrap();
+        let connection = open(database).unwrap();
         let insert = "INSERT INTO _stream_records \
                       (table_name, event_name, keys_json, sequence_number, shard_id, created_at) \
                       VALUES ('t', 'INSERT', '{}', ?1, 's', ?2)";
         for age in 0..10 {
             connection.execute(insert, params![age.to_string(), 1000 - age]).unwrap();
         }
-        assert_eq!(trim(database, 995).unwrap(), 4);
+        assert_eq!(trim(&connection, 995).unwrap(), 4);
         let left: i64 = connection.query_row("SELECT COUNT(*) FROM _stream_records", [], |row| row.get(0)).unwrap();
-        assert_eq!((left, trim(database, 995).unwrap()), (6, 0));
+        assert_eq!((left, trim(&connection, 995).unwrap()), (6, 0));
+    }
+
+    /// The engine may end while the records are trimmed. A connection that was opened then would find no tables.
+    #[test]
+    fn database_in_memory_can_be_trimmed_after_the_engine_has_ended() {
+        let name = "file:gatehouse-ended-engine?mode=memory&cache=shared";
+        let engine = dynoxide::Database::new(name).unwrap();
+        let connection = open(name).unwrap();
+        drop(engine);
+        assert_eq!(trim(&connection, i64::MAX).unwrap(), 0);
     }
 }
