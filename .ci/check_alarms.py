@@ -80,6 +80,11 @@ class Metrics:
         for name, value in counts.items():
             self.add(at, "Gatehouse", name, value, "<AWS::StackName>")
 
+    def stopped(self, begin, end):
+        """The log lines of deliver's sweeps about a destination that gets nothing."""
+        for at in range(begin, end, MINUTE):
+            self.add(at, "Gatehouse", "destination_stopped", 1, "<AWS::StackName>")
+
     def statistic(self, metric, statistic, begin, end):
         """Returns the statistic of a period; None without values."""
         dimensions = metric.get("Dimensions", [])
@@ -335,11 +340,44 @@ def flaky_destination(metrics):
     return 60, {}
 
 
-def dead_destination(metrics):
-    """The only destination refuses everything."""
-    for at in range(0, 3600, 10):
+def failing_destination(metrics):
+    """Many destinations refuse everything for 20 minutes. Their breakers are open, and each gets a probe in a minute."""
+    for at in range(0, 1200, 10):
         metrics.attempt(at, is_failed=True)
-    return 60, {"DeliveriesFailingAlarm": 17}
+    metrics.stopped(120, 1200)
+    return 60, {"DeliveriesFailingAlarm": 17, "DestinationStoppedAlarm": 14}
+
+
+def dead_destination(metrics):
+    """The only destination refuses everything. After a minute its breaker is open, and it gets a probe in a minute."""
+    for at in range(0, 3600, 60):
+        metrics.attempt(at, is_failed=True)
+    metrics.stopped(60, 3600)
+    return 60, {"DestinationStoppedAlarm": 12}
+
+
+def short_outage_of_a_destination(metrics):
+    """A destination is restarted, and refuses everything for four minutes, over the end of a period."""
+    for at in range(0, 3600, 10):
+        is_down = 180 <= at < 420
+        metrics.attempt(at, is_failed=is_down and (at < 240 or at % 60 == 0))
+    metrics.stopped(240, 480)
+    return 60, {}
+
+
+def disabled_destination(metrics):
+    """A destination responds with status 410."""
+    metrics.attempt(0, is_failed=True)
+    metrics.stopped(60, 3600)
+    return 60, {"DestinationStoppedAlarm": 12}
+
+
+def slow_destination(metrics):
+    """A destination needs 15 s for each response. More and more doorbells wait."""
+    for at in range(0, 3600, 60):
+        metrics.attempt(at)
+        metrics.add(at, "AWS/SQS", "ApproximateAgeOfOldestMessage", at // 2, "<DeliveryQueue.QueueName>")
+    return 60, {"DeliveriesLateAlarm": 37}
 
 
 def dead_delivery(metrics):
@@ -355,7 +393,8 @@ def stuck_outbox(metrics):
 
 
 SCENARIOS = [
-    flaky_destination, dead_destination, dead_delivery, stuck_outbox,
+    flaky_destination, failing_destination, dead_destination, short_outage_of_a_destination, disabled_destination,
+    slow_destination, dead_delivery, stuck_outbox,
     quiet_day, stray_requests, closed_vendor, scanner, forged_flood, errors_in_a_flood, errors_of_a_quiet_stack,
     secret_changed_on_one_side, dynamodb_outage, dynamodb_outage_of_a_quiet_stack, short_throttling, lasting_throttling,
     poison_message, stuck_consumer, total_outage, lost_event, bad_release, bad_release_just_after_a_period_began,

@@ -210,6 +210,35 @@ def cargo_lambda_watch(gatehouse, began):
     step(f"`cargo lambda watch`: agent-chat streamed {len(EVENTS)} events without buffering", began)
 
 
+def deliveries(gatehouse, lines, send):
+    """Turns deliveries on for the deployed stack, and sends an event to a queue."""
+    refused = run(gatehouse, "destinations", "list", "--stack", STACK, expect=1)
+    if "Deliveries=true" not in refused:
+        raise SystemExit(f"gatehouse destinations list of a stack without deliveries: {refused}")
+    sqs = boto3.client("sqs")
+    queue = sqs.create_queue(QueueName="gatehouse-rehearsal-destination")["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    deploy("Deliveries=true", f"DestinationQueueArns={arn}")
+    run(gatehouse, "destinations", "set", "audit", "--sqs", queue, "--stack", STACK)
+    sent = send()
+    if not sent.startswith("200 recorded"):
+        raise SystemExit(f"gatehouse send: {sent}")
+    received = []
+
+    def receive():
+        messages = sqs.receive_message(QueueUrl=queue, WaitTimeSeconds=1, MessageAttributeNames=["All"])
+        received.extend(messages.get("Messages", []))
+        return received
+
+    wait(receive, 90, "no delivery reaches the queue")
+    data = json.loads(received[0]["Body"])["data"]
+    if received[0]["MessageAttributes"]["gatehouse-event-id"]["StringValue"] != data["event_id"]:
+        raise SystemExit(f"the queue got {received[0]}")
+    is_delivered = lambda: [d["state"] for d in lines("deliveries", "show", data["event_id"])] == ["delivered"]
+    wait(is_delivered, 30, "gatehouse deliveries show does not show the delivery")
+    sqs.delete_queue(QueueUrl=queue)
+
+
 def is_open(port):
     with socket.socket() as client:
         return client.connect_ex(("127.0.0.1", port)) == 0
@@ -306,6 +335,9 @@ def main():
         if not result.startswith("200 skipped"):
             raise SystemExit(f"after a deployment with the parameter Skip: {result}")
         step("a deployment with other parameters changes what the function URL does", began)
+        deliveries(gatehouse, lines, lambda: run(gatehouse, "send", "agntix", "--to", function_url("SessionLifecycleUrl"),
+                                                 "--secret", WHSEC))
+        step("a deployment with Deliveries=true delivers an event to a queue, and the CLI shows it", began)
         run("sam", "delete", "--stack-name", STACK, "--no-prompts")
         remaining = [
             *boto3.client("dynamodb").list_tables()["TableNames"],

@@ -175,6 +175,7 @@ async fn start(arguments: &Arguments, counts: Counts) -> Result<Dev, Error> {
         secrets: document.clone().unwrap_or_else(|| development().to_owned()),
         secrets_file: arguments.secrets.clone(),
         destinations_file: Some(destinations.file.clone()),
+        data_dir: data.as_ref().and_then(|data| data.path().canonicalize().ok()),
         ..Options::default()
     };
     let replies = replies::replies(&source, &options)?;

@@ -29,6 +29,7 @@ pub(crate) const EXAMPLES: &str = "\
 Examples:
   gatehouse deliveries list                          failing and dead ones, of all destinations
   gatehouse deliveries list --to crm --state dead --since 1d --stack gatehouse
+  gatehouse deliveries list --to crm --state waiting   those behind failing ones of their subject, for example
   gatehouse deliveries list --subject ada:conversation:673da1f0   in every state
   gatehouse deliveries show ada:msg_2Q1               every delivery of an event, with the destination's response
   gatehouse deliveries resend ada:msg_2Q1 --to crm    with the same webhook-id
@@ -39,8 +40,14 @@ Examples:
 
 A delivery waits while its destination fails or is disabled, and is dead after ten attempts in three days.";
 
-/// The states that a list without a subject shows.
-const LISTED: [&str; 2] = ["failing", "dead"];
+/// The names of the commands that change deliveries.
+const RESEND: &str = "resend";
+const DISCARD: &str = "discard";
+/// The states by which deliveries can be selected.
+const STATES: [&str; 3] = [WAITING, FAILING, DEAD];
+const WAITING: &str = "waiting";
+const FAILING: &str = "failing";
+const DEAD: &str = "dead";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -129,8 +136,9 @@ pub(crate) struct FilterArgs {
     /// Only deliveries to this destination
     #[arg(long, value_name = "NAME")]
     to: Option<String>,
-    /// Only deliveries in this state
-    #[arg(long, value_name = "STATE", value_parser = LISTED)]
+    /// Only deliveries in this state. `waiting` are those that have not been sent yet; they are found by reading the
+    /// whole delivery table
+    #[arg(long, value_name = "STATE", value_parser = STATES)]
     state: Option<String>,
     /// Only deliveries that have changed since this time: a span before now such as 3d, or a time
     #[arg(long, value_name = "WHEN", value_parser = parse_when)]
@@ -155,7 +163,7 @@ pub(crate) struct SelectionArgs {
     /// The event's id. Selects its deliveries in every state
     #[arg(value_name = "EVENT", conflicts_with_all = ["all", "state", "since", "until"])]
     event: Option<String>,
-    /// Every failing and dead delivery that matches
+    /// Every failing and dead delivery that matches; for discard, also every waiting one
     #[arg(long)]
     all: bool,
     #[command(flatten)]
@@ -171,7 +179,7 @@ pub(crate) async fn run(command: Command) -> ExitStatus {
         Command::Show { event, output, target } => show(&target.find().await?, &event, output).await,
         Command::Resend { selection, receipt, rate, target } => {
             let deployment = target.find().await?;
-            let Some(selected) = select(&deployment, &selection, &receipt, "resend").await? else { return Ok(USAGE) };
+            let Some(selected) = select(&deployment, &selection, &receipt, RESEND).await? else { return Ok(USAGE) };
             change(&deployment, selected, rate, "resent", async |table, delivery| {
                 table.resend(delivery, Clock::System.now()).await
             })
@@ -180,7 +188,10 @@ pub(crate) async fn run(command: Command) -> ExitStatus {
         Command::Reconcile { since, to, target } => reconcile(&target.find().await?, since, to.as_deref()).await,
         Command::Discard { selection, receipt, rate, yes, target } => {
             let deployment = target.find().await?;
-            let Some(selected) = select(&deployment, &selection, &receipt, "discard").await? else { return Ok(USAGE) };
+            let selected = select(&deployment, &selection, &receipt, DISCARD).await?;
+            let Some(mut selected) = selected else { return Ok(USAGE) };
+            // The last one of a lane first: each of the others would wake the next one.
+            selected.deliveries.sort_by(|a, b| (&b.lane, &b.row).cmp(&(&a.lane, &a.row)));
             let question = format!("Discard {}?", number_of(selected.deliveries.len()));
             if !selected.deliveries.is_empty() && !yes && !confirm(&question, &mut Interrupts::listen()).await? {
                 return Ok(1);
@@ -302,14 +313,15 @@ async fn list(
     let table = deployment.delivery_table()?;
     let listed = match subject {
         Some(subject) => of_subject(deployment, &table, subject, filter).await?,
-        None => matching(&table, filter, limit).await?,
+        None => matching(&table, filter, &[FAILING, DEAD], limit).await?,
     };
     if output.json {
         listed.iter().try_for_each(|delivery| print_json(&to_json(delivery)))?;
         return Ok(0);
     }
     if listed.is_empty() {
-        print(if subject.is_some() { "no delivery matches\n" } else { "no delivery is failing or dead\n" })?;
+        let is_default = subject.is_none() && filter.state.is_none();
+        print(if is_default { "no delivery is failing or dead\n" } else { "no delivery matches\n" })?;
         return Ok(0);
     }
     let mut table = Table::new(["destination", "state", "attempts", "next", "reason", "event"]);
@@ -326,7 +338,7 @@ async fn list(
 /// Returns a delivery's state for display. A waiting delivery with a due time is shown as failing.
 fn words(delivery: &Delivery) -> String {
     match (delivery.state, delivery.due) {
-        (State::Waiting, Some(_)) => LISTED[0].to_owned(),
+        (State::Waiting, Some(_)) => FAILING.to_owned(),
         (state, _) => state.as_str().to_owned(),
     }
 }
@@ -354,21 +366,28 @@ pub(crate) fn to_json(delivery: &Delivery) -> Value {
     })
 }
 
-/// Returns the failing and dead deliveries that match, at most `limit` of each destination and state.
-async fn matching(table: &DeliveryTable, filter: &FilterArgs, limit: usize) -> Result<Vec<Delivery>, Error> {
+/// Returns the deliveries that match, at most `limit` of each destination and state. `states` are those that are
+/// selected if the filter names none.
+async fn matching(
+    table: &DeliveryTable,
+    filter: &FilterArgs,
+    states: &[&str],
+    limit: usize,
+) -> Result<Vec<Delivery>, Error> {
     let mut names: Vec<String> = table.destinations().await?.into_keys().collect();
     names.retain(|name| filter.to.as_ref().is_none_or(|to| to == name));
     let now = Clock::System.now();
     let until = now.plus_secs(365 * 86_400);
     let mut found = Vec::new();
     for name in names {
-        for state in LISTED.into_iter().filter(|state| filter.state.as_deref().is_none_or(|wanted| wanted == *state)) {
+        let wanted = filter.state.as_deref();
+        for state in wanted.as_ref().map_or(states, std::slice::from_ref) {
             let (mut of_state, mut from) = (Vec::new(), None);
             loop {
-                let page = if state == LISTED[0] {
-                    table.due(&name, until, from).await?
-                } else {
-                    table.dead(&name, until, from).await?
+                let page = match *state {
+                    DEAD => table.dead(&name, until, from).await?,
+                    WAITING => table.not_due(&name, from).await?,
+                    _ => table.due(&name, until, from).await?,
                 };
                 of_state.extend(page.0.into_iter().filter(|delivery| filter.matches(delivery, now)));
                 from = page.1;
@@ -437,7 +456,10 @@ async fn select(
             deliveries.retain(|delivery| to.is_none_or(|to| delivery.lane.destination() == to));
             deliveries
         }
-        None if selection.all => matching(&table, &selection.filter, usize::MAX).await?,
+        None if selection.all => {
+            let states: &[&str] = if command == DISCARD { &STATES } else { &[FAILING, DEAD] };
+            matching(&table, &selection.filter, states, usize::MAX).await?
+        }
         None => {
             eprintln!("no deliveries are selected; pass an EVENT or --all. --to and --state restrict --all");
             return Ok(None);

@@ -130,12 +130,16 @@ impl TargetArgs {
         Ok(deployment)
     }
 
-    /// Returns the options that select the deployment, without reaching it.
-    pub(crate) fn identity(&self) -> String {
+    /// Returns a name of the deployment that stays the same: the stack, the table, the data directory of a running
+    /// `gatehouse dev`, or else its URL.
+    pub(crate) async fn identity(&self) -> String {
         match (&self.stack, &self.table) {
             (Some(stack), _) => format!("stack-{stack}"),
             (None, Some(table)) => format!("table-{table}"),
-            (None, None) => self.at.trim_end_matches('/').to_owned(),
+            (None, None) => {
+                let data = self.query_dev().await.ok().and_then(|answer| answer.about.data_dir);
+                data.map_or_else(|| self.at.trim_end_matches('/').to_owned(), |data| format!("data-{}", data.display()))
+            }
         }
     }
 

@@ -42,9 +42,13 @@ Requests, order and retries: docs/deliveries.md";
 
 /// The largest number of deliveries that a list counts.
 const MAX_COUNT: usize = 1000;
+/// How long a delivery may wait after its time until its destination is late, in seconds.
+const LATE_AFTER: i64 = 15 * 60;
 
 /// The state of a destination that is not in the secrets document any more.
 const REMOVED: &str = "removed";
+/// The state of a destination whose entry in the secrets document has a defect.
+const UNUSABLE: &str = "unusable";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -296,6 +300,9 @@ async fn set(arguments: Set) -> ExitStatus {
     let (name, members) = (&arguments.name, arguments.members()?);
     document.set_named(DESTINATIONS, name, members)?;
     let credential = Credential::Destination(name.clone());
+    if deployment.deployed.is_some() && document.destination(name)?.is_some_and(|named| named.target.is_loopback()) {
+        return Err("a stack cannot reach a URL of this machine; try it with gatehouse dev, or gatehouse listen".into());
+    }
     let is_function = matches!(document.destination(name)?, Some(Destination { target: Target::Function { .. }, .. }));
     let secret = if arguments.new || (document.count(&credential) == 0 && !is_function) {
         Some(new_signing_secret()?)
@@ -338,6 +345,8 @@ pub(crate) struct Listed {
     since: Option<Timestamp>,
     pub(crate) failing: usize,
     pub(crate) dead: usize,
+    /// The time of the next attempt of the delivery that waits for the earliest one.
+    next_attempt: Option<Timestamp>,
     order: &'static str,
     signed: bool,
     #[serde(skip)]
@@ -354,6 +363,12 @@ impl Listed {
     pub(crate) fn is_stopped(&self) -> bool {
         self.is_stopped
     }
+
+    /// Returns how long its next delivery has waited after its time, if that is long.
+    pub(crate) fn late_minutes(&self, now: Timestamp) -> Option<i64> {
+        let late = now.as_secs() - self.next_attempt?.as_secs();
+        (late >= LATE_AFTER).then_some(late / 60)
+    }
 }
 
 /// Returns the destinations of a deployment, and those that were removed while deliveries waited for them.
@@ -363,29 +378,36 @@ pub(crate) async fn listed(deployment: &Deployment, now: Timestamp) -> Result<Ve
     let mut listed = Vec::new();
     for (name, destination) in destinations.iter() {
         let state = states.get(name);
+        let (failing, next_attempt) = count(&table, name, false).await?;
         listed.push(Listed {
             name: name.to_owned(),
             target: describe(&destination.target),
             state: state_words(state, now),
             since: state.map(|state| state.since),
-            failing: count(&table, name, false).await?,
-            dead: count(&table, name, true).await?,
+            failing,
+            dead: count(&table, name, true).await?.0,
+            next_attempt,
             order: if destination.order == Order::None { "none" } else { "subject" },
             signed: !destination.signing_keys.is_empty(),
-            is_stopped: state.is_some_and(|state| state.disabled.is_some() || state.breaker(now) != Breaker::Closed),
+            is_stopped: state.is_some_and(|state| {
+                let is_due = next_attempt.is_some_and(|next| next <= now);
+                state.disabled.is_some() || state.open_until.is_some() && is_due
+            }),
         });
     }
     for (name, state) in states.iter().filter(|(name, _)| destinations.get(name).is_none()) {
-        let (failing, dead) = (count(&table, name, false).await?, count(&table, name, true).await?);
-        // Without deliveries, nobody needs to know of it any more.
-        if failing + dead > 0 {
+        let (failing, next_attempt) = count(&table, name, false).await?;
+        let dead = count(&table, name, true).await?.0;
+        // Without deliveries, nobody needs to know of a removed one any more.
+        if failing + dead > 0 || destinations.is_unusable(name) {
             listed.push(Listed {
                 name: name.clone(),
                 target: "-".to_owned(),
-                state: REMOVED.to_owned(),
+                state: if destinations.is_unusable(name) { UNUSABLE.to_owned() } else { REMOVED.to_owned() },
                 since: Some(state.since),
                 failing,
                 dead,
+                next_attempt,
                 order: "-",
                 signed: false,
                 is_stopped: true,
@@ -441,16 +463,18 @@ fn state_words(state: Option<&DestinationState>, now: Timestamp) -> String {
     }
 }
 
-/// Counts the deliveries of a destination that wait for a time, or that are dead.
-async fn count(table: &DeliveryTable, name: &str, dead: bool) -> Result<usize, Error> {
-    let (mut count, mut from) = (0, None);
+/// Counts the deliveries of a destination that wait for a time, or that are dead. Also returns the earliest of these
+/// times.
+async fn count(table: &DeliveryTable, name: &str, dead: bool) -> Result<(usize, Option<Timestamp>), Error> {
+    let (mut count, mut first, mut from) = (0, None, None);
     let until = Clock::System.now().plus_secs(365 * 86_400);
     loop {
         let page = if dead { table.dead(name, until, from).await? } else { table.due(name, until, from).await? };
+        first = first.or(page.0.first().and_then(|delivery| delivery.due));
         count += page.0.len();
         from = page.1;
         if from.is_none() || count >= MAX_COUNT {
-            return Ok(count.min(MAX_COUNT));
+            return Ok((count.min(MAX_COUNT), first));
         }
     }
 }
@@ -494,4 +518,33 @@ async fn send_test(
     let started = Instant::now();
     let result = sender.send(destination, &message, &lane, Attempt { number: 1, destination: name, at }).await;
     Ok((result, started.elapsed()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn destination_is_late_if_its_next_attempt_should_have_been_a_quarter_of_an_hour_ago() {
+        let now = Clock::System.now();
+        let late = |seconds: Option<i64>| {
+            let listed = Listed {
+                name: "crm".to_owned(),
+                target: String::new(),
+                state: "enabled".to_owned(),
+                since: None,
+                failing: 1,
+                dead: 0,
+                next_attempt: seconds.map(|seconds| now.plus_secs(-seconds)),
+                order: "subject",
+                signed: true,
+                is_stopped: false,
+            };
+            listed.late_minutes(now)
+        };
+        assert_eq!(
+            [None, Some(-60), Some(899), Some(900), Some(7200)].map(late),
+            [None, None, None, Some(15), Some(120)]
+        );
+    }
 }

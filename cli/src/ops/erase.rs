@@ -7,6 +7,7 @@ use clap::Args;
 use gatehouse_deliveries::DeliveryTable;
 use gatehouse_deliveries::destination::Order;
 use gatehouse_deliveries::lane::Lane;
+use gatehouse_deliveries::send::ATTEMPT_LIMIT;
 use gatehouse_inbox::store::Content;
 use gatehouse_inbox::store::erase::{Removed, STALE};
 use gatehouse_local::Error;
@@ -218,8 +219,9 @@ async fn erase(deployment: &Deployment, subject: &Subject) -> Result<Removed, Er
         false => deployment.store.keys(subject).await,
     };
     let mut erased: BTreeSet<String> = keys().await?.into_iter().collect();
+    let mut may_be_sent = false;
     if let Some(table) = &table {
-        erase_deliveries(deployment, table, &destinations, subject, &erased).await?;
+        may_be_sent |= erase_deliveries(deployment, table, &destinations, subject, &erased).await?;
     }
     let mut total = Removed::default();
     loop {
@@ -231,29 +233,40 @@ async fn erase(deployment: &Deployment, subject: &Subject) -> Result<Removed, Er
             break;
         }
     }
+    let erased_at = Instant::now();
     // A delivery may have been added meanwhile.
     if let Some(table) = &table {
-        erase_deliveries(deployment, table, &destinations, subject, &erased).await?;
+        may_be_sent |= erase_deliveries(deployment, table, &destinations, subject, &erased).await?;
+    }
+    if may_be_sent {
+        // A sender that has read an event before has this time to send it.
+        tokio::time::sleep_until(erased_at + ATTEMPT_LIMIT).await;
     }
     Ok(total)
 }
 
-/// Deletes the deliveries of a subject's events, which contain their ids and the receivers' answers.
+/// Deletes the deliveries of a subject's events, which contain their ids and the receivers' answers. Returns whether one
+/// may be on its way.
 async fn erase_deliveries(
     deployment: &Deployment,
     table: &DeliveryTable,
     destinations: &[String],
     subject: &Subject,
     keys: &BTreeSet<String>,
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     let holder = deployment.random.nonce()?;
+    let mut may_be_sent = false;
     for name in destinations {
         let of_subject = Lane::of(name, Order::Subject, Some(subject.as_str()), "");
         let single = keys.iter().map(|key| Lane::of(name, Order::None, None, key));
         for lane in std::iter::once(of_subject).chain(single) {
             // A sender holds a lane for at most a minute.
             let deadline = Instant::now() + LANE_LIMIT;
-            while table.erase_lane(&lane, holder, deployment.clock.now()).await?.is_none() {
+            loop {
+                if let Some(of_lane) = table.erase_lane(&lane, holder, deployment.clock.now()).await? {
+                    may_be_sent |= of_lane;
+                    break;
+                }
                 if Instant::now() >= deadline {
                     return Err(
                         format!("a sender holds the deliveries of {subject} to {name}; run the command again").into()
@@ -263,7 +276,7 @@ async fn erase_deliveries(
             }
         }
     }
-    Ok(())
+    Ok(may_be_sent)
 }
 
 /// Finds the conversations whose events name the end user. Only the payloads have the end user's id, so each is read.

@@ -15,7 +15,7 @@ use gatehouse_inbox::store::by_source::ListedEvent;
 use gatehouse_local::Error;
 use gatehouse_payload::EventId;
 use gatehouse_runtime::Clock;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 mod feed;
 mod filter;
@@ -96,7 +96,7 @@ pub(crate) struct ForwardArgs {
     #[arg(long, value_name = "URL|PORT", value_parser = receiver::parse_url)]
     forward_to: Option<String>,
     /// Forward what this destination gets: with its filter, its format and its signing secret
-    #[arg(long = "as", value_name = "NAME")]
+    #[arg(long = "as", value_name = "NAME", conflicts_with_all = ["print_secret", "env_file"])]
     destination: Option<String>,
     /// Run this shell command for each event. It gets the body on standard input, and the event's id, type and subject
     /// in GATEHOUSE_EVENT_ID, GATEHOUSE_EVENT_TYPE and GATEHOUSE_EVENT_SUBJECT. Exit code 0 is success
@@ -105,7 +105,7 @@ pub(crate) struct ForwardArgs {
     /// Also send this header; repeatable
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
     headers: Vec<String>,
-    /// Print the signing secret, and exit
+    /// Print the signing secret, and exit. Not with --as, which signs with the destination's secret
     #[arg(long)]
     print_secret: bool,
     /// Write the signing secret to this file, as GATEHOUSE_WEBHOOK_SECRET
@@ -136,7 +136,7 @@ pub(crate) async fn listen(arguments: ListenArguments) -> ExitStatus {
         None => None,
     };
     let key = destination.as_ref().and_then(|destination| destination.signing_keys.first().cloned());
-    let secret = ListenerSecret::of(&feed.target)?;
+    let secret = ListenerSecret::of(&feed.target).await?;
     if let Some(file) = &forward.env_file {
         secret.write_to(file)?;
     }
@@ -146,7 +146,7 @@ pub(crate) async fn listen(arguments: ListenArguments) -> ExitStatus {
     }
     let receiver = match (forward.forward_to, forward.exec) {
         (Some(url), _) => Receiver::server(&url, &forward.headers, key.clone().map_or_else(|| secret.key(), Ok)?)?,
-        (None, Some(command)) => Receiver::Command(command),
+        (None, Some(command)) => Receiver::Command { command, is_quiet: feed.json },
         (None, None) => Receiver::Nobody,
     };
     // The secret of a destination is not shown again.
@@ -188,11 +188,22 @@ async fn run(
     }
     let start = arguments.since.map_or_else(|| Clock::System.now(), |since| since.resolve(Clock::System.now()));
     let mut feed = Feed::new(start);
-    let mut is_failing = false;
-    while !forwarder.is_full() {
+    let mut failing_since: Option<Instant> = None;
+    loop {
+        if forwarder.is_full() {
+            tokio::select! {
+                () = forwarder.settle() => {}
+                () = interrupts.next() => break,
+            }
+            if forwarder.is_full() {
+                break;
+            }
+        }
+        let mut taken = 0;
         let poll = feed.poll(&deployment.store, async |event| {
             if filter.matches(&event) {
                 forwarder.take(event).await;
+                taken += 1;
             }
             !forwarder.is_full()
         });
@@ -201,12 +212,17 @@ async fn run(
             () = interrupts.next() => break,
         };
         match polled {
-            Ok(()) => is_failing = false,
-            Err(error) if feed.has_begun() && (error.is_transient() || deployment.dev.is_some()) => {
-                if !is_failing {
-                    eprintln!("{error}; retrying. Events that are recorded meanwhile follow");
+            Ok(()) => {
+                if let Some(since) = failing_since.take() {
+                    let seconds = since.elapsed().as_secs();
+                    eprintln!("connected again after {seconds} s; missed meanwhile: {}", counted(taken, "event"));
                 }
-                is_failing = true;
+            }
+            Err(error) if feed.has_begun() && (error.is_transient() || deployment.dev.is_some()) => {
+                if failing_since.is_none() {
+                    eprintln!("{error}; retrying. Events that are recorded meanwhile follow");
+                    failing_since = Some(Instant::now());
+                }
                 // If it is not reachable, the next poll fails too, and retries.
                 let _ = deployment.reconnect(&arguments.target).await;
                 forwarder.use_store(deployment.store.clone());
@@ -230,7 +246,7 @@ async fn run(
         }
     }
     let is_complete = forwarder.is_full();
-    let (succeeded, failed) = forwarder.finish(&mut interrupts).await;
+    let (succeeded, failed) = forwarder.finish();
     if *receiver != Receiver::Nobody {
         eprintln!("{} forwarded, {failed} failed", counted(succeeded + failed, "event"));
     }
@@ -244,7 +260,7 @@ fn greet(deployment: &Deployment, receiver: &Receiver, secret: Option<&ListenerS
     let action = match receiver {
         Receiver::Nobody => "Showing".to_owned(),
         Receiver::Server { url, .. } => format!("Forwarding to {url}"),
-        Receiver::Command(command) => format!("Running {command} with"),
+        Receiver::Command { command, .. } => format!("Running {command} with"),
     };
     eprintln!("Ready! {action} the events of {from} as they are recorded. Ctrl-C stops.");
     if let (Receiver::Server { .. }, Some(secret)) = (receiver, secret) {
@@ -277,11 +293,13 @@ pub(crate) async fn resend(arguments: ResendArguments) -> ExitStatus {
         eprintln!("there is no event {id}");
         return Ok(NOT_FOUND);
     };
-    let receiver = Receiver::server(&forward_to.unwrap_or_default(), &headers, ListenerSecret::of(&target)?.key()?)?;
+    let key = ListenerSecret::of(&target).await?.key()?;
+    let receiver = Receiver::server(&forward_to.unwrap_or_default(), &headers, key)?;
     let lines = Lines { json, payload };
     let mut forwarder = Forwarder::new(deployment.store.clone(), Arc::new(receiver), lines, Some(1));
     forwarder.take(event).await;
-    let (_, failed) = forwarder.finish(&mut Interrupts::listen()).await;
+    forwarder.settle().await;
+    let (_, failed) = forwarder.finish();
     Ok(u8::from(failed > 0))
 }
 

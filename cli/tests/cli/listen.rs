@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use gatehouse_ada::Ada;
 use gatehouse_local::Delivery;
 use gatehouse_local::agent::{Agent, Answer, Piece, ReceivedRequest};
 use gatehouse_runtime::Clock;
@@ -210,6 +211,14 @@ async fn command_gets_the_body_and_the_event_and_its_exit_code_counts() {
     assert_eq!(environment, format!("ada:msg_1 ada.v1.conversation.message {CONVERSATION}"));
     assert_eq!(serde_json::from_str::<Value>(&format!("{body}}}")).unwrap()["data"]["event_id"], "ada:msg_1");
 
+    // A command that fills its output before it reads its input: each pipe has 64 KiB.
+    let body = format!(r#"{{"type":"v1.conversation.message","text":"{}"}}"#, "x".repeat(200_000));
+    let large = Delivery::of(&Ada, "msg_2", body, Clock::System.now());
+    large.send(dev.base()).await.unwrap();
+    let command = "head -c 200000 /dev/zero >&2; cat > /dev/null";
+    let (output, text) = past(&dev, &["listen", "--exec", command, "--exit-after", "2"]);
+    assert_eq!(output.status.code(), Some(0), "{text}");
+
     // A command that does not read its input.
     let (output, text) = past(&dev, &["listen", "--exec", "echo broken >&2; exit 3", "--exit-after", "1"]);
     assert!(output.status.code() == Some(1) && text.contains("exit status: 3: broken"), "{text}");
@@ -219,8 +228,7 @@ async fn command_gets_the_body_and_the_event_and_its_exit_code_counts() {
 async fn tail_shows_the_selected_events_and_no_content_without_payload() {
     let dev = Dev::start(&[], &[]);
     ada("msg_1").send(dev.base()).await.unwrap();
-    let conflict =
-        Delivery::of(&gatehouse_ada::Ada, "msg_1", gatehouse_ada::samples::CONVERSATION_CREATED, Clock::System.now());
+    let conflict = Delivery::of(&Ada, "msg_1", gatehouse_ada::samples::CONVERSATION_CREATED, Clock::System.now());
     assert_eq!(conflict.send(dev.base()).await.unwrap().outcome(), "conflict");
     let message = r#"{"message":{"type":"status-update","status":"ended","timestamp":1,"call":{"id":"call_1"}}}"#;
     Delivery::now(&Vapi::SERVER, message).send(dev.base()).await.unwrap();
@@ -250,16 +258,42 @@ async fn listener_continues_after_a_restart_of_dev() {
     let data = ["--data-dir", folder.path().to_str().unwrap()];
     let mut dev = Dev::start(&data, &[]);
     let (agent, mut requests) = server(StatusCode::OK).await;
-    let _listen = start(&dev, &["listen", "--forward-to", &agent.url]);
+    let mut listen = start(&dev, &["listen", "--forward-to", &agent.url]);
     ada("msg_1").send(dev.base()).await.unwrap();
     assert_eq!(event_id(&next(&mut requests).await), "ada:msg_1");
     dev.stop(Signal::KILL);
+    let mut said = BufReader::new(listen.0.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(said.any(|line| line.contains("retrying")));
     let port = dev.base().rsplit(':').next().unwrap();
     let restarted = ["--port", port, "--dynamodb-port", "0", "--sqs-port", "0", data[0], data[1]];
     let dev = Dev::start_with(&restarted, &[]);
     ada("msg_2").send(dev.base()).await.unwrap();
     assert_eq!(event_id(&next(&mut requests).await), "ada:msg_2");
     assert!(requests.try_recv().is_err());
+    assert!(said.any(|line| line.contains("connected again after") && line.contains("missed meanwhile: ")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn listener_as_a_destination_forwards_and_counts_only_what_the_destination_gets() {
+    let dev = Dev::start(&[], &[]);
+    let (agent, mut requests) = server(StatusCode::OK).await;
+    let set = ["destinations", "set", "crm", "--url", "https://crm.example", "--format", "vendor", "--at", dev.base()];
+    let (output, text) = run(&[&set[..], &["--when", r#"{"where":{"/data/n":3}}"#]].concat(), &[]);
+    assert!(output.status.success(), "{text}");
+    let secret = text.split_whitespace().find(|word| word.starts_with("whsec_")).unwrap();
+    for n in 1..=3 {
+        let body = format!(r#"{{"type":"v1.conversation.message","data":{{"n":{n}}}}}"#);
+        let delivery = Delivery::of(&Ada, &format!("msg_{n}"), body, Clock::System.now());
+        delivery.send(dev.base()).await.unwrap();
+    }
+    let (output, text) = past(&dev, &["listen", "--as", "crm", "--forward-to", &agent.url, "--exit-after", "1"]);
+    assert!(output.status.success() && !text.contains(secret), "{text}");
+    let request = next(&mut requests).await;
+    assert_eq!(body(&request), json!({"type": "v1.conversation.message", "data": {"n": 3}}));
+    let key = SigningKey::parse(secret).unwrap();
+    assert!(verify(&request.headers, &request.body, &[key], Clock::System.now()).is_ok());
+    assert!(requests.try_recv().is_err(), "the other events match no filter");
+    assert_eq!(past(&dev, &["listen", "--as", "none"]).0.status.code(), Some(3));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -309,6 +343,14 @@ fn secret_stays_the_same_and_can_be_written_to_a_file() {
     SigningKey::parse(&first).unwrap();
     assert_eq!(secret(&["--stack", "a"]), first);
     assert_ne!(secret(&["--stack", "b"]), first);
+    // That of a data directory stays the same at another port.
+    let data = ["--data-dir", folder.path().to_str().unwrap()];
+    let of_dev = |dev: &Dev| secret(&["--at", dev.base()]);
+    let mut dev = Dev::start(&data, &[]);
+    let of_data = of_dev(&dev);
+    dev.stop(Signal::KILL);
+    assert_eq!(of_dev(&Dev::start(&data, &[])), of_data);
+    assert_ne!(of_dev(&Dev::start(&[], &[])), of_data);
     let file = folder.path().join(".env");
     std::fs::write(&file, "A=1\nGATEHOUSE_WEBHOOK_SECRET=old\nB=2").unwrap();
     secret(&["--stack", "a", "--env-file", file.to_str().unwrap()]);

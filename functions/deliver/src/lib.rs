@@ -1,11 +1,11 @@
 //! Sends the deliveries of the lanes that doorbells name. The lanes of a batch are handled concurrently. Each minute, a
-//! sweep rings for the deliveries that are due again.
+//! sweep rings for the deliveries that are due again, and a log line reports each destination that gets nothing.
 
 use std::time::Duration;
 
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
 use futures_util::future::join_all;
-use gatehouse_deliveries::deliver::{Deliverer, Report, Rung};
+use gatehouse_deliveries::deliver::{Deliverer, Report, Rung, Stopped};
 use gatehouse_deliveries::destination::MAX_AGE;
 use gatehouse_deliveries::doorbell::{Doorbell, Doorbells};
 use gatehouse_deliveries::send::{CONNECT_TIMEOUT, Sender};
@@ -97,12 +97,13 @@ pub enum Failure {
 /// Handles a batch of the delivery queue, or the timer's event, which is any object without `Records`.
 ///
 /// # Errors
-/// If the event is of another form, or a sweep fails.
+/// If the event is of another form, or the destinations cannot be read, or a sweep fails.
 pub async fn handle(event: Value, state: &State, deadline: Deadline) -> Result<SqsBatchResponse, Failure> {
     if event.get("Records").is_some() {
         let batch: SqsEvent = serde_json::from_value(event).map_err(|_| Failure::Event)?;
         return Ok(handle_batch(batch, state, deadline).await);
     }
+    report_stopped(state).await?;
     sweep(state, deadline).await?;
     Ok(SqsBatchResponse::default())
 }
@@ -166,6 +167,26 @@ async fn hide(message: &SqsMessage, state: &State, pause: Duration) {
         let message = "the visibility of a message could not be changed; it returns after the queue's timeout";
         tracing::warn!(function = FUNCTION, %error, message);
     }
+}
+
+/// Writes a log line for each destination that gets nothing now.
+async fn report_stopped(state: &State) -> Result<(), Failure> {
+    let destinations = state.destinations.get().await.ok_or(Failure::Destinations)?;
+    let stopped = state.deliverer.stopped(&destinations).await;
+    for (destination, why) in stopped.map_err(|error| Failure::Sweep(error.to_string()))? {
+        let (name, failures) = (destination.name.as_str(), destination.failures);
+        let failing_since = destination.failing_since.map(|since| since.to_string());
+        let (stopped, reason) = match why {
+            Stopped::Disabled => ("disabled", destination.disabled.as_deref().unwrap_or_default()),
+            Stopped::Paused => ("paused", "the last attempts failed"),
+            Stopped::Unusable => ("unusable", "its entry in the secrets document has a defect"),
+        };
+        tracing::warn!(
+            target: OUTCOME_TARGET, function = FUNCTION, stopped, destination = name, reason, failures, failing_since,
+            "destination"
+        );
+    }
+    Ok(())
 }
 
 /// Rings for the deliveries that are due again.

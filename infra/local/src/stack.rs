@@ -51,6 +51,8 @@ pub struct Options {
     pub secrets_file: Option<PathBuf>,
     /// The file with the part `destinations`, if it is not in `secrets_file`. It is loaded again whenever it changes.
     pub destinations_file: Option<PathBuf>,
+    /// The directory with the data, which identifies a stack beyond its end.
+    pub data_dir: Option<PathBuf>,
     /// The rules for replies to Vapi's messages.
     pub replies: Replies,
     /// Decides which values are redacted.
@@ -84,6 +86,7 @@ impl Default for Options {
             secrets: development().to_owned(),
             secrets_file: None,
             destinations_file: None,
+            data_dir: None,
             replies: Replies::none(),
             redaction: Redaction::default(),
             skip: Skip::default(),
@@ -187,6 +190,7 @@ impl Stack {
             delivery_table: DELIVERY_TABLE.to_owned(),
             delivery_queue,
             destinations_file: options.secrets_file.clone().or_else(|| options.destinations_file.clone()),
+            data_dir: options.data_dir.clone(),
         };
         let (status, counts) = (about.clone(), options.counts.clone());
         let describe = move || Answer { about: status.clone(), counts: counts.read() };

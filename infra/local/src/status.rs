@@ -40,6 +40,9 @@ pub struct About {
     /// The file with the destinations, if they can be changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub destinations_file: Option<PathBuf>,
+    /// The directory with the data, if they outlive the stack.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_dir: Option<PathBuf>,
 }
 
 /// The number of events with the same source, type, outcome and results of services in one minute.

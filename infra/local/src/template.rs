@@ -389,8 +389,8 @@ mod tests {
     fn alarms_use_the_metrics_of_log_lines() {
         use gatehouse_payload::Outcome;
         use gatehouse_receiver::log::{
-            DELIVERY_ATTEMPTS, DELIVERY_DEAD, DELIVERY_FAILED, FALLBACK, NAMESPACE, OUTCOMES, QUESTIONS, SERVER_ERROR,
-            UNVERIFIED, WEBHOOK_MS,
+            DELIVERY_ATTEMPTS, DELIVERY_DEAD, DELIVERY_FAILED, DESTINATION_STOPPED, FALLBACK, NAMESPACE, OUTCOMES,
+            QUESTIONS, SERVER_ERROR, UNVERIFIED, WEBHOOK_MS,
         };
         let template = Template::read().unwrap();
         let mut watched = std::collections::BTreeSet::new();
@@ -404,7 +404,7 @@ mod tests {
             }
         }
         let outcomes = [Outcome::Conflict, Outcome::Unrecorded, Outcome::Queued, Outcome::Failed].map(Outcome::as_str);
-        let deliveries = [DELIVERY_ATTEMPTS, DELIVERY_DEAD, DELIVERY_FAILED];
+        let deliveries = [DELIVERY_ATTEMPTS, DELIVERY_DEAD, DELIVERY_FAILED, DESTINATION_STOPPED];
         let others = [OUTCOMES, SERVER_ERROR, UNVERIFIED, WEBHOOK_MS, QUESTIONS, FALLBACK];
         assert_eq!(watched, outcomes.into_iter().chain(others).chain(deliveries).map(str::to_owned).collect());
         assert_eq!(template.globals["Function"]["Environment"]["Variables"]["STACK_NAME"], "AWS::StackName");

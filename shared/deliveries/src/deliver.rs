@@ -30,12 +30,16 @@ const MAX_HIDDEN: Duration = Duration::from_secs(60);
 const TAKEN_PAUSE: Duration = Duration::from_secs(1);
 /// How long the state of a destination is used before it is read again, in seconds.
 const STATE_AGE: i64 = 5;
+/// How long a page of a lane is used before it is read again, in seconds: an earlier delivery may have been added.
+const PAGE_AGE: i64 = 1;
 /// How often a lane that has changed is read again in one call.
 const ROUNDS: usize = 100;
 /// The number of pages, of up to 1,000 lanes each, for which a sweep rings for a destination.
 const SWEEP_PAGES: usize = 10;
 /// The reason of a delivery whose event has expired.
 const EXPIRED: &str = "expired";
+/// The reason of a delivery that its destination's filter leaves out.
+const FILTERED: &str = "filtered";
 /// The number of lanes for which a sweep rings if a breaker is half-open. Only one sends the probe; others may be
 /// blocked.
 const PROBES: usize = 10;
@@ -70,6 +74,17 @@ pub enum Rung {
     Done,
     /// The doorbell must ring again after this pause.
     Again(Duration),
+}
+
+/// Why a destination gets nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stopped {
+    /// By an operator, by its server, or after five days of failures.
+    Disabled,
+    /// The last attempts failed. Only probes are sent while deliveries are due.
+    Paused,
+    /// Its entry in the secrets document has a defect.
+    Unusable,
 }
 
 /// The result of an attempt, for the log.
@@ -193,9 +208,13 @@ impl Deliverer {
     /// Sends the deliveries after `start`, until one stops the lane. `latest` is the last one that was sent before.
     async fn walk(&self, job: &Job<'_>, start: Option<RowKey>, latest: Option<RowKey>) -> Result<Walk, StoreError> {
         let mut walk = Walk { done_to: start, latest, stop: Stop::End };
-        loop {
+        'pages: loop {
             let (waiting, is_last) = self.table.waiting(job.lane, walk.done_to.as_ref()).await?;
-            for delivery in waiting {
+            let read_until = self.clock.now().plus_secs(PAGE_AGE);
+            for (n, delivery) in waiting.into_iter().enumerate() {
+                if n > 0 && self.clock.now() > read_until {
+                    continue 'pages;
+                }
                 let is_late = walk.latest.as_ref().is_some_and(|latest| *latest > delivery.row);
                 match self.advance(job, &delivery, is_late).await? {
                     Attempted::Next { was_sent } => {
@@ -291,6 +310,9 @@ impl Deliverer {
                 let (failed, _) = self.failed(before, Failure::because(damaged.to_string()))?;
                 (failed, None)
             }
+            Content::Record(record) if before.is_unfiltered && !destination.filters.match_record(&record) => {
+                (dropped(FILTERED), None)
+            }
             Content::Record(record) => {
                 let message = Message::in_format(&record, destination.format, destination.shape, is_late);
                 let number = before.attempts.saturating_add(1);
@@ -337,27 +359,52 @@ impl Deliverer {
     /// Counts the result of an attempt for the breaker. Returns whether the destination was disabled.
     async fn count(&self, name: &str, after: &Delivery, failure: Option<&Failure>) -> Result<bool, StoreError> {
         match failure {
+            // What another lane reads while the state is written may be the previous state, so that it is forgotten
+            // afterwards.
             Some(failure) if failure.is_gone => {
-                self.states.forget(name);
                 self.table.disable(name, "the server responded with status 410").await?;
+                self.states.forget(name);
                 return Ok(true);
             }
             // The message is at fault, not the destination.
             Some(failure) if failure.is_permanent => {}
             Some(_) => {
-                self.states.forget(name);
                 self.table.count_failure(name, self.clock.now()).await?;
+                self.states.forget(name);
             }
             None if after.state == State::Delivered => {
                 let state = self.state(name, self.clock.now()).await?;
                 if state.failures > 0 || state.open_until.is_some() {
-                    self.states.forget(name);
                     self.table.forget_failures(name).await?;
+                    self.states.forget(name);
                 }
             }
             None => {}
         }
         Ok(false)
+    }
+
+    /// Returns the destinations that get nothing now, and why.
+    ///
+    /// # Errors
+    /// If DynamoDB does not respond.
+    pub async fn stopped(&self, destinations: &Destinations) -> Result<Vec<(DestinationState, Stopped)>, StoreError> {
+        let mut stopped = Vec::new();
+        for state in self.table.destinations().await?.into_values() {
+            let why = if destinations.is_unusable(&state.name) {
+                Stopped::Unusable
+            } else if destinations.get(&state.name).is_none() {
+                continue;
+            } else if state.disabled.is_some() {
+                Stopped::Disabled
+            } else if state.open_until.is_some() && self.table.has_due(&state.name, self.clock.now()).await? {
+                Stopped::Paused
+            } else {
+                continue;
+            };
+            stopped.push((state, why));
+        }
+        Ok(stopped)
     }
 
     /// Rings for the lanes whose deliveries are due again, until none is left or `until`. While a breaker is open,

@@ -8,7 +8,7 @@
 //!              "order": "none" } }
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use gatehouse_egress::NetworkScope;
@@ -28,12 +28,20 @@ pub const PART: PartSpec = PartSpec { name: DESTINATIONS, development: "{}" };
 /// The age at which functions load the destinations again, in seconds. A change is in effect within a minute.
 pub const MAX_AGE: i64 = 45;
 
-/// The range of `max_bytes`. A message to a queue or a function can have 1 MiB.
-const MAX_BYTES_RANGE: std::ops::RangeInclusive<usize> = 1024..=1024 * 1024;
+/// The smallest `max_bytes`.
+const LEAST_MAX_BYTES: usize = 1024;
+/// The largest `max_bytes` of a server. A function URL accepts bodies of up to 6 MiB.
+const MOST_MAX_BYTES: usize = 8 * 1024 * 1024;
+/// The largest `max_bytes` of a queue or a function, which is what AWS accepts.
+const MOST_MAX_BYTES_IN_AWS: usize = 1024 * 1024;
 
 /// The destinations by name.
 #[derive(Debug, Clone, Default)]
-pub struct Destinations(BTreeMap<String, Destination>);
+pub struct Destinations {
+    usable: BTreeMap<String, Destination>,
+    /// Those whose entry in the secrets document has a defect. Their deliveries wait.
+    unusable: BTreeSet<String>,
+}
 
 /// A system that gets events.
 #[derive(Clone)]
@@ -112,18 +120,29 @@ impl Destinations {
     /// Creates destinations from their names, for tests and commands.
     #[must_use]
     pub fn from_map(destinations: BTreeMap<String, Destination>) -> Self {
-        Destinations(destinations)
+        Destinations { usable: destinations, unusable: BTreeSet::new() }
     }
 
-    /// Returns a destination by its name.
+    /// Returns a usable destination by its name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Destination> {
-        self.0.get(name)
+        self.usable.get(name)
     }
 
-    /// Returns the destinations and their names.
+    /// Returns the usable destinations and their names.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Destination)> {
-        self.0.iter().map(|(name, destination)| (name.as_str(), destination))
+        self.usable.iter().map(|(name, destination)| (name.as_str(), destination))
+    }
+
+    /// Returns the names of all destinations.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.usable.keys().chain(&self.unusable).map(String::as_str)
+    }
+
+    /// Whether the entry of a destination in the secrets document has a defect.
+    #[must_use]
+    pub fn is_unusable(&self, name: &str) -> bool {
+        self.unusable.contains(name)
     }
 }
 
@@ -202,9 +221,9 @@ impl DestinationPart {
     }
 
     fn shape(&self) -> Result<Shape, String> {
-        if !MAX_BYTES_RANGE.contains(&self.max_bytes) {
-            let (least, most) = (MAX_BYTES_RANGE.start(), MAX_BYTES_RANGE.end());
-            return Err(format!(".max_bytes is not between {least} and {most}"));
+        let most = if self.url.is_some() { MOST_MAX_BYTES } else { MOST_MAX_BYTES_IN_AWS };
+        if !(LEAST_MAX_BYTES..=most).contains(&self.max_bytes) {
+            return Err(format!(".max_bytes is not between {LEAST_MAX_BYTES} and {most}"));
         }
         if self.thin && self.format == Format::Vendor {
             return Err(" is thin, but the format vendor is the whole body; remove one of the two".to_owned());
@@ -224,10 +243,14 @@ fn is_queue_url(text: &str) -> bool {
 }
 
 impl SecretsPart for Destinations {
-    /// Reads the destinations. A destination that cannot be used is ignored and reported as a defect.
+    /// Reads the destinations. The defects of those that cannot be used are reported.
     fn read(reader: &mut PartReader<'_>) -> Self {
-        let mut destinations = BTreeMap::new();
+        let mut destinations = Destinations::default();
         for (name, part) in reader.named_objects::<DestinationPart>() {
+            let Some(part) = part else {
+                destinations.unusable.insert(name);
+                continue;
+            };
             let place = format!("{}.{name}", reader.name());
             let keys = reader.signing_keys_at(&place, &part.signing_secrets);
             // Without any of the intended signatures the receiver would refuse the requests.
@@ -238,13 +261,16 @@ impl SecretsPart for Destinations {
                     let (filters, format, order) = (Filters(part.when), part.format, part.order);
                     let destination =
                         Destination { target, signing_keys: keys, headers, filters, format, shape, order };
-                    destinations.insert(name, destination);
+                    destinations.usable.insert(name, destination);
                 }
-                Ok(_) => {}
-                Err(defect) => reader.defects.push(format!("{place}{defect}")),
+                Ok(_) => drop(destinations.unusable.insert(name)),
+                Err(defect) => {
+                    reader.defects.push(format!("{place}{defect}"));
+                    destinations.unusable.insert(name);
+                }
             }
         }
-        Destinations(destinations)
+        destinations
     }
 }
 
@@ -263,7 +289,7 @@ mod tests {
     fn destinations_are_urls_queues_and_functions() {
         let (destinations, defects) = parse(
             r#"{"crm": {"url": "https://crm.example.com/hook", "headers": {"Authorization": "Bearer s3cret"},
-                  "signing_secrets": ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"], "max_bytes": 20000, "order": "none",
+                  "signing_secrets": ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"], "max_bytes": 2000000, "order": "none",
                   "when": [{"source": "vapi", "type": "status-*", "where": {"/call/type": ["webCall"]}}]},
                 "fifo": {"sqs": "https://sqs.eu-west-1.amazonaws.com/123456789012/events.fifo", "format": "vendor"},
                 "local": {"sqs": "http://127.0.0.1:9002/000000000000/q", "thin": true},
@@ -272,7 +298,7 @@ mod tests {
         assert_eq!(defects, Vec::<String>::new());
         assert_eq!(destinations.iter().map(|(name, _)| name).collect::<Vec<_>>(), ["audit", "crm", "fifo", "local"]);
         let crm = destinations.get("crm").unwrap();
-        assert_eq!((crm.order, crm.shape.max_bytes, crm.signing_keys.len()), (Order::None, 20_000, 1));
+        assert_eq!((crm.order, crm.shape.max_bytes, crm.signing_keys.len()), (Order::None, 2_000_000, 1));
         let fifo = destinations.get("fifo").unwrap();
         assert_eq!((fifo.target.is_fifo(), fifo.format, fifo.order), (true, Format::Vendor, Order::Subject));
         let local = destinations.get("local").unwrap();
@@ -290,6 +316,8 @@ mod tests {
                 "headers": {"lambda": "x", "headers": {"x": "s3cret"}}, "private": {"lambda": "x", "private": true},
                 "signed": {"lambda": "x", "signing_secrets": ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"]},
                 "small": {"url": "https://x.example.com", "max_bytes": 10},
+                "large": {"url": "https://x.example.com", "max_bytes": 99999999},
+                "large-queue": {"sqs": "https://sqs.eu-west-1.amazonaws.com/1/q", "max_bytes": 1048577},
                 "thin": {"url": "https://x.example.com", "thin": true, "format": "vendor"},
                 "key": {"url": "https://x.example.com", "signing_secrets": ["s3cret"]},
                 "when": {"url": "https://x.example.com", "when": [{"tpye": "s3cret"}]},
@@ -298,6 +326,8 @@ mod tests {
                 "good": {"url": "https://x.example.com"}}"#,
         );
         assert_eq!(destinations.iter().map(|(name, _)| name).collect::<Vec<_>>(), ["good"]);
+        // Their events must not be lost.
+        assert_eq!((destinations.names().count(), destinations.is_unusable("order")), (18, true));
         let defects = defects.join("\n");
         for expected in [
             "destinations.plain.url does not begin with https://",
@@ -309,7 +339,9 @@ mod tests {
             "destinations.headers has private or headers",
             "destinations.private has private or headers",
             "destinations.signed has signing_secrets",
-            "destinations.small.max_bytes is not between 1024 and 1048576",
+            "destinations.small.max_bytes is not between 1024 and 8388608",
+            "destinations.large.max_bytes is not between 1024 and 8388608",
+            "destinations.large-queue.max_bytes is not between 1024 and 1048576",
             "destinations.thin is thin, but",
             "destinations.key.signing_secrets[0] is",
             "destinations.when does not have the shape",

@@ -13,13 +13,13 @@ use gatehouse_payload::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::destination::{Destination, Destinations};
+use crate::destination::{Destination, Destinations, Order};
 use crate::doorbell::Doorbells;
 use crate::filter::Match;
 use crate::lane::Lane;
 use crate::table::{Delivery, DeliveryTable};
 
-/// Number of deliveries that are added at the same time.
+/// Number of subjects whose deliveries are added at the same time.
 const CONCURRENT: usize = 16;
 /// How long before its first use a destination gets events, in seconds: the time until a change of the secrets document
 /// is in effect.
@@ -131,7 +131,7 @@ impl Outbox {
     pub async fn add(&self, batch: &StreamBatch, destinations: &Destinations, now: Timestamp) -> Added {
         let mut added = Added::default();
         let heads: Vec<(usize, Head)> = batch.records.iter().enumerate().filter_map(head_of).collect();
-        if heads.is_empty() || destinations.iter().next().is_none() {
+        if heads.is_empty() || destinations.names().next().is_none() {
             return added;
         }
         let since = match self.since(destinations, now).await {
@@ -141,13 +141,17 @@ impl Outbox {
                 return failed(batch, first, &error.to_string());
             }
         };
+        let mut by_subject: BTreeMap<&str, Vec<&(usize, Head)>> = BTreeMap::new();
+        for head in &heads {
+            by_subject.entry(head.1.subject.as_deref().unwrap_or(&head.1.key)).or_default().push(head);
+        }
         // Collected first: the compiler cannot show that a future with the closure in it is `Send`.
         let additions: Vec<_> =
-            heads.iter().map(|(n, head)| self.add_numbered(*n, head, destinations, &since, now)).collect();
-        let results: Vec<_> = stream::iter(additions).buffered(CONCURRENT).collect().await;
+            by_subject.into_values().map(|heads| self.add_in_order(heads, destinations, &since, now)).collect();
+        let results: Vec<Vec<_>> = stream::iter(additions).buffer_unordered(CONCURRENT).collect().await;
         let mut lanes: BTreeMap<Lane, usize> = BTreeMap::new();
         let mut failures: BTreeSet<usize> = BTreeSet::new();
-        for (n, result) in results {
+        for (n, result) in results.into_iter().flatten() {
             match result {
                 Ok(of_event) => {
                     added.deliveries += of_event.len();
@@ -182,11 +186,10 @@ impl Outbox {
         now: Timestamp,
     ) -> Result<BTreeMap<String, Timestamp>, StoreError> {
         let mut since = self.since.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let is_known =
-            |since: &BTreeMap<String, Timestamp>| destinations.iter().all(|(name, _)| since.contains_key(name));
+        let is_known = |since: &BTreeMap<String, Timestamp>| destinations.names().all(|name| since.contains_key(name));
         if !is_known(&since) {
             since.extend(self.table.destinations().await?.into_iter().map(|(name, state)| (name, state.since)));
-            for (name, _) in destinations.iter() {
+            for name in destinations.names() {
                 if !since.contains_key(name) {
                     let state = self.table.destination(name, now.plus_secs(-GRACE)).await?;
                     since.insert(name.to_owned(), state.since);
@@ -197,15 +200,25 @@ impl Outbox {
         Ok(since)
     }
 
-    async fn add_numbered(
+    /// Adds the deliveries of the events of a subject one after the other, until one fails: a sender that sees a
+    /// delivery also sees those before it.
+    async fn add_in_order(
         &self,
-        n: usize,
-        head: &Head,
+        heads: Vec<&(usize, Head)>,
         destinations: &Destinations,
         since: &BTreeMap<String, Timestamp>,
         now: Timestamp,
-    ) -> (usize, Result<Vec<Lane>, StoreError>) {
-        (n, self.add_event(head, destinations, since, now).await)
+    ) -> Vec<(usize, Result<Vec<Lane>, StoreError>)> {
+        let mut results = Vec::new();
+        for (n, head) in heads {
+            let result = self.add_event(head, destinations, since, now).await;
+            let has_failed = result.is_err();
+            results.push((*n, result));
+            if has_failed {
+                break;
+            }
+        }
+        results
     }
 
     /// Adds the deliveries of one event. Returns their lanes.
@@ -217,13 +230,21 @@ impl Outbox {
         now: Timestamp,
     ) -> Result<Vec<Lane>, StoreError> {
         let mut lanes = Vec::new();
-        for (name, destination) in destinations.iter() {
+        for name in destinations.names() {
             let is_new_enough = since.get(name).is_some_and(|since| head.received_at >= *since);
-            if is_new_enough && self.matches(head, destination).await? {
-                let lane = Lane::of(name, destination.order, head.subject.as_deref(), &head.key);
+            let destination = destinations.get(name);
+            let matches = match destination {
+                Some(destination) => self.matches(head, destination).await?,
+                // Its filter is checked when it is sent.
+                None => true,
+            };
+            if is_new_enough && matches {
+                let order = destination.map_or(Order::default(), |destination| destination.order);
+                let lane = Lane::of(name, order, head.subject.as_deref(), &head.key);
                 let delivery = Delivery {
                     event_type: head.event_type.clone(),
                     subject: head.subject.clone(),
+                    is_unfiltered: destination.is_none(),
                     ..Delivery::new(lane.clone(), &head.key, head.received_at, now).of_event_until(head.expires_at)
                 };
                 self.table.add(&delivery).await?;

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use aws_config::SdkConfig;
+use aws_sdk_sqs::error::ProvideErrorMetadata;
 use aws_sdk_sqs::types::MessageAttributeValue;
 use bytes::Bytes;
 use gatehouse_egress::{Body, NetworkScope, RequestError, ScopedClient};
-use gatehouse_inbox::queue::in_ascii;
+use gatehouse_inbox::queue::{escape_refused, is_refused};
 use gatehouse_payload::time::Timestamp;
 use gatehouse_runtime::aws::{CallLimits, error_code};
 use gatehouse_services::Fault;
@@ -14,7 +15,8 @@ use gatehouse_services::client::retry_after;
 use gatehouse_services::lambda::{Invocation, invocation};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body_util::BodyExt;
-use tokio::time::timeout;
+use serde::de::IgnoredAny;
+use tokio::time::{Instant, timeout_at};
 
 use crate::destination::{Destination, Target};
 use crate::lane::Lane;
@@ -24,10 +26,17 @@ use crate::table::MAX_RESPONSE_BYTES;
 
 /// Time limit of one attempt.
 pub const ATTEMPT_LIMIT: Duration = Duration::from_secs(15);
+/// Time limit for reading the body of a response that reports a failure.
+const BODY_LIMIT: Duration = Duration::from_secs(2);
+/// How much later an attempt ends in any case.
+const SPARE: Duration = Duration::from_millis(100);
 /// The largest message of a queue, with its attributes, in bytes.
 const QUEUE_MAX_BYTES: usize = 1024 * 1024;
 /// Bytes that a message leaves free for its attributes.
 const ATTRIBUTE_BYTES: usize = 4096;
+/// The statuses with which Lambda refuses an event that is too large, and one that is not JSON.
+const TOO_LARGE: u16 = 413;
+const NOT_JSON: u16 = 400;
 /// Time limit for connecting.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -72,6 +81,11 @@ impl Failure {
             is_permanent: false,
         }
     }
+
+    /// Creates a failure that every further attempt would repeat.
+    fn permanent(reason: impl Into<String>) -> Failure {
+        Failure { is_permanent: true, ..Failure::because(reason) }
+    }
 }
 
 impl Sender {
@@ -99,6 +113,7 @@ impl Sender {
         lane: &Lane,
         attempt: Attempt<'_>,
     ) -> Result<u16, Failure> {
+        let until = Instant::now() + ATTEMPT_LIMIT;
         let sending = async {
             match &destination.target {
                 Target::Url { url, is_private } => {
@@ -108,24 +123,36 @@ impl Sender {
                         ));
                     }
                     let request = url_request(url, destination, message, attempt)?;
-                    self.exchange(&request, *is_private, attempt.at).await
+                    self.exchange(request, *is_private, attempt.at, until).await
                 }
                 Target::Function { name } => {
                     let body = message.body.clone();
                     let request = invocation(&self.sdk, name, Invocation::Asynchronous, body, attempt.at).await;
                     let request = request.map_err(|fault| Failure::because(words(&fault)))?;
                     // In a VPC, Lambda may be reached through a private endpoint.
-                    self.exchange(&request, true, attempt.at).await
+                    let sent = self.exchange(request, true, attempt.at, until).await;
+                    sent.map_err(|failure| match failure.status {
+                        Some(TOO_LARGE) => too_large(message.body.len(), "function"),
+                        Some(NOT_JSON) => Failure { is_permanent: true, ..failure },
+                        _ => failure,
+                    })
                 }
                 Target::Queue { url } => self.send_to_queue(url, destination, message, lane, attempt).await,
             }
         };
-        let late = || Failure::because(format!("no response within {} s", ATTEMPT_LIMIT.as_secs()));
-        timeout(ATTEMPT_LIMIT, sending).await.unwrap_or_else(|_| Err(late()))
+        // The body of a response is read until then at most, so that its status is known.
+        timeout_at(until + SPARE, sending).await.unwrap_or_else(|_| Err(late()))
     }
 
-    async fn exchange(&self, request: &Request<Bytes>, is_private: bool, now: Timestamp) -> Result<u16, Failure> {
-        let response = self.http.send(request, is_private).await.map_err(|error| {
+    async fn exchange(
+        &self,
+        request: Request<Bytes>,
+        is_private: bool,
+        now: Timestamp,
+        until: Instant,
+    ) -> Result<u16, Failure> {
+        let response = timeout_at(until, self.http.send(&request, is_private)).await.map_err(|_| late())?;
+        let response = response.map_err(|error| {
             Failure::because(match error {
                 RequestError::Connect | RequestError::Unsent => "the server cannot be reached",
                 RequestError::Broken => "the server closed the connection without a response",
@@ -141,7 +168,7 @@ impl Sender {
             retry_after: retry_after(response.headers(), now),
             is_gone: status == StatusCode::GONE,
             is_permanent: false,
-            response: first_bytes(response).await,
+            response: first_bytes(response, until.min(Instant::now() + BODY_LIMIT)).await,
         })
     }
 
@@ -153,13 +180,8 @@ impl Sender {
         lane: &Lane,
         attempt: Attempt<'_>,
     ) -> Result<u16, Failure> {
-        let permanent = |reason: String| Failure { is_permanent: true, ..Failure::because(reason) };
-        let body = str::from_utf8(&message.body).map_err(|_| permanent("the body is not UTF-8".to_owned()))?;
-        // SQS refuses some characters. The signature is that of the escaped body.
-        let body = in_ascii(body);
-        if body.len() > QUEUE_MAX_BYTES - ATTRIBUTE_BYTES {
-            return Err(permanent(format!("{} bytes are too large for a queue; set max_bytes", body.len())));
-        }
+        let body = queue_body(&message.body)?;
+        // The signature is that of the escaped body.
         let message = &Message { body: Bytes::from(body.clone()), ..message.clone() };
         // No queue of AWS has a loopback address.
         let is_loopback = url.parse().is_ok_and(|url| NetworkScope::is_loopback(&url));
@@ -179,11 +201,37 @@ impl Sender {
             Ok(_) => Ok(200),
             Err(error) => {
                 let code = error_code(&error);
-                let reason = format!("SQS SendMessage: {code}");
-                Err(if code.contains("InvalidMessageContents") { permanent(reason) } else { Failure::because(reason) })
+                // A queue may accept less than SQS does. Only the text tells this from other invalid parameters.
+                let is_too_large = error.message().is_some_and(|text| text.contains("must be shorter than"));
+                Err(match code {
+                    _ if is_too_large => too_large(message.body.len(), "queue"),
+                    _ if code.contains("InvalidMessageContents") => Failure::permanent(format!("SQS: {code}")),
+                    _ => Failure::because(format!("SQS SendMessage: {code}")),
+                })
             }
         }
     }
+}
+
+/// Returns the body of a message on a queue: SQS refuses some characters, which JSON can represent by others.
+fn queue_body(body: &[u8]) -> Result<String, Failure> {
+    let text = str::from_utf8(body).map_err(|_| Failure::permanent("the body is not UTF-8"))?;
+    if text.contains(is_refused) && serde_json::from_str::<IgnoredAny>(text).is_err() {
+        return Err(Failure::permanent("SQS refuses a character of the body, which is not JSON"));
+    }
+    let body = escape_refused(text);
+    if body.len() > QUEUE_MAX_BYTES - ATTRIBUTE_BYTES {
+        return Err(too_large(body.len(), "queue"));
+    }
+    Ok(body.into_owned())
+}
+
+fn too_large(bytes: usize, target: &str) -> Failure {
+    Failure::permanent(format!("{bytes} bytes are too large for the {target}; set max_bytes"))
+}
+
+fn late() -> Failure {
+    Failure::because(format!("no response within {} s", ATTEMPT_LIMIT.as_secs()))
 }
 
 fn queue_client(sdk: &SdkConfig) -> aws_sdk_sqs::Client {
@@ -215,12 +263,12 @@ fn url_request(
     Ok(request)
 }
 
-/// Reads the first [`MAX_RESPONSE_BYTES`] of a response's body, as text.
-async fn first_bytes(response: Response<Body>) -> Option<String> {
+/// Reads the first [`MAX_RESPONSE_BYTES`] of a response's body, as text. Ends at `until`.
+async fn first_bytes(response: Response<Body>, until: Instant) -> Option<String> {
     let mut body = response.into_body();
     let mut read = Vec::new();
     while read.len() < MAX_RESPONSE_BYTES {
-        let Some(Ok(frame)) = body.frame().await else { break };
+        let Ok(Some(Ok(frame))) = timeout_at(until, body.frame()).await else { break };
         if let Ok(data) = frame.into_data() {
             let free = MAX_RESPONSE_BYTES - read.len();
             read.extend_from_slice(data.get(..free.min(data.len())).unwrap_or_default());

@@ -58,10 +58,11 @@ mod attribute {
     pub(super) const RESPONSE: &str = "response";
     pub(super) const AT: &str = "at";
     pub(super) const EXPIRES_AT: &str = "expires_at";
+    pub(super) const UNFILTERED: &str = "unfiltered";
 }
 use attribute::{
     AT, ATTEMPTS, DUE, EVENT_KEY, EVENT_TYPE, EXPIRES_AT, LANE, REASON, RESPONSE, ROW, STATE, STATUS, SUBJECT,
-    WAITS_FOR,
+    UNFILTERED, WAITS_FOR,
 };
 
 /// The delivery table.
@@ -116,6 +117,8 @@ pub struct Delivery {
     pub subject: Option<String>,
     /// The time after which DynamoDB deletes the delivery, in seconds since the epoch.
     pub expires_at: i64,
+    /// Whether it was added without its destination's filter, because that could not be read.
+    pub is_unfiltered: bool,
     /// Its state.
     pub state: State,
     /// The number of attempts so far.
@@ -143,6 +146,7 @@ impl Delivery {
             event_type: None,
             subject: None,
             expires_at: i64::MAX,
+            is_unfiltered: false,
             state: State::Waiting,
             attempts: 0,
             due: None,
@@ -205,6 +209,7 @@ impl Delivery {
         ];
         let optional = optional.into_iter().filter_map(|(name, value)| Some((name.to_owned(), text(&value?))));
         item.extend(optional);
+        item.extend(self.is_unfiltered.then(|| (UNFILTERED.to_owned(), AttributeValue::Bool(true))));
         item.extend(self.status.map(|status| (STATUS.to_owned(), number(status))));
         item
     }
@@ -220,6 +225,7 @@ impl Delivery {
             event_type: own(EVENT_TYPE),
             subject: own(SUBJECT),
             expires_at: number_of(item, EXPIRES_AT)?,
+            is_unfiltered: item.contains_key(UNFILTERED),
             state,
             attempts: number_of(item, ATTEMPTS)?,
             due: text_of(item, DUE).and_then(Timestamp::parse).filter(|_| state == State::Waiting),
@@ -339,6 +345,15 @@ impl DeliveryTable {
         self.indexed(destination, until, from).await
     }
 
+    /// Whether a delivery to a destination should have been sent again by now.
+    ///
+    /// # Errors
+    /// If DynamoDB does not respond.
+    pub async fn has_due(&self, destination: &str, now: Timestamp) -> Result<bool, StoreError> {
+        let query = self.query_index(destination, now).limit(1);
+        Ok(query.send().await.map_err(|error| failure("Query", &error))?.count() > 0)
+    }
+
     /// Returns a page of the dead deliveries to a destination, oldest first.
     ///
     /// # Errors
@@ -358,19 +373,19 @@ impl DeliveryTable {
         until: Timestamp,
         from: Option<Position>,
     ) -> Result<(Vec<Delivery>, Option<Position>), StoreError> {
-        let query = self
-            .client
-            .query()
-            .table_name(&self.table)
-            .index_name(DUE_INDEX)
-            .key_condition_expression("waits_for = :waits_for AND due <= :until")
-            .expression_attribute_values(":waits_for", text(waits_for))
-            .expression_attribute_values(":until", text(&until.to_string()))
-            .limit(INDEX_PAGE)
-            .set_exclusive_start_key(from.map(|position| position.0));
+        let query = self.query_index(waits_for, until).limit(INDEX_PAGE);
+        let query = query.set_exclusive_start_key(from.map(|position| position.0));
         let response = query.send().await.map_err(|error| failure("Query", &error))?;
         let deliveries = response.items().iter().filter_map(Delivery::from_item).collect();
         Ok((deliveries, response.last_evaluated_key.map(Position)))
+    }
+
+    /// Begins a query of the index for the time until `until`.
+    fn query_index(&self, waits_for: &str, until: Timestamp) -> QueryFluentBuilder {
+        let query = self.client.query().table_name(&self.table).index_name(DUE_INDEX);
+        let query = query.key_condition_expression("waits_for = :waits_for AND due <= :until");
+        let query = query.expression_attribute_values(":waits_for", text(waits_for));
+        query.expression_attribute_values(":until", text(&until.to_string()))
     }
 
     /// Returns a delivery.

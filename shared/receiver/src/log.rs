@@ -40,6 +40,9 @@
 //! `waiting`, `dead`, `dropped`), `destination`, `attempt` and `reason`, and count [`DELIVERY_ATTEMPTS`],
 //! [`DELIVERY_FAILED`] and [`DELIVERY_DEAD`].
 //!
+//! Each minute, a line reports each destination that gets nothing, with the fields `stopped` (`disabled` by an operator
+//! or by its server, `paused` after failures, or `unusable`), `destination` and `reason`. It counts [`DESTINATION_STOPPED`].
+//!
 //! A line never contains a payload, a secret or a token. With `call.monitor.controlUrl` alone, a reader could control a
 //! live call.
 
@@ -49,8 +52,8 @@ mod line;
 
 pub use filter::{InvalidLogLevel, OUTCOME_TARGET, filter};
 pub use line::{
-    DELIVERY_ATTEMPTS, DELIVERY_DEAD, DELIVERY_FAILED, FALLBACK, NAMESPACE, OUTCOMES, QUESTIONS, SERVER_ERROR,
-    UNVERIFIED, WEBHOOK_MS,
+    DELIVERY_ATTEMPTS, DELIVERY_DEAD, DELIVERY_FAILED, DESTINATION_STOPPED, FALLBACK, NAMESPACE, OUTCOMES, QUESTIONS,
+    SERVER_ERROR, UNVERIFIED, WEBHOOK_MS,
 };
 
 use std::time::Duration;

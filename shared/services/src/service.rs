@@ -215,6 +215,7 @@ impl SecretsPart for Services {
     fn read(reader: &mut PartReader<'_>) -> Self {
         let mut services = BTreeMap::new();
         for (name, service) in reader.named_objects::<ServicePart>() {
+            let Some(service) = service else { continue };
             let place = format!("{}.{name}", reader.name());
             let keys = reader.signing_keys_at(&place, &service.signing_secrets);
             // Without any of the intended signatures the service would refuse the requests.

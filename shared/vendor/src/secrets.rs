@@ -151,8 +151,8 @@ impl PartReader<'_> {
         None
     }
 
-    /// Reads a part that consists of named objects. An object that cannot be read is reported and left out.
-    pub fn named_objects<T: DeserializeOwned>(&mut self) -> Vec<(String, T)> {
+    /// Reads a part that consists of named objects. An object that cannot be read is reported, and `None`.
+    pub fn named_objects<T: DeserializeOwned>(&mut self) -> Vec<(String, Option<T>)> {
         let part = self.name();
         let Some(whole) = self.part::<Box<RawValue>>() else { return Vec::new() };
         if !whole.get().starts_with('{') {
@@ -164,11 +164,12 @@ impl PartReader<'_> {
             if parts.iter().filter(|(other, _)| other == name).count() > 1 {
                 // It is unclear which of the two is correct, so neither is used.
                 self.defects.push(format!("{part}, member {}, appears more than once", n + 1));
+                objects.extend(is_name(name).then(|| (name.to_string(), None)));
             } else if !is_name(name) {
                 let names = "has a name that is not 1 to 64 letters, digits, - and _";
                 self.defects.push(format!("{part}, member {}, {names}", n + 1));
-            } else if let Some(object) = self.object(&format!("{part}.{name}"), raw) {
-                objects.push((name.to_string(), object));
+            } else {
+                objects.push((name.to_string(), self.object(&format!("{part}.{name}"), raw)));
             }
         }
         objects

@@ -247,7 +247,9 @@ impl State {
     pub fn observe(&mut self, caller: Caller, service: Service, operation: &str, body: &Value, now: i64) -> Checked {
         let changes = self.dynamodb.take_changes();
         if self.measured.is_some() {
-            changes.iter().for_each(|change| self.stream.add(change));
+            for change in &changes {
+                self.stream.add(change);
+            }
             self.sqs.take_events();
             return Ok(());
         }
@@ -257,7 +259,11 @@ impl State {
         }
         if self.plan.has_deliveries {
             self.model.destinations.requested(caller, operation, body, now);
-            changes.iter().for_each(|change| self.stream.add(change));
+            for change in &changes {
+                if let Some(position) = self.stream.add(change) {
+                    self.model.destinations.streamed(change.new.as_ref(), position);
+                }
+            }
         }
         let mut checked = changes.iter().try_for_each(|change| self.model.table_changed(change, caller, now));
         for event in self.sqs.take_events().into_iter().filter(|event| !is_doorbell(event)) {

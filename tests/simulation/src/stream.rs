@@ -29,16 +29,17 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// Adds a change, unless the filter of the event source leaves it out.
-    pub fn add(&mut self, change: &Change) {
-        let Some(new) = change.new.as_ref().filter(|new| new.contains_key("source")) else { return };
+    /// Adds a change, unless the filter of the event source leaves it out. Returns its shard and its position.
+    pub fn add(&mut self, change: &Change) -> Option<(usize, u64)> {
+        let new = change.new.as_ref().filter(|new| new.contains_key("source"))?;
         if change.table != TABLE || change.old.as_ref() == Some(new) {
-            return;
+            return None;
         }
         self.count += 1;
         let shard = usize::try_from(digest(&json!(change.key)) % SHARDS as u64).unwrap_or_default();
         let dynamodb = json!({"NewImage": new, "SequenceNumber": self.count.to_string()});
         self.shards[shard].push_back(json!({"eventName": "INSERT", "dynamodb": dynamodb}));
+        Some((shard, self.count))
     }
 }
 

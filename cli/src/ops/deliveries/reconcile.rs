@@ -1,7 +1,7 @@
 //! `gatehouse deliveries reconcile`: adds the deliveries that the outbox missed.
 
 use gatehouse_deliveries::filter::Match;
-use gatehouse_deliveries::lane::{Lane, RowKey};
+use gatehouse_deliveries::lane::Lane;
 use gatehouse_deliveries::table::Delivery;
 use gatehouse_deliveries::{DeliveryTable, Destination};
 use gatehouse_inbox::store::Content;
@@ -84,10 +84,7 @@ async fn gets(deployment: &Deployment, destination: &Destination, event: &Listed
 async fn add(table: &DeliveryTable, name: &str, destination: &Destination, event: &ListedEvent) -> Result<bool, Error> {
     let now = Clock::System.now();
     let subject = event.subject.as_ref().map(Subject::as_str);
-    // Its lane is another one if the order was changed, or if it was added by `events resend`.
-    let existing = table.of_event(name, &event.key, subject).await?;
-    let existing = existing.into_iter().find(|delivery| delivery.row == RowKey::of(event.received_at, &event.key));
-    if let Some(existing) = existing {
+    if let Some(existing) = table.of_receipt(name, &event.key, subject, event.received_at).await? {
         // Its message on the queue may be lost.
         return Ok(table.wake(&existing, now).await?);
     }

@@ -9,13 +9,16 @@ use crate::ops::destinations::{Listed, listed};
 
 /// Checks each destination of a deployment that delivers events.
 pub(super) async fn check(deployment: &Deployment, findings: &mut Findings) -> Result<(), Error> {
-    let flags = &deployment.flags;
-    for destination in listed(deployment, Clock::System.now()).await? {
+    let (flags, now) = (&deployment.flags, Clock::System.now());
+    for destination in listed(deployment, now).await? {
         let Listed { name, state, failing, dead, .. } = &destination;
         let (level, advice) = if destination.is_removed() {
             ("warning", format!("set it again, or: gatehouse deliveries discard --all --to {name}{flags}"))
         } else if destination.is_stopped() {
             ("wrong", format!("its events wait; gatehouse destinations test {name}{flags}, then enable it"))
+        } else if let Some(minutes) = destination.late_minutes(now) {
+            let function = "the log of the function deliver has the reason";
+            ("wrong", format!("its next attempt is {minutes} minutes late; {function}"))
         } else if *dead > 0 {
             ("warning", format!("gatehouse deliveries list --to {name} --state dead{flags}; resend or discard them"))
         } else if *failing > 0 {

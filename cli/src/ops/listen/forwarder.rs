@@ -20,7 +20,6 @@ use tokio::time::sleep;
 
 use super::lines::{self, Lines};
 use super::receiver::{About, Answer, Receiver};
-use crate::shell::Interrupts;
 
 /// The number of events that are forwarded at the same time.
 const CONCURRENCY: usize = 16;
@@ -45,8 +44,7 @@ const PAUSES: [Duration; 5] = [
 pub(super) struct Forwarder {
     shared: Shared,
     subjects: HashMap<Subject, Previous>,
-    /// The result of each event that is done: whether it succeeded.
-    tasks: JoinSet<bool>,
+    tasks: JoinSet<Forwarded>,
     waiting: Arc<Semaphore>,
     last: Option<ListedEvent>,
     taken: u64,
@@ -74,6 +72,15 @@ struct Previous {
     received_at: Timestamp,
     /// Disconnected when the event is done.
     done: oneshot::Receiver<()>,
+}
+
+/// The result of forwarding an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Forwarded {
+    Succeeded,
+    Failed,
+    /// The destination does not get the event.
+    Filtered,
 }
 
 /// The result of building a message.
@@ -120,7 +127,7 @@ impl Forwarder {
     /// Forwards an event as soon as the previous one of its subject is done. Waits while too many events wait.
     pub(super) async fn take(&mut self, event: ListedEvent) {
         while let Some(done) = self.tasks.try_join_next() {
-            self.count(done.unwrap_or(false));
+            self.count(done.unwrap_or(Forwarded::Failed));
         }
         // The semaphore is never closed.
         let Ok(place) = Arc::clone(&self.waiting).acquire_owned().await else { return };
@@ -144,7 +151,7 @@ impl Forwarder {
             }
             let result = shared.forward(&event, is_late).await;
             drop((done, place));
-            result.unwrap_or(false)
+            result.unwrap_or(Forwarded::Failed)
         });
     }
 
@@ -164,37 +171,34 @@ impl Forwarder {
         }
     }
 
-    /// Waits until all events are forwarded, or for Ctrl-C. Returns the numbers of those that succeeded and failed.
-    pub(super) async fn finish(mut self, interrupts: &mut Interrupts) -> (usize, usize) {
-        if self.is_full() {
-            loop {
-                tokio::select! {
-                    done = self.tasks.join_next() => match done {
-                        Some(done) => self.count(done.unwrap_or(false)),
-                        None => break,
-                    },
-                    () = interrupts.next() => break,
-                }
-            }
+    /// Waits until all events are forwarded that were taken. Then those that the destination does not get are not
+    /// counted in the limit.
+    pub(super) async fn settle(&mut self) {
+        while let Some(done) = self.tasks.join_next().await {
+            self.count(done.unwrap_or(Forwarded::Failed));
         }
+    }
+
+    /// Returns the numbers of events that succeeded and failed. Those that are being forwarded are not counted.
+    pub(super) fn finish(mut self) -> (usize, usize) {
         while let Some(done) = self.tasks.try_join_next() {
-            self.count(done.unwrap_or(false));
+            self.count(done.unwrap_or(Forwarded::Failed));
         }
         (self.succeeded, self.failed)
     }
 
-    fn count(&mut self, is_success: bool) {
-        if is_success {
-            self.succeeded += 1;
-        } else {
-            self.failed += 1;
+    fn count(&mut self, done: Forwarded) {
+        match done {
+            Forwarded::Succeeded => self.succeeded += 1,
+            Forwarded::Failed => self.failed += 1,
+            Forwarded::Filtered => self.taken -= 1,
         }
     }
 }
 
 impl Shared {
-    /// Forwards an event, and prints it and the result. Returns whether that succeeded.
-    async fn forward(&self, event: &ListedEvent, is_late: bool) -> Result<bool, Error> {
+    /// Forwards an event, and prints it and the result.
+    async fn forward(&self, event: &ListedEvent, is_late: bool) -> Result<Forwarded, Error> {
         // The semaphore is never closed.
         let _slot = self.slots.acquire().await?;
         let is_shown_only = *self.receiver == Receiver::Nobody;
@@ -204,19 +208,19 @@ impl Shared {
         } else {
             match self.message(event, is_late).await? {
                 Built::Message(message) => Some(message),
-                Built::Filtered => return Ok(true),
-                Built::Unreadable => return Ok(false),
+                Built::Filtered => return Ok(Forwarded::Filtered),
+                Built::Unreadable => return Ok(Forwarded::Failed),
             }
         };
         let body = message.as_ref().map(|message| &message.body[..]);
         self.lines.event(event, body)?;
         let Some(message) = message.as_ref().filter(|_| !is_shown_only) else {
             self.lines.result(event, is_late, body, None)?;
-            return Ok(true);
+            return Ok(Forwarded::Succeeded);
         };
         let (answer, took) = self.send(message, event).await;
         self.lines.result(event, is_late, body, Some((&answer, took)))?;
-        Ok(answer.is_success())
+        Ok(if answer.is_success() { Forwarded::Succeeded } else { Forwarded::Failed })
     }
 
     /// Reads the record of an event and builds its message. If there is no readable record, that is printed.

@@ -39,8 +39,11 @@ pub(super) enum Receiver {
         headers: Vec<(String, String)>,
         key: SigningKey,
     },
-    /// A shell command.
-    Command(String),
+    /// A shell command. If it is quiet, what it prints goes to standard error.
+    Command {
+        command: String,
+        is_quiet: bool,
+    },
 }
 
 impl PartialEq for Receiver {
@@ -92,7 +95,7 @@ impl Receiver {
             match self {
                 Receiver::Nobody => Answer::Status { status: 200, reason: None },
                 Receiver::Server { client, headers, key, .. } => post(client, headers, key, message).await,
-                Receiver::Command(command) => execute(command, message, about).await,
+                Receiver::Command { command, is_quiet } => execute(command, *is_quiet, message, about).await,
             }
         };
         let late = || Answer::Broken(format!("no response within {} s", TIMEOUT.as_secs()));
@@ -127,18 +130,26 @@ async fn post(client: &Client, more: &[(String, String)], key: &SigningKey, mess
     Answer::Status { status: status.as_u16(), reason }
 }
 
-async fn execute(command: &str, message: &Message, about: &About) -> Answer {
+async fn execute(command: &str, is_quiet: bool, message: &Message, about: &About) -> Answer {
     let mut process = Command::new("sh");
     process.args(["-c", command]).stdin(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    if is_quiet {
+        process.stdout(std::io::stderr());
+    }
     process.env("GATEHOUSE_EVENT_ID", &message.event_id).env("GATEHOUSE_EVENT_TYPE", &about.message_type);
     process.env("GATEHOUSE_EVENT_SUBJECT", about.subject.as_deref().unwrap_or_default());
     let run = async {
         let mut child = process.spawn()?;
-        if let Some(mut stdin) = child.stdin.take() {
-            // A command that does not read its input closes the pipe, which is no failure.
-            let _ = stdin.write_all(&message.body).await;
-        }
-        child.wait_with_output().await
+        let stdin = child.stdin.take();
+        let write = async {
+            if let Some(mut stdin) = stdin {
+                // A command that does not read its input closes the pipe, which is no failure.
+                let _ = stdin.write_all(&message.body).await;
+            }
+        };
+        // At the same time: the command may fill its other pipe before it reads.
+        let ((), output) = tokio::join!(write, child.wait_with_output());
+        output
     };
     match run.await {
         Ok(output) if output.status.success() => Answer::Status { status: 200, reason: None },

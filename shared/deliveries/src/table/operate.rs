@@ -1,12 +1,12 @@
 //! Operators' commands on deliveries: find, resend, discard and erase.
 
 use gatehouse_inbox::StoreError;
-use gatehouse_inbox::store::item::text_of;
+use gatehouse_inbox::store::item::{text, text_of};
 use gatehouse_inbox::store::request::failure;
 use gatehouse_payload::Nonce;
 use gatehouse_payload::time::Timestamp;
 
-use super::{Delivery, DeliveryTable, ROW, State, key};
+use super::{Delivery, DeliveryTable, Position, ROW, STATE, State, key};
 use crate::destination::Order;
 use crate::lane::{Lane, RowKey};
 
@@ -33,14 +33,53 @@ impl DeliveryTable {
         event_key: &str,
         subject: Option<&str>,
     ) -> Result<Vec<Delivery>, StoreError> {
-        // The order may have been changed since the delivery was added.
-        let mut lanes = vec![Lane::of(destination, Order::None, subject, event_key)];
-        lanes.extend(subject.map(|_| Lane::of(destination, Order::Subject, subject, event_key)));
         let mut deliveries = Vec::new();
-        for lane in lanes {
+        for lane in lanes_of(destination, event_key, subject) {
             deliveries.extend(self.lane(&lane).await?.into_iter().filter(|delivery| delivery.event_key == event_key));
         }
         Ok(deliveries)
+    }
+
+    /// Returns a page of the deliveries to a destination that wait for no time. Reads the whole table.
+    ///
+    /// # Errors
+    /// If DynamoDB does not respond.
+    pub async fn not_due(
+        &self,
+        destination: &str,
+        from: Option<Position>,
+    ) -> Result<(Vec<Delivery>, Option<Position>), StoreError> {
+        let scan = self
+            .client
+            .scan()
+            .table_name(&self.table)
+            .filter_expression("begins_with(lane, :lane) AND #state = :state AND attribute_not_exists(due)")
+            .expression_attribute_names("#state", STATE)
+            .expression_attribute_values(":lane", text(&format!("{destination}/")))
+            .expression_attribute_values(":state", text(State::Waiting.as_str()))
+            .set_exclusive_start_key(from.map(|position| position.0));
+        let response = scan.send().await.map_err(|error| failure("Scan", &error))?;
+        let deliveries = response.items().iter().filter_map(Delivery::from_item).collect();
+        Ok((deliveries, response.last_evaluated_key.map(Position)))
+    }
+
+    /// Returns the delivery of an event that was received at `received_at` to a destination.
+    ///
+    /// # Errors
+    /// If DynamoDB does not respond.
+    pub async fn of_receipt(
+        &self,
+        destination: &str,
+        event_key: &str,
+        subject: Option<&str>,
+        received_at: Timestamp,
+    ) -> Result<Option<Delivery>, StoreError> {
+        for lane in lanes_of(destination, event_key, subject) {
+            if let Some(delivery) = self.get(&lane, &RowKey::of(received_at, event_key)).await? {
+                return Ok(Some(delivery));
+            }
+        }
+        Ok(None)
     }
 
     /// Makes a delivery wait for a new series of attempts, which begins at once. Returns false if it has changed
@@ -106,28 +145,34 @@ impl DeliveryTable {
         self.replace(delivery, &Delivery { due: Some(now), ..delivery.clone() }).await
     }
 
-    /// Deletes all deliveries of a lane. Returns their number; `None` if a sender holds the lane, so that the call must
-    /// be repeated.
+    /// Deletes all deliveries of a lane. Returns whether a sender without a lease may be sending one of them; `None` if a
+    /// sender holds the lease of the lane, so that the call must be repeated.
     ///
     /// # Errors
     /// If DynamoDB does not respond. The call may be repeated.
-    pub async fn erase_lane(&self, lane: &Lane, holder: Nonce, now: Timestamp) -> Result<Option<usize>, StoreError> {
+    pub async fn erase_lane(&self, lane: &Lane, holder: Nonce, now: Timestamp) -> Result<Option<bool>, StoreError> {
         if lane.is_ordered() {
             if self.partition(&lane.to_string()).await?.is_empty() {
-                return Ok(Some(0));
+                return Ok(Some(false));
             }
             if self.acquire(lane, holder, now.plus_secs(ERASE_LEASE), now).await?.is_none() {
                 return Ok(None);
             }
         }
         let items = self.partition(&lane.to_string()).await?;
-        let mut deliveries = 0;
         for item in &items {
             let row = text_of(item, ROW).unwrap_or_default();
             let delete = self.client.delete_item().table_name(&self.table).set_key(Some(key(&lane.to_string(), row)));
             delete.send().await.map_err(|error| failure("DeleteItem", &error))?;
-            deliveries += usize::from(Delivery::from_item(item).is_some());
         }
-        Ok(Some(deliveries))
+        let waits = items.iter().filter_map(Delivery::from_item).any(|delivery| delivery.state == State::Waiting);
+        Ok(Some(waits && !lane.is_ordered()))
     }
+}
+
+/// Returns the lanes that can have the delivery of an event: the order may have been changed since it was added.
+fn lanes_of(destination: &str, event_key: &str, subject: Option<&str>) -> Vec<Lane> {
+    let mut lanes = vec![Lane::of(destination, Order::None, subject, event_key)];
+    lanes.extend(subject.map(|_| Lane::of(destination, Order::Subject, subject, event_key)));
+    lanes
 }

@@ -16,7 +16,7 @@ const FAILURES: u32 = 10;
 const FAILING_FOR: i64 = 60;
 /// The pause between two probes of an open breaker, in seconds.
 const PROBE_EVERY: i64 = 60;
-/// The time of failures after which a destination is disabled, in seconds.
+/// The time after which at least [`FAILURES`] in a row disable a destination, in seconds.
 const DISABLE_AFTER: i64 = 5 * 86_400;
 
 /// The state of a destination.
@@ -142,7 +142,7 @@ impl DeliveryTable {
         let item = self.update(change(name, expression, None, values)).await?.unwrap_or_default();
         let Some(state) = DestinationState::from_item(&item) else { return Ok(()) };
         let failing_for = state.failing_since.map_or(0, |since| now.as_secs() - since.as_secs());
-        if failing_for >= DISABLE_AFTER && state.disabled.is_none() {
+        if failing_for >= DISABLE_AFTER && state.failures >= FAILURES && state.disabled.is_none() {
             return self.disable(name, "every attempt failed for five days").await;
         }
         if state.failures >= FAILURES && failing_for >= FAILING_FOR && !matches!(state.breaker(now), Breaker::Open(_)) {

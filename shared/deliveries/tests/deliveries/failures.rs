@@ -6,9 +6,11 @@ use gatehouse_deliveries::Destination;
 use gatehouse_deliveries::deliver::Rung;
 use gatehouse_deliveries::destination::{Order, Target};
 use gatehouse_deliveries::schedule::MAX_ATTEMPTS;
+use gatehouse_deliveries::send::{CONNECT_TIMEOUT, Sender};
 use gatehouse_deliveries::table::State;
+use gatehouse_egress::{ScopedClient, Tls};
 
-use crate::support::{Receiver, World};
+use crate::support::{Receiver, UNFINISHED, World};
 
 #[tokio::test]
 async fn failed_delivery_holds_back_its_subject_until_it_succeeds() {
@@ -91,10 +93,12 @@ async fn status_410_disables_a_destination_and_nothing_is_lost() {
     assert_eq!(world.receiver.received().len(), 1);
     let state = world.table.destinations().await.unwrap().remove("crm").unwrap();
     assert_eq!(state.disabled.as_deref(), Some("the server responded with status 410"));
+    assert_eq!(world.stopped().await, ["crm"]);
     world.clock.advance(3600);
     assert_eq!(world.sweep().await, 0);
     world.receiver.respond(|_| "204 Yes".to_owned());
     world.table.enable("crm").await.unwrap();
+    assert!(world.stopped().await.is_empty());
     assert_eq!(world.sweep().await, 2);
     let mut events = world.receiver.events()[1..].to_vec();
     events.sort();
@@ -158,7 +162,9 @@ async fn breaker_opens_after_ten_failures_in_a_minute_and_one_probe_closes_it() 
     // The twelfth failure opens the breaker, because the failures before it took less than a minute.
     assert_eq!(world.receiver.received().len(), 12);
     assert_eq!(world.sweep().await, 0, "the breaker is open");
+    assert_eq!(world.stopped().await, ["crm"]);
     world.clock.advance(61);
+    assert_eq!(world.stopped().await, ["crm"], "only a probe may be sent");
     assert!(world.sweep().await > 1, "a lane may be blocked");
     assert_eq!(world.receiver.received().len(), 13, "one probe");
     world.receiver.respond(|_| "200 OK".to_owned());
@@ -168,6 +174,7 @@ async fn breaker_opens_after_ten_failures_in_a_minute_and_one_probe_closes_it() 
     world.clock.advance(10);
     world.sweep().await;
     assert_eq!(world.receiver.received().len(), 28);
+    assert!(world.stopped().await.is_empty());
 }
 
 #[tokio::test]
@@ -202,6 +209,76 @@ async fn deliveries_behind_a_discarded_one_are_sent() {
 }
 
 #[tokio::test]
+async fn function_gets_the_event_asynchronously_and_what_it_cannot_accept_is_dead_at_once() {
+    let receiver = Receiver::start().await;
+    let function = Destination::at(Target::Function { name: "consume:live".to_owned() });
+    let lambda = gatehouse_local::local_sdk(&receiver.url);
+    let mut world = World::with(receiver, [("crm", function)]).await;
+    let http = ScopedClient::new(&Tls::native().unwrap(), CONNECT_TIMEOUT);
+    world.deliverer.sender = Sender::new(http, lambda, true);
+    for (n, (status, state, reason)) in [
+        ("202 Accepted", State::Delivered, ""),
+        ("413 Payload Too Large", State::Dead, "too large for the function; set max_bytes"),
+        ("400 Bad Request", State::Dead, "status 400"),
+        ("429 Too Many Requests", State::Waiting, "status 429"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        world.receiver.respond(|_| status.to_owned());
+        let event = world.record(&format!("ada:{n}"), &format!("ada:conversation:{n}"), 0).await;
+        world.fill_outbox().await;
+        world.deliver().await;
+        let delivery = world.delivery("crm", &event).await;
+        assert_eq!((delivery.state, delivery.attempts), (state, 1), "{delivery:?}");
+        assert!(delivery.reason.unwrap_or_default().contains(reason), "{status}");
+    }
+    let received = world.receiver.received();
+    assert_eq!(received[0].headers["x-amz-invocation-type"], "Event");
+    assert_eq!((received.len(), &received[0].body["data"]["event_id"]), (4, &serde_json::json!("ada:0")));
+}
+
+#[tokio::test]
+async fn status_of_a_response_counts_although_its_body_never_ends() {
+    let mut world = World::start().await;
+    world.receiver.respond(|_| format!("410 Gone\r\n{UNFINISHED}"));
+    let event = world.record("ada:1", "ada:conversation:1", 0).await;
+    world.fill_outbox().await;
+    world.deliver().await;
+    let delivery = world.delivery("crm", &event).await;
+    assert_eq!((delivery.status, delivery.response.as_deref()), (Some(410), Some("note")));
+    assert_eq!(world.stopped().await, ["crm"]);
+}
+
+#[tokio::test]
+async fn ten_failures_in_a_row_over_five_days_disable_a_destination() {
+    let world = World::start().await;
+    let is_disabled = async || world.table.destinations().await.unwrap()["crm"].disabled.is_some();
+    // A destination with few events has few failures.
+    for _ in 0..9 {
+        world.table.count_failure("crm", world.now()).await.unwrap();
+        world.clock.advance(86_400);
+    }
+    assert!(!is_disabled().await);
+    world.table.count_failure("crm", world.now()).await.unwrap();
+    assert!(is_disabled().await);
+}
+
+#[tokio::test]
+async fn paused_destination_is_reported_only_while_deliveries_are_due() {
+    let mut world = World::start().await;
+    for _ in 0..11 {
+        world.clock.advance(10);
+        world.table.count_failure("crm", world.now()).await.unwrap();
+    }
+    assert!(world.stopped().await.is_empty());
+    world.record("ada:1", "ada:conversation:1", 0).await;
+    world.fill_outbox().await;
+    world.deliver().await;
+    assert_eq!(world.stopped().await, ["crm"]);
+}
+
+#[tokio::test]
 async fn message_that_is_too_large_for_a_queue_is_dead_at_once() {
     let receiver = Receiver::start().await;
     let target = Target::Queue { url: "http://127.0.0.1:1/000000000000/q".to_owned() };
@@ -214,6 +291,6 @@ async fn message_that_is_too_large_for_a_queue_is_dead_at_once() {
     assert_eq!(world.deliver().await, [Rung::Done]);
     let delivery = world.delivery("crm", &large).await;
     assert_eq!((delivery.state, delivery.attempts), (State::Dead, 1));
-    assert!(delivery.reason.unwrap().contains("too large for a queue"));
+    assert!(delivery.reason.unwrap().contains("too large for the queue"));
     assert_eq!(world.table.destinations().await.unwrap()["crm"].failures, 0);
 }

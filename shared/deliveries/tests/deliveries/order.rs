@@ -144,6 +144,25 @@ async fn delivery_that_is_added_below_the_one_in_progress_is_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn delivery_that_is_added_between_two_that_wait_is_sent_between_them() {
+    let mut world = World::start().await;
+    world.record("ada:first", "ada:conversation:1", 10).await;
+    world.record("ada:third", "ada:conversation:1", 30).await;
+    world.fill_outbox().await;
+    let lane = world.doorbells().await.remove(0);
+    world.receiver.set_open(false);
+    let (rung, ()) = tokio::join!(world.drain(&lane), async {
+        world.receiver.wait_for(1).await;
+        add(&world, &lane, "ada:second", 20).await;
+        // The destination needs so long to respond.
+        world.clock.advance(2);
+        world.receiver.set_open(true);
+    });
+    assert_eq!(rung, Rung::Done);
+    assert_eq!(world.receiver.events(), ["ada:first", "ada:second", "ada:third"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn delivery_that_is_added_before_the_destination_is_disabled_is_sent_afterwards() {
     let mut world = World::start().await;
     world.record("ada:second", "ada:conversation:1", 20).await;

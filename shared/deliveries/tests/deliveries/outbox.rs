@@ -1,13 +1,22 @@
 //! Which events are delivered, and what their receivers get.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use aws_sdk_sqs::types::QueueAttributeName;
 use data_encoding::HEXLOWER;
 use gatehouse_deliveries::deliver::Rung;
 use gatehouse_deliveries::destination::{Order, Target};
 use gatehouse_deliveries::filter::{Filter, Filters, Pattern};
+use gatehouse_deliveries::lane::Lane;
+use gatehouse_deliveries::message::Format;
+use gatehouse_deliveries::send::{CONNECT_TIMEOUT, Sender};
 use gatehouse_deliveries::table::State;
 use gatehouse_deliveries::{Destination, Shape};
-use gatehouse_payload::Nonce;
+use gatehouse_egress::{ScopedClient, Tls};
+use gatehouse_local::{Fault, Rule};
 use gatehouse_payload::event::PING;
+use gatehouse_payload::{Event, Nonce};
+use gatehouse_vendor::SecretsDocument;
 use gatehouse_vendor::signature::SigningKey;
 use http::{HeaderMap, HeaderName};
 use serde_json::json;
@@ -194,4 +203,131 @@ async fn queue_gets_the_message_and_its_headers_as_attributes() {
     let attributes = messages[0].message_attributes().unwrap();
     assert_eq!(attributes["gatehouse-event-id"].string_value(), Some("ada:msg"));
     assert!(attributes["webhook-id"].string_value().unwrap().starts_with("evt_"));
+}
+
+/// A secrets document is changed by hand, too. What is recorded until it is repaired must not be lost.
+#[tokio::test]
+async fn events_wait_for_a_destination_whose_entry_has_a_defect_and_are_filtered_when_it_is_repaired() {
+    let mut world = World::start().await;
+    let url = world.receiver.url.clone();
+    let destinations = |pattern: &str| {
+        let entry = json!({"url": url, "when": [{"type": "v1.*", pattern: "ada"}]});
+        let document = json!({"destinations": {"crm": entry}}).to_string();
+        SecretsDocument::parse(&document, true).unwrap().read(&gatehouse_deliveries::PART).0
+    };
+    world.destinations = destinations("sorce");
+    for (n, event_type) in ["v1.a", "v2.b", "v1.c"].iter().enumerate() {
+        let received_at = world.now().plus_secs(i64::try_from(n).unwrap());
+        let event = event(&format!("ada:{n}"), "ada:conversation:1", received_at, r#"{"type":"x"}"#);
+        world.record_event(&Event { event_type: Some((*event_type).to_owned()), ..event }).await;
+    }
+    assert_eq!(world.fill_outbox().await, 3);
+    assert_eq!(world.deliver().await, [Rung::Done]);
+    assert_eq!(world.stopped().await, ["crm"]);
+    world.destinations = destinations("source");
+    assert_eq!(world.sweep().await, 1);
+    assert_eq!(world.receiver.events(), ["ada:0", "ada:2"]);
+    assert!(world.stopped().await.is_empty());
+}
+
+#[tokio::test]
+async fn later_event_is_not_added_before_an_earlier_one_of_its_subject() {
+    let mut world = World::start().await;
+    for n in 0..8 {
+        world.record(&format!("ada:{n}"), &format!("ada:conversation:{}", n % 2), n).await;
+    }
+    let batch = world.stream.next().await.unwrap();
+    // Each request of the outbox fails in turn, until one run makes fewer requests than that.
+    for request in 0.. {
+        let struck_before = world.proxies[0].fault_count();
+        world.proxies[0].add_rule(Rule::every(Fault::INTERNAL).after(request).times(4));
+        let added = world.outbox.add(&batch, &world.destinations, world.now()).await;
+        world.proxies[0].clear_rules();
+        for subject in ["ada:conversation:0", "ada:conversation:1"] {
+            let lane = Lane::of("crm", Order::Subject, Some(subject), "");
+            let rows: Vec<_> = world.table.lane(&lane).await.unwrap().into_iter().map(|row| row.event_key).collect();
+            let all: Vec<_> = (0..8).filter(|n| format!("ada:conversation:{}", n % 2) == subject).collect();
+            let first: Vec<_> = all.iter().take(rows.len()).map(|n| format!("ada:{n}")).collect();
+            assert_eq!(rows, first, "request {request}");
+        }
+        if world.proxies[0].fault_count() == struck_before {
+            assert!(added.error.is_none());
+            break;
+        }
+    }
+}
+
+/// A group orders the events of a subject, and SQS drops what has the same id as another message.
+#[tokio::test]
+async fn fifo_queue_gets_a_group_for_each_subject_and_the_webhook_id() {
+    let receiver = Receiver::start().await;
+    // The embedded SQS has no FIFO queues.
+    let url = format!("{}/000000000000/events.fifo", receiver.url.trim_end_matches("/hook"));
+    let fifo = Destination::at(Target::Queue { url });
+    let sqs = gatehouse_local::local_sdk(receiver.url.trim_end_matches("/hook"));
+    let mut world = World::with(receiver, [("crm", fifo)]).await;
+    world.receiver.respond(|_| "400 No".to_owned());
+    world.deliverer.sender = Sender::new(ScopedClient::new(&Tls::native().unwrap(), CONNECT_TIMEOUT), sqs, true);
+    for (id, subject) in [("ada:1", "ada:conversation:1"), ("ada:2", "ada:conversation:2"), ("ada:3", "")] {
+        world.record(id, subject, 0).await;
+    }
+    world.fill_outbox().await;
+    world.deliver().await;
+    let received = world.receiver.received();
+    let groups: BTreeSet<_> = received.iter().map(|r| r.body["MessageGroupId"].as_str().unwrap().to_owned()).collect();
+    assert_eq!((received.len(), groups.len()), (3, 3));
+    assert!(groups.iter().all(|group| group.len() <= 128));
+    for request in received {
+        let attributes = &request.body["MessageAttributes"];
+        assert_eq!(request.body["MessageDeduplicationId"], attributes["webhook-id"]["StringValue"]);
+    }
+}
+
+/// SQS refuses some characters, and a queue may accept less than SQS does. Waiting changes neither.
+#[tokio::test]
+async fn queue_gets_each_body_that_it_can_represent_and_other_deliveries_are_dead_at_once() {
+    let receiver = Receiver::start().await;
+    let mut world = World::with(receiver.clone(), [("queue", at(&receiver))]).await;
+    let create = world.sqs.create_queue().queue_name("events");
+    let queue = create.attributes(QueueAttributeName::MaximumMessageSize, "2048").send().await.unwrap();
+    let target = Target::Queue { url: queue.queue_url.unwrap() };
+    let destination = Destination { order: Order::None, format: Format::Vendor, ..Destination::at(target) };
+    world.destinations = gatehouse_deliveries::Destinations::from_map([("queue".to_owned(), destination)].into());
+    let large = format!(r#"{{"text":"{}"}}"#, "x".repeat(2048));
+    let cases = [
+        ("json", r#"{"text":"ü 😀 日本"}"#, Ok(r#"{"text":"ü 😀 日本"}"#)),
+        ("json-refused", "{\"text\":\"ü\u{ffff}\"}", Ok(r#"{"text":"ü\uffff"}"#)),
+        ("text", "ü 😀 日本", Ok("ü 😀 日本")),
+        ("text-refused", "ü\u{1}", Err("SQS refuses a character of the body, which is not JSON")),
+        ("large", &large, Err("2059 bytes are too large for the queue; set max_bytes")),
+    ];
+    for (n, (id, body, _)) in cases.iter().enumerate() {
+        let received_at = world.now().plus_secs(i64::try_from(n).unwrap());
+        world.record_event(&crate::support::event(&format!("ada:{id}"), "", received_at, body)).await;
+    }
+    world.fill_outbox().await;
+    world.deliver().await;
+    let receive = world.sqs.receive_message().queue_url(match &world.destinations.get("queue").unwrap().target {
+        Target::Queue { url } => url,
+        _ => unreachable!(),
+    });
+    let messages = receive.message_attribute_names("All").max_number_of_messages(10).send().await.unwrap();
+    let received: BTreeMap<_, _> = messages
+        .messages()
+        .iter()
+        .map(|message| {
+            let id = message.message_attributes().unwrap()["gatehouse-event-id"].string_value().unwrap();
+            (id.to_owned(), message.body().unwrap().to_owned())
+        })
+        .collect();
+    let dead = world.table.dead("queue", world.now().plus_secs(1), None).await.unwrap().0;
+    for (id, _, expected) in cases {
+        let key = format!("ada:{id}");
+        let reason = dead.iter().find(|delivery| delivery.event_key == key).and_then(|dead| dead.reason.as_deref());
+        match expected {
+            Ok(body) => assert_eq!((received.get(&key).map(String::as_str), reason), (Some(body), None), "{id}"),
+            Err(expected) => assert_eq!((received.get(&key), reason), (None, Some(expected)), "{id}"),
+        }
+    }
+    assert_eq!(world.table.destinations().await.unwrap()["queue"].failures, 0);
 }

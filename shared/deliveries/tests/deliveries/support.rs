@@ -41,6 +41,9 @@ impl Received {
     }
 }
 
+/// A header of a response whose body does not end.
+pub(crate) const UNFINISHED: &str = "x-unfinished: true";
+
 /// Decides the status line and further headers of a response.
 type Respond = dyn Fn(&Received) -> String + Send + Sync;
 
@@ -140,9 +143,15 @@ impl Receiver {
         }
         self.gate.subscribe().wait_for(|is_open| *is_open).await.unwrap();
         let respond = Arc::clone(&self.respond.lock().unwrap());
-        let response = format!("HTTP/1.1 {}\r\ncontent-length: 4\r\nconnection: close\r\n\r\nnote", respond(&received));
+        let head = respond(&received);
+        let length = if head.contains(UNFINISHED) { 100 } else { 4 };
+        let response = format!("HTTP/1.1 {head}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\nnote");
         *self.open.lock().unwrap().get_mut(&subject).unwrap() -= 1;
         let _ = connection.write_all(response.as_bytes()).await;
+        if length > 4 {
+            // Until the client closes the connection.
+            let _ = connection.read_buf(&mut Vec::new()).await;
+        }
     }
 }
 
@@ -295,6 +304,12 @@ impl World {
         let rung = self.deliverer.sweep(&self.destinations, until).await.unwrap();
         self.deliver().await;
         rung
+    }
+
+    /// Returns the names of the destinations that get nothing.
+    pub(crate) async fn stopped(&self) -> Vec<String> {
+        let stopped = self.deliverer.stopped(&self.destinations).await.unwrap();
+        stopped.into_iter().map(|(state, _)| state.name).collect()
     }
 
     pub(crate) async fn delivery(&self, destination: &str, event: &Event) -> Delivery {

@@ -42,6 +42,8 @@ pub const DELIVERY_ATTEMPTS: &str = "delivery_attempts";
 pub const DELIVERY_FAILED: &str = "delivery_failed";
 /// The metric that counts the deliveries that are dead, because every attempt failed.
 pub const DELIVERY_DEAD: &str = "delivery_dead";
+/// The metric that counts, each minute, the destinations that get nothing.
+pub const DESTINATION_STOPPED: &str = "destination_stopped";
 
 /// The unit of counts.
 const COUNT: &str = "Count";
@@ -168,6 +170,8 @@ struct Measured {
     is_answered: Option<bool>,
     /// The result of an attempt to deliver an event.
     delivery: Option<Attempt>,
+    /// Whether the line reports a destination that gets nothing.
+    is_stopped: bool,
 }
 
 /// The result of an attempt to deliver an event.
@@ -221,6 +225,9 @@ impl Measured {
                 [(DELIVERY_ATTEMPTS, 1), (DELIVERY_FAILED, u64::from(is_failed)), (DELIVERY_DEAD, u64::from(is_dead))];
             values.extend(counts.map(|(name, value)| (name, value, COUNT)));
         }
+        if self.is_stopped {
+            values.push((DESTINATION_STOPPED, 1, COUNT));
+        }
         values
     }
 }
@@ -232,6 +239,7 @@ impl Visit for Measured {
             "problem" => self.problem = REPEATABLE.into_iter().find(|problem| *problem == value),
             "source" => self.is_webhook = true,
             "delivery" => self.delivery = Attempt::from_state(value),
+            "stopped" => self.is_stopped = true,
             "ask" => self.is_answered = Some(value.split(',').all(|word| word == "answered")),
             _ => {}
         }
@@ -358,6 +366,13 @@ mod tests {
         }
         let dropped = line(Some("gatehouse"), || tracing::info!(delivery = "dropped", "delivery"));
         assert_eq!(dropped.get("_aws"), None);
+    }
+
+    #[test]
+    fn destinations_that_get_nothing_are_counted() {
+        let line = line(Some("gatehouse"), || tracing::warn!(stopped = "disabled", destination = "crm", "destination"));
+        assert_eq!((&line["destination_stopped"], &line["stopped"]), (&json!(1), &json!("disabled")));
+        assert_eq!(line.get("delivery_attempts"), None);
     }
 
     #[test]

@@ -39,8 +39,12 @@ pub struct Destinations {
     gone: BTreeMap<String, i64>,
     /// The messages that a destination has accepted: destination, id and time of receipt.
     accepted: BTreeSet<(usize, String, String)>,
+    /// The first positions of records in the stream, by row: the shard, and the number of the change.
+    streamed: BTreeMap<String, (usize, u64)>,
     /// When the outbox had added all deliveries of a record, by row.
     shown: BTreeMap<String, i64>,
+    /// The deliveries that an operator has sent again, by lane and row. They may follow later ones.
+    resent: BTreeSet<(String, String)>,
     /// The attempts that run, by number: lane and id.
     active: BTreeMap<u64, (String, String)>,
     /// The number of attempts.
@@ -132,6 +136,12 @@ impl Destinations {
         self.shown.entry(row_of(text("event_id"), text("received_at"))).or_insert(now);
     }
 
+    /// Sees a record in the stream, at a position in a shard.
+    pub fn streamed(&mut self, item: Option<&Item>, position: (usize, u64)) {
+        let text = |name: &str| item.and_then(|item| item.get(name)?["S"].as_str()).unwrap_or_default();
+        self.streamed.entry(row_of(text("event_id"), text("received_at"))).or_insert(position);
+    }
+
     /// Sees that an attempt has ended.
     pub fn ended(&mut self, attempt: u64) {
         self.active.remove(&attempt);
@@ -193,6 +203,9 @@ impl Model {
             Some(new) => self.destinations.rows.insert(key, new.clone()),
             None => self.destinations.rows.remove(&key),
         };
+        if old.is_some() && matches!(caller, Caller::Operator(_)) {
+            self.destinations.resent.insert((lane.to_owned(), row.to_owned()));
+        }
         let (old, new, has_expired) = (old.as_ref(), new.as_ref(), change.expired);
         self.check_delivery(&DeliveryChange { lane, row, old, new, has_expired, caller, now })
     }
@@ -279,8 +292,9 @@ impl Model {
         }
     }
 
-    /// Checks that no other message of a lane is being sent, and that no earlier one waits that the stream had shown
-    /// when the sender acquired the lane.
+    /// Checks that no other message of a lane is being sent, and that no earlier one waits that the sender had to see:
+    /// it comes first in the same shard, and no later one has been sent before it, or outbox had added it when the
+    /// sender acquired the lane.
     fn check_order(&self, caller: Caller, lane: &str, id: &str) -> Checked {
         let of = &self.destinations;
         if let Some((_, other)) = of.active.values().find(|(active, _)| active == lane) {
@@ -288,13 +302,21 @@ impl Model {
         }
         let first = (lane.to_owned(), String::new());
         let rows = of.rows.range(first..).take_while(|((other, _), _)| other == lane);
-        let waiting: Vec<&String> = rows.filter(|(_, row)| row.state == "waiting").map(|((_, row), _)| row).collect();
+        let (waiting, done): (Vec<_>, Vec<_>) = rows.partition(|(_, row)| row.state == "waiting");
+        let waiting: Vec<&String> = waiting.into_iter().map(|((_, row), _)| row).collect();
         let Some(own) = waiting.iter().position(|row| row.ends_with(id)) else {
             return Err(("I13", format!("{id} is sent again in {lane}, although it does not wait")));
         };
         let acquired_at = of.acquired.get(&(caller, lane.to_owned())).copied().unwrap_or_default();
-        let was_shown = |row: &&&String| of.shown.get(**row).is_some_and(|shown_at| *shown_at < acquired_at);
-        match waiting[..own].iter().find(was_shown) {
+        let was_shown = |row: &str| of.shown.get(row).is_some_and(|shown_at| *shown_at < acquired_at);
+        let own_position = of.streamed.get(waiting[own]);
+        let is_next = |row: &String| {
+            let is_first =
+                of.streamed.get(row).zip(own_position).is_some_and(|(its, own)| its.0 == own.0 && its.1 < own.1);
+            let is_late = done.iter().any(|((_, other), _)| other > row);
+            is_first && !is_late && !of.resent.contains(&(lane.to_owned(), row.clone()))
+        };
+        match waiting[..own].iter().find(|row| was_shown(row) || is_next(row)) {
             Some(earlier) => Err(("I13", format!("{id} is sent before {earlier} in {lane}"))),
             None => Ok(()),
         }
