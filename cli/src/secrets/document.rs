@@ -403,6 +403,22 @@ mod tests {
         assert_eq!(tokens, ["a-newer-token-of-some-length", "the-token-of-another"]);
     }
 
+    /// A document of a stack has the secrets of vendors before it has the first destination.
+    #[test]
+    fn services_and_destinations_are_added_to_any_document() {
+        for part in [SERVICES, DESTINATIONS] {
+            let mut document = Document::read(Some("{}")).unwrap();
+            set(&mut document, "ada", &[NEW], &[]).unwrap();
+            document.set_named(part, "crm", vec![("url", json!("https://crm.example.com"))]).unwrap();
+            let text = match part {
+                SERVICES => document.text(&Credential::Service("crm".to_owned()), 0),
+                _ => document.text(&Credential::Destination("crm".to_owned()), 0),
+            };
+            let secrets = AllSecrets::parse(&text.unwrap(), false).unwrap();
+            assert_eq!(secrets.defects, Vec::<String>::new(), "{part}");
+        }
+    }
+
     #[test]
     fn invalid_change_is_refused_without_showing_value() {
         for (name, value) in [("ada", "whsec_oops"), ("vapi", "short"), ("client:web", "short"), ("ada", "")] {

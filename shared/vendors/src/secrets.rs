@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use gatehouse_vendor::secrets::SERVICES;
+use gatehouse_vendor::secrets::{DESTINATIONS, SERVICES};
 use gatehouse_vendor::{Credentials, SecretsDocument, Source, UnreadableSecrets};
 
 use crate::SOURCES;
@@ -48,7 +48,8 @@ impl Secrets {
                 secrets.defects.append(&mut reader.defects);
             }
         }
-        let parts: Vec<&str> = secrets.credentials.iter().map(|(name, _)| *name).chain([SERVICES]).collect();
+        let vendors = secrets.credentials.iter().map(|(name, _)| *name);
+        let parts: Vec<&str> = vendors.chain([SERVICES, DESTINATIONS]).collect();
         secrets.defects.extend(document.unknown_members(&parts));
         Ok(secrets)
     }
