@@ -4,6 +4,7 @@ mod agent_chat;
 mod client_message;
 mod code_answers;
 mod conversation_webhooks;
+mod deliveries;
 mod event_retry;
 mod server_message;
 mod session_lifecycle;

@@ -1,4 +1,4 @@
-//! Strikes the outbox and the sender at every request that they make: they are killed before or after DynamoDB or SQS
+//! Strikes the outbox, the sender and the sweep at every request that they make: they are killed before or after DynamoDB or SQS
 //! applies the request, or when the destination has it, or the service fails from that request on. Then everything is
 //! delivered, in order.
 
@@ -17,7 +17,25 @@ use crate::support::World;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Part {
     Outbox,
+    /// The destination accepts what it gets.
     Sender,
+    /// The destination refuses the first message.
+    Refused,
+    /// The destination wants no further messages.
+    Gone,
+    /// A sweep, after the first message was refused.
+    Sweep,
+}
+
+impl Part {
+    /// The status line with which the destination responds while the part works.
+    fn response(self) -> &'static str {
+        match self {
+            Part::Outbox | Part::Sender => "200 OK",
+            Part::Refused | Part::Sweep => "500 No",
+            Part::Gone => "410 Gone",
+        }
+    }
 }
 
 /// How it is struck.
@@ -45,7 +63,7 @@ impl Strike {
 async fn every_event_is_delivered_in_order_wherever_a_function_is_struck() {
     let mut world = World::start().await;
     let mut cases = 0;
-    for part in [Part::Outbox, Part::Sender] {
+    for part in [Part::Outbox, Part::Sender, Part::Refused, Part::Gone, Part::Sweep] {
         for strike in [Strike::KillBefore, Strike::KillAfter, Strike::Fail] {
             for service in [0, 1] {
                 // Until the part makes fewer requests than that.
@@ -56,7 +74,7 @@ async fn every_event_is_delivered_in_order_wherever_a_function_is_struck() {
             }
         }
     }
-    assert!(cases > 40, "{cases} cases");
+    assert!(cases > 100, "{cases} cases");
     assert_eq!(world.receiver.most_at_once(), 1);
 }
 
@@ -108,21 +126,42 @@ async fn strike_at(world: &mut World, part: Part, strike: Strike, service: usize
 
     let lane = world.delivery("crm", &events[0]).await.lane;
     let mut is_repeated = false;
-    if part == Part::Sender {
+    if part != Part::Outbox {
+        world.receiver.respond(move |_| part.response().to_owned());
+        if part == Part::Sweep {
+            assert!(matches!(drain(world, &lane, false).await, Some(Rung::Again(_))));
+            world.clock.advance(66);
+        }
         world.proxies[service].add_rule(strike.rule(request));
-        let drain = drain(world, &lane, false);
+        let until = Instant::now() + Duration::from_secs(60);
+        let works = async {
+            if part == Part::Sweep {
+                let _ = world.deliverer.sweep(&world.destinations, until).await;
+            } else {
+                drain(world, &lane, false).await;
+            }
+        };
         match strike {
-            Strike::Fail => drop(drain.await),
+            Strike::Fail => works.await,
             Strike::KillBefore | Strike::KillAfter => {
-                killed(drain, world.proxies[service].next_fault()).await;
+                killed(works, world.proxies[service].next_fault()).await;
             }
         }
         is_repeated = is_struck(world);
         world.proxies[service].clear_rules();
+        world.receiver.respond(|_| "200 OK".to_owned());
+        if part == Part::Gone {
+            world.table.enable("crm").await.unwrap();
+        }
         // The lease of the sender expires, and its doorbell rings again.
         world.clock.advance(66);
     }
-    assert_eq!(drain(world, &lane, is_repeated).await, Some(Rung::Done));
+    if drain(world, &lane, is_repeated).await != Some(Rung::Done) || part == Part::Gone {
+        // Another instance of the state of the destination is needed, or the breaker was half-open.
+        world.clock.advance(66);
+        world.deliverer.sweep(&world.destinations, Instant::now() + Duration::from_secs(60)).await.unwrap();
+        drain(world, &lane, true).await;
+    }
     check(world, &events).await;
     is_struck(world)
 }
