@@ -210,7 +210,7 @@ def cargo_lambda_watch(gatehouse, began):
     step(f"`cargo lambda watch`: agent-chat streamed {len(EVENTS)} events without buffering", began)
 
 
-def deliveries(gatehouse, lines, send):
+def deliveries(gatehouse, lines, url):
     """Turns deliveries on for the deployed stack, and sends an event to a queue."""
     refused = run(gatehouse, "destinations", "list", "--stack", STACK, expect=1)
     if "Deliveries=true" not in refused:
@@ -220,7 +220,10 @@ def deliveries(gatehouse, lines, send):
     arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
     deploy("Deliveries=true", f"DestinationQueueArns={arn}")
     run(gatehouse, "destinations", "set", "audit", "--sqs", queue, "--stack", STACK)
-    sent = send()
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        file.write('{"type":"v1.conversation.ended","timestamp":"2026-11-21T17:00:00Z","data":{"conversation_id":"c"}}')
+        file.flush()
+        sent = run(gatehouse, "send", "ada", file.name, "--to", url, "--secret", WHSEC)
     if not sent.startswith("200 recorded"):
         raise SystemExit(f"gatehouse send: {sent}")
     received = []
@@ -335,8 +338,7 @@ def main():
         if not result.startswith("200 skipped"):
             raise SystemExit(f"after a deployment with the parameter Skip: {result}")
         step("a deployment with other parameters changes what the function URL does", began)
-        deliveries(gatehouse, lines, lambda: run(gatehouse, "send", "agntix", "--to", function_url("SessionLifecycleUrl"),
-                                                 "--secret", WHSEC))
+        deliveries(gatehouse, lines, function_url("ConversationWebhooksUrl"))
         step("a deployment with Deliveries=true delivers an event to a queue, and the CLI shows it", began)
         run("sam", "delete", "--stack-name", STACK, "--no-prompts")
         remaining = [

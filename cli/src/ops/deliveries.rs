@@ -21,6 +21,7 @@ use super::{ExitStatus, NOT_FOUND, USAGE};
 use crate::shell::{Interrupts, confirm, print};
 use receipt::{Receipt, ReceiptArgs};
 use reconcile::reconcile;
+pub(crate) use reconcile::reconcile_since;
 
 mod receipt;
 mod reconcile;

@@ -20,11 +20,12 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use super::deliveries::reconcile_since;
 use super::deployment::{Deployment, TargetArgs};
 use super::output::{OutputArgs, Table, print_json};
 use super::{ExitStatus, NOT_FOUND};
 use crate::secrets::{AllSecrets, Credential, Document, Place, new_signing_secret, parse_headers};
-use crate::shell::print;
+use crate::shell::{Interrupts, print};
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
@@ -40,6 +41,8 @@ Examples:
 
 Requests, order and retries: docs/deliveries.md";
 
+/// The time after which all functions use a change of the secrets document.
+const IN_EFFECT_WITHIN: Duration = Duration::from_secs(60);
 /// The largest number of deliveries that a list counts.
 const MAX_COUNT: usize = 1000;
 /// How long a delivery may wait after its time until its destination is late, in seconds.
@@ -132,6 +135,9 @@ pub(crate) struct Set {
     /// gatehouse secrets rotate destination:NAME
     #[arg(long)]
     new: bool,
+    /// Do not wait until a stack uses a new destination
+    #[arg(long)]
+    no_wait: bool,
     #[command(flatten)]
     target: TargetArgs,
 }
@@ -314,16 +320,10 @@ async fn set(arguments: Set) -> ExitStatus {
     }
     let wanted = usize::from(secret.is_some());
     // Before the document: otherwise the first events could be older than the destination.
-    let state = table.destination(name, Clock::System.now()).await?;
+    let now = Clock::System.now();
+    let state = table.destination(name, now).await?;
     place.write(&document.text(&credential, wanted)?).await?;
     print(&format!("{name} is set; events that were received before {} are not delivered\n", state.since))?;
-    if deployment.dev.is_none() {
-        print(&format!(
-            "A running stack uses the change within a minute. To add events of this minute, then run:\n  \
-             gatehouse deliveries reconcile --since 5min --to {name}{}\n",
-            deployment.flags
-        ))?;
-    }
     if let Some(secret) = secret {
         print(&format!("Its signing secret, which is not shown again, is {secret}\n"))?;
     }
@@ -333,7 +333,30 @@ async fn set(arguments: Set) -> ExitStatus {
             deployment.flags
         ))?;
     }
+    if deployment.dev.is_none() {
+        let is_new = state.since == now;
+        in_effect(&deployment, name, state.since, is_new && !arguments.no_wait).await?;
+    }
     Ok(0)
+}
+
+/// Waits until every function of a stack uses a new destination. Then adds the events that came before that.
+async fn in_effect(deployment: &Deployment, name: &str, since: Timestamp, waits: bool) -> Result<(), Error> {
+    let reconcile = format!("gatehouse deliveries reconcile --since 5min --to {name}{}", deployment.flags);
+    let later = format!("To add events of this minute, then run:\n  {reconcile}\n");
+    if !waits {
+        return print(&format!("The stack uses the change within a minute. {later}"));
+    }
+    print("Waiting for a minute, until the whole stack uses it. Ctrl-C ends the wait\n")?;
+    tokio::select! {
+        () = tokio::time::sleep(IN_EFFECT_WITHIN) => {
+            if let Err(error) = reconcile_since(deployment, since, name).await {
+                eprintln!("events of this minute could not be added: {error}");
+            }
+            Ok(())
+        }
+        () = async { Interrupts::listen().next().await } => print(&later),
+    }
 }
 
 /// A destination in a list.
