@@ -2,7 +2,7 @@
 //! million deliveries cost in AWS.
 //!
 //! `cargo bench -p gatehouse --bench deliver [-- EVENTS]` (5,000 by default). The cost follows from the requests that
-//! are counted here and the prices in tests/bench/prices.json, for answers in 200 ms. Logs are not included.
+//! are counted here and the prices in tests/bench/prices.json, for answers in 200 ms. Logs are named apart.
 #![allow(clippy::unwrap_used, clippy::cast_precision_loss, missing_docs)]
 
 use std::collections::{BTreeMap, HashMap};
@@ -31,6 +31,10 @@ const MEMORY_GB: f64 = 0.25;
 const ANSWER_MS: f64 = 200.0;
 /// What the functions need beside that for a delivery, in milliseconds.
 const OWN_MS: f64 = 40.0;
+/// Size of a log line of a delivery, in bytes.
+const LINE_BYTES: f64 = 646.0;
+/// Size of Lambda's own lines about an invocation, in bytes. `SystemLogLevel=WARN` leaves them out.
+const LAMBDA_LINE_BYTES: f64 = 480.0;
 
 fn event(n: usize, subjects: usize) -> Event {
     let body = format!(r#"{{"type":"v1.conversation.message","data":{{"n":{n},"text":"{}"}}}}"#, "x".repeat(2000));
@@ -97,8 +101,10 @@ impl Cost {
         let gb_seconds = MEMORY_GB * ms / 1000.0 * 1e6;
         let lambda = self.invocations * price("lambda_million_requests") + gb_seconds * price("lambda_gb_second_arm64");
         let total = writes + reads + queue + lambda;
+        let gb = (LINE_BYTES + self.invocations * LAMBDA_LINE_BYTES) / 1e3;
+        let logs = gb * price("logs_gb");
         println!(
-            "a million deliveries, {name}: ${total:.2} (writes {writes:.2} for {:.2} units, reads {reads:.2} for {:.2} \
+            "a million deliveries, {name}: ${total:.2}, and ${logs:.2} for {gb:.2} GB of logs (writes {writes:.2} for {:.2} units, reads {reads:.2} for {:.2} \
              units, SQS {queue:.2}, Lambda {lambda:.2})",
             self.write_units, self.read_units
         );
