@@ -382,6 +382,11 @@ impl Listed {
         self.state == REMOVED
     }
 
+    /// Whether its entry in the secrets document has a defect.
+    pub(crate) fn is_unusable(&self) -> bool {
+        self.state == UNUSABLE
+    }
+
     /// Whether it gets nothing now.
     pub(crate) fn is_stopped(&self) -> bool {
         self.is_stopped

@@ -201,6 +201,31 @@ async fn failing_deliveries_are_listed_shown_resent_and_discarded() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn events_wait_for_a_destination_whose_entry_is_broken_by_hand() {
+    let (server, mut requests) = server(&Arc::new(Mutex::new(StatusCode::OK))).await;
+    let folder = tempfile::tempdir().unwrap();
+    let dev = Dev::start(&["--data-dir", folder.path().to_str().unwrap()], &[]);
+    let write = |pattern: &str| {
+        let entry = json!({"url": server.url, "when": [{pattern: "ada"}]});
+        let document = json!({"destinations": {"crm": entry}}).to_string();
+        // At once, so that dev does not read a part of it.
+        let new = folder.path().join("new.json");
+        std::fs::write(&new, document).unwrap();
+        std::fs::rename(new, folder.path().join("destinations.json")).unwrap();
+    };
+    write("sorce");
+    ada("msg_1").send(dev.base()).await.unwrap();
+    while json_of(&dev, &["deliveries", "list", "--to", "crm"]).is_empty() {
+        tokio::task::yield_now().await;
+    }
+    assert!(at(&dev, &["destinations", "list"]).1.contains("unusable"));
+    let found = json_of_any(&dev, &["doctor"]).into_iter().find(|found| found["check"] == "destination crm").unwrap();
+    assert!(found["state"] == "wrong" && found["advice"].as_str().unwrap().contains("secrets check"), "{found}");
+    write("source");
+    assert_eq!(header(&next(&mut requests).await, "gatehouse-event-id"), "ada:msg_1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn discarded_deliveries_are_not_sent_in_the_meantime() {
     let status = Arc::new(Mutex::new(StatusCode::INTERNAL_SERVER_ERROR));
     let (server, mut requests) = server(&status).await;

@@ -21,7 +21,7 @@ use gatehouse_runtime::Random;
 use gatehouse_runtime::aws::function_config;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::{interval, sleep};
+use tokio::time::sleep;
 
 use crate::Error;
 use crate::event_source::QueueSource;
@@ -36,6 +36,8 @@ const MAX_CONCURRENCY: usize = 20;
 const BATCH: u32 = 10;
 /// How often the sweep runs. In AWS, it runs each minute.
 const SWEEP_EVERY: Duration = Duration::from_secs(2);
+/// How long a doorbell takes, at most.
+const DOORBELL_TIME: Duration = Duration::from_millis(5);
 /// Pause before a failed request is repeated.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 /// The key of the item with the position in the stream, which Lambda stores itself.
@@ -209,12 +211,15 @@ impl Deliveries {
     }
 
     async fn sweep_forever(&self) {
-        let mut ticks = interval(SWEEP_EVERY);
         loop {
-            ticks.tick().await;
-            if let Err(error) = deliver::sweep(&self.deliver, Deadline::within(deliver::TIMEOUT)).await {
-                tracing::warn!(%error, "the sweep of the delivery table failed; retrying");
-            }
+            let rung =
+                deliver::sweep(&self.deliver, Deadline::within(deliver::TIMEOUT)).await.unwrap_or_else(|error| {
+                    tracing::warn!(%error, "the sweep of the delivery table failed; retrying");
+                    0
+                });
+            // Otherwise the next sweep would ring again for lanes whose doorbells still wait.
+            let all = DOORBELL_TIME.saturating_mul(u32::try_from(rung).unwrap_or(u32::MAX));
+            sleep(SWEEP_EVERY.max(all)).await;
         }
     }
 

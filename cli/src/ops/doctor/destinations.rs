@@ -14,6 +14,8 @@ pub(super) async fn check(deployment: &Deployment, findings: &mut Findings) -> R
         let Listed { name, state, failing, dead, .. } = &destination;
         let (level, advice) = if destination.is_removed() {
             ("warning", format!("set it again, or: gatehouse deliveries discard --all --to {name}{flags}"))
+        } else if destination.is_unusable() {
+            ("wrong", format!("its events wait; gatehouse secrets check{flags} names the defect"))
         } else if destination.is_stopped() {
             ("wrong", format!("its events wait; gatehouse destinations test {name}{flags}, then enable it"))
         } else if let Some(minutes) = destination.late_minutes(now) {
