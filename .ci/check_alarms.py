@@ -341,7 +341,7 @@ def flaky_destination(metrics):
 
 
 def failing_destination(metrics):
-    """Many destinations refuse everything for 20 minutes. Their breakers are open, and each gets a probe in a minute."""
+    """Many destinations refuse everything for 20 minutes. Their breakers are open, and each gets one probe a minute."""
     for at in range(0, 1200, 10):
         metrics.attempt(at, is_failed=True)
     metrics.stopped(120, 1200)
@@ -349,7 +349,7 @@ def failing_destination(metrics):
 
 
 def dead_destination(metrics):
-    """The only destination refuses everything. After a minute its breaker is open, and it gets a probe in a minute."""
+    """The only destination refuses everything. After a minute its breaker is open, and it gets one probe a minute."""
     for at in range(0, 3600, 60):
         metrics.attempt(at, is_failed=True)
     metrics.stopped(60, 3600)

@@ -191,7 +191,7 @@ pub(crate) async fn run(command: Command) -> ExitStatus {
             let deployment = target.find().await?;
             let selected = select(&deployment, &selection, &receipt, DISCARD).await?;
             let Some(mut selected) = selected else { return Ok(USAGE) };
-            // The last one of a lane first: each of the others would wake the next one.
+            // Starts with the last delivery of a lane: discarding an earlier one wakes the next one, which may be sent.
             selected.deliveries.sort_by(|a, b| (&b.lane, &b.row).cmp(&(&a.lane, &a.row)));
             let question = format!("Discard {}?", number_of(selected.deliveries.len()));
             if !selected.deliveries.is_empty() && !yes && !confirm(&question, &mut Interrupts::listen()).await? {

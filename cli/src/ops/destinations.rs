@@ -45,7 +45,7 @@ Requests, order and retries: docs/deliveries.md";
 const IN_EFFECT_WITHIN: Duration = Duration::from_secs(60);
 /// The largest number of deliveries that a list counts.
 const MAX_COUNT: usize = 1000;
-/// How long a delivery may wait after its time until its destination is late, in seconds.
+/// How late the next attempt of a destination may be before it is reported, in seconds.
 const LATE_AFTER: i64 = 15 * 60;
 
 /// The state of a destination that is not in the secrets document any more.
@@ -335,27 +335,32 @@ async fn set(arguments: Set) -> ExitStatus {
     }
     if deployment.dev.is_none() {
         let is_new = state.since == now;
-        in_effect(&deployment, name, state.since, is_new && !arguments.no_wait).await?;
+        return in_effect(&deployment, name, state.since, is_new && !arguments.no_wait).await;
     }
     Ok(0)
 }
 
 /// Waits until every function of a stack uses a new destination. Then adds the events that came before that.
-async fn in_effect(deployment: &Deployment, name: &str, since: Timestamp, waits: bool) -> Result<(), Error> {
+async fn in_effect(deployment: &Deployment, name: &str, since: Timestamp, waits: bool) -> ExitStatus {
     let reconcile = format!("gatehouse deliveries reconcile --since 5min --to {name}{}", deployment.flags);
-    let later = format!("To add events of this minute, then run:\n  {reconcile}\n");
+    let later = format!("After this minute, run this to add its events:\n  {reconcile}\n");
     if !waits {
-        return print(&format!("The stack uses the change within a minute. {later}"));
+        print(&format!("The stack uses the change within a minute. {later}"))?;
+        return Ok(0);
     }
-    print("Waiting for a minute, until the whole stack uses it. Ctrl-C ends the wait\n")?;
+    print("Waiting for a minute, until the whole stack uses the change. Ctrl-C ends the wait\n")?;
     tokio::select! {
         () = tokio::time::sleep(IN_EFFECT_WITHIN) => {
-            if let Err(error) = reconcile_since(deployment, since, name).await {
-                eprintln!("events of this minute could not be added: {error}");
-            }
-            Ok(())
+            reconcile_since(deployment, since, name).await.or_else(|error| {
+                eprintln!("{name} is set, but events of this minute could not be added: {error}");
+                print(&later)?;
+                Ok(1)
+            })
         }
-        () = async { Interrupts::listen().next().await } => print(&later),
+        () = async { Interrupts::listen().next().await } => {
+            print(&later)?;
+            Ok(0)
+        }
     }
 }
 
@@ -368,7 +373,7 @@ pub(crate) struct Listed {
     since: Option<Timestamp>,
     pub(crate) failing: usize,
     pub(crate) dead: usize,
-    /// The time of the next attempt of the delivery that waits for the earliest one.
+    /// The earliest time at which one of its failing deliveries is due.
     next_attempt: Option<Timestamp>,
     order: &'static str,
     signed: bool,
@@ -392,7 +397,7 @@ impl Listed {
         self.is_stopped
     }
 
-    /// Returns how long its next delivery has waited after its time, if that is long.
+    /// Returns by how many minutes its next attempt is late, if by at least [`LATE_AFTER`].
     pub(crate) fn late_minutes(&self, now: Timestamp) -> Option<i64> {
         let late = now.as_secs() - self.next_attempt?.as_secs();
         (late >= LATE_AFTER).then_some(late / 60)
@@ -417,10 +422,8 @@ pub(crate) async fn listed(deployment: &Deployment, now: Timestamp) -> Result<Ve
             next_attempt,
             order: if destination.order == Order::None { "none" } else { "subject" },
             signed: !destination.signing_keys.is_empty(),
-            is_stopped: state.is_some_and(|state| {
-                let is_due = next_attempt.is_some_and(|next| next <= now);
-                state.disabled.is_some() || state.open_until.is_some() && is_due
-            }),
+            is_stopped: state
+                .is_some_and(|state| state.disabled.is_some() || state.is_failing(now) && next_attempt.is_some()),
         });
     }
     for (name, state) in states.iter().filter(|(name, _)| destinations.get(name).is_none()) {

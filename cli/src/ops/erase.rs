@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use gatehouse_deliveries::DeliveryTable;
+use gatehouse_deliveries::deliver::SETTLE_LIMIT;
 use gatehouse_deliveries::destination::Order;
 use gatehouse_deliveries::lane::Lane;
 use gatehouse_deliveries::send::ATTEMPT_LIMIT;
@@ -182,9 +183,15 @@ pub(crate) async fn erase_all(
     let bar = console.progress("erasing");
     bar.set_length(subjects.len() as u64);
     let mut removed = Vec::new();
+    let mut sent_until = None;
     for subject in subjects {
-        removed.push((subject.clone(), erase(deployment, subject).await?));
+        let (of_subject, until) = erase(deployment, subject).await?;
+        removed.push((subject.clone(), of_subject));
+        sent_until = sent_until.max(until);
         bar.inc(1);
+    }
+    if let Some(until) = sent_until {
+        tokio::time::sleep_until(until).await;
     }
     bar.finish_and_clear();
     let dead_letters = if deployment.has_queues() {
@@ -195,8 +202,9 @@ pub(crate) async fn erase_all(
     Ok(ErasureResult { removed, dead_letters })
 }
 
-/// Erases a subject. Repeats until the index, which is eventually consistent, lists nothing more.
-async fn erase(deployment: &Deployment, subject: &Subject) -> Result<Removed, Error> {
+/// Erases a subject. Repeats until the index, which is eventually consistent, lists nothing more. Also returns until when
+/// a sender may send an event that it has read before, if one may be doing that.
+async fn erase(deployment: &Deployment, subject: &Subject) -> Result<(Removed, Option<Instant>), Error> {
     let now = deployment.clock.now();
     // The write may fail transiently, for example if another command erases at the same time.
     let mut attempts = 0;
@@ -238,15 +246,11 @@ async fn erase(deployment: &Deployment, subject: &Subject) -> Result<Removed, Er
     if let Some(table) = &table {
         may_be_sent |= erase_deliveries(deployment, table, &destinations, subject, &erased).await?;
     }
-    if may_be_sent {
-        // A sender that has read an event before has this time to send it.
-        tokio::time::sleep_until(erased_at + ATTEMPT_LIMIT).await;
-    }
-    Ok(total)
+    Ok((total, may_be_sent.then(|| erased_at + ATTEMPT_LIMIT + SETTLE_LIMIT)))
 }
 
-/// Deletes the deliveries of a subject's events, which contain their ids and the receivers' answers. Returns whether one
-/// may be on its way.
+/// Deletes the deliveries of a subject's events, which contain their ids and the receivers' answers. Returns whether a
+/// sender may be sending one of them.
 async fn erase_deliveries(
     deployment: &Deployment,
     table: &DeliveryTable,

@@ -205,6 +205,9 @@ async fn run(
                 forwarder.take(event).await;
                 taken += 1;
             }
+            if forwarder.is_full() {
+                forwarder.settle().await;
+            }
             !forwarder.is_full()
         });
         let polled = tokio::select! {
@@ -215,7 +218,7 @@ async fn run(
             Ok(()) => {
                 if let Some(since) = failing_since.take() {
                     let seconds = since.elapsed().as_secs();
-                    eprintln!("connected again after {seconds} s; missed meanwhile: {}", counted(taken, "event"));
+                    eprintln!("connected again after {seconds} s; {} recorded meanwhile", counted(taken, "event"));
                 }
             }
             Err(error) if feed.has_begun() && (error.is_transient() || deployment.dev.is_some()) => {

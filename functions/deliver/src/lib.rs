@@ -103,8 +103,9 @@ pub async fn handle(event: Value, state: &State, deadline: Deadline) -> Result<S
         let batch: SqsEvent = serde_json::from_value(event).map_err(|_| Failure::Event)?;
         return Ok(handle_batch(batch, state, deadline).await);
     }
-    report_stopped(state).await?;
+    let reported = report_stopped(state).await;
     sweep(state, deadline).await?;
+    reported?;
     Ok(SqsBatchResponse::default())
 }
 
@@ -178,7 +179,7 @@ async fn report_stopped(state: &State) -> Result<(), Failure> {
         let failing_since = destination.failing_since.map(|since| since.to_string());
         let (stopped, reason) = match why {
             Stopped::Disabled => ("disabled", destination.disabled.as_deref().unwrap_or_default()),
-            Stopped::Paused => ("paused", "the last attempts failed"),
+            Stopped::Failing => ("failing", "the last attempts failed"),
             Stopped::Unusable => ("unusable", "its entry in the secrets document has a defect"),
         };
         tracing::warn!(

@@ -57,7 +57,8 @@ impl State {
 /// Handles a batch. The response names the change from which Lambda repeats it.
 pub async fn handle(batch: StreamBatch, state: &State) -> BatchResponse {
     let started = Instant::now();
-    let Some(destinations) = state.destinations.get().await else {
+    let destinations = state.destinations.get().await;
+    let Some(destinations) = destinations.filter(|destinations| !destinations.are_unreadable()) else {
         // Without them it is not known which deliveries to add.
         tracing::error!(function = FUNCTION, "the destinations could not be loaded; Lambda retries the batch");
         let first = batch.records.into_iter().next();

@@ -36,7 +36,7 @@ const MAX_CONCURRENCY: usize = 20;
 const BATCH: u32 = 10;
 /// How often the sweep runs. In AWS, it runs each minute.
 const SWEEP_EVERY: Duration = Duration::from_secs(2);
-/// How long a doorbell takes, at most.
+/// How long a doorbell takes if its server responds at once.
 const DOORBELL_TIME: Duration = Duration::from_millis(5);
 /// Pause before a failed request is repeated.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);

@@ -21,7 +21,7 @@ use crate::send::{ATTEMPT_LIMIT, Failure, Sender};
 use crate::table::{Breaker, Delivery, DeliveryTable, DestinationState, Position, Released, State};
 
 /// The time that an attempt needs beside sending: reading the record and settling the delivery.
-const SETTLE_LIMIT: Duration = Duration::from_secs(6);
+pub const SETTLE_LIMIT: Duration = Duration::from_secs(6);
 /// How much longer a lease lasts than its holder works, in seconds: clocks differ.
 const LEASE_MARGIN: i64 = 5;
 /// The longest pause for which a doorbell is hidden. After a longer one, the sweep rings.
@@ -39,7 +39,7 @@ const SWEEP_PAGES: usize = 10;
 /// The reason of a delivery whose event has expired.
 const EXPIRED: &str = "expired";
 /// The reason of a delivery that its destination's filter leaves out.
-const FILTERED: &str = "filtered";
+pub const FILTERED: &str = "filtered";
 /// The number of lanes for which a sweep rings if a breaker is half-open. Only one sends the probe; others may be
 /// blocked.
 const PROBES: usize = 10;
@@ -81,8 +81,8 @@ pub enum Rung {
 pub enum Stopped {
     /// By an operator, by its server, or after five days of failures.
     Disabled,
-    /// The last attempts failed. Only probes are sent while deliveries are due.
-    Paused,
+    /// The last attempts failed: its breaker has opened, or it has few deliveries and all failed for 15 minutes.
+    Failing,
     /// Its entry in the secrets document has a defect.
     Unusable,
 }
@@ -359,8 +359,7 @@ impl Deliverer {
     /// Counts the result of an attempt for the breaker. Returns whether the destination was disabled.
     async fn count(&self, name: &str, after: &Delivery, failure: Option<&Failure>) -> Result<bool, StoreError> {
         match failure {
-            // What another lane reads while the state is written may be the previous state, so that it is forgotten
-            // afterwards.
+            // The cached state is forgotten after the write: another lane may cache the previous state during it.
             Some(failure) if failure.is_gone => {
                 self.table.disable(name, "the server responded with status 410").await?;
                 self.states.forget(name);
@@ -397,8 +396,8 @@ impl Deliverer {
                 continue;
             } else if state.disabled.is_some() {
                 Stopped::Disabled
-            } else if state.open_until.is_some() && self.table.has_due(&state.name, self.clock.now()).await? {
-                Stopped::Paused
+            } else if state.is_failing(self.clock.now()) && self.table.has_failing(&state.name).await? {
+                Stopped::Failing
             } else {
                 continue;
             };
@@ -451,8 +450,9 @@ impl Deliverer {
                 }
             }
         }
-        for state in disabled {
-            self.drop_expired(&state.name, now, until).await?;
+        let unusable = destinations.names().filter(|name| destinations.is_unusable(name));
+        for name in disabled.iter().map(|state| state.name.as_str()).chain(unusable) {
+            self.drop_expired(name, now, until).await?;
         }
         Ok(rung)
     }

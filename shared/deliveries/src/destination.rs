@@ -30,8 +30,8 @@ pub const MAX_AGE: i64 = 45;
 
 /// The smallest `max_bytes`.
 const LEAST_MAX_BYTES: usize = 1024;
-/// The largest `max_bytes` of a server. A function URL accepts bodies of up to 6 MiB.
-const MOST_MAX_BYTES: usize = 8 * 1024 * 1024;
+/// The largest `max_bytes` of a server. Ten such messages fit the memory of deliver.
+const MOST_MAX_BYTES: usize = 4 * 1024 * 1024;
 /// The largest `max_bytes` of a queue or a function, which is what AWS accepts.
 const MOST_MAX_BYTES_IN_AWS: usize = 1024 * 1024;
 
@@ -41,6 +41,8 @@ pub struct Destinations {
     usable: BTreeMap<String, Destination>,
     /// Those whose entry in the secrets document has a defect. Their deliveries wait.
     unusable: BTreeSet<String>,
+    /// Whether the names cannot be read.
+    is_unreadable: bool,
 }
 
 /// A system that gets events.
@@ -120,7 +122,7 @@ impl Destinations {
     /// Creates destinations from their names, for tests and commands.
     #[must_use]
     pub fn from_map(destinations: BTreeMap<String, Destination>) -> Self {
-        Destinations { usable: destinations, unusable: BTreeSet::new() }
+        Destinations { usable: destinations, ..Destinations::default() }
     }
 
     /// Returns a usable destination by its name.
@@ -137,6 +139,12 @@ impl Destinations {
     /// Returns the names of all destinations.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.usable.keys().chain(&self.unusable).map(String::as_str)
+    }
+
+    /// Whether it is not known which destinations there are, because the whole part has a defect.
+    #[must_use]
+    pub fn are_unreadable(&self) -> bool {
+        self.is_unreadable
     }
 
     /// Whether the entry of a destination in the secrets document has a defect.
@@ -270,6 +278,7 @@ impl SecretsPart for Destinations {
                 }
             }
         }
+        destinations.is_unreadable = destinations.names().next().is_none() && !reader.defects.is_empty();
         destinations
     }
 }
@@ -339,8 +348,8 @@ mod tests {
             "destinations.headers has private or headers",
             "destinations.private has private or headers",
             "destinations.signed has signing_secrets",
-            "destinations.small.max_bytes is not between 1024 and 8388608",
-            "destinations.large.max_bytes is not between 1024 and 8388608",
+            "destinations.small.max_bytes is not between 1024 and 4194304",
+            "destinations.large.max_bytes is not between 1024 and 4194304",
             "destinations.large-queue.max_bytes is not between 1024 and 1048576",
             "destinations.thin is thin, but",
             "destinations.key.signing_secrets[0] is",
@@ -351,5 +360,16 @@ mod tests {
             assert!(defects.contains(expected), "{expected}\n{defects}");
         }
         assert!(!defects.contains("s3cret"), "{defects}");
+    }
+
+    #[test]
+    fn part_that_is_no_object_is_not_the_same_as_no_destinations() {
+        for (part, is_unreadable) in [("[]", true), ("null", true), (r#"{"a b": {}}"#, true), ("{}", false)] {
+            let (destinations, defects) = parse(part);
+            assert_eq!((destinations.are_unreadable(), defects.is_empty()), (is_unreadable, !is_unreadable), "{part}");
+        }
+        let twice = r#"{"destinations": {}, "destinations": {}}"#;
+        let (destinations, _) = SecretsDocument::parse(twice, false).unwrap().read::<Destinations>(&PART);
+        assert!(destinations.are_unreadable());
     }
 }

@@ -28,15 +28,14 @@ use crate::table::MAX_RESPONSE_BYTES;
 pub const ATTEMPT_LIMIT: Duration = Duration::from_secs(15);
 /// Time limit for reading the body of a response that reports a failure.
 const BODY_LIMIT: Duration = Duration::from_secs(2);
-/// How much later an attempt ends in any case.
+/// How long after [`ATTEMPT_LIMIT`] an attempt is aborted in any case.
 const SPARE: Duration = Duration::from_millis(100);
 /// The largest message of a queue, with its attributes, in bytes.
 const QUEUE_MAX_BYTES: usize = 1024 * 1024;
 /// Bytes that a message leaves free for its attributes.
 const ATTRIBUTE_BYTES: usize = 4096;
-/// The statuses with which Lambda refuses an event that is too large, and one that is not JSON.
+/// The status with which Lambda refuses an event that is too large.
 const TOO_LARGE: u16 = 413;
-const NOT_JSON: u16 = 400;
 /// Time limit for connecting.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -133,14 +132,13 @@ impl Sender {
                     let sent = self.exchange(request, true, attempt.at, until).await;
                     sent.map_err(|failure| match failure.status {
                         Some(TOO_LARGE) => too_large(message.body.len(), "function"),
-                        Some(NOT_JSON) => Failure { is_permanent: true, ..failure },
                         _ => failure,
                     })
                 }
                 Target::Queue { url } => self.send_to_queue(url, destination, message, lane, attempt).await,
             }
         };
-        // The body of a response is read until then at most, so that its status is known.
+        // `until` also ends the reading of a response's body, so that its status is returned if the body never ends.
         timeout_at(until + SPARE, sending).await.unwrap_or_else(|_| Err(late()))
     }
 
@@ -217,7 +215,7 @@ impl Sender {
 fn queue_body(body: &[u8]) -> Result<String, Failure> {
     let text = str::from_utf8(body).map_err(|_| Failure::permanent("the body is not UTF-8"))?;
     if text.contains(is_refused) && serde_json::from_str::<IgnoredAny>(text).is_err() {
-        return Err(Failure::permanent("SQS refuses a character of the body, which is not JSON"));
+        return Err(Failure::permanent("the body is not JSON and has a character that SQS refuses"));
     }
     let body = escape_refused(text);
     if body.len() > QUEUE_MAX_BYTES - ATTRIBUTE_BYTES {

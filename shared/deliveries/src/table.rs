@@ -345,12 +345,12 @@ impl DeliveryTable {
         self.indexed(destination, until, from).await
     }
 
-    /// Whether a delivery to a destination should have been sent again by now.
+    /// Whether a delivery to a destination waits for its next attempt.
     ///
     /// # Errors
     /// If DynamoDB does not respond.
-    pub async fn has_due(&self, destination: &str, now: Timestamp) -> Result<bool, StoreError> {
-        let query = self.query_index(destination, now).limit(1);
+    pub async fn has_failing(&self, destination: &str) -> Result<bool, StoreError> {
+        let query = self.query_index(destination, Timestamp::clamped(i64::MAX)).limit(1);
         Ok(query.send().await.map_err(|error| failure("Query", &error))?.count() > 0)
     }
 

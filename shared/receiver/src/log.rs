@@ -40,8 +40,8 @@
 //! `waiting`, `dead`, `dropped`), `destination`, `attempt` and `reason`, and count [`DELIVERY_ATTEMPTS`],
 //! [`DELIVERY_FAILED`] and [`DELIVERY_DEAD`].
 //!
-//! Each minute, a line reports each destination that gets nothing, with the fields `stopped` (`disabled` by an operator
-//! or by its server, `paused` after failures, or `unusable`), `destination` and `reason`. It counts [`DESTINATION_STOPPED`].
+//! Each minute, a line reports each destination that gets nothing, with the fields `stopped` (`failing`, `disabled` or
+//! `unusable`), `destination` and `reason`. It counts [`DESTINATION_STOPPED`].
 //!
 //! A line never contains a payload, a secret or a token. With `call.monitor.controlUrl` alone, a reader could control a
 //! live call.

@@ -151,7 +151,7 @@ impl PartReader<'_> {
         None
     }
 
-    /// Reads a part that consists of named objects. An object that cannot be read is reported, and `None`.
+    /// Reads a part that consists of named objects. Reports each object that cannot be read, and returns `None` for it.
     pub fn named_objects<T: DeserializeOwned>(&mut self) -> Vec<(String, Option<T>)> {
         let part = self.name();
         let Some(whole) = self.part::<Box<RawValue>>() else { return Vec::new() };

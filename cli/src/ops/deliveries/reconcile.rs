@@ -1,8 +1,9 @@
 //! `gatehouse deliveries reconcile`: adds the deliveries that the outbox missed.
 
+use gatehouse_deliveries::deliver::FILTERED;
 use gatehouse_deliveries::filter::Match;
 use gatehouse_deliveries::lane::Lane;
-use gatehouse_deliveries::table::Delivery;
+use gatehouse_deliveries::table::{Delivery, State};
 use gatehouse_deliveries::{DeliveryTable, Destination};
 use gatehouse_inbox::store::Content;
 use gatehouse_inbox::store::by_source::ListedEvent;
@@ -91,6 +92,9 @@ async fn add(table: &DeliveryTable, name: &str, destination: &Destination, event
     let now = Clock::System.now();
     let subject = event.subject.as_ref().map(Subject::as_str);
     if let Some(existing) = table.of_receipt(name, &event.key, subject, event.received_at).await? {
+        if existing.state == State::Dropped && existing.reason.as_deref() == Some(FILTERED) {
+            return Ok(table.resend(&existing, now).await?);
+        }
         // Its message on the queue may be lost.
         return Ok(table.wake(&existing, now).await?);
     }

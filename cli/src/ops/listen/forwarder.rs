@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use gatehouse_deliveries::message::message_type;
@@ -49,8 +49,6 @@ pub(super) struct Forwarder {
     last: Option<ListedEvent>,
     taken: u64,
     limit: Option<u64>,
-    succeeded: usize,
-    failed: usize,
 }
 
 /// What the tasks share.
@@ -62,6 +60,9 @@ struct Shared {
     /// The destination whose messages are forwarded.
     destination: Option<Arc<Destination>>,
     slots: Arc<Semaphore>,
+    /// The numbers of events that succeeded and failed. They are counted before their line is printed.
+    succeeded: Arc<AtomicUsize>,
+    failed: Arc<AtomicUsize>,
     /// Whether the user has been told that no server listens.
     is_waiting: Arc<AtomicBool>,
 }
@@ -96,16 +97,15 @@ impl Forwarder {
     /// Creates a forwarder that takes at most `limit` events.
     pub(super) fn new(store: Store, receiver: Arc<Receiver>, lines: Lines, limit: Option<u64>) -> Forwarder {
         let (slots, is_waiting) = (Arc::new(Semaphore::new(CONCURRENCY)), Arc::default());
+        let (succeeded, failed) = (Arc::default(), Arc::default());
         Forwarder {
-            shared: Shared { store, receiver, lines, destination: None, slots, is_waiting },
+            shared: Shared { store, receiver, lines, destination: None, slots, succeeded, failed, is_waiting },
             subjects: HashMap::new(),
             tasks: JoinSet::new(),
             waiting: Arc::new(Semaphore::new(MAX_WAITING)),
             last: None,
             taken: 0,
             limit,
-            succeeded: 0,
-            failed: 0,
         }
     }
 
@@ -127,7 +127,7 @@ impl Forwarder {
     /// Forwards an event as soon as the previous one of its subject is done. Waits while too many events wait.
     pub(super) async fn take(&mut self, event: ListedEvent) {
         while let Some(done) = self.tasks.try_join_next() {
-            self.count(done.unwrap_or(Forwarded::Failed));
+            self.note(done.unwrap_or(Forwarded::Failed));
         }
         // The semaphore is never closed.
         let Ok(place) = Arc::clone(&self.waiting).acquire_owned().await else { return };
@@ -171,27 +171,23 @@ impl Forwarder {
         }
     }
 
-    /// Waits until all events are forwarded that were taken. Then those that the destination does not get are not
-    /// counted in the limit.
+    /// Waits until all events that were taken are forwarded. After that, the limit does not count events that the
+    /// destination does not get.
     pub(super) async fn settle(&mut self) {
         while let Some(done) = self.tasks.join_next().await {
-            self.count(done.unwrap_or(Forwarded::Failed));
+            self.note(done.unwrap_or(Forwarded::Failed));
         }
     }
 
     /// Returns the numbers of events that succeeded and failed. Those that are being forwarded are not counted.
-    pub(super) fn finish(mut self) -> (usize, usize) {
-        while let Some(done) = self.tasks.try_join_next() {
-            self.count(done.unwrap_or(Forwarded::Failed));
-        }
-        (self.succeeded, self.failed)
+    pub(super) fn finish(self) -> (usize, usize) {
+        let number = |count: &AtomicUsize| count.load(Ordering::Relaxed);
+        (number(&self.shared.succeeded), number(&self.shared.failed))
     }
 
-    fn count(&mut self, done: Forwarded) {
-        match done {
-            Forwarded::Succeeded => self.succeeded += 1,
-            Forwarded::Failed => self.failed += 1,
-            Forwarded::Filtered => self.taken -= 1,
+    fn note(&mut self, done: Forwarded) {
+        if done == Forwarded::Filtered {
+            self.taken -= 1;
         }
     }
 }
@@ -209,18 +205,27 @@ impl Shared {
             match self.message(event, is_late).await? {
                 Built::Message(message) => Some(message),
                 Built::Filtered => return Ok(Forwarded::Filtered),
-                Built::Unreadable => return Ok(Forwarded::Failed),
+                Built::Unreadable => return Ok(self.count(false)),
             }
         };
         let body = message.as_ref().map(|message| &message.body[..]);
         self.lines.event(event, body)?;
         let Some(message) = message.as_ref().filter(|_| !is_shown_only) else {
+            let done = self.count(true);
             self.lines.result(event, is_late, body, None)?;
-            return Ok(Forwarded::Succeeded);
+            return Ok(done);
         };
         let (answer, took) = self.send(message, event).await;
+        let done = self.count(answer.is_success());
         self.lines.result(event, is_late, body, Some((&answer, took)))?;
-        Ok(if answer.is_success() { Forwarded::Succeeded } else { Forwarded::Failed })
+        Ok(done)
+    }
+
+    fn count(&self, is_success: bool) -> Forwarded {
+        let (count, done) =
+            if is_success { (&self.succeeded, Forwarded::Succeeded) } else { (&self.failed, Forwarded::Failed) };
+        count.fetch_add(1, Ordering::Relaxed);
+        done
     }
 
     /// Reads the record of an event and builds its message. If there is no readable record, that is printed.

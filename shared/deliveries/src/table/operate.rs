@@ -40,7 +40,7 @@ impl DeliveryTable {
         Ok(deliveries)
     }
 
-    /// Returns a page of the deliveries to a destination that wait for no time. Reads the whole table.
+    /// Returns a page of the waiting deliveries to a destination that have no due time. The pages read the whole table.
     ///
     /// # Errors
     /// If DynamoDB does not respond.
@@ -88,7 +88,9 @@ impl DeliveryTable {
     /// # Errors
     /// If DynamoDB did not confirm it.
     pub async fn resend(&self, delivery: &Delivery, now: Timestamp) -> Result<bool, StoreError> {
-        let again = Delivery { state: State::Waiting, attempts: 0, due: Some(now), at: now, ..delivery.clone() };
+        let (state, attempts, due) = (State::Waiting, 0, Some(now));
+        // The operator wants it sent, whatever the filter says.
+        let again = Delivery { state, attempts, due, at: now, is_unfiltered: false, ..delivery.clone() };
         if !self.replace(delivery, &again).await? {
             return Ok(false);
         }
@@ -145,8 +147,8 @@ impl DeliveryTable {
         self.replace(delivery, &Delivery { due: Some(now), ..delivery.clone() }).await
     }
 
-    /// Deletes all deliveries of a lane. Returns whether a sender without a lease may be sending one of them; `None` if a
-    /// sender holds the lease of the lane, so that the call must be repeated.
+    /// Deletes all deliveries of a lane. Returns whether a sender without a lease may be sending one of them. Returns
+    /// `None` if a sender holds the lease of the lane; then the call must be repeated.
     ///
     /// # Errors
     /// If DynamoDB does not respond. The call may be repeated.

@@ -14,6 +14,10 @@ const LANE: &str = "destinations";
 const FAILURES: u32 = 10;
 /// The shortest time of failures that opens the breaker, in seconds.
 const FAILING_FOR: i64 = 60;
+/// Number of failures in a row, and their time in seconds, that are reported. A destination with few events does not open
+/// its breaker for days.
+const REPORTED_FAILURES: u32 = 3;
+const REPORTED_AFTER: i64 = 15 * 60;
 /// The pause between two probes of an open breaker, in seconds.
 const PROBE_EVERY: i64 = 60;
 /// The time after which at least [`FAILURES`] in a row disable a destination, in seconds.
@@ -56,6 +60,13 @@ impl DestinationState {
             Some(until) if now < until => Breaker::Open(until),
             Some(_) => Breaker::HalfOpen,
         }
+    }
+
+    /// Whether the last attempts failed, so that somebody should look at it.
+    #[must_use]
+    pub fn is_failing(&self, now: Timestamp) -> bool {
+        let since = self.failing_since.filter(|_| self.failures >= REPORTED_FAILURES);
+        self.open_until.is_some() || since.is_some_and(|since| since.plus_secs(REPORTED_AFTER) <= now)
     }
 
     fn from_item(item: &Item) -> Option<DestinationState> {

@@ -1,6 +1,6 @@
-//! Strikes the outbox, the sender and the sweep at every request that they make: they are killed before or after DynamoDB or SQS
-//! applies the request, or when the destination has it, or the service fails from that request on. Then everything is
-//! delivered, in order.
+//! Strikes the outbox, the sender and the sweep at every request that they make: they are killed before or after
+//! DynamoDB or SQS applies the request, or when the destination has it, or the service fails from that request on. Then
+//! everything is delivered, in order.
 
 use std::time::Duration;
 

@@ -219,7 +219,7 @@ async fn function_gets_the_event_asynchronously_and_what_it_cannot_accept_is_dea
     for (n, (status, state, reason)) in [
         ("202 Accepted", State::Delivered, ""),
         ("413 Payload Too Large", State::Dead, "too large for the function; set max_bytes"),
-        ("400 Bad Request", State::Dead, "status 400"),
+        ("400 Bad Request", State::Waiting, "status 400"),
         ("429 Too Many Requests", State::Waiting, "status 429"),
     ]
     .into_iter()
@@ -265,7 +265,7 @@ async fn ten_failures_in_a_row_over_five_days_disable_a_destination() {
 }
 
 #[tokio::test]
-async fn paused_destination_is_reported_only_while_deliveries_are_due() {
+async fn failing_destination_is_reported_while_deliveries_wait_for_their_next_attempt() {
     let mut world = World::start().await;
     for _ in 0..11 {
         world.clock.advance(10);
@@ -276,6 +276,24 @@ async fn paused_destination_is_reported_only_while_deliveries_are_due() {
     world.fill_outbox().await;
     world.deliver().await;
     assert_eq!(world.stopped().await, ["crm"]);
+}
+
+/// Its breaker would open after three days.
+#[tokio::test]
+async fn failing_destination_with_one_event_is_reported_after_a_quarter_of_an_hour() {
+    let mut world = World::start().await;
+    world.receiver.respond(|_| "500 No".to_owned());
+    let event = world.record("ada:1", "ada:conversation:1", 0).await;
+    world.fill_outbox().await;
+    world.deliver().await;
+    for seconds in [7, 400] {
+        assert!(world.stopped().await.is_empty());
+        world.clock.advance(seconds);
+        assert!(matches!(world.drain(&world.delivery("crm", &event).await.lane).await, Rung::Again(_) | Rung::Done));
+    }
+    assert!(world.stopped().await.is_empty());
+    world.clock.advance(900);
+    assert_eq!(world.stopped().await, ["crm"], "the next attempt is due only later");
 }
 
 #[tokio::test]

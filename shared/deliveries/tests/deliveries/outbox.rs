@@ -298,7 +298,7 @@ async fn queue_gets_each_body_that_it_can_represent_and_other_deliveries_are_dea
         ("json", r#"{"text":"ü 😀 日本"}"#, Ok(r#"{"text":"ü 😀 日本"}"#)),
         ("json-refused", "{\"text\":\"ü\u{ffff}\"}", Ok(r#"{"text":"ü\uffff"}"#)),
         ("text", "ü 😀 日本", Ok("ü 😀 日本")),
-        ("text-refused", "ü\u{1}", Err("SQS refuses a character of the body, which is not JSON")),
+        ("text-refused", "ü\u{1}", Err("the body is not JSON and has a character that SQS refuses")),
         ("large", &large, Err("2059 bytes are too large for the queue; set max_bytes")),
     ];
     for (n, (id, body, _)) in cases.iter().enumerate() {

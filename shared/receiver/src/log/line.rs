@@ -40,7 +40,7 @@ pub const FALLBACK: &str = "fallback";
 pub const DELIVERY_ATTEMPTS: &str = "delivery_attempts";
 /// The metric that counts the attempts that failed.
 pub const DELIVERY_FAILED: &str = "delivery_failed";
-/// The metric that counts the deliveries that are dead, because every attempt failed.
+/// The metric that counts the deliveries that are dead: every attempt failed, or one failed permanently.
 pub const DELIVERY_DEAD: &str = "delivery_dead";
 /// The metric that counts, each minute, the destinations that get nothing.
 pub const DESTINATION_STOPPED: &str = "destination_stopped";

@@ -292,9 +292,9 @@ impl Model {
         }
     }
 
-    /// Checks that no other message of a lane is being sent, and that no earlier one waits that the sender had to see:
-    /// it comes first in the same shard, and no later one has been sent before it, or outbox had added it when the
-    /// sender acquired the lane.
+    /// Checks that no other message of a lane is being sent, and that no earlier one waits that the sender had to see.
+    /// The sender had to see a message that outbox had added when the sender acquired the lane. It also had to see a
+    /// message that precedes its own in the same shard, if no later one is done and no operator has sent it again.
     fn check_order(&self, caller: Caller, lane: &str, id: &str) -> Checked {
         let of = &self.destinations;
         if let Some((_, other)) = of.active.values().find(|(active, _)| active == lane) {
