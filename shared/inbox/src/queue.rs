@@ -286,6 +286,14 @@ mod tests {
 
     use super::*;
 
+    /// A message of the previous release.
+    const PREVIOUS: &str = concat!(
+        r#"{"v":1,"event_id":"ada:msg_1","identity":"weak","nonce":"AQEBAQEBAQEBAQEBAQEBAQ==","fingerprint":"44"#,
+        r#"136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a","received_at":"2026-04-08T05:00:10.1"#,
+        r#"23Z","verified_by":"svix","body":"KLUv/SQiEQEAeyJ0eXBlIjoidjEuY29udmVyc2F0aW9uLmNyZWF0ZWQife3dAu4=","#,
+        r#""answer":"\u00fc\ud83d\ude00","asked":"orders"}"#,
+    );
+
     #[test]
     fn queued_answer_is_accepted_by_sqs_and_read_back_unchanged() {
         let received = Received {
@@ -305,6 +313,14 @@ mod tests {
             assert!(!message.contains(is_refused), "{message}");
             assert_eq!(from_message(&message).unwrap(), queued);
         }
+    }
+
+    /// The previous release escaped every character that is not ASCII.
+    #[test]
+    fn message_of_the_previous_release_is_read() {
+        let queued =
+            Received { nonce: Nonce::from_bytes(&[1; 16]).unwrap(), answer: Some("ü😀".to_owned()), ..received() };
+        assert_eq!(from_message(PREVIOUS), Ok(queued));
     }
 
     fn received() -> Received {
