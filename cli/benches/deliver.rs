@@ -104,8 +104,8 @@ impl Cost {
         let gb = (LINE_BYTES + self.invocations * LAMBDA_LINE_BYTES) / 1e3;
         let logs = gb * price("logs_gb");
         println!(
-            "a million deliveries, {name}: ${total:.2}, and ${logs:.2} for {gb:.2} GB of logs (writes {writes:.2} for {:.2} units, reads {reads:.2} for {:.2} \
-             units, SQS {queue:.2}, Lambda {lambda:.2})",
+            "a million deliveries, {name}: ${total:.2}, and ${logs:.2} for {gb:.2} GB of logs (writes {writes:.2} for \
+             {:.2} units, reads {reads:.2} for {:.2} units, SQS {queue:.2}, Lambda {lambda:.2})",
             self.write_units, self.read_units
         );
     }

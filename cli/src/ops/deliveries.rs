@@ -20,8 +20,7 @@ use super::output::{KeyValues, OutputArgs, Table, When, counted, parse_when, pri
 use super::{ExitStatus, NOT_FOUND, USAGE};
 use crate::shell::{Interrupts, confirm, print};
 use receipt::{Receipt, ReceiptArgs};
-use reconcile::reconcile;
-pub(crate) use reconcile::reconcile_since;
+pub(crate) use reconcile::reconcile;
 
 mod receipt;
 mod reconcile;

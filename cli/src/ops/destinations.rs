@@ -20,9 +20,9 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::deliveries::reconcile_since;
+use super::deliveries::reconcile;
 use super::deployment::{Deployment, TargetArgs};
-use super::output::{OutputArgs, Table, print_json};
+use super::output::{OutputArgs, Table, When, print_json};
 use super::{ExitStatus, NOT_FOUND};
 use crate::secrets::{AllSecrets, Credential, Document, Place, new_signing_secret, parse_headers};
 use crate::shell::{Interrupts, print};
@@ -342,8 +342,10 @@ async fn set(arguments: Set) -> ExitStatus {
 
 /// Waits until every function of a stack uses a new destination. Then adds the events that came before that.
 async fn in_effect(deployment: &Deployment, name: &str, since: Timestamp, waits: bool) -> ExitStatus {
-    let reconcile = format!("gatehouse deliveries reconcile --since 5min --to {name}{}", deployment.flags);
-    let later = format!("After this minute, run this to add its events:\n  {reconcile}\n");
+    let later = format!(
+        "After this minute, run this to add its events:\n  gatehouse deliveries reconcile --since 5min --to {name}{}\n",
+        deployment.flags
+    );
     if !waits {
         print(&format!("The stack uses the change within a minute. {later}"))?;
         return Ok(0);
@@ -351,7 +353,7 @@ async fn in_effect(deployment: &Deployment, name: &str, since: Timestamp, waits:
     print("Waiting for a minute, until the whole stack uses the change. Ctrl-C ends the wait\n")?;
     tokio::select! {
         () = tokio::time::sleep(IN_EFFECT_WITHIN) => {
-            reconcile_since(deployment, since, name).await.or_else(|error| {
+            reconcile(deployment, When::At(since), Some(name)).await.or_else(|error| {
                 eprintln!("{name} is set, but events of this minute could not be added: {error}");
                 print(&later)?;
                 Ok(1)

@@ -202,8 +202,8 @@ pub(crate) async fn erase_all(
     Ok(ErasureResult { removed, dead_letters })
 }
 
-/// Erases a subject. Repeats until the index, which is eventually consistent, lists nothing more. Also returns until when
-/// a sender may send an event that it has read before, if one may be doing that.
+/// Erases a subject. Repeats until the index, which is eventually consistent, lists nothing more. Also returns until
+/// when a sender may send an event that it has read before, if one may be doing that.
 async fn erase(deployment: &Deployment, subject: &Subject) -> Result<(Removed, Option<Instant>), Error> {
     let now = deployment.clock.now();
     // The write may fail transiently, for example if another command erases at the same time.

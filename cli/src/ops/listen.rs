@@ -190,14 +190,12 @@ async fn run(
     let mut feed = Feed::new(start);
     let mut failing_since: Option<Instant> = None;
     loop {
-        if forwarder.is_full() {
-            tokio::select! {
-                () = forwarder.settle() => {}
-                () = interrupts.next() => break,
-            }
-            if forwarder.is_full() {
-                break;
-            }
+        let is_done = tokio::select! {
+            is_done = forwarder.is_done() => is_done,
+            () = interrupts.next() => true,
+        };
+        if is_done {
+            break;
         }
         let mut taken = 0;
         let poll = feed.poll(&deployment.store, async |event| {
@@ -205,10 +203,7 @@ async fn run(
                 forwarder.take(event).await;
                 taken += 1;
             }
-            if forwarder.is_full() {
-                forwarder.settle().await;
-            }
-            !forwarder.is_full()
+            !forwarder.is_done().await
         });
         let polled = tokio::select! {
             polled = poll => polled,
@@ -301,7 +296,7 @@ pub(crate) async fn resend(arguments: ResendArguments) -> ExitStatus {
     let lines = Lines { json, payload };
     let mut forwarder = Forwarder::new(deployment.store.clone(), Arc::new(receiver), lines, Some(1));
     forwarder.take(event).await;
-    forwarder.settle().await;
+    forwarder.is_done().await;
     let (_, failed) = forwarder.finish();
     Ok(u8::from(failed > 0))
 }

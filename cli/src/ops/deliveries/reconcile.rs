@@ -9,7 +9,6 @@ use gatehouse_inbox::store::Content;
 use gatehouse_inbox::store::by_source::ListedEvent;
 use gatehouse_local::Error;
 use gatehouse_payload::Subject;
-use gatehouse_payload::time::Timestamp;
 use gatehouse_runtime::Clock;
 
 use super::number_of;
@@ -22,13 +21,8 @@ use crate::shell::print;
 /// In seconds.
 const HOUR: i64 = 3600;
 
-/// Adds the deliveries to a destination of events that were received since a time.
-pub(crate) async fn reconcile_since(deployment: &Deployment, since: Timestamp, to: &str) -> ExitStatus {
-    reconcile(deployment, When::At(since), Some(to)).await
-}
-
 /// Adds the deliveries that the outbox missed.
-pub(super) async fn reconcile(deployment: &Deployment, since: When, to: Option<&str>) -> ExitStatus {
+pub(crate) async fn reconcile(deployment: &Deployment, since: When, to: Option<&str>) -> ExitStatus {
     let (table, destinations) = (deployment.delivery_table()?, destinations::of(deployment).await?);
     if to.is_some_and(|name| destinations.get(name).is_none()) {
         eprintln!(

@@ -44,7 +44,8 @@ const PAUSES: [Duration; 5] = [
 pub(super) struct Forwarder {
     shared: Shared,
     subjects: HashMap<Subject, Previous>,
-    tasks: JoinSet<Forwarded>,
+    /// Whether each event that is done was one of the destination's.
+    tasks: JoinSet<bool>,
     waiting: Arc<Semaphore>,
     last: Option<ListedEvent>,
     taken: u64,
@@ -75,15 +76,6 @@ struct Previous {
     done: oneshot::Receiver<()>,
 }
 
-/// The result of forwarding an event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Forwarded {
-    Succeeded,
-    Failed,
-    /// The destination does not get the event.
-    Filtered,
-}
-
 /// The result of building a message.
 enum Built {
     Message(Message),
@@ -109,7 +101,7 @@ impl Forwarder {
         }
     }
 
-    /// Whether the limit of events is reached.
+    /// Whether the limit of events is reached, if all events that are being forwarded count.
     pub(super) fn is_full(&self) -> bool {
         self.limit.is_some_and(|limit| self.taken >= limit)
     }
@@ -127,7 +119,7 @@ impl Forwarder {
     /// Forwards an event as soon as the previous one of its subject is done. Waits while too many events wait.
     pub(super) async fn take(&mut self, event: ListedEvent) {
         while let Some(done) = self.tasks.try_join_next() {
-            self.note(done.unwrap_or(Forwarded::Failed));
+            self.taken -= u64::from(matches!(done, Ok(false)));
         }
         // The semaphore is never closed.
         let Ok(place) = Arc::clone(&self.waiting).acquire_owned().await else { return };
@@ -151,7 +143,10 @@ impl Forwarder {
             }
             let result = shared.forward(&event, is_late).await;
             drop((done, place));
-            result.unwrap_or(Forwarded::Failed)
+            result.unwrap_or_else(|_| {
+                shared.count(false);
+                true
+            })
         });
     }
 
@@ -171,12 +166,14 @@ impl Forwarder {
         }
     }
 
-    /// Waits until all events that were taken are forwarded. After that, the limit does not count events that the
-    /// destination does not get.
-    pub(super) async fn settle(&mut self) {
-        while let Some(done) = self.tasks.join_next().await {
-            self.note(done.unwrap_or(Forwarded::Failed));
+    /// Whether the limit of events is reached. Then waits until they are forwarded: the limit does not count events
+    /// that the destination does not get.
+    pub(super) async fn is_done(&mut self) -> bool {
+        while self.is_full() {
+            let Some(done) = self.tasks.join_next().await else { return true };
+            self.taken -= u64::from(matches!(done, Ok(false)));
         }
+        false
     }
 
     /// Returns the numbers of events that succeeded and failed. Those that are being forwarded are not counted.
@@ -184,17 +181,11 @@ impl Forwarder {
         let number = |count: &AtomicUsize| count.load(Ordering::Relaxed);
         (number(&self.shared.succeeded), number(&self.shared.failed))
     }
-
-    fn note(&mut self, done: Forwarded) {
-        if done == Forwarded::Filtered {
-            self.taken -= 1;
-        }
-    }
 }
 
 impl Shared {
-    /// Forwards an event, and prints it and the result.
-    async fn forward(&self, event: &ListedEvent, is_late: bool) -> Result<Forwarded, Error> {
+    /// Forwards an event, and prints it and the result. Returns whether the destination gets it.
+    async fn forward(&self, event: &ListedEvent, is_late: bool) -> Result<bool, Error> {
         // The semaphore is never closed.
         let _slot = self.slots.acquire().await?;
         let is_shown_only = *self.receiver == Receiver::Nobody;
@@ -204,28 +195,29 @@ impl Shared {
         } else {
             match self.message(event, is_late).await? {
                 Built::Message(message) => Some(message),
-                Built::Filtered => return Ok(Forwarded::Filtered),
-                Built::Unreadable => return Ok(self.count(false)),
+                Built::Filtered => return Ok(false),
+                Built::Unreadable => {
+                    self.count(false);
+                    return Ok(true);
+                }
             }
         };
         let body = message.as_ref().map(|message| &message.body[..]);
         self.lines.event(event, body)?;
         let Some(message) = message.as_ref().filter(|_| !is_shown_only) else {
-            let done = self.count(true);
+            self.count(true);
             self.lines.result(event, is_late, body, None)?;
-            return Ok(done);
+            return Ok(true);
         };
         let (answer, took) = self.send(message, event).await;
-        let done = self.count(answer.is_success());
+        self.count(answer.is_success());
         self.lines.result(event, is_late, body, Some((&answer, took)))?;
-        Ok(done)
+        Ok(true)
     }
 
-    fn count(&self, is_success: bool) -> Forwarded {
-        let (count, done) =
-            if is_success { (&self.succeeded, Forwarded::Succeeded) } else { (&self.failed, Forwarded::Failed) };
+    fn count(&self, is_success: bool) {
+        let count = if is_success { &self.succeeded } else { &self.failed };
         count.fetch_add(1, Ordering::Relaxed);
-        done
     }
 
     /// Reads the record of an event and builds its message. If there is no readable record, that is printed.

@@ -14,8 +14,8 @@ const LANE: &str = "destinations";
 const FAILURES: u32 = 10;
 /// The shortest time of failures that opens the breaker, in seconds.
 const FAILING_FOR: i64 = 60;
-/// Number of failures in a row, and their time in seconds, that are reported. A destination with few events does not open
-/// its breaker for days.
+/// Number of failures in a row, and their time in seconds, that are reported. A destination with few events does not
+/// open its breaker for days.
 const REPORTED_FAILURES: u32 = 3;
 const REPORTED_AFTER: i64 = 15 * 60;
 /// The pause between two probes of an open breaker, in seconds.

@@ -126,20 +126,28 @@ async fn add(world: &World, lane: &Lane, id: &str, seconds: i64) {
     assert!(world.table.add(&Delivery::new(lane.clone(), id, event.received_at, world.now())).await.unwrap());
 }
 
+/// Handles a doorbell. `meanwhile` happens while the destination has the first message.
+async fn drain_while(world: &World, lane: &Lane, meanwhile: impl Future<Output = ()>) -> Rung {
+    world.receiver.set_open(false);
+    let (rung, ()) = tokio::join!(world.drain(lane), async {
+        world.receiver.wait_for(1).await;
+        meanwhile.await;
+        world.receiver.set_open(true);
+    });
+    rung
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn delivery_that_is_added_below_the_one_in_progress_is_sent() {
     let mut world = World::start().await;
     world.record("ada:second", "ada:conversation:1", 20).await;
     world.fill_outbox().await;
     let lane = world.doorbells().await.remove(0);
-    world.receiver.set_open(false);
-    let (first, ()) = tokio::join!(world.drain(&lane), async {
-        world.receiver.wait_for(1).await;
+    let rung = drain_while(&world, &lane, async {
         add(&world, &lane, "ada:first", 10).await;
         assert_eq!(world.drain(&lane).await, Rung::Done, "the lane is taken");
-        world.receiver.set_open(true);
     });
-    assert_eq!(first, Rung::Done);
+    assert_eq!(rung.await, Rung::Done);
     assert_eq!(world.receiver.events(), ["ada:second", "ada:first"]);
 }
 
@@ -150,15 +158,12 @@ async fn delivery_that_is_added_between_two_that_wait_is_sent_between_them() {
     world.record("ada:third", "ada:conversation:1", 30).await;
     world.fill_outbox().await;
     let lane = world.doorbells().await.remove(0);
-    world.receiver.set_open(false);
-    let (rung, ()) = tokio::join!(world.drain(&lane), async {
-        world.receiver.wait_for(1).await;
+    let rung = drain_while(&world, &lane, async {
         add(&world, &lane, "ada:second", 20).await;
         // The destination needs so long to respond.
         world.clock.advance(2);
-        world.receiver.set_open(true);
     });
-    assert_eq!(rung, Rung::Done);
+    assert_eq!(rung.await, Rung::Done);
     assert_eq!(world.receiver.events(), ["ada:first", "ada:second", "ada:third"]);
 }
 
@@ -170,13 +175,7 @@ async fn delivery_that_is_added_before_the_destination_is_disabled_is_sent_after
     world.fill_outbox().await;
     let lane = world.doorbells().await.remove(0);
     world.receiver.respond(|r| if r.event() == "ada:third" { "410 Gone" } else { "200 OK" }.to_owned());
-    world.receiver.set_open(false);
-    let (rung, ()) = tokio::join!(world.drain(&lane), async {
-        world.receiver.wait_for(1).await;
-        add(&world, &lane, "ada:first", 10).await;
-        world.receiver.set_open(true);
-    });
-    assert_eq!(rung, Rung::Done);
+    assert_eq!(drain_while(&world, &lane, add(&world, &lane, "ada:first", 10)).await, Rung::Done);
     world.receiver.respond(|_| "200 OK".to_owned());
     world.table.enable("crm").await.unwrap();
     world.clock.advance(10);
