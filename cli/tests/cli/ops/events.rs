@@ -3,7 +3,7 @@
 use gatehouse_agntix::Agntix;
 use std::io::{BufRead, BufReader};
 
-use gatehouse_local::{Delivery, Options, Rule};
+use gatehouse_local::{Delivery, Rule};
 use serde_json::Value;
 
 use super::bed::{Bed, CONVERSATION, MESSAGE, MESSAGE_TEXT, run_command};
@@ -113,7 +113,7 @@ async fn followed_timeline_prints_new_events_even_if_older() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn list_filters_by_vendor_type_and_failure() {
-    let bed = Bed::with(Options { poll: false, ..Options::default() }).await;
+    let bed = Bed::start().await;
     bed.send("msg_1", MESSAGE).await;
     bed.send("msg_1", &MESSAGE.replace(MESSAGE_TEXT, "Monday")).await;
     bed.send("msg_2", r#"{"type":7,"data":[]}"#).await;
