@@ -372,12 +372,19 @@ def disabled_destination(metrics):
     return 60, {"DestinationStoppedAlarm": 12}
 
 
-def slow_destination(metrics):
-    """A destination needs 15 s for each response. More and more doorbells wait."""
+def stuck_deliveries(metrics):
+    """The function deliver takes no messages. More and more doorbells wait."""
     for at in range(0, 3600, 60):
-        metrics.attempt(at)
         metrics.add(at, "AWS/SQS", "ApproximateAgeOfOldestMessage", at // 2, "<DeliveryQueue.QueueName>")
     return 60, {"DeliveriesLateAlarm": 37}
+
+
+def slow_destination(metrics):
+    """A destination needs 15 s for each response."""
+    for at in range(0, 3600, 60):
+        metrics.attempt(at)
+        metrics.add(at, "AWS/SQS", "ApproximateAgeOfOldestMessage", at // 2, "<SlowDeliveryQueue.QueueName>")
+    return 60, {"SlowDeliveriesLateAlarm": 37}
 
 
 def dead_delivery(metrics):
@@ -394,7 +401,7 @@ def stuck_outbox(metrics):
 
 SCENARIOS = [
     flaky_destination, failing_destination, dead_destination, short_outage_of_a_destination, disabled_destination,
-    slow_destination, dead_delivery, stuck_outbox,
+    stuck_deliveries, slow_destination, dead_delivery, stuck_outbox,
     quiet_day, stray_requests, closed_vendor, scanner, forged_flood, errors_in_a_flood, errors_of_a_quiet_stack,
     secret_changed_on_one_side, dynamodb_outage, dynamodb_outage_of_a_quiet_stack, short_throttling, lasting_throttling,
     poison_message, stuck_consumer, total_outage, lost_event, bad_release, bad_release_just_after_a_period_began,

@@ -203,8 +203,9 @@ def invariants(stack):
     holds = {
         "the retry queue's visibility timeout is six times event-retry's timeout":
             retry["VisibilityTimeout"] >= 6 * resources["EventRetry"]["Timeout"],
-        "the delivery queue's visibility timeout is six times deliver's timeout":
-            resources["DeliveryQueue"]["VisibilityTimeout"] >= 6 * resources["Deliver"]["Timeout"],
+        "the visibility timeouts of the delivery queues are six times deliver's timeout":
+            min(resources[name]["VisibilityTimeout"] for name in ("DeliveryQueue", "SlowDeliveryQueue"))
+            >= 6 * resources["Deliver"]["Timeout"],
         "the outbox reads the stream from its beginning":
             resources["OutboxEventStream"]["StartingPosition"] == "TRIM_HORIZON",
         "a change of the stream can fail alone":

@@ -491,6 +491,7 @@ fn state_words(state: Option<&DestinationState>, now: Timestamp) -> String {
     match (&state.disabled, state.breaker(now), state.failures) {
         (Some(reason), ..) => format!("disabled: {reason}"),
         (None, Breaker::Open(_) | Breaker::HalfOpen, failures) => format!("paused after {failures} failures"),
+        (None, Breaker::Closed, 0) if state.is_slow(now) => "enabled, slow".to_owned(),
         (None, Breaker::Closed, 0) => "enabled".to_owned(),
         (None, Breaker::Closed, failures) => format!("enabled, {failures} failed in a row"),
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
 use futures_util::future::join_all;
-use gatehouse_deliveries::deliver::{Deliverer, Report, Rung, Stopped};
+use gatehouse_deliveries::deliver::{Deliverer, Report, Rung, Slow, Stopped};
 use gatehouse_deliveries::destination::MAX_AGE;
 use gatehouse_deliveries::doorbell::{Doorbell, Doorbells};
 use gatehouse_deliveries::send::{CONNECT_TIMEOUT, Sender};
@@ -25,7 +25,7 @@ use tokio::time::Instant;
 pub const FUNCTION: &str = "deliver";
 /// The function's timeout in the template.
 pub const TIMEOUT: Duration = Duration::from_secs(60);
-/// The delivery queue's visibility timeout in the template.
+/// The visibility timeout of the delivery queues in the template.
 pub const VISIBILITY: Duration = Duration::from_secs(360);
 /// The remaining time at which nothing more is begun. It suffices to respond.
 const STOP_BEFORE: Duration = Duration::from_secs(2);
@@ -63,6 +63,7 @@ impl State {
         let sdk = gatehouse_runtime::aws::function_config();
         let table = needed(&get, "DELIVERY_TABLE_NAME", "the delivery table's name")?;
         let queue = needed(&get, "DELIVERY_QUEUE_URL", "the delivery queue's URL")?;
+        let slow_queue = needed(&get, "SLOW_DELIVERY_QUEUE_URL", "the URL of the delivery queue of slow destinations")?;
         let http = ScopedClient::new(&Tls::native()?, CONNECT_TIMEOUT);
         Ok(State {
             deliverer: Deliverer {
@@ -70,6 +71,8 @@ impl State {
                 table: DeliveryTable::new(&sdk, &table),
                 sender: Sender::new(http, sdk.clone(), false),
                 doorbells: Doorbells::new(&sdk, &queue),
+                slow_doorbells: Doorbells::of_slow(&sdk, &slow_queue),
+                slow: Slow::default(),
                 clock: Clock::System,
                 random: Random::System,
                 states: Default::default(),
@@ -84,7 +87,7 @@ impl State {
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// The event is neither a batch nor the timer's.
-    #[error("the event is neither a batch of the delivery queue nor a sweep")]
+    #[error("the event is neither a batch of a delivery queue nor a sweep")]
     Event,
     /// The destinations could not be loaded.
     #[error("the destinations could not be loaded")]
@@ -94,7 +97,7 @@ pub enum Failure {
     Sweep(String),
 }
 
-/// Handles a batch of the delivery queue, or the timer's event, which is any object without `Records`.
+/// Handles a batch of a delivery queue, or the timer's event, which is any object without `Records`.
 ///
 /// # Errors
 /// If the event is of another form, or the destinations cannot be read, or a sweep fails.
@@ -109,7 +112,7 @@ pub async fn handle(event: Value, state: &State, deadline: Deadline) -> Result<S
     Ok(SqsBatchResponse::default())
 }
 
-/// Handles a batch of the delivery queue. The response lists the doorbells that must ring again.
+/// Handles a batch of a delivery queue. The response lists the doorbells that must ring again.
 pub async fn handle_batch(batch: SqsEvent, state: &State, deadline: Deadline) -> SqsBatchResponse {
     let destinations = state.destinations.get().await;
     let destinations = destinations.as_deref();
@@ -138,22 +141,24 @@ pub async fn handle_batch(batch: SqsEvent, state: &State, deadline: Deadline) ->
 
 /// Handles a doorbell. Returns whether it is done.
 async fn answer(message: &SqsMessage, state: &State, destinations: &Destinations, deadline: Deadline) -> bool {
-    let Some(Doorbell { lane, is_whole }) = Doorbell::read(message.body.as_deref().unwrap_or_default()) else {
-        tracing::error!(function = FUNCTION, "a message on the delivery queue names no lane; it is dropped");
+    let Some(mut doorbell) = Doorbell::read(message.body.as_deref().unwrap_or_default()) else {
+        tracing::error!(function = FUNCTION, "a message on a delivery queue names no lane; it is dropped");
         return true;
     };
     let receives = message.attributes.get("ApproximateReceiveCount").and_then(|count| count.parse::<u32>().ok());
-    let is_whole = is_whole || receives.is_none_or(|receives| receives > 1);
+    doorbell.is_whole |= receives.is_none_or(|receives| receives > 1);
     let until = deadline.instant().checked_sub(STOP_BEFORE).unwrap_or_else(Instant::now);
-    match state.deliverer.drain(&lane, destinations, is_whole, until, &log).await {
+    match state.deliverer.drain(&doorbell, destinations, until, &log).await {
         Ok(Rung::Done) => true,
         Ok(Rung::Again(pause)) => {
-            hide(message, state, pause).await;
+            let deliverer = &state.deliverer;
+            let doorbells = if doorbell.is_slow { &deliverer.slow_doorbells } else { &deliverer.doorbells };
+            hide(message, state, doorbells, pause).await;
             false
         }
         Err(error) => {
             let (destination, message) =
-                (lane.destination(), "a lane could not be read or changed; SQS redelivers its message");
+                (doorbell.lane.destination(), "a lane could not be read or changed; SQS redelivers its message");
             tracing::warn!(function = FUNCTION, destination, %error, message);
             false
         }
@@ -162,9 +167,9 @@ async fn answer(message: &SqsMessage, state: &State, destinations: &Destinations
 
 /// Hides a doorbell until it must ring again. If SQS does not accept the change, it rings after the queue's visibility
 /// timeout.
-async fn hide(message: &SqsMessage, state: &State, pause: Duration) {
+async fn hide(message: &SqsMessage, state: &State, doorbells: &Doorbells, pause: Duration) {
     let Some(handle) = message.receipt_handle.as_deref() else { return };
-    if let Err(error) = state.queues.hide(state.deliverer.doorbells.queue(), handle, pause).await {
+    if let Err(error) = state.queues.hide(doorbells.queue(), handle, pause).await {
         let message = "the visibility of a message could not be changed; it returns after the queue's timeout";
         tracing::warn!(function = FUNCTION, %error, message);
     }
@@ -209,6 +214,13 @@ fn log(report: &Report<'_>) {
     let subject = delivery.subject.as_deref();
     let (attempt, status, reason) = (delivery.attempts, delivery.status, delivery.reason.as_deref());
     let (state, ms) = (delivery.state.as_str(), milliseconds(report.took));
+    if report.is_aborted {
+        tracing::info!(
+            target: OUTCOME_TARGET, function = FUNCTION, destination, event_id, subject, ms,
+            "the destination is slow; the attempt is repeated on the queue of slow destinations"
+        );
+        return;
+    }
     if delivery.state == DeliveryState::Dead {
         tracing::error!(
             target: OUTCOME_TARGET, function = FUNCTION, delivery = state, ms, destination, event_type, event_id,

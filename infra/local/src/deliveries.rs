@@ -1,4 +1,4 @@
-//! Runs the functions outbox and deliver: the event sources of the table's stream and of the delivery queue, and the
+//! Runs the functions outbox and deliver: the event sources of the table's stream and of the delivery queues, and the
 //! timer.
 
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use aws_lambda_events::sqs::SqsEvent;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
-use gatehouse_deliveries::deliver::Deliverer;
+use gatehouse_deliveries::deliver::{Deliverer, Slow};
 use gatehouse_deliveries::doorbell::Doorbells;
 use gatehouse_deliveries::lane::Lane;
 use gatehouse_deliveries::outbox::StreamBatch;
@@ -30,8 +30,9 @@ use crate::stack::Options;
 use crate::status::About;
 use crate::table_stream::{POLL_INTERVAL, TableStream};
 
-/// The largest number of full batches that are handled at the same time: the template's `MaximumConcurrency`.
-const MAX_CONCURRENCY: usize = 20;
+/// The largest number of full batches that are handled at the same time: the template's `MaximumConcurrency` of the
+/// delivery queue and of that of slow destinations.
+const MAX_CONCURRENCY: [usize; 2] = [20, 5];
 /// The largest number of doorbells in a batch: the template's `BatchSize`.
 const BATCH: u32 = 10;
 /// How often the sweep runs. In AWS, it runs each minute.
@@ -51,7 +52,8 @@ pub struct Deliveries {
     /// The function deliver.
     pub deliver: Arc<deliver::State>,
     services: Services,
-    source: QueueSource,
+    /// The delivery queue, and that of slow destinations.
+    sources: [QueueSource; 2],
     event_table: String,
     delivery_table: String,
 }
@@ -81,16 +83,22 @@ impl Deliveries {
             // Lambda functions and queues of AWS are reached with the user's credentials, as services are.
             sender: Sender::new(http, function_config(), true).with_local_queues(&services.sqs),
             doorbells,
+            slow_doorbells: Doorbells::of_slow(&services.sqs, &about.slow_delivery_queue),
+            slow: Slow::default(),
             clock: clock.clone(),
             random: Random::System,
             states: Default::default(),
         };
         let queues = Queues::new(&services.sqs, services.queue_max_bytes);
-        let queue = about.delivery_queue.clone();
+        let source = |queue: &String| QueueSource {
+            client: services.sqs_client(),
+            queue: queue.clone(),
+            visibility: deliver::TIMEOUT,
+        };
         Ok(Deliveries {
             outbox: Arc::new(outbox::State { outbox, destinations: destinations()?, clock }),
             deliver: Arc::new(deliver::State { deliverer, queues, destinations: destinations()? }),
-            source: QueueSource { client: services.sqs_client(), queue, visibility: deliver::TIMEOUT },
+            sources: [&about.delivery_queue, &about.slow_delivery_queue].map(source),
             services: services.clone(),
             event_table: about.table.clone(),
             delivery_table: about.delivery_table.clone(),
@@ -105,7 +113,13 @@ impl Deliveries {
                 tracing::warn!(%error, "the delivery table cannot be read; retrying");
                 sleep(RETRY_PAUSE * 10).await;
             }
-            tokio::join!(self.read_stream(), self.answer_doorbells(), self.sweep_forever());
+            let [usual, slow] = &self.sources;
+            tokio::join!(
+                self.read_stream(),
+                self.answer_doorbells(usual, MAX_CONCURRENCY[0]),
+                self.answer_doorbells(slow, MAX_CONCURRENCY[1]),
+                self.sweep_forever()
+            );
         })
     }
 
@@ -170,22 +184,22 @@ impl Deliveries {
         Ok(changes)
     }
 
-    /// Passes doorbells to the function deliver, several batches at the same time: a server that does not answer must
-    /// not delay the others.
-    async fn answer_doorbells(&self) {
-        let free = Arc::new(Semaphore::new(MAX_CONCURRENCY * BATCH as usize));
+    /// Passes the doorbells of a queue to the function deliver, several batches at the same time: a server that does
+    /// not answer must not delay the others.
+    async fn answer_doorbells(&self, source: &QueueSource, max_concurrency: usize) {
+        let free = Arc::new(Semaphore::new(max_concurrency * BATCH as usize));
         let mut batches = JoinSet::new();
         let mut is_failing = false;
         loop {
             while batches.try_join_next().is_some() {}
             // Nobody closes the semaphore.
             let Ok(mut permits) = free.clone().acquire_many_owned(BATCH).await else { return };
-            match self.source.receive(Duration::from_secs(1)).await {
+            match source.receive(Duration::from_secs(1)).await {
                 Ok(Some(event)) => {
-                    let deliveries = self.clone();
+                    let (deliveries, source) = (self.clone(), source.clone());
                     drop(permits.split((BATCH as usize).saturating_sub(event.records.len())));
                     batches.spawn(async move {
-                        deliveries.answer(event).await;
+                        deliveries.answer(event, &source).await;
                         drop(permits);
                     });
                     is_failing = false;
@@ -193,7 +207,7 @@ impl Deliveries {
                 Ok(None) => is_failing = false,
                 Err(error) => {
                     if !is_failing {
-                        tracing::warn!(%error, "receiving from the delivery queue failed; retrying");
+                        tracing::warn!(%error, "receiving from a delivery queue failed; retrying");
                     }
                     is_failing = true;
                     sleep(RETRY_PAUSE).await;
@@ -203,10 +217,10 @@ impl Deliveries {
     }
 
     /// Passes a batch to the function deliver. What it does not settle rings again.
-    async fn answer(&self, event: SqsEvent) {
+    async fn answer(&self, event: SqsEvent, source: &QueueSource) {
         let response = deliver::handle_batch(event.clone(), &self.deliver, Deadline::within(deliver::TIMEOUT)).await;
-        if let Err(error) = self.source.settle(event, &response).await {
-            tracing::warn!(%error, "a batch of the delivery queue could not be deleted; it is repeated");
+        if let Err(error) = source.settle(event, &response).await {
+            tracing::warn!(%error, "a batch of a delivery queue could not be deleted; it is repeated");
         }
     }
 

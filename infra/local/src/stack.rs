@@ -152,8 +152,12 @@ impl Stack {
         let client = services.sqs_client();
         let queues = create_queues(&client, &template, options.visibility).await;
         let (retry_queue, dead_letter_queue) = queues.map_err(|error| unusable("SQS", &services.sqs, &error))?;
-        let delivery_queue = create_queue(&client, &template, "DeliveryQueue", "", Some(deliver::TIMEOUT)).await;
-        let (delivery_queue, _) = delivery_queue.map_err(|error| unusable("SQS", &services.sqs, &error))?;
+        let create = async |name| {
+            let created = create_queue(&client, &template, name, "", Some(deliver::TIMEOUT)).await;
+            created.map(|(url, _)| url).map_err(|error| unusable("SQS", &services.sqs, &error))
+        };
+        let (delivery_queue, slow_delivery_queue) =
+            (create("DeliveryQueue").await?, create("SlowDeliveryQueue").await?);
 
         let function_services = options.through.as_ref().unwrap_or(&services);
         let store = Store::new(&function_services.dynamodb, &table, options.ttl_days);
@@ -189,6 +193,7 @@ impl Stack {
             dead_letter_queue,
             delivery_table: DELIVERY_TABLE.to_owned(),
             delivery_queue,
+            slow_delivery_queue,
             destinations_file: options.secrets_file.clone().or_else(|| options.destinations_file.clone()),
             data_dir: options.data_dir.clone(),
         };

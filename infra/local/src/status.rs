@@ -37,6 +37,9 @@ pub struct About {
     /// The delivery queue's URL.
     #[serde(default)]
     pub delivery_queue: String,
+    /// The URL of the delivery queue of slow destinations.
+    #[serde(default)]
+    pub slow_delivery_queue: String,
     /// The file with the destinations, if they can be changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub destinations_file: Option<PathBuf>,

@@ -1,6 +1,7 @@
 //! The deliverer: acquires the lease of a lane, and sends its deliveries one after the other.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -9,10 +10,10 @@ use gatehouse_inbox::{Store, StoreError};
 use gatehouse_payload::EventId;
 use gatehouse_payload::time::Timestamp;
 use gatehouse_runtime::{Clock, Random};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::destination::{Destination, Destinations};
-use crate::doorbell::Doorbells;
+use crate::doorbell::{Doorbell, Doorbells};
 use crate::lane::{Lane, RowKey};
 use crate::message::Message;
 use crate::request::Attempt;
@@ -55,12 +56,31 @@ pub struct Deliverer {
     pub sender: Sender,
     /// Wakes the senders.
     pub doorbells: Doorbells,
+    /// Wakes the senders of slow destinations, so that these do not occupy all instances.
+    pub slow_doorbells: Doorbells,
+    /// When a destination is slow.
+    pub slow: Slow,
     /// The clock.
     pub clock: Clock,
     /// The source of nonces.
     pub random: Random,
     /// The states of destinations, and when they were read.
     pub states: States,
+}
+
+/// When a destination is slow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slow {
+    /// The time after which an attempt is slow.
+    pub after: Duration,
+    /// The number of slow attempts within 15 s that make a destination slow. Each may occupy an instance.
+    pub attempts: u32,
+}
+
+impl Default for Slow {
+    fn default() -> Self {
+        Slow { after: Duration::from_secs(2), attempts: 10 }
+    }
 }
 
 /// The states of destinations, as they were read a few seconds ago.
@@ -94,6 +114,9 @@ pub struct Report<'a> {
     pub delivery: &'a Delivery,
     /// How long the attempt took.
     pub took: Duration,
+    /// Whether the attempt was aborted, because its destination has become slow. It is repeated at once, with the time
+    /// limit of the queue of slow destinations.
+    pub is_aborted: bool,
 }
 
 /// Why a sender stopped walking through a lane.
@@ -106,6 +129,8 @@ enum Stop {
     Parked,
     /// There is no time for another attempt, or another sender has changed the lane.
     Interrupted,
+    /// The destination is slow. A sender on its queue must go on.
+    Slow,
 }
 
 /// A walk through a lane.
@@ -124,28 +149,31 @@ enum Attempted {
 }
 
 impl Deliverer {
-    /// Sends the deliveries that wait in a lane, until nothing is left or `until`. `is_whole` ignores the position of
-    /// the lane, which is needed if the doorbell rang before: an earlier sender may have ended in the middle of its
-    /// work. `report` gets the result of each attempt.
+    /// Sends the deliveries that wait in a lane, until nothing is left or `until`. The doorbell must ignore the position
+    /// of the lane if it rang before: an earlier sender may have ended in the middle of its work. `report` gets the
+    /// result of each attempt.
     ///
     /// # Errors
     /// If DynamoDB does not respond. The doorbell must ring again.
     pub async fn drain(
         &self,
-        lane: &Lane,
+        doorbell: &Doorbell,
         destinations: &Destinations,
-        is_whole: bool,
         until: Instant,
         report: &(dyn Fn(&Report<'_>) + Sync),
     ) -> Result<Rung, StoreError> {
-        let job = Job { lane, destinations, until, report };
+        let Doorbell { lane, is_whole, is_slow } = doorbell;
+        if !is_slow && self.state(lane.destination(), self.clock.now()).await?.is_slow(self.clock.now()) {
+            return Ok(self.ring_slow(lane, *is_whole).await);
+        }
+        let job = Job { lane, destinations, is_slow: *is_slow, until, report };
         if !lane.is_ordered() {
             let walk = self.walk(&job, None, None).await?;
-            return Ok(self.after(walk.stop));
+            return Ok(self.after(lane, walk.stop).await);
         }
         let unavailable = |_| StoreError::Transient { operation: "lease", code: "no random numbers".to_owned() };
         let holder = self.random.nonce().map_err(unavailable)?;
-        let mut is_whole = is_whole;
+        let mut is_whole = *is_whole;
         for round in 0..ROUNDS {
             let now = self.clock.now();
             let left = i64::try_from(until.saturating_duration_since(Instant::now()).as_secs()).unwrap_or(i64::MAX);
@@ -169,7 +197,7 @@ impl Deliverer {
             let done_to = match walk.stop {
                 // The position must not move back when a walk ignored it.
                 Stop::End => lease.done_to.as_ref().max(walk.done_to.as_ref()),
-                Stop::Blocked(_) | Stop::Parked | Stop::Interrupted => walk.done_to.as_ref(),
+                Stop::Blocked(_) | Stop::Parked | Stop::Interrupted | Stop::Slow => walk.done_to.as_ref(),
             };
             if self.table.release(&lease, done_to, walk.latest.as_ref()).await? == Released::Yes {
                 let next = self.table.waiting(lane, start.as_ref()).await?.0.into_iter().next();
@@ -177,12 +205,12 @@ impl Deliverer {
                 let is_passed = |next: &Delivery| done_to.is_some_and(|done_to| next.row <= *done_to);
                 let is_finished = match (&next, &walk.stop) {
                     // The doorbell rings again, and the next holder reads the whole lane.
-                    (None, _) | (_, Stop::Interrupted) => true,
+                    (None, _) | (_, Stop::Interrupted | Stop::Slow) => true,
                     (Some(next), Stop::Parked) => next.due.is_some() && !is_passed(next),
                     (Some(next), Stop::End | Stop::Blocked(_)) => !next.is_due(self.clock.now()) && !is_passed(next),
                 };
                 if is_finished {
-                    return Ok(if next.is_none() { Rung::Done } else { self.after(walk.stop) });
+                    return Ok(if next.is_none() { Rung::Done } else { self.after(lane, walk.stop).await });
                 }
             }
             // The lane has changed. The position that this call has set may be after an added delivery.
@@ -192,10 +220,11 @@ impl Deliverer {
     }
 
     /// Decides whether a doorbell rings again after a walk.
-    fn after(&self, stop: Stop) -> Rung {
+    async fn after(&self, lane: &Lane, stop: Stop) -> Rung {
         match stop {
             Stop::End | Stop::Parked => Rung::Done,
             Stop::Interrupted => Rung::Again(Duration::ZERO),
+            Stop::Slow => self.ring_slow(lane, true).await,
             Stop::Blocked(due) => {
                 let ms = due.as_millis().saturating_sub(self.clock.now().as_millis());
                 // SQS counts whole seconds.
@@ -203,6 +232,12 @@ impl Deliverer {
                 if pause <= MAX_HIDDEN { Rung::Again(pause) } else { Rung::Done }
             }
         }
+    }
+
+    /// Rings on the queue of slow destinations. If SQS does not accept that, the present doorbell rings again.
+    async fn ring_slow(&self, lane: &Lane, is_whole: bool) -> Rung {
+        let refused = self.slow_doorbells.ring(std::slice::from_ref(lane), is_whole).await;
+        if refused.is_empty() { Rung::Done } else { Rung::Again(TAKEN_PAUSE) }
     }
 
     /// Sends the deliveries after `start`, until one stops the lane. `latest` is the last one that was sent before.
@@ -317,7 +352,16 @@ impl Deliverer {
                 let message = Message::in_format(&record, destination.format, destination.shape, is_late);
                 let number = before.attempts.saturating_add(1);
                 let attempt = Attempt { number, destination: name, at: self.clock.now() };
-                match self.sender.send(destination, &message, job.lane, attempt).await {
+                let mut sending = pin!(self.sender.send(destination, &message, job.lane, attempt));
+                let sent = match timeout(self.slow.after, &mut sending).await {
+                    Ok(sent) => sent,
+                    Err(_) if self.is_slow(name).await && !job.is_slow => {
+                        (job.report)(&Report { delivery: before, took: started.elapsed(), is_aborted: true });
+                        return Ok(Attempted::Stop(Stop::Slow));
+                    }
+                    Err(_) => sending.await,
+                };
+                match sent {
                     Ok(status) => {
                         let (state, status) = (State::Delivered, Some(status));
                         let (reason, response, due) = (None, None, None);
@@ -334,7 +378,7 @@ impl Deliverer {
         };
         let after = Delivery { at: self.clock.now(), ..after };
         let is_settled = self.table.replace(before, &after).await?;
-        (job.report)(&Report { delivery: &after, took: started.elapsed() });
+        (job.report)(&Report { delivery: &after, took: started.elapsed(), is_aborted: false });
         let stop = self.count(name, &after, failure.as_ref()).await?;
         Ok(match (after.state, after.due) {
             // Another sender has changed the delivery. The next one reads it again.
@@ -343,6 +387,18 @@ impl Deliverer {
             (State::Waiting, Some(due)) => Attempted::Stop(Stop::Blocked(due)),
             (state, _) => Attempted::Next { was_sent: state == State::Delivered },
         })
+    }
+
+    /// Counts a slow attempt. Returns whether its destination is slow.
+    async fn is_slow(&self, name: &str) -> bool {
+        let now = self.clock.now();
+        if self.states.get(name, now).is_some_and(|state| state.is_slow_for_long(now)) {
+            return true;
+        }
+        let counted = self.table.count_slow(name, self.slow.attempts, now).await;
+        self.states.forget(name);
+        // The attempt goes on if DynamoDB does not respond; settling the delivery reports that.
+        counted.unwrap_or(false)
     }
 
     /// Returns a delivery after a failed attempt: it waits for the next one, or is dead.
@@ -487,6 +543,8 @@ pub enum SweepError {
 struct Job<'a> {
     lane: &'a Lane,
     destinations: &'a Destinations,
+    /// Whether the doorbell is on the queue of slow destinations.
+    is_slow: bool,
     until: Instant,
     report: &'a (dyn Fn(&Report<'_>) + Sync),
 }

@@ -1,5 +1,5 @@
-//! Doorbells: messages on the delivery queue that name a lane in which deliveries wait. They contain no event, so that
-//! a doorbell may be lost, late or repeated.
+//! Doorbells: messages that name a lane in which deliveries wait. They contain no event, so that a doorbell may be
+//! lost, late or repeated. They are on the delivery queue, or on the queue of slow destinations.
 
 use aws_config::SdkConfig;
 use aws_sdk_sqs::Client;
@@ -20,6 +20,8 @@ pub struct Doorbell {
     pub lane: Lane,
     /// Whether the position of the lane is ignored.
     pub is_whole: bool,
+    /// Whether it is on the queue of slow destinations.
+    pub is_slow: bool,
 }
 
 /// The JSON of a message.
@@ -28,22 +30,25 @@ struct Body {
     lane: String,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     whole: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    slow: bool,
 }
 
 impl Doorbell {
     /// Reads a message's body. `None` if it is not a doorbell.
     #[must_use]
     pub fn read(body: &str) -> Option<Doorbell> {
-        let Body { lane, whole } = serde_json::from_str(body).ok()?;
-        Some(Doorbell { lane: lane.parse().ok()?, is_whole: whole })
+        let Body { lane, whole, slow } = serde_json::from_str(body).ok()?;
+        Some(Doorbell { lane: lane.parse().ok()?, is_whole: whole, is_slow: slow })
     }
 }
 
-/// Rings doorbells.
+/// Rings the doorbells of a queue.
 #[derive(Debug, Clone)]
 pub struct Doorbells {
     client: Client,
     queue: String,
+    is_slow: bool,
 }
 
 impl Doorbells {
@@ -53,7 +58,13 @@ impl Doorbells {
         let limits = CallLimits::within(CALL_LIMIT);
         let config =
             aws_sdk_sqs::config::Builder::from(sdk).timeout_config(limits.timeouts()).retry_config(limits.retries());
-        Doorbells { client: Client::from_conf(config.build()), queue: queue.to_owned() }
+        Doorbells { client: Client::from_conf(config.build()), queue: queue.to_owned(), is_slow: false }
+    }
+
+    /// Creates a client of the queue of slow destinations at the URL `queue`.
+    #[must_use]
+    pub fn of_slow(sdk: &SdkConfig, queue: &str) -> Self {
+        Doorbells { is_slow: true, ..Doorbells::new(sdk, queue) }
     }
 
     /// Returns the queue's URL.
@@ -79,7 +90,8 @@ impl Doorbells {
         let failure = |code: &str| QueueError::Failed { operation: "SendMessageBatch", code: code.to_owned() };
         let mut entries = Vec::new();
         for (n, lane) in batch.iter().enumerate() {
-            let body = serde_json::to_string(&Body { lane: lane.to_string(), whole }).map_err(|_| failure("encode"))?;
+            let body = Body { lane: lane.to_string(), whole, slow: self.is_slow };
+            let body = serde_json::to_string(&body).map_err(|_| failure("encode"))?;
             // The group makes the queue fair: a destination with many doorbells does not delay the others.
             let entry = SendMessageBatchRequestEntry::builder().id(n.to_string()).message_body(body);
             entries.push(entry.message_group_id(lane.destination()).build().map_err(|_| failure("build"))?);

@@ -14,6 +14,7 @@ async fn start(stack: &Testbed, binary: &str, timeout: std::time::Duration, queu
     let variables = [
         ("DELIVERY_TABLE_NAME", stack.delivery_table.as_str()),
         ("DELIVERY_QUEUE_URL", &stack.delivery_queue),
+        ("SLOW_DELIVERY_QUEUE_URL", &stack.slow_delivery_queue),
         ("GATEHOUSE_SECRETS", &secrets),
         ("STACK_NAME", "gatehouse"),
     ];

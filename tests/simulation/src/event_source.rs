@@ -8,14 +8,13 @@ use serde_json::{Value, json};
 use crate::fleet::Fleet;
 use crate::network::Caller;
 use crate::plan::{Function, Ms, Service};
-use crate::world::{DELIVERY_QUEUE, RETRY_QUEUE, START, World};
+use crate::world::{START, World};
 
 /// The time within which event-retry attempts every message of a batch, in milliseconds.
 const LONGEST_BATCH: Ms = 20_000;
 
-/// Polls the queue of a function forever.
-pub async fn poll(world: World, fleet: Fleet, function: Function) {
-    let queue = if function == Function::Deliver { DELIVERY_QUEUE } else { RETRY_QUEUE };
+/// Polls a queue for a function forever.
+pub async fn poll(world: World, fleet: Fleet, function: Function, queue: &'static str) {
     loop {
         let batch = receive(&world, queue);
         if batch.records.is_empty() {

@@ -14,7 +14,7 @@ use aws_smithy_async::time::{SharedTimeSource, StaticTimeSource};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use bytes::Bytes;
 use gatehouse_ag_kit::AgKit;
-use gatehouse_deliveries::deliver::Deliverer;
+use gatehouse_deliveries::deliver::{Deliverer, Slow};
 use gatehouse_deliveries::destination::MAX_AGE;
 use gatehouse_deliveries::doorbell::Doorbells;
 use gatehouse_deliveries::outbox::{BatchResponse, StreamBatch};
@@ -36,7 +36,7 @@ use crate::chance::Chance;
 use crate::keys::SERVICE;
 use crate::network::{Caller, Wire};
 use crate::plan::{Function, Ms, TTL_DAYS};
-use crate::world::{DEAD_LETTER_QUEUE, DELIVERY_QUEUE, DELIVERY_TABLE, RETRY_QUEUE, TABLE, World};
+use crate::world::{DEAD_LETTER_QUEUE, DELIVERY_QUEUE, DELIVERY_TABLE, RETRY_QUEUE, SLOW_DELIVERY_QUEUE, TABLE, World};
 
 /// The largest message that the queues accept, in bytes.
 const QUEUE_MAX_BYTES: usize = 1_048_576;
@@ -260,6 +260,12 @@ impl Instance {
                     table: DeliveryTable::new(&sdk, DELIVERY_TABLE),
                     sender: Sender::new(ScopedClient::with_client(outgoing), sdk.clone(), false),
                     doorbells: Doorbells::new(&sdk, DELIVERY_QUEUE),
+                    slow_doorbells: Doorbells::of_slow(&sdk, SLOW_DELIVERY_QUEUE),
+                    // A schedule has few events. Otherwise its destinations would seldom be slow.
+                    slow: match world.state().plan.is_calm() {
+                        true => Slow::default(),
+                        false => Slow { attempts: 1, ..Slow::default() },
+                    },
                     clock: clock.clone(),
                     random: Random::seeded(chance.seed()),
                     states: Default::default(),

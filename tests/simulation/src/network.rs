@@ -307,7 +307,7 @@ fn is_doorbell(event: &SqsEvent) -> bool {
     | SqsEvent::Deleted { queue, .. }
     | SqsEvent::Expired { queue, .. }
     | SqsEvent::Moved { from: queue, .. }) = event;
-    queue == "DeliveryQueue"
+    queue == "DeliveryQueue" || queue == "SlowDeliveryQueue"
 }
 
 /// Checks that a function has the permission for a request, and that its reads are consistent.

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use crate::fleet::{Fleet, VISIBILITY};
 use crate::plan::{Action, Ask, DESTINATIONS, Deliver, Function, Ms, Operation, Plan, Signer, Variant, What};
 use crate::trace::Trace;
-use crate::world::{DELIVERY_TABLE, Stats, TABLE, Violation, World};
+use crate::world::{DELIVERY_QUEUE, DELIVERY_TABLE, RETRY_QUEUE, SLOW_DELIVERY_QUEUE, Stats, TABLE, Violation, World};
 use crate::{chats, event_source, logs, operators, senders, stream};
 
 /// The longest schedule. Its actions take less than half of it.
@@ -75,11 +75,11 @@ async fn play(plan: Plan) -> Report {
 async fn live(world: &World, fleet: &Fleet, plan: &Plan) {
     let mut background = JoinSet::new();
     for _ in 0..2 {
-        background.spawn_local(event_source::poll(world.clone(), fleet.clone(), Function::EventRetry));
+        background.spawn_local(event_source::poll(world.clone(), fleet.clone(), Function::EventRetry, RETRY_QUEUE));
     }
     if plan.has_deliveries {
-        for _ in 0..3 {
-            background.spawn_local(event_source::poll(world.clone(), fleet.clone(), Function::Deliver));
+        for queue in [DELIVERY_QUEUE, DELIVERY_QUEUE, DELIVERY_QUEUE, SLOW_DELIVERY_QUEUE] {
+            background.spawn_local(event_source::poll(world.clone(), fleet.clone(), Function::Deliver, queue));
         }
         for shard in 0..stream::SHARDS {
             background.spawn_local(stream::poll(world.clone(), fleet.clone(), shard));
@@ -256,7 +256,9 @@ pub(crate) fn create_services(world: &World) {
         "VisibilityTimeout": VISIBILITY.as_secs().to_string(), "RedrivePolicy": policy.to_string()}),
     );
     let visibility = deliver::VISIBILITY.as_secs().to_string();
-    create("DeliveryQueue", json!({"MessageRetentionPeriod": retention, "VisibilityTimeout": visibility}));
+    for queue in ["DeliveryQueue", "SlowDeliveryQueue"] {
+        create(queue, json!({"MessageRetentionPeriod": retention, "VisibilityTimeout": visibility}));
+    }
 }
 
 /// Creates the delivery table as the template says, and the states of the destinations as `gatehouse destinations set`

@@ -30,6 +30,8 @@ pub const TABLE: &str = "EventTable";
 pub const DELIVERY_TABLE: &str = "DeliveryTable";
 /// The URL of the delivery queue.
 pub const DELIVERY_QUEUE: &str = "http://sqs.simulated/000000000000/DeliveryQueue";
+/// The URL of the delivery queue of slow destinations.
+pub const SLOW_DELIVERY_QUEUE: &str = "http://sqs.simulated/000000000000/SlowDeliveryQueue";
 /// The URL of the retry queue.
 pub const RETRY_QUEUE: &str = "http://sqs.simulated/000000000000/RetryQueue";
 /// The URL of the dead-letter queue.

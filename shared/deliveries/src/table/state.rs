@@ -22,6 +22,10 @@ const REPORTED_AFTER: i64 = 15 * 60;
 const PROBE_EVERY: i64 = 60;
 /// The time after which at least [`FAILURES`] in a row disable a destination, in seconds.
 const DISABLE_AFTER: i64 = 5 * 86_400;
+/// The time in which slow attempts are counted, in seconds: the time limit of an attempt.
+const SLOW_WITHIN: i64 = 15;
+/// How long a destination with many slow attempts is slow, in seconds.
+const SLOW_FOR: i64 = 300;
 
 /// The state of a destination.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +42,8 @@ pub struct DestinationState {
     pub failing_since: Option<Timestamp>,
     /// The time of the next probe while the breaker is open.
     pub open_until: Option<Timestamp>,
+    /// Until when it is slow, so that its deliveries have a queue of their own.
+    pub slow_until: Option<Timestamp>,
 }
 
 /// The state of a circuit breaker.
@@ -62,6 +68,18 @@ impl DestinationState {
         }
     }
 
+    /// Whether many of the last attempts were slow.
+    #[must_use]
+    pub fn is_slow(&self, now: Timestamp) -> bool {
+        self.slow_until.is_some_and(|until| now < until)
+    }
+
+    /// Whether it is slow, and that need not be renewed yet.
+    #[must_use]
+    pub fn is_slow_for_long(&self, now: Timestamp) -> bool {
+        self.is_slow(now.plus_secs(SLOW_FOR / 2))
+    }
+
     /// Whether the last attempts failed, so that somebody should look at it.
     #[must_use]
     pub fn is_failing(&self, now: Timestamp) -> bool {
@@ -78,6 +96,7 @@ impl DestinationState {
             failures: number_of(item, "failures").unwrap_or_default(),
             failing_since: time("failing_since"),
             open_until: time("open_until"),
+            slow_until: time("slow_until"),
         })
     }
 }
@@ -161,6 +180,31 @@ impl DeliveryTable {
             self.update(change(name, "SET open_until = :until", None, values)).await?;
         }
         Ok(())
+    }
+
+    /// Counts an attempt that takes long. The attempt number `limit` within 15 s makes the destination slow for five
+    /// minutes. Returns whether it is slow.
+    ///
+    /// # Errors
+    /// If DynamoDB does not respond.
+    pub async fn count_slow(&self, name: &str, limit: u32, now: Timestamp) -> Result<bool, StoreError> {
+        let value = |name: &str, value| (name.to_owned(), value);
+        let began = text(&now.plus_secs(-SLOW_WITHIN).to_string());
+        let values = [value(":one", number(1)), value(":began", began)];
+        let expression = "SET slow_attempts = slow_attempts + :one";
+        let mut item = self.update(change(name, expression, Some("slow_since > :began"), values)).await?;
+        if item.is_none() {
+            let values = [value(":one", number(1)), value(":now", text(&now.to_string()))];
+            item = self.update(change(name, "SET slow_since = :now, slow_attempts = :one", None, values)).await?;
+        }
+        let item = item.unwrap_or_default();
+        let is_slow_for_long = DestinationState::from_item(&item).is_some_and(|state| state.is_slow_for_long(now));
+        let is_slow = number_of::<u32>(&item, "slow_attempts").is_some_and(|attempts| attempts >= limit);
+        if is_slow && !is_slow_for_long {
+            let values = [value(":until", text(&now.plus_secs(SLOW_FOR).to_string()))];
+            self.update(change(name, "SET slow_until = :until", None, values)).await?;
+        }
+        Ok(is_slow || is_slow_for_long)
     }
 
     /// Forgets the failures of a destination after a success.

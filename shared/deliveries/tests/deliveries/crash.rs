@@ -2,9 +2,11 @@
 //! DynamoDB or SQS applies the request, or when the destination has it, or the service fails from that request on. Then
 //! everything is delivered, in order.
 
+use std::pin::pin;
 use std::time::Duration;
 
-use gatehouse_deliveries::deliver::Rung;
+use gatehouse_deliveries::deliver::{Rung, Slow};
+use gatehouse_deliveries::doorbell::Doorbell;
 use gatehouse_deliveries::lane::Lane;
 use gatehouse_deliveries::table::State;
 use gatehouse_local::{Fault, Rule};
@@ -25,13 +27,15 @@ enum Part {
     Gone,
     /// A sweep, after the first message was refused.
     Sweep,
+    /// The destination does not respond in time, and is slow from then on.
+    Slow,
 }
 
 impl Part {
     /// The status line with which the destination responds while the part works.
     fn response(self) -> &'static str {
         match self {
-            Part::Outbox | Part::Sender => "200 OK",
+            Part::Outbox | Part::Sender | Part::Slow => "200 OK",
             Part::Refused | Part::Sweep => "500 No",
             Part::Gone => "410 Gone",
         }
@@ -63,7 +67,10 @@ impl Strike {
 async fn every_event_is_delivered_in_order_wherever_a_function_is_struck() {
     let mut world = World::start().await;
     let mut cases = 0;
-    for part in [Part::Outbox, Part::Sender, Part::Refused, Part::Gone, Part::Sweep] {
+    for part in [Part::Outbox, Part::Sender, Part::Refused, Part::Gone, Part::Sweep, Part::Slow] {
+        if part == Part::Slow {
+            world.deliverer.slow = Slow { after: Duration::from_millis(10), attempts: 1 };
+        }
         for strike in [Strike::KillBefore, Strike::KillAfter, Strike::Fail] {
             for service in [0, 1] {
                 // Until the part makes fewer requests than that.
@@ -128,6 +135,7 @@ async fn strike_at(world: &mut World, part: Part, strike: Strike, service: usize
     let mut is_repeated = false;
     if part != Part::Outbox {
         world.receiver.respond(move |_| part.response().to_owned());
+        world.receiver.set_open(part != Part::Slow);
         if part == Part::Sweep {
             assert!(matches!(drain(world, &lane, false).await, Some(Rung::Again(_))));
             world.clock.advance(66);
@@ -141,15 +149,16 @@ async fn strike_at(world: &mut World, part: Part, strike: Strike, service: usize
                 drain(world, &lane, false).await;
             }
         };
-        match strike {
-            Strike::Fail => works.await,
-            Strike::KillBefore | Strike::KillAfter => {
-                killed(works, world.proxies[service].next_fault()).await;
-            }
+        let mut works = pin!(works);
+        if killed(&mut works, world.proxies[service].next_fault()).await && matches!(strike, Strike::Fail) {
+            world.receiver.set_open(true);
+            works.await;
         }
         is_repeated = is_struck(world);
         world.proxies[service].clear_rules();
         world.receiver.respond(|_| "200 OK".to_owned());
+        world.receiver.set_open(true);
+        world.receiver.wait_until_idle().await;
         if part == Part::Gone {
             world.table.enable("crm").await.unwrap();
         }
@@ -161,6 +170,10 @@ async fn strike_at(world: &mut World, part: Part, strike: Strike, service: usize
         world.clock.advance(66);
         world.deliverer.sweep(&world.destinations, Instant::now() + Duration::from_secs(60)).await.unwrap();
         drain(world, &lane, true).await;
+    }
+    if part == Part::Slow {
+        world.deliver().await;
+        world.clock.advance(600);
     }
     check(world, &events).await;
     is_struck(world)
@@ -176,8 +189,7 @@ async fn killed<T>(part: impl Future<Output = T>, fault: impl Future<Output = ()
 }
 
 async fn drain(world: &World, lane: &Lane, is_repeated: bool) -> Option<Rung> {
-    let until = Instant::now() + Duration::from_secs(60);
-    world.deliverer.drain(lane, &world.destinations, is_repeated, until, &|_| {}).await.ok()
+    world.answer(&Doorbell { lane: lane.clone(), is_whole: is_repeated, is_slow: false }).await.ok()
 }
 
 /// Checks that the events are delivered in order. One that was sent when its sender was struck may be repeated.

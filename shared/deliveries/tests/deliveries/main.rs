@@ -5,4 +5,5 @@ mod crash;
 mod failures;
 mod order;
 mod outbox;
+mod slow;
 mod support;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use gatehouse_deliveries::deliver::{Deliverer, Rung};
+use gatehouse_deliveries::deliver::{Deliverer, Rung, Slow};
 use gatehouse_deliveries::destination::Target;
 use gatehouse_deliveries::doorbell::{Doorbell, Doorbells};
 use gatehouse_deliveries::lane::{Lane, RowKey};
@@ -14,7 +14,7 @@ use gatehouse_deliveries::send::{CONNECT_TIMEOUT, Sender};
 use gatehouse_deliveries::table::Delivery;
 use gatehouse_deliveries::{DeliveryTable, Destination, Destinations, Outbox};
 use gatehouse_egress::{ScopedClient, Tls};
-use gatehouse_inbox::Store;
+use gatehouse_inbox::{Store, StoreError};
 use gatehouse_local::engine::{Engine, FREE};
 use gatehouse_local::template::Template;
 use gatehouse_local::{FaultProxy, TableStream, local_sdk};
@@ -96,6 +96,13 @@ impl Receiver {
     /// Holds responses back, or sends them.
     pub(crate) fn set_open(&self, is_open: bool) {
         self.gate.send_replace(is_open);
+    }
+
+    /// Waits until no request is open.
+    pub(crate) async fn wait_until_idle(&self) {
+        while self.open.lock().unwrap().values().any(|count| *count > 0) {
+            tokio::task::yield_now().await;
+        }
     }
 
     /// Waits until this number of requests has come.
@@ -186,7 +193,8 @@ impl World {
             template.create_table(&client, table).await.unwrap();
         }
         let sqs = aws_sdk_sqs::Client::new(&sqs_sdk);
-        let queue = sqs.create_queue().queue_name("DeliveryQueue").send().await.unwrap().queue_url.unwrap();
+        let create = async |name| sqs.create_queue().queue_name(name).send().await.unwrap().queue_url.unwrap();
+        let (queue, slow_queue) = (create("DeliveryQueue").await, create("SlowDeliveryQueue").await);
         let (store, table) = (Store::new(&dynamodb, "EventTable", 90), DeliveryTable::new(&dynamodb, "DeliveryTable"));
         let proxies = [0, 1].map(|n: usize| FaultProxy::start(engines[n].address));
         let [dynamodb_proxy, sqs_proxy] = proxies;
@@ -210,6 +218,8 @@ impl World {
                 table: own_table,
                 sender: Sender::new(http, sqs_sdk, true),
                 doorbells,
+                slow_doorbells: Doorbells::of_slow(&through_sqs, &slow_queue),
+                slow: Slow::default(),
                 clock: clock.clone(),
                 random: Random::System,
                 states: Default::default(),
@@ -262,18 +272,21 @@ impl World {
     /// Takes all doorbells that ring now.
     pub(crate) async fn rung(&self) -> Vec<Doorbell> {
         let mut doorbells = Vec::new();
-        loop {
-            let receive = self.sqs.receive_message().queue_url(self.deliverer.doorbells.queue());
-            let messages = receive.max_number_of_messages(10).send().await.unwrap().messages.unwrap_or_default();
-            if messages.is_empty() {
-                return doorbells;
-            }
-            for message in messages {
-                doorbells.push(Doorbell::read(message.body().unwrap()).unwrap());
-                let delete = self.sqs.delete_message().queue_url(self.deliverer.doorbells.queue());
-                delete.set_receipt_handle(message.receipt_handle).send().await.unwrap();
+        for queue in [&self.deliverer.doorbells, &self.deliverer.slow_doorbells].map(Doorbells::queue) {
+            loop {
+                let receive = self.sqs.receive_message().queue_url(queue).max_number_of_messages(10);
+                let messages = receive.send().await.unwrap().messages.unwrap_or_default();
+                if messages.is_empty() {
+                    break;
+                }
+                for message in messages {
+                    doorbells.push(Doorbell::read(message.body().unwrap()).unwrap());
+                    let delete = self.sqs.delete_message().queue_url(queue);
+                    delete.set_receipt_handle(message.receipt_handle).send().await.unwrap();
+                }
             }
         }
+        doorbells
     }
 
     pub(crate) async fn doorbells(&self) -> Vec<Lane> {
@@ -285,15 +298,20 @@ impl World {
     }
 
     pub(crate) async fn drain_again(&self, lane: &Lane, is_repeated: bool) -> Rung {
+        let doorbell = Doorbell { lane: lane.clone(), is_whole: is_repeated, is_slow: false };
+        self.answer(&doorbell).await.unwrap()
+    }
+
+    pub(crate) async fn answer(&self, doorbell: &Doorbell) -> Result<Rung, StoreError> {
         let until = Instant::now() + Duration::from_secs(60);
-        self.deliverer.drain(lane, &self.destinations, is_repeated, until, &|_| {}).await.unwrap()
+        self.deliverer.drain(doorbell, &self.destinations, until, &|_| {}).await
     }
 
     /// Handles all doorbells that ring now, once each.
     pub(crate) async fn deliver(&self) -> Vec<Rung> {
         let mut rung = Vec::new();
-        for Doorbell { lane, is_whole } in self.rung().await {
-            rung.push(self.drain_again(&lane, is_whole).await);
+        for doorbell in self.rung().await {
+            rung.push(self.answer(&doorbell).await.unwrap());
         }
         rung
     }
