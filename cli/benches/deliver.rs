@@ -36,14 +36,15 @@ const LINE_BYTES: f64 = 646.0;
 /// Size of Lambda's own lines about an invocation, in bytes. `SystemLogLevel=WARN` leaves them out.
 const LAMBDA_LINE_BYTES: f64 = 480.0;
 
-fn event(n: usize, subjects: usize) -> Event {
+/// An event of a subject.
+fn event(n: usize, subject: String) -> Event {
     let body = format!(r#"{{"type":"v1.conversation.message","data":{{"n":{n},"text":"{}"}}}}"#, "x".repeat(2000));
     let now = Clock::System.now();
     Event {
-        id: EventId::from_stored(format!("ada:msg_{subjects}_{n}")),
+        id: EventId::from_stored(format!("ada:msg_{subject}_{n}")),
         source: "ada".to_owned(),
         event_type: Some("v1.conversation.message".to_owned()),
-        subject: Some(Subject::from_stored(format!("ada:conversation:{subjects}-{}", n % subjects))),
+        subject: Some(Subject::from_stored(format!("ada:conversation:{subject}"))),
         occurred_at: now,
         received_at: now,
         fingerprint: Fingerprint::of(&body),
@@ -86,7 +87,8 @@ impl Cost {
         // Consistent reads of less than 4 KB. The sweep makes two queries each second here, and each minute in AWS.
         let sweeps = 2.0 * took.as_secs_f64() / events as f64;
         let read_units = count(0, "GetItem") + count(0, "Query") - sweeps;
-        // A doorbell is sent, received and deleted. Lambda receives and deletes up to ten at once.
+        // A doorbell is sent, received and deleted. Lambda receives and deletes up to ten at once. The queue is not fair,
+        // because there is one destination.
         let queue_requests = count(1, "SendMessageBatch") + 2.0 * share;
         Cost { write_units, read_units, queue_requests, invocations: 2.0 * share }
     }
@@ -121,60 +123,93 @@ async fn receive(received: &mut mpsc::UnboundedReceiver<(String, Instant)>, coun
     times
 }
 
+/// A stack with one destination.
+struct Bench {
+    _stack: Stack,
+    store: gatehouse_inbox::Store,
+    proxies: [FaultProxy; 2],
+    /// The ids of the events that the destination gets, and when they come.
+    received: mpsc::UnboundedReceiver<(String, Instant)>,
+    _server: Agent,
+    _engines: [Engine; 2],
+}
+
+impl Bench {
+    async fn start(order: &str) -> Bench {
+        let (sender, received) = mpsc::unbounded_channel();
+        let server = Agent::start(move |request| {
+            let id = request.headers["gatehouse-event-id"].to_str().unwrap().to_owned();
+            sender.send((id, Instant::now())).unwrap();
+            Some(Answer { status: StatusCode::OK, ..Answer::with_pieces([Piece::Bytes(Bytes::from("ok"))]) })
+        });
+        let server = server.await.unwrap();
+        let engines = [Engine::dynamodb(FREE, None).await.unwrap(), Engine::sqs(FREE, None).await.unwrap()];
+        let proxies = [
+            FaultProxy::start(engines[0].address).await.unwrap(),
+            FaultProxy::start(engines[1].address).await.unwrap(),
+        ];
+        let services = Services::embedded(&proxies[0].url(), &proxies[1].url());
+        let secrets = serde_json::json!({"destinations": {"bench": {"url": server.url, "order": order}}}).to_string();
+        let options = Options { secrets, ..Options::default() };
+        let stack = Stack::start(options, services, bind(FREE).await.unwrap()).await.unwrap();
+        let store = gatehouse_inbox::Store::new(&gatehouse_local::local_sdk(&engines[0].url()), &stack.table, 90);
+        Bench { _stack: stack, store, proxies, received, _server: server, _engines: engines }
+    }
+
+    /// Records events one by one, each when the last one has been delivered.
+    async fn one_by_one(&mut self) -> Cost {
+        let (before, began) = (counts(&self.proxies), Instant::now());
+        let mut delays: Vec<Duration> = Vec::new();
+        for n in 0..SINGLE {
+            let event = event(n, format!("single-{n}"));
+            let recorded_at = Instant::now();
+            self.store.record(&event, Clock::System.now()).await.unwrap();
+            let times = receive(&mut self.received, 1).await;
+            delays.push(times[event.id.as_str()].duration_since(recorded_at));
+        }
+        delays.sort_unstable();
+        let ms = |part: f64| delays[((SINGLE - 1) as f64 * part) as usize].as_secs_f64() * 1000.0;
+        println!("record to delivery, {SINGLE} events one by one: median {:.0} ms, p99 {:.0} ms", ms(0.5), ms(0.99));
+        Cost::of(&before, &counts(&self.proxies), began.elapsed(), SINGLE, 1.0)
+    }
+
+    /// Records events of 500 subjects as fast as possible, `together` of a subject at a time.
+    async fn in_batches(&mut self, events: usize, together: usize) -> Cost {
+        let (before, began) = (counts(&self.proxies), Instant::now());
+        let store = &self.store;
+        let record = async {
+            let records = (0..events).map(|n| async move {
+                let event = event(n, format!("{together}-{}", n / together % SUBJECTS));
+                store.record(&event, Clock::System.now()).await.unwrap();
+            });
+            stream::iter(records).buffer_unordered(WRITERS).collect::<()>().await;
+            began.elapsed()
+        };
+        let (recorded, times) = tokio::join!(record, receive(&mut self.received, events));
+        let last = times.values().max().unwrap().duration_since(began);
+        let rate = |time: Duration| events as f64 / time.as_secs_f64();
+        println!(
+            "{events} events of {SUBJECTS} subjects, {together} of a subject together: recorded {:.0} a second, \
+             delivered {:.0} a second",
+            rate(recorded),
+            rate(last)
+        );
+        Cost::of(&before, &counts(&self.proxies), began.elapsed(), events, 0.1 / together as f64)
+    }
+}
+
 #[tokio::main]
 async fn main() {
     let events = std::env::args().skip(1).find_map(|word| word.parse().ok()).unwrap_or(5_000_usize);
-    let (sender, mut received) = mpsc::unbounded_channel();
-    let server = Agent::start(move |request| {
-        let id = request.headers["gatehouse-event-id"].to_str().unwrap().to_owned();
-        sender.send((id, Instant::now())).unwrap();
-        Some(Answer { status: StatusCode::OK, ..Answer::with_pieces([Piece::Bytes(Bytes::from("ok"))]) })
-    });
-    let server = server.await.unwrap();
-    let engines = [Engine::dynamodb(FREE, None).await.unwrap(), Engine::sqs(FREE, None).await.unwrap()];
-    let proxies =
-        [FaultProxy::start(engines[0].address).await.unwrap(), FaultProxy::start(engines[1].address).await.unwrap()];
-    let services = Services::embedded(&proxies[0].url(), &proxies[1].url());
-    let secrets = serde_json::json!({"destinations": {"bench": {"url": server.url}}}).to_string();
-    let options = Options { secrets, ..Options::default() };
-    let stack = Stack::start(options, services, bind(FREE).await.unwrap()).await.unwrap();
-    let store = gatehouse_inbox::Store::new(&gatehouse_local::local_sdk(&engines[0].url()), &stack.table, 90);
-
-    let (before, began) = (counts(&proxies), Instant::now());
-    let mut delays: Vec<Duration> = Vec::new();
-    for n in 0..SINGLE {
-        let event = event(n, 1);
-        let recorded_at = Instant::now();
-        store.record(&event, Clock::System.now()).await.unwrap();
-        let times = receive(&mut received, 1).await;
-        delays.push(times[event.id.as_str()].duration_since(recorded_at));
-    }
-    delays.sort_unstable();
-    let ms = |part: f64| delays[((SINGLE - 1) as f64 * part) as usize].as_secs_f64() * 1000.0;
-    println!("record to delivery, {SINGLE} events one by one: median {:.0} ms, p99 {:.0} ms", ms(0.5), ms(0.99));
-
-    let single = Cost::of(&before, &counts(&proxies), began.elapsed(), SINGLE, 1.0);
-
-    let before = counts(&proxies);
-    let began = Instant::now();
-    let record = async {
-        let store = &store;
-        let records = (0..events).map(|n| async move {
-            store.record(&event(n, SUBJECTS), Clock::System.now()).await.unwrap();
-        });
-        stream::iter(records).buffer_unordered(WRITERS).collect::<()>().await;
-        began.elapsed()
-    };
-    let (recorded, times) = tokio::join!(record, receive(&mut received, events));
-    let last = times.values().max().unwrap().duration_since(began);
-    let rate = |time: Duration| events as f64 / time.as_secs_f64();
-    println!(
-        "{events} events of {SUBJECTS} subjects: recorded {:.0} a second, delivered {:.0} a second",
-        rate(recorded),
-        rate(last)
-    );
-    let batched = Cost::of(&before, &counts(&proxies), began.elapsed(), events, 0.1);
+    let mut bench = Bench::start("subject").await;
+    let single = bench.one_by_one().await;
+    let batched = bench.in_batches(events, 1).await;
+    let together = bench.in_batches(events, 2).await;
+    let unordered = Bench::start("none").await.in_batches(events, 1).await;
     single.print("one by one", ANSWER_MS + OWN_MS);
     // Ten lanes of a batch are sent at the same time.
-    batched.print("in batches", (ANSWER_MS + OWN_MS) / 10.0 + OWN_MS / 10.0);
+    let ms = (ANSWER_MS + OWN_MS) / 10.0 + OWN_MS / 10.0;
+    batched.print("in batches, one of a subject", ms);
+    together.print("in batches, two of a subject", ms);
+    unordered.print("in batches without an order", ms);
 }

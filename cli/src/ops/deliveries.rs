@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use tokio::time::interval;
 
 use super::deployment::{Deployment, TargetArgs};
+use super::destinations;
 use super::output::{KeyValues, OutputArgs, Table, When, counted, parse_when, print_json};
 use super::{ExitStatus, NOT_FOUND, USAGE};
 use crate::shell::{Interrupts, confirm, print};
@@ -230,10 +231,10 @@ async fn subject_of(deployment: &Deployment, event: &str) -> Result<Option<Subje
 pub(crate) async fn resend_event(deployment: &Deployment, event: &str, name: &str, json: bool) -> ExitStatus {
     let table = deployment.delivery_table()?;
     let now = Clock::System.now();
-    if !table.destinations().await?.contains_key(name) {
+    let Some(state) = table.destinations().await?.remove(name) else {
         eprintln!("there is no destination {name}; gatehouse destinations list{} shows them", deployment.flags);
         return Ok(NOT_FOUND);
-    }
+    };
     let id = EventId::from_stored(event.to_owned());
     let Content::Record(record) = deployment.store.content(&id, now).await? else {
         eprintln!("there is no event {event}; gatehouse events list{} shows the ids", deployment.flags);
@@ -253,17 +254,24 @@ pub(crate) async fn resend_event(deployment: &Deployment, event: &str, name: &st
         deliveries.push(delivery);
     } else {
         for delivery in &deliveries {
-            table.resend(delivery, now).await?;
+            if !table.resend(delivery, now).await? {
+                return Err(format!("the delivery of {event} to {name} is just being changed; try again").into());
+            }
         }
     }
     if json {
+        let deliveries = table.of_event(name, event, subject).await?;
         deliveries.iter().try_for_each(|delivery| print_json(&to_json(delivery)))?;
-    } else {
-        print(&format!(
-            "{event} is sent to {name} within a minute; gatehouse deliveries show{} {event}\n",
-            deployment.flags
-        ))?;
+        return Ok(0);
     }
+    let flags = &deployment.flags;
+    let is_defined = !destinations::are_known(deployment) || destinations::of(deployment).await?.get(name).is_some();
+    let when = match state.disabled {
+        Some(reason) => format!("when it is enabled again ({reason}): gatehouse destinations enable {name}{flags}"),
+        None if is_defined => format!("within a minute; gatehouse deliveries show{flags} {event}"),
+        None => format!("when it can be used again; gatehouse destinations list{flags} shows its state"),
+    };
+    print(&format!("{event} is sent to {name} {when}\n"))?;
     Ok(0)
 }
 
@@ -272,10 +280,11 @@ async fn show(deployment: &Deployment, event: &str, output: OutputArgs) -> ExitS
     let table = deployment.delivery_table()?;
     let deliveries = of_event(&table, event, subject.as_ref().map(Subject::as_str)).await?;
     if deliveries.is_empty() {
+        let flags = &deployment.flags;
         eprintln!(
-            "there are no deliveries of {event}; no destination gets it, or the outbox missed it: \
-             gatehouse deliveries reconcile{} --since WHEN",
-            deployment.flags
+            "there are no deliveries of {event}: no destination gets it, or the outbox missed it (gatehouse deliveries \
+             reconcile{flags} --since WHEN). If it has expired, its deliveries are found by its subject: \
+             gatehouse deliveries list{flags} --subject SUBJECT"
         );
         return Ok(NOT_FOUND);
     }

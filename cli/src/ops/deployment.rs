@@ -302,6 +302,11 @@ impl Deployment {
         Ok(DeliveryTable::with_client(self.dynamodb.clone(), name))
     }
 
+    /// Whether it is a table whose other parts are not known.
+    pub(crate) fn is_only_a_table(&self) -> bool {
+        self.deployed.is_none() && self.delivery_table.is_none()
+    }
+
     fn queues(&self) -> Result<&Queues, Error> {
         Ok(self
             .queues

@@ -93,6 +93,9 @@ pub(crate) async fn run(arguments: Arguments) -> ExitStatus {
     if !output.json {
         print(&closing_note())?;
     }
+    if deployment.is_only_a_table() {
+        eprintln!("deliveries are not known with --table, and were not erased; repeat the command with --stack");
+    }
     if erasure.dead_letters.held_elsewhere > 0 {
         return Err(format!(
             "about {} dead letters are held by another command, or by one that was killed, and may be about the \
@@ -167,7 +170,8 @@ fn closing_note() -> String {
          they recorded before that.\n\
          Not erased, but these expire: backups (point-in-time recovery, 35 days), messages on the retry queue (at most \
          14 days; they are not recorded), chunks of large payloads whose recording failed (EventTtlDays), log lines \
-         (ids without content; LogRetentionDays), the stream (24 hours).\n"
+         (ids without content; LogRetentionDays), the stream (24 hours). Copies that destinations have received are \
+         theirs to erase.\n"
     )
 }
 

@@ -128,13 +128,19 @@ async fn failing_deliveries_are_listed_shown_resent_and_discarded() {
 
     *status.lock().unwrap() = StatusCode::OK;
     // Another attempt may have failed meanwhile.
-    let again = loop {
-        let (code, text) = at(&dev, &["deliveries", "resend", "ada:msg_1", "--to", "crm"]);
+    let folder = tempfile::tempdir().unwrap();
+    let (mut again, mut tries) = (None, 0..);
+    let receipt = loop {
+        let receipt = folder.path().join(format!("again-{}", tries.next().unwrap()));
+        let arguments = ["deliveries", "resend", "ada:msg_1", "--to", "crm", "--receipt", receipt.to_str().unwrap()];
+        let (code, text) = at(&dev, &arguments);
         if code == 0 {
-            break next(&mut requests).await;
+            again.replace(next(&mut requests).await);
+            break receipt;
         }
         assert!(text.contains("changed meanwhile"), "{text}");
     };
+    let again = again.unwrap();
     assert_eq!(header(&again, "webhook-id"), header(&first, "webhook-id"));
     let delivered = loop {
         let shown = json_of(&dev, &["deliveries", "show", "ada:msg_1"]).remove(0);
@@ -143,6 +149,12 @@ async fn failing_deliveries_are_listed_shown_resent_and_discarded() {
         }
     };
     assert_eq!((&delivered["reason"], &delivered["response"]), (&Value::Null, &Value::Null));
+    // If the command was interrupted, it does not send again what was delivered meanwhile.
+    let lines = std::fs::read_to_string(&receipt).unwrap();
+    std::fs::write(&receipt, lines.lines().take(2).map(|line| format!("{line}\n")).collect::<String>()).unwrap();
+    let (code, text) = at(&dev, &["deliveries", "resend", "--resume", receipt.to_str().unwrap()]);
+    assert!(code == 0 && text.contains("0 deliveries resent"), "{text}");
+    assert!(std::fs::read_to_string(&receipt).unwrap().contains("delivered meanwhile"));
 
     let (code, text) = at(&dev, &["deliveries", "discard", "ada:msg_1", "--yes"]);
     assert!(code == 0 && text.contains("0 deliveries discarded; 1 were settled"), "{text}");
@@ -173,7 +185,6 @@ async fn failing_deliveries_are_listed_shown_resent_and_discarded() {
     assert_eq!((&behind["event_id"], &behind["state"]), (&json!("ada:msg_3"), &json!("waiting")));
     assert!(json_of(&dev, &["deliveries", "list", "--until", "1h"]).is_empty());
     assert!(at(&dev, &["deliveries", "discard", "--all"]).1.contains("pass --yes"));
-    let folder = tempfile::tempdir().unwrap();
     let [resent, discarded] = ["resend.jsonl", "discard.jsonl"].map(|name| folder.path().join(name));
     let [resent, discarded] = [&resent, &discarded].map(|path| path.to_str().unwrap());
     let (code, text) = at(&dev, &["deliveries", "resend", "--all", "--to", "crm", "--receipt", resent]);
@@ -205,15 +216,14 @@ async fn events_wait_for_a_destination_whose_entry_is_broken_by_hand() {
     let (server, mut requests) = server(&Arc::new(Mutex::new(StatusCode::OK))).await;
     let folder = tempfile::tempdir().unwrap();
     let dev = Dev::start(&["--data-dir", folder.path().to_str().unwrap()], &[]);
-    let write = |pattern: &str| {
-        let entry = json!({"url": server.url, "when": [{pattern: "ada"}]});
-        let document = json!({"destinations": {"crm": entry}}).to_string();
+    let write = |destinations: Value| {
         // At once, so that dev does not read a part of it.
         let new = folder.path().join("new.json");
-        std::fs::write(&new, document).unwrap();
+        std::fs::write(&new, json!({"destinations": destinations}).to_string()).unwrap();
         std::fs::rename(new, folder.path().join("destinations.json")).unwrap();
     };
-    write("sorce");
+    let with = |pattern: &str| json!({"crm": {"url": server.url, "when": [{pattern: "ada"}]}});
+    write(with("sorce"));
     ada("msg_1").send(dev.base()).await.unwrap();
     while json_of(&dev, &["deliveries", "list", "--to", "crm"]).is_empty() {
         tokio::task::yield_now().await;
@@ -221,7 +231,18 @@ async fn events_wait_for_a_destination_whose_entry_is_broken_by_hand() {
     assert!(at(&dev, &["destinations", "list"]).1.contains("unusable"));
     let found = json_of_any(&dev, &["doctor"]).into_iter().find(|found| found["check"] == "destination crm").unwrap();
     assert!(found["state"] == "wrong" && found["advice"].as_str().unwrap().contains("secrets check"), "{found}");
-    write("source");
+    for command in [&["destinations", "test", "crm"][..], &["deliveries", "reconcile", "--since", "1h", "--to", "crm"]]
+    {
+        let (code, text) = at(&dev, command);
+        assert!(code == 1 && text.contains("secrets check"), "{text}");
+    }
+    let (code, text) = at(&dev, &["events", "resend", "ada:msg_1", "--to", "crm"]);
+    assert!(code == 0 && text.contains("when it can be used again"), "{text}");
+    // A part that cannot be read hides no destination.
+    write(json!([]));
+    let found = json_of_any(&dev, &["doctor"]).into_iter().find(|found| found["check"] == "destination crm").unwrap();
+    assert!(found["state"] == "wrong" && found["advice"].as_str().unwrap().contains("secrets check"), "{found}");
+    write(with("source"));
     assert_eq!(header(&next(&mut requests).await, "gatehouse-event-id"), "ada:msg_1");
 }
 
@@ -270,6 +291,9 @@ async fn discarded_deliveries_are_not_sent_in_the_meantime() {
     at(&dev, &["destinations", "set", "web", "--url", &server.url, "--type", "none"]);
     assert_eq!(at(&dev, &["events", "resend", "ada:msg_30", "--to", "web"]).0, 0);
     assert_eq!(header(&next(&mut requests).await, "gatehouse-destination"), "web");
+    at(&dev, &["destinations", "disable", "web"]);
+    let (code, text) = at(&dev, &["events", "resend", "ada:msg_30", "--to", "web"]);
+    assert!(code == 0 && text.contains("when it is enabled again"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -157,8 +157,10 @@ async fn answer(message: &SqsMessage, state: &State, destinations: &Destinations
             false
         }
         Err(error) => {
-            let (destination, message) =
-                (doorbell.lane.destination(), "a lane could not be read or changed; SQS redelivers its message");
+            let (destination, message) = (
+                doorbell.lane.destination(),
+                "a lane could not be read, changed or passed on; SQS redelivers its message",
+            );
             tracing::warn!(function = FUNCTION, destination, %error, message);
             false
         }
@@ -217,7 +219,7 @@ fn log(report: &Report<'_>) {
     if report.is_aborted {
         tracing::info!(
             target: OUTCOME_TARGET, function = FUNCTION, destination, event_id, subject, ms,
-            "the destination is slow; the attempt is repeated on the queue of slow destinations"
+            "the destination is slow; the aborted attempt is repeated from the queue of slow destinations"
         );
         return;
     }

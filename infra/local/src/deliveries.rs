@@ -254,7 +254,7 @@ impl Deliveries {
         }
         lanes.sort();
         lanes.dedup();
-        match self.deliver.deliverer.doorbells.ring(&lanes, true).await.into_iter().next() {
+        match self.deliver.deliverer.doorbells.ring(&lanes, true, true).await.into_iter().next() {
             Some((_, error)) => Err(error.into()),
             None => Ok(()),
         }

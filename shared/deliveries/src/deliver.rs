@@ -25,6 +25,10 @@ use crate::table::{Breaker, Delivery, DeliveryTable, DestinationState, Position,
 pub const SETTLE_LIMIT: Duration = Duration::from_secs(6);
 /// How much longer a lease lasts than its holder works, in seconds: clocks differ.
 const LEASE_MARGIN: i64 = 5;
+/// How long the lease of a lane lasts after an attempt was aborted, in seconds: until its server has given it up.
+const ABORTED_LEASE: i64 = 15 + LEASE_MARGIN;
+/// The pause before an aborted attempt is repeated.
+const ABORTED_PAUSE: Duration = Duration::from_secs(21);
 /// The longest pause for which a doorbell is hidden. After a longer one, the sweep rings.
 const MAX_HIDDEN: Duration = Duration::from_secs(60);
 /// The pause before a doorbell rings again because another sender holds its lane.
@@ -79,7 +83,7 @@ pub struct Slow {
 
 impl Default for Slow {
     fn default() -> Self {
-        Slow { after: Duration::from_secs(2), attempts: 10 }
+        Slow { after: Duration::from_secs(2), attempts: 5 }
     }
 }
 
@@ -114,8 +118,8 @@ pub struct Report<'a> {
     pub delivery: &'a Delivery,
     /// How long the attempt took.
     pub took: Duration,
-    /// Whether the attempt was aborted, because its destination has become slow. It is repeated at once, with the time
-    /// limit of the queue of slow destinations.
+    /// Whether the attempt was aborted, because its destination has become slow. It is repeated from the queue of slow
+    /// destinations.
     pub is_aborted: bool,
 }
 
@@ -129,8 +133,8 @@ enum Stop {
     Parked,
     /// There is no time for another attempt, or another sender has changed the lane.
     Interrupted,
-    /// The destination is slow. A sender on its queue must go on.
-    Slow,
+    /// An attempt was aborted, because the destination has become slow. Its server may still work on it.
+    Aborted,
 }
 
 /// A walk through a lane.
@@ -154,22 +158,24 @@ impl Deliverer {
     /// result of each attempt.
     ///
     /// # Errors
-    /// If DynamoDB does not respond. The doorbell must ring again.
+    /// If DynamoDB or SQS does not respond. The doorbell must ring again.
     pub async fn drain(
         &self,
         doorbell: &Doorbell,
         destinations: &Destinations,
         until: Instant,
         report: &(dyn Fn(&Report<'_>) + Sync),
-    ) -> Result<Rung, StoreError> {
+    ) -> Result<Rung, DeliverError> {
         let Doorbell { lane, is_whole, is_slow } = doorbell;
         if !is_slow && self.state(lane.destination(), self.clock.now()).await?.is_slow(self.clock.now()) {
-            return Ok(self.ring_slow(lane, *is_whole).await);
+            let refused = self.slow_doorbells.ring(std::slice::from_ref(lane), *is_whole, destinations.are_several());
+            let refused = refused.await.pop();
+            return refused.map_or(Ok(Rung::Done), |(_, error)| Err(error.into()));
         }
         let job = Job { lane, destinations, is_slow: *is_slow, until, report };
         if !lane.is_ordered() {
             let walk = self.walk(&job, None, None).await?;
-            return Ok(self.after(lane, walk.stop).await);
+            return Ok(self.after(walk.stop));
         }
         let unavailable = |_| StoreError::Transient { operation: "lease", code: "no random numbers".to_owned() };
         let holder = self.random.nonce().map_err(unavailable)?;
@@ -190,27 +196,33 @@ impl Deliverer {
                 Ok(walk) => walk,
                 Err(error) => {
                     // Otherwise the lane would wait until the lease expires.
-                    let _ = self.table.release(&lease, lease.done_to.as_ref(), None).await;
-                    return Err(error);
+                    let _ = self.table.release(&lease, lease.done_to.as_ref(), None, None).await;
+                    return Err(error.into());
                 }
             };
             let done_to = match walk.stop {
                 // The position must not move back when a walk ignored it.
                 Stop::End => lease.done_to.as_ref().max(walk.done_to.as_ref()),
-                Stop::Blocked(_) | Stop::Parked | Stop::Interrupted | Stop::Slow => walk.done_to.as_ref(),
+                Stop::Blocked(_) | Stop::Parked | Stop::Interrupted | Stop::Aborted => walk.done_to.as_ref(),
             };
-            if self.table.release(&lease, done_to, walk.latest.as_ref()).await? == Released::Yes {
+            // Nothing else of the lane may be sent while a server works on an aborted attempt.
+            let until = matches!(walk.stop, Stop::Aborted).then(|| self.clock.now().plus_secs(ABORTED_LEASE));
+            let released = self.table.release(&lease, done_to, walk.latest.as_ref(), until).await?;
+            if until.is_some() {
+                return Ok(self.after(walk.stop));
+            }
+            if released == Released::Yes {
                 let next = self.table.waiting(lane, start.as_ref()).await?.0.into_iter().next();
                 // A delivery that the position has passed would not be found again.
                 let is_passed = |next: &Delivery| done_to.is_some_and(|done_to| next.row <= *done_to);
                 let is_finished = match (&next, &walk.stop) {
                     // The doorbell rings again, and the next holder reads the whole lane.
-                    (None, _) | (_, Stop::Interrupted | Stop::Slow) => true,
+                    (None, _) | (_, Stop::Interrupted | Stop::Aborted) => true,
                     (Some(next), Stop::Parked) => next.due.is_some() && !is_passed(next),
                     (Some(next), Stop::End | Stop::Blocked(_)) => !next.is_due(self.clock.now()) && !is_passed(next),
                 };
                 if is_finished {
-                    return Ok(if next.is_none() { Rung::Done } else { self.after(lane, walk.stop).await });
+                    return Ok(if next.is_none() { Rung::Done } else { self.after(walk.stop) });
                 }
             }
             // The lane has changed. The position that this call has set may be after an added delivery.
@@ -220,11 +232,11 @@ impl Deliverer {
     }
 
     /// Decides whether a doorbell rings again after a walk.
-    async fn after(&self, lane: &Lane, stop: Stop) -> Rung {
+    fn after(&self, stop: Stop) -> Rung {
         match stop {
             Stop::End | Stop::Parked => Rung::Done,
             Stop::Interrupted => Rung::Again(Duration::ZERO),
-            Stop::Slow => self.ring_slow(lane, true).await,
+            Stop::Aborted => Rung::Again(ABORTED_PAUSE),
             Stop::Blocked(due) => {
                 let ms = due.as_millis().saturating_sub(self.clock.now().as_millis());
                 // SQS counts whole seconds.
@@ -232,12 +244,6 @@ impl Deliverer {
                 if pause <= MAX_HIDDEN { Rung::Again(pause) } else { Rung::Done }
             }
         }
-    }
-
-    /// Rings on the queue of slow destinations. If SQS does not accept that, the present doorbell rings again.
-    async fn ring_slow(&self, lane: &Lane, is_whole: bool) -> Rung {
-        let refused = self.slow_doorbells.ring(std::slice::from_ref(lane), is_whole).await;
-        if refused.is_empty() { Rung::Done } else { Rung::Again(TAKEN_PAUSE) }
     }
 
     /// Sends the deliveries after `start`, until one stops the lane. `latest` is the last one that was sent before.
@@ -355,9 +361,9 @@ impl Deliverer {
                 let mut sending = pin!(self.sender.send(destination, &message, job.lane, attempt));
                 let sent = match timeout(self.slow.after, &mut sending).await {
                     Ok(sent) => sent,
-                    Err(_) if self.is_slow(name).await && !job.is_slow => {
+                    Err(_) if !job.is_slow && self.is_slow(name).await => {
                         (job.report)(&Report { delivery: before, took: started.elapsed(), is_aborted: true });
-                        return Ok(Attempted::Stop(Stop::Slow));
+                        return Ok(Attempted::Stop(Stop::Aborted));
                     }
                     Err(_) => sending.await,
                 };
@@ -467,7 +473,7 @@ impl Deliverer {
     ///
     /// # Errors
     /// If DynamoDB or SQS does not respond. The next sweep rings for the rest.
-    pub async fn sweep(&self, destinations: &Destinations, until: Instant) -> Result<usize, SweepError> {
+    pub async fn sweep(&self, destinations: &Destinations, until: Instant) -> Result<usize, DeliverError> {
         let now = self.clock.now();
         let mut states: Vec<_> = self.table.destinations().await?.into_values().collect();
         states.retain(|state| destinations.get(&state.name).is_some());
@@ -496,7 +502,8 @@ impl Deliverer {
                 }
                 // The whole lane: what is due may be below its position, if it was added or resent by a process that
                 // ended.
-                let refused = self.doorbells.ring(&lanes, true).await;
+                let doorbells = if state.is_slow(now) { &self.slow_doorbells } else { &self.doorbells };
+                let refused = doorbells.ring(&lanes, true, destinations.are_several()).await;
                 rung += lanes.len() - refused.len();
                 if let Some((_, error)) = refused.into_iter().next() {
                     return Err(error.into());
@@ -528,9 +535,9 @@ impl Deliverer {
     }
 }
 
-/// Why a sweep failed.
+/// Why a doorbell or a sweep could not be handled.
 #[derive(Debug, Clone, thiserror::Error)]
-pub enum SweepError {
+pub enum DeliverError {
     /// DynamoDB did not respond.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -141,6 +141,12 @@ impl Destinations {
         self.usable.keys().chain(&self.unusable).map(String::as_str)
     }
 
+    /// Whether there is more than one.
+    #[must_use]
+    pub fn are_several(&self) -> bool {
+        self.names().nth(1).is_some()
+    }
+
     /// Whether it is not known which destinations there are, because the whole part has a defect.
     #[must_use]
     pub fn are_unreadable(&self) -> bool {

@@ -73,12 +73,13 @@ impl Doorbells {
         &self.queue
     }
 
-    /// Rings for each lane. `is_whole` ignores the positions of the lanes. Returns the lanes for which SQS did not
-    /// accept a message, with its error code.
-    pub async fn ring(&self, lanes: &[Lane], is_whole: bool) -> Vec<(Lane, QueueError)> {
+    /// Rings for each lane. `is_whole` ignores the positions of the lanes. `is_fair` ensures that a destination with
+    /// many messages does not delay others; SQS charges more for that. Returns the lanes for which SQS did not accept a
+    /// message, with its error code.
+    pub async fn ring(&self, lanes: &[Lane], is_whole: bool, is_fair: bool) -> Vec<(Lane, QueueError)> {
         let mut failed = Vec::new();
         for batch in lanes.chunks(BATCH) {
-            match self.send(batch, is_whole).await {
+            match self.send(batch, is_whole, is_fair).await {
                 Ok(refused) => failed.extend(refused),
                 Err(error) => failed.extend(batch.iter().map(|lane| (lane.clone(), error.clone()))),
             }
@@ -86,15 +87,15 @@ impl Doorbells {
         failed
     }
 
-    async fn send(&self, batch: &[Lane], whole: bool) -> Result<Vec<(Lane, QueueError)>, QueueError> {
+    async fn send(&self, batch: &[Lane], whole: bool, is_fair: bool) -> Result<Vec<(Lane, QueueError)>, QueueError> {
         let failure = |code: &str| QueueError::Failed { operation: "SendMessageBatch", code: code.to_owned() };
         let mut entries = Vec::new();
         for (n, lane) in batch.iter().enumerate() {
             let body = Body { lane: lane.to_string(), whole, slow: self.is_slow };
             let body = serde_json::to_string(&body).map_err(|_| failure("encode"))?;
-            // The group makes the queue fair: a destination with many doorbells does not delay the others.
+            let group = is_fair.then(|| lane.destination().to_owned());
             let entry = SendMessageBatchRequestEntry::builder().id(n.to_string()).message_body(body);
-            entries.push(entry.message_group_id(lane.destination()).build().map_err(|_| failure("build"))?);
+            entries.push(entry.set_message_group_id(group).build().map_err(|_| failure("build"))?);
         }
         let send = self.client.send_message_batch().queue_url(&self.queue).set_entries(Some(entries));
         let response = send.send().await.map_err(|error| failure(error_code(&error)))?;

@@ -169,7 +169,7 @@ impl Outbox {
         let mut ordered: Vec<(&Lane, &usize)> = lanes.iter().collect();
         ordered.sort_by_key(|(_, n)| **n);
         let ordered: Vec<Lane> = ordered.into_iter().map(|(lane, _)| lane.clone()).collect();
-        for (lane, error) in self.doorbells.ring(&ordered, false).await {
+        for (lane, error) in self.doorbells.ring(&ordered, false, destinations.are_several()).await {
             failures.extend(lanes.get(&lane));
             added.error.get_or_insert(error.to_string());
         }

@@ -1,7 +1,7 @@
 //! The agents that chat turns are forwarded to, the control URLs of live calls, the user's service, and destinations.
 
 use std::pin::Pin;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -18,6 +18,9 @@ use crate::model::Message;
 use crate::network::{Caller, NoResponse, Target, Wire};
 use crate::plan::{DESTINATIONS, Ms, Service};
 use crate::world::World;
+
+/// How long a sender waits for a destination, in milliseconds.
+const LONGEST_WAIT: Ms = 15_000;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -104,7 +107,9 @@ impl Wire {
         };
         let refuse = |_| Answer { status: StatusCode::SERVICE_UNAVAILABLE, retry_after: None, pause: 0 };
         let answer = world.carry(caller, service, "POST", &about, apply, refuse).await?;
+        attempt.is_answered_in(answer.pause);
         world.wait(answer.pause).await;
+        attempt.is_answered();
         let mut http = response(answer.status, empty());
         if let Some(seconds) = answer.retry_after {
             http.headers_mut().insert(header::RETRY_AFTER, seconds.into());
@@ -113,20 +118,36 @@ impl Wire {
     }
 }
 
-/// An attempt that a destination has got. It ends when its sender has the response, or does not wait any more.
+/// An attempt that a destination has got. It ends when its sender has the response. If the sender does not wait that
+/// long, the destination works on it nevertheless, but not for longer than a sender may wait.
 #[derive(Default)]
-struct Attempt(OnceLock<(World, u64)>);
+struct Attempt {
+    begun: OnceLock<(World, u64)>,
+    /// When the destination answers, in milliseconds since 1970.
+    busy_until: Mutex<Option<i64>>,
+}
 
 impl Attempt {
     fn begins(&self, world: &World, number: u64) {
-        self.0.get_or_init(|| (world.clone(), number));
+        self.begun.get_or_init(|| (world.clone(), number));
+    }
+
+    fn is_answered_in(&self, pause: Ms) {
+        let Some((world, _)) = self.begun.get() else { return };
+        let pause = i64::try_from(pause.min(LONGEST_WAIT)).unwrap_or_default();
+        *self.busy_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(world.epoch_ms() + pause);
+    }
+
+    fn is_answered(&self) {
+        *self.busy_until.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
 
 impl Drop for Attempt {
     fn drop(&mut self) {
-        if let Some((world, number)) = self.0.get() {
-            world.state().model.destinations.ended(*number);
+        if let Some((world, number)) = self.begun.get() {
+            let busy_until = *self.busy_until.lock().unwrap_or_else(PoisonError::into_inner);
+            world.state().model.destinations.ended(*number, busy_until);
         }
     }
 }

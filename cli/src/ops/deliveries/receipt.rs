@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use gatehouse_deliveries::DeliveryTable;
 use gatehouse_deliveries::lane::{Lane, RowKey};
-use gatehouse_deliveries::table::Delivery;
+use gatehouse_deliveries::table::{Delivery, State};
 use gatehouse_local::Error;
 use gatehouse_payload::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -40,9 +40,22 @@ pub(super) struct Receipt {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(untagged)]
 enum Line {
-    Command { command: String },
-    Result { lane: String, row: String, outcome: String },
-    Selected { lane: String, row: String, event_id: String },
+    Command {
+        command: String,
+    },
+    Result {
+        lane: String,
+        row: String,
+        outcome: String,
+    },
+    Selected {
+        lane: String,
+        row: String,
+        event_id: String,
+        /// Whether it had been delivered.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        delivered: bool,
+    },
 }
 
 impl ReceiptArgs {
@@ -69,13 +82,14 @@ impl ReceiptArgs {
             lane: delivery.lane.to_string(),
             row: delivery.row.as_str().to_owned(),
             event_id: delivery.event_key.clone(),
+            delivered: delivery.state == State::Delivered,
         }));
         receipt.write(&lines)?;
         Ok(Some(receipt))
     }
 
-    /// Returns the receipt that is continued, and the deliveries without a result. Those that do not exist any more get
-    /// a result.
+    /// Returns the receipt that is continued, and the deliveries without a result. Those that do not exist any more, or
+    /// were delivered meanwhile, get a result.
     ///
     /// # Errors
     /// If the file cannot be read or belongs to another command, or DynamoDB does not respond.
@@ -92,8 +106,11 @@ impl ReceiptArgs {
         file.set_len(text.len() as u64)?;
         let mut receipt = Receipt { path, file };
         let mut deliveries = Vec::new();
-        for (lane, row) in rest {
+        for Pending { lane, row, was_delivered } in rest {
             match table.get(&lane, &row).await? {
+                Some(delivery) if delivery.state == State::Delivered && !was_delivered => {
+                    receipt.add(&delivery, "delivered meanwhile")?;
+                }
                 Some(delivery) => deliveries.push(delivery),
                 None => receipt.write(&[Line::of(&lane, &row, "gone")])?,
             }
@@ -138,8 +155,17 @@ fn whole_lines(text: &str) -> &str {
     text.rfind('\n').and_then(|end| text.get(..=end)).unwrap_or_default()
 }
 
+/// A selected delivery without a result.
+#[derive(Debug, PartialEq, Eq)]
+struct Pending {
+    lane: Lane,
+    row: RowKey,
+    /// Whether it had been delivered when it was selected.
+    was_delivered: bool,
+}
+
 /// Returns the selected deliveries without a result, in their order.
-fn pending(command: &str, text: &str) -> Result<Vec<(Lane, RowKey)>, String> {
+fn pending(command: &str, text: &str) -> Result<Vec<Pending>, String> {
     let (mut selected, mut done) = (Vec::new(), BTreeSet::new());
     if text.is_empty() {
         return Err("the file is not a receipt".to_owned());
@@ -151,15 +177,20 @@ fn pending(command: &str, text: &str) -> Result<Vec<(Lane, RowKey)>, String> {
                 return Err(format!("the receipt is of gatehouse deliveries {of}, not {command}"));
             }
             (1.., Ok(Line::Result { lane, row, .. })) => drop(done.insert((lane, row))),
-            (1.., Ok(Line::Selected { lane, row, .. })) => selected.push((lane, row)),
+            (1.., Ok(Line::Selected { lane, row, delivered, .. })) => selected.push((lane, row, delivered)),
             _ => return Err(format!("line {} is not a line of a receipt", n + 1)),
         }
     }
-    let rest = selected.into_iter().filter(|key| !done.contains(key));
-    let parse = |(lane, row): (String, String)| {
-        Ok((lane.parse().map_err(|_| format!("{lane:?} is not a lane"))?, RowKey::from_stored(row)))
-    };
-    rest.map(parse).collect()
+    let mut rest = Vec::new();
+    for (lane, row, was_delivered) in selected {
+        let key = (lane, row);
+        if !done.contains(&key) {
+            let (lane, row) = key;
+            let lane = lane.parse().map_err(|_| format!("{lane:?} is not a lane"))?;
+            rest.push(Pending { lane, row: RowKey::from_stored(row), was_delivered });
+        }
+    }
+    Ok(rest)
 }
 
 #[cfg(test)]
@@ -170,7 +201,7 @@ mod tests {
         let (lane, row) = (format!("crm/e-{n:064}"), format!("2026-12-01T00:00:00Z/evt_{n}"));
         let line = match outcome {
             Some(outcome) => Line::Result { lane, row, outcome: outcome.to_owned() },
-            None => Line::Selected { lane, row, event_id: format!("ada:{n}") },
+            None => Line::Selected { lane, row, event_id: format!("ada:{n}"), delivered: n == 3 },
         };
         serde_json::to_string(&line).unwrap()
     }
@@ -181,8 +212,10 @@ mod tests {
         let whole = format!("{}\n{}\n", lines.join("\n"), line(2, Some("resent")));
         let torn = format!("{whole}{}", &line(1, Some("resent"))[..30]);
         assert_eq!(whole_lines(&torn), whole);
-        let rows: Vec<_> = pending("resend", &whole).unwrap().into_iter().map(|(_, row)| row).collect();
-        assert_eq!(rows, [1, 3].map(|n| RowKey::from_stored(format!("2026-12-01T00:00:00Z/evt_{n}"))));
+        let rows: Vec<_> =
+            pending("resend", &whole).unwrap().into_iter().map(|of| (of.row, of.was_delivered)).collect();
+        let row = |n: u32| RowKey::from_stored(format!("2026-12-01T00:00:00Z/evt_{n}"));
+        assert_eq!(rows, [(row(1), false), (row(3), true)]);
     }
 
     #[test]

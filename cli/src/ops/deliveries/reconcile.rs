@@ -15,7 +15,7 @@ use super::number_of;
 use crate::ops::deployment::Deployment;
 use crate::ops::listing::Span;
 use crate::ops::output::{When, counted};
-use crate::ops::{ExitStatus, NOT_FOUND, destinations};
+use crate::ops::{ExitStatus, destinations};
 use crate::shell::print;
 
 /// In seconds.
@@ -24,13 +24,8 @@ const HOUR: i64 = 3600;
 /// Adds the deliveries that the outbox missed.
 pub(crate) async fn reconcile(deployment: &Deployment, since: When, to: Option<&str>) -> ExitStatus {
     let (table, destinations) = (deployment.delivery_table()?, destinations::of(deployment).await?);
-    if to.is_some_and(|name| destinations.get(name).is_none()) {
-        eprintln!(
-            "there is no destination {}; gatehouse destinations list{} shows them",
-            to.unwrap_or_default(),
-            deployment.flags
-        );
-        return Ok(NOT_FOUND);
+    if let Some(name) = to.filter(|name| destinations.get(name).is_none()) {
+        return Ok(destinations::explain_absence(deployment, &destinations, name));
     }
     let states = table.destinations().await?;
     let selected = |name: &str| to.is_none_or(|to| to == name);

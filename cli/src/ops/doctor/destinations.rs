@@ -16,6 +16,8 @@ pub(super) async fn check(deployment: &Deployment, findings: &mut Findings) -> R
             ("warning", format!("set it again, or: gatehouse deliveries discard --all --to {name}{flags}"))
         } else if destination.is_unusable() {
             ("wrong", format!("its events wait; gatehouse secrets check{flags} names the defect"))
+        } else if let Some(advice) = &destination.missing {
+            ("wrong", advice.clone())
         } else if destination.is_stopped() {
             ("wrong", format!("its events wait; gatehouse destinations test {name}{flags}, then enable it"))
         } else if let Some(minutes) = destination.late_minutes(now) {

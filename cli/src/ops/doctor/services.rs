@@ -10,6 +10,7 @@ use gatehouse_services::{Service, Target};
 
 use super::Findings;
 use crate::aws::{CLOUDWATCH, child, members};
+use crate::ops::destinations::names_function;
 use crate::secrets::{AllSecrets, Place};
 use crate::stack::Outputs;
 
@@ -81,7 +82,7 @@ fn answers(questions: u64, fallbacks: u64, findings: &mut Findings) {
 /// Whether the functions may invoke a service. Their parameter has ARNs, and the service may have only a name.
 fn is_permitted(service: &Service, arns: &str) -> bool {
     let Target::Lambda { function, .. } = &service.target else { return true };
-    arns.split(',').any(|arn| arn == function || arn.ends_with(&format!(":function:{function}")) || arn.ends_with('*'))
+    names_function(arns, function)
 }
 
 /// Returns the sum of a metric of the stack over the span.

@@ -81,8 +81,8 @@ impl DeliveryTable {
         }))
     }
 
-    /// Releases a lease, and sets the position of its lane to `done_to`. After that, the caller must read the lane once
-    /// more from the position that it began with.
+    /// Releases a lease, now or at `until`, and sets the position of its lane to `done_to`. After that, the caller must
+    /// read the lane once more from the position that it began with.
     ///
     /// # Errors
     /// If DynamoDB did not confirm it. The lease then expires.
@@ -91,13 +91,17 @@ impl DeliveryTable {
         lease: &Lease,
         done_to: Option<&RowKey>,
         latest: Option<&RowKey>,
+        until: Option<Timestamp>,
     ) -> Result<Released, StoreError> {
-        let mut expression = "SET #until = :free".to_owned();
+        let mut expression = "SET #until = :until".to_owned();
+        let until = until.map_or(FREE.to_owned(), |until| until.to_string());
         if done_to.is_none() {
             expression.insert_str(0, "REMOVE done_to ");
         }
-        let mut values =
-            HashMap::from([(":free".to_owned(), text(FREE)), (":holder".to_owned(), binary(lease.holder.as_bytes()))]);
+        let mut values = HashMap::from([
+            (":until".to_owned(), text(&until)),
+            (":holder".to_owned(), binary(lease.holder.as_bytes())),
+        ]);
         for (name, value) in [(DONE_TO, done_to), (LATEST, latest)] {
             if let Some(value) = value {
                 expression.push_str(&format!(", {name} = :{name}"));

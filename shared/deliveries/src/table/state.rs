@@ -182,29 +182,37 @@ impl DeliveryTable {
         Ok(())
     }
 
-    /// Counts an attempt that takes long. The attempt number `limit` within 15 s makes the destination slow for five
-    /// minutes. Returns whether it is slow.
+    /// Counts a slow attempt. The attempt number `limit` within 15 s makes the destination slow for five minutes. Returns
+    /// whether it is slow.
     ///
     /// # Errors
     /// If DynamoDB does not respond.
     pub async fn count_slow(&self, name: &str, limit: u32, now: Timestamp) -> Result<bool, StoreError> {
-        let value = |name: &str, value| (name.to_owned(), value);
-        let began = text(&now.plus_secs(-SLOW_WITHIN).to_string());
-        let values = [value(":one", number(1)), value(":began", began)];
-        let expression = "SET slow_attempts = slow_attempts + :one";
-        let mut item = self.update(change(name, expression, Some("slow_since > :began"), values)).await?;
+        let time = |name: &str, time: Timestamp| (name.to_owned(), text(&time.to_string()));
+        let (one, began) = ((":one".to_owned(), number(1)), time(":began", now.plus_secs(-SLOW_WITHIN)));
+        let add = || {
+            let (expression, condition) = ("SET slow_attempts = slow_attempts + :one", "slow_since > :began");
+            self.update(change(name, expression, Some(condition), [one.clone(), began.clone()]))
+        };
+        let mut item = add().await?;
         if item.is_none() {
-            let values = [value(":one", number(1)), value(":now", text(&now.to_string()))];
-            item = self.update(change(name, "SET slow_since = :now, slow_attempts = :one", None, values)).await?;
+            let expression = "SET slow_since = :now, slow_attempts = :one";
+            let condition = "attribute_not_exists(slow_since) OR slow_since <= :began";
+            let values = [one.clone(), began.clone(), time(":now", now)];
+            item = self.update(change(name, expression, Some(condition), values)).await?;
+        }
+        if item.is_none() {
+            // Another attempt has begun the count meanwhile.
+            item = add().await?;
         }
         let item = item.unwrap_or_default();
-        let is_slow_for_long = DestinationState::from_item(&item).is_some_and(|state| state.is_slow_for_long(now));
+        let is_known = DestinationState::from_item(&item).is_some_and(|state| state.is_slow_for_long(now));
         let is_slow = number_of::<u32>(&item, "slow_attempts").is_some_and(|attempts| attempts >= limit);
-        if is_slow && !is_slow_for_long {
-            let values = [value(":until", text(&now.plus_secs(SLOW_FOR).to_string()))];
+        if is_slow && !is_known {
+            let values = [time(":until", now.plus_secs(SLOW_FOR))];
             self.update(change(name, "SET slow_until = :until", None, values)).await?;
         }
-        Ok(is_slow || is_slow_for_long)
+        Ok(is_slow || is_known)
     }
 
     /// Forgets the failures of a destination after a success.

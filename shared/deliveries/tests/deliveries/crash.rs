@@ -68,9 +68,6 @@ async fn every_event_is_delivered_in_order_wherever_a_function_is_struck() {
     let mut world = World::start().await;
     let mut cases = 0;
     for part in [Part::Outbox, Part::Sender, Part::Refused, Part::Gone, Part::Sweep, Part::Slow] {
-        if part == Part::Slow {
-            world.deliverer.slow = Slow { after: Duration::from_millis(10), attempts: 1 };
-        }
         for strike in [Strike::KillBefore, Strike::KillAfter, Strike::Fail] {
             for service in [0, 1] {
                 // Until the part makes fewer requests than that.
@@ -135,30 +132,35 @@ async fn strike_at(world: &mut World, part: Part, strike: Strike, service: usize
     let mut is_repeated = false;
     if part != Part::Outbox {
         world.receiver.respond(move |_| part.response().to_owned());
-        world.receiver.set_open(part != Part::Slow);
+        if part == Part::Slow {
+            world.receiver.set_open(false);
+            world.deliverer.slow = Slow { after: Duration::from_millis(10), attempts: 1 };
+        }
         if part == Part::Sweep {
             assert!(matches!(drain(world, &lane, false).await, Some(Rung::Again(_))));
             world.clock.advance(66);
         }
         world.proxies[service].add_rule(strike.rule(request));
         let until = Instant::now() + Duration::from_secs(60);
-        let works = async {
-            if part == Part::Sweep {
-                let _ = world.deliverer.sweep(&world.destinations, until).await;
-            } else {
-                drain(world, &lane, false).await;
+        {
+            let mut works = pin!(async {
+                if part == Part::Sweep {
+                    let _ = world.deliverer.sweep(&world.destinations, until).await;
+                } else {
+                    drain(world, &lane, false).await;
+                }
+            });
+            if killed(&mut works, world.proxies[service].next_fault()).await && matches!(strike, Strike::Fail) {
+                world.receiver.set_open(true);
+                works.await;
             }
-        };
-        let mut works = pin!(works);
-        if killed(&mut works, world.proxies[service].next_fault()).await && matches!(strike, Strike::Fail) {
-            world.receiver.set_open(true);
-            works.await;
         }
         is_repeated = is_struck(world);
         world.proxies[service].clear_rules();
         world.receiver.respond(|_| "200 OK".to_owned());
         world.receiver.set_open(true);
         world.receiver.wait_until_idle().await;
+        world.deliverer.slow = Slow::default();
         if part == Part::Gone {
             world.table.enable("crm").await.unwrap();
         }

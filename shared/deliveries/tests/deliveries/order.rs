@@ -95,7 +95,7 @@ async fn position_is_not_moved_over_a_delivery_that_was_added_meanwhile() {
     // Added while the lease is held: the outbox removes the position.
     world.record("ada:first", "ada:conversation:1", 10).await;
     world.fill_outbox().await;
-    assert_eq!(world.table.release(&lease, Some(&row), None).await.unwrap(), Released::Changed);
+    assert_eq!(world.table.release(&lease, Some(&row), None, None).await.unwrap(), Released::Changed);
     world.clock.advance(61);
     world.deliver().await;
     assert_eq!(world.receiver.events(), ["ada:second", "ada:first"]);
@@ -112,7 +112,7 @@ async fn delivery_that_a_dead_sender_passed_is_found_by_a_repeated_doorbell() {
     let lease = world.table.acquire(&lane, Nonce::random().unwrap(), world.now().plus_secs(60), world.now()).await;
     let passed =
         [&first, &second].map(|event| gatehouse_deliveries::lane::RowKey::of(event.received_at, event.id.as_str()));
-    world.table.release(&lease.unwrap().unwrap(), Some(&passed[1]), None).await.unwrap();
+    world.table.release(&lease.unwrap().unwrap(), Some(&passed[1]), None, None).await.unwrap();
     assert_eq!(world.drain(&lane).await, Rung::Done);
     assert!(world.receiver.received().is_empty());
     assert_eq!(world.drain_again(&lane, true).await, Rung::Done);

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use gatehouse_deliveries::deliver::{Deliverer, Rung, Slow};
+use gatehouse_deliveries::deliver::{DeliverError, Deliverer, Rung, Slow};
 use gatehouse_deliveries::destination::Target;
 use gatehouse_deliveries::doorbell::{Doorbell, Doorbells};
 use gatehouse_deliveries::lane::{Lane, RowKey};
@@ -14,7 +14,7 @@ use gatehouse_deliveries::send::{CONNECT_TIMEOUT, Sender};
 use gatehouse_deliveries::table::Delivery;
 use gatehouse_deliveries::{DeliveryTable, Destination, Destinations, Outbox};
 use gatehouse_egress::{ScopedClient, Tls};
-use gatehouse_inbox::{Store, StoreError};
+use gatehouse_inbox::Store;
 use gatehouse_local::engine::{Engine, FREE};
 use gatehouse_local::template::Template;
 use gatehouse_local::{FaultProxy, TableStream, local_sdk};
@@ -302,7 +302,7 @@ impl World {
         self.answer(&doorbell).await.unwrap()
     }
 
-    pub(crate) async fn answer(&self, doorbell: &Doorbell) -> Result<Rung, StoreError> {
+    pub(crate) async fn answer(&self, doorbell: &Doorbell) -> Result<Rung, DeliverError> {
         let until = Instant::now() + Duration::from_secs(60);
         self.deliverer.drain(doorbell, &self.destinations, until, &|_| {}).await
     }

@@ -45,8 +45,8 @@ pub struct Destinations {
     shown: BTreeMap<String, i64>,
     /// The deliveries that an operator has sent again, by lane and row. They may follow later ones.
     resent: BTreeSet<(String, String)>,
-    /// The attempts that run, by number: lane and id.
-    active: BTreeMap<u64, (String, String)>,
+    /// The attempts that run, by number.
+    active: BTreeMap<u64, Active>,
     /// The number of attempts.
     attempts: u64,
     /// When an instance last read a record, by instance and key.
@@ -78,6 +78,15 @@ struct Row {
     due: Option<i64>,
     /// The expiry of the event, in seconds since 1970.
     expires_at: i64,
+}
+
+/// An attempt that a destination works on.
+#[derive(Debug)]
+struct Active {
+    lane: String,
+    id: String,
+    /// When the destination is done, in milliseconds since 1970, if the sender has given it up.
+    busy_until: Option<i64>,
 }
 
 /// A change of a delivery.
@@ -142,9 +151,13 @@ impl Destinations {
         self.streamed.entry(row_of(text("event_id"), text("received_at"))).or_insert(position);
     }
 
-    /// Sees that an attempt has ended.
-    pub fn ended(&mut self, attempt: u64) {
-        self.active.remove(&attempt);
+    /// Sees that a sender does not wait for an attempt any more. The destination works on it until `busy_until`, if its
+    /// sender has given it up.
+    pub fn ended(&mut self, attempt: u64, busy_until: Option<i64>) {
+        match (busy_until, self.active.get_mut(&attempt)) {
+            (Some(_), Some(active)) => active.busy_until = busy_until,
+            _ => drop(self.active.remove(&attempt)),
+        }
     }
 
     /// Returns the first time at which a sweep has something to do, in milliseconds since 1970.
@@ -286,7 +299,7 @@ impl Model {
         }
         match &event.subject {
             Some(subject) if message.destination == 0 && !self.plan.pauses() => {
-                self.check_order(message.caller, &lane_of_subject(name, subject), id)
+                self.check_order(message.caller, &lane_of_subject(name, subject), id, now)
             }
             _ => Ok(()),
         }
@@ -295,9 +308,10 @@ impl Model {
     /// Checks that no other message of a lane is being sent, and that no earlier one waits that the sender had to see.
     /// The sender had to see a message that outbox had added when the sender acquired the lane. It also had to see a
     /// message that precedes its own in the same shard, if no later one is done and no operator has sent it again.
-    fn check_order(&self, caller: Caller, lane: &str, id: &str) -> Checked {
+    fn check_order(&self, caller: Caller, lane: &str, id: &str, now: i64) -> Checked {
         let of = &self.destinations;
-        if let Some((_, other)) = of.active.values().find(|(active, _)| active == lane) {
+        let is_active = |active: &&Active| active.lane == lane && active.busy_until.is_none_or(|until| now < until);
+        if let Some(Active { id: other, .. }) = of.active.values().find(is_active) {
             return Err(("I13", format!("{id} is sent while {other} is being sent in {lane}")));
         }
         let first = (lane.to_owned(), String::new());
@@ -402,7 +416,9 @@ impl State {
         }
         of.attempts += 1;
         if let (0, Some(subject)) = (message.destination, body["data"]["subject"].as_str()) {
-            of.active.insert(of.attempts, (lane_of_subject(DESTINATIONS[0], subject), id));
+            of.active.retain(|_, active| active.busy_until.is_none_or(|until| now < until));
+            let lane = lane_of_subject(DESTINATIONS[0], subject);
+            of.active.insert(of.attempts, Active { lane, id, busy_until: None });
         }
         (of.attempts, checked)
     }
