@@ -208,6 +208,9 @@ def invariants(stack):
             >= 6 * resources["Deliver"]["Timeout"],
         "the outbox reads the stream from its beginning":
             resources["OutboxEventStream"]["StartingPosition"] == "TRIM_HORIZON",
+        "the outbox gets only records":
+            [json.loads(filter["Pattern"]) for filter in resources["OutboxEventStream"]["FilterCriteria"]["Filters"]]
+            == [{"dynamodb": {"NewImage": {"source": {"S": [{"exists": True}]}}}}],
         "a change of the stream can fail alone":
             resources["OutboxEventStream"]["FunctionResponseTypes"] == ["ReportBatchItemFailures"],
         "a message is received five times": retry["RedrivePolicy"]["maxReceiveCount"] == 5,

@@ -302,6 +302,14 @@ impl Deployment {
         Ok(DeliveryTable::with_client(self.dynamodb.clone(), name))
     }
 
+    /// Returns the URL of the queue that wakes the function deliver, if the deployment has one.
+    pub(crate) fn delivery_queue(&self) -> Option<&str> {
+        match (&self.deployed, &self.dev) {
+            (Some((_, outputs)), _) => outputs.get("DeliveryQueueUrl").ok(),
+            (None, dev) => dev.as_ref().map(|dev| dev.about.delivery_queue.as_str()).filter(|url| !url.is_empty()),
+        }
+    }
+
     /// Whether it is a table whose other parts are not known.
     pub(crate) fn is_only_a_table(&self) -> bool {
         self.deployed.is_none() && self.delivery_table.is_none()

@@ -7,9 +7,19 @@ use super::Findings;
 use crate::ops::deployment::Deployment;
 use crate::ops::destinations::{Listed, listed};
 
-/// Checks each destination of a deployment that delivers events.
+/// The number of visible messages on the delivery queue from which there is a warning. `deliver` takes 200 at once.
+const MANY_VISIBLE: u64 = 1000;
+
+/// Checks the delivery queue and each destination of a deployment that delivers events.
 pub(super) async fn check(deployment: &Deployment, findings: &mut Findings) -> Result<(), Error> {
     let (flags, now) = (&deployment.flags, Clock::System.now());
+    if let Some(queue) = deployment.delivery_queue() {
+        let (visible, hidden) = deployment.counts(queue).await?;
+        let advice = "if visible does not fall, deliveries are late: check deliver's event source mapping (aws lambda \
+                      list-event-source-mappings) and its log";
+        let level = if visible < MANY_VISIBLE { "ok" } else { "warning" };
+        findings.add("delivery queue", level, format!("{visible} visible, {hidden} delayed"), advice);
+    }
     for destination in listed(deployment, now).await? {
         let Listed { name, state, failing, dead, .. } = &destination;
         let (level, advice) = if destination.is_removed() {

@@ -33,7 +33,8 @@ fn at(receiver: &Receiver) -> Destination {
 #[tokio::test]
 async fn recorded_event_is_delivered_once_with_a_signature() {
     let receiver = Receiver::start().await;
-    let crm = Destination { signing_keys: vec![SigningKey::parse(SECRET).unwrap()], ..at(&receiver) };
+    let headers = vec![("x-token".parse().unwrap(), "t0ken".parse().unwrap())];
+    let crm = Destination { signing_keys: vec![SigningKey::parse(SECRET).unwrap()], headers, ..at(&receiver) };
     let mut world = World::with(receiver, [("crm", crm)]).await;
     let recorded = world.record("ada:msg_1", "ada:conversation:1", 0).await;
     assert_eq!(world.fill_outbox().await, 1);
@@ -44,7 +45,8 @@ async fn recorded_event_is_delivered_once_with_a_signature() {
     let received = world.receiver.received();
     let [message] = received.as_slice() else { unreachable!("one message: {received:?}") };
     assert_eq!(message.body["data"]["payload"], json!({"type": "x", "n": 1}));
-    assert_eq!((&*message.headers["gatehouse-attempt"], &*message.headers["gatehouse-destination"]), ("1", "crm"));
+    let named = ["gatehouse-attempt", "gatehouse-destination", "x-token"].map(|name| &*message.headers[name]);
+    assert_eq!(named, ["1", "crm", "t0ken"]);
     let headers =
         message.headers.iter().map(|(name, value)| (name.parse::<HeaderName>().unwrap(), value.parse().unwrap()));
     let headers: HeaderMap = headers.collect();
