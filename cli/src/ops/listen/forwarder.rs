@@ -248,7 +248,7 @@ impl Shared {
             Ok(Some(Content::Empty) | None) => "the record does not exist any more".to_owned(),
             Err(error) => error.to_string(),
         };
-        self.lines.skipped(event, &reason);
+        self.lines.skipped(event, is_late, &reason)?;
         Ok(Built::Unreadable)
     }
 

@@ -48,6 +48,26 @@ struct JsonLine<'e> {
     message: Option<Value>,
 }
 
+impl JsonLine<'_> {
+    /// Returns the line of an event that is not forwarded.
+    fn of(event: &ListedEvent, late: bool) -> JsonLine<'_> {
+        JsonLine {
+            time: Clock::System.now().to_string(),
+            event_id: &event.key,
+            source: event.id.vendor(),
+            event_type: event.event_type.as_deref(),
+            subject: event.subject.as_ref().map(Subject::as_str),
+            received_at: event.received_at.to_string(),
+            kind: Kind::of(event.event_type.as_deref(), event.conflict),
+            late,
+            status: None,
+            ms: None,
+            error: None,
+            message: None,
+        }
+    }
+}
+
 impl Lines {
     /// Prints an event before it is forwarded. `body` is the message's body.
     pub(super) fn event(self, event: &ListedEvent, body: Option<&[u8]>) -> Result<(), Error> {
@@ -83,20 +103,7 @@ impl Lines {
         let took = answer.map(|(_, took)| milliseconds(took));
         if self.json {
             let body = body.filter(|_| self.payload).and_then(|body| serde_json::from_slice(body).ok());
-            return print_json(&JsonLine {
-                time: Clock::System.now().to_string(),
-                event_id: &event.key,
-                source: event.id.vendor(),
-                event_type: event.event_type.as_deref(),
-                subject: event.subject.as_ref().map(Subject::as_str),
-                received_at: event.received_at.to_string(),
-                kind: Kind::of(event.event_type.as_deref(), event.conflict),
-                late: is_late,
-                status,
-                ms: took,
-                error,
-                message: body,
-            });
+            return print_json(&JsonLine { status, ms: took, error, message: body, ..JsonLine::of(event, is_late) });
         }
         let Some((answer, _)) = answer else { return Ok(()) };
         let style = if answer.is_success() { AnsiColor::Green } else { AnsiColor::Red }.on_default();
@@ -114,8 +121,12 @@ impl Lines {
     }
 
     /// Prints that an event cannot be forwarded, because its record is gone or damaged.
-    pub(super) fn skipped(self, event: &ListedEvent, reason: &str) {
+    pub(super) fn skipped(self, event: &ListedEvent, is_late: bool, reason: &str) -> Result<(), Error> {
+        if self.json {
+            return print_json(&JsonLine { error: Some(reason.to_owned()), ..JsonLine::of(event, is_late) });
+        }
         eprintln!("{}  {}: {reason}", now(), event.key);
+        Ok(())
     }
 }
 
