@@ -87,8 +87,8 @@ impl Cost {
         // Consistent reads of less than 4 KB. The sweep makes two queries each second here, and each minute in AWS.
         let sweeps = 2.0 * took.as_secs_f64() / events as f64;
         let read_units = count(0, "GetItem") + count(0, "Query") - sweeps;
-        // A doorbell is sent, received and deleted. Lambda receives and deletes up to ten at once. The queue is not fair,
-        // because there is one destination.
+        // A doorbell is sent, received and deleted. Lambda receives and deletes up to ten at once. The queue is not
+        // fair, because there is one destination.
         let queue_requests = count(1, "SendMessageBatch") + 2.0 * share;
         Cost { write_units, read_units, queue_requests, invocations: 2.0 * share }
     }

@@ -232,8 +232,7 @@ pub(crate) async fn resend_event(deployment: &Deployment, event: &str, name: &st
     let table = deployment.delivery_table()?;
     let now = Clock::System.now();
     let Some(state) = table.destinations().await?.remove(name) else {
-        eprintln!("there is no destination {name}; gatehouse destinations list{} shows them", deployment.flags);
-        return Ok(NOT_FOUND);
+        return Ok(destinations::report_unknown(deployment, name));
     };
     let id = EventId::from_stored(event.to_owned());
     let Content::Record(record) = deployment.store.content(&id, now).await? else {
@@ -241,7 +240,7 @@ pub(crate) async fn resend_event(deployment: &Deployment, event: &str, name: &st
         return Ok(NOT_FOUND);
     };
     let subject = record.event.subject.as_ref().map(Subject::as_str);
-    let mut deliveries = table.of_event(name, event, subject).await?;
+    let deliveries = table.of_event(name, event, subject).await?;
     if deliveries.is_empty() {
         let lane = Lane::of(name, Order::None, subject, event);
         let delivery = Delivery {
@@ -251,7 +250,6 @@ pub(crate) async fn resend_event(deployment: &Deployment, event: &str, name: &st
             ..Delivery::new(lane, event, record.event.received_at, now).of_event_until(record.expires_at)
         };
         table.add(&delivery).await?;
-        deliveries.push(delivery);
     } else {
         for delivery in &deliveries {
             if !table.resend(delivery, now).await? {
@@ -265,9 +263,12 @@ pub(crate) async fn resend_event(deployment: &Deployment, event: &str, name: &st
         return Ok(0);
     }
     let flags = &deployment.flags;
-    let is_defined = !destinations::are_known(deployment) || destinations::of(deployment).await?.get(name).is_some();
+    // Only the message depends on it, so that the right to read the secret is not needed.
+    let is_defined = destinations::of(deployment).await.map_or(true, |known| known.get(name).is_some());
     let when = match state.disabled {
-        Some(reason) => format!("when it is enabled again ({reason}): gatehouse destinations enable {name}{flags}"),
+        Some(reason) => {
+            format!("when it is enabled; it is disabled ({reason}): gatehouse destinations enable {name}{flags}")
+        }
         None if is_defined => format!("within a minute; gatehouse deliveries show{flags} {event}"),
         None => format!("when it can be used again; gatehouse destinations list{flags} shows its state"),
     };

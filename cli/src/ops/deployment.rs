@@ -302,16 +302,18 @@ impl Deployment {
         Ok(DeliveryTable::with_client(self.dynamodb.clone(), name))
     }
 
-    /// Returns the URL of the queue that wakes the function deliver, if the deployment has one.
-    pub(crate) fn delivery_queue(&self) -> Option<&str> {
+    /// Returns the URLs of the delivery queue and of the slow delivery queue, as far as the deployment has them.
+    pub(crate) fn delivery_queues(&self) -> [Option<&str>; 2] {
         match (&self.deployed, &self.dev) {
-            (Some((_, outputs)), _) => outputs.get("DeliveryQueueUrl").ok(),
-            (None, dev) => dev.as_ref().map(|dev| dev.about.delivery_queue.as_str()).filter(|url| !url.is_empty()),
+            (Some((_, outputs)), _) => ["DeliveryQueueUrl", "SlowDeliveryQueueUrl"].map(|name| outputs.get(name).ok()),
+            (None, Some(dev)) => [&dev.about.delivery_queue, &dev.about.slow_delivery_queue]
+                .map(|url| Some(url.as_str()).filter(|url| !url.is_empty())),
+            (None, None) => [None; 2],
         }
     }
 
-    /// Whether it is a table whose other parts are not known.
-    pub(crate) fn is_only_a_table(&self) -> bool {
+    /// Whether the command line has --table, so that deliveries are not known.
+    pub(crate) fn has_only_table(&self) -> bool {
         self.deployed.is_none() && self.delivery_table.is_none()
     }
 

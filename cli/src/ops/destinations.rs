@@ -28,7 +28,7 @@ use crate::shell::{Interrupts, print};
 mod access;
 mod list;
 
-pub(crate) use access::names_function;
+pub(crate) use access::lists_function;
 pub(crate) use list::{Listed, listed};
 
 pub(crate) const EXAMPLES: &str = "\
@@ -161,7 +161,7 @@ pub(crate) async fn run(command: Command) -> ExitStatus {
         Command::Disable(Name { name, target }) => {
             let deployment = Configured::find(&target).await?;
             let destinations = deployment.destinations().await?;
-            if destinations.get(&name).is_none() && !destinations.is_unusable(&name) {
+            if destinations.get(&name).is_none() && !destinations.has_defect(&name) {
                 return Ok(deployment.unknown(&name));
             }
             deployment.table.destination(&name, Clock::System.now()).await?;
@@ -196,27 +196,30 @@ pub(crate) fn are_known(deployment: &Deployment) -> bool {
     deployment.delivery_table().is_ok() && place_of(deployment).is_ok()
 }
 
-/// Returns a destination of a deployment. If the destination does not exist, prints a message on standard error.
+/// Returns a destination of a deployment. If it does not exist or has a defect, prints a message on standard error.
 pub(crate) async fn find(target: &TargetArgs, name: &str) -> Result<Option<Destination>, Error> {
     let configured = Configured::find(target).await?;
     let destinations = configured.destinations().await?;
     let destination = destinations.get(name).cloned();
     if destination.is_none() {
-        explain_absence(&configured.deployment, &destinations, name);
+        report_unusable(&configured.deployment, &destinations, name);
     }
     Ok(destination)
 }
 
-/// Prints why a destination cannot be used. Returns the exit code.
-pub(crate) fn explain_absence(deployment: &Deployment, destinations: &Destinations, name: &str) -> u8 {
-    let flags = &deployment.flags;
-    if destinations.is_unusable(name) || destinations.are_unreadable() {
-        eprintln!(
-            "{name} cannot be used until its defect is repaired: gatehouse secrets check{flags} names the defect"
-        );
+/// Says why a destination cannot be used: it has a defect or does not exist. Returns the exit code.
+pub(crate) fn report_unusable(deployment: &Deployment, destinations: &Destinations, name: &str) -> u8 {
+    if destinations.has_defect(name) {
+        let check = format!("gatehouse secrets check{}", deployment.flags);
+        eprintln!("{name} cannot be used until its defect is repaired: {check} names the defect");
         return 1;
     }
-    eprintln!("there is no destination {name}; gatehouse destinations list{flags} shows them");
+    report_unknown(deployment, name)
+}
+
+/// Says that there is no such destination. Returns the exit code.
+pub(crate) fn report_unknown(deployment: &Deployment, name: &str) -> u8 {
+    eprintln!("there is no destination {name}; gatehouse destinations list{} shows them", deployment.flags);
     NOT_FOUND
 }
 
@@ -241,8 +244,7 @@ impl Configured {
 
     /// Says that there is no such destination. Returns the exit code.
     fn unknown(&self, name: &str) -> u8 {
-        eprintln!("there is no destination {name}; gatehouse destinations list{} shows them", self.deployment.flags);
-        NOT_FOUND
+        report_unknown(&self.deployment, name)
     }
 }
 
@@ -343,7 +345,7 @@ async fn set(arguments: Set) -> ExitStatus {
             deployment.flags
         ))?;
     }
-    if let Some(advice) = document.destination(name)?.and_then(|named| access::missing(&deployment, &named)) {
+    if let Some(advice) = document.destination(name)?.and_then(|named| access::advice(&deployment, &named)) {
         eprintln!("the stack cannot reach {name} yet: {advice}");
     }
     if deployment.dev.is_none() {
@@ -383,9 +385,9 @@ async fn test(Name { name, target }: &Name) -> ExitStatus {
     let configured = Configured::find(target).await?;
     let destinations = configured.destinations().await?;
     let Some(destination) = destinations.get(name) else {
-        return Ok(explain_absence(&configured.deployment, &destinations, name));
+        return Ok(report_unusable(&configured.deployment, &destinations, name));
     };
-    if let Some(advice) = access::missing(&configured.deployment, destination) {
+    if let Some(advice) = access::advice(&configured.deployment, destination) {
         eprintln!("the stack cannot reach {name} yet: {advice}. This test is sent from here, with your rights");
     }
     let (result, took) = send_test(&configured, name, destination).await?;

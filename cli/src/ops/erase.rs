@@ -26,7 +26,7 @@ use super::{ExitStatus, progress};
 use crate::shell::{Interrupts, confirm, print};
 
 /// How long an erasure waits for the sender of a subject's deliveries: longer than a lease.
-const LANE_LIMIT: Duration = Duration::from_secs(75);
+const LANE_LIMIT: Duration = Duration::from_secs(90);
 
 pub(crate) const EXAMPLES: &str = "\
 Erases the subject's records, chunks, conflicting copies, dead letters and deliveries. A tombstone without content
@@ -93,7 +93,7 @@ pub(crate) async fn run(arguments: Arguments) -> ExitStatus {
     if !output.json {
         print(&closing_note())?;
     }
-    if deployment.is_only_a_table() {
+    if deployment.has_only_table() {
         eprintln!("deliveries are not known with --table, and were not erased; repeat the command with --stack");
     }
     if erasure.dead_letters.held_elsewhere > 0 {
@@ -170,8 +170,8 @@ fn closing_note() -> String {
          they recorded before that.\n\
          Not erased, but these expire: backups (point-in-time recovery, 35 days), messages on the retry queue (at most \
          14 days; they are not recorded), chunks of large payloads whose recording failed (EventTtlDays), log lines \
-         (ids without content; LogRetentionDays), the stream (24 hours). Copies that destinations have received are \
-         theirs to erase.\n"
+         (ids without content; LogRetentionDays), the stream (24 hours). Gatehouse cannot erase \
+         copies that destinations have received.\n"
     )
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
 use futures_util::future::join_all;
-use gatehouse_deliveries::deliver::{Deliverer, Report, Rung, Slow, Stopped};
+use gatehouse_deliveries::deliver::{Deliverer, Report, Rung, SlowLimits, Stopped};
 use gatehouse_deliveries::destination::MAX_AGE;
 use gatehouse_deliveries::doorbell::{Doorbell, Doorbells};
 use gatehouse_deliveries::send::{CONNECT_TIMEOUT, Sender};
@@ -63,7 +63,7 @@ impl State {
         let sdk = gatehouse_runtime::aws::function_config();
         let table = needed(&get, "DELIVERY_TABLE_NAME", "the delivery table's name")?;
         let queue = needed(&get, "DELIVERY_QUEUE_URL", "the delivery queue's URL")?;
-        let slow_queue = needed(&get, "SLOW_DELIVERY_QUEUE_URL", "the URL of the delivery queue of slow destinations")?;
+        let slow_queue = needed(&get, "SLOW_DELIVERY_QUEUE_URL", "the slow delivery queue's URL")?;
         let http = ScopedClient::new(&Tls::native()?, CONNECT_TIMEOUT);
         Ok(State {
             deliverer: Deliverer {
@@ -72,7 +72,7 @@ impl State {
                 sender: Sender::new(http, sdk.clone(), false),
                 doorbells: Doorbells::new(&sdk, &queue),
                 slow_doorbells: Doorbells::of_slow(&sdk, &slow_queue),
-                slow: Slow::default(),
+                slow_limits: SlowLimits::default(),
                 clock: Clock::System,
                 random: Random::System,
                 states: Default::default(),
@@ -151,9 +151,7 @@ async fn answer(message: &SqsMessage, state: &State, destinations: &Destinations
     match state.deliverer.drain(&doorbell, destinations, until, &log).await {
         Ok(Rung::Done) => true,
         Ok(Rung::Again(pause)) => {
-            let deliverer = &state.deliverer;
-            let doorbells = if doorbell.is_slow { &deliverer.slow_doorbells } else { &deliverer.doorbells };
-            hide(message, state, doorbells, pause).await;
+            hide(message, state, state.deliverer.doorbells_of(doorbell.is_slow), pause).await;
             false
         }
         Err(error) => {
@@ -219,7 +217,7 @@ fn log(report: &Report<'_>) {
     if report.is_aborted {
         tracing::info!(
             target: OUTCOME_TARGET, function = FUNCTION, destination, event_id, subject, ms,
-            "the destination is slow; the aborted attempt is repeated from the queue of slow destinations"
+            "the destination is slow; the aborted attempt is repeated from the slow delivery queue"
         );
         return;
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use aws_lambda_events::sqs::SqsEvent;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
-use gatehouse_deliveries::deliver::{Deliverer, Slow};
+use gatehouse_deliveries::deliver::{Deliverer, SlowLimits};
 use gatehouse_deliveries::doorbell::Doorbells;
 use gatehouse_deliveries::lane::Lane;
 use gatehouse_deliveries::outbox::StreamBatch;
@@ -30,8 +30,8 @@ use crate::stack::Options;
 use crate::status::About;
 use crate::table_stream::{POLL_INTERVAL, TableStream};
 
-/// The largest number of full batches that are handled at the same time: the template's `MaximumConcurrency` of the
-/// delivery queue and of that of slow destinations.
+/// The largest number of full batches that are handled at the same time: the template's `MaximumConcurrency` for the
+/// delivery queue and the slow delivery queue.
 const MAX_CONCURRENCY: [usize; 2] = [20, 5];
 /// The largest number of doorbells in a batch: the template's `BatchSize`.
 const BATCH: u32 = 10;
@@ -52,7 +52,7 @@ pub struct Deliveries {
     /// The function deliver.
     pub deliver: Arc<deliver::State>,
     services: Services,
-    /// The delivery queue, and that of slow destinations.
+    /// The delivery queue and the slow delivery queue.
     sources: [QueueSource; 2],
     event_table: String,
     delivery_table: String,
@@ -84,7 +84,7 @@ impl Deliveries {
             sender: Sender::new(http, function_config(), true).with_local_queues(&services.sqs),
             doorbells,
             slow_doorbells: Doorbells::of_slow(&services.sqs, &about.slow_delivery_queue),
-            slow: Slow::default(),
+            slow_limits: SlowLimits::default(),
             clock: clock.clone(),
             random: Random::System,
             states: Default::default(),
@@ -254,6 +254,7 @@ impl Deliveries {
         }
         lanes.sort();
         lanes.dedup();
+        // It is not known yet how many destinations there are.
         match self.deliver.deliverer.doorbells.ring(&lanes, true, true).await.into_iter().next() {
             Some((_, error)) => Err(error.into()),
             None => Ok(()),

@@ -37,7 +37,7 @@ pub struct About {
     /// The delivery queue's URL.
     #[serde(default)]
     pub delivery_queue: String,
-    /// The URL of the delivery queue of slow destinations.
+    /// The slow delivery queue's URL.
     #[serde(default)]
     pub slow_delivery_queue: String,
     /// The file with the destinations, if they can be changed.

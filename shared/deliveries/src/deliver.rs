@@ -19,16 +19,19 @@ use crate::message::Message;
 use crate::request::Attempt;
 use crate::schedule::next_attempt;
 use crate::send::{ATTEMPT_LIMIT, Failure, Sender};
-use crate::table::{Breaker, Delivery, DeliveryTable, DestinationState, Position, Released, State};
+use crate::table::{Breaker, Delivery, DeliveryTable, DestinationState, Released, State};
+
+mod sweep;
 
 /// The time that an attempt needs beside sending: reading the record and settling the delivery.
 pub const SETTLE_LIMIT: Duration = Duration::from_secs(6);
 /// How much longer a lease lasts than its holder works, in seconds: clocks differ.
 const LEASE_MARGIN: i64 = 5;
-/// How long the lease of a lane lasts after an attempt was aborted, in seconds: until its server has given it up.
-const ABORTED_LEASE: i64 = 15 + LEASE_MARGIN;
-/// The pause before an aborted attempt is repeated.
-const ABORTED_PAUSE: Duration = Duration::from_secs(21);
+/// How long the lease of a lane is kept after an aborted attempt, in seconds. Its server may work on it for as long as
+/// a sender would have waited.
+const ABORTED_LEASE: i64 = ATTEMPT_LIMIT.as_secs().cast_signed() + LEASE_MARGIN;
+/// The pause before an aborted attempt is repeated. It ends a second after [`ABORTED_LEASE`].
+const ABORTED_PAUSE: Duration = Duration::from_secs(ABORTED_LEASE.unsigned_abs() + 1);
 /// The longest pause for which a doorbell is hidden. After a longer one, the sweep rings.
 const MAX_HIDDEN: Duration = Duration::from_secs(60);
 /// The pause before a doorbell rings again because another sender holds its lane.
@@ -39,15 +42,10 @@ const STATE_AGE: i64 = 5;
 const PAGE_AGE: i64 = 1;
 /// How often a lane that has changed is read again in one call.
 const ROUNDS: usize = 100;
-/// The number of pages, of up to 1,000 lanes each, for which a sweep rings for a destination.
-const SWEEP_PAGES: usize = 10;
 /// The reason of a delivery whose event has expired.
 const EXPIRED: &str = "expired";
 /// The reason of a delivery that its destination's filter leaves out.
 pub const FILTERED: &str = "filtered";
-/// The number of lanes for which a sweep rings if a breaker is half-open. Only one sends the probe; others may be
-/// blocked.
-const PROBES: usize = 10;
 
 /// Sends deliveries.
 #[derive(Debug)]
@@ -60,10 +58,10 @@ pub struct Deliverer {
     pub sender: Sender,
     /// Wakes the senders.
     pub doorbells: Doorbells,
-    /// Wakes the senders of slow destinations, so that these do not occupy all instances.
+    /// Wakes the senders for slow destinations, so that these do not occupy all instances.
     pub slow_doorbells: Doorbells,
-    /// When a destination is slow.
-    pub slow: Slow,
+    /// The limits from which a destination is slow.
+    pub slow_limits: SlowLimits,
     /// The clock.
     pub clock: Clock,
     /// The source of nonces.
@@ -72,18 +70,18 @@ pub struct Deliverer {
     pub states: States,
 }
 
-/// When a destination is slow.
+/// The limits from which a destination is slow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Slow {
+pub struct SlowLimits {
     /// The time after which an attempt is slow.
     pub after: Duration,
-    /// The number of slow attempts within 15 s that make a destination slow. Each may occupy an instance.
+    /// The number of slow attempts within 15 s that make a destination slow. Those before may occupy an instance each.
     pub attempts: u32,
 }
 
-impl Default for Slow {
+impl Default for SlowLimits {
     fn default() -> Self {
-        Slow { after: Duration::from_secs(2), attempts: 5 }
+        SlowLimits { after: Duration::from_secs(2), attempts: 5 }
     }
 }
 
@@ -118,8 +116,8 @@ pub struct Report<'a> {
     pub delivery: &'a Delivery,
     /// How long the attempt took.
     pub took: Duration,
-    /// Whether the attempt was aborted, because its destination has become slow. It is repeated from the queue of slow
-    /// destinations.
+    /// Whether the attempt was aborted, because its destination has become slow. It is repeated from the slow delivery
+    /// queue.
     pub is_aborted: bool,
 }
 
@@ -153,9 +151,10 @@ enum Attempted {
 }
 
 impl Deliverer {
-    /// Sends the deliveries that wait in a lane, until nothing is left or `until`. The doorbell must ignore the position
-    /// of the lane if it rang before: an earlier sender may have ended in the middle of its work. `report` gets the
-    /// result of each attempt.
+    /// Sends the deliveries that wait in a lane, until nothing is left or `until`. If the destination is slow, it
+    /// passes a doorbell of the delivery queue on to the slow delivery queue instead. Set `doorbell.is_whole` if the
+    /// doorbell rang before: an earlier sender may have ended in the middle of its work. `report` gets the result of
+    /// each attempt.
     ///
     /// # Errors
     /// If DynamoDB or SQS does not respond. The doorbell must ring again.
@@ -179,7 +178,7 @@ impl Deliverer {
         }
         let unavailable = |_| StoreError::Transient { operation: "lease", code: "no random numbers".to_owned() };
         let holder = self.random.nonce().map_err(unavailable)?;
-        let mut is_whole = *is_whole;
+        let (mut is_whole, mut latest) = (*is_whole, None);
         for round in 0..ROUNDS {
             let now = self.clock.now();
             let left = i64::try_from(until.saturating_duration_since(Instant::now()).as_secs()).unwrap_or(i64::MAX);
@@ -192,7 +191,8 @@ impl Deliverer {
                 return Ok(if is_left_to_holder { Rung::Done } else { Rung::Again(TAKEN_PAUSE) });
             };
             let start = lease.done_to.clone().filter(|_| !is_whole);
-            let walk = match self.walk(&job, start.clone(), lease.latest.clone()).await {
+            latest = latest.max(lease.latest.clone());
+            let walk = match self.walk(&job, start.clone(), latest.clone()).await {
                 Ok(walk) => walk,
                 Err(error) => {
                     // Otherwise the lane would wait until the lease expires.
@@ -206,12 +206,14 @@ impl Deliverer {
                 Stop::Blocked(_) | Stop::Parked | Stop::Interrupted | Stop::Aborted => walk.done_to.as_ref(),
             };
             // Nothing else of the lane may be sent while a server works on an aborted attempt.
-            let until = matches!(walk.stop, Stop::Aborted).then(|| self.clock.now().plus_secs(ABORTED_LEASE));
-            let released = self.table.release(&lease, done_to, walk.latest.as_ref(), until).await?;
-            if until.is_some() {
+            let kept_until = matches!(walk.stop, Stop::Aborted).then(|| self.clock.now().plus_secs(ABORTED_LEASE));
+            let released = self.table.release(&lease, done_to, walk.latest.as_ref(), kept_until).await;
+            if kept_until.is_some() {
+                // If the lane has changed or DynamoDB does not respond, the lease lasts until `lease_until`.
                 return Ok(self.after(walk.stop));
             }
-            if released == Released::Yes {
+            latest = walk.latest.clone();
+            if released? == Released::Yes {
                 let next = self.table.waiting(lane, start.as_ref()).await?.0.into_iter().next();
                 // A delivery that the position has passed would not be found again.
                 let is_passed = |next: &Delivery| done_to.is_some_and(|done_to| next.row <= *done_to);
@@ -229,6 +231,12 @@ impl Deliverer {
             is_whole = true;
         }
         Ok(Rung::Again(Duration::ZERO))
+    }
+
+    /// Returns the doorbells of the delivery queue, or of the slow one.
+    #[must_use]
+    pub fn doorbells_of(&self, is_slow: bool) -> &Doorbells {
+        if is_slow { &self.slow_doorbells } else { &self.doorbells }
     }
 
     /// Decides whether a doorbell rings again after a walk.
@@ -279,7 +287,7 @@ impl Deliverer {
         if let Some(due) = delivery.due.filter(|due| *due > now) {
             return Ok(Attempted::Stop(Stop::Blocked(due)));
         }
-        if job.until.saturating_duration_since(Instant::now()) < ATTEMPT_LIMIT + SETTLE_LIMIT {
+        if job.left() < ATTEMPT_LIMIT + SETTLE_LIMIT {
             return Ok(Attempted::Stop(Stop::Interrupted));
         }
         let name = job.lane.destination();
@@ -354,14 +362,19 @@ impl Deliverer {
             Content::Record(record) if before.is_unfiltered && !destination.filters.match_record(&record) => {
                 (dropped(FILTERED), None)
             }
+            // The read took too long. An attempt that ends with the invocation would leave the lane to the next sender
+            // while the server works on it.
+            Content::Record(_) if job.left() < ATTEMPT_LIMIT + SETTLE_LIMIT / 2 => {
+                return Ok(Attempted::Stop(Stop::Interrupted));
+            }
             Content::Record(record) => {
                 let message = Message::in_format(&record, destination.format, destination.shape, is_late);
                 let number = before.attempts.saturating_add(1);
                 let attempt = Attempt { number, destination: name, at: self.clock.now() };
                 let mut sending = pin!(self.sender.send(destination, &message, job.lane, attempt));
-                let sent = match timeout(self.slow.after, &mut sending).await {
+                let sent = match timeout(self.slow_limits.after, &mut sending).await {
                     Ok(sent) => sent,
-                    Err(_) if !job.is_slow && self.is_slow(name).await => {
+                    Err(_) if self.count_slow(name).await && !job.is_slow => {
                         (job.report)(&Report { delivery: before, took: started.elapsed(), is_aborted: true });
                         return Ok(Attempted::Stop(Stop::Aborted));
                     }
@@ -395,13 +408,13 @@ impl Deliverer {
         })
     }
 
-    /// Counts a slow attempt. Returns whether its destination is slow.
-    async fn is_slow(&self, name: &str) -> bool {
+    /// Counts a slow attempt, unless its destination is known to be slow. Returns whether the destination is slow.
+    async fn count_slow(&self, name: &str) -> bool {
         let now = self.clock.now();
         if self.states.get(name, now).is_some_and(|state| state.is_slow_for_long(now)) {
             return true;
         }
-        let counted = self.table.count_slow(name, self.slow.attempts, now).await;
+        let counted = self.table.count_slow(name, self.slow_limits.attempts, now).await;
         self.states.forget(name);
         // The attempt goes on if DynamoDB does not respond; settling the delivery reports that.
         counted.unwrap_or(false)
@@ -444,95 +457,6 @@ impl Deliverer {
         }
         Ok(false)
     }
-
-    /// Returns the destinations that get nothing now, and why.
-    ///
-    /// # Errors
-    /// If DynamoDB does not respond.
-    pub async fn stopped(&self, destinations: &Destinations) -> Result<Vec<(DestinationState, Stopped)>, StoreError> {
-        let mut stopped = Vec::new();
-        for state in self.table.destinations().await?.into_values() {
-            let why = if destinations.is_unusable(&state.name) {
-                Stopped::Unusable
-            } else if destinations.get(&state.name).is_none() {
-                continue;
-            } else if state.disabled.is_some() {
-                Stopped::Disabled
-            } else if state.is_failing(self.clock.now()) && self.table.has_failing(&state.name).await? {
-                Stopped::Failing
-            } else {
-                continue;
-            };
-            stopped.push((state, why));
-        }
-        Ok(stopped)
-    }
-
-    /// Rings for the lanes whose deliveries are due again, until none is left or `until`. While a breaker is open,
-    /// nothing rings for its destination; then one lane is the probe. Returns the number of doorbells.
-    ///
-    /// # Errors
-    /// If DynamoDB or SQS does not respond. The next sweep rings for the rest.
-    pub async fn sweep(&self, destinations: &Destinations, until: Instant) -> Result<usize, DeliverError> {
-        let now = self.clock.now();
-        let mut states: Vec<_> = self.table.destinations().await?.into_values().collect();
-        states.retain(|state| destinations.get(&state.name).is_some());
-        let (enabled, disabled): (Vec<_>, Vec<_>) = states.into_iter().partition(|state| state.disabled.is_none());
-        let mut queue: Vec<(DestinationState, Option<Position>)> =
-            enabled.into_iter().map(|state| (state, None)).collect();
-        let mut rung = 0;
-        // Page by page, so that a destination with many deliveries does not delay the others.
-        for _ in 0..SWEEP_PAGES {
-            for (state, from) in std::mem::take(&mut queue) {
-                let limit = match state.breaker(now) {
-                    _ if Instant::now() >= until => return Ok(rung),
-                    Breaker::Closed => usize::MAX,
-                    Breaker::HalfOpen => PROBES,
-                    Breaker::Open(_) => continue,
-                };
-                let (due, next) = self.table.due(&state.name, now, from).await?;
-                let mut lanes: Vec<Lane> = due.into_iter().map(|delivery| delivery.lane).collect();
-                lanes.dedup();
-                if limit < lanes.len() {
-                    // Other lanes in each minute: the first ones may all be blocked by a later delivery.
-                    let minute = usize::try_from(now.as_secs() / 60).unwrap_or_default();
-                    let first = minute.wrapping_mul(limit) % lanes.len();
-                    lanes.rotate_left(first);
-                    lanes.truncate(limit);
-                }
-                // The whole lane: what is due may be below its position, if it was added or resent by a process that
-                // ended.
-                let doorbells = if state.is_slow(now) { &self.slow_doorbells } else { &self.doorbells };
-                let refused = doorbells.ring(&lanes, true, destinations.are_several()).await;
-                rung += lanes.len() - refused.len();
-                if let Some((_, error)) = refused.into_iter().next() {
-                    return Err(error.into());
-                }
-                if next.is_some() && limit > PROBES {
-                    queue.push((state, next));
-                }
-            }
-        }
-        let unusable = destinations.names().filter(|name| destinations.is_unusable(name));
-        for name in disabled.iter().map(|state| state.name.as_str()).chain(unusable) {
-            self.drop_expired(name, now, until).await?;
-        }
-        Ok(rung)
-    }
-
-    /// Drops the deliveries to a disabled destination whose events have expired. The table would delete them without a
-    /// trace, and the deliveries behind them would not be found when the destination is enabled.
-    async fn drop_expired(&self, name: &str, now: Timestamp, until: Instant) -> Result<(), StoreError> {
-        // The longest waiting ones. The rest follows in the next sweeps.
-        let (waiting, _) = self.table.due(name, now, None).await?;
-        for delivery in waiting.iter().filter(|delivery| delivery.has_expired(now)) {
-            if Instant::now() >= until {
-                break;
-            }
-            self.table.drop_waiting(delivery, EXPIRED, now).await?;
-        }
-        Ok(())
-    }
 }
 
 /// Why a doorbell or a sweep could not be handled.
@@ -550,10 +474,17 @@ pub enum DeliverError {
 struct Job<'a> {
     lane: &'a Lane,
     destinations: &'a Destinations,
-    /// Whether the doorbell is on the queue of slow destinations.
+    /// Whether the doorbell is on the slow delivery queue.
     is_slow: bool,
     until: Instant,
     report: &'a (dyn Fn(&Report<'_>) + Sync),
+}
+
+impl Job<'_> {
+    /// Returns the time that is left.
+    fn left(&self) -> Duration {
+        self.until.saturating_duration_since(Instant::now())
+    }
 }
 
 impl States {

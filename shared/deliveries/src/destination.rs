@@ -141,6 +141,12 @@ impl Destinations {
         self.usable.keys().chain(&self.unusable).map(String::as_str)
     }
 
+    /// Whether a destination cannot be used because of a defect, of its entry or of the whole part.
+    #[must_use]
+    pub fn has_defect(&self, name: &str) -> bool {
+        self.is_unusable(name) || self.are_unreadable()
+    }
+
     /// Whether there is more than one.
     #[must_use]
     pub fn are_several(&self) -> bool {

@@ -1,5 +1,6 @@
 //! Doorbells: messages that name a lane in which deliveries wait. They contain no event, so that a doorbell may be
-//! lost, late or repeated. They are on the delivery queue, or on the queue of slow destinations.
+//! lost, late or repeated. They are on the delivery queue, or on the slow delivery queue, which has those for slow
+//! destinations.
 
 use aws_config::SdkConfig;
 use aws_sdk_sqs::Client;
@@ -20,7 +21,7 @@ pub struct Doorbell {
     pub lane: Lane,
     /// Whether the position of the lane is ignored.
     pub is_whole: bool,
-    /// Whether it is on the queue of slow destinations.
+    /// Whether it is on the slow delivery queue.
     pub is_slow: bool,
 }
 
@@ -61,7 +62,7 @@ impl Doorbells {
         Doorbells { client: Client::from_conf(config.build()), queue: queue.to_owned(), is_slow: false }
     }
 
-    /// Creates a client of the queue of slow destinations at the URL `queue`.
+    /// Creates a client of the slow delivery queue at the URL `queue`.
     #[must_use]
     pub fn of_slow(sdk: &SdkConfig, queue: &str) -> Self {
         Doorbells { is_slow: true, ..Doorbells::new(sdk, queue) }

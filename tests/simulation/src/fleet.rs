@@ -14,7 +14,7 @@ use aws_smithy_async::time::{SharedTimeSource, StaticTimeSource};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use bytes::Bytes;
 use gatehouse_ag_kit::AgKit;
-use gatehouse_deliveries::deliver::{Deliverer, Slow};
+use gatehouse_deliveries::deliver::{Deliverer, SlowLimits};
 use gatehouse_deliveries::destination::MAX_AGE;
 use gatehouse_deliveries::doorbell::Doorbells;
 use gatehouse_deliveries::outbox::{BatchResponse, StreamBatch};
@@ -261,10 +261,11 @@ impl Instance {
                     sender: Sender::new(ScopedClient::with_client(outgoing), sdk.clone(), false),
                     doorbells: Doorbells::new(&sdk, DELIVERY_QUEUE),
                     slow_doorbells: Doorbells::of_slow(&sdk, SLOW_DELIVERY_QUEUE),
-                    // A schedule has few events. Otherwise its destinations would seldom be slow.
-                    slow: match world.state().plan.is_calm() {
-                        true => Slow::default(),
-                        false => Slow { attempts: 1, ..Slow::default() },
+                    // A schedule has so few events that five slow attempts within 15 s are rare.
+                    slow_limits: if world.state().plan.is_calm() {
+                        SlowLimits::default()
+                    } else {
+                        SlowLimits { attempts: 1, ..SlowLimits::default() }
                     },
                     clock: clock.clone(),
                     random: Random::seeded(chance.seed()),

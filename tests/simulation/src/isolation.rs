@@ -31,8 +31,8 @@ const LONGEST: Ms = 24 * 60 * MINUTE;
 const ONSET: Ms = 2 * MINUTE;
 /// The promise: a delay that the dead destination must not cause, in milliseconds.
 const PROMISED: i64 = 5000;
-/// The number of batches that are handled at the same time: the template's `MaximumConcurrency` of the delivery queue
-/// and of that of slow destinations.
+/// The number of batches that are handled at the same time: the template's `MaximumConcurrency` for the delivery queue
+/// and the slow delivery queue.
 const MAX_CONCURRENCY: [(&str, usize); 2] = [(DELIVERY_QUEUE, 20), (SLOW_DELIVERY_QUEUE, 5)];
 /// Events of one subject.
 const PER_SUBJECT: u32 = 5;

@@ -5,6 +5,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use gatehouse_deliveries::send::ATTEMPT_LIMIT;
 use gatehouse_egress::Body;
 use http::{Request, Response, StatusCode, header};
 use http_body::Frame;
@@ -20,7 +21,7 @@ use crate::plan::{DESTINATIONS, Ms, Service};
 use crate::world::World;
 
 /// How long a sender waits for a destination, in milliseconds.
-const LONGEST_WAIT: Ms = 15_000;
+const LONGEST_WAIT: Ms = 1000 * ATTEMPT_LIMIT.as_secs();
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -107,9 +108,9 @@ impl Wire {
         };
         let refuse = |_| Answer { status: StatusCode::SERVICE_UNAVAILABLE, retry_after: None, pause: 0 };
         let answer = world.carry(caller, service, "POST", &about, apply, refuse).await?;
-        attempt.is_answered_in(answer.pause);
+        attempt.answers_in(answer.pause);
         world.wait(answer.pause).await;
-        attempt.is_answered();
+        attempt.ends();
         let mut http = response(answer.status, empty());
         if let Some(seconds) = answer.retry_after {
             http.headers_mut().insert(header::RETRY_AFTER, seconds.into());
@@ -132,13 +133,15 @@ impl Attempt {
         self.begun.get_or_init(|| (world.clone(), number));
     }
 
-    fn is_answered_in(&self, pause: Ms) {
+    /// Sees that the destination answers after `pause`.
+    fn answers_in(&self, pause: Ms) {
         let Some((world, _)) = self.begun.get() else { return };
         let pause = i64::try_from(pause.min(LONGEST_WAIT)).unwrap_or_default();
         *self.busy_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(world.epoch_ms() + pause);
     }
 
-    fn is_answered(&self) {
+    /// Sees that the destination has answered.
+    fn ends(&self) {
         *self.busy_until.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }

@@ -30,7 +30,7 @@ pub const TABLE: &str = "EventTable";
 pub const DELIVERY_TABLE: &str = "DeliveryTable";
 /// The URL of the delivery queue.
 pub const DELIVERY_QUEUE: &str = "http://sqs.simulated/000000000000/DeliveryQueue";
-/// The URL of the delivery queue of slow destinations.
+/// The URL of the slow delivery queue.
 pub const SLOW_DELIVERY_QUEUE: &str = "http://sqs.simulated/000000000000/SlowDeliveryQueue";
 /// The URL of the retry queue.
 pub const RETRY_QUEUE: &str = "http://sqs.simulated/000000000000/RetryQueue";

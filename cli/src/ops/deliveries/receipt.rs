@@ -52,7 +52,7 @@ enum Line {
         lane: String,
         row: String,
         event_id: String,
-        /// Whether it had been delivered.
+        /// Whether it was already delivered when it was selected.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         delivered: bool,
     },
@@ -160,7 +160,7 @@ fn whole_lines(text: &str) -> &str {
 struct Pending {
     lane: Lane,
     row: RowKey,
-    /// Whether it had been delivered when it was selected.
+    /// Whether it was already delivered when it was selected.
     was_delivered: bool,
 }
 
@@ -177,20 +177,16 @@ fn pending(command: &str, text: &str) -> Result<Vec<Pending>, String> {
                 return Err(format!("the receipt is of gatehouse deliveries {of}, not {command}"));
             }
             (1.., Ok(Line::Result { lane, row, .. })) => drop(done.insert((lane, row))),
-            (1.., Ok(Line::Selected { lane, row, delivered, .. })) => selected.push((lane, row, delivered)),
+            (1.., Ok(Line::Selected { lane, row, delivered, .. })) => selected.push(((lane, row), delivered)),
             _ => return Err(format!("line {} is not a line of a receipt", n + 1)),
         }
     }
-    let mut rest = Vec::new();
-    for (lane, row, was_delivered) in selected {
-        let key = (lane, row);
-        if !done.contains(&key) {
-            let (lane, row) = key;
-            let lane = lane.parse().map_err(|_| format!("{lane:?} is not a lane"))?;
-            rest.push(Pending { lane, row: RowKey::from_stored(row), was_delivered });
-        }
-    }
-    Ok(rest)
+    let rest = selected.into_iter().filter(|(key, _)| !done.contains(key));
+    let parse = |((lane, row), was_delivered): ((String, String), bool)| {
+        let lane = lane.parse().map_err(|_| format!("{lane:?} is not a lane"))?;
+        Ok(Pending { lane, row: RowKey::from_stored(row), was_delivered })
+    };
+    rest.map(parse).collect()
 }
 
 #[cfg(test)]

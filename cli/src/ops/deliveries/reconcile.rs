@@ -25,7 +25,7 @@ const HOUR: i64 = 3600;
 pub(crate) async fn reconcile(deployment: &Deployment, since: When, to: Option<&str>) -> ExitStatus {
     let (table, destinations) = (deployment.delivery_table()?, destinations::of(deployment).await?);
     if let Some(name) = to.filter(|name| destinations.get(name).is_none()) {
-        return Ok(destinations::explain_absence(deployment, &destinations, name));
+        return Ok(destinations::report_unusable(deployment, &destinations, name));
     }
     let states = table.destinations().await?;
     let selected = |name: &str| to.is_none_or(|to| to == name);

@@ -37,11 +37,11 @@ pub(crate) struct Listed {
     next_attempt: Option<Timestamp>,
     order: &'static str,
     signed: bool,
-    /// Whether many of the last attempts were slow.
+    /// Whether its deliveries are sent from the slow delivery queue.
     slow: bool,
-    /// What the stack lacks to reach it.
+    /// Advice if the stack may not reach it.
     #[serde(skip)]
-    pub(crate) missing: Option<String>,
+    pub(crate) access_advice: Option<String>,
     #[serde(skip)]
     is_stopped: bool,
 }
@@ -88,7 +88,7 @@ pub(crate) async fn listed(deployment: &Deployment, now: Timestamp) -> Result<Ve
             order: if destination.order == Order::None { "none" } else { "subject" },
             signed: !destination.signing_keys.is_empty(),
             slow: state.is_some_and(|state| state.is_slow(now)),
-            missing: access::missing(deployment, destination),
+            access_advice: access::advice(deployment, destination),
             is_stopped: state
                 .is_some_and(|state| state.disabled.is_some() || state.is_failing(now) && next_attempt.is_some()),
         });
@@ -96,15 +96,15 @@ pub(crate) async fn listed(deployment: &Deployment, now: Timestamp) -> Result<Ve
     for (name, state) in states.iter().filter(|(name, _)| destinations.get(name).is_none()) {
         let (failing, next_attempt) = count(&table, name, false).await?;
         let dead = count(&table, name, true).await?.0;
-        // Without deliveries, nobody needs to know of a removed one any more.
-        let is_unusable = destinations.is_unusable(name) || destinations.are_unreadable();
+        let is_unusable = destinations.has_defect(name);
+        // A removed destination without deliveries need not be listed.
         if failing + dead > 0 || is_unusable {
             listed.push(Listed {
                 name: name.clone(),
                 target: "-".to_owned(),
                 state: if is_unusable { UNUSABLE.to_owned() } else { REMOVED.to_owned() },
                 slow: false,
-                missing: None,
+                access_advice: None,
                 since: Some(state.since),
                 failing,
                 dead,
@@ -180,6 +180,7 @@ async fn count(table: &DeliveryTable, name: &str, dead: bool) -> Result<(usize, 
         }
     }
 }
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -199,7 +200,7 @@ mod tests {
                 order: "subject",
                 signed: true,
                 slow: false,
-                missing: None,
+                access_advice: None,
                 is_stopped: false,
             };
             listed.late_minutes(now)

@@ -7,18 +7,19 @@ use super::Findings;
 use crate::ops::deployment::Deployment;
 use crate::ops::destinations::{Listed, listed};
 
-/// The number of visible messages on the delivery queue from which there is a warning. `deliver` takes 200 at once.
+/// Number of visible messages on a delivery queue that causes a warning. `deliver` handles 200 at the same time.
 const MANY_VISIBLE: u64 = 1000;
 
-/// Checks the delivery queue and each destination of a deployment that delivers events.
+/// Checks the delivery queues and each destination of a deployment that delivers events.
 pub(super) async fn check(deployment: &Deployment, findings: &mut Findings) -> Result<(), Error> {
     let (flags, now) = (&deployment.flags, Clock::System.now());
-    if let Some(queue) = deployment.delivery_queue() {
+    for (check, queue) in ["delivery queue", "slow delivery queue"].into_iter().zip(deployment.delivery_queues()) {
+        let Some(queue) = queue else { continue };
         let (visible, hidden) = deployment.counts(queue).await?;
-        let advice = "if visible does not fall, deliveries are late: check deliver's event source mapping (aws lambda \
-                      list-event-source-mappings) and its log";
+        let advice = "if the number of visible messages does not fall, deliveries are late; check deliver's event source \
+                      mapping (aws lambda list-event-source-mappings) and its log";
         let level = if visible < MANY_VISIBLE { "ok" } else { "warning" };
-        findings.add("delivery queue", level, format!("{visible} visible, {hidden} delayed"), advice);
+        findings.add(check, level, format!("{visible} visible, {hidden} delayed"), advice);
     }
     for destination in listed(deployment, now).await? {
         let Listed { name, state, failing, dead, .. } = &destination;
@@ -26,7 +27,7 @@ pub(super) async fn check(deployment: &Deployment, findings: &mut Findings) -> R
             ("warning", format!("set it again, or: gatehouse deliveries discard --all --to {name}{flags}"))
         } else if destination.is_unusable() {
             ("wrong", format!("its events wait; gatehouse secrets check{flags} names the defect"))
-        } else if let Some(advice) = &destination.missing {
+        } else if let Some(advice) = &destination.access_advice {
             ("wrong", advice.clone())
         } else if destination.is_stopped() {
             ("wrong", format!("its events wait; gatehouse destinations test {name}{flags}, then enable it"))

@@ -10,7 +10,7 @@ use gatehouse_services::{Service, Target};
 
 use super::Findings;
 use crate::aws::{CLOUDWATCH, child, members};
-use crate::ops::destinations::names_function;
+use crate::ops::destinations::lists_function;
 use crate::secrets::{AllSecrets, Place};
 use crate::stack::Outputs;
 
@@ -82,7 +82,7 @@ fn answers(questions: u64, fallbacks: u64, findings: &mut Findings) {
 /// Whether the functions may invoke a service. Their parameter has ARNs, and the service may have only a name.
 fn is_permitted(service: &Service, arns: &str) -> bool {
     let Target::Lambda { function, .. } = &service.target else { return true };
-    names_function(arns, function)
+    lists_function(arns, function)
 }
 
 /// Returns the sum of a metric of the stack over the span.
@@ -123,7 +123,8 @@ mod tests {
             Service { target, signing_keys: Vec::new(), headers: Vec::new() }
         };
         let arns = "arn:aws:lambda:eu-west-1:111122223333:function:orders,arn:aws:lambda:eu-west-1:111122223333:function:book:live";
-        for name in ["orders", "book:live", "arn:aws:lambda:eu-west-1:111122223333:function:orders"] {
+        let partial = "111122223333:function:orders";
+        for name in ["orders", "book:live", partial, &format!("arn:aws:lambda:eu-west-1:{partial}")] {
             assert!(is_permitted(&function(name), arns), "{name}");
         }
         for name in ["book", "order", "orders:live"] {

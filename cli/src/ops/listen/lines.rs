@@ -49,7 +49,7 @@ struct JsonLine<'e> {
 }
 
 impl JsonLine<'_> {
-    /// Returns the line of an event that is not forwarded.
+    /// Returns the line of an event without a result.
     fn of(event: &ListedEvent, late: bool) -> JsonLine<'_> {
         JsonLine {
             time: Clock::System.now().to_string(),

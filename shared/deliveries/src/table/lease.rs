@@ -81,8 +81,8 @@ impl DeliveryTable {
         }))
     }
 
-    /// Releases a lease, now or at `until`, and sets the position of its lane to `done_to`. After that, the caller must
-    /// read the lane once more from the position that it began with.
+    /// Sets the position of a lane to `done_to`, and releases its lease. If `until` is given, the lease expires at that
+    /// time instead. After a release, the caller must read the lane once more from the position that it began with.
     ///
     /// # Errors
     /// If DynamoDB did not confirm it. The lease then expires.

@@ -7,6 +7,7 @@ use gatehouse_inbox::store::item::{Item, number, number_of, text, text_of};
 use gatehouse_payload::time::Timestamp;
 
 use super::{DeliveryTable, Update};
+use crate::send::ATTEMPT_LIMIT;
 
 /// The partition of all destinations.
 const LANE: &str = "destinations";
@@ -22,8 +23,8 @@ const REPORTED_AFTER: i64 = 15 * 60;
 const PROBE_EVERY: i64 = 60;
 /// The time after which at least [`FAILURES`] in a row disable a destination, in seconds.
 const DISABLE_AFTER: i64 = 5 * 86_400;
-/// The time in which slow attempts are counted, in seconds: the time limit of an attempt.
-const SLOW_WITHIN: i64 = 15;
+/// The time in which slow attempts are counted, in seconds.
+const SLOW_WITHIN: i64 = ATTEMPT_LIMIT.as_secs().cast_signed();
 /// How long a destination with many slow attempts is slow, in seconds.
 const SLOW_FOR: i64 = 300;
 
@@ -68,13 +69,13 @@ impl DestinationState {
         }
     }
 
-    /// Whether many of the last attempts were slow.
+    /// Whether it is slow now: its deliveries are sent from the slow delivery queue.
     #[must_use]
     pub fn is_slow(&self, now: Timestamp) -> bool {
         self.slow_until.is_some_and(|until| now < until)
     }
 
-    /// Whether it is slow, and that need not be renewed yet.
+    /// Whether it stays slow for at least half of [`SLOW_FOR`], so that slow attempts need not be counted.
     #[must_use]
     pub fn is_slow_for_long(&self, now: Timestamp) -> bool {
         self.is_slow(now.plus_secs(SLOW_FOR / 2))
@@ -182,23 +183,23 @@ impl DeliveryTable {
         Ok(())
     }
 
-    /// Counts a slow attempt. The attempt number `limit` within 15 s makes the destination slow for five minutes. Returns
-    /// whether it is slow.
+    /// Counts a slow attempt. The count starts again 15 s after its first attempt. At `limit`, the destination is slow
+    /// for five minutes. Returns whether it is slow.
     ///
     /// # Errors
     /// If DynamoDB does not respond.
     pub async fn count_slow(&self, name: &str, limit: u32, now: Timestamp) -> Result<bool, StoreError> {
         let time = |name: &str, time: Timestamp| (name.to_owned(), text(&time.to_string()));
-        let (one, began) = ((":one".to_owned(), number(1)), time(":began", now.plus_secs(-SLOW_WITHIN)));
+        let (one, earliest) = ((":one".to_owned(), number(1)), time(":earliest", now.plus_secs(-SLOW_WITHIN)));
         let add = || {
-            let (expression, condition) = ("SET slow_attempts = slow_attempts + :one", "slow_since > :began");
-            self.update(change(name, expression, Some(condition), [one.clone(), began.clone()]))
+            let (expression, condition) = ("SET slow_attempts = slow_attempts + :one", "slow_since > :earliest");
+            self.update(change(name, expression, Some(condition), [one.clone(), earliest.clone()]))
         };
         let mut item = add().await?;
         if item.is_none() {
             let expression = "SET slow_since = :now, slow_attempts = :one";
-            let condition = "attribute_not_exists(slow_since) OR slow_since <= :began";
-            let values = [one.clone(), began.clone(), time(":now", now)];
+            let condition = "attribute_not_exists(slow_since) OR slow_since <= :earliest";
+            let values = [one.clone(), earliest.clone(), time(":now", now)];
             item = self.update(change(name, expression, Some(condition), values)).await?;
         }
         if item.is_none() {

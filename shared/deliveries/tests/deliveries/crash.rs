@@ -5,7 +5,7 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use gatehouse_deliveries::deliver::{Rung, Slow};
+use gatehouse_deliveries::deliver::{Rung, SlowLimits};
 use gatehouse_deliveries::doorbell::Doorbell;
 use gatehouse_deliveries::lane::Lane;
 use gatehouse_deliveries::table::State;
@@ -134,7 +134,7 @@ async fn strike_at(world: &mut World, part: Part, strike: Strike, service: usize
         world.receiver.respond(move |_| part.response().to_owned());
         if part == Part::Slow {
             world.receiver.set_open(false);
-            world.deliverer.slow = Slow { after: Duration::from_millis(10), attempts: 1 };
+            world.deliverer.slow_limits = SlowLimits { after: Duration::from_millis(10), attempts: 1 };
         }
         if part == Part::Sweep {
             assert!(matches!(drain(world, &lane, false).await, Some(Rung::Again(_))));
@@ -160,7 +160,7 @@ async fn strike_at(world: &mut World, part: Part, strike: Strike, service: usize
         world.receiver.respond(|_| "200 OK".to_owned());
         world.receiver.set_open(true);
         world.receiver.wait_until_idle().await;
-        world.deliverer.slow = Slow::default();
+        world.deliverer.slow_limits = SlowLimits::default();
         if part == Part::Gone {
             world.table.enable("crm").await.unwrap();
         }

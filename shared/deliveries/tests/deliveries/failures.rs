@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use gatehouse_deliveries::Destination;
-use gatehouse_deliveries::deliver::Rung;
+use gatehouse_deliveries::deliver::{Rung, SETTLE_LIMIT};
 use gatehouse_deliveries::destination::{Order, Target};
 use gatehouse_deliveries::schedule::MAX_ATTEMPTS;
-use gatehouse_deliveries::send::{CONNECT_TIMEOUT, Sender};
+use gatehouse_deliveries::send::{ATTEMPT_LIMIT, CONNECT_TIMEOUT, Sender};
 use gatehouse_deliveries::table::State;
 use gatehouse_egress::{ScopedClient, Tls};
+use gatehouse_local::{Fault, Rule};
+use tokio::time::Instant;
 
 use crate::support::{Receiver, UNFINISHED, World};
 
@@ -68,6 +70,22 @@ async fn delivery_is_dead_after_ten_attempts_and_the_lane_goes_on() {
     assert_eq!(dead, [delivery]);
     world.clock.advance(30 * 3600);
     assert_eq!(world.sweep().await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_attempt_begins_if_the_record_is_read_so_late_that_it_would_be_cut_off() {
+    let mut world = World::start().await;
+    world.record("ada:1", "ada:conversation:1", 0).await;
+    world.fill_outbox().await;
+    let [doorbell] = world.rung().await.try_into().unwrap();
+    let spare = SETTLE_LIMIT / 2 + Duration::from_millis(200);
+    world.proxies[0].add_rule(Rule::every(Fault::Delay(spare)).on("GetItem"));
+    let until = Instant::now() + ATTEMPT_LIMIT + SETTLE_LIMIT + Duration::from_millis(100);
+    let rung = world.deliverer.drain(&doorbell, &world.destinations, until, &|_| {}).await.unwrap();
+    assert_eq!((rung, world.receiver.received().len()), (Rung::Again(Duration::ZERO), 0));
+    world.proxies[0].clear_rules();
+    assert_eq!(world.drain_again(&doorbell.lane, true).await, Rung::Done);
+    assert_eq!(world.receiver.received().len(), 1);
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use gatehouse_deliveries::deliver::{Rung, Slow};
+use gatehouse_deliveries::deliver::{Rung, SlowLimits};
 use gatehouse_deliveries::doorbell::{Doorbell, Doorbells};
 use gatehouse_deliveries::table::State;
 use gatehouse_payload::Event;
@@ -16,7 +16,7 @@ use crate::support::World;
 /// A world whose destination does not respond, and in which `attempts` slow attempts make it slow.
 async fn silent(attempts: u32) -> World {
     let mut world = World::start().await;
-    world.deliverer.slow = Slow { after: Duration::from_millis(10), attempts };
+    world.deliverer.slow_limits = SlowLimits { after: Duration::from_millis(10), attempts };
     world.receiver.set_open(false);
     // Events may have been received earlier than now.
     world.clock.advance(10);
@@ -110,7 +110,7 @@ async fn many_slow_attempts_move_a_destination_to_the_queue_of_slow_ones() {
     world.receiver.set_open(false);
     {
         let mut answered = pin!(answer_all(&world, &slow));
-        assert!(timeout(world.deliverer.slow.after * 10, &mut answered).await.is_err());
+        assert!(timeout(world.deliverer.slow_limits.after * 10, &mut answered).await.is_err());
         world.receiver.set_open(true);
         assert_eq!(answered.await, [Rung::Done; 3]);
     }
@@ -134,6 +134,22 @@ async fn many_slow_attempts_move_a_destination_to_the_queue_of_slow_ones() {
     record(&mut world, "last", 1).await;
     world.deliver().await;
     assert_eq!((world.receiver.received().len(), world.rung().await.len()), (10, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_attempts_keep_a_destination_slow() {
+    let mut world = silent(1).await;
+    assert!(world.table.count_slow("crm", 1, world.now()).await.unwrap());
+    world.clock.advance(200);
+    record(&mut world, "", 1).await;
+    answer_all(&world, &world.rung().await).await;
+    let slow = world.rung().await;
+    let mut answered = pin!(answer_all(&world, &slow));
+    assert!(timeout(world.deliverer.slow_limits.after * 10, &mut answered).await.is_err());
+    world.receiver.set_open(true);
+    assert_eq!(answered.await, [Rung::Done]);
+    world.clock.advance(200);
+    assert!(world.table.destinations().await.unwrap()["crm"].is_slow(world.now()));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use gatehouse_deliveries::deliver::{DeliverError, Deliverer, Rung, Slow};
+use gatehouse_deliveries::deliver::{DeliverError, Deliverer, Rung, SlowLimits};
 use gatehouse_deliveries::destination::Target;
 use gatehouse_deliveries::doorbell::{Doorbell, Doorbells};
 use gatehouse_deliveries::lane::{Lane, RowKey};
@@ -219,7 +219,7 @@ impl World {
                 sender: Sender::new(http, sqs_sdk, true),
                 doorbells,
                 slow_doorbells: Doorbells::of_slow(&through_sqs, &slow_queue),
-                slow: Slow::default(),
+                slow_limits: SlowLimits::default(),
                 clock: clock.clone(),
                 random: Random::System,
                 states: Default::default(),
