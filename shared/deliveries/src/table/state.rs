@@ -75,7 +75,7 @@ impl DestinationState {
         self.slow_until.is_some_and(|until| now < until)
     }
 
-    /// Whether it stays slow for at least half of [`SLOW_FOR`], so that slow attempts need not be counted.
+    /// Whether it stays slow for at least two and a half minutes, so that slow attempts need not be counted.
     #[must_use]
     pub fn is_slow_for_long(&self, now: Timestamp) -> bool {
         self.is_slow(now.plus_secs(SLOW_FOR / 2))
