@@ -107,3 +107,20 @@ impl Doorbells {
         Ok(refused.collect())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_of_earlier_releases_are_on_the_delivery_queue() {
+        let lane = format!("crm/s-{}", "0".repeat(64));
+        let read = |members: &str| Doorbell::read(&format!(r#"{{"lane":"{lane}"{members}}}"#));
+        for (members, is_whole, is_slow) in
+            [("", false, false), (r#","whole":true"#, true, false), (r#","slow":true"#, false, true)]
+        {
+            assert_eq!(read(members), Some(Doorbell { lane: lane.parse().unwrap(), is_whole, is_slow }));
+        }
+        assert_eq!(Doorbell::read(r#"{"lane":"crm"}"#), None);
+    }
+}
