@@ -5,6 +5,7 @@
 //! that replays it. `GATEHOUSE_SEEDS=<count>` runs more cases.
 
 mod case;
+mod deliveries;
 mod front;
 mod invariants;
 mod retry;

@@ -5,6 +5,7 @@ mod answers;
 mod architecture;
 mod crash;
 mod deliveries;
+mod delivery_functions;
 mod formats;
 mod functions;
 mod hostile;

@@ -1,5 +1,6 @@
 //! `gatehouse destinations` and `gatehouse deliveries`, with a `gatehouse dev` that delivers.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -35,6 +36,14 @@ async fn next(requests: &mut mpsc::UnboundedReceiver<ReceivedRequest>) -> Receiv
 
 fn header<'r>(request: &'r ReceivedRequest, name: &str) -> &'r str {
     request.headers[name].to_str().unwrap()
+}
+
+/// The webhook ids that came with each event id.
+type Arrived = BTreeMap<String, BTreeSet<String>>;
+
+fn add(arrived: &mut Arrived, request: &ReceivedRequest) {
+    let [event, webhook] = ["gatehouse-event-id", "webhook-id"].map(|name| header(request, name).to_owned());
+    arrived.entry(event).or_default().insert(webhook);
 }
 
 /// Runs a command for a `gatehouse dev`. Returns its exit code and its output.
@@ -99,6 +108,42 @@ async fn destination_gets_recorded_events_signed_and_keeps_them_while_it_is_disa
     assert_eq!(at(&dev, &["destinations", "remove", "crm"]).0, 0);
     assert!(at(&dev, &["destinations", "list"]).1.contains("there are no destinations"));
     assert_eq!(at(&dev, &["destinations", "remove", "crm"]).0, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_acknowledged_event_reaches_the_destination_although_dev_is_killed_under_load() {
+    let (server, mut requests) = server(&Arc::new(Mutex::new(StatusCode::OK))).await;
+    let data = tempfile::tempdir().unwrap();
+    let folder = data.path().to_str().unwrap();
+    let (mut acknowledged, mut arrived) = (BTreeSet::new(), Arrived::new());
+    for round in 0..3 {
+        let mut dev = Dev::start(&["--data-dir", folder], &[]);
+        if round == 0 {
+            at(&dev, &["destinations", "set", "crm", "--url", &server.url, "--order", "none"]);
+        }
+        let base = dev.base().to_owned();
+        let load = tokio::spawn(async move {
+            let mut acknowledged = Vec::new();
+            for n in 0.. {
+                match ada(&format!("msg_{round}_{n}")).send(&base).await {
+                    Ok(answer) if answer.status == 200 => acknowledged.push(answer.event_id().to_owned()),
+                    _ => break,
+                }
+            }
+            acknowledged
+        });
+        let enough = arrived.len() + 20;
+        while arrived.len() < enough {
+            add(&mut arrived, &next(&mut requests).await);
+        }
+        dev.stop(Signal::KILL);
+        acknowledged.extend(load.await.unwrap());
+    }
+    let _dev = Dev::start(&["--data-dir", folder], &[]);
+    while !acknowledged.iter().all(|id| arrived.contains_key(id)) {
+        add(&mut arrived, &next(&mut requests).await);
+    }
+    assert!(arrived.values().all(|ids| ids.len() == 1), "an event has two webhook ids: {arrived:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
