@@ -24,8 +24,19 @@ const FIRST_PAUSE: Duration = Duration::from_millis(300);
 /// Time limit of one attempt.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(20);
 
-pub(crate) const NO_CREDENTIALS: &str = "no AWS credentials were found; set AWS_PROFILE, or log in and run: \
-    eval \"$(aws configure export-credentials --format env)\"";
+/// Says that there are no credentials, and for which profile.
+pub(crate) fn no_credentials() -> String {
+    match crate::settings::profile() {
+        Some(profile) => format!(
+            "no AWS credentials were found for the profile {profile}; check that it exists, or log in and run: \
+             eval \"$(aws configure export-credentials --profile {profile} --format env)\""
+        ),
+        None => "no AWS credentials were found; set AWS_PROFILE, or log in and run: \
+                 eval \"$(aws configure export-credentials --format env)\""
+            .to_owned(),
+    }
+}
+
 pub(crate) const NO_REGION: &str = "no AWS region is set; set AWS_REGION";
 pub(crate) const UNREACHABLE: &str = "could not reach AWS; check the network, the region and AWS_ENDPOINT_URL";
 
@@ -127,7 +138,7 @@ impl Service {
         let scope = (region, self.host);
         let signature = signing::signature(sdk, scope, (method, &url), &headers, &body, Clock::System.now()).await;
         headers.extend(signature.map_err(|error| match error {
-            SigningError::Credentials(reason) => AttemptError::Settings(format!("{NO_CREDENTIALS} ({reason})")),
+            SigningError::Credentials(reason) => AttemptError::Settings(format!("{} ({reason})", no_credentials())),
             error => AttemptError::Settings(error.to_string()),
         })?);
         let (function, path) = (String::new(), String::new());

@@ -1,6 +1,6 @@
 //! `gatehouse chat`: chats with an agent through agent-chat, from a terminal.
 
-use std::io::{BufRead, IsTerminal, Write};
+use std::io::{BufRead, IsTerminal};
 
 use bytes::Bytes;
 use clap::Args;
@@ -11,10 +11,11 @@ use gatehouse_local::delivery::{Client, Delivery, secret_of, url_of};
 use gatehouse_payload::Nonce;
 use gatehouse_sse::Reader;
 use gatehouse_vendors::development;
+use http::StatusCode;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 
-use crate::shell::variable;
+use crate::shell::{variable, write};
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
@@ -26,6 +27,8 @@ Examples:
 
 /// Maximum size of an event in bytes, the same as in agent-chat.
 const MAX_EVENT_BYTES: usize = 1024 * 1024;
+/// The token of the first client in a secrets document.
+const FIRST_TOKEN: &str = "/agent_chat/clients/0/token";
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -54,8 +57,9 @@ struct Chat {
 }
 
 pub(crate) async fn run(arguments: Arguments) -> Result<bool, Error> {
-    let development = secret_of(development(), "/agent_chat/clients/0/token");
-    let token = variable("GATEHOUSE_CHAT_TOKEN")?.unwrap_or(development);
+    let document = variable("GATEHOUSE_SECRETS")?;
+    let of_document = secret_of(document.as_deref().unwrap_or(development()), FIRST_TOKEN);
+    let token = variable("GATEHOUSE_CHAT_TOKEN")?.unwrap_or(of_document);
     let path = format!("v1/aibot/bots/{}/send-message", arguments.agent);
     let url = format!("{}/{path}", arguments.to.trim_end_matches('/'));
     url_of(&url)?;
@@ -73,10 +77,15 @@ pub(crate) async fn run(arguments: Arguments) -> Result<bool, Error> {
     let mut succeeded = true;
     loop {
         if is_terminal {
-            print(if chat.interrupt.is_some() { "decision> " } else { "> " })?;
+            print(if chat.interrupt.is_some() { "decision (text or JSON)> " } else { "> " })?;
         }
         let mut line = String::new();
-        if std::io::stdin().lock().read_line(&mut line)? == 0 || line.trim().is_empty() {
+        let is_end = std::io::stdin().lock().read_line(&mut line)? == 0;
+        if is_end && is_terminal {
+            // The cursor is still behind the prompt.
+            print("\n")?;
+        }
+        if is_end || line.trim().is_empty() {
             return Ok(succeeded);
         }
         succeeded &= chat.turn(line.trim()).await?;
@@ -103,7 +112,13 @@ impl Chat {
             // This refusal is the only sign that the agent speaks the other dialect.
             if has_switched_dialect || !detail.contains("this agent speaks") {
                 self.interrupt = interrupt;
-                print(&format!("{} {detail}\n", status.as_u16()))?;
+                let hint = match status {
+                    StatusCode::UNAUTHORIZED => {
+                        "; the token is that of GATEHOUSE_CHAT_TOKEN, or of the first client in GATEHOUSE_SECRETS"
+                    }
+                    _ => "",
+                };
+                print(&format!("{} {detail}{hint}\n", status.as_u16()))?;
                 return Ok(false);
             }
             has_switched_dialect = true;
@@ -151,6 +166,8 @@ impl Chat {
                 let value: Value = interrupt.and_then(|interrupt| interrupt.read().ok()).unwrap_or_default();
                 self.interrupt = Some(value["id"].as_str().unwrap_or("interrupt").to_owned());
                 let subject = if value["payload"].is_null() { &value } else { &value["payload"] };
+                // Agents often send an object as text.
+                let subject = subject.as_str().map_or_else(|| subject.to_string(), str::to_owned);
                 print(&format!("\n[waits for a decision about {subject}]\n"))?;
                 Ok(true)
             }
@@ -172,14 +189,14 @@ impl Chat {
         let body = match (self.dialect, interrupt) {
             (Dialect::AgKit, None) => json!({"conversationId": self.conversation, "messages": new_message}),
             (Dialect::AgKit, Some(id)) => {
-                let resume = json!({"interruptId": id, "payload": text});
+                let resume = json!({"interruptId": id, "payload": decision(text)});
                 json!({"conversationId": self.conversation, "messages": [], "resume": resume})
             }
             (Dialect::AgUi, _) => {
                 let run_id = Nonce::random()?.to_string();
                 let mut body = json!({"threadId": self.conversation, "runId": run_id, "messages": self.history});
                 if let Some(id) = interrupt {
-                    body["resume"] = json!([{"interruptId": id, "status": "resolved", "payload": text}]);
+                    body["resume"] = json!([{"interruptId": id, "status": "resolved", "payload": decision(text)}]);
                 }
                 body
             }
@@ -197,6 +214,11 @@ impl Chat {
             body: Bytes::from(body.to_string()),
         })
     }
+}
+
+/// Reads a decision: JSON, or else a text.
+fn decision(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|_| text.into())
 }
 
 /// Turns the changes of a turn into text to print.
@@ -232,9 +254,5 @@ impl Printer {
 
 /// Prints text without escape characters, because the agent's text must not move the cursor.
 fn print(text: &str) -> Result<(), Error> {
-    let text = text.replace('\u{1b}', "");
-    let text = crate::shell::escape_control_characters(&text);
-    let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    Ok(out.flush()?)
+    write(&text.replace('\u{1b}', ""))
 }

@@ -2,6 +2,7 @@
 //!
 //! Every printed result comes from an HTTP response, or is read from the table and the queues.
 
+use std::fmt::Write as _;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ mod sessions;
 mod vendors;
 
 use crate::dev;
+use crate::shell::write;
 use scene::Scene;
 
 /// The reply to Vapi's `workflow.node.started` during the demo.
@@ -141,12 +143,12 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<bool, Error> {
     }
     let options = Options { replies: replies()?, secrets: document.clone(), ..Options::default() };
     let mut scene = Scene::new(Testbed::start(options).await?, document, arguments.sentinel.clone())?;
-    println!("Gatehouse demo: the whole stack in this process, on embedded engines.");
-    println!(
-        "Functions at {}/lambda-url/<function>/<path>, started in {} ms.",
+    write(&format!(
+        "Gatehouse demo: the whole stack in this process, on embedded engines.\n\
+         Functions at {}/lambda-url/<function>/<path>, started in {} ms.\n",
         scene.stack.url,
         started.elapsed().as_millis()
-    );
+    ))?;
 
     let mut rows = Vec::new();
     for (n, step) in DAY.iter().enumerate() {
@@ -155,22 +157,24 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<bool, Error> {
         if let Err(error) = (step.play)(&mut scene).await {
             scene.expect(&format!("the step to finish, but it failed: {error}"), false);
         }
-        rows.push((step.name, scene.end_step(), step_started.elapsed()));
+        rows.push((step.name, scene.end_step()?, step_started.elapsed()));
     }
-    println!("\n{:<15} {:>10} {:>8} {:>9}  result", "step", "deliveries", "checks", "ms");
+    let mut text = format!("\n{:<15} {:>10} {:>8} {:>9}  result\n", "step", "deliveries", "checks", "ms");
     for (name, tally, took) in &rows {
         let result = if tally.failed == 0 { "ok" } else { "FAILED" };
-        println!("{name:<15} {:>10} {:>8} {:>9}  {result}", tally.deliveries, tally.checks, took.as_millis());
+        let (deliveries, checks, ms) = (tally.deliveries, tally.checks, took.as_millis());
+        writeln!(text, "{name:<15} {deliveries:>10} {checks:>8} {ms:>9}  {result}")?;
     }
     let failed = rows.iter().filter(|row| row.1.failed > 0).count();
     let (deliveries, checks) = rows.iter().fold((0, 0), |sum, row| (sum.0 + row.1.deliveries, sum.1 + row.1.checks));
     let seconds = Duration::from_millis(u64::try_from(started.elapsed().as_millis())?).as_secs_f32();
-    println!("\n{deliveries} deliveries, {checks} checks, {seconds:.1} s.");
+    writeln!(text, "\n{deliveries} deliveries, {checks} checks, {seconds:.1} s.")?;
     match failed {
-        0 => println!("Every outcome was the expected one."),
-        1 => println!("One step failed."),
-        _ => println!("{failed} steps failed."),
+        0 => writeln!(text, "Every outcome was the expected one.\nNext: gatehouse dev")?,
+        1 => writeln!(text, "One step failed.")?,
+        _ => writeln!(text, "{failed} steps failed.")?,
     }
+    write(&text)?;
     Ok(failed == 0)
 }
 

@@ -12,11 +12,12 @@ use gatehouse_payload::{Nonce, Outcome};
 use gatehouse_runtime::Clock;
 use gatehouse_vendor::{CredentialsShape, Profile, Source};
 use gatehouse_vendors::{SOURCES, Secrets, development};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::secrets::Place;
 use crate::send::{line, post};
-use crate::shell::{print, variable};
+use crate::settings::{StackArgs, dev_at};
+use crate::shell::{print, variable, write};
 use crate::stack::Outputs;
 
 pub(crate) const ENDPOINTS_EXAMPLES: &str = "\
@@ -34,12 +35,14 @@ Examples:
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// Name of a deployed stack [default: `gatehouse dev`]
-    #[arg(long, value_name = "NAME")]
-    stack: Option<String>,
-    /// URL of `gatehouse dev`
-    #[arg(long = "at", value_name = "URL", default_value = "http://127.0.0.1:9000", conflicts_with = "stack")]
-    base: String,
+    /// Print one JSON object per line
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    aws: StackArgs,
+    /// URL of `gatehouse dev`, if no stack is named [default: `at` in gatehouse.toml, or http://127.0.0.1:9000]
+    #[arg(long = "at", value_name = "URL", conflicts_with = "stack")]
+    base: Option<String>,
 }
 
 /// A public endpoint of the stack.
@@ -103,10 +106,20 @@ pub(crate) fn of_dev(functions: &BTreeMap<String, String>) -> Vec<(String, Optio
 pub(crate) const NOT_DEPLOYED: &str = "not deployed: the stack has no such function; it is of another release";
 
 impl Arguments {
+    /// Returns the name of the stack, unless a `gatehouse dev` is named.
+    fn stack(&self) -> Result<Option<String>, Error> {
+        if self.base.is_some() { Ok(None) } else { self.aws.stack() }
+    }
+
     /// Returns the endpoints with their URLs, and the secrets document if `with_secrets` is set.
-    async fn read(&self, with_secrets: bool) -> Result<(Vec<(Endpoint, Option<String>)>, String), Error> {
-        let Some(stack) = &self.stack else {
-            let base = self.base.trim_end_matches('/');
+    async fn read(
+        &self,
+        stack: Option<&str>,
+        with_secrets: bool,
+    ) -> Result<(Vec<(Endpoint, Option<String>)>, String), Error> {
+        let Some(stack) = stack else {
+            let base = dev_at(self.base.as_deref())?;
+            let base = base.trim_end_matches('/');
             url_of(base)?;
             let with_url = |endpoint: Endpoint| {
                 (endpoint, Some(format!("{base}/lambda-url/{}/{}", endpoint.profile().function, path(endpoint))))
@@ -114,7 +127,7 @@ impl Arguments {
             let document = variable("GATEHOUSE_SECRETS")?.unwrap_or_else(|| development().to_owned());
             return Ok((SOURCES.into_iter().map(with_url).collect(), document));
         };
-        let sdk = gatehouse_runtime::aws::sdk_config().await;
+        let sdk = self.aws.sdk().await?;
         let outputs = Outputs::of(&sdk, stack).await?;
         let addresses = deployed(&outputs)?;
         let document = if with_secrets {
@@ -128,7 +141,15 @@ impl Arguments {
 
 /// Prints the endpoints and their steps as a checklist.
 pub(crate) async fn list(arguments: &Arguments) -> Result<bool, Error> {
-    let (addresses, _) = arguments.read(false).await?;
+    let stack = arguments.stack()?;
+    let (addresses, _) = arguments.read(stack.as_deref(), false).await?;
+    if arguments.json {
+        for (endpoint, url) in addresses {
+            let Profile { name, function, .. } = endpoint.profile();
+            write(&format!("{}\n", json!({"source": name, "function": function, "url": url})))?;
+        }
+        return Ok(true);
+    }
     let mut text = String::new();
     for (endpoint, address) in addresses {
         let Some(address) = address else {
@@ -140,7 +161,7 @@ pub(crate) async fn list(arguments: &Arguments) -> Result<bool, Error> {
             writeln!(text, "  [ ] {step}")?;
         }
     }
-    let stack = arguments.stack.as_ref().map(|stack| format!(" --stack {stack}")).unwrap_or_default();
+    let stack = stack.map(|stack| format!(" --stack {stack}")).unwrap_or_default();
     writeln!(text, "Then: gatehouse ping{stack}")?;
     print(&text)?;
     Ok(true)
@@ -151,13 +172,25 @@ pub(crate) async fn list(arguments: &Arguments) -> Result<bool, Error> {
 /// # Errors
 /// If no endpoint is open.
 pub(crate) async fn ping(arguments: &Arguments) -> Result<bool, Error> {
-    let (addresses, document) = arguments.read(true).await?;
+    let (addresses, document) = arguments.read(arguments.stack()?.as_deref(), true).await?;
     let secrets = Secrets::parse(&document, true)?;
     let (mut all_expected, mut is_any_open) = (true, false);
     for (endpoint, address) in addresses {
         let Profile { function, secrets: part, shape, .. } = endpoint.profile();
+        let report = |state: &str, result: &str, status: Option<u16>| {
+            if arguments.json {
+                let line = json!({"function": function, "state": state, "status": status, "result": result});
+                return write(&format!("{line}\n"));
+            }
+            let state = match (state, status) {
+                ("wrong", _) => "WRONG ".to_owned(),
+                (state, Some(_)) => format!("{state:<5} "),
+                (_, None) => String::new(),
+            };
+            write(&format!("{function:<22} {state}{result}\n"))
+        };
         let Some(address) = address else {
-            print(&format!("{function:<22} {NOT_DEPLOYED}\n"))?;
+            report("missing", NOT_DEPLOYED, None)?;
             continue;
         };
         let delivery = match shape {
@@ -166,17 +199,24 @@ pub(crate) async fn ping(arguments: &Arguments) -> Result<bool, Error> {
         };
         let Some(delivery) = delivery else {
             let reason = format!("closed: the secrets document has no usable value for {}", part.name);
-            print(&format!("{function:<22} {reason}\n"))?;
+            report("closed", &reason, None)?;
             continue;
         };
-        is_any_open = true;
         let address = address.replace("<AgentId>", PROBE_AGENT);
-        let (is_expected, result) = match post(&Client::new(&address)?, &delivery).await {
-            Ok(answer) => (is_expected_response(endpoint, &answer), format!("{}  {}", answer.status, line(&answer))),
-            Err(error) => (false, error),
+        let (state, result, status) = match post(&Client::new(&address)?, &delivery).await {
+            // It has the secret, but a `gatehouse dev` with other secrets has not.
+            Ok(answer) if answer.outcome() == Outcome::Closed.as_str() => {
+                ("closed", format!("{}  {}", answer.status, line(&answer)), Some(answer.status))
+            }
+            Ok(answer) => {
+                let state = if is_expected_response(endpoint, &answer) { "ok" } else { "wrong" };
+                (state, format!("{}  {}", answer.status, line(&answer)), Some(answer.status))
+            }
+            Err(error) => ("wrong", error, None),
         };
-        all_expected &= is_expected;
-        print(&format!("{:<22} {:<5} {result}\n", function, if is_expected { "ok" } else { "WRONG" }))?;
+        all_expected &= state != "wrong";
+        is_any_open |= state != "closed";
+        report(state, &result, status)?;
     }
     if !is_any_open {
         return Err("no endpoint is open; begin with: gatehouse secrets set".into());

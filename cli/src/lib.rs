@@ -2,6 +2,9 @@
 //!
 //! The binary calls [`run`]. A program without a terminal calls [`commands`].
 
+// A closed pipe or a full disk must not end a command with a panic: `shell::print`, `write` and `note` report it.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 mod aws;
 mod chat;
 mod command_line;
@@ -9,10 +12,12 @@ pub mod commands;
 mod demo;
 mod dev;
 mod endpoints;
+mod help;
 mod ops;
 mod replies;
 mod secrets;
 mod send;
+mod settings;
 mod shell;
 mod sign;
 mod stack;

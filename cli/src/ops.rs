@@ -6,6 +6,9 @@ use clap::Subcommand;
 use gatehouse_local::Error;
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::shell::note;
+
+mod check_release;
 pub(crate) mod console;
 pub(crate) mod dead_letters;
 pub(crate) mod deliveries;
@@ -19,31 +22,42 @@ mod listen;
 mod listing;
 mod meter;
 mod output;
-mod replay;
+mod pattern;
+mod search;
+mod show;
 mod state;
 mod stats;
+mod subjects;
 
 /// The exit code of a command that succeeded and found nothing.
 pub(crate) const NOT_FOUND: u8 = 3;
 
 /// The exit code for an invalid combination of arguments.
-const USAGE: u8 = 2;
+pub(crate) const USAGE: u8 = 2;
 
 /// A command's exit code.
 pub(crate) type ExitStatus = Result<u8, Error>;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Show, list or erase events.
+    /// Show what an id names: an event, a conversation, call or session, a chat turn, or a dead letter.
+    ///
+    /// Exits with 3 if nothing has this id.
+    #[command(after_help = show::EXAMPLES)]
+    Show(show::Arguments),
+    /// Find events by a telephone number, an e-mail address or another text in their payloads.
+    #[command(after_help = search::EXAMPLES)]
+    Search(search::Arguments),
+    /// Show, list, export or erase events.
     #[command(subcommand, after_help = events::EXAMPLES)]
     Events(events::Command),
     /// Show or list agntix sessions.
     #[command(subcommand, after_help = state::SESSIONS)]
     Sessions(state::Sessions),
-    /// Show Ada conversations.
+    /// Show or list conversations of Ada and of chats.
     #[command(subcommand, after_help = state::CONVERSATIONS)]
     Conversations(state::Conversations),
-    /// Show Vapi calls.
+    /// Show or list Vapi calls.
     #[command(subcommand, after_help = state::CALLS)]
     Calls(state::Calls),
     /// Inspect, redrive or discard dead letters.
@@ -64,9 +78,18 @@ pub(crate) enum Command {
     /// Show events as they are recorded.
     #[command(after_help = listen::TAIL_EXAMPLES)]
     Tail(listen::FeedArgs),
-    /// Replay stored events through recording and the rules, without side effects.
-    #[command(after_help = replay::EXAMPLES)]
-    Replay(replay::Arguments),
+    /// Check what this release makes of stored events: how it reads, identifies and answers them.
+    #[command(after_help = check_release::EXAMPLES)]
+    CheckRelease(check_release::Arguments),
+    /// The former name of `check-release`.
+    #[command(hide = true, after_help = check_release::EXAMPLES)]
+    Replay(check_release::Arguments),
+    /// The same as `gatehouse events resend`.
+    #[command(hide = true, after_help = listen::RESEND_EXAMPLES)]
+    Resend(listen::ResendArguments),
+    /// The same as `gatehouse tail`.
+    #[command(hide = true, after_help = listen::TAIL_EXAMPLES)]
+    Logs(listen::FeedArgs),
     /// Count events by vendor, type and outcome.
     #[command(after_help = stats::EXAMPLES)]
     Stats(stats::Arguments),
@@ -77,6 +100,8 @@ pub(crate) enum Command {
 
 pub(crate) async fn run(command: Command) -> ExitStatus {
     match command {
+        Command::Show(arguments) => show::run(arguments).await,
+        Command::Search(arguments) => search::run(arguments).await,
         Command::Events(command) => events::run(command).await,
         Command::Sessions(command) => state::sessions(command).await,
         Command::Conversations(command) => state::conversations(command).await,
@@ -86,7 +111,13 @@ pub(crate) async fn run(command: Command) -> ExitStatus {
         Command::Destinations(command) => destinations::run(command).await,
         Command::Listen(arguments) => listen::listen(arguments).await,
         Command::Tail(arguments) => listen::tail(arguments).await,
-        Command::Replay(arguments) => replay::run(arguments).await,
+        Command::CheckRelease(arguments) => check_release::run(arguments).await,
+        Command::Replay(arguments) => {
+            note("gatehouse replay is now gatehouse check-release; to send an event again: gatehouse events resend");
+            check_release::run(arguments).await
+        }
+        Command::Resend(arguments) => listen::resend(arguments).await,
+        Command::Logs(arguments) => listen::tail(arguments).await,
         Command::Stats(arguments) => stats::run(arguments).await,
         Command::Doctor(arguments) => doctor::run(arguments).await,
     }

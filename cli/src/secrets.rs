@@ -1,7 +1,6 @@
 //! `gatehouse secrets`: checks and changes the secrets document without losing events.
 
 use std::fmt::Write as _;
-use std::io::{BufRead, IsTerminal};
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -26,7 +25,7 @@ pub(crate) use document::{Credential, Document};
 use place::PlaceArguments;
 pub(crate) use place::{Place, ServicesPlace, write_file};
 
-use crate::shell::{print, read_text};
+use crate::shell::{UsageError, print, read_secret, read_text};
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
@@ -34,7 +33,9 @@ Examples:
   gatehouse dev --secrets secrets.json                  uses it on this machine
   gatehouse secrets set ada whsec_… --stack gatehouse   in the secret of a deployed stack
   gatehouse secrets set vapi --stack gatehouse          reads the value from standard input, not from the command line
-  gatehouse secrets set client:web --new --agents support,sales --stack gatehouse
+  gatehouse secrets set client:web --new --agents support --stack gatehouse
+  gatehouse secrets set agent:support --url https://agent.example.com/run --dialect ag-ui
+  gatehouse secrets set agent:support -                 its token, from standard input
   gatehouse secrets set service:orders --url https://orders.example.com/vapi --header 'x-vapi-secret: …' --new
   gatehouse secrets set service:orders --lambda orders:live --stack gatehouse
   gatehouse secrets check --stack gatehouse
@@ -79,9 +80,12 @@ pub(crate) struct Set {
     /// Generate a new value and print it
     #[arg(long, conflicts_with = "values")]
     new: bool,
-    /// Agents that a client may call; `*` means all agents
+    /// Of client:ID: the agents that the client may call; `*` means all agents
     #[arg(long, value_name = "IDS", value_delimiter = ',')]
     agents: Vec<String>,
+    /// Of agent:ID: the dialect that the agent speaks
+    #[arg(long, value_name = "DIALECT", requires = "url", value_parser = ["ag-kit", "ag-ui"])]
+    dialect: Option<String>,
     #[command(flatten)]
     service: ServiceArguments,
     #[command(flatten)]
@@ -90,15 +94,15 @@ pub(crate) struct Set {
 
 /// The members of a service.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Options of service:NAME")]
+#[command(next_help_heading = "Options of service:NAME and agent:ID")]
 struct ServiceArguments {
-    /// URL of the service
+    /// URL of the service or of the agent
     #[arg(long, value_name = "URL", conflicts_with = "lambda")]
     url: Option<String>,
     /// Header of each request, such as 'x-vapi-secret: VALUE'; repeatable. `-` reads it from standard input
     #[arg(long, value_name = "NAME: VALUE")]
     header: Vec<String>,
-    /// The service's address may be in a private network
+    /// The address may be in a private network
     #[arg(long, requires = "url")]
     private: bool,
     /// Lambda function: its name, name:alias or ARN
@@ -130,7 +134,7 @@ impl ServiceArguments {
 pub(crate) fn parse_headers(headers: &[String]) -> Result<Value, Error> {
     let mut parsed = serde_json::Map::new();
     for header in headers {
-        let read = if header == "-" { read_line("Header, as NAME: VALUE")? } else { header.clone() };
+        let read = if header == "-" { read_secret("Header, as NAME: VALUE")? } else { header.clone() };
         let (name, value) = read.split_once(':').ok_or("a header needs the form 'NAME: VALUE'")?;
         parsed.insert(name.trim().to_ascii_lowercase(), value.trim().into());
     }
@@ -178,8 +182,8 @@ async fn check(place: &Place) -> Result<bool, Error> {
     Ok(secrets.defects.is_empty())
 }
 
-async fn set(Set { credential, mut values, new, agents, service, place }: Set) -> Result<bool, Error> {
-    let credential: Credential = credential.parse()?;
+async fn set(Set { credential, mut values, new, agents, dialect, service, place }: Set) -> Result<bool, Error> {
+    let credential: Credential = credential.parse().map_err(UsageError)?;
     let place = place.place().await?;
     let mut document = Document::read(place.read().await?.as_deref())?;
     let members = service.members()?;
@@ -197,8 +201,25 @@ async fn set(Set { credential, mut values, new, agents, service, place }: Set) -
         }
         return check(&place).await;
     }
-    if !members.is_empty() {
-        return Err(format!("--url, --lambda and --header are for service:NAME, not for {credential}").into());
+    if let Credential::Agent(id) = &credential {
+        if new {
+            return Err("--new cannot be used: an agent's token comes from the agent".into());
+        }
+        let mut members = members;
+        members.retain(|(name, _)| ["url", "private"].contains(name));
+        members.extend(dialect.map(|dialect| ("dialect", dialect.into())));
+        if values.iter().any(|value| value == "-") {
+            values = vec![read_value(&credential)?];
+        }
+        members.extend(values.first().map(|token| ("token", token.as_str().into())));
+        document.set_agent(id, members)?;
+        place.write(&document.text(&credential, 1)?).await?;
+        return check(&place).await;
+    }
+    if !members.is_empty() || dialect.is_some() {
+        return Err(
+            format!("--url, --lambda and --header are for service:NAME and agent:ID, not for {credential}").into()
+        );
     }
     if matches!(credential, Credential::Destination(_)) {
         return Err("a destination is set with: gatehouse destinations set NAME".into());
@@ -219,7 +240,10 @@ async fn set(Set { credential, mut values, new, agents, service, place }: Set) -
 }
 
 async fn rotate(Rotate { credential, value, finish, place }: Rotate) -> Result<bool, Error> {
-    let credential: Credential = credential.parse()?;
+    let credential: Credential = credential.parse().map_err(UsageError)?;
+    if matches!(credential, Credential::Agent(_)) {
+        return Err(format!("an agent has one token; to replace it: gatehouse secrets set {credential} -").into());
+    }
     let command = format!("gatehouse secrets rotate {credential}{}", place.as_options());
     let place = place.place().await?;
     let document = Document::read(place.read().await?.as_deref())?;
@@ -290,6 +314,8 @@ fn steps(credential: &Credential, place: &Place, value: &str, command: &str) -> 
             steps.push("Wait until all calls that began before this change have ended.".to_owned());
         }
         Credential::Client(_) => steps.push(format!("Give the client this token: {value}")),
+        // It is not rotated.
+        Credential::Agent(_) => {}
         Credential::Service(_) => steps.push(format!("Let the service verify with this secret as well: {value}")),
         Credential::Destination(_) => steps.push(format!("Let the server verify with this secret as well: {value}")),
     }
@@ -317,16 +343,7 @@ pub(crate) fn new_signing_secret() -> Result<String, Error> {
 
 /// Reads a value from standard input.
 fn read_value(credential: &Credential) -> Result<String, Error> {
-    read_line(&format!("Value of {credential}"))
-}
-
-fn read_line(prompt: &str) -> Result<String, Error> {
-    if std::io::stdin().is_terminal() {
-        print(&format!("{prompt}, then Enter: "))?;
-    }
-    let mut line = String::new();
-    std::io::stdin().lock().read_line(&mut line)?;
-    Ok(line.trim().to_owned())
+    read_secret(&format!("Value of {credential}"))
 }
 
 /// Describes what a document opens and which entries are invalid, without values.
@@ -375,6 +392,15 @@ fn summary(place: &Place, secrets: &AllSecrets) -> String {
     }
     for defect in &secrets.defects {
         let _ = writeln!(text, "  not used: {defect}");
+    }
+    for client in &chat.clients {
+        let is_unknown = |agent: &&String| *agent != "*" && !chat.agents.contains_key(*agent);
+        for agent in client.rights.agents().iter().filter(is_unknown) {
+            let (id, set) =
+                (&client.id, format!("gatehouse secrets set agent:{agent} --url URL --dialect ag-kit|ag-ui"));
+            let _ =
+                writeln!(text, "  warning: client {id} may call {agent}, which does not exist yet; to add it: {set}");
+        }
     }
     text
 }

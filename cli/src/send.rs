@@ -13,15 +13,19 @@ use serde_json::Value;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
-use crate::shell::{innermost, print};
-use crate::vendor::{DeliveryArguments, SourceArg};
+use crate::shell::{innermost, note, print, write};
+use crate::vendor::{DeliveryArguments, SourceArg, list_examples};
 
 pub(crate) const EXAMPLES: &str = "\
-Each repetition has its own message id: the first id with the suffix _1, _2 and so on. It is a new event if the vendor's
-event ids are message ids, and a duplicate if they come from the body.
+Each repetition has its own message id: the first id with the suffix _1, _2 and so on. Repetitions of an example are new
+events, with other ids and times. Those of a file are new events if the vendor's event ids are message ids, and
+duplicates if they come from the body.
 
 Examples:
   gatehouse send ada                                 an example body, to `gatehouse dev`
+  gatehouse send --list                              the examples of all vendors
+  gatehouse send vapi-server --example end-of-call-report
+  gatehouse send ada --set data.conversation_id=c1
   gatehouse send vapi-client body.json
   gatehouse send ada body.json --to https://….lambda-url.us-east-1.on.aws/ --secret whsec_…
   gatehouse send ada --repeat 10000 --concurrency 16 as fast as possible
@@ -34,8 +38,12 @@ const MAX_FAILURES_IN_A_ROW: u32 = 100;
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
+    /// List the example bodies of all vendors
+    #[arg(long, exclusive = true)]
+    list: bool,
+    // Absent with --list.
     #[command(flatten)]
-    delivery: DeliveryArguments,
+    delivery: Option<DeliveryArguments>,
     /// Number of deliveries
     #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u64).range(1..))]
     repeat: u64,
@@ -57,14 +65,21 @@ pub(crate) fn rate(text: &str) -> Result<f64, String> {
 }
 
 pub(crate) async fn run(arguments: Arguments) -> Result<bool, Error> {
-    let Arguments { delivery, repeat, rate, concurrency } = arguments;
-    let (secrets, body, url) = (delivery.secrets()?, delivery.body()?, delivery.url());
+    let Arguments { delivery, repeat, rate, concurrency, .. } = arguments;
+    let Some(delivery) = delivery else {
+        write(&list_examples())?;
+        return Ok(true);
+    };
+    let (secrets, mut body, url) = (delivery.secrets()?, delivery.body()?, delivery.url()?);
     let client = Client::new(&url)?;
     let first_id = delivery.message_id()?;
     if repeat == 1 {
         let answer = post(&client, &delivery.sign(&secrets, &first_id, &body)?).await;
         let answer = answer.map_err(|error| unreachable(&url, &error))?;
         print(&format!("{} {}\n{}", answer.status, line(&answer), reply_line(delivery.source, &answer)))?;
+        if std::io::stderr().is_terminal() && is_of_dev(&url) && !answer.event_id().is_empty() {
+            note(format!("gatehouse show {} shows it", answer.event_id()));
+        }
         return Ok((200..300).contains(&answer.status));
     }
 
@@ -87,6 +102,9 @@ pub(crate) async fn run(arguments: Arguments) -> Result<bool, Error> {
             break;
         }
         let message_id = if n == 0 { first_id.clone() } else { format!("{first_id}_{n}") };
+        if n > 0 {
+            body = delivery.next_body(&body)?;
+        }
         let (signed, client) = (delivery.sign(&secrets, &message_id, &body)?, client.clone());
         running.spawn(async move { post(&client, &signed).await });
     }
@@ -130,6 +148,11 @@ pub(crate) async fn post(client: &Client, delivery: &gatehouse_local::Delivery) 
         Ok(Err(error)) => Err(innermost(&*error)),
         Err(_) => Err(format!("timed out after {} s", REQUEST_TIMEOUT.as_secs())),
     }
+}
+
+/// Whether a URL is one of a `gatehouse dev`, whose events commands show without further arguments.
+fn is_of_dev(url: &str) -> bool {
+    crate::settings::dev_at(None).is_ok_and(|at| url.starts_with(&at))
 }
 
 fn unreachable(url: &str, error: &str) -> String {

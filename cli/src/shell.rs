@@ -1,6 +1,7 @@
 //! Environment variables, files, terminal output and Ctrl-C.
 
 use std::borrow::Cow;
+use std::fmt::Display;
 use std::io::{IsTerminal, Read, Write};
 use std::path::Path;
 
@@ -8,6 +9,8 @@ use anstyle::{AnsiColor, Style};
 use gatehouse_local::Error;
 use gatehouse_payload::Outcome;
 use gatehouse_payload::outcome::Severity;
+#[cfg(unix)]
+use rustix::termios::LocalModes;
 
 /// Returns the value of an environment variable. An empty value counts as unset.
 pub(crate) fn variable(name: &str) -> Result<Option<String>, Error> {
@@ -18,13 +21,45 @@ pub(crate) fn variable(name: &str) -> Result<Option<String>, Error> {
     }
 }
 
-/// Prints text to standard output. A closed pipe is not an error: the reader needs no more text.
-pub(crate) fn print(text: &str) -> Result<(), Error> {
+/// The arguments do not fit together.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct UsageError(pub(crate) String);
+
+/// The reader of standard output has closed it, and needs no more text. A command that only prints ends successfully.
+#[derive(Debug, thiserror::Error)]
+#[error("standard output is closed")]
+pub(crate) struct ClosedPipe;
+
+/// Prints text to standard output, of a list or of another command that only prints.
+///
+/// # Errors
+/// [`ClosedPipe`] if nobody reads it; another error if it cannot be written.
+pub(crate) fn write(text: &str) -> Result<(), Error> {
+    write_bytes(escape_control_characters(text).as_bytes())
+}
+
+/// Writes bytes to standard output as they are.
+///
+/// # Errors
+/// Like [`write`].
+pub(crate) fn write_bytes(bytes: &[u8]) -> Result<(), Error> {
     let mut stdout = std::io::stdout().lock();
-    match stdout.write_all(escape_control_characters(text).as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        written => Ok(written?),
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Err(ClosedPipe.into()),
+        Err(error) => Err(format!("standard output cannot be written: {error}").into()),
     }
+}
+
+/// Prints text to standard output. A closed pipe is not an error: the command does its work nevertheless.
+pub(crate) fn print(text: &str) -> Result<(), Error> {
+    write(text).or_else(|error| if error.is::<ClosedPipe>() { Ok(()) } else { Err(error) })
+}
+
+/// Prints a line on standard error. If that is closed or full, nobody can be told.
+pub(crate) fn note(text: impl Display) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
 /// Escapes, as JSON does, all characters that could move the cursor or change the direction of text. Line ends, tabs
@@ -105,7 +140,7 @@ pub(crate) async fn confirm(question: &str, interrupts: &mut Interrupts) -> Resu
     if !std::io::stdin().is_terminal() {
         return Err("standard input is not a terminal; pass --yes to confirm".into());
     }
-    eprint!("{question} [y/N] ");
+    let _ = write!(std::io::stderr().lock(), "{question} [y/N] ");
     let (sender, answer) = tokio::sync::oneshot::channel();
     // A plain thread rather than a blocking task: the runtime would wait for such a task after Ctrl-C.
     std::thread::spawn(move || {
@@ -116,6 +151,73 @@ pub(crate) async fn confirm(question: &str, interrupts: &mut Interrupts) -> Resu
     tokio::select! {
         answer = answer => Ok(["y", "yes"].contains(&answer??.trim().to_ascii_lowercase().as_str())),
         () = interrupts.next() => Ok(false),
+    }
+}
+
+/// Reads a line from standard input. At a terminal, it asks for it and does not show what is typed.
+///
+/// # Errors
+/// If standard input cannot be read, or Ctrl-C is typed.
+pub(crate) fn read_secret(prompt: &str) -> Result<String, Error> {
+    let mut line = String::new();
+    #[cfg(unix)]
+    if let Some(_mode) = TerminalMode::without_echo() {
+        let _ = write!(std::io::stderr().lock(), "{prompt} (not shown), then Enter: ");
+        let mut bytes = Vec::new();
+        for byte in std::io::stdin().lock().bytes() {
+            match byte? {
+                b'\r' | b'\n' | 4 => break,
+                // Ctrl-C, which this mode passes on.
+                3 => {
+                    note("");
+                    return Err("interrupted: nothing is written".into());
+                }
+                8 | 127 => drop(bytes.pop()),
+                byte => bytes.push(byte),
+            }
+        }
+        note("");
+        return Ok(String::from_utf8(bytes).map_err(|_| "the value is not UTF-8")?.trim().to_owned());
+    }
+    if std::io::stdin().is_terminal() {
+        let _ = write!(std::io::stderr().lock(), "{prompt}, then Enter: ");
+    }
+    std::io::stdin().read_line(&mut line)?;
+    Ok(line.trim().to_owned())
+}
+
+/// The mode of a terminal that passes single keys on and does not show them. Dropping it restores the mode before.
+#[cfg(unix)]
+#[derive(Debug)]
+pub(crate) struct TerminalMode(rustix::termios::Termios);
+
+#[cfg(unix)]
+impl TerminalMode {
+    /// Sets the mode for single keys; Ctrl-C interrupts the process as usual. `None` if standard input is no terminal.
+    pub(crate) fn of_keys() -> Option<TerminalMode> {
+        TerminalMode::without(LocalModes::ICANON | LocalModes::ECHO)
+    }
+
+    /// Sets the mode for a secret, in which Ctrl-C is a key too. `None` if standard input is no terminal.
+    fn without_echo() -> Option<TerminalMode> {
+        TerminalMode::without(LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG)
+    }
+
+    fn without(modes: LocalModes) -> Option<TerminalMode> {
+        use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
+        let before = tcgetattr(std::io::stdin()).ok()?;
+        let mut mode = before.clone();
+        mode.local_modes.remove(modes);
+        tcsetattr(std::io::stdin(), OptionalActions::Now, &mode).ok()?;
+        Some(TerminalMode(before))
+    }
+}
+
+#[cfg(unix)]
+impl Drop for TerminalMode {
+    fn drop(&mut self) {
+        // Fails only if the terminal is gone.
+        let _ = rustix::termios::tcsetattr(std::io::stdin(), rustix::termios::OptionalActions::Now, &self.0);
     }
 }
 

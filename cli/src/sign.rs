@@ -42,7 +42,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool, Error> {
     let body = request.body()?;
     let delivery = request.sign(&request.secrets()?, &request.message_id()?, &body)?;
     let text = match form {
-        Form::Curl => curl(&delivery, &request.url(), request.file.as_deref())?,
+        Form::Curl => curl(&delivery, &request.url()?, request.file.as_deref().filter(|_| !request.changes_file()))?,
         Form::Headers => delivery.headers.iter().map(|(name, value)| format!("{name}: {value}\n")).collect(),
         Form::LambdaEvent => format!("{:#}\n", delivery.to_lambda_event()),
     };
@@ -61,5 +61,5 @@ fn curl(delivery: &Delivery, url: &str, file: Option<&Path>) -> Result<String, E
     };
     let headers: String =
         delivery.headers.iter().map(|(n, v)| format!(" \\\n  -H {}", shell_quote(&format!("{n}: {v}")))).collect();
-    Ok(format!("curl -sS -i {}{headers} \\\n  {option} {}\n", shell_quote(url), shell_quote(&body)))
+    Ok(format!("curl -sS -i -w '\\n' {}{headers} \\\n  {option} {}\n", shell_quote(url), shell_quote(&body)))
 }

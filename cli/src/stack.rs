@@ -6,7 +6,7 @@ use aws_config::SdkConfig;
 use aws_sdk_dynamodb::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use gatehouse_local::Error;
 
-use crate::aws::{CLOUDFORMATION, NO_CREDENTIALS, NO_REGION, UNREACHABLE, child, members};
+use crate::aws::{CLOUDFORMATION, NO_REGION, UNREACHABLE, child, members, no_credentials};
 use crate::shell::innermost;
 
 /// The outputs and parameters of a stack.
@@ -26,7 +26,8 @@ impl Outputs {
     /// # Errors
     /// If the stack does not exist, or AWS cannot be reached.
     pub(crate) async fn of(sdk: &SdkConfig, stack: &str) -> Result<Self, Error> {
-        let (about, input) = (format!("the stack {stack}"), [("StackName", stack)]);
+        let region = sdk.region().map(|region| format!(" in {region}")).unwrap_or_default();
+        let (about, input) = (format!("the stack {stack}{region}"), [("StackName", stack)]);
         let outputs = CLOUDFORMATION.query(sdk, &about, "DescribeStacks", &input, |answer| {
             let pairs = |list, key, value| {
                 let pair = |member| Some((child(member, key)?.to_owned(), child(member, value)?.to_owned()));
@@ -71,9 +72,9 @@ where
     }
     let context = DisplayErrorContext(error).to_string();
     let advice = match context.as_str() {
-        text if text.contains("redentials") => NO_CREDENTIALS,
-        text if text.contains("Region") => NO_REGION,
-        _ => UNREACHABLE,
+        text if text.contains("redentials") => no_credentials(),
+        text if text.contains("Region") => NO_REGION.to_owned(),
+        _ => UNREACHABLE.to_owned(),
     };
     format!("{about}: {advice} ({})", innermost(error)).into()
 }

@@ -1,5 +1,6 @@
 //! Command-line arguments that `sign` and `send` share: the vendor, the body and the secret.
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
@@ -9,11 +10,12 @@ use gatehouse_local::delivery::Delivery;
 use gatehouse_local::{Error, dev_url};
 use gatehouse_payload::Nonce;
 use gatehouse_runtime::Clock;
-use gatehouse_vendor::{CredentialsShape, Source};
+use gatehouse_vendor::{CredentialsShape, Sample, Source};
 use gatehouse_vendors::{SOURCES, Secrets, development};
 use serde_json::{Value, json};
 
-use crate::shell::{read, variable};
+use crate::settings::dev_at;
+use crate::shell::{UsageError, read, variable};
 
 /// The source of a delivery, by its name on the command line.
 #[derive(Debug, Clone, Copy)]
@@ -42,6 +44,12 @@ pub(crate) struct DeliveryArguments {
     pub(crate) source: SourceArg,
     /// File with the body; `-` reads standard input [default: an example body of the vendor]
     pub(crate) file: Option<PathBuf>,
+    /// Name of the example body, such as end-of-call-report; `gatehouse send --list` lists them
+    #[arg(long, value_name = "NAME", conflicts_with = "file")]
+    example: Option<String>,
+    /// Set a member of the body, such as data.conversation_id=c1; repeatable. The value is JSON, or else a text
+    #[arg(long, value_name = "PATH=VALUE", value_parser = member)]
+    set: Vec<(String, Value)>,
     /// Signing secret or token [default: the vendor's first one in GATEHOUSE_SECRETS, or in the development document if
     /// that is unset]. A token for Vapi is sent as the first scheme of the document defines
     #[arg(long, value_name = "SECRET")]
@@ -50,22 +58,71 @@ pub(crate) struct DeliveryArguments {
     /// body differs. Schemes without message ids ignore it [default: a new id]
     #[arg(long, value_name = "ID", value_parser = header_value)]
     message_id: Option<String>,
-    /// URL of the endpoint [default: `gatehouse dev` on port 9000]
+    /// URL of the endpoint [default: that of `gatehouse dev`, by `at` in gatehouse.toml or on port 9000]
     #[arg(long = "to", value_name = "URL", value_parser = url)]
     to: Option<String>,
 }
 
 impl DeliveryArguments {
-    pub(crate) fn url(&self) -> String {
-        self.to.clone().unwrap_or_else(|| dev_url("http://127.0.0.1:9000", self.source.0))
+    pub(crate) fn url(&self) -> Result<String, Error> {
+        match &self.to {
+            Some(url) => Ok(url.clone()),
+            None => Ok(dev_url(&dev_at(None)?, self.source.0)),
+        }
     }
 
+    /// Whether the body differs from the file.
+    pub(crate) fn changes_file(&self) -> bool {
+        !self.set.is_empty()
+    }
+
+    /// Returns the body.
+    ///
+    /// # Errors
+    /// If the file cannot be read, there is no such example, or a member cannot be set.
     pub(crate) fn body(&self) -> Result<Vec<u8>, Error> {
-        self.file.as_deref().map_or_else(|| Ok(self.example().to_vec()), read)
+        match &self.file {
+            Some(file) => self.with_members(read(file)?),
+            None => self.with_members(self.example()?.map_or("{}", |sample| sample.body).as_bytes().to_vec()),
+        }
     }
 
-    fn example(&self) -> &'static [u8] {
-        self.source.0.samples().first().map_or(b"{}", |sample| sample.body.as_bytes())
+    /// Returns the body of another event: the example with other ids and times. A file stays as it is.
+    ///
+    /// # Errors
+    /// Like [`body`](Self::body).
+    pub(crate) fn next_body(&self, body: &[u8]) -> Result<Vec<u8>, Error> {
+        match self.example()?.filter(|_| self.file.is_none()) {
+            Some(sample) => {
+                let id = Nonce::random()?.to_string();
+                self.with_members(sample.fresh(&id, Clock::System.now()).into_bytes())
+            }
+            None => Ok(body.to_vec()),
+        }
+    }
+
+    /// Returns the example; `None` if the vendor has none.
+    fn example(&self) -> Result<Option<&'static Sample>, Error> {
+        let samples = self.source.0.samples();
+        let Some(name) = &self.example else { return Ok(samples.first()) };
+        let found = samples.iter().find(|sample| sample.name == *name).ok_or_else(|| {
+            let names: Vec<&str> = samples.iter().map(|sample| sample.name).collect();
+            let vendor = self.source.0.profile().name;
+            UsageError(format!("{vendor} has no example {name}; it has {}", names.join(", ")))
+        })?;
+        Ok(Some(found))
+    }
+
+    fn with_members(&self, body: Vec<u8>) -> Result<Vec<u8>, Error> {
+        if self.set.is_empty() {
+            return Ok(body);
+        }
+        let mut value: Value =
+            serde_json::from_slice(&body).map_err(|error| format!("--set needs a body of JSON: {error}"))?;
+        for (path, new) in &self.set {
+            set_member(&mut value, path, new.clone()).map_err(UsageError)?;
+        }
+        Ok(value.to_string().into_bytes())
     }
 
     pub(crate) fn message_id(&self) -> Result<String, Error> {
@@ -119,6 +176,43 @@ impl DeliveryArguments {
     }
 }
 
+/// Parses `PATH=VALUE`.
+fn member(text: &str) -> Result<(String, Value), String> {
+    let (path, value) = text.split_once('=').filter(|(path, _)| !path.is_empty()).ok_or("use PATH=VALUE")?;
+    Ok((path.to_owned(), serde_json::from_str(value).unwrap_or_else(|_| value.into())))
+}
+
+/// Sets the member at a path of names and numbers, separated by dots. Creates objects that are missing.
+fn set_member(value: &mut Value, path: &str, new: Value) -> Result<(), String> {
+    let mut at = value;
+    for name in path.split('.') {
+        if at.is_null() {
+            *at = json!({});
+        }
+        at = match at {
+            Value::Object(members) => members.entry(name).or_insert(Value::Null),
+            Value::Array(values) => {
+                let found = name.parse::<usize>().ok().and_then(|n| values.get_mut(n));
+                found.ok_or_else(|| format!("--set {path}: the list has no element {name}"))?
+            }
+            _ => return Err(format!("--set {path}: what has the member {name} is no object")),
+        };
+    }
+    *at = new;
+    Ok(())
+}
+
+/// Returns the examples of all vendors, one line each.
+pub(crate) fn list_examples() -> String {
+    let mut text = String::new();
+    for SourceArg(source) in SourceArg::value_variants() {
+        for sample in source.samples() {
+            let _ = writeln!(text, "{:<12} {}", source.profile().name, sample.name);
+        }
+    }
+    text
+}
+
 /// Parses an argument that is sent in a header.
 fn header_value(text: &str) -> Result<String, String> {
     let is_visible = !text.is_empty() && text.chars().all(|c| c.is_ascii_graphic() || c == ' ') && text.trim() == text;
@@ -131,4 +225,28 @@ fn header_value(text: &str) -> Result<String, String> {
 
 fn url(text: &str) -> Result<String, String> {
     gatehouse_local::delivery::url_of(text).map(|_| text.to_owned()).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn member_is_set_by_its_path() {
+        let mut body = json!({"data": {"id": 1}, "list": [{"a": 1}]});
+        for argument in ["data.id=c1", "data.more.deep=[1]", "list.0.a=null", "new=007", "text=a=b"] {
+            let (path, value) = member(argument).unwrap();
+            set_member(&mut body, &path, value).unwrap();
+        }
+        let expected = json!({"data": {"id": "c1", "more": {"deep": [1]}}, "list": [{"a": null}], "new": "007",
+                              "text": "a=b"});
+        assert_eq!(body, expected);
+        for wrong in ["list.7=1", "data.id.x=1"] {
+            let (path, value) = member(wrong).unwrap();
+            assert!(set_member(&mut body, &path, value).unwrap_err().contains(&path), "{wrong}");
+        }
+        for wrong in ["=1", "name", ""] {
+            assert!(member(wrong).is_err(), "{wrong}");
+        }
+    }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use gatehouse_inbox::queue::{from_message, to_message};
-use gatehouse_inbox::store::by_source::{ListedEvent, hours};
+use gatehouse_inbox::store::by_source::{ListedEvent, SourceQuery, hours};
 use gatehouse_local::{Delivery, Testbed};
 use gatehouse_payload::event::Received;
 use gatehouse_payload::json::Document;
@@ -126,7 +126,9 @@ fn signed(message_id: &str, body: String) -> Delivery {
 async fn listed(stack: &Testbed, vendor: &str, started: Timestamp) -> Vec<ListedEvent> {
     let mut listed = Vec::new();
     for hour in hours(started, now()) {
-        listed.extend(stack.store().list_by_source(vendor, hour, now(), now(), None).await.unwrap().0);
+        listed.extend(
+            stack.store().list_by_source(SourceQuery::latest_first(vendor, hour, now()), now(), None).await.unwrap().0,
+        );
     }
     listed
 }

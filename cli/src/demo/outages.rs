@@ -76,15 +76,15 @@ pub(super) async fn poison(scene: &mut Scene) -> Result<(), Error> {
     };
     let [reason, last_error, first_failed_at, attempts] =
         ["reason", "last_error", "first_failed_at", "attempts"].map(attribute);
-    println!(
+    scene.say(&format!(
         "      dead letter: reason={reason} last_error={last_error:?} first_failed_at={first_failed_at} \
          attempts={attempts}"
-    );
+    ));
     let is_explained = reason == "refused" && last_error.contains("ValidationException") && attempts == "5";
     scene.expect("a dead letter with its reason, after five attempts", is_explained && !first_failed_at.is_empty());
     scene.stack.dynamodb.clear_rules();
     scene.stack.redrive().await?;
-    println!("      redriven");
+    scene.say("      redriven");
     let record = scene.record_by_retry(answer.event_id()).await?;
     scene.expect(
         "the event in the table, after the fault was removed",

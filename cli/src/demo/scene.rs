@@ -15,6 +15,8 @@ use gatehouse_vendor::Source;
 use gatehouse_vendors::Secrets;
 use serde_json::Value;
 
+use crate::shell::write;
+
 /// Time limit for an event on the retry queue to be recorded.
 const RECORD_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -36,12 +38,22 @@ pub(crate) struct Scene {
     store: Store,
     is_sabotaged: bool,
     tally: Tally,
+    /// The first error of standard output.
+    output: Result<(), Error>,
 }
 
 impl Scene {
     pub(crate) fn new(stack: Testbed, document: String, sentinel: Option<String>) -> Result<Self, Error> {
         let (store, secrets) = (stack.store(), Secrets::parse(&document, true)?);
-        Ok(Scene { stack, document, sentinel, secrets, store, is_sabotaged: false, tally: Tally::default() })
+        let (tally, output) = (Tally::default(), Ok(()));
+        Ok(Scene { stack, document, sentinel, secrets, store, is_sabotaged: false, tally, output })
+    }
+
+    /// Prints a line. After an error, it prints nothing.
+    pub(crate) fn say(&mut self, line: &str) {
+        if self.output.is_ok() {
+            self.output = write(&format!("{line}\n"));
+        }
     }
 
     /// Builds a delivery of Ada, signed at the current time.
@@ -86,14 +98,18 @@ impl Scene {
 
     pub(crate) fn begin_step(&mut self, n: usize, title: &str, is_sabotaged: bool) {
         (self.is_sabotaged, self.tally) = (is_sabotaged, Tally::default());
-        println!("\n{n:>2}. {title}{}", if is_sabotaged { "   [sabotaged]" } else { "" });
+        self.say(&format!("\n{n:>2}. {title}{}", if is_sabotaged { "   [sabotaged]" } else { "" }));
     }
 
-    pub(crate) fn end_step(&mut self) -> Tally {
+    /// Ends a step.
+    ///
+    /// # Errors
+    /// If standard output could not be written.
+    pub(crate) fn end_step(&mut self) -> Result<Tally, Error> {
         // The faults of a step must not affect the next one.
         self.stack.dynamodb.clear_rules();
         self.stack.sqs.clear_rules();
-        self.tally
+        std::mem::replace(&mut self.output, Ok(())).map(|()| self.tally)
     }
 
     pub(crate) fn now() -> Timestamp {
@@ -137,7 +153,7 @@ impl Scene {
         self.print(label, &answer);
         let problem: Value = serde_json::from_str(&answer.body).unwrap_or_default();
         let detail = problem["detail"].as_str().unwrap_or_default();
-        println!("      {detail}");
+        self.say(&format!("      {detail}"));
         let is_problem = answer.header("content-type") == "application/problem+json" && problem["status"] == status;
         let is_met = answer.status == status && is_problem && detail.contains(detail_part);
         self.expect(&format!("{status}, with a problem document that names {detail_part:?}"), is_met);
@@ -146,19 +162,19 @@ impl Scene {
 
     fn print(&mut self, label: &str, answer: &Answer) {
         self.tally.deliveries += 1;
-        println!("    {label:<36} {} {:<11} {}", answer.status, answer.outcome(), answer.event_id());
+        self.say(&format!("    {label:<36} {} {:<11} {}", answer.status, answer.outcome(), answer.event_id()));
         if self.sentinel.is_some() {
-            println!("{:?}\n{}", answer.headers, answer.body.trim_end());
+            self.say(&format!("{:?}\n{}", answer.headers, answer.body.trim_end()));
         }
     }
 
     pub(crate) fn expect(&mut self, expectation: &str, is_met: bool) {
         self.tally.checks += 1;
         if is_met {
-            println!("      ✓ {expectation}");
+            self.say(&format!("      ✓ {expectation}"));
         } else {
             self.tally.failed += 1;
-            println!("      ✗ expected {expectation}");
+            self.say(&format!("      ✗ expected {expectation}"));
         }
     }
 

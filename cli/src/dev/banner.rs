@@ -10,7 +10,7 @@ use gatehouse_vendor::Profile;
 
 use super::Dev;
 use super::lines::bold;
-use crate::shell::shell_quote;
+use crate::shell::{note, shell_quote};
 use crate::vendor::SourceArg;
 
 /// Prints the JSON line for programs.
@@ -24,7 +24,7 @@ pub(super) fn print_json(dev: &Dev) -> Result<(), Error> {
 pub(super) fn warn(dev: &Dev) {
     if !dev.host.is_loopback() {
         let exposed = "the functions, and DynamoDB and SQS without authentication,";
-        eprintln!("warning: {exposed} are reachable from other machines (listening on {})", dev.host);
+        note(format!("warning: {exposed} are reachable from other machines (listening on {})", dev.host));
     }
 }
 
@@ -86,9 +86,9 @@ fn write_functions(dev: &Dev, out: &mut impl Write) -> std::io::Result<()> {
 fn write_services(dev: &Dev, out: &mut impl Write) -> std::io::Result<()> {
     let stack = &dev.stack;
     writeln!(out, "\nDynamoDB and SQS, for these commands, any SDK and the AWS CLI:")?;
-    for service in [&dev.dynamodb, &dev.sqs] {
+    for (name, service) in [("DynamoDB", &dev.dynamodb), ("SQS", &dev.sqs)] {
         let note = if service.engine.is_some() { "" } else { "  (external)" };
-        writeln!(out, "  {}{note}", service.url)?;
+        writeln!(out, "  {name:<9} {}{note}", service.url)?;
     }
     let (table, retry, dead) = (&stack.table, name(&stack.retry_queue), name(&stack.dead_letter_queue));
     writeln!(out, "  table {table}, queues {retry} and {dead}")?;

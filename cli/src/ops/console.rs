@@ -3,7 +3,7 @@
 use indicatif::ProgressBar;
 
 use super::progress;
-use crate::shell::Interrupts;
+use crate::shell::{Interrupts, note};
 
 /// Whether a user sees an operation and can interrupt it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +26,7 @@ impl Console {
     /// Prints a note on standard error.
     pub(crate) fn note(self, text: &str) {
         if self == Console::Attached {
-            eprintln!("{text}");
+            note(text);
         }
     }
 

@@ -24,7 +24,7 @@ use super::deployment::{Deployment, TargetArgs};
 use super::files::create_private_file;
 use super::output::{KeyValues, OutputArgs, ShowArgs, Table, age, counted, escape_control, pretty_json, print_json};
 use super::{ExitStatus, NOT_FOUND, USAGE, progress};
-use crate::shell::{Interrupts, confirm, print, shell_quote};
+use crate::shell::{Interrupts, confirm, note, print, shell_quote};
 
 pub(crate) const EXAMPLES: &str = "\
 Reading the queue means receiving its messages. They are hidden while they are read, and released afterwards. If a
@@ -162,7 +162,7 @@ pub(crate) async fn run(command: Command) -> ExitStatus {
         Command::Redrive(arguments) => redrive::run(arguments).await,
         Command::Discard { selection, keep, yes, target } => {
             if selection.selects_nothing() {
-                eprintln!("gatehouse: {NOTHING_SELECTED}");
+                note(format!("error: {NOTHING_SELECTED}"));
                 return Ok(USAGE);
             }
             discard(&target.find().await?, &selection.filter, &keep, yes).await
@@ -180,9 +180,9 @@ async fn list(deployment: &Deployment, output: OutputArgs, filter: &FilterArgs) 
     if output.json {
         letters.iter().try_for_each(print_json)?;
     } else if letters.is_empty() {
-        print(if filter.is_empty() { "no dead letters\n" } else { "no matching dead letters\n" })?;
+        note(if filter.is_empty() { "no dead letters" } else { "no matching dead letters" });
     } else {
-        table(&letters).print()?;
+        table(&letters, output).print()?;
         print(&format!("{}\n", count_by_reason(&letters)))?;
     }
     if is_partial {
@@ -194,9 +194,9 @@ async fn list(deployment: &Deployment, output: OutputArgs, filter: &FilterArgs) 
     Ok(0)
 }
 
-fn table(letters: &[DeadLetter]) -> Table {
+fn table(letters: &[DeadLetter], output: OutputArgs) -> Table {
     let now = Clock::System.now();
-    let mut table = Table::new(["AGE", "ATTEMPTS", "SOURCE", "REASON", "FIRST ERROR", "LAST ERROR", "EVENT"]);
+    let mut table = output.table(["AGE", "ATTEMPTS", "SOURCE", "REASON", "FIRST ERROR", "LAST ERROR", "EVENT"]);
     let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
     for letter in letters {
         let event = letter.event_id.clone().unwrap_or_else(|| format!("message {}", letter.message_id));
@@ -230,7 +230,7 @@ fn count_by_reason(letters: &[DeadLetter]) -> String {
 async fn show(deployment: &Deployment, output: OutputArgs, id: &str, payload: bool) -> ExitStatus {
     let Some(letter) = find(deployment, id).await? else {
         let (event, flags) = (shell_quote(id), &deployment.flags);
-        eprintln!("{id}: no dead letter found; to see the event's state: gatehouse events show {event}{flags}");
+        note(format!("{id}: no dead letter found; to see the event's state: gatehouse events show {event}{flags}"));
         return Ok(NOT_FOUND);
     };
     let body = letter.envelope.as_ref().map(|envelope| String::from_utf8_lossy(&envelope.body).into_owned());

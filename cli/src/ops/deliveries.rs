@@ -17,9 +17,9 @@ use tokio::time::interval;
 
 use super::deployment::{Deployment, TargetArgs};
 use super::destinations;
-use super::output::{KeyValues, OutputArgs, Table, When, counted, parse_when, print_json};
+use super::output::{KeyValues, OutputArgs, When, counted, parse_when, print_json};
 use super::{ExitStatus, NOT_FOUND, USAGE};
-use crate::shell::{Interrupts, confirm, print};
+use crate::shell::{Interrupts, confirm, note, print};
 use receipt::{Receipt, ReceiptArgs};
 pub(crate) use reconcile::reconcile;
 
@@ -236,7 +236,7 @@ pub(crate) async fn resend_event(deployment: &Deployment, event: &str, name: &st
     };
     let id = EventId::from_stored(event.to_owned());
     let Content::Record(record) = deployment.store.content(&id, now).await? else {
-        eprintln!("there is no event {event}; gatehouse events list{} shows the ids", deployment.flags);
+        note(format!("there is no event {event}; gatehouse events list{} shows the ids", deployment.flags));
         return Ok(NOT_FOUND);
     };
     let subject = record.event.subject.as_ref().map(Subject::as_str);
@@ -282,11 +282,11 @@ async fn show(deployment: &Deployment, event: &str, output: OutputArgs) -> ExitS
     let deliveries = of_event(&table, event, subject.as_ref().map(Subject::as_str)).await?;
     if deliveries.is_empty() {
         let flags = &deployment.flags;
-        eprintln!(
+        note(format!(
             "there are no deliveries of {event}: no destination gets it, or the outbox missed it (gatehouse deliveries \
              reconcile{flags} --since WHEN). If it has expired, its deliveries are found by its subject: \
              gatehouse deliveries list{flags} --subject SUBJECT"
-        );
+        ));
         return Ok(NOT_FOUND);
     }
     for (n, delivery) in deliveries.iter().enumerate() {
@@ -331,10 +331,10 @@ async fn list(
     }
     if listed.is_empty() {
         let is_default = subject.is_none() && filter.state.is_none();
-        print(if is_default { "no delivery is failing or dead\n" } else { "no delivery matches\n" })?;
+        note(if is_default { "no delivery is failing or dead" } else { "no delivery matches" });
         return Ok(0);
     }
-    let mut table = Table::new(["destination", "state", "attempts", "next", "reason", "event"]);
+    let mut table = output.table(["DESTINATION", "STATE", "ATTEMPTS", "NEXT", "REASON", "EVENT"]);
     for delivery in listed {
         let next = delivery.due.map_or("-".to_owned(), |due| due.to_string());
         let reason = delivery.reason.clone().unwrap_or_else(|| "-".to_owned());
@@ -471,7 +471,7 @@ async fn select(
             matching(&table, &selection.filter, states, usize::MAX).await?
         }
         None => {
-            eprintln!("no deliveries are selected; pass an EVENT or --all. --to and --state restrict --all");
+            note("no deliveries are selected; pass an EVENT or --all. --to and --state restrict --all");
             return Ok(None);
         }
     };
@@ -491,13 +491,16 @@ async fn change(
     let Selected { deliveries: selected, source } = selected;
     let mut receipt = match source {
         ReceiptSource::New { .. } if selected.is_empty() => {
-            eprintln!("no delivery matches; gatehouse deliveries list{} shows failing and dead ones", deployment.flags);
+            note(format!(
+                "no delivery matches; gatehouse deliveries list{} shows failing and dead ones",
+                deployment.flags
+            ));
             return Ok(NOT_FOUND);
         }
         ReceiptSource::New { arguments, command, is_all } => {
             let receipt = arguments.create(command, &selected, is_all, Clock::System.now())?;
             if let Some(receipt) = &receipt {
-                eprintln!("the receipt is {}", receipt.path().display());
+                note(format!("the receipt is {}", receipt.path().display()));
             }
             receipt
         }
@@ -511,8 +514,8 @@ async fn change(
             _ = ticks.tick() => {}
             () = interrupts.next() => {
                 match &receipt {
-                    Some(receipt) => eprintln!("interrupted; continue with --resume {}", receipt.path().display()),
-                    None => eprintln!("interrupted; run the command again for the rest"),
+                    Some(receipt) => note(format!("interrupted; continue with --resume {}", receipt.path().display())),
+                    None => note("interrupted; run the command again for the rest"),
                 }
                 break;
             }

@@ -12,7 +12,8 @@ use gatehouse_runtime::aws::CallLimits;
 use gatehouse_runtime::{Clock, Random};
 
 use super::meter::Meter;
-use crate::shell::shell_quote;
+use crate::settings::{DEFAULT_AT, StackArgs, dev_at};
+use crate::shell::{note, shell_quote};
 use crate::stack::{Outputs, aws_error};
 
 /// Timeout of one AWS call. It is long, because only a user at a terminal waits.
@@ -24,17 +25,11 @@ const TTL_DAYS: u32 = 90;
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Deployment")]
 pub(crate) struct TargetArgs {
-    /// Name of a deployed CloudFormation stack [default: a local `gatehouse dev`]
-    #[arg(long, value_name = "NAME")]
-    stack: Option<String>,
-    /// URL of a local `gatehouse dev`
-    #[arg(
-        long = "at",
-        value_name = "URL",
-        default_value = "http://127.0.0.1:9000",
-        conflicts_with_all = ["stack", "table"]
-    )]
-    at: String,
+    #[command(flatten)]
+    aws: StackArgs,
+    /// URL of a local `gatehouse dev`, if no stack is named [default: `at` in gatehouse.toml, or http://127.0.0.1:9000]
+    #[arg(long = "at", value_name = "URL", conflicts_with_all = ["stack", "table"])]
+    at: Option<String>,
     /// Name of a DynamoDB table, with the credentials and region of the environment
     #[arg(long, value_name = "TABLE", conflicts_with = "stack")]
     table: Option<String>,
@@ -81,7 +76,7 @@ struct CostReport(Meter);
 
 impl Drop for CostReport {
     fn drop(&mut self) {
-        eprintln!("cost: {}", self.0);
+        note(format!("cost: {}", self.0));
     }
 }
 
@@ -91,8 +86,8 @@ impl TargetArgs {
     /// # Errors
     /// If the deployment does not exist or cannot be reached.
     pub(crate) async fn find(&self) -> Result<Deployment, Error> {
-        if let Some(stack) = &self.stack {
-            let sdk = gatehouse_runtime::aws::sdk_config().await;
+        if let Some(stack) = &self.stack()? {
+            let sdk = self.aws.sdk().await?;
             let outputs = Outputs::of(&sdk, stack).await?;
             let table = outputs.get("EventTableName")?.to_owned();
             let (retry, dead_letter) = (outputs.get("RetryQueueUrl")?, outputs.get("DeadLetterQueueUrl")?);
@@ -104,18 +99,23 @@ impl TargetArgs {
         if let Some(table) = &self.table {
             return self.find_table(table).await;
         }
-        let answer = self.query_dev().await?;
+        let at = dev_at(self.at.as_deref())?;
+        let answer = query_dev(&at).await?;
         let parts = Parts::of_dev(answer.about.clone());
-        let is_default = self.at == "http://127.0.0.1:9000";
-        let flags = if is_default { String::new() } else { format!(" --at {}", shell_quote(&self.at)) };
+        let flags = if at == DEFAULT_AT { String::new() } else { format!(" --at {}", shell_quote(&at)) };
         Ok(Deployment { dev: Some(answer), ..self.connect(parts, flags) })
+    }
+
+    /// Returns the name of the stack, unless another deployment is named.
+    fn stack(&self) -> Result<Option<String>, Error> {
+        if self.at.is_some() || self.table.is_some() { Ok(None) } else { self.aws.stack() }
     }
 
     async fn find_table(&self, table: &str) -> Result<Deployment, Error> {
         let get = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let sdk = match &self.endpoint_url {
             Some(url) => external_sdk(url, &get),
-            None => gatehouse_runtime::aws::sdk_config().await,
+            None => self.aws.sdk().await?,
         };
         let mut flags = format!(" --table {}", shell_quote(table));
         for (option, value) in [("--queue", &self.queue), ("--endpoint-url", &self.endpoint_url)] {
@@ -132,35 +132,16 @@ impl TargetArgs {
 
     /// Returns a name of the deployment that stays the same: the stack, the table, the data directory of a running
     /// `gatehouse dev`, or else its URL.
-    pub(crate) async fn identity(&self) -> String {
-        match (&self.stack, &self.table) {
-            (Some(stack), _) => format!("stack-{stack}"),
-            (None, Some(table)) => format!("table-{table}"),
-            (None, None) => {
-                let data = self.query_dev().await.ok().and_then(|answer| answer.about.data_dir);
-                data.map_or_else(|| self.at.trim_end_matches('/').to_owned(), |data| format!("data-{}", data.display()))
-            }
+    pub(crate) async fn identity(&self) -> Result<String, Error> {
+        if let Some(stack) = self.stack()? {
+            return Ok(format!("stack-{stack}"));
         }
-    }
-
-    async fn query_dev(&self) -> Result<status::Answer, Error> {
-        let url = format!("{}{}", self.at.trim_end_matches('/'), status::PATH);
-        let (method, body) = ("GET".to_owned(), bytes::Bytes::new());
-        let request = Delivery { function: String::new(), path: String::new(), method, headers: Vec::new(), body };
-        let answer = match Client::new(&url)?.send(&request).await {
-            Ok(answer) => answer,
-            Err(error) => {
-                return Err(format!(
-                    "no `gatehouse dev` is reachable at {}: {}\nstart one, pass its URL with --at URL, or name a \
-                     deployed stack with --stack NAME",
-                    self.at,
-                    crate::shell::innermost(&*error)
-                )
-                .into());
-            }
-        };
-        Ok(serde_json::from_str(&answer.body)
-            .map_err(|_| format!("the server at {url} is not a `gatehouse dev` (HTTP status {})", answer.status))?)
+        if let Some(table) = &self.table {
+            return Ok(format!("table-{table}"));
+        }
+        let at = dev_at(self.at.as_deref())?;
+        let data = query_dev(&at).await.ok().and_then(|answer| answer.about.data_dir);
+        Ok(data.map_or_else(|| at.trim_end_matches('/').to_owned(), |data| format!("data-{}", data.display())))
     }
 
     fn connect(&self, parts: Parts, flags: String) -> Deployment {
@@ -168,6 +149,26 @@ impl TargetArgs {
         let cost_report = self.cost.then(|| CostReport(meter.clone()));
         Deployment { flags, _cost_report: cost_report, ..Deployment::metered(parts, meter) }
     }
+}
+
+/// Asks a `gatehouse dev` for the names of its parts.
+async fn query_dev(at: &str) -> Result<status::Answer, Error> {
+    let url = format!("{}{}", at.trim_end_matches('/'), status::PATH);
+    let (method, body) = ("GET".to_owned(), bytes::Bytes::new());
+    let request = Delivery { function: String::new(), path: String::new(), method, headers: Vec::new(), body };
+    let answer = match Client::new(&url)?.send(&request).await {
+        Ok(answer) => answer,
+        Err(error) => {
+            return Err(format!(
+                "no `gatehouse dev` is reachable at {at}: {}\nstart one, pass its URL with --at URL, or name a deployed \
+                 stack with --stack NAME",
+                crate::shell::innermost(&*error)
+            )
+            .into());
+        }
+    };
+    Ok(serde_json::from_str(&answer.body)
+        .map_err(|_| format!("the server at {url} is not a `gatehouse dev` (HTTP status {})", answer.status))?)
 }
 
 /// The names of a deployment's parts, and the SDK configurations to reach them.
@@ -258,7 +259,7 @@ impl Deployment {
     /// If the `gatehouse dev` is not reachable.
     pub(crate) async fn reconnect(&mut self, target: &TargetArgs) -> Result<(), Error> {
         if self.dev.is_some() {
-            let answer = target.query_dev().await?;
+            let answer = query_dev(&dev_at(target.at.as_deref())?).await?;
             let connected = Deployment::metered(Parts::of_dev(answer.about.clone()), self.meter.clone());
             let (flags, cost_report) = (std::mem::take(&mut self.flags), self._cost_report.take());
             *self = Deployment { dev: Some(answer), flags, _cost_report: cost_report, ..connected };

@@ -23,7 +23,7 @@ use super::deployment::{Deployment, TargetArgs};
 use super::output::{OutputArgs, When};
 use super::{ExitStatus, NOT_FOUND};
 use crate::secrets::{AllSecrets, Credential, Document, Place, new_signing_secret, parse_headers};
-use crate::shell::{Interrupts, print};
+use crate::shell::{Interrupts, note, print};
 
 mod access;
 mod list;
@@ -211,7 +211,7 @@ pub(crate) async fn find(target: &TargetArgs, name: &str) -> Result<Option<Desti
 pub(crate) fn report_unusable(deployment: &Deployment, destinations: &Destinations, name: &str) -> u8 {
     if destinations.has_defect(name) {
         let check = format!("gatehouse secrets check{}", deployment.flags);
-        eprintln!("{name} cannot be used until its defect is repaired: {check} names the defect");
+        note(format!("{name} cannot be used until its defect is repaired: {check} names the defect"));
         return 1;
     }
     report_unknown(deployment, name)
@@ -219,7 +219,7 @@ pub(crate) fn report_unusable(deployment: &Deployment, destinations: &Destinatio
 
 /// Says that there is no such destination. Returns the exit code.
 pub(crate) fn report_unknown(deployment: &Deployment, name: &str) -> u8 {
-    eprintln!("there is no destination {name}; gatehouse destinations list{} shows them", deployment.flags);
+    note(format!("there is no destination {name}; gatehouse destinations list{} shows them", deployment.flags));
     NOT_FOUND
 }
 
@@ -346,7 +346,7 @@ async fn set(arguments: Set) -> ExitStatus {
         ))?;
     }
     if let Some(advice) = document.destination(name)?.and_then(|named| access::advice(&deployment, &named)) {
-        eprintln!("the stack cannot reach {name} yet: {advice}");
+        note(format!("the stack cannot reach {name} yet: {advice}"));
     }
     if deployment.dev.is_none() {
         let is_new = state.since == now;
@@ -369,7 +369,7 @@ async fn in_effect(deployment: &Deployment, name: &str, since: Timestamp, waits:
     tokio::select! {
         () = tokio::time::sleep(IN_EFFECT_WITHIN) => {
             reconcile(deployment, When::At(since), Some(name)).await.or_else(|error| {
-                eprintln!("{name} is set, but events of this minute could not be added: {error}");
+                note(format!("{name} is set, but events of this minute could not be added: {error}"));
                 print(&later)?;
                 Ok(1)
             })
@@ -388,7 +388,7 @@ async fn test(Name { name, target }: &Name) -> ExitStatus {
         return Ok(report_unusable(&configured.deployment, &destinations, name));
     };
     if let Some(advice) = access::advice(&configured.deployment, destination) {
-        eprintln!("the stack cannot reach {name} yet: {advice}. This test is sent from here, with your rights");
+        note(format!("the stack cannot reach {name} yet: {advice}. This test is sent from here, with your rights"));
     }
     let (result, took) = send_test(&configured, name, destination).await?;
     let ms = took.as_millis();
@@ -399,7 +399,7 @@ async fn test(Name { name, target }: &Name) -> ExitStatus {
         }
         Err(failure) => {
             let response = failure.response.map(|response| format!("\n{}", response.trim_end())).unwrap_or_default();
-            eprintln!("{name} did not accept a test message after {ms} ms: {}{response}", failure.reason);
+            note(format!("{name} did not accept a test message after {ms} ms: {}{response}", failure.reason));
             Ok(1)
         }
     }

@@ -17,17 +17,17 @@ mod destinations;
 mod services;
 
 use super::deployment::{Deployment, TargetArgs};
-use super::output::{OutputArgs, Table, print_json};
+use super::output::{OutputArgs, counted, print_json};
 use super::{ExitStatus, dead_letters};
 use crate::aws::{CLOUDWATCH, LAMBDA, child, members};
 use crate::endpoints;
 use crate::secrets::{AllSecrets, Place};
-use crate::shell::{innermost, print};
+use crate::shell::{innermost, write};
 use crate::stack::{Outputs, aws_error, resources};
 
 pub(crate) const EXAMPLES: &str = "\
 Changes nothing: the requests that it posts are not signed and must be refused. Exits with 1 if the state of a check
-is wrong.
+is wrong, or a warning.
 
 Examples:
   gatehouse doctor
@@ -75,12 +75,12 @@ impl Findings {
         self.add(check, if is_ok { "ok" } else { "wrong" }, found, advice);
     }
 
-    fn wrong(&self) -> usize {
-        self.0.iter().filter(|finding| finding.state == "wrong").count()
+    fn number_of(&self, state: &str) -> usize {
+        self.0.iter().filter(|finding| finding.state == state).count()
     }
 
     fn print(&self, output: OutputArgs) -> Result<(), Error> {
-        let mut table = Table::new(["CHECK", "STATE", "FOUND", "WHAT TO DO"]);
+        let mut table = output.table(["CHECK", "STATE", "FOUND", "WHAT TO DO"]).with_prose([2, 3]);
         for Finding { check, state, found, advice } in &self.0 {
             if output.json {
                 print_json(&json!({"check": check, "state": state, "found": found, "advice": advice}))?;
@@ -90,8 +90,12 @@ impl Findings {
         }
         if !output.json {
             table.print()?;
-            let wrong = self.wrong();
-            print(&if wrong == 0 { "nothing is wrong\n".to_owned() } else { format!("{wrong} wrong\n") })?;
+            write(&match (self.number_of("wrong"), self.number_of("warning")) {
+                (0, 0) => "nothing is wrong\n".to_owned(),
+                (0, warnings) => format!("{}\n", counted(warnings, "warning")),
+                (wrong, 0) => format!("{wrong} wrong\n"),
+                (wrong, warnings) => format!("{wrong} wrong, {}\n", counted(warnings, "warning")),
+            })?;
         }
         Ok(())
     }
@@ -136,7 +140,7 @@ pub(crate) async fn run(arguments: Arguments) -> ExitStatus {
     run_check(&mut findings, "URLs", advice, async |findings| urls(&deployment, findings).await).await;
 
     findings.print(output)?;
-    Ok(u8::from(findings.wrong() > 0))
+    Ok(u8::from(findings.number_of("wrong") + findings.number_of("warning") > 0))
 }
 
 /// Runs a check. An error or a timeout of the check itself is a finding too.
@@ -363,7 +367,11 @@ async fn urls(deployment: &Deployment, findings: &mut Findings) -> Result<(), Er
                     429 => ("warning", "Lambda throttles requests; check ReservedConcurrency and the account's limit"),
                     _ => ("wrong", "an unsigned request must be refused; see the function's log"),
                 };
-                findings.add(&function, state, format!("HTTP status {}", answer.status), advice);
+                let found = match answer.status {
+                    401 => "refuses an unsigned request (HTTP status 401)".to_owned(),
+                    status => format!("HTTP status {status}"),
+                };
+                findings.add(&function, state, found, advice);
                 let date = httpdate::parse_http_date(answer.header("date")).ok();
                 let date = date.and_then(|date| date.duration_since(std::time::UNIX_EPOCH).ok());
                 let seconds = date.and_then(|date| i64::try_from(date.as_secs()).ok());

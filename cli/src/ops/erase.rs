@@ -10,6 +10,7 @@ use gatehouse_deliveries::destination::Order;
 use gatehouse_deliveries::lane::Lane;
 use gatehouse_deliveries::send::ATTEMPT_LIMIT;
 use gatehouse_inbox::store::Content;
+use gatehouse_inbox::store::by_source;
 use gatehouse_inbox::store::erase::{Removed, STALE};
 use gatehouse_local::Error;
 use gatehouse_payload::Subject;
@@ -23,7 +24,7 @@ use super::deployment::{Deployment, TargetArgs};
 use super::listing::Span;
 use super::output::{OutputArgs, When, counted, escape_control, parse_when, print_json};
 use super::{ExitStatus, progress};
-use crate::shell::{Interrupts, confirm, print};
+use crate::shell::{Interrupts, confirm, note, print};
 
 /// How long an erasure waits for the sender of a subject's deliveries: longer than a lease.
 const LANE_LIMIT: Duration = Duration::from_secs(90);
@@ -86,15 +87,15 @@ pub(crate) async fn run(arguments: Arguments) -> ExitStatus {
     if erasure.dead_letters.unreadable > 0 {
         let letters = counted(erasure.dead_letters.unreadable, "dead letter");
         let flags = &deployment.flags;
-        eprintln!(
+        note(format!(
             "{letters} cannot be read and may be about the subject; to list them: gatehouse dead-letters list{flags}"
-        );
+        ));
     }
     if !output.json {
         print(&closing_note())?;
     }
     if deployment.has_only_table() {
-        eprintln!("deliveries are not known with --table, and were not erased; repeat the command with --stack");
+        note("deliveries are not known with --table, and were not erased; repeat the command with --stack");
     }
     if erasure.dead_letters.held_elsewhere > 0 {
         return Err(format!(
@@ -293,7 +294,8 @@ async fn conversations_of(deployment: &Deployment, end_user: &str, since: When) 
     let bar = progress("reading Ada's events");
     let mut unread_keys = Vec::new();
     let span = Span::of("ada", since);
-    let search = span.for_each(deployment, async |arrival| {
+    let mut listing = span.list(deployment, by_source::Order::LatestFirst)?;
+    while let Some(arrival) = listing.next().await? {
         if arrival.subject.as_ref().is_some_and(|subject| !found.contains(subject)) {
             unread_keys.push(arrival.key);
         }
@@ -301,9 +303,7 @@ async fn conversations_of(deployment: &Deployment, end_user: &str, since: When) 
             bar.inc(100);
             found.extend(subjects_naming(deployment, std::mem::take(&mut unread_keys), end_user).await?);
         }
-        Ok(true)
-    });
-    search.await?;
+    }
     found.extend(subjects_naming(deployment, unread_keys, end_user).await?);
     bar.finish_and_clear();
     Ok(found)

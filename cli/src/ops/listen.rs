@@ -26,7 +26,7 @@ mod receiver;
 mod secret;
 
 use self::feed::Feed;
-use self::filter::{EventFilter, TypePattern};
+use self::filter::EventFilter;
 use self::forwarder::Forwarder;
 use self::keys::{Key, Keys};
 use self::lines::Lines;
@@ -34,8 +34,9 @@ use self::receiver::Receiver;
 use self::secret::ListenerSecret;
 use super::deployment::{Deployment, TargetArgs};
 use super::output::{When, counted, parse_when};
+use super::pattern::TypePattern;
 use super::{ExitStatus, NOT_FOUND, USAGE, destinations};
-use crate::shell::{Interrupts, print};
+use crate::shell::{Interrupts, note, print};
 
 pub(crate) const LISTEN_EXAMPLES: &str = "\
 Examples:
@@ -48,6 +49,10 @@ Examples:
 
 Needs the right to query the table and its index by-source. Nothing is written, and no tunnel is needed.";
 
+pub(crate) const RESEND_EXAMPLES: &str = "\
+Examples:
+  gatehouse events resend ada:msg_2x --forward-to 3000
+  gatehouse events resend ada:msg_2x --forward-to https://staging.example.com/hook --stack gatehouse";
 pub(crate) const TAIL_EXAMPLES: &str = "\
 Examples:
   gatehouse tail
@@ -125,7 +130,7 @@ pub(crate) struct ListenArguments {
 pub(crate) async fn listen(arguments: ListenArguments) -> ExitStatus {
     let ListenArguments { forward, feed } = arguments;
     if !forward.headers.is_empty() && forward.forward_to.is_none() {
-        eprintln!("gatehouse: --header needs --forward-to");
+        note("error: --header needs --forward-to");
         return Ok(USAGE);
     }
     let destination = match &forward.destination {
@@ -181,7 +186,7 @@ async fn run(
 
     if let Some(id) = &arguments.event {
         let Some(event) = find(&deployment, id).await? else {
-            eprintln!("there is no event {id}");
+            note(format!("there is no event {id}"));
             return Ok(NOT_FOUND);
         };
         forwarder.take(event).await;
@@ -213,12 +218,12 @@ async fn run(
             Ok(()) => {
                 if let Some(since) = failing_since.take() {
                     let seconds = since.elapsed().as_secs();
-                    eprintln!("connected again after {seconds} s; {} recorded meanwhile", counted(taken, "event"));
+                    note(format!("connected again after {seconds} s; {} recorded meanwhile", counted(taken, "event")));
                 }
             }
             Err(error) if feed.has_begun() && (error.is_transient() || deployment.dev.is_some()) => {
                 if failing_since.is_none() {
-                    eprintln!("{error}; retrying. Events that are recorded meanwhile follow");
+                    note(format!("{error}; retrying. Events that are recorded meanwhile follow"));
                     failing_since = Some(Instant::now());
                 }
                 // If it is not reachable, the next poll fails too, and retries.
@@ -246,7 +251,7 @@ async fn run(
     let is_complete = forwarder.is_full();
     let (succeeded, failed) = forwarder.finish();
     if *receiver != Receiver::Nobody {
-        eprintln!("{} forwarded, {failed} failed", counted(succeeded + failed, "event"));
+        note(format!("{} forwarded, {failed} failed", counted(succeeded + failed, "event")));
     }
     Ok(u8::from(is_complete && failed > 0))
 }
@@ -260,13 +265,13 @@ fn greet(deployment: &Deployment, receiver: &Receiver, secret: Option<&ListenerS
         Receiver::Server { url, .. } => format!("Forwarding to {url}"),
         Receiver::Command { command, .. } => format!("Running {command} with"),
     };
-    eprintln!("Ready! {action} the events of {from} as they are recorded. Ctrl-C stops.");
+    note(format!("Ready! {action} the events of {from} as they are recorded. Ctrl-C stops."));
     if let (Receiver::Server { .. }, Some(secret)) = (receiver, secret) {
-        eprintln!("Your webhook signing secret is {}; it stays the same.", secret.text());
+        note(format!("Your webhook signing secret is {}; it stays the same.", secret.text()));
     }
     if has_keys {
         let resend = if *receiver == Receiver::Nobody { "" } else { "r forwards the last event again, " };
-        eprintln!("Keys: {resend}d shows the last event.");
+        note(format!("Keys: {resend}d shows the last event."));
     }
 }
 
@@ -288,7 +293,7 @@ pub(crate) async fn resend(arguments: ResendArguments) -> ExitStatus {
         return super::deliveries::resend_event(&deployment, &id, &name, json).await;
     }
     let Some(event) = find(&deployment, &id).await? else {
-        eprintln!("there is no event {id}");
+        note(format!("there is no event {id}"));
         return Ok(NOT_FOUND);
     };
     let key = ListenerSecret::of(&target).await?.key()?;

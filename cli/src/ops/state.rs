@@ -1,25 +1,21 @@
 //! `gatehouse sessions`, `conversations` and `calls`: the state of a subject, computed from its events.
 
-use std::collections::BTreeMap;
-
 use clap::{Args, Subcommand};
-use gatehouse_inbox::store::{Page, Record};
+use gatehouse_inbox::store::{Content, Record};
 use gatehouse_local::Error;
 use gatehouse_payload::Subject;
-use gatehouse_payload::time::Timestamp;
-use gatehouse_runtime::Clock;
 use gatehouse_timeline::{Conversation, Message, State, fold};
 use gatehouse_vendor::Source;
 use gatehouse_vendors::{SOURCES, of_vendor};
 use serde_json::{Value, json};
 
-use super::deployment::{Deployment, TargetArgs};
-use super::listing::Span;
-use super::output::{
-    KeyValues, OutputArgs, ShowArgs, Table, When, age, counted, escape_control, parse_when, pretty_json, print_json,
-};
-use super::{ExitStatus, NOT_FOUND};
-use crate::shell::print;
+use super::deployment::Deployment;
+use super::listing::contents;
+use super::output::{KeyValues, OutputArgs, ShowArgs, counted, escape_control, pretty_json, print_json};
+use super::{ExitStatus, NOT_FOUND, progress, subjects};
+use crate::shell::note;
+
+mod list;
 
 pub(crate) const SESSIONS: &str = "\
 Examples:
@@ -28,11 +24,16 @@ Examples:
 pub(crate) const CONVERSATIONS: &str = "\
 Examples:
   gatehouse conversations show 673da1f0c2b94e5f8a017b11
-  gatehouse conversations show 673da1f0c2b94e5f8a017b11 --payload";
+  gatehouse conversations show 673da1f0c2b94e5f8a017b11 --payload
+  gatehouse conversations list --open --since 7d";
 pub(crate) const CALLS: &str = "\
 Examples:
   gatehouse calls show 2f1f3d3e-0f7c-4a54-a0a3-9a2f4b0c8d11
-  gatehouse calls show vapi:chat:… --payload";
+  gatehouse calls show vapi:chat:… --payload
+  gatehouse calls list -n 20
+
+The state in a list is that of the last ten events. Takes the queries of `events list`, one for each row, and one read
+unit for each of up to twelve events of a row.";
 
 #[derive(Debug, Args)]
 pub(crate) struct StateArgs {
@@ -50,25 +51,17 @@ pub(crate) enum Sessions {
     Show(StateArgs),
     /// List the sessions with recent events, latest first.
     #[command(after_help = SESSIONS)]
-    List {
-        /// Only sessions whose end has not been received
-        #[arg(long)]
-        open: bool,
-        /// Start: a span before now such as 90s, 15min, 1h or 7d, or a time
-        #[arg(long, value_name = "WHEN", value_parser = parse_when, default_value = "24h")]
-        since: When,
-        #[command(flatten)]
-        output: OutputArgs,
-        #[command(flatten)]
-        target: TargetArgs,
-    },
+    List(list::Arguments),
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Conversations {
-    /// Show the state of an Ada conversation and its missing events.
+    /// Show the state of a conversation of Ada or of a chat, and its missing events.
     #[command(after_help = CONVERSATIONS)]
     Show(StateArgs),
+    /// List the conversations with recent events, latest first.
+    #[command(after_help = CONVERSATIONS)]
+    List(list::Arguments),
 }
 
 #[derive(Debug, Subcommand)]
@@ -76,21 +69,30 @@ pub(crate) enum Calls {
     /// Show the state of a Vapi call and its missing events.
     #[command(after_help = CALLS)]
     Show(StateArgs),
+    /// List the calls, chats and sessions of Vapi with recent events, latest first.
+    #[command(after_help = CALLS)]
+    List(list::Arguments),
 }
 
 pub(crate) async fn sessions(command: Sessions) -> ExitStatus {
     match command {
         Sessions::Show(arguments) => show(arguments, "sessions").await,
-        Sessions::List { open, since, output, target } => list(&target.find().await?, output, since, open).await,
+        Sessions::List(arguments) => list::list(arguments, "sessions").await,
     }
 }
 
-pub(crate) async fn conversations(Conversations::Show(arguments): Conversations) -> ExitStatus {
-    show(arguments, "conversations").await
+pub(crate) async fn conversations(command: Conversations) -> ExitStatus {
+    match command {
+        Conversations::Show(arguments) => show(arguments, "conversations").await,
+        Conversations::List(arguments) => list::list(arguments, "conversations").await,
+    }
 }
 
-pub(crate) async fn calls(Calls::Show(arguments): Calls) -> ExitStatus {
-    show(arguments, "calls").await
+pub(crate) async fn calls(command: Calls) -> ExitStatus {
+    match command {
+        Calls::Show(arguments) => show(arguments, "calls").await,
+        Calls::List(arguments) => list::list(arguments, "calls").await,
+    }
 }
 
 /// The state of a session, a conversation or a call, as it is printed.
@@ -136,9 +138,8 @@ impl Summary {
         object
     }
 
-    /// Returns the summary as text. `flags` selects the deployment in the commands that it suggests.
-    fn to_key_values(&self, with_payload: bool, flags: &str) -> KeyValues {
-        let mut lines = KeyValues::default();
+    /// Adds the summary as text. `flags` selects the deployment in the commands that it suggests.
+    fn describe(&self, lines: &mut KeyValues, with_payload: bool, flags: &str) {
         lines.add("subject", self.subject.as_str());
         lines.add("state", self.state.map_or_else(|| "unknown".to_owned(), |state| state.to_string()));
         lines.add_some("started", self.folded.started_at.map(|at| at.to_string()));
@@ -164,13 +165,12 @@ impl Summary {
             lines.add("missing", missing);
         }
         if with_payload {
-            self.add_content(&mut lines);
+            self.add_content(lines);
         } else {
             let messages = counted(self.folded.messages.len(), "message");
             let analysis = if self.analysis.is_some() { " and an analysis" } else { "" };
             lines.add("content", format!("{messages}{analysis}; pass --payload to show the content"));
         }
-        lines
     }
 
     fn add_content(&self, lines: &mut KeyValues) {
@@ -199,92 +199,89 @@ const EXTRACTED: [&str; 2] = ["/extractedData", "/structuredData"];
 async fn show(arguments: StateArgs, command: &str) -> ExitStatus {
     let StateArgs { id, show: ShowArgs { payload, output, target } } = arguments;
     let deployment = target.find().await?;
-    let subject = Subject::parse(&id).map_or_else(|| subject_of(command, &id), Ok)?;
-    let Page { records, damaged, .. } = deployment.store.whole_timeline(&subject, Clock::System.now()).await?;
-    for (key, damaged) in &damaged {
-        eprintln!("{key}: {damaged}");
-    }
-    if records.is_empty() {
-        eprintln!("no events about {subject}");
-        return Ok(NOT_FOUND);
-    }
-    let summary = Summary::of(&records, subject);
-    if output.json {
-        print_json(&summary.to_json(payload))?;
-    } else {
-        summary.to_key_values(payload, &deployment.flags).print()?;
-    }
-    Ok(0)
-}
-
-/// Returns the source whose subjects a command shows.
-fn source_of(command: &str) -> Result<&'static dyn Source, Error> {
-    let is_shown = |source: &&dyn Source| source.profile().command == Some(command);
-    Ok(SOURCES.into_iter().find(is_shown).ok_or_else(|| format!("no vendor has {command}"))?)
-}
-
-fn subject_of(command: &str, id: &str) -> Result<Subject, Error> {
-    let profile = source_of(command)?.profile();
-    Ok(Subject::new(profile.vendor, profile.stateful.first().copied().unwrap_or_default(), id))
-}
-
-/// The events of a session that the index lists.
-#[derive(Debug, Clone, Copy)]
-struct Activity {
-    first: Timestamp,
-    last: Timestamp,
-    was_created: bool,
-    has_ended: bool,
-    events: usize,
-}
-
-async fn list(deployment: &Deployment, output: OutputArgs, since: When, only_open: bool) -> ExitStatus {
-    let sessions = activities(deployment, since).await?;
-    let mut sessions: Vec<_> = sessions.into_iter().filter(|(_, activity)| !only_open || !activity.has_ended).collect();
-    sessions.sort_by(|a, b| (b.1.last, &b.0).cmp(&(a.1.last, &a.0)));
-    let mut table = Table::new(["LAST", "STATE", "SESSION", "EVENTS", "MISSING"]);
-    let now = Clock::System.now();
-    for (subject, Activity { first, last, was_created, has_ended, events }) in &sessions {
-        let state = if *has_ended { State::Closed } else { State::Open }.to_string();
-        let missing = if *was_created { "" } else { "session.created (not seen since --since)" };
-        if output.json {
-            print_json(&json!({"subject": subject.as_str(), "state": state, "first_received_at": first,
-                               "last_received_at": last, "events": events, "was_created": was_created}))?;
-        } else {
-            table.row([age(*last, now), state, subject.to_string(), events.to_string(), missing.to_owned()]);
+    let candidates = match subjects::parse(&id) {
+        Some(subject) => vec![subject],
+        None => subjects::usual(&id, sources_of(command).map(|source| source.profile())),
+    };
+    for subject in &candidates {
+        if let Some(code) = show_if_found(&deployment, output, subject, payload, None).await? {
+            return Ok(code);
         }
     }
-    if !output.json {
-        if sessions.is_empty() { print("no sessions\n")? } else { table.print()? }
-    }
-    Ok(0)
+    let subjects: Vec<&str> = candidates.iter().map(Subject::as_str).collect();
+    let (subjects, flags) = (subjects.join(" or "), &deployment.flags);
+    note(format!("no events about {subjects}; gatehouse {command} list{flags} shows the ids"));
+    Ok(NOT_FOUND)
 }
 
-/// Returns the sessions with events since a time.
-async fn activities(deployment: &Deployment, since: When) -> Result<BTreeMap<Subject, Activity>, Error> {
-    let mut sessions = BTreeMap::<Subject, Activity>::new();
-    let profile = source_of("sessions")?.profile();
-    let (created, ended) = profile.lifecycle.map(|types| (types.created, types.ended)).unwrap_or_default();
-    let listing = Span::of(profile.vendor, since);
-    let fold_arrivals = listing.for_each(deployment, async |arrival| {
-        let Some(subject) = arrival.subject else { return Ok(true) };
-        let at = arrival.received_at;
-        let new = Activity { first: at, last: at, was_created: false, has_ended: false, events: 0 };
-        let activity = sessions.entry(subject).or_insert(new);
-        activity.first = activity.first.min(at);
-        activity.last = activity.last.max(at);
-        activity.was_created |= arrival.event_type.as_deref() == Some(created);
-        activity.has_ended |= arrival.event_type.as_deref() == Some(ended);
-        activity.events += usize::from(!arrival.conflict);
-        Ok(true)
-    });
-    fold_arrivals.await?;
-    Ok(sessions)
+/// Shows a subject, if it has events. `kind` is what an id turned out to be. Returns the exit code.
+pub(crate) async fn show_if_found(
+    deployment: &Deployment,
+    output: OutputArgs,
+    subject: &Subject,
+    payload: bool,
+    kind: Option<&str>,
+) -> Result<Option<u8>, Error> {
+    let records = records_of(deployment, subject).await?;
+    if records.is_empty() {
+        return Ok(None);
+    }
+    let summary = Summary::of(&records, subject.clone());
+    if output.json {
+        let mut object = summary.to_json(payload);
+        if let Some(kind) = kind {
+            object["kind"] = kind.into();
+        }
+        print_json(&object)?;
+    } else {
+        let mut lines = KeyValues::default();
+        lines.add_some("kind", kind);
+        summary.describe(&mut lines, payload, &deployment.flags);
+        lines.print()?;
+    }
+    Ok(Some(0))
+}
+
+/// Reads all records of a subject, several batches at the same time. Notes the damaged ones on standard error.
+async fn records_of(deployment: &Deployment, subject: &Subject) -> Result<Vec<Record>, Error> {
+    let keys = deployment.store.keys(subject).await?;
+    let bar = progress("reading events");
+    bar.set_length(keys.len() as u64);
+    let mut records = Vec::with_capacity(keys.len());
+    for keys in keys.chunks(PROGRESS_EVERY) {
+        for (key, content) in contents(deployment, keys.to_vec()).await? {
+            match content {
+                Content::Record(record) if record.event.subject.as_ref() == Some(subject) => records.push(*record),
+                Content::Damaged(damaged) => note(format!("{key}: {damaged}")),
+                // The index may still list an item under its former subject.
+                Content::Record(_) | Content::Empty | Content::Erased(_) => {}
+            }
+        }
+        bar.inc(keys.len() as u64);
+    }
+    bar.finish_and_clear();
+    Ok(records)
+}
+
+/// The number of records after which the progress is shown.
+const PROGRESS_EVERY: usize = 400;
+
+/// Returns the sources whose subjects a command shows.
+fn sources_of(command: &str) -> impl Iterator<Item = &'static dyn Source> {
+    SOURCES.into_iter().filter(move |source| source.profile().command == Some(command))
 }
 
 #[cfg(test)]
 mod tests {
+    use gatehouse_payload::time::Timestamp;
+
     use super::*;
+
+    fn text_of(with_payload: bool, flags: &str) -> String {
+        let mut lines = KeyValues::default();
+        summary().describe(&mut lines, with_payload, flags);
+        lines.plain_text()
+    }
 
     fn summary() -> Summary {
         let at = Timestamp::parse("2026-11-21T17:00:00Z").unwrap();
@@ -308,7 +305,7 @@ mod tests {
 
     #[test]
     fn summary_text_has_content_only_with_payload() {
-        let text = summary().to_key_values(false, " --stack x").plain_text();
+        let text = text_of(false, " --stack x");
         for line in [
             "subject      vapi:call:c1",
             "state        CLOSED",
@@ -322,7 +319,7 @@ mod tests {
             assert!(text.lines().any(|found| found == line), "{line}: {text}");
         }
         assert!(!text.contains("hello") && !text.contains("greeted"), "{text}");
-        let text = summary().to_key_values(true, "").plain_text();
+        let text = text_of(true, "");
         assert!(
             text.contains("summary      greeted") && text.contains("  2026-11-21T17:00:00.000Z  user: hello"),
             "{text}"

@@ -13,9 +13,9 @@ use serde_json::{Value, json};
 
 use super::deployment::{Deployment, TargetArgs};
 use super::output::{OutputArgs, Table, When, parse_when, print_json};
-use super::{ExitStatus, NOT_FOUND, progress};
+use super::{ExitStatus, progress};
 use crate::aws::CLOUDWATCH_LOGS;
-use crate::shell::print;
+use crate::shell::{note, write};
 use crate::stack::resources;
 
 pub(crate) const EXAMPLES: &str = "\
@@ -105,28 +105,30 @@ pub(crate) async fn run(arguments: Arguments) -> ExitStatus {
             }
         }
     } else if !counts.events.is_empty() {
-        table(&counts).print()?;
+        table(&counts, output).print()?;
         if !counts.questions.is_empty() {
-            print("\n")?;
-            questions(&counts).print()?;
+            write("\n")?;
+            questions(&counts, output).print()?;
         }
     }
     if counts.events.is_empty() {
-        if !output.json {
-            print("no events were counted\n")?;
-        }
-        return Ok(NOT_FOUND);
+        note(match deployment.dev {
+            Some(_) => {
+                "no events were counted since this gatehouse dev started; gatehouse events list shows stored ones"
+            }
+            None => "no events were counted; --since 7d looks further back",
+        });
     }
     Ok(0)
 }
 
-fn table(counts: &Counts) -> Table {
+fn table(counts: &Counts, output: OutputArgs) -> Table {
     let columns = COLUMNS.map(Outcome::as_str);
     let others: BTreeSet<&str> = counts.events.values().flat_map(BTreeMap::keys).map(String::as_str).collect();
     let others = others.into_iter().filter(|name| !columns.contains(name));
     let outcomes: Vec<&str> = columns.into_iter().chain(others).collect();
     let names: Vec<String> = outcomes.iter().map(|name| name.to_ascii_uppercase()).collect();
-    let mut table = Table::new(["SOURCE", "TYPE"].into_iter().chain(names.iter().map(String::as_str)));
+    let mut table = output.table(["SOURCE", "TYPE"].into_iter().chain(names.iter().map(String::as_str)));
     let mut sums = vec![0; outcomes.len()];
     for ((source, kind), by_outcome) in &counts.events {
         let numbers: Vec<u64> =
@@ -144,9 +146,9 @@ fn cell(n: u64) -> String {
 }
 
 /// Returns the table of how services answer.
-fn questions(counts: &Counts) -> Table {
+fn questions(counts: &Counts, output: OutputArgs) -> Table {
     let names = RESULTS.map(str::to_ascii_uppercase);
-    let mut table = Table::new(["SERVICE"].into_iter().chain(names.iter().map(String::as_str)));
+    let mut table = output.table(["SERVICE"].into_iter().chain(names.iter().map(String::as_str)));
     for (service, by_result) in &counts.questions {
         let numbers = RESULTS.map(|result| cell(by_result.get(result).copied().unwrap_or_default()));
         table.row([service.clone()].into_iter().chain(numbers));

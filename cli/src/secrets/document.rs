@@ -24,6 +24,8 @@ pub(crate) enum Credential {
     Scheme(&'static str, Option<String>),
     /// A client of agent-chat, by its id.
     Client(String),
+    /// An agent of agent-chat, by its id. Its only value is the token, which it may lack.
+    Agent(String),
     /// The signing secrets of a service, by its name.
     Service(String),
     /// The signing secrets of a destination, by its name.
@@ -41,7 +43,7 @@ pub(crate) fn forms() -> String {
         }
     };
     let parts: Vec<String> = vendors().filter_map(part).collect();
-    format!("{}, client:ID, service:NAME or destination:NAME", parts.join(", "))
+    format!("{}, client:ID, agent:ID, service:NAME or destination:NAME", parts.join(", "))
 }
 
 impl FromStr for Credential {
@@ -49,11 +51,12 @@ impl FromStr for Credential {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (owner, detail) = text.split_once(':').map_or((text, None), |(owner, detail)| (owner, Some(detail)));
-        let unknown = || format!("unknown credential; use {}", forms());
+        let unknown = || format!("there is no credential {text}; use {}", forms());
         let detail = detail.map(str::to_owned);
         match (owner, &detail) {
             (_, Some(detail)) if detail.is_empty() => return Err(unknown()),
             ("client", Some(id)) => return Ok(Credential::Client(id.clone())),
+            ("agent", Some(id)) => return Ok(Credential::Agent(id.clone())),
             ("service", Some(name)) if is_name(name) => return Ok(Credential::Service(name.clone())),
             ("destination", Some(name)) if is_name(name) => return Ok(Credential::Destination(name.clone())),
             ("service" | "destination", Some(_)) => {
@@ -76,6 +79,7 @@ impl fmt::Display for Credential {
             Credential::SigningSecrets(part) | Credential::Scheme(part, None) => write!(f, "{part}"),
             Credential::Scheme(part, Some(header)) => write!(f, "{part}:{header}"),
             Credential::Client(id) => write!(f, "client:{id}"),
+            Credential::Agent(id) => write!(f, "agent:{id}"),
             Credential::Service(name) => write!(f, "service:{name}"),
             Credential::Destination(name) => write!(f, "destination:{name}"),
         }
@@ -87,7 +91,7 @@ impl Credential {
     fn part(&self) -> &'static str {
         match self {
             Credential::SigningSecrets(part) | Credential::Scheme(part, _) => part,
-            Credential::Client(_) => AgKit.profile().secrets.name,
+            Credential::Client(_) | Credential::Agent(_) => AgKit.profile().secrets.name,
             Credential::Service(_) => SERVICES,
             Credential::Destination(_) => DESTINATIONS,
         }
@@ -115,6 +119,7 @@ fn usable(secrets: &AllSecrets, credential: &Credential) -> usize {
             schemes(part).into_iter().find(matches).map_or(0, |scheme| scheme.values)
         }
         Credential::Client(id) => secrets.chat.clients.iter().filter(|client| client.id == *id).count(),
+        Credential::Agent(id) => usize::from(secrets.chat.agents.contains_key(id)),
         Credential::Service(name) => secrets.services.get(name).map_or(0, |service| service.signing_keys.len()),
         Credential::Destination(name) => secrets.destinations.get(name).map_or(0, |found| found.signing_keys.len()),
     }
@@ -236,7 +241,7 @@ impl Document {
             Credential::Service(name) | Credential::Destination(name) => {
                 self.value[credential.part()][name]["signing_secrets"].as_array()
             }
-            Credential::Client(_) => None,
+            Credential::Client(_) | Credential::Agent(_) => None,
         }
     }
 
@@ -258,7 +263,9 @@ impl Document {
             Credential::Service(name) | Credential::Destination(name) => {
                 self.named(credential.part(), name)?.entry("signing_secrets").or_insert_with(|| json!([]))
             }
-            Credential::Client(_) => return Err("clients do not have a list of values".into()),
+            Credential::Client(_) | Credential::Agent(_) => {
+                return Err(format!("{credential} does not have a list of values").into());
+            }
         };
         Ok(list.as_array_mut().ok_or_else(|| format!("the values of {credential} are not a list"))?)
     }
@@ -271,6 +278,24 @@ impl Document {
     fn named(&mut self, part: &str, name: &str) -> Result<&mut serde_json::Map<String, Value>, Error> {
         let object = self.part(part)?.entry(name).or_insert_with(|| json!({}));
         Ok(object.as_object_mut().ok_or_else(|| format!("{part}.{name} is not an object"))?)
+    }
+
+    /// Changes members of the agent `id`; `null` removes a member.
+    pub(crate) fn set_agent(&mut self, id: &str, members: Vec<(&str, Value)>) -> Result<(), Error> {
+        let agents = self.part(AgKit.profile().secrets.name)?;
+        agents.entry("clients").or_insert_with(|| json!([]));
+        let agents = agents.entry("agents").or_insert_with(|| json!({}));
+        let agent = agents.as_object_mut().map(|agents| agents.entry(id).or_insert_with(|| json!({})));
+        let agent =
+            agent.and_then(Value::as_object_mut).ok_or_else(|| format!("agent_chat.agents.{id} is not an object"))?;
+        for (member, value) in members {
+            if value.is_null() {
+                agent.remove(member);
+            } else {
+                agent.insert(member.to_owned(), value);
+            }
+        }
+        Ok(())
     }
 
     /// Changes members of the service or the destination `name` in `part`; `null` removes a member.

@@ -9,20 +9,23 @@ use aws_sdk_secretsmanager::Client;
 use clap::Args;
 use gatehouse_local::Error;
 
+use crate::settings::StackArgs;
 use crate::shell::{read_text, variable};
 use crate::stack::{self, Outputs};
 
+/// The file with the document, if no other place is named.
+const DEFAULT_FILE: &str = "secrets.json";
+
 #[derive(Debug, Clone, Args)]
 pub(crate) struct PlaceArguments {
-    /// Use the document of this deployed stack, in Secrets Manager
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["secret", "file"])]
-    stack: Option<String>,
+    #[command(flatten)]
+    aws: StackArgs,
     /// Use the document in this secret of Secrets Manager, by ARN or name
-    #[arg(long, value_name = "ARN", conflicts_with = "file")]
+    #[arg(long, value_name = "ARN", conflicts_with_all = ["stack", "file"])]
     secret: Option<String>,
-    /// Use the document in this file, for `gatehouse dev`
-    #[arg(long, value_name = "FILE", default_value = "secrets.json")]
-    file: PathBuf,
+    /// Use the document in this file, for `gatehouse dev` [default: secrets.json, if no stack is named]
+    #[arg(long, value_name = "FILE", conflicts_with = "stack")]
+    file: Option<PathBuf>,
 }
 
 /// The document with the services that rules ask.
@@ -31,22 +34,22 @@ pub(crate) struct ServicesPlace {
     /// Secrets document with the services [default: the variable GATEHOUSE_SECRETS, else secrets.json]
     #[arg(long, value_name = "FILE", conflicts_with = "stack")]
     secrets: Option<PathBuf>,
-    /// Take the services from the document of this deployed stack
-    #[arg(long, value_name = "NAME")]
-    stack: Option<String>,
+    #[command(flatten)]
+    aws: StackArgs,
 }
 
 impl ServicesPlace {
     /// Returns the text of the document and the name of its place; `None` if none is named and none is found.
     pub(crate) async fn read(&self) -> Result<Option<(String, String)>, Error> {
-        let file = PathBuf::from("secrets.json");
-        let (place, variable) = match (&self.stack, &self.secrets) {
-            (Some(stack), _) => {
-                let sdk = gatehouse_runtime::aws::sdk_config().await;
-                (Place::of_stack(&sdk, &Outputs::of(&sdk, stack).await?)?, None)
+        if let Some(file) = &self.secrets {
+            return Ok(Some((read_text(file)?, file.display().to_string())));
+        }
+        let (place, variable) = match self.aws.stack()? {
+            Some(stack) => {
+                let sdk = self.aws.sdk().await?;
+                (Place::of_stack(&sdk, &Outputs::of(&sdk, &stack).await?)?, None)
             }
-            (None, Some(file)) => return Ok(Some((read_text(file)?, file.display().to_string()))),
-            (None, None) => (Place::File(file), variable("GATEHOUSE_SECRETS")?),
+            None => (Place::File(PathBuf::from(DEFAULT_FILE)), variable("GATEHOUSE_SECRETS")?),
         };
         match variable {
             Some(document) => Ok(Some((document, "GATEHOUSE_SECRETS".to_owned()))),
@@ -76,27 +79,28 @@ impl PlaceArguments {
     /// Returns these arguments as text, for a command that the user runs next.
     pub(crate) fn as_options(&self) -> String {
         use crate::shell::shell_quote;
-        if let Some(stack) = &self.stack {
+        if let Some(stack) = &self.aws.stack {
             format!(" --stack {}", shell_quote(stack))
         } else if let Some(secret) = &self.secret {
             format!(" --secret {}", shell_quote(secret))
-        } else if self.file == Path::new("secrets.json") {
-            String::new()
         } else {
-            format!(" --file {}", shell_quote(&self.file.display().to_string()))
+            let file = self.file.iter().map(|file| format!(" --file {}", shell_quote(&file.display().to_string())));
+            file.collect()
         }
     }
 
     pub(crate) async fn place(&self) -> Result<Place, Error> {
-        if self.stack.is_none() && self.secret.is_none() {
-            return Ok(Place::File(self.file.clone()));
+        if let Some(file) = &self.file {
+            return Ok(Place::File(file.clone()));
         }
-        let sdk = gatehouse_runtime::aws::sdk_config().await;
-        let secret = match (&self.stack, &self.secret) {
-            (Some(stack), _) => Outputs::of(&sdk, stack).await?.get("SecretsArn")?.to_owned(),
-            (_, secret) => secret.clone().unwrap_or_default(),
-        };
-        Ok(Place::Manager { client: Client::new(&sdk), secret, stack: self.stack.clone() })
+        if let Some(secret) = &self.secret {
+            let client = Client::new(&self.aws.sdk().await?);
+            return Ok(Place::Manager { client, secret: secret.clone(), stack: None });
+        }
+        let Some(stack) = self.aws.stack()? else { return Ok(Place::File(PathBuf::from(DEFAULT_FILE))) };
+        let sdk = self.aws.sdk().await?;
+        let secret = Outputs::of(&sdk, &stack).await?.get("SecretsArn")?.to_owned();
+        Ok(Place::Manager { client: Client::new(&sdk), secret, stack: Some(stack) })
     }
 }
 

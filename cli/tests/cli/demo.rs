@@ -15,7 +15,8 @@ fn gatehouse(arguments: &[&str]) -> (Output, String) {
 #[test]
 fn demo_succeeds() {
     let (output, text) = gatehouse(&["demo"]);
-    assert!(output.status.success() && text.ends_with("Every outcome was the expected one.\n"), "{text}");
+    let end = "Every outcome was the expected one.\nNext: gatehouse dev\n";
+    assert!(output.status.success() && text.ends_with(end), "{text}");
 }
 
 #[test]

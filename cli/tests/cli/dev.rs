@@ -211,7 +211,7 @@ async fn vendors_missing_in_secrets_document_are_closed() {
         503
     );
     let (_, text) = run(&["send", "vapi-client"], &environment);
-    assert_eq!(text, "gatehouse: the secrets document holds no usable secret for vapi\n");
+    assert_eq!(text, "error: the secrets document holds no usable secret for vapi\n");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -298,7 +298,7 @@ fn failed_start_of_dev_prints_one_line() {
         let arguments = [&["dev"], free, arguments].concat();
         let (output, text) = run(&arguments, environment);
         assert_eq!(output.status.code(), Some(1), "{text}");
-        assert!(text.starts_with("gatehouse: ") && text.contains(message), "{text}");
+        assert!(text.starts_with("error: ") && text.contains(message), "{text}");
         assert_eq!(text.lines().count(), 1, "{text}");
         assert!(!text.contains("unmistakable"), "a secret is never shown: {text}");
     }

@@ -153,7 +153,10 @@ async fn secret_of_stack_is_found_and_changed() {
     assert!(succeeded && left == json!([values[0]]));
 
     let (succeeded, output) = secrets(&["check", "--stack", "another"]).await;
-    assert!(!succeeded && output.contains("the stack another: ValidationError: Stack does not exist"), "{output}");
+    assert!(
+        !succeeded && output.contains("the stack another in eu-north-1: ValidationError: Stack does not exist"),
+        "{output}"
+    );
     manager.proxy.add_rule(Rule::every(Fault::Cut));
     let (succeeded, output) = secrets(&["check", "--stack", "gatehouse"]).await;
     assert!(!succeeded && output.contains("could not reach AWS"), "{output}");

@@ -38,9 +38,9 @@ async fn send_prints_outcome_and_repeat_prints_summary() {
     let (_, text) = send(&[file.to_str().unwrap()]);
     assert!(text.starts_with("400 refused  "), "{text}");
     let (output, text) = send(&["no-such-file.json"]);
-    assert!(!output.status.success() && text.starts_with("gatehouse: no-such-file.json cannot be read: "), "{text}");
+    assert!(!output.status.success() && text.starts_with("error: no-such-file.json cannot be read: "), "{text}");
     let unreachable = run(&["send", "ada", "--to", "http://127.0.0.1:1/"], &[]).1;
-    assert!(unreachable.starts_with("gatehouse: no answer from http://127.0.0.1:1/: "), "{unreachable}");
+    assert!(unreachable.starts_with("error: no answer from http://127.0.0.1:1/: "), "{unreachable}");
     let (output, text) = run(&["send", "ada", "--repeat", "100000", "--to", "http://127.0.0.1:1/"], &[]);
     assert!(!output.status.success() && text.contains("stopped: server not reachable"), "{text}");
 }

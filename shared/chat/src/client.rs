@@ -69,6 +69,12 @@ pub struct Rights {
 }
 
 impl Rights {
+    /// The ids of the agents that the client may call; `*` stands for all agents.
+    #[must_use]
+    pub fn agents(&self) -> &[String] {
+        &self.agents
+    }
+
     /// Whether the client may call this agent.
     #[must_use]
     pub fn may_call(&self, agent: &str) -> bool {

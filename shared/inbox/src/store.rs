@@ -110,6 +110,15 @@ pub enum Content {
     Damaged(Damaged),
 }
 
+/// The type of an event and when it was received.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Heading {
+    /// The vendor's name for the type of the event.
+    pub event_type: Option<String>,
+    /// The time at which the receiver received it.
+    pub received_at: Timestamp,
+}
+
 /// A page of a subject's events, in order.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Page {
@@ -383,6 +392,30 @@ impl Store {
         }
     }
 
+    /// Whether the index lists an item of a subject. It may have expired.
+    ///
+    /// # Errors
+    /// If DynamoDB does not respond.
+    pub async fn has_subject(&self, subject: &Subject) -> Result<bool, StoreError> {
+        let response = self.query_of(subject).limit(1).send().await.map_err(|error| failure("Query", &error))?;
+        Ok(!response.items().is_empty())
+    }
+
+    /// Returns the types and the times of receipt of the items under `keys`, by key. Leaves out missing items, and those
+    /// that are not of events.
+    ///
+    /// # Errors
+    /// If DynamoDB does not respond.
+    pub async fn headings(&self, keys: Vec<String>) -> Result<BTreeMap<String, Heading>, StoreError> {
+        let items = self.batch_get_attributes(keys, Some("event_id, event_type, received_at")).await?;
+        let heading = |item: Item| {
+            let received_at = text_of(&item, attribute::RECEIVED_AT).and_then(Timestamp::parse)?;
+            let event_type = text_of(&item, attribute::EVENT_TYPE).map(str::to_owned);
+            Some(Heading { event_type, received_at })
+        };
+        Ok(items.into_iter().filter_map(|(key, item)| Some((key, heading(item)?))).collect())
+    }
+
     /// Returns the visible content of the items under `keys`, by key. Leaves out expired and missing items.
     ///
     /// # Errors
@@ -420,6 +453,15 @@ impl Store {
 
     /// Reads the items that exist among `keys`, by key, with consistent reads and as many requests as needed.
     async fn batch_get(&self, keys: Vec<String>) -> Result<BTreeMap<String, Item>, StoreError> {
+        self.batch_get_attributes(keys, None).await
+    }
+
+    /// The same for some attributes, which are named in a projection expression.
+    async fn batch_get_attributes(
+        &self,
+        keys: Vec<String>,
+        projection: Option<&str>,
+    ) -> Result<BTreeMap<String, Item>, StoreError> {
         let mut found = BTreeMap::new();
         let mut remaining: Vec<Item> =
             keys.iter().map(|key| HashMap::from([(attribute::EVENT_ID.to_owned(), text(key))])).collect();
@@ -427,7 +469,8 @@ impl Store {
         while !remaining.is_empty() {
             let batch = remaining.split_off(remaining.len().saturating_sub(100));
             let requested = batch.len();
-            let keys = KeysAndAttributes::builder().set_keys(Some(batch)).consistent_read(true).build();
+            let keys = KeysAndAttributes::builder().set_keys(Some(batch)).consistent_read(true);
+            let keys = keys.set_projection_expression(projection.map(str::to_owned)).build();
             let keys =
                 keys.map_err(|_| StoreError::Permanent { operation: "BatchGetItem", code: "NoKeys".to_owned() })?;
             let get = self.reader.batch_get_item().request_items(&self.table, keys);

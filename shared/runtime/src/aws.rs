@@ -19,7 +19,19 @@ fn behavior() -> BehaviorVersion {
 
 /// Loads the settings of commands: region, credentials and endpoints from the same sources as the AWS CLI.
 pub async fn sdk_config() -> SdkConfig {
-    aws_config::defaults(behavior()).http_client(https_client()).load().await
+    sdk_config_of(None, None).await
+}
+
+/// The same with a region and a profile, which come before those of the environment.
+pub async fn sdk_config_of(region: Option<String>, profile: Option<String>) -> SdkConfig {
+    let mut loader = aws_config::defaults(behavior()).http_client(https_client());
+    if let Some(region) = region {
+        loader = loader.region(Region::new(region));
+    }
+    if let Some(profile) = profile {
+        loader = loader.profile_name(profile);
+    }
+    loader.load().await
 }
 
 /// Returns the settings of functions: region, credentials and endpoints, only from the environment variables of Lambda.

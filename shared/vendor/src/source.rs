@@ -119,7 +119,7 @@ pub struct Profile {
     pub stateful: &'static [&'static str],
     /// The command that shows that state: `conversations`.
     pub command: Option<&'static str>,
-    /// The events with which a subject of the usual kind begins and ends, if both are sent for every subject.
+    /// The events with which a subject of the usual kind begins and ends.
     pub lifecycle: Option<Lifecycle>,
     /// Whether the vendor reads the body of a 200.
     pub expects_reply: bool,
@@ -130,8 +130,8 @@ pub struct Profile {
 /// The event types with which a subject begins and ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lifecycle {
-    /// The type of the first event: `session.created`.
-    pub created: &'static str,
+    /// The type of the first event, if it is sent for every subject: `session.created`.
+    pub created: Option<&'static str>,
     /// The type of the last event: `session.ended`.
     pub ended: &'static str,
 }

@@ -16,7 +16,7 @@ use crate::ops::files::receipt_path;
 use crate::ops::output::{OutputArgs, counted, escape_control, print_json};
 use crate::ops::{ExitStatus, NOT_FOUND, USAGE};
 use crate::send::rate;
-use crate::shell::{print, shell_quote};
+use crate::shell::{note, print, shell_quote};
 
 mod moves;
 mod run;
@@ -68,7 +68,7 @@ pub(crate) struct Arguments {
 pub(super) async fn run(arguments: Arguments) -> ExitStatus {
     let Arguments { selection, rate, dry_run, output, receipt: path, resume, wait, target } = arguments;
     if let Some(mistake) = mistake(&selection, rate, resume.is_some()) {
-        eprintln!("gatehouse: {mistake}");
+        note(format!("error: {mistake}"));
         return Ok(USAGE);
     }
     let (deployment, console) = (target.find().await?, Console::Attached);
@@ -87,7 +87,7 @@ pub(super) async fn run(arguments: Arguments) -> ExitStatus {
             return Err(error);
         }
     };
-    eprintln!("the receipt is {}", file.path().display());
+    note(format!("the receipt is {}", file.path().display()));
     let (receipt, end) = redrive.run(&deployment, rate, Duration::from_secs(wait), console, &mut stop).await?;
     file.save(&receipt)?;
     print(&summary(&receipt, file.path()))?;
@@ -121,10 +121,10 @@ fn print_preview(letters: &[DeadLetter], output: OutputArgs) -> ExitStatus {
         }
     }
     if letters.is_empty() {
-        eprintln!("no matching dead letters");
+        note("no matching dead letters");
         return Ok(NOT_FOUND);
     }
-    eprintln!("would move {}", count_by_reason(letters));
+    note(format!("would move {}", count_by_reason(letters)));
     Ok(0)
 }
 

@@ -6,7 +6,7 @@ use gatehouse_deliveries::lane::Lane;
 use gatehouse_deliveries::table::{Delivery, State};
 use gatehouse_deliveries::{DeliveryTable, Destination};
 use gatehouse_inbox::store::Content;
-use gatehouse_inbox::store::by_source::ListedEvent;
+use gatehouse_inbox::store::by_source::{ListedEvent, Order};
 use gatehouse_local::Error;
 use gatehouse_payload::Subject;
 use gatehouse_runtime::Clock;
@@ -18,9 +18,6 @@ use crate::ops::output::{When, counted};
 use crate::ops::{ExitStatus, destinations};
 use crate::shell::print;
 
-/// In seconds.
-const HOUR: i64 = 3600;
-
 /// Adds the deliveries that the outbox missed.
 pub(crate) async fn reconcile(deployment: &Deployment, since: When, to: Option<&str>) -> ExitStatus {
     let (table, destinations) = (deployment.delivery_table()?, destinations::of(deployment).await?);
@@ -30,28 +27,17 @@ pub(crate) async fn reconcile(deployment: &Deployment, since: When, to: Option<&
     let states = table.destinations().await?;
     let selected = |name: &str| to.is_none_or(|to| to == name);
     let (mut events, mut added) = (0, 0);
-    let now = Clock::System.now();
-    let mut from = since.resolve(now);
-    // Hour by hour, oldest first, so that deliveries are added in the order in which they are sent.
-    while from <= now {
-        let until = from.plus_secs(HOUR);
-        let span = Span { source: Vec::new(), since: When::At(from), until: Some(When::At(until.min(now))) };
-        let mut found = Vec::new();
-        let search = span.for_each(deployment, async |event| {
-            found.push(event);
-            Ok(true)
-        });
-        search.await?;
-        events += found.len();
-        for event in found.iter().rev() {
-            for (name, destination) in destinations.iter().filter(|(name, _)| selected(name)) {
-                let is_new_enough = states.get(name).is_some_and(|state| event.received_at >= state.since);
-                if is_new_enough && gets(deployment, destination, event).await? {
-                    added += usize::from(add(&table, name, destination, event).await?);
-                }
+    let span = Span { source: Vec::new(), since, until: None };
+    // Oldest first, so that deliveries are added in the order in which they are sent.
+    let mut listing = span.list(deployment, Order::OldestFirst)?;
+    while let Some(event) = &listing.next().await? {
+        events += 1;
+        for (name, destination) in destinations.iter().filter(|(name, _)| selected(name)) {
+            let is_new_enough = states.get(name).is_some_and(|state| event.received_at >= state.since);
+            if is_new_enough && gets(deployment, destination, event).await? {
+                added += usize::from(add(&table, name, destination, event).await?);
             }
         }
-        from = until;
     }
     print(&format!(
         "{} read; {} added or woken, to be sent within a minute\n",

@@ -11,8 +11,8 @@ use serde::Serialize;
 use super::{access, place_of, read_destinations};
 use crate::ops::ExitStatus;
 use crate::ops::deployment::{Deployment, TargetArgs};
-use crate::ops::output::{OutputArgs, Table, print_json};
-use crate::shell::print;
+use crate::ops::output::{OutputArgs, print_json};
+use crate::shell::note;
 
 /// The largest number of deliveries that a list counts.
 const MAX_COUNT: usize = 1000;
@@ -126,10 +126,10 @@ pub(super) async fn list(output: OutputArgs, target: &TargetArgs) -> ExitStatus 
         return Ok(0);
     }
     if listed.is_empty() {
-        print(&format!("there are no destinations; gatehouse destinations set{} creates one\n", deployment.flags))?;
+        note(format!("there are no destinations; gatehouse destinations set{} creates one", deployment.flags));
         return Ok(0);
     }
-    let mut table = Table::new(["name", "target", "state", "failing", "dead", "since"]);
+    let mut table = output.table(["NAME", "TARGET", "STATE", "FAILING", "DEAD", "SINCE"]);
     for Listed { name, target, state, since, failing, dead, .. } in listed {
         let number = |n: usize| if n >= MAX_COUNT { format!("{MAX_COUNT}+") } else { n.to_string() };
         let since = since.map_or("-".to_owned(), |since| since.to_string());

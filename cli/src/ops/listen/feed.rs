@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use gatehouse_inbox::store::by_source::{ListedEvent, hours};
+use gatehouse_inbox::store::by_source::{ListedEvent, SourceQuery, hours};
 use gatehouse_inbox::{Store, StoreError};
 use gatehouse_payload::time::Timestamp;
 use gatehouse_runtime::Clock;
@@ -58,7 +58,8 @@ impl Feed {
             for source in vendors() {
                 let mut next_page = None;
                 loop {
-                    let (page, next) = store.list_by_source(source, hour, until, now, next_page).await?;
+                    let (page, next) =
+                        store.list_by_source(SourceQuery::latest_first(source, hour, until), now, next_page).await?;
                     events.extend(page.into_iter().filter(|event| self.is_new(event)));
                     next_page = next;
                     if next_page.is_none() {

@@ -1,11 +1,10 @@
 //! Selects events by type, subject and marks.
 
-use std::convert::Infallible;
-use std::str::FromStr;
-
-use gatehouse_deliveries::filter::{Filters, Match, Pattern};
+use gatehouse_deliveries::filter::{Filters, Match};
 use gatehouse_deliveries::message::is_ping;
 use gatehouse_inbox::store::by_source::ListedEvent;
+
+use crate::ops::pattern::{TypePattern, are_of};
 
 /// Which events are shown. The probes of `gatehouse ping` never are.
 #[derive(Debug, Clone, Default)]
@@ -19,36 +18,10 @@ pub(super) struct EventFilter {
     pub(super) filters: Filters,
 }
 
-/// A pattern for the source and the type of an event: `ada:*`, `vapi:end-of-call-report`, `session.ended`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct TypePattern {
-    source: Option<Pattern>,
-    event_type: Pattern,
-}
-
-impl FromStr for TypePattern {
-    type Err = Infallible;
-
-    fn from_str(text: &str) -> Result<Self, Infallible> {
-        let (source, event_type) = match text.split_once(':') {
-            Some((source, event_type)) => (Some(Pattern::new(source)), event_type),
-            None => (None, text),
-        };
-        Ok(TypePattern { source, event_type: Pattern::new(event_type) })
-    }
-}
-
-impl TypePattern {
-    fn matches(&self, source: &str, event_type: Option<&str>) -> bool {
-        let has_source = self.source.as_ref().is_none_or(|pattern| pattern.matches(source));
-        has_source && self.event_type.matches(event_type.unwrap_or_default())
-    }
-}
-
 impl EventFilter {
     pub(super) fn matches(&self, event: &ListedEvent) -> bool {
         let (source, event_type) = (event.id.vendor(), event.event_type.as_deref());
-        let has_type = self.types.is_empty() || self.types.iter().any(|pattern| pattern.matches(source, event_type));
+        let has_type = are_of(&self.types, source, event_type);
         let subject = self.subject.as_deref();
         let has_subject =
             subject.is_none() || event.subject.as_ref().map(gatehouse_payload::Subject::as_str) == subject;

@@ -20,6 +20,7 @@ use tokio::time::sleep;
 
 use super::lines::{self, Lines};
 use super::receiver::{About, Answer, Receiver};
+use crate::shell::note;
 
 /// The number of events that are forwarded at the same time.
 const CONCURRENCY: usize = 16;
@@ -265,7 +266,7 @@ impl Shared {
                 return (answer, took);
             };
             if attempt > 1 && !self.is_waiting.swap(true, Ordering::Relaxed) {
-                eprintln!("the server is not reachable: {reason}; waiting for it");
+                note(format!("the server is not reachable: {reason}; waiting for it"));
             }
             sleep(PAUSES[attempt.min(PAUSES.len()) - 1]).await;
         }

@@ -4,6 +4,9 @@ use std::io::{IsTerminal, Read};
 
 use tokio::sync::mpsc;
 
+#[cfg(unix)]
+use crate::shell::TerminalMode;
+
 /// A key with a meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Key {
@@ -18,7 +21,7 @@ pub(super) enum Key {
 pub(super) struct Keys {
     pressed: Option<mpsc::UnboundedReceiver<Key>>,
     #[cfg(unix)]
-    _mode: Option<SingleKeys>,
+    _mode: Option<TerminalMode>,
 }
 
 impl Keys {
@@ -37,7 +40,7 @@ impl Keys {
         if !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal() {
             return Keys::none();
         }
-        let Some(mode) = SingleKeys::set() else { return Keys::none() };
+        let Some(mode) = TerminalMode::of_keys() else { return Keys::none() };
         let (sender, pressed) = mpsc::unbounded_channel();
         // A plain thread rather than a blocking task: the runtime would wait for such a task at the end.
         std::thread::spawn(move || {
@@ -73,31 +76,5 @@ impl Keys {
             },
             None => std::future::pending().await,
         }
-    }
-}
-
-/// The mode of a terminal that passes single keys on and does not show them. Dropping it restores the mode before.
-#[cfg(unix)]
-#[derive(Debug)]
-struct SingleKeys(rustix::termios::Termios);
-
-#[cfg(unix)]
-impl SingleKeys {
-    /// Sets the mode; `None` if the terminal does not accept it.
-    fn set() -> Option<SingleKeys> {
-        use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
-        let before = tcgetattr(std::io::stdin()).ok()?;
-        let mut mode = before.clone();
-        mode.local_modes.remove(LocalModes::ICANON | LocalModes::ECHO);
-        tcsetattr(std::io::stdin(), OptionalActions::Now, &mode).ok()?;
-        Some(SingleKeys(before))
-    }
-}
-
-#[cfg(unix)]
-impl Drop for SingleKeys {
-    fn drop(&mut self) {
-        // Fails only if the terminal is gone.
-        let _ = rustix::termios::tcsetattr(std::io::stdin(), rustix::termios::OptionalActions::Now, &self.0);
     }
 }

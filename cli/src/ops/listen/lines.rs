@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use super::receiver::Answer;
 use crate::ops::output::{escape_control, pretty_json, print_json, print_styled};
+use crate::shell::note;
 
 /// When a destination would be sent the message again after its first failure.
 const RETRY: &str = "a destination would get it again in 5 s";
@@ -125,7 +126,7 @@ impl Lines {
         if self.json {
             return print_json(&JsonLine { error: Some(reason.to_owned()), ..JsonLine::of(event, is_late) });
         }
-        eprintln!("{}  {}: {reason}", now(), event.key);
+        note(format!("{}  {}: {reason}", now(), event.key));
         Ok(())
     }
 }

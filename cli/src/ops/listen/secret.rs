@@ -23,7 +23,7 @@ impl ListenerSecret {
     /// # Errors
     /// If its file cannot be read or written.
     pub(super) async fn of(target: &TargetArgs) -> Result<ListenerSecret, Error> {
-        let name = target.identity().await.replace(|c: char| !c.is_ascii_alphanumeric(), "-");
+        let name = target.identity().await?.replace(|c: char| !c.is_ascii_alphanumeric(), "-");
         let file = directory()?.join(format!("listen-{name}"));
         let unusable = |error: std::io::Error| format!("the signing secret in {}: {error}", file.display());
         match std::fs::read_to_string(&file) {

@@ -37,7 +37,7 @@ async fn consume(bed: &Bed) {
 #[tokio::test(flavor = "multi_thread")]
 async fn list_shows_reasons_and_leaves_dead_letters_in_place() {
     let bed = Bed::start().await;
-    assert_eq!(bed.run(&["dead-letters", "list"]).out, "no dead letters\n");
+    assert_eq!(bed.run(&["dead-letters", "list"]).err, "no dead letters\n");
     let ids: Vec<String> = (0..23).map(|n| format!("msg_{n}")).collect();
     bed.make_dead_letters(&ids.iter().map(String::as_str).collect::<Vec<_>>()).await;
     let listed = bed.run(&["dead-letters", "list", "--json"]);
@@ -55,7 +55,7 @@ async fn list_shows_reasons_and_leaves_dead_letters_in_place() {
     assert_eq!(visible(&bed, &bed.dead_letter_queue).await, 23, "all are visible");
     let table = bed.run(&["dead-letters", "list"]).out;
     assert!(table.contains("ada:msg_7") && table.ends_with("23 dead letters: 23 refused\n"), "{table}");
-    assert_eq!(bed.run(&["dead-letters", "list", "--reason", "panic"]).out, "no matching dead letters\n");
+    assert_eq!(bed.run(&["dead-letters", "list", "--reason", "panic"]).err, "no matching dead letters\n");
     assert_eq!(bed.run(&["dead-letters", "list", "--id", "ada:msg_7", "--json"]).lines().len(), 1);
 
     let shown = bed.run(&["dead-letters", "show", "ada:msg_7"]);

@@ -49,7 +49,7 @@ async fn records_under_old_keys_are_shown_folded_and_replayed() {
     let replayed = bed.run(&["replay", STATUS, "--json"]).line();
     assert_eq!((&replayed["outcome"], &replayed["differences"][0]["what"]), (&"duplicate".into(), &"event id".into()));
     assert_eq!(
-        bed.run(&["replay", "vapi:server:tool-calls:call-format-1:t1", "--json"]).line()["outcome"],
+        bed.run(&["check-release", "vapi:server:tool-calls:call-format-1:t1", "--json"]).line()["outcome"],
         "duplicate"
     );
 }

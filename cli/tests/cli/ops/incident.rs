@@ -121,7 +121,7 @@ async fn commands_report_the_state_of_each_event_in_an_incident() {
     let redriven = bed.run(&["dead-letters", "redrive", "--all", "--receipt", "receipt.jsonl"]);
     assert!(redriven.code == 0 && redriven.out.contains("     150  recorded"), "{redriven:?}");
     consumer.abort();
-    assert_eq!(bed.run(&["dead-letters", "list"]).out, "no dead letters\n");
+    assert_eq!(bed.run(&["dead-letters", "list"]).err, "no dead letters\n");
     assert_eq!(bed.run(&["doctor"]).code, 0);
     let timeline = bed.run(&["events", "timeline", CONVERSATION, "--json"]).lines();
     assert_eq!(timeline.len(), 750 + 50, "each event with a subject once, and its conflicts");

@@ -41,6 +41,39 @@ pub struct ListedEvent {
     pub weak_identity: bool,
 }
 
+/// The order of a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// By the time of receipt, the latest event first.
+    LatestFirst,
+    /// By the time of receipt, the oldest event first.
+    OldestFirst,
+}
+
+/// The events of a vendor that were received within one hour.
+#[derive(Debug, Clone, Copy)]
+pub struct SourceQuery<'q> {
+    /// The vendor.
+    pub source: &'q str,
+    /// The beginning. The hour is the one of this time.
+    pub since: Timestamp,
+    /// The end, which may be in a later hour.
+    pub until: Timestamp,
+    /// The order of the events.
+    pub order: Order,
+    /// The largest number of events in a page; `None` if only DynamoDB's limit of 1 MB applies.
+    pub limit: Option<u16>,
+}
+
+impl<'q> SourceQuery<'q> {
+    /// Selects the events that were received from `source` between `since` and `until`, within the hour of `since`,
+    /// latest first.
+    #[must_use]
+    pub fn latest_first(source: &'q str, since: Timestamp, until: Timestamp) -> Self {
+        SourceQuery { source, since, until, order: Order::LatestFirst, limit: None }
+    }
+}
+
 /// Returns the hours of a time span, latest first. Each hour is represented by its first moment within the span.
 pub fn hours(since: Timestamp, until: Timestamp) -> impl DoubleEndedIterator<Item = Timestamp> {
     let (first, last) = (since.as_millis().div_euclid(HOUR_MS), until.as_millis().div_euclid(HOUR_MS));
@@ -48,19 +81,17 @@ pub fn hours(since: Timestamp, until: Timestamp) -> impl DoubleEndedIterator<Ite
 }
 
 impl Store {
-    /// Returns a page of the events that were received from `source` between `since` and `until`, within the hour of
-    /// `since`, latest first.
+    /// Returns a page of the events that a query selects.
     ///
     /// # Errors
     /// If DynamoDB does not respond, or the table lacks the index.
     pub async fn list_by_source(
         &self,
-        source: &str,
-        since: Timestamp,
-        until: Timestamp,
+        query: SourceQuery<'_>,
         now: Timestamp,
         from: Option<PageToken>,
     ) -> Result<(Vec<ListedEvent>, Option<PageToken>), StoreError> {
+        let SourceQuery { source, since, until, order, limit } = query;
         let query = self
             .reader
             .query()
@@ -70,7 +101,8 @@ impl Store {
             .expression_attribute_values(":hour", text(&source_hour(source, since)))
             .expression_attribute_values(":since", text(&since.to_string()))
             .expression_attribute_values(":until", text(&until.to_string()))
-            .scan_index_forward(false)
+            .scan_index_forward(order == Order::OldestFirst)
+            .set_limit(limit.map(i32::from))
             .set_exclusive_start_key(from.map(|token| token.0));
         let response = query.send().await.map_err(|error| failure("Query", &error))?;
         let visible = response.items().iter().filter(|item| !is_expired(item, now));

@@ -1,6 +1,6 @@
 //! Tests the index of events by source and hour.
 
-use gatehouse_inbox::store::by_source::{ListedEvent, hours};
+use gatehouse_inbox::store::by_source::{ListedEvent, SourceQuery, hours};
 use gatehouse_payload::time::Timestamp;
 use gatehouse_payload::{Event, Flags};
 
@@ -15,7 +15,8 @@ async fn list(table: &Table, source: &str, since: Timestamp, until: Timestamp) -
     for hour in hours(since, until) {
         let mut from = None;
         loop {
-            let (page, next) = table.store.list_by_source(source, hour, until, until, from).await.unwrap();
+            let (page, next) =
+                table.store.list_by_source(SourceQuery::latest_first(source, hour, until), until, from).await.unwrap();
             listed.extend(page);
             from = next;
             if from.is_none() {
@@ -64,6 +65,7 @@ async fn list_reads_no_payloads_and_hides_expired_records() {
     let queries = table.requests(async { assert_eq!(list(&table, "ada", at(0), at(60)).await.len(), 1) }).await;
     assert_eq!(queries, [("Query".to_owned(), 1)]);
     let later = at(i64::from(TTL_DAYS) * 86_400 + 1);
-    let (page, _) = table.store.list_by_source("ada", at(0), at(60), later, None).await.unwrap();
+    let (page, _) =
+        table.store.list_by_source(SourceQuery::latest_first("ada", at(0), at(60)), later, None).await.unwrap();
     assert_eq!(page, []);
 }

@@ -9,8 +9,8 @@ use gatehouse_payload::json::Document;
 use gatehouse_payload::{Event, EventId, Fingerprint, Nonce, Outcome, Subject};
 use gatehouse_vendor::signature::SigningKeys;
 use gatehouse_vendor::{
-    Conversation, Credentials, CredentialsShape, Identity, Parsed, PartReader, PartSpec, Profile, Proof, Sample,
-    SecretsPart, Source, Vendor,
+    Conversation, Credentials, CredentialsShape, Identity, Lifecycle, Parsed, PartReader, PartSpec, Profile, Proof,
+    Sample, SecretsPart, Source, Vendor,
 };
 
 /// Ada's conversation and end-user webhooks.
@@ -27,7 +27,7 @@ const PROFILE: Profile = Profile {
     shape: CredentialsShape::SigningSecrets,
     stateful: &["conversation"],
     command: Some("conversations"),
-    lifecycle: None,
+    lifecycle: Some(Lifecycle { created: Some("v1.conversation.created"), ended: "v1.conversation.ended" }),
     expects_reply: false,
     steps: &[
         "Add the URL as a webhook endpoint in Ada's dashboard, or with POST /v2/webhooks/ of Ada's API.",

@@ -28,7 +28,7 @@ const PROFILE: Profile = Profile {
     shape: CredentialsShape::SigningSecrets,
     stateful: &["session"],
     command: Some("sessions"),
-    lifecycle: Some(Lifecycle { created: "session.created", ended: "session.ended" }),
+    lifecycle: Some(Lifecycle { created: Some("session.created"), ended: "session.ended" }),
     expects_reply: false,
     steps: &[
         "Add the URL in the agntix dashboard: Developer, + Add Endpoint. Choose session.created and session.ended.",

@@ -19,8 +19,8 @@ use gatehouse_payload::json::{Compared, Document};
 use gatehouse_payload::time::Timestamp;
 use gatehouse_payload::{Event, EventId, Fingerprint, Nonce, Outcome, Subject};
 use gatehouse_vendor::{
-    Conversation, Credentials, CredentialsShape, Identity, Parsed, PartReader, PartSpec, Profile, Proof, Sample,
-    SecretsPart, Source, Vendor,
+    Conversation, Credentials, CredentialsShape, Identity, Lifecycle, Parsed, PartReader, PartSpec, Profile, Proof,
+    Sample, SecretsPart, Source, Vendor,
 };
 pub use identity::{Class, identify, is_one_question};
 
@@ -48,7 +48,7 @@ const CLIENT: Profile = Profile {
     shape: CredentialsShape::Schemes,
     stateful: &["call", "chat", "session"],
     command: Some("calls"),
-    lifecycle: None,
+    lifecycle: Some(Lifecycle { created: None, ended: "end-of-call-report" }),
     expects_reply: true,
     steps: &["Use the URL in clients that post Vapi's client messages, with the same credential. More: docs/vapi.md"],
 };

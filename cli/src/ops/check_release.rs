@@ -1,10 +1,12 @@
-//! `gatehouse replay`: runs stored events through recording and the rules again, without side effects.
+//! `gatehouse check-release`: runs stored events through recording and the rules again, without side effects.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::Args;
-use gatehouse_inbox::store::Record;
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+use gatehouse_inbox::store::by_source::Order;
+use gatehouse_inbox::store::{Content, Record};
 use gatehouse_local::Error;
 use gatehouse_payload::event::Received;
 use gatehouse_payload::json::Document;
@@ -17,24 +19,24 @@ use gatehouse_vendors::of_event;
 use serde::Serialize;
 
 use super::deployment::{Deployment, TargetArgs};
-use super::listing::Span;
-use super::output::{OutputArgs, Table, print_json};
+use super::listing::{Span, contents};
+use super::output::{KeyValues, OutputArgs, counted, pretty_json, print_json};
 use super::{ExitStatus, NOT_FOUND, progress};
 use crate::dev::{DEVELOPMENT_REPLIES, DEVELOPMENT_REPLIES_FILE};
-use crate::shell::{print, read_text};
+use crate::shell::{note, read_text, write};
 
 pub(crate) const EXAMPLES: &str = "\
 Reads each event from the table, identifies and parses it with this release, and computes the rules' reply; nothing is
 sent to a vendor or a call. Then records the event again, which must find a duplicate and changes nothing; --dry-run
 omits this step. Prints each difference to the stored event: type, subject, time or reply. Replies of Rust code are
-not replayed.
+not computed.
 
 Exits with 1 if anything differs.
 
 Examples:
-  gatehouse replay ada:msg_2x
-  gatehouse replay --source vapi --since 24h --dry-run --replies functions/replies.json
-  gatehouse replay --source ada --since 7d --dry-run --json | jq 'select(.differences != [])'";
+  gatehouse check-release ada:msg_2x
+  gatehouse check-release --source vapi --since 24h --dry-run --replies functions/replies.json
+  gatehouse check-release --source ada --since 7d --dry-run --json | jq 'select(.differences != [])'";
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -49,7 +51,7 @@ pub(crate) struct Arguments {
     /// Rules file for replies to Vapi [default: the rules built into the functions or `gatehouse dev`]
     #[arg(long, value_name = "FILE")]
     replies: Option<PathBuf>,
-    /// Print the replies (whole with --json); without it, only whether they differ
+    /// Print the replies that differ; without it, only that they differ
     #[arg(long)]
     payload: bool,
     #[command(flatten)]
@@ -58,12 +60,12 @@ pub(crate) struct Arguments {
     target: TargetArgs,
 }
 
-/// Number of records in one read.
-const BATCH: usize = 50;
+/// The number of events that are recorded again at the same time.
+const CONCURRENCY: usize = 16;
 
-/// The result of replaying one event.
+/// The result for one event.
 #[derive(Debug, Serialize)]
-struct Replayed {
+struct Checked {
     event_id: String,
     /// The outcome of recording the event again; `not tried` in a dry run.
     outcome: String,
@@ -82,36 +84,30 @@ pub(crate) async fn run(arguments: Arguments) -> ExitStatus {
     let Arguments { ids, span, dry_run, replies, payload, output, target } = arguments;
     let deployment = target.find().await?;
     let rules = read_rules(&deployment, replies)?;
-    let bar = progress("replaying");
-    let mut replay =
-        Replay { deployment: &deployment, rules, dry_run, payload, output, count: 0, different: Vec::new() };
+    let bar = progress("checking");
+    let mut check = Check { deployment: &deployment, rules, dry_run, payload, output, count: 0, different: Vec::new() };
     let mut missing = false;
     if ids.is_empty() {
-        let mut keys = Vec::new();
-        let replay_arrivals = span.for_each(&deployment, async |arrival| {
-            if !arrival.conflict {
-                keys.push(arrival.key);
+        let mut listing = span.list(&deployment, Order::OldestFirst)?;
+        loop {
+            let contents = listing.next_contents(|event| !event.conflict).await?;
+            if contents.is_empty() {
+                break;
             }
-            if keys.len() == BATCH {
-                bar.inc(BATCH as u64);
-                replay.replay_batch(std::mem::take(&mut keys)).await?;
-            }
-            Ok(true)
-        });
-        replay_arrivals.await?;
-        replay.replay_batch(keys).await?;
-    } else {
-        for part in ids.chunks(BATCH) {
-            bar.inc(part.len() as u64);
-            let found = replay.replay_batch(part.to_vec()).await?;
-            missing |= found.len() < part.len();
-            for id in part.iter().filter(|id| !found.contains(id)) {
-                eprintln!("{id}: not recorded; to see its state: gatehouse events show {id}{}", deployment.flags);
-            }
+            bar.inc_length(contents.len() as u64);
+            bar.inc(contents.len() as u64);
+            check.contents(contents.into_iter().map(|(event, content)| (event.key, content)).collect()).await?;
         }
+    } else {
+        let found = contents(&deployment, ids.clone()).await?;
+        for id in ids.iter().filter(|id| !found.contains_key(*id)) {
+            note(format!("{id}: not recorded; to see its state: gatehouse events show {id}{}", deployment.flags));
+            missing = true;
+        }
+        check.contents(found.into_iter().collect()).await?;
     }
     bar.finish_and_clear();
-    match replay.report()? {
+    match check.report(missing)? {
         0 if missing => Ok(NOT_FOUND),
         code => Ok(code),
     }
@@ -125,50 +121,48 @@ fn read_rules(deployment: &Deployment, file: Option<PathBuf>) -> Result<Rules, E
     })
 }
 
-/// A replay of some events and its results.
-struct Replay<'d> {
+/// A check of some events and its results.
+struct Check<'d> {
     deployment: &'d Deployment,
     rules: Rules,
     dry_run: bool,
     payload: bool,
     output: OutputArgs,
     count: usize,
-    different: Vec<Replayed>,
+    different: Vec<Checked>,
 }
 
-impl Replay<'_> {
-    /// Replays the records under `keys`. Returns the keys that have an item.
-    async fn replay_batch(&mut self, keys: Vec<String>) -> Result<Vec<String>, Error> {
-        use gatehouse_inbox::store::Content;
-        let contents = self.deployment.store.contents(keys, Clock::System.now()).await?;
-        let mut found = Vec::new();
-        let sorted: BTreeMap<_, _> = contents.into_iter().collect();
-        for (key, content) in sorted {
+impl Check<'_> {
+    /// Checks the records among some contents, and records them again.
+    async fn contents(&mut self, contents: Vec<(String, Content)>) -> Result<(), Error> {
+        let mut compared = Vec::new();
+        for (key, content) in contents {
             match content {
-                Content::Record(record) => self.replay_record(&record).await?,
-                Content::Damaged(damaged) => eprintln!("{key}: {damaged}"),
+                Content::Record(record) => {
+                    let (event, differences) = self.compare(&record);
+                    compared.push((record.event.id.to_string(), event.filter(|_| !self.dry_run), differences));
+                }
+                Content::Damaged(damaged) => note(format!("{key}: {damaged}")),
                 Content::Empty | Content::Erased(_) => {}
             }
-            found.push(key);
         }
-        Ok(found)
-    }
-
-    async fn replay_record(&mut self, record: &Record) -> Result<(), Error> {
-        let (event, differences) = self.compare(record);
-        let outcome = match event {
-            Some(event) if !self.dry_run => {
-                self.deployment.store.record(&event, Clock::System.now()).await?.outcome.to_string()
-            }
-            _ => "not tried".to_owned(),
+        let store = &self.deployment.store;
+        let record = |(event_id, event, differences): (String, Option<Event>, Vec<Difference>)| async move {
+            let outcome = match event {
+                Some(event) => store.record(&event, Clock::System.now()).await?.outcome.to_string(),
+                None => "not tried".to_owned(),
+            };
+            Ok::<_, Error>(Checked { event_id, outcome, differences })
         };
-        self.count += 1;
-        let replayed = Replayed { event_id: record.event.id.to_string(), outcome, differences };
-        if self.output.json {
-            print_json(&replayed)?;
-        }
-        if !replayed.differences.is_empty() || !["duplicate", "not tried"].contains(&replayed.outcome.as_str()) {
-            self.different.push(replayed);
+        let checked: Vec<Checked> = stream::iter(compared).map(record).buffered(CONCURRENCY).try_collect().await?;
+        self.count += checked.len();
+        for checked in checked {
+            if self.output.json {
+                print_json(&checked)?;
+            }
+            if !checked.differences.is_empty() || !["duplicate", "not tried"].contains(&checked.outcome.as_str()) {
+                self.different.push(checked);
+            }
         }
         Ok(())
     }
@@ -237,42 +231,58 @@ impl Replay<'_> {
         (Some(now), differences)
     }
 
-    fn report(self) -> ExitStatus {
+    fn report(self, is_explained: bool) -> ExitStatus {
         if self.count == 0 {
-            eprintln!("no events to replay");
-            return Ok(NOT_FOUND);
+            if !is_explained {
+                note("no events to check in this time; --since 24h or --since 7d looks further back");
+            }
+            return Ok(0);
         }
         if !self.output.json {
-            let mut table = Table::new(["EVENT", "OUTCOME", "DIFFERS IN", "STORED", "NOW"]);
-            let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
-            for Replayed { event_id, outcome, differences } in &self.different {
-                for Difference { what, stored, now } in differences {
-                    let (stored, now) = (shortened(or_dash(stored)), shortened(or_dash(now)));
-                    table.row([event_id.clone(), outcome.clone(), (*what).to_owned(), stored, now]);
-                }
-                if differences.is_empty() {
-                    table.row([
-                        event_id.clone(),
-                        outcome.clone(),
-                        "recording".to_owned(),
-                        "recorded".to_owned(),
-                        outcome.clone(),
-                    ]);
-                }
-            }
-            if !self.different.is_empty() {
-                table.print()?;
+            if self.payload {
+                self.print_blocks()?
+            } else {
+                self.print_table()?
             }
             let recording = if self.dry_run { "nothing was written" } else { "recorded again as duplicates" };
-            print(&format!("{} replayed, {recording}; {} differ\n", self.count, self.different.len()))?;
+            let (events, differ) = (counted(self.count, "event"), self.different.len());
+            write(&format!("{events} checked, {recording}; {differ} differ\n"))?;
         }
         Ok(u8::from(!self.different.is_empty()))
     }
-}
 
-/// Cuts a text off after 60 characters, because replies may be long.
-fn shortened(text: String) -> String {
-    if text.chars().count() <= 60 { text } else { text.chars().take(57).chain("...".chars()).collect() }
+    fn print_table(&self) -> Result<(), Error> {
+        let mut table = self.output.table(["EVENT", "OUTCOME", "DIFFERS IN", "STORED", "NOW"]);
+        let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+        for Checked { event_id, outcome, differences } in &self.different {
+            for Difference { what, stored, now } in differences {
+                let (stored, now) = (or_dash(stored), or_dash(now));
+                table.row([event_id.clone(), outcome.clone(), (*what).to_owned(), stored, now]);
+            }
+            if differences.is_empty() {
+                let (what, stored) = ("recording".to_owned(), "recorded".to_owned());
+                table.row([event_id.clone(), outcome.clone(), what, stored, outcome.clone()]);
+            }
+        }
+        if table.is_empty() { Ok(()) } else { table.print() }
+    }
+
+    /// Prints the differences whole.
+    fn print_blocks(&self) -> Result<(), Error> {
+        for Checked { event_id, outcome, differences } in &self.different {
+            let mut lines = KeyValues::default();
+            lines.add("event", event_id);
+            lines.add("outcome", outcome);
+            for Difference { what, stored, now } in differences {
+                let whole = |text: &Option<String>| text.as_deref().map_or_else(|| "-".to_owned(), pretty_json);
+                lines.block(&format!("{what}, stored"), &whole(stored));
+                lines.block(&format!("{what}, now"), &whole(now));
+            }
+            lines.print()?;
+            write("\n")?;
+        }
+        Ok(())
+    }
 }
 
 /// The text that replaces a credential. The event id may be derived from the credential.

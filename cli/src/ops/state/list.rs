@@ -1,0 +1,168 @@
+//! Lists sessions, conversations and calls.
+
+use std::collections::{BTreeMap, HashSet};
+
+use clap::Args;
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+use gatehouse_inbox::store::Heading;
+use gatehouse_inbox::store::by_source::Order;
+use gatehouse_local::Error;
+use gatehouse_payload::Subject;
+use gatehouse_payload::time::Timestamp;
+use gatehouse_runtime::Clock;
+use gatehouse_timeline::State;
+use gatehouse_vendor::Profile;
+use serde::Serialize;
+
+use super::sources_of;
+use crate::ops::ExitStatus;
+use crate::ops::deployment::{Deployment, TargetArgs};
+use crate::ops::listing::{LimitArgs, Span};
+use crate::ops::output::{OutputArgs, When, age, parse_when, print_json};
+use crate::shell::note;
+
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// Only those whose end has not been received
+    #[arg(long)]
+    open: bool,
+    /// With events since: a span before now such as 90s, 15min, 2h30m or 7d, or a time
+    #[arg(long, value_name = "WHEN", value_parser = parse_when, default_value = "24h")]
+    since: When,
+    /// Without later events than: a span before now, or a time [default: now]
+    #[arg(long, value_name = "WHEN", value_parser = parse_when)]
+    until: Option<When>,
+    #[command(flatten)]
+    limit: LimitArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(flatten)]
+    target: TargetArgs,
+}
+
+/// The rows that are read at the same time.
+const BATCH: usize = 50;
+/// The subjects whose keys are read at the same time.
+const CONCURRENCY: usize = 10;
+/// The first and the last events whose types are read. The event that ends a subject is among its last ones.
+const FIRST: usize = 2;
+const LAST: usize = 10;
+/// The events in a page of the index, if the list is limited.
+const PAGE: usize = 500;
+
+/// A session, conversation or call in a list.
+#[derive(Debug, Serialize)]
+struct Row {
+    subject: String,
+    state: String,
+    first_received_at: Timestamp,
+    last_received_at: Timestamp,
+    events: usize,
+    /// Whether the first event is the one with which every subject begins.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    was_created: Option<bool>,
+}
+
+/// Lists the subjects that `command` is for, by their latest events.
+pub(super) async fn list(arguments: Arguments, command: &str) -> ExitStatus {
+    let Arguments { open, since, until, limit, output, target } = arguments;
+    let deployment = target.find().await?;
+    let profiles: Vec<&Profile> = sources_of(command).map(|source| source.profile()).collect();
+    let mut vendors: Vec<String> = profiles.iter().map(|profile| profile.vendor.to_owned()).collect();
+    vendors.dedup();
+    let (now, rows) = (Clock::System.now(), limit.rows());
+    let span = Span { source: vendors, since, until };
+    let mut listing = span.list(&deployment, Order::LatestFirst)?.of_rows(rows.map(|_| PAGE));
+    let mut table = output.table(["LAST", "STATE", "SUBJECT", "EVENTS"]);
+    let (mut seen, mut batch, mut count) = (HashSet::new(), Vec::new(), 0);
+    let mut more_until = None;
+    loop {
+        let event = listing.next().await?;
+        let is_end = event.is_none();
+        if let Some(event) = event {
+            let is_listed = |subject: &Subject| {
+                profiles
+                    .iter()
+                    .any(|profile| profile.vendor == subject.vendor() && profile.stateful.contains(&subject.kind()))
+            };
+            if let Some(subject) = event.subject.filter(is_listed)
+                && seen.insert(subject.clone())
+            {
+                batch.push((subject, event.received_at));
+            }
+        }
+        let wanted = rows.map_or(BATCH, |rows| (rows + 1 - count).min(BATCH));
+        if batch.len() < wanted && !is_end {
+            continue;
+        }
+        for row in read_rows(&deployment, &profiles, std::mem::take(&mut batch)).await? {
+            if open && row.state != State::Open.to_string() {
+                continue;
+            }
+            if Some(count) == rows {
+                more_until = Some(row.last_received_at);
+                break;
+            }
+            count += 1;
+            if output.json {
+                print_json(&row)?;
+            } else {
+                table.row([age(row.last_received_at, now), row.state, row.subject, row.events.to_string()]);
+            }
+        }
+        if is_end || more_until.is_some() {
+            break;
+        }
+    }
+    if !table.is_empty() {
+        table.print()?;
+    }
+    match more_until {
+        Some(until) => note(format!("more: --until {until} shows earlier ones, -n N more of them")),
+        None if count == 0 => note(format!("no {command} with events in this time; --since 7d looks further back")),
+        None => {}
+    }
+    Ok(0)
+}
+
+/// Reads the keys of some subjects, and the types of their first and last events.
+async fn read_rows(
+    deployment: &Deployment,
+    profiles: &[&Profile],
+    subjects: Vec<(Subject, Timestamp)>,
+) -> Result<Vec<Row>, Error> {
+    let keys = |(subject, last): (Subject, Timestamp)| async move {
+        let keys = deployment.store.keys(&subject).await?;
+        Ok::<_, Error>((subject, last, keys))
+    };
+    let subjects: Vec<_> = stream::iter(subjects).map(keys).buffered(CONCURRENCY).try_collect().await?;
+    let ends = |keys: &[String]| -> Vec<String> {
+        let last = keys.len().saturating_sub(LAST).max(FIRST.min(keys.len()));
+        keys.iter().take(FIRST).chain(keys.iter().skip(last)).cloned().collect()
+    };
+    let all = subjects.iter().flat_map(|(_, _, keys)| ends(keys)).collect();
+    let headings = deployment.store.headings(all).await?;
+    Ok(subjects.into_iter().map(|(subject, last, keys)| row_of(profiles, &subject, last, &keys, &headings)).collect())
+}
+
+fn row_of(
+    profiles: &[&Profile],
+    subject: &Subject,
+    last: Timestamp,
+    keys: &[String],
+    headings: &BTreeMap<String, Heading>,
+) -> Row {
+    let lifecycle =
+        profiles.iter().find(|profile| profile.vendor == subject.vendor()).and_then(|profile| profile.lifecycle);
+    let known = || keys.iter().filter_map(|key| headings.get(key));
+    let has_type = |wanted: &str| known().any(|heading| heading.event_type.as_deref() == Some(wanted));
+    let has_ended = lifecycle.is_some_and(|types| has_type(types.ended));
+    Row {
+        subject: subject.to_string(),
+        state: if has_ended { State::Closed } else { State::Open }.to_string(),
+        first_received_at: known().map(|heading| heading.received_at).min().unwrap_or(last),
+        last_received_at: last,
+        events: keys.iter().filter(|key| !key.starts_with("conflict:")).count(),
+        was_created: lifecycle.and_then(|types| types.created).map(has_type),
+    }
+}
