@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand, ValueEnum};
 use gatehouse_local::Error;
 use gatehouse_payload::json::Document;
-use gatehouse_replies::{ControlHosts, Kind, RuleResult, Rules, VapiMessage, control};
+use gatehouse_replies::{ControlHosts, DEPLOYED, DEPLOYED_FILE, Kind, RuleResult, Rules, VapiMessage, control};
 use gatehouse_services::PART;
 use gatehouse_vapi::Channel;
 use gatehouse_vapi::types::{CLIENT_MESSAGES, SERVER_MESSAGES};
@@ -80,7 +80,9 @@ pub(crate) async fn run(command: Command) -> Result<bool, Error> {
 }
 
 async fn check(file: &Path, services: &ServicesPlace) -> Result<bool, Error> {
-    let rules = rules(file)?;
+    // Outside the repository, the rules that are compiled into the functions are checked.
+    let is_built_in = file == Path::new(FILE) && !file.exists();
+    let rules = if is_built_in { Rules::parse(DEPLOYED_FILE, DEPLOYED)? } else { rules(file)? };
     let warnings = rules.warnings();
     let mut text: String = warnings.iter().fold(String::new(), |text, warning| text + warning + "\n");
     let count = match rules.len() {

@@ -35,7 +35,7 @@ pub(super) async fn turns(scene: &mut Scene) -> Result<(), Error> {
         let is_complete =
             answer.status == 200 && events.len() > 2 && events.last().is_some_and(|last| last.contains(end));
         scene.expect(&format!("200 and events, the last of them {end}"), is_complete);
-        let record = scene.record(&format!("ag-kit:{}", answer.header("gatehouse-turn-id"))).await?;
+        let record = scene.record(&format!("chat:{}", answer.header("gatehouse-turn-id"))).await?;
         let body: Option<Value> = record.and_then(|record| serde_json::from_slice(&record.event.body).ok());
         let is_recorded = body.is_some_and(|turn| turn["end"] == "completed" && turn["answer"] == answer.body.as_str());
         scene.expect("the turn in the table, with the answer byte for byte", is_recorded);

@@ -4,13 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
 use gatehouse_local::Error;
 use gatehouse_payload::Subject;
 use gatehouse_payload::json::Document;
 use gatehouse_runtime::Clock;
-use gatehouse_vendors::{of_event, vendors};
+use gatehouse_vendors::of_event;
 
 mod queue;
 mod receipt;
@@ -22,6 +21,7 @@ use queue::{NEVER_FINISHED, Received, VISIBILITY_TIMEOUT, delete_all, receive_al
 use super::console::Console;
 use super::deployment::{Deployment, TargetArgs};
 use super::files::create_private_file;
+use super::listing::sources;
 use super::output::{KeyValues, OutputArgs, ShowArgs, Table, age, counted, escape_control, pretty_json, print_json};
 use super::{ExitStatus, NOT_FOUND, USAGE, progress};
 use crate::shell::{Interrupts, confirm, note, print, shell_quote};
@@ -104,7 +104,7 @@ pub(crate) struct FilterArgs {
     #[arg(long = "id", value_name = "ID")]
     ids: Vec<String>,
     /// Only dead letters of this vendor
-    #[arg(long, value_name = "SOURCE", value_parser = PossibleValuesParser::new(vendors()))]
+    #[arg(long, value_name = "SOURCE", value_parser = sources())]
     source: Option<String>,
     /// Only dead letters with this reason
     #[arg(long, value_name = "REASON", value_parser = REASONS)]
@@ -364,7 +364,9 @@ pub(crate) async fn erase_dead_letters(
     console: Console,
 ) -> Result<ErasedDeadLetters, Error> {
     let bar = console.progress("searching the dead letters");
-    let is_about_subjects = |letter: &DeadLetter| subject_of(letter).is_some_and(|subject| subjects.contains(&subject));
+    let is_about_subjects = |letter: &DeadLetter| {
+        subject_of(letter).is_some_and(|subject| subject.names().any(|name| subjects.contains(&name)))
+    };
     let received = receive_all(deployment, &bar, &mut console.interrupts(), |_| false).await?;
     let (is_partial, held_elsewhere) = (received.is_partial, received.held_elsewhere);
     let unreadable = received.letters.iter().filter(|letter| letter.envelope.is_none()).count();

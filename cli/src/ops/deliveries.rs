@@ -419,13 +419,14 @@ async fn of_subject(
     subject: &str,
     filter: &FilterArgs,
 ) -> Result<Vec<Delivery>, Error> {
-    let keys = deployment.store.keys(&Subject::from_stored(subject.to_owned())).await?;
+    let subject = Subject::from_stored(subject.to_owned());
+    let keys = deployment.store.keys(&subject).await?;
     let names: Vec<String> = table.destinations().await?.into_keys().collect();
     let (now, mut deliveries) = (Clock::System.now(), Vec::new());
     for name in names.iter().filter(|name| filter.to.as_ref().is_none_or(|to| to == *name)) {
-        let of_subject = Lane::of(name, Order::Subject, Some(subject), "");
+        let of_subject = subject.names().map(|subject| Lane::of(name, Order::Subject, Some(subject.as_str()), ""));
         let single = keys.iter().map(|key| Lane::of(name, Order::None, None, key));
-        for lane in std::iter::once(of_subject).chain(single) {
+        for lane in of_subject.chain(single) {
             deliveries.extend(table.lane(&lane).await?);
         }
     }

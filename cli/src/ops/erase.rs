@@ -109,16 +109,13 @@ pub(crate) async fn run(arguments: Arguments) -> ExitStatus {
 }
 
 fn parse_subjects(subjects: Vec<String>) -> Result<BTreeSet<Subject>, Error> {
-    let subjects: BTreeSet<Subject> = subjects.into_iter().map(Subject::from_stored).collect();
-    for subject in &subjects {
-        if subject.as_str().split(':').count() < 3 {
-            return Err(format!(
-                "{subject} is not a subject; a subject looks like ada:conversation:673da1f0c2b94e5f8a017b11"
-            )
-            .into());
-        }
-    }
-    Ok(subjects)
+    let example = "a subject looks like ada:conversation:673da1f0c2b94e5f8a017b11";
+    let parse = |text: String| {
+        // Under its present name; the data under former names are erased with it.
+        let subject = crate::ops::subjects::parse(&text).and_then(|subject| subject.names().next());
+        subject.ok_or_else(|| format!("{text} is not a subject; {example}").into())
+    };
+    subjects.into_iter().map(parse).collect()
 }
 
 fn question(subjects: &BTreeSet<Subject>, table: &str) -> String {
@@ -266,9 +263,9 @@ async fn erase_deliveries(
     let holder = deployment.random.nonce()?;
     let mut may_be_sent = false;
     for name in destinations {
-        let of_subject = Lane::of(name, Order::Subject, Some(subject.as_str()), "");
+        let of_subject = subject.names().map(|subject| Lane::of(name, Order::Subject, Some(subject.as_str()), ""));
         let single = keys.iter().map(|key| Lane::of(name, Order::None, None, key));
-        for lane in std::iter::once(of_subject).chain(single) {
+        for lane in of_subject.chain(single) {
             // A sender holds a lane for at most a minute.
             let deadline = Instant::now() + LANE_LIMIT;
             loop {

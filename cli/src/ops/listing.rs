@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io::IsTerminal;
 
 use clap::Args;
-use clap::builder::PossibleValuesParser;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use futures_util::future::try_join_all;
 use gatehouse_inbox::store::by_source::{ListedEvent, Order, SOURCE_INDEX, SourceQuery, hours};
 use gatehouse_inbox::store::{Content, PageToken};
 use gatehouse_local::Error;
+use gatehouse_payload::event::{present_source, source_names};
 use gatehouse_payload::time::Timestamp;
 use gatehouse_runtime::Clock;
 use gatehouse_vendors::vendors;
@@ -21,7 +22,7 @@ use crate::shell::UsageError;
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Span {
     /// Only events of these vendors, separated by commas; repeatable [default: all vendors]
-    #[arg(long, value_name = "SOURCE", value_delimiter = ',', value_parser = PossibleValuesParser::new(vendors()))]
+    #[arg(long, value_name = "SOURCE", value_delimiter = ',', value_parser = sources())]
     pub(crate) source: Vec<String>,
     /// Start: a span before now such as 90s, 15min, 2h30m or 7d, or a time such as 2026-11-21T17:00:00Z
     #[arg(long, value_name = "WHEN", value_parser = parse_when, default_value = "1h")]
@@ -29,6 +30,12 @@ pub(crate) struct Span {
     /// End, in the same formats [default: now]
     #[arg(long, value_name = "WHEN", value_parser = parse_when)]
     pub(crate) until: Option<When>,
+}
+
+/// Parses the name of a source. Former names are accepted, and hidden.
+pub(crate) fn sources() -> impl TypedValueParser<Value = String> {
+    let value = |vendor: &'static str| PossibleValue::new(vendor).aliases(source_names(vendor).skip(1));
+    PossibleValuesParser::new(vendors().map(value)).map(|name| present_source(&name).to_owned())
 }
 
 /// An argument that limits the rows of a list.
@@ -70,7 +77,9 @@ impl Span {
         if since > until {
             return Err(UsageError(format!("--since {since} is after --until {until}: no time is between them")).into());
         }
-        let sources = if self.source.is_empty() { vendors().map(str::to_owned).collect() } else { self.source.clone() };
+        let sources: Vec<&str> =
+            if self.source.is_empty() { vendors().collect() } else { self.source.iter().map(String::as_str).collect() };
+        let sources = sources.into_iter().flat_map(source_names).map(str::to_owned).collect();
         let mut hours: Vec<Timestamp> = hours(since, until).collect();
         if order == Order::LatestFirst {
             hours.reverse();

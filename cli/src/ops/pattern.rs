@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::str::FromStr;
 
 use gatehouse_deliveries::filter::Pattern;
+use gatehouse_payload::event::source_names;
 
 /// A pattern for the source and the type of an event: `ada:*`, `vapi:end-of-call-report`, `session.ended`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +27,8 @@ impl FromStr for TypePattern {
 
 impl TypePattern {
     fn matches(&self, source: &str, event_type: Option<&str>) -> bool {
-        let has_source = self.source.as_ref().is_none_or(|pattern| pattern.matches(source));
+        let has_source = |pattern: &Pattern| source_names(source).any(|name| pattern.matches(name));
+        let has_source = self.source.as_ref().is_none_or(has_source);
         has_source && self.event_type.matches(event_type.unwrap_or_default())
     }
 }

@@ -4,15 +4,13 @@ use std::collections::BTreeSet;
 use std::io::IsTerminal;
 
 use clap::Args;
-use clap::builder::PossibleValuesParser;
 use gatehouse_inbox::store::Content;
 use gatehouse_inbox::store::by_source::{ListedEvent, Order};
 use gatehouse_runtime::Clock;
-use gatehouse_vendors::vendors;
 use serde_json::{Value, json};
 
 use super::deployment::TargetArgs;
-use super::listing::{LimitArgs, Span};
+use super::listing::{LimitArgs, Span, sources};
 use super::output::{OutputArgs, When, age, counted, parse_when, print_json};
 use super::pattern::{TypePattern, are_of};
 use super::{ExitStatus, progress};
@@ -35,7 +33,7 @@ pub(crate) struct Arguments {
     #[arg(value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     text: String,
     /// Only events of these vendors, separated by commas [default: all vendors]
-    #[arg(long, value_name = "SOURCE", value_delimiter = ',', value_parser = PossibleValuesParser::new(vendors()))]
+    #[arg(long, value_name = "SOURCE", value_delimiter = ',', value_parser = sources())]
     source: Vec<String>,
     /// Only events of these types, such as `session.ended`, `v1.*` or `ada:*`; separated by commas
     #[arg(long = "type", value_name = "TYPE", value_delimiter = ',')]

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use clap::Args;
 use gatehouse_inbox::store::Content;
 use gatehouse_local::Error;
+use gatehouse_payload::event::source_names;
 use gatehouse_vendors::vendors;
 
 use super::deployment::Deployment;
@@ -62,7 +63,7 @@ pub(crate) async fn run(arguments: Arguments) -> ExitStatus {
 
 /// Returns the id of the event that `id` names, with or without its vendor.
 async fn event_of(deployment: &Deployment, id: &str) -> Result<Option<String>, Error> {
-    let with_vendor = vendors().map(|vendor| format!("{vendor}:{id}"));
+    let with_vendor = vendors().flat_map(source_names).map(|vendor| format!("{vendor}:{id}"));
     let candidates: BTreeSet<String> = [id.to_owned()].into_iter().chain(with_vendor).collect();
     let found = contents(deployment, candidates.into_iter().collect()).await?;
     Ok(found.into_iter().find(|(_, content)| *content != Content::Empty).map(|(key, _)| key))

@@ -251,7 +251,11 @@ async fn records_of(deployment: &Deployment, subject: &Subject) -> Result<Vec<Re
     for keys in keys.chunks(PROGRESS_EVERY) {
         for (key, content) in contents(deployment, keys.to_vec()).await? {
             match content {
-                Content::Record(record) if record.event.subject.as_ref() == Some(subject) => records.push(*record),
+                Content::Record(record)
+                    if record.event.subject.iter().any(|of| subject.names().any(|name| name == *of)) =>
+                {
+                    records.push(*record);
+                }
                 Content::Damaged(damaged) => note(format!("{key}: {damaged}")),
                 // The index may still list an item under its former subject.
                 Content::Record(_) | Content::Empty | Content::Erased(_) => {}

@@ -404,7 +404,7 @@ async fn shutdown_waits_for_chat_turns_of_disconnected_clients() {
     assert_eq!(dev.process.0.wait().unwrap().code(), Some(0));
 
     let again = Dev::start(&data, &[]);
-    let record = again.record(&format!("ag-kit:{turn}")).await.unwrap();
+    let record = again.record(&format!("chat:{turn}")).await.unwrap();
     let record: Value = serde_json::from_slice(&record.event.body).unwrap();
     assert_eq!((&record["end"], &record["client_left"]), (&json!("completed"), &json!(true)));
 }

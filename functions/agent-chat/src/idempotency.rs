@@ -153,15 +153,19 @@ async fn is_anything_queued(state: &State) -> Result<bool, ChatProblem> {
 
 /// Reads the record of a claim's turn.
 async fn replay_of(state: &State, claim: &Claim) -> Result<Replay, ChatProblem> {
-    let id = gatehouse_ag_kit::event_id(&turn_id(claim));
-    match timeout(READ_TIMEOUT, state.inbox.store.content(&id, state.clock().now())).await {
-        Ok(Ok(Content::Record(record))) => Ok(Replay::of(&record.event.body)),
-        Ok(Ok(Content::Empty)) => Ok(Replay::Missing),
-        Ok(Ok(Content::Erased(_))) => Ok(Replay::Partial),
-        Ok(Ok(Content::Damaged(damaged))) => Err(key_unknown(&damaged.into())),
-        Ok(Err(error)) => Err(key_unknown(&error)),
-        Err(_) => Err(ChatProblem::KeyUnknown),
+    let turn_id = turn_id(claim);
+    // An earlier release may have recorded it, before an upgrade or beside this release.
+    for id in [gatehouse_ag_kit::event_id(&turn_id), gatehouse_ag_kit::former_event_id(&turn_id)] {
+        return match timeout(READ_TIMEOUT, state.inbox.store.content(&id, state.clock().now())).await {
+            Ok(Ok(Content::Empty)) => continue,
+            Ok(Ok(Content::Record(record))) => Ok(Replay::of(&record.event.body)),
+            Ok(Ok(Content::Erased(_))) => Ok(Replay::Partial),
+            Ok(Ok(Content::Damaged(damaged))) => Err(key_unknown(&damaged.into())),
+            Ok(Err(error)) => Err(key_unknown(&error)),
+            Err(_) => Err(ChatProblem::KeyUnknown),
+        };
     }
+    Ok(Replay::Missing)
 }
 
 /// Returns the rejection after a failed lock request. The request may have acquired the key although it failed, so the
@@ -189,10 +193,10 @@ mod tests {
     fn turn_id_holds_client_agent_key_and_fence() {
         let key = claim_key("web", "kit", "order 7:1");
         assert_eq!(key.as_str(), "claim:web:kit:order%207%3A1");
-        assert_eq!(event_id("01997d").as_str(), "ag-kit:01997d");
+        assert_eq!(event_id("01997d").as_str(), "chat:01997d");
         let turn = Document::read(br#"{"turn_id":"web:kit:order%207%3A1:2"}"#).unwrap();
         let proof = Proof { by: "client:web".to_owned(), message_id: None };
         let (fingerprint, nonce) = (Fingerprint::of("{}"), Nonce::from_bytes(&[0; 16]).unwrap());
-        assert_eq!(AgKit.identify(&turn, &proof, &fingerprint, &nonce).id.as_str(), "ag-kit:web:kit:order%207%3A1:2");
+        assert_eq!(AgKit.identify(&turn, &proof, &fingerprint, &nonce).id.as_str(), "chat:web:kit:order%207%3A1:2");
     }
 }

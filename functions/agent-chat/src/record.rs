@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use data_encoding::BASE64;
 use gatehouse_ag_kit::turn::End;
-use gatehouse_payload::event::{RECORD_LIMIT, TURN};
+use gatehouse_payload::event::{CHAT, RECORD_LIMIT, TURN};
 use gatehouse_payload::time::Timestamp;
 use gatehouse_payload::{Event, Fingerprint, Flags, Nonce};
 use gatehouse_receiver::log::milliseconds;
@@ -177,7 +177,7 @@ pub(crate) fn event(admitted: &AdmittedRequest, result: &TurnResult, nonce: Nonc
     let body = body(admitted, result)?;
     Some(Event {
         id: gatehouse_ag_kit::event_id(&admitted.turn_id),
-        source: "ag-kit".to_owned(),
+        source: CHAT.to_owned(),
         event_type: Some(TURN.to_owned()),
         subject: admitted.conversation.as_deref().map(gatehouse_ag_kit::subject),
         occurred_at: admitted.began_at,

@@ -2,6 +2,7 @@
 
 use gatehouse_inbox::store::Record;
 use gatehouse_payload::condition::Conditions;
+use gatehouse_payload::event::source_names;
 use gatehouse_payload::json::Document;
 use serde::Deserialize;
 
@@ -43,7 +44,7 @@ pub struct Filter {
 
 impl Filter {
     fn matches_name(&self, source: &str, event_type: Option<&str>) -> bool {
-        self.source.as_ref().is_none_or(|pattern| pattern.matches(source))
+        self.source.as_ref().is_none_or(|pattern| source_names(source).any(|name| pattern.matches(name)))
             && self.event_type.as_ref().is_none_or(|pattern| pattern.matches(event_type.unwrap_or_default()))
     }
 
@@ -99,6 +100,22 @@ impl Filters {
                 let named = self.0.iter().filter(|filter| filter.matches_name(source, event_type));
                 named.into_iter().any(|filter| filter.matches_payload(&record.event.body))
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chat_turns_match_the_present_and_the_former_name_of_their_source() {
+        for pattern in ["chat", "ag-kit", "ag-*", "c*"] {
+            let filter = Filter { source: Some(Pattern::new(pattern)), ..Filter::default() };
+            for source in ["chat", "ag-kit"] {
+                assert!(filter.matches_name(source, Some("turn")), "{pattern} {source}");
+            }
+            assert!(!filter.matches_name("ada", None), "{pattern}");
         }
     }
 }

@@ -339,10 +339,14 @@ impl Store {
         from: Option<PageToken>,
         limit: u8,
     ) -> Result<Page, StoreError> {
-        let query = self
-            .query_of(subject)
-            .limit(i32::from(limit.clamp(1, 100)))
-            .set_exclusive_start_key(from.map(|token| token.0));
+        // Events of earlier releases come first.
+        let names: Vec<Subject> = subject.names().collect();
+        let started = from.as_ref().and_then(|token| text_of(&token.0, attribute::SUBJECT));
+        let n = started.and_then(|started| names.iter().position(|name| name.as_str() == started));
+        let n = n.unwrap_or(names.len() - 1);
+        // A token without a key begins a name.
+        let start = from.map(|token| token.0).filter(|key| key.contains_key(attribute::EVENT_ID));
+        let query = self.query_of(&names[n]).limit(i32::from(limit.clamp(1, 100))).set_exclusive_start_key(start);
         let response = query.send().await.map_err(|error| failure("Query", &error))?;
         // The index may lag behind the table: it may list an overwritten item twice, or under its former subject. So
         // the items themselves are read.
@@ -350,9 +354,12 @@ impl Store {
             response.items().iter().filter_map(|item| text_of(item, attribute::EVENT_ID)).collect();
         let heads: BTreeMap<_, _> =
             self.batch_get(keys.into_iter().map(str::to_owned).collect()).await?.into_iter().collect();
-        let mut page = Page { next: response.last_evaluated_key.map(PageToken), ..Page::default() };
+        let next_name = n.checked_sub(1).and_then(|n| names.get(n));
+        let next_name = next_name.map(|name| Item::from([(attribute::SUBJECT.to_owned(), text(name.as_str()))]));
+        let next = response.last_evaluated_key.or(next_name);
+        let mut page = Page { next: next.map(PageToken), ..Page::default() };
         for (key, head) in heads {
-            if is_expired(&head, now) || text_of(&head, attribute::SUBJECT) != Some(subject.as_str()) {
+            if is_expired(&head, now) || !is_about(&head, subject) {
                 continue;
             }
             match self.decode(&head).await {
@@ -379,17 +386,22 @@ impl Store {
     /// # Errors
     /// Like [`timeline`](Self::timeline).
     pub async fn keys(&self, subject: &Subject) -> Result<Vec<String>, StoreError> {
-        let (mut keys, mut from) = (Vec::new(), None);
-        loop {
-            let query = self.query_of(subject).set_exclusive_start_key(from.take());
-            let response = query.send().await.map_err(|error| failure("Query", &error))?;
-            let page = response.items().iter().filter_map(|item| text_of(item, attribute::EVENT_ID));
-            keys.extend(page.map(str::to_owned));
-            from = response.last_evaluated_key;
-            if from.is_none() {
-                return Ok(keys);
+        let mut keys = Vec::new();
+        let names: Vec<Subject> = subject.names().collect();
+        for name in names.iter().rev() {
+            let mut from = None;
+            loop {
+                let query = self.query_of(name).set_exclusive_start_key(from.take());
+                let response = query.send().await.map_err(|error| failure("Query", &error))?;
+                let page = response.items().iter().filter_map(|item| text_of(item, attribute::EVENT_ID));
+                keys.extend(page.map(str::to_owned));
+                from = response.last_evaluated_key;
+                if from.is_none() {
+                    break;
+                }
             }
         }
+        Ok(keys)
     }
 
     /// Whether the index lists an item of a subject. It may have expired.
@@ -397,8 +409,13 @@ impl Store {
     /// # Errors
     /// If DynamoDB does not respond.
     pub async fn has_subject(&self, subject: &Subject) -> Result<bool, StoreError> {
-        let response = self.query_of(subject).limit(1).send().await.map_err(|error| failure("Query", &error))?;
-        Ok(!response.items().is_empty())
+        for name in subject.names() {
+            let response = self.query_of(&name).limit(1).send().await.map_err(|error| failure("Query", &error))?;
+            if !response.items().is_empty() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Returns the types and the times of receipt of the items under `keys`, by key. Leaves out missing items, and those
@@ -493,6 +510,11 @@ impl Store {
         }
         Ok(found)
     }
+}
+
+/// Whether an item is about a subject, under any of its names.
+fn is_about(head: &Item, subject: &Subject) -> bool {
+    text_of(head, attribute::SUBJECT).is_some_and(|text| subject.names().any(|name| name.as_str() == text))
 }
 
 fn timeline_order(record: &Record) -> (Timestamp, &str, bool, gatehouse_payload::Fingerprint) {

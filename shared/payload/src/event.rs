@@ -16,6 +16,23 @@ pub const RECORD_LIMIT: usize = 24 * 1024 * 1024;
 
 /// The type of the event of a chat turn.
 pub const TURN: &str = "turn";
+/// The source of chat turns.
+pub const CHAT: &str = "chat";
+/// The name of [`CHAT`] in earlier releases. It is in the ids, subjects and sources of events that they recorded.
+pub const FORMER_CHAT: &str = "ag-kit";
+
+/// Returns the present name of a source.
+#[must_use]
+pub fn present_source(name: &str) -> &str {
+    if name == FORMER_CHAT { CHAT } else { name }
+}
+
+/// Returns all names of a source, the present one first.
+pub fn source_names(name: &str) -> impl Iterator<Item = &str> {
+    let name = present_source(name);
+    [name].into_iter().chain((name == CHAT).then_some(FORMER_CHAT))
+}
+
 /// The type of the events that `gatehouse ping` sends. They have no content.
 pub const PING: &str = "gatehouse.ping";
 
@@ -24,7 +41,7 @@ pub const PING: &str = "gatehouse.ping";
 pub struct Event {
     /// The idempotency key.
     pub id: EventId,
-    /// The vendor: `ada`, `agntix`, `vapi`; `ag-kit` for a chat turn.
+    /// The vendor: `ada`, `agntix`, `vapi`; `chat` for a chat turn, or `ag-kit` in records of earlier releases.
     pub source: String,
     /// The vendor's name for the type of the event; absent when the body does not name one.
     pub event_type: Option<String>,
@@ -198,6 +215,15 @@ impl Subject {
         self.0.split(':').next().unwrap_or_default()
     }
 
+    /// Returns the subject under all names of its source, the present one first.
+    pub fn names(&self) -> impl Iterator<Item = Subject> {
+        let rest = self.0.split_once(':').map_or("", |(_, rest)| rest);
+        source_names(self.vendor()).map(move |name| match name == self.vendor() {
+            true => self.clone(),
+            false => Subject(format!("{name}:{rest}")),
+        })
+    }
+
     /// The kind of subject in the vendor's word, such as `conversation`: the second part.
     #[must_use]
     pub fn kind(&self) -> &str {
@@ -342,6 +368,21 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn subject_of_a_chat_has_its_former_name_too() {
+        let names = |subject: &str| -> Vec<String> {
+            Subject::from_stored(subject.to_owned()).names().map(|name| name.to_string()).collect()
+        };
+        let both = ["chat:conversation:a:b", "ag-kit:conversation:a:b"];
+        assert_eq!(
+            (names(both[0]), names(both[1])),
+            (both.map(str::to_owned).to_vec(), both.map(str::to_owned).to_vec())
+        );
+        for other in ["ada:conversation:c1", "chatty:conversation:c1", "x"] {
+            assert_eq!(names(other), [other]);
+        }
+    }
 
     #[test]
     fn ids_and_subjects_are_readable() {

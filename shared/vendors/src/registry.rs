@@ -7,6 +7,7 @@ use gatehouse_ada::Ada;
 use gatehouse_ag_kit::AgKit;
 use gatehouse_agntix::Agntix;
 use gatehouse_payload::EventId;
+use gatehouse_payload::event::present_source;
 use gatehouse_vapi::Vapi;
 use gatehouse_vendor::Source;
 use serde_json::value::RawValue;
@@ -23,7 +24,7 @@ pub fn of_event(id: &EventId) -> Option<&'static dyn Source> {
 /// Returns the first source of a vendor.
 #[must_use]
 pub fn of_vendor(vendor: &str) -> Option<&'static dyn Source> {
-    SOURCES.into_iter().find(|source| source.profile().vendor == vendor)
+    SOURCES.into_iter().find(|source| source.profile().vendor == present_source(vendor))
 }
 
 /// Returns the source of a name, such as `vapi-server`.

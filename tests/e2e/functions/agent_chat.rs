@@ -242,7 +242,7 @@ async fn turn_completes_when_the_runtime_api_fails_during_its_response() {
         let now = gatehouse_runtime::Clock::System.now();
         let claim = item(&stack, "claim:web:kit:k").await;
         assert_eq!(claim["state"].as_s().unwrap(), "finished", "{failure:?}");
-        let id = format!("ag-kit:web:kit:k:{}", claim["fence"].as_n().unwrap());
+        let id = format!("chat:web:kit:k:{}", claim["fence"].as_n().unwrap());
         let record = store.get(&gatehouse_payload::EventId::from_stored(id), now).await.unwrap().unwrap();
         let turn: Value = serde_json::from_slice(&record.event.body).unwrap();
         assert_eq!((&turn["end"], &turn["events"]), (&json!("completed"), &json!(22)), "{failure:?}");

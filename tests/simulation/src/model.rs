@@ -428,7 +428,7 @@ impl Model {
     /// Whether a completed turn under a claim is in the table, or was sent to a queue by `sent_by`.
     fn is_turn_recorded(&self, claim: &str, sent_by: i64, now: i64) -> bool {
         let Some(scope) = claim.strip_prefix("claim:") else { return false };
-        let prefix = format!("ag-kit:{scope}:");
+        let prefix = format!("chat:{scope}:");
         let is_completed = |content: &str| content.starts_with("completed");
         self.table.range(prefix.clone()..).take_while(|(key, _)| key.starts_with(&prefix)).any(|(_, entry)| {
             matches!(entry, Entry::Record { content, .. } if is_completed(content)) && !entry.may_be_expired(now)

@@ -12,6 +12,7 @@ use aws_sdk_sqs::types::{
 use futures_util::{StreamExt, stream};
 use gatehouse_inbox::queue::{from_message, history};
 use gatehouse_local::Error;
+use gatehouse_payload::event::present_source;
 use gatehouse_payload::time::Timestamp;
 use indicatif::ProgressBar;
 use serde::Serialize;
@@ -86,7 +87,10 @@ impl DeadLetter {
         // The attributes of a message that the redrive policy moved may describe an earlier failure.
         let was_moved = system.contains_key(&MessageSystemAttributeName::DeadLetterQueueSourceArn);
         DeadLetter {
-            source: event_id.as_deref().and_then(|id| id.split_once(':')).map(|(source, _)| source.to_owned()),
+            source: event_id
+                .as_deref()
+                .and_then(|id| id.split_once(':'))
+                .map(|(source, _)| present_source(source).to_owned()),
             event_id,
             reason: text(history::REASON).filter(|_| !was_moved).unwrap_or_else(|| NEVER_FINISHED.to_owned()),
             attempts: text(history::ATTEMPTS).and_then(|n| n.parse().ok()).unwrap_or_default(),

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use gatehouse_inbox::store::by_source::{ListedEvent, SourceQuery, hours};
 use gatehouse_inbox::{Store, StoreError};
+use gatehouse_payload::event::source_names;
 use gatehouse_payload::time::Timestamp;
 use gatehouse_runtime::Clock;
 use gatehouse_vendors::vendors;
@@ -55,7 +56,7 @@ impl Feed {
         let until = now.plus_secs(AHEAD);
         for hour in hours(since, until).rev() {
             let mut events = Vec::new();
-            for source in vendors() {
+            for source in vendors().flat_map(source_names) {
                 let mut next_page = None;
                 loop {
                     let (page, next) =

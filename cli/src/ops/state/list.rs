@@ -8,6 +8,7 @@ use gatehouse_inbox::store::Heading;
 use gatehouse_inbox::store::by_source::Order;
 use gatehouse_local::Error;
 use gatehouse_payload::Subject;
+use gatehouse_payload::event::present_source;
 use gatehouse_payload::time::Timestamp;
 use gatehouse_runtime::Clock;
 use gatehouse_timeline::State;
@@ -81,11 +82,12 @@ pub(super) async fn list(arguments: Arguments, command: &str) -> ExitStatus {
         let is_end = event.is_none();
         if let Some(event) = event {
             let is_listed = |subject: &Subject| {
-                profiles
-                    .iter()
-                    .any(|profile| profile.vendor == subject.vendor() && profile.stateful.contains(&subject.kind()))
+                profiles.iter().any(|profile| {
+                    profile.vendor == present_source(subject.vendor()) && profile.stateful.contains(&subject.kind())
+                })
             };
-            if let Some(subject) = event.subject.filter(is_listed)
+            let subject = event.subject.filter(is_listed).and_then(|subject| subject.names().next());
+            if let Some(subject) = subject
                 && seen.insert(subject.clone())
             {
                 batch.push((subject, event.received_at));

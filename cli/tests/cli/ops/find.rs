@@ -259,3 +259,51 @@ async fn deployment_is_named_by_flag_then_variable_then_file() {
     let wrong = run(&[], None);
     assert!(wrong.code == 1 && wrong.err.contains("gatehouse.toml: ") && wrong.err.contains("stak"), "{wrong:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn chat_turns_are_found_under_the_present_and_the_former_name() {
+    let bed = Bed::start().await;
+    let turn = |source: &str, id: &str| {
+        let body = format!(
+            r#"{{"type":"turn","turn_id":"{id}","agent":"kit","dialect":"ag-kit","conversation":"c1","duration_ms":5,
+                "request":{{"messages":[{{"role":"user","content":"{MESSAGE_TEXT} {id}"}}]}},"answer":"data: [DONE]\\n\\n"}}"#
+        );
+        gatehouse_payload::Event {
+            id: gatehouse_payload::EventId::from_stored(format!("{source}:{id}")),
+            source: source.to_owned(),
+            event_type: Some("turn".to_owned()),
+            subject: Some(gatehouse_payload::Subject::new(source, "conversation", "c1")),
+            occurred_at: Clock::System.now(),
+            received_at: Clock::System.now(),
+            fingerprint: gatehouse_payload::Fingerprint::of(&body),
+            nonce: gatehouse_payload::Nonce::random().unwrap(),
+            verified_by: "bearer:web".to_owned(),
+            body: body.into(),
+            answer: None,
+            asked: None,
+            flags: Default::default(),
+            is_one_question: false,
+        }
+    };
+    for turn in [turn("ag-kit", "t1"), turn("chat", "t2")] {
+        bed.store().record(&turn, Clock::System.now()).await.unwrap();
+    }
+    for source in ["chat", "ag-kit"] {
+        assert_eq!(bed.run(&["events", "list", "--source", source, "--json"]).lines().len(), 2, "{source}");
+        let subject = format!("{source}:conversation:c1");
+        assert_eq!(bed.run(&["events", "timeline", &subject, "--json"]).lines().len(), 2, "{subject}");
+    }
+    let shown = bed.run(&["conversations", "show", "c1", "--payload", "--json"]).line();
+    let texts: Vec<&str> =
+        shown["transcript"].as_array().unwrap().iter().map(|said| said["text"].as_str().unwrap()).collect();
+    assert_eq!(texts, [format!("{MESSAGE_TEXT} t1"), format!("{MESSAGE_TEXT} t2")]);
+    assert_eq!(bed.run(&["conversations", "list", "--json"]).line()["events"], 2);
+    for id in ["t1", "t2", "ag-kit:t1", "chat:t2"] {
+        assert_eq!(bed.run(&["show", id, "--json"]).line()["kind"], "turn", "{id}");
+    }
+    assert_eq!(bed.run(&["events", "export", "--source", "chat"]).lines().len(), 2);
+    let checked = bed.run(&["check-release", "--source", "chat", "--dry-run"]);
+    assert!(checked.code == 0 && checked.out.starts_with("2 events checked"), "{checked:?}");
+    let erased = bed.run(&["events", "erase", "--subject", "ag-kit:conversation:c1", "--yes"]);
+    assert!(erased.code == 0 && erased.out.contains("removed 2 events"), "{erased:?}");
+}

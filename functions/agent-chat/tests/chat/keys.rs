@@ -74,13 +74,34 @@ async fn finished_turn_is_replayed_byte_for_byte() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn turn_that_an_earlier_release_recorded_is_replayed() {
+    let chat = numbered_answers().await;
+    let first = chat.send_with_key("order-7", KIT).await;
+    let id = turn_id(&first);
+    let first = text(first).await;
+    chat.wait_for_record(&id).await;
+    // The record as the earlier release would have written it.
+    let (client, table) = (chat.stack.dynamodb_client(), &chat.stack.table);
+    let key = |id: String| aws_sdk_dynamodb::types::AttributeValue::S(id);
+    let present = key(format!("chat:{id}"));
+    let item = client.get_item().table_name(table).key("event_id", present.clone()).send().await.unwrap().item;
+    let mut item = item.unwrap();
+    item.insert("event_id".to_owned(), key(format!("ag-kit:{id}")));
+    client.put_item().table_name(table).set_item(Some(item)).send().await.unwrap();
+    client.delete_item().table_name(table).key("event_id", present).send().await.unwrap();
+    let again = chat.send_with_key("order-7", KIT).await;
+    assert!(is_replayed(&again) && turn_id(&again) == id, "{again:?}");
+    assert_eq!((text(again).await, chat.agent.requests().len()), (first, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn erased_turn_is_409_and_not_forwarded_again() {
     let chat = numbered_answers().await;
     let first = chat.send_with_key("order-7", KIT).await;
     let id = turn_id(&first);
     text(first).await;
     chat.wait_for_record(&id).await;
-    let (store, subject) = (chat.stack.store(), Subject::new("ag-kit", "conversation", "c1"));
+    let (store, subject) = (chat.stack.store(), Subject::new("chat", "conversation", "c1"));
     store.mark_erased(&subject, chat.clock.now()).await.unwrap();
     assert_eq!(store.erase(&subject, chat.clock.now()).await.unwrap().events, 1);
     let (status, detail) = problem(chat.send_with_key("order-7", KIT).await).await;

@@ -18,11 +18,10 @@ use sha2::{Digest, Sha256};
 use tokio::time::timeout;
 
 use super::item::{
-    Item, Packed, attribute, binary, blanked, bytes_of, chunk_keys, erased_at, number, number_of, text, text_of,
-    tombstone,
+    Item, Packed, attribute, binary, blanked, bytes_of, chunk_keys, erased_at, number, number_of, text, tombstone,
 };
 use super::request::{conditional_put, failure};
-use super::{Store, StoreError};
+use super::{Store, StoreError, is_about};
 use gatehouse_payload::event::{Event, Subject};
 
 /// The key of the item that lists the erased subjects.
@@ -109,8 +108,12 @@ pub(super) fn may_be_about(event: &Event, erased_hash: &str) -> bool {
 }
 
 /// Returns the hash of a subject. The subject itself, which may be an address or a number, is not stored.
+///
+/// All names of a subject have one hash, that of the oldest name. So a subject that one release has erased is erased for
+/// every other release too.
 fn hash(subject: &Subject) -> String {
-    HEXLOWER.encode(&Sha256::digest(subject.as_str())[..HASH_BYTES])
+    let oldest = subject.names().last().unwrap_or_else(|| subject.clone());
+    HEXLOWER.encode(&Sha256::digest(oldest.as_str())[..HASH_BYTES])
 }
 
 fn subjects_of(item: Option<&Item>) -> HashMap<String, i64> {
@@ -184,7 +187,7 @@ impl Store {
         for key in self.keys(subject).await? {
             // The index may lag behind the table, so the item itself is read.
             let head = self.get_item(&self.reader, &key).await?;
-            let head = head.filter(|head| text_of(head, attribute::SUBJECT) == Some(subject.as_str()));
+            let head = head.filter(|head| is_about(head, subject));
             if let Some(head) = head {
                 removed += self.erase_item(&key, &head, subject, now).await?;
             }
@@ -254,5 +257,19 @@ impl Store {
     pub(super) async fn delete(&self, key: &str) -> Result<(), StoreError> {
         let delete = self.writer.delete_item().table_name(&self.table).key(attribute::EVENT_ID, text(key));
         delete.send().await.map(drop).map_err(|error| failure("DeleteItem", &error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Instances of both releases compare these hashes while they run side by side.
+    #[test]
+    fn hash_of_a_chat_is_the_one_that_earlier_releases_compute() {
+        let of_earlier_release = HEXLOWER.encode(&Sha256::digest("ag-kit:conversation:c1")[..HASH_BYTES]);
+        for name in ["ag-kit", "chat"] {
+            assert_eq!(hash(&Subject::new(name, "conversation", "c1")), of_earlier_release);
+        }
     }
 }

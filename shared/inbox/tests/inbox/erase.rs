@@ -40,6 +40,39 @@ async fn erase_removes_all_data_of_its_subject_and_no_other() {
 }
 
 #[tokio::test]
+async fn records_of_a_chat_under_both_names_are_read_and_erased_together() {
+    let of = |name: &str| Subject::new(name, "conversation", "c1");
+    for erased_as in ["chat", "ag-kit"] {
+        let table = Table::new().await;
+        let turn = |id: &str, name: &str| Event { subject: Some(of(name)), ..event(id, "{}") };
+        for (id, name) in [("1", "ag-kit"), ("2", "ag-kit"), ("3", "chat"), ("4", "chat")] {
+            table.record(&turn(id, name), now()).await.unwrap();
+        }
+        for name in ["chat", "ag-kit"] {
+            assert_eq!(table.store.whole_timeline(&of(name), now()).await.unwrap().records.len(), 4, "{name}");
+            assert_eq!(table.store.keys(&of(name)).await.unwrap().len(), 4, "{name}");
+            assert!(table.store.has_subject(&of(name)).await.unwrap());
+            // In pages, which do not end between the names.
+            let (mut pages, mut from) = (0, None);
+            loop {
+                let page = table.store.timeline(&of(name), now(), from, 1).await.unwrap();
+                pages += page.records.len();
+                from = page.next;
+                if from.is_none() {
+                    break;
+                }
+            }
+            assert_eq!(pages, 4, "{name}");
+        }
+        assert_eq!(erase(&table, &of(erased_as)).await.events, 4);
+        for name in ["chat", "ag-kit"] {
+            let outcome = table.store.record(&turn("5", name), now()).await.unwrap().outcome;
+            assert_eq!(outcome, Outcome::Erased, "{name}, erased as {erased_as}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn erased_event_is_not_recorded_again() {
     let table = Table::new().await;
     let first = event("a", "{}");

@@ -55,6 +55,7 @@
 
 pub mod check;
 mod dialect;
+mod fold;
 /// The AG-Kit dialect.
 pub mod kit;
 mod record;
@@ -63,4 +64,4 @@ pub mod turn;
 pub mod ui;
 
 pub use dialect::Dialect;
-pub use record::{AgKit, event_id, subject};
+pub use record::{AgKit, event_id, former_event_id, subject};

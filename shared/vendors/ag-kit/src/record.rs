@@ -1,5 +1,6 @@
 //! The record of a chat turn, as `agent-chat` writes it: an event that no vendor delivers.
 
+use gatehouse_payload::event::{CHAT, FORMER_CHAT, present_source};
 use gatehouse_payload::json::{self, Document};
 use gatehouse_payload::time::Timestamp;
 use gatehouse_payload::{Event, EventId, Fingerprint, Nonce, Outcome, Subject};
@@ -13,8 +14,8 @@ use gatehouse_vendor::{
 pub struct AgKit;
 
 const PROFILE: Profile = Profile {
-    name: "ag-kit",
-    vendor: "ag-kit",
+    name: CHAT,
+    vendor: CHAT,
     about: "chat turn",
     function: "agent-chat",
     paths: &["/v1/aibot/bots/<AgentId>/send-message"],
@@ -47,7 +48,11 @@ impl Source for AgKit {
         }
     }
 
-    /// Returns `ag-kit:<turn id>`.
+    fn owns(&self, id: &EventId) -> bool {
+        present_source(id.vendor()) == CHAT
+    }
+
+    /// Returns `chat:<turn id>`.
     fn identify(&self, turn: &Document<'_>, _: &Proof, _: &Fingerprint, _: &Nonce) -> Identity {
         let turn_id = json::text_member(turn.text(), "turn_id").unwrap_or_default();
         Identity { id: event_id(&turn_id), weak: false }
@@ -58,7 +63,7 @@ impl Source for AgKit {
     }
 
     fn fold(&self, events: &[&Event]) -> Conversation {
-        Conversation { events: events.len(), ..Conversation::default() }
+        crate::fold::fold(events)
     }
 
     fn ping(&self, _: &str, _: Timestamp) -> String {
@@ -76,14 +81,24 @@ pub fn subject(conversation: &str) -> Subject {
     Subject::new(PROFILE.vendor, "conversation", conversation)
 }
 
-/// Returns the event id of a turn: `ag-kit:<turn id>`.
+/// Returns the event id of a turn: `chat:<turn id>`.
 #[must_use]
 pub fn event_id(turn_id: &str) -> EventId {
+    id_of(CHAT, turn_id)
+}
+
+/// Returns the event id under which an earlier release recorded a turn: `ag-kit:<turn id>`.
+#[must_use]
+pub fn former_event_id(turn_id: &str) -> EventId {
+    id_of(FORMER_CHAT, turn_id)
+}
+
+fn id_of(source: &str, turn_id: &str) -> EventId {
     // The parts of Gatehouse's own turn ids are escaped already. Any other id is escaped as a whole.
     if turn_id.len() <= 2000 && turn_id.bytes().all(|byte| byte.is_ascii_graphic()) {
-        EventId::from_stored(format!("{}:{turn_id}", PROFILE.vendor))
+        EventId::from_stored(format!("{source}:{turn_id}"))
     } else {
-        EventId::new(&[PROFILE.vendor], &[turn_id])
+        EventId::new(&[source], &[turn_id])
     }
 }
 

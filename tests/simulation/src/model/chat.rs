@@ -164,7 +164,7 @@ impl Chat {
     /// Returns the subject of a turn with this short content.
     pub(super) fn subject(&self, content: &str) -> Option<String> {
         let ask = self.ask_of(content.rsplit(' ').next()?)?;
-        Some(format!("ag-kit:conversation:thread-{}", ask.body))
+        Some(format!("chat:conversation:thread-{}", ask.body))
     }
 
     /// Sees that a client sends a request.

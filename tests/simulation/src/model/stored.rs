@@ -129,7 +129,7 @@ impl Model {
         let event = event_of(&content);
         let (vendor, expected) = match event {
             Some(event) => (SOURCES[self.plan.events[event].source].profile().vendor, self.subject(event)),
-            None => ("ag-kit", self.chat.subject(&content)),
+            None => ("chat", self.chat.subject(&content)),
         };
         let hour = attempt.received_at.get(..13).map(|hour| format!("{vendor}/{hour}"));
         if subject != expected || text("source_hour") != hour.as_deref() {
@@ -171,7 +171,7 @@ impl Model {
 
     /// Returns the short name of a body: its marker, or that of a chat turn. The body must be one that was sent.
     pub(super) fn content(&self, id: &str, payload: &[u8]) -> Result<String, Violated> {
-        if id.starts_with("ag-kit:") {
+        if id.starts_with("chat:") {
             return self.chat.turn_content(id, payload);
         }
         let stored: Value = serde_json::from_slice(payload).unwrap_or_default();
