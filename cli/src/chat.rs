@@ -19,11 +19,12 @@ use crate::shell::{variable, write};
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
-  gatehouse chat                                 with the test agent of `gatehouse dev`
-                                                 (which reacts to tool, approve, slow, cut, error)
+  gatehouse chat                                 with the test agent of gatehouse dev
   gatehouse chat --agent ag-ui --conversation c1
   GATEHOUSE_CHAT_TOKEN=… gatehouse chat --to https://….lambda-url.eu-north-1.on.aws --agent support
-  echo 'What time is it?' | gatehouse chat";
+  echo 'What time is it?' | gatehouse chat
+
+The test agent reacts to the words tool, approve, slow, cut and error.";
 
 /// Maximum size of an event in bytes, the same as in agent-chat.
 const MAX_EVENT_BYTES: usize = 1024 * 1024;

@@ -78,7 +78,7 @@ pub(crate) enum Command {
     /// Show events as they are recorded.
     #[command(after_help = listen::TAIL_EXAMPLES)]
     Tail(listen::FeedArgs),
-    /// Check what this release makes of stored events: how it reads, identifies and answers them.
+    /// Compare stored events with how this release parses, identifies and answers them.
     #[command(after_help = check_release::EXAMPLES)]
     CheckRelease(check_release::Arguments),
     /// The former name of `check-release`.

@@ -28,7 +28,7 @@ Examples:
   gatehouse send ada --set data.conversation_id=c1
   gatehouse send vapi-client body.json
   gatehouse send ada body.json --to https://….lambda-url.us-east-1.on.aws/ --secret whsec_…
-  gatehouse send ada --repeat 10000 --concurrency 16 as fast as possible
+  gatehouse send ada --repeat 10000 --concurrency 16   as fast as possible
   gatehouse send ada --repeat 600 --rate 10/s        for a minute";
 
 /// Time limit of one request. Every webhook function answers sooner.

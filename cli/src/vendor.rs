@@ -195,7 +195,7 @@ fn set_member(value: &mut Value, path: &str, new: Value) -> Result<(), String> {
                 let found = name.parse::<usize>().ok().and_then(|n| values.get_mut(n));
                 found.ok_or_else(|| format!("--set {path}: the list has no element {name}"))?
             }
-            _ => return Err(format!("--set {path}: what has the member {name} is no object")),
+            _ => return Err(format!("--set {path}: the value that contains {name} is not an object")),
         };
     }
     *at = new;

@@ -26,10 +26,10 @@ use crate::dev::{DEVELOPMENT_REPLIES, DEVELOPMENT_REPLIES_FILE};
 use crate::shell::{note, read_text, write};
 
 pub(crate) const EXAMPLES: &str = "\
-Reads each event from the table, identifies and parses it with this release, and computes the rules' reply; nothing is
-sent to a vendor or a call. Then records the event again, which must find a duplicate and changes nothing; --dry-run
-omits this step. Prints each difference to the stored event: type, subject, time or reply. Replies of Rust code are
-not computed.
+The command reads each event, identifies and parses it with this release, and computes the reply of the rules. It prints
+each difference to the stored event: event id, type, subject, time, parsed or answer. Without --dry-run, it also records
+the event again; the outcome must be duplicate, so nothing is written. It calls neither vendors nor services nor reply
+code in Rust.
 
 Exits with 1 if anything differs.
 
@@ -236,7 +236,7 @@ impl Check<'_> {
     fn report(self, is_explained: bool) -> ExitStatus {
         if self.count == 0 {
             if !is_explained {
-                note("no events to check in this time; --since 24h or --since 7d looks further back");
+                note("no events in this time; pass an earlier --since, such as 24h or 7d");
             }
             return Ok(0);
         }

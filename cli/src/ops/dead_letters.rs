@@ -144,6 +144,11 @@ impl SelectionArgs {
         SelectionArgs { filter: FilterArgs { ids, ..FilterArgs::default() }, all: false }
     }
 
+    /// Whether it names dead letters by their ids.
+    fn names_letters(&self) -> bool {
+        !self.filter.ids.is_empty()
+    }
+
     fn selects_nothing(&self) -> bool {
         self.filter.is_empty() && !self.all
     }
@@ -323,8 +328,8 @@ async fn discard(deployment: &Deployment, filter: &FilterArgs, keep: &Path, yes:
         if received.held_elsewhere > 0 {
             return Err(held_elsewhere_error(received.held_elsewhere));
         }
-        print("no matching dead letters\n")?;
-        return Ok(NOT_FOUND);
+        note("no matching dead letters");
+        return Ok(if filter.ids.is_empty() { 0 } else { NOT_FOUND });
     }
     if let Err(error) = write_copies(&received.letters, keep) {
         release(deployment, &received.letters).await?;

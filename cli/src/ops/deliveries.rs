@@ -1,7 +1,5 @@
 //! `gatehouse deliveries`: shows, resends and discards deliveries of events to destinations.
 
-use std::time::Duration;
-
 use clap::{Args, Subcommand};
 use gatehouse_deliveries::DeliveryTable;
 use gatehouse_deliveries::destination::Order;
@@ -13,16 +11,19 @@ use gatehouse_payload::time::Timestamp;
 use gatehouse_payload::{EventId, Subject};
 use gatehouse_runtime::Clock;
 use serde_json::{Value, json};
-use tokio::time::interval;
 
 use super::deployment::{Deployment, TargetArgs};
 use super::destinations;
+use super::listing::LimitArgs;
 use super::output::{KeyValues, OutputArgs, When, counted, parse_when, print_json};
 use super::{ExitStatus, NOT_FOUND, USAGE};
+use crate::send::rate;
 use crate::shell::{Interrupts, confirm, note, print};
-use receipt::{Receipt, ReceiptArgs};
+use change::{change, select};
+use receipt::ReceiptArgs;
 pub(crate) use reconcile::reconcile;
 
+mod change;
 mod receipt;
 mod reconcile;
 
@@ -30,7 +31,7 @@ pub(crate) const EXAMPLES: &str = "\
 Examples:
   gatehouse deliveries list                          failing and dead ones, of all destinations
   gatehouse deliveries list --to crm --state dead --since 1d --stack gatehouse
-  gatehouse deliveries list --to crm --state waiting   those behind failing ones of their subject, for example
+  gatehouse deliveries list --to crm --state waiting   not sent yet, for example behind a failing one
   gatehouse deliveries list --subject ada:conversation:673da1f0   in every state
   gatehouse deliveries show ada:msg_2Q1               every delivery of an event, with the destination's response
   gatehouse deliveries resend ada:msg_2Q1 --to crm    with the same webhook-id
@@ -39,7 +40,8 @@ Examples:
   gatehouse deliveries discard --all --to crm
   gatehouse deliveries reconcile --since 3d           adds what the outbox missed
 
-A delivery waits while its destination fails or is disabled, and is dead after ten attempts in three days.";
+A delivery is failing while it waits for its next attempt, or for its destination to be enabled. It is dead after ten
+attempts in three days, or after a permanent failure. States: docs/deliveries.md";
 
 /// The names of the commands that change deliveries.
 const RESEND: &str = "resend";
@@ -60,9 +62,8 @@ pub(crate) enum Command {
         subject: Option<String>,
         #[command(flatten)]
         filter: FilterArgs,
-        /// List at most this number for each destination and state; ignored with --subject
-        #[arg(long, value_name = "N", default_value_t = 100)]
-        limit: usize,
+        #[command(flatten)]
+        limit: LimitArgs,
         #[command(flatten)]
         output: OutputArgs,
         #[command(flatten)]
@@ -89,16 +90,16 @@ pub(crate) enum Command {
         selection: SelectionArgs,
         #[command(flatten)]
         receipt: ReceiptArgs,
-        /// Resend at most this number of deliveries a second
-        #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
-        rate: u32,
+        /// Maximum number of deliveries per second, such as 10/s
+        #[arg(long, value_name = "N/s", default_value = "50/s", value_parser = rate)]
+        rate: f64,
         #[command(flatten)]
         target: TargetArgs,
     },
-    /// Add the deliveries of recorded events that have none, for example because the outbox stood still for a day
+    /// Add the deliveries that recorded events lack, for example after the function Outbox did not run for a day
     ///
-    /// Events are found in the index by-source. A delivery that exists is not changed, but one that waits for no time
-    /// is woken.
+    /// Events are found in the index by-source. An existing delivery does not change, except that a waiting one becomes
+    /// due at once.
     #[command(after_help = EXAMPLES)]
     Reconcile {
         /// Check events that were received since this time: a span before now such as 3d, or a time
@@ -120,9 +121,9 @@ pub(crate) enum Command {
         selection: SelectionArgs,
         #[command(flatten)]
         receipt: ReceiptArgs,
-        /// Discard at most this number of deliveries a second
-        #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
-        rate: u32,
+        /// Maximum number of deliveries per second, such as 10/s
+        #[arg(long, value_name = "N/s", default_value = "200/s", value_parser = rate)]
+        rate: f64,
         /// Do not ask for confirmation
         #[arg(long)]
         yes: bool,
@@ -317,16 +318,32 @@ async fn list(
     deployment: &Deployment,
     subject: Option<&str>,
     filter: &FilterArgs,
-    limit: usize,
+    limit: LimitArgs,
     output: OutputArgs,
 ) -> ExitStatus {
     let table = deployment.delivery_table()?;
-    let listed = match subject {
+    if let Some(name) = &filter.to
+        && !table.destinations().await?.contains_key(name)
+        // A destination that was set by hand has no state before the first event.
+        && destinations::of(deployment).await.is_ok_and(|known| known.get(name).is_none())
+    {
+        return Ok(destinations::report_unknown(deployment, name));
+    }
+    let rows = limit.rows().unwrap_or(usize::MAX);
+    let mut listed = match subject {
         Some(subject) => of_subject(deployment, &table, subject, filter).await?,
-        None => matching(&table, filter, &[FAILING, DEAD], limit).await?,
+        // One extra delivery shows whether the list is complete.
+        None => matching(&table, filter, &[FAILING, DEAD], rows.saturating_add(1)).await?,
     };
+    let has_more = listed.len() > rows;
+    listed.truncate(rows);
     if output.json {
         listed.iter().try_for_each(|delivery| print_json(&to_json(delivery)))?;
+    }
+    if has_more {
+        note(format!("there are more: {rows} deliveries are shown; pass -n N for more rows, or --to and --state"));
+    }
+    if output.json {
         return Ok(0);
     }
     if listed.is_empty() {
@@ -432,111 +449,6 @@ async fn of_subject(
     }
     deliveries.retain(|delivery| filter.matches(delivery, now));
     Ok(deliveries)
-}
-
-/// The selected deliveries.
-struct Selected {
-    deliveries: Vec<Delivery>,
-    source: ReceiptSource,
-}
-
-/// Where the receipt of a command comes from.
-enum ReceiptSource {
-    /// It is created when the command begins to change deliveries.
-    New { arguments: ReceiptArgs, command: &'static str, is_all: bool },
-    /// It is continued.
-    Resumed(Receipt),
-}
-
-/// Returns the selected deliveries; `None` if nothing is selected.
-async fn select(
-    deployment: &Deployment,
-    selection: &SelectionArgs,
-    receipt: &ReceiptArgs,
-    command: &'static str,
-) -> Result<Option<Selected>, Error> {
-    let table = deployment.delivery_table()?;
-    if let (Some(resumed), deliveries) = receipt.resume(command, &table).await? {
-        return Ok(Some(Selected { deliveries, source: ReceiptSource::Resumed(resumed) }));
-    }
-    let deliveries = match &selection.event {
-        Some(event) => {
-            let subject = subject_of(deployment, event).await?;
-            let mut deliveries = of_event(&table, event, subject.as_ref().map(Subject::as_str)).await?;
-            let to = selection.filter.to.as_deref();
-            deliveries.retain(|delivery| to.is_none_or(|to| delivery.lane.destination() == to));
-            deliveries
-        }
-        None if selection.all => {
-            let states: &[&str] = if command == DISCARD { &STATES } else { &[FAILING, DEAD] };
-            matching(&table, &selection.filter, states, usize::MAX).await?
-        }
-        None => {
-            note("no deliveries are selected; pass an EVENT or --all. --to and --state restrict --all");
-            return Ok(None);
-        }
-    };
-    let source = ReceiptSource::New { arguments: receipt.clone(), command, is_all: selection.all };
-    Ok(Some(Selected { deliveries, source }))
-}
-
-/// Changes the selected deliveries, at most `rate` a second. Exits with 3 if there are none.
-async fn change(
-    deployment: &Deployment,
-    selected: Selected,
-    rate: u32,
-    done: &str,
-    apply: impl AsyncFn(&DeliveryTable, &Delivery) -> Result<bool, gatehouse_inbox::StoreError>,
-) -> ExitStatus {
-    let table = deployment.delivery_table()?;
-    let Selected { deliveries: selected, source } = selected;
-    let mut receipt = match source {
-        ReceiptSource::New { .. } if selected.is_empty() => {
-            note(format!(
-                "no delivery matches; gatehouse deliveries list{} shows failing and dead ones",
-                deployment.flags
-            ));
-            return Ok(NOT_FOUND);
-        }
-        ReceiptSource::New { arguments, command, is_all } => {
-            let receipt = arguments.create(command, &selected, is_all, Clock::System.now())?;
-            if let Some(receipt) = &receipt {
-                note(format!("the receipt is {}", receipt.path().display()));
-            }
-            receipt
-        }
-        ReceiptSource::Resumed(receipt) => Some(receipt),
-    };
-    let mut interrupts = Interrupts::listen();
-    let mut ticks = interval((Duration::from_secs(1) / rate).max(Duration::from_micros(1)));
-    let (mut changed, mut skipped) = (0, 0);
-    for delivery in &selected {
-        tokio::select! {
-            _ = ticks.tick() => {}
-            () = interrupts.next() => {
-                match &receipt {
-                    Some(receipt) => note(format!("interrupted; continue with --resume {}", receipt.path().display())),
-                    None => note("interrupted; run the command again for the rest"),
-                }
-                break;
-            }
-        }
-        let is_changed = apply(&table, delivery).await?;
-        if let Some(receipt) = &mut receipt {
-            receipt.add(delivery, if is_changed { done } else { "changed meanwhile" })?;
-        }
-        if is_changed {
-            changed += 1;
-        } else {
-            skipped += 1;
-        }
-    }
-    let note = match skipped {
-        0 => String::new(),
-        _ => format!("; {skipped} were settled or changed meanwhile, and were left alone"),
-    };
-    print(&format!("{} {done}{note}\n", number_of(changed)))?;
-    Ok(u8::from(changed + skipped < selected.len()))
 }
 
 fn number_of(deliveries: usize) -> String {

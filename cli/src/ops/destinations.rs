@@ -34,7 +34,7 @@ pub(crate) use list::{Listed, listed};
 pub(crate) const EXAMPLES: &str = "\
 Examples:
   gatehouse destinations set crm --url https://crm.example.com/gatehouse   prints its signing secret once
-  gatehouse destinations set crm --type vapi:end-of-call-report,ada:*      which events it gets
+  gatehouse destinations set crm --type 'vapi:end-of-call-report,ada:*'      which events it gets
   gatehouse destinations set web --when '{\"source\":\"vapi\",\"where\":{\"/message/call/type\":\"webCall\"}}'
   gatehouse destinations set audit --sqs https://sqs.eu-west-1.amazonaws.com/123456789012/audit --stack gatehouse
   gatehouse destinations list --stack gatehouse

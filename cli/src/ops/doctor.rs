@@ -26,8 +26,8 @@ use crate::shell::{innermost, write};
 use crate::stack::{Outputs, aws_error, resources};
 
 pub(crate) const EXAMPLES: &str = "\
-Changes nothing: the requests that it posts are not signed and must be refused. Exits with 1 if the state of a check
-is wrong, or a warning.
+Exits with 1 if a check has the state wrong or warning. The command changes nothing: it posts unsigned requests, which
+must be refused.
 
 Examples:
   gatehouse doctor

@@ -34,14 +34,14 @@ use self::receiver::Receiver;
 use self::secret::ListenerSecret;
 use super::deployment::{Deployment, TargetArgs};
 use super::output::{When, counted, parse_when};
-use super::pattern::TypePattern;
+use super::pattern::TypeArgs;
 use super::{ExitStatus, NOT_FOUND, USAGE, destinations};
 use crate::shell::{Interrupts, note, print};
 
 pub(crate) const LISTEN_EXAMPLES: &str = "\
 Examples:
   gatehouse listen --forward-to 3000                        to http://localhost:3000, signed
-  gatehouse listen --forward-to http://localhost:3000/hook --type vapi:end-of-call-report,ada:*
+  gatehouse listen --forward-to http://localhost:3000/hook --type 'vapi:end-of-call-report,ada:*'
   gatehouse listen --exec ./on-event.py --stack gatehouse   the body is on standard input
   gatehouse listen --forward-to 3000 --since 10min          also the last ten minutes
   gatehouse listen --as crm --forward-to 3000               what the destination crm gets, signed with its secret
@@ -66,13 +66,12 @@ const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// Arguments that select events and the form of the output.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct FeedArgs {
-    /// Only events of these types: SOURCE:TYPE, TYPE or SOURCE:*; several with commas. A * at the end matches any rest
-    #[arg(long = "type", value_name = "TYPES", value_delimiter = ',')]
-    types: Vec<TypePattern>,
+    #[command(flatten)]
+    types: TypeArgs,
     /// Only events about this conversation, call, session or chat
     #[arg(long, value_name = "SUBJECT")]
     subject: Option<String>,
-    /// Only failures: conflicts and unparsed bodies
+    /// Only failures: conflicts, unparsed bodies and events without a type
     #[arg(long)]
     failed: bool,
     /// Begin with past events: a span before now such as 10min, or a time such as 2026-11-21T17:00:00Z

@@ -75,7 +75,7 @@ impl Span {
         let now = Clock::System.now();
         let (since, until) = (self.since.resolve(now), self.until.map_or(now, |until| until.resolve(now)));
         if since > until {
-            return Err(UsageError(format!("--since {since} is after --until {until}: no time is between them")).into());
+            return Err(UsageError(format!("--since {since} is after --until {until}; pass an earlier --since")).into());
         }
         let sources: Vec<&str> =
             if self.source.is_empty() { vendors().collect() } else { self.source.iter().map(String::as_str).collect() };
@@ -86,6 +86,11 @@ impl Span {
         }
         Ok(Listing { deployment, order, until, now, page: None, sources, hours, cursors: Vec::new() })
     }
+}
+
+/// Whether an event is a failure: a conflict, an unparsed body, or an event without a type.
+pub(crate) fn is_failure(event: &ListedEvent) -> bool {
+    event.conflict || event.unparsed || event.event_type.is_none()
 }
 
 /// The events of a span, in the order in which they were received. Pages are read as they are needed.
@@ -123,7 +128,7 @@ enum Next {
 impl Listing<'_> {
     /// Reads pages for about `rows` events, so that a short list costs little.
     pub(crate) fn of_rows(mut self, rows: Option<usize>) -> Self {
-        // One more than is shown says whether there are more.
+        // One extra event shows whether the list is complete.
         self.page = rows.and_then(|rows| u16::try_from(rows + 1).ok());
         self
     }
@@ -156,8 +161,8 @@ impl Listing<'_> {
         }
     }
 
-    /// Returns the next events with their contents, at most some hundred; none at the end. An event that is gone
-    /// meanwhile has no content.
+    /// Returns the next events with their contents, at most some hundred; none at the end. An event that was
+    /// deleted since it was listed is [`Content::Empty`].
     ///
     /// # Errors
     /// Like [`next`](Self::next).

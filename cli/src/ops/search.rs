@@ -5,14 +5,14 @@ use std::io::IsTerminal;
 
 use clap::Args;
 use gatehouse_inbox::store::Content;
-use gatehouse_inbox::store::by_source::{ListedEvent, Order};
+use gatehouse_inbox::store::by_source::Order;
 use gatehouse_runtime::Clock;
 use serde_json::{Value, json};
 
 use super::deployment::TargetArgs;
 use super::listing::{LimitArgs, Span, sources};
 use super::output::{OutputArgs, When, age, counted, parse_when, print_json};
-use super::pattern::{TypePattern, are_of};
+use super::pattern::TypeArgs;
 use super::{ExitStatus, progress};
 use crate::shell::{Interrupts, confirm, note};
 
@@ -22,10 +22,11 @@ Examples:
   gatehouse search jane@example.com --since 7d
   gatehouse search 673da1f0 --source ada --type 'v1.conversation.*' --json | jq -r .subject
 
-Finds a text in the values of payloads, regardless of case, and says in which member. Digits, as of a telephone number,
-are found with other spaces and signs between them. Only payloads have these texts, so each event in the time range is
-read: at least half a read unit, and one for each 4 KB. The command says how many events these are before it reads them.
-Payloads are not printed.";
+Searches the values of payloads, ignores case, and prints in which member the text is, but no payload. A telephone
+number with at least six digits is found with any spaces and punctuation.
+
+Cost: each event in the time range is read, one read unit for each 4 KB. The command prints their number first. On a
+terminal, it asks before it reads more than 10,000 events.";
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -35,9 +36,8 @@ pub(crate) struct Arguments {
     /// Only events of these vendors, separated by commas [default: all vendors]
     #[arg(long, value_name = "SOURCE", value_delimiter = ',', value_parser = sources())]
     source: Vec<String>,
-    /// Only events of these types, such as `session.ended`, `v1.*` or `ada:*`; separated by commas
-    #[arg(long = "type", value_name = "TYPE", value_delimiter = ',')]
-    types: Vec<TypePattern>,
+    #[command(flatten)]
+    types: TypeArgs,
     /// Start: a span before now such as 90s, 15min, 2h30m or 7d, or a time such as 2026-11-21T17:00:00Z
     #[arg(long, value_name = "WHEN", value_parser = parse_when, default_value = "24h")]
     since: When,
@@ -46,7 +46,7 @@ pub(crate) struct Arguments {
     until: Option<When>,
     #[command(flatten)]
     limit: LimitArgs,
-    /// Do not ask before many events are read
+    /// Do not ask for confirmation before reading more than 10,000 events
     #[arg(long)]
     yes: bool,
     #[command(flatten)]
@@ -65,11 +65,10 @@ pub(crate) async fn run(arguments: Arguments) -> ExitStatus {
     // The end is fixed, so that both passes see the same events.
     let until = Some(When::At(until.map_or(now, |until| until.resolve(now))));
     let span = Span { source, since: When::At(since.resolve(now)), until };
-    let is_wanted = |event: &ListedEvent| are_of(&types, event.id.vendor(), event.event_type.as_deref());
     let mut listing = span.list(&deployment, Order::LatestFirst)?;
     let mut all = 0;
     while let Some(event) = listing.next().await? {
-        all += usize::from(is_wanted(&event));
+        all += usize::from(types.select(&event));
     }
     let mut stop = Interrupts::listen();
     note(format!("reading the payloads of {}", counted(all, "event")));
@@ -85,7 +84,7 @@ pub(crate) async fn run(arguments: Arguments) -> ExitStatus {
     let mut listing = span.list(&deployment, Order::LatestFirst)?;
     'search: loop {
         let contents = tokio::select! {
-            contents = listing.next_contents(is_wanted) => contents?,
+            contents = listing.next_contents(|event| types.select(event)) => contents?,
             () = stop.next() => {
                 was_interrupted = true;
                 break;
@@ -125,8 +124,8 @@ pub(crate) async fn run(arguments: Arguments) -> ExitStatus {
     }
     let (events, about) = (counted(count, "event"), counted(subjects.len(), "subject"));
     note(match (count, has_more) {
-        (0, _) => "nothing found; --since 7d looks further back".to_owned(),
-        (_, true) => format!("more: the latest {events} are shown; -n N shows more"),
+        (0, _) => "nothing found in this time; pass an earlier --since, such as 7d".to_owned(),
+        (_, true) => format!("there are more: the latest {events} are shown; pass -n N for more rows"),
         (_, false) => format!("{events} of {about}; gatehouse show SUBJECT{} shows one", deployment.flags),
     });
     Ok(0)

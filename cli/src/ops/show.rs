@@ -14,21 +14,20 @@ use super::listing::contents;
 use super::output::ShowArgs;
 use super::state::show_if_found as show_subject;
 use super::{ExitStatus, NOT_FOUND, subjects};
-use crate::shell::note;
+use crate::shell::{note, shell_quote};
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
   gatehouse show ada:msg_2x                            an event
   gatehouse show msg_2x                                the same
-  gatehouse show 2f1f3d3e-0f7c-4a54-a0a3-9a2f4b0c8d11  a call, session or conversation
+  gatehouse show 2f1f3d3e-0f7c-4a54-a0a3-9a2f4b0c8d11   a call, session or conversation
   gatehouse show ada:conversation:673da1f0c2b94e5f8a017b11 --payload
 
-The id may be that of an event, with or without the vendor; of a conversation, call or session, whole or as the vendor
-has it; of a chat turn; or of a dead letter: its event or its message. The first line says which it is.";
+The first line of the output says what the id names.";
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// Any id
+    /// Id of an event, a subject, a chat turn or a dead letter; the vendor may be left out
     #[arg(value_name = "ID")]
     id: String,
     #[command(flatten)]
@@ -53,10 +52,10 @@ pub(crate) async fn run(arguments: Arguments) -> ExitStatus {
     if let Some(code) = show_event(&deployment, output, &id, payload).await? {
         return Ok(code);
     }
-    let flags = &deployment.flags;
+    let (quoted, flags) = (shell_quote(&id), &deployment.flags);
     note(format!(
-        "nothing has the id {id}: no event, conversation, call or session, and no dead letter. It may never have been \
-         received, or have expired; gatehouse search{flags} finds texts in payloads"
+        "nothing has the id {id}: no event, subject, chat turn or dead letter, or it has expired; to search payloads: \
+         gatehouse search {quoted}{flags}"
     ));
     Ok(NOT_FOUND)
 }

@@ -77,7 +77,7 @@ pub(super) async fn run(arguments: Arguments) -> ExitStatus {
     let redrive = Redrive::receive(&deployment, &selection, resumed, console, &mut stop).await?;
     if dry_run || redrive.has_nothing_to_do() {
         redrive.cancel(&deployment).await?;
-        return print_preview(redrive.letters(), output);
+        return print_preview(redrive.letters(), output, selection.names_letters());
     }
     let new_path = || path.unwrap_or_else(|| receipt_path("redrive", deployment.clock.now()));
     let file = match file.map_or_else(|| ReceiptFile::create(new_path(), redrive.receipt()), Ok) {
@@ -108,7 +108,7 @@ pub(crate) fn mistake(selection: &SelectionArgs, rate: Option<f64>, is_resumed: 
 }
 
 /// Prints the dead letters that a redrive would move.
-fn print_preview(letters: &[DeadLetter], output: OutputArgs) -> ExitStatus {
+fn print_preview(letters: &[DeadLetter], output: OutputArgs, are_named: bool) -> ExitStatus {
     for letter in letters {
         if output.json {
             print_json(
@@ -122,7 +122,7 @@ fn print_preview(letters: &[DeadLetter], output: OutputArgs) -> ExitStatus {
     }
     if letters.is_empty() {
         note("no matching dead letters");
-        return Ok(NOT_FOUND);
+        return Ok(if are_named { NOT_FOUND } else { 0 });
     }
     note(format!("would move {}", count_by_reason(letters)));
     Ok(0)

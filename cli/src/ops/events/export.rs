@@ -17,7 +17,7 @@ use crate::ops::deployment::TargetArgs;
 use crate::ops::files::create_private_file;
 use crate::ops::listing::Span;
 use crate::ops::output::{When, counted};
-use crate::ops::pattern::{TypePattern, are_of};
+use crate::ops::pattern::TypeArgs;
 use crate::ops::{ExitStatus, progress};
 use crate::shell::{note, write};
 
@@ -28,18 +28,19 @@ Examples:
   gatehouse events export --since 30d --out events.jsonl
   gatehouse events export --since 30d --out events.jsonl --resume   continues after an interruption
 
-The lines are those of `gatehouse events show --json --payload`, oldest first. Events that are recorded later with an
-earlier time of receipt, from the retry queue, are not added by --resume. Takes one query for each vendor and hour, and
-reads each record: one read unit for each 4 KB.";
+The lines are those of `gatehouse events timeline --json --payload`, oldest first. --resume does not add events that the
+retry queue recorded after the first run with an earlier received_at.
+
+Cost: one query for each vendor and hour, and one read unit for each 4 KB of records.";
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     span: Span,
-    /// Only events of these types, such as `session.ended`, `v1.*` or `ada:*`; separated by commas
-    #[arg(long = "type", value_name = "TYPE", value_delimiter = ',')]
-    types: Vec<TypePattern>,
-    /// Write to this file, which must not exist; only its owner can read it [default: standard output]
+    #[command(flatten)]
+    types: TypeArgs,
+    /// Write to this file, which must not exist unless --resume is given; only its owner can read it [default: standard
+    /// output]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// Continue the file of --out after its last event
@@ -70,11 +71,7 @@ pub(super) async fn export(arguments: Arguments) -> ExitStatus {
     let (mut count, mut damaged) = (0_usize, 0_usize);
     let mut listing = span.list(&deployment, Order::OldestFirst)?;
     loop {
-        let is_wanted = |event: &_| -> bool {
-            let event: &gatehouse_inbox::store::by_source::ListedEvent = event;
-            are_of(&types, event.id.vendor(), event.event_type.as_deref())
-        };
-        let contents = listing.next_contents(is_wanted).await?;
+        let contents = listing.next_contents(|event| types.select(event)).await?;
         if contents.is_empty() {
             break;
         }
@@ -109,7 +106,7 @@ pub(super) async fn export(arguments: Arguments) -> ExitStatus {
         file.sync_all()?;
         note(format!("{} exported to {}", counted(count, "event"), path.display()));
     } else if count == 0 {
-        note("no events in this time; --since 24h or --since 7d looks further back");
+        note("no events in this time; pass an earlier --since, such as 24h or 7d");
     }
     Ok(u8::from(damaged > 0))
 }
@@ -138,7 +135,7 @@ impl Written {
     }
 }
 
-/// What tells a line from those of other events and of conflicting copies.
+/// Identifies a line among events and their conflicting copies.
 fn identity(line: &Value) -> String {
     ["event_id", "received_at", "fingerprint"].map(|name| line[name].to_string()).join(" ")
 }

@@ -8,9 +8,9 @@ use serde_json::json;
 use super::{EventView, or_dash};
 use crate::ops::dead_letters::{self, DeadLetter};
 use crate::ops::deployment::{Deployment, TargetArgs};
-use crate::ops::listing::{LimitArgs, Span};
+use crate::ops::listing::{LimitArgs, Span, is_failure};
 use crate::ops::output::{OutputArgs, age, print_json};
-use crate::ops::pattern::{TypePattern, are_of};
+use crate::ops::pattern::TypeArgs;
 use crate::ops::{ExitStatus, progress};
 use crate::shell::{Interrupts, note};
 
@@ -18,9 +18,8 @@ use crate::shell::{Interrupts, note};
 pub(crate) struct Arguments {
     #[command(flatten)]
     span: Span,
-    /// Only events of these types, by the vendor's name for them: `session.ended`, `v1.*`, `ada:*`; separated by commas
-    #[arg(long = "type", value_name = "TYPE", value_delimiter = ',')]
-    types: Vec<TypePattern>,
+    #[command(flatten)]
+    types: TypeArgs,
     /// Only failures: conflicts, unparsed bodies, events without a type, and dead letters
     #[arg(long)]
     failed: bool,
@@ -34,8 +33,7 @@ pub(crate) struct Arguments {
 
 impl Arguments {
     fn matches(&self, event: &ListedEvent) -> bool {
-        let is_failure = event.conflict || event.unparsed || event.event_type.is_none();
-        are_of(&self.types, event.id.vendor(), event.event_type.as_deref()) && (!self.failed || is_failure)
+        self.types.select(event) && (!self.failed || is_failure(event))
     }
 }
 
@@ -44,7 +42,7 @@ pub(super) async fn list(arguments: Arguments) -> ExitStatus {
     let Arguments { span, types, failed, limit, output, .. } = &arguments;
     let mut table = output.table(["AGE", "STATE", "MARKS", "TYPE", "SUBJECT", "EVENT"]);
     let (now, rows) = (Clock::System.now(), limit.rows());
-    let is_filtered = *failed || !types.is_empty();
+    let is_filtered = *failed || !types.are_all();
     let mut listing = span.list(&deployment, Order::LatestFirst)?.of_rows(rows.filter(|_| !is_filtered));
     let (mut count, mut more_until) = (0, None);
     while let Some(event) = listing.next().await? {
@@ -65,7 +63,7 @@ pub(super) async fn list(arguments: Arguments) -> ExitStatus {
             table.row([age(event.received_at, now), state, marks, kind, subject, view.event_id]);
         }
     }
-    let dead = if *failed && types.is_empty() { dead_letters_of(&deployment, span).await? } else { Vec::new() };
+    let dead = if *failed && types.are_all() { dead_letters_of(&deployment, span).await? } else { Vec::new() };
     for letter in &dead {
         let id = letter.event_id.as_ref().unwrap_or(&letter.message_id);
         if output.json {
@@ -83,10 +81,10 @@ pub(super) async fn list(arguments: Arguments) -> ExitStatus {
         table.print()?;
     }
     match more_until {
-        Some(until) => note(format!("more: --until {until} shows earlier events, -n N more of them")),
+        Some(until) => note(format!("there are more: pass --until {until} for earlier events, or -n N for more rows")),
         None if count + dead.len() == 0 => {
             let what = if is_filtered { "no matching events" } else { "no events" };
-            note(format!("{what} in this time; --since 24h or --since 7d looks further back"));
+            note(format!("{what} in this time; pass an earlier --since, such as 24h or 7d"));
         }
         None => {}
     }

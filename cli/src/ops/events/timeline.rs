@@ -92,7 +92,7 @@ pub(super) async fn timeline(
         note(format!("no events about {subject}; a subject looks like ada:conversation:673da1f0c2b94e5f8a017b11"));
         return Ok(NOT_FOUND);
     } else if next_page.is_some() {
-        note(format!("more: the first {printed} events are shown; -n N shows more"));
+        note(format!("there are more: the first {printed} events are shown; pass -n N for more rows"));
     }
     Ok(0)
 }

@@ -3,14 +3,16 @@
 use gatehouse_deliveries::filter::{Filters, Match};
 use gatehouse_deliveries::message::is_ping;
 use gatehouse_inbox::store::by_source::ListedEvent;
+use gatehouse_payload::Subject;
 
-use crate::ops::pattern::{TypePattern, are_of};
+use crate::ops::listing::is_failure;
+use crate::ops::pattern::TypeArgs;
 
 /// Which events are shown. The probes of `gatehouse ping` never are.
 #[derive(Debug, Clone, Default)]
 pub(super) struct EventFilter {
-    /// Any of these types; all if there are none.
-    pub(super) types: Vec<TypePattern>,
+    pub(super) types: TypeArgs,
+    /// The whole subject, or the vendor's id of it.
     pub(super) subject: Option<String>,
     /// Only conflicts and unparsed bodies.
     pub(super) failed: bool,
@@ -21,20 +23,24 @@ pub(super) struct EventFilter {
 impl EventFilter {
     pub(super) fn matches(&self, event: &ListedEvent) -> bool {
         let (source, event_type) = (event.id.vendor(), event.event_type.as_deref());
-        let has_type = are_of(&self.types, source, event_type);
-        let subject = self.subject.as_deref();
+        let has_type = self.types.select(event);
         let has_subject =
-            subject.is_none() || event.subject.as_ref().map(gatehouse_payload::Subject::as_str) == subject;
-        let is_failure = event.conflict || event.unparsed;
+            self.subject.as_deref().is_none_or(|text| event.subject.iter().any(|subject| is_named(subject, text)));
         let is_for_destination = self.filters.match_name(source, event_type) != Match::No;
-        !is_ping(event_type) && has_type && has_subject && is_for_destination && (!self.failed || is_failure)
+        !is_ping(event_type) && has_type && has_subject && is_for_destination && (!self.failed || is_failure(event))
     }
+}
+
+/// Whether a text is a subject, under any of its names, or the id in it.
+fn is_named(subject: &Subject, text: &str) -> bool {
+    let id = subject.as_str().splitn(3, ':').nth(2);
+    id == Some(text) || subject.names().any(|name| name.as_str() == text)
 }
 
 #[cfg(test)]
 mod tests {
+    use gatehouse_payload::EventId;
     use gatehouse_payload::time::Timestamp;
-    use gatehouse_payload::{EventId, Subject};
 
     use super::*;
 
@@ -54,8 +60,7 @@ mod tests {
     }
 
     fn of_types(types: &str) -> EventFilter {
-        let types = types.split(',').map(|pattern| pattern.parse().unwrap()).collect();
-        EventFilter { types, ..EventFilter::default() }
+        EventFilter { types: TypeArgs::of(types), ..EventFilter::default() }
     }
 
     #[test]
@@ -86,9 +91,11 @@ mod tests {
     fn subject_and_failures_are_further_conditions() {
         let of_subject = |subject: &str| EventFilter { subject: Some(subject.to_owned()), ..EventFilter::default() };
         assert!(of_subject("ada:conversation:1").matches(&event("ada:1", None)));
+        assert!(of_subject("1").matches(&event("ada:1", None)));
         assert!(!of_subject("ada:conversation:2").matches(&event("ada:1", None)));
         let failed = EventFilter { failed: true, ..EventFilter::default() };
-        assert!(!failed.matches(&event("ada:1", None)));
+        assert!(!failed.matches(&event("ada:1", Some("x"))));
+        assert!(failed.matches(&event("ada:1", None)), "without a type");
         assert!(failed.matches(&ListedEvent { conflict: true, ..event("ada:1", None) }));
         assert!(failed.matches(&ListedEvent { unparsed: true, ..event("ada:1", None) }));
     }

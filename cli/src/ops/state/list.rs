@@ -30,7 +30,7 @@ pub(crate) struct Arguments {
     /// With events since: a span before now such as 90s, 15min, 2h30m or 7d, or a time
     #[arg(long, value_name = "WHEN", value_parser = parse_when, default_value = "24h")]
     since: When,
-    /// Without later events than: a span before now, or a time [default: now]
+    /// Without later events than this time, in the same formats [default: now]
     #[arg(long, value_name = "WHEN", value_parser = parse_when)]
     until: Option<When>,
     #[command(flatten)]
@@ -59,7 +59,7 @@ struct Row {
     first_received_at: Timestamp,
     last_received_at: Timestamp,
     events: usize,
-    /// Whether the first event is the one with which every subject begins.
+    /// Whether the event that creates a subject was received. Absent for vendors without such an event.
     #[serde(skip_serializing_if = "Option::is_none")]
     was_created: Option<bool>,
 }
@@ -72,6 +72,7 @@ pub(super) async fn list(arguments: Arguments, command: &str) -> ExitStatus {
     let mut vendors: Vec<String> = profiles.iter().map(|profile| profile.vendor.to_owned()).collect();
     vendors.dedup();
     let (now, rows) = (Clock::System.now(), limit.rows());
+    let end = until.map(|until| until.resolve(now));
     let span = Span { source: vendors, since, until };
     let mut listing = span.list(&deployment, Order::LatestFirst)?.of_rows(rows.map(|_| PAGE));
     let mut table = output.table(["LAST", "STATE", "SUBJECT", "EVENTS"]);
@@ -98,7 +99,9 @@ pub(super) async fn list(arguments: Arguments, command: &str) -> ExitStatus {
             continue;
         }
         for row in read_rows(&deployment, &profiles, std::mem::take(&mut batch)).await? {
-            if open && row.state != State::Open.to_string() {
+            // One with later events is on an earlier page.
+            let is_later = end.is_some_and(|end| row.last_received_at > end);
+            if is_later || (open && row.state != State::Open.to_string()) {
                 continue;
             }
             if Some(count) == rows {
@@ -120,8 +123,10 @@ pub(super) async fn list(arguments: Arguments, command: &str) -> ExitStatus {
         table.print()?;
     }
     match more_until {
-        Some(until) => note(format!("more: --until {until} shows earlier ones, -n N more of them")),
-        None if count == 0 => note(format!("no {command} with events in this time; --since 7d looks further back")),
+        Some(until) => note(format!("there are more: pass --until {until} for earlier ones, or -n N for more rows")),
+        None if count == 0 => {
+            note(format!("no {command} have events in this time; pass an earlier --since, such as 7d"))
+        }
         None => {}
     }
     Ok(0)
@@ -163,7 +168,7 @@ fn row_of(
         subject: subject.to_string(),
         state: if has_ended { State::Closed } else { State::Open }.to_string(),
         first_received_at: known().map(|heading| heading.received_at).min().unwrap_or(last),
-        last_received_at: last,
+        last_received_at: known().map(|heading| heading.received_at).max().unwrap_or(last).max(last),
         events: keys.iter().filter(|key| !key.starts_with("conflict:")).count(),
         was_created: lifecycle.and_then(|types| types.created).map(has_type),
     }

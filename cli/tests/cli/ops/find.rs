@@ -97,10 +97,23 @@ async fn subjects_are_listed_by_their_latest_events_with_their_states() {
     assert_eq!(rows(&["conversations", "list", "--open"]), [all[0].clone(), all[2].clone()]);
     assert_eq!(rows(&["calls", "list"]), [row(CALL, "CLOSED", 1)]);
     let more = bed.run(&["conversations", "list", "-n", "1"]);
-    assert!(more.err.starts_with("more: --until 2"), "{more:?}");
+    assert!(more.err.starts_with("there are more: pass --until 2"), "{more:?}");
+    // As the last line says, each page continues the one before.
+    let (mut paged, mut until) = (Vec::new(), None::<String>);
+    loop {
+        let page = [&["conversations", "list", "-n", "1", "--json"][..]].concat();
+        let more: Vec<&str> = until.iter().flat_map(|until| ["--until", until.as_str()]).collect();
+        let page = bed.run(&[page, more].concat());
+        paged.extend(page.lines().iter().map(|line| line["subject"].as_str().unwrap().to_owned()));
+        match page.err.split("--until ").nth(1).and_then(|rest| rest.split_whitespace().next()) {
+            Some(next) => until = Some(next.to_owned()),
+            None => break,
+        }
+    }
+    assert_eq!(paged, ["c3", "c1", "c2"].map(|id| format!("ada:conversation:{id}")));
     let none = bed.run(&["sessions", "list"]);
     assert!(
-        none.code == 0 && none.out.is_empty() && none.err.contains("no sessions with events in this time"),
+        none.code == 0 && none.out.is_empty() && none.err.contains("no sessions have events in this time"),
         "{none:?}"
     );
 }
