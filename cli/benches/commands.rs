@@ -83,8 +83,11 @@ fn run(engine: &Engine, arguments: &[&str]) -> Duration {
     let command = command.args(arguments).args(["--table", TABLE, "--endpoint-url", &engine.url()]);
     let started = Instant::now();
     let output = command.output().unwrap();
-    assert!(output.status.success(), "{arguments:?}: {output:?}");
-    started.elapsed()
+    let took = started.elapsed();
+    // The copies have the body of one event, so check-release finds differences.
+    let is_expected = output.status.success() || arguments[0] == "check-release";
+    assert!(is_expected && output.stderr.len() < 1000, "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    took
 }
 
 /// Writes the events. One is recorded, and the others are copies with other ids, subjects and times.

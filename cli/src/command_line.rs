@@ -156,7 +156,7 @@ pub async fn run() -> ExitCode {
 fn exit(result: ops::ExitStatus) -> ExitCode {
     match result {
         Ok(code) => ExitCode::from(code),
-        // Nobody reads the rest.
+        // A reader that closes the pipe early is not a failure.
         Err(error) if error.is::<ClosedPipe>() => ExitCode::SUCCESS,
         Err(error) if error.is::<UsageError>() => {
             note(format!("error: {error}"));

@@ -1,5 +1,5 @@
-//! What a command addresses if its arguments do not say it: the variable `GATEHOUSE_STACK`, and the file
-//! `gatehouse.toml` in this folder or a folder above it.
+//! The default target of a command: the variable `GATEHOUSE_STACK`, and the file `gatehouse.toml` in this folder or a
+//! folder above it.
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -111,7 +111,7 @@ fn is_set(name: &str) -> bool {
     std::env::var_os(name).is_some_and(|value| !value.is_empty())
 }
 
-/// Says at a terminal what a command addresses, if its arguments do not.
+/// Prints the target on a terminal, if no argument names it.
 fn explain(what: &str) {
     if std::io::stderr().is_terminal() {
         note(format!("using the {what}"));

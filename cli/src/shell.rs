@@ -34,7 +34,7 @@ pub(crate) struct ClosedPipe;
 /// Prints text to standard output, of a list or of another command that only prints.
 ///
 /// # Errors
-/// [`ClosedPipe`] if nobody reads it; another error if it cannot be written.
+/// [`ClosedPipe`] if the reader has closed it; another error if it cannot be written.
 pub(crate) fn write(text: &str) -> Result<(), Error> {
     write_bytes(escape_control_characters(text).as_bytes())
 }
@@ -57,7 +57,7 @@ pub(crate) fn print(text: &str) -> Result<(), Error> {
     write(text).or_else(|error| if error.is::<ClosedPipe>() { Ok(()) } else { Err(error) })
 }
 
-/// Prints a line on standard error. If that is closed or full, nobody can be told.
+/// Prints a line on standard error. Ignores errors, because there is no other place to report them.
 pub(crate) fn note(text: impl Display) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
 }

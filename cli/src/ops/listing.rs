@@ -50,6 +50,8 @@ pub(crate) struct LimitArgs {
 const TERMINAL_ROWS: usize = 50;
 /// The largest number of records that are read at the same time.
 const BATCH: usize = 100;
+/// The largest limit of a page. DynamoDB ends a page at 1 MB, which is about as much.
+const MAX_PAGE: u16 = 5000;
 /// The number of batches that are read at the same time.
 const BATCHES: usize = 4;
 
@@ -115,6 +117,8 @@ struct Cursor {
     since: Timestamp,
     events: VecDeque<ListedEvent>,
     next: Next,
+    /// The limit of the next page. Each is twice as large as the one before, because most lists need only the first.
+    limit: Option<u16>,
 }
 
 /// The page of a [`Cursor`] that is read next.
@@ -139,9 +143,8 @@ impl Listing<'_> {
     /// If DynamoDB fails, or the table has no index `by-source`.
     pub(crate) async fn next(&mut self) -> Result<Option<ListedEvent>, Error> {
         loop {
-            let (deployment, order, until, now, page) = (self.deployment, self.order, self.until, self.now, self.page);
-            try_join_all(self.cursors.iter_mut().map(|cursor| cursor.fill(deployment, order, until, now, page)))
-                .await?;
+            let (deployment, order, until, now) = (self.deployment, self.order, self.until, self.now);
+            try_join_all(self.cursors.iter_mut().map(|cursor| cursor.fill(deployment, order, until, now))).await?;
             self.cursors.retain(|cursor| !cursor.events.is_empty());
             let front = |cursor: &&mut Cursor| {
                 cursor.events.front().map(|event| (event.received_at, event.id.clone(), event.key.clone()))
@@ -155,8 +158,13 @@ impl Listing<'_> {
                 return Ok(cursor.events.pop_front());
             }
             let Some(since) = self.hours.pop() else { return Ok(None) };
-            let cursor =
-                |source: &String| Cursor { source: source.clone(), since, events: VecDeque::new(), next: Next::First };
+            let cursor = |source: &String| Cursor {
+                source: source.clone(),
+                since,
+                events: VecDeque::new(),
+                next: Next::First,
+                limit: self.page,
+            };
             self.cursors = self.sources.iter().map(cursor).collect();
         }
     }
@@ -208,7 +216,6 @@ impl Cursor {
         order: Order,
         until: Timestamp,
         now: Timestamp,
-        limit: Option<u16>,
     ) -> Result<(), Error> {
         while self.events.is_empty() {
             let from = match std::mem::replace(&mut self.next, Next::None) {
@@ -216,7 +223,8 @@ impl Cursor {
                 Next::Page(token) => Some(token),
                 Next::None => return Ok(()),
             };
-            let query = SourceQuery { source: &self.source, since: self.since, until, order, limit };
+            let query = SourceQuery { source: &self.source, since: self.since, until, order, limit: self.limit };
+            self.limit = self.limit.map(|limit| limit.saturating_mul(2).min(MAX_PAGE));
             let page = deployment.store.list_by_source(query, now, from).await;
             let (mut events, next) = page.map_err(|error| list_error(deployment, &error))?;
             // DynamoDB does not order events that were received in the same millisecond.

@@ -46,8 +46,9 @@ impl OutputArgs {
 
 /// The narrowest column.
 const MIN_COLUMN: usize = 10;
-/// The headings of columns with ids, which are shortened before the others, and to which width.
+/// The headings of id columns, which are shortened first.
 const IDS: [&str; 2] = ["SUBJECT", "EVENT"];
+/// The width of id columns at which other columns are shortened instead.
 const MIN_ID: usize = 16;
 /// The spaces between two columns.
 const GAP: usize = 2;
@@ -207,7 +208,7 @@ fn terminal_width() -> Option<usize> {
     Some(size.map_or(DEFAULT_WIDTH, |(width, _)| usize::from(width.0).max(MIN_WIDTH)))
 }
 
-/// The width of a terminal that does not tell it.
+/// The width if the terminal does not report one.
 const DEFAULT_WIDTH: usize = 80;
 /// The narrowest terminal that output is fitted to.
 const MIN_WIDTH: usize = 40;

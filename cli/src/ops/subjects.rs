@@ -51,7 +51,7 @@ async fn first_with_events(deployment: &Deployment, candidates: Vec<Subject>) ->
     Ok(candidates.into_iter().zip(found).find(|(_, has_events)| *has_events).map(|(subject, _)| subject))
 }
 
-/// Returns the subjects of the usual kind that have the id `text` at some vendors.
+/// Returns, for each vendor, the subject with the id `text` and the first of its kinds with a state.
 pub(crate) fn usual(text: &str, profiles: impl Iterator<Item = &'static Profile>) -> Vec<Subject> {
     let mut subjects: Vec<Subject> =
         profiles.filter_map(|profile| Some(Subject::new(profile.vendor, profile.stateful.first()?, text))).collect();

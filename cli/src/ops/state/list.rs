@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use clap::Args;
-use futures_util::stream::{self, StreamExt, TryStreamExt};
+use gatehouse_inbox::StoreError;
 use gatehouse_inbox::store::Heading;
 use gatehouse_inbox::store::by_source::Order;
 use gatehouse_local::Error;
@@ -14,6 +14,7 @@ use gatehouse_runtime::Clock;
 use gatehouse_timeline::State;
 use gatehouse_vendor::Profile;
 use serde::Serialize;
+use tokio::task::JoinSet;
 
 use super::sources_of;
 use crate::ops::ExitStatus;
@@ -43,8 +44,6 @@ pub(crate) struct Arguments {
 
 /// The rows that are read at the same time.
 const BATCH: usize = 50;
-/// The subjects whose keys are read at the same time.
-const CONCURRENCY: usize = 10;
 /// The first and the last events whose types are read. The event that ends a subject is among its last ones.
 const FIRST: usize = 2;
 const LAST: usize = 10;
@@ -76,7 +75,8 @@ pub(super) async fn list(arguments: Arguments, command: &str) -> ExitStatus {
     let span = Span { source: vendors, since, until };
     let mut listing = span.list(&deployment, Order::LatestFirst)?.of_rows(rows.map(|_| PAGE));
     let mut table = output.table(["LAST", "STATE", "SUBJECT", "EVENTS"]);
-    let (mut seen, mut batch, mut count) = (HashSet::new(), Vec::new(), 0);
+    // The keys of a subject are read while the list goes on.
+    let (mut seen, mut batch, mut count) = (HashSet::new(), JoinSet::new(), 0);
     let mut more_until = None;
     loop {
         let event = listing.next().await?;
@@ -91,7 +91,8 @@ pub(super) async fn list(arguments: Arguments, command: &str) -> ExitStatus {
             if let Some(subject) = subject
                 && seen.insert(subject.clone())
             {
-                batch.push((subject, event.received_at));
+                let (store, last) = (deployment.store.clone(), event.received_at);
+                batch.spawn(async move { Ok((store.keys(&subject).await?, subject, last)) });
             }
         }
         let wanted = rows.map_or(BATCH, |rows| (rows + 1 - count).min(BATCH));
@@ -132,24 +133,24 @@ pub(super) async fn list(arguments: Arguments, command: &str) -> ExitStatus {
     Ok(0)
 }
 
-/// Reads the keys of some subjects, and the types of their first and last events.
+/// The keys of a subject's items, the subject, and the time of its latest event.
+type Keys = (Vec<String>, Subject, Timestamp);
+
+/// Reads the rows of some subjects: their keys, and the types of their first and last events.
 async fn read_rows(
     deployment: &Deployment,
     profiles: &[&Profile],
-    subjects: Vec<(Subject, Timestamp)>,
+    batch: JoinSet<Result<Keys, StoreError>>,
 ) -> Result<Vec<Row>, Error> {
-    let keys = |(subject, last): (Subject, Timestamp)| async move {
-        let keys = deployment.store.keys(&subject).await?;
-        Ok::<_, Error>((subject, last, keys))
-    };
-    let subjects: Vec<_> = stream::iter(subjects).map(keys).buffered(CONCURRENCY).try_collect().await?;
+    let mut subjects: Vec<Keys> = batch.join_all().await.into_iter().collect::<Result<_, _>>()?;
+    subjects.sort_by(|(_, a, a_last), (_, b, b_last)| (b_last, b).cmp(&(a_last, a)));
     let ends = |keys: &[String]| -> Vec<String> {
         let last = keys.len().saturating_sub(LAST).max(FIRST.min(keys.len()));
         keys.iter().take(FIRST).chain(keys.iter().skip(last)).cloned().collect()
     };
-    let all = subjects.iter().flat_map(|(_, _, keys)| ends(keys)).collect();
+    let all = subjects.iter().flat_map(|(keys, ..)| ends(keys)).collect();
     let headings = deployment.store.headings(all).await?;
-    Ok(subjects.into_iter().map(|(subject, last, keys)| row_of(profiles, &subject, last, &keys, &headings)).collect())
+    Ok(subjects.into_iter().map(|(keys, subject, last)| row_of(profiles, &subject, last, &keys, &headings)).collect())
 }
 
 fn row_of(

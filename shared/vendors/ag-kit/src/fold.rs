@@ -22,11 +22,11 @@ struct Recorded {
     duration_ms: i64,
     #[serde(default)]
     request: Value,
-    /// Absent if it is not UTF-8.
+    /// Absent if the answer is not UTF-8.
     answer: Option<String>,
 }
 
-/// Folds turns. A turn that cannot be read counts as an event without messages.
+/// Folds the turns of a conversation. A turn that cannot be read counts as an event without messages.
 pub(crate) fn fold(events: &[&Event]) -> Conversation {
     let mut conversation = Conversation { events: events.len(), ..Conversation::default() };
     for event in events {
@@ -46,7 +46,7 @@ pub(crate) fn fold(events: &[&Event]) -> Conversation {
     conversation
 }
 
-/// Returns the text of the user's message. An AG-UI request repeats the earlier ones, of which it is the last.
+/// Returns the text of the user's message. An AG-UI request repeats the earlier messages; this one is the last.
 fn question(request: &Value) -> String {
     let messages = request["messages"].as_array().map(Vec::as_slice).unwrap_or_default();
     match messages.last() {
