@@ -15,6 +15,7 @@ use http::StatusCode;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 
+use crate::settings::dev_at;
 use crate::shell::{variable, write};
 
 pub(crate) const EXAMPLES: &str = "\
@@ -39,9 +40,9 @@ pub(crate) struct Arguments {
     /// Conversation to continue [default: a new one]
     #[arg(long, value_name = "ID")]
     conversation: Option<String>,
-    /// Function URL of agent-chat [default: `gatehouse dev` on port 9000]
-    #[arg(long = "to", value_name = "URL", default_value = "http://127.0.0.1:9000/lambda-url/agent-chat")]
-    to: String,
+    /// Function URL of agent-chat [default: that of `gatehouse dev`, by `at` in gatehouse.toml or on port 9000]
+    #[arg(long = "to", value_name = "URL")]
+    to: Option<String>,
 }
 
 /// A conversation with one agent.
@@ -62,7 +63,11 @@ pub(crate) async fn run(arguments: Arguments) -> Result<bool, Error> {
     let of_document = secret_of(document.as_deref().unwrap_or(development()), FIRST_TOKEN);
     let token = variable("GATEHOUSE_CHAT_TOKEN")?.unwrap_or(of_document);
     let path = format!("v1/aibot/bots/{}/send-message", arguments.agent);
-    let url = format!("{}/{path}", arguments.to.trim_end_matches('/'));
+    let to = match arguments.to {
+        Some(to) => to,
+        None => format!("{}/lambda-url/agent-chat", dev_at(None)?.trim_end_matches('/')),
+    };
+    let url = format!("{}/{path}", to.trim_end_matches('/'));
     url_of(&url)?;
     let conversation = match arguments.conversation {
         Some(id) => id,

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use crate::secrets::Place;
 use crate::send::{line, post};
 use crate::settings::{StackArgs, dev_at};
-use crate::shell::{print, variable, write};
+use crate::shell::{print, shell_quote, variable, write};
 use crate::stack::Outputs;
 
 pub(crate) const ENDPOINTS_EXAMPLES: &str = "\
@@ -161,8 +161,12 @@ pub(crate) async fn list(arguments: &Arguments) -> Result<bool, Error> {
             writeln!(text, "  [ ] {step}")?;
         }
     }
-    let stack = stack.map(|stack| format!(" --stack {stack}")).unwrap_or_default();
-    writeln!(text, "Then: gatehouse ping{stack}")?;
+    let flags = match (&stack, &arguments.base) {
+        (Some(stack), _) => arguments.aws.flags(stack),
+        (None, Some(at)) => format!(" --at {}", shell_quote(at)),
+        (None, None) => String::new(),
+    };
+    writeln!(text, "Then: gatehouse ping{flags}")?;
     print(&text)?;
     Ok(true)
 }

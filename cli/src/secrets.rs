@@ -205,6 +205,11 @@ async fn set(Set { credential, mut values, new, agents, dialect, service, place 
         if new {
             return Err("--new cannot be used: an agent's token comes from the agent".into());
         }
+        if values.len() > 1 || !agents.is_empty() || members.iter().any(|(name, _)| *name == "headers") {
+            let usage =
+                format!("{credential} has a --url, a --dialect and one token; --agents and --header are for others");
+            return Err(UsageError(usage).into());
+        }
         let mut members = members;
         members.retain(|(name, _)| ["url", "private"].contains(name));
         members.extend(dialect.map(|dialect| ("dialect", dialect.into())));

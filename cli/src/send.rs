@@ -152,7 +152,7 @@ pub(crate) async fn post(client: &Client, delivery: &gatehouse_local::Delivery) 
 
 /// Whether a URL is one of a `gatehouse dev`, whose events commands show without further arguments.
 fn is_of_dev(url: &str) -> bool {
-    crate::settings::dev_at(None).is_ok_and(|at| url.starts_with(&at))
+    !crate::settings::has_default_stack() && crate::settings::dev_at(None).is_ok_and(|at| url.starts_with(&at))
 }
 
 fn unreachable(url: &str, error: &str) -> String {

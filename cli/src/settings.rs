@@ -10,7 +10,7 @@ use clap::Args;
 use gatehouse_local::Error;
 use serde::Deserialize;
 
-use crate::shell::{note, variable};
+use crate::shell::{note, shell_quote, variable};
 
 /// The name of the file.
 const FILE: &str = "gatehouse.toml";
@@ -67,6 +67,15 @@ impl StackArgs {
         Ok(Some(stack))
     }
 
+    /// Returns the options that select a stack in a suggested command, with a leading space.
+    pub(crate) fn flags(&self, stack: &str) -> String {
+        let mut flags = format!(" --stack {}", shell_quote(stack));
+        for (option, value) in [("--region", &self.region), ("--profile", &self.profile)] {
+            flags.extend(value.iter().map(|value| format!(" {option} {}", shell_quote(value))));
+        }
+        flags
+    }
+
     /// Loads the settings to call AWS.
     ///
     /// # Errors
@@ -82,6 +91,11 @@ impl StackArgs {
         }
         Ok(gatehouse_runtime::aws::sdk_config_of(region, profile).await)
     }
+}
+
+/// Whether commands without an option address a stack.
+pub(crate) fn has_default_stack() -> bool {
+    is_set(STACK) || read_file().is_ok_and(|(file, _)| file.stack.is_some())
 }
 
 /// Returns the URL of the `gatehouse dev` that a command without a stack addresses.
@@ -113,7 +127,8 @@ fn is_set(name: &str) -> bool {
 
 /// Prints the target on a terminal, if no argument names it.
 fn explain(what: &str) {
-    if std::io::stderr().is_terminal() {
+    static IS_EXPLAINED: OnceLock<()> = OnceLock::new();
+    if std::io::stderr().is_terminal() && IS_EXPLAINED.set(()).is_ok() {
         note(format!("using the {what}"));
     }
 }

@@ -238,7 +238,8 @@ impl Check<'_> {
             if !is_explained {
                 note("no events in this time; pass an earlier --since, such as 24h or 7d");
             }
-            return Ok(0);
+            // Nothing was checked, so a release must not count as good.
+            return Ok(NOT_FOUND);
         }
         if !self.output.json {
             if self.payload {

@@ -12,7 +12,7 @@ use gatehouse_runtime::aws::CallLimits;
 use gatehouse_runtime::{Clock, Random};
 
 use super::meter::Meter;
-use crate::settings::{DEFAULT_AT, StackArgs, dev_at};
+use crate::settings::{DEFAULT_AT, StackArgs, dev_at, has_default_stack};
 use crate::shell::{note, shell_quote};
 use crate::stack::{Outputs, aws_error};
 
@@ -93,7 +93,7 @@ impl TargetArgs {
             let (retry, dead_letter) = (outputs.get("RetryQueueUrl")?, outputs.get("DeadLetterQueueUrl")?);
             let queues = Queues { retry: retry.to_owned(), dead_letter: dead_letter.to_owned() };
             let parts = Parts::of_command(table, Some(queues), sdk.clone(), sdk.clone());
-            let flags = format!(" --stack {}", shell_quote(stack));
+            let flags = self.aws.flags(stack);
             return Ok(Deployment { deployed: Some((sdk, outputs)), ..self.connect(parts, flags) });
         }
         if let Some(table) = &self.table {
@@ -102,7 +102,9 @@ impl TargetArgs {
         let at = dev_at(self.at.as_deref())?;
         let answer = query_dev(&at).await?;
         let parts = Parts::of_dev(answer.about.clone());
-        let flags = if at == DEFAULT_AT { String::new() } else { format!(" --at {}", shell_quote(&at)) };
+        // Without it, the suggested command would address the stack.
+        let needs_flag = at != DEFAULT_AT || has_default_stack();
+        let flags = if needs_flag { format!(" --at {}", shell_quote(&at)) } else { String::new() };
         Ok(Deployment { dev: Some(answer), ..self.connect(parts, flags) })
     }
 

@@ -52,12 +52,12 @@ impl Asking {
     pub(super) async fn new(services: &ServicesPlace) -> Result<Self, Error> {
         let missing = "there is no secrets document with services; pass --secrets FILE or --stack NAME";
         let (document, place) = services.read().await?.ok_or(missing)?;
+        let sdk = services.sdk().await?;
         let services = SecretsCache::fixed(PART, &document, true, Clock::System);
         let services = services.map_err(|error| format!("{place}: {error}"))?;
         let network = ScopedClient::new(&Tls::native()?, CONNECT_TIMEOUT);
         let requests = Arc::new(Recorder { network, requests: Mutex::default() });
         let http = ScopedClient::with_client(gatehouse_egress::Client::simulated(requests.clone()));
-        let sdk = gatehouse_runtime::aws::sdk_config().await;
         let client = Client::with_http(http, sdk, Clock::System, true);
         Ok(Asking { access: ServiceAccess::new(client, services), requests })
     }

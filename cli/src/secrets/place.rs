@@ -39,6 +39,11 @@ pub(crate) struct ServicesPlace {
 }
 
 impl ServicesPlace {
+    /// Loads the settings to call services that are Lambda functions.
+    pub(crate) async fn sdk(&self) -> Result<SdkConfig, Error> {
+        self.aws.sdk().await
+    }
+
     /// Returns the text of the document and the name of its place; `None` if none is named and none is found.
     pub(crate) async fn read(&self) -> Result<Option<(String, String)>, Error> {
         if let Some(file) = &self.secrets {
@@ -80,7 +85,7 @@ impl PlaceArguments {
     pub(crate) fn as_options(&self) -> String {
         use crate::shell::shell_quote;
         if let Some(stack) = &self.aws.stack {
-            format!(" --stack {}", shell_quote(stack))
+            self.aws.flags(stack)
         } else if let Some(secret) = &self.secret {
             format!(" --secret {}", shell_quote(secret))
         } else {

@@ -393,3 +393,25 @@ async fn interrupt_ends_a_listener_with_a_summary() {
     listen.0.stderr.take().unwrap().read_to_string(&mut text).unwrap();
     assert!(text.contains("1 event forwarded, 1 failed"), "{text}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tail_ends_and_listen_goes_on_if_nobody_reads_their_lines() {
+    let dev = Dev::start(&[], &[]);
+    for id in ["msg_1", "msg_2", "msg_3"] {
+        ada(id).send(dev.base()).await.unwrap();
+    }
+    let unread = |arguments: &[&str]| {
+        let mut command = crate::process::gatehouse();
+        let command = command.args(arguments).args(["--since", "1h", "--at", dev.base()]);
+        let mut child =
+            command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::null()).spawn().unwrap();
+        drop(child.stdout.take());
+        child.wait().unwrap()
+    };
+    assert!(unread(&["tail"]).success());
+    let folder = tempfile::tempdir().unwrap();
+    let got = folder.path().join("got");
+    let exec = format!("echo x >> {}", got.display());
+    assert!(unread(&["listen", "--exit-after", "3", "--exec", &exec]).success());
+    assert_eq!(std::fs::read_to_string(got).unwrap(), "x\nx\nx\n");
+}

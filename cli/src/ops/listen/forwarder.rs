@@ -67,6 +67,8 @@ struct Shared {
     failed: Arc<AtomicUsize>,
     /// Whether the user has been told that no server listens.
     is_waiting: Arc<AtomicBool>,
+    /// Whether standard output cannot be written, so that events that are only shown need not be read any more.
+    is_unread: Arc<AtomicBool>,
 }
 
 /// The previous event of a subject.
@@ -92,7 +94,17 @@ impl Forwarder {
         let (slots, is_waiting) = (Arc::new(Semaphore::new(CONCURRENCY)), Arc::default());
         let (succeeded, failed) = (Arc::default(), Arc::default());
         Forwarder {
-            shared: Shared { store, receiver, lines, destination: None, slots, succeeded, failed, is_waiting },
+            shared: Shared {
+                store,
+                receiver,
+                lines,
+                destination: None,
+                slots,
+                succeeded,
+                failed,
+                is_waiting,
+                is_unread: Arc::default(),
+            },
             subjects: HashMap::new(),
             tasks: JoinSet::new(),
             waiting: Arc::new(Semaphore::new(MAX_WAITING)),
@@ -167,9 +179,12 @@ impl Forwarder {
         }
     }
 
-    /// Whether the limit of events is reached. Then waits until they are forwarded: the limit does not count events
+    /// Whether nobody reads the shown events, or the limit of events is reached. Then waits until they are forwarded: the limit does not count events
     /// that the destination does not get.
     pub(super) async fn is_done(&mut self) -> bool {
+        if self.shared.is_unread.load(Ordering::Relaxed) {
+            return true;
+        }
         while self.is_full() {
             let Some(done) = self.tasks.join_next().await else { return true };
             self.taken -= u64::from(matches!(done, Ok(false)));
@@ -204,15 +219,18 @@ impl Shared {
             }
         };
         let body = message.as_ref().map(|message| &message.body[..]);
-        self.lines.event(event, body)?;
+        let printed = self.lines.event(event, body);
         let Some(message) = message.as_ref().filter(|_| !is_shown_only) else {
             self.count(true);
-            self.lines.result(event, is_late, body, None)?;
+            if printed.and_then(|()| self.lines.result(event, is_late, body, None)).is_err() {
+                self.is_unread.store(true, Ordering::Relaxed);
+            }
             return Ok(true);
         };
         let (answer, took) = self.send(message, event).await;
         self.count(answer.is_success());
-        self.lines.result(event, is_late, body, Some((&answer, took)))?;
+        // Events are forwarded also if nobody reads the lines about them.
+        let _ = self.lines.result(event, is_late, body, Some((&answer, took)));
         Ok(true)
     }
 
