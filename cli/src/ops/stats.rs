@@ -7,6 +7,7 @@ use clap::Args;
 use gatehouse_local::Error;
 use gatehouse_local::status::Count;
 use gatehouse_payload::Outcome;
+use gatehouse_payload::event::present_source;
 use gatehouse_payload::time::Timestamp;
 use gatehouse_runtime::Clock;
 use serde_json::{Value, json};
@@ -74,7 +75,8 @@ struct Counts {
 
 impl Counts {
     fn add(&mut self, count: Count) {
-        let by_outcome = self.events.entry((count.source, count.event_type)).or_default();
+        let source = present_source(&count.source).to_owned();
+        let by_outcome = self.events.entry((source, count.event_type)).or_default();
         *by_outcome.entry(count.outcome).or_default() += count.count;
         for (service, result) in
             count.asked.split(',').zip(count.ask.split(',')).filter(|(service, _)| !service.is_empty())

@@ -91,10 +91,26 @@ pub(super) async fn timeline(
     } else if printed == 0 {
         note(format!("no events about {subject}; a subject looks like ada:conversation:673da1f0c2b94e5f8a017b11"));
         return Ok(NOT_FOUND);
-    } else if next_page.is_some() {
-        note(format!("there are more: the first {printed} events are shown; pass -n N for more rows"));
+    } else if has_more(&deployment, subject, next_page).await? {
+        note(format!("there are more: the first {} shown; pass -n N for more rows", are(printed)));
     }
     Ok(0)
+}
+
+/// Whether there are events after a page. DynamoDB returns a token although it was the last one.
+async fn has_more(deployment: &Deployment, subject: &Subject, mut next: Option<PageToken>) -> Result<bool, Error> {
+    while let Some(token) = next {
+        let page = deployment.store.timeline(subject, Clock::System.now(), Some(token), 1).await?;
+        if !page.records.is_empty() || !page.damaged.is_empty() {
+            return Ok(true);
+        }
+        next = page.next;
+    }
+    Ok(false)
+}
+
+fn are(events: usize) -> String {
+    if events == 1 { "event is".to_owned() } else { format!("{events} events are") }
 }
 
 fn key_of(record: &Record) -> (String, bool, String) {

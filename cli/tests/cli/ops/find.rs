@@ -305,6 +305,10 @@ async fn chat_turns_are_found_under_the_present_and_the_former_name() {
         assert_eq!(bed.run(&["events", "list", "--source", source, "--json"]).lines().len(), 2, "{source}");
         let subject = format!("{source}:conversation:c1");
         assert_eq!(bed.run(&["events", "timeline", &subject, "--json"]).lines().len(), 2, "{subject}");
+        let all = bed.run(&["events", "timeline", &subject, "-n", "2"]);
+        assert!(!all.err.contains("more"), "{all:?}");
+        let first = bed.run(&["events", "timeline", &subject, "-n", "1"]);
+        assert!(first.err.contains("there are more: the first event is shown"), "{first:?}");
     }
     let shown = bed.run(&["conversations", "show", "c1", "--payload", "--json"]).line();
     let texts: Vec<&str> =
