@@ -6,9 +6,10 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
 use data_encoding::BASE64;
-use gatehouse_payload::EventId;
 use gatehouse_payload::event::Event;
 use gatehouse_payload::time::Timestamp;
+use gatehouse_payload::{EventId, Subject};
+use gatehouse_timeline::fold;
 use serde_json::Value;
 
 use crate::support::stack;
@@ -18,6 +19,10 @@ const NOW: &str = "2026-11-22T00:00:00Z";
 
 const RECORDS: [&str; 1] = [include_str!("../fixtures/formats/record-1.json")];
 const ENVELOPES: [&str; 1] = [include_str!("../fixtures/formats/envelope-1.json")];
+
+/// A chat turn as releases before December 2026 recorded and queued it: under the name `ag-kit`.
+const TURN: &str = include_str!("../fixtures/formats/turn-1.json");
+const TURN_ENVELOPE: &str = include_str!("../fixtures/formats/turn-envelope-1.json");
 
 /// Parses an item in the JSON format of the AWS CLI.
 fn item(json: &str) -> HashMap<String, AttributeValue> {
@@ -48,6 +53,36 @@ async fn records_of_every_format_are_read() {
         let id = EventId::from_stored("ada:msg_format_1".to_owned());
         assert_is_fixture(&stack.store().get(&id, now).await.unwrap().unwrap().event);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn chat_turns_of_the_former_name_are_found_by_both_names_and_folded() {
+    let now = Timestamp::parse("2026-12-02T00:00:00Z").unwrap();
+    let stack = stack().await;
+    let put = stack.dynamodb_client().put_item().table_name(&stack.table).set_item(Some(item(TURN)));
+    put.send().await.unwrap();
+    // Another instance queued the same turn.
+    let send = stack.sqs_client().send_message().queue_url(&stack.retry_queue).message_body(TURN_ENVELOPE);
+    send.send().await.unwrap();
+    stack.take_batch().await.unwrap();
+    for name in ["chat", "ag-kit"] {
+        let subject = Subject::new(name, "conversation", "format-1");
+        let page = stack.store().whole_timeline(&subject, now).await.unwrap();
+        assert_eq!(page.records.len(), 1, "{name}: the copy on the queue is a duplicate");
+        let texts: Vec<_> = fold(&page.records).messages.into_iter().filter_map(|message| message.text).collect();
+        assert_eq!(texts, ["Is the berth free?", "You said: Is the berth free?"], "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn envelope_of_a_chat_turn_of_the_former_name_is_recorded() {
+    let stack = stack().await;
+    let send = stack.sqs_client().send_message().queue_url(&stack.retry_queue).message_body(TURN_ENVELOPE);
+    send.send().await.unwrap();
+    stack.take_batch().await.unwrap();
+    let records = crate::support::timeline(&stack, "ag-kit:conversation:format-1").await;
+    let [record] = records.try_into().unwrap();
+    assert!(record.event.id.as_str().starts_with("ag-kit:"), "{}", record.event.id);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -38,6 +38,17 @@ pub(crate) fn sources() -> impl TypedValueParser<Value = String> {
     PossibleValuesParser::new(vendors().map(value)).map(|name| present_source(&name).to_owned())
 }
 
+/// Arguments that select a time span, by default the last day.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct Period {
+    /// Start: a span before now such as 90s, 15min, 2h30m or 7d, or a time such as 2026-11-21T17:00:00Z
+    #[arg(long, value_name = "WHEN", value_parser = parse_when, default_value = "24h")]
+    pub(crate) since: When,
+    /// End, in the same formats [default: now]
+    #[arg(long, value_name = "WHEN", value_parser = parse_when)]
+    pub(crate) until: Option<When>,
+}
+
 /// An argument that limits the rows of a list.
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct LimitArgs {

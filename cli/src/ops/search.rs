@@ -10,8 +10,8 @@ use gatehouse_runtime::Clock;
 use serde_json::{Value, json};
 
 use super::deployment::TargetArgs;
-use super::listing::{LimitArgs, Span, sources};
-use super::output::{OutputArgs, When, age, counted, parse_when, print_json};
+use super::listing::{LimitArgs, Period, Span, sources};
+use super::output::{OutputArgs, When, age, counted, print_json};
 use super::pattern::TypeArgs;
 use super::{ExitStatus, progress};
 use crate::shell::{Interrupts, confirm, note};
@@ -38,12 +38,8 @@ pub(crate) struct Arguments {
     source: Vec<String>,
     #[command(flatten)]
     types: TypeArgs,
-    /// Start: a span before now such as 90s, 15min, 2h30m or 7d, or a time such as 2026-11-21T17:00:00Z
-    #[arg(long, value_name = "WHEN", value_parser = parse_when, default_value = "24h")]
-    since: When,
-    /// End, in the same formats [default: now]
-    #[arg(long, value_name = "WHEN", value_parser = parse_when)]
-    until: Option<When>,
+    #[command(flatten)]
+    period: Period,
     #[command(flatten)]
     limit: LimitArgs,
     /// Do not ask for confirmation before reading more than 10,000 events
@@ -59,7 +55,7 @@ pub(crate) struct Arguments {
 const ASK_ABOVE: usize = 10_000;
 
 pub(crate) async fn run(arguments: Arguments) -> ExitStatus {
-    let Arguments { text, source, types, since, until, limit, yes, output, target } = arguments;
+    let Arguments { text, source, types, period: Period { since, until }, limit, yes, output, target } = arguments;
     let deployment = target.find().await?;
     let now = Clock::System.now();
     // The end is fixed, so that both passes see the same events.

@@ -49,7 +49,7 @@ pub(crate) enum Sessions {
     /// Show the state of an agntix session and its missing events.
     #[command(after_help = SESSIONS)]
     Show(StateArgs),
-    /// List the sessions with recent events, latest first.
+    /// List the sessions whose latest event is in a time span, latest first.
     #[command(after_help = SESSIONS)]
     List(list::Arguments),
 }
@@ -59,7 +59,7 @@ pub(crate) enum Conversations {
     /// Show the state of a conversation of Ada or of a chat, and its missing events.
     #[command(after_help = CONVERSATIONS)]
     Show(StateArgs),
-    /// List the conversations with recent events, latest first.
+    /// List the conversations whose latest event is in a time span, latest first.
     #[command(after_help = CONVERSATIONS)]
     List(list::Arguments),
 }
@@ -69,7 +69,7 @@ pub(crate) enum Calls {
     /// Show the state of a Vapi call and its missing events.
     #[command(after_help = CALLS)]
     Show(StateArgs),
-    /// List the calls, chats and sessions of Vapi with recent events, latest first.
+    /// List the calls, chats and sessions of Vapi whose latest event is in a time span, latest first.
     #[command(after_help = CALLS)]
     List(list::Arguments),
 }

@@ -179,8 +179,8 @@ impl Forwarder {
         }
     }
 
-    /// Whether nobody reads the shown events, or the limit of events is reached. Then waits until they are forwarded: the limit does not count events
-    /// that the destination does not get.
+    /// Whether the shown events cannot be printed any more, or the limit of events is reached. At the limit, waits until
+    /// they are forwarded: it does not count events that the destination does not get.
     pub(super) async fn is_done(&mut self) -> bool {
         if self.shared.is_unread.load(Ordering::Relaxed) {
             return true;

@@ -19,8 +19,8 @@ use tokio::task::JoinSet;
 use super::sources_of;
 use crate::ops::ExitStatus;
 use crate::ops::deployment::{Deployment, TargetArgs};
-use crate::ops::listing::{LimitArgs, Span};
-use crate::ops::output::{OutputArgs, When, age, parse_when, print_json};
+use crate::ops::listing::{LimitArgs, Period, Span};
+use crate::ops::output::{OutputArgs, age, print_json};
 use crate::shell::note;
 
 #[derive(Debug, Args)]
@@ -28,12 +28,9 @@ pub(crate) struct Arguments {
     /// Only those whose end has not been received
     #[arg(long)]
     open: bool,
-    /// With events since: a span before now such as 90s, 15min, 2h30m or 7d, or a time
-    #[arg(long, value_name = "WHEN", value_parser = parse_when, default_value = "24h")]
-    since: When,
-    /// Without later events than this time, in the same formats [default: now]
-    #[arg(long, value_name = "WHEN", value_parser = parse_when)]
-    until: Option<When>,
+    // The latest events are in it.
+    #[command(flatten)]
+    period: Period,
     #[command(flatten)]
     limit: LimitArgs,
     #[command(flatten)]
@@ -65,7 +62,7 @@ struct Row {
 
 /// Lists the subjects that `command` is for, by their latest events.
 pub(super) async fn list(arguments: Arguments, command: &str) -> ExitStatus {
-    let Arguments { open, since, until, limit, output, target } = arguments;
+    let Arguments { open, period: Period { since, until }, limit, output, target } = arguments;
     let deployment = target.find().await?;
     let profiles: Vec<&Profile> = sources_of(command).map(|source| source.profile()).collect();
     let mut vendors: Vec<String> = profiles.iter().map(|profile| profile.vendor.to_owned()).collect();

@@ -142,7 +142,7 @@ async fn search_says_what_it_reads_and_where_it_found_the_text() {
     let found = bed.run(&["search", &MESSAGE_TEXT.to_uppercase()]);
     assert!(found.code == 0 && found.out.contains("ada:msg_1"), "{found:?}");
     assert!(!found.out.contains(MESSAGE_TEXT), "payloads are not printed: {}", found.out);
-    let none = bed.run(&["search", "nobody has said this", "--source", "ada"]);
+    let none = bed.run(&["search", "no such text", "--source", "ada"]);
     assert!(none.code == 0 && none.out.is_empty() && none.err.contains("1 event\nnothing found"), "{none:?}");
 }
 
