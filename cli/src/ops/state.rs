@@ -124,7 +124,8 @@ impl Summary {
         let mut object = json!({
             "subject": self.subject.as_str(), "state": self.state.map(|state| state.to_string()),
             "started_at": self.folded.started_at, "ended_at": self.folded.ended_at, "ended_by": self.folded.ended_by,
-            "seconds": self.folded.seconds(), "number": self.folded.number, "cost": self.folded.cost, "agent": self.folded.agent,
+            "seconds": self.folded.seconds(), "number": self.folded.number, "cost": self.folded.cost,
+            "agent": self.folded.agent,
             "recording_url": self.folded.recording_url, "intent": self.analysis_text(&INTENT),
             "resolution": self.analysis_text(&RESOLUTION), "sentiment": self.analysis_text(&SENTIMENT),
             "messages": self.folded.messages.len(), "missing": self.folded.missing, "events": self.folded.events,
